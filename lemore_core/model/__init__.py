@@ -1,0 +1,1 @@
+"""The network, one noun a file."""

@@ -1,0 +1,55 @@
+"""Fixtures that every part of the suite uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from lemore_core import checkpoint
+from lemore_core.checkpoint import ModelCard
+from lemore_core.model.lemore import LeMoRe
+from lemore_core.model.variants import variant
+from lemore_core.taxonomy import load_taxonomy
+
+# The suite's tensors are small: threads would wait for each other longer than they compute.
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).parents[1]
+CLIP = ROOT / 'config' / 'demo' / 'solid_white_right.mp4'
+
+
+@pytest.fixture(scope='session')
+def untrained_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny CamVid network with random weights, for 96x128 pixels."""
+    torch.manual_seed(0)
+    taxonomy = load_taxonomy('camvid')
+    config = variant('tiny', classes=len(taxonomy.classes), height=96, width=128)
+    model = LeMoRe(config)
+    for parameter in model.parameters():
+        # an untrained classifier is near zero: labels would hang on rounding
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=1.5 / parameter[0].numel() ** 0.5)
+    card = ModelCard(name='untrained', config=config, taxonomy=taxonomy, licence='none')
+    path = tmp_path_factory.mktemp('weights') / 'untrained.safetensors'
+    checkpoint.save(path, card, model.state_dict())
+    return path
+
+
+@pytest.fixture(scope='session')
+def clip_frames() -> list[NDArray[np.uint8]]:
+    """Five frames of the demo clip over its whole length, BGR (540, 960, 3) uint8."""
+    capture = cv2.VideoCapture(str(CLIP))
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    wanted = {count * i // 5 for i in range(5)}
+    frames = []
+    for index in range(count):
+        found, frame = capture.read()
+        assert found, f'frame {index} of {CLIP} cannot be read'
+        if index in wanted:
+            frames.append(frame)
+    return frames

@@ -1,0 +1,72 @@
+"""The published columns: the paper's Table 2 and text, and the sizes of the specification."""
+
+from __future__ import annotations
+
+import pytest
+
+from lemore_core.model.cost import measure_cost
+from lemore_core.model.variants import variant
+
+# frontal, lateral, channel attention, nested attention, GFLOPs, million parameters
+TABLE_2 = [
+    (False, False, False, False, 0.68, 1.12),
+    (True, False, False, False, 0.74, 1.14),
+    (True, True, False, False, 0.78, 1.16),
+    (True, True, True, False, 0.79, 1.22),
+    (False, False, False, True, 0.70, 1.50),
+    (True, False, False, True, 0.76, 1.52),
+    (True, True, False, True, 0.80, 1.54),
+    (True, True, True, True, 0.81, 1.60),
+]
+
+
+@pytest.mark.parametrize(('frontal', 'lateral', 'ca', 'na', 'gflops', 'millions'), TABLE_2)
+def test_the_rows_of_table_2(
+    frontal: bool, lateral: bool, ca: bool, na: bool, gflops: float, millions: float
+) -> None:
+    cost = measure_cost(
+        variant(
+            'tiny',
+            classes=150,
+            frontal=frontal,
+            lateral=lateral,
+            channel_attention=ca,
+            nested_attention=na,
+        )
+    )
+    assert cost.parameters == pytest.approx(millions * 1e6, rel=0.015)
+    assert cost.flops == pytest.approx(gflops * 1e9, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ('name', 'millions', 'gflops'),
+    [
+        ('nano', 0.378, 0.278),
+        ('tiny', 1.603, 0.812),
+        ('small', 3.381, 1.459),
+        ('base', 5.611, 2.261),
+    ],
+)
+def test_the_four_sizes(name: str, millions: float, gflops: float) -> None:
+    cost = measure_cost(variant(name, classes=150))
+    assert cost.parameters == pytest.approx(millions * 1e6, rel=0.01)
+    assert cost.flops == pytest.approx(gflops * 1e9, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ('classes', 'height', 'width', 'gflops'),
+    [
+        (150, 448, 448, 0.613),
+        (150, 512, 1024, 1.718),
+        (19, 512, 1024, 1.579),
+        (60, 480, 480, 0.676),
+    ],
+)
+def test_other_inputs(classes: int, height: int, width: int, gflops: float) -> None:
+    cost = measure_cost(variant('tiny', classes=classes, height=height, width=width))
+    assert cost.flops == pytest.approx(gflops * 1e9, rel=0.01)
+
+
+def test_fusion_at_the_head_saves_what_it_should() -> None:
+    cost = measure_cost(variant('tiny', classes=150, fusion_at_head=True))
+    assert cost.flops == pytest.approx(0.784e9, rel=0.01)
