@@ -1,0 +1,211 @@
+"""Checkpoints: safetensors files that describe themselves and cannot run code.
+
+The tensors are the network's state; everything else that a user of the weights must know stands in
+the file's metadata, as JSON under a few keys. An exported ONNX file carries the same metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lemore_core.errors import LemoreError
+from lemore_core.files import written_whole
+from lemore_core.model.variants import LeMoReConfig
+from lemore_core.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lemore_core.model.lemore import LeMoRe
+
+FORMAT = 'lemore/1'
+PICKLED = ('.pt', '.pth', '.ckpt', '.pkl', '.bin')
+
+RGB = tuple[float, float, float]
+
+
+class CheckpointError(LemoreError):
+    """A checkpoint that is missing, damaged, of another kind, or contradicts itself."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a checkpoint says about itself.
+
+    ``mean`` and ``std`` normalise RGB values of 0..255. ``metrics`` and ``training`` are what was
+    measured and how the weights came to be; ``licence`` is the terms of the weights.
+    """
+
+    name: str
+    config: LeMoReConfig
+    taxonomy: Taxonomy
+    licence: str
+    mean: RGB = (123.675, 116.28, 103.53)
+    std: RGB = (58.395, 57.12, 57.375)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.config.classes != len(self.taxonomy.classes):
+            msg = (
+                f'the network has {self.config.classes} classes, '
+                f'dataset {self.taxonomy.name!r} has {len(self.taxonomy.classes)}'
+            )
+            raise CheckpointError(msg)
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            msg = f'mean {self.mean} and std {self.std} must be three numbers each, std positive'
+            raise CheckpointError(msg)
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the card as string pairs, the only metadata that safetensors and ONNX hold."""
+        values = {
+            'name': self.name,
+            'network': self.config.to_dict(),
+            'taxonomy': self.taxonomy.to_dict(),
+            'normalisation': {'mean': self.mean, 'std': self.std},
+            'metrics': dict(self.metrics),
+            'licence': self.licence,
+            'training': dict(self.training),
+        }
+        return {'format': FORMAT, **{key: json.dumps(value) for key, value in values.items()}}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], source: str) -> ModelCard:
+        """Read what :meth:`to_metadata` wrote; ``source`` names the file in errors.
+
+        Raises:
+            CheckpointError: the metadata is not LeMoRe's, incomplete or malformed.
+
+        """
+        if metadata.get('format') != FORMAT:
+            found = metadata.get('format')
+            msg = (
+                f'{source} is no LeMoRe checkpoint: its metadata says format {found!r}, '
+                f'expected {FORMAT!r}'
+            )
+            raise CheckpointError(msg)
+        try:
+            values = {key: json.loads(value) for key, value in metadata.items() if key != 'format'}
+            return cls(
+                name=values['name'],
+                config=LeMoReConfig.from_dict(values['network']),
+                taxonomy=Taxonomy.from_dict(values['taxonomy'], source),
+                licence=values['licence'],
+                mean=_rgb(values['normalisation']['mean']),
+                std=_rgb(values['normalisation']['std']),
+                metrics=values['metrics'],
+                training=values['training'],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            msg = f'{source}: its metadata is incomplete or malformed: {error!r}'
+            raise CheckpointError(msg) from error
+        except LemoreError as error:
+            msg = f'{source}: {error}'
+            raise CheckpointError(msg) from error
+
+
+def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Convolution and axis weights are stored in half precision, which halves the file; the rest
+    (biases, BatchNorm statistics) stays in single precision.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {
+        name: (
+            tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
+        ).contiguous()
+        for name, tensor in state.items()
+    }
+    with written_whole(path) as temporary:
+        save_file(tensors, temporary, metadata=card.to_metadata())
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read only the description of a checkpoint; needs no torch.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or not a LeMoRe checkpoint.
+
+    """
+    from safetensors import SafetensorError, safe_open
+
+    _check_file(path)
+    try:
+        with safe_open(path, framework='numpy') as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(_damaged(path, error)) from error
+    return ModelCard.from_metadata(metadata, str(path))
+
+
+def load(path: Path) -> tuple[ModelCard, LeMoRe]:
+    """Load a checkpoint: its card, and the network in single precision and evaluation mode.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, not a LeMoRe checkpoint, or its tensors do
+            not fit the network that its metadata describes.
+
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from lemore_core.model.lemore import LeMoRe
+
+    card = read_card(path)
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(_damaged(path, error)) from error
+    with torch.device('meta'):
+        model = LeMoRe(card.config)
+    expected = model.state_dict()
+    _check_tensors(path, expected, state)
+    model.load_state_dict(
+        {name: tensor.to(expected[name].dtype) for name, tensor in state.items()}, assign=True
+    )
+    return card, model.eval()
+
+
+def _rgb(values: Any) -> RGB:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _check_file(path: Path) -> None:
+    if path.suffix in PICKLED:
+        msg = (
+            f'{path} is a pickle, which can run any code when it is read, so it is refused. '
+            'Convert it where you can afford that: read it with torch.load(path, '
+            'weights_only=True) and write the tensors with lemore_core.checkpoint.save'
+        )
+        raise CheckpointError(msg)
+    if not path.is_file():
+        msg = f'there is no checkpoint {path}'
+        raise CheckpointError(msg)
+
+
+def _check_tensors(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            msg = f'{path}: tensor {name} is missing'
+        elif name not in expected:
+            msg = f'{path}: tensor {name} has no place in the network that its metadata describes'
+        elif found[name].shape != expected[name].shape:
+            msg = (
+                f'{path}: tensor {name} has shape {tuple(found[name].shape)}, '
+                f'its metadata asks for {tuple(expected[name].shape)}'
+            )
+        else:
+            continue
+        raise CheckpointError(msg)
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f'{path} is no readable safetensors file, perhaps truncated ({error}): copy it again'

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from lemore_core import checkpoint
+from lemore_core.checkpoint import CheckpointError, ModelCard
+from lemore_core.model.lemore import LeMoRe
+from lemore_core.model.variants import variant
+from lemore_core.taxonomy import load_taxonomy
+
+
+@pytest.fixture
+def card() -> ModelCard:
+    return ModelCard(
+        name='small-one',
+        config=variant('nano', classes=11, height=64, width=96),
+        taxonomy=load_taxonomy('camvid'),
+        licence='CC0',
+        metrics={'mean_iou': 0.5},
+        training={'epochs': '3'},
+    )
+
+
+@pytest.fixture
+def saved(card: ModelCard, tmp_path: Path) -> Path:
+    path = tmp_path / 'model.safetensors'
+    checkpoint.save(path, card, LeMoRe(card.config).state_dict())
+    return path
+
+
+def rewrite(path: Path, **metadata: str) -> None:
+    """Change metadata of a checkpoint, keeping its tensors."""
+    with safe_open(path, framework='numpy') as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        save_file(tensors, path, metadata={**file.metadata(), **metadata})
+
+
+def test_a_checkpoint_says_everything_about_itself(saved: Path, card: ModelCard) -> None:
+    assert checkpoint.read_card(saved) == card
+
+
+def test_weights_come_back_within_half_precision(card: ModelCard, tmp_path: Path) -> None:
+    model = LeMoRe(card.config).eval()
+    path = tmp_path / 'model.safetensors'
+    checkpoint.save(path, card, model.state_dict())
+    _, loaded = checkpoint.load(path)
+    for name, tensor in model.state_dict().items():
+        found = loaded.state_dict()[name]
+        assert found.dtype == tensor.dtype
+        torch.testing.assert_close(found, tensor, rtol=1e-3, atol=1e-6)
+    assert not loaded.training
+
+
+@pytest.mark.parametrize('suffix', ['.pt', '.pth', '.ckpt', '.pkl'])
+def test_pickles_are_refused_unread(tmp_path: Path, suffix: str) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / 'exploded',))
+
+    path = tmp_path / f'model{suffix}'
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(CheckpointError, match='weights_only=True'):
+        checkpoint.load(path)
+    assert not (tmp_path / 'exploded').exists()
+
+
+def test_a_pickle_under_a_false_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'model.safetensors'
+    torch.save({'weight': torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match='no readable safetensors'):
+        checkpoint.load(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r'there is no checkpoint .*gone\.safetensors'):
+        checkpoint.load(tmp_path / 'gone.safetensors')
+
+
+@pytest.mark.parametrize('share', [0.0, 0.001, 0.3, 0.99])
+def test_a_truncated_file_is_named(saved: Path, share: float) -> None:
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(CheckpointError, match=r'model\.safetensors is no readable'):
+        checkpoint.load(saved)
+
+
+def test_somebody_elses_safetensors_are_named(tmp_path: Path) -> None:
+    path = tmp_path / 'other.safetensors'
+    save_file({'weight': np.zeros(3, np.float32)}, path)
+    with pytest.raises(CheckpointError, match='no LeMoRe checkpoint'):
+        checkpoint.load(path)
+
+
+def test_tensors_of_another_architecture_are_named(saved: Path) -> None:
+    other = variant('tiny', classes=11, height=64, width=96)
+    rewrite(saved, network=json.dumps(other.to_dict()))
+    with pytest.raises(CheckpointError, match=r'tensor .* (missing|has shape|no place)'):
+        checkpoint.load(saved)
+
+
+def test_another_number_of_classes_is_named(saved: Path, card: ModelCard) -> None:
+    other = dataclasses.replace(card.config, classes=19)
+    rewrite(saved, network=json.dumps(other.to_dict()))
+    with pytest.raises(CheckpointError, match="19 classes, dataset 'camvid' has 11"):
+        checkpoint.load(saved)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('network', '{"classes": 11}'),
+        ('network', '7'),
+        ('network', 'not json'),
+        ('taxonomy', '[]'),
+        ('normalisation', '{"mean": [1, 2], "std": [1, 1, 1]}'),
+        ('normalisation', '{"mean": [1, 2, 3], "std": [1, 0, 1]}'),
+    ],
+)
+def test_damaged_metadata_is_named(saved: Path, key: str, value: str) -> None:
+    rewrite(saved, **{key: value})
+    with pytest.raises(CheckpointError, match=r'model\.safetensors'):
+        checkpoint.load(saved)
+
+
+def test_a_failed_save_leaves_what_was_there(saved: Path, card: ModelCard) -> None:
+    before = saved.read_bytes()
+    shared = torch.zeros(4)  # two names of one tensor are refused by the writer
+    with pytest.raises(Exception, match=r'memory|storage|shared'):
+        checkpoint.save(saved, card, {'a': shared, 'b': shared})
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == ['model.safetensors']
