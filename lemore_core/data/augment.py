@@ -1,0 +1,83 @@
+"""Augmentation of an image together with its mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.taxonomy import UNLABELLED_8BIT
+
+MAX_SHARE = 0.75  # of one class in a crop
+CROP_TRIES = 10
+
+Image = NDArray[np.uint8]
+Mask = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random scale, crop, flip and photometric distortion (the field's usual recipe).
+
+    ``height`` and ``width`` are the crop's; ``scale`` the range of the resize before it.
+    """
+
+    height: int
+    width: int
+    scale: tuple[float, float] = (0.5, 2.0)
+    fill: tuple[int, int, int] = (124, 116, 104)
+
+    def __call__(self, image: Image, mask: Mask, random: np.random.Generator) -> tuple[Image, Mask]:
+        """Return an augmented pair: (height, width, 3) RGB uint8 and (height, width) uint8."""
+        image, mask = self._rescale(image, mask, random)
+        image, mask = self._pad(image, mask)
+        image, mask = self._crop(image, mask, random)
+        if random.random() < 0.5:
+            image, mask = image[:, ::-1], mask[:, ::-1]
+        return distort_colors(np.ascontiguousarray(image), random), np.ascontiguousarray(mask)
+
+    def _rescale(self, image: Image, mask: Mask, random: np.random.Generator) -> tuple[Image, Mask]:
+        factor = float(np.exp(random.uniform(*np.log(self.scale))))
+        height, width = mask.shape
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        return (
+            np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8),
+            np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), np.uint8),
+        )
+
+    def _pad(self, image: Image, mask: Mask) -> tuple[Image, Mask]:
+        height, width = mask.shape
+        missing = (0, max(0, self.height - height), 0, max(0, self.width - width))
+        if not any(missing):
+            return image, mask
+        border = cv2.BORDER_CONSTANT
+        return (
+            np.asarray(cv2.copyMakeBorder(image, *missing, border, value=self.fill), np.uint8),
+            np.asarray(
+                cv2.copyMakeBorder(mask, *missing, border, value=[UNLABELLED_8BIT]), np.uint8
+            ),
+        )
+
+    def _crop(self, image: Image, mask: Mask, random: np.random.Generator) -> tuple[Image, Mask]:
+        for _ in range(CROP_TRIES):
+            top = int(random.integers(mask.shape[0] - self.height + 1))
+            left = int(random.integers(mask.shape[1] - self.width + 1))
+            window = np.s_[top : top + self.height, left : left + self.width]
+            counts = np.bincount(mask[window].ravel(), minlength=256)[:UNLABELLED_8BIT]
+            if counts.max() <= MAX_SHARE * max(1, counts.sum()):
+                break
+        return image[window], mask[window]
+
+
+def distort_colors(image: Image, random: np.random.Generator) -> Image:
+    """Shift brightness, contrast, saturation and hue of an RGB image (H, W, 3) uint8."""
+    gain = random.uniform(0.6, 1.4)
+    offset = random.uniform(-32, 32)
+    values = cv2.convertScaleAbs(np.maximum(image * np.float32(gain) + np.float32(offset), 0))
+    hsv = cv2.cvtColor(values, cv2.COLOR_RGB2HSV)
+    hue = (hsv[..., 0].astype(np.int16) + int(random.integers(-9, 10))) % 180
+    saturation = np.clip(hsv[..., 1] * random.uniform(0.6, 1.4), 0, 255)
+    hsv = np.stack([hue.astype(np.uint8), saturation.astype(np.uint8), hsv[..., 2]], axis=-1)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)

@@ -1,0 +1,1 @@
+"""Metrics of a segmentation against the truth."""

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lemore_core.data.augment import Augmentation
+
+
+@pytest.mark.parametrize('scale', [(0.5, 0.5), (1.0, 1.0), (2.0, 2.0), (0.5, 2.0)])
+def test_image_and_mask_stay_together(scale: tuple[float, float]) -> None:
+    # the mask repeats the picture's brightness, so a shift between the two would show
+    mask = np.zeros((60, 80), np.uint8)
+    mask[20:40, 30:60] = 1
+    image = np.where(mask[..., None] == 1, 220, 20).astype(np.uint8).repeat(3, axis=2)
+    augmentation = Augmentation(48, 64, scale, fill=(20, 20, 20))
+    for seed in range(20):
+        out, labels = augmentation(image, mask, np.random.default_rng(seed))
+        assert out.shape == (48, 64, 3)
+        assert labels.shape == (48, 64)
+        if (labels == 1).any() and (labels == 0).any():
+            assert out[labels == 1].mean() > out[labels == 0].mean() + 50
+
+
+def test_what_is_padded_is_unlabelled() -> None:
+    image, mask = np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.uint8)
+    _, labels = Augmentation(64, 64, (1.0, 1.0))(image, mask, np.random.default_rng(0))
+    assert np.count_nonzero(labels == 255) == 64 * 64 - 20 * 20
+
+
+def test_the_same_seed_gives_the_same_pair() -> None:
+    random = np.random.default_rng(1)
+    image = random.integers(0, 256, (50, 60, 3), np.uint8)
+    mask = random.integers(0, 11, (50, 60), np.uint8)
+    augmentation = Augmentation(32, 32)
+    first = augmentation(image, mask, np.random.default_rng(7))
+    again = augmentation(image, mask, np.random.default_rng(7))
+    other = augmentation(image, mask, np.random.default_rng(8))
+    assert np.array_equal(first[0], again[0])
+    assert np.array_equal(first[1], again[1])
+    assert not np.array_equal(first[0], other[0])
