@@ -1,0 +1,57 @@
+"""Labels made visible: colours, overlay, legend."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.deploy.pixels import to_rgb
+from lemore_core.taxonomy import Taxonomy
+
+Labels = NDArray[np.uint8] | NDArray[np.uint16]
+
+SWATCH = 18
+ROW = 26
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def colorize(labels: Labels, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the colours of ``labels`` (H, W), as RGB (H, W, 3) uint8.
+
+    ``palette`` is (256 or 65536, 3) uint8, as :attr:`Taxonomy.palette` gives it.
+    """
+    # looking up one 32-bit word a pixel is several times faster than three bytes
+    padded = np.zeros((len(palette), 4), np.uint8)
+    padded[:, :3] = palette
+    words = np.take(padded.view(np.uint32)[:, 0], labels)
+    rgba = words.view(np.uint8).reshape(*labels.shape, 4)
+    return np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
+
+
+def overlay(
+    image: NDArray[np.uint8],
+    encoding: str,
+    labels: Labels,
+    palette: NDArray[np.uint8],
+    alpha: float,
+) -> NDArray[np.uint8]:
+    """Return the image with its labels' colours blended in by ``alpha`` (0..1), RGB uint8."""
+    rgb = to_rgb(image, encoding)
+    blended = cv2.addWeighted(rgb, 1.0 - alpha, colorize(labels, palette), alpha, 0.0)
+    return np.asarray(blended, np.uint8)
+
+
+def legend(taxonomy: Taxonomy, width: int) -> NDArray[np.uint8]:
+    """Return the classes' names beside their colours, in columns, as RGB (H, width, 3) uint8."""
+    column = (
+        24 + SWATCH + max(cv2.getTextSize(name, FONT, 0.5, 1)[0][0] for name in taxonomy.classes)
+    )
+    columns = max(1, width // column)
+    rows = -(-len(taxonomy.classes) // columns)
+    picture = np.full((rows * ROW + 8, width, 3), 255, np.uint8)
+    for i, (name, color) in enumerate(zip(taxonomy.classes, taxonomy.colors, strict=True)):
+        x, y = (i % columns) * column + 8, (i // columns) * ROW + 8
+        cv2.rectangle(picture, (x, y), (x + SWATCH, y + SWATCH), color, cv2.FILLED)
+        cv2.putText(picture, name, (x + SWATCH + 6, y + 14), FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return picture

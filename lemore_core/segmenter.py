@@ -1,0 +1,213 @@
+"""The one way from a picture to labels: the node, the bag tools and the command line use it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core import backends
+from lemore_core.backends import AUTO, Backend
+from lemore_core.checkpoint import ModelCard
+from lemore_core.deploy.decode import decode
+from lemore_core.deploy.decode import warm_up as warm_up_decode
+from lemore_core.deploy.description import describe
+from lemore_core.deploy.pixels import check_pixels, to_network
+from lemore_core.deploy.sizing import network_size
+from lemore_core.errors import LemoreError
+from lemore_core.model.variants import VARIANTS
+from lemore_core.taxonomy import Taxonomy
+
+WEIGHTS = Path(__file__).parent / 'weights'
+DEFAULT_DATASET = 'camvid'
+SIZES_KEPT = 4
+
+
+class SegmenterError(LemoreError):
+    """A model that is not shipped, or a dataset or size that does not fit the model."""
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Milliseconds of one picture's steps."""
+
+    prepare_ms: float
+    network_ms: float
+    decode_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        """The sum of the steps."""
+        return self.prepare_ms + self.network_ms + self.decode_ms
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Labels of a picture of H x W pixels, at its own size.
+
+    ``labels`` (H, W) uint8, or uint16 beyond 255 classes: class ids. ``confidence`` (H, W) uint8:
+    the label's probability, 255 for certain.
+    """
+
+    labels: NDArray[np.uint8] | NDArray[np.uint16]
+    confidence: NDArray[np.uint8]
+    timings: Timings
+
+
+class Segmenter:
+    """A loaded model. It is used from one thread; loading may happen on another."""
+
+    def __init__(
+        self,
+        path: Path,
+        card: ModelCard,
+        *,
+        backend: str,
+        device: str,
+        fixed_size: tuple[int, int] | None,
+    ) -> None:
+        self.path = path
+        self.card = card
+        self.backend = backend
+        self._requested_device = device
+        self._fixed_size = fixed_size
+        self._loaded: dict[tuple[int, int], Backend] = {}
+        self.device = self._backend_for(self.trained_size).device
+        warm_up_decode(card.config.classes)
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | Path,
+        *,
+        backend: str = AUTO,
+        device: str = AUTO,
+        taxonomy: Taxonomy | None = None,
+        network_size: tuple[int, int] | None = None,
+    ) -> Segmenter:
+        """Load a ``.safetensors`` checkpoint or an exported ``.onnx`` file.
+
+        ``taxonomy`` replaces the names and colours of the checkpoint's own; ``network_size``
+        (height, width) fixes the size at which the network sees every picture, which otherwise
+        follows the picture's aspect (an ONNX file has one size).
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or not LeMoRe's.
+            BackendError: the backend or the device is not to be had here.
+            SegmenterError: ``taxonomy`` has another number of classes than the network, or
+                ``network_size`` is not the ONNX file's.
+            ConfigError: ``network_size`` is out of bounds.
+
+        """
+        path = Path(checkpoint)
+        card = describe(path)
+        if taxonomy is not None:
+            card = _with_taxonomy(card, taxonomy)
+        trained = (card.config.height, card.config.width)
+        if path.suffix == '.onnx':
+            if network_size not in (None, trained):
+                msg = f'{path} was exported for {trained}, it cannot run at {network_size}'
+                raise SegmenterError(msg)
+            network_size = trained
+        if network_size is not None:
+            card = dataclasses.replace(card, config=card.config.for_size(*network_size))
+        if backend == AUTO:
+            backend = backends.choose(path, device)
+        return cls(path, card, backend=backend, device=device, fixed_size=network_size)
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """What the labels mean."""
+        return self.card.taxonomy
+
+    @property
+    def trained_size(self) -> tuple[int, int]:
+        """(height, width) that the network prefers: trained at, or fixed at loading."""
+        return self.card.config.height, self.card.config.width
+
+    def network_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size (height, width) at which the network sees pictures of this size."""
+        return self._fixed_size or network_size(self.trained_size, (height, width))
+
+    def warm_up(self, height: int, width: int) -> None:
+        """Prepare for pictures of this size, so that the first one is not the slow one."""
+        self.segment(np.zeros((height, width, 3), np.uint8), 'rgb8')
+
+    def segment(self, image: NDArray[np.uint8], encoding: str = 'rgb8') -> Segmentation:
+        """Label a picture.
+
+        ``image`` is (H, W, 3) uint8 for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8, (H, W) for
+        mono8; its rows may be padded. The first picture of a new aspect takes longer.
+
+        Raises:
+            PixelError: the image is not what its encoding says, or empty.
+
+        """
+        check_pixels(image, encoding)
+        height, width = image.shape[:2]
+        size = self.network_size(height, width)
+        backend = self._backend_for(size)
+        started = time.perf_counter()
+        pixels = to_network(image, encoding, *size)
+        prepared = time.perf_counter()
+        logits = backend.run(pixels[None])[0]
+        inferred = time.perf_counter()
+        labels, confidence = decode(logits, height, width)
+        decoded = time.perf_counter()
+        timings = Timings(
+            prepare_ms=1e3 * (prepared - started),
+            network_ms=1e3 * (inferred - prepared),
+            decode_ms=1e3 * (decoded - inferred),
+        )
+        return Segmentation(labels, confidence, timings)
+
+    def _backend_for(self, size: tuple[int, int]) -> Backend:
+        backend = self._loaded.pop(size, None)
+        if backend is None:
+            while len(self._loaded) >= SIZES_KEPT:
+                del self._loaded[next(iter(self._loaded))]
+            backend = backends.load(self.backend, self.path, *size, self._requested_device)
+        # the newest stands last, so the first is the one to drop
+        self._loaded[size] = backend
+        return backend
+
+
+def resolve_checkpoint(model: str, dataset: str = '') -> Path:
+    """Return the file that ``model`` names: a shipped size, or a path.
+
+    ``dataset`` chooses among the shipped ones (empty: camvid); for a path it plays no part here.
+
+    Raises:
+        SegmenterError: nothing of that name is shipped.
+
+    """
+    if model not in VARIANTS:
+        if Path(model).suffix:
+            return Path(model)
+        msg = f'no model is called {model!r}: give {", ".join(VARIANTS)}, or a checkpoint path'
+        raise SegmenterError(msg)
+    dataset = dataset or DEFAULT_DATASET
+    path = WEIGHTS / f'lemore_{model}_{dataset}.safetensors'
+    if not path.is_file():
+        shipped = ', '.join(p.stem for p in sorted(WEIGHTS.glob('*.safetensors')))
+        msg = (
+            f'model {model!r} for dataset {dataset!r} is not shipped (there is: {shipped}): '
+            'give the path of a checkpoint instead'
+        )
+        raise SegmenterError(msg)
+    return path
+
+
+def _with_taxonomy(card: ModelCard, taxonomy: Taxonomy) -> ModelCard:
+    if len(taxonomy.classes) != card.config.classes:
+        msg = (
+            f'dataset {taxonomy.name!r} has {len(taxonomy.classes)} classes, '
+            f'model {card.name!r} was trained with {card.config.classes} '
+            f'({card.taxonomy.name!r})'
+        )
+        raise SegmenterError(msg)
+    return dataclasses.replace(card, taxonomy=taxonomy)

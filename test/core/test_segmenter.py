@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lemore_core.checkpoint import CheckpointError
+from lemore_core.deploy.export import write_onnx
+from lemore_core.deploy.pixels import PixelError
+from lemore_core.errors import LemoreError
+from lemore_core.segmenter import Segmenter, SegmenterError, resolve_checkpoint
+from lemore_core.taxonomy import Taxonomy, load_taxonomy
+
+Frames = list[NDArray[np.uint8]]
+
+
+@pytest.fixture(scope='module')
+def segmenter(untrained_checkpoint: Path) -> Segmenter:
+    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
+
+
+@pytest.mark.parametrize('size', [(96, 128), (540, 960), (120, 160), (33, 500), (1, 1), (700, 31)])
+def test_labels_have_the_size_of_the_picture(segmenter: Segmenter, size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    result = segmenter.segment(image, 'rgb8')
+    assert result.labels.shape == result.confidence.shape == size
+    assert result.labels.dtype == result.confidence.dtype == np.uint8
+    assert int(result.labels.max()) < 11
+    assert result.timings.total_ms > result.timings.network_ms > 0
+
+
+def test_every_encoding_of_a_picture_gives_the_same_labels(
+    segmenter: Segmenter, clip_frames: Frames
+) -> None:
+    bgr = clip_frames[0]
+    expected = segmenter.segment(np.ascontiguousarray(bgr[..., ::-1]), 'rgb8')
+    for encoding, code in {
+        'bgr8': None,
+        'bgra8': cv2.COLOR_BGR2BGRA,
+        'rgba8': cv2.COLOR_BGR2RGBA,
+    }.items():
+        image = bgr if code is None else cv2.cvtColor(bgr, code)
+        result = segmenter.segment(image, encoding)
+        assert np.array_equal(result.labels, expected.labels), encoding
+        assert np.array_equal(result.confidence, expected.confidence), encoding
+    assert len(np.unique(expected.labels)) > 1, 'one label everywhere would prove nothing'
+
+
+def test_a_grey_picture_is_three_equal_channels(segmenter: Segmenter, clip_frames: Frames) -> None:
+    grey = cv2.cvtColor(clip_frames[0], cv2.COLOR_BGR2GRAY)
+    expected = segmenter.segment(cv2.merge([grey, grey, grey]), 'bgr8')
+    assert np.array_equal(segmenter.segment(grey, 'mono8').labels, expected.labels)
+
+
+def test_padded_rows_and_read_only_memory_are_no_matter(
+    segmenter: Segmenter, clip_frames: Frames
+) -> None:
+    image = clip_frames[1]
+    padded = np.full((540, 1000, 3), 77, np.uint8)
+    padded[:, :960] = image
+    view = padded[:, :960]
+    view.flags.writeable = False
+    expected = segmenter.segment(image, 'bgr8')
+    assert np.array_equal(segmenter.segment(view, 'bgr8').labels, expected.labels)
+
+
+@pytest.mark.parametrize(
+    ('image', 'encoding', 'message'),
+    [
+        (np.zeros((4, 4, 3), np.uint8), 'yuv422', "encoding 'yuv422' is not one of rgb8"),
+        (np.zeros((4, 4, 3), np.float32), 'rgb8', 'float32, it must be uint8'),
+        (np.zeros((4, 4, 4), np.uint8), 'rgb8', r'shape \(4, 4, 4\), rgb8 needs 3 channels'),
+        (np.zeros((4, 4), np.uint8), 'bgra8', 'bgra8 needs 4 channels'),
+        (np.zeros((0, 4, 3), np.uint8), 'rgb8', 'holds no pixels'),
+        (np.zeros((2, 4, 4, 3), np.uint8), 'rgb8', 'shape'),
+    ],
+)
+def test_what_is_no_picture_is_named(
+    segmenter: Segmenter, image: NDArray[np.uint8], encoding: str, message: str
+) -> None:
+    with pytest.raises(PixelError, match=message):
+        segmenter.segment(image, encoding)
+
+
+def test_backends_agree_on_real_pictures(clip_frames: Frames) -> None:
+    path = resolve_checkpoint('tiny')
+    onnx = Segmenter.load(path, backend='onnxruntime', device='cpu')
+    torch = Segmenter.load(path, backend='torch', device='cpu')
+    same = 0
+    for frame in clip_frames:
+        same += np.count_nonzero(
+            onnx.segment(frame, 'bgr8').labels == torch.segment(frame, 'bgr8').labels
+        )
+    assert same / sum(frame[..., 0].size for frame in clip_frames) >= 0.999
+
+
+def test_the_shipped_model_sees_much_the_same_at_another_size(clip_frames: Frames) -> None:
+    path = resolve_checkpoint('tiny', 'camvid')
+    small = Segmenter.load(path, backend='torch', device='cpu')
+    large = Segmenter.load(path, backend='torch', device='cpu', network_size=(448, 768))
+    frame = clip_frames[0]
+    assert small.network_size(540, 960) == (320, 576)
+    same = small.segment(frame, 'bgr8').labels == large.segment(frame, 'bgr8').labels
+    assert same.mean() > 0.8
+
+
+def test_an_exported_file_is_loaded_as_it_says(
+    untrained_checkpoint: Path, clip_frames: Frames, tmp_path: Path
+) -> None:
+    path = tmp_path / 'model.onnx'
+    write_onnx(untrained_checkpoint, path, 192, 320)
+    exported = Segmenter.load(path)
+    assert exported.backend == 'onnxruntime'
+    assert exported.network_size(540, 960) == (192, 320)
+    assert exported.taxonomy == load_taxonomy('camvid')
+    reference = Segmenter.load(untrained_checkpoint, backend='torch', network_size=(192, 320))
+    labels = exported.segment(clip_frames[0], 'bgr8').labels
+    assert (labels == reference.segment(clip_frames[0], 'bgr8').labels).mean() >= 0.999
+    with pytest.raises(SegmenterError, match=r'exported for \(192, 320\)'):
+        Segmenter.load(path, network_size=(64, 64))
+    with pytest.raises(LemoreError, match=r"'torch' reads \.safetensors files"):
+        Segmenter.load(path, backend='torch')
+
+
+def test_a_damaged_onnx_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / 'model.onnx'
+    path.write_bytes(b'no protobuf')
+    with pytest.raises(CheckpointError, match='no readable ONNX'):
+        Segmenter.load(path)
+
+
+def test_another_table_of_as_many_classes_renames_them(untrained_checkpoint: Path) -> None:
+    names = tuple(f'class {i}' for i in range(11))
+    mine = Taxonomy('mine', names, ((9, 9, 9),) * 11)
+    segmenter = Segmenter.load(untrained_checkpoint, backend='torch', taxonomy=mine)
+    assert segmenter.taxonomy.classes == names
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'backend': 'caffe'}, "no backend is called 'caffe'"),
+        ({'backend': 'torch', 'device': 'warp'}, "device 'warp'"),
+        ({'backend': 'onnxruntime', 'device': 'warp'}, "device 'warp'"),
+        ({'network_size': (8, 8)}, 'height is 8'),
+        ({'taxonomy': load_taxonomy('cityscapes')}, '19 classes.* trained with 11'),
+    ],
+)
+def test_what_cannot_be_loaded_is_named(
+    untrained_checkpoint: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(LemoreError, match=message):
+        Segmenter.load(untrained_checkpoint, **options)
+
+
+def test_models_are_found_by_size_and_dataset() -> None:
+    assert resolve_checkpoint('tiny').name == 'lemore_tiny_camvid.safetensors'
+    assert resolve_checkpoint('mine/best.safetensors') == Path('mine/best.safetensors')
+    with pytest.raises(SegmenterError, match=r"'tiny' for dataset 'mars' is not shipped.*camvid"):
+        resolve_checkpoint('tiny', 'mars')
+    with pytest.raises(SegmenterError, match="no model is called 'huge'"):
+        resolve_checkpoint('huge')
+
+
+def test_only_a_few_sizes_stay_loaded(untrained_checkpoint: Path) -> None:
+    segmenter = Segmenter.load(untrained_checkpoint, backend='torch')
+    for width in (64, 128, 192, 256, 320, 384):
+        segmenter.segment(np.zeros((64, width, 3), np.uint8))
+    assert len(segmenter._loaded) <= 4
