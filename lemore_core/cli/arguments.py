@@ -1,0 +1,67 @@
+"""Arguments that several subcommands share, and the Segmenter they describe."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from lemore_core.errors import LemoreError
+
+if TYPE_CHECKING:
+    from lemore_core.segmenter import Segmenter
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--model`` and ``--dataset``."""
+    parser.add_argument(
+        '--model', default='tiny', help='nano, tiny, small, base, or the path of a checkpoint'
+    )
+    parser.add_argument('--dataset', default='', help='name or YAML file of the class table')
+
+
+def add_size_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--height`` and ``--width``."""
+    parser.add_argument('--height', type=int, help="the network's input height in pixels")
+    parser.add_argument('--width', type=int, help="the network's input width in pixels")
+
+
+def add_segmenter_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what :func:`load_segmenter` reads."""
+    add_model_arguments(parser)
+    add_size_arguments(parser)
+    parser.add_argument('--backend', default='auto', help='auto, onnxruntime or torch')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+
+
+def requested_size(arguments: argparse.Namespace) -> tuple[int, int] | None:
+    """Return (height, width) as asked for, or None where neither was given.
+
+    Raises:
+        LemoreError: only one of the two was given.
+
+    """
+    height, width = arguments.height, arguments.width
+    if (height is None) != (width is None):
+        msg = f'--height is {height} and --width is {width}: give both or neither'
+        raise LemoreError(msg)
+    return None if height is None else (height, width)
+
+
+def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
+    """Load the Segmenter that the arguments describe.
+
+    Raises:
+        LemoreError: see :meth:`lemore_core.segmenter.Segmenter.load`.
+
+    """
+    from lemore_core.segmenter import Segmenter, resolve_checkpoint
+    from lemore_core.taxonomy import load_taxonomy
+
+    size = requested_size(arguments)
+    return Segmenter.load(
+        resolve_checkpoint(arguments.model, arguments.dataset),
+        backend=arguments.backend,
+        device=arguments.device,
+        taxonomy=load_taxonomy(arguments.dataset) if arguments.dataset else None,
+        network_size=size,
+    )

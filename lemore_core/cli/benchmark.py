@@ -1,0 +1,125 @@
+"""``lemore benchmark``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lemore_core.cli.arguments import add_segmenter_arguments, load_segmenter
+from lemore_core.errors import LemoreError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# (classes, logit size, label size): ADE20K at 512x512, Cityscapes at 720p
+DECODINGS = ((150, (64, 64), (512, 512)), (19, (90, 160), (720, 1280)))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_segmenter_arguments(parser)
+    parser.add_argument('--image', type=Path, required=True, help='a picture, or a video to grab')
+    parser.add_argument('--rounds', type=int, default=20, help='measurements, 20')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the median time of each step, and of decoding against plain upsampling and argmax."""
+    image = _read(arguments.image)
+    rows = [_steps(arguments, image), *_decodings(arguments, image)]
+    if arguments.json:
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        print('  '.join(f'{name} {value}' for name, value in row.items()))
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    import cv2
+    import numpy as np
+
+    found, image = cv2.VideoCapture(str(path)).read()
+    if not found:
+        msg = f'{path} is no readable picture or video'
+        raise LemoreError(msg)
+    return np.asarray(image, np.uint8)
+
+
+def _steps(arguments: argparse.Namespace, image: NDArray[np.uint8]) -> dict[str, Any]:
+    import numpy as np
+
+    segmenter = load_segmenter(arguments)
+    segmenter.segment(image, 'bgr8')
+    timings = [segmenter.segment(image, 'bgr8').timings for _ in range(arguments.rounds)]
+    height, width = image.shape[:2]
+    network = segmenter.network_size(height, width)
+    return {
+        'model': segmenter.card.name,
+        'backend': f'{segmenter.backend}@{segmenter.device}',
+        'image': f'{width}x{height}',
+        'network': f'{network[1]}x{network[0]}',
+        **{
+            name: round(float(np.median([getattr(t, name) for t in timings])), 2)
+            for name in ('prepare_ms', 'network_ms', 'decode_ms', 'total_ms')
+        },
+    }
+
+
+def _decodings(arguments: argparse.Namespace, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
+    from lemore_core.deploy.decode import decode
+    from lemore_core.evaluation.timing import median_ms, torch_decode
+
+    rows = []
+    for classes, logit_size, size in DECODINGS:
+        logits = _logits_of(arguments, image, classes, logit_size)
+        times = median_ms(
+            {
+                'fused_ms': partial(decode, logits, *size),
+                'torch_ms': partial(torch_decode, logits, *size),
+            },
+            arguments.rounds,
+        )
+        rows.append(
+            {
+                'decode': f'{logit_size[1]}x{logit_size[0]}x{classes} to {size[1]}x{size[0]}',
+                **{name: round(value, 2) for name, value in times.items()},
+                'ratio': round(times['torch_ms'] / times['fused_ms'], 1),
+            }
+        )
+    return rows
+
+
+def _logits_of(
+    arguments: argparse.Namespace,
+    image: NDArray[np.uint8],
+    classes: int,
+    size: tuple[int, int],
+) -> NDArray[np.float32]:
+    """Return the model's logits of the image, brought to ``size`` and a number of classes.
+
+    The trained classes stay; the others are weighted mixtures of them, a little below: they share
+    the picture's structure, as the classes of a larger data set would, and win in places.
+    """
+    import cv2
+    import numpy as np
+
+    from lemore_core import backends
+    from lemore_core.deploy.pixels import to_network
+
+    segmenter = load_segmenter(arguments)
+    network = (size[0] * 8, size[1] * 8)
+    backend = backends.load('torch', segmenter.path, *network, 'cpu')
+    logits = backend.run(to_network(image, 'bgr8', *network)[None])[0]
+    trained = logits.shape[-1]
+    random = np.random.default_rng(0)
+    mixture = random.dirichlet(np.full(trained, 0.5), classes - trained).astype(np.float32)
+    others = logits @ mixture.T + random.normal(0, 1, classes - trained).astype(np.float32)
+    logits = np.concatenate([logits, others], axis=-1)
+    if logits.shape[:2] != size:
+        planes = [cv2.resize(logits[..., i], size[::-1]) for i in range(classes)]
+        logits = np.stack(planes, axis=-1)
+    return np.ascontiguousarray(logits, np.float32)

@@ -1,0 +1,28 @@
+"""``lemore export``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lemore_core.cli.arguments import add_model_arguments, add_size_arguments, requested_size
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_model_arguments(parser)
+    add_size_arguments(parser)
+    parser.add_argument('--output', '-o', type=Path, required=True, help='the .onnx file to write')
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the serving graph for one network size."""
+    from lemore_core.deploy.description import describe
+    from lemore_core.deploy.export import write_onnx
+    from lemore_core.segmenter import resolve_checkpoint
+
+    path = resolve_checkpoint(arguments.model, arguments.dataset)
+    config = describe(path).config
+    height, width = requested_size(arguments) or (config.height, config.width)
+    write_onnx(path, arguments.output, height, width)
+    print(f'{arguments.output}: {width}x{height} pixels, {config.classes} classes')

@@ -1,0 +1,59 @@
+"""Entry point of ``lemore``: finds the subcommand, turns errors into one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+import lemore_core
+from lemore_core.errors import LemoreError
+
+COMMANDS = {
+    'info': 'parameters and operations of a network, or what a checkpoint says of itself',
+    'train': 'train a network from scratch',
+    'evaluate': 'measure a model against labelled pictures',
+    'export': 'write a model as an ONNX file for one input size',
+    'benchmark': 'time the steps from bytes to labels on this machine',
+}
+
+
+class Command(Protocol):
+    """What the file of a subcommand offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+
+    def run(self, arguments: argparse.Namespace) -> None:
+        """Do it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``lemore`` and return its exit status: 0, 1 for a failure, 2 for wrong usage."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser('lemore', description=lemore_core.__doc__)
+    parser.add_argument('--version', action='version', version=lemore_core.__version__)
+    subparsers = parser.add_subparsers(dest='command', required=True, metavar='command')
+    commands = {}
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
+        # only the chosen command's module is imported: help answers at once
+        if argv and argv[0] == name:
+            module = importlib.import_module(f'lemore_core.cli.{name}')
+            commands[name] = cast('Command', module)
+            commands[name].add_arguments(subparser)
+    arguments = parser.parse_args(argv)
+    try:
+        commands[arguments.command].run(arguments)
+    except LemoreError as error:
+        print(f'lemore {arguments.command}: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
