@@ -73,6 +73,8 @@ def train(config: TrainingConfig, report: Callable[[str], None]) -> Path:
         drop_last=True,
         num_workers=1,
         persistent_workers=True,
+        # a fork would inherit locks that OpenCV's threads held, and wait for them forever
+        multiprocessing_context='spawn',
         worker_init_fn=_one_thread,
     )
     run = _Run(config, taxonomy, class_weights(dataset.pairs, len(taxonomy.classes)), len(loader))
