@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,15 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[1]
 CLIP = ROOT / 'config' / 'demo' / 'solid_white_right.mp4'
+
+
+@pytest.fixture(scope='session')
+def camvid() -> Path:
+    """CamVid's folder; it is not part of the repository."""
+    root = Path(os.environ.get('LEMORE_CAMVID', ROOT.parent / 'shared' / 'data' / 'camvid'))
+    if not root.is_dir():
+        pytest.skip('CamVid is not here: set LEMORE_CAMVID to a folder with train/, val/, …annot/')
+    return root
 
 
 @pytest.fixture(scope='session')

@@ -13,6 +13,7 @@ class TrainingConfig:
     ``rate`` is AdamW's learning rate after ``warmup`` steps. ``average`` is the decay of the moving
     average of the weights, which is what is evaluated and saved. ``bfloat16`` computes the network
     in bfloat16; weights, loss and optimiser stay in single precision.
+    It is meant for GPUs: on a CPU, torch 2.13 gave gradients that were at times not finite.
     """
 
     data: Path

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from lemore_core.deploy import decode as module
+from lemore_core.deploy import decode_kernel as kernel
 from lemore_core.deploy.decode import DecodeError, decode, warm_up
 from lemore_core.errors import LemoreError
 
@@ -224,14 +225,14 @@ def test_the_logits_are_left_alone_and_writable() -> None:
 
 def test_no_input_compiles_a_second_kernel() -> None:
     warm_up()
-    compiled = set(module._decode.signatures)
+    compiled = set(kernel.decode_kernel.signatures)
     logits = noise(5, 5, 7)
     logits.flags.writeable = False
     decode(logits, 40, 40)
     decode(noise(1, 1, 2), 1, 1)
     decode(noise(6, 5, 7)[1:], np.int64(3), np.int32(9))
     decode(noise(3, 4, 7).view(np.memmap), 3, 9)
-    assert set(module._decode.signatures) == compiled
+    assert set(kernel.decode_kernel.signatures) == compiled
 
 
 def test_threads_do_not_share_scratch() -> None:
@@ -298,7 +299,7 @@ def test_compiles_without_a_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -
     def double(x: int) -> int:
         return 2 * x
 
-    assert module._entry(double)(21) == 42
+    assert kernel._entry(double)(21) == 42
 
 
 def test_warm_up_survives_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
