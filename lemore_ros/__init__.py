@@ -1,0 +1,1 @@
+"""The ROS 2 layer: the segmentation node and the tools that work on bags."""

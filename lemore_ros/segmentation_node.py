@@ -1,0 +1,252 @@
+"""The segmentation node: a lifecycle node that wires the parts together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import SetBool
+
+from lemore_core.errors import LemoreError
+from lemore_core.segmenter import Segmenter, resolve_checkpoint
+from lemore_core.taxonomy import load_taxonomy
+from lemore_ros import parameters
+from lemore_ros.health import Health, Identity
+from lemore_ros.parameters import NodeParameters, ParameterError
+from lemore_ros.spinning import StopSignals, spin, stop_signals
+from lemore_ros.stream import Stream
+
+NAME = 'lemore_segmentation'
+DIAGNOSTICS_S = 1.0
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
+
+
+class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
+    """Labels the images of topic ``image``.
+
+    Configuring loads the network, activating opens the topics; deactivating and cleaning up undo
+    them. Callbacks run on the executor's one thread and never wait for the network, which runs on
+    the stream's worker.
+
+    Raises:
+        ParameterError: a parameter was given a value that is not allowed.
+
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(NAME, **options)
+        # Node has a _parameters of its own
+        self.values: NodeParameters = parameters.declare(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._segmenter: Segmenter | None = None
+        self._health: Health | None = None
+        self._stream: Stream | None = None
+        self._diagnostics: Any = None
+        self._timer: Any = None
+        self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
+        _answer_impossible_transitions(self)
+
+    def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the network and begin to publish diagnostics."""
+        try:
+            self._segmenter = load_segmenter(self.values)
+            self._health = Health(self._identity(self._segmenter))
+            self._start_diagnostics()
+        except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
+            self._release()
+            return self._refused('cannot configure', error)
+        self.get_logger().info(
+            f'model {self.values.model} ({self._segmenter.taxonomy.name}) runs on '
+            f'{self._segmenter.backend}, {self._segmenter.device}'
+        )
+        return SUCCESS
+
+    def on_activate(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the topics and start the worker."""
+        if self._segmenter is None or self._health is None:
+            return FAILURE
+        try:
+            self._stream = Stream(self, self._segmenter, self._health, lambda: self.values)
+        except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
+            return self._refused('cannot activate', error)
+        return SUCCESS
+
+    def on_deactivate(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Finish the frame in flight and close the topics."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        return SUCCESS
+
+    def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of the network."""
+        self._release()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close and let go of everything, from any state."""
+        self.on_deactivate(state)
+        return self.on_cleanup(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Return to unconfigured."""
+        return self.on_shutdown(state)
+
+    def set_parameters_atomically(self, parameter_list: list[Any]) -> SetParametersResult:
+        """Set parameters; refuse with a reason that names the value and what is allowed."""
+        # asked first, because rclpy's reason for a wrong type does not even name the parameter
+        refusal = self._refusal(parameter_list)
+        return refusal or super().set_parameters_atomically(parameter_list)
+
+    def start(self) -> bool:
+        """Configure and activate without a lifecycle manager; return whether both went well."""
+        return bool(self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS)
+
+    def close(self) -> None:
+        """Shut down from whichever state the node is in, and destroy it."""
+        try:
+            self.trigger_shutdown()
+        except rclpy_implementation.RCLError:
+            # finalized already, or interrupted within a transition
+            self.on_shutdown(LifecycleState('unknown', 0))
+        self.destroy_node()
+
+    def _refused(self, what: str, error: Exception) -> TransitionCallbackReturn:
+        kind = '' if isinstance(error, LemoreError) else f'{type(error).__name__}: '
+        self.get_logger().error(f'{what}: {kind}{_one_line(error)}')
+        return FAILURE
+
+    def _refusal(self, parameter_list: list[Any]) -> SetParametersResult | None:
+        try:
+            self.values.changed({entry.name: entry.value for entry in parameter_list})
+        except ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return None
+
+    def _on_set_parameters(self, parameter_list: list[Any]) -> SetParametersResult:
+        refusal = self._refusal(parameter_list)
+        if refusal is None:
+            changes = {entry.name: entry.value for entry in parameter_list}
+            self.values = self.values.changed(changes)
+        return refusal or SetParametersResult(successful=True)
+
+    def _on_set_enabled(
+        self, request: SetBool.Request, response: SetBool.Response
+    ) -> SetBool.Response:
+        response.success = self._stream is not None
+        if self._stream is None:
+            response.message = 'the node is not active: configure and activate it first'
+        elif request.data:
+            self._stream.resume()
+            response.message = 'labelling'
+        else:
+            self._stream.pause('paused')
+            response.message = 'paused, the network stays loaded'
+        return response
+
+    def _identity(self, segmenter: Segmenter) -> Identity:
+        return Identity(
+            name=f'{self.get_fully_qualified_name().lstrip("/")}: segmentation',
+            backend=segmenter.backend,
+            device=segmenter.device,
+            model=self.values.model,
+            dataset=segmenter.taxonomy.name,
+        )
+
+    def _start_diagnostics(self) -> None:
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        # a simulation that stands still must not silence the diagnostics
+        self._timer = self.create_timer(
+            DIAGNOSTICS_S, self._diagnose, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    def _release(self) -> None:
+        self._segmenter = self._health = None
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+            self.destroy_publisher(self._diagnostics)
+            self._timer = self._diagnostics = None
+
+    def _diagnose(self) -> None:
+        if self._health is not None and self._diagnostics is not None:
+            self._diagnostics.publish(self._health.to_message(self.get_clock().now().to_msg()))
+
+
+def load_segmenter(values: NodeParameters) -> Segmenter:
+    """Load the network that the parameters name, and run it once.
+
+    Raises:
+        LemoreError: there is no such network, or it cannot run here.
+
+    """
+    segmenter = Segmenter.load(
+        resolve_checkpoint(values.model, values.dataset),
+        backend=values.backend,
+        device=values.device,
+        taxonomy=load_taxonomy(values.dataset) if values.dataset else None,
+        network_size=values.network_size,
+    )
+    segmenter.warm_up(*segmenter.trained_size)
+    return segmenter
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split())
+
+
+def _answer_impossible_transitions(node: Any) -> None:
+    # rclpy lets the error of a transition that the state does not have escape from the service:
+    # whoever asked never gets an answer
+    service = node._service_change_state  # noqa: SLF001 - rclpy offers no other way to it
+    change_state = service.callback
+
+    def answer(request: Any, response: Any) -> Any:
+        try:
+            return change_state(request, response)
+        except rclpy_implementation.RCLError as error:
+            node.get_logger().error(f'transition refused: {_one_line(error)}')
+            response.success = False
+            return response
+
+    service.callback = answer
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; return the exit code."""
+    with stop_signals() as stop:
+        try:
+            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+            return _run(stop)
+        except KeyboardInterrupt:
+            return 0
+        except (LemoreError, rclpy_implementation.RCLError) as error:
+            get_logger(NAME).fatal(f'cannot start: {_one_line(error)}')
+            return 1
+        finally:
+            rclpy.try_shutdown()
+
+
+def _run(stop: StopSignals) -> int:
+    node = SegmentationNode()
+    try:
+        if node.values.autostart and not node.start():
+            return 1
+        spin(node, stop)
+    finally:
+        node.close()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

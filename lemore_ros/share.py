@@ -1,0 +1,30 @@
+"""Where the package's launch and configuration files lie."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+PACKAGE = 'lemore_ros'
+
+
+def share_directory() -> Path:
+    """Return the folder that holds ``launch`` and ``config``.
+
+    That is what the ament index says, else the Python prefix that ``pip install`` wrote to, else
+    the source tree.
+    """
+    installed = _from_ament_index() or Path(sys.prefix, 'share', PACKAGE)
+    return installed if installed.is_dir() else Path(__file__).parents[1]
+
+
+def _from_ament_index() -> Path | None:
+    try:
+        from ament_index_python.packages import get_package_share_directory
+    except ImportError:
+        return None
+    try:
+        return Path(get_package_share_directory(PACKAGE))
+    except (OSError, LookupError, ValueError):
+        # no ROS environment is sourced (OSError), or it does not know the package
+        return None

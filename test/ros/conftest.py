@@ -1,0 +1,149 @@
+"""A ROS graph of its own for every test process: no robot or other test hears it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 100 + 1)
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+
+import rclpy
+from lifecycle_msgs.srv import GetState
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from lemore_ros.segmentation_node import SegmentationNode
+
+TIMEOUT_S = 30.0
+
+
+class Graph:
+    """A peer node, and the nodes under test, all spun by whoever waits for something."""
+
+    def __init__(self) -> None:
+        self.executor = SingleThreadedExecutor()
+        self.peer = rclpy.create_node('peer')
+        self.executor.add_node(self.peer)
+        self.nodes: list[SegmentationNode] = []
+
+    def wait_for(self, condition: Callable[[], Any], what: str = '') -> Any:
+        """Spin until ``condition`` holds, and return what it gave."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while not (result := condition()):
+            assert time.monotonic() < deadline, f'waited in vain for {what or condition}'
+            self.executor.spin_once(timeout_sec=0.02)
+        return result
+
+    def node(self, **values: Any) -> SegmentationNode:
+        """Return a node with these parameters, unconfigured."""
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        node = SegmentationNode(parameter_overrides=overrides)
+        self.nodes.append(node)
+        self.executor.add_node(node)
+        return node
+
+    def publisher(self, topic: str = '/image') -> Any:
+        """Return a camera, once something subscribes to it."""
+        publisher = self.peer.create_publisher(Image, topic, reliable())
+        self.wait_for(publisher.get_subscription_count, f'a subscription to {topic}')
+        return publisher
+
+    def collect(self, kind: type, topic: str, qos: QoSProfile | None = None) -> list[Any]:
+        """Return a list that grows with the messages of a topic, once it has a publisher."""
+        messages: list[Any] = []
+        self.peer.create_subscription(kind, topic, messages.append, qos or reliable())
+        self.wait_for(lambda: self.peer.count_publishers(topic), f'a publisher of {topic}')
+        return messages
+
+    def call(self, kind: Any, service: str, request: Any) -> Any:
+        """Return the answer of a service."""
+        client = self.peer.create_client(kind, service)
+        self.wait_for(client.service_is_ready, service)
+        future = client.call_async(request)
+        self.wait_for(future.done, f'an answer of {service}')
+        self.peer.destroy_client(client)
+        return future.result()
+
+    def state(self, name: str) -> str:
+        """Return the lifecycle state of a node, of this process or another."""
+        client = self.peer.create_client(GetState, f'{name}/get_state')
+        asked: list[tuple[float, Any]] = []
+
+        def answered() -> Any:
+            # an answer that comes before the client is known to the other process is lost
+            if client.service_is_ready() and (not asked or time.monotonic() - asked[-1][0] > 1):
+                asked.append((time.monotonic(), client.call_async(GetState.Request())))
+            return [future for _, future in asked if future.done()]
+
+        future = self.wait_for(answered, f'the state of {name}')[0]
+        self.peer.destroy_client(client)
+        return str(future.result().current_state.label)
+
+    def labels_of(self, camera: Any, message: Image, labels: list[Any]) -> Image:
+        """Publish an image and return the label image with its stamp."""
+        camera.publish(message)
+
+        def found() -> Any:
+            return [m for m in labels if m.header.stamp == message.header.stamp]
+
+        return self.wait_for(found, f'labels of {message.header.stamp}')[0]
+
+    def close(self) -> None:
+        while self.nodes:
+            self.nodes.pop().close()
+        self.peer.destroy_node()
+        self.executor.shutdown()
+        # a node that is not collected keeps its name's place on /rosout from the next one
+        gc.collect()
+
+
+def reliable(depth: int = 50) -> QoSProfile:
+    return QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)
+
+
+@pytest.fixture(scope='session')
+def _rclpy() -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def graph(_rclpy: None) -> Iterator[Graph]:
+    graph = Graph()
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def untrained(untrained_checkpoint: Path) -> dict[str, Any]:
+    """Parameters of a node that loads quickly."""
+    return {'model': str(untrained_checkpoint), 'backend': 'torch', 'device': 'cpu'}
+
+
+@pytest.fixture
+def make_image() -> Callable[..., Image]:
+    """Return a function that makes camera messages, each of its own noise and stamp."""
+
+    def make(stamp: int, *, size: tuple[int, int] = (60, 80), frame_id: str = 'cam') -> Image:
+        height, width = size
+        pixels = np.random.default_rng(stamp).integers(0, 256, (height, width, 3), np.uint8)
+        message = Image(height=height, width=width, step=3 * width, encoding='bgr8')
+        message.data = pixels.tobytes()
+        message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, stamp
+        message.header.frame_id = frame_id
+        return message
+
+    return make

@@ -1,0 +1,95 @@
+"""The node as a process of its own: how it starts, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sensor_msgs.msg import Image
+
+ROOT = Path(__file__).parents[2]
+LABELS = '/lemore_segmentation/labels'
+WAIT_S = 60
+
+Start = Callable[..., 'subprocess.Popen[str]']
+
+
+@pytest.fixture
+def start(untrained: dict[str, Any]) -> Iterator[Start]:
+    """Start the node with parameters; it is gone after the test."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(**values: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, '-m', 'lemore_ros.segmentation_node', '--ros-args']
+        for name, value in (untrained | values).items():
+            command += ['-p', f'{name}:={value}']
+        path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {'PYTHONPATH': path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_it_starts_itself_and_ends_in_good_order_with_a_frame_in_flight(
+    graph: Any, start: Start, make_image: Callable[..., Image], number: int
+) -> None:
+    process = start()
+    camera = graph.publisher()
+    labels = graph.collect(Image, LABELS)
+    message = make_image(1, size=(540, 960))
+
+    def flood() -> bool:
+        camera.publish(message)
+        return len(labels) >= 3
+
+    graph.wait_for(flood, 'labels')
+    process.send_signal(number)
+    deadline = time.monotonic() + WAIT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        camera.publish(message)
+        graph.executor.spin_once(timeout_sec=0.005)
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, output
+    assert 'Traceback' not in output
+    assert 'ERROR' not in output
+
+
+@pytest.mark.parametrize(
+    ('values', 'expected'),
+    [
+        ({'backend': 'caffe'}, "cannot start: backend is 'caffe', allowed: auto"),
+        ({'model': 'gone.safetensors'}, 'cannot configure: there is no checkpoint gone'),
+    ],
+)
+def test_what_cannot_start_says_so_in_one_line_and_exits_with_1(
+    start: Start, values: dict[str, Any], expected: str
+) -> None:
+    process = start(**values)
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 1
+    lines = output.strip().splitlines()
+    assert len(lines) == 1, output
+    assert expected in lines[0]
+
+
+def test_without_autostart_it_waits_unconfigured(graph: Any, start: Start) -> None:
+    start(autostart='false')
+    assert graph.state('/lemore_segmentation') == 'unconfigured'
