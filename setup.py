@@ -1,0 +1,53 @@
+"""Builds the one package: ``pip install .`` and colcon's ament_python read this same file."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGE = 'lemore_ros'
+
+
+def shared_files() -> list[tuple[str, list[str]]]:
+    """List what is installed in ``share/lemore_ros``: launch, config and data files."""
+    share = Path('share', PACKAGE)
+    folders: dict[Path, list[str]] = {share: ['package.xml']}
+    for top in ('launch', 'config'):
+        for path in sorted(Path(top).rglob('*')):
+            if path.is_file() and '__pycache__' not in path.parts:
+                folders.setdefault(share / path.parent, []).append(str(path))
+    marker = 'share/ament_index/resource_index/packages'
+    return [(marker, [f'resource/{PACKAGE}']), *((str(k), v) for k, v in folders.items())]
+
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    description='LeMoRe semantic segmentation of camera topics: label images and overlays',
+    long_description=Path('README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    maintainer='lemore_ros developers',
+    maintainer_email='lemore-ros@users.noreply.github.com',
+    python_requires='>=3.10',
+    packages=find_packages(include=['lemore_core*', 'lemore_ros*']),
+    package_data={
+        'lemore_core': ['py.typed', 'taxonomy/*.yaml', 'weights/*.safetensors'],
+        'lemore_ros': ['py.typed'],
+    },
+    data_files=shared_files(),
+    zip_safe=False,
+    install_requires=['numpy', 'opencv-python-headless', 'numba', 'safetensors', 'PyYAML'],
+    extras_require={
+        'onnxruntime': ['onnxruntime', 'onnx'],
+        'torch': ['torch'],
+        'train': ['torch', 'tqdm'],
+        'bag': ['rosbags', 'av', 'tqdm'],
+    },
+    entry_points={
+        'console_scripts': [
+            'lemore = lemore_core.cli.main:main',
+            'segmentation_node = lemore_ros.segmentation_node:main',
+            'lemore_demo = lemore_ros.tools.demo:main',
+        ],
+    },
+)

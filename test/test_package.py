@@ -1,0 +1,70 @@
+"""What ``pip install .`` and colcon put where."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+import lemore_core
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Names in the wheel that the tree builds."""
+    folder = tmp_path_factory.mktemp('wheel')
+    tree = folder / 'tree'
+    hidden = shutil.ignore_patterns('.venv*', '.git', 'out', 'build', 'install', 'log', '*cache*')
+    shutil.copytree(ROOT, tree, ignore=hidden)
+    command = [sys.executable, '-m', 'pip', 'wheel', str(tree), '--no-deps', '--no-index']
+    subprocess.run(
+        [*command, '--no-build-isolation', '-w', str(folder)], check=True, capture_output=True
+    )
+    (path,) = folder.glob('*.whl')
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'lemore_core/py.typed',
+        'lemore_core/taxonomy/camvid.yaml',
+        'lemore_core/weights/lemore_tiny_camvid.safetensors',
+        'lemore_ros/segmentation_node.py',
+        'share/lemore_ros/package.xml',
+        'share/lemore_ros/launch/segmentation.launch.py',
+        'share/lemore_ros/config/segmentation.yaml',
+        'share/lemore_ros/config/rviz/segmentation.rviz',
+        'share/lemore_ros/config/dds/fastdds_shared_memory.xml',
+        'share/lemore_ros/config/demo/solid_white_right.mp4',
+        'share/ament_index/resource_index/packages/lemore_ros',
+    ],
+)
+def test_the_wheel_holds(wheel: list[str], name: str) -> None:
+    assert any(entry == name or entry.endswith(f'.data/data/{name}') for entry in wheel), wheel
+
+
+def test_the_wheel_holds_no_tests_and_no_camvid_pictures(wheel: list[str]) -> None:
+    assert not [name for name in wheel if name.startswith('test/') or '.webp' in name]
+
+
+def test_the_version_is_said_once_for_all() -> None:
+    version = ET.parse(ROOT / 'package.xml').findtext('version')
+    assert version == lemore_core.__version__
+    assert f"version='{version}'" in (ROOT / 'setup.py').read_text(encoding='utf-8')
+
+
+def test_every_shipped_weight_is_small() -> None:
+    weights = list((ROOT / 'lemore_core' / 'weights').glob('*'))
+    assert weights
+    for path in weights:
+        assert path.suffix == '.safetensors'
+        assert path.stat().st_size < 8e6
