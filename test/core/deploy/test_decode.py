@@ -1,7 +1,6 @@
 """Decoding against its definition: upsample in double precision, then argmax."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import cv2
 import numba
@@ -16,7 +15,6 @@ from lemore_core.deploy import decode_kernel as kernel
 from lemore_core.deploy.decode import DecodeError, decode, warm_up
 from lemore_core.errors import LemoreError
 
-CLIP = Path(__file__).parents[3] / 'config' / 'demo' / 'solid_white_right.mp4'
 MARGIN = 1e-4
 
 Array = NDArray[np.float32]
@@ -57,12 +55,8 @@ def noise(*shape: int, seed: int = 0) -> Array:
 
 
 @pytest.fixture(scope='module')
-def frame() -> NDArray[np.uint8]:
-    capture = cv2.VideoCapture(str(CLIP))
-    found, image = capture.read()
-    capture.release()
-    assert found
-    return np.asarray(image, np.uint8)
+def frame(clip_frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return clip_frames[0]
 
 
 def image_logits(frame: NDArray[np.uint8], h: int, w: int, classes: int) -> Array:

@@ -1,0 +1,30 @@
+"""The PyTorch backend on a GPU; skipped where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from lemore_core.segmenter import Segmenter, resolve_checkpoint
+
+if not torch.cuda.is_available():
+    pytest.skip('no CUDA device is here', allow_module_level=True)
+
+
+def test_labels_are_those_of_the_cpu(clip_frames: list[NDArray[np.uint8]]) -> None:
+    path = resolve_checkpoint('tiny', 'camvid')
+    gpu = Segmenter.load(path, backend='torch', device='cuda')
+    cpu = Segmenter.load(path, backend='torch', device='cpu')
+    assert gpu.device.startswith('cuda')
+    same = [
+        gpu.segment(frame, 'bgr8').labels == cpu.segment(frame, 'bgr8').labels
+        for frame in clip_frames
+    ]
+    assert np.mean(same) >= 0.999
+
+
+def test_auto_takes_the_gpu() -> None:
+    segmenter = Segmenter.load(resolve_checkpoint('tiny', 'camvid'))
+    assert (segmenter.backend, segmenter.device) == ('torch', 'cuda:0')
