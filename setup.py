@@ -36,12 +36,12 @@ setup(
     },
     data_files=shared_files(),
     zip_safe=False,
-    install_requires=['numpy', 'opencv-python-headless', 'numba', 'safetensors', 'PyYAML'],
+    install_requires=['numpy', 'opencv-python-headless', 'numba', 'safetensors', 'PyYAML', 'tqdm'],
     extras_require={
         'onnxruntime': ['onnxruntime', 'onnx'],
         'torch': ['torch'],
-        'train': ['torch', 'tqdm'],
-        'bag': ['rosbags', 'av', 'tqdm'],
+        'train': ['torch'],
+        'bag': ['rosbags', 'av'],
     },
     entry_points={
         'console_scripts': [

@@ -1,0 +1,46 @@
+# Two commands: `make demo` and `make test`. Both make their own virtual environment first.
+#
+# Where a ROS 2 installation is sourced, its rclpy is used (and its Python); elsewhere ROS 2 comes
+# as wheels, which are made for CPython 3.11.
+ifdef ROS_DISTRO
+PYTHON ?= python3
+VENV := .venv-$(ROS_DISTRO)
+VENV_OPTIONS := --system-site-packages
+REQUIREMENTS := requirements/run.txt requirements/test.txt
+else
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+REQUIREMENTS := requirements/run.txt requirements/test.txt requirements/ros.txt
+endif
+# For example --extra-index-url https://download.pytorch.org/whl/cpu, which spares the CUDA packages.
+PIP_OPTIONS ?=
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RUN := PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" $(BIN)/python
+
+.PHONY: demo test lint format clean
+.DEFAULT_GOAL := test
+
+demo: $(READY)
+	$(RUN) -m lemore_ros.tools.demo --output out/demo
+
+# The plugins that a ROS installation brings along are made for older versions of pytest.
+test: lint
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(RUN) -m pytest -p pytest_timeout
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): $(REQUIREMENTS)
+	$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) $(REQUIREMENTS:%=-r %)
+	touch $@
+
+clean:
+	rm -rf .venv .venv-* out build install log *.egg-info

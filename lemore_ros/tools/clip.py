@@ -1,0 +1,80 @@
+"""Turns a video file into a rosbag2 of camera messages."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from lemore_core.errors import LemoreError
+
+IMAGE = 'sensor_msgs/msg/Image'
+FRAME_ID = 'camera'
+BAG_VERSION = 9
+
+
+class ClipError(LemoreError):
+    """A video that cannot be read."""
+
+
+def write_bag(clip: Path, bag: Path, topic: str, progress: Callable[[int, int], None]) -> int:
+    """Write the frames of ``clip`` as bgr8 images on ``topic`` into ``bag`` (mcap, zstd).
+
+    Stamps count from zero. ``progress`` is told (frames written, frames in all). Returns the
+    number of frames. An older bag of that name is replaced when the new one is whole.
+
+    Raises:
+        ClipError: the video cannot be read or holds no frames.
+
+    """
+    temporary = bag.with_name(f'.{bag.name}.part')
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        count = _write(clip, temporary, topic, progress)
+        if count == 0:
+            msg = f'{clip} holds no frames'
+            raise ClipError(msg)
+        shutil.rmtree(bag, ignore_errors=True)
+        temporary.rename(bag)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return count
+
+
+def _write(clip: Path, bag: Path, topic: str, progress: Callable[[int, int], None]) -> int:
+    store = get_typestore(Stores.ROS2_JAZZY)
+    image, header = store.types[IMAGE], store.types['std_msgs/msg/Header']
+    time = store.types['builtin_interfaces/msg/Time']
+    writer = Writer(bag, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
+    writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+    count = 0
+    try:
+        container = av.open(str(clip))
+    except (OSError, av.FFmpegError) as error:
+        msg = f'{clip} is no readable video: {error}'
+        raise ClipError(msg) from error
+    with container, writer:
+        connection = writer.add_connection(topic, IMAGE, typestore=store)
+        stream = container.streams.video[0]
+        for frame in container.decode(stream):
+            pixels = np.ascontiguousarray(frame.to_ndarray(format='bgr24'))
+            height, width = pixels.shape[:2]
+            stamp = round(1e9 * float(frame.time or 0.0))
+            message = image(
+                header=header(time(stamp // 10**9, stamp % 10**9), FRAME_ID),
+                height=height,
+                width=width,
+                encoding='bgr8',
+                is_bigendian=0,
+                step=width * 3,
+                data=pixels.reshape(-1),
+            )
+            writer.write(connection, stamp, store.serialize_cdr(message, IMAGE))
+            count += 1
+            progress(count, max(stream.frames, count))
+    return count

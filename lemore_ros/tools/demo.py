@@ -1,0 +1,239 @@
+"""The demo: a clip played as a camera into the node over DDS, and what came out of it.
+
+Four processes take part: this one, the node, a player that publishes the clip's frames in real
+time, and a recorder. Exit status: 0; 1 where fewer than 95% of the frames that the node accepted
+came out, or none did; 2 where a part failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lemore_core.deploy.description import describe
+from lemore_core.deploy.sizing import network_size
+from lemore_core.errors import LemoreError
+from lemore_core.files import written_whole
+from lemore_core.segmenter import resolve_checkpoint
+from lemore_ros.share import share_directory
+from lemore_ros.tools.child import Child, ChildError
+from lemore_ros.tools.clip import write_bag
+from lemore_ros.tools.pictures import overlay_frames, write_contact_sheet, write_video
+
+TOPIC = '/camera/image'
+NODE = '/lemore_segmentation'
+ENOUGH = 0.95
+START_S = 120.0
+SETTLE_S = 15.0
+PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What went in and what came out.
+
+    ``received`` by the node were either ``dropped`` for a newer frame or ``accepted`` by its
+    worker; ``recorded`` are the label images that arrived. ``latency`` is from the camera's stamp
+    to the publication of the labels.
+    """
+
+    sent: int
+    received: int
+    dropped: int
+    accepted: int
+    labelled: int
+    failed: int
+    recorded: int
+    latency_median_ms: float
+    latency_p95_ms: float
+    rate_hz: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nearly all that the node accepted came out as label images."""
+        return self.accepted > 0 and self.recorded >= ENOUGH * self.accepted
+
+
+def main() -> int:
+    """Run the demo and return the exit status."""
+    parser = argparse.ArgumentParser('lemore_demo', description=__doc__)
+    parser.add_argument('--output', type=Path, default=Path('out/demo'), help='out/demo')
+    parser.add_argument('--clip', type=Path, help='a video file; the shipped motorway drive')
+    parser.add_argument('--model', default='tiny', help='tiny, or the path of a checkpoint')
+    parser.add_argument('--backend', default='auto', help='auto, onnxruntime or torch')
+    arguments = parser.parse_args()
+    try:
+        summary = run_demo(
+            arguments.clip or share_directory() / 'config' / 'demo' / 'solid_white_right.mp4',
+            arguments.output,
+            model=arguments.model,
+            backend=arguments.backend,
+        )
+    except LemoreError as error:
+        print(f'demo: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    for name, value in asdict(summary).items():
+        print(f'{name:<18} {value}')
+    if not summary.is_good:
+        print(
+            f'demo: {summary.recorded} label images came out of {summary.accepted} accepted '
+            f'frames, expected at least {100 * ENOUGH:.0f}%',
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> Summary:
+    """Play ``clip`` into the node, record, draw, and return the figures.
+
+    Writes ``camera`` and ``segmented`` (bags), ``overlay.mp4``, ``overlay.png``, ``summary.json``
+    and a log for each process into ``output``.
+
+    Raises:
+        LemoreError: the clip or the model cannot be read, or a process failed.
+
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    card = describe(resolve_checkpoint(model))
+    camera, segmented = output / 'camera', output / 'segmented'
+    with tqdm(desc='clip to bag', unit='frame', disable=None) as bar:
+        frames = write_bag(clip, camera, TOPIC, lambda done, _: _advance(bar, done))
+    # preparing at start for the camera's size spares the first frames the wait
+    pixels = next(overlay_frames(camera, TOPIC))[1]
+    trained = (card.config.height, card.config.width)
+    height, width = network_size(trained, (pixels.shape[0], pixels.shape[1]))
+    parameters = {
+        'model': model,
+        'backend': backend,
+        'network_height': height,
+        'network_width': width,
+    }
+    reports = _play_through(output, camera, segmented, parameters, frames)
+    summary = _summarise(reports)
+    if summary.recorded:
+        prefix = f'{NODE}/overlay'
+        count = write_video(segmented, prefix, output / 'overlay.mp4')
+        write_contact_sheet(segmented, prefix, count, card.taxonomy, output / 'overlay.png')
+    with written_whole(output / 'summary.json') as temporary:
+        temporary.write_text(json.dumps(asdict(summary), indent=2) + '\n', encoding='utf-8')
+    return summary
+
+
+def _play_through(
+    output: Path, camera: Path, segmented: Path, parameters: dict[str, object], frames: int
+) -> dict[str, Any]:
+    """Run node, recorder and player to the end; return what they reported."""
+    temporary = segmented.with_name(f'.{segmented.name}.part')
+    shutil.rmtree(temporary, ignore_errors=True)
+    environment = _environment()
+    node_arguments = ['--ros-args', '-r', f'image:={TOPIC}']
+    for name, value in parameters.items():
+        node_arguments += ['-p', f'{name}:={value}']
+
+    def child(name: str, module: str, *arguments: str) -> Child:
+        return Child(name, module, arguments, output / f'{name}.log', environment)
+
+    with ExitStack() as stack:
+        node = child('node', 'lemore_ros.segmentation_node', *node_arguments)
+        stack.enter_context(node)
+        recorder = stack.enter_context(
+            child('recorder', 'lemore_ros.tools.recorder', str(temporary), '--prefix', NODE)
+        )
+        _wait_until_ready(node, recorder)
+        player = stack.enter_context(
+            child('player', 'lemore_ros.tools.player', str(camera), '--topic', TOPIC)
+        )
+        with tqdm(total=frames, desc='segmenting', unit='frame', disable=None) as bar:
+            while not player.ended:
+                for process in (node, recorder, player):
+                    process.check()
+                _advance(bar, recorder.poll().get('labels', 0))
+                time.sleep(0.05)
+            player.check()
+            _settle(node, recorder)
+            _advance(bar, recorder.poll().get('labels', 0))
+        player.stop()
+        recorder.stop()
+        recorder.check()
+    shutil.rmtree(segmented, ignore_errors=True)
+    temporary.rename(segmented)
+    return {**player.poll(), **recorder.poll()}
+
+
+def _wait_until_ready(node: Child, recorder: Child) -> None:
+    deadline = time.monotonic() + START_S
+    while 'ready' not in recorder.poll():
+        node.check()
+        recorder.check()
+        if time.monotonic() > deadline:
+            msg = f'the node was not ready within {START_S} s, see {node.log}'
+            raise ChildError(msg)
+        time.sleep(0.05)
+
+
+def _settle(node: Child, recorder: Child) -> None:
+    """Wait until the node's own counts say that it has worked off what it took."""
+    deadline = time.monotonic() + SETTLE_S
+    # its diagnostics are a second apart: let one come that was made after the last frame
+    after = time.monotonic() + 2.5
+    while time.monotonic() < deadline:
+        node.check()
+        counts = recorder.poll().get('node', {})
+        open_frames = int(counts.get('accepted', 0)) - int(counts.get('labelled', 0))
+        if time.monotonic() > after and counts and open_frames <= int(counts.get('failed', 0)):
+            return
+        time.sleep(0.1)
+
+
+def _summarise(reports: dict[str, Any]) -> Summary:
+    counts = reports.get('node', {})
+    latencies = np.asarray(reports.get('latencies_ms', []), np.float64)
+    median, p95 = np.percentile(latencies, [50, 95]) if latencies.size else (np.nan, np.nan)
+    return Summary(
+        sent=int(reports.get('sent', 0)),
+        received=int(counts.get('received', 0)),
+        dropped=int(counts.get('dropped', 0)),
+        accepted=int(counts.get('accepted', 0)),
+        labelled=int(counts.get('labelled', 0)),
+        failed=int(counts.get('failed', 0)),
+        recorded=int(reports.get('labels', 0)),
+        latency_median_ms=round(float(median), 1),
+        latency_p95_ms=round(float(p95), 1),
+        rate_hz=round(float(reports.get('rate_hz', 0.0)), 1),
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables that give the demo's processes a graph and memory of their own."""
+    environment = {
+        # a robot on the same network must neither see the demo's camera nor be seen by it
+        'ROS_DOMAIN_ID': str(101 + os.getpid() % 100),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+    }
+    if not any(name in os.environ for name in PROFILE_VARIABLES):
+        # a frame does not fit into the shared memory that Fast DDS sets up by default
+        profile = share_directory() / 'config' / 'dds' / 'fastdds_shared_memory.xml'
+        environment |= dict.fromkeys(PROFILE_VARIABLES, str(profile))
+    return environment
+
+
+def _advance(bar: Any, position: int) -> None:
+    bar.update(position - bar.n)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""A video and a contact sheet from a recorded overlay topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_typestore
+
+from lemore_core.files import written_whole
+from lemore_core.render import legend
+from lemore_core.taxonomy import Taxonomy
+
+CLOCK = 90_000  # ticks a second, the usual one of video containers
+COLUMNS, ROWS = 3, 2
+TILE_WIDTH = 480
+
+
+def overlay_frames(bag: Path, topic: str) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield (stamp in nanoseconds, RGB (H, W, 3) uint8) of the rgb8 images of a topic."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    with Reader(bag) as reader:
+        connections = [c for c in reader.connections if c.topic == topic]
+        for connection, _, data in reader.messages(connections=connections):
+            message: Any = store.deserialize_cdr(data, connection.msgtype)
+            stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+            yield stamp, message.data.reshape(message.height, message.width, 3)
+
+
+def write_video(bag: Path, topic: str, output: Path) -> int:
+    """Write the images of a topic as H.264, each at its own time; return how many there were."""
+    count = 0
+    with written_whole(output) as temporary, av.open(str(temporary), 'w') as container:
+        stream = container.add_stream('libx264', rate=25)
+        stream.time_base = stream.codec_context.time_base = Fraction(1, CLOCK)
+        stream.pix_fmt = 'yuv420p'
+        stream.options = {'crf': '23', 'preset': 'veryfast'}
+        first = None
+        for stamp, pixels in overlay_frames(bag, topic):
+            first = stamp if first is None else first
+            # H.264 with halved colours needs even sides
+            even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
+            if count == 0:
+                stream.height, stream.width = even.shape[:2]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format='rgb24')
+            frame.time_base = Fraction(1, CLOCK)
+            frame.pts = (stamp - first) * CLOCK // 10**9
+            container.mux(stream.encode(frame))
+            count += 1
+        container.mux(stream.encode(None))
+    return count
+
+
+def write_contact_sheet(
+    bag: Path, topic: str, count: int, taxonomy: Taxonomy, output: Path
+) -> None:
+    """Write six of the ``count`` images of a topic, spread over time, above the legend (PNG)."""
+    tiles = COLUMNS * ROWS
+    wanted = {count * (2 * i + 1) // (2 * tiles) for i in range(tiles)}
+    pictures = []
+    for index, (_, pixels) in enumerate(overlay_frames(bag, topic)):
+        if index in wanted:
+            height = round(pixels.shape[0] * TILE_WIDTH / pixels.shape[1])
+            size = (TILE_WIDTH, height)
+            pictures.append(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    while len(pictures) < tiles:  # fewer frames than tiles
+        pictures.append(np.full_like(pictures[0], 255))
+    rows = [np.hstack(pictures[r * COLUMNS : (r + 1) * COLUMNS]) for r in range(ROWS)]
+    sheet = np.vstack([*rows, legend(taxonomy, COLUMNS * TILE_WIDTH)])
+    with written_whole(output) as temporary:
+        cv2.imwrite(str(temporary), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))

@@ -1,0 +1,65 @@
+"""The README says what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lemore_core import checkpoint
+from lemore_core.cli.main import COMMANDS, main
+from lemore_core.segmenter import resolve_checkpoint
+from lemore_ros.parameters import parameters_table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+
+
+def test_the_parameters_are_those_of_the_node() -> None:
+    assert parameters_table() in README
+
+
+def test_every_file_it_links_is_there() -> None:
+    links = re.findall(r'\]\((?!http)([^)#]+)\)', README)
+    assert links
+    for link in links:
+        assert (ROOT / link).is_file(), link
+
+
+def test_every_command_it_names_exists() -> None:
+    named = set(re.findall(r'^lemore (\w+)', README, re.MULTILINE))
+    assert named
+    assert named <= set(COMMANDS)
+    targets = set(re.findall(r'^(\w+):', (ROOT / 'Makefile').read_text(), re.MULTILINE))
+    assert set(re.findall(r'`make (\w+)', README)) <= targets
+
+
+def test_the_model_card_is_the_checkpoints() -> None:
+    metrics = checkpoint.read_card(resolve_checkpoint('tiny', 'camvid')).metrics
+    for name, value in metrics['iou'].items():
+        assert f'| {name} | {100 * value:.1f} |' in README
+    assert f'**{100 * metrics["mean_iou"]:.1f}%**' in README
+
+
+@pytest.mark.parametrize(
+    ('without', 'parameters', 'gflops'),
+    [
+        (('frontal', 'lateral', 'channel-attention', 'nested-attention'), '1.123', '0.694'),
+        (('lateral', 'channel-attention'), '1.523', '0.765'),
+        ((), '1.603', '0.812'),
+    ],
+)
+def test_the_table_of_the_paper_is_what_info_prints(
+    without: tuple[str, ...],
+    parameters: str,
+    gflops: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = [option for part in without for option in ('--without', part)]
+    assert main(['info', '--dataset', 'ade20k', *options, '--json']) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert f'{values["parameters"] / 1e6:.3f}' == parameters
+    assert f'{values["gflops"]:.3f}' == gflops
+    assert re.search(rf'\| {parameters} \| [\d.]+ \| {gflops} \|', README)
