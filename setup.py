@@ -5,6 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = 'lemore_ros'
+# with --symlink-install colcon runs a link to this file, from a folder that lacks the rest
+ROOT = Path(__file__).resolve().parent
 
 
 def shared_files() -> list[tuple[str, list[str]]]:
@@ -12,9 +14,10 @@ def shared_files() -> list[tuple[str, list[str]]]:
     share = Path('share', PACKAGE)
     folders: dict[Path, list[str]] = {share: ['package.xml']}
     for top in ('launch', 'config'):
-        for path in sorted(Path(top).rglob('*')):
+        for path in sorted((ROOT / top).rglob('*')):
             if path.is_file() and '__pycache__' not in path.parts:
-                folders.setdefault(share / path.parent, []).append(str(path))
+                name = path.relative_to(ROOT)
+                folders.setdefault(share / name.parent, []).append(str(name))
     marker = 'share/ament_index/resource_index/packages'
     return [(marker, [f'resource/{PACKAGE}']), *((str(k), v) for k, v in folders.items())]
 
@@ -23,7 +26,7 @@ setup(
     name=PACKAGE,
     version='0.1.0',
     description='LeMoRe semantic segmentation of camera topics: label images and overlays',
-    long_description=Path('README.md').read_text(encoding='utf-8'),
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     maintainer='lemore_ros developers',
