@@ -11,6 +11,9 @@ else
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 REQUIREMENTS := requirements/run.txt requirements/test.txt requirements/ros.txt
+CHECK := $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	{ echo "ROS 2 comes as wheels for Python 3.11, $(PYTHON) is another: install python3.11," \
+	"name it (make PYTHON=...), or source a ROS 2 installation" >&2; exit 1; }
 endif
 # For example --extra-index-url https://download.pytorch.org/whl/cpu, which spares the CUDA packages.
 PIP_OPTIONS ?=
@@ -38,6 +41,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 $(READY): $(REQUIREMENTS)
+	@$(CHECK)
 	$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) $(REQUIREMENTS:%=-r %)
 	touch $@

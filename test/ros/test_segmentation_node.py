@@ -342,6 +342,7 @@ def test_a_transition_that_the_state_lacks_is_refused(graph: Any) -> None:
     ('values', 'reason'),
     [
         ({'model': '/nowhere/mine.safetensors'}, 'there is no checkpoint /nowhere/mine'),
+        ({'model': '/nowhere/mine.pth'}, 'weights_only=True'),
         ({'model': 'tiny', 'dataset': 'mars'}, "'mars'"),
         ({'dataset': 'cityscapes'}, '19 classes'),
         ({'device': 'cuda:99'}, 'cuda'),
