@@ -15,6 +15,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> Summary:
     card = describe(resolve_checkpoint(model))
     camera, segmented = output / 'camera', output / 'segmented'
     with tqdm(desc='clip to bag', unit='frame', disable=None) as bar:
-        frames = write_bag(clip, camera, TOPIC, lambda done, _: _advance(bar, done))
+        frames = write_bag(clip, camera, TOPIC, partial(_advance, bar))
     # preparing at start for the camera's size spares the first frames the wait
     pixels = next(overlay_frames(camera, TOPIC))[1]
     trained = (card.config.height, card.config.width)
@@ -157,15 +158,15 @@ def _play_through(
         player = stack.enter_context(
             child('player', 'lemore_ros.tools.player', str(camera), '--topic', TOPIC)
         )
-        with tqdm(total=frames, desc='segmenting', unit='frame', disable=None) as bar:
+        with tqdm(desc='segmenting', unit='frame', disable=None) as bar:
             while not player.ended:
                 for process in (node, recorder, player):
                     process.check()
-                _advance(bar, recorder.poll().get('labels', 0))
+                _advance(bar, recorder.poll().get('labels', 0), frames)
                 time.sleep(0.05)
             player.check()
             _settle(node, recorder)
-            _advance(bar, recorder.poll().get('labels', 0))
+            _advance(bar, recorder.poll().get('labels', 0), frames)
         player.stop()
         recorder.stop()
         recorder.check()
@@ -221,7 +222,8 @@ def _environment() -> dict[str, str]:
     """Return the variables that give the demo's processes a graph and memory of their own."""
     environment = {
         # a robot on the same network must neither see the demo's camera nor be seen by it
-        'ROS_DOMAIN_ID': str(101 + os.getpid() % 100),
+        # (domains above 101 share their ports with what Linux gives to any socket)
+        'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
     }
     if not any(name in os.environ for name in PROFILE_VARIABLES):
@@ -231,7 +233,8 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _advance(bar: Any, position: int) -> None:
+def _advance(bar: Any, position: int, total: int) -> None:
+    bar.total = total
     bar.update(position - bar.n)
 
 
