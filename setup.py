@@ -44,6 +44,7 @@ setup(
         'onnxruntime': ['onnxruntime', 'onnx'],
         'torch': ['torch'],
         'train': ['torch'],
+        'video': ['av'],
         'bag': ['rosbags', 'av'],
     },
     entry_points={

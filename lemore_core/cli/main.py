@@ -15,6 +15,7 @@ COMMANDS = {
     'info': 'parameters and operations of a network, or what a checkpoint says of itself',
     'train': 'train a network from scratch',
     'evaluate': 'measure a model against labelled pictures',
+    'predict': 'label pictures, folders, videos or cameras',
     'export': 'write a model as an ONNX file for one input size',
     'benchmark': 'time the steps from bytes to labels on this machine',
 }

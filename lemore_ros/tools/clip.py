@@ -6,20 +6,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import av
 import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from lemore_core.errors import LemoreError
+from lemore_core.video import VideoError, frames_expected, read_video
 
 IMAGE = 'sensor_msgs/msg/Image'
 FRAME_ID = 'camera'
 BAG_VERSION = 9
-
-
-class ClipError(LemoreError):
-    """A video that cannot be read."""
 
 
 def write_bag(clip: Path, bag: Path, topic: str, progress: Callable[[int, int], None]) -> int:
@@ -29,7 +24,7 @@ def write_bag(clip: Path, bag: Path, topic: str, progress: Callable[[int, int], 
     number of frames. An older bag of that name is replaced when the new one is whole.
 
     Raises:
-        ClipError: the video cannot be read or holds no frames.
+        VideoError: the video cannot be read or holds no frames.
 
     """
     temporary = bag.with_name(f'.{bag.name}.part')
@@ -38,7 +33,7 @@ def write_bag(clip: Path, bag: Path, topic: str, progress: Callable[[int, int], 
         count = _write(clip, temporary, topic, progress)
         if count == 0:
             msg = f'{clip} holds no frames'
-            raise ClipError(msg)
+            raise VideoError(msg)
         shutil.rmtree(bag, ignore_errors=True)
         temporary.rename(bag)
     finally:
@@ -47,24 +42,18 @@ def write_bag(clip: Path, bag: Path, topic: str, progress: Callable[[int, int], 
 
 
 def _write(clip: Path, bag: Path, topic: str, progress: Callable[[int, int], None]) -> int:
+    expected = frames_expected(clip)
     store = get_typestore(Stores.ROS2_JAZZY)
     image, header = store.types[IMAGE], store.types['std_msgs/msg/Header']
     time = store.types['builtin_interfaces/msg/Time']
     writer = Writer(bag, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
     writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
     count = 0
-    try:
-        container = av.open(str(clip))
-    except (OSError, av.FFmpegError) as error:
-        msg = f'{clip} is no readable video: {error}'
-        raise ClipError(msg) from error
-    with container, writer:
+    with writer:
         connection = writer.add_connection(topic, IMAGE, typestore=store)
-        stream = container.streams.video[0]
-        for frame in container.decode(stream):
-            pixels = np.ascontiguousarray(frame.to_ndarray(format='bgr24'))
+        for stamp, rgb in read_video(clip):
+            pixels = np.ascontiguousarray(rgb[..., ::-1])
             height, width = pixels.shape[:2]
-            stamp = round(1e9 * float(frame.time or 0.0))
             message = image(
                 header=header(time(stamp // 10**9, stamp % 10**9), FRAME_ID),
                 height=height,
@@ -76,5 +65,5 @@ def _write(clip: Path, bag: Path, topic: str, progress: Callable[[int, int], Non
             )
             writer.write(connection, stamp, store.serialize_cdr(message, IMAGE))
             count += 1
-            progress(count, max(stream.frames, count))
+            progress(count, max(expected, count))
     return count

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +15,8 @@ from rosbags.typesys import Stores, get_typestore
 from lemore_core.files import written_whole
 from lemore_core.render import legend
 from lemore_core.taxonomy import Taxonomy
+from lemore_core.video import VideoWriter
 
-CLOCK = 90_000  # ticks a second, the usual one of video containers
 COLUMNS, ROWS = 3, 2
 TILE_WIDTH = 480
 
@@ -35,27 +33,11 @@ def overlay_frames(bag: Path, topic: str) -> Iterator[tuple[int, NDArray[np.uint
 
 
 def write_video(bag: Path, topic: str, output: Path) -> int:
-    """Write the images of a topic as H.264, each at its own time; return how many there were."""
-    count = 0
-    with written_whole(output) as temporary, av.open(str(temporary), 'w') as container:
-        stream = container.add_stream('libx264', rate=25)
-        stream.time_base = stream.codec_context.time_base = Fraction(1, CLOCK)
-        stream.pix_fmt = 'yuv420p'
-        stream.options = {'crf': '23', 'preset': 'veryfast'}
-        first = None
+    """Write the images of a topic as a video, each at its own time; return how many there were."""
+    with VideoWriter(output) as video:
         for stamp, pixels in overlay_frames(bag, topic):
-            first = stamp if first is None else first
-            # H.264 with halved colours needs even sides
-            even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
-            if count == 0:
-                stream.height, stream.width = even.shape[:2]
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format='rgb24')
-            frame.time_base = Fraction(1, CLOCK)
-            frame.pts = (stamp - first) * CLOCK // 10**9
-            container.mux(stream.encode(frame))
-            count += 1
-        container.mux(stream.encode(None))
-    return count
+            video.write(stamp, pixels)
+    return video.count
 
 
 def write_contact_sheet(

@@ -16,11 +16,11 @@ ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'launch', 'launch_ros', 'ament_index_
 # from the top to the bottom; a module imports from its own layer or a lower one
 LAYERS = [
     ('cli',),
-    ('training', 'evaluation'),
+    ('training', 'evaluation', 'predict'),
     ('segmenter',),
     ('backends', 'render'),
     ('deploy',),
-    ('data', 'checkpoint'),
+    ('data', 'checkpoint', 'video'),
     ('model', 'taxonomy'),
     ('files', 'errors'),
 ]

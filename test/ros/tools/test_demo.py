@@ -16,8 +16,9 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from lemore_core.taxonomy import load_taxonomy
+from lemore_core.video import VideoError
 from lemore_ros.tools.cdr import read_stamp, write_stamp
-from lemore_ros.tools.clip import ClipError, write_bag
+from lemore_ros.tools.clip import write_bag
 from lemore_ros.tools.demo import Summary
 from lemore_ros.tools.pictures import overlay_frames, write_contact_sheet, write_video
 
@@ -64,7 +65,7 @@ def test_a_clip_becomes_camera_messages(bag: Path) -> None:
 
 def test_a_file_that_is_no_video_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / 'clip.mp4').write_bytes(b'no video')
-    with pytest.raises(ClipError, match=r'clip\.mp4 is no readable video'):
+    with pytest.raises(VideoError, match=r'clip\.mp4 is no readable video'):
         write_bag(tmp_path / 'clip.mp4', tmp_path / 'bag', '/image', lambda *_: None)
     assert [path.name for path in tmp_path.iterdir()] == ['clip.mp4']
 

@@ -1,0 +1,39 @@
+"""``lemore predict``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lemore_core.cli.arguments import add_segmenter_arguments, load_segmenter
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        'inputs', nargs='+', help='pictures, folders of pictures, videos, or numbers of cameras'
+    )
+    parser.add_argument('--output', '-o', type=Path, required=True, help='folder for the results')
+    parser.add_argument('--alpha', type=float, default=0.5, help='weight of the colours, 0.5')
+    parser.add_argument('--frames', type=int, help='of a video or camera, take only so many')
+    add_segmenter_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write labels and overlays, with a progress bar."""
+    from tqdm import tqdm
+
+    from lemore_core.predict import find_sources, predict
+
+    sources = find_sources(arguments.inputs)
+    segmenter = load_segmenter(arguments)
+    for source in sources:
+        known = [n for n in (source.expected(), arguments.frames) if n is not None]
+        steps = predict(
+            segmenter, source, arguments.output, alpha=arguments.alpha, frames=arguments.frames
+        )
+        for _ in tqdm(
+            steps, desc=source.name, total=min(known, default=None), unit='image', disable=None
+        ):
+            pass
+    print(f'{len(sources)} inputs: {arguments.output / "labels"}, {arguments.output / "overlay"}')

@@ -1,0 +1,162 @@
+"""Pictures, folders, videos and cameras to label images, overlays and videos."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.errors import LemoreError
+from lemore_core.files import written_whole
+from lemore_core.render import overlay
+from lemore_core.segmenter import Segmenter
+from lemore_core.video import VideoWriter, frames_expected, read_video
+
+PICTURES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm')
+
+
+class PredictError(LemoreError):
+    """An input that is no picture, folder, video or camera, or that clashes with another."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input: a picture, or something that moves. ``name`` is what its results are called."""
+
+    name: str
+    path: Path | None
+    camera: int | None = None
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether this is a single picture."""
+        return self.path is not None and self.path.suffix.lower() in PICTURES
+
+    def expected(self) -> int | None:
+        """Return how many pictures will come, None where that is not known.
+
+        Raises:
+            VideoError: the file is no readable video.
+
+        """
+        if self.is_picture:
+            return 1
+        return (frames_expected(self.path) or None) if self.path else None
+
+    def frames(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield (time in nanoseconds, RGB (H, W, 3) uint8).
+
+        Raises:
+            LemoreError: the picture, video or camera cannot be read.
+
+        """
+        if self.path is None:
+            yield from _camera_frames(self.camera or 0)
+        elif self.is_picture:
+            image = cv2.imread(str(self.path), cv2.IMREAD_COLOR)
+            if image is None:
+                msg = f'{self.path} is no readable picture'
+                raise PredictError(msg)
+            yield 0, np.ascontiguousarray(image[..., ::-1], np.uint8)
+        else:
+            yield from read_video(self.path)
+
+
+def find_sources(inputs: Sequence[str]) -> list[Source]:
+    """Return what the inputs name: files, the pictures of folders, or cameras by number.
+
+    Raises:
+        PredictError: an input does not exist, a folder holds no pictures, or two inputs would
+            write results of one name.
+
+    """
+    sources: list[Source] = []
+    for text in inputs:
+        path = Path(text)
+        if text.isdigit() and not path.exists():
+            sources.append(Source(f'camera{text}', None, int(text)))
+        elif path.is_dir():
+            sources += _of_folder(path)
+        elif path.is_file():
+            sources.append(Source(path.stem, path))
+        else:
+            msg = f'there is no file or folder {text}, and it is no number of a camera'
+            raise PredictError(msg)
+    names = [source.name for source in sources]
+    for name in names:
+        if names.count(name) > 1:
+            msg = f'{names.count(name)} inputs are called {name!r}: predict them one at a time'
+            raise PredictError(msg)
+    return sources
+
+
+def predict(
+    segmenter: Segmenter, source: Source, output: Path, *, alpha: float, frames: int | None = None
+) -> Iterator[int]:
+    """Segment a source and yield after each picture how many are done.
+
+    A picture becomes ``labels/NAME.png`` (class ids) and ``overlay/NAME.png``; a video or camera
+    becomes ``labels/NAME/000000.png`` and so on, and ``overlay/NAME.mp4``. ``frames`` ends it
+    early, which is how a camera ends.
+
+    Raises:
+        LemoreError: the source cannot be read.
+        OSError: the output cannot be written.
+
+    """
+    if source.is_picture:
+        for _, pixels in source.frames():
+            labels, picture = _segment(segmenter, pixels, alpha)
+            _write_png(output / 'labels' / f'{source.name}.png', labels)
+            _write_png(output / 'overlay' / f'{source.name}.png', picture[..., ::-1])
+            yield 1
+        return
+    with VideoWriter(output / 'overlay' / f'{source.name}.mp4') as video:
+        for index, (stamp, pixels) in enumerate(source.frames()):
+            if index == frames:
+                break
+            labels, picture = _segment(segmenter, pixels, alpha)
+            _write_png(output / 'labels' / source.name / f'{index:06}.png', labels)
+            video.write(stamp, picture)
+            yield video.count
+        if not video.count:
+            msg = f'{source.name} gave no pictures'
+            raise PredictError(msg)
+
+
+def _segment(
+    segmenter: Segmenter, pixels: NDArray[np.uint8], alpha: float
+) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], NDArray[np.uint8]]:
+    labels = segmenter.segment(pixels, 'rgb8').labels
+    return labels, overlay(pixels, 'rgb8', labels, segmenter.taxonomy.palette, alpha)
+
+
+def _write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    with written_whole(path) as temporary:
+        cv2.imwrite(str(temporary), pixels)
+
+
+def _of_folder(folder: Path) -> list[Source]:
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES]
+    if not paths:
+        msg = f'folder {folder} holds no pictures ({", ".join(PICTURES)})'
+        raise PredictError(msg)
+    return [Source(path.stem, path) for path in paths]
+
+
+def _camera_frames(index: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    capture = cv2.VideoCapture(index)
+    try:
+        while True:
+            found, image = capture.read()
+            if not found:
+                msg = f'camera {index} gives no pictures'
+                raise PredictError(msg)
+            yield time.monotonic_ns(), np.ascontiguousarray(image[..., ::-1], np.uint8)
+    finally:
+        capture.release()

@@ -1,0 +1,110 @@
+"""Video files: H.264, which browsers play, each picture at its own time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.errors import LemoreError
+from lemore_core.files import written_whole
+
+CLOCK = 90_000  # ticks a second, the usual one of video containers
+OPTIONS = {'crf': '23', 'preset': 'veryfast'}
+
+
+class VideoError(LemoreError):
+    """A video that cannot be read."""
+
+
+def read_video(path: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield (time in nanoseconds, RGB (H, W, 3) uint8) of every picture of a video file.
+
+    Raises:
+        VideoError: the file is no readable video.
+
+    """
+    with _opened(path) as container:
+        for frame in container.decode(video=0):
+            yield round(1e9 * float(frame.time or 0.0)), frame.to_ndarray(format='rgb24')
+
+
+def frames_expected(path: Path) -> int:
+    """Return how many pictures a video file says it holds; 0 where it does not say.
+
+    Raises:
+        VideoError: the file is no readable video.
+
+    """
+    with _opened(path) as container:
+        return int(container.streams.video[0].frames)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        container = av.open(str(path))
+    except (OSError, av.FFmpegError) as error:
+        msg = f'{path} is no readable video: {error}'
+        raise VideoError(msg) from error
+    with container:
+        if not container.streams.video:
+            msg = f'{path} holds no video stream'
+            raise VideoError(msg)
+        yield container
+
+
+class VideoWriter:
+    """Writes pictures of one size into a video file, which appears when the block ends well."""
+
+    def __init__(self, path: Path) -> None:
+        self.count = 0
+        self._path = path
+        self._resources = ExitStack()
+        self._container: Any = None
+        self._stream: Any = None
+        self._first = 0
+
+    def __enter__(self) -> VideoWriter:  # noqa: PYI034 - Self needs Python 3.11
+        with ExitStack() as stack:
+            temporary = stack.enter_context(written_whole(self._path))
+            self._container = stack.enter_context(av.open(str(temporary), 'w'))
+            self._resources = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None and self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+        self._resources.__exit__(kind, error, traceback)
+
+    def write(self, time: int, pixels: NDArray[np.uint8]) -> None:
+        """Add an RGB picture (H, W, 3) uint8 at ``time`` nanoseconds; the first one starts it."""
+        # H.264 with halved colours needs even sides
+        even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
+        if self._stream is None:
+            self._start(even.shape[0], even.shape[1], time)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format='rgb24')
+        frame.time_base = Fraction(1, CLOCK)
+        frame.pts = (time - self._first) * CLOCK // 10**9
+        self._container.mux(self._stream.encode(frame))
+        self.count += 1
+
+    def _start(self, height: int, width: int, time: int) -> None:
+        self._first = time
+        self._stream = self._container.add_stream('libx264', rate=25)
+        self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, CLOCK)
+        self._stream.pix_fmt = 'yuv420p'
+        self._stream.options = OPTIONS
+        self._stream.height, self._stream.width = height, width
