@@ -1,0 +1,59 @@
+"""Taxonomies for other programs: JSON, GIMP palettes, a legend to print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+
+from lemore_core.errors import LemoreError
+from lemore_core.files import written_whole
+from lemore_core.render import legend
+from lemore_core.taxonomy import Taxonomy
+
+LEGEND_WIDTH = 960
+
+
+class PaletteError(LemoreError):
+    """A file type that taxonomies are not written in."""
+
+
+def export_taxonomy(taxonomy: Taxonomy, path: Path) -> None:
+    """Write a taxonomy in the format that the suffix names: .json, .gpl (GIMP) or .png (legend).
+
+    Raises:
+        PaletteError: the suffix is another.
+        OSError: the file cannot be written.
+
+    """
+    write = _FORMATS.get(path.suffix.lower())
+    if write is None:
+        msg = f'{path} ends in {path.suffix!r}, taxonomies are written as {", ".join(_FORMATS)}'
+        raise PaletteError(msg)
+    with written_whole(path) as temporary:
+        write(taxonomy, temporary)
+
+
+def _write_json(taxonomy: Taxonomy, path: Path) -> None:
+    path.write_text(json.dumps(taxonomy.to_dict(), indent=2) + '\n', encoding='utf-8')
+
+
+def _write_gimp(taxonomy: Taxonomy, path: Path) -> None:
+    lines = ['GIMP Palette', f'Name: {taxonomy.name}', '#']
+    for (red, green, blue), name in zip(taxonomy.colors, taxonomy.classes, strict=True):
+        lines.append(f'{red:3} {green:3} {blue:3}\t{name}')
+    path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+
+
+def _write_legend(taxonomy: Taxonomy, path: Path) -> None:
+    picture = legend(taxonomy, LEGEND_WIDTH)
+    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+
+_FORMATS: dict[str, Callable[[Taxonomy, Path], None]] = {
+    '.json': _write_json,
+    '.gpl': _write_gimp,
+    '.png': _write_legend,
+}
