@@ -11,9 +11,12 @@ from lemore_core import checkpoint
 from lemore_core.cli.main import main
 from lemore_core.segmenter import resolve_checkpoint
 
+SHIPPED = ('nano', 'tiny')
 
-def test_the_card_is_complete() -> None:
-    card = checkpoint.read_card(resolve_checkpoint('tiny', 'camvid'))
+
+@pytest.mark.parametrize('model', SHIPPED)
+def test_the_card_is_complete(model: str) -> None:
+    card = checkpoint.read_card(resolve_checkpoint(model, 'camvid'))
     assert card.taxonomy.name == 'camvid'
     assert (card.config.height, card.config.width) == (360, 480)
     assert 'CC BY-NC 4.0' in card.licence
@@ -21,14 +24,15 @@ def test_the_card_is_complete() -> None:
     assert {'epochs', 'seed', 'rate', 'torch'} <= card.training.keys()
 
 
+@pytest.mark.parametrize('model', SHIPPED)
 def test_it_reaches_the_figure_on_its_card(
-    camvid: Path, capsys: pytest.CaptureFixture[str]
+    model: str, camvid: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = ['--height', '360', '--width', '480']
-    arguments = ['--model', 'tiny', '--data', str(camvid), '--split', 'val', *size, '--json']
+    arguments = ['--model', model, '--data', str(camvid), '--split', 'val', *size, '--json']
     assert main(['evaluate', *arguments]) == 0
     values = json.loads(capsys.readouterr().out)
-    card = checkpoint.read_card(resolve_checkpoint('tiny', 'camvid'))
+    card = checkpoint.read_card(resolve_checkpoint(model, 'camvid'))
     assert values['images'] == 101
     assert values['mean_iou'] >= 0.5
     # the card's figure was taken in single precision; the file holds half
