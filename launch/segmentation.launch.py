@@ -17,11 +17,10 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from lemore_ros.parameters import SPECS, ParameterError, from_text, parameter_type
-from lemore_ros.share import PACKAGE, share_directory
+from lemore_ros.share import PACKAGE, share_directory, shared_memory_profile
 
 NAME = 'lemore_segmentation'
 EXECUTABLE = 'segmentation_node'
-PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -81,10 +80,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 def shared_memory(context: LaunchContext) -> list[SetEnvironmentVariable]:
     """Let images travel through shared memory, unless the user chose a profile of their own."""
-    if any(context.environment.get(variable) for variable in PROFILE_VARIABLES):
-        return []
-    profile = str(share_directory() / 'config' / 'dds' / 'fastdds_shared_memory.xml')
-    return [SetEnvironmentVariable(variable, profile) for variable in PROFILE_VARIABLES]
+    variables = shared_memory_profile(context.environment)
+    return [SetEnvironmentVariable(name, value) for name, value in variables.items()]
 
 
 def segmentation_node(context: LaunchContext) -> LifecycleNode:

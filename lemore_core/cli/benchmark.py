@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lemore_core.segmenter import Segmenter
+
 # (classes, logit size, label size): ADE20K at 512x512, Cityscapes at 720p
 DECODINGS = ((150, (64, 64), (512, 512)), (19, (90, 160), (720, 1280)))
 
@@ -30,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the median time of each step, and of decoding against plain upsampling and argmax."""
     image = _read(arguments.image)
-    rows = [_steps(arguments, image), *_decodings(arguments, image)]
+    segmenter = load_segmenter(arguments)
+    rows = [
+        _steps(segmenter, image, arguments.rounds),
+        *_decodings(segmenter.path, image, arguments.rounds),
+    ]
     if arguments.json:
         print(json.dumps(rows))
         return
@@ -49,12 +55,11 @@ def _read(path: Path) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
-def _steps(arguments: argparse.Namespace, image: NDArray[np.uint8]) -> dict[str, Any]:
+def _steps(segmenter: Segmenter, image: NDArray[np.uint8], rounds: int) -> dict[str, Any]:
     import numpy as np
 
-    segmenter = load_segmenter(arguments)
     segmenter.segment(image, 'bgr8')
-    timings = [segmenter.segment(image, 'bgr8').timings for _ in range(arguments.rounds)]
+    timings = [segmenter.segment(image, 'bgr8').timings for _ in range(rounds)]
     height, width = image.shape[:2]
     network = segmenter.network_size(height, width)
     return {
@@ -69,19 +74,19 @@ def _steps(arguments: argparse.Namespace, image: NDArray[np.uint8]) -> dict[str,
     }
 
 
-def _decodings(arguments: argparse.Namespace, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
+def _decodings(path: Path, image: NDArray[np.uint8], rounds: int) -> list[dict[str, Any]]:
     from lemore_core.deploy.decode import decode
     from lemore_core.evaluation.timing import median_ms, torch_decode
 
     rows = []
     for classes, logit_size, size in DECODINGS:
-        logits = _logits_of(arguments, image, classes, logit_size)
+        logits = _logits_of(path, image, classes, logit_size)
         times = median_ms(
             {
                 'fused_ms': partial(decode, logits, *size),
                 'torch_ms': partial(torch_decode, logits, *size),
             },
-            arguments.rounds,
+            rounds,
         )
         rows.append(
             {
@@ -94,32 +99,26 @@ def _decodings(arguments: argparse.Namespace, image: NDArray[np.uint8]) -> list[
 
 
 def _logits_of(
-    arguments: argparse.Namespace,
+    path: Path,
     image: NDArray[np.uint8],
     classes: int,
     size: tuple[int, int],
 ) -> NDArray[np.float32]:
-    """Return the model's logits of the image, brought to ``size`` and a number of classes.
+    """Return the model's logits of the image at ``size``, widened to a number of classes.
 
     The trained classes stay; the others are weighted mixtures of them, a little below: they share
     the picture's structure, as the classes of a larger data set would, and win in places.
     """
-    import cv2
     import numpy as np
 
     from lemore_core import backends
     from lemore_core.deploy.pixels import to_network
 
-    segmenter = load_segmenter(arguments)
     network = (size[0] * 8, size[1] * 8)
-    backend = backends.load('torch', segmenter.path, *network, 'cpu')
+    backend = backends.load('torch', path, *network, 'cpu')
     logits = backend.run(to_network(image, 'bgr8', *network)[None])[0]
     trained = logits.shape[-1]
     random = np.random.default_rng(0)
     mixture = random.dirichlet(np.full(trained, 0.5), classes - trained).astype(np.float32)
     others = logits @ mixture.T + random.normal(0, 1, classes - trained).astype(np.float32)
-    logits = np.concatenate([logits, others], axis=-1)
-    if logits.shape[:2] != size:
-        planes = [cv2.resize(logits[..., i], size[::-1]) for i in range(classes)]
-        logits = np.stack(planes, axis=-1)
-    return np.ascontiguousarray(logits, np.float32)
+    return np.concatenate([logits, others], axis=-1)

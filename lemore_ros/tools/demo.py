@@ -27,7 +27,7 @@ from lemore_core.deploy.sizing import network_size
 from lemore_core.errors import LemoreError
 from lemore_core.files import written_whole
 from lemore_core.segmenter import resolve_checkpoint
-from lemore_ros.share import share_directory
+from lemore_ros.share import share_directory, shared_memory_profile
 from lemore_ros.tools.child import Child, ChildError
 from lemore_ros.tools.clip import write_bag
 from lemore_ros.tools.pictures import overlay_frames, write_contact_sheet, write_video
@@ -37,7 +37,6 @@ NODE = '/lemore_segmentation'
 ENOUGH = 0.95
 START_S = 120.0
 SETTLE_S = 15.0
-PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
 
 @dataclass(frozen=True)
@@ -220,17 +219,13 @@ def _summarise(reports: dict[str, Any]) -> Summary:
 
 def _environment() -> dict[str, str]:
     """Return the variables that give the demo's processes a graph and memory of their own."""
-    environment = {
+    return {
         # a robot on the same network must neither see the demo's camera nor be seen by it
         # (domains above 101 share their ports with what Linux gives to any socket)
         'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        **shared_memory_profile(os.environ),
     }
-    if not any(name in os.environ for name in PROFILE_VARIABLES):
-        # a frame does not fit into the shared memory that Fast DDS sets up by default
-        profile = share_directory() / 'config' / 'dds' / 'fastdds_shared_memory.xml'
-        environment |= dict.fromkeys(PROFILE_VARIABLES, str(profile))
-    return environment
 
 
 def _advance(bar: Any, position: int, total: int) -> None:
