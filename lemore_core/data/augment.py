@@ -21,12 +21,14 @@ Mask = NDArray[np.uint8]
 class Augmentation:
     """Random scale, crop, flip and photometric distortion (the field's usual recipe).
 
-    ``height`` and ``width`` are the crop's; ``scale`` the range of the resize before it.
+    ``height`` and ``width`` are the crop's; ``scale`` the range of the resize before it. With
+    ``resize`` (long side, short side) a picture is first fitted into these, whichever way it lies.
     """
 
     height: int
     width: int
     scale: tuple[float, float] = (0.5, 2.0)
+    resize: tuple[int, int] | None = None
     fill: tuple[int, int, int] = (124, 116, 104)
 
     def __call__(self, image: Image, mask: Mask, random: np.random.Generator) -> tuple[Image, Mask]:
@@ -41,9 +43,15 @@ class Augmentation:
     def _rescale(self, image: Image, mask: Mask, random: np.random.Generator) -> tuple[Image, Mask]:
         factor = float(np.exp(random.uniform(*np.log(self.scale))))
         height, width = mask.shape
+        if self.resize is not None:
+            long, short = max(self.resize), min(self.resize)
+            factor *= min(long / max(height, width), short / min(height, width))
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        # skipping pixels would show the network an aliasing that no camera has
+        shrinks = factor < 1 / 2
+        smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         return (
-            np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8),
+            np.asarray(cv2.resize(image, size, interpolation=smooth), np.uint8),
             np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), np.uint8),
         )
 

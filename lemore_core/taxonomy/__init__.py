@@ -3,9 +3,10 @@
 from lemore_core.taxonomy.taxonomy import (
     BUILT_IN,
     UNLABELLED_8BIT,
+    Labels,
     Taxonomy,
     TaxonomyError,
     load_taxonomy,
 )
 
-__all__ = ['BUILT_IN', 'UNLABELLED_8BIT', 'Taxonomy', 'TaxonomyError', 'load_taxonomy']
+__all__ = ['BUILT_IN', 'UNLABELLED_8BIT', 'Labels', 'Taxonomy', 'TaxonomyError', 'load_taxonomy']

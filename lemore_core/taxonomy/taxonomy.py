@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ BUILT_IN = tuple(sorted(path.stem for path in FOLDER.glob('*.yaml')))
 UNLABELLED_8BIT = 255
 UNLABELLED_16BIT = 65535
 
+NAMED_AT_MOST = 16  # unknown ids or colours in an error
+
 Color = tuple[int, int, int]
+Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class TaxonomyError(LemoreError):
@@ -27,15 +31,17 @@ class TaxonomyError(LemoreError):
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """Names and RGB colours by class id (0, 1, …).
+    """Names and RGB colours by class id (0, 1, …), and the ids in the data set's masks on disk.
 
-    ``ignored`` are the ids that stand for "unlabelled" in the data set's masks on disk.
+    ``ignored`` are the ids on disk that stand for "unlabelled". ``ids`` holds for each class its
+    ids on disk; empty means that they are the class ids themselves.
     """
 
     name: str
     classes: tuple[str, ...]
     colors: tuple[Color, ...]
     ignored: tuple[int, ...] = ()
+    ids: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.classes) < UNLABELLED_16BIT:
@@ -54,6 +60,7 @@ class Taxonomy:
                     'it must be three integers from 0 to 255'
                 )
                 raise TaxonomyError(msg)
+        _require_distinct_ids(self)
 
     @property
     def label_dtype(self) -> type[np.uint8 | np.uint16]:
@@ -73,13 +80,86 @@ class Taxonomy:
         table.flags.writeable = False
         return table
 
+    @property
+    def disk_ids(self) -> tuple[tuple[int, ...], ...]:
+        """The ids on disk of each class; the first is the one to write."""
+        return self.ids or tuple((index,) for index in range(len(self.classes)))
+
+    @cached_property
+    def of_labels(self) -> Taxonomy:
+        """The same classes for masks that hold class ids instead of the data set's own."""
+        return replace(self, ids=(), ignored=())
+
+    def encode(self, mask: NDArray[np.integer[Any]]) -> Labels:
+        """Return the class ids of a mask as it is on disk; what is ignored becomes `unlabelled`.
+
+        ``mask`` is (H, W) of any integer type, the result (H, W) uint8, or uint16 where there are
+        more than 255 classes. 255 (65535) on disk is unlabelled too, unless it is a class's id.
+
+        Raises:
+            TaxonomyError: the mask holds ids that are no class's and not ignored.
+
+        """
+        table = self._class_by_id
+        inside = mask
+        if not np.can_cast(mask.dtype, np.uint16):
+            # an id that no table entry can have stands for all beyond the table
+            inside = np.where((mask < 0) | (mask >= len(table)), len(table), mask)
+        labels = table.take(inside, mode='clip')
+        if labels.size and labels.min() < 0:
+            strangers = np.unique(mask[labels < 0]).tolist()
+            msg = f'the mask holds ids {_some(strangers)}, unknown to {self.name!r}'
+            raise TaxonomyError(msg)
+        return self._as_labels(labels)
+
+    def encode_colors(self, mask: NDArray[np.uint8]) -> Labels:
+        """Return the class ids of an RGB mask (H, W, 3) in this table's colours, as `encode` does.
+
+        Black is `unlabelled`, unless it is a class's colour.
+
+        Raises:
+            TaxonomyError: a colour is no class's, or two classes share one.
+
+        """
+        if len(set(self.colors)) < len(self.colors):
+            msg = f'{self.name!r} has classes of one color, its masks must be ids, not colors'
+            raise TaxonomyError(msg)
+        known = dict.fromkeys([(0, 0, 0)], self.unlabelled)
+        known |= {color: index for index, color in enumerate(self.colors)}
+        codes = _packed(np.array(list(known), np.uint8))
+        order = np.argsort(codes)
+        found = _packed(mask)
+        places = order[np.searchsorted(codes[order], found).clip(max=len(codes) - 1)]
+        strange = codes[places] != found
+        if strange.any():
+            colors = np.unique(mask[strange], axis=0).tolist()
+            msg = f'the mask holds colors {_some(colors)}, unknown to {self.name!r}'
+            raise TaxonomyError(msg)
+        return self._as_labels(np.array(list(known.values()), np.int32)[places])
+
+    def _as_labels(self, values: NDArray[np.int32]) -> Labels:
+        if self.label_dtype is np.uint8:
+            return values.astype(np.uint8)
+        return values.astype(np.uint16)
+
+    @cached_property
+    def _class_by_id(self) -> NDArray[np.int32]:
+        # one entry more than there are ids: what lies beyond is clipped to it
+        table = np.full(UNLABELLED_16BIT + 2, -1, np.int32)
+        table[self.unlabelled] = self.unlabelled
+        for index, ids in enumerate(self.disk_ids):
+            table[list(ids)] = index
+        table[list(self.ignored)] = self.unlabelled
+        return table
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON and YAML hold."""
+        rows = zip(self.classes, self.colors, self.disk_ids, strict=True)
         return {
             'name': self.name,
             'classes': [
-                {'name': name, 'color': list(color)}
-                for name, color in zip(self.classes, self.colors, strict=True)
+                {'name': name, 'color': list(color), **(_plain_ids(ids) if self.ids else {})}
+                for name, color, ids in rows
             ],
             'ignored': list(self.ignored),
         }
@@ -98,13 +178,67 @@ class Taxonomy:
                 classes=tuple(str(entry['name']) for entry in values['classes']),
                 colors=tuple(tuple(entry['color']) for entry in values['classes']),
                 ignored=tuple(int(value) for value in values.get('ignored', ())),
+                ids=_read_ids(values['classes']),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             msg = (
                 f'{source} is no taxonomy ({type(error).__name__}: {error}): it needs name and '
-                'classes, each class with name and color [r, g, b]'
+                'classes, each class with name and color [r, g, b], and id or ids where the '
+                'masks hold others than 0, 1, …'
             )
             raise TaxonomyError(msg) from error
+
+
+def _plain_ids(ids: tuple[int, ...]) -> dict[str, Any]:
+    return {'id': ids[0]} if len(ids) == 1 else {'ids': list(ids)}
+
+
+def _read_ids(entries: Sequence[dict[str, Any]]) -> tuple[tuple[int, ...], ...]:
+    """Return the ids on disk of each class, or nothing where they are the classes' places."""
+    places = tuple((index,) for index in range(len(entries)))
+    ids = tuple(
+        tuple(int(value) for value in entry.get('ids', [entry.get('id', index)]))
+        for index, entry in enumerate(entries)
+    )
+    return () if ids == places else ids
+
+
+def _require_distinct_ids(taxonomy: Taxonomy) -> None:
+    if taxonomy.ids and len(taxonomy.ids) != len(taxonomy.classes):
+        msg = (
+            f'taxonomy {taxonomy.name!r} has {len(taxonomy.classes)} classes '
+            f'but ids for {len(taxonomy.ids)}'
+        )
+        raise TaxonomyError(msg)
+    # without ids of its own a table may ignore one of its classes, as older checkpoints may do
+    owners = dict.fromkeys(taxonomy.ignored if taxonomy.ids else (), 'ignored')
+    for name, ids in zip(taxonomy.classes, taxonomy.ids, strict=False):
+        if not ids:
+            msg = f'taxonomy {taxonomy.name!r}: {name!r} has no id'
+            raise TaxonomyError(msg)
+        for value in ids:
+            if value in owners:
+                msg = (
+                    f'taxonomy {taxonomy.name!r}: the id {value} of {name!r} '
+                    f'is that of {owners[value]!r} too'
+                )
+                raise TaxonomyError(msg)
+            owners[value] = name
+    for value in (*taxonomy.ignored, *owners):
+        if not 0 <= value <= UNLABELLED_16BIT:
+            msg = f'taxonomy {taxonomy.name!r}: the id {value} is not within 0 to 65535'
+            raise TaxonomyError(msg)
+
+
+def _packed(colors: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return RGB colours (…, 3) as one number each, (…)."""
+    wide = colors.astype(np.int32)
+    return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+
+
+def _some(values: list[Any]) -> str:
+    more = len(values) - NAMED_AT_MOST
+    return f'{values[:NAMED_AT_MOST]}' + (f' and {more} more' if more > 0 else '')
 
 
 def load_taxonomy(name: str) -> Taxonomy:

@@ -5,15 +5,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lemore_core.palettes import export_taxonomy
 from lemore_core.taxonomy import BUILT_IN, Taxonomy, TaxonomyError, load_taxonomy
 
+TWO = """
+name: x
+classes:
+- {{name: a, color: [1, 2, 3], {}}}
+- {{name: b, color: [4, 5, 6], {}}}
+"""
+RED, GREEN = (255, 0, 0), (0, 255, 0)
 
-@pytest.mark.parametrize(('name', 'classes'), [('camvid', 11), ('cityscapes', 19), ('ade20k', 150)])
+
+@pytest.mark.parametrize(
+    ('name', 'classes'),
+    [
+        ('camvid', 11),
+        ('cityscapes', 19),
+        ('ade20k', 150),
+        ('coco_stuff', 171),
+        ('pascal_context_59', 59),
+        ('pascal_context_60', 60),
+    ],
+)
 def test_the_built_in_tables(name: str, classes: int) -> None:
     taxonomy = load_taxonomy(name)
     assert taxonomy.name == name
     assert len(set(taxonomy.classes)) == len(taxonomy.classes) == classes
     assert name in BUILT_IN
+    assert Taxonomy.from_dict(taxonomy.to_dict(), 'itself') == taxonomy
 
 
 def test_camvid_ids_are_those_of_its_label_images() -> None:
@@ -22,6 +42,44 @@ def test_camvid_ids_are_those_of_its_label_images() -> None:
     assert taxonomy.classes[3] == 'road'
     assert taxonomy.classes[10] == 'bicyclist'
     assert taxonomy.ignored == (11,)
+
+
+@pytest.mark.parametrize(
+    ('name', 'index', 'class_name', 'disk_id', 'color'),
+    [
+        ('ade20k', 149, 'flag', 150, (92, 0, 255)),
+        ('ade20k', 76, 'boat', 77, (173, 255, 0)),
+        ('cityscapes', 18, 'bicycle', 33, (119, 11, 32)),
+        ('cityscapes', 5, 'pole', 17, (153, 153, 153)),
+        ('coco_stuff', 170, 'wood', 181, (0, 224, 192)),
+        ('coco_stuff', 79, 'toothbrush', 89, (96, 192, 0)),
+        ('coco_stuff', 80, 'banner', 91, (96, 64, 128)),
+        ('pascal_context_59', 0, 'aeroplane', 1, (128, 0, 0)),
+        ('pascal_context_59', 58, 'wood', 59, (192, 192, 64)),
+        ('pascal_context_60', 0, 'background', 0, (0, 0, 0)),
+        ('pascal_context_60', 20, 'cow', 20, (0, 64, 128)),
+    ],
+)
+def test_ids_names_and_colors_are_the_official_ones(
+    name: str, index: int, class_name: str, disk_id: int, color: tuple[int, int, int]
+) -> None:
+    taxonomy = load_taxonomy(name)
+    assert taxonomy.classes[index] == class_name
+    assert taxonomy.disk_ids[index] == (disk_id,)
+    assert taxonomy.colors[index] == color
+
+
+@pytest.mark.parametrize(
+    ('name', 'first'), [('coco_stuff', 1), ('pascal_context_59', 1), ('pascal_context_60', 0)]
+)
+def test_colors_of_the_voc_palette(name: str, first: int) -> None:
+    taxonomy = load_taxonomy(name)
+    for (disk_id,), color in zip(taxonomy.disk_ids, taxonomy.colors, strict=True):
+        # COCO-Stuff's ids on disk are those of its list less one
+        bits = f'{disk_id + (name == "coco_stuff"):09b}'[::-1]
+        expected = [sum(int(bits[3 * k + c]) << (7 - k) for k in range(3)) for c in range(3)]
+        assert list(color) == expected
+    assert taxonomy.disk_ids[0] == (first - (name == 'coco_stuff'),)
 
 
 def test_the_palette_covers_every_label() -> None:
@@ -62,6 +120,12 @@ def test_a_users_own_table_is_read(tmp_path: Path) -> None:
         ('name: x\nclasses: [{name: a, color: 7}, {name: b, color: [1, 2, 3]}]', 'is no taxonomy'),
         ('name: x\nclasses: [{name: a, color: [1, 2, 300]}, {name: b, color: [1, 2, 3]}]', '300'),
         ('a: [', 'cannot be read'),
+        (TWO.format('id: 3', 'id: 3'), "the id 3 of 'b' is that of 'a' too"),
+        (TWO.format('id: 1', 'ids: [7, 8]') + 'ignored: [8]', "id 8 of 'b' is that of 'ignored'"),
+        (TWO.format('id: 1', 'note: x'), "the id 1 of 'b' is that of 'a' too"),
+        (TWO.format('id: -1', 'id: 1'), 'the id -1 is not within 0 to 65535'),
+        (TWO.format('ids: []', 'id: 1'), "'a' has no id"),
+        (TWO.format('ids: 5', 'id: 1'), 'is no taxonomy'),
     ],
 )
 def test_a_malformed_table_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -76,3 +140,69 @@ def test_an_unknown_dataset_is_named_with_those_there_are() -> None:
         load_taxonomy('mars')
     with pytest.raises(TaxonomyError, match='cannot be read'):
         load_taxonomy('gone.yaml')
+
+
+def test_ids_on_disk_become_class_ids() -> None:
+    table = Taxonomy('two', ('a', 'b'), (RED, GREEN), ignored=(0, 4), ids=((7,), (2, 300)))
+    for dtype in (np.uint16, np.int32, np.int64):
+        labels = table.encode(np.array([[7, 2, 300], [0, 4, 255]], dtype))
+        assert labels.dtype == np.uint8
+        assert labels.tolist() == [[0, 1, 1], [255, 255, 255]]
+    assert table.of_labels.encode(np.array([[0, 1, 255]], np.uint8)).tolist() == [[0, 1, 255]]
+    assert table.encode(np.zeros((0, 4), np.uint8)).shape == (0, 4)
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.int16, np.int64])
+def test_unknown_ids_are_listed(dtype: type) -> None:
+    table = Taxonomy('two', ('a', 'b'), (RED, GREEN), ids=((7,), (2,)))
+    with pytest.raises(TaxonomyError, match=r'holds ids \[0, 1, 99\], unknown to .two'):
+        table.encode(np.array([[7, 99, 1, 0, 2]], dtype))
+    with pytest.raises(TaxonomyError, match=r'13, 14, 15, 16, 17\] and 82 more'):
+        table.encode(np.arange(100, dtype=dtype))
+
+
+def test_ids_that_no_image_holds_are_unknown() -> None:
+    table = Taxonomy('two', ('a', 'b'), (RED, GREEN))
+    with pytest.raises(TaxonomyError, match=r'\[-1, 65536, 70000\]'):
+        table.encode(np.array([0, 65536, 70000, -1, 1]))
+    with pytest.raises(TaxonomyError, match=r'\[65535\]'):
+        table.encode(np.array([65535], np.uint16))
+
+
+def test_many_classes_are_encoded_in_16_bit() -> None:
+    table = Taxonomy('many', tuple(map(str, range(300))), (RED,) * 300, ignored=(299,))
+    labels = table.encode(np.array([[255, 298, 299, 65535]], np.uint16))
+    assert labels.dtype == np.uint16
+    assert labels.tolist() == [[255, 298, 65535, 65535]]
+
+
+def test_colors_become_class_ids() -> None:
+    table = Taxonomy('two', ('a', 'b'), (RED, GREEN), ids=((7,), (2,)))
+    assert table.encode_colors(np.array([[GREEN, RED, (0, 0, 0)]], np.uint8)).tolist() == [
+        [1, 0, 255]
+    ]
+    with pytest.raises(TaxonomyError, match=r'colors \[\[0, 0, 255\], \[255, 1, 0\]\], unknown'):
+        table.encode_colors(np.array([[RED, (255, 1, 0), (0, 0, 255)]], np.uint8))
+    black = Taxonomy('black', ('a', 'b'), ((0, 0, 0), GREEN))
+    assert black.encode_colors(np.array([[GREEN, (0, 0, 0)]], np.uint8)).tolist() == [[1, 0]]
+    with pytest.raises(TaxonomyError, match='classes of one color'):
+        load_taxonomy('ade20k').encode_colors(np.zeros((1, 1, 3), np.uint8))
+
+
+def test_checkpoints_of_today_and_before_are_read() -> None:
+    rows = [{'name': 'a', 'color': [255, 0, 0]}, {'name': 'b', 'color': [0, 255, 0]}]
+    before = {'name': 'two', 'classes': rows, 'ignored': [1]}
+    table = Taxonomy.from_dict(before, 'a card')
+    assert table.ids == ()
+    assert table.to_dict() == before
+    assert table.encode(np.array([0, 1, 255], np.uint8)).tolist() == [0, 255, 255]
+    mapped = Taxonomy('two', ('a', 'b'), (RED, GREEN), ids=((7,), (2, 3)))
+    assert mapped.to_dict()['classes'] == [{**rows[0], 'id': 7}, {**rows[1], 'ids': [2, 3]}]
+    assert Taxonomy.from_dict(mapped.to_dict(), 'a card') == mapped
+
+
+@pytest.mark.parametrize('name', BUILT_IN)
+def test_every_table_is_exported(tmp_path: Path, name: str) -> None:
+    for suffix in ('.json', '.gpl', '.png'):
+        export_taxonomy(load_taxonomy(name), tmp_path / f'{name}{suffix}')
+        assert (tmp_path / f'{name}{suffix}').stat().st_size > 200

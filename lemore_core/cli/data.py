@@ -1,0 +1,94 @@
+"""``lemore data``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lemore_core.data.check import Report
+    from lemore_core.data.datasets import Dataset
+
+SPLITS = ('train', 'val')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the actions."""
+    from lemore_core.data.datasets import DATASETS
+
+    actions = parser.add_subparsers(dest='action', required=True, metavar='action')
+    check = actions.add_parser('check', help='read every image and mask, and count the classes')
+    check.add_argument('--dataset', required=True, help=', '.join(DATASETS))
+    check.add_argument('--data', type=Path, required=True, help='its folder')
+    check.add_argument(
+        '--split', action='append', help='a split to check, may be repeated; default train and val'
+    )
+    check.add_argument('--workers', type=int, help="threads; default the processor's cores")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check the splits and print what was found.
+
+    Raises:
+        DataError: the data set has errors; they have been printed.
+
+    """
+    from lemore_core.data.datasets import open_dataset
+    from lemore_core.data.errors import DataError
+
+    if arguments.workers is not None and arguments.workers < 1:
+        msg = f'--workers is {arguments.workers}, it must be at least 1'
+        raise DataError(msg)
+    dataset = open_dataset(arguments.dataset, arguments.data)
+    splits = arguments.split or SPLITS
+    errors = sum(_check(dataset, split, arguments.workers) for split in splits)
+    if errors:
+        msg = f'{errors} {"errors" if errors > 1 else "error"} in {", ".join(splits)}'
+        raise DataError(msg)
+
+
+def _check(dataset: Dataset, split: str, workers: int | None) -> int:
+    """Print what is in a split and return how many errors it has."""
+    from tqdm import tqdm
+
+    from lemore_core.data.check import check, some
+    from lemore_core.data.errors import DataError
+
+    try:
+        samples = dataset.listing(split)
+    except DataError as error:
+        print(f'error: {split}: {error}', file=sys.stderr)
+        return 1
+    with tqdm(total=len(samples), desc=split, unit='image', disable=None) as bar:
+        report = check(samples, bar.update, workers)
+    _print_table(split, report)
+    for kind, messages in (('error', report.errors), ('warning', report.warnings)):
+        for message in some(messages):
+            print(f'{kind}: {message}', file=sys.stderr)
+    return len(report.errors)
+
+
+def _print_table(split: str, report: Report) -> None:
+    total = max(1, report.total_pixels)
+    print(f'{split}: {report.samples} images, {_sizes(report)}')
+    print(f'{"id":>5}  {"share":>8}  {"images":>7}  class')
+    rows = zip(report.taxonomy.classes, report.pixels, report.images, strict=True)
+    for index, (name, pixels, images) in enumerate(rows):
+        print(f'{index:>5}  {pixels / total:>8.3%}  {images:>7}  {name}')
+    print(f'{"":>5}  {report.unlabelled / total:>8.3%}  {"":>7}  unlabelled')
+
+
+def _sizes(report: Report) -> str:
+    """Return the one size, the smallest and largest sides of several, or that there is none."""
+    if not report.sizes:
+        return 'none readable'
+    if len(report.sizes) == 1:
+        ((height, width),) = report.sizes
+        return f'{width}x{height} pixels'
+    heights, widths = zip(*report.sizes, strict=True)
+    return (
+        f'{min(widths)} to {max(widths)} pixels wide and {min(heights)} to {max(heights)} high, '
+        f'{len(report.sizes)} sizes'
+    )

@@ -1,0 +1,167 @@
+"""Checks every file of a data set before a training depends on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.data.datasets import missing
+from lemore_core.data.errors import DataError
+from lemore_core.data.parallel import Progress, for_each
+from lemore_core.data.pixels import read_bytes, truncated
+from lemore_core.data.samples import Sample
+from lemore_core.data.statistics import count_labels
+from lemore_core.taxonomy import Taxonomy
+
+NAMED_AT_MOST = 20  # problems in an error
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    ``sizes`` counts the readable images by (height, width). ``pixels`` and ``images`` hold for
+    each class how many pixels and how many masks have it, (classes,) int64. ``errors`` and
+    ``warnings`` are sentences that name the file.
+    """
+
+    taxonomy: Taxonomy
+    samples: int
+    sizes: Counter[Size]
+    pixels: NDArray[np.int64]
+    images: NDArray[np.int64]
+    unlabelled: int
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def total_pixels(self) -> int:
+        """How many pixels all readable masks have."""
+        return int(self.pixels.sum()) + self.unlabelled
+
+
+def check(
+    samples: Sequence[Sample], progress: Progress | None = None, workers: int | None = None
+) -> Report:
+    """Read every image and mask and return what was found.
+
+    ``progress`` is called with 1 for each sample done.
+
+    Raises:
+        DataError: there are no samples.
+
+    """
+    if not samples:
+        msg = 'there are no samples to check'
+        raise DataError(msg)
+    return _summary(samples[0].taxonomy, for_each(_inspect, samples, progress, workers))
+
+
+def require_sound(samples: Sequence[Sample], progress: Progress | None = None) -> None:
+    """Check the samples and stand for nothing that is wrong with them.
+
+    Raises:
+        DataError: there are none, or a file is not what it must be; the first are named.
+
+    """
+    errors = check(samples, progress).errors
+    if errors:
+        msg = '; '.join(some(errors))
+        raise DataError(msg)
+
+
+def some(messages: Sequence[str]) -> list[str]:
+    """Return the first of many messages, and how many more there are."""
+    more = len(messages) - NAMED_AT_MOST
+    return [*messages[:NAMED_AT_MOST], *([f'… and {more} more'] if more > 0 else [])]
+
+
+@dataclass
+class _Findings:
+    """What is known of one sample; ``labels`` are its pixels by label, (256,) int64."""
+
+    size: Size | None = None
+    labels: NDArray[np.int64] | None = None
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def _inspect(sample: Sample) -> _Findings:
+    found = _Findings()
+    gone = missing(sample)
+    if gone:
+        found.errors.append(gone)
+    for path, inspect in ((sample.image, _inspect_image), (sample.mask, _inspect_mask)):
+        if not path.is_file():
+            continue
+        with _noted(found):
+            _require_end(path)
+            inspect(sample, found)
+    return found
+
+
+@contextmanager
+def _noted(found: _Findings) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        found.errors.append(str(error))
+
+
+def _require_end(path: Path) -> None:
+    if truncated(read_bytes(path)):
+        msg = f'{path} is truncated: its end is missing'
+        raise DataError(msg)
+
+
+def _inspect_image(sample: Sample, found: _Findings) -> None:
+    height, width = sample.read_image().shape[:2]
+    found.size = (height, width)
+
+
+def _inspect_mask(sample: Sample, found: _Findings) -> None:
+    mask = sample.read_mask()
+    found.labels = count_labels(mask)
+    if found.size is not None and found.size != mask.shape:
+        found.errors.append(
+            f'{sample.mask} is {_size(mask.shape)} pixels, its image {_size(found.size)}'
+        )
+    if not found.labels[: len(sample.taxonomy.classes)].any():
+        found.warnings.append(f'{sample.mask} has no labelled pixel')
+
+
+def _size(shape: Sequence[int]) -> str:
+    height, width = shape
+    return f'{width}x{height}'
+
+
+def _summary(taxonomy: Taxonomy, findings: Iterable[_Findings]) -> Report:
+    classes = len(taxonomy.classes)
+    samples, unlabelled, sizes = 0, 0, Counter[Size]()
+    pixels, images = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
+    errors: list[str] = []
+    warnings: list[str] = []
+    for found in findings:
+        samples += 1
+        errors += found.errors
+        warnings += found.warnings
+        if found.size is not None:
+            sizes[found.size] += 1
+        if found.labels is not None:
+            pixels += found.labels[:classes]
+            images += found.labels[:classes] > 0
+            unlabelled += int(found.labels[taxonomy.unlabelled])
+    absent = [name for name, count in zip(taxonomy.classes, images, strict=True) if not count]
+    if absent:
+        warnings.append(f'no mask has the classes {", ".join(absent)}')
+    return Report(
+        taxonomy, samples, sizes, pixels, images, unlabelled, tuple(errors), tuple(warnings)
+    )

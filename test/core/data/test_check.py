@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lemore_core.data.check import Report, check, require_sound, some
+from lemore_core.data.datasets import open_dataset
+from lemore_core.data.samples import DataError
+from lemore_core.data.statistics import class_counts
+
+Put = Callable[..., Path]
+
+
+@pytest.fixture
+def root(tmp_path: Path, put: Put, put_image: Put) -> Path:
+    """Two sound pairs of CamVid's layout that have every class."""
+    for name in ('a', 'b'):
+        put_image(f'val/{name}.png', 2, 6)
+        put(f'valannot/{name}.png', [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]])
+    return tmp_path
+
+
+def checked(root: Path) -> Report:
+    return check(open_dataset('camvid', root).listing('val'))
+
+
+def test_a_sound_data_set_is_measured(root: Path) -> None:
+    report = checked(root)
+    assert (report.errors, report.warnings, report.samples) == ((), (), 2)
+    assert report.sizes == {(2, 6): 2}
+    assert report.pixels.tolist() == report.images.tolist() == [2] * 11
+    assert (report.unlabelled, report.total_pixels) == (2, 24)
+    require_sound(open_dataset('camvid', root).samples('val'))
+
+
+def test_every_problem_is_named(root: Path, put: Put, put_image: Put) -> None:
+    (root / 'val' / 'b.png').unlink()
+    put_image('val/c.png', 2, 2)
+    put_image('val/d.png', 2, 2)
+    put('valannot/d.png', [[0, 0, 0], [0, 0, 0]])
+    put_image('val/e.png', 1, 2)
+    put('valannot/e.png', [[0, 77]])
+    put_image('val/f.png', 1, 2)
+    put('valannot/f.png', [[11, 255]])
+    (root / 'val' / 'f.png').write_bytes(b'not a picture')
+    report = checked(root)
+    expected = (
+        f'there is no image {root}/val/b.png for the mask {root}/valannot/b.png',
+        f'{root}/val/c.png has no mask {root}/valannot/c.png',
+        f'{root}/valannot/d.png is 3x2 pixels, its image 2x2',
+        f"{root}/valannot/e.png: the mask holds ids [77], unknown to 'camvid'",
+        f'{root}/val/f.png is no readable image',
+    )
+    assert report.errors == expected
+    assert report.warnings == (f'{root}/valannot/f.png has no labelled pixel',)
+    with pytest.raises(DataError, match=r'b\.png.*; .*c\.png.*; .*; .*; .*f\.png'):
+        require_sound(open_dataset('camvid', root).listing('val'))
+
+
+def test_classes_that_never_occur_are_a_warning(root: Path, put: Put) -> None:
+    for name in ('a', 'b'):
+        put(f'valannot/{name}.png', [[0, 1, 2, 3, 4, 5], [6, 6, 8, 9, 9, 11]])
+    report = checked(root)
+    assert report.warnings == ('no mask has the classes fence, bicyclist',)
+    assert report.errors == ()
+    assert report.pixels.tolist() == [2, 2, 2, 2, 2, 2, 4, 0, 2, 4, 0]
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+def test_truncated_files_are_noticed(root: Path, suffix: str) -> None:
+    image = np.random.default_rng(1).integers(256, size=(2, 6, 3), dtype=np.uint8)
+    content = cv2.imencode(suffix, image)[1].tobytes()
+    (root / 'val' / 'a.png').unlink()
+    path = root / 'val' / f'a{suffix}'
+    path.write_bytes(content[:-4])
+    mask = root / 'valannot' / 'b.png'
+    mask.write_bytes(mask.read_bytes()[:-14])
+    assert checked(root).errors == (
+        f'{path} is truncated: its end is missing',
+        f'{mask} is truncated: its end is missing',
+    )
+
+
+def test_progress_is_told_and_an_empty_list_refused(root: Path) -> None:
+    done: list[int] = []
+    check(open_dataset('camvid', root).samples('val'), done.append, workers=1)
+    assert done == [1, 1]
+    for function in (check, class_counts):
+        with pytest.raises(DataError, match='there are no samples'):
+            function([])
+
+
+def test_many_messages_become_some() -> None:
+    assert some(['x'] * 20) == ['x'] * 20
+    assert some(['x'] * 23) == [*['x'] * 20, '… and 3 more']
+
+
+def test_class_counts_are_those_of_each_mask(root: Path, put: Put) -> None:
+    put('valannot/b.png', [[10, 10, 10, 255, 11, 0]])
+    done: list[int] = []
+    counts = class_counts(open_dataset('camvid', root).samples('val'), done.append)
+    assert (counts.shape, counts.dtype) == ((2, 11), np.int64)
+    assert counts[0].tolist() == [1] * 11
+    assert counts[1].tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3]
+    assert done == [1, 1]
+    put('valannot/b.png', [[12]])
+    with pytest.raises(DataError, match=r'b\.png: the mask holds ids \[12\]'):
+        class_counts(open_dataset('camvid', root).samples('val'))
+
+
+def test_camvid_is_sound(camvid: Path) -> None:
+    report = check(open_dataset('camvid', camvid).samples('val'))
+    assert (report.errors, report.warnings) == ((), ())
+    assert report.sizes == {(360, 480): 101}
+    assert report.total_pixels == 101 * 360 * 480

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from lemore_core.data.datasets import open_dataset
+from lemore_core.data.samples import DataError
+
+Put = Callable[..., Path]
+
+
+def test_ade20k_counts_from_one_and_leaves_zero_unlabelled(
+    tmp_path: Path, put: Put, put_image: Put
+) -> None:
+    top = 'ADEChallengeData2016'
+    for folder, name in (('training', 'ADE_train_00000001'), ('validation', 'ADE_val_00000001')):
+        put_image(f'{top}/images/{folder}/{name}.jpg', 1, 4)
+        put(f'{top}/annotations/{folder}/{name}.png', [[0, 1, 13, 150]])
+    for root in (tmp_path, tmp_path / top):
+        (sample,) = open_dataset('ade20k', root).samples('val')
+        assert sample.image.name == 'ADE_val_00000001.jpg'
+        assert sample.read_mask().tolist() == [[255, 0, 12, 149]]
+        assert sample.taxonomy.classes[12] == 'person'
+    (sample,) = open_dataset('ade20k', tmp_path).samples('train')
+    assert sample.image.name == 'ADE_train_00000001.jpg'
+
+
+def test_camvid_by_split(camvid: Path) -> None:
+    dataset = open_dataset('camvid', camvid)
+    samples = dataset.samples('train')
+    assert (len(samples), len(dataset.samples('val'))) == (367, 101)
+    assert samples[0].image.stem == samples[0].mask.stem == '0001TP_006690'
+    assert samples[0].read_image().shape == (360, 480, 3)
+    mask = samples[0].read_mask()
+    assert (mask.shape, mask.dtype) == ((360, 480), np.uint8)
+    assert set(np.unique(mask).tolist()) <= {*range(11), 255}
+
+
+class TestCityscapes:
+    IMAGE = 'leftImg8bit/val/ulm/ulm_000000_000019_leftImg8bit.png'
+    LABEL = 'gtFine/val/ulm/ulm_000000_000019_gtFine_'
+
+    @pytest.fixture(autouse=True)
+    def image(self, put_image: Put) -> None:
+        put_image(self.IMAGE, 4, 8)
+
+    def mask(self, root: Path) -> list[list[int]]:
+        (sample,) = open_dataset('cityscapes', root).samples('val')
+        labels: list[list[int]] = sample.read_mask().tolist()
+        return labels
+
+    def annotate(self, root: Path, objects: list[tuple[str, list[list[int]]]]) -> Path:
+        path = root / f'{self.LABEL}polygons.json'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shapes = [
+            {'label': label.removesuffix('!'), 'deleted': int(label.endswith('!')), 'polygon': p}
+            for label, p in objects
+        ]
+        path.write_text(json.dumps({'imgWidth': 8, 'imgHeight': 4, 'objects': shapes}))
+        return path
+
+    def test_label_ids_become_train_ids(self, tmp_path: Path, put: Put) -> None:
+        put(f'{self.LABEL}labelIds.png', [[*range(8)], [*range(8, 16)], [*range(16, 24)]])
+        assert self.mask(tmp_path) == [
+            [255, 255, 255, 255, 255, 255, 255, 0],
+            [1, 255, 255, 2, 3, 4, 255, 255],
+            [255, 5, 255, 6, 7, 8, 9, 10],
+        ]
+        put(f'{self.LABEL}labelIds.png', [[*range(24, 34)]])
+        assert self.mask(tmp_path) == [[11, 12, 13, 14, 15, 255, 255, 16, 17, 18]]
+
+    def test_polygons_are_drawn_in_the_order_of_the_file(self, tmp_path: Path, put: Put) -> None:
+        self.annotate(
+            tmp_path,
+            [
+                ('road', [[0, 0], [7, 0], [7, 3], [0, 3]]),
+                ('cargroup', [[2, 1], [5, 1], [5, 2], [2, 2]]),
+                ('person!', [[0, 0], [7, 0], [7, 3], [0, 3]]),
+                ('license plate', [[3, 1], [4, 1], [4, 2], [3, 2]]),
+                ('polegroup', [[5, 1], [6, 1], [6, 2], [5, 2]]),
+                ('out of roi', [[0, 3], [7, 3], [7, 3], [0, 3]]),
+            ],
+        )
+        drawn = self.mask(tmp_path)
+        assert drawn == [
+            [0, 0, 0, 0, 0, 0, 0, 0],
+            [0, 0, 13, 13, 13, 255, 255, 0],
+            [0, 0, 13, 13, 13, 255, 255, 0],
+            [255] * 8,
+        ]
+        # what the data set's own tools write of them
+        label_ids = [[7] * 8, *[[7, 7, 26, 26, 26, 18, 18, 7]] * 2, [3] * 8]
+        put(f'{self.LABEL}labelIds.png', label_ids)
+        assert self.mask(tmp_path) == drawn
+
+    def test_slanted_edges_belong_to_the_polygon(self, tmp_path: Path) -> None:
+        self.annotate(tmp_path, [('sky', [[0, 0], [6, 0], [0, 3]])])
+        mask = np.array(self.mask(tmp_path))
+        assert mask[0].tolist() == [10, 10, 10, 10, 10, 10, 10, 255]
+        assert [mask[1, 4], mask[2, 2], mask[3, 0]] == [10, 10, 10]
+        assert [mask[1, 6], mask[2, 4], mask[3, 2]] == [255, 255, 255]
+
+    def test_train_ids_are_read_where_there_is_nothing_else(self, tmp_path: Path, put: Put) -> None:
+        put(f'{self.LABEL}labelTrainIds.png', [[0, 18, 255, 11]])
+        put(f'{self.LABEL}color.png', [[(1, 2, 3)]])
+        put(f'{self.LABEL}instanceIds.png', [[26001]], np.uint16)
+        assert self.mask(tmp_path) == [[0, 18, 255, 11]]
+        put(f'{self.LABEL}labelIds.png', [[7, 7, 7, 7]])
+        assert self.mask(tmp_path) == [[0, 0, 0, 0]]
+
+    @pytest.mark.parametrize(
+        ('text', 'message'),
+        [
+            ('{', 'no annotation of Cityscapes'),
+            ('{"imgWidth": 8, "imgHeight": 4}', "KeyError: 'objects'"),
+            (
+                '{"imgWidth": 8, "imgHeight": 4, "objects": [{"label": "ufo", "polygon": []}]}',
+                'ufo',
+            ),
+        ],
+    )
+    def test_what_is_no_annotation_is_named(self, tmp_path: Path, text: str, message: str) -> None:
+        self.annotate(tmp_path, []).write_text(text)
+        with pytest.raises(DataError, match=message):
+            self.mask(tmp_path)
+
+
+class TestPascalContext:
+    HOME = 'VOCdevkit/VOC2010'
+
+    @pytest.fixture(autouse=True)
+    def images(self, tmp_path: Path, put_image: Put) -> None:
+        for name in ('2008_000002', '2008_000003', '2010_000001'):
+            put_image(f'{self.HOME}/JPEGImages/{name}.jpg', 1, 5)
+        self.list_images(tmp_path, 'Main')
+
+    def list_images(self, root: Path, folder: str) -> None:
+        lists = root / self.HOME / 'ImageSets' / folder
+        lists.mkdir(parents=True)
+        (lists / 'train.txt').write_text('2008_000003\n2008_000002\n')
+        (lists / 'val.txt').write_text('2010_000001\n')
+
+    def write_maps(self, root: Path, names: dict[str, int]) -> Path:
+        """Write .mat masks that hold an aeroplane, a bag, a wood and two others."""
+        home = root / self.HOME
+        (home / 'trainval').mkdir()
+        for name in ('2008_000002', '2008_000003', '2010_000001'):
+            numbers = np.array([[names['aeroplane'], names['bag'], names['wood'], 1, 431]])
+            path = home / 'trainval' / f'{name}.mat'
+            savemat(path, {'LabelMap': numbers.astype(np.uint16)})
+        lines = [f'{number}: {name}\n' for name, number in names.items()]
+        (home / 'labels.txt').write_text(''.join(lines))
+        return home
+
+    @pytest.fixture
+    def numbers(self) -> dict[str, int]:
+        """A labels.txt with the 59 at every seventh number, and others."""
+        classes = open_dataset('pascal_context_59', Path()).taxonomy.classes
+        own = {name: 7 * place + 2 for place, name in enumerate(classes)}
+        return {'accordion': 1, **own, 'unknown': 431, 'wool': 459}
+
+    @pytest.mark.parametrize(
+        ('name', 'labels'),
+        [('pascal_context_59', [255, 0, 1, 58, 255]), ('pascal_context_60', [0, 1, 2, 59, 255])],
+    )
+    def test_png_masks(self, tmp_path: Path, put: Put, name: str, labels: list[int]) -> None:
+        put(f'{self.HOME}/SegmentationClassContext/2010_000001.png', [[0, 1, 2, 59, 255]])
+        (sample,) = open_dataset(name, tmp_path).samples('val')
+        assert sample.read_mask().tolist() == [labels]
+        assert sample.taxonomy.classes[sample.read_mask()[0, 3]] == 'wood'
+
+    @pytest.mark.parametrize(
+        ('name', 'labels'),
+        [('pascal_context_59', [0, 1, 58, 255, 255]), ('pascal_context_60', [1, 2, 59, 0, 0])],
+    )
+    def test_label_maps_of_459_classes(
+        self, tmp_path: Path, numbers: dict[str, int], name: str, labels: list[int]
+    ) -> None:
+        self.write_maps(tmp_path, numbers)
+        samples = open_dataset(name, tmp_path).samples('train')
+        assert [sample.image.stem for sample in samples] == ['2008_000002', '2008_000003']
+        for sample in samples:
+            assert sample.read_mask().tolist() == [labels]
+        # processes that load pictures are sent their samples
+        assert pickle.loads(pickle.dumps(samples)) == samples
+
+    def test_the_lists_of_context_come_first(self, tmp_path: Path, numbers: dict[str, int]) -> None:
+        home = self.write_maps(tmp_path, numbers)
+        self.list_images(tmp_path, 'SegmentationContext')
+        (home / 'ImageSets' / 'SegmentationContext' / 'val.txt').write_text('2008_000002')
+        for root in (tmp_path, tmp_path / 'VOCdevkit', home):
+            (sample,) = open_dataset('pascal_context_59', root).samples('val')
+            assert sample.image.stem == '2008_000002'
+        with pytest.raises(DataError, match=r'no list test\.txt'):
+            open_dataset('pascal_context_59', tmp_path).samples('test')
+
+    def test_bad_label_maps_are_named(self, tmp_path: Path, numbers: dict[str, int]) -> None:
+        with pytest.raises(DataError, match='neither SegmentationClassContext/ nor trainval/'):
+            open_dataset('pascal_context_59', tmp_path).samples('val')
+        home = self.write_maps(tmp_path, numbers)
+        (sample,) = open_dataset('pascal_context_59', tmp_path).samples('val')
+        content = sample.mask.read_bytes()
+        for bad in (b'', b'no map', content[:150]):
+            sample.mask.write_bytes(bad)
+            with pytest.raises(DataError, match=r'2010_000001\.mat holds no LabelMap'):
+                sample.read_mask()
+        savemat(sample.mask, {'LabelMap': np.array([[460]], np.uint16)})
+        with pytest.raises(DataError, match='460'):
+            sample.read_mask()
+        (home / 'labels.txt').write_text('1: accordion\n')
+        with pytest.raises(DataError, match=r"'pascal_context_59' in .*: 'aeroplane'"):
+            open_dataset('pascal_context_59', tmp_path).samples('val')
+        (home / 'labels.txt').unlink()
+        with pytest.raises(DataError, match=r'there is no .*labels\.txt'):
+            open_dataset('pascal_context_59', tmp_path).samples('val')
+
+
+@pytest.mark.parametrize('folder', ['annotations', 'stuffthingmaps_trainval2017'])
+def test_coco_stuff_closes_its_gaps(tmp_path: Path, put: Put, put_image: Put, folder: str) -> None:
+    name = '000000000139'
+    put_image(f'images/val2017/{name}.jpg', 1, 6)
+    mask = put(f'{folder}/val2017/{name}.png', [[0, 10, 12, 91, 181, 255]])
+    put(f'{folder}/val2017/{name}_labelTrainIds.png', [[170, 255]])
+    (sample,) = open_dataset('coco_stuff', tmp_path).samples('val')
+    labels = sample.read_mask()
+    assert labels.tolist() == [[0, 10, 11, 80, 170, 255]]
+    names = [sample.taxonomy.classes[label] for label in labels[0, :5]]
+    assert names == ['person', 'fire hydrant', 'stop sign', 'banner', 'wood']
+    put(f'{folder}/val2017/{name}.png', [[11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90, 182]])
+    gaps = r'\[11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90, 182\]'
+    with pytest.raises(DataError, match=rf'139\.png: the mask holds ids {gaps}, unknown'):
+        sample.read_mask()
+    mask.unlink()
+    (sample,) = open_dataset('coco_stuff', tmp_path).samples('val')
+    assert sample.read_mask().tolist() == [[170, 255]]
+
+
+class TestFolder:
+    CLASSES = """
+name: field
+ignored: [9]
+classes:
+  - {name: soil, color: [120, 80, 20]}
+  - {name: crop, ids: [5, 6], color: [0, 200, 0]}
+  - {name: weed, id: 3, color: [200, 0, 90]}
+"""
+
+    @pytest.fixture(autouse=True)
+    def classes(self, tmp_path: Path) -> None:
+        (tmp_path / 'classes.yaml').write_text(self.CLASSES)
+
+    def test_ids(self, tmp_path: Path, put: Put, put_image: Put) -> None:
+        put_image('images/train/monday/a.JPG', 1, 6)
+        put_image('images/train/b.webp', 1, 6)
+        put('masks/train/monday/a.png', [[0, 5, 6, 3, 9, 255]])
+        put('masks/train/b.tif', [[0, 5, 6, 3, 9, 255]], np.uint16)
+        samples = open_dataset('folder', tmp_path).samples('train')
+        assert [sample.image.name for sample in samples] == ['b.webp', 'a.JPG']
+        for sample in samples:
+            assert sample.read_mask().tolist() == [[0, 1, 1, 2, 255, 255]]
+
+    def test_colors(self, tmp_path: Path, put: Put, put_image: Put) -> None:
+        put_image('images/val/a.png', 1, 4)
+        colors = [(200, 0, 90), (0, 200, 0), (0, 0, 0), (120, 80, 20)]
+        mask = put('masks/val/a.png', [colors])
+        (sample,) = open_dataset('folder', tmp_path).samples('val')
+        assert sample.read_mask().tolist() == [[2, 1, 255, 0]]
+        put('masks/val/a.png', [[*colors, (1, 2, 3)]])
+        with pytest.raises(DataError, match=r'colors \[\[1, 2, 3\]\], unknown to .field'):
+            sample.read_mask()
+        mask.unlink()
+        with pytest.raises(DataError, match=r'a\.png has no mask'):
+            open_dataset('folder', tmp_path).samples('val')
+
+    def test_two_images_of_one_name(self, tmp_path: Path, put_image: Put) -> None:
+        (tmp_path / 'masks' / 'val').mkdir(parents=True)
+        for suffix in ('png', 'jpg'):
+            put_image(f'images/val/a.{suffix}', 1, 1)
+        with pytest.raises(DataError, match=r'a\.png and .*a\.jpg are two images of one name'):
+            open_dataset('folder', tmp_path).samples('val')
