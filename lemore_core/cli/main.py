@@ -16,6 +16,8 @@ COMMANDS = {
     'train': 'train a network from scratch',
     'evaluate': 'measure a model against labelled pictures',
     'predict': 'label pictures, folders, videos or cameras',
+    'inspect': 'draw what the network looks at in a picture',
+    'data': 'check a data set before training',
     'taxonomy': 'show a class table, or write it for other programs',
     'export': 'write a model as an ONNX file for one input size',
     'benchmark': 'time the steps from bytes to labels on this machine',

@@ -16,7 +16,7 @@ ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'launch', 'launch_ros', 'ament_index_
 # from the top to the bottom; a module imports from its own layer or a lower one
 LAYERS = [
     ('cli',),
-    ('training', 'evaluation', 'predict', 'palettes'),
+    ('training', 'evaluation', 'predict', 'palettes', 'inspection'),
     ('segmenter',),
     ('backends', 'render'),
     ('deploy',),

@@ -1,0 +1,22 @@
+"""What the network looks at in a picture: gathered as arrays, then drawn as sheets."""
+
+from __future__ import annotations
+
+from lemore_core.inspection.findings import (
+    ExplicitViews,
+    ImplicitMaps,
+    Inspection,
+    InspectionError,
+)
+from lemore_core.inspection.gather import inspect_picture, read_picture
+from lemore_core.inspection.sheets import write_sheets
+
+__all__ = [
+    'ExplicitViews',
+    'ImplicitMaps',
+    'Inspection',
+    'InspectionError',
+    'inspect_picture',
+    'read_picture',
+    'write_sheets',
+]
