@@ -34,7 +34,12 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['lemore_core*', 'lemore_ros*']),
     package_data={
-        'lemore_core': ['py.typed', 'taxonomy/*.yaml', 'weights/*.safetensors'],
+        'lemore_core': [
+            'py.typed',
+            'taxonomy/*.yaml',
+            'training/recipes/*.yaml',
+            'weights/*.safetensors',
+        ],
         'lemore_ros': ['py.typed'],
     },
     data_files=shared_files(),
@@ -43,7 +48,7 @@ setup(
     extras_require={
         'onnxruntime': ['onnxruntime', 'onnx'],
         'torch': ['torch'],
-        'train': ['torch'],
+        'train': ['torch', 'lightning', 'torchmetrics', 'tensorboard', 'scipy'],
         'video': ['av'],
         'bag': ['rosbags', 'av'],
     },

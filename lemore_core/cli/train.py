@@ -3,38 +3,94 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from lemore_core.training.config import TrainingConfig
-
-HELP = {
-    'data': 'folder with train/, trainannot/, val/ and valannot/',
-    'output': 'folder for best.safetensors and last.safetensors',
-    'bfloat16': 'compute the network in bfloat16',
-}
+if TYPE_CHECKING:
+    from lemore_core.training.recipe import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare one argument for each field of the configuration."""
-    for field in dataclasses.fields(TrainingConfig):
-        name = f'--{field.name.replace("_", "-")}'
-        text = HELP.get(field.name)
-        if field.default is dataclasses.MISSING:
-            parser.add_argument(name, type=Path, required=True, help=text)
-        elif field.default is False:
-            parser.add_argument(name, action='store_true', help=text)
-        else:
-            parser.add_argument(
-                name, type=type(field.default), default=field.default, help=f'{field.default}'
-            )
+    """Declare the arguments."""
+    from lemore_core.training.recipe import RECIPES
+
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('--recipe', help=f'{", ".join(RECIPES)}, or the path of a .yaml file')
+    what.add_argument(
+        '--reproduce', type=Path, metavar='CHECKPOINT', help='start the run that made a checkpoint'
+    )
+    parser.add_argument('--data', type=Path, required=True, help='folder of the data set')
+    parser.add_argument('--output', '-o', type=Path, required=True, help='folder of the run')
+    parser.add_argument('--model', help="nano, tiny, small or base, instead of the recipe's")
+    add_set_argument(parser)
+    parser.add_argument('--start', type=Path, help='checkpoint to start from')
+    parser.add_argument('--teacher', type=Path, help='ONNX or TorchScript network to learn from')
+    parser.add_argument(
+        '--resume', action='store_true', help='go on with the unfinished run in the output folder'
+    )
+    parser.add_argument(
+        '--no-check', action='store_true', help='do not read the whole data set before training'
+    )
+    add_machine_arguments(parser)
+
+
+def add_set_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--set``."""
+    parser.add_argument(
+        '--set',
+        nargs='+',
+        default=[],
+        action='extend',
+        metavar='FIELD=VALUE',
+        help='fields of the recipe to change, such as rate=1e-3 iterations=20000',
+    )
+
+
+def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what :func:`machine` reads."""
+    parser.add_argument('--accelerator', default='auto', choices=('auto', 'cpu', 'gpu'))
+    parser.add_argument('--devices', type=int, default=1, help='processes on each machine')
+    parser.add_argument('--num-nodes', type=int, default=1, help='machines')
+    parser.add_argument('--workers', type=int, help='loading processes for each training process')
+
+
+def machine(arguments: argparse.Namespace) -> Any:
+    """Return the :class:`lemore_core.training.run.Machine` that the arguments describe."""
+    from lemore_core.training.run import Machine
+
+    return Machine(arguments.accelerator, arguments.devices, arguments.num_nodes, arguments.workers)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train, a line an epoch."""
-    from lemore_core.training.loop import train
+    """Train, with a progress bar and a line for each validation."""
+    from tqdm import tqdm
 
-    fields = {field.name for field in dataclasses.fields(TrainingConfig)}
-    config = TrainingConfig(**{k: v for k, v in vars(arguments).items() if k in fields})
-    best = train(config, lambda line: print(line, flush=True))
+    from lemore_core.training.run import Run, reproduced, train
+
+    if arguments.reproduce is not None:
+        planned = reproduced(arguments.reproduce, arguments.start, arguments.teacher)
+    else:
+        planned = _recipe(arguments)
+    best = train(
+        Run(
+            planned,
+            arguments.data,
+            arguments.output,
+            machine(arguments),
+            start=arguments.start,
+            teacher=arguments.teacher,
+            resume=arguments.resume,
+            check=not arguments.no_check,
+        ),
+        tqdm.write,
+    )
     print(f'best checkpoint: {best}')
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    from lemore_core.training.recipe import load_recipe, parse_changes
+
+    changes = parse_changes(arguments.set)
+    if arguments.model:
+        changes['model'] = arguments.model
+    return load_recipe(arguments.recipe, changes)

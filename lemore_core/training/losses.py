@@ -1,0 +1,127 @@
+"""What a training step minimises: cross-entropy in several weightings, and Lovász-softmax.
+
+Logits are (N, classes, h, w) at 1/8 of the input, targets (N, H, W) class ids with 255 where there
+is no label. A loss is taken at the labels' own resolution, on a random grid of pixels: upsampling
+and counting every pixel costs as much as half the network and says little more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lemore_core.taxonomy import UNLABELLED_8BIT
+from lemore_core.training.processes import mean_over_processes
+
+OHEM_MINIMUM = 1 / 16  # of the pixels, kept however easy they are
+LOVASZ_STRIDE = 4  # sorting is dear, and the measure needs fewer pixels than the gradient
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of a step: cross-entropy, and Lovász-softmax where it has a weight.
+
+    ``class_weights`` is (classes,) or None; ``ohem`` keeps the pixels whose true class has a lower
+    probability than it, 0 keeps all; ``stride`` is the grid's.
+    """
+
+    class_weights: Tensor | None = None
+    ohem: float = 0.0
+    lovasz: float = 0.0
+    stride: int = 1
+
+    def __call__(self, logits: Tensor, targets: Tensor, offset: tuple[int, int]) -> Tensor:
+        """Return the loss of logits (N, C, h, w) against ids (N, H, W) int64, a scalar."""
+        logits, targets = sample_grid(logits, targets, self.stride, offset)
+        loss = cross_entropy(logits, targets, self.class_weights, self.ohem)
+        if self.lovasz:
+            step = max(1, LOVASZ_STRIDE // self.stride)
+            thinned = logits[:, :, ::step, ::step].softmax(1)
+            pixels = thinned.permute(0, 2, 3, 1).flatten(0, 2)
+            loss = loss + self.lovasz * lovasz_softmax(pixels, targets[:, ::step, ::step].flatten())
+        return loss
+
+
+def cross_entropy(
+    logits: Tensor, targets: Tensor, class_weights: Tensor | None = None, ohem: float = 0.0
+) -> Tensor:
+    """Return the weighted mean over the labelled pixels, a scalar.
+
+    With several processes each divides by their mean weight, so that the average of their gradients
+    is the one that a single process would have had, wherever the labelled pixels lie.
+    """
+    known = targets != UNLABELLED_8BIT
+    if class_weights is not None:
+        class_weights = class_weights.to(logits)
+    losses = functional.cross_entropy(
+        logits, targets, weight=class_weights, ignore_index=UNLABELLED_8BIT, reduction='none'
+    )
+    weights = known.to(losses.dtype)
+    if class_weights is not None:
+        weights = weights * class_weights[targets.where(known, 0)]
+    if ohem:
+        kept = _hard_pixels(logits.detach(), targets, known, ohem)
+        losses, weights = losses * kept, weights * kept
+    return losses.sum() / mean_over_processes(weights.sum()).clamp_min(1e-6)
+
+
+def _hard_pixels(logits: Tensor, targets: Tensor, known: Tensor, threshold: float) -> Tensor:
+    """Return where the true class has a low probability, (N, H, W) bool (Shrivastava, 2016)."""
+    index = targets.where(known, 0)[:, None]
+    chance = logits.softmax(1).gather(1, index)[:, 0].masked_fill(~known, 1.0)
+    least = max(1, int(OHEM_MINIMUM * chance.numel()))
+    hardest = chance.flatten().kthvalue(least).values
+    return known & (chance <= hardest.clamp_min(threshold))
+
+
+def sample_grid(
+    logits: Tensor, targets: Tensor, stride: int, offset: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Return logits and targets on the pixels ``offset + stride * (i, j)`` of the label images.
+
+    The logits (N, C, h, w) are upsampled bilinearly (``align_corners=False``) to the size of the
+    targets (N, H, W), but computed on that grid only, as two matrix products: (N, C, H', W').
+    """
+    height, width = targets.shape[-2:]
+    top, left = offset
+    rows = _upsampling(logits.shape[-2], height, logits)[top::stride]
+    columns = _upsampling(logits.shape[-1], width, logits)[left::stride]
+    sampled = rows @ (logits.contiguous() @ columns.transpose(0, 1))
+    return sampled, targets[:, top::stride, left::stride]
+
+
+def _upsampling(source: int, target: int, like: Tensor) -> Tensor:
+    """Return the (target, source) matrix of a bilinear resize along one axis."""
+    identity = torch.eye(source, device=like.device, dtype=like.dtype)[None]
+    resized = functional.interpolate(identity, size=target, mode='linear', align_corners=False)
+    return resized[0].transpose(0, 1)
+
+
+def lovasz_softmax(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Return the Lovász extension of 1 - mIoU over the classes present (Berman et al., CVPR 2018).
+
+    ``probabilities`` is (P, classes), ``targets`` (P,) int64; pixels labelled 255 are left out.
+    """
+    known = targets != UNLABELLED_8BIT
+    probabilities, targets = probabilities[known], targets[known]
+    losses = []
+    for index in torch.unique(targets).tolist():
+        truth = (targets == index).to(probabilities.dtype)
+        errors = (truth - probabilities[:, index]).abs()
+        errors, order = errors.sort(descending=True)
+        losses.append(torch.dot(errors, _jaccard_gradient(truth[order])))
+    # no label in the batch: no error, but still a function of the logits
+    return torch.stack(losses).mean() if losses else probabilities.sum()
+
+
+def _jaccard_gradient(truth: Tensor) -> Tensor:
+    """Return the growth of 1 - IoU with each further error, for truths sorted by error."""
+    total = truth.sum()
+    intersection = total - truth.cumsum(0)
+    union = total + (1 - truth).cumsum(0)
+    loss = 1 - intersection / union
+    loss[1:] -= loss[:-1].clone()
+    return loss

@@ -1,0 +1,105 @@
+"""The pictures of a run: loaded, augmented, batched."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lemore_core.data.augment import Augmentation
+from lemore_core.data.samples import DataError, Sample
+from lemore_core.training.sampling import StepSampler
+
+Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Batch = tuple[Tensor, Tensor]
+
+CACHE_BYTES = 2 << 30  # decoded pictures kept in memory by each loading process
+
+
+def read_pair(sample: Sample) -> Pair:
+    """Return RGB (H, W, 3) uint8 and class ids (H, W) uint8.
+
+    Raises:
+        DataError: a file is unreadable, or image and mask differ in size.
+
+    """
+    image, mask = sample.read_image(), sample.read_mask()
+    if image.shape[:2] != mask.shape:
+        msg = f'{sample.image} is {image.shape[:2]}, its mask {sample.mask} is {mask.shape}'
+        raise DataError(msg)
+    return image, mask
+
+
+class AugmentedPictures(Dataset[Batch]):
+    """Samples augmented as a function of the seed and their position in the order.
+
+    An item is asked for by (position, index) and is RGB (3, height, width) uint8 with class ids
+    (height, width) uint8. What fits into memory is decoded only once.
+    """
+
+    def __init__(self, samples: list[Sample], augmentation: Augmentation, seed: int) -> None:
+        self.samples = samples
+        self.augmentation = augmentation
+        self.seed = seed
+        self.cache: dict[int, Pair] = {}
+        self.cached_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        position, index = key
+        random = np.random.default_rng([self.seed, position])
+        image, mask = self.augmentation(*self._pair(index), random)
+        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask)
+
+    def _pair(self, index: int) -> Pair:
+        pair = self.cache.get(index)
+        if pair is None:
+            pair = read_pair(self.samples[index])
+            size = pair[0].nbytes + pair[1].nbytes
+            if self.cached_bytes + size <= CACHE_BYTES:
+                self.cache[index] = pair
+                self.cached_bytes += size
+        return pair
+
+
+class WholePictures(Dataset[Batch]):
+    """Samples as they are, for validation: RGB (3, H, W) uint8 and class ids (H, W) uint8."""
+
+    def __init__(self, samples: list[Sample]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Batch:
+        image, mask = read_pair(self.samples[index])
+        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask)
+
+
+def training_loader(
+    pictures: AugmentedPictures, sampler: StepSampler, *, workers: int, pin: bool
+) -> DataLoader[Batch]:
+    """Return one process's batches of an epoch."""
+    return DataLoader(
+        pictures,
+        sampler.batch // sampler.processes,
+        sampler=sampler,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pin,
+        # a fork would inherit locks that OpenCV's threads held, and wait for them forever
+        multiprocessing_context='spawn' if workers else None,
+        worker_init_fn=one_thread,
+    )
+
+
+def one_thread(_: int = 0) -> None:
+    """Leave the cores to the training step and to the other workers."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

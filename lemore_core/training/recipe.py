@@ -1,0 +1,229 @@
+"""What a training run is made of: a frozen recipe, read from YAML and changed from the outside."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lemore_core.errors import LemoreError
+
+FOLDER = Path(__file__).parent / 'recipes'
+RECIPES = tuple(sorted(path.stem for path in FOLDER.glob('*.yaml')))
+PRECISIONS = ('64', '32', 'bf16', '16')
+CLASS_WEIGHTS = ('none', 'root')
+SWITCHES = (
+    'transverse',
+    'frontal',
+    'lateral',
+    'channel_attention',
+    'nested_attention',
+    'fusion_at_head',
+)
+
+
+class RecipeError(LemoreError):
+    """A recipe that does not exist, or with a field that is unknown or out of bounds."""
+
+
+def _option(
+    default: Any,
+    text: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declare a field: its description and bounds stand beside its default."""
+    metadata = {'text': text, 'low': low, 'high': high, 'choices': choices}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of a run, which its checkpoints record.
+
+    Iterations are optimiser steps and ``batch`` is the number of images in one, over all devices,
+    so that a recipe says the same on one machine and on many.
+    """
+
+    dataset: str = _option('camvid', 'data set, by name')
+    model: str = _option('tiny', 'nano, tiny, small or base')
+    network: Mapping[str, bool] = _option({}, 'parts switched on or off, such as lateral: false')
+    height: int = _option(360, 'crop height in pixels', low=32, high=8192)
+    width: int = _option(480, 'crop width in pixels', low=32, high=8192)
+    resize: tuple[int, int] | None = _option(
+        None, 'long and short side that images are fitted to before the random scale'
+    )
+    scale: tuple[float, float] = _option((0.5, 2.0), 'range of the random scale', low=0.1, high=8)
+    iterations: int = _option(10_000, 'optimiser steps', low=1)
+    batch: int = _option(16, 'images in a step, over all devices', low=2)
+    rate: float = _option(3e-4, "AdamW's learning rate after the warm-up", low=0, high=1)
+    head_rate: float = _option(1.0, "factor of the head's learning rate", low=0, high=100)
+    weight_decay: float = _option(0.01, "AdamW's, none on norms and biases", low=0, high=1)
+    warmup: int = _option(1500, 'steps in which the rate rises from 1e-6', low=0)
+    power: float = _option(1.0, 'of the polynomial decay of the rate', low=0, high=10)
+    clip: float = _option(5.0, "bound of the gradient's norm, 0 for none", low=0)
+    dropout: float = _option(0.1, 'before the classifier', low=0, high=0.9)
+    drop_path: float = _option(0.1, 'in the bottleneck', low=0, high=0.9)
+    average: float = _option(0.999, 'decay of the moving average of the weights', low=0, high=1)
+    precision: str = _option(
+        '32', '32, bf16 or 16 (mixed, for GPUs), 64 to compare runs', choices=PRECISIONS
+    )
+    class_weights: str = _option('none', 'none, or root: frequency^-0.5', choices=CLASS_WEIGHTS)
+    ohem: float = _option(
+        0.0, 'keep pixels whose true class has less than this probability, 0 for all', low=0, high=1
+    )
+    lovasz: float = _option(0.0, 'weight of Lovász-softmax beside the cross-entropy', low=0)
+    loss_stride: int = _option(1, 'the loss looks at every n-th row and column', low=1, high=8)
+    balance: float = _option(
+        0.0, 'temperature of class-balanced sampling of images, 0 for none', low=0
+    )
+    distill: float = _option(1.0, "weight of the teacher's labels, where there is one", low=0)
+    temperature: float = _option(2.0, "softens the teacher's probabilities", low=0.1, high=100)
+    validate_every: int = _option(4000, 'steps between two validations', low=1)
+    save_every: int = _option(1000, 'steps between two saved states', low=1)
+    seed: int = _option(0, 'of initialisation, order and augmentation', low=0)
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            _check(item, getattr(self, item.name))
+        unknown = sorted(set(self.network) - set(SWITCHES))
+        if unknown:
+            msg = f'network has no part {unknown}, its parts are {", ".join(SWITCHES)}'
+            raise RecipeError(msg)
+        self._check_multiple('validate_every', 'save_every')
+        self._check_multiple('iterations', 'validate_every')
+
+    def _check_multiple(self, name: str, factor: str) -> None:
+        value, unit = getattr(self, name), getattr(self, factor)
+        if value % unit:
+            msg = f'{name} is {value}, it must be a multiple of {factor} ({unit})'
+            raise RecipeError(msg)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON and YAML hold."""
+        values = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str) -> Recipe:
+        """Read what :meth:`to_dict` wrote; ``source`` names it in errors.
+
+        Raises:
+            RecipeError: a field is unknown, of another type or out of bounds.
+
+        """
+        if not isinstance(values, Mapping):
+            msg = f'{source} is no recipe: it must map fields to values'
+            raise RecipeError(msg)
+        fields = {item.name: item for item in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - set(fields))
+        if unknown:
+            msg = f'{source}: unknown fields {unknown}; a recipe has {", ".join(fields)}'
+            raise RecipeError(msg)
+        try:
+            return cls(**{name: _convert(fields[name], value) for name, value in values.items()})
+        except RecipeError as error:
+            msg = f'{source}: {error}'
+            raise RecipeError(msg) from error
+
+
+def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """Load a built-in recipe by name, or the user's own from a YAML file.
+
+    ``changes`` replaces some of its fields.
+
+    Raises:
+        RecipeError: there is no such recipe, or it is malformed.
+
+    """
+    path = FOLDER / f'{name}.yaml' if name in RECIPES else Path(name)
+    if path.suffix not in ('.yaml', '.yml'):
+        msg = f'no recipe is called {name!r}: give one of {", ".join(RECIPES)}, or a .yaml file'
+        raise RecipeError(msg)
+    try:
+        values = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        msg = f'recipe {path} cannot be read: {error}'
+        raise RecipeError(msg) from error
+    if isinstance(values, Mapping):
+        values = {**values, **(changes or {})}
+    return Recipe.from_dict(values, str(path))
+
+
+def parse_changes(texts: list[str]) -> dict[str, Any]:
+    """Return the fields that ``name=value`` texts set; values are YAML.
+
+    Raises:
+        RecipeError: a text is malformed.
+
+    """
+    changes = {}
+    for text in texts:
+        name, separator, value = text.partition('=')
+        try:
+            changes[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            msg = f'{text!r}: {value!r} is no value: {error}'
+            raise RecipeError(msg) from error
+        if not separator:
+            msg = f'{text!r} sets nothing: write name=value, such as rate=1e-3'
+            raise RecipeError(msg)
+    return changes
+
+
+def _convert(item: dataclasses.Field[Any], value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    # YAML reads 1e-3 as text, and 1 where a float is meant as an integer
+    if 'float' in str(item.type) and isinstance(value, int | str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return str(value) if item.name == 'precision' else value
+
+
+def _check(item: dataclasses.Field[Any], value: Any) -> None:
+    low, high, choices = (item.metadata[key] for key in ('low', 'high', 'choices'))
+    if not _is_of(str(item.type), value):
+        msg = f'{item.name} is {value!r}, it must be {item.type}'
+    elif choices and value not in choices:
+        msg = f'{item.name} is {value!r}, it must be one of {", ".join(choices)}'
+    elif any(not low <= number <= high for number in _numbers(value)):
+        msg = f'{item.name} is {value!r}, it must lie between {low:g} and {high:g}'
+    elif isinstance(value, tuple) and item.name == 'scale' and value[0] > value[1]:
+        msg = f'scale is {value!r}, its first number must not exceed its second'
+    else:
+        return
+    raise RecipeError(msg)
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    if isinstance(value, tuple):
+        return value
+    return (value,) if isinstance(value, int | float) else ()
+
+
+def _is_of(declared: str, value: Any) -> bool:
+    if value is None:
+        return declared.endswith('None')
+    if declared.startswith('tuple'):
+        kinds = int | float if 'float' in declared else int
+        return (
+            isinstance(value, tuple)
+            and len(value) == 2
+            and all(isinstance(v, kinds) for v in value)
+        )
+    if declared.startswith('Mapping'):
+        return isinstance(value, Mapping) and all(isinstance(v, bool) for v in value.values())
+    scalars: Any = {'int': int, 'float': (int, float), 'str': str}
+    return isinstance(value, scalars[declared]) and not isinstance(value, bool)

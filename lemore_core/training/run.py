@@ -1,0 +1,326 @@
+"""A training run: a recipe, a data set and a machine brought together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from lemore_core.checkpoint import ModelCard, read_card
+from lemore_core.data.augment import Augmentation
+from lemore_core.data.check import require_sound
+from lemore_core.data.datasets import Dataset, open_dataset
+from lemore_core.data.samples import Sample
+from lemore_core.data.statistics import class_counts
+from lemore_core.errors import LemoreError
+from lemore_core.files import written_whole
+from lemore_core.model.lemore import LeMoRe
+from lemore_core.model.variants import variant
+from lemore_core.taxonomy import UNLABELLED_8BIT
+from lemore_core.training.averaging import MovingAverage
+from lemore_core.training.callbacks import STATE, Checkpoints, Progress, RunState
+from lemore_core.training.initialise import initialise, sha256
+from lemore_core.training.losses import Objective
+from lemore_core.training.memory import keep_freed_memory
+from lemore_core.training.pictures import (
+    AugmentedPictures,
+    Batch,
+    WholePictures,
+    one_thread,
+    training_loader,
+)
+from lemore_core.training.processes import BatchNormSync
+from lemore_core.training.provenance import provenance
+from lemore_core.training.recipe import Recipe
+from lemore_core.training.sampling import Order, StepSampler, balanced_shares, root_weights
+from lemore_core.training.state_file import SafeStateFile
+from lemore_core.training.task import SegmentationTask
+from lemore_core.training.teacher import load_teacher
+
+LICENCES = {'camvid': 'CC BY-NC 4.0: trained on CamVid, research use only'}
+PRECISIONS: dict[str, Any] = {
+    '64': '64-true',
+    '32': '32-true',
+    'bf16': 'bf16-mixed',
+    '16': '16-mixed',
+}
+RECIPE_FILE = 'recipe.yaml'
+
+
+class TrainingError(LemoreError):
+    """A run that cannot start where or as it was asked to."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run gets: ``devices`` processes on each of ``nodes`` machines.
+
+    ``accelerator`` is cpu, gpu or auto; ``workers`` loading processes for each of them, None for
+    what fits the machine.
+    """
+
+    accelerator: str = 'auto'
+    devices: int = 1
+    nodes: int = 1
+    workers: int | None = None
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together."""
+        return self.devices * self.nodes
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether the network is trained on a GPU."""
+        return self.accelerator == 'gpu' or (
+            self.accelerator == 'auto' and torch.cuda.is_available()
+        )
+
+    @property
+    def loaders(self) -> int:
+        """Loading processes for each training process."""
+        if self.workers is not None:
+            return self.workers
+        cores = os.cpu_count() or 1
+        # a CPU's cores are the training step's: one loader is enough for it
+        return max(1, min(8, (cores - 1) // self.devices)) if self.uses_gpu else 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run to be done.
+
+    ``start`` is a checkpoint to start from, ``teacher`` an ONNX or TorchScript file to learn from.
+    ``resume`` goes on with the unfinished run in ``output``. ``check`` reads every file of the data
+    set before the first step.
+    """
+
+    recipe: Recipe
+    data: Path
+    output: Path
+    machine: Machine = Machine()
+    start: Path | None = None
+    teacher: Path | None = None
+    resume: bool = False
+    check: bool = True
+
+
+def train(run: Run, report: Callable[[str], None]) -> Path:
+    """Train and return the path of the best checkpoint, ``<output>/best.safetensors``.
+
+    ``last.safetensors`` beside it is the newest; both hold the moving average of the weights.
+    ``tensorboard/`` holds curves and overlays, ``run.safetensors`` what a resumed run goes on from.
+    ``report`` is given a line after each validation.
+
+    Raises:
+        RecipeError: the recipe does not fit the machine.
+        DataError: the data set is not where or what it should be.
+        TrainingError: ``output`` holds another run, or none to resume.
+
+    """
+    recipe, machine = run.recipe, run.machine
+    state = prepare_output(run)
+    if not machine.uses_gpu:
+        keep_freed_memory()
+    quieten_engine()
+    seed_everything(recipe.seed, verbose=False)
+    dataset = open_dataset(recipe.dataset, run.data)
+    samples, validation = dataset.samples('train'), dataset.samples('val')
+    if run.check and not run.resume:
+        require_sound([*samples, *validation])
+    task = _task(run, dataset, samples, report)
+    checkpoints = Checkpoints(run.output, _record(run))
+    trainer = _trainer(run, checkpoints, report)
+    trainer.fit(
+        task,
+        _training_pictures(run, samples, trainer),
+        _validation_pictures(run, validation, trainer),
+        ckpt_path=state,
+    )
+    return run.output / 'best.safetensors'
+
+
+def reproduced(path: Path, start: Path | None, teacher: Path | None) -> Recipe:
+    """Return the recipe of the run that made a checkpoint.
+
+    Raises:
+        CheckpointError: the file is no checkpoint.
+        TrainingError: its run is not recorded, or started from or learned from another file.
+
+    """
+    record = read_card(path).training
+    if 'recipe' not in record:
+        msg = f'{path} does not record the recipe of its run'
+        raise TrainingError(msg)
+    for name, given in (('start', start), ('teacher', teacher)):
+        recorded = record.get(name)
+        if recorded is None and given is not None:
+            msg = f'{path} was trained without --{name}'
+            raise TrainingError(msg)
+        if recorded is not None and (given is None or sha256(given) != recorded['sha256']):
+            msg = (
+                f'{path} was trained with --{name} {recorded["name"]} '
+                f'(SHA-256 {recorded["sha256"]}), not {given}'
+            )
+            raise TrainingError(msg)
+    return Recipe.from_dict(record['recipe'], str(path))
+
+
+def prepare_output(run: Run) -> Path | None:
+    """Make the folder of the run, and return the state to resume from, if it is to.
+
+    Raises:
+        TrainingError: the batch cannot be shared out, or the folder holds another run, or none.
+
+    """
+    if run.recipe.batch % run.machine.processes:
+        msg = f'batch is {run.recipe.batch}, {run.machine.processes} processes cannot share it'
+        raise TrainingError(msg)
+    state, recipe_file = run.output / STATE, run.output / RECIPE_FILE
+    if run.resume:
+        if not state.is_file():
+            msg = f'{run.output} holds no {STATE} to resume from: start without --resume'
+            raise TrainingError(msg)
+        before = Recipe.from_dict(
+            yaml.safe_load(recipe_file.read_text(encoding='utf-8')), str(recipe_file)
+        ).to_dict()
+        other = [key for key, value in run.recipe.to_dict().items() if before[key] != value]
+        if other:
+            msg = (
+                f'{recipe_file} differs from this recipe in {", ".join(other)}: resume with its own'
+            )
+            raise TrainingError(msg)
+        return state
+    # the other processes of a run find what the first one wrote
+    if state.exists() and int(os.environ.get('LOCAL_RANK', '0')) == 0:
+        msg = f'{run.output} holds a run already: --resume it, or choose another folder'
+        raise TrainingError(msg)
+    with written_whole(recipe_file) as temporary:
+        temporary.write_text(yaml.safe_dump(run.recipe.to_dict(), sort_keys=False), 'utf-8')
+    return None
+
+
+def _task(
+    run: Run, dataset: Dataset, samples: list[Sample], report: Callable[[str], None]
+) -> SegmentationTask:
+    recipe, taxonomy = run.recipe, dataset.taxonomy
+    if len(taxonomy.classes) > UNLABELLED_8BIT:
+        msg = f'{taxonomy.name} has {len(taxonomy.classes)} classes, training takes up to 255'
+        raise TrainingError(msg)
+    config = variant(
+        recipe.model,
+        classes=len(taxonomy.classes),
+        height=recipe.height,
+        width=recipe.width,
+        **recipe.network,
+    )
+    network = LeMoRe(config, dropout=recipe.dropout, drop_path=recipe.drop_path)
+    if run.start is not None:
+        initialise(network, run.start, report)
+    card = ModelCard(
+        name=f'lemore_{recipe.model}_{taxonomy.name}',
+        config=config,
+        taxonomy=taxonomy,
+        licence=LICENCES.get(taxonomy.name, 'unknown: the terms of the training data apply'),
+    )
+    weights = None
+    if recipe.class_weights == 'root':
+        weights = torch.from_numpy(root_weights(class_counts(samples)))
+    objective = Objective(weights, recipe.ohem, recipe.lovasz, recipe.loss_stride)
+    teacher = load_teacher(run.teacher, len(taxonomy.classes)) if run.teacher else None
+    return SegmentationTask(recipe, card, network, objective, teacher)
+
+
+def quieten_engine() -> None:
+    """Keep the engine's advertisements and notes off the terminal; warnings and errors stay."""
+    logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
+    warnings.filterwarnings('ignore', message='.*LeafSpec.*', category=FutureWarning)
+
+
+def _trainer(run: Run, checkpoints: Checkpoints, report: Callable[[str], None]) -> Trainer:
+    recipe, machine = run.recipe, run.machine
+    distributed = machine.processes > 1
+    return Trainer(
+        accelerator='gpu' if machine.uses_gpu else 'cpu',
+        devices=machine.devices,
+        num_nodes=machine.nodes,
+        strategy='ddp' if distributed else 'auto',
+        precision=PRECISIONS[recipe.precision],
+        max_epochs=recipe.iterations // recipe.save_every,
+        check_val_every_n_epoch=recipe.validate_every // recipe.save_every,
+        num_sanity_val_steps=0,
+        gradient_clip_val=recipe.clip or None,
+        use_distributed_sampler=False,
+        logger=TensorBoardLogger(run.output, name='', version='tensorboard'),
+        # the order matters: checkpoints see the averaged weights before the average swaps them back
+        callbacks=[
+            checkpoints,
+            MovingAverage(recipe.average),
+            Progress(recipe.iterations, checkpoints, report),
+            RunState(run.output),
+        ],
+        plugins=[SafeStateFile(), *([BatchNormSync()] if distributed else [])],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=min(50, recipe.save_every),
+    )
+
+
+def _training_pictures(run: Run, samples: list[Sample], trainer: Trainer) -> DataLoader[Batch]:
+    recipe = run.recipe
+    shares = balanced_shares(class_counts(samples), recipe.balance) if recipe.balance else None
+    sampler = StepSampler(
+        Order(len(samples), recipe.seed, shares),
+        steps=recipe.save_every,
+        batch=recipe.batch,
+        process=trainer.global_rank,
+        processes=trainer.world_size,
+    )
+    augmentation = Augmentation(
+        recipe.height, recipe.width, scale=recipe.scale, resize=recipe.resize
+    )
+    return training_loader(
+        AugmentedPictures(samples, augmentation, recipe.seed),
+        sampler,
+        workers=run.machine.loaders,
+        pin=run.machine.uses_gpu,
+    )
+
+
+def _validation_pictures(run: Run, samples: list[Sample], trainer: Trainer) -> DataLoader[Batch]:
+    # every process takes its share: the counts are summed at the end
+    share = samples[trainer.global_rank :: trainer.world_size]
+    return DataLoader(
+        WholePictures(share),
+        batch_size=1,
+        num_workers=run.machine.loaders,
+        persistent_workers=run.machine.loaders > 0,
+        multiprocessing_context='spawn' if run.machine.loaders else None,
+        worker_init_fn=one_thread,
+    )
+
+
+def _record(run: Run) -> dict[str, Any]:
+    """Return what checkpoints record of the run: enough to start it again elsewhere."""
+    record: dict[str, Any] = {'recipe': run.recipe.to_dict(), 'versions': provenance()}
+    if run.teacher is not None:
+        record['teacher'] = _named(run.teacher)
+    if run.start is not None:
+        # with the whole history before it, since the file itself may be lost
+        record['start'] = {**_named(run.start), 'training': dict(read_card(run.start).training)}
+    return record
+
+
+def _named(path: Path) -> dict[str, Any]:
+    return {'name': path.name, 'sha256': sha256(path)}

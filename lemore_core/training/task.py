@@ -1,0 +1,153 @@
+"""One step of training and of validation, as the engine asks for them."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from lemore_core.checkpoint import ModelCard
+from lemore_core.deploy.pixels import to_network
+from lemore_core.deploy.sizing import network_size
+from lemore_core.evaluation.metrics import ConfusionMatrix
+from lemore_core.model.lemore import LeMoRe
+from lemore_core.taxonomy import UNLABELLED_8BIT
+from lemore_core.training.losses import Objective
+from lemore_core.training.pictures import Batch
+from lemore_core.training.recipe import Recipe
+from lemore_core.training.teacher import Teacher, distillation_loss
+
+FIRST_RATE = 1e-6  # where the warm-up starts
+PREVIEWS = 4  # pictures that a validation shows
+
+
+class SegmentationTask(LightningModule):
+    """Trains ``network`` by a recipe; ``card`` is what its checkpoints will say of themselves."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        card: ModelCard,
+        network: LeMoRe,
+        objective: Objective,
+        teacher: Teacher | None = None,
+    ) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.card = card
+        # planes side by side make a step on a CPU half as long again
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.objective = objective
+        self.teacher = teacher
+        self.confusion = MulticlassConfusionMatrix(
+            card.config.classes, ignore_index=UNLABELLED_8BIT, validate_args=False
+        )
+        self.previews: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._resized: dict[tuple[int, int], LeMoRe] = {}
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW, and its rate: a linear warm-up, then a polynomial decay to zero."""
+        recipe = self.recipe
+        optimizer = torch.optim.AdamW(parameter_groups(self.network, recipe))
+        start = FIRST_RATE / recipe.rate if recipe.rate else 1.0
+
+        def factor(step: int) -> float:
+            decay = float(max(1.0 - step / recipe.iterations, 0.0) ** recipe.power)
+            if step >= recipe.warmup:
+                return decay
+            return decay * float(start + (1 - start) * (step + 1) / recipe.warmup)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            'optimizer': optimizer,
+            'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
+        }
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed what is random in this step, so that a resumed run repeats an unbroken one."""
+        del batch, batch_idx
+        torch.manual_seed(hash((self.recipe.seed, self.global_step, self.global_rank)))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of RGB (N, 3, H, W) uint8 and ids (N, H, W) uint8."""
+        del batch_idx
+        images, masks = batch
+        normalised = self._normalised(images)
+        logits = _full_precision(self.network(normalised))
+        # the same grid in every process, since the batch is one
+        dice = random.Random(hash((self.recipe.seed, self.global_step)))  # noqa: S311
+        offset = (dice.randrange(self.objective.stride), dice.randrange(self.objective.stride))
+        loss = self.objective(logits, masks.long(), offset)
+        if self.teacher is not None and self.recipe.distill:
+            taught = distillation_loss(
+                logits, self.teacher(images, normalised), self.recipe.temperature
+            )
+            loss = loss + self.recipe.distill * taught
+        self.log('train/loss', loss)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
+        self.confusion.reset()
+        self.previews.clear()
+        self._resized.clear()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Label one picture (1, 3, H, W) whole, at one scale, and compare at its own size."""
+        del batch_idx
+        images, masks = batch
+        height, width = masks.shape[-2:]
+        size = network_size((self.recipe.height, self.recipe.width), (height, width))
+        picture = images[0].permute(1, 2, 0).contiguous().cpu().numpy()
+        pixels = torch.from_numpy(to_network(picture, 'rgb8', *size)).to(images.device)
+        normalised = self._normalised(pixels[None].permute(0, 3, 1, 2))
+        logits = self._network_for(size)(normalised).float()
+        labels = functional.interpolate(logits, (height, width), mode='bilinear').argmax(1)
+        self.confusion.update(labels, masks.long())
+        if len(self.previews) < PREVIEWS:
+            self.previews.append((images[0].cpu(), masks[0].cpu(), labels[0].cpu()))
+
+    def validation_matrix(self) -> ConfusionMatrix:
+        """Return the counts of the validation so far, over all processes, which all must ask."""
+        matrix = ConfusionMatrix(self.card.config.classes)
+        matrix.counts += self.confusion.compute().cpu().numpy()
+        return matrix
+
+    def _network_for(self, size: tuple[int, int]) -> LeMoRe:
+        if size == (self.recipe.height, self.recipe.width):
+            return self.network
+        network = self._resized.get(size)
+        if network is None:
+            network = self._resized[size] = self.network.resized(*size)
+        return network
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        mean = images.new_tensor(self.card.mean, dtype=self.dtype).view(3, 1, 1)
+        std = images.new_tensor(self.card.std, dtype=self.dtype).view(3, 1, 1)
+        return ((images.to(self.dtype) - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def _full_precision(logits: Tensor) -> Tensor:
+    # mixed precision leaves half precision behind, in which a sum over pixels overflows
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def parameter_groups(network: LeMoRe, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: the head has its own rate, vectors are not decayed."""
+    groups = []
+    for is_head in (False, True):
+        rate = recipe.rate * (recipe.head_rate if is_head else 1.0)
+        for is_matrix in (False, True):
+            parameters = [
+                parameter
+                for name, parameter in network.named_parameters()
+                if name.startswith('head.') == is_head and (parameter.dim() > 1) == is_matrix
+            ]
+            decay = recipe.weight_decay if is_matrix else 0.0
+            groups.append({'params': parameters, 'lr': rate, 'weight_decay': decay})
+    return groups

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lemore_core import checkpoint
+from lemore_core.cli.main import main
+from lemore_core.segmenter import Segmenter
+from lemore_core.training.callbacks import STATE
+from lemore_core.training.recipe import Recipe, load_recipe
+from lemore_core.training.run import Machine, Run, TrainingError, reproduced, train
+from lemore_core.training.state_file import SafeStateFile
+
+ROOT = Path(__file__).parents[3]
+CPU = Machine('cpu', workers=0)
+# a few steps of a small network on the squares; what is random in a step stays random
+STEPS = {
+    'height': 64,
+    'width': 96,
+    'batch': 4,
+    'warmup': 2,
+    'iterations': 12,
+    'validate_every': 6,
+    'save_every': 3,
+    'dropout': 0.1,
+    'drop_path': 0.1,
+}
+
+
+def recipe(**changes: object) -> Recipe:
+    return load_recipe('camvid', {**STEPS, 'model': 'nano', **changes})
+
+
+def command(squares: Path, output: Path, *more: str, **changes: object) -> list[str]:
+    fields = [f'{name}={value}' for name, value in {**STEPS, **changes}.items()]
+    run = ['train', '--recipe', 'camvid', '--model', 'nano', '--accelerator', 'cpu']
+    paths = ['--data', str(squares), '--output', str(output), '--workers', '0']
+    return [sys.executable, '-m', 'lemore_core.cli.main', *run, *paths, '--set', *fields, *more]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+
+
+def test_a_network_learns_and_its_checkpoint_is_served(
+    squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines: list[str] = []
+    planned = recipe(iterations=120, validate_every=20, save_every=20, rate=5e-3)
+    best = train(Run(planned, squares, tmp_path, CPU), lines.append)
+    losses = [float(re.search(r'loss ([\d.]+)', line)[1]) for line in lines]  # type: ignore[index]
+    assert len(losses) == 6
+    assert losses[-1] < 0.5 * losses[0]
+    card = checkpoint.read_card(best)
+    assert card.metrics['iou']['car'] > 0.5
+    assert card.licence.startswith('CC BY-NC 4.0')
+    assert str(tmp_path) not in str(card.to_metadata())
+    assert list((tmp_path / 'tensorboard').glob('events*'))
+    image = cv2.imread(str(squares / 'val' / '0.png'))
+    assert image is not None
+    labels = Segmenter.load(best, backend='torch', device='cpu').segment(image, 'bgr8').labels
+    assert set(np.unique(labels)) >= {3, 8}
+
+    # the figure of the run is the one that evaluation prints
+    arguments = ['--model', str(best), '--data', str(squares), '--backend', 'torch', '--json']
+    assert main(['evaluate', *arguments]) == 0
+    printed = re.search(r'"mean_iou": ([\d.]+)', capsys.readouterr().out)
+    assert printed
+    assert float(printed[1]) == pytest.approx(card.metrics['mean_iou'], abs=0.005)
+
+    # and the checkpoint knows how to make itself again
+    assert reproduced(best, None, None) == planned
+    assert card.training['versions']['torch'].startswith(torch.__version__.split('+')[0])
+    with pytest.raises(TrainingError, match='was trained without --start'):
+        reproduced(best, best, None)
+
+
+def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
+    squares: Path, tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / 'whole', tmp_path / 'broken'
+    train(Run(recipe(), squares, whole, CPU), lambda _: None)
+
+    process = subprocess.Popen(
+        command(squares, broken), env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 150
+    while not (broken / STATE).exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors
+    state = SafeStateFile().load_checkpoint(broken / STATE)
+    assert 3 <= state['global_step'] < 12, 'it was killed too late to show anything'
+
+    refused = Run(recipe(), squares, broken, CPU)
+    with pytest.raises(TrainingError, match='holds a run already'):
+        train(refused, lambda _: None)
+    other = dataclasses.replace(refused, recipe=recipe(rate=1e-4), resume=True)
+    with pytest.raises(TrainingError, match='differs from this recipe in rate'):
+        train(other, lambda _: None)
+
+    train(dataclasses.replace(refused, resume=True), lambda _: None)
+    assert_same_weights(whole, broken, 1e-6)
+
+
+def test_two_processes_train_as_one_does(squares: Path, tmp_path: Path) -> None:
+    # what is random in a step differs from process to process, so it is off; Lovász is no mean.
+    # AdamW turns a gradient's last digits into whole steps where it is near zero: hence 64 bits.
+    plain = {'dropout': 0.0, 'drop_path': 0.0, 'lovasz': 0.0, 'precision': 64}
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    for output, more in ((one, []), (two, ['--devices', '2'])):
+        result = subprocess.run(
+            command(squares, output, *more, **plain),
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+    assert_same_weights(one, two, 1e-6)
+    first, second = (checkpoint.read_card(folder / 'last.safetensors') for folder in (one, two))
+    assert first.metrics['mean_iou'] == pytest.approx(second.metrics['mean_iou'], abs=0.01)
+
+
+def assert_same_weights(one: Path, two: Path, tolerance: float) -> None:
+    """Compare the weights themselves (not the averages that checkpoints hold)."""
+    first, second = (SafeStateFile().load_checkpoint(folder / STATE) for folder in (one, two))
+    assert first['global_step'] == second['global_step'] == 12
+    weights, others = first['current_model_state'], second['current_model_state']
+    assert weights.keys() == others.keys()
+    for name, weight in weights.items():
+        scale = float(weight.float().abs().max()) + 1e-3
+        difference = float((weight.float() - others[name].float()).abs().max())
+        assert difference <= tolerance * scale, name
+
+
+def test_what_cannot_start_is_named(squares: Path, tmp_path: Path) -> None:
+    run = Run(recipe(), squares, tmp_path / 'run', CPU)
+    with pytest.raises(TrainingError, match=r'holds no run\.safetensors'):
+        train(dataclasses.replace(run, resume=True), lambda _: None)
+    with pytest.raises(TrainingError, match='3 processes cannot share it'):
+        train(dataclasses.replace(run, machine=Machine('cpu', devices=3)), lambda _: None)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_the_saved_state_holds_no_pickle(squares: Path, tmp_path: Path) -> None:
+    train(Run(recipe(iterations=6), squares, tmp_path, CPU), lambda _: None)
+    assert load_file(tmp_path / STATE), 'safetensors reads it'
