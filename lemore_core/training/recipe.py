@@ -16,7 +16,6 @@ from lemore_core.errors import LemoreError
 FOLDER = Path(__file__).parent / 'recipes'
 RECIPES = tuple(sorted(path.stem for path in FOLDER.glob('*.yaml')))
 PRECISIONS = ('64', '32', 'bf16', '16')
-CLASS_WEIGHTS = ('none', 'root')
 SWITCHES = (
     'transverse',
     'frontal',
@@ -77,7 +76,9 @@ class Recipe:
     precision: str = _option(
         '32', '32, bf16 or 16 (mixed, for GPUs), 64 to compare runs', choices=PRECISIONS
     )
-    class_weights: str = _option('none', 'none, or root: frequency^-0.5', choices=CLASS_WEIGHTS)
+    class_weights: float = _option(
+        0.0, 'power of the inverse frequency that weighs a class, 0 for none', low=0, high=1
+    )
     ohem: float = _option(
         0.0, 'keep pixels whose true class has less than this probability, 0 for all', low=0, high=1
     )

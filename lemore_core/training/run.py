@@ -42,7 +42,7 @@ from lemore_core.training.pictures import (
 from lemore_core.training.processes import BatchNormSync
 from lemore_core.training.provenance import provenance
 from lemore_core.training.recipe import Recipe
-from lemore_core.training.sampling import Order, StepSampler, balanced_shares, root_weights
+from lemore_core.training.sampling import Order, StepSampler, balanced_shares, frequency_weights
 from lemore_core.training.state_file import SafeStateFile
 from lemore_core.training.task import SegmentationTask
 from lemore_core.training.teacher import load_teacher
@@ -234,8 +234,9 @@ def _task(
         licence=LICENCES.get(taxonomy.name, 'unknown: the terms of the training data apply'),
     )
     weights = None
-    if recipe.class_weights == 'root':
-        weights = torch.from_numpy(root_weights(class_counts(samples)))
+    if recipe.class_weights:
+        counts = class_counts(samples)
+        weights = torch.from_numpy(frequency_weights(counts, recipe.class_weights))
     objective = Objective(weights, recipe.ohem, recipe.lovasz, recipe.loss_stride)
     teacher = load_teacher(run.teacher, len(taxonomy.classes)) if run.teacher else None
     return SegmentationTask(recipe, card, network, objective, teacher)

@@ -90,13 +90,13 @@ def balanced_shares(counts: NDArray[np.int64], temperature: float) -> NDArray[np
     return np.asarray(shares / shares.sum())
 
 
-def root_weights(counts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Weigh each class by the inverse root of its frequency; the mean over pixels is one.
+def frequency_weights(counts: NDArray[np.int64], power: float) -> NDArray[np.float32]:
+    """Weigh each class by its inverse frequency to a power; the mean over pixels is one.
 
     ``counts`` is (pictures, classes).
     """
     share = np.maximum(counts.sum(0).astype(np.float64), 1.0)
     share /= share.sum()
-    weights = share**-0.5
+    weights = share**-power
     weights /= (weights * share).sum()
     return np.asarray(weights, np.float32)
