@@ -48,7 +48,7 @@ setup(
     extras_require={
         'onnxruntime': ['onnxruntime', 'onnx'],
         'torch': ['torch'],
-        'train': ['torch', 'lightning', 'torchmetrics', 'tensorboard', 'scipy'],
+        'train': ['torch', 'lightning', 'torchmetrics', 'tensorboard', 'scipy', 'pillow'],
         'video': ['av'],
         'bag': ['rosbags', 'av'],
     },

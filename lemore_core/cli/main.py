@@ -14,6 +14,7 @@ from lemore_core.errors import LemoreError
 COMMANDS = {
     'info': 'parameters and operations of a network, or what a checkpoint says of itself',
     'train': 'train a network from scratch',
+    'ablate': 'train the network without its parts, one by one, and compare',
     'evaluate': 'measure a model against labelled pictures',
     'predict': 'label pictures, folders, videos or cameras',
     'inspect': 'draw what the network looks at in a picture',

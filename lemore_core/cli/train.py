@@ -19,10 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         '--reproduce', type=Path, metavar='CHECKPOINT', help='start the run that made a checkpoint'
     )
-    parser.add_argument('--data', type=Path, required=True, help='folder of the data set')
-    parser.add_argument('--output', '-o', type=Path, required=True, help='folder of the run')
-    parser.add_argument('--model', help="nano, tiny, small or base, instead of the recipe's")
-    add_set_argument(parser)
+    add_recipe_arguments(parser)
     parser.add_argument('--start', type=Path, help='checkpoint to start from')
     parser.add_argument('--teacher', type=Path, help='ONNX or TorchScript network to learn from')
     parser.add_argument(
@@ -34,8 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_machine_arguments(parser)
 
 
-def add_set_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--set``."""
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what a run of any recipe needs, and what :func:`recipe` reads."""
+    parser.add_argument('--data', type=Path, required=True, help='folder of the data set')
+    parser.add_argument('--output', '-o', type=Path, required=True, help='folder of the run')
+    parser.add_argument('--model', help="nano, tiny, small or base, instead of the recipe's")
     parser.add_argument(
         '--set',
         nargs='+',
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.reproduce is not None:
         planned = reproduced(arguments.reproduce, arguments.start, arguments.teacher)
     else:
-        planned = _recipe(arguments)
+        planned = recipe(arguments)
     best = train(
         Run(
             planned,
@@ -87,7 +87,13 @@ def run(arguments: argparse.Namespace) -> None:
     print(f'best checkpoint: {best}')
 
 
-def _recipe(arguments: argparse.Namespace) -> Recipe:
+def recipe(arguments: argparse.Namespace) -> Recipe:
+    """Return the recipe that the arguments name, with their changes.
+
+    Raises:
+        RecipeError: see :func:`lemore_core.training.recipe.load_recipe`.
+
+    """
     from lemore_core.training.recipe import load_recipe, parse_changes
 
     changes = parse_changes(arguments.set)
