@@ -31,10 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_machine_arguments(parser)
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+def add_recipe_arguments(parser: argparse.ArgumentParser, *, writes: bool = True) -> None:
     """Declare what a run of any recipe needs, and what :func:`recipe` reads."""
     parser.add_argument('--data', type=Path, required=True, help='folder of the data set')
-    parser.add_argument('--output', '-o', type=Path, required=True, help='folder of the run')
+    if writes:
+        parser.add_argument('--output', '-o', type=Path, required=True, help='folder of the run')
     parser.add_argument('--model', help="nano, tiny, small or base, instead of the recipe's")
     parser.add_argument(
         '--set',

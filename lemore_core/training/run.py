@@ -138,12 +138,12 @@ def train(run: Run, report: Callable[[str], None]) -> Path:
     samples, validation = dataset.samples('train'), dataset.samples('val')
     if run.check and not run.resume:
         require_sound([*samples, *validation])
-    task = _task(run, dataset, samples, report)
+    task = make_task(run, dataset, samples, report)
     checkpoints = Checkpoints(run.output, _record(run))
     trainer = _trainer(run, checkpoints, report)
     trainer.fit(
         task,
-        _training_pictures(run, samples, trainer),
+        make_loader(run, samples, trainer.global_rank),
         _validation_pictures(run, validation, trainer),
         ckpt_path=state,
     )
@@ -210,9 +210,16 @@ def prepare_output(run: Run) -> Path | None:
     return None
 
 
-def _task(
+def make_task(
     run: Run, dataset: Dataset, samples: list[Sample], report: Callable[[str], None]
 ) -> SegmentationTask:
+    """Return the network of a run, and what it is trained for.
+
+    Raises:
+        TrainingError: the data set has more classes than 8-bit masks hold.
+        LemoreError: the weights to start from or the teacher do not fit.
+
+    """
     recipe, taxonomy = run.recipe, dataset.taxonomy
     if len(taxonomy.classes) > UNLABELLED_8BIT:
         msg = f'{taxonomy.name} has {len(taxonomy.classes)} classes, training takes up to 255'
@@ -278,15 +285,16 @@ def _trainer(run: Run, checkpoints: Checkpoints, report: Callable[[str], None]) 
     )
 
 
-def _training_pictures(run: Run, samples: list[Sample], trainer: Trainer) -> DataLoader[Batch]:
+def make_loader(run: Run, samples: list[Sample], process: int = 0) -> DataLoader[Batch]:
+    """Return one process's augmented batches; an epoch is the recipe's ``save_every`` steps."""
     recipe = run.recipe
     shares = balanced_shares(class_counts(samples), recipe.balance) if recipe.balance else None
     sampler = StepSampler(
         Order(len(samples), recipe.seed, shares),
         steps=recipe.save_every,
         batch=recipe.batch,
-        process=trainer.global_rank,
-        processes=trainer.world_size,
+        process=process,
+        processes=run.machine.processes,
     )
     augmentation = Augmentation(
         recipe.height, recipe.width, scale=recipe.scale, resize=recipe.resize

@@ -41,7 +41,8 @@ class SegmentationTask(LightningModule):
         self.recipe = recipe
         self.card = card
         # planes side by side make a step on a CPU half as long again
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network
         self.objective = objective
         self.teacher = teacher
         self.confusion = MulticlassConfusionMatrix(
@@ -76,19 +77,26 @@ class SegmentationTask(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of RGB (N, 3, H, W) uint8 and ids (N, H, W) uint8."""
         del batch_idx
-        images, masks = batch
-        normalised = self._normalised(images)
-        logits = _full_precision(self.network(normalised))
         # the same grid in every process, since the batch is one
         dice = random.Random(hash((self.recipe.seed, self.global_step)))  # noqa: S311
-        offset = (dice.randrange(self.objective.stride), dice.randrange(self.objective.stride))
+        stride = self.objective.stride
+        loss = self.loss(*batch, (dice.randrange(stride), dice.randrange(stride)))
+        self.log('train/loss', loss)
+        return loss
+
+    def loss(self, images: Tensor, masks: Tensor, offset: tuple[int, int]) -> Tensor:
+        """Return the loss of RGB (N, 3, H, W) uint8 and ids (N, H, W) uint8, a scalar.
+
+        ``offset`` places the grid of pixels that the loss looks at.
+        """
+        normalised = self._normalised(images)
+        logits = _full_precision(self.network(normalised))
         loss = self.objective(logits, masks.long(), offset)
         if self.teacher is not None and self.recipe.distill:
             taught = distillation_loss(
                 logits, self.teacher(images, normalised), self.recipe.temperature
             )
             loss = loss + self.recipe.distill * taught
-        self.log('train/loss', loss)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -123,13 +131,14 @@ class SegmentationTask(LightningModule):
             return self.network
         network = self._resized.get(size)
         if network is None:
-            network = self._resized[size] = self.network.resized(*size)
+            network = self.network.resized(*size)
+            self._resized[size] = network
         return network
 
     def _normalised(self, images: Tensor) -> Tensor:
-        mean = images.new_tensor(self.card.mean, dtype=self.dtype).view(3, 1, 1)
-        std = images.new_tensor(self.card.std, dtype=self.dtype).view(3, 1, 1)
-        return ((images.to(self.dtype) - mean) / std).contiguous(memory_format=torch.channels_last)
+        like = next(self.network.parameters())
+        mean, std = (like.new_tensor(v).view(3, 1, 1) for v in (self.card.mean, self.card.std))
+        return ((images.to(like.dtype) - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def _full_precision(logits: Tensor) -> Tensor:

@@ -26,4 +26,3 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cv2.imwrite(str(root / split / f'{i}.png'), image.astype(np.uint8))
             cv2.imwrite(str(root / f'{split}annot' / f'{i}.png'), mask)
     return root
-

@@ -21,7 +21,7 @@ def test_a_table_of_rows_is_printed_and_finished_rows_are_not_repeated(
     rows = ['--rows', 'T', 'T+F', 'fusion at head']
     assert main(arguments(squares, tmp_path, *rows)) == 0
     table = capsys.readouterr().out
-    found = re.findall(r'^\| (.+) \| ([\d.]+) M \| ([\d.]+) \| ([\d.]+) \|$', table, re.M)
+    found = re.findall(r'^\| (.+) \| ([\d.]+) M \| ([\d.]+) \| ([\d.]+) \|$', table, re.MULTILINE)
     assert [row[0] for row in found] == ['T', 'T+F', 'fusion at head']
     small, wider, full = (float(row[1]) for row in found)
     assert small <= wider < full
@@ -31,7 +31,7 @@ def test_a_table_of_rows_is_printed_and_finished_rows_are_not_repeated(
 
     assert main(arguments(squares, tmp_path, *rows)) == 0
     assert [path.stat().st_mtime_ns for path in states] == written
-    assert re.search(r'^\| T \|.*$', capsys.readouterr().out, re.M)
+    assert re.search(r'^\| T \|.*$', capsys.readouterr().out, re.MULTILINE)
 
 
 def test_an_unknown_row_is_named(
