@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
         planned = reproduced(arguments.reproduce, arguments.start, arguments.teacher)
     else:
         planned = recipe(arguments)
-    best = train(
+    train(
         Run(
             planned,
             arguments.data,
@@ -85,7 +85,6 @@ def run(arguments: argparse.Namespace) -> None:
         ),
         tqdm.write,
     )
-    print(f'best checkpoint: {best}')
 
 
 def recipe(arguments: argparse.Namespace) -> Recipe:

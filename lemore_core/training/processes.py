@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from lightning.pytorch.plugins.layer_sync import LayerSync
 from torch import Tensor, distributed, nn
-from torch.distributed.nn import functional as collective
 
 
 def process_count() -> int:
@@ -28,8 +29,22 @@ def mean_over_processes(value: Tensor) -> Tensor:
     return value / count
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """A sum that every process gets, so every process's gradient flows back into each term."""
+
+    @staticmethod
+    def forward(_: Any, value: Tensor) -> Tensor:
+        summed = value.clone()
+        distributed.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> Tensor:
+        return _SumOverProcesses.forward(None, gradients[0])
+
+
 def _sum_over_processes(value: Tensor) -> Tensor:
-    summed: Tensor = collective.all_reduce(value)  # type: ignore[no-untyped-call]
+    summed: Tensor = _SumOverProcesses.apply(value)  # type: ignore[no-untyped-call]
     return summed
 
 

@@ -14,6 +14,7 @@ import torch
 import yaml
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from lemore_core.checkpoint import ModelCard, read_card
@@ -129,6 +130,7 @@ def train(run: Run, report: Callable[[str], None]) -> Path:
 
     """
     recipe, machine = run.recipe, run.machine
+    report = rank_zero_only(report)
     state = prepare_output(run)
     if not machine.uses_gpu:
         keep_freed_memory()
@@ -147,7 +149,9 @@ def train(run: Run, report: Callable[[str], None]) -> Path:
         _validation_pictures(run, validation, trainer),
         ckpt_path=state,
     )
-    return run.output / 'best.safetensors'
+    best = run.output / 'best.safetensors'
+    report(f'best checkpoint: {best}')
+    return best
 
 
 def reproduced(path: Path, start: Path | None, teacher: Path | None) -> Recipe:
