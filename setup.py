@@ -36,8 +36,10 @@ setup(
     package_data={
         'lemore_core': [
             'py.typed',
+            'evaluation/report/templates/*',
             'taxonomy/*.yaml',
             'training/recipes/*.yaml',
+            'training/pretraining/*.yaml',
             'weights/*.safetensors',
         ],
         'lemore_ros': ['py.typed'],
@@ -49,6 +51,7 @@ setup(
         'onnxruntime': ['onnxruntime', 'onnx'],
         'torch': ['torch'],
         'train': ['torch', 'lightning', 'torchmetrics', 'tensorboard', 'scipy', 'pillow'],
+        'report': ['bokeh', 'jinja2'],
         'video': ['av'],
         'bag': ['rosbags', 'av'],
     },

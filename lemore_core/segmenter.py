@@ -59,7 +59,11 @@ class Segmentation:
 
 
 class Segmenter:
-    """A loaded model. It is used from one thread; loading may happen on another."""
+    """A loaded model. It is used from one thread; loading may happen on another.
+
+    ``sizes_kept`` is the number of network sizes that stay loaded, the newest ones: raise it for
+    pictures of many aspects or scales by turns.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Segmenter:
         self.path = path
         self.card = card
         self.backend = backend
+        self.sizes_kept = SIZES_KEPT
         self._requested_device = device
         self._fixed_size = fixed_size
         self._loaded: dict[tuple[int, int], Backend] = {}
@@ -165,10 +170,39 @@ class Segmenter:
         )
         return Segmentation(labels, confidence, timings)
 
+    def logits(
+        self,
+        image: NDArray[np.uint8],
+        encoding: str = 'rgb8',
+        *,
+        network_size: tuple[int, int] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return what the network says of a picture, before it is decoded.
+
+        ``image`` is as for :meth:`segment`; ``network_size`` (height, width) is the size at which
+        the network sees it, if not the one that :meth:`segment` would choose. The logits are
+        (height / 8, width / 8, classes) of that size, rounded up, and cover the whole picture.
+
+        Raises:
+            PixelError: the image is not what its encoding says, or empty.
+            SegmenterError: an ONNX file was exported for another size.
+            ConfigError: ``network_size`` is out of bounds.
+
+        """
+        check_pixels(image, encoding)
+        size = network_size or self.network_size(*image.shape[:2])
+        if self.path.suffix == '.onnx' and size != self._fixed_size:
+            msg = f'{self.path} was exported for {self._fixed_size}, it cannot run at {size}'
+            raise SegmenterError(msg)
+        self.card.config.for_size(*size)  # refuses what is out of bounds
+        pixels = to_network(image, encoding, *size)
+        logits: NDArray[np.float32] = self._backend_for(size).run(pixels[None])[0]
+        return logits
+
     def _backend_for(self, size: tuple[int, int]) -> Backend:
         backend = self._loaded.pop(size, None)
         if backend is None:
-            while len(self._loaded) >= SIZES_KEPT:
+            while len(self._loaded) >= self.sizes_kept:
                 del self._loaded[next(iter(self._loaded))]
             backend = backends.load(self.backend, self.path, *size, self._requested_device)
         # the newest stands last, so the first is the one to drop

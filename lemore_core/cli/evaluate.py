@@ -5,42 +5,167 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lemore_core.cli.arguments import add_segmenter_arguments, load_segmenter
+
+if TYPE_CHECKING:
+    from lemore_core.data.datasets import Dataset
+    from lemore_core.evaluation.evaluate import EvaluationResult
+    from lemore_core.evaluation.report.evaluation import WorstPictures
+    from lemore_core.evaluation.strategies import Views
+    from lemore_core.segmenter import Segmenter
+
+REPORT_IMAGES = 50
+TABLE = ('iou', 'accuracy', 'boundary_f')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_segmenter_arguments(parser)
-    parser.add_argument(
-        '--data', type=Path, required=True, help='folder with <split>/ and <split>annot/'
-    )
+    parser.add_argument('--data', type=Path, required=True, help='folder of the data set')
     parser.add_argument('--split', default='val', help='val')
+    parser.add_argument('--limit', type=_count, help='only so many pictures, the first ones')
     parser.add_argument('--json', action='store_true', help='print JSON')
+    views = parser.add_argument_group('views', 'whose probabilities are averaged')
+    views.add_argument(
+        '--window',
+        type=int,
+        nargs=2,
+        metavar=('H', 'W'),
+        help='slide a window of so many pixels of the picture',
+    )
+    views.add_argument(
+        '--stride', type=int, nargs='+', metavar='N', help='of the window, one number or down right'
+    )
+    views.add_argument('--flip', action='store_true', help='add the mirror image')
+    views.add_argument(
+        '--scales', type=_scales, default=(1.0,), help='such as 0.5,0.75,1,1.25,1.5,1.75'
+    )
+    report = parser.add_argument_group('report')
+    report.add_argument('--report', type=Path, metavar='FILE.html', help='write a report')
+    report.add_argument(
+        '--report-images',
+        type=_count,
+        default=REPORT_IMAGES,
+        metavar='N',
+        help='show the N worst pictures, 50',
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print mIoU, pixel accuracy and the IoU of each class."""
+    """Print the figures, and write the report that was asked for."""
     from tqdm import tqdm
 
-    from lemore_core.data.camvid import list_samples
     from lemore_core.evaluation.evaluate import evaluate
+    from lemore_core.evaluation.strategies import predictor_for
 
-    samples = list_samples(arguments.data, arguments.split)
-    segmenter = load_segmenter(arguments)
-    figures = evaluate(segmenter, tqdm(samples, unit='image', disable=None)).figures(
-        segmenter.taxonomy.classes
+    views = _views(arguments)
+    if arguments.report is not None:
+        from lemore_core.evaluation.report.build import check_requirements
+
+        check_requirements()
+    dataset = _open_dataset(arguments)
+    samples = dataset.samples(arguments.split)[: arguments.limit]
+    segmenter = _load_segmenter(arguments)
+    worst = _worst_pictures(arguments, segmenter)
+    result = evaluate(
+        predictor_for(segmenter, views), tqdm(samples, unit='image', disable=None), worst
     )
-    values = {
+    facts = {
         'model': segmenter.card.name,
+        'dataset': dataset.name,
         'split': arguments.split,
         'images': len(samples),
         'backend': f'{segmenter.backend} {segmenter.device}',
-        **figures,
+        'views': views.describe(),
     }
+    if worst is not None:
+        _write_report(arguments.report, result, worst, facts)
     if arguments.json:
-        print(json.dumps(values))
-        return
-    iou = values.pop('iou')
-    for name, value in {**values, **iou}.items():
-        print(f'{name:<16} {value}')
+        print(json.dumps({**facts, **result.to_dict()}))
+    else:
+        _print(facts, result, arguments.report)
+
+
+def _open_dataset(arguments: argparse.Namespace) -> Dataset:
+    """Open the data set of that name, or that of the model's classes.
+
+    Classes that are of no known data set (a YAML file's, or a model's) are a user's own, whose
+    pictures lie in the layout for those.
+    """
+    from lemore_core.data.datasets import DATASETS, OWN, open_dataset
+    from lemore_core.deploy.description import describe
+    from lemore_core.segmenter import resolve_checkpoint
+
+    name = arguments.dataset or describe(resolve_checkpoint(arguments.model)).taxonomy.name
+    own = not arguments.dataset or Path(arguments.dataset).suffix
+    return open_dataset(OWN if own and name not in DATASETS else name, arguments.data)
+
+
+def _load_segmenter(arguments: argparse.Namespace) -> Segmenter:
+    from lemore_core.data.datasets import OWN
+
+    # a layout and no class table: the model keeps its own
+    dataset = '' if arguments.dataset == OWN else arguments.dataset
+    return load_segmenter(argparse.Namespace(**{**vars(arguments), 'dataset': dataset}))
+
+
+def _views(arguments: argparse.Namespace) -> Views:
+    from lemore_core.evaluation.strategies import ViewError, Views
+
+    stride = arguments.stride
+    if stride is not None:
+        if len(stride) > 2:
+            msg = f'--stride has {len(stride)} numbers: give one, or two (down and right)'
+            raise ViewError(msg)
+        stride = (stride[0], stride[-1])
+    window = None if arguments.window is None else (arguments.window[0], arguments.window[1])
+    return Views(window, stride, arguments.scales, arguments.flip)
+
+
+def _worst_pictures(arguments: argparse.Namespace, segmenter: Segmenter) -> WorstPictures | None:
+    if arguments.report is None:
+        return None
+    from lemore_core.evaluation.report.evaluation import WorstPictures
+
+    return WorstPictures(arguments.report_images, segmenter.taxonomy)
+
+
+def _write_report(
+    path: Path, result: EvaluationResult, worst: WorstPictures, facts: dict[str, Any]
+) -> None:
+    from lemore_core.evaluation.report.build import write_report
+    from lemore_core.evaluation.report.evaluation import evaluation_report
+
+    title = f'{facts["model"]} on {facts["dataset"]} {facts["split"]}'
+    texts = {key: str(value) for key, value in facts.items()}
+    write_report(evaluation_report(result, worst.pictures, title=title, facts=texts), path)
+
+
+def _print(facts: dict[str, Any], result: EvaluationResult, report: Path | None) -> None:
+    figures = result.figures
+    columns = [figures.pop(key) for key in TABLE]
+    for key, value in {**facts, **figures}.items():
+        print(f'{key:<18} {value}')
+    print(f'\n{"class":<18} ' + ' '.join(f'{key:>10}' for key in TABLE))
+    for name in result.taxonomy.classes:
+        cells = ('-' if column[name] is None else f'{column[name]:.4f}' for column in columns)
+        print(f'{name:<18} ' + ' '.join(f'{cell:>10}' for cell in cells))
+    if report is not None:
+        print(f'\n{report}')
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(','))
+    except ValueError:
+        msg = f'{text!r} are no numbers with commas between them'
+        raise argparse.ArgumentTypeError(msg) from None
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        msg = f'{text!r} is no number of pictures'
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)

@@ -1,29 +1,155 @@
-"""Evaluates a loaded model on labelled pictures, at the labels' own resolution."""
+"""Evaluates a predictor on labelled pictures, at the labels' own resolution."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lemore_core.data.camvid import DataError, Sample
-from lemore_core.evaluation.metrics import ConfusionMatrix
-from lemore_core.segmenter import Segmenter
+from lemore_core.data.samples import DataError, Sample
+from lemore_core.evaluation.boundary import BoundaryScore
+from lemore_core.evaluation.calibration import Calibration
+from lemore_core.evaluation.metrics import ConfusionMatrix, by_name, rounded
+from lemore_core.evaluation.strategies import Prediction, Predictor
+from lemore_core.taxonomy import Taxonomy
 
 
-def evaluate(segmenter: Segmenter, samples: Iterable[Sample]) -> ConfusionMatrix:
-    """Segment every sample and count its pixels against the truth.
+@dataclass(frozen=True)
+class ImageResult:
+    """The figures of one picture.
+
+    ``iou`` (classes,) is NaN for a class that is neither there nor predicted. ``mean_iou`` is the
+    mean over the classes that are there: a few stray pixels of another would halve a mean that
+    took it in, and they cost the class that they were taken from. Both means are NaN for a picture
+    without labels.
+    """
+
+    name: str
+    path: Path
+    mean_iou: float
+    pixel_accuracy: float
+    iou: NDArray[np.float64]
+
+    @classmethod
+    def from_matrix(cls, path: Path, matrix: ConfusionMatrix) -> ImageResult:
+        """Take the figures from the confusion matrix of the one picture."""
+        there = matrix.counts.sum(1) > 0
+        iou = matrix.iou
+        mean = float(iou[there].mean()) if there.any() else math.nan
+        return cls(path.stem, path, mean, matrix.pixel_accuracy, iou)
+
+    @property
+    def badness(self) -> tuple[float, str]:
+        """A key that sorts the worst picture first, and one without labels last."""
+        return (math.inf if math.isnan(self.mean_iou) else self.mean_iou), str(self.path)
+
+
+class Judged(NamedTuple):
+    """A picture with everything known of it.
+
+    ``image`` RGB (H, W, 3) uint8, ``truth`` (H, W) uint8 with 255 for no label.
+    """
+
+    image: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    prediction: Prediction
+    result: ImageResult
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation found; ``images`` holds the worst picture first."""
+
+    taxonomy: Taxonomy
+    matrix: ConfusionMatrix
+    boundary: BoundaryScore
+    calibration: Calibration
+    images: tuple[ImageResult, ...]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The figures by name, rounded, as JSON holds them."""
+        names = self.taxonomy.classes
+        return {
+            **self.matrix.figures(names),
+            'mean_boundary_f': rounded(self.boundary.mean),
+            'calibration_error': rounded(self.calibration.expected_error()),
+            'accuracy': by_name(names, self.matrix.accuracy),
+            'boundary_f': by_name(names, self.boundary.scores),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures, the confusion matrix, the calibration and the pictures, for JSON."""
+        names = self.taxonomy.classes
+        return {
+            **self.figures,
+            'classes': list(names),
+            'confusion': self.matrix.counts.tolist(),
+            'calibration': self.calibration.to_dict(),
+            'per_image': [
+                {
+                    'image': str(image.path),
+                    'mean_iou': rounded(image.mean_iou),
+                    'pixel_accuracy': rounded(image.pixel_accuracy),
+                    'iou': {k: v for k, v in by_name(names, image.iou).items() if v is not None},
+                }
+                for image in self.images
+            ],
+        }
+
+
+def evaluate(
+    predictor: Predictor,
+    samples: Iterable[Sample],
+    observe: Callable[[Judged], None] | None = None,
+) -> EvaluationResult:
+    """Predict every sample and measure it against the truth.
+
+    ``observe`` is given each picture as soon as it is judged.
 
     Raises:
-        DataError: an image or mask is unreadable, or the two differ in size.
+        DataError: an image or mask is unreadable, the two differ in size, or the labels of a
+            sample are of other classes than the predictor's.
 
     """
-    matrix = ConfusionMatrix(len(segmenter.taxonomy.classes))
+    classes = len(predictor.taxonomy.classes)
+    matrix, boundary = ConfusionMatrix(classes), BoundaryScore(classes)
+    calibration = Calibration(classes)
+    images = []
     for sample in samples:
-        image, truth = sample.read_image(), sample.read_mask(segmenter.taxonomy)
-        if image.shape[:2] != truth.shape:
-            msg = f'{sample.image} is {image.shape[:2]}, its mask {truth.shape}'
-            raise DataError(msg)
-        labels = segmenter.segment(image, 'rgb8').labels
-        matrix.add(truth, labels.astype(np.int64))
-    return matrix
+        image, truth = _read(sample, predictor.taxonomy)
+        labels, confidence = prediction = predictor.predict(image)
+        own = ConfusionMatrix(classes)
+        own.add(truth, labels)
+        matrix.merge(own)
+        boundary.add(truth, labels)
+        calibration.add(truth, labels, confidence)
+        images.append(ImageResult.from_matrix(sample.image, own))
+        if observe is not None:
+            observe(Judged(image, truth, prediction, images[-1]))
+    images.sort(key=lambda result: result.badness)
+    return EvaluationResult(predictor.taxonomy, matrix, boundary, calibration, tuple(images))
+
+
+def _read(sample: Sample, taxonomy: Taxonomy) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    if sample.taxonomy.classes != taxonomy.classes:
+        msg = (
+            f'{sample.image} is labelled with the {len(sample.taxonomy.classes)} classes of '
+            f'{sample.taxonomy.name!r} ({_start(sample.taxonomy)}), the model knows the '
+            f'{len(taxonomy.classes)} of {taxonomy.name!r} ({_start(taxonomy)})'
+        )
+        raise DataError(msg)
+    image, truth = sample.read_image(), sample.read_mask()
+    if image.shape[:2] != truth.shape:
+        msg = f'{sample.image} is {image.shape[:2]}, its mask {truth.shape}'
+        raise DataError(msg)
+    return image, truth
+
+
+def _start(taxonomy: Taxonomy) -> str:
+    return ', '.join(taxonomy.classes[:3]) + ', ...' * (len(taxonomy.classes) > 3)

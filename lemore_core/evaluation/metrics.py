@@ -29,32 +29,68 @@ class ConfusionMatrix:
         pairs = truth[known].astype(np.int64) * self.classes + labels[known]
         self.counts += np.bincount(pairs, minlength=self.classes**2).reshape(self.counts.shape)
 
+    def merge(self, other: ConfusionMatrix) -> None:
+        """Add what another matrix of the same classes has counted."""
+        self.counts += other.counts
+
     @property
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union of each class; NaN where it is neither there nor predicted."""
         hits = np.diag(self.counts)
-        union = self.counts.sum(0) + self.counts.sum(1) - hits
-        with np.errstate(invalid='ignore', divide='ignore'):
-            return np.asarray(hits / union, np.float64)
+        return _ratio(hits, self.counts.sum(0) + self.counts.sum(1) - hits)
+
+    @property
+    def accuracy(self) -> NDArray[np.float64]:
+        """Share of each class's pixels that carry it; NaN where the class is not there."""
+        return _ratio(np.diag(self.counts), self.counts.sum(1))
 
     @property
     def mean_iou(self) -> float:
-        """Mean of :attr:`iou` over the classes that have one."""
-        return float(np.nanmean(self.iou))
+        """Mean of :attr:`iou` over the classes that have one; NaN if none has."""
+        return mean_of_known(self.iou)
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean of :attr:`accuracy` over the classes that have one; NaN if none has."""
+        return mean_of_known(self.accuracy)
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of the labelled pixels that carry their class; NaN if none is labelled."""
+        total = self.counts.sum()
+        return float(np.diag(self.counts).sum() / total) if total else np.nan
 
     def figures(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the figures by name, rounded, as JSON holds them; ``names`` are the classes'."""
         return {
-            'mean_iou': round(self.mean_iou, 4),
-            'pixel_accuracy': round(self.pixel_accuracy, 4),
-            # JSON has no NaN
-            'iou': {
-                name: None if np.isnan(value) else round(float(value), 4)
-                for name, value in zip(names, self.iou, strict=True)
-            },
+            'mean_iou': rounded(self.mean_iou),
+            'pixel_accuracy': rounded(self.pixel_accuracy),
+            'mean_accuracy': rounded(self.mean_accuracy),
+            'iou': by_name(names, self.iou),
         }
 
-    @property
-    def pixel_accuracy(self) -> float:
-        """Share of the labelled pixels that carry their class."""
-        return float(np.diag(self.counts).sum() / self.counts.sum())
+
+def mean_of_known(values: NDArray[np.float64]) -> float:
+    """Return the mean of the values that are not NaN; NaN if all are."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else np.nan
+
+
+def rounded(value: float) -> float | None:
+    """Return a figure with four digits; None for NaN, which JSON lacks."""
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def percent(value: float) -> str:
+    """Return a share as text; a dash for NaN."""
+    return '-' if np.isnan(value) else f'{100 * value:.1f} %'
+
+
+def by_name(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float | None]:
+    """Return one figure a class by the classes' names, as :func:`rounded` gives them."""
+    return {name: rounded(value) for name, value in zip(names, values, strict=True)}
+
+
+def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return np.asarray(part / whole, np.float64)

@@ -1,0 +1,102 @@
+"""Builds the HTML of a report: one file with its scripts, styles and pictures inside."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lemore_core.evaluation.report.content import Plot, Report, ReportError, Table
+from lemore_core.files import written_whole
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+TEMPLATES = Path(__file__).parent / 'templates'
+NEEDED = ('bokeh', 'jinja2')
+
+
+def check_requirements() -> None:
+    """Say at once what is missing, not after an hour of evaluation.
+
+    Raises:
+        ReportError: Bokeh or Jinja2 is not installed.
+
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        msg = f'a report needs {" and ".join(NEEDED)}: pip install {" ".join(missing)}'
+        raise ReportError(msg)
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write a report as HTML.
+
+    Raises:
+        ReportError: Bokeh or Jinja2 is not installed, or the file cannot be written.
+
+    """
+    content = render_report(report)
+    try:
+        with written_whole(path) as temporary:
+            temporary.write_text(content, encoding='utf-8')
+    except OSError as error:
+        msg = f'the report {path} cannot be written: {error.strerror}'
+        raise ReportError(msg) from error
+
+
+def render_report(report: Report) -> str:
+    """Return the HTML of a report.
+
+    Raises:
+        ReportError: Bokeh or Jinja2 is not installed.
+
+    """
+    check_requirements()
+    from bokeh.resources import Resources
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Bokeh defines a model where it is first met: sorted keys would refer to it before
+    environment.policies['json.dumps_kwargs'] = {'sort_keys': False}
+    plots: list[dict[str, Any]] = []
+    sections = [
+        (section.title, [_part(part, plots) for part in section.parts])
+        for section in report.sections
+    ]
+    # the widgets, tables and formulas that Bokeh can also bring would triple the file
+    bokeh = Resources(mode='inline', components=['bokeh'], log_level='error')
+    return environment.get_template('report.html').render(
+        report=report,
+        sections=sections,
+        plots=plots,
+        bokeh=_trusted(bokeh.render_js()) if plots else '',
+        style=_trusted((TEMPLATES / 'report.css').read_text(encoding='utf-8')),
+        script=_trusted((TEMPLATES / 'report.js').read_text(encoding='utf-8')),
+    )
+
+
+def _part(part: Plot | Table | Markup | str, plots: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the template needs of a part; a plot is also added to ``plots``."""
+    from bokeh.core.types import ID
+    from bokeh.embed import json_item
+
+    if isinstance(part, Plot):
+        target = f'plot-{len(plots)}'
+        plots.append(dict(json_item(part.model, ID(target))))
+        return {'kind': 'plot', 'target': target, 'summary': part.summary}
+    if isinstance(part, Table):
+        return {'kind': 'table', 'table': part}
+    return {'kind': 'text', 'text': part}
+
+
+def _trusted(text: str) -> Markup:
+    from markupsafe import Markup
+
+    return Markup(text)  # noqa: S704 - this package's own files and Bokeh's, nothing of the user's

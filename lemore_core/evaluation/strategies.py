@@ -1,0 +1,237 @@
+"""Ways of putting a picture to the network: once, as a robot does, or in several views.
+
+Single scale is the default and the paper's. The others see a picture several times (in windows, at
+several scales, mirrored) and average the probabilities, which costs as many times the time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.errors import LemoreError
+from lemore_core.segmenter import Segmenter
+from lemore_core.taxonomy import Taxonomy
+
+LOGIT_STRIDE = 8
+SMALLEST_SIDE = 32
+OVERLAP = 1 / 3  # of neighbouring windows, where no stride is given
+
+Labels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class ViewError(LemoreError):
+    """Windows, a stride or scales that cannot be."""
+
+
+class Prediction(NamedTuple):
+    """Labels (H, W), uint8 or uint16, and their probabilities (H, W) uint8, 255 for certain."""
+
+    labels: Labels
+    confidence: NDArray[np.uint8]
+
+
+class Predictor(Protocol):
+    """Labels pictures with the classes of ``taxonomy``."""
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """What the labels mean."""
+
+    def predict(self, image: NDArray[np.uint8]) -> Prediction:
+        """Label an RGB picture (H, W, 3) uint8 at its own size."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of a picture; the defaults are the one view of single scale.
+
+    ``window`` (height, width) and ``stride`` (down, right) are in the picture's pixels; a window
+    is clipped to the picture, and ``stride`` defaults to two thirds of the window. ``scales``
+    multiply the size at which the network sees a picture, or a window of it. ``flip`` adds the
+    mirror image of every view.
+
+    Raises:
+        ViewError: a value is out of bounds, or a stride has no window.
+
+    """
+
+    window: tuple[int, int] | None = None
+    stride: tuple[int, int] | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.window and min(self.window) < SMALLEST_SIDE:
+            msg = f'the window is {self.window}, its sides must be {SMALLEST_SIDE} or more'
+            raise ViewError(msg)
+        if self.stride and not self.window:
+            msg = f'the stride is {self.stride} but there is no window: give both'
+            raise ViewError(msg)
+        if self.stride and self.window:
+            for step, side in zip(self.stride, self.window, strict=True):
+                if not 1 <= step <= side:
+                    msg = (
+                        f'the stride is {self.stride} and the window {self.window}: a stride is '
+                        'at least 1, and no longer than the window, or pixels would be left out'
+                    )
+                    raise ViewError(msg)
+        if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
+            msg = f'the scales are {self.scales}: give one or more, each from 0.1 to 10'
+            raise ViewError(msg)
+
+    @property
+    def single(self) -> bool:
+        """Whether a picture is seen once, whole, as it is."""
+        return self.window is None and self.scales == (1.0,) and not self.flip
+
+    def describe(self) -> str:
+        """Return the views in words."""
+        if self.single:
+            return 'single scale'
+        parts = []
+        if self.window:
+            parts.append('window {}x{} (HxW)'.format(*self.window))
+        if self.stride:
+            parts.append('stride {}, {}'.format(*self.stride))
+        if self.scales != (1.0,):
+            parts.append('scales ' + ', '.join(f'{scale:g}' for scale in self.scales))
+        if self.flip:
+            parts.append('flip')
+        return '; '.join(parts)
+
+
+class SingleScale:
+    """The way of the node: :meth:`Segmenter.segment` and nothing else."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """What the labels mean."""
+        return self._segmenter.taxonomy
+
+    def predict(self, image: NDArray[np.uint8]) -> Prediction:
+        """Label an RGB picture (H, W, 3) uint8."""
+        segmentation = self._segmenter.segment(image, 'rgb8')
+        return Prediction(segmentation.labels, segmentation.confidence)
+
+
+class AveragedViews:
+    """The mean of the probabilities that the network gives a pixel in several views.
+
+    The logits of a view are interpolated to the picture's size, as single scale does in effect, so
+    one view alone gives its labels. Its confidence differs: here it is the softmax of a pixel's
+    own interpolated logits, there the interpolated softmax, which is lower along boundaries.
+    """
+
+    def __init__(self, segmenter: Segmenter, views: Views) -> None:
+        self._segmenter = segmenter
+        self._views = views
+        # every scale has sizes of its own, and all of them come by for every picture
+        segmenter.sizes_kept = max(segmenter.sizes_kept, 4 * len(views.scales))
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """What the labels mean."""
+        return self._segmenter.taxonomy
+
+    def predict(self, image: NDArray[np.uint8]) -> Prediction:
+        """Label an RGB picture (H, W, 3) uint8; needs H x W x classes floats of memory twice."""
+        probabilities = self.probabilities(image)
+        labels = probabilities.argmax(-1).astype(self.taxonomy.label_dtype)
+        confidence = np.rint(255 * probabilities.max(-1)).astype(np.uint8)
+        return Prediction(labels, confidence)
+
+    def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the mean probabilities of an RGB picture, (H, W, classes) float32."""
+        height, width = image.shape[:2]
+        total = np.zeros((height, width, len(self.taxonomy.classes)), np.float32)
+        times = np.zeros((height, width, 1), np.float32)
+        for box in windows(height, width, self._views):
+            total[box] += self._mean_of_views(np.ascontiguousarray(image[box]))
+            times[box] += 1
+        total /= times
+        return total
+
+    def _mean_of_views(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        base = self._segmenter.network_size(*image.shape[:2])
+        views = [
+            self._seen_at(scaled_size(base, scale), image, flipped=flipped)
+            for scale in self._views.scales
+            for flipped in ((False, True) if self._views.flip else (False,))
+        ]
+        return np.asarray(sum(views[1:], start=views[0]) / np.float32(len(views)), np.float32)
+
+    def _seen_at(
+        self, size: tuple[int, int], image: NDArray[np.uint8], *, flipped: bool
+    ) -> NDArray[np.float32]:
+        height, width = image.shape[:2]
+        seen = image[:, ::-1] if flipped else image
+        logits = self._segmenter.logits(np.ascontiguousarray(seen), 'rgb8', network_size=size)
+        probabilities = softmax(upsample(logits, height, width))
+        return probabilities[:, ::-1] if flipped else probabilities
+
+
+def predictor_for(segmenter: Segmenter, views: Views) -> Predictor:
+    """Return the plain way where the views are the one that it has, else their average."""
+    return SingleScale(segmenter) if views.single else AveragedViews(segmenter, views)
+
+
+def windows(height: int, width: int, views: Views) -> Iterator[tuple[slice, slice]]:
+    """Yield the boxes that cover a picture; those that would stick out are shifted inside."""
+    window = views.window or (height, width)
+    tall, wide = min(window[0], height), min(window[1], width)
+    down, right = views.stride or (_default_stride(window[0]), _default_stride(window[1]))
+    for top in _starts(height, tall, down):
+        for left in _starts(width, wide, right):
+            yield np.s_[top : top + tall], np.s_[left : left + wide]
+
+
+def _default_stride(side: int) -> int:
+    return max(1, round(side * (1 - OVERLAP)))
+
+
+def _starts(length: int, side: int, stride: int) -> list[int]:
+    steps = math.ceil((length - side) / stride)
+    return [min(i * stride, length - side) for i in range(steps + 1)]
+
+
+def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return a network size times ``scale``, in whole logits; the size itself where it is 1."""
+    if scale == 1:
+        return size
+    # a size between two logits would stretch the picture against its labels
+    height, width = (
+        max(SMALLEST_SIDE, round(side * scale / LOGIT_STRIDE) * LOGIT_STRIDE) for side in size
+    )
+    return height, width
+
+
+def upsample(logits: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Interpolate logits (h, w, classes) bilinearly to (height, width, classes)."""
+    most = 128  # channels that an image of OpenCV may have (of OpenCV 4, 512)
+    parts = [
+        cv2.resize(
+            np.ascontiguousarray(logits[..., start : start + most]),
+            (width, height),
+            interpolation=cv2.INTER_LINEAR,
+        ).reshape(height, width, -1)
+        for start in range(0, logits.shape[2], most)
+    ]
+    return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts, -1), np.float32)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return probabilities (..., classes) of logits; the argument is overwritten."""
+    logits -= logits.max(-1, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(-1, keepdims=True)
+    return logits

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lemore_core.cli.main import main
+from lemore_core.taxonomy import load_taxonomy
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def command(untrained_checkpoint: Path, small_camvid: Path) -> list[str]:
+    model = ['--model', str(untrained_checkpoint), '--backend', 'torch', '--device', 'cpu']
+    return ['evaluate', *model, '--data', str(small_camvid)]
+
+
+def test_json_holds_the_figures_and_every_picture(command: list[str], capsys: Output) -> None:
+    assert main([*command, '--json']) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values['model'] == 'untrained'
+    assert (values['dataset'], values['split'], values['images']) == ('camvid', 'val', 3)
+    assert values['backend'] == 'torch cpu'
+    assert values['views'] == 'single scale'
+    assert 0 <= values['mean_iou'] <= values['mean_accuracy'] <= 1
+    assert set(values['iou']) == set(values['boundary_f']) == set(values['classes'])
+    scores = [image['mean_iou'] for image in values['per_image']]
+    assert scores == sorted(scores)
+    assert len(scores) == 3
+
+
+def test_a_table_is_printed(command: list[str], capsys: Output) -> None:
+    assert main([*command, '--limit', '2']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert ['images', '2'] in [line.split() for line in lines]
+    assert sum(line.startswith('bicyclist ') for line in lines) == 1
+    assert ['class', 'iou', 'accuracy', 'boundary_f'] in [line.split() for line in lines]
+
+
+def test_views_are_passed_on(command: list[str], capsys: Output) -> None:
+    window = ['--window', '48', '64', '--stride', '24']
+    assert main([*command, *window, '--flip', '--scales', '0.5,1', '--limit', '1', '--json']) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values['views'] == 'window 48x64 (HxW); stride 24, 24; scales 0.5, 1; flip'
+
+
+def test_a_report_is_written(command: list[str], tmp_path: Path, capsys: Output) -> None:
+    path = tmp_path / 'new' / 'report.html'
+    assert main([*command, '--report', str(path), '--report-images', '2']) == 0
+    assert capsys.readouterr().out.endswith(f'{path}\n')
+    page = path.read_text(encoding='utf-8')
+    assert page.count('<article') == 2
+    assert '<title>untrained on camvid val</title>' in page
+    assert [p.name for p in path.parent.iterdir()] == ['report.html']
+
+
+def test_a_data_set_of_ones_own_is_measured_in_its_own_classes(
+    command: list[str], small_camvid: Path, capsys: Output
+) -> None:
+    for old, new in (('val', 'images/val'), ('valannot', 'masks/val')):
+        (small_camvid / new).parent.mkdir()
+        (small_camvid / old).rename(small_camvid / new)
+    taxonomy = dataclasses.replace(load_taxonomy('camvid'), name='mine')
+    classes = small_camvid / 'classes.yaml'
+    classes.write_text(yaml.safe_dump(taxonomy.to_dict()), encoding='utf-8')
+    figures = []
+    for dataset in ('folder', str(classes)):
+        assert main([*command, '--dataset', dataset, '--json']) == 0
+        figures.append(json.loads(capsys.readouterr().out))
+    assert figures[0] == figures[1]
+    assert (figures[0]['dataset'], figures[0]['images']) == ('folder', 3)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--stride', '8'], 'there is no window'),
+        (['--window', '64', '64', '--stride', '1', '2', '3'], '--stride has 3 numbers'),
+        (['--scales', '99'], 'from 0.1 to 10'),
+        (['--dataset', 'mars'], 'mars'),
+        (['--split', 'nowhere'], 'nowhere'),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    command: list[str], arguments: list[str], message: str, capsys: Output
+) -> None:
+    assert main([*command, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count('\n') == 1
+
+
+@pytest.mark.parametrize('arguments', [['--scales', '1,two'], ['--limit', '-1']])
+def test_what_is_no_number_is_wrong_usage(command: list[str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*command, *arguments])
+    assert stop.value.code == 2

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lemore_core.deploy.export import write_onnx
+from lemore_core.evaluation.strategies import (
+    AveragedViews,
+    SingleScale,
+    ViewError,
+    Views,
+    predictor_for,
+    scaled_size,
+    softmax,
+    upsample,
+    windows,
+)
+from lemore_core.model.variants import ConfigError
+from lemore_core.segmenter import Segmenter, SegmenterError
+from lemore_core.taxonomy import Taxonomy
+
+Image = NDArray[np.uint8]
+
+
+class TwoClasses:
+    """A segmenter that reads a pixel's red as the probability of class 1.
+
+    ``gain`` makes that depend on the network's size.
+    """
+
+    taxonomy = Taxonomy('two', ('a', 'b'), ((0, 0, 0), (255, 255, 255)))
+
+    def __init__(self, gain: dict[tuple[int, int], float] | None = None) -> None:
+        self.sizes_kept = 1
+        self.gain = gain or {}
+        self.seen: list[tuple[int, int]] = []
+
+    def network_size(self, height: int, width: int) -> tuple[int, int]:
+        return height, width
+
+    def logits(self, image: Image, encoding: str, *, network_size: Any) -> NDArray[np.float32]:
+        assert encoding == 'rgb8'
+        self.seen.append(network_size)
+        share = self.gain.get(network_size, 1.0) * image[..., 0].astype(np.float32) / 255
+        share = np.clip(share, 1e-6, 1 - 1e-6)
+        return np.stack([np.log(1 - share), np.log(share)], -1)
+
+
+def red(value: int, height: int = 64, width: int = 96) -> Image:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+@pytest.fixture(scope='module')
+def segmenter(untrained_checkpoint: Path) -> Segmenter:
+    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
+
+
+@pytest.fixture(scope='module')
+def picture(clip_frames: list[Image]) -> Image:
+    return np.ascontiguousarray(clip_frames[0][::2, ::2, ::-1])
+
+
+@pytest.mark.parametrize('views', [Views(window=(2000, 2000)), Views(window=(270, 480))])
+def test_one_window_over_everything_gives_the_labels_of_single_scale(
+    segmenter: Segmenter, picture: Image, views: Views
+) -> None:
+    expected = SingleScale(segmenter).predict(picture)
+    labels, confidence = AveragedViews(segmenter, views).predict(picture)
+    assert labels.dtype == expected.labels.dtype
+    assert confidence.shape == picture.shape[:2]
+    # a tie may round to either side, as decode's docstring says
+    assert np.count_nonzero(labels != expected.labels) <= 2
+    assert len(np.unique(labels)) > 1
+
+
+def test_single_scale_is_the_segmenter_itself(segmenter: Segmenter, picture: Image) -> None:
+    predictor = predictor_for(segmenter, Views())
+    assert isinstance(predictor, SingleScale)
+    expected = segmenter.segment(picture)
+    labels, confidence = predictor.predict(picture)
+    assert np.array_equal(labels, expected.labels)
+    assert np.array_equal(confidence, expected.confidence)
+
+
+def test_with_flip_a_mirrored_picture_has_mirrored_labels(
+    segmenter: Segmenter, picture: Image
+) -> None:
+    predictor = predictor_for(segmenter, Views(flip=True))
+    mirrored = np.ascontiguousarray(picture[:, ::-1])
+    there = predictor.predict(picture)
+    back = predictor.predict(mirrored)
+    assert np.array_equal(back.labels[:, ::-1], there.labels)
+    assert np.array_equal(back.confidence[:, ::-1], there.confidence)
+    plain = SingleScale(segmenter)
+    assert not np.array_equal(
+        plain.predict(mirrored).labels[:, ::-1], plain.predict(picture).labels
+    )
+
+
+def test_scales_average_probabilities_not_logits() -> None:
+    fake = TwoClasses({(32, 48): 0.0})
+    views = Views(scales=(0.5, 1.0))
+    probabilities = AveragedViews(fake, views).probabilities(red(204))
+    assert fake.seen == [(32, 48), (64, 96)]
+    # 0 at half the size, 0.8 at the full one
+    np.testing.assert_allclose(probabilities[..., 1], 0.4, atol=1e-5)
+    labels, confidence = AveragedViews(fake, views).predict(red(204))
+    assert not labels.any()
+    assert set(np.unique(confidence)) == {153}
+
+
+def test_overlapping_windows_are_averaged() -> None:
+    fake = TwoClasses()
+    picture = red(51, width=128)
+    picture[:, 64:] = 204
+    # each window's logits are its own pixels', so the average changes nothing where two overlap
+    views = Views(window=(64, 64), stride=(64, 32))
+    probabilities = AveragedViews(fake, views).probabilities(picture)
+    np.testing.assert_allclose(probabilities[:, :64, 1], 0.2, atol=1e-5)
+    np.testing.assert_allclose(probabilities[:, 64:, 1], 0.8, atol=1e-5)
+    assert len(fake.seen) == 3
+
+
+def test_windows_that_disagree_meet_in_the_middle() -> None:
+    class Counting(TwoClasses):
+        def logits(self, image: Image, encoding: str, *, network_size: Any) -> NDArray[np.float32]:
+            value = 255 * (len(self.seen) % 2)
+            return super().logits(np.full_like(image, value), encoding, network_size=network_size)
+
+    views = Views(window=(64, 64), stride=(64, 32))
+    probabilities = AveragedViews(Counting(), views).probabilities(red(0, 64, 96))
+    for columns, expected in (((0, 32), 0.0), ((32, 64), 0.5), ((64, 96), 1.0)):
+        np.testing.assert_allclose(probabilities[:, slice(*columns), 1], expected, atol=1e-5)
+
+
+def boxes(height: int, width: int, views: Views) -> list[tuple[int, int, int, int]]:
+    return [(y.start, y.stop, x.start, x.stop) for y, x in windows(height, width, views)]
+
+
+def test_windows_that_would_stick_out_are_shifted_inside() -> None:
+    assert boxes(200, 480, Views(window=(200, 200), stride=(150, 150))) == [
+        (0, 200, 0, 200),
+        (0, 200, 150, 350),
+        (0, 200, 280, 480),
+    ]
+    assert boxes(100, 90, Views(window=(200, 200))) == [(0, 100, 0, 90)]
+    assert boxes(70, 90, Views()) == [(0, 70, 0, 90)]
+
+
+@pytest.mark.parametrize('size', [(360, 480), (33, 999), (64, 64), (65, 127)])
+@pytest.mark.parametrize('stride', [None, (64, 64), (50, 1)])
+def test_windows_leave_no_pixel_out(size: tuple[int, int], stride: tuple[int, int] | None) -> None:
+    seen = np.zeros(size, int)
+    for box in windows(*size, Views(window=(64, 64), stride=stride)):
+        assert seen[box].shape == (min(64, size[0]), min(64, size[1]))
+        seen[box] += 1
+    assert seen.min() >= 1
+
+
+def test_sizes_are_scaled_in_whole_logits() -> None:
+    assert scaled_size((360, 480), 1.0) == (360, 480)
+    assert scaled_size((361, 481), 1.0) == (361, 481)
+    assert scaled_size((360, 480), 0.5) == (176, 240)
+    assert scaled_size((360, 480), 1.75) == (632, 840)
+    assert scaled_size((64, 64), 0.1) == (32, 32)
+
+
+def test_upsampling_is_that_of_torch() -> None:
+    torch = pytest.importorskip('torch')
+    logits = np.random.default_rng(0).normal(size=(7, 9, 600)).astype(np.float32)
+    planes = torch.from_numpy(logits).permute(2, 0, 1)[None]
+    expected = torch.nn.functional.interpolate(planes, size=(50, 70), mode='bilinear')
+    np.testing.assert_allclose(
+        upsample(logits, 50, 70), expected[0].permute(1, 2, 0).numpy(), atol=1e-5
+    )
+
+
+def test_softmax_of_large_logits_is_finite() -> None:
+    shares = softmax(np.array([[1000.0, 1000.0, 0.0]], np.float32))
+    np.testing.assert_allclose(shares, [[0.5, 0.5, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        ({'window': (16, 64)}, r'window is \(16, 64\), its sides must be 32'),
+        ({'stride': (8, 8)}, 'there is no window'),
+        ({'window': (64, 64), 'stride': (65, 1)}, 'no longer than the window'),
+        ({'window': (64, 64), 'stride': (0, 1)}, 'at least 1'),
+        ({'scales': ()}, 'one or more'),
+        ({'scales': (1.0, math.nan)}, 'from 0.1 to 10'),
+        ({'scales': (0.0,)}, 'from 0.1 to 10'),
+    ],
+)
+def test_views_that_cannot_be_are_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ViewError, match=message):
+        Views(**values)
+
+
+def test_views_say_what_they_are() -> None:
+    assert Views().describe() == 'single scale'
+    views = Views((64, 96), (32, 48), (0.5, 1.0), flip=True)
+    assert views.describe() == 'window 64x96 (HxW); stride 32, 48; scales 0.5, 1; flip'
+
+
+def test_logits_are_what_segment_decodes(segmenter: Segmenter, picture: Image) -> None:
+    logits = segmenter.logits(picture)
+    height, width = segmenter.network_size(*picture.shape[:2])
+    assert logits.shape == (-(-height // 8), -(-width // 8), 11)
+    assert logits.dtype == np.float32
+    at_once = segmenter.logits(picture[..., ::-1], 'bgr8', network_size=(height, width))
+    np.testing.assert_allclose(at_once, logits, atol=1e-3)
+    assert segmenter.logits(picture, network_size=(64, 160)).shape == (8, 20, 11)
+
+
+def test_sizes_that_the_model_cannot_take_are_refused(
+    segmenter: Segmenter, untrained_checkpoint: Path, picture: Image, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match='height is 8'):
+        segmenter.logits(picture, network_size=(8, 64))
+    path = tmp_path / 'model.onnx'
+    write_onnx(untrained_checkpoint, path, 64, 96)
+    exported = Segmenter.load(path)
+    assert exported.logits(picture).shape == (8, 12, 11)
+    with pytest.raises(SegmenterError, match=r'exported for \(64, 96\)'):
+        AveragedViews(exported, Views(scales=(0.5,))).predict(picture)
+
+
+def test_every_scale_stays_loaded(untrained_checkpoint: Path) -> None:
+    segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
+    predictor = predictor_for(segmenter, Views(scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75)))
+    picture = red(99, 96, 128)
+    predictor.predict(picture)
+    loaded = dict(segmenter._loaded)
+    predictor.predict(picture)
+    assert len(loaded) == 6
+    assert all(segmenter._loaded[size] is backend for size, backend in loaded.items())
