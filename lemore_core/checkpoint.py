@@ -60,6 +60,11 @@ class ModelCard:
             msg = f'mean {self.mean} and std {self.std} must be three numbers each, std positive'
             raise CheckpointError(msg)
 
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """The network's parts that are still random, such as a pre-trained encoder's head."""
+        return tuple(self.training.get('untrained', ()))
+
     def to_metadata(self) -> dict[str, str]:
         """Return the card as string pairs, the only metadata that safetensors and ONNX hold."""
         values = {

@@ -14,6 +14,7 @@ from lemore_core.errors import LemoreError
 COMMANDS = {
     'info': 'parameters and operations of a network, or what a checkpoint says of itself',
     'train': 'train a network from scratch',
+    'pretrain': 'pre-train the encoder as a classifier of pictures, to start trainings from',
     'ablate': 'train the network without its parts, one by one, and compare',
     'evaluate': 'measure a model against labelled pictures',
     'predict': 'label pictures, folders, videos or cameras',

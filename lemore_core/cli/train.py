@@ -22,12 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
     parser.add_argument('--start', type=Path, help='checkpoint to start from')
     parser.add_argument('--teacher', type=Path, help='ONNX or TorchScript network to learn from')
-    parser.add_argument(
-        '--resume', action='store_true', help='go on with the unfinished run in the output folder'
-    )
-    parser.add_argument(
-        '--no-check', action='store_true', help='do not read the whole data set before training'
-    )
+    add_start_arguments(parser)
     add_machine_arguments(parser)
 
 
@@ -44,6 +39,16 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, writes: bool = True
         action='extend',
         metavar='FIELD=VALUE',
         help='fields of the recipe to change, such as rate=1e-3 iterations=20000',
+    )
+
+
+def add_start_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--resume`` and ``--no-check``."""
+    parser.add_argument(
+        '--resume', action='store_true', help='go on with the unfinished run in the output folder'
+    )
+    parser.add_argument(
+        '--no-check', action='store_true', help='do not read the whole data set before training'
     )
 
 

@@ -103,7 +103,7 @@ def _inspect(sample: Sample) -> _Findings:
         if not path.is_file():
             continue
         with _noted(found):
-            _require_end(path)
+            require_end(path)
             inspect(sample, found)
     return found
 
@@ -116,7 +116,13 @@ def _noted(found: _Findings) -> Iterator[None]:
         found.errors.append(str(error))
 
 
-def _require_end(path: Path) -> None:
+def require_end(path: Path) -> None:
+    """Refuse an image file that breaks off before its end, or that cannot be read at all.
+
+    Raises:
+        DataError: it does.
+
+    """
     if truncated(read_bytes(path)):
         msg = f'{path} is truncated: its end is missing'
         raise DataError(msg)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
-from lemore_core.data.samples import Sample
-
+Item = TypeVar('Item')
 Result = TypeVar('Result')
 Progress = Callable[[int], object]  # told how many samples were done since the last call
 
+AHEAD = 16  # samples that wait for each thread
+
 
 def for_each(
-    function: Callable[[Sample], Result],
-    samples: Sequence[Sample],
+    function: Callable[[Item], Result],
+    samples: Sequence[Item],
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> Iterator[Result]:
@@ -24,9 +27,17 @@ def for_each(
     ``workers`` is the number of threads, by default that of the processor's cores: decoders and
     NumPy let go of the interpreter while they work.
     """
-    executor = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    workers = workers or os.cpu_count() or 1
+    executor = ThreadPoolExecutor(workers)
+    remaining = iter(samples)
+    # a task for each of a million pictures at once would fill the memory
+    waiting: deque[Future[Result]] = deque(
+        executor.submit(function, sample) for sample in islice(remaining, AHEAD * workers)
+    )
     try:
-        for result in executor.map(function, samples):
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(executor.submit(function, sample) for sample in islice(remaining, 1))
             if progress is not None:
                 progress(1)
             yield result

@@ -71,15 +71,24 @@ class LeMoRe(nn.Module):
 
         H and W are the configuration's height and width.
         """
+        features, tokens = self.encode(x)
+        shares = torch.split(tokens, [f.shape[1] for f in features], dim=1)
+        logits: Tensor = self.head(self._fuse(features, shares))
+        return logits
+
+    def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Map normalised RGB (N, 3, H, W) to the stages' features and the bottleneck's tokens.
+
+        The features are (N, C_i, h_i, w_i) at 1/4, 1/8, 1/16 and 1/32, the tokens (N, sum of the
+        C_i, ceil(H / 64), ceil(W / 64)).
+        """
         features = []
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
             features.append(x)
         tokens = torch.cat([self.token_pool(feature) for feature in features], dim=1)
-        shares = self.bottleneck(tokens).split([f.shape[1] for f in features], dim=1)
-        logits: Tensor = self.head(self._fuse(features, shares))
-        return logits
+        return features, self.bottleneck(tokens)
 
     def _fuse(self, features: list[Tensor], shares: tuple[Tensor, ...]) -> Tensor:
         size = features[1].shape[-2:]

@@ -14,17 +14,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lemore_core import checkpoint
-from lemore_core.evaluation.metrics import ConfusionMatrix
 from lemore_core.render import overlay
 from lemore_core.taxonomy import Taxonomy
-from lemore_core.training.task import SegmentationTask
+from lemore_core.training.task import Score, SegmentationTask, Task
 
 STATE = 'run.safetensors'
 ALPHA = 0.6
 
 
 class Checkpoints(Callback):
-    """Writes ``last.safetensors`` after each validation, and ``best.safetensors`` by mIoU.
+    """Writes ``last.safetensors`` after each validation, and ``best.safetensors`` by its measure.
 
     It stands before the moving average among the callbacks: at the end of a validation the task
     still holds the averaged weights, which are the ones to keep.
@@ -34,20 +33,20 @@ class Checkpoints(Callback):
         self.folder = folder
         self.training = training
         self.best = -1.0
-        self.latest: ConfusionMatrix | None = None
+        self.latest: Score | None = None
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the averaged weights and log the figures."""
-        assert isinstance(pl_module, SegmentationTask)
-        matrix = self.latest = pl_module.validation_matrix()
-        is_best = matrix.mean_iou > self.best
-        self.best = max(self.best, matrix.mean_iou)
+        assert isinstance(pl_module, Task)
+        score = self.latest = pl_module.score()
+        is_best = score.value > self.best
+        self.best = max(self.best, score.value)
         if not trainer.is_global_zero:
             return
         names = ['last', 'best'] if is_best else ['last']
         for name in names:
-            self._save(name, trainer.global_step, pl_module, matrix)
-        _log_validation(trainer, pl_module, matrix)
+            self._save(name, trainer.global_step, pl_module, score)
+        _log_validation(trainer, pl_module, score)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must know."""
@@ -57,13 +56,13 @@ class Checkpoints(Callback):
         """Take up what :meth:`state_dict` gave."""
         self.best = state_dict['best']
 
-    def _save(self, name: str, step: int, task: SegmentationTask, matrix: ConfusionMatrix) -> None:
+    def _save(self, name: str, step: int, task: Task, score: Score) -> None:
         card = dataclasses.replace(
             task.card,
-            metrics={'split': 'val', **matrix.figures(task.card.taxonomy.classes)},
+            metrics={'split': 'val', **score.figures},
             training={**self.training, 'step': step},
         )
-        checkpoint.save(self.folder / f'{name}.safetensors', card, task.network.state_dict())
+        checkpoint.save(self.folder / f'{name}.safetensors', card, task.weights())
 
 
 class RunState(Callback):
@@ -113,13 +112,13 @@ class Progress(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the figures."""
         del pl_module
-        matrix = self.checkpoints.latest
-        if not trainer.is_global_zero or matrix is None:
+        score = self.checkpoints.latest
+        if not trainer.is_global_zero or score is None:
             return
         loss = trainer.callback_metrics.get('train/loss', torch.nan)
         self.report(
             f'step {trainer.global_step}/{self.steps} loss {float(loss):.4f} '
-            f'mIoU {100 * matrix.mean_iou:.2f} best {100 * self.checkpoints.best:.2f}'
+            f'{score.measure} {100 * score.value:.2f} best {100 * self.checkpoints.best:.2f}'
         )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -129,20 +128,16 @@ class Progress(Callback):
             self.bar.close()
 
 
-def _log_validation(trainer: Trainer, task: SegmentationTask, matrix: ConfusionMatrix) -> None:
+def _log_validation(trainer: Trainer, task: Task, score: Score) -> None:
     logger = trainer.logger
     if not isinstance(logger, TensorBoardLogger):
         return
     step = trainer.global_step
-    taxonomy = task.card.taxonomy
-    values = {'val/mean_iou': matrix.mean_iou, 'val/pixel_accuracy': matrix.pixel_accuracy}
-    for name, iou in zip(taxonomy.classes, matrix.iou, strict=True):
-        values[f'iou/{name}'] = float(iou)
-    logger.log_metrics(values, step)
-    for i, (image, truth, labels) in enumerate(task.previews):
-        logger.experiment.add_image(
-            f'val/{i}', side_by_side(image, truth, labels, taxonomy), step, dataformats='HWC'
-        )
+    logger.log_metrics(score.curves, step)
+    if isinstance(task, SegmentationTask):
+        for i, preview in enumerate(task.previews):
+            image = side_by_side(*preview, task.card.taxonomy)
+            logger.experiment.add_image(f'val/{i}', image, step, dataformats='HWC')
 
 
 def side_by_side(image: Tensor, truth: Tensor, labels: Tensor, taxonomy: Taxonomy) -> Any:

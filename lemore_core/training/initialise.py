@@ -33,13 +33,12 @@ def initialise(network: LeMoRe, path: Path, report: Callable[[str], None]) -> No
     """
     card, source = checkpoint.load(path)
     found = dict(source.state_dict())
-    skipped = set(card.training.get('untrained', []))
     axes = {f'{name}.weight' for name, m in network.named_modules() if isinstance(m, AxisMixing)}
     state = network.state_dict()
     kept = []
     for name, tensor in state.items():
         value = _fitting(found.get(name), tensor, is_axis=name in axes)
-        if value is None or name.split('.')[0] in skipped:
+        if value is None or name.split('.')[0] in card.untrained:
             kept.append(name)
         else:
             state[name] = value

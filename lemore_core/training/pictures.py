@@ -82,7 +82,7 @@ class WholePictures(Dataset[Batch]):
 
 
 def training_loader(
-    pictures: AugmentedPictures, sampler: StepSampler, *, workers: int, pin: bool
+    pictures: Dataset[Batch], sampler: StepSampler, *, workers: int, pin: bool
 ) -> DataLoader[Batch]:
     """Return one process's batches of an epoch."""
     return DataLoader(
@@ -94,6 +94,18 @@ def training_loader(
         persistent_workers=workers > 0,
         pin_memory=pin,
         # a fork would inherit locks that OpenCV's threads held, and wait for them forever
+        multiprocessing_context='spawn' if workers else None,
+        worker_init_fn=one_thread,
+    )
+
+
+def validation_loader(pictures: Dataset[Batch], *, batch: int, workers: int) -> DataLoader[Batch]:
+    """Return one process's pictures of a validation, in their order."""
+    return DataLoader(
+        pictures,
+        batch,
+        num_workers=workers,
+        persistent_workers=workers > 0,
         multiprocessing_context='spawn' if workers else None,
         worker_init_fn=one_thread,
     )

@@ -5,16 +5,21 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from lemore_core.errors import LemoreError
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 FOLDER = Path(__file__).parent / 'recipes'
 RECIPES = tuple(sorted(path.stem for path in FOLDER.glob('*.yaml')))
+RANGE = 'tuple[float, float]'  # from its first number to its second
 PRECISIONS = ('64', '32', 'bf16', '16')
 SWITCHES = (
     'transverse',
@@ -25,12 +30,14 @@ SWITCHES = (
     'fusion_at_head',
 )
 
+Kind = TypeVar('Kind', bound='Settings')
+
 
 class RecipeError(LemoreError):
     """A recipe that does not exist, or with a field that is unknown or out of bounds."""
 
 
-def _option(
+def option(
     default: Any,
     text: str,
     *,
@@ -46,52 +53,31 @@ def _option(
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """The settings of a run, which its checkpoints record.
+class Settings:
+    """What every run has, whatever it trains the network for.
 
     Iterations are optimiser steps and ``batch`` is the number of images in one, over all devices,
     so that a recipe says the same on one machine and on many.
     """
 
-    dataset: str = _option('camvid', 'data set, by name')
-    model: str = _option('tiny', 'nano, tiny, small or base')
-    network: Mapping[str, bool] = _option({}, 'parts switched on or off, such as lateral: false')
-    height: int = _option(360, 'crop height in pixels', low=32, high=8192)
-    width: int = _option(480, 'crop width in pixels', low=32, high=8192)
-    resize: tuple[int, int] | None = _option(
-        None, 'long and short side that images are fitted to before the random scale'
-    )
-    scale: tuple[float, float] = _option((0.5, 2.0), 'range of the random scale', low=0.1, high=8)
-    iterations: int = _option(10_000, 'optimiser steps', low=1)
-    batch: int = _option(16, 'images in a step, over all devices', low=2)
-    rate: float = _option(3e-4, "AdamW's learning rate after the warm-up", low=0, high=1)
-    head_rate: float = _option(1.0, "factor of the head's learning rate", low=0, high=100)
-    weight_decay: float = _option(0.01, "AdamW's, none on norms and biases", low=0, high=1)
-    warmup: int = _option(1500, 'steps in which the rate rises from 1e-6', low=0)
-    power: float = _option(1.0, 'of the polynomial decay of the rate', low=0, high=10)
-    clip: float = _option(5.0, "bound of the gradient's norm, 0 for none", low=0)
-    dropout: float = _option(0.1, 'before the classifier', low=0, high=0.9)
-    drop_path: float = _option(0.1, 'in the bottleneck', low=0, high=0.9)
-    average: float = _option(0.999, 'decay of the moving average of the weights', low=0, high=1)
-    precision: str = _option(
+    model: str = option('tiny', 'nano, tiny, small or base')
+    network: Mapping[str, bool] = option({}, 'parts switched on or off, such as lateral: false')
+    iterations: int = option(12_000, 'optimiser steps', low=1)
+    batch: int = option(16, 'images in a step, over all devices', low=2)
+    rate: float = option(3e-4, "AdamW's learning rate after the warm-up", low=0, high=1)
+    weight_decay: float = option(0.01, "AdamW's, none on norms and biases", low=0, high=1)
+    warmup: int = option(1500, 'steps in which the rate rises from 1e-6', low=0)
+    power: float = option(1.0, 'of the polynomial decay of the rate', low=0, high=10)
+    clip: float = option(5.0, "bound of the gradient's norm, 0 for none", low=0)
+    dropout: float = option(0.1, 'before the classifier', low=0, high=0.9)
+    drop_path: float = option(0.1, 'in the bottleneck', low=0, high=0.9)
+    average: float = option(0.999, 'decay of the moving average of the weights', low=0, high=1)
+    precision: str = option(
         '32', '32, bf16 or 16 (mixed, for GPUs), 64 to compare runs', choices=PRECISIONS
     )
-    class_weights: float = _option(
-        0.0, 'power of the inverse frequency that weighs a class, 0 for none', low=0, high=1
-    )
-    ohem: float = _option(
-        0.0, 'keep pixels whose true class has less than this probability, 0 for all', low=0, high=1
-    )
-    lovasz: float = _option(0.0, 'weight of Lovász-softmax beside the cross-entropy', low=0)
-    loss_stride: int = _option(1, 'the loss looks at every n-th row and column', low=1, high=8)
-    balance: float = _option(
-        0.0, 'temperature of class-balanced sampling of images, 0 for none', low=0
-    )
-    distill: float = _option(1.0, "weight of the teacher's labels, where there is one", low=0)
-    temperature: float = _option(2.0, "softens the teacher's probabilities", low=0.1, high=100)
-    validate_every: int = _option(4000, 'steps between two validations', low=1)
-    save_every: int = _option(1000, 'steps between two saved states', low=1)
-    seed: int = _option(0, 'of initialisation, order and augmentation', low=0)
+    validate_every: int = option(4000, 'steps between two validations', low=1)
+    save_every: int = option(1000, 'steps between two saved states', low=1)
+    seed: int = option(0, 'of initialisation, order and augmentation', low=0)
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
@@ -115,7 +101,7 @@ class Recipe:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], source: str) -> Recipe:
+    def from_dict(cls, values: Mapping[str, Any], source: str) -> Self:
         """Read what :meth:`to_dict` wrote; ``source`` names it in errors.
 
         Raises:
@@ -137,6 +123,33 @@ class Recipe:
             raise RecipeError(msg) from error
 
 
+@dataclass(frozen=True)
+class Recipe(Settings):
+    """The settings of a segmentation run, which its checkpoints record."""
+
+    dataset: str = option('camvid', 'data set, by name')
+    height: int = option(360, 'crop height in pixels', low=32, high=8192)
+    width: int = option(480, 'crop width in pixels', low=32, high=8192)
+    resize: tuple[int, int] | None = option(
+        None, 'long and short side that images are fitted to before the random scale', low=1
+    )
+    scale: tuple[float, float] = option((0.5, 2.0), 'range of the random scale', low=0.1, high=8)
+    head_rate: float = option(1.0, "factor of the head's learning rate", low=0, high=100)
+    class_weights: float = option(
+        0.0, 'power of the inverse frequency that weighs a class, 0 for none', low=0, high=1
+    )
+    ohem: float = option(
+        0.0, 'keep pixels whose true class has less than this probability, 0 for all', low=0, high=1
+    )
+    lovasz: float = option(0.0, 'weight of Lovász-softmax beside the cross-entropy', low=0)
+    loss_stride: int = option(1, 'the loss looks at every n-th row and column', low=1, high=8)
+    balance: float = option(
+        0.0, 'temperature of class-balanced sampling of images, 0 for none', low=0
+    )
+    distill: float = option(1.0, "weight of the teacher's labels, where there is one", low=0)
+    temperature: float = option(2.0, "softens the teacher's probabilities", low=0.1, high=100)
+
+
 def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Load a built-in recipe by name, or the user's own from a YAML file.
 
@@ -150,6 +163,16 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     if path.suffix not in ('.yaml', '.yml'):
         msg = f'no recipe is called {name!r}: give one of {", ".join(RECIPES)}, or a .yaml file'
         raise RecipeError(msg)
+    return read_recipe(Recipe, path, changes)
+
+
+def read_recipe(kind: type[Kind], path: Path, changes: Mapping[str, Any] | None = None) -> Kind:
+    """Read a recipe of one kind from a YAML file; ``changes`` replaces some of its fields.
+
+    Raises:
+        RecipeError: the file is missing or malformed.
+
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -157,7 +180,7 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
         raise RecipeError(msg) from error
     if isinstance(values, Mapping):
         values = {**values, **(changes or {})}
-    return Recipe.from_dict(values, str(path))
+    return kind.from_dict(values, str(path))
 
 
 def parse_changes(texts: list[str]) -> dict[str, Any]:
@@ -182,15 +205,18 @@ def parse_changes(texts: list[str]) -> dict[str, Any]:
 
 
 def _convert(item: dataclasses.Field[Any], value: Any) -> Any:
+    as_number = _as_float if 'float' in str(item.type) else lambda same: same
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(as_number(entry) for entry in value)
+    return str(value) if item.name == 'precision' else as_number(value)
+
+
+def _as_float(value: Any) -> Any:
     # YAML reads 1e-3 as text, and 1 where a float is meant as an integer
-    if 'float' in str(item.type) and isinstance(value, int | str):
-        try:
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        with suppress(ValueError):
             return float(value)
-        except ValueError:
-            return value
-    return str(value) if item.name == 'precision' else value
+    return value
 
 
 def _check(item: dataclasses.Field[Any], value: Any) -> None:
@@ -201,8 +227,8 @@ def _check(item: dataclasses.Field[Any], value: Any) -> None:
         msg = f'{item.name} is {value!r}, it must be one of {", ".join(choices)}'
     elif any(not low <= number <= high for number in _numbers(value)):
         msg = f'{item.name} is {value!r}, it must lie between {low:g} and {high:g}'
-    elif isinstance(value, tuple) and item.name == 'scale' and value[0] > value[1]:
-        msg = f'scale is {value!r}, its first number must not exceed its second'
+    elif str(item.type) == RANGE and value[0] > value[1]:
+        msg = f'{item.name} is {value!r}, its first number must not exceed its second'
     else:
         return
     raise RecipeError(msg)
@@ -222,7 +248,7 @@ def _is_of(declared: str, value: Any) -> bool:
         return (
             isinstance(value, tuple)
             and len(value) == 2
-            and all(isinstance(v, kinds) for v in value)
+            and all(isinstance(v, kinds) and not isinstance(v, bool) for v in value)
         )
     if declared.startswith('Mapping'):
         return isinstance(value, Mapping) and all(isinstance(v, bool) for v in value.values())

@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,12 @@ from lemore_core.training.pictures import (
     AugmentedPictures,
     Batch,
     WholePictures,
-    one_thread,
     training_loader,
+    validation_loader,
 )
 from lemore_core.training.processes import BatchNormSync
 from lemore_core.training.provenance import provenance
-from lemore_core.training.recipe import Recipe
+from lemore_core.training.recipe import Recipe, Settings
 from lemore_core.training.sampling import Order, StepSampler, balanced_shares, frequency_weights
 from lemore_core.training.state_file import SafeStateFile
 from lemore_core.training.task import SegmentationTask
@@ -98,22 +98,32 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run to be done.
+class Plan:
+    """What every run is given, whatever it trains the network for.
 
-    ``start`` is a checkpoint to start from, ``teacher`` an ONNX or TorchScript file to learn from.
     ``resume`` goes on with the unfinished run in ``output``. ``check`` reads every file of the data
     set before the first step.
     """
 
-    recipe: Recipe
+    recipe: Settings
     data: Path
     output: Path
     machine: Machine = Machine()
-    start: Path | None = None
-    teacher: Path | None = None
+    _: KW_ONLY
     resume: bool = False
     check: bool = True
+
+
+@dataclass(frozen=True)
+class Run(Plan):
+    """A segmentation run to be done.
+
+    ``start`` is a checkpoint to start from, ``teacher`` an ONNX or TorchScript file to learn from.
+    """
+
+    recipe: Recipe
+    start: Path | None = None
+    teacher: Path | None = None
 
 
 def train(run: Run, report: Callable[[str], None]) -> Path:
@@ -129,20 +139,14 @@ def train(run: Run, report: Callable[[str], None]) -> Path:
         TrainingError: ``output`` holds another run, or none to resume.
 
     """
-    recipe, machine = run.recipe, run.machine
     report = rank_zero_only(report)
-    state = prepare_output(run)
-    if not machine.uses_gpu:
-        keep_freed_memory()
-    quieten_engine()
-    seed_everything(recipe.seed, verbose=False)
-    dataset = open_dataset(recipe.dataset, run.data)
+    state = set_up(run)
+    dataset = open_dataset(run.recipe.dataset, run.data)
     samples, validation = dataset.samples('train'), dataset.samples('val')
     if run.check and not run.resume:
         require_sound([*samples, *validation])
     task = make_task(run, dataset, samples, report)
-    checkpoints = Checkpoints(run.output, _record(run))
-    trainer = _trainer(run, checkpoints, report)
+    trainer = make_trainer(run, _record(run), report)
     trainer.fit(
         task,
         make_loader(run, samples, trainer.global_rank),
@@ -180,7 +184,22 @@ def reproduced(path: Path, start: Path | None, teacher: Path | None) -> Recipe:
     return Recipe.from_dict(record['recipe'], str(path))
 
 
-def prepare_output(run: Run) -> Path | None:
+def set_up(run: Plan) -> Path | None:
+    """Prepare folder and process for a run, and return the state to resume from, if it is to.
+
+    Raises:
+        TrainingError: see :func:`prepare_output`.
+
+    """
+    state = prepare_output(run)
+    if not run.machine.uses_gpu:
+        keep_freed_memory()
+    quieten_engine()
+    seed_everything(run.recipe.seed, verbose=False)
+    return state
+
+
+def prepare_output(run: Plan) -> Path | None:
     """Make the folder of the run, and return the state to resume from, if it is to.
 
     Raises:
@@ -195,9 +214,11 @@ def prepare_output(run: Run) -> Path | None:
         if not state.is_file():
             msg = f'{run.output} holds no {STATE} to resume from: start without --resume'
             raise TrainingError(msg)
-        before = Recipe.from_dict(
-            yaml.safe_load(recipe_file.read_text(encoding='utf-8')), str(recipe_file)
-        ).to_dict()
+        before = (
+            type(run.recipe)
+            .from_dict(yaml.safe_load(recipe_file.read_text(encoding='utf-8')), str(recipe_file))
+            .to_dict()
+        )
         other = [key for key, value in run.recipe.to_dict().items() if before[key] != value]
         if other:
             msg = (
@@ -242,7 +263,7 @@ def make_task(
         name=f'lemore_{recipe.model}_{taxonomy.name}',
         config=config,
         taxonomy=taxonomy,
-        licence=LICENCES.get(taxonomy.name, 'unknown: the terms of the training data apply'),
+        licence=licence(taxonomy.name, run.start),
     )
     weights = None
     if recipe.class_weights:
@@ -259,8 +280,19 @@ def quieten_engine() -> None:
     warnings.filterwarnings('ignore', message='.*LeafSpec.*', category=FutureWarning)
 
 
-def _trainer(run: Run, checkpoints: Checkpoints, report: Callable[[str], None]) -> Trainer:
+def licence(dataset: str, start: Path | None = None) -> str:
+    """Return the terms of the weights: those of the data, and of the weights started from."""
+    own = LICENCES.get(dataset, 'unknown: the terms of the training data apply')
+    if start is None:
+        return own
+    before = read_card(start)
+    return own if before.licence == own else f'{own}; started from {before.name}: {before.licence}'
+
+
+def make_trainer(run: Plan, record: dict[str, Any], report: Callable[[str], None]) -> Trainer:
+    """Return the engine of a run; ``record`` is what its checkpoints say of how they came to be."""
     recipe, machine = run.recipe, run.machine
+    checkpoints = Checkpoints(run.output, record)
     distributed = machine.processes > 1
     return Trainer(
         accelerator='gpu' if machine.uses_gpu else 'cpu',
@@ -314,19 +346,16 @@ def make_loader(run: Run, samples: list[Sample], process: int = 0) -> DataLoader
 def _validation_pictures(run: Run, samples: list[Sample], trainer: Trainer) -> DataLoader[Batch]:
     # every process takes its share: the counts are summed at the end
     share = samples[trainer.global_rank :: trainer.world_size]
-    return DataLoader(
-        WholePictures(share),
-        batch_size=1,
-        num_workers=run.machine.loaders,
-        persistent_workers=run.machine.loaders > 0,
-        multiprocessing_context='spawn' if run.machine.loaders else None,
-        worker_init_fn=one_thread,
-    )
+    return validation_loader(WholePictures(share), batch=1, workers=run.machine.loaders)
+
+
+def make_record(run: Plan) -> dict[str, Any]:
+    """Return what checkpoints record of any run: enough to start it again elsewhere."""
+    return {'recipe': run.recipe.to_dict(), 'versions': provenance()}
 
 
 def _record(run: Run) -> dict[str, Any]:
-    """Return what checkpoints record of the run: enough to start it again elsewhere."""
-    record: dict[str, Any] = {'recipe': run.recipe.to_dict(), 'versions': provenance()}
+    record = make_record(run)
     if run.teacher is not None:
         record['teacher'] = _named(run.teacher)
     if run.start is not None:

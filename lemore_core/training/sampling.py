@@ -84,7 +84,8 @@ def balanced_shares(counts: NDArray[np.int64], temperature: float) -> NDArray[np
     total = counts.sum(0).astype(np.float64)
     present = counts > 0
     used = present.any(0)
-    weights = np.where(used, np.exp((1 - total / max(total.sum(), 1)) / temperature), 0.0)
+    rarity = np.where(used, (1 - total / max(total.sum(), 1)) / temperature, -np.inf)
+    weights = np.exp(rarity - rarity.max())  # relative to the rarest: large powers overflow
     by_class = weights / weights.sum() / np.maximum(present.sum(0), 1)
     shares: NDArray[np.float64] = present @ by_class
     return np.asarray(shares / shares.sum())

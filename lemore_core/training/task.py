@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -19,23 +20,35 @@ from lemore_core.model.lemore import LeMoRe
 from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.losses import Objective
 from lemore_core.training.pictures import Batch
-from lemore_core.training.recipe import Recipe
+from lemore_core.training.recipe import Recipe, Settings
 from lemore_core.training.teacher import Teacher, distillation_loss
 
 FIRST_RATE = 1e-6  # where the warm-up starts
 PREVIEWS = 4  # pictures that a validation shows
 
 
-class SegmentationTask(LightningModule):
-    """Trains ``network`` by a recipe; ``card`` is what its checkpoints will say of themselves."""
+@dataclass(frozen=True)
+class Score:
+    """What a validation found.
+
+    ``measure`` is the name of ``value`` (0..1), by which checkpoints are compared. ``figures`` is
+    what they record, ``curves`` what is drawn over the steps.
+    """
+
+    measure: str
+    value: float
+    figures: dict[str, Any]
+    curves: dict[str, float]
+
+
+class Task(LightningModule):
+    """Trains ``network`` by a recipe; ``card`` is what its checkpoints will say of themselves.
+
+    ``head_rate`` is the factor of the learning rate of the parameters under ``head``.
+    """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        card: ModelCard,
-        network: LeMoRe,
-        objective: Objective,
-        teacher: Teacher | None = None,
+        self, recipe: Settings, card: ModelCard, network: nn.Module, head_rate: float = 1.0
     ) -> None:
         super().__init__()
         self.recipe = recipe
@@ -43,18 +56,20 @@ class SegmentationTask(LightningModule):
         # planes side by side make a step on a CPU half as long again
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
-        self.objective = objective
-        self.teacher = teacher
-        self.confusion = MulticlassConfusionMatrix(
-            card.config.classes, ignore_index=UNLABELLED_8BIT, validate_args=False
-        )
-        self.previews: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._resized: dict[tuple[int, int], LeMoRe] = {}
+        self.head_rate = head_rate
+
+    def score(self) -> Score:
+        """Return what the validation found, over all processes, which all must ask."""
+        raise NotImplementedError
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return what a checkpoint holds."""
+        raise NotImplementedError
 
     def configure_optimizers(self) -> Any:
         """Return AdamW, and its rate: a linear warm-up, then a polynomial decay to zero."""
         recipe = self.recipe
-        optimizer = torch.optim.AdamW(parameter_groups(self.network, recipe))
+        optimizer = torch.optim.AdamW(parameter_groups(self.network, recipe, self.head_rate))
         start = FIRST_RATE / recipe.rate if recipe.rate else 1.0
 
         def factor(step: int) -> float:
@@ -74,6 +89,36 @@ class SegmentationTask(LightningModule):
         del batch, batch_idx
         torch.manual_seed(hash((self.recipe.seed, self.global_step, self.global_rank)))
 
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return RGB (N, 3, H, W) uint8 as the network takes it, float."""
+        like = next(self.network.parameters())
+        mean, std = (like.new_tensor(v).view(3, 1, 1) for v in (self.card.mean, self.card.std))
+        return ((images.to(like.dtype) - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+class SegmentationTask(Task):
+    """Trains a LeMoRe to label pixels."""
+
+    recipe: Recipe
+    network: LeMoRe
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        card: ModelCard,
+        network: LeMoRe,
+        objective: Objective,
+        teacher: Teacher | None = None,
+    ) -> None:
+        super().__init__(recipe, card, network, recipe.head_rate)
+        self.objective = objective
+        self.teacher = teacher
+        self.confusion = MulticlassConfusionMatrix(
+            card.config.classes, ignore_index=UNLABELLED_8BIT, validate_args=False
+        )
+        self.previews: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._resized: dict[tuple[int, int], LeMoRe] = {}
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of RGB (N, 3, H, W) uint8 and ids (N, H, W) uint8."""
         del batch_idx
@@ -89,8 +134,8 @@ class SegmentationTask(LightningModule):
 
         ``offset`` places the grid of pixels that the loss looks at.
         """
-        normalised = self._normalised(images)
-        logits = _full_precision(self.network(normalised))
+        normalised = self.normalised(images)
+        logits = full_precision(self.network(normalised))
         loss = self.objective(logits, masks.long(), offset)
         if self.teacher is not None and self.recipe.distill:
             taught = distillation_loss(
@@ -113,18 +158,26 @@ class SegmentationTask(LightningModule):
         size = network_size((self.recipe.height, self.recipe.width), (height, width))
         picture = images[0].permute(1, 2, 0).contiguous().cpu().numpy()
         pixels = torch.from_numpy(to_network(picture, 'rgb8', *size)).to(images.device)
-        normalised = self._normalised(pixels[None].permute(0, 3, 1, 2))
+        normalised = self.normalised(pixels[None].permute(0, 3, 1, 2))
         logits = self._network_for(size)(normalised).float()
         labels = functional.interpolate(logits, (height, width), mode='bilinear').argmax(1)
         self.confusion.update(labels, masks.long())
         if len(self.previews) < PREVIEWS:
             self.previews.append((images[0].cpu(), masks[0].cpu(), labels[0].cpu()))
 
-    def validation_matrix(self) -> ConfusionMatrix:
-        """Return the counts of the validation so far, over all processes, which all must ask."""
+    def score(self) -> Score:
+        """Return mIoU and the figures of each class, over all processes, which all must ask."""
         matrix = ConfusionMatrix(self.card.config.classes)
         matrix.counts += self.confusion.compute().cpu().numpy()
-        return matrix
+        names = self.card.taxonomy.classes
+        curves = {'val/mean_iou': matrix.mean_iou, 'val/pixel_accuracy': matrix.pixel_accuracy}
+        for name, iou in zip(names, matrix.iou, strict=True):
+            curves[f'iou/{name}'] = float(iou)
+        return Score('mIoU', matrix.mean_iou, matrix.figures(names), curves)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the network's state."""
+        return self.network.state_dict()
 
     def _network_for(self, size: tuple[int, int]) -> LeMoRe:
         if size == (self.recipe.height, self.recipe.width):
@@ -135,22 +188,20 @@ class SegmentationTask(LightningModule):
             self._resized[size] = network
         return network
 
-    def _normalised(self, images: Tensor) -> Tensor:
-        like = next(self.network.parameters())
-        mean, std = (like.new_tensor(v).view(3, 1, 1) for v in (self.card.mean, self.card.std))
-        return ((images.to(like.dtype) - mean) / std).contiguous(memory_format=torch.channels_last)
 
-
-def _full_precision(logits: Tensor) -> Tensor:
+def full_precision(logits: Tensor) -> Tensor:
+    """Return logits in single precision at least."""
     # mixed precision leaves half precision behind, in which a sum over pixels overflows
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def parameter_groups(network: LeMoRe, recipe: Recipe) -> list[dict[str, Any]]:
+def parameter_groups(
+    network: nn.Module, recipe: Settings, head_rate: float
+) -> list[dict[str, Any]]:
     """Return the optimiser's groups: the head has its own rate, vectors are not decayed."""
     groups = []
     for is_head in (False, True):
-        rate = recipe.rate * (recipe.head_rate if is_head else 1.0)
+        rate = recipe.rate * (head_rate if is_head else 1.0)
         for is_matrix in (False, True):
             parameters = [
                 parameter

@@ -38,3 +38,33 @@ def test_the_same_seed_gives_the_same_pair() -> None:
     assert np.array_equal(first[0], again[0])
     assert np.array_equal(first[1], again[1])
     assert not np.array_equal(first[0], other[0])
+
+
+@pytest.mark.parametrize(
+    ('size', 'resize', 'fitted'),
+    [
+        ((60, 120), (60, 40), (30, 60)),  # the long side decides
+        ((80, 100), (60, 40), (40, 50)),  # the short side decides
+        ((120, 60), (60, 40), (60, 30)),  # a picture that stands is fitted as one that lies
+        ((100, 80), (40, 60), (50, 40)),  # in whichever order the two are given
+        ((20, 30), (60, 40), (40, 60)),  # small ones grow
+        ((30, 20), (60, 60), (60, 40)),
+    ],
+)
+def test_pictures_are_fitted_whichever_way_they_lie(
+    size: tuple[int, int], resize: tuple[int, int], fitted: tuple[int, int]
+) -> None:
+    image, mask = np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8)
+    augmentation = Augmentation(64, 64, (1.0, 1.0), resize)
+    _, labels = augmentation(image, mask, np.random.default_rng(0))
+    # what is not padding is the whole fitted picture, in the upper left before the flip
+    rows, columns = np.nonzero(labels != 255)
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == fitted
+    assert np.count_nonzero(labels != 255) == fitted[0] * fitted[1]
+
+
+def test_the_random_scale_comes_on_top() -> None:
+    image, mask = np.zeros((80, 100, 3), np.uint8), np.zeros((80, 100), np.uint8)
+    augmentation = Augmentation(64, 64, (0.5, 0.5), (60, 40))
+    _, labels = augmentation(image, mask, np.random.default_rng(0))
+    assert np.count_nonzero(labels != 255) == 20 * 25

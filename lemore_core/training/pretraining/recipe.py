@@ -1,0 +1,36 @@
+"""The recipe of a pre-training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lemore_core.training.recipe import Settings, option, read_recipe
+
+DEFAULT = Path(__file__).parent / 'imagenet.yaml'
+
+
+@dataclass(frozen=True)
+class PretrainRecipe(Settings):
+    """The settings of a pre-training, which its checkpoints record."""
+
+    size: int = option(224, 'side of the square that the network sees', low=32, high=8192)
+    scale: tuple[float, float] = option(
+        (0.08, 1.0), "range of the random window's share of the area", low=0.001, high=1
+    )
+    ratio: tuple[float, float] = option(
+        (3 / 4, 4 / 3), "range of the window's width over its height", low=0.1, high=10
+    )
+    smoothing: float = option(0.1, 'share of the label that all classes get', low=0, high=0.9)
+
+
+def load_pretrain_recipe(changes: Mapping[str, Any]) -> PretrainRecipe:
+    """Return the recipe for ImageNet with some of its fields replaced.
+
+    Raises:
+        RecipeError: a field is unknown, of another type or out of bounds.
+
+    """
+    return read_recipe(PretrainRecipe, DEFAULT, changes)

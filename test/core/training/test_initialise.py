@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lemore_core import checkpoint
+from lemore_core.checkpoint import CheckpointError, ModelCard
+from lemore_core.model.cartesian_encoder import resample_axis_weight
+from lemore_core.model.lemore import LeMoRe
+from lemore_core.model.variants import variant
+from lemore_core.taxonomy import Taxonomy
+from lemore_core.training.initialise import InitialiseError, initialise, sha256
+
+
+def lemore(seed: int, *, model: str = 'nano', **shape: Any) -> LeMoRe:
+    torch.manual_seed(seed)
+    network = LeMoRe(variant(model, **{'classes': 5, 'height': 64, 'width': 96, **shape}))
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(0.1 * torch.randn_like(tensor))
+    return network
+
+
+def state_of(network: LeMoRe) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+@pytest.fixture(scope='module')
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('start') / 'start.safetensors'
+    network = lemore(0)
+    names = tuple('abcde')
+    taxonomy = Taxonomy('letters', names, tuple((i, i, i) for i in range(5)))
+    checkpoint.save(path, ModelCard('letters', network.config, taxonomy, ''), network.state_dict())
+    return path
+
+
+def test_the_same_network_is_copied_whole(start: Path) -> None:
+    network = lemore(1)
+    lines: list[str] = []
+    initialise(network, start, lines.append)
+    expected = checkpoint.load(start)[1].state_dict()
+    assert all(torch.equal(t, expected[name]) for name, t in network.state_dict().items())
+    assert lines == ['starting from start.safetensors']
+
+
+def test_axis_weights_are_resampled_to_another_size(start: Path) -> None:
+    network = lemore(1, height=128, width=64)
+    initialise(network, start, lambda _: None)
+    expected = checkpoint.load(start)[1].state_dict()
+    resampled = 0
+    for name, tensor in network.state_dict().items():
+        value = expected[name]
+        if name.endswith(('frontal.weight', 'lateral.weight')):
+            resampled += value.shape != tensor.shape
+            value = resample_axis_weight(value, tensor.shape[0])
+        assert torch.equal(tensor, value), name
+    assert resampled == 8  # both axes changed, at four stages
+
+
+def test_a_classifier_of_other_classes_starts_anew(start: Path) -> None:
+    network = lemore(1, classes=7)
+    before = state_of(network)
+    lines: list[str] = []
+    initialise(network, start, lines.append)
+    expected = checkpoint.load(start)[1].state_dict()
+    kept = {'head.3.weight', 'head.3.bias'}
+    assert kept < before.keys()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, (before if name in kept else expected)[name]), name
+    assert lines == ['starting from start.safetensors; head.3 start anew']
+
+
+def test_a_part_that_the_checkpoint_lacks_is_named(start: Path) -> None:
+    config = variant('nano', classes=5, height=64, width=96)
+    deeper = LeMoRe(dataclasses.replace(config, bottleneck_blocks=2))
+    with pytest.raises(InitialiseError, match=r'holds letters, whose bottleneck\.1\.'):
+        initialise(deeper, start, lambda _: None)
+
+
+def test_a_part_that_the_network_lacks_is_left_out(start: Path) -> None:
+    network = lemore(1, lateral=False)
+    lines: list[str] = []
+    initialise(network, start, lines.append)
+    expected = checkpoint.load(start)[1].state_dict()
+    assert network.state_dict().keys() < expected.keys()
+    assert all(torch.equal(t, expected[name]) for name, t in network.state_dict().items())
+    assert lines == ['starting from start.safetensors']
+
+
+def test_another_model_size_is_refused_and_left_alone(start: Path, tmp_path: Path) -> None:
+    network = lemore(1, model='tiny')
+    before = state_of(network)
+    with pytest.raises(InitialiseError, match='start from a checkpoint of the same model size'):
+        initialise(network, start, lambda _: None)
+    with pytest.raises(CheckpointError, match='there is no checkpoint'):
+        initialise(network, tmp_path / 'none.safetensors', lambda _: None)
+    assert all(torch.equal(t, before[name]) for name, t in network.state_dict().items())
+
+
+def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
+    path = tmp_path / 'file'
+    path.write_bytes(b'abc')
+    # the published test vector of SHA-256
+    assert sha256(path) == 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lemore_core.training.losses import (
+    OHEM_MINIMUM,
+    Objective,
+    cross_entropy,
+    lovasz_softmax,
+    sample_grid,
+)
+
+
+def batch(seed: int = 0, classes: int = 4) -> tuple[Tensor, Tensor]:
+    """Return logits (2, classes, 6, 8) and ids (2, 6, 8), a fifth of them 255."""
+    random = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(2, classes, 6, 8, generator=random)
+    targets = torch.randint(classes, (2, 6, 8), generator=random)
+    targets[torch.rand(2, 6, 8, generator=random) < 0.2] = 255
+    return logits, targets
+
+
+@pytest.mark.parametrize('size', [(48, 64), (45, 61)])
+@pytest.mark.parametrize(('stride', 'offset'), [(1, (0, 0)), (2, (0, 0)), (2, (1, 0)), (3, (2, 1))])
+def test_the_grid_is_a_part_of_the_upsampled_picture(
+    size: tuple[int, int], stride: int, offset: tuple[int, int]
+) -> None:
+    logits, _ = batch()
+    targets = torch.randint(4, (2, *size))
+    whole = functional.interpolate(logits, size, mode='bilinear', align_corners=False)
+    top, left = offset
+    sampled, labels = sample_grid(logits, targets, stride, offset)
+    assert torch.allclose(sampled, whole[:, :, top::stride, left::stride], atol=1e-5)
+    assert torch.equal(labels, targets[:, top::stride, left::stride])
+
+
+@pytest.mark.parametrize('weights', [None, [0.5, 1.0, 2.0, 4.0]])
+def test_cross_entropy_is_the_weighted_mean_over_labels(weights: list[float] | None) -> None:
+    logits, targets = batch()
+    weight = None if weights is None else torch.tensor(weights)
+    expected = functional.cross_entropy(logits, targets, weight=weight, ignore_index=255)
+    assert cross_entropy(logits, targets, weight) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_hard_pixels_are_those_whose_class_is_improbable() -> None:
+    logits, targets = batch()
+    threshold = 0.3
+    losses = [-math.log(chance) for chance in true_chances(logits, targets) if chance <= threshold]
+    assert OHEM_MINIMUM * targets.numel() < len(losses) < int((targets != 255).sum())
+    expected = sum(losses) / len(losses)
+    assert float(cross_entropy(logits, targets, ohem=threshold)) == pytest.approx(expected)
+
+
+def test_some_pixels_are_kept_however_easy_they_are() -> None:
+    logits, targets = batch()
+    chances = true_chances(logits, targets)
+    least = int(OHEM_MINIMUM * targets.numel())
+    kept = sorted(chances)[:least]
+    assert kept[0] > 1e-4
+    expected = sum(-math.log(chance) for chance in kept) / least
+    assert float(cross_entropy(logits, targets, ohem=1e-4)) == pytest.approx(expected)
+
+
+def true_chances(logits: Tensor, targets: Tensor) -> list[float]:
+    chances = logits.softmax(1).permute(0, 2, 3, 1).flatten(0, 2)
+    return [
+        float(chances[i, label])
+        for i, label in enumerate(targets.flatten().tolist())
+        if label != 255
+    ]
+
+
+def lovasz_by_definition(probabilities: Tensor, targets: Tensor) -> float:
+    """Sum, over the errors from large to small, each times what it adds to 1 - IoU."""
+    losses = []
+    pixels = [
+        (p, t) for p, t in zip(probabilities.tolist(), targets.tolist(), strict=True) if t < 255
+    ]
+    for index in {t for _, t in pixels}:
+        errors = [(1 - p[index] if t == index else p[index]) for p, t in pixels]
+        truth = [t == index for _, t in pixels]
+        order = sorted(range(len(pixels)), key=lambda i: -errors[i])
+        loss = 0.0
+        for rank, i in enumerate(order):
+            added = one_minus_iou(truth, order[: rank + 1]) - one_minus_iou(truth, order[:rank])
+            loss += errors[i] * added
+        losses.append(loss)
+    return sum(losses) / len(losses)
+
+
+def one_minus_iou(truth: Sequence[bool], mistaken: Sequence[int]) -> float:
+    """Return 1 - IoU of a prediction that errs at exactly these pixels."""
+    predicted = [t != (i in mistaken) for i, t in enumerate(truth)]
+    both = sum(t and p for t, p in zip(truth, predicted, strict=True))
+    either = sum(t or p for t, p in zip(truth, predicted, strict=True))
+    return 1 - both / either
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_lovasz_softmax_is_the_extension_by_definition(seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    probabilities = torch.randn(14, 3, generator=random, dtype=torch.float64).softmax(1)
+    targets = torch.randint(3, (14,), generator=random)
+    targets[:2] = 255
+    expected = lovasz_by_definition(probabilities, targets)
+    assert float(lovasz_softmax(probabilities, targets)) == pytest.approx(expected)
+
+
+def test_lovasz_softmax_of_hard_predictions_is_one_minus_mean_iou() -> None:
+    targets = torch.tensor([0, 0, 0, 1, 1, 2, 255])
+    predicted = torch.tensor([0, 0, 1, 1, 1, 0, 2])
+    loss = lovasz_softmax(functional.one_hot(predicted, 3).float(), targets)
+    iou = [2 / 4, 2 / 3, 0.0]
+    assert float(loss) == pytest.approx(1 - sum(iou) / 3)
+    perfect = functional.one_hot(targets.clamp(max=2), 3).float()
+    assert float(lovasz_softmax(perfect, targets)) == 0.0
+
+
+@pytest.mark.parametrize('ohem', [0.0, 0.7])
+def test_a_batch_without_labels_teaches_nothing(ohem: float) -> None:
+    logits, _ = batch()
+    logits.requires_grad_()
+    targets = torch.full((2, 48, 64), 255)
+    loss = Objective(torch.tensor([0.5, 1.0, 2.0, 4.0]), ohem, 1.0, 2)(logits, targets, (1, 0))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(loss)
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_the_objective_adds_its_parts_on_the_grid() -> None:
+    logits, _ = batch()
+    targets = torch.randint(4, (2, 48, 64))
+    sampled, labels = sample_grid(logits, targets, 2, (1, 1))
+    # Lovász takes every fourth row and column: every second of the grid
+    pixels = sampled[:, :, ::2, ::2].softmax(1).permute(0, 2, 3, 1).reshape(-1, 4)
+    expected = cross_entropy(sampled, labels) + 0.5 * lovasz_softmax(
+        pixels, labels[:, ::2, ::2].flatten()
+    )
+    actual = Objective(lovasz=0.5, stride=2)(logits, targets, (1, 1))
+    assert float(actual) == pytest.approx(float(expected))

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lemore_core.training.recipe import RECIPES, Recipe, RecipeError, load_recipe, parse_changes
+
+# data set: height, width, resize, iterations, batch, rate
+PUBLISHED = {
+    'ade20k': (512, 512, (2048, 512), 160_000, 16, 3e-4),
+    'ade20k_448': (448, 448, (2048, 448), 160_000, 16, 3e-4),
+    'cityscapes': (512, 1024, (1024, 512), 160_000, 8, 3e-4),
+    'pascal_context_59': (480, 480, (520, 520), 80_000, 16, 1.2e-4),
+    'pascal_context_60': (480, 480, (520, 520), 80_000, 16, 1.2e-4),
+    'coco_stuff': (512, 512, (2048, 512), 80_000, 16, 1.2e-4),
+}
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_a_built_in_recipe_loads_and_survives_json(name: str) -> None:
+    recipe = load_recipe(name)
+    values = json.loads(json.dumps(recipe.to_dict()))
+    assert Recipe.from_dict(values, 'here') == recipe
+    assert name.startswith(recipe.dataset)
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_a_recipe_is_that_of_the_networks_family(name: str) -> None:
+    recipe = load_recipe(name)
+    height, width, resize, iterations, batch, rate = PUBLISHED[name]
+    assert (recipe.height, recipe.width, recipe.resize) == (height, width, resize)
+    assert (recipe.iterations, recipe.batch, recipe.rate) == (iterations, batch, rate)
+    assert (recipe.head_rate, recipe.warmup, recipe.power) == (10.0, 1500, 1.0)
+    assert (recipe.weight_decay, recipe.dropout, recipe.drop_path) == (0.01, 0.1, 0.1)
+    assert recipe.scale == (0.5, 2.0)
+    assert (recipe.ohem, recipe.lovasz, recipe.class_weights) == (0, 0, 0)
+
+
+def test_every_built_in_recipe_is_looked_at() -> None:
+    assert set(RECIPES) == set(PUBLISHED) | {'camvid', 'folder'}
+
+
+def test_the_defaults_make_a_recipe() -> None:
+    recipe = Recipe()
+    assert recipe.dataset == 'camvid'
+    assert recipe.iterations % recipe.validate_every == 0
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'tempo': 3}, r"camvid\.yaml: unknown fields \['tempo'\]; a recipe has "),
+        ({'rate': 'fast'}, "rate is 'fast', it must be float"),
+        ({'rate': True}, 'rate is True, it must be float'),
+        ({'rate': 1.5}, 'rate is 1.5, it must lie between 0 and 1'),
+        ({'rate': float('nan')}, 'rate is nan, it must lie between 0 and 1'),
+        ({'batch': 8.0}, 'batch is 8.0, it must be int'),
+        ({'batch': True}, 'batch is True, it must be int'),
+        ({'batch': 1}, 'batch is 1, it must lie between 2 and inf'),
+        ({'height': 16}, 'height is 16, it must lie between 32 and 8192'),
+        ({'model': 3}, 'model is 3, it must be str'),
+        ({'precision': 8}, "precision is '8', it must be one of 64, 32, bf16, 16"),
+        ({'scale': 2.0}, r'scale is 2\.0, it must be tuple'),
+        ({'scale': [0.5, 1.0, 2.0]}, r'scale is \(0\.5, 1\.0, 2\.0\), it must be tuple'),
+        ({'scale': [0.5, 'big']}, r"scale is \(0\.5, 'big'\), it must be tuple"),
+        ({'scale': [2.0, 0.5]}, 'its first number must not exceed its second'),
+        ({'scale': [0.01, 1.0]}, 'it must lie between 0.1 and 8'),
+        ({'resize': [512, 0]}, 'resize is .* it must lie between 1 and inf'),
+        ({'resize': [512, True]}, 'resize is .* it must be tuple'),
+        ({'network': {'sagittal': True}}, r"network has no part \['sagittal'\], its parts are tra"),
+        ({'network': {'lateral': 0}}, 'network is .* it must be Mapping'),
+        ({'save_every': 7}, r'validate_every is 230, it must be a multiple of save_every \(7\)'),
+        ({'iterations': 100}, 'iterations is 100, it must be a multiple of validate_every'),
+    ],
+)
+def test_a_wrong_field_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe('camvid', changes)
+
+
+def test_yaml_is_read_as_people_mean_it() -> None:
+    # YAML itself takes 1e-3 for text and 1 for an integer
+    changes = parse_changes(['rate=1e-3', 'lovasz=1', 'scale=[1e0, 2]', 'resize=null'])
+    recipe = load_recipe('folder', {**changes, **parse_changes(['precision=16', 'batch=32'])})
+    assert (recipe.rate, recipe.lovasz, recipe.batch) == (1e-3, 1.0, 32)
+    assert (recipe.scale, recipe.resize, recipe.precision) == ((1.0, 2.0), None, '16')
+
+
+def test_changes_are_name_and_value() -> None:
+    assert parse_changes([]) == {}
+    assert parse_changes(['network={lateral: false}', 'model=nano']) == {
+        'network': {'lateral': False},
+        'model': 'nano',
+    }
+    with pytest.raises(RecipeError, match="'rate' sets nothing: write name=value"):
+        parse_changes(['rate'])
+    with pytest.raises(RecipeError, match=r"'scale=\[0\.5': '\[0\.5' is no value"):
+        parse_changes(['scale=[0.5'])
+
+
+def test_a_recipe_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / 'mine.yaml'
+    path.write_text('dataset: folder\nmodel: nano\n')
+    assert load_recipe(str(path), {'seed': 3}) == Recipe(dataset='folder', model='nano', seed=3)
+    path.write_text('- a list\n')
+    with pytest.raises(RecipeError, match='is no recipe: it must map fields to values'):
+        load_recipe(str(path))
+    path.write_text('a: [')
+    with pytest.raises(RecipeError, match='cannot be read'):
+        load_recipe(str(path))
+    with pytest.raises(RecipeError, match='cannot be read'):
+        load_recipe(str(tmp_path / 'other.yaml'))
+    with pytest.raises(RecipeError, match="no recipe is called 'kitti': give one of ade20k"):
+        load_recipe('kitti')
