@@ -136,14 +136,19 @@ def train(run: Run, report: Callable[[str], None]) -> Path:
     Raises:
         RecipeError: the recipe does not fit the machine.
         DataError: the data set is not where or what it should be.
-        TrainingError: ``output`` holds another run, or none to resume.
+        TrainingError: ``output`` holds another run, or none to resume; or val has fewer pictures
+            than there are processes.
 
     """
     report = rank_zero_only(report)
     state = set_up(run)
     dataset = open_dataset(run.recipe.dataset, run.data)
     samples, validation = dataset.samples('train'), dataset.samples('val')
-    if run.check and not run.resume:
+    if len(validation) < run.machine.processes:
+        # a process without a picture would wait for the others' counts forever
+        msg = f'{len(validation)} pictures in val cannot be shared by {run.machine.processes} processes'
+        raise TrainingError(msg)
+    if run.check and not run.resume and is_first_here():
         require_sound([*samples, *validation])
     task = make_task(run, dataset, samples, report)
     trainer = make_trainer(run, _record(run), report)
@@ -227,12 +232,17 @@ def prepare_output(run: Plan) -> Path | None:
             raise TrainingError(msg)
         return state
     # the other processes of a run find what the first one wrote
-    if state.exists() and int(os.environ.get('LOCAL_RANK', '0')) == 0:
+    if state.exists() and is_first_here():
         msg = f'{run.output} holds a run already: --resume it, or choose another folder'
         raise TrainingError(msg)
     with written_whole(recipe_file) as temporary:
         temporary.write_text(yaml.safe_dump(run.recipe.to_dict(), sort_keys=False), 'utf-8')
     return None
+
+
+def is_first_here() -> bool:
+    """Return whether this is the first of the run's processes on this machine."""
+    return int(os.environ.get('LOCAL_RANK', '0')) == 0
 
 
 def make_task(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +67,7 @@ def pretrain(run: PretrainRun, report: Callable[[str], None]) -> Path:
 
 
 def _check(folder: ImageFolder) -> None:
-    # once on a machine: the other processes would read the same files
-    if int(os.environ.get('LOCAL_RANK', '0')):
+    if not is_first_here():
         return
     for pictures in (folder.train, folder.val):
         with tqdm(

@@ -157,6 +157,9 @@ def test_what_cannot_start_is_named(squares: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match='3 processes cannot share it'):
         train(dataclasses.replace(run, machine=Machine('cpu', devices=3)), lambda _: None)
     assert not (tmp_path / 'run').exists()
+    many = dataclasses.replace(run, recipe=recipe(batch=10), machine=Machine('cpu', devices=5))
+    with pytest.raises(TrainingError, match='4 pictures in val cannot be shared by 5'):
+        train(many, lambda _: None)
 
 
 def test_the_saved_state_holds_no_pickle(squares: Path, tmp_path: Path) -> None:
