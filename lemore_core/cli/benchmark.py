@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # (classes, logit size, label size): ADE20K at 512x512, Cityscapes at 720p
 DECODINGS = ((150, (64, 64), (512, 512)), (19, (90, 160), (720, 1280)))
+FOLDING_SIZE = (512, 512)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,17 +28,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_segmenter_arguments(parser)
     parser.add_argument('--image', type=Path, required=True, help='a picture, or a video to grab')
     parser.add_argument('--rounds', type=int, default=20, help='measurements, 20')
+    parser.add_argument(
+        '--folding',
+        action='store_true',
+        help='instead, time what folding and INT8 make of the network alone',
+    )
     parser.add_argument('--json', action='store_true', help='print JSON')
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the median time of each step, and of decoding against plain upsampling and argmax."""
     image = _read(arguments.image)
-    segmenter = load_segmenter(arguments)
-    rows = [
-        _steps(segmenter, image, arguments.rounds),
-        *_decodings(segmenter.path, image, arguments.rounds),
-    ]
+    if arguments.folding:
+        rows = _foldings(image, arguments.rounds)
+    else:
+        segmenter = load_segmenter(arguments)
+        rows = [
+            _steps(segmenter, image, arguments.rounds),
+            *_decodings(segmenter.path, image, arguments.rounds),
+        ]
     if arguments.json:
         print(json.dumps(rows))
         return
@@ -96,6 +106,61 @@ def _decodings(path: Path, image: NDArray[np.uint8], rounds: int) -> list[dict[s
             }
         )
     return rows
+
+
+def _foldings(image: NDArray[np.uint8], rounds: int) -> list[dict[str, Any]]:
+    """Time tiny at 512x512 with 150 classes in ONNX Runtime on the CPU, the network alone.
+
+    Its weights are random: the time does not depend on them.
+    """
+    from lemore_core.backends.onnx_backend import OnnxBackend
+    from lemore_core.deploy.export import export_onnx
+    from lemore_core.deploy.pixels import to_network
+    from lemore_core.deploy.quantise import quantise
+    from lemore_core.evaluation.timing import median_ms
+
+    pixels = to_network(image, 'bgr8', *FOLDING_SIZE)
+    with tempfile.TemporaryDirectory(prefix='lemore-benchmark-') as folder:
+        as_published = _random_checkpoint(Path(folder, 'plain.safetensors'))
+        at_head = _random_checkpoint(Path(folder, 'at_head.safetensors'), fusion_at_head=True)
+        folded = export_onnx(as_published, *FOLDING_SIZE)
+        contents = {
+            'plain': export_onnx(as_published, *FOLDING_SIZE, folded=False),
+            'folded': folded,
+            'folded, fusion_at_head': export_onnx(at_head, *FOLDING_SIZE),
+            'folded, int8': quantise(folded, [pixels], least_agreement=0.0),
+        }
+    backends = {name: OnnxBackend(content, 'cpu', name) for name, content in contents.items()}
+    times = median_ms(
+        {name: partial(backend.run, pixels[None]) for name, backend in backends.items()}, rounds
+    )
+    return [
+        {
+            'network': name,
+            'threads': backends[name].threads,
+            'ms': round(milliseconds, 2),
+            'ratio': round(milliseconds / times['plain'], 3),
+        }
+        for name, milliseconds in times.items()
+    ]
+
+
+def _random_checkpoint(path: Path, **switches: bool) -> Path:
+    import torch
+
+    from lemore_core import checkpoint
+    from lemore_core.checkpoint import ModelCard
+    from lemore_core.model.lemore import LeMoRe
+    from lemore_core.model.variants import variant
+    from lemore_core.taxonomy import load_taxonomy
+
+    taxonomy = load_taxonomy('ade20k')
+    height, width = FOLDING_SIZE
+    config = variant('tiny', classes=len(taxonomy.classes), height=height, width=width, **switches)
+    torch.manual_seed(0)
+    card = ModelCard(name='random', config=config, taxonomy=taxonomy, licence='none')
+    checkpoint.save(path, card, LeMoRe(config).state_dict())
+    return path
 
 
 def _logits_of(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import CheckpointError, ModelCard
+from lemore_core.deploy.onnx_metadata import read_metadata
 
 
 def describe(path: Path) -> ModelCard:
@@ -17,11 +18,9 @@ def describe(path: Path) -> ModelCard:
     """
     if path.suffix != '.onnx':
         return checkpoint.read_card(path)
-    import onnxruntime
-
     try:
-        session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
-    except Exception as error:  # the runtime's exceptions share no other base
-        msg = f'{path} is no readable ONNX file: {str(error).splitlines()[0]}'
+        metadata = read_metadata(path)
+    except (OSError, ValueError) as error:
+        msg = f'{path} is no readable ONNX file: {error}'
         raise CheckpointError(msg) from error
-    return ModelCard.from_metadata(session.get_modelmeta().custom_metadata_map, str(path))
+    return ModelCard.from_metadata(metadata, str(path))

@@ -3,68 +3,137 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lemore_core import checkpoint
-from lemore_core.deploy.graph import load_graph
+from lemore_core.deploy.graph import ServingGraph, load_graph
+from lemore_core.deploy.pixels import to_network
 from lemore_core.errors import LemoreError
 from lemore_core.files import written_whole
 
 OPSET = 17
+PACKAGES = ('onnx', 'onnxruntime')
+# Share of the logits' range. Rounding makes some 1e-5 of it, and up to 2e-3 in a network of
+# random weights, whose attention is at its steepest; a wrong operator makes far more.
+LARGEST_DIFFERENCE = 1e-2
 
 
 class ExportError(LemoreError):
-    """A network that cannot be exported."""
+    """A network that cannot be exported, or whose export computes something else."""
 
 
-def export_onnx(path: Path, height: int, width: int) -> bytes:
+def export_onnx(path: Path, height: int, width: int, *, folded: bool = True) -> bytes:
     """Return the ONNX file of a checkpoint's serving graph for one network size.
 
     Input ``pixels`` (1, height, width, 3) uint8 RGB; output ``logits`` (1, height / 8, width / 8,
-    classes) float32, sizes rounded up. The file's metadata is the checkpoint's card.
+    classes) float32, sizes rounded up. The file's metadata is the checkpoint's card. ONNX
+    Runtime's logits of the file have been compared with PyTorch's. ``folded`` is as for
+    :func:`~lemore_core.deploy.graph.load_graph`.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
-        ExportError: the package ``onnx`` is not installed.
+        ExportError: a package is not installed, or the file's logits are not the network's.
 
     """
-    try:
-        import onnx
-    except ImportError as error:
-        msg = 'export needs the package onnx: pip install onnx'
-        raise ExportError(msg) from error
+    for package in PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            msg = f'export needs the package {package}: pip install {" ".join(PACKAGES)}'
+            raise ExportError(msg)
+    import onnx
 
-    graph = load_graph(path, height, width)
-    with (
-        tempfile.TemporaryDirectory(prefix='lemore-export-') as folder,
-        warnings.catch_warnings(),
-        torch.no_grad(),
-    ):
+    graph = load_graph(path, height, width, folded=folded)
+    with tempfile.TemporaryDirectory(prefix='lemore-export-') as folder:
         exported = Path(folder, 'graph.onnx')
+        _write_graph(graph, exported, height, width)
+        model = onnx.load(exported)
+    card = checkpoint.read_card(path)
+    card = dataclasses.replace(card, config=graph.network.config)
+    onnx.helper.set_model_props(model, card.to_metadata())
+    content = bytes(model.SerializeToString())
+    check_export(graph, content, _picture(height, width))
+    return content
+
+
+def check_export(graph: ServingGraph, content: bytes, picture: NDArray[np.uint8]) -> None:
+    """Compare the logits of an ONNX file for a picture (H, W, 3) uint8 with those of its graph.
+
+    Raises:
+        ExportError: they differ by more than ``LARGEST_DIFFERENCE`` of their range.
+
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
+    (found,) = session.run(['logits'], {'pixels': picture[None]})
+    with torch.inference_mode():
+        expected = graph(torch.from_numpy(picture)[None]).numpy()
+    difference = float(np.abs(found - expected).max() / np.ptp(expected))
+    # negated, because NaN is no agreement either
+    if not difference <= LARGEST_DIFFERENCE:
+        msg = (
+            f'the exported network differs from PyTorch by {difference:.2g} of the range of its '
+            f'logits, {LARGEST_DIFFERENCE:g} is allowed: torch {torch.__version__} and '
+            f'onnxruntime {onnxruntime.__version__} disagree about an operator'
+        )
+        raise ExportError(msg)
+
+
+def write_onnx(
+    path: Path,
+    output: Path,
+    height: int,
+    width: int,
+    *,
+    calibration: Sequence[NDArray[np.uint8]] | None = None,
+) -> None:
+    """Write what :func:`export_onnx` returns, whole or not at all.
+
+    With ``calibration``, pictures (H, W, 3) uint8 RGB of any size, the file is quantised: see
+    :func:`lemore_core.deploy.quantise.quantise`.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded.
+        ExportError: see :func:`export_onnx`.
+        QuantisationError: the pictures do not do, or the quantised network fails on them.
+
+    """
+    content = export_onnx(path, height, width)
+    if calibration is not None:
+        from lemore_core.deploy.quantise import quantise
+
+        content = quantise(
+            content, [to_network(picture, 'rgb8', height, width) for picture in calibration]
+        )
+    with written_whole(output) as temporary:
+        temporary.write_bytes(content)
+
+
+def _write_graph(graph: ServingGraph, output: Path, height: int, width: int) -> None:
+    with warnings.catch_warnings(), torch.no_grad():
         # torch announces its other exporter, which needs onnxscript and gains this graph nothing
         warnings.simplefilter('ignore')
         torch.onnx.export(
             graph,
             (torch.zeros(1, height, width, 3, dtype=torch.uint8),),
-            exported,
+            output,
             input_names=['pixels'],
             output_names=['logits'],
             opset_version=OPSET,
             dynamo=False,
         )
-        model = onnx.load(exported)
-    card = checkpoint.read_card(path)
-    card = dataclasses.replace(card, config=graph.network.config)
-    onnx.helper.set_model_props(model, card.to_metadata())
-    return bytes(model.SerializeToString())
 
 
-def write_onnx(path: Path, output: Path, height: int, width: int) -> None:
-    """Write what :func:`export_onnx` returns, whole or not at all."""
-    content = export_onnx(path, height, width)
-    with written_whole(output) as temporary:
-        temporary.write_bytes(content)
+def _picture(height: int, width: int) -> NDArray[np.uint8]:
+    """Return a picture (height, width, 3) uint8 of coloured areas with some noise on them."""
+    random = np.random.default_rng(0)
+    areas = random.integers(0, 224, (6, 8, 3), np.uint8)
+    noise = random.integers(0, 32, (height, width, 3), np.uint8)
+    return np.asarray(to_network(areas, 'rgb8', height, width) + noise, np.uint8)

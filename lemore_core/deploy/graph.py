@@ -8,78 +8,54 @@ import torch
 from torch import Tensor, nn
 
 from lemore_core import checkpoint
-from lemore_core.checkpoint import ModelCard
-from lemore_core.model.lemore import LeMoRe, token_size
+from lemore_core.checkpoint import CheckpointError, ModelCard
+from lemore_core.deploy.fold import FoldedLeMoRe, fold, set_exportable_pool
+from lemore_core.model.lemore import LeMoRe
 
 
 class ServingGraph(nn.Module):
     """Normalisation, network, and logits with the classes last, for one input size.
 
     Maps RGB ``pixels`` (N, height, width, 3) uint8 to logits (N, height / 8, width / 8, classes)
-    float32, sizes rounded up.
+    float32, sizes rounded up. ``model`` is the network as it was trained, or folded for ``card``.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, card: ModelCard, model: LeMoRe) -> None:
+    def __init__(self, card: ModelCard, model: LeMoRe | FoldedLeMoRe) -> None:
         super().__init__()
         self.network = model.eval()
-        height, width = model.config.height, model.config.width
-        if height % 64 or width % 64:
-            # the ONNX exporter writes adaptive pooling only where every window has one size
-            sizes = model.config.stage_sizes
-            self.network.token_pool = MatrixPool(sizes, token_size(height, width))
+        if isinstance(model, LeMoRe):
+            set_exportable_pool(model)
+        self.divides = isinstance(model, LeMoRe)
         self.register_buffer('mean', torch.tensor(card.mean).view(1, 3, 1, 1))
         self.register_buffer('std', torch.tensor(card.std).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the logits of ``pixels``; shapes and dtypes as above."""
         # the cast comes before the transpose: TensorRT takes uint8 only at the edge of a graph
-        x = pixels.float().permute(0, 3, 1, 2)
-        logits: Tensor = self.network((x - self.mean) / self.std)
+        x = pixels.float().permute(0, 3, 1, 2) - self.mean
+        logits: Tensor = self.network(x / self.std if self.divides else x)
         return logits.permute(0, 2, 3, 1)
 
 
-class MatrixPool(nn.Module):
-    """Adaptive average pooling as two matrix products, for features of the given sizes.
-
-    Equals ``nn.AdaptiveAvgPool2d`` where its windows overlap or differ in size as well.
-    """
-
-    def __init__(self, sizes: list[tuple[int, int]], output: tuple[int, int]) -> None:
-        super().__init__()
-        self.output = output
-        for axis in (0, 1):
-            for size in {s[axis] for s in sizes}:
-                name = self._name(axis, size)
-                self.register_buffer(name, _averages(size, output[axis]), persistent=False)
-
-    @staticmethod
-    def _name(axis: int, size: int) -> str:
-        return f'{"rows" if axis == 0 else "columns"}_{size}'
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pool ``x`` (N, C, H, W) to (N, C, *output)."""
-        rows = getattr(self, self._name(0, int(x.shape[2])))
-        columns = getattr(self, self._name(1, int(x.shape[3])))
-        return torch.matmul(torch.matmul(rows, x), columns.transpose(0, 1))
-
-
-def _averages(size: int, output: int) -> Tensor:
-    matrix = torch.zeros(output, size)
-    for i in range(output):
-        start, end = i * size // output, -(-(i + 1) * size // output)
-        matrix[i, start:end] = 1.0 / (end - start)
-    return matrix
-
-
-def load_graph(path: Path, height: int, width: int) -> ServingGraph:
+def load_graph(path: Path, height: int, width: int, *, folded: bool = True) -> ServingGraph:
     """Load a checkpoint as the graph for one network size; its axis weights are resampled once.
 
+    ``folded`` is for measuring what folding brings: the logits are the same either way.
+
     Raises:
-        CheckpointError: see :func:`lemore_core.checkpoint.load`.
+        CheckpointError: see :func:`lemore_core.checkpoint.load`; or parts of the network are
+            untrained, so that it can label nothing.
 
     """
     card, model = checkpoint.load(path)
-    return ServingGraph(card, model.resized(height, width)).eval()
+    if card.untrained:
+        msg = (
+            f'{path} is a pre-trained encoder, its {" and ".join(card.untrained)} are untrained: '
+            'it is where a training starts (lemore train --start), it labels no pictures'
+        )
+        raise CheckpointError(msg)
+    model = model.resized(height, width)
+    return ServingGraph(card, fold(model, card.std) if folded else model).eval()
