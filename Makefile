@@ -11,7 +11,7 @@ else
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 REQUIREMENTS := requirements/run.txt requirements/train.txt requirements/test.txt \
-	requirements/ros.txt
+	requirements/tensorrt.txt requirements/ros.txt
 CHECK := $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 	{ echo "ROS 2 comes as wheels for Python 3.11, $(PYTHON) is another: install python3.11," \
 	"name it (make PYTHON=...), or source a ROS 2 installation" >&2; exit 1; }

@@ -50,6 +50,8 @@ setup(
     extras_require={
         'onnxruntime': ['onnxruntime', 'onnx'],
         'torch': ['torch'],
+        'tensorrt': ['tensorrt', 'torch', 'onnx'],
+        'tensorrt-rtx': ['tensorrt-rtx-cu13', 'torch', 'onnx'],
         'train': ['torch', 'lightning', 'torchmetrics', 'tensorboard', 'scipy', 'pillow'],
         'report': ['bokeh', 'jinja2'],
         'video': ['av'],

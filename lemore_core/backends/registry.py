@@ -43,18 +43,35 @@ class BackendModule(Protocol):
 
 
 class BackendEntry(NamedTuple):
-    """Where a backend lives and the package that brings it."""
+    """Where a backend lives, what it needs and the files that it reads.
+
+    Each need is a choice: the modules of which one is enough, with the packages that bring them.
+    """
 
     module: str
-    package: str
+    needs: tuple[Mapping[str, str], ...]
     suffixes: tuple[str, ...]
 
 
+TENSORRT_PACKAGES: Mapping[str, str] = {
+    'tensorrt': 'tensorrt',
+    'tensorrt_rtx': 'tensorrt-rtx-cu13',
+}
+
 BACKENDS: Mapping[str, BackendEntry] = {
     'onnxruntime': BackendEntry(
-        'lemore_core.backends.onnx_backend', 'onnxruntime', ('.safetensors', '.onnx')
+        'lemore_core.backends.onnx_backend',
+        ({'onnxruntime': 'onnxruntime'},),
+        ('.safetensors', '.onnx'),
     ),
-    'torch': BackendEntry('lemore_core.backends.torch_backend', 'torch', ('.safetensors',)),
+    'torch': BackendEntry(
+        'lemore_core.backends.torch_backend', ({'torch': 'torch'},), ('.safetensors',)
+    ),
+    'tensorrt': BackendEntry(
+        'lemore_core.backends.tensorrt_backend',
+        (TENSORRT_PACKAGES, {'torch': 'torch'}, {'onnx': 'onnx'}),
+        ('.safetensors', '.onnx'),
+    ),
 }
 
 
@@ -87,9 +104,12 @@ def load(name: str, path: Path, height: int, width: int, device: str) -> Backend
     if entry is None:
         msg = f'no backend is called {name!r}, there are {", ".join([AUTO, *BACKENDS])}'
         raise BackendError(msg)
-    if not _installed(entry.package):
-        msg = f'backend {name!r} needs the package {entry.package}: pip install {entry.package}'
-        raise BackendError(msg)
+    for modules in entry.needs:
+        if not any(_installed(module) for module in modules):
+            package, *_ = modules.values()
+            choice = ' or '.join(modules.values())
+            msg = f'backend {name!r} needs the package {choice}: pip install {package}'
+            raise BackendError(msg)
     if path.suffix not in entry.suffixes:
         msg = f'backend {name!r} reads {" and ".join(entry.suffixes)} files, not {path}'
         raise BackendError(msg)
@@ -97,5 +117,5 @@ def load(name: str, path: Path, height: int, width: int, device: str) -> Backend
     return module.load(path, height, width, device)
 
 
-def _installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

@@ -22,6 +22,7 @@ COMMANDS = {
     'data': 'check a data set before training',
     'taxonomy': 'show a class table, or write it for other programs',
     'export': 'write a model as an ONNX file for one input size',
+    'engine': 'build, list or delete TensorRT engines',
     'benchmark': 'time the steps from bytes to labels on this machine',
 }
 

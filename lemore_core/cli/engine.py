@@ -1,0 +1,155 @@
+"""``lemore engine``."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lemore_core.cli.arguments import add_model_arguments, add_size_arguments, requested_size
+from lemore_core.errors import LemoreError
+
+if TYPE_CHECKING:
+    from lemore_core.backends.engine_cache import EngineKey
+    from lemore_core.backends.engines import Target
+    from lemore_core.backends.tensorrt_graph import EngineRequest
+
+MIB = 1 << 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    actions = parser.add_subparsers(dest='action', required=True, metavar='action')
+    build = actions.add_parser('build', help='build an engine and keep it')
+    add_model_arguments(build)
+    add_size_arguments(build)
+    build.add_argument(
+        '--precision',
+        default='auto',
+        help='float16, float32, or auto: float16, an ONNX file as it was exported',
+    )
+    build.add_argument('--batch', type=int, default=1, help='pictures a call, one per camera')
+    build.add_argument(
+        '--compute-capability',
+        help='build ahead for GPUs such as 8.6, with or without one here (TensorRT for RTX)',
+    )
+    build.add_argument('--device', default='auto', help='auto, cuda or cuda:N: build for that GPU')
+    actions.add_parser('list', help='show the engines that are kept, the last used first')
+    prune = actions.add_parser(
+        'prune', help='delete engines; without an option those of versions not installed here'
+    )
+    which = prune.add_mutually_exclusive_group()
+    which.add_argument('--all', action='store_true', help='delete every engine')
+    which.add_argument(
+        '--older-than', type=float, metavar='DAYS', help='delete what was not used for so long'
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Build, list or delete TensorRT engines."""
+    {'build': _build, 'list': _list, 'prune': _prune}[arguments.action](arguments)
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    from lemore_core.backends.engine_cache import EngineCache
+    from lemore_core.backends.engines import plan
+
+    request = _request(arguments)
+    planned = plan(request, _target(arguments))
+    cache = EngineCache()
+    kept = cache.read(planned.key) is not None
+    engine = planned.engine(cache)
+    size = f'{len(engine) / MIB:.1f} MiB'
+    if cache.read(planned.key) is None:
+        msg = f'the engine ({size}) was built but cannot be kept in {cache.folder}'
+        raise LemoreError(msg)
+    seconds = {record.key: record.build_seconds for record in cache.records()}[planned.key]
+    print(f'{cache.path(planned.key)}: {"there already" if kept else f"built in {seconds:.1f} s"}')
+    print(f'{_summary(planned.key)}, {size}')
+
+
+def _request(arguments: argparse.Namespace) -> EngineRequest:
+    from lemore_core.backends.tensorrt_graph import EngineRequest
+    from lemore_core.deploy.description import describe
+    from lemore_core.segmenter import resolve_checkpoint
+
+    path = resolve_checkpoint(arguments.model, arguments.dataset)
+    config = describe(path).config
+    height, width = requested_size(arguments) or (config.height, config.width)
+    return EngineRequest(path, height, width, arguments.precision, arguments.batch)
+
+
+def _target(arguments: argparse.Namespace) -> Target:
+    from lemore_core.backends.engines import Target
+    from lemore_core.backends.gpu import find_gpu
+    from lemore_core.backends.registry import AUTO, BackendError
+    from lemore_core.backends.tensorrt_flavours import (
+        ComputeCapability,
+        library_for_capability,
+        library_for_gpu,
+    )
+
+    if arguments.compute_capability is None:
+        try:
+            gpu = find_gpu(arguments.device)
+        except BackendError as error:
+            msg = f'{error}; or build ahead for a GPU elsewhere: --compute-capability 8.6'
+            raise LemoreError(msg) from error
+        return Target(library_for_gpu(gpu.capability), gpu.capability, gpu.name, gpu.driver)
+    if arguments.device != AUTO:
+        msg = (
+            f'--compute-capability {arguments.compute_capability} and --device '
+            f'{arguments.device} both say what to build for: give one of them'
+        )
+        raise LemoreError(msg)
+    capability = ComputeCapability.parse(arguments.compute_capability)
+    return Target(library_for_capability(capability), capability)
+
+
+def _list(_: argparse.Namespace) -> None:
+    from lemore_core.backends.engine_cache import EngineCache
+
+    cache = EngineCache()
+    records = cache.records()
+    for record in records:
+        print(
+            f'{record.key.digest[:12]}  {_summary(record.key)}, {record.size / MIB:.1f} MiB, '
+            f'built in {record.build_seconds:.1f} s, used {record.used:%Y-%m-%d}'
+        )
+    total = sum(record.size for record in records) / MIB
+    print(f'{len(records)} engines, {total:.1f} MiB, in {cache.folder}')
+
+
+def _prune(arguments: argparse.Namespace) -> None:
+    from lemore_core.backends.engine_cache import EngineCache
+
+    cache = EngineCache()
+    before = sum(record.size for record in cache.records())
+    if arguments.all:
+        removed = cache.prune(keep_bytes=0)
+    elif arguments.older_than is not None:
+        removed = cache.prune(older_than=timedelta(days=arguments.older_than))
+    else:
+        removed = cache.prune(keep_versions=_versions_here())
+    after = sum(record.size for record in cache.records())
+    print(f'{len(removed)} engines deleted, {(before - after) / MIB:.1f} MiB freed')
+
+
+def _versions_here() -> set[tuple[str, str]]:
+    from lemore_core.backends.tensorrt_flavours import installed_libraries
+
+    versions = {(library.flavour.module, library.version) for library in installed_libraries()}
+    if not versions:
+        msg = (
+            'no TensorRT is installed, so no version is the current one: give --all or --older-than'
+        )
+        raise LemoreError(msg)
+    return versions
+
+
+def _summary(key: EngineKey) -> str:
+    where = f'compute capability {key.compute_capability}' if not key.gpu else key.gpu
+    return (
+        f'{key.width}x{key.height} x {key.batch}, {key.precision}, {where}, '
+        f'{key.flavour} {key.version}'
+    )
