@@ -22,7 +22,7 @@ from lemore_core.training.pretraining.classifier import UNTRAINED, Classifier
 from lemore_core.training.pretraining.pictures import CentredPictures, CroppedPictures
 from lemore_core.training.pretraining.recipe import PretrainRecipe
 from lemore_core.training.pretraining.task import PretrainTask
-from lemore_core.training.run import Plan, licence, make_record, make_trainer, set_up
+from lemore_core.training.run import Plan, is_first_here, licence, make_record, make_trainer, set_up
 from lemore_core.training.sampling import Order, StepSampler
 
 BLACK = (0, 0, 0)
