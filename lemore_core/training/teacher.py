@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from lemore_core.errors import LemoreError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class TeacherError(LemoreError):
@@ -60,7 +63,15 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
     return divergence.sum(1).mean() * temperature**2
 
 
-class _OnnxTeacher:
+class _Frozen:
+    """A teacher never changes, so what copies a task (the moving average does) shares it."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        del memo
+        return self
+
+
+class _OnnxTeacher(_Frozen):
     def __init__(self, path: Path, classes: int) -> None:
         import onnxruntime
 
@@ -93,7 +104,7 @@ class _OnnxTeacher:
         return _as_logits(logits, self.classes, self.path)
 
 
-class _ScriptTeacher:
+class _ScriptTeacher(_Frozen):
     def __init__(self, path: Path, classes: int) -> None:
         self.path = path
         self.classes = classes

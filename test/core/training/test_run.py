@@ -150,6 +150,21 @@ def assert_same_weights(one: Path, two: Path, tolerance: float) -> None:
         assert difference <= tolerance * scale, name
 
 
+def test_a_teacher_stands_beside_a_run_and_in_its_record(squares: Path, tmp_path: Path) -> None:
+    teacher = tmp_path / 'teacher.onnx'
+    size = ['--height', '64', '--width', '96']
+    assert main(['export', '--model', 'nano', *size, '--output', str(teacher)]) == 0
+    short = recipe(iterations=3, validate_every=3)
+    run = Run(short, squares, tmp_path / 'taught', CPU, teacher=teacher)
+    taught = checkpoint.read_card(train(run, lambda _: None))
+    assert taught.training['teacher']['name'] == 'teacher.onnx'
+    alone = dataclasses.replace(run, teacher=None, output=tmp_path / 'alone')
+    train(alone, lambda _: None)
+    first, second = (load_file(tmp_path / name / STATE) for name in ('taught', 'alone'))
+    assert first.keys() == second.keys(), 'a teacher is no part of the state'
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
 def test_what_cannot_start_is_named(squares: Path, tmp_path: Path) -> None:
     run = Run(recipe(), squares, tmp_path / 'run', CPU)
     with pytest.raises(TrainingError, match=r'holds no run\.safetensors'):
