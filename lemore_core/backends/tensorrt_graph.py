@@ -5,21 +5,18 @@ TensorRT builds in the precision that the file is in, so half precision is a mat
 
 from __future__ import annotations
 
-import tempfile
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
 from onnx import TensorProto, numpy_helper
 
 from lemore_core.backends.registry import AUTO, BackendError
 from lemore_core.deploy.description import describe
-from lemore_core.deploy.export import OPSET
-from lemore_core.deploy.graph import ServingGraph, load_graph
+from lemore_core.deploy.export import trace_onnx
+from lemore_core.deploy.graph import load_graph
 
 FLOAT32, FLOAT16, AS_EXPORTED = 'float32', 'float16', 'as exported'
 PRECISIONS = (AUTO, FLOAT32, FLOAT16)
@@ -82,7 +79,7 @@ def engine_graph(request: EngineRequest) -> bytes:
         describe(request.path)  # refuses a network of another kind
         return request.path.read_bytes()
     graph = load_graph(request.path, request.height, request.width)
-    model = _export(graph, request)
+    model = trace_onnx(graph, request.height, request.width, batch=request.batch)
     if request.built_precision == FLOAT16:
         to_half(model)
     return bytes(model.SerializeToString(deterministic=True))
@@ -113,28 +110,6 @@ def to_half(model: onnx.ModelProto) -> None:
     onnx.checker.check_model(model)
     # a float32 number that was left would meet a half one somewhere
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
-
-
-def _export(graph: ServingGraph, request: EngineRequest) -> onnx.ModelProto:
-    pixels = torch.zeros(request.batch, request.height, request.width, 3, dtype=torch.uint8)
-    with (
-        tempfile.TemporaryDirectory(prefix='lemore-export-') as folder,
-        warnings.catch_warnings(),
-        torch.no_grad(),
-    ):
-        exported = Path(folder, 'graph.onnx')
-        # torch announces its other exporter, which needs onnxscript and gains this graph nothing
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            graph,
-            (pixels,),
-            exported,
-            input_names=['pixels'],
-            output_names=['logits'],
-            opset_version=OPSET,
-            dynamo=False,
-        )
-        return onnx.load(exported)
 
 
 def _resize_sizes(graph: onnx.GraphProto) -> set[str]:

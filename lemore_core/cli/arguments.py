@@ -29,7 +29,7 @@ def add_segmenter_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what :func:`load_segmenter` reads."""
     add_model_arguments(parser)
     add_size_arguments(parser)
-    parser.add_argument('--backend', default='auto', help='auto, onnxruntime or torch')
+    parser.add_argument('--backend', default='auto', help='auto, onnxruntime, torch or tensorrt')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
 
 

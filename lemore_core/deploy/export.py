@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from lemore_core.deploy.graph import ServingGraph, load_graph
 from lemore_core.deploy.pixels import to_network
 from lemore_core.errors import LemoreError
 from lemore_core.files import written_whole
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 OPSET = 17
 PACKAGES = ('onnx', 'onnxruntime')
@@ -50,16 +54,37 @@ def export_onnx(path: Path, height: int, width: int, *, folded: bool = True) -> 
     import onnx
 
     graph = load_graph(path, height, width, folded=folded)
-    with tempfile.TemporaryDirectory(prefix='lemore-export-') as folder:
-        exported = Path(folder, 'graph.onnx')
-        _write_graph(graph, exported, height, width)
-        model = onnx.load(exported)
+    model = trace_onnx(graph, height, width)
     card = checkpoint.read_card(path)
     card = dataclasses.replace(card, config=graph.network.config)
     onnx.helper.set_model_props(model, card.to_metadata())
     content = bytes(model.SerializeToString())
     check_export(graph, content, _picture(height, width))
     return content
+
+
+def trace_onnx(graph: ServingGraph, height: int, width: int, *, batch: int = 1) -> ModelProto:
+    """Return a graph as an ONNX model for ``batch`` pictures of one size, without metadata."""
+    import onnx
+
+    with (
+        tempfile.TemporaryDirectory(prefix='lemore-export-') as folder,
+        warnings.catch_warnings(),
+        torch.no_grad(),
+    ):
+        exported = Path(folder, 'graph.onnx')
+        # torch announces its other exporter, which needs onnxscript and gains this graph nothing
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            graph,
+            (torch.zeros(batch, height, width, 3, dtype=torch.uint8),),
+            exported,
+            input_names=['pixels'],
+            output_names=['logits'],
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        return onnx.load(exported)
 
 
 def check_export(graph: ServingGraph, content: bytes, picture: NDArray[np.uint8]) -> None:
@@ -114,21 +139,6 @@ def write_onnx(
         )
     with written_whole(output) as temporary:
         temporary.write_bytes(content)
-
-
-def _write_graph(graph: ServingGraph, output: Path, height: int, width: int) -> None:
-    with warnings.catch_warnings(), torch.no_grad():
-        # torch announces its other exporter, which needs onnxscript and gains this graph nothing
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            graph,
-            (torch.zeros(1, height, width, 3, dtype=torch.uint8),),
-            output,
-            input_names=['pixels'],
-            output_names=['logits'],
-            opset_version=OPSET,
-            dynamo=False,
-        )
 
 
 def _picture(height: int, width: int) -> NDArray[np.uint8]:
