@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -10,11 +11,14 @@ import pytest
 
 from lemore_core import checkpoint
 from lemore_core.cli.main import COMMANDS, main
+from lemore_core.data.datasets import DATASETS
 from lemore_core.segmenter import resolve_checkpoint
+from lemore_core.training.recipe import RECIPES, Recipe
 from lemore_ros.parameters import parameters_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
+TRAINING = (ROOT / 'docs' / 'training.md').read_text(encoding='utf-8')
 
 
 def test_the_parameters_are_those_of_the_node() -> None:
@@ -29,18 +33,34 @@ def test_every_file_it_links_is_there() -> None:
 
 
 def test_every_command_it_names_exists() -> None:
-    named = set(re.findall(r'^lemore (\w+)', README, re.MULTILINE))
+    named = set(re.findall(r'(?:^|`)lemore (\w+)', README + TRAINING, re.MULTILINE))
     assert named
     assert named <= set(COMMANDS)
     targets = set(re.findall(r'^(\w+):', (ROOT / 'Makefile').read_text(), re.MULTILINE))
     assert set(re.findall(r'`make (\w+)', README)) <= targets
 
 
+def test_every_data_set_and_every_part_of_a_recipe_it_names_exists() -> None:
+    table = TRAINING[TRAINING.index('## Data sets') : TRAINING.index('## Training')]
+    named = re.findall(r'`(\w+)`', '\n'.join(re.findall(r'^\| (`[^|]+)\|', table, re.MULTILINE)))
+    assert sorted(named) == sorted(DATASETS)
+    assert set(RECIPES) - {'ade20k_448'} == set(DATASETS)
+    for recipe in re.findall(r'--recipe (\w+)', README + TRAINING):
+        assert recipe in (*RECIPES, 'NAME')
+    helps = TRAINING[TRAINING.index('| what helps') : TRAINING.index('## Evaluation')]
+    fields = {field.name for field in dataclasses.fields(Recipe)}
+    for name in re.findall(r'`([a-z_]+)`', helps):
+        assert name in fields
+
+
 def test_the_model_card_is_the_checkpoints() -> None:
-    metrics = checkpoint.read_card(resolve_checkpoint('tiny', 'camvid')).metrics
-    for name, value in metrics['iou'].items():
-        assert f'| {name} | {100 * value:.1f} |' in README
-    assert f'**{100 * metrics["mean_iou"]:.1f}%**' in README
+    paths = [resolve_checkpoint(model, 'camvid') for model in ('nano', 'tiny', 'small')]
+    metrics = [checkpoint.read_card(path).metrics for path in paths]
+    for name in metrics[0]['iou']:
+        figures = ' | '.join(f'{100 * values["iou"][name]:.1f}' for values in metrics)
+        assert f'| {name} | {figures} |' in README
+    means = ' | '.join(f'**{100 * values["mean_iou"]:.1f}**' for values in metrics)
+    assert f'| **mIoU %** | {means} |' in README
 
 
 @pytest.mark.parametrize(
