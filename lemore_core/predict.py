@@ -11,13 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.data.pixels import PICTURES, try_rgb
 from lemore_core.errors import LemoreError
 from lemore_core.files import written_whole
 from lemore_core.render import overlay
 from lemore_core.segmenter import Segmenter
 from lemore_core.video import VideoWriter, frames_expected, read_video
-
-PICTURES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm')
 
 
 class PredictError(LemoreError):
@@ -58,11 +57,11 @@ class Source:
         if self.path is None:
             yield from _camera_frames(self.camera or 0)
         elif self.is_picture:
-            image = cv2.imread(str(self.path), cv2.IMREAD_COLOR)
+            image = try_rgb(self.path)
             if image is None:
                 msg = f'{self.path} is no readable picture'
                 raise PredictError(msg)
-            yield 0, np.ascontiguousarray(image[..., ::-1], np.uint8)
+            yield 0, image
         else:
             yield from read_video(self.path)
 

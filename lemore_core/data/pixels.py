@@ -42,11 +42,17 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         DataError: the file is no readable image.
 
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = try_rgb(path)
     if image is None:
         msg = f'{path} is no readable image'
         raise DataError(msg)
-    return np.ascontiguousarray(image[..., ::-1], np.uint8)
+    return image
+
+
+def try_rgb(path: Path) -> NDArray[np.uint8] | None:
+    """Return an image as RGB (H, W, 3) uint8, or None where the file is no readable image."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    return None if image is None else np.ascontiguousarray(image[..., ::-1], np.uint8)
 
 
 def read_pixels(path: Path) -> Pixels:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lemore_core import checkpoint
+from lemore_core.data.pixels import try_rgb
 from lemore_core.deploy import sizing
 from lemore_core.deploy.decode import decode
 from lemore_core.deploy.graph import ServingGraph
@@ -52,11 +52,11 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     if not path.is_file():
         msg = f'there is no picture {path}'
         raise InspectionError(msg)
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = try_rgb(path)
     if image is None:
         msg = f'{path} is no readable picture'
         raise InspectionError(msg)
-    return np.ascontiguousarray(image[..., ::-1], np.uint8)
+    return image
 
 
 def inspect_picture(
