@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core import backends
-from lemore_core.backends import AUTO, Backend
+from lemore_core.backends import AUTO, Backend, ServingRequest, Status
 from lemore_core.checkpoint import ModelCard
-from lemore_core.deploy.decode import decode
-from lemore_core.deploy.decode import warm_up as warm_up_decode
 from lemore_core.deploy.description import describe
-from lemore_core.deploy.pixels import check_pixels, to_network
+from lemore_core.deploy.pixels import Picture, check_pixels, to_network
 from lemore_core.deploy.sizing import network_size
 from lemore_core.errors import LemoreError
 from lemore_core.model.variants import VARIANTS
+from lemore_core.segmentation import Segmentation
 from lemore_core.taxonomy import Taxonomy
 
 WEIGHTS = Path(__file__).parent / 'weights'
@@ -31,33 +29,6 @@ class SegmenterError(LemoreError):
     """A model that is not shipped, or a dataset or size that does not fit the model."""
 
 
-@dataclass(frozen=True)
-class Timings:
-    """Milliseconds of one picture's steps."""
-
-    prepare_ms: float
-    network_ms: float
-    decode_ms: float
-
-    @property
-    def total_ms(self) -> float:
-        """The sum of the steps."""
-        return self.prepare_ms + self.network_ms + self.decode_ms
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """Labels of a picture of H x W pixels, at its own size.
-
-    ``labels`` (H, W) uint8, or uint16 beyond 255 classes: class ids. ``confidence`` (H, W) uint8:
-    the label's probability, 255 for certain.
-    """
-
-    labels: NDArray[np.uint8] | NDArray[np.uint16]
-    confidence: NDArray[np.uint8]
-    timings: Timings
-
-
 class Segmenter:
     """A loaded model. It is used from one thread; loading may happen on another.
 
@@ -67,22 +38,19 @@ class Segmenter:
 
     def __init__(
         self,
-        path: Path,
         card: ModelCard,
+        request: ServingRequest,
         *,
         backend: str,
-        device: str,
         fixed_size: tuple[int, int] | None,
     ) -> None:
-        self.path = path
         self.card = card
-        self.backend = backend
         self.sizes_kept = SIZES_KEPT
-        self._requested_device = device
+        self._request = request
+        self._backend = backend
         self._fixed_size = fixed_size
         self._loaded: dict[tuple[int, int], Backend] = {}
-        self.device = self._backend_for(self.trained_size).device
-        warm_up_decode(card.config.classes)
+        self._newest = self._backend_for(self.trained_size)
 
     @classmethod
     def load(
@@ -91,6 +59,9 @@ class Segmenter:
         *,
         backend: str = AUTO,
         device: str = AUTO,
+        precision: str = AUTO,
+        batch: int = 1,
+        engine_cache: Path | None = None,
         taxonomy: Taxonomy | None = None,
         network_size: tuple[int, int] | None = None,
     ) -> Segmenter:
@@ -98,11 +69,12 @@ class Segmenter:
 
         ``taxonomy`` replaces the names and colours of the checkpoint's own; ``network_size``
         (height, width) fixes the size at which the network sees every picture, which otherwise
-        follows the picture's aspect (an ONNX file has one size).
+        follows the picture's aspect (an ONNX file has one size). For ``precision``, ``batch`` and
+        ``engine_cache`` see :class:`~lemore_core.backends.ServingRequest`.
 
         Raises:
             CheckpointError: the file is missing, damaged, or not LeMoRe's.
-            BackendError: the backend or the device is not to be had here.
+            BackendError: the backend, the device or the precision is not to be had here.
             SegmenterError: ``taxonomy`` has another number of classes than the network, or
                 ``network_size`` is not the ONNX file's.
             ConfigError: ``network_size`` is out of bounds.
@@ -120,9 +92,26 @@ class Segmenter:
             network_size = trained
         if network_size is not None:
             card = dataclasses.replace(card, config=card.config.for_size(*network_size))
-        if backend == AUTO:
-            backend = backends.choose(path, device)
-        return cls(path, card, backend=backend, device=device, fixed_size=network_size)
+        request = ServingRequest(
+            path,
+            card.config.height,
+            card.config.width,
+            device=device,
+            precision=precision,
+            batch=batch,
+            engine_cache=engine_cache,
+        )
+        return cls(card, request, backend=backend, fixed_size=network_size)
+
+    @property
+    def path(self) -> Path:
+        """The file that was loaded."""
+        return self._request.path
+
+    @property
+    def status(self) -> Status:
+        """What serves the pictures of the size that came last; may be asked from any thread."""
+        return self._newest.status
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -150,25 +139,35 @@ class Segmenter:
 
         Raises:
             PixelError: the image is not what its encoding says, or empty.
+            BackendError: the device failed; the next picture may succeed.
 
         """
-        check_pixels(image, encoding)
-        height, width = image.shape[:2]
-        size = self.network_size(height, width)
-        backend = self._backend_for(size)
-        started = time.perf_counter()
-        pixels = to_network(image, encoding, *size)
-        prepared = time.perf_counter()
-        logits = backend.run(pixels[None])[0]
-        inferred = time.perf_counter()
-        labels, confidence = decode(logits, height, width)
-        decoded = time.perf_counter()
-        timings = Timings(
-            prepare_ms=1e3 * (prepared - started),
-            network_ms=1e3 * (inferred - prepared),
-            decode_ms=1e3 * (decoded - inferred),
-        )
-        return Segmentation(labels, confidence, timings)
+        return self.segment_batch([Picture(image, encoding)])[0]
+
+    def segment_batch(self, pictures: Sequence[Picture]) -> list[Segmentation]:
+        """Label pictures, those of one network size together where the device gains from it.
+
+        Raises:
+            PixelError: one of them is not what its encoding says, or empty.
+            BackendError: the device failed; the next pictures may succeed.
+
+        """
+        indices: dict[tuple[int, int], list[int]] = {}
+        for index, (image, encoding) in enumerate(pictures):
+            check_pixels(image, encoding)
+            indices.setdefault(self.network_size(*image.shape[:2]), []).append(index)
+        found: dict[int, Segmentation] = {}
+        for size, which in indices.items():
+            self._newest = self._backend_for(size)
+            results = self._newest.segment([pictures[index] for index in which])
+            found.update(zip(which, results, strict=True))
+        return [found[index] for index in range(len(pictures))]
+
+    def close(self) -> None:
+        """Stop what works in the background, and let go of the network."""
+        for backend in self._loaded.values():
+            backend.close()
+        self._loaded.clear()
 
     def logits(
         self,
@@ -196,15 +195,17 @@ class Segmenter:
             raise SegmenterError(msg)
         self.card.config.for_size(*size)  # refuses what is out of bounds
         pixels = to_network(image, encoding, *size)
-        logits: NDArray[np.float32] = self._backend_for(size).run(pixels[None])[0]
+        logits: NDArray[np.float32] = self._backend_for(size).logits(pixels[None])[0]
         return logits
 
     def _backend_for(self, size: tuple[int, int]) -> Backend:
         backend = self._loaded.pop(size, None)
         if backend is None:
             while len(self._loaded) >= self.sizes_kept:
-                del self._loaded[next(iter(self._loaded))]
-            backend = backends.load(self.backend, self.path, *size, self._requested_device)
+                self._loaded.pop(next(iter(self._loaded))).close()
+            height, width = size
+            request = dataclasses.replace(self._request, height=height, width=width)
+            backend = backends.load(self._backend, request)
         # the newest stands last, so the first is the one to drop
         self._loaded[size] = backend
         return backend

@@ -11,7 +11,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from lemore_core.render import colorize, overlay
-from lemore_core.segmenter import Segmentation
+from lemore_core.segmentation import Segmentation
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.images import Frame, to_image_message
 from lemore_ros.parameters import NodeParameters

@@ -68,7 +68,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             return self._refused('cannot configure', error)
         self.get_logger().info(
             f'model {self.values.model} ({self._segmenter.taxonomy.name}) runs on '
-            f'{self._segmenter.backend}, {self._segmenter.device}'
+            f'{self._segmenter.status.backend}, {self._segmenter.status.device}'
         )
         return SUCCESS
 
@@ -158,8 +158,8 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
     def _identity(self, segmenter: Segmenter) -> Identity:
         return Identity(
             name=f'{self.get_fully_qualified_name().lstrip("/")}: segmentation',
-            backend=segmenter.backend,
-            device=segmenter.device,
+            backend=segmenter.status.backend,
+            device=segmenter.status.device,
             model=self.values.model,
             dataset=segmenter.taxonomy.name,
         )

@@ -1,5 +1,15 @@
-"""What runs the serving graph: one file a backend, chosen by name."""
+"""Backends: what runs the network. Only the one that is used is imported."""
 
-from lemore_core.backends.registry import AUTO, BACKENDS, Backend, BackendError, choose, load
+from lemore_core.backends.backend import AUTO, Backend, BackendError, ServingRequest, Status
+from lemore_core.backends.registry import BACKENDS, choose, load
 
-__all__ = ['AUTO', 'BACKENDS', 'Backend', 'BackendError', 'choose', 'load']
+__all__ = [
+    'AUTO',
+    'BACKENDS',
+    'Backend',
+    'BackendError',
+    'ServingRequest',
+    'Status',
+    'choose',
+    'load',
+]

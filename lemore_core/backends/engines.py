@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from lemore_core.backends.backend import FP32, BackendError, ServingRequest
 from lemore_core.backends.engine_cache import EngineCache, EngineKey
-from lemore_core.backends.registry import BackendError
 from lemore_core.backends.tensorrt_builder import build
 from lemore_core.backends.tensorrt_flavours import ComputeCapability, Library
-from lemore_core.backends.tensorrt_graph import FLOAT32, EngineRequest, engine_graph
+from lemore_core.backends.tensorrt_graph import engine_graph
 
 AMPERE = ComputeCapability(8, 0)
 
@@ -31,7 +31,7 @@ class Target:
 class Plan:
     """An engine that can be had: what it is built from, for what, and its name in the cache."""
 
-    request: EngineRequest
+    request: ServingRequest
     target: Target
     onnx: bytes
 
@@ -49,7 +49,7 @@ class Plan:
             gpu='' if ahead else self.target.gpu,
             compute_capability=str(self.target.capability),
             driver='' if ahead else self.target.driver,
-            precision=self.request.built_precision,
+            precision=self.request.gpu_precision,
             height=self.request.height,
             width=self.request.width,
             batch=self.request.batch,
@@ -78,7 +78,7 @@ class Plan:
         return built.engine
 
 
-def plan(request: EngineRequest, target: Target) -> Plan:
+def plan(request: ServingRequest, target: Target) -> Plan:
     """Export what is requested, which takes seconds.
 
     Raises:
@@ -88,10 +88,10 @@ def plan(request: EngineRequest, target: Target) -> Plan:
 
     """
     flavour = target.library.flavour
-    if flavour.builds_ahead and target.capability < AMPERE and request.built_precision == FLOAT32:
+    if flavour.builds_ahead and target.capability < AMPERE and request.gpu_precision == FP32:
         msg = (
             f'{flavour.package} multiplies no float32 matrices on compute capability '
-            f'{target.capability}: use precision float16'
+            f'{target.capability}: use precision fp16'
         )
         raise BackendError(msg)
     return Plan(request, target, engine_graph(request))

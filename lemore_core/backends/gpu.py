@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from lemore_core.backends.registry import AUTO, BackendError
+from lemore_core.backends.backend import AUTO, BackendError
 from lemore_core.backends.tensorrt_flavours import ComputeCapability
 
 _KERNEL_MODULE = Path('/proc/driver/nvidia/version')

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from lemore_core.backends.backend import (
+    AS_EXPORTED,
+    AUTO,
+    FP16,
+    FP32,
+    BackendError,
+    ServingRequest,
+    Status,
+)
 from lemore_core.backends.cores import thread_counts
-from lemore_core.backends.registry import AUTO, BackendError
+from lemore_core.backends.host_road import HostRoad
+from lemore_core.deploy.description import describe
 
 _CUDA = 'CUDAExecutionProvider'
 _CPU = 'CPUExecutionProvider'
@@ -24,7 +33,7 @@ WORTHWHILE = 0.9
 _measured: dict[tuple[int, ...], int] = {}
 
 
-class OnnxBackend:
+class OnnxNetwork:
     """The serving graph as an ONNX Runtime session.
 
     On a CPU the first session of a process tries a few numbers of threads, see
@@ -52,32 +61,55 @@ class OnnxBackend:
             _measured[candidates] = self.threads
         self._session = sessions[self.threads]
 
-    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of ``pixels``."""
+        logits: NDArray[np.float32]
         (logits,) = self._session.run(['logits'], {'pixels': pixels})
-        return np.ascontiguousarray(logits)
+        return logits
 
 
-def load(path: Path, height: int, width: int, device: str) -> OnnxBackend:
+def load(request: ServingRequest) -> HostRoad:
     """Load an exported ONNX file, or export a checkpoint (which needs torch) and load that.
 
     Raises:
-        BackendError: the device is not there, or torch is missing where it is needed.
+        BackendError: the device is not there or has no half precision, or torch is missing where
+            it is needed.
         CheckpointError: the checkpoint is not usable.
         ExportError: the checkpoint's export does not compute what it does.
 
     """
-    if path.suffix == '.onnx':
-        return OnnxBackend(path.read_bytes(), device, str(path))
+    card = describe(request.path)
+    _, device = _provider(request.device)
+    precision = _precision(request, device)
+    network = OnnxNetwork(_content(request, precision), request.device, str(request.path))
+    status = Status('onnxruntime', device, precision)
+    return HostRoad(network, request.size, card.config.classes, status)
+
+
+def _precision(request: ServingRequest, device: str) -> str:
+    if device != 'cpu':
+        return request.gpu_precision
+    if request.precision == FP16:
+        msg = 'ONNX Runtime is slower in fp16 than in fp32 on a CPU: leave the precision at auto'
+        raise BackendError(msg)
+    return AS_EXPORTED if request.is_exported else FP32
+
+
+def _content(request: ServingRequest, precision: str) -> bytes:
+    path = request.path
+    if request.is_exported:
+        return path.read_bytes()
     try:
         from lemore_core.deploy.export import export_onnx
+        from lemore_core.deploy.half_precision import halved
     except ImportError as error:
         msg = (
             f'{path} must be exported for ONNX Runtime, which needs torch: run lemore export '
             'where torch is installed and load the .onnx file it writes'
         )
         raise BackendError(msg) from error
-    return OnnxBackend(export_onnx(path, height, width), device, str(path))
+    content = export_onnx(path, *request.size)
+    return halved(content) if precision == FP16 else content
 
 
 def choose_threads(times: Mapping[int, float]) -> int:

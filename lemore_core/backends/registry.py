@@ -1,45 +1,26 @@
-"""The protocol that backends keep, their registry, and the choice among them."""
+"""The backends there are, what they need, and the choice among them."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
-import numpy as np
-from numpy.typing import NDArray
+from lemore_core.backends.backend import (
+    AUTO,
+    Backend,
+    BackendError,
+    BackendModule,
+    DeviceMemoryError,
+    ServingRequest,
+)
+from lemore_core.backends.fallback import Fallback
 
-from lemore_core.errors import LemoreError
-
-AUTO = 'auto'
-
-
-class BackendError(LemoreError):
-    """A backend that is unknown, not installed, or cannot run what it was asked to."""
-
-
-class Backend(Protocol):
-    """The serving graph, loaded for one network size on one device.
-
-    ``run`` maps RGB (N, height, width, 3) uint8 to logits (N, height / 8, width / 8, classes)
-    float32, C-contiguous. It is called from one thread.
-    """
-
-    @property
-    def device(self) -> str:
-        """The device in use, such as ``cpu`` or ``cuda:0``."""
-
-    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits of ``pixels``."""
-
-
-class BackendModule(Protocol):
-    """What a backend's file offers."""
-
-    def load(self, path: Path, height: int, width: int, device: str) -> Backend:
-        """Load a checkpoint for one network size; ``device`` may be ``auto``."""
+_log = logging.getLogger(__name__)
 
 
 class BackendEntry(NamedTuple):
@@ -76,7 +57,7 @@ BACKENDS: Mapping[str, BackendEntry] = {
 
 
 def choose(path: Path, device: str) -> str:
-    """Return the backend that serves ``path`` best on ``device`` here.
+    """Return the backend that serves ``path`` best on ``device`` here, without building anything.
 
     PyTorch where it has a GPU to use, else ONNX Runtime (several times faster on a CPU), else
     PyTorch.
@@ -91,8 +72,11 @@ def choose(path: Path, device: str) -> str:
     return 'onnxruntime' if _installed('onnxruntime') and _installed('onnx') else 'torch'
 
 
-def load(name: str, path: Path, height: int, width: int, device: str) -> Backend:
-    """Load a checkpoint into the backend called ``name``.
+def load(name: str, request: ServingRequest) -> Backend:
+    """Load what is requested into the backend called ``name``, or into the best one for ``auto``.
+
+    Where the device has too little memory, a smaller batch is tried, then the CPU; a warning says
+    so, and the status of what is returned.
 
     Raises:
         BackendError: no backend has that name, its package is not installed, it does not read
@@ -100,21 +84,68 @@ def load(name: str, path: Path, height: int, width: int, device: str) -> Backend
         CheckpointError: the checkpoint is not usable.
 
     """
+    if name == AUTO:
+        name = choose(request.path, request.device)
+    try:
+        return _load(name, request)
+    except DeviceMemoryError as error:
+        return _load_smaller(name, request, error)
+
+
+def missing(name: str) -> str:
+    """Say what the backend called ``name`` needs and is not installed; empty if nothing.
+
+    Raises:
+        BackendError: no backend has that name.
+
+    """
+    for modules in _entry(name).needs:
+        if not any(_installed(module) for module in modules):
+            package, *_ = modules.values()
+            choice = ' or '.join(modules.values())
+            return f'backend {name!r} needs the package {choice}: pip install {package}'
+    return ''
+
+
+def _load(name: str, request: ServingRequest) -> Backend:
+    entry = _entry(name)
+    reason = missing(name)
+    if reason:
+        raise BackendError(reason)
+    if request.path.suffix not in entry.suffixes:
+        msg = f'backend {name!r} reads {" and ".join(entry.suffixes)} files, not {request.path}'
+        raise BackendError(msg)
+    module = cast('BackendModule', importlib.import_module(entry.module))
+    return module.load(request)
+
+
+def _load_smaller(name: str, request: ServingRequest, error: DeviceMemoryError) -> Backend:
+    batch = request.batch
+    while batch > 1:
+        batch //= 2
+        try:
+            backend = _load(name, dataclasses.replace(request, batch=batch))
+        except DeviceMemoryError:
+            continue
+        return _fallen(backend, f'batches of {batch} instead of {request.batch}', error)
+    # half precision is a GPU's
+    on_cpu = dataclasses.replace(request, device='cpu', precision=AUTO, batch=1)
+    backend = _load(choose(request.path, 'cpu'), on_cpu)
+    return _fallen(backend, 'the CPU', error)
+
+
+def _fallen(backend: Backend, what: str, error: DeviceMemoryError) -> Backend:
+    degraded = f'{what} because {error}'
+    _log.warning('serving with %s', degraded)
+    return Fallback(backend, degraded)
+
+
+def _entry(name: str) -> BackendEntry:
     entry = BACKENDS.get(name)
     if entry is None:
         msg = f'no backend is called {name!r}, there are {", ".join([AUTO, *BACKENDS])}'
         raise BackendError(msg)
-    for modules in entry.needs:
-        if not any(_installed(module) for module in modules):
-            package, *_ = modules.values()
-            choice = ' or '.join(modules.values())
-            msg = f'backend {name!r} needs the package {choice}: pip install {package}'
-            raise BackendError(msg)
-    if path.suffix not in entry.suffixes:
-        msg = f'backend {name!r} reads {" and ".join(entry.suffixes)} files, not {path}'
-        raise BackendError(msg)
-    module = cast('BackendModule', importlib.import_module(entry.module))
-    return module.load(path, height, width, device)
+    return entry
 
 
 def _installed(module: str) -> bool:

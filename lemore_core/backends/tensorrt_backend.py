@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lemore_core.backends.backend import BackendError, ServingRequest, Status
 from lemore_core.backends.engine_cache import EngineCache
 from lemore_core.backends.engines import Target, plan
 from lemore_core.backends.gpu import find_gpu
-from lemore_core.backends.registry import AUTO, BackendError
+from lemore_core.backends.host_road import HostRoad
 from lemore_core.backends.tensorrt_builder import INPUT, OUTPUT, logger_of
 from lemore_core.backends.tensorrt_flavours import Library, library_for_gpu
-from lemore_core.backends.tensorrt_graph import EngineRequest
+from lemore_core.deploy.description import describe
 
 _log = logging.getLogger(__name__)
 
@@ -126,16 +126,7 @@ class _Buffer:
         context.set_tensor_address(name, self.on_device.data_ptr())
 
 
-def load(
-    path: Path,
-    height: int,
-    width: int,
-    device: str,
-    *,
-    precision: str = AUTO,
-    batch: int = 1,
-    cache: EngineCache | None = None,
-) -> TensorRTBackend:
+def load(request: ServingRequest) -> HostRoad:
     """Load a checkpoint or an ONNX file; its engine is built on the first time, which takes long.
 
     Raises:
@@ -144,15 +135,17 @@ def load(
         CheckpointError: the file is missing, damaged, or not LeMoRe's.
 
     """
-    request = EngineRequest(path, height, width, precision, batch)
-    gpu = find_gpu(device)
-    cache = cache or EngineCache()
+    gpu = find_gpu(request.device)
+    cache = EngineCache(request.engine_cache)
+    classes = describe(request.path).config.classes
     with torch.cuda.device(gpu.device):
         library = library_for_gpu(gpu.capability)
         planned = plan(request, Target(library, gpu.capability, gpu.name, gpu.driver))
         try:
-            return TensorRTBackend(library, planned.engine(cache), batch, gpu.device)
+            network = TensorRTBackend(library, planned.engine(cache), request.batch, gpu.device)
         except EngineRefusedError as error:
             _log.warning('%s: it is built again', error)
-        cache.discard(planned.key)
-        return TensorRTBackend(library, planned.engine(cache), batch, gpu.device)
+            cache.discard(planned.key)
+            network = TensorRTBackend(library, planned.engine(cache), request.batch, gpu.device)
+    status = Status('tensorrt', gpu.device, request.gpu_precision, request.batch)
+    return HostRoad(network.run, request.size, classes, status)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from lemore_core.backends.registry import BackendError
+from lemore_core.backends.backend import BackendError
 from lemore_core.backends.tensorrt_flavours import ComputeCapability, Library
 
 INPUT, OUTPUT = 'pixels', 'logits'

@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from lemore_core.backends.registry import TENSORRT_PACKAGES, BackendError
+from lemore_core.backends.backend import BackendError
+from lemore_core.backends.registry import TENSORRT_PACKAGES
 
 OLDEST = 10  # the first with the calls that are used here; TensorRT for RTX counts from 1
 

@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lemore_core.backends.registry import AUTO, BackendError
+from lemore_core.backends.backend import AUTO, FP16, FP32, BackendError, ServingRequest, Status
+from lemore_core.backends.host_road import HostRoad
 from lemore_core.deploy.graph import ServingGraph, load_graph
 
 
-class TorchBackend:
+class TorchNetwork:
     """The serving graph in eager mode."""
 
     def __init__(self, graph: ServingGraph, device: str) -> None:
-        self.device = device
+        self._device = device
         self._graph = graph.to(device)
 
     @torch.inference_mode()
-    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of ``pixels``."""
-        logits = self._graph(torch.from_numpy(pixels).to(self.device))
-        return np.ascontiguousarray(logits.cpu().numpy())
+        logits: NDArray[np.float32] = (
+            self._graph(torch.from_numpy(pixels).to(self._device)).cpu().numpy()
+        )
+        return logits
 
 
-def load(path: Path, height: int, width: int, device: str) -> TorchBackend:
+def load(request: ServingRequest) -> HostRoad:
     """Load a checkpoint for one network size.
 
     Raises:
-        BackendError: the device is not there.
+        BackendError: the device is not there, or has no half precision.
         CheckpointError: the checkpoint is not usable.
 
     """
-    return TorchBackend(load_graph(path, height, width), _device(device))
+    device = _device(request.device)
+    if device == 'cpu' and request.precision == FP16:
+        msg = 'PyTorch is slower in fp16 than in fp32 on a CPU: leave the precision at auto'
+        raise BackendError(msg)
+    graph = load_graph(request.path, *request.size)
+    return HostRoad(
+        TorchNetwork(graph, device),
+        request.size,
+        graph.network.config.classes,
+        Status('torch', device, FP32),
+    )
 
 
 def _device(name: str) -> str:

@@ -66,22 +66,25 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 def _steps(segmenter: Segmenter, image: NDArray[np.uint8], rounds: int) -> dict[str, Any]:
-    import numpy as np
-
     segmenter.segment(image, 'bgr8')
     timings = [segmenter.segment(image, 'bgr8').timings for _ in range(rounds)]
+    steps = timings[0].steps
     height, width = image.shape[:2]
     network = segmenter.network_size(height, width)
     return {
         'model': segmenter.card.name,
-        'backend': f'{segmenter.backend}@{segmenter.device}',
+        'backend': f'{segmenter.status.backend}@{segmenter.status.device}',
         'image': f'{width}x{height}',
         'network': f'{network[1]}x{network[0]}',
-        **{
-            name: round(float(np.median([getattr(t, name) for t in timings])), 2)
-            for name in ('prepare_ms', 'network_ms', 'decode_ms', 'total_ms')
-        },
+        **{f'{step}_ms': _median([t.steps[step] for t in timings]) for step in steps},
+        'total_ms': _median([t.total_ms for t in timings]),
     }
+
+
+def _median(milliseconds: list[float]) -> float:
+    import numpy as np
+
+    return round(float(np.median(milliseconds)), 2)
 
 
 def _decodings(path: Path, image: NDArray[np.uint8], rounds: int) -> list[dict[str, Any]]:
@@ -113,7 +116,7 @@ def _foldings(image: NDArray[np.uint8], rounds: int) -> list[dict[str, Any]]:
 
     Its weights are random: the time does not depend on them.
     """
-    from lemore_core.backends.onnx_backend import OnnxBackend
+    from lemore_core.backends.onnx_backend import OnnxNetwork
     from lemore_core.deploy.export import export_onnx
     from lemore_core.deploy.pixels import to_network
     from lemore_core.deploy.quantise import quantise
@@ -130,9 +133,9 @@ def _foldings(image: NDArray[np.uint8], rounds: int) -> list[dict[str, Any]]:
             'folded, fusion_at_head': export_onnx(at_head, *FOLDING_SIZE),
             'folded, int8': quantise(folded, [pixels], least_agreement=0.0),
         }
-    backends = {name: OnnxBackend(content, 'cpu', name) for name, content in contents.items()}
+    backends = {name: OnnxNetwork(content, 'cpu', name) for name, content in contents.items()}
     times = median_ms(
-        {name: partial(backend.run, pixels[None]) for name, backend in backends.items()}, rounds
+        {name: partial(backend, pixels[None]) for name, backend in backends.items()}, rounds
     )
     return [
         {
@@ -177,11 +180,12 @@ def _logits_of(
     import numpy as np
 
     from lemore_core import backends
+    from lemore_core.backends import ServingRequest
     from lemore_core.deploy.pixels import to_network
 
     network = (size[0] * 8, size[1] * 8)
-    backend = backends.load('torch', path, *network, 'cpu')
-    logits = backend.run(to_network(image, 'bgr8', *network)[None])[0]
+    backend = backends.load('torch', ServingRequest(path, *network, device='cpu'))
+    logits = backend.logits(to_network(image, 'bgr8', *network)[None])[0]
     trained = logits.shape[-1]
     random = np.random.default_rng(0)
     mixture = random.dirichlet(np.full(trained, 0.5), classes - trained).astype(np.float32)

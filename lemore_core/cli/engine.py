@@ -10,9 +10,9 @@ from lemore_core.cli.arguments import add_model_arguments, add_size_arguments, r
 from lemore_core.errors import LemoreError
 
 if TYPE_CHECKING:
+    from lemore_core.backends.backend import ServingRequest
     from lemore_core.backends.engine_cache import EngineKey
     from lemore_core.backends.engines import Target
-    from lemore_core.backends.tensorrt_graph import EngineRequest
 
 MIB = 1 << 20
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         '--precision',
         default='auto',
-        help='float16, float32, or auto: float16, an ONNX file as it was exported',
+        help='fp16, fp32, or auto: fp16, an ONNX file as it was exported',
     )
     build.add_argument('--batch', type=int, default=1, help='pictures a call, one per camera')
     build.add_argument(
@@ -68,21 +68,21 @@ def _build(arguments: argparse.Namespace) -> None:
     print(f'{_summary(planned.key)}, {size}')
 
 
-def _request(arguments: argparse.Namespace) -> EngineRequest:
-    from lemore_core.backends.tensorrt_graph import EngineRequest
+def _request(arguments: argparse.Namespace) -> ServingRequest:
+    from lemore_core.backends.backend import ServingRequest
     from lemore_core.deploy.description import describe
     from lemore_core.segmenter import resolve_checkpoint
 
     path = resolve_checkpoint(arguments.model, arguments.dataset)
     config = describe(path).config
     height, width = requested_size(arguments) or (config.height, config.width)
-    return EngineRequest(path, height, width, arguments.precision, arguments.batch)
+    return ServingRequest(path, height, width, precision=arguments.precision, batch=arguments.batch)
 
 
 def _target(arguments: argparse.Namespace) -> Target:
+    from lemore_core.backends.backend import AUTO, BackendError
     from lemore_core.backends.engines import Target
     from lemore_core.backends.gpu import find_gpu
-    from lemore_core.backends.registry import AUTO, BackendError
     from lemore_core.backends.tensorrt_flavours import (
         ComputeCapability,
         library_for_capability,

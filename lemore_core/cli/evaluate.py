@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
         'dataset': dataset.name,
         'split': arguments.split,
         'images': len(samples),
-        'backend': f'{segmenter.backend} {segmenter.device}',
+        'backend': f'{segmenter.status.backend} {segmenter.status.device}',
         'views': views.describe(),
     }
     if worst is not None:

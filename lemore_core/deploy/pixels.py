@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,17 @@ _TO_RGB = {
     'bgra8': cv2.COLOR_BGRA2RGB,
     'mono8': cv2.COLOR_GRAY2RGB,
 }
+
+
+class Picture(NamedTuple):
+    """Pixels of 8 bits and what they mean.
+
+    ``pixels`` (H, W, 3) uint8 for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8, (H, W) for mono8;
+    rows may be padded.
+    """
+
+    pixels: NDArray[np.uint8]
+    encoding: str = 'rgb8'
 
 
 class PixelError(LemoreError):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
@@ -248,6 +247,8 @@ def load_taxonomy(name: str) -> Taxonomy:
         TaxonomyError: there is no such table, or it is malformed.
 
     """
+    import yaml
+
     path = FOLDER / f'{name}.yaml' if name in BUILT_IN else Path(name)
     if path.suffix not in ('.yaml', '.yml'):
         msg = (

@@ -22,7 +22,7 @@ LAYERS = [
     ('deploy',),
     ('data', 'checkpoint', 'video'),
     ('model', 'taxonomy'),
-    ('files', 'errors'),
+    ('segmentation', 'files', 'errors'),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from lemore_core.backends import engines, tensorrt_backend
+from lemore_core.backends.backend import BackendError
 from lemore_core.backends.engine_cache import EngineCache
-from lemore_core.backends.registry import BackendError
 from lemore_core.deploy.export import write_onnx
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 
@@ -47,7 +47,7 @@ def reference(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return torch_backend.load(resolve_checkpoint('tiny'), *SIZE, 'cpu').run(pixels)
 
 
-@pytest.mark.parametrize(('precision', 'tolerance'), [('float32', 0.01), ('float16', 0.03)])
+@pytest.mark.parametrize(('precision', 'tolerance'), [('fp32', 0.01), ('fp16', 0.03)])
 @pytest.mark.parametrize('batch', [1, 3])
 def test_logits_are_those_of_the_cpu(
     cache: EngineCache,

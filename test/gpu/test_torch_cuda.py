@@ -27,4 +27,4 @@ def test_labels_are_those_of_the_cpu(clip_frames: list[NDArray[np.uint8]]) -> No
 
 def test_auto_takes_the_gpu() -> None:
     segmenter = Segmenter.load(resolve_checkpoint('tiny', 'camvid'))
-    assert (segmenter.backend, segmenter.device) == ('torch', 'cuda:0')
+    assert (segmenter.status.backend, segmenter.status.device) == ('torch', 'cuda:0')

@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 
 from lemore_core.backends import cores, onnx_backend
-from lemore_core.backends.onnx_backend import OnnxBackend, choose_threads, load
-from lemore_core.backends.registry import BackendError
+from lemore_core.backends.backend import BackendError, ServingRequest
+from lemore_core.backends.onnx_backend import OnnxNetwork, choose_threads, load
 from lemore_core.deploy.export import export_onnx
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 
@@ -61,12 +61,12 @@ def test_only_the_first_session_of_a_process_is_measured(
 ) -> None:
     monkeypatch.setattr(onnx_backend, 'thread_counts', lambda: (1, 2, 3))
     monkeypatch.setattr(onnx_backend, 'choose_threads', lambda times: sorted(times)[1])
-    first = OnnxBackend(content, 'cpu', 'first')
+    first = OnnxNetwork(content, 'cpu', 'first')
     assert opened == [1, 2, 3]
-    second = OnnxBackend(content, 'cpu', 'second')
+    second = OnnxNetwork(content, 'cpu', 'second')
     assert opened == [1, 2, 3, 2]
     assert first.threads == second.threads == 2
-    np.testing.assert_array_equal(first.run(PIXELS), second.run(PIXELS))
+    np.testing.assert_array_equal(first(PIXELS), second(PIXELS))
 
 
 def test_every_candidate_is_timed_and_soon(content: bytes) -> None:
@@ -80,13 +80,13 @@ def test_every_candidate_is_timed_and_soon(content: bytes) -> None:
 
 
 def test_threads_that_are_asked_for_are_not_measured(content: bytes, opened: list[int]) -> None:
-    assert OnnxBackend(content, 'cpu', 'fixed', threads=2).threads == 2
+    assert OnnxNetwork(content, 'cpu', 'fixed', threads=2).threads == 2
     assert opened == [2]
 
 
 def test_an_idle_session_costs_nothing(content: bytes) -> None:
-    backend = OnnxBackend(content, 'cpu', 'idle', threads=2)
-    backend.run(PIXELS)
+    backend = OnnxNetwork(content, 'cpu', 'idle', threads=2)
+    backend(PIXELS)
     started = time.process_time()
     time.sleep(0.3)
     assert time.process_time() - started < 0.1
@@ -105,7 +105,7 @@ def test_a_file_whose_inside_is_damaged_is_named(content: bytes, tmp_path: Path)
     path = tmp_path / 'nano.onnx'
     path.write_bytes(content.replace(b'Softmax', b'Hardmux'))
     with pytest.raises(BackendError, match=r'cannot load .*nano\.onnx'):
-        load(path, 64, 128, 'cpu')
+        load(ServingRequest(path, 64, 128, device='cpu'))
 
 
 @pytest.mark.parametrize(

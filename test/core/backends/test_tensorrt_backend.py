@@ -21,9 +21,10 @@ import torch
 
 from lemore_core import backends
 from lemore_core.backends import engines, gpu, tensorrt_backend, tensorrt_flavours
+from lemore_core.backends.backend import BackendError, ServingRequest
 from lemore_core.backends.engine_cache import EngineCache
 from lemore_core.backends.gpu import Gpu, find_gpu
-from lemore_core.backends.registry import BackendError
+from lemore_core.backends.host_road import HostRoad
 from lemore_core.backends.tensorrt_builder import Built
 from lemore_core.backends.tensorrt_flavours import (
     TENSORRT,
@@ -199,11 +200,13 @@ def test_a_refused_engine_is_built_again_once(
     monkeypatch.setattr(engines, 'engine_graph', lambda _: b'onnx')
     cache = EngineCache(tmp_path)
 
-    def load() -> tensorrt_backend.TensorRTBackend:
-        return tensorrt_backend.load(untrained_checkpoint, HEIGHT, WIDTH, 'auto', cache=cache)
+    def load() -> HostRoad:
+        return tensorrt_backend.load(
+            ServingRequest(untrained_checkpoint, HEIGHT, WIDTH, engine_cache=cache.folder)
+        )
 
     with caplog.at_level(logging.WARNING):
-        assert load().run(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)).shape == (1, 8, 16, 11)
+        assert load().logits(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)).shape == (1, 8, 16, 11)
     capability = ComputeCapability(8, 6)
     assert calls == [
         ((1, HEIGHT, WIDTH), capability, b''),
@@ -227,7 +230,7 @@ def test_a_device_that_is_no_gpu_is_named(device: str) -> None:
 def test_a_torch_without_cuda_is_named(untrained_checkpoint: Path) -> None:
     pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
     with pytest.raises(BackendError, match=r'torch with CUDA .* has none: .*pytorch\.org'):
-        backends.load('tensorrt', untrained_checkpoint, HEIGHT, WIDTH, 'auto')
+        backends.load('tensorrt', ServingRequest(untrained_checkpoint, HEIGHT, WIDTH))
 
 
 def test_an_absent_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,7 +354,7 @@ def test_the_registry_names_the_packages(
     installed()
     message = 'needs the package tensorrt or tensorrt-rtx-cu13: pip install tensorrt$'
     with pytest.raises(BackendError, match=message):
-        backends.load('tensorrt', untrained_checkpoint, HEIGHT, WIDTH, 'auto')
+        backends.load('tensorrt', ServingRequest(untrained_checkpoint, HEIGHT, WIDTH))
 
 
 @pytest.mark.parametrize(('text', 'expected'), [('8.6', (8, 6)), ('86', (8, 6)), ('120', (12, 0))])

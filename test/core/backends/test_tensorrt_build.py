@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from lemore_core.backends.backend import BackendError, ServingRequest
 from lemore_core.backends.engine_cache import EngineCache
 from lemore_core.backends.engines import Plan, Target, plan
-from lemore_core.backends.registry import BackendError
 from lemore_core.backends.tensorrt_builder import build, logger_of
 from lemore_core.backends.tensorrt_flavours import (
     TENSORRT,
@@ -25,7 +25,6 @@ from lemore_core.backends.tensorrt_flavours import (
     Library,
     load_library,
 )
-from lemore_core.backends.tensorrt_graph import EngineRequest
 from lemore_core.deploy.export import write_onnx
 from lemore_core.segmenter import resolve_checkpoint
 
@@ -47,14 +46,14 @@ def test_the_capabilities_that_can_be_named() -> None:
 
 # every size in both precisions, every number of classes, every capability
 BUILDS = [
-    ('nano', 'camvid', 'float16', '8.6'),
-    ('nano', 'coco_stuff', 'float32', '8.9'),
-    ('tiny', 'ade20k', 'float16', '7.5'),
-    ('tiny', 'cityscapes', 'float32', '8.0'),
-    ('small', 'pascal_context_59', 'float16', '12.0'),
-    ('small', 'ade20k', 'float32', '8.6'),
-    ('base', 'coco_stuff', 'float16', '8.0'),
-    ('base', 'camvid', 'float32', '12.0'),
+    ('nano', 'camvid', 'fp16', '8.6'),
+    ('nano', 'coco_stuff', 'fp32', '8.9'),
+    ('tiny', 'ade20k', 'fp16', '7.5'),
+    ('tiny', 'cityscapes', 'fp32', '8.0'),
+    ('small', 'pascal_context_59', 'fp16', '12.0'),
+    ('small', 'ade20k', 'fp32', '8.6'),
+    ('base', 'coco_stuff', 'fp16', '8.0'),
+    ('base', 'camvid', 'fp32', '12.0'),
 ]
 
 
@@ -66,7 +65,7 @@ def test_every_network_is_built(
     precision: str,
     capability: str,
 ) -> None:
-    request = EngineRequest(make_checkpoint(size, dataset), 128, 128, precision)
+    request = ServingRequest(make_checkpoint(size, dataset), 128, 128, precision=precision)
     planned = plan(request, target(capability))
     built = build(RTX, planned.onnx, (1, 128, 128), planned.target.capability)
     assert MIB < len(built.engine) < 100 * MIB
@@ -74,7 +73,7 @@ def test_every_network_is_built(
 
 
 def test_the_shipped_network_is_built_for_several_cameras() -> None:
-    request = EngineRequest(resolve_checkpoint('tiny'), 320, 576, batch=3)
+    request = ServingRequest(resolve_checkpoint('tiny'), 320, 576, batch=3)
     planned = plan(request, target('8.6'))
     engine = build(RTX, planned.onnx, (3, 320, 576), AMPERE).engine
     assert MIB < len(engine) < 100 * MIB
@@ -88,7 +87,7 @@ def test_a_quantised_file_is_built_as_it_is(
     path = tmp_path / 'int8.onnx'
     pictures = [frame[..., ::-1] for frame in clip_frames[:2]]
     write_onnx(resolve_checkpoint('nano'), path, 128, 192, calibration=pictures)
-    planned = plan(EngineRequest(path, 128, 192), target('8.9'))
+    planned = plan(ServingRequest(path, 128, 192), target('8.9'))
     assert planned.onnx == path.read_bytes()
     nodes = onnx.load_from_string(planned.onnx).graph.node
     assert sum(node.op_type == 'QuantizeLinear' for node in nodes) > 10
@@ -172,12 +171,12 @@ def test_a_capability_that_is_not_supported_is_refused() -> None:
 
 def test_an_engine_comes_from_the_cache(tmp_path: Path, untrained_checkpoint: Path) -> None:
     cache = EngineCache(tmp_path)
-    planned = plan(EngineRequest(untrained_checkpoint, 96, 128), target('8.6'))
+    planned = plan(ServingRequest(untrained_checkpoint, 96, 128), target('8.6'))
     engine = planned.engine(cache)
     (record,) = cache.records()
     assert record.key == planned.key
     assert (record.key.flavour, record.key.version) == ('tensorrt_rtx', RTX.version)
-    assert (record.key.compute_capability, record.key.precision) == ('8.6', 'float16')
+    assert (record.key.compute_capability, record.key.precision) == ('8.6', 'fp16')
     assert (record.key.height, record.key.width, record.key.batch) == (96, 128, 1)
     written = cache.path(planned.key).stat().st_mtime_ns
     assert planned.engine(cache) == engine
@@ -185,7 +184,7 @@ def test_an_engine_comes_from_the_cache(tmp_path: Path, untrained_checkpoint: Pa
 
 
 def test_an_engine_built_ahead_is_the_one_of_every_such_gpu() -> None:
-    request = EngineRequest(Path('a.safetensors'), 96, 128)
+    request = ServingRequest(Path('a.safetensors'), 96, 128)
     ahead = Plan(request, target('8.6'), b'onnx').key
     assert ahead.onnx_sha256 == hashlib.sha256(b'onnx').hexdigest()
     assert ahead == Plan(request, Target(RTX, AMPERE, 'NVIDIA RTX A2000', '580.65'), b'onnx').key
@@ -193,13 +192,13 @@ def test_an_engine_built_ahead_is_the_one_of_every_such_gpu() -> None:
         Plan(request, target('8.9'), b'onnx'),
         Plan(request, target('8.6'), b'another'),
         Plan(dataclasses.replace(request, batch=2), target('8.6'), b'onnx'),
-        Plan(dataclasses.replace(request, precision='float32'), target('8.6'), b'onnx'),
+        Plan(dataclasses.replace(request, precision='fp32'), target('8.6'), b'onnx'),
     ]
     assert len({ahead, *(other.key for other in others)}) == 5
 
 
 def test_an_engine_built_on_a_gpu_is_its_own() -> None:
-    request = EngineRequest(Path('a.safetensors'), 96, 128)
+    request = ServingRequest(Path('a.safetensors'), 96, 128)
     library = Library(TENSORRT, SimpleNamespace(__version__='11.4.0.106'))
     key = Plan(request, Target(library, AMPERE, 'NVIDIA RTX A2000', '580.65'), b'onnx').key
     assert (key.flavour, key.version) == ('tensorrt', '11.4.0.106')
@@ -207,6 +206,6 @@ def test_an_engine_built_on_a_gpu_is_its_own() -> None:
 
 
 def test_turing_is_refused_single_precision_before_the_export() -> None:
-    request = EngineRequest(Path('not read.safetensors'), 96, 128, 'float32')
-    with pytest.raises(BackendError, match=r'no float32.* compute capability 7\.5: .*float16'):
+    request = ServingRequest(Path('not read.safetensors'), 96, 128, precision='fp32')
+    with pytest.raises(BackendError, match=r'no float32.* compute capability 7\.5: .*fp16'):
         plan(request, target('7.5'))

@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from lemore_core.backends.registry import BackendError
-from lemore_core.backends.tensorrt_graph import EngineRequest, engine_graph, to_half
+from lemore_core.backends.backend import BackendError, ServingRequest
+from lemore_core.backends.tensorrt_graph import engine_graph
 from lemore_core.checkpoint import CheckpointError
 from lemore_core.deploy.export import export_onnx
+from lemore_core.deploy.half_precision import PrecisionError, to_half
 from lemore_core.segmenter import resolve_checkpoint
 
 Pixels = NDArray[np.uint8]
@@ -43,7 +44,7 @@ def reference(pixels: Pixels) -> NDArray[np.float32]:
 def test_single_precision_is_the_exported_graph(
     pixels: Pixels, reference: NDArray[np.float32]
 ) -> None:
-    request = EngineRequest(resolve_checkpoint('tiny'), *SIZE, 'float32', batch=3)
+    request = ServingRequest(resolve_checkpoint('tiny'), *SIZE, precision='fp32', batch=3)
     logits = run(engine_graph(request), pixels)
     assert logits.dtype == np.float32
     assert np.abs(logits - reference).max() < 1e-3
@@ -52,7 +53,7 @@ def test_single_precision_is_the_exported_graph(
 def test_half_precision_labels_as_single_precision_does(
     pixels: Pixels, reference: NDArray[np.float32]
 ) -> None:
-    request = EngineRequest(resolve_checkpoint('tiny'), *SIZE, 'float16', batch=3)
+    request = ServingRequest(resolve_checkpoint('tiny'), *SIZE, precision='fp16', batch=3)
     content = engine_graph(request)
     logits = run(content, pixels)
     assert (logits.shape, logits.dtype) == (reference.shape, np.float32)
@@ -62,8 +63,8 @@ def test_half_precision_labels_as_single_precision_does(
 
 
 def test_half_precision_is_half_inside_and_not_at_the_edges() -> None:
-    request = EngineRequest(resolve_checkpoint('nano'), 128, 128)
-    assert request.built_precision == 'float16'
+    request = ServingRequest(resolve_checkpoint('nano'), 128, 128)
+    assert request.gpu_precision == 'fp16'
     content = engine_graph(request)
     model = onnx.load_from_string(content)
     (source,), (sink,) = model.graph.input, model.graph.output
@@ -111,7 +112,7 @@ def test_half_precision_rounds_and_the_scales_of_a_resize_stay() -> None:
 
 
 def test_numbers_beyond_half_precision_are_refused() -> None:
-    with pytest.raises(BackendError, match='weights holds 70000, too large for float16'):
+    with pytest.raises(PrecisionError, match='weights holds 70000, too large for fp16'):
         to_half(small_model(1.0, -70000.0))
     to_half(small_model(float('-inf'), 65504.0))  # a class ruled out is no overflow
 
@@ -119,24 +120,24 @@ def test_numbers_beyond_half_precision_are_refused() -> None:
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'precision': 'int8'}, "precision is 'int8', it must be one of auto, float32, float16"),
+        ({'precision': 'int8'}, "precision is 'int8', it must be one of auto, fp32, fp16"),
         ({'precision': ''}, "precision is ''"),
         ({'batch': 0}, 'batch is 0, it must be from 1 to 64'),
         ({'batch': 65}, 'batch is 65'),
-        ({'path': Path('a.onnx'), 'precision': 'float16'}, 'a.onnx is built in the precision'),
+        ({'path': Path('a.onnx'), 'precision': 'fp16'}, 'a.onnx is served in the precision'),
     ],
 )
 def test_what_cannot_be_requested_is_named(options: dict[str, object], message: str) -> None:
     values = {'path': Path('a.safetensors'), 'height': 128, 'width': 128, **options}
     with pytest.raises(BackendError, match=message):
-        EngineRequest(**values)  # type: ignore[arg-type]
+        ServingRequest(**values)  # type: ignore[arg-type]
 
 
 def test_an_exported_file_is_taken_as_it_is(untrained_checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / 'model.onnx'
     path.write_bytes(export_onnx(untrained_checkpoint, 96, 128))
-    request = EngineRequest(path, 96, 128)
-    assert request.built_precision == 'as exported'
+    request = ServingRequest(path, 96, 128)
+    assert request.gpu_precision == 'as exported'
     assert engine_graph(request) == path.read_bytes()
 
 
@@ -144,4 +145,4 @@ def test_an_onnx_file_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / 'other.onnx'
     onnx.save(small_model(1.0, 1.0), path)
     with pytest.raises(CheckpointError, match=r'other\.onnx is no LeMoRe checkpoint'):
-        engine_graph(EngineRequest(path, 2, 2))
+        engine_graph(ServingRequest(path, 2, 2))

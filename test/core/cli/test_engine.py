@@ -28,12 +28,12 @@ def test_an_engine_is_built_listed_and_deleted(
     untrained_checkpoint: Path, folder: Path, capsys: Output
 ) -> None:
     tensorrt = pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
-    size = ['--height', '64', '--width', '128', '--batch', '2', '--precision', 'float32']
+    size = ['--height', '64', '--width', '128', '--batch', '2', '--precision', 'fp32']
     build = ['engine', 'build', '--model', str(untrained_checkpoint), *size]
     capability = ['--compute-capability', '8.6']
     assert main([*build, *capability]) == 0
     (path,) = folder.glob('*.engine')
-    what = f'128x64 x 2, float32, compute capability 8.6, tensorrt_rtx {tensorrt.__version__}'
+    what = f'128x64 x 2, fp32, compute capability 8.6, tensorrt_rtx {tensorrt.__version__}'
     mib = f'{path.stat().st_size / 2**20:.1f} MiB'
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f'{path}: built in ')
@@ -82,11 +82,11 @@ def test_an_engine_that_cannot_be_kept_is_a_failure(
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--precision', 'int8'], "precision is 'int8', it must be one of auto, float32, float16"),
+        (['--precision', 'int8'], "precision is 'int8', it must be one of auto, fp32, fp16"),
         (['--compute-capability', '9.0'], '7.5, 8.0, 8.6, 8.9, 12.0, 12.1, not 9.0'),
         (['--compute-capability', 'ampere'], "'ampere' is no compute capability"),
         (['--compute-capability', '8.6', '--device', 'cuda:0'], 'give one of them'),
-        (['--compute-capability', '7.5', '--precision', 'float32'], 'use precision float16'),
+        (['--compute-capability', '7.5', '--precision', 'fp32'], 'use precision fp16'),
         (['--device', 'cpu'], "not on device 'cpu'"),
         (['--height', '64'], 'give both or neither'),
         (['--batch', '0'], 'batch is 0'),

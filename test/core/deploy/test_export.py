@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lemore_core import checkpoint
-from lemore_core.backends.onnx_backend import OnnxBackend
+from lemore_core.backends.onnx_backend import OnnxNetwork
 from lemore_core.checkpoint import CheckpointError
 from lemore_core.deploy.description import describe
 from lemore_core.deploy.export import ExportError, check_export, export_onnx, write_onnx
@@ -56,9 +56,9 @@ def test_an_exported_file_is_folded_and_keeps_its_form(exported: bytes) -> None:
 
 
 def test_the_unfolded_export_says_the_same(exported: bytes) -> None:
-    plain = OnnxBackend(export_onnx(NANO, 64, 128, folded=False), 'cpu', 'plain', threads=1)
-    folded = OnnxBackend(exported, 'cpu', 'folded', threads=1)
-    a, b = (backend.run(picture()[None]) for backend in (plain, folded))
+    plain = OnnxNetwork(export_onnx(NANO, 64, 128, folded=False), 'cpu', 'plain', threads=1)
+    folded = OnnxNetwork(exported, 'cpu', 'folded', threads=1)
+    a, b = (backend(picture()[None]) for backend in (plain, folded))
     assert np.abs(a - b).max() <= 1e-4 * np.ptp(a)
 
 

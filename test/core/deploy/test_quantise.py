@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from lemore_core.backends.onnx_backend import OnnxBackend
+from lemore_core.backends.onnx_backend import OnnxNetwork
 from lemore_core.cli.export import calibration_pictures
 from lemore_core.cli.main import main
 from lemore_core.data.datasets import open_dataset
@@ -134,10 +134,10 @@ def test_it_loses_at_most_a_point_on_camvid(camvid: Path) -> None:
     samples = open_dataset('camvid', camvid).samples('val')[::3]
     figures = []
     for content in (floats, quantise(floats, pictures)):
-        backend = OnnxBackend(content, 'cpu', 'nano', threads=1)
+        backend = OnnxNetwork(content, 'cpu', 'nano', threads=1)
         matrix = ConfusionMatrix(11)
         for sample in samples:
-            logits = backend.run(to_network(sample.read_image(), 'rgb8', *size)[None])[0]
+            logits = backend(to_network(sample.read_image(), 'rgb8', *size)[None])[0]
             truth = sample.read_mask()[4::8, 4::8]
             matrix.add(truth, logits.argmax(-1))
         figures.append(matrix.mean_iou)
