@@ -37,6 +37,7 @@ setup(
         'lemore_core': [
             'py.typed',
             'evaluation/report/templates/*',
+            'deploy/street.*',
             'taxonomy/*.yaml',
             'training/recipes/*.yaml',
             'training/pretraining/*.yaml',

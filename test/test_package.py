@@ -36,6 +36,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     'name',
     [
         'lemore_core/py.typed',
+        'lemore_core/deploy/street.jpg',
+        'lemore_core/deploy/street.LICENSE.md',
         'lemore_core/taxonomy/camvid.yaml',
         'lemore_core/weights/lemore_tiny_camvid.safetensors',
         'lemore_ros/segmentation_node.py',

@@ -63,19 +63,19 @@ def test_the_unfolded_export_says_the_same(exported: bytes) -> None:
 
 
 def test_an_export_is_compared_with_pytorch(exported: bytes, graph: ServingGraph) -> None:
-    check_export(graph, exported, picture())
+    check_export(graph, exported, picture()[None])
     with torch.no_grad():
         reach = np.ptp(graph(torch.from_numpy(picture())[None]).numpy())
         bias(graph)[3] += 0.05 * float(reach)
     with pytest.raises(ExportError, match=r'differs from PyTorch by 0\.0[45]\d* of the range'):
-        check_export(graph, exported, picture())
+        check_export(graph, exported, picture()[None])
 
 
 def test_nan_is_no_agreement(exported: bytes, graph: ServingGraph) -> None:
     with torch.no_grad():
         bias(graph)[0] = torch.nan
     with pytest.raises(ExportError, match='differs from PyTorch by nan'):
-        check_export(graph, exported, picture())
+        check_export(graph, exported, picture()[None])
 
 
 def test_a_file_that_fails_the_check_is_not_written(
