@@ -6,13 +6,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lemore_core.backends.backend import AUTO, FP16, FP32, BackendError, ServingRequest, Status
+from lemore_core.backends.backend import (
+    AUTO,
+    FP16,
+    FP32,
+    Backend,
+    BackendError,
+    ServingRequest,
+    Status,
+)
+from lemore_core.backends.device_errors import guarded
+from lemore_core.backends.device_network import place
+from lemore_core.backends.device_road import DeviceRoad
 from lemore_core.backends.host_road import HostRoad
 from lemore_core.deploy.graph import ServingGraph, load_graph
 
+# streams by turns: one uploads and downloads while the other computes
+LANES = 2
+
 
 class TorchNetwork:
-    """The serving graph in eager mode."""
+    """The serving graph in eager mode, from the memory of the host and back."""
 
     def __init__(self, graph: ServingGraph, device: str) -> None:
         self._device = device
@@ -27,16 +41,20 @@ class TorchNetwork:
         return logits
 
 
-def load(request: ServingRequest) -> HostRoad:
+def load(request: ServingRequest) -> Backend:
     """Load a checkpoint for one network size.
 
     Raises:
-        BackendError: the device is not there, or has no half precision.
+        BackendError: the device is not there, has no half precision or failed, or the network's
+            numbers do not fit half precision.
+        DeviceMemoryError: the device has no room for the network and the batch.
         CheckpointError: the checkpoint is not usable.
 
     """
     device = _device(request.device)
-    if device == 'cpu' and request.precision == FP16:
+    if device.startswith('cuda'):
+        return _on_gpu(request, torch.device(device))
+    if request.precision == FP16:
         msg = 'PyTorch is slower in fp16 than in fp32 on a CPU: leave the precision at auto'
         raise BackendError(msg)
     graph = load_graph(request.path, *request.size)
@@ -46,6 +64,17 @@ def load(request: ServingRequest) -> HostRoad:
         graph.network.config.classes,
         Status('torch', device, FP32),
     )
+
+
+def _on_gpu(request: ServingRequest, device: torch.device) -> DeviceRoad:
+    graph = load_graph(request.path, *request.size)
+    network, degraded = guarded(
+        lambda: place(graph, request.path, device, request.precision, request.batch),
+        device,
+        f'{request.path.stem} with {request.batch} pictures of {request.width}x{request.height}',
+    )
+    status = Status('torch', str(device), network.precision, request.batch, degraded=degraded)
+    return DeviceRoad(network, request.size, status, lanes=LANES)
 
 
 def _device(name: str) -> str:
@@ -58,4 +87,4 @@ def _device(name: str) -> str:
         reason = str(error).splitlines()[0]
         msg = f'torch cannot use device {name!r} here ({reason}): use cpu, cuda or cuda:N'
         raise BackendError(msg) from error
-    return str(device)
+    return f'cuda:{device.index or 0}' if device.type == 'cuda' else str(device)

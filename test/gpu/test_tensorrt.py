@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lemore_core.backends import engines, tensorrt_backend
-from lemore_core.backends.backend import BackendError
+from lemore_core.backends import engines, tensorrt_backend, torch_backend
+from lemore_core.backends.backend import BackendError, ServingRequest, Status
+from lemore_core.backends.device_road import DeviceRoad
 from lemore_core.backends.engine_cache import EngineCache
 from lemore_core.deploy.export import write_onnx
+from lemore_core.deploy.pixels import Picture
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 
 if not torch.cuda.is_available():
@@ -31,8 +34,8 @@ Frames = list[NDArray[np.uint8]]
 
 
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory: pytest.TempPathFactory) -> EngineCache:
-    return EngineCache(tmp_path_factory.mktemp('engines'))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp('engines')
 
 
 @pytest.fixture(scope='module')
@@ -42,53 +45,71 @@ def pixels() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope='module')
 def reference(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    from lemore_core.backends import torch_backend
+    request = ServingRequest(resolve_checkpoint('tiny'), *SIZE, device='cpu')
+    return torch_backend.load(request).logits(pixels)
 
-    return torch_backend.load(resolve_checkpoint('tiny'), *SIZE, 'cpu').run(pixels)
+
+def load(size: str, folder: Path, precision: str = 'auto', batch: int = 1) -> DeviceRoad:
+    return tensorrt_backend.load(
+        ServingRequest(
+            resolve_checkpoint(size),
+            *SIZE,
+            device='cuda',
+            precision=precision,
+            batch=batch,
+            engine_cache=folder,
+        )
+    )
 
 
 @pytest.mark.parametrize(('precision', 'tolerance'), [('fp32', 0.01), ('fp16', 0.03)])
 @pytest.mark.parametrize('batch', [1, 3])
 def test_logits_are_those_of_the_cpu(
-    cache: EngineCache,
+    folder: Path,
     pixels: NDArray[np.uint8],
     reference: NDArray[np.float32],
     precision: str,
     tolerance: float,
     batch: int,
 ) -> None:
-    path = resolve_checkpoint('tiny')
-    backend = tensorrt_backend.load(
-        path, *SIZE, 'cuda', precision=precision, batch=batch, cache=cache
-    )
-    assert backend.device == 'cuda:0'
-    logits = backend.run(pixels)
+    road = load('tiny', folder, precision, batch)
+    assert road.status == Status('tensorrt', 'cuda:0', precision, batch)
+    logits = road.logits(pixels)
     assert (logits.shape, logits.dtype) == (reference.shape, np.float32)
     assert np.abs(logits - reference).max() < tolerance * np.abs(reference).max()
-    assert np.array_equal(backend.run(pixels), logits)
-    assert backend._graph is not None, 'the engine was not captured'
+    assert np.array_equal(road.logits(pixels), logits)
+
+
+def test_an_engine_is_captured(
+    folder: Path, pixels: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
+) -> None:
+    road = load('tiny', folder, batch=2)
+    pictures = [Picture(picture, 'rgb8') for picture in pixels]
+    with caplog.at_level(logging.INFO):
+        found = road.segment(pictures)
+    assert not [r for r in caplog.records if 'no CUDA graph' in r.getMessage()]
+    for picture, one in zip(pictures, found, strict=True):
+        (alone,) = road.segment([picture])
+        assert np.array_equal(alone.labels, one.labels)
 
 
 def test_the_engine_is_built_once(
-    cache: EngineCache, pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+    folder: Path, pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = resolve_checkpoint('nano')
-    first = tensorrt_backend.load(path, *SIZE, 'cuda', cache=cache).run(pixels)
+    first = load('nano', folder).logits(pixels)
 
-    def never(*_: object) -> None:
+    def never(*_: object, **__: object) -> None:
         pytest.fail('it was built again')
 
     monkeypatch.setattr(engines, 'build', never)
-    again = tensorrt_backend.load(path, *SIZE, 'cuda', cache=cache).run(pixels)
-    assert np.array_equal(first, again)
+    assert np.array_equal(first, load('nano', folder).logits(pixels))
 
 
-def test_a_damaged_engine_is_built_again(cache: EngineCache, pixels: NDArray[np.uint8]) -> None:
-    path = resolve_checkpoint('nano')
-    expected = tensorrt_backend.load(path, *SIZE, 'cuda', cache=cache).run(pixels)
-    for record in cache.records():
+def test_a_damaged_engine_is_built_again(folder: Path, pixels: NDArray[np.uint8]) -> None:
+    expected = load('nano', folder).logits(pixels)
+    for record in EngineCache(folder).records():
         record.path.write_bytes(record.path.read_bytes()[:-100])
-    logits = tensorrt_backend.load(path, *SIZE, 'cuda', cache=cache).run(pixels)
+    logits = load('nano', folder).logits(pixels)
     assert np.allclose(logits, expected, atol=0.05 * np.abs(expected).max())
 
 
@@ -102,7 +123,7 @@ def test_labels_are_those_of_the_cpu(
     cpu = Segmenter.load(path, backend='torch', device='cpu')
     for served in (path, exported):
         gpu = Segmenter.load(served, backend='tensorrt')
-        assert gpu.device == 'cuda:0'
+        assert gpu.status.device == 'cuda:0'
         same = [
             gpu.segment(frame, 'bgr8').labels == cpu.segment(frame, 'bgr8').labels
             for frame in clip_frames

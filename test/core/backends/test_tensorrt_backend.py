@@ -8,8 +8,9 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -21,10 +22,17 @@ import torch
 
 from lemore_core import backends
 from lemore_core.backends import engines, gpu, tensorrt_backend, tensorrt_flavours
-from lemore_core.backends.backend import BackendError, ServingRequest
+from lemore_core.backends.backend import (
+    FP32,
+    BackendError,
+    DeviceMemoryError,
+    ServingRequest,
+    Status,
+)
+from lemore_core.backends.device_road import DeviceRoad
 from lemore_core.backends.engine_cache import EngineCache
 from lemore_core.backends.gpu import Gpu, find_gpu
-from lemore_core.backends.host_road import HostRoad
+from lemore_core.backends.tensorrt_backend import Engine
 from lemore_core.backends.tensorrt_builder import Built
 from lemore_core.backends.tensorrt_flavours import (
     TENSORRT,
@@ -35,7 +43,9 @@ from lemore_core.backends.tensorrt_flavours import (
     library_for_gpu,
     load_library,
 )
+from lemore_core.deploy.decode import decode
 from lemore_core.deploy.export import export_onnx
+from lemore_core.deploy.pixels import Picture, to_network
 
 HEIGHT, WIDTH = 64, 128
 
@@ -104,78 +114,84 @@ def engine(untrained_checkpoint: Path) -> bytes:
     return export_onnx(untrained_checkpoint, HEIGHT, WIDTH)
 
 
-@pytest.fixture(params=['captured', 'not captured'])
-def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the CPU pass for a GPU, with CUDA graphs or without."""
-    zeros = torch.zeros
-
-    class Stream:
-        cuda_stream = 7
-
-        def __init__(self, device: str) -> None:
-            assert device == 'cuda:0'
-
-        def synchronize(self) -> None:
-            pass
-
-    @contextmanager
-    def record(graph: Any, **_: object) -> Iterator[None]:
-        if request.param == 'not captured':
-            msg = 'operation not permitted when stream is capturing'
-            raise RuntimeError(msg)
-        enqueue = tensorrt_backend.TensorRTBackend._enqueue
-        recorded: list[Any] = []
-
-        def note(backend: Any) -> None:
-            recorded.append(backend)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tensorrt_backend.TensorRTBackend, '_enqueue', note)
-            yield
-        (backend,) = recorded
-        graph.replay = lambda: enqueue(backend)
-
-    def on_the_cpu(*shape: Any, dtype: torch.dtype, **_: object) -> torch.Tensor:
-        return zeros(*shape, dtype=dtype)
-
-    monkeypatch.setattr(torch, 'zeros', on_the_cpu)
-    monkeypatch.setattr(torch.cuda, 'Stream', Stream)
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an engine that is told to run on the CPU find a stream."""
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda: SimpleNamespace(cuda_stream=7))
     monkeypatch.setattr(torch.cuda, 'device', lambda _: nullcontext())
-    monkeypatch.setattr(torch.cuda, 'stream', lambda _: nullcontext())
-    monkeypatch.setattr(torch.cuda, 'CUDAGraph', SimpleNamespace)
-    monkeypatch.setattr(torch.cuda, 'graph', record)
+
+
+def road_of(network: Engine, batch: int) -> DeviceRoad:
+    return DeviceRoad(network, (HEIGHT, WIDTH), Status('tensorrt', 'cpu', FP32, batch))
 
 
 @pytest.mark.usefixtures('cuda')
 @pytest.mark.parametrize('count', [1, 2, 3, 4, 5])
 def test_any_number_of_pictures_is_run(library: Library, engine: bytes, count: int) -> None:
-    backend = tensorrt_backend.TensorRTBackend(library, engine, 2, 'cuda:0')
+    network = Engine(library, engine, 2, 'cpu')
+    road = road_of(network, 2)
     session = onnxruntime.InferenceSession(engine, providers=['CPUExecutionProvider'])
     pixels = np.random.default_rng(count).integers(0, 256, (count, HEIGHT, WIDTH, 3), np.uint8)
     expected = np.concatenate([session.run(None, {'pixels': p[None]})[0] for p in pixels])
-    before = backend._context.runs
-    logits = backend.run(pixels)
-    assert backend._context.runs - before == -(-count // 2)
+    before = network._context.runs
+    logits = road.logits(pixels)
+    assert network._context.runs - before == -(-count // 2)
     assert (logits.dtype, logits.shape) == (np.float32, (count, 8, 16, 11))
     assert logits.flags.c_contiguous
     assert np.allclose(logits, expected, atol=1e-5)
     kept = logits.copy()
-    backend.run(255 - pixels)
+    road.logits(255 - pixels)
     assert np.array_equal(logits, kept), 'a result changed with the next one'
-    assert backend.device == 'cuda:0'
+
+
+@pytest.mark.usefixtures('cuda')
+def test_pictures_are_labelled(library: Library, engine: bytes) -> None:
+    road = road_of(Engine(library, engine, 2, 'cpu'), 2)
+    random = np.random.default_rng(0)
+    sizes = [(100, 200), (100, 200), (64, 128), (100, 200)]
+    pictures = [Picture(random.integers(0, 256, (*size, 3), np.uint8), 'bgr8') for size in sizes]
+    for picture, found in zip(pictures, road.segment(pictures), strict=True):
+        pixels = to_network(*picture, HEIGHT, WIDTH)
+        labels, _ = decode(road.logits(pixels[None])[0], *picture.pixels.shape[:2])
+        assert np.mean(found.labels == labels) > 0.999
 
 
 @pytest.mark.usefixtures('cuda')
 def test_pixels_of_another_size_or_type_are_refused(library: Library, engine: bytes) -> None:
-    backend = tensorrt_backend.TensorRTBackend(library, engine, 1, 'cuda:0')
-    for pixels in (np.zeros((1, 32, 128, 3), np.uint8), np.zeros((1, 64, 128, 3), np.float32)):
-        with pytest.raises(BackendError, match=r'takes uint8 \[64, 128, 3\] each'):
-            backend.run(pixels)  # type: ignore[arg-type]
+    network = Engine(library, engine, 1, 'cpu')
+    for pixels in (torch.zeros(1, 32, 128, 3, dtype=torch.uint8), torch.zeros(1, 64, 128, 3)):
+        with pytest.raises(BackendError, match=r'takes uint8 \(1, 64, 128, 3\)'):
+            network(pixels)
+
+
+@pytest.mark.usefixtures('cuda')
+def test_an_engine_that_does_not_start_says_why(
+    library: Library, engine: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Engine(library, engine, 1, 'cpu')
+    road = road_of(network, 1)
+    pixels = np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
+    with monkeypatch.context() as patch:
+        patch.setattr(network._context, 'execute_async_v3', lambda _: False)
+        network._logger.log('error', 'an illegal instruction')
+        with pytest.raises(BackendError, match='cannot run the engine: an illegal instruction'):
+            road.logits(pixels)
+    assert road.logits(pixels).shape == (1, 8, 16, 11)
+
+
+@pytest.mark.usefixtures('cuda')
+def test_no_room_for_an_engine_is_told(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], 'FakeContext', lambda _: None)
+    with pytest.raises(DeviceMemoryError, match='cpu has no memory left for an engine of batch 4'):
+        Engine(library, b'engine', 4, 'cpu')
 
 
 @pytest.fixture
 def gpu_here(monkeypatch: pytest.MonkeyPatch, library: Library) -> None:
-    found = Gpu(0, 'NVIDIA RTX A2000', ComputeCapability(8, 6), '580.65')
+    capability = ComputeCapability(8, 6)
+    found = SimpleNamespace(
+        name='NVIDIA RTX A2000', capability=capability, driver='580.65', device='cpu'
+    )
     monkeypatch.setattr(tensorrt_backend, 'find_gpu', lambda _: found)
     monkeypatch.setattr(tensorrt_backend, 'library_for_gpu', lambda _: library)
 
@@ -191,7 +207,7 @@ def test_a_refused_engine_is_built_again_once(
     built = [b'refused', engine]
     calls: list[tuple[object, ...]] = []
 
-    def build(_: Library, onnx: bytes, *options: object) -> Built:
+    def build(_: Library, onnx: bytes, *options: object, **__: object) -> Built:
         calls.append(options)
         assert onnx == b'onnx'
         return Built(built[len(calls) - 1], b'timings %d' % len(calls))
@@ -200,7 +216,7 @@ def test_a_refused_engine_is_built_again_once(
     monkeypatch.setattr(engines, 'engine_graph', lambda _: b'onnx')
     cache = EngineCache(tmp_path)
 
-    def load() -> HostRoad:
+    def load() -> DeviceRoad:
         return tensorrt_backend.load(
             ServingRequest(untrained_checkpoint, HEIGHT, WIDTH, engine_cache=cache.folder)
         )

@@ -1,0 +1,262 @@
+"""Resize, decode and the whole way on a GPU against the CPU.
+
+``run_gpu_suite.sh`` runs them with few packages, and without a GPU on the CPU, as far as they go.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from lemore_core.backends.backend import FP16, FP32, DeviceMemoryError, Status
+from lemore_core.backends.device_network import DeviceNetwork, place
+from lemore_core.backends.device_road import DeviceRoad
+from lemore_core.backends.device_stream import DeviceStream
+from lemore_core.deploy import triton_kernels
+from lemore_core.deploy.device_decode import DeviceDecode
+from lemore_core.deploy.device_resize import DeviceResize
+from lemore_core.deploy.pixels import CHANNELS, Picture, to_network
+
+CUDA = torch.cuda.is_available()
+if not CUDA and not os.environ.get('LEMORE_GPU_SUITE'):
+    pytest.skip('no CUDA device is here', allow_module_level=True)
+
+from gpu_suite import networks  # noqa: E402 - it is of no use before
+
+DEVICE = torch.device('cuda:0' if CUDA else 'cpu')
+KERNELS = [False, True] if triton_kernels.run_on(DEVICE) else [False]
+SIZE = (320, 576)
+FRAMES = 5
+needs_cuda = pytest.mark.skipif(not CUDA, reason='no CUDA device is here')
+
+
+def random(*shape: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def noise(height: int, width: int, encoding: str = 'rgb8', seed: int = 0) -> Picture:
+    values = np.random.default_rng(seed).integers(
+        0, 256, (height, width, CHANNELS[encoding]), np.uint8
+    )
+    return Picture(values[..., 0] if encoding == 'mono8' else values, encoding)
+
+
+@cache
+def frames() -> list[NDArray[np.uint8]]:
+    return networks.clip_frames(FRAMES)
+
+
+@cache
+def reference() -> list[NDArray[np.uint8]]:
+    graph = networks.shipped('tiny', *SIZE, folded=False)
+    return [networks.reference_labels(graph, frame, 'bgr8') for frame in frames()]
+
+
+@cache
+def network(precision: str) -> DeviceNetwork:
+    graph = networks.shipped('tiny', *SIZE)
+    return DeviceNetwork(graph, DEVICE, precision, 'channels last')
+
+
+@pytest.fixture
+def make_road() -> Iterator[Callable[..., DeviceRoad]]:
+    roads = []
+
+    def make(precision: str = FP16 if CUDA else FP32, batch: int = 1, lanes: int = 1) -> DeviceRoad:
+        status = Status('torch', str(DEVICE), precision, batch)
+        roads.append(DeviceRoad(network(precision), SIZE, status, lanes=lanes))
+        return roads[-1]
+
+    yield make
+    for road in roads:
+        road.close()
+
+
+@needs_cuda
+def test_triton_runs_here() -> None:
+    pytest.importorskip('triton')
+    if not any(map(shutil.which, (os.environ.get('CC', 'cc'), 'gcc', 'clang'))):
+        pytest.skip('Triton needs a C compiler')
+    assert triton_kernels.run_on(DEVICE)
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+@pytest.mark.parametrize('encoding', list(CHANNELS))
+@pytest.mark.parametrize(
+    'source', [(480, 640), (540, 960), (1080, 1920), (320, 576), (640, 1152), (200, 1000)]
+)
+def test_pixels_are_resized_as_on_the_cpu(
+    source: tuple[int, int], encoding: str, *, kernel: bool
+) -> None:
+    pictures = [noise(*source, encoding, seed) for seed in range(2)]
+    resize = DeviceResize(source, encoding, SIZE, DEVICE, kernel=kernel)
+    batch = np.stack([picture.pixels.reshape(*source, -1) for picture in pictures])
+    found = resize(torch.from_numpy(batch).to(DEVICE)).cpu().numpy()
+    expected = np.stack([to_network(*picture, *SIZE) for picture in pictures])
+    difference = np.abs(found.astype(int) - expected)
+    assert difference.max() <= 1
+    assert np.mean(difference == 0) >= 0.995
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+@pytest.mark.parametrize('kind', [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    'classes', [1, 2, 11, 19, 150, 171, 255, 256, 300] if CUDA else [1, 19, 256]
+)
+@pytest.mark.parametrize('size', [(512, 512) if CUDA else (99, 128), (333, 517), (31, 40)])
+def test_logits_are_decoded_as_defined(
+    classes: int, size: tuple[int, int], kind: torch.dtype, *, kernel: bool
+) -> None:
+    planes = torch.from_numpy(random(2, classes, 40, 44)).to(DEVICE, kind)
+    smooth = functional.avg_pool2d(planes.float(), 5, 1, 2).to(kind) * 5
+    for logits in (planes.permute(0, 2, 3, 1), smooth.permute(0, 2, 3, 1).contiguous()):
+        decode = DeviceDecode((40, 44, classes), size, DEVICE, kernel=kernel)
+        check_decoded(logits, *decode(logits))
+
+
+def check_decoded(logits: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor) -> None:
+    """Compare with upsampling in double precision wherever the best two classes are apart."""
+    ids = torch.from_numpy(labels.cpu().numpy().astype(np.int64)).to(logits.device)
+    values = logits.double()
+    for maps, found in ((values, None), (values.softmax(-1), confidence)):
+        full = functional.interpolate(
+            maps.permute(0, 3, 1, 2), ids.shape[1:], mode='bilinear', align_corners=False
+        )
+        chosen = full.gather(1, ids[:, None])[:, 0]
+        if found is None:
+            best = full.topk(min(2, full.shape[1]), dim=1).values
+            clear = (best[:, 0] - best[:, -1] > 1e-3) | (full.shape[1] == 1)
+            assert torch.equal(ids[clear], full.argmax(1)[clear])
+            assert (best[:, 0] - chosen).max() <= 1e-3
+        else:
+            assert (found.double() - 255 * chosen).abs().max() <= 0.52
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_broken_logits_stay_in_range_and_nearby(value: float, *, kernel: bool) -> None:
+    logits = torch.from_numpy(random(1, 9, 9, 4)).to(DEVICE)
+    decode = DeviceDecode((9, 9, 4), (72, 72), DEVICE, kernel=kernel)
+    expected = [values.cpu() for values in decode(logits)]
+    logits[0, 4, 4, 2] = value
+    labels, confidence = (values.cpu() for values in decode(logits))
+    away = torch.ones(1, 72, 72, dtype=torch.bool)
+    away[:, 28:44, 28:44] = False
+    assert labels.max() < 4
+    assert torch.equal(labels[away], expected[0][away])
+    assert torch.equal(confidence[away], expected[1][away])
+    assert value < 0 or confidence[0, 35:37, 35:37].max() < 40
+
+
+@pytest.mark.parametrize(('precision', 'share'), [(FP16, 0.99), (FP32, 0.999)])
+def test_labels_of_the_clip_are_those_of_the_cpu(
+    make_road: Callable[..., DeviceRoad], precision: str, share: float
+) -> None:
+    if not CUDA and precision == FP16:
+        pytest.skip('half precision on a CPU takes too long')
+    road = make_road(precision, batch=2, lanes=2)
+    found = road.segment([Picture(frame, 'bgr8') for frame in frames()])
+    same = [np.mean(one.labels == other) for one, other in zip(found, reference(), strict=True)]
+    assert np.mean(same) >= share
+
+
+def test_encodings_of_one_picture_give_one_answer(make_road: Callable[..., DeviceRoad]) -> None:
+    bgr = frames()[0]
+    alpha = np.full((*bgr.shape[:2], 1), 7, np.uint8)
+    rgb = np.ascontiguousarray(bgr[..., ::-1])
+    pictures = [
+        Picture(bgr, 'bgr8'),
+        Picture(rgb, 'rgb8'),
+        Picture(np.dstack([bgr, alpha]), 'bgra8'),
+        Picture(np.dstack([rgb, alpha]), 'rgba8'),
+    ]
+    first, *others = make_road(batch=2).segment(pictures)
+    for other in others:
+        np.testing.assert_array_equal(other.labels, first.labels)
+        np.testing.assert_array_equal(other.confidence, first.confidence)
+
+
+@needs_cuda
+def test_a_graph_computes_what_its_steps_do(
+    make_road: Callable[..., DeviceRoad], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = [Picture(frame, 'bgr8') for frame in frames()[:2]]
+    recorded = []
+    record = DeviceStream.record
+
+    def note(stream: DeviceStream, work: Callable[[], None], name: str) -> Callable[[], None]:
+        run = record(stream, work, name)
+        recorded.append(run is not work)
+        return run
+
+    monkeypatch.setattr(DeviceStream, 'record', note)
+    with_graph = make_road(batch=2).segment(pictures)
+    assert recorded == [True], 'the work was not captured'
+    monkeypatch.setattr(DeviceStream, 'record', lambda _, work, __: work)
+    without = make_road(batch=2).segment(pictures)
+    for one, other in zip(with_graph, without, strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_array_equal(one.confidence, other.confidence)
+
+
+def test_batches_say_what_single_pictures_say(make_road: Callable[..., DeviceRoad]) -> None:
+    pictures = [noise(100, 150, seed=i) for i in range(6)]
+    pictures += [noise(90, 150, 'bgr8', i) for i in range(3)]
+    road = make_road(batch=4, lanes=2)
+    together = road.segment(pictures)
+    kept = [one.labels.copy() for one in together]
+    for picture, one, labels in zip(pictures, together, kept, strict=True):
+        (alone,) = road.segment([picture])
+        np.testing.assert_array_equal(alone.labels, one.labels)
+        np.testing.assert_array_equal(one.labels, labels, 'a result changed with the next one')
+
+
+def test_more_kinds_of_pictures_than_are_kept(make_road: Callable[..., DeviceRoad]) -> None:
+    road = make_road()
+    pictures = [noise(60 + 10 * i, 80 + 7 * i, seed=i) for i in range(10)]
+    first = [road.segment([picture])[0] for picture in pictures]
+    again = [road.segment([picture])[0] for picture in reversed(pictures)]
+    for one, other, picture in zip(first, reversed(again), pictures, strict=True):
+        assert one.labels.shape == picture.pixels.shape[:2]
+        np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_lanes_do_not_disturb_each_other(make_road: Callable[..., DeviceRoad]) -> None:
+    pictures = [noise(96, 128, seed=i) for i in range(24)]
+    expected = make_road(batch=2).segment(pictures)
+    for _ in range(3 if CUDA else 1):
+        found = make_road(batch=2, lanes=2).segment(pictures)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one.labels, other.labels)
+
+
+@needs_cuda
+def test_a_full_device_costs_a_picture_and_no_more(make_road: Callable[..., DeviceRoad]) -> None:
+    road = make_road()
+    small = noise(120, 160)
+    (expected,) = road.segment([small])
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(DEVICE)
+    hog = torch.empty(free - (64 << 20), dtype=torch.uint8, device=DEVICE)
+    with pytest.raises(DeviceMemoryError, match=r'no memory left .* use a smaller batch'):
+        road.segment([noise(8000, 8000)])
+    del hog
+    torch.cuda.empty_cache()
+    (again,) = road.segment([small])
+    np.testing.assert_array_equal(again.labels, expected.labels)
+
+
+@needs_cuda
+@pytest.mark.parametrize('precision', [FP16, FP32])
+def test_a_network_is_placed_in_its_precision(precision: str) -> None:
+    graph = networks.shipped('nano', *SIZE)
+    placed, degraded = place(graph, networks.WEIGHTS, DEVICE, precision, 2)
+    assert (placed.precision, degraded) == (precision, '')
