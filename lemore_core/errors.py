@@ -3,3 +3,9 @@
 
 class LemoreError(Exception):
     """Something that the user can put right; the message says what and how."""
+
+
+def in_one_line(error: Exception) -> str:
+    """Say what went wrong, with the kind of an error that was not raised on purpose."""
+    kind = '' if isinstance(error, LemoreError) else f'{type(error).__name__}: '
+    return ' '.join(f'{kind}{error}'.split())

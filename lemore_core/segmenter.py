@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lemore_core import backends
 from lemore_core.backends import AUTO, Backend, ServingRequest, Status
+from lemore_core.backends.serving import load_for_service
 from lemore_core.checkpoint import ModelCard
 from lemore_core.deploy.description import describe
 from lemore_core.deploy.pixels import Picture, check_pixels, to_network
@@ -23,6 +24,8 @@ from lemore_core.taxonomy import Taxonomy
 WEIGHTS = Path(__file__).parent / 'weights'
 DEFAULT_DATASET = 'camvid'
 SIZES_KEPT = 4
+
+__all__ = ['Segmenter', 'SegmenterError', 'Status', 'resolve_checkpoint']
 
 
 class SegmenterError(LemoreError):
@@ -43,11 +46,13 @@ class Segmenter:
         *,
         backend: str,
         fixed_size: tuple[int, int] | None,
+        background_engine: bool = False,
     ) -> None:
         self.card = card
         self.sizes_kept = SIZES_KEPT
         self._request = request
         self._backend = backend
+        self._load_backend = load_for_service if background_engine else backends.load
         self._fixed_size = fixed_size
         self._loaded: dict[tuple[int, int], Backend] = {}
         self._newest = self._backend_for(self.trained_size)
@@ -64,6 +69,7 @@ class Segmenter:
         engine_cache: Path | None = None,
         taxonomy: Taxonomy | None = None,
         network_size: tuple[int, int] | None = None,
+        background_engine: bool = False,
     ) -> Segmenter:
         """Load a ``.safetensors`` checkpoint or an exported ``.onnx`` file.
 
@@ -71,6 +77,11 @@ class Segmenter:
         (height, width) fixes the size at which the network sees every picture, which otherwise
         follows the picture's aspect (an ONNX file has one size). For ``precision``, ``batch`` and
         ``engine_cache`` see :class:`~lemore_core.backends.ServingRequest`.
+
+        ``background_engine``: where backend ``auto`` finds a GPU and TensorRT, another process
+        builds an engine for every size of which pictures keep coming, and the engine takes over
+        between two of them. ``status`` tells how far that is; :meth:`close` stops it. Labels may
+        differ a little before and after.
 
         Raises:
             CheckpointError: the file is missing, damaged, or not LeMoRe's.
@@ -101,7 +112,13 @@ class Segmenter:
             batch=batch,
             engine_cache=engine_cache,
         )
-        return cls(card, request, backend=backend, fixed_size=network_size)
+        return cls(
+            card,
+            request,
+            backend=backend,
+            fixed_size=network_size,
+            background_engine=background_engine,
+        )
 
     @property
     def path(self) -> Path:
@@ -205,7 +222,7 @@ class Segmenter:
                 self._loaded.pop(next(iter(self._loaded))).close()
             height, width = size
             request = dataclasses.replace(self._request, height=height, width=width)
-            backend = backends.load(self._backend, request)
+            backend = self._load_backend(self._backend, request)
         # the newest stands last, so the first is the one to drop
         self._loaded[size] = backend
         return backend

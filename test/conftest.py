@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -63,3 +65,20 @@ def clip_frames() -> list[NDArray[np.uint8]]:
         if index in wanted:
             frames.append(frame)
     return frames
+
+
+@pytest.fixture
+def engine_processes() -> Callable[[], list[int]]:
+    """Return a function that lists the processes of this one that build engines and still run."""
+
+    def running() -> list[int]:
+        found = []
+        for folder in Path('/proc').glob('[0-9]*'):
+            with suppress(OSError):
+                state, parent = (folder / 'stat').read_text().rpartition(')')[2].split()[:2]
+                command = (folder / 'cmdline').read_bytes()
+                mine = int(parent) == os.getpid() and b'engine_process' in command
+                found += [int(folder.name)] if mine and state != 'Z' else []
+        return found
+
+    return running

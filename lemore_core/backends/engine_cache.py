@@ -144,16 +144,23 @@ class EngineCache:
         self.folder = folder or default_folder()
         self._warned = False
 
-    def get_or_build(self, key: EngineKey, build: Callable[[], bytes]) -> bytes:
+    def get_or_build(
+        self,
+        key: EngineKey,
+        build: Callable[[], bytes],
+        *,
+        on_wait: Callable[[], None] | None = None,
+    ) -> bytes:
         """Return the engine of ``key``, from the disk or from ``build``.
 
-        Processes that want the same engine wait for the first of them; if that one dies, the next
-        builds. What ``build`` raises is passed on and leaves nothing behind.
+        Processes that want the same engine wait for the first of them (``on_wait`` is called
+        before); if that one dies, the next builds. What ``build`` raises is passed on and leaves
+        nothing behind.
         """
         engine = self.read(key)
         if engine is not None:
             return engine
-        with self._one_builder(key):
+        with self._one_builder(key, on_wait):
             # another process may have built it while this one waited
             engine = self.read(key)
             if engine is None:
@@ -253,12 +260,16 @@ class EngineCache:
         return removed
 
     @contextmanager
-    def _one_builder(self, key: EngineKey) -> Iterator[None]:
+    def _one_builder(self, key: EngineKey, on_wait: Callable[[], None] | None) -> Iterator[None]:
+        lock = self.path(key).with_suffix(LOCK)
         with ExitStack() as stack:
             try:
                 # an engine is code: nobody else writes where it lies
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                stack.enter_context(locked(self.path(key).with_suffix(LOCK)))
+                if not stack.enter_context(locked(lock, wait=False)):
+                    if on_wait is not None:
+                        on_wait()
+                    stack.enter_context(locked(lock))
             except OSError as error:
                 self._warn(error)
             yield

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 
-from lemore_core.backends.backend import FP32, BackendError, ServingRequest
-from lemore_core.backends.engine_cache import EngineCache, EngineKey
-from lemore_core.backends.tensorrt_builder import build
-from lemore_core.backends.tensorrt_flavours import ComputeCapability, Library
-from lemore_core.backends.tensorrt_graph import engine_graph
+import torch
 
+from lemore_core.backends.backend import AUTO, FP32, BackendError, ServingRequest
+from lemore_core.backends.engine_cache import EngineCache, EngineKey
+from lemore_core.backends.gpu import find_gpu
+from lemore_core.backends.tensorrt_builder import build
+from lemore_core.backends.tensorrt_flavours import (
+    ComputeCapability,
+    Library,
+    library_for_capability,
+    library_for_gpu,
+)
+from lemore_core.backends.tensorrt_graph import engine_graph
+from lemore_core.backends.tensorrt_progress import Report, unheard
+
+MIB = 1 << 20
 AMPERE = ComputeCapability(8, 0)
 
 
@@ -18,13 +29,30 @@ AMPERE = ComputeCapability(8, 0)
 class Target:
     """What an engine is for.
 
-    ``gpu`` and ``driver`` count only for a library that builds on the GPU at hand.
+    ``gpu`` and ``driver`` count only for a library that builds on the GPU at hand, which torch
+    calls ``device``; empty for the current one.
     """
 
     library: Library
     capability: ComputeCapability
     gpu: str = ''
     driver: str = ''
+    device: str = ''
+
+    @classmethod
+    def find(cls, device: str = AUTO, compute_capability: str | None = None) -> Target:
+        """Return the GPU here that ``device`` names, or those elsewhere of a compute capability.
+
+        Raises:
+            BackendError: there is no such GPU, or no TensorRT that builds for it.
+
+        """
+        if compute_capability is not None:
+            capability = ComputeCapability.parse(compute_capability)
+            return cls(library_for_capability(capability), capability)
+        gpu = find_gpu(device)
+        library = library_for_gpu(gpu.capability)
+        return cls(library, gpu.capability, gpu.name, gpu.driver, gpu.device)
 
 
 @dataclass(frozen=True)
@@ -55,24 +83,46 @@ class Plan:
             batch=self.request.batch,
         )
 
-    def engine(self, cache: EngineCache) -> bytes:
+    def engine(self, cache: EngineCache, report: Report = unheard) -> bytes:
         """Return the engine, from the cache or built.
 
         Raises:
             BackendError: see :func:`lemore_core.backends.tensorrt_builder.build`.
 
         """
-        return cache.get_or_build(self.key, lambda: self._build(cache))
-
-    def _build(self, cache: EngineCache) -> bytes:
-        request, target = self.request, self.target
-        built = build(
-            target.library,
-            self.onnx,
-            (request.batch, request.height, request.width),
-            target.capability,
-            cache.read_timings(self.key),
+        return cache.get_or_build(
+            self.key,
+            lambda: self._build(cache, report),
+            on_wait=lambda: report('waiting for another process that builds it', 0, 0),
         )
+
+    def keep(self, cache: EngineCache, report: Report = unheard) -> None:
+        """Have the engine in the cache: it is built unless it is there.
+
+        Raises:
+            BackendError: it cannot be built, or not be kept.
+
+        """
+        engine = self.engine(cache, report)
+        if cache.read(self.key) is None:
+            msg = (
+                f'the engine ({len(engine) / MIB:.1f} MiB) was built but cannot be kept in '
+                f'{cache.folder}: make room there, or let this user write there'
+            )
+            raise BackendError(msg)
+
+    def _build(self, cache: EngineCache, report: Report) -> bytes:
+        request, target = self.request, self.target
+        report(f'in {target.library.flavour.package}', 0, 0)
+        with torch.cuda.device(target.device) if target.device else nullcontext():
+            built = build(
+                target.library,
+                self.onnx,
+                (request.batch, request.height, request.width),
+                target.capability,
+                cache.read_timings(self.key),
+                report=report,
+            )
         if built.timings:
             cache.write_timings(self.key, built.timings)
         return built.engine

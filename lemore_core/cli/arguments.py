@@ -25,12 +25,22 @@ def add_size_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--width', type=int, help="the network's input width in pixels")
 
 
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--precision``."""
+    parser.add_argument(
+        '--precision',
+        default='auto',
+        help='fp16, fp32, or auto: fp16 on a GPU, fp32 on a CPU, an ONNX file as it was exported',
+    )
+
+
 def add_segmenter_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what :func:`load_segmenter` reads."""
     add_model_arguments(parser)
     add_size_arguments(parser)
     parser.add_argument('--backend', default='auto', help='auto, onnxruntime, torch or tensorrt')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    add_precision_argument(parser)
 
 
 def requested_size(arguments: argparse.Namespace) -> tuple[int, int] | None:
@@ -62,6 +72,7 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
         resolve_checkpoint(arguments.model, arguments.dataset),
         backend=arguments.backend,
         device=arguments.device,
+        precision=arguments.precision,
         taxonomy=load_taxonomy(arguments.dataset) if arguments.dataset else None,
         network_size=size,
     )

@@ -6,7 +6,12 @@ import argparse
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from lemore_core.cli.arguments import add_model_arguments, add_size_arguments, requested_size
+from lemore_core.cli.arguments import (
+    add_model_arguments,
+    add_precision_argument,
+    add_size_arguments,
+    requested_size,
+)
 from lemore_core.errors import LemoreError
 
 if TYPE_CHECKING:
@@ -23,11 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build = actions.add_parser('build', help='build an engine and keep it')
     add_model_arguments(build)
     add_size_arguments(build)
-    build.add_argument(
-        '--precision',
-        default='auto',
-        help='fp16, fp32, or auto: fp16, an ONNX file as it was exported',
-    )
+    add_precision_argument(build)
     build.add_argument('--batch', type=int, default=1, help='pictures a call, one per camera')
     build.add_argument(
         '--compute-capability',
@@ -51,21 +52,18 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    from lemore_core.backends.engine_cache import EngineCache
+    from lemore_core.backends.engine_cache import EngineCache, EngineRecord
     from lemore_core.backends.engines import plan
 
     request = _request(arguments)
     planned = plan(request, _target(arguments))
     cache = EngineCache()
     kept = cache.read(planned.key) is not None
-    engine = planned.engine(cache)
-    size = f'{len(engine) / MIB:.1f} MiB'
-    if cache.read(planned.key) is None:
-        msg = f'the engine ({size}) was built but cannot be kept in {cache.folder}'
-        raise LemoreError(msg)
-    seconds = {record.key: record.build_seconds for record in cache.records()}[planned.key]
-    print(f'{cache.path(planned.key)}: {"there already" if kept else f"built in {seconds:.1f} s"}')
-    print(f'{_summary(planned.key)}, {size}')
+    planned.keep(cache)
+    record = EngineRecord.read(cache.path(planned.key))
+    how = 'there already' if kept else f'built in {record.build_seconds:.1f} s'
+    print(f'{record.path}: {how}')
+    print(f'{_summary(record.key)}, {record.size / MIB:.1f} MiB')
 
 
 def _request(arguments: argparse.Namespace) -> ServingRequest:
@@ -82,28 +80,21 @@ def _request(arguments: argparse.Namespace) -> ServingRequest:
 def _target(arguments: argparse.Namespace) -> Target:
     from lemore_core.backends.backend import AUTO, BackendError
     from lemore_core.backends.engines import Target
-    from lemore_core.backends.gpu import find_gpu
-    from lemore_core.backends.tensorrt_flavours import (
-        ComputeCapability,
-        library_for_capability,
-        library_for_gpu,
-    )
 
-    if arguments.compute_capability is None:
+    capability, device = arguments.compute_capability, arguments.device
+    if capability is None:
         try:
-            gpu = find_gpu(arguments.device)
+            return Target.find(device)
         except BackendError as error:
             msg = f'{error}; or build ahead for a GPU elsewhere: --compute-capability 8.6'
             raise LemoreError(msg) from error
-        return Target(library_for_gpu(gpu.capability), gpu.capability, gpu.name, gpu.driver)
-    if arguments.device != AUTO:
+    if device != AUTO:
         msg = (
-            f'--compute-capability {arguments.compute_capability} and --device '
-            f'{arguments.device} both say what to build for: give one of them'
+            f'--compute-capability {capability} and --device {device} both say what to build for: '
+            'give one of them'
         )
         raise LemoreError(msg)
-    capability = ComputeCapability.parse(arguments.compute_capability)
-    return Target(library_for_capability(capability), capability)
+    return Target.find(compute_capability=capability)
 
 
 def _list(_: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import ModelCard
+from lemore_core.deploy.export import write_onnx
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
 from lemore_core.taxonomy import load_taxonomy
@@ -31,3 +32,11 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, 
         return path
 
     return make
+
+
+@pytest.fixture(scope='session')
+def exported(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The untrained network as an ONNX file for 96x128, from which an engine is built sooner."""
+    path = tmp_path_factory.mktemp('onnx') / 'untrained.onnx'
+    write_onnx(untrained_checkpoint, path, 96, 128)
+    return path

@@ -25,6 +25,7 @@ from lemore_core.backends.tensorrt_flavours import (
     Library,
     load_library,
 )
+from lemore_core.backends.tensorrt_progress import monitor_of, unheard
 from lemore_core.deploy.export import write_onnx
 from lemore_core.segmenter import resolve_checkpoint
 
@@ -167,6 +168,15 @@ def test_an_error_of_before_is_not_the_reason_of_another() -> None:
 def test_a_capability_that_is_not_supported_is_refused() -> None:
     with pytest.raises(BackendError, match=r'7\.5, 8\.0, 8\.6, 8\.9, 12\.0.*, not 9\.0'):
         build(RTX, model(CAST), (1, 64, 64), ComputeCapability(9, 0))
+
+
+def test_progress_is_reported_where_the_library_tells_it() -> None:
+    told: list[tuple[str, int, int]] = []
+    build(RTX, model(CAST), (1, 64, 64), AMPERE, report=lambda *progress: told.append(progress))
+    assert told[0][1] == 0, 'a phase is told when it begins'
+    assert any(done == steps for _, done, steps in told)
+    assert all(0 <= done <= steps for _, done, steps in told)
+    assert monitor_of(Library(TENSORRT, SimpleNamespace()), unheard) is None
 
 
 def test_an_engine_comes_from_the_cache(tmp_path: Path, untrained_checkpoint: Path) -> None:

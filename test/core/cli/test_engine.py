@@ -73,7 +73,7 @@ def test_an_engine_that_cannot_be_kept_is_a_failure(
     (tmp_path / 'file').write_bytes(b'')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
     monkeypatch.setattr(engines, 'engine_graph', lambda _: b'onnx')
-    monkeypatch.setattr(engines, 'build', lambda *_: Built(b'engine', b''))
+    monkeypatch.setattr(engines, 'build', lambda *_, **__: Built(b'engine', b''))
     arguments = ['--model', str(untrained_checkpoint), '--compute-capability', '8.6']
     assert main(['engine', 'build', *arguments]) == 1
     assert 'was built but cannot be kept in' in capsys.readouterr().err
