@@ -4,190 +4,266 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-from functools import partial
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lemore_core.cli.arguments import add_segmenter_arguments, load_segmenter
+from lemore_core.cli.arguments import add_model_arguments, add_size_arguments, requested_size
 from lemore_core.errors import LemoreError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from lemore_core.benchmark.machine import Machine
+    from lemore_core.benchmark.plan import Plan
+    from lemore_core.benchmark.rows import Row
 
-    from lemore_core.segmenter import Segmenter
+EXPLANATION = """\
+what is one of
+  steps    the time of each step from bytes to labels, for every combination of the options,
+           measured in turns; with the most memory that each holds, and with --peer
+           the networks of other ONNX files beside LeMoRe's own
+  rate     pictures that come at a fixed rate, of which only the newest is labelled: the highest
+           rate with less than 5% dropped, then latency, drops and CPU load at fixed rates
+  memory   the memory of a fresh process over that of its libraries, and its growth
+  decode   decoding to 150 and to 19 classes, against torch and against the network
+  folding  tiny with 150 classes at 512x512: as exported, folded and in INT8
 
-# (classes, logit size, label size): ADE20K at 512x512, Cityscapes at 720p
-DECODINGS = ((150, (64, 64), (512, 512)), (19, (90, 160), (720, 1280)))
-FOLDING_SIZE = (512, 512)
+examples
+  lemore benchmark
+  lemore benchmark --models nano,tiny,small --sizes 640x480,1280x720 --plot times.html
+  lemore benchmark --peer onnx:other.onnx --peer-size 512x512 --json -
+  lemore benchmark rate --backends onnxruntime
+"""
+
+
+class Option(NamedTuple):
+    """What a measurement makes of an option: who takes it, and its value if it is not given."""
+
+    measurements: tuple[str, ...]
+    default: Any
+
+
+_CASES = ('steps', 'rate', 'memory')
+# by their names in the parsed arguments; those that every measurement takes are not here
+OPTIONS = {
+    'models': Option(_CASES, None),
+    'height': Option(_CASES, None),
+    'width': Option(_CASES, None),
+    'backends': Option(_CASES, None),
+    'devices': Option(_CASES, ['auto']),
+    'precisions': Option(_CASES, ['auto']),
+    'sizes': Option(_CASES, None),
+    'batches': Option(('steps', 'memory'), [1]),
+    'rounds': Option(('steps', 'decode', 'folding'), 30),
+    'no_memory': Option(('steps',), False),
+    'peer': Option(('steps',), []),
+    'peer_size': Option(('steps',), None),
+    'rates': Option(('rate',), [10.0, 30.0, 60.0]),
+    'seconds': Option(('rate',), 10.0),
+    'probe_seconds': Option(('rate',), 3.0),
+    'pictures': Option(('memory',), 10_000),
+}
+MEASUREMENTS = ('steps', 'rate', 'memory', 'decode', 'folding')
+MEMORY_SIZE = (480, 640)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_segmenter_arguments(parser)
-    parser.add_argument('--image', type=Path, required=True, help='a picture, or a video to grab')
-    parser.add_argument('--rounds', type=int, default=20, help='measurements, 20')
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXPLANATION
     parser.add_argument(
-        '--folding',
-        action='store_true',
-        help='instead, time what folding and INT8 make of the network alone',
+        'what', nargs='?', choices=MEASUREMENTS, default='steps', help='see below; steps'
     )
-    parser.add_argument('--json', action='store_true', help='print JSON')
+    add_model_arguments(parser)
+    add_size_arguments(parser)
+    parser.add_argument(
+        '--image', type=Path, help='a picture, or a video whose first one is taken; the demo clip'
+    )
+    parser.add_argument(
+        '--json',
+        metavar='FILE',
+        help='write JSON (- prints it), as lemore_core/benchmark/rows.py describes it',
+    )
+    parser.add_argument('--plot', type=Path, metavar='FILE.html', help='draw the figures')
+    _add_cases(parser.add_argument_group('cases', 'of steps, rate and memory: every combination'))
+    _add_lengths(parser.add_argument_group('lengths'))
+    peers = parser.add_argument_group('other networks, beside steps')
+    peers.add_argument(
+        '--peer', action='append', metavar='onnx:FILE', help='time an ONNX file; may be repeated'
+    )
+    peers.add_argument(
+        '--peer-size', type=_size, metavar='WxH', help="where it leaves its size open; LeMoRe's"
+    )
+
+
+def _add_cases(group: argparse._ArgumentGroup) -> None:
+    group.add_argument('--models', type=_names, help='such as nano,tiny,small; that of --model')
+    group.add_argument(
+        '--backends', type=_names, help='such as onnxruntime,torch; all for steps, else auto'
+    )
+    group.add_argument('--devices', type=_names, help='such as cpu,cuda:0; auto')
+    group.add_argument('--precisions', type=_names, help='such as fp32,fp16; auto')
+    group.add_argument(
+        '--sizes',
+        type=_sizes,
+        metavar='WxH,…',
+        help="sizes of the picture, such as 640x480,1280x720; the image's own, for memory 640x480",
+    )
+    group.add_argument('--batches', type=_counts, help='pictures a call, such as 1,4; 1')
+
+
+def _add_lengths(group: argparse._ArgumentGroup) -> None:
+    group.add_argument('--rounds', type=_count, help='calls of each (steps, decode, folding), 30')
+    group.add_argument(
+        '--no-memory', action='store_true', default=None, help='steps: leave out the memory'
+    )
+    group.add_argument('--rates', type=_rates, metavar='HZ,…', help='rate: 10,30,60')
+    group.add_argument('--seconds', type=_positive, help='rate: length of a fixed rate, 10')
+    group.add_argument('--probe-seconds', type=_positive, help='rate: of one step of the search, 3')
+    group.add_argument('--pictures', type=_count, help='memory: how many are labelled, 10000')
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the median time of each step, and of decoding against plain upsampling and argmax."""
-    image = _read(arguments.image)
-    if arguments.folding:
-        rows = _foldings(image, arguments.rounds)
-    else:
-        segmenter = load_segmenter(arguments)
-        rows = [
-            _steps(segmenter, image, arguments.rounds),
-            *_decodings(segmenter.path, image, arguments.rounds),
-        ]
-    if arguments.json:
-        print(json.dumps(rows))
-        return
-    for row in rows:
-        print('  '.join(f'{name} {value}' for name, value in row.items()))
+    """Measure, print a table or JSON, and draw what was asked for."""
+    plan = _plan(arguments)
+    if arguments.plot is not None:
+        from lemore_core.evaluation.report.build import check_requirements
+
+        check_requirements()
+    from lemore_core.benchmark.machine import machine
+    from lemore_core.benchmark.run import run as measure
+
+    rows = measure(plan)
+    here = machine()
+    if arguments.plot is not None:
+        from lemore_core.benchmark.report import benchmark_report
+        from lemore_core.evaluation.report.build import write_report
+
+        write_report(benchmark_report(rows, here), arguments.plot)
+    if arguments.json is not None:
+        _write_json(arguments.json, rows, here)
+    if arguments.json != '-':
+        _print(rows, here)
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
-    import cv2
-    import numpy as np
+def _plan(arguments: argparse.Namespace) -> Plan:
+    from lemore_core.benchmark.cases import Grid
+    from lemore_core.benchmark.plan import Plan, peer_path
 
-    found, image = cv2.VideoCapture(str(path)).read()
-    if not found:
-        msg = f'{path} is no readable picture or video'
-        raise LemoreError(msg)
-    return np.asarray(image, np.uint8)
-
-
-def _steps(segmenter: Segmenter, image: NDArray[np.uint8], rounds: int) -> dict[str, Any]:
-    segmenter.segment(image, 'bgr8')
-    timings = [segmenter.segment(image, 'bgr8').timings for _ in range(rounds)]
-    steps = timings[0].steps
-    height, width = image.shape[:2]
-    network = segmenter.network_size(height, width)
-    return {
-        'model': segmenter.card.name,
-        'backend': f'{segmenter.status.backend}@{segmenter.status.device}',
-        'image': f'{width}x{height}',
-        'network': f'{network[1]}x{network[0]}',
-        **{f'{step}_ms': _median([t.steps[step] for t in timings]) for step in steps},
-        'total_ms': _median([t.total_ms for t in timings]),
-    }
-
-
-def _median(milliseconds: list[float]) -> float:
-    import numpy as np
-
-    return round(float(np.median(milliseconds)), 2)
-
-
-def _decodings(path: Path, image: NDArray[np.uint8], rounds: int) -> list[dict[str, Any]]:
-    from lemore_core.deploy.decode import decode
-    from lemore_core.evaluation.timing import median_ms, torch_decode
-
-    rows = []
-    for classes, logit_size, size in DECODINGS:
-        logits = _logits_of(path, image, classes, logit_size)
-        times = median_ms(
-            {
-                'fused_ms': partial(decode, logits, *size),
-                'torch_ms': partial(torch_decode, logits, *size),
-            },
-            rounds,
-        )
-        rows.append(
-            {
-                'decode': f'{logit_size[1]}x{logit_size[0]}x{classes} to {size[1]}x{size[0]}',
-                **{name: round(value, 2) for name, value in times.items()},
-                'ratio': round(times['torch_ms'] / times['fused_ms'], 1),
-            }
-        )
-    return rows
-
-
-def _foldings(image: NDArray[np.uint8], rounds: int) -> list[dict[str, Any]]:
-    """Time tiny at 512x512 with 150 classes in ONNX Runtime on the CPU, the network alone.
-
-    Its weights are random: the time does not depend on them.
-    """
-    from lemore_core.backends.onnx_backend import OnnxNetwork
-    from lemore_core.deploy.export import export_onnx
-    from lemore_core.deploy.pixels import to_network
-    from lemore_core.deploy.quantise import quantise
-    from lemore_core.evaluation.timing import median_ms
-
-    pixels = to_network(image, 'bgr8', *FOLDING_SIZE)
-    with tempfile.TemporaryDirectory(prefix='lemore-benchmark-') as folder:
-        as_published = _random_checkpoint(Path(folder, 'plain.safetensors'))
-        at_head = _random_checkpoint(Path(folder, 'at_head.safetensors'), fusion_at_head=True)
-        folded = export_onnx(as_published, *FOLDING_SIZE)
-        contents = {
-            'plain': export_onnx(as_published, *FOLDING_SIZE, folded=False),
-            'folded': folded,
-            'folded, fusion_at_head': export_onnx(at_head, *FOLDING_SIZE),
-            'folded, int8': quantise(folded, [pixels], least_agreement=0.0),
-        }
-    backends = {name: OnnxNetwork(content, 'cpu', name) for name, content in contents.items()}
-    times = median_ms(
-        {name: partial(backend, pixels[None]) for name, backend in backends.items()}, rounds
+    given = _with_defaults(arguments)
+    in_memory = arguments.what == 'memory'
+    grid = Grid(
+        models=given['models'] or [arguments.model],
+        sizes=given['sizes'] or ([MEMORY_SIZE] if in_memory else []),
+        backends=given['backends'] or _backends(arguments.what),
+        dataset=arguments.dataset,
+        devices=given['devices'],
+        precisions=given['precisions'],
+        batches=given['batches'],
+        network=requested_size(arguments),
     )
-    return [
-        {
-            'network': name,
-            'threads': backends[name].threads,
-            'ms': round(milliseconds, 2),
-            'ratio': round(milliseconds / times['plain'], 3),
-        }
-        for name, milliseconds in times.items()
-    ]
+    return Plan(
+        arguments.what,
+        grid,
+        image=arguments.image,
+        rounds=given['rounds'],
+        peers=[peer_path(text) for text in given['peer']],
+        peer_size=given['peer_size'],
+        memory=not given['no_memory'],
+        rates=given['rates'],
+        seconds=given['seconds'],
+        probe_seconds=given['probe_seconds'],
+        pictures=given['pictures'],
+    )
 
 
-def _random_checkpoint(path: Path, **switches: bool) -> Path:
-    import torch
-
-    from lemore_core import checkpoint
-    from lemore_core.checkpoint import ModelCard
-    from lemore_core.model.lemore import LeMoRe
-    from lemore_core.model.variants import variant
-    from lemore_core.taxonomy import load_taxonomy
-
-    taxonomy = load_taxonomy('ade20k')
-    height, width = FOLDING_SIZE
-    config = variant('tiny', classes=len(taxonomy.classes), height=height, width=width, **switches)
-    torch.manual_seed(0)
-    card = ModelCard(name='random', config=config, taxonomy=taxonomy, licence='none')
-    checkpoint.save(path, card, LeMoRe(config).state_dict())
-    return path
+def _with_defaults(arguments: argparse.Namespace) -> dict[str, Any]:
+    values = {}
+    for name, option in OPTIONS.items():
+        value = getattr(arguments, name)
+        if value is not None and arguments.what not in option.measurements:
+            msg = (
+                f'--{name.replace("_", "-")} is for {" and ".join(option.measurements)}, '
+                f'{arguments.what} has no use for it'
+            )
+            raise LemoreError(msg)
+        values[name] = option.default if value is None else value
+    return values
 
 
-def _logits_of(
-    path: Path,
-    image: NDArray[np.uint8],
-    classes: int,
-    size: tuple[int, int],
-) -> NDArray[np.float32]:
-    """Return the model's logits of the image at ``size``, widened to a number of classes.
+def _backends(what: str) -> list[str]:
+    from lemore_core.backends import AUTO, BACKENDS
 
-    The trained classes stay; the others are weighted mixtures of them, a little below: they share
-    the picture's structure, as the classes of a larger data set would, and win in places.
-    """
-    import numpy as np
+    return list(BACKENDS) if what == 'steps' else [AUTO]
 
-    from lemore_core import backends
-    from lemore_core.backends import ServingRequest
-    from lemore_core.deploy.pixels import to_network
 
-    network = (size[0] * 8, size[1] * 8)
-    backend = backends.load('torch', ServingRequest(path, *network, device='cpu'))
-    logits = backend.logits(to_network(image, 'bgr8', *network)[None])[0]
-    trained = logits.shape[-1]
-    random = np.random.default_rng(0)
-    mixture = random.dirichlet(np.full(trained, 0.5), classes - trained).astype(np.float32)
-    others = logits @ mixture.T + random.normal(0, 1, classes - trained).astype(np.float32)
-    return np.concatenate([logits, others], axis=-1)
+def _write_json(file: str, rows: list[Row], here: Machine) -> None:
+    from lemore_core.benchmark.rows import document
+    from lemore_core.files import written_whole
+
+    text = json.dumps(document(rows, here), indent=1)
+    if file == '-':
+        print(text)
+        return
+    try:
+        with written_whole(Path(file)) as temporary:
+            temporary.write_text(text + '\n', encoding='utf-8')
+    except OSError as error:
+        msg = f'{file} cannot be written: {error.strerror}'
+        raise LemoreError(msg) from error
+
+
+def _print(rows: list[Row], here: Machine) -> None:
+    from lemore_core.benchmark.rows import table_text, tables
+
+    for name, value in here.facts().items():
+        print(f'{name:<22}{value}')
+    for lines in tables(rows):
+        print(f'\n{table_text(lines)}')
+    sys.stdout.flush()
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(',')]
+    if not all(names):
+        msg = f'{text!r} are no names with commas between them'
+        raise argparse.ArgumentTypeError(msg)
+    return names
+
+
+def _sizes(text: str) -> list[tuple[int, int]]:
+    return [_size(part) for part in text.split(',')]
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Read WIDTHxHEIGHT as (height, width)."""
+    width, _, height = text.strip().partition('x')
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        msg = f'{text!r} is no size such as 640x480'
+        raise argparse.ArgumentTypeError(msg)
+    return int(height), int(width)
+
+
+def _counts(text: str) -> list[int]:
+    return [_count(part) for part in text.split(',')]
+
+
+def _count(text: str) -> int:
+    if not text.strip().isdigit() or not int(text):
+        msg = f'{text!r} is no number of at least 1'
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def _rates(text: str) -> list[float]:
+    return [_positive(part) for part in text.split(',')]
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float('inf'):
+        msg = f'{text!r} is no number above 0'
+        raise argparse.ArgumentTypeError(msg)
+    return value

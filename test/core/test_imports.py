@@ -16,13 +16,13 @@ ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'launch', 'launch_ros', 'ament_index_
 # from the top to the bottom; a module imports from its own layer or a lower one
 LAYERS = [
     ('cli',),
-    ('training', 'evaluation', 'predict', 'palettes', 'inspection'),
+    ('training', 'evaluation', 'benchmark', 'predict', 'palettes', 'inspection'),
     ('segmenter',),
-    ('backends', 'render'),
+    ('backends', 'render', 'refine'),
     ('deploy',),
     ('data', 'checkpoint', 'video'),
     ('model', 'taxonomy'),
-    ('segmentation', 'files', 'errors'),
+    ('segmentation', 'files', 'errors', 'mailbox', 'process_memory'),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

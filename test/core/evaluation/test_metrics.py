@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from lemore_core.evaluation.metrics import ConfusionMatrix, percent, rounded
-from lemore_core.evaluation.timing import median_ms
 
 
 def test_iou_is_what_a_plain_loop_counts() -> None:
@@ -100,10 +99,3 @@ def test_figures_are_rounded_and_spoken() -> None:
 def test_two_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r'\(2, 2\), labels \(2, 3\)'):
         ConfusionMatrix(2).add(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8))
-
-
-def test_steps_are_timed_in_turns() -> None:
-    calls: list[str] = []
-    times = median_ms({'a': lambda: calls.append('a'), 'b': lambda: calls.append('b')}, 2)
-    assert calls == ['a', 'b'] * 3
-    assert times.keys() == {'a', 'b'}

@@ -1,0 +1,1 @@
+"""How fast and how large LeMoRe is on this machine; what ``lemore benchmark`` prints."""

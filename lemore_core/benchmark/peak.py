@@ -1,0 +1,113 @@
+"""The highest rate at which hardly a picture is dropped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lemore_core.benchmark.rate import RateRow
+
+MOST_DROPPED = 0.05
+LEAST_REACHED = 0.95  # of the rate asked for, else the source was the limit
+RESOLUTION = 0.03
+ATTEMPTS = 2
+MOST_RATES = 16
+HIGHEST, LOWEST = 2000.0, 0.1
+
+
+@dataclass(frozen=True)
+class Search:
+    """The highest rate that passed (0: none did), and the lowest that failed (None: none did)."""
+
+    passed: float
+    failed: float | None
+
+
+@dataclass(frozen=True)
+class PeakRow:
+    """The highest rate with less than 5% of the pictures dropped, and how it was found.
+
+    ``best`` is the probe at that rate, None where no rate passed.
+    """
+
+    kind = 'peak'
+    name: str
+    peak_hz: float
+    too_much_hz: float | None
+    probes: int
+    pictures: int
+    seconds: float
+    best: RateRow | None
+
+    def lines(self) -> list[dict[str, str]]:
+        """Return it by the columns of a table."""
+        line = {
+            'peak rate, under 5% dropped': self.name,
+            'Hz': f'{self.peak_hz:.1f}' if self.best else 'none',
+            'fails at Hz': '' if self.too_much_hz is None else f'{self.too_much_hz:.1f}',
+        }
+        if self.best is not None:
+            line |= {
+                **self.best.latency_ms.columns(),
+                'dropped': f'{100 * self.best.drop_share:.1f}%',
+                'CPU load': f'{self.best.cpu_load:.2f}',
+                'pictures there': str(self.best.posted),
+            }
+        line |= {'probes': str(self.probes), 'pictures in all': str(self.pictures)}
+        return [line | {'in s': f'{self.seconds:.0f}'}]
+
+
+def find_peak(probe: Callable[[float], RateRow], start: float, name: str = '') -> PeakRow:
+    """Search from ``start`` Hz; ``probe`` drives a rate for a few seconds.
+
+    A rate that fails is tried once more: the machine may have been busy with something else.
+    """
+    began = time.perf_counter()
+    rows: list[RateRow] = []
+
+    def passes(rate: float) -> bool:
+        for _ in range(ATTEMPTS):
+            rows.append(probe(rate))
+            if sustained(rows[-1]):
+                return True
+        return False
+
+    found = search(passes, start)
+    return PeakRow(
+        name=name,
+        peak_hz=found.passed,
+        too_much_hz=found.failed,
+        probes=len(rows),
+        pictures=sum(row.posted for row in rows),
+        seconds=time.perf_counter() - began,
+        best=next((row for row in reversed(rows) if row.rate_hz == found.passed), None),
+    )
+
+
+def sustained(row: RateRow) -> bool:
+    """Whether under 5% were dropped and the pictures did come at the rate that was asked for."""
+    return row.drop_share < MOST_DROPPED and row.posted_hz >= LEAST_REACHED * row.rate_hz
+
+
+def search(passes: Callable[[float], bool], start: float, rates: int = MOST_RATES) -> Search:
+    """Double a rate until it fails, or halve it until it passes, then bisect between the two.
+
+    It ends when the two are near each other, or after so many ``rates``.
+    """
+    passed, failed = 0.0, None
+    rate = min(max(start, LOWEST), HIGHEST)
+    for _ in range(rates):
+        if passes(rate):
+            passed = rate
+        else:
+            failed = rate
+        if failed is None and passed < HIGHEST:
+            rate = min(2 * passed, HIGHEST)
+        elif failed is not None and passed == 0 and failed > LOWEST:
+            rate = max(failed / 2, LOWEST)
+        elif failed is not None and passed and failed / passed > 1 + RESOLUTION:
+            rate = (passed + failed) / 2
+        else:
+            break
+    return Search(passed, failed)
