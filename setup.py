@@ -39,6 +39,7 @@ setup(
             'evaluation/report/templates/*',
             'deploy/street.*',
             'taxonomy/*.yaml',
+            'taxonomy/groups/*.yaml',
             'training/recipes/*.yaml',
             'training/pretraining/*.yaml',
             'weights/*.safetensors',

@@ -39,6 +39,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         'lemore_core/deploy/street.jpg',
         'lemore_core/deploy/street.LICENSE.md',
         'lemore_core/taxonomy/camvid.yaml',
+        'lemore_core/taxonomy/groups/camvid.yaml',
         'lemore_core/weights/lemore_tiny_camvid.safetensors',
         'lemore_ros/segmentation_node.py',
         'share/lemore_ros/package.xml',

@@ -1,5 +1,12 @@
 """Class tables: what the ids of a label image mean, and the colours they are drawn in."""
 
+from lemore_core.taxonomy.groups import (
+    BUILT_IN_GROUPS,
+    ClassGroups,
+    Group,
+    GroupsError,
+    load_groups,
+)
 from lemore_core.taxonomy.taxonomy import (
     BUILT_IN,
     UNLABELLED_8BIT,
@@ -9,4 +16,16 @@ from lemore_core.taxonomy.taxonomy import (
     load_taxonomy,
 )
 
-__all__ = ['BUILT_IN', 'UNLABELLED_8BIT', 'Labels', 'Taxonomy', 'TaxonomyError', 'load_taxonomy']
+__all__ = [
+    'BUILT_IN',
+    'BUILT_IN_GROUPS',
+    'UNLABELLED_8BIT',
+    'ClassGroups',
+    'Group',
+    'GroupsError',
+    'Labels',
+    'Taxonomy',
+    'TaxonomyError',
+    'load_groups',
+    'load_taxonomy',
+]

@@ -61,11 +61,12 @@ def test_more_data_than_rows_is_no_matter() -> None:
         ({'width': 0}, 'width 0 and height 3'),
         ({'step': 14}, 'step is 14 bytes, width 5 in bgr8 needs at least 15'),
         ({'step': 0}, 'step is 0 bytes'),
-        ({'height': 4}, 'data holds 45 bytes, step 15 times height 4 needs at least 60'),
+        ({'height': 4}, 'data holds 45 bytes, step 15 times 4 rows needs at least 60'),
         ({'data': array.array('B')}, 'data holds 0 bytes'),
-        ({'encoding': 'yuv422'}, "encoding 'yuv422' is not read, allowed: bgr8, rgb8"),
+        ({'encoding': 'jpeg'}, "encoding 'jpeg' is not read, allowed: bgr8, rgb8"),
         ({'encoding': ''}, "encoding '' is not read"),
-        ({'encoding': '32FC1'}, "'32FC1'"),
+        ({'encoding': '32FC1'}, "'32FC1' is that of a depth image, .* depth to this topic"),
+        ({'encoding': '16UC1'}, "'16UC1' is that of a depth image"),
     ],
 )
 def test_what_contradicts_itself_is_refused(changes: dict[str, object], expected: str) -> None:

@@ -1,0 +1,158 @@
+"""Class groups: what the classes of a table mean to a robot, as a coarser table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.taxonomy.taxonomy import FOLDER, Color, Labels, Taxonomy, TaxonomyError
+
+GROUPS_FOLDER = FOLDER / 'groups'
+BUILT_IN_GROUPS = tuple(sorted(path.stem for path in GROUPS_FOLDER.glob('*.yaml')))
+AUTO = 'auto'
+
+
+class GroupsError(TaxonomyError):
+    """A table of groups that does not exist, is malformed, or does not fit the classes."""
+
+
+class Group(NamedTuple):
+    """A group, the RGB colour it is drawn in, and the names of its classes (perhaps none)."""
+
+    name: str
+    color: Color
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ClassGroups:
+    """Groups of the classes of a taxonomy; every class is in one of them or ``ignored``.
+
+    The place of a group in the list is its label. ``ignored`` classes become unlabelled.
+    """
+
+    name: str
+    of: Taxonomy
+    groups: tuple[Group, ...]
+    ignored: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        named = Counter(name for group in self.groups for name in group.classes)
+        named.update(self.ignored)
+        groups = Counter(group.name for group in self.groups)
+        faults = {
+            'groups of the same name': _repeated(groups),
+            'groups that may not be called that (ignore is a key of its own)': [
+                name for name in groups if name == 'ignore'
+            ],
+            'unknown classes': [name for name in named if name not in self.of.classes],
+            'classes in more than one place': _repeated(named),
+            'classes in no group (put them into one, or under ignore)': [
+                name for name in self.of.classes if name not in named
+            ],
+        }
+        found = [f'{fault}: {", ".join(names)}' for fault, names in faults.items() if names]
+        if found:
+            msg = f'groups {self.name!r} do not fit {self.of.name!r}: {"; ".join(found)}'
+            raise GroupsError(msg)
+        self.taxonomy  # noqa: B018 - a table that cannot be made is refused here, not at a frame
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy:
+        """The groups as classes: names and colours of the labels that :meth:`apply` returns."""
+        return Taxonomy(
+            self.name,
+            tuple(group.name for group in self.groups),
+            tuple(group.color for group in self.groups),
+        )
+
+    def apply(self, labels: Labels) -> Labels:
+        """Return the group of every class in ``labels``, of the same shape.
+
+        ``labels`` is (H, W) of the class taxonomy's ``label_dtype``, the result of the groups'
+        (uint8 for up to 255 groups). Unlabelled stays unlabelled, as the groups' type says it.
+        """
+        return self._table.take(labels)
+
+    @cached_property
+    def _table(self) -> NDArray[Any]:
+        """The group of every label, (256 or 65536,)."""
+        groups = self.taxonomy
+        table: NDArray[Any] = np.full(self.of.unlabelled + 1, groups.unlabelled, groups.label_dtype)
+        places = {name: place for place, name in enumerate(self.of.classes)}
+        for label, group in enumerate(self.groups):
+            table[[places[name] for name in group.classes]] = label
+        return table
+
+    @classmethod
+    def from_dict(cls, values: Any, of: Taxonomy, source: str) -> ClassGroups:
+        """Read plain values, as YAML holds them; ``source`` names them in errors.
+
+        Raises:
+            GroupsError: a field is missing or malformed, or the groups do not fit ``of``.
+            TaxonomyError: there are fewer than two groups, or a colour is none.
+
+        """
+        try:
+            return cls(
+                name=str(values['name']),
+                of=of,
+                groups=tuple(
+                    Group(str(entry['name']), tuple(entry['color']), _names(entry['classes']))
+                    for entry in values['groups']
+                ),
+                ignored=_names(values.get('ignore', [])),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            msg = (
+                f'{source} holds no class groups ({type(error).__name__}: {error}): it needs name '
+                'and groups, each group with name, color [r, g, b] and classes (a list), and '
+                'ignore (a list) where a class is in no group'
+            )
+            raise GroupsError(msg) from error
+
+
+def load_groups(source: str, of: Taxonomy) -> ClassGroups:
+    """Load groups for a taxonomy: ``auto``, the name of built-in ones, or the user's YAML file.
+
+    ``auto`` are the built-in ones of the taxonomy's own name.
+
+    Raises:
+        GroupsError: there are none of that name, the file cannot be read, or they do not fit.
+        TaxonomyError: there are fewer than two groups, or a colour is none.
+
+    """
+    import yaml
+
+    name = of.name if source == AUTO else source
+    path = GROUPS_FOLDER / f'{name}.yaml' if name in BUILT_IN_GROUPS else Path(source)
+    if path.suffix not in {'.yaml', '.yml'}:
+        msg = (
+            f'no class groups are called {name!r}: give one of {", ".join(BUILT_IN_GROUPS)}, '
+            'or the path of a .yaml file with your own'
+        )
+        raise GroupsError(msg)
+    try:
+        values = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        msg = f'class groups {path} cannot be read: {error}'
+        raise GroupsError(msg) from error
+    return ClassGroups.from_dict(values, of, str(path))
+
+
+def _repeated(counts: Counter[str]) -> list[str]:
+    return [name for name, count in counts.items() if count > 1]
+
+
+def _names(values: Iterable[Any]) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        msg = f'{values!r} is no list of classes'
+        raise TypeError(msg)
+    return tuple(str(value) for value in values)

@@ -1,0 +1,153 @@
+"""What a ``sensor_msgs/CameraInfo`` says of a picture, and of the same picture at another size.
+
+The message describes the sensor; its binning and region of interest say which part of it the
+picture shows. Both are applied as ``image_geometry`` applies them, and a picture is resized as
+``image_proc`` resizes it: focal lengths and principal point grow with the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.errors import LemoreError
+
+MATRICES = {'k': (3, 3), 'p': (3, 4)}
+
+
+class CameraInfoError(LemoreError):
+    """A camera that is not calibrated, or a description that does not fit the picture."""
+
+
+class Intrinsics(NamedTuple):
+    """A pinhole camera: focal lengths and principal point in pixels of a height x width picture."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    height: int
+    width: int
+
+
+class _Window(NamedTuple):
+    """The part of the sensor that the picture shows, in the sensor's pixels, and its binning."""
+
+    left: int
+    top: int
+    height: int
+    width: int
+    binning_x: int
+    binning_y: int
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        return self.height // self.binning_y, self.width // self.binning_x
+
+
+def picture_size(info: Any) -> tuple[int, int]:
+    """Return (height, width) of the pictures that a ``CameraInfo`` describes, in pixels.
+
+    Raises:
+        CameraInfoError: it states no size, or a region that is not on the sensor.
+
+    """
+    return _window(info).picture_size
+
+
+def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> Any:
+    """Return the ``CameraInfo`` of the same picture at ``height`` x ``width`` pixels.
+
+    K and P are those of the new size, hence no binning and no region of interest are left.
+    Distortion and rectification are in normalised coordinates and stay. ``header`` is the
+    picture's own.
+
+    Raises:
+        CameraInfoError: ``info`` is not calibrated, states no size, or the new size is empty.
+
+    """
+    # the bag tools read frames with this package where no ROS is installed
+    from sensor_msgs.msg import CameraInfo
+
+    if height < 1 or width < 1:
+        msg = f'a picture of {width}x{height} has no camera info, both must be at least 1'
+        raise CameraInfoError(msg)
+    _require_calibration(info)
+    return CameraInfo(
+        header=header,
+        height=height,
+        width=width,
+        distortion_model=info.distortion_model,
+        d=list(info.d),
+        k=_matrix(info, 'k', height, width).ravel(),
+        r=list(info.r),
+        p=_matrix(info, 'p', height, width).ravel(),
+    )
+
+
+def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
+    """Return the pinhole camera of a rectified picture of ``height`` x ``width`` pixels.
+
+    That is P, or K where a driver leaves P empty; distortion plays no part in a rectified picture.
+    The size is the one that ``info`` describes, or another of the same shape: the camera is scaled.
+
+    Raises:
+        CameraInfoError: ``info`` is not calibrated, states no size, or one of another shape.
+
+    """
+    _require_calibration(info)
+    known_height, known_width = picture_size(info)
+    # a side that was rounded may be off by one pixel
+    if abs(width * known_height / known_width - height) > 1:
+        msg = (
+            f'the camera info is for {known_width}x{known_height}, a picture of {width}x{height} '
+            'has another shape: publish the depth image registered to the color camera, '
+            'or give the camera info of the depth image'
+        )
+        raise CameraInfoError(msg)
+    (fx, _, cx, *_), (_, fy, cy, *_), _ = _matrix(
+        info, 'p' if info.p[0] else 'k', height, width
+    ).tolist()
+    return Intrinsics(fx, fy, cx, cy, height, width)
+
+
+def _require_calibration(info: Any) -> None:
+    fx, fy = float(info.k[0]), float(info.k[4])
+    if not (fx > 0 and fy > 0 and math.isfinite(fx) and math.isfinite(fy)):
+        msg = (
+            f'the camera is not calibrated: K has the focal lengths {fx:g} and {fy:g}, '
+            'both must be above 0'
+        )
+        raise CameraInfoError(msg)
+
+
+def _window(info: Any) -> _Window:
+    roi = info.roi
+    # 0 stands for "all of it" and "no binning"
+    whole = roi.height == 0 and roi.width == 0
+    height, width = (info.height, info.width) if whole else (roi.height, roi.width)
+    window = _Window(
+        roi.x_offset, roi.y_offset, height, width, max(1, info.binning_x), max(1, info.binning_y)
+    )
+    if min(window.picture_size) < 1:
+        msg = (
+            f'the camera info is for {info.width}x{info.height}, region {width}x{height}, binning '
+            f'{window.binning_x}x{window.binning_y}: that leaves no picture'
+        )
+        raise CameraInfoError(msg)
+    return window
+
+
+def _matrix(info: Any, name: str, height: int, width: int) -> NDArray[np.float64]:
+    """Return K or P for the picture that ``info`` describes, resized to height x width."""
+    window = _window(info)
+    own_height, own_width = window.picture_size
+    matrix = np.array(getattr(info, name), np.float64).reshape(MATRICES[name])
+    matrix[0, 2] -= window.left
+    matrix[1, 2] -= window.top
+    matrix[0] *= width / (own_width * window.binning_x)
+    matrix[1] *= height / (own_height * window.binning_y)
+    return matrix

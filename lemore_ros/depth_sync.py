@@ -1,0 +1,84 @@
+"""Depth images waiting for the labels of their moment."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from typing import Any
+
+CAPACITY = 30
+# messages of one camera overtake each other by less; more is a clock that was set back
+JUMP_NS = 1_000_000_000
+
+
+def stamp_ns(message: Any) -> int:
+    """Return the stamp of a message with a header, in nanoseconds."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+class DepthBuffer:
+    """The last depth messages of one camera, by stamp; safe to use from several threads.
+
+    It holds ``capacity`` messages with a stamp, and the newest one without (a stamp of zero), which
+    only a frame without a stamp is paired with. A stamp that is more than a second older than the
+    newest means that time jumped back, as when a bag starts over: what was held is forgotten.
+    """
+
+    def __init__(self, *, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._stamps: list[int] = []
+        self._messages: list[Any] = []
+        self._unstamped: Any = None
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._messages) + (self._unstamped is not None)
+
+    def put(self, message: Any) -> None:
+        """Hold a message; of two with the same stamp the later one is held."""
+        stamp = stamp_ns(message)
+        with self._lock:
+            if stamp == 0:
+                self._unstamped = message
+            else:
+                self._insert(stamp, message)
+
+    def nearest(self, stamp: int, tolerance_ns: int) -> Any:
+        """Return the message whose stamp is nearest to ``stamp``, or ``None``.
+
+        Both are nanoseconds. ``None``: nothing is held within ``tolerance_ns``. Of two that are
+        equally near, the earlier one is taken.
+        """
+        with self._lock:
+            if stamp == 0:
+                return self._unstamped
+            place = bisect_left(self._stamps, stamp)
+            around = range(max(0, place - 1), min(place + 1, len(self._stamps)))
+            best = min(around, key=lambda index: abs(self._stamps[index] - stamp), default=None)
+            if best is None or abs(self._stamps[best] - stamp) > tolerance_ns:
+                return None
+            return self._messages[best]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._clear()
+
+    def _insert(self, stamp: int, message: Any) -> None:
+        if self._stamps and stamp < self._stamps[-1] - JUMP_NS:
+            self._clear()
+        place = bisect_left(self._stamps, stamp)
+        if place < len(self._stamps) and self._stamps[place] == stamp:
+            self._messages[place] = message
+            return
+        self._stamps.insert(place, stamp)
+        self._messages.insert(place, message)
+        # the oldest goes, even if it is the one that came just now
+        del self._stamps[: -self._capacity], self._messages[: -self._capacity]
+
+    def _clear(self) -> None:
+        self._stamps.clear()
+        self._messages.clear()
+        self._unstamped = None

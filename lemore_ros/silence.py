@@ -1,0 +1,123 @@
+"""Why two ends of a topic do not hear each other, in words that name both and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from rclpy.duration import Duration, Infinite
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+
+IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+TRANSPORTS = {IMAGE: 'raw', COMPRESSED_IMAGE: 'compressed'}
+NAMED_AT_MOST = 3
+
+
+class Wanted(NamedTuple):
+    """What a subscription listens for: the resolved topic, its message type, and its QoS."""
+
+    topic: str
+    kind: str
+    qos: QoSProfile
+
+
+def why_no_frames(node: Any, wanted: Wanted) -> str:
+    """Return why a subscription of ``node`` hears nothing, as far as the graph tells."""
+    publishers = node.get_publishers_info_by_topic(wanted.topic)
+    if not publishers:
+        return _nobody(node, wanted)
+    others = [info for info in publishers if info.topic_type != wanted.kind]
+    if len(others) == len(publishers):
+        return _another_type(others[0], wanted)
+    for info in publishers:
+        if info not in others:
+            reason = _incompatible(info.qos_profile, wanted.qos)
+            if reason:
+                return (
+                    f'publisher {_name(info)} offers {_shown(info.qos_profile)}, this node asks '
+                    f'for {_shown(wanted.qos)} ({reason}): set the parameter '
+                    f'qos_overrides.{wanted.topic}.subscription.{_policy(reason)}'
+                )
+    names = ', '.join(sorted({_name(info) for info in publishers if info not in others}))
+    return (
+        f'publisher {names} is connected and sends nothing that arrives; large images between '
+        'processes need the Fast DDS profile config/dds/fastdds_shared_memory.xml at both ends'
+    )
+
+
+def why_unheard(node: Any, topic: str, offered: QoSProfile) -> str:
+    """Return which subscriptions of a topic do not fit what ``node`` offers; empty if all do."""
+    for info in node.get_subscriptions_info_by_topic(topic):
+        reason = _incompatible(offered, info.qos_profile)
+        if reason:
+            return (
+                f'subscriber {_name(info)} asks for {_shown(info.qos_profile)}, this node offers '
+                f'{_shown(offered)} ({reason}): set the parameter '
+                f'qos_overrides.{topic}.publisher.{_policy(reason)}'
+            )
+    return ''
+
+
+def _nobody(node: Any, wanted: Wanted) -> str:
+    topics = [
+        name
+        for name, kinds in node.get_topic_names_and_types()
+        if wanted.kind in kinds and _is_foreign(node, name)
+    ]
+    reason = f'nobody publishes it ({wanted.kind})'
+    if not topics:
+        return f'{reason}, and no other topic has such messages'
+    return f'{reason}; such messages are on {_some(topics)}: remap this one'
+
+
+def _is_foreign(node: Any, topic: str) -> bool:
+    own = node.get_name(), node.get_namespace()
+    infos = node.get_publishers_info_by_topic(topic)
+    return any((info.node_name, info.node_namespace) != own for info in infos)
+
+
+def _another_type(info: Any, wanted: Wanted) -> str:
+    reason = f'publisher {_name(info)} sends {info.topic_type}, this node asks for {wanted.kind}'
+    if info.topic_type in TRANSPORTS and wanted.kind in TRANSPORTS:
+        return f'{reason}: set image_transport to {TRANSPORTS[info.topic_type]}'
+    return f'{reason}: remap to another topic'
+
+
+def _incompatible(offered: QoSProfile, asked: QoSProfile) -> str:
+    """Name the first policy by which a publisher and a subscription do not match."""
+    compatibility, _ = qos_check_compatible(offered, _bounded(asked))
+    if compatibility != QoSCompatibility.ERROR:
+        return ''
+    for policy in ('reliability', 'durability'):
+        # of both, the stronger promise has the smaller number and the weaker one the larger
+        if getattr(offered, policy) > getattr(asked, policy):
+            return policy
+    return 'deadline, liveliness or lease duration'
+
+
+def _bounded(asked: QoSProfile) -> QoSProfile:
+    """Return a profile whose endless durations are the default ones, as the check knows them."""
+    policies = {name.strip('_'): getattr(asked, name.strip('_')) for name in QoSProfile.__slots__}
+    for name in ('deadline', 'liveliness_lease_duration'):
+        if policies[name] == Infinite:
+            policies[name] = Duration()
+    return QoSProfile(**policies)
+
+
+def _policy(reason: str) -> str:
+    return reason if reason in ('reliability', 'durability') else 'deadline'
+
+
+def _shown(qos: QoSProfile) -> str:
+    policies = (qos.reliability, qos.durability)
+    return ', '.join(policy.name.lower().replace('_', ' ') for policy in policies)
+
+
+def _name(info: Any) -> str:
+    return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+
+
+def _some(names: Iterable[str]) -> str:
+    first, *more = names = sorted(names)
+    shown = ', '.join([first, *more[: NAMED_AT_MOST - 1]])
+    return shown if len(names) <= NAMED_AT_MOST else f'{shown} and more'
