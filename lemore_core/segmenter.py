@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lemore_core import backends
 from lemore_core.backends import AUTO, Backend, ServingRequest, Status
+from lemore_core.backends.memory import device_memory_mb, give_back
 from lemore_core.backends.serving import load_for_service
 from lemore_core.checkpoint import ModelCard
 from lemore_core.deploy.description import describe
@@ -55,7 +56,7 @@ class Segmenter:
         self._load_backend = load_for_service if background_engine else backends.load
         self._fixed_size = fixed_size
         self._loaded: dict[tuple[int, int], Backend] = {}
-        self._newest = self._backend_for(self.trained_size)
+        self._newest: Backend | None = self._backend_for(self.trained_size)
 
     @classmethod
     def load(
@@ -127,8 +128,17 @@ class Segmenter:
 
     @property
     def status(self) -> Status:
-        """What serves the pictures of the size that came last; may be asked from any thread."""
-        return self._newest.status
+        """What serves the pictures of the size that came last; may be asked from any thread.
+
+        Raises:
+            SegmenterError: it is closed.
+
+        """
+        newest = self._newest
+        if newest is None:
+            msg = f'the model {self.path} is closed'
+            raise SegmenterError(msg)
+        return newest.status
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -139,6 +149,11 @@ class Segmenter:
     def trained_size(self) -> tuple[int, int]:
         """(height, width) that the network prefers: trained at, or fixed at loading."""
         return self.card.config.height, self.card.config.width
+
+    @property
+    def device_memory_mb(self) -> float | None:
+        """Megabytes (10^6 bytes) that the process holds on a GPU, ``None`` on a CPU."""
+        return device_memory_mb(self.status.device)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size (height, width) at which the network sees pictures of this size."""
@@ -175,8 +190,8 @@ class Segmenter:
             indices.setdefault(self.network_size(*image.shape[:2]), []).append(index)
         found: dict[int, Segmentation] = {}
         for size, which in indices.items():
-            self._newest = self._backend_for(size)
-            results = self._newest.segment([pictures[index] for index in which])
+            self._newest = backend = self._backend_for(size)
+            results = backend.segment([pictures[index] for index in which])
             found.update(zip(which, results, strict=True))
         return [found[index] for index in range(len(pictures))]
 
@@ -185,6 +200,8 @@ class Segmenter:
         for backend in self._loaded.values():
             backend.close()
         self._loaded.clear()
+        self._newest = None
+        give_back()
 
     def logits(
         self,

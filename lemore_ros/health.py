@@ -1,112 +1,140 @@
-"""What the node did lately, counted, and told as a diagnostic message."""
+"""How one camera fares: counted, and judged."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus
 
 RATE_WINDOW_S = 5.0
-LATENCY_WINDOW = 300
+FRAMES_REMEMBERED = 300
 SILENCE_S = 3.0
+# of the frames that came, more than this share replaced by newer ones is more than jitter
+FALLING_BEHIND = 0.1
+FEWEST_FRAMES = 10
+
+COUNTS = ('received', 'skipped', 'dropped', 'accepted', 'failed', 'lost', 'labelled')
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What is constant in the diagnostics: the name of the status and what serves the frames."""
+class Report:
+    """A verdict for a person, and the figures behind it."""
 
-    name: str
-    backend: str
-    device: str
-    model: str
-    dataset: str
+    level: bytes
+    message: str
+    values: dict[str, str]
 
 
 class Health:
-    """Counters of one configured node; safe to use from several threads.
+    """Counters of one camera while the node is configured; safe to use from several threads.
 
-    Every message is ``received``. One whose pixels cannot be read is ``failed``; the others are
-    ``dropped`` where a newer one came before the worker was free, else ``accepted`` by it, and
-    then ``labelled`` or ``failed``. Those that the middleware ``lost`` never arrived.
+    Every message is ``received``. It is ``skipped`` where it came too soon for the rate limit, and
+    ``failed`` where its pixels cannot be read. The others are ``dropped`` where a newer one came
+    before the worker was free, else ``accepted`` by it, and then ``labelled`` or ``failed``. Those
+    that the middleware ``lost`` never arrived.
     """
 
-    def __init__(self, identity: Identity, clock: Callable[[], float] = time.monotonic) -> None:
-        self.identity = identity
-        self.lost = self.received = self.dropped = self.accepted = self.failed = self.labelled = 0
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
         self._idle: str | None = 'inactive'
         self._since = self._last_frame = clock()
         self._failure: str | None = None
-        self._labelled_at: deque[float] = deque()
-        self._latencies: deque[float] = deque(maxlen=LATENCY_WINDOW)
+        self._times = {name: deque[float]() for name in ('received', 'dropped', 'labelled')}
+        self._ages, self._segmenter, self._work, self._intake = (
+            deque[float](maxlen=FRAMES_REMEMBERED) for _ in range(4)
+        )
+
+    def __getitem__(self, count: str) -> int:
+        """Return one of ``COUNTS``."""
+        with self._lock:
+            return self._counts[count]
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds since the last frame came, zero while none is expected."""
+        with self._lock:
+            return 0.0 if self._idle is not None else self._clock() - self._last_frame
 
     def expect_frames(self, idle: str | None = None) -> None:
         """Say that frames are expected from now on, or with ``idle`` why they are not."""
         with self._lock:
             self._idle = idle
             self._since = self._last_frame = self._clock()
-            self._labelled_at.clear()
+            for times in self._times.values():
+                times.clear()
 
     def count_lost(self, messages: int) -> None:
         """Count messages that the middleware lost on the way."""
         with self._lock:
-            self.lost += messages
+            self._counts['lost'] += messages
 
     def count_received(self) -> None:
         """Count a message that arrived."""
         with self._lock:
-            self.received += 1
             self._last_frame = self._clock()
+            self._count('received')
+
+    def count_skipped(self) -> None:
+        """Count a message that the rate limit did not admit."""
+        with self._lock:
+            self._count('skipped')
 
     def count_dropped(self) -> None:
         """Count a frame that a newer one replaced."""
         with self._lock:
-            self.dropped += 1
+            self._count('dropped')
+
+    def count_intake(self, milliseconds: float) -> None:
+        """Take note of the time that a message took to become a frame."""
+        with self._lock:
+            self._intake.append(milliseconds)
 
     def count_accepted(self) -> None:
         """Count a frame that the worker took."""
         with self._lock:
-            self.accepted += 1
+            self._count('accepted')
 
     def count_failed(self, reason: str) -> None:
         """Count a message or frame that could not be labelled."""
         with self._lock:
-            self.failed += 1
+            self._count('failed')
             self._failure = reason
 
-    def count_labelled(self, latency_ms: float | None) -> None:
-        """Count a published frame; latency from camera stamp to publication, if it has a stamp."""
+    def count_labelled(self, age_ms: float | None, segmenter_ms: float, work_ms: float) -> None:
+        """Count a published frame.
+
+        ``age_ms`` is the time from the camera's stamp to publication, if there is a stamp;
+        ``segmenter_ms`` and ``work_ms`` went into labelling it and into publishing the outcome.
+        """
         with self._lock:
-            self.labelled += 1
+            self._count('labelled')
             self._failure = None
-            self._labelled_at.append(self._clock())
-            if latency_ms is not None:
-                self._latencies.append(latency_ms)
+            self._segmenter.append(segmenter_ms)
+            self._work.append(work_ms)
+            if age_ms is not None:
+                self._ages.append(age_ms)
 
-    def to_message(self, stamp: Any) -> DiagnosticArray:
-        """Return the counters as a ``diagnostic_msgs/DiagnosticArray`` of that time."""
+    def report(self) -> Report:
+        """Return the verdict and the figures of this moment."""
         with self._lock:
-            level, message = self._verdict()
-            values = self._values()
-        status = DiagnosticStatus(
-            level=level,
-            name=self.identity.name,
-            message=message,
-            hardware_id=self.identity.device,
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
-        )
-        array = DiagnosticArray(status=[status])
-        array.header.stamp = stamp
-        return array
+            rates = {name: self._rate(name) for name in self._times}
+            level, message = self._verdict(rates)
+            return Report(level, message, self._values(rates))
 
-    def _verdict(self) -> tuple[bytes, str]:
+    def _count(self, name: str) -> None:
+        self._counts[name] += 1
+        if name in self._times:
+            self._times[name].append(self._clock())
+
+    def _verdict(self, rates: dict[str, float]) -> tuple[bytes, str]:
         if self._idle is not None:
             return DiagnosticStatus.OK, self._idle
         if self._failure is not None:
@@ -114,29 +142,35 @@ class Health:
         silence = self._clock() - self._last_frame
         if silence >= SILENCE_S:
             return DiagnosticStatus.WARN, f'no image arrived for {silence:.0f} s'
+        dropped = len(self._times['dropped'])
+        if dropped >= max(FEWEST_FRAMES, FALLING_BEHIND * len(self._times['received'])):
+            return DiagnosticStatus.WARN, (
+                f'falling behind: {rates["labelled"]:.0f} of {rates["received"]:.0f} images a '
+                'second are labelled, the newest ones; max_rate_hz would spare the rest'
+            )
         return DiagnosticStatus.OK, 'labelling'
 
-    def _values(self) -> dict[str, str]:
-        p50, p95 = np.percentile(self._latencies or [np.nan], (50, 95))
+    def _values(self, rates: dict[str, float]) -> dict[str, str]:
         return {
-            'received': str(self.received),
-            'dropped': str(self.dropped),
-            'accepted': str(self.accepted),
-            'failed': str(self.failed),
-            'lost': str(self.lost),
-            'labelled': str(self.labelled),
-            'rate_hz': f'{self._rate():.2f}',
-            'latency_p50_ms': f'{p50:.1f}',
-            'latency_p95_ms': f'{p95:.1f}',
-            'backend': self.identity.backend,
-            'device': self.identity.device,
-            'model': self.identity.model,
-            'dataset': self.identity.dataset,
+            **{name: str(self._counts[name]) for name in COUNTS},
+            'rate_in_hz': f'{rates["received"]:.2f}',
+            'rate_hz': f'{rates["labelled"]:.2f}',
+            **_percentiles('age', self._ages),
+            **_percentiles('segmenter', self._segmenter),
+            'work_p50_ms': f'{_percentile(self._work, 50) + _percentile(self._intake, 50):.2f}',
         }
 
-    def _rate(self) -> float:
-        now = self._clock()
-        while self._labelled_at and self._labelled_at[0] <= now - RATE_WINDOW_S:
-            self._labelled_at.popleft()
+    def _rate(self, name: str) -> float:
+        now, times = self._clock(), self._times[name]
+        while times and times[0] <= now - RATE_WINDOW_S:
+            times.popleft()
         window = min(RATE_WINDOW_S, now - self._since)
-        return len(self._labelled_at) / window if window > 0 else 0.0
+        return len(times) / window if window > 0 else 0.0
+
+
+def _percentiles(name: str, values: Iterable[float]) -> dict[str, str]:
+    return {f'{name}_p{share}_ms': f'{_percentile(values, share):.1f}' for share in (50, 95)}
+
+
+def _percentile(values: Any, share: int) -> float:
+    return float(np.percentile(values or [np.nan], share))

@@ -7,63 +7,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from lemore_core.errors import LemoreError
+from lemore_core.refine import ALLOWED_SIZES
+from lemore_ros.spec import ParameterError, Spec, check, natural, parameter, refusal
 
 MIN_SIDE = 32
+SIDE = r'[1-9]\d{0,3}'
 MAX_SIDE = 8192
-TYPE_NAMES = {str: 'string', bool: 'boolean', int: 'integer', float: 'number'}
-
-
-class ParameterError(LemoreError):
-    """A parameter with a value of the wrong type, out of range or not allowed."""
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a parameter means and which values it takes.
-
-    ``live`` ones may be set while the node runs and act on the next frame; the others are read
-    once, when the node starts.
-    """
-
-    description: str
-    choices: tuple[str, ...] = ()
-    bounds: tuple[float, float] | None = None
-    pattern: str = ''
-    allowed: str = ''
-    live: bool = False
-
-    def allowed_text(self, kind: type) -> str:
-        """Say which values are allowed."""
-        if self.allowed:
-            return self.allowed
-        if self.choices:
-            return ', '.join(self.choices)
-        if self.bounds:
-            return f'{self.bounds[0]} to {self.bounds[1]}'
-        return 'true or false' if kind is bool else f'any {TYPE_NAMES[kind]}'
-
-    def admits(self, value: Any) -> bool:
-        """Tell whether a value of the right type is one of those allowed."""
-        if self.choices and value not in self.choices:
-            return False
-        if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
-            return False
-        return not self.pattern or re.fullmatch(self.pattern, value) is not None
-
-
-def _parameter(default: Any, description: str, **options: Any) -> Any:
-    return field(default=default, metadata={'spec': Spec(description, **options)})
+MAX_RATE_HZ = 1000.0
+MAX_TOLERANCE_MS = 1000.0
+# a name that may stand in a topic's, as the rules of ROS 2 topic names have it
+CAMERA_NAME = r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*'
 
 
 def _side(name: str) -> Any:
-    return _parameter(
+    return parameter(
         0,
         f'{name} at which the network sees every image, in pixels. 0: follows the image. '
         'Set both sides or neither.',
@@ -72,75 +35,151 @@ def _side(name: str) -> Any:
     )
 
 
+def _publish(what: str) -> Any:
+    return parameter(True, f'Publish {what}.', live=True)
+
+
 @dataclass(frozen=True)
 class NodeParameters:
     """The values of all parameters, checked when they are put together."""
 
-    model: str = _parameter(
+    model: str = parameter(
         'tiny',
         'The network: a shipped size, or the path of a checkpoint.',
         allowed='nano, tiny, small, base, or a path that ends in .safetensors or .onnx',
         # what another suffix means, the checkpoint's reader explains better
         pattern=r'nano|tiny|small|base|.+\.\w+',
     )
-    dataset: str = _parameter(
+    dataset: str = parameter(
         '',
         'Names and colours of the classes: a built-in data set (which also chooses among the '
         'shipped networks), or the path of a YAML file with your own. Empty: camvid for a shipped '
         "network, the checkpoint's own classes for a path.",
         allowed='empty, the name of a built-in data set, or a path that ends in .yaml',
     )
-    backend: str = _parameter(
+    backend: str = parameter(
         'auto',
-        'What runs the network. auto takes the fastest one that is installed.',
-        choices=('auto', 'onnxruntime', 'torch'),
+        'What runs the network. auto serves at once with the fastest one that is installed; on a '
+        'GPU with TensorRT, it goes over to a TensorRT engine once another process has built it. '
+        'tensorrt builds the engine before anything is labelled, which may take minutes: prefer '
+        'auto, or run `lemore engine build` ahead.',
+        choices=('auto', 'onnxruntime', 'torch', 'tensorrt'),
     )
-    device: str = _parameter(
+    device: str = parameter(
         'auto',
         'Where the network runs. auto takes a GPU where the backend has one.',
         pattern=r'auto|cpu|cuda(:\d+)?',
         allowed='auto, cpu, cuda, or cuda:N',
     )
+    precision: str = parameter(
+        'auto',
+        'Numbers the network computes with. auto takes fp16 on a GPU and fp32 on a CPU, and an '
+        '.onnx file as it was exported.',
+        choices=('auto', 'fp32', 'fp16'),
+    )
+    engine_cache_dir: str = parameter(
+        '',
+        "Folder in which TensorRT engines are kept. Empty: lemore/engines in the user's cache "
+        'folder.',
+        allowed='empty, or the path of a folder',
+    )
     network_height: int = _side('Height')
     network_width: int = _side('Width')
-    overlay_alpha: float = _parameter(
+    camera_names: tuple[str, ...] = parameter(
+        ('',),
+        'Names of several cameras that share the network: of each, the topics are <name>/image and '
+        '~/<name>/labels and so on. A list of one empty name: one camera, image and ~/labels.',
+        pattern=rf'|{CAMERA_NAME}',
+        allowed='names such as front, each once; or one empty name',
+    )
+    image_transport: str = parameter(
+        'raw',
+        'Form in which images come in. compressed: JPEG or PNG on image/compressed.',
+        choices=('raw', 'compressed'),
+    )
+    output_size: str = parameter(
+        'camera',
+        "Size of what is published: the camera image's, the network's, or a fixed one such as "
+        '640x480; labels by nearest neighbour.',
+        pattern=rf'camera|network|{SIDE}x{SIDE}',
+        allowed=ALLOWED_SIZES,
+    )
+    class_groups: str = parameter(
+        '',
+        'Publish groups of classes (traversable, obstacle, …) instead of classes. auto: the '
+        "built-in groups of the network's data set; or the path of a YAML file with your own.",
+        allowed='empty, auto, the name of built-in groups, or a path that ends in .yaml',
+        live=True,
+    )
+    min_confidence: float = parameter(
+        0.0,
+        'Labels of a lower probability become unlabelled.',
+        bounds=(0.0, 1.0),
+        live=True,
+    )
+    max_rate_hz: float = parameter(
+        0.0,
+        'Most images a second that are labelled, of each camera. 0.0: all.',
+        bounds=(0.0, MAX_RATE_HZ),
+        live=True,
+    )
+    overlay_alpha: float = parameter(
         0.5,
         "Weight of the classes' colours in the overlay; 0.0 shows only the camera image.",
         bounds=(0.0, 1.0),
         live=True,
     )
-    publish_labels: bool = _parameter(True, 'Publish ~/labels: the class of every pixel.')
-    publish_color: bool = _parameter(True, "Publish ~/color: the labels in their classes' colours.")
-    publish_overlay: bool = _parameter(
-        True, 'Publish ~/overlay: the colours blended onto the camera image.'
+    publish_labels: bool = _publish('~/labels: the class of every pixel')
+    publish_color: bool = _publish("~/color: the labels in their classes' colours")
+    publish_overlay: bool = _publish('~/overlay: the colours blended onto the camera image')
+    publish_confidence: bool = _publish(
+        '~/confidence: the probability of every label, 255 for certain'
     )
-    publish_confidence: bool = _parameter(
-        True, 'Publish ~/confidence: the probability of every label, 255 for certain.'
+    publish_camera_info: bool = _publish(
+        "~/camera_info: the camera's calibration at the size of the labels"
     )
-    lazy: bool = _parameter(
-        True, 'Render ~/color, ~/overlay and ~/confidence only while somebody subscribes.'
+    publish_points: bool = _publish(
+        '~/points: a labelled point cloud, where a depth image comes on depth'
     )
-    autostart: bool = _parameter(
+    depth_tolerance_ms: float = parameter(
+        20.0,
+        'Most milliseconds between the stamps of an image and of the depth image it is paired '
+        'with.',
+        bounds=(0.0, MAX_TOLERANCE_MS),
+        live=True,
+    )
+    lazy: bool = parameter(
+        True, 'Do only what somebody subscribes to: without a subscriber no image is even taken in.'
+    )
+    autostart: bool = parameter(
         True, 'Configure and activate at start; false waits for a lifecycle manager.'
     )
 
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
-            _check(entry, getattr(self, entry.name))
+            check(entry, getattr(self, entry.name))
         for name in ('network_height', 'network_width'):
             if 0 < getattr(self, name) < MIN_SIDE:
-                raise ParameterError(_refusal(_field(name), getattr(self, name)))
+                raise ParameterError(refusal(_field(name), getattr(self, name)))
         if (self.network_height == 0) != (self.network_width == 0):
             msg = (
                 f'network_height is {self.network_height} and network_width is '
                 f'{self.network_width}, allowed: both 0 (automatic), or both set'
             )
             raise ParameterError(msg)
+        names = self.camera_names
+        if len(set(names)) != len(names) or ('' in names and len(names) > 1) or not names:
+            raise ParameterError(refusal(_field('camera_names'), names))
 
     @property
     def network_size(self) -> tuple[int, int] | None:
         """(height, width) of the network's input, ``None`` to follow the image."""
         return (self.network_height, self.network_width) if self.network_height else None
+
+    @property
+    def engine_cache(self) -> Path | None:
+        """The folder of engines, ``None`` for the user's."""
+        return Path(self.engine_cache_dir).expanduser() if self.engine_cache_dir else None
 
     def changed(self, values: Mapping[str, Any]) -> NodeParameters:
         """Return a copy with other values; names that are not of these parameters are ignored.
@@ -149,7 +188,7 @@ class NodeParameters:
             ParameterError: a value is not allowed, or its parameter is read-only.
 
         """
-        mine = {name: value for name, value in values.items() if name in SPECS}
+        mine = {name: natural(value) for name, value in values.items() if name in SPECS}
         for name in mine:
             if not SPECS[name].live:
                 msg = f'{name} is read-only: it is read when the node starts'
@@ -167,8 +206,19 @@ def _field(name: str) -> dataclasses.Field[Any]:
 
 
 def parameter_type(name: str) -> type:
-    """Return the Python type of a parameter: str, bool, int or float."""
+    """Return the Python type of a parameter: str, bool, int, float, or tuple for strings."""
     return type(_field(name).default)
+
+
+def _read_bool(text: str) -> bool:
+    return {'true': True, 'false': False}[text.lower()]
+
+
+def _read_list(text: str) -> tuple[str, ...]:
+    return tuple(entry.strip(' \'"') for entry in text.strip(' []').split(','))
+
+
+_READERS: Mapping[type, Callable[[str], Any]] = {bool: _read_bool, tuple: _read_list}
 
 
 def from_text(name: str, text: str) -> Any:
@@ -180,26 +230,11 @@ def from_text(name: str, text: str) -> Any:
     """
     entry, kind = _field(name), parameter_type(name)
     try:
-        value = {'true': True, 'false': False}[text.lower()] if kind is bool else kind(text)
+        value = _READERS.get(kind, kind)(text)
     except (KeyError, ValueError) as error:
-        raise ParameterError(_refusal(entry, text)) from error
-    _check(entry, value)
+        raise ParameterError(refusal(entry, text)) from error
+    check(entry, value)
     return value
-
-
-def _check(entry: dataclasses.Field[Any], value: Any) -> None:
-    # bool is an int to Python, hence no isinstance
-    if type(value) is not type(entry.default) or not entry.metadata['spec'].admits(value):
-        raise ParameterError(_refusal(entry, value))
-
-
-def _refusal(entry: dataclasses.Field[Any], value: Any) -> str:
-    kind = type(entry.default)
-    shown = TYPE_NAMES.get(type(value), type(value).__name__)
-    mismatch = '' if type(value) is kind else f' ({shown}, not {TYPE_NAMES[kind]})'
-    return (
-        f'{entry.name} is {value!r}{mismatch}, allowed: {entry.metadata["spec"].allowed_text(kind)}'
-    )
 
 
 def descriptor(name: str) -> Any:
@@ -240,7 +275,7 @@ def declare(node: Any) -> NodeParameters:
         node.undeclare_parameter(entry.name)
         # YAML's 1 is meant as 1.0 where a number is asked for
         is_whole = type(value) is int and type(entry.default) is float
-        values[entry.name] = float(value) if is_whole else value
+        values[entry.name] = float(value) if is_whole else natural(value)
     checked = NodeParameters(**values)
     for name, value in values.items():
         node.declare_parameter(name, value, descriptor(name), ignore_override=True)

@@ -7,33 +7,33 @@ from collections.abc import Sequence
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool
 
-from lemore_core.errors import LemoreError
+from lemore_core.errors import LemoreError, in_one_line
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros import parameters
-from lemore_ros.health import Health, Identity
-from lemore_ros.parameters import NodeParameters, ParameterError
+from lemore_ros.core_log import CoreLog
+from lemore_ros.diagnostics import Diagnostics, make_updater
+from lemore_ros.health import Health
+from lemore_ros.parameters import NodeParameters
+from lemore_ros.settings import Settings
 from lemore_ros.spinning import StopSignals, spin, stop_signals
 from lemore_ros.stream import Stream
 
 NAME = 'lemore_segmentation'
-DIAGNOSTICS_S = 1.0
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 
 
 class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
-    """Labels the images of topic ``image``.
+    """Labels the images of topic ``image``, or of several cameras' topics.
 
     Configuring loads the network, activating opens the topics; deactivating and cleaning up undo
     them. Callbacks run on the executor's one thread and never wait for the network, which runs on
@@ -49,11 +49,12 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         # Node has a _parameters of its own
         self.values: NodeParameters = parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._log = CoreLog(self.get_logger())
+        self._updater = make_updater(self)
         self._segmenter: Segmenter | None = None
-        self._health: Health | None = None
+        self._healths: dict[str, Health] = {}
         self._stream: Stream | None = None
-        self._diagnostics: Any = None
-        self._timer: Any = None
+        self._diagnostics: Diagnostics | None = None
         self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
         _answer_impossible_transitions(self)
 
@@ -61,23 +62,26 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         """Load the network and begin to publish diagnostics."""
         try:
             self._segmenter = load_segmenter(self.values)
-            self._health = Health(self._identity(self._segmenter))
-            self._start_diagnostics()
+            Settings.of(self.values, self._segmenter.taxonomy)  # refuses what does not fit
+            self._healths = {name: Health() for name in self.values.camera_names}
+            self._diagnostics = self._start_diagnostics(self._segmenter)
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
             self._release()
             return self._refused('cannot configure', error)
+        status = self._segmenter.status
         self.get_logger().info(
             f'model {self.values.model} ({self._segmenter.taxonomy.name}) runs on '
-            f'{self._segmenter.status.backend}, {self._segmenter.status.device}'
+            f'{status.backend}, {status.device}, {status.precision}'
         )
         return SUCCESS
 
     def on_activate(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Open the topics and start the worker."""
-        if self._segmenter is None or self._health is None:
+        if self._segmenter is None:
             return FAILURE
         try:
-            self._stream = Stream(self, self._segmenter, self._health, lambda: self.values)
+            settings = Settings.of(self.values, self._segmenter.taxonomy)
+            self._stream = Stream(self, self._segmenter, self._healths, settings)
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
             return self._refused('cannot activate', error)
         return SUCCESS
@@ -90,7 +94,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         return SUCCESS
 
     def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of the network."""
+        """Let go of the network, and stop what builds an engine for it."""
         self._release()
         return SUCCESS
 
@@ -120,25 +124,31 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         except rclpy_implementation.RCLError:
             # finalized already, or interrupted within a transition
             self.on_shutdown(LifecycleState('unknown', 0))
+        self._log.close()
         self.destroy_node()
 
     def _refused(self, what: str, error: Exception) -> TransitionCallbackReturn:
-        kind = '' if isinstance(error, LemoreError) else f'{type(error).__name__}: '
-        self.get_logger().error(f'{what}: {kind}{_one_line(error)}')
+        self.get_logger().error(f'{what}: {in_one_line(error)}')
         return FAILURE
 
     def _refusal(self, parameter_list: list[Any]) -> SetParametersResult | None:
         try:
-            self.values.changed({entry.name: entry.value for entry in parameter_list})
-        except ParameterError as error:
-            return SetParametersResult(successful=False, reason=str(error))
+            values = self._changed(parameter_list)
+            if self._segmenter is not None:
+                Settings.of(values, self._segmenter.taxonomy)
+        except LemoreError as error:
+            return SetParametersResult(successful=False, reason=in_one_line(error))
         return None
+
+    def _changed(self, parameter_list: list[Any]) -> NodeParameters:
+        return self.values.changed({entry.name: entry.value for entry in parameter_list})
 
     def _on_set_parameters(self, parameter_list: list[Any]) -> SetParametersResult:
         refusal = self._refusal(parameter_list)
         if refusal is None:
-            changes = {entry.name: entry.value for entry in parameter_list}
-            self.values = self.values.changed(changes)
+            self.values = self._changed(parameter_list)
+            if self._stream is not None and self._segmenter is not None:
+                self._stream.apply(Settings.of(self.values, self._segmenter.taxonomy))
         return refusal or SetParametersResult(successful=True)
 
     def _on_set_enabled(
@@ -155,36 +165,35 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             response.message = 'paused, the network stays loaded'
         return response
 
-    def _identity(self, segmenter: Segmenter) -> Identity:
-        return Identity(
-            name=f'{self.get_fully_qualified_name().lstrip("/")}: segmentation',
-            backend=segmenter.status.backend,
-            device=segmenter.status.device,
-            model=self.values.model,
-            dataset=segmenter.taxonomy.name,
+    def _start_diagnostics(self, segmenter: Segmenter) -> Diagnostics:
+        constants = {'model': self.values.model, 'dataset': segmenter.taxonomy.name}
+        return Diagnostics(
+            self,
+            self._healths,
+            segmenter,
+            constants,
+            self._explain_silence,
+            self._updater,
         )
 
-    def _start_diagnostics(self) -> None:
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # a simulation that stands still must not silence the diagnostics
-        self._timer = self.create_timer(
-            DIAGNOSTICS_S, self._diagnose, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+    def _explain_silence(self) -> None:
+        if self._stream is not None:
+            self._stream.explain_silence()
 
     def _release(self) -> None:
-        self._segmenter = self._health = None
-        if self._timer is not None:
-            self.destroy_timer(self._timer)
-            self.destroy_publisher(self._diagnostics)
-            self._timer = self._diagnostics = None
-
-    def _diagnose(self) -> None:
-        if self._health is not None and self._diagnostics is not None:
-            self._diagnostics.publish(self._health.to_message(self.get_clock().now().to_msg()))
+        if self._diagnostics is not None:
+            self._diagnostics.destroy()
+            self._diagnostics = None
+        if self._segmenter is not None:
+            self._segmenter.close()
+            self._segmenter = None
 
 
 def load_segmenter(values: NodeParameters) -> Segmenter:
     """Load the network that the parameters name, and run it once.
+
+    With backend ``auto`` an engine may take over later, see
+    :meth:`lemore_core.segmenter.Segmenter.load`.
 
     Raises:
         LemoreError: there is no such network, or it cannot run here.
@@ -194,8 +203,12 @@ def load_segmenter(values: NodeParameters) -> Segmenter:
         resolve_checkpoint(values.model, values.dataset),
         backend=values.backend,
         device=values.device,
+        precision=values.precision,
+        engine_cache=values.engine_cache,
         taxonomy=load_taxonomy(values.dataset) if values.dataset else None,
         network_size=values.network_size,
+        batch=len(values.camera_names),
+        background_engine=True,
     )
     segmenter.warm_up(*segmenter.trained_size)
     return segmenter

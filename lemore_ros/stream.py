@@ -2,139 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image
-
+from lemore_core.deploy.pixels import Picture
+from lemore_core.errors import in_one_line
+from lemore_core.mailbox import Mailbox
+from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
+from lemore_ros.camera import Camera
 from lemore_ros.health import Health
-from lemore_ros.images import Frame, ImageError, to_frame
-from lemore_ros.mailbox import Mailbox
-from lemore_ros.outputs import Outputs
-from lemore_ros.parameters import NodeParameters
+from lemore_ros.images import Frame
+from lemore_ros.settings import Settings
 from lemore_ros.worker import Worker
 
-TOPIC = 'image'
 THROTTLE_S = 5.0
 
 
-class Stream:
-    """The subscription, the worker and the publishers of one activation.
+class Shot(NamedTuple):
+    """A frame and whose it is."""
 
-    ``parameters`` gives the node's values at that moment, so that live ones act on the next frame.
-    """
+    camera: Camera
+    frame: Frame
+
+
+class Stream:
+    """The cameras of one activation, by name, and the worker that serves them all."""
 
     def __init__(
         self,
         node: Any,
         segmenter: Segmenter,
-        health: Health,
-        parameters: Callable[[], NodeParameters],
+        healths: Mapping[str, Health],
+        settings: Settings,
     ) -> None:
         self._node = node
         self._segmenter = segmenter
-        self._health = health
-        self._parameters = parameters
-        self._topic = node.resolve_topic_name(TOPIC)
-        self._subscription: Any = None
-        self._mailbox: Mailbox[Frame] = Mailbox()
-        self._worker = Worker(self._mailbox, self._label, self._on_error)
-        self._outputs = Outputs(node, segmenter.taxonomy, parameters())
+        self._mailbox: Mailbox[Shot] = Mailbox()
+        self._worker = Worker(self._mailbox, self._label, lambda: segmenter.status.batch)
+        self._cameras: list[Camera] = []
         self._worker.start()
         try:
-            self.resume()
+            for name, health in healths.items():
+                self._cameras.append(
+                    Camera(node, name, settings, health, self._offer, self._forget)
+                )
         except Exception:
             self.close()
             raise
 
+    def apply(self, settings: Settings) -> None:
+        """Take other settings, from the next frame on."""
+        for camera in self._cameras:
+            camera.apply(settings)
+
     def resume(self) -> None:
         """Take images in."""
-        if self._subscription is None:
-            self._subscription = self._subscribe()
-            self._health.expect_frames()
+        for camera in self._cameras:
+            camera.resume()
 
     def pause(self, reason: str) -> None:
         """Take no more images in; ``reason`` is what the diagnostics say meanwhile."""
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
-        if self._mailbox.clear():
-            self._health.count_dropped()
-        self._health.expect_frames(idle=reason)
+        for camera in self._cameras:
+            camera.pause(reason)
+
+    def explain_silence(self) -> None:
+        """Say why images do not come, where they do not."""
+        for camera in self._cameras:
+            camera.explain_silence()
 
     def close(self) -> None:
-        """Take no more images in, finish the one in flight and take the topics back."""
+        """Take no more images in, finish those in hand and take the topics back."""
         self.pause('inactive')
         self._worker.stop()
-        self._outputs.destroy()
+        for camera in self._cameras:
+            camera.close()
 
-    def _subscribe(self) -> Any:
-        create = partial(
-            self._node.create_subscription,
-            Image,
-            TOPIC,
-            self._on_image,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+    def _offer(self, camera: Camera, frame: Frame) -> bool:
+        return self._mailbox.put(Shot(camera, frame), camera.name)
+
+    def _forget(self, camera: Camera) -> bool:
+        return self._mailbox.clear(camera.name)
+
+    def _label(self, shots: list[Shot]) -> None:
+        for shot in shots:
+            shot.camera.health.count_accepted()
+        for shot, result in self._segment(shots):
+            self._publish(shot, result)
+
+    def _segment(self, shots: list[Shot]) -> list[tuple[Shot, Segmentation]]:
+        pictures = [Picture(shot.frame.pixels, shot.frame.encoding) for shot in shots]
         try:
-            events = SubscriptionEventCallbacks(message_lost=self._on_lost)
-            return create(_sensor_data(), event_callbacks=events)
-        except UnsupportedEventTypeError:
-            # not every middleware tells
-            return create(_sensor_data())
+            return list(zip(shots, self._segmenter.segment_batch(pictures), strict=True))
+        except Exception as error:  # noqa: BLE001 - one frame must not silence the node
+            if len(shots) == 1:
+                self._failed(shots[0], error)
+                return []
+        # one camera's picture must not cost the others theirs
+        return [labelled for shot in shots for labelled in self._segment([shot])]
 
-    def _on_lost(self, event: Any) -> None:
-        self._health.count_lost(event.total_count_change)
-        self._node.get_logger().warning(
-            f'{self._topic}: the middleware lost {event.total_count} images in all. Large images '
-            'need the Fast DDS profile config/dds/fastdds_shared_memory.xml at both ends',
-            throttle_duration_sec=THROTTLE_S,
-        )
-
-    def _on_image(self, message: Any) -> None:
-        self._health.count_received()
+    def _publish(self, shot: Shot, result: Segmentation) -> None:
         try:
-            frame = to_frame(message)
-        except ImageError as error:
-            self._health.count_failed(str(error))
-            self._node.get_logger().error(
-                f'{self._topic}: {error}', throttle_duration_sec=THROTTLE_S
-            )
-            return
-        if _nanoseconds(frame.header.stamp) == 0:
-            self._node.get_logger().warning(
-                f'{self._topic}: images have no time stamp; labels carry the same zero stamp',
-                throttle_duration_sec=THROTTLE_S,
-            )
-        if self._mailbox.put(frame):
-            self._health.count_dropped()
+            shot.camera.publish(shot.frame, result, self._segmenter)
+        except Exception as error:  # noqa: BLE001 - nor must it silence the other cameras
+            self._failed(shot, error)
 
-    def _label(self, frame: Frame) -> None:
-        self._health.count_accepted()
-        result = self._segmenter.segment(frame.pixels, frame.encoding)
-        self._outputs.publish(frame, result, self._parameters().overlay_alpha)
-        stamp = _nanoseconds(frame.header.stamp)
-        now: int = self._node.get_clock().now().nanoseconds
-        self._health.count_labelled((now - stamp) / 1e6 if stamp else None)
-
-    def _on_error(self, error: Exception) -> None:
-        reason = f'{type(error).__name__}: {error}'
-        self._health.count_failed(reason)
+    def _failed(self, shot: Shot, error: Exception) -> None:
+        reason = in_one_line(error)
+        shot.camera.health.count_failed(reason)
         self._node.get_logger().error(
             f'an image could not be labelled: {reason}', throttle_duration_sec=THROTTLE_S
         )
-
-
-def _sensor_data() -> QoSProfile:
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
-    )
-
-
-def _nanoseconds(stamp: Any) -> int:
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)

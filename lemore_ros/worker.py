@@ -6,38 +6,38 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from lemore_ros.mailbox import Mailbox
+from lemore_core.mailbox import Mailbox
 
 T = TypeVar('T')
 
 
 class Worker(Generic[T]):
-    """Calls ``process`` with the newest item of a mailbox, one at a time, until it is stopped.
+    """Calls ``process`` with the newest items of a mailbox until it is stopped.
 
-    No exception of an item ends it: ``failed`` counts them and ``on_error`` is told, on the
-    worker's thread. Inference stays on this one thread, as compiled models ask for.
+    Up to ``most()`` items, each of another sender, are processed together. ``process`` raises
+    nothing: an exception would end the thread. Inference stays on this one thread, as compiled
+    models and CUDA graphs ask for.
     """
 
     def __init__(
         self,
         mailbox: Mailbox[T],
-        process: Callable[[T], None],
-        on_error: Callable[[Exception], None],
+        process: Callable[[list[T]], None],
+        most: Callable[[], int] = lambda: 1,
     ) -> None:
-        self.failed = 0
         self._mailbox = mailbox
         self._process = process
-        self._on_error = on_error
+        self._most = most
         self._thread = threading.Thread(target=self._run, name='lemore_worker', daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> bool:
-        """Close the mailbox and wait for the item in flight.
+    def stop(self) -> int:
+        """Close the mailbox and wait for the items in hand.
 
-        Returns whether an item was still waiting; it is thrown away.
+        Returns how many were still waiting; they are thrown away.
         """
         waiting = self._mailbox.close()
         if self._thread.is_alive():
@@ -45,11 +45,7 @@ class Worker(Generic[T]):
         return waiting
 
     def _run(self) -> None:
-        while (item := self._mailbox.take()) is not None:
-            try:
-                self._process(item)
-            except Exception as error:  # noqa: BLE001 - one frame must not silence the node
-                self.failed += 1
-                self._on_error(error)
-            # else the last picture stays in memory until the next one comes
-            del item
+        while items := self._mailbox.take(self._most()):
+            self._process(items)
+            # else the last pictures stay in memory until the next ones come
+            del items

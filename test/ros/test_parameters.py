@@ -20,6 +20,7 @@ from lemore_ros.parameters import (
     parameter_type,
     parameters_yaml,
 )
+from lemore_ros.spec import natural
 
 FILE = Path(__file__).parents[2] / 'config' / 'segmentation.yaml'
 NAME = '/lemore_segmentation'
@@ -27,7 +28,9 @@ NAME = '/lemore_segmentation'
 WRONG = [
     ('model', 'huge', "model is 'huge', allowed: nano, tiny, small, base, or a path"),
     ('model', 3, 'model is 3 (integer, not string), allowed: nano'),
-    ('backend', 'tensor', "backend is 'tensor', allowed: auto, onnxruntime, torch"),
+    ('backend', 'tensor', "backend is 'tensor', allowed: auto, onnxruntime, torch, tensorrt"),
+    ('precision', 'int8', "precision is 'int8', allowed: auto, fp32, fp16"),
+    ('engine_cache_dir', False, 'engine_cache_dir is False (boolean, not string), allowed: empty'),
     ('device', 'cuda:x', "device is 'cuda:x', allowed: auto, cpu, cuda, or cuda:N"),
     ('overlay_alpha', 1.5, 'overlay_alpha is 1.5, allowed: 0.0 to 1.0'),
     ('overlay_alpha', float('nan'), 'overlay_alpha is nan, allowed'),
@@ -38,12 +41,23 @@ WRONG = [
     ('network_width', 64, 'network_height is 0 and network_width is 64, allowed: both 0'),
     ('lazy', 1, 'lazy is 1 (integer, not boolean), allowed: true or false'),
     ('lazy', None, 'lazy is None'),
+    ('camera_names', 'front', "camera_names is 'front' (string, not list of strings), allowed"),
+    ('camera_names', ('front', ''), "camera_names is ('front', ''), allowed: names such as front"),
+    ('camera_names', ('left', 'left'), "camera_names is ('left', 'left'), allowed"),
+    ('camera_names', ('1st',), "camera_names is ('1st',), allowed"),
+    ('camera_names', (), 'camera_names is (), allowed'),
+    ('image_transport', 'theora', "image_transport is 'theora', allowed: raw, compressed"),
+    ('output_size', '640', "output_size is '640', allowed: camera, network, or WIDTHxHEIGHT"),
+    ('output_size', '0x480', "output_size is '0x480', allowed"),
+    ('min_confidence', 1.5, 'min_confidence is 1.5, allowed: 0.0 to 1.0'),
+    ('max_rate_hz', -1.0, 'max_rate_hz is -1.0, allowed: 0.0 to 1000.0'),
 ]
 
 
 def test_the_file_lists_every_parameter_with_its_default() -> None:
     assert FILE.read_text(encoding='utf-8') == parameters_yaml()
     values = yaml.safe_load(parameters_yaml())['/**']['ros__parameters']
+    values = {name: natural(value) for name, value in values.items()}
     assert values == dataclasses.asdict(NodeParameters())
     assert NodeParameters(**values) == NodeParameters()
 
@@ -59,6 +73,8 @@ def test_every_kind_of_right_value_is_taken() -> None:
     NodeParameters(model='/models/mine.onnx', dataset='/models/mine.yaml', device='cuda:1')
     assert NodeParameters(network_height=96, network_width=128).network_size == (96, 128)
     assert NodeParameters().network_size is None
+    assert NodeParameters().engine_cache is None
+    assert NodeParameters(engine_cache_dir='~/engines').engine_cache == Path.home() / 'engines'
     for alpha in (0.0, 1.0):
         assert NodeParameters(overlay_alpha=alpha).overlay_alpha == alpha
 

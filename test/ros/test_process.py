@@ -52,8 +52,8 @@ def test_it_starts_itself_and_ends_in_good_order_with_a_frame_in_flight(
     graph: Any, start: Start, make_image: Callable[..., Image], number: int
 ) -> None:
     process = start()
-    camera = graph.publisher()
     labels = graph.collect(Image, LABELS)
+    camera = graph.publisher()
     message = make_image(1, size=(540, 960))
 
     def flood() -> bool:

@@ -4,9 +4,7 @@ import gc
 import threading
 import weakref
 
-import pytest
-
-from lemore_ros.mailbox import Mailbox
+from lemore_core.mailbox import Mailbox
 from lemore_ros.worker import Worker
 
 WAIT_S = 10
@@ -17,11 +15,11 @@ def test_items_are_processed_on_another_thread() -> None:
     done = threading.Event()
     threads: list[int] = []
 
-    def process(_item: int) -> None:
+    def process(_items: list[int]) -> None:
         threads.append(threading.get_ident())
         done.set()
 
-    worker = Worker(mailbox, process, lambda _: None)
+    worker = Worker(mailbox, process)
     worker.start()
     mailbox.put(1)
     assert done.wait(WAIT_S)
@@ -29,55 +27,48 @@ def test_items_are_processed_on_another_thread() -> None:
     assert threads[0] != threading.get_ident()
 
 
-@pytest.mark.parametrize('error', [ValueError('bad'), RuntimeError('no memory'), KeyError(1)])
-def test_an_exception_of_one_item_is_told_and_the_next_is_processed(error: Exception) -> None:
-    mailbox: Mailbox[int] = Mailbox()
-    failed, done = threading.Event(), threading.Event()
-    told: list[Exception] = []
+def test_as_many_are_processed_together_as_there_is_room_for() -> None:
+    mailbox: Mailbox[str] = Mailbox()
+    for sender in ('front', 'left', 'rear'):
+        mailbox.put(sender, sender)
+    taken: list[list[str]] = []
+    done = threading.Event()
 
-    def process(item: int) -> None:
-        if item < 0:
-            raise error
-        done.set()
+    def process(items: list[str]) -> None:
+        taken.append(items)
+        if len(taken) == 2:
+            done.set()
 
-    def on_error(found: Exception) -> None:
-        told.append(found)
-        failed.set()
-
-    worker = Worker(mailbox, process, on_error)
+    worker = Worker(mailbox, process, lambda: 2)
     worker.start()
-    mailbox.put(-1)
-    assert failed.wait(WAIT_S)
-    mailbox.put(1)
     assert done.wait(WAIT_S)
     worker.stop()
-    assert told == [error]
-    assert worker.failed == 1
+    assert taken == [['front', 'left'], ['rear']]
 
 
-def test_stopping_waits_for_the_item_in_flight_and_drops_the_next() -> None:
+def test_stopping_waits_for_the_item_in_hand_and_drops_the_next() -> None:
     mailbox: Mailbox[int] = Mailbox()
     begun, release = threading.Event(), threading.Event()
     finished: list[int] = []
 
-    def process(item: int) -> None:
+    def process(items: list[int]) -> None:
         begun.set()
         assert release.wait(WAIT_S)
-        finished.append(item)
+        finished.extend(items)
 
-    worker = Worker(mailbox, process, lambda _: None)
+    worker = Worker(mailbox, process)
     worker.start()
     mailbox.put(1)
     assert begun.wait(WAIT_S)
     mailbox.put(2)
     release_soon = threading.Timer(0.05, release.set)
     release_soon.start()
-    assert worker.stop() is True
+    assert worker.stop() == 1
     assert finished == [1]
 
 
 def test_a_worker_that_never_started_can_be_stopped() -> None:
-    assert Worker(Mailbox[int](), lambda _: None, lambda _: None).stop() is False
+    assert Worker(Mailbox[int](), lambda _: None).stop() == 0
 
 
 def test_a_processed_item_is_let_go() -> None:
@@ -86,7 +77,7 @@ def test_a_processed_item_is_let_go() -> None:
 
     mailbox: Mailbox[Item] = Mailbox()
     done = threading.Event()
-    worker = Worker(mailbox, lambda _: done.set(), lambda _: None)
+    worker = Worker(mailbox, lambda _: done.set())
     worker.start()
     item = Item()
     gone = threading.Event()

@@ -1,0 +1,202 @@
+"""One camera: its topics, its newest frame, and what is published on its behalf."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lemore_core.segmentation import Segmentation
+from lemore_core.segmenter import Segmenter
+from lemore_ros.camera_info import CameraInfoError
+from lemore_ros.compressed import to_frame_compressed
+from lemore_ros.depth_sync import DepthBuffer, stamp_ns
+from lemore_ros.health import Health
+from lemore_ros.images import Frame, ImageError, to_frame
+from lemore_ros.inputs import COMPRESSED, Handlers, Inputs
+from lemore_ros.outputs import RENDERINGS, Outputs
+from lemore_ros.point_cloud import to_point_cloud
+from lemore_ros.rate import RateLimit
+from lemore_ros.rendering import Rendering
+from lemore_ros.settings import Settings
+
+THROTTLE_S = 5.0
+SILENCE_S = 5.0
+NOBODY = 'nobody subscribes to its outputs'
+
+
+class Camera:
+    """A camera of an active node; ``name`` is empty where it is the only one.
+
+    Everything but :meth:`publish` runs on the executor's thread. ``offer`` takes a frame to the
+    worker and says whether it replaced one that was waiting; ``forget`` throws that one away and
+    says whether there was one.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        name: str,
+        settings: Settings,
+        health: Health,
+        offer: Callable[[Camera, Frame], bool],
+        forget: Callable[[Camera], bool],
+    ) -> None:
+        self.name = name
+        self.health = health
+        self._node = node
+        self._settings = settings
+        self._offer = offer
+        self._forget = forget
+        self._paused = ''
+        self._limit = RateLimit()
+        self._depth = DepthBuffer()
+        self._info: Any = None
+        self._depth_info: Any = None
+        self._explained = ''
+        prefix = f'{name}/' if name else ''
+        transport = settings.parameters.image_transport
+        self._decode = to_frame_compressed if transport == COMPRESSED else to_frame
+        handlers = Handlers(
+            image=self._on_image,
+            lost=self._on_lost,
+            silent=self._on_incompatible,
+            info=self._on_info,
+            depth=self._depth.put,
+            depth_info=self._on_depth_info,
+        )
+        self._inputs = Inputs(node, prefix, transport, handlers)
+        self._outputs = Outputs(node, prefix, settings, self.refresh)
+        try:
+            # a QoS that cannot be had is found out now and not when somebody listens
+            self._inputs.open()
+        except Exception:
+            self._outputs.destroy()
+            raise
+        self.refresh()
+
+    def apply(self, settings: Settings) -> None:
+        """Take other settings, from the next frame on."""
+        self._settings = settings
+        self._outputs.apply(settings)
+        self.refresh()
+
+    def pause(self, reason: str) -> None:
+        """Take no more images in; ``reason`` is what the diagnostics say meanwhile."""
+        self._paused = reason
+        self.refresh()
+
+    def resume(self) -> None:
+        """Take images in again."""
+        self._paused = ''
+        self.refresh()
+
+    def close(self) -> None:
+        """Take the topics back."""
+        self.pause('inactive')
+        self._outputs.destroy()
+
+    def refresh(self) -> None:
+        """Listen to the camera while somebody listens to the labels."""
+        idle = self._paused
+        if not idle and not (self._outputs.demanded or not self._outputs.told_of_demand):
+            idle = NOBODY
+        if idle:
+            self._inputs.close()
+            if self._forget(self):
+                self.health.count_dropped()
+            self._depth.clear()
+            self.health.expect_frames(idle=idle)
+            return
+        if not self._inputs.is_open:
+            self._inputs.open()
+            self._explained = ''
+            self.health.expect_frames()
+        self._inputs.take_depth(wanted=self._outputs.wanted('points'))
+
+    def explain_silence(self) -> None:
+        """Say once why no image comes, if none does."""
+        silence = self.health.silence_s
+        if silence < SILENCE_S:
+            self._explained = ''
+            return
+        reason = self._inputs.why_silent()
+        if reason != self._explained:
+            self._explained = reason
+            self._warn(f'no image for {silence:.0f} s: {reason}', throttled=False)
+
+    def publish(self, frame: Frame, result: Segmentation, segmenter: Segmenter) -> None:
+        """Publish what somebody wants to know of a labelled frame; runs on the worker's thread."""
+        started = time.perf_counter()
+        settings = self._settings
+        network = segmenter.network_size(*frame.pixels.shape[:2])
+        refined = settings.refinement.apply(result, network)
+        alpha = settings.parameters.overlay_alpha
+        rendering = Rendering(frame, refined, settings.taxonomy, alpha)
+        for topic, render in RENDERINGS.items():
+            if self._outputs.wanted(topic):
+                self._outputs.publish(topic, render(rendering))
+        self._publish_geometry(frame, refined, rendering)
+        stamp = stamp_ns(frame)
+        now: int = self._node.get_clock().now().nanoseconds
+        self.health.count_labelled(
+            age_ms=(now - stamp) / 1e6 if stamp else None,
+            segmenter_ms=result.timings.total_ms,
+            work_ms=1e3 * (time.perf_counter() - started),
+        )
+
+    def _publish_geometry(self, frame: Frame, result: Segmentation, rendering: Rendering) -> None:
+        info = self._info
+        try:
+            if info is not None and self._outputs.wanted('camera_info'):
+                self._outputs.publish('camera_info', rendering.camera_info(info))
+            if self._outputs.wanted('points'):
+                tolerance = int(1e6 * self._settings.parameters.depth_tolerance_ms)
+                depth = self._depth.nearest(stamp_ns(frame), tolerance)
+                info = self._depth_info or info
+                if depth is not None and info is not None:
+                    cloud = to_point_cloud(frame, result, depth, info)
+                    self._outputs.publish('points', cloud)
+        except (ImageError, CameraInfoError) as error:
+            # labels are right whatever is wrong with the depth or the calibration
+            self._warn(str(error))
+
+    def _on_image(self, message: Any) -> None:
+        self.health.count_received()
+        if not self._limit.admits(self._settings.parameters.max_rate_hz):
+            self.health.count_skipped()
+            return
+        started = time.perf_counter()
+        try:
+            frame = self._decode(message)
+        except ImageError as error:
+            self.health.count_failed(str(error))
+            self._node.get_logger().error(
+                f'{self._inputs.topic}: {error}', throttle_duration_sec=THROTTLE_S
+            )
+            return
+        if stamp_ns(frame) == 0:
+            self._warn('images have no time stamp; labels carry the same zero stamp')
+        if self._offer(self, frame):
+            self.health.count_dropped()
+        self.health.count_intake(1e3 * (time.perf_counter() - started))
+
+    def _on_lost(self, lost: int) -> None:
+        self.health.count_lost(lost)
+        self._warn(
+            f'the middleware lost {lost} images. Large images need the Fast DDS profile '
+            'config/dds/fastdds_shared_memory.xml at both ends'
+        )
+
+    def _on_incompatible(self) -> None:
+        self._warn(self._inputs.why_silent())
+
+    def _on_info(self, message: Any) -> None:
+        self._info = message
+
+    def _on_depth_info(self, message: Any) -> None:
+        self._depth_info = message
+
+    def _warn(self, text: str, *, throttled: bool = True) -> None:
+        options = {'throttle_duration_sec': THROTTLE_S} if throttled else {}
+        self._node.get_logger().warning(f'{self._inputs.topic}: {text}', **options)
