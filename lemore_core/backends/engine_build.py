@@ -13,6 +13,7 @@ from contextlib import suppress
 from lemore_core.backends.backend import BackendError
 from lemore_core.backends.build_order import BuildOrder, Failure, Progress, news_from_line
 from lemore_core.backends.engine_cache import EngineKey
+from lemore_core.interpreter import same_modules
 
 MODULE = 'lemore_core.backends.engine_process'
 TERMINATE_S = 2.0
@@ -35,7 +36,7 @@ class EngineBuild:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=os.environ | _same_modules(),
+            env=same_modules(),
             text=True,
         )
         self._order = order
@@ -94,11 +95,3 @@ class EngineBuild:
         self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - TAIL))
         last = self._errors.read().decode(errors='replace').strip().splitlines()[-1:]
         return ': '.join([f'the process that built it ended with code {code}', *last])
-
-
-def _same_modules() -> dict[str, str]:
-    """Environment with which another Python imports what this one does, and nothing else."""
-    return {
-        'PYTHONPATH': os.pathsep.join(path for path in sys.path if path),
-        'PYTHONSAFEPATH': '1',
-    }

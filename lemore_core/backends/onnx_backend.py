@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from lemore_core.backends.backend import (
 from lemore_core.backends.cores import thread_counts
 from lemore_core.backends.host_road import HostRoad
 from lemore_core.deploy.description import describe
+from lemore_core.deploy.export_process import export_apart
 
 _CUDA = 'CUDAExecutionProvider'
 _CPU = 'CPUExecutionProvider'
@@ -99,17 +103,32 @@ def _content(request: ServingRequest, precision: str) -> bytes:
     path = request.path
     if request.is_exported:
         return path.read_bytes()
-    try:
-        from lemore_core.deploy.export import export_onnx
-        from lemore_core.deploy.half_precision import halved
-    except ImportError as error:
+    if importlib.util.find_spec('torch') is None:
         msg = (
             f'{path} must be exported for ONNX Runtime, which needs torch: run lemore export '
             'where torch is installed and load the .onnx file it writes'
         )
-        raise BackendError(msg) from error
-    content = export_onnx(path, *request.size)
-    return halved(content) if precision == FP16 else content
+        raise BackendError(msg)
+    content = _exported(path, *request.size)
+    if precision != FP16:
+        return content
+    from lemore_core.deploy.half_precision import halved
+
+    return halved(content)
+
+
+def _exported(path: Path, height: int, width: int) -> bytes:
+    if 'torch' in sys.modules:
+        # its memory is spent already, and this takes less time
+        from lemore_core.deploy.export import export_onnx
+
+        return export_onnx(path, height, width)
+    return export_apart(path, height, width)
+
+
+def measured_threads() -> int | None:
+    """Return the number of threads that was chosen in this process, if one was."""
+    return _measured.get(thread_counts())
 
 
 def choose_threads(times: Mapping[int, float]) -> int:
@@ -147,13 +166,18 @@ def measure(sessions: Mapping[int, Any]) -> dict[int, float]:
 def _session(
     content: bytes, provider: str | tuple[str, dict[str, int]], threads: int
 ) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(content, session_options(threads), providers=[provider])
+
+
+def session_options(threads: int) -> Any:
+    """Return the options of every session: so many threads, which do not spin."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads
     # Threads that spin for work make two of them a quarter faster, and burn four times the
     # processor time: every frame they spin on until the next one.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    return onnxruntime.InferenceSession(content, options, providers=[provider])
+    return options
 
 
 def _provider(device: str) -> tuple[str | tuple[str, dict[str, int]], str]:

@@ -18,6 +18,7 @@ from lemore_core.backends.backend import (
     DeviceMemoryError,
     ServingRequest,
 )
+from lemore_core.backends.driver import gpu_count
 from lemore_core.backends.fallback import Fallback
 
 _log = logging.getLogger(__name__)
@@ -64,9 +65,10 @@ def choose(path: Path, device: str) -> str:
     """
     if path.suffix == '.onnx':
         return 'onnxruntime'
-    if _installed('torch') and device != 'cpu':
+    if device != 'cpu' and _installed('torch') and gpu_count():
         import torch
 
+        # it may be a build for CPUs
         if torch.cuda.is_available():
             return 'torch'
     return 'onnxruntime' if _installed('onnxruntime') and _installed('onnx') else 'torch'

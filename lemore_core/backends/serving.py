@@ -9,6 +9,7 @@ from functools import partial
 from lemore_core.backends import registry
 from lemore_core.backends.backend import AUTO, Backend, BackendError, ServingRequest, Status
 from lemore_core.backends.build_order import BuildOrder
+from lemore_core.backends.driver import gpu_count
 from lemore_core.backends.engine_cache import EngineKey
 from lemore_core.backends.fallback import Fallback
 from lemore_core.backends.handover import EngineSource, Handover
@@ -34,8 +35,10 @@ def load_for_service(name: str, request: ServingRequest) -> Backend:
 def find_engine_source(request: ServingRequest) -> EngineSource | None:
     """Return where an engine for the request comes from; None where none can be had or run."""
     reason = registry.missing('tensorrt')
-    if reason or request.device == 'cpu':
-        _log.debug('no engine: %s', reason or 'the device is the CPU')
+    if request.device == 'cpu' or not gpu_count():
+        reason = reason or 'there is no GPU, or it is not to be used'
+    if reason:
+        _log.debug('no engine: %s', reason)
         return None
     from lemore_core.backends.gpu import find_gpu
     from lemore_core.backends.tensorrt_flavours import library_for_gpu

@@ -85,8 +85,7 @@ def cpu_model(cpuinfo: Path = CPUINFO) -> str:
 def chosen_threads() -> int | None:
     """Return the number of threads that ONNX Runtime's first network was given."""
     module = sys.modules.get('lemore_core.backends.onnx_backend')
-    measured: Mapping[tuple[int, ...], int] = vars(module).get('_measured', {}) if module else {}
-    return measured.get(thread_counts())
+    return None if module is None else module.measured_threads()
 
 
 def _versions() -> dict[str, str]:

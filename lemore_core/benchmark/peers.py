@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from lemore_core.backends.onnx_backend import session_options
 from lemore_core.benchmark.errors import BenchmarkError
 
 CHANNELS = (1, 3, 4)
@@ -58,13 +59,10 @@ def load_peer(path: Path, size: tuple[int, int], threads: int, device: str = 'cp
             does not run with what was guessed.
 
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    # as LeMoRe's own sessions have it
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=_providers(device))
+        session = onnxruntime.InferenceSession(
+            str(path), session_options(threads), providers=_providers(device)
+        )
     except Exception as error:  # the runtime's exceptions share no other base
         msg = f'{path} is no ONNX file that ONNX Runtime can load: {_first_line(error)}'
         raise BenchmarkError(msg) from error

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from lemore_core import checkpoint
+from lemore_core.deploy.errors import ExportError
 from lemore_core.deploy.graph import ServingGraph, load_graph
 from lemore_core.deploy.pixels import to_network
-from lemore_core.errors import LemoreError
 from lemore_core.files import written_whole
 
 if TYPE_CHECKING:
@@ -31,10 +31,6 @@ PACKAGES = ('onnx', 'onnxruntime')
 LARGEST_DIFFERENCE = 1e-2
 # what the check looks at; its licence lies beside it
 STREET = Path(__file__).with_name('street.jpg')
-
-
-class ExportError(LemoreError):
-    """A network that cannot be exported, or whose export computes something else."""
 
 
 def export_onnx(path: Path, height: int, width: int, *, folded: bool = True) -> bytes:

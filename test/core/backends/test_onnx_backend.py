@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from lemore_core.backends.onnx_backend import OnnxNetwork, choose_threads, load
 from lemore_core.deploy.export import export_onnx
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 
+ROOT = Path(__file__).parents[3]
 PIXELS = np.random.default_rng(0).integers(0, 256, (1, 64, 128, 3), np.uint8)
 
 
@@ -99,6 +103,21 @@ def test_a_file_is_opened_once(content: bytes, opened: list[int], tmp_path: Path
     segmenter = Segmenter.load(path)
     assert opened == [1]
     assert segmenter.segment(PIXELS[0]).labels.shape == (64, 128)
+
+
+def test_on_a_cpu_pytorch_stays_out_of_the_process() -> None:
+    code = (
+        'import sys, numpy as np\n'
+        'from lemore_core.segmenter import Segmenter, resolve_checkpoint\n'
+        'segmenter = Segmenter.load(resolve_checkpoint("nano"), background_engine=True)\n'
+        'labels = segmenter.segment(np.zeros((48, 64, 3), np.uint8)).labels\n'
+        'assert labels.shape == (48, 64)\n'
+        'assert segmenter.status.backend == "onnxruntime"\n'
+        'assert "onnxruntime" in sys.modules\n'
+        'sys.exit("torch was imported" if "torch" in sys.modules else 0)'
+    )
+    environment = os.environ | {'CUDA_VISIBLE_DEVICES': ''}
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, env=environment)
 
 
 def test_a_file_whose_inside_is_damaged_is_named(content: bytes, tmp_path: Path) -> None:

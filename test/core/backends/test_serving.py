@@ -43,6 +43,7 @@ def second_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let there be two GPUs, of which the second is asked for."""
     found = Gpu(1, 'NVIDIA RTX A2000', ComputeCapability(8, 6), '580')
     monkeypatch.setattr(gpu, 'find_gpu', lambda _: found)
+    monkeypatch.setattr(serving, 'gpu_count', lambda: 2)
 
 
 def refuse(_: Any) -> Any:
@@ -113,8 +114,10 @@ def test_where_there_is_no_gpu_nothing_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(gpu, 'find_gpu', refuse)
-    with caplog.at_level(logging.INFO):
-        assert serving.find_engine_source(REQUEST) is None
+    for count in (0, 1):
+        monkeypatch.setattr(serving, 'gpu_count', lambda n=count: n)
+        with caplog.at_level(logging.INFO):
+            assert serving.find_engine_source(REQUEST) is None
     assert not caplog.records
 
 

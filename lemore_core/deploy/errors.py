@@ -1,0 +1,7 @@
+"""Errors that are raised by modules whose import takes long."""
+
+from lemore_core.errors import LemoreError
+
+
+class ExportError(LemoreError):
+    """A network that cannot be exported, or whose export computes something else."""
