@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lemore_core.model.lemore import LeMoRe
 
 FORMAT = 'lemore/1'
+KEYS = ('name', 'network', 'taxonomy', 'normalisation', 'metrics', 'licence', 'training')
 PICKLED = ('.pt', '.pth', '.ckpt', '.pkl', '.bin')
 
 RGB = tuple[float, float, float]
@@ -94,7 +95,8 @@ class ModelCard:
             )
             raise CheckpointError(msg)
         try:
-            values = {key: json.loads(value) for key, value in metadata.items() if key != 'format'}
+            # other tools leave keys of their own in a file's metadata
+            values = {key: json.loads(metadata[key]) for key in KEYS}
             return cls(
                 name=values['name'],
                 config=LeMoReConfig.from_dict(values['network']),

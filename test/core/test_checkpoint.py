@@ -48,6 +48,13 @@ def test_a_checkpoint_says_everything_about_itself(saved: Path, card: ModelCard)
     assert checkpoint.read_card(saved) == card
 
 
+def test_what_other_tools_leave_in_the_metadata_is_passed_over(
+    saved: Path, card: ModelCard
+) -> None:
+    rewrite(saved, author='a converter', note='no JSON {')
+    assert checkpoint.read_card(saved) == card
+
+
 def test_weights_come_back_within_half_precision(card: ModelCard, tmp_path: Path) -> None:
     model = LeMoRe(card.config).eval()
     path = tmp_path / 'model.safetensors'
