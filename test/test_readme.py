@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from lemore_core import checkpoint
+from lemore_core.backends import BACKENDS
+from lemore_core.backends.engine_stage import State
+from lemore_core.cli.benchmark import MEASUREMENTS
 from lemore_core.cli.main import COMMANDS, main
 from lemore_core.data.datasets import DATASETS
 from lemore_core.segmenter import resolve_checkpoint
@@ -18,7 +21,9 @@ from lemore_ros.parameters import parameters_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
-TRAINING = (ROOT / 'docs' / 'training.md').read_text(encoding='utf-8')
+TRAINING, SERVING = (
+    (ROOT / 'docs' / name).read_text(encoding='utf-8') for name in ('training.md', 'serving.md')
+)
 
 
 def test_the_parameters_are_those_of_the_node() -> None:
@@ -33,11 +38,24 @@ def test_every_file_it_links_is_there() -> None:
 
 
 def test_every_command_it_names_exists() -> None:
-    named = set(re.findall(r'(?:^|`)lemore (\w+)', README + TRAINING, re.MULTILINE))
+    named = set(re.findall(r'(?:^|`)lemore (\w+)', README + TRAINING + SERVING, re.MULTILINE))
     assert named
     assert named <= set(COMMANDS)
     targets = set(re.findall(r'^(\w+):', (ROOT / 'Makefile').read_text(), re.MULTILINE))
     assert set(re.findall(r'`make (\w+)', README)) <= targets
+
+
+def test_every_backend_and_every_state_of_an_engine_is_explained() -> None:
+    table = SERVING[SERVING.index('| backend |') : SERVING.index('**On a CPU**')]
+    assert re.findall(r'^\| `(\w+)`', table, re.MULTILINE) == [*BACKENDS, 'auto']
+    states = SERVING[SERVING.index('| `engine` |') : SERVING.index('A build that crashes')]
+    named = re.findall(r'`(\w+)', states)
+    assert named[1:] == [state.value for state in State]
+
+
+def test_every_measurement_is_explained() -> None:
+    named = set(re.findall(r'^lemore benchmark ([a-z]\w+)', SERVING, re.MULTILINE))
+    assert named | {'steps'} == set(MEASUREMENTS)
 
 
 def test_every_data_set_and_every_part_of_a_recipe_it_names_exists() -> None:
