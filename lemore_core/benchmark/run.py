@@ -230,4 +230,5 @@ def _fastest(label: Callable[[], object]) -> float:
 
 
 def _progress(items: Iterable[Any], what: str) -> Iterable[Any]:
-    return tqdm(items, desc=what, leave=False, disable=None)
+    bar: Iterable[Any] = tqdm(items, desc=what, leave=False, disable=None)
+    return bar
