@@ -1,0 +1,151 @@
+"""A node under the load of a probe, both processes of their own, and what came of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
+
+from lemore_ros.share import PROFILE_VARIABLES, shared_memory_profile
+from lemore_ros.tools.child import Child, ChildError
+
+NODE = '/lemore_segmentation'
+PATIENCE_S = 180.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """``count`` images of ``size`` (width, height) at a rate, of each of ``cameras``.
+
+    One camera of an empty name is the only one of a node. ``others`` are outputs that are
+    subscribed to besides the labels.
+    """
+
+    size: tuple[int, int]
+    rate_hz: float
+    count: int
+    cameras: tuple[str, ...] = ('',)
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the probe saw: milliseconds from publish call to label, and the node's own figures.
+
+    ``before`` and ``after`` are the values of ``~/status`` by the name of each status.
+    """
+
+    sent: int
+    latencies_ms: list[float]
+    before: Mapping[str, Mapping[str, str]]
+    after: Mapping[str, Mapping[str, str]]
+
+    def figure(self, key: str) -> float:
+        """Return a figure of the node's, that of the first camera; NaN where there is none."""
+        for values in self.after.values():
+            return float(values.get(key, 'nan'))
+        return float('nan')
+
+    def increase(self, key: str) -> int:
+        """Return by how much one of the node's counts grew, the cameras taken together."""
+        earlier = sum(int(values[key]) for values in self.before.values())
+        return sum(int(values[key]) for values in self.after.values()) - earlier
+
+
+@dataclass(frozen=True)
+class Target:
+    """The node that is measured: one started for it with ``parameters``, or a running one.
+
+    ``attach`` is the running one's full name; ``image_topic`` is what it has its images from.
+    """
+
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    attach: str = ''
+    image_topic: str = '/image'
+
+    @property
+    def name(self) -> str:
+        """The node's full name."""
+        return self.attach or NODE
+
+    def measure(self, load: Load, *, profile: bool = True) -> Reading:
+        """Put the node under a load.
+
+        ``profile`` lets Fast DDS use the user's profile, else the shipped one, and otherwise none.
+
+        Raises:
+            ChildError: a process failed or did not end in time, with what its log says.
+
+        """
+        environment = self._environment(profile=profile)
+        with _log_folder() as logs, ExitStack() as stack:
+            running = []
+            if not self.attach:
+                module, arguments = 'lemore_ros.segmentation_node', self._node_arguments(load)
+                node = Child('node', module, arguments, logs / 'node.log', environment)
+                running.append(stack.enter_context(node))
+            module, arguments = 'lemore_ros.tools.probe', self._probe_arguments(load)
+            probe = Child('probe', module, arguments, logs / 'probe.log', environment)
+            running.append(stack.enter_context(probe))
+            _wait_for_end(probe, running, PATIENCE_S + load.count / load.rate_hz)
+        return Reading(**probe.poll())
+
+    def _environment(self, *, profile: bool) -> dict[str, str]:
+        transport = shared_memory_profile(os.environ) if profile else {}
+        if not profile:
+            transport = dict.fromkeys(PROFILE_VARIABLES, '')
+        return transport if self.attach else {**isolated_graph(), **transport}
+
+    def _node_arguments(self, load: Load) -> list[str]:
+        values = {**self.parameters, 'camera_names': str(list(load.cameras))}
+        pairs = [f'{name}:={value}' for name, value in values.items()]
+        return ['--ros-args', *(word for pair in pairs for word in ('-p', pair))]
+
+    def _probe_arguments(self, load: Load) -> list[str]:
+        width, height = load.size
+        prefixes = [f'{camera}/' if camera else '' for camera in load.cameras]
+        images = [f'/{prefix}image' if prefix else self.image_topic for prefix in prefixes]
+        return [
+            *('--images', *images),
+            *('--labels', *(f'{self.name}/{prefix}labels' for prefix in prefixes)),
+            *('--others', *(f'{self.name}/{p}{other}' for p in prefixes for other in load.others)),
+            *('--status', f'{self.name}/status'),
+            *('--width', str(width), '--height', str(height)),
+            *('--rate', str(load.rate_hz), '--count', str(load.count)),
+        ]
+
+
+def isolated_graph() -> dict[str, str]:
+    """Return the variables that keep processes out of a robot's graph, and it out of theirs."""
+    return {
+        # domains above 101 share their ports with what Linux gives to any socket
+        'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+    }
+
+
+@contextmanager
+def _log_folder() -> Iterator[Path]:
+    """Yield a folder that stays where the block raises: errors name the logs in it."""
+    folder = Path(mkdtemp(prefix='lemore_latency_'))
+    yield folder
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
+def _wait_for_end(probe: Child, running: list[Child], patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while not probe.ended:
+        for child in running:
+            child.check()
+        if time.monotonic() > deadline:
+            msg = f'the probe did not end within {patience_s:.0f} s, see {probe.log}'
+            raise ChildError(msg)
+        time.sleep(0.05)
+    probe.check()
+    probe.wait_for('latencies_ms', 1.0)

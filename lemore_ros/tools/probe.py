@@ -1,0 +1,168 @@
+"""A camera and a listener to its labels, in one process beside the node's.
+
+Publishes the picture of a street at a rate, and takes note of how long after each publish call
+its labels arrived. Images are serialised ahead and labels taken in as bytes, so that what is timed
+is the middleware and the node and not Python's serialiser at this end.
+
+Reports JSON lines: ``before`` and ``after`` (what the node's ``~/status`` said of each camera
+around the measurement), ``sent`` (images of each camera) and ``latencies_ms``. Exit status: 1
+where the topics are not as they must be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import Image
+
+from lemore_core.deploy.export import STREET
+from lemore_core.errors import LemoreError
+from lemore_ros.tools.cdr import read_stamp, write_stamp
+from lemore_ros.tools.child import say
+
+MATCH_S = 60.0
+# a network for another aspect is prepared when its first image comes, on a busy machine slowly
+WARM_UP_S = 60.0
+WARM_UP_FRAMES = 10
+# the node's status is a second apart: one that was made after the last image has come by then
+STATUS_S = 2.2
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class ProbeError(LemoreError):
+    """A graph in which nothing can be measured."""
+
+
+class Probe:
+    """Publishes on ``images`` and listens to ``labels``, to ``others`` and to ``status``.
+
+    ``others`` are subscribed to only so that the node renders them.
+    """
+
+    def __init__(
+        self, images: list[str], labels: list[str], others: list[str], status: str
+    ) -> None:
+        self.latencies_ms: list[float] = []
+        self.figures: dict[str, dict[str, str]] = {}
+        self._heard = [*labels, *others]
+        self._node = rclpy.create_node('lemore_probe')
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self._publishers = [self._node.create_publisher(Image, t, NEWEST) for t in images]
+        for topic in labels:
+            self._node.create_subscription(Image, topic, self._on_labels, RELIABLE, raw=True)
+        for topic in others:
+            self._node.create_subscription(Image, topic, lambda _: None, RELIABLE, raw=True)
+        self._node.create_subscription(DiagnosticArray, status, self._on_status, RELIABLE)
+
+    def connect(self) -> None:
+        """Wait for the other end of every topic.
+
+        Raises:
+            ProbeError: there is none, or another camera is on a topic.
+
+        """
+        deadline = time.monotonic() + MATCH_S
+        while missing := self._missing():
+            if time.monotonic() > deadline:
+                msg = (
+                    f'nobody is at the other end of {", ".join(missing)} after {MATCH_S:.0f} s: '
+                    'is the node active, and are these its topics?'
+                )
+                raise ProbeError(msg)
+            self.listen(0.1)
+        for topic in (publisher.topic_name for publisher in self._publishers):
+            if self._node.count_publishers(topic) > 1:
+                msg = f'another camera publishes on {topic}: stop it for as long as this measures'
+                raise ProbeError(msg)
+
+    def warm_up(self, data: bytearray) -> None:
+        """Publish until labels come, or for as long as they might take to."""
+        deadline = time.monotonic() + WARM_UP_S
+        while len(self.latencies_ms) < WARM_UP_FRAMES and time.monotonic() < deadline:
+            self.publish(data, 1, 10.0)
+        self.listen(STATUS_S)
+        self.latencies_ms.clear()
+
+    def publish(self, data: bytearray, count: int, rate_hz: float) -> None:
+        """Publish a serialised image so many times on every topic, each stamped with its time."""
+        started = time.monotonic()
+        for index in range(count):
+            for publisher in self._publishers:
+                write_stamp(data, time.time_ns())
+                publisher.publish(bytes(data))
+            self.listen(started + (index + 1) / rate_hz - time.monotonic())
+
+    def listen(self, seconds: float) -> None:
+        """Take in what comes."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left)
+
+    def _missing(self) -> list[str]:
+        unheard = [p.topic_name for p in self._publishers if not p.get_subscription_count()]
+        return unheard + [t for t in self._heard if not self._node.count_publishers(t)]
+
+    def _on_labels(self, data: bytes) -> None:
+        self.latencies_ms.append((time.time_ns() - read_stamp(data)) / 1e6)
+
+    def _on_status(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self.figures[status.name] = {pair.key: pair.value for pair in status.values}
+
+
+def serialised_street(width: int, height: int) -> bytearray:
+    """Return a bgr8 ``sensor_msgs/Image`` of this size, serialised."""
+    picture = np.asarray(cv2.imread(str(STREET)), np.uint8)
+    pixels = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    message: Any = Image(height=height, width=width, step=3 * width, encoding='bgr8')
+    message.header.frame_id = 'camera'
+    message.data.frombytes(pixels.tobytes())
+    return bytearray(serialize_message(message))
+
+
+def main() -> int:
+    """Measure, report and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ('--images', '--labels', '--others'):
+        parser.add_argument(name, nargs='*', default=[])
+    parser.add_argument('--status', required=True)
+    for name in ('--width', '--height', '--count'):
+        parser.add_argument(name, type=int, required=True)
+    parser.add_argument('--rate', type=float, required=True)
+    arguments = parser.parse_args()
+    rclpy.init(args=[])
+    try:
+        _measure(arguments)
+    except ProbeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+def _measure(arguments: argparse.Namespace) -> None:
+    probe = Probe(arguments.images, arguments.labels, arguments.others, arguments.status)
+    data = serialised_street(arguments.width, arguments.height)
+    probe.connect()
+    probe.warm_up(data)
+    say(before=probe.figures)
+    probe.publish(data, arguments.count, arguments.rate)
+    probe.listen(STATUS_S)
+    say(after=probe.figures, sent=arguments.count, latencies_ms=probe.latencies_ms)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""What the launch files have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip('launch_ros', reason='launch_ros is not installed')
+
+from launch import LaunchContext
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+from lemore_ros.launching import NAME, arguments, inputs, shown
+from lemore_ros.parameters import SPECS
+from lemore_ros.share import share_directory
+from lemore_ros.spec import ParameterError
+
+CONFIGS = share_directory() / 'config' / 'rviz'
+
+
+def context_of(**values: str) -> LaunchContext:
+    context = LaunchContext()
+    for argument in arguments(**values):
+        argument.visit(context)
+    return context
+
+
+@pytest.mark.parametrize('name', ['segmentation', 'multi_camera', 'replay'])
+def test_every_argument_is_explained_and_every_parameter_is_one(name: str) -> None:
+    path = share_directory() / 'launch' / f'{name}.launch.py'
+    description = PythonLaunchDescriptionSource(str(path)).get_launch_description(LaunchContext())
+    declared = {
+        argument.name: argument.description for argument in description.get_launch_arguments()
+    }
+    assert set(SPECS) < set(declared)
+    assert all(text.endswith('.') for text in declared.values())
+
+
+@pytest.mark.parametrize(
+    ('values', 'camera', 'expected'),
+    [
+        ({}, '', {}),
+        ({}, 'front', {}),
+        (
+            {'image_topic': 'camera/image_raw'},
+            '',
+            {
+                'image': 'camera/image_raw',
+                'image/compressed': 'camera/image_raw/compressed',
+                'camera_info': 'camera/camera_info',
+            },
+        ),
+        (
+            {'image_topic': 'usb', 'camera_info_topic': '/usb/info', 'depth_topic': '/d/image'},
+            '',
+            {
+                'image': 'usb',
+                'image/compressed': 'usb/compressed',
+                'camera_info': '/usb/info',
+                'depth': '/d/image',
+                'depth/camera_info': '/d/camera_info',
+            },
+        ),
+        (
+            {'depth_topic': '/{camera}/depth/image'},
+            'rear',
+            {
+                'rear/depth': '/rear/depth/image',
+                'rear/depth/camera_info': '/rear/depth/camera_info',
+            },
+        ),
+    ],
+)
+def test_inputs_are_where_the_arguments_say(
+    values: dict[str, str], camera: str, expected: dict[str, str]
+) -> None:
+    assert dict(inputs(context_of(**values), camera)) == expected
+
+
+def test_cameras_do_not_share_a_topic() -> None:
+    with pytest.raises(ParameterError, match=r"depth_topic is '/depth': with camera_names it must"):
+        inputs(context_of(depth_topic='/depth'), 'front')
+
+
+@pytest.mark.parametrize(
+    ('config', 'values'),
+    [
+        ('segmentation', {}),
+        ('point_cloud', {}),
+        ('multi_camera', {'camera_names': 'front,left,right,rear'}),
+    ],
+)
+def test_what_rviz_shows_follows_the_namespace(config: str, values: dict[str, str]) -> None:
+    text = (CONFIGS / f'{config}.rviz').read_text(encoding='utf-8')
+    displays: list[dict[str, Any]] = yaml.safe_load(text)['Visualization Manager']['Displays']
+    topics = {display['Topic']['Value'] for display in displays if 'Topic' in display}
+    moved = dict(shown(context_of(**values)))
+    assert topics <= set(moved)
+    for topic in topics - {'/image'}:
+        assert moved[topic] == topic.removeprefix('/')
+        assert topic.startswith(f'/{NAME}/')

@@ -1,0 +1,143 @@
+"""The figures of a node, measured with real processes for a moment."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import Image
+
+from lemore_ros.tools import measure_latency
+from lemore_ros.tools.cdr import read_stamp
+from lemore_ros.tools.child import ChildError
+from lemore_ros.tools.figures import Memory, RoundTrip, measure_memory, round_trip
+from lemore_ros.tools.measuring import Load, Reading, Target
+from lemore_ros.tools.probe import serialised_street
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def target(untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Target:
+    monkeypatch.setenv('PYTHONPATH', f'{ROOT}:{os.environ.get("PYTHONPATH", "")}')
+    return Target({'model': str(untrained_checkpoint), 'backend': 'torch', 'device': 'cpu'})
+
+
+def reading(latencies_ms: list[float], **figures: str) -> Reading:
+    before = {'camera': {'received': '3'}}
+    after = {'camera': {'received': '10', **figures}}
+    return Reading(sent=7, latencies_ms=latencies_ms, before=before, after=after)
+
+
+def test_labels_of_every_camera_come_back_and_the_node_says_what_it_did(target: Target) -> None:
+    load = Load((80, 60), 20.0, count=10, cameras=('front', 'rear'), others=('overlay',))
+    found = target.measure(load)
+    assert found.sent == 10
+    assert 16 <= len(found.latencies_ms) <= 20
+    assert 16 <= found.increase('received') <= 20
+    assert min(found.latencies_ms) > 0
+    assert found.figure('work_p50_ms') > 0
+    assert found.figure('memory_mb') > 50
+
+
+def test_memory_is_that_of_a_node_with_so_many_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[Load] = []
+
+    def measure(_: Target, load: Load) -> Reading:
+        loads.append(load)
+        return reading([], memory_mb='400')
+
+    monkeypatch.setattr(Target, 'measure', measure)
+    load = Load((640, 480), 10.0, 5)
+    assert [measure_memory(Target(), load, n) for n in (1, 2)] == [
+        Memory(1, 400.0),
+        Memory(2, 400.0),
+    ]
+    assert [load.cameras for load in loads] == [('',), ('camera0', 'camera1')]
+
+
+def test_what_is_not_the_segmenters_is_the_rest() -> None:
+    load = Load((640, 480), 10.0, 7)
+    plain = reading([10.0, 12.0, 30.0], segmenter_p50_ms='8.5', work_p50_ms='0.5')
+    assert round_trip(load, plain, reading([], work_p50_ms='1.5')) == RoundTrip(
+        size='640x480',
+        sent=7,
+        arrived=3,
+        total_p50_ms=12.0,
+        total_p95_ms=28.2,
+        segmenter_p50_ms=8.5,
+        rest_p50_ms=3.5,
+        work_p50_ms=0.5,
+        work_with_overlay_p50_ms=1.5,
+    )
+    assert plain.increase('received') == 7
+    assert math.isnan(plain.figure('no such figure'))
+
+
+def test_the_image_of_the_probe_is_a_street() -> None:
+    data = serialised_street(64, 48)
+    image = deserialize_message(bytes(data), Image)
+    assert (image.height, image.width, image.step, image.encoding) == (48, 64, 192, 'bgr8')
+    assert len(image.data) == 48 * 192
+    assert read_stamp(data) == 0
+
+
+def test_a_node_that_cannot_start_is_named_with_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    with pytest.raises(ChildError, match=r'node ended with status 1(.|\n)*no checkpoint gone'):
+        Target({'model': 'gone.safetensors'}).measure(Load((80, 60), 10.0, 1))
+    assert sorted(path.name for path in tmp_path.glob('*/*')) == ['node.log', 'probe.log']
+
+
+def test_a_running_node_is_measured_where_it_is(target: Target, tmp_path: Path) -> None:
+    command = [sys.executable, '-m', 'lemore_ros.segmentation_node', '--ros-args']
+    values = {**target.parameters}
+    for name, value in values.items():
+        command += ['-p', f'{name}:={value}']
+    command += ['-r', 'image:=/camera', '-r', '__ns:=/robot']
+    with (tmp_path / 'log').open('wb') as log, subprocess.Popen(command, stderr=log) as node:
+        try:
+            attached = Target(attach='/robot/lemore_segmentation', image_topic='/camera')
+            found = attached.measure(Load((80, 60), rate_hz=20.0, count=5))
+        finally:
+            node.terminate()
+    assert len(found.latencies_ms) >= 4
+
+
+def test_figures_are_a_table_or_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = [Memory(1, 400.0), Memory(2, math.nan)]
+    monkeypatch.setattr(measure_latency, 'measure', lambda _: figures)
+    assert measure_latency.main(['--cameras', '2', '--json']) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {'cameras': 1, 'memory_mb': 400.0},
+        {'cameras': 2, 'memory_mb': None},
+    ]
+    assert measure_latency.main(['--cameras', '2']) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [['cameras', 'memory_mb'], ['1', '400.0'], ['2', 'nan']]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        (['--sizes', '640'], "'640' is no list of sizes such as 640x480,1920x1080"),
+        (['--rate', '0'], '0 is not above zero'),
+        (['--attach', '/node', '--transport'], 'not allowed with argument'),
+    ],
+)
+def test_a_wrong_option_is_named(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        measure_latency.main(arguments)
+    assert expected in capsys.readouterr().err
