@@ -126,3 +126,12 @@ class Child:
 def say(**values: Any) -> None:
     """Report ``values`` to the parent process: the other end of :class:`Child`."""
     print(json.dumps(values), flush=True)
+
+
+def isolated_graph() -> dict[str, str]:
+    """Return the variables that keep processes out of a robot's graph, and it out of theirs."""
+    return {
+        # domains above 101 share their ports with what Linux gives to any socket
+        'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+    }

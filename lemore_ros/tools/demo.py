@@ -28,7 +28,7 @@ from lemore_core.errors import LemoreError
 from lemore_core.files import written_whole
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_ros.share import share_directory, shared_memory_profile
-from lemore_ros.tools.child import Child, ChildError
+from lemore_ros.tools.child import Child, ChildError, isolated_graph
 from lemore_ros.tools.clip import write_bag
 from lemore_ros.tools.pictures import overlay_frames, write_contact_sheet, write_video
 
@@ -139,7 +139,8 @@ def _play_through(
     """Run node, recorder and player to the end; return what they reported."""
     temporary = segmented.with_name(f'.{segmented.name}.part')
     shutil.rmtree(temporary, ignore_errors=True)
-    environment = _environment()
+    # a robot on the same network must neither see the demo's camera nor be seen by it
+    environment = isolated_graph() | shared_memory_profile(os.environ)
     node_arguments = ['--ros-args', '-r', f'image:={TOPIC}']
     for name, value in parameters.items():
         node_arguments += ['-p', f'{name}:={value}']
@@ -215,17 +216,6 @@ def _summarise(reports: dict[str, Any]) -> Summary:
         latency_p95_ms=round(float(p95), 1),
         rate_hz=round(float(reports.get('rate_hz', 0.0)), 1),
     )
-
-
-def _environment() -> dict[str, str]:
-    """Return the variables that give the demo's processes a graph and memory of their own."""
-    return {
-        # a robot on the same network must neither see the demo's camera nor be seen by it
-        # (domains above 101 share their ports with what Linux gives to any socket)
-        'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-        **shared_memory_profile(os.environ),
-    }
 
 
 def _advance(bar: Any, position: int, total: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from lemore_ros.share import PROFILE_VARIABLES, shared_memory_profile
-from lemore_ros.tools.child import Child, ChildError
+from lemore_ros.tools.child import Child, ChildError, isolated_graph
 
 NODE = '/lemore_segmentation'
 PATIENCE_S = 180.0
@@ -117,15 +117,6 @@ class Target:
             *('--width', str(width), '--height', str(height)),
             *('--rate', str(load.rate_hz), '--count', str(load.count)),
         ]
-
-
-def isolated_graph() -> dict[str, str]:
-    """Return the variables that keep processes out of a robot's graph, and it out of theirs."""
-    return {
-        # domains above 101 share their ports with what Linux gives to any socket
-        'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-    }
 
 
 @contextmanager
