@@ -35,8 +35,10 @@ class TorchNetwork:
     @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of ``pixels``."""
+        # a message's own memory may be read-only, of which PyTorch warns
+        writeable = pixels if pixels.flags.writeable else pixels.copy()
         logits: NDArray[np.float32] = (
-            self._graph(torch.from_numpy(pixels).to(self._device)).cpu().numpy()
+            self._graph(torch.from_numpy(writeable).to(self._device)).cpu().numpy()
         )
         return logits
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
@@ -27,17 +28,16 @@ def write_bag(clip: Path, bag: Path, topic: str, progress: Callable[[int, int], 
         VideoError: the video cannot be read or holds no frames.
 
     """
-    temporary = bag.with_name(f'.{bag.name}.part')
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        count = _write(clip, temporary, topic, progress)
+    bag.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=bag.parent, prefix=f'.{bag.name}.') as folder:
+        # under its own name already, which the file inside gets too
+        whole = Path(folder, bag.name)
+        count = _write(clip, whole, topic, progress)
         if count == 0:
             msg = f'{clip} holds no frames'
             raise VideoError(msg)
         shutil.rmtree(bag, ignore_errors=True)
-        temporary.rename(bag)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        whole.rename(bag)
     return count
 
 

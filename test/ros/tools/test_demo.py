@@ -45,6 +45,8 @@ def bag(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp('bag') / 'camera'
     seen: list[tuple[int, int]] = []
     assert write_bag(clip, path, '/camera/image', lambda *done: seen.append(done)) == 25
+    assert sorted(file.name for file in path.iterdir()) == [f'{path.name}.mcap', 'metadata.yaml']
+    assert list(path.parent.glob('.*')) == []
     assert seen[-1] == (25, 25)
     return path
 
