@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.camera_info import CameraInfoError
+from lemore_ros.complaints import Complaints
 from lemore_ros.compressed import to_frame_compressed
 from lemore_ros.depth_sync import DepthBuffer, stamp_ns
 from lemore_ros.health import Health
@@ -20,7 +22,6 @@ from lemore_ros.rate import RateLimit
 from lemore_ros.rendering import Rendering
 from lemore_ros.settings import Settings
 
-THROTTLE_S = 5.0
 SILENCE_S = 5.0
 NOBODY = 'nobody subscribes to its outputs'
 
@@ -66,13 +67,9 @@ class Camera:
             depth_info=self._on_depth_info,
         )
         self._inputs = Inputs(node, prefix, transport, handlers)
+        self._inputs.check()
+        self._complaints = Complaints(node.get_logger(), self._inputs.topic)
         self._outputs = Outputs(node, prefix, settings, self.refresh)
-        try:
-            # a QoS that cannot be had is found out now and not when somebody listens
-            self._inputs.open()
-        except Exception:
-            self._outputs.destroy()
-            raise
         self.refresh()
 
     def apply(self, settings: Settings) -> None:
@@ -93,8 +90,9 @@ class Camera:
 
     def close(self) -> None:
         """Take the topics back."""
-        self.pause('inactive')
-        self._outputs.destroy()
+        with ExitStack() as steps:
+            steps.callback(self._outputs.destroy)
+            steps.callback(self.pause, 'inactive')
 
     def refresh(self) -> None:
         """Listen to the camera while somebody listens to the labels."""
@@ -114,16 +112,18 @@ class Camera:
             self.health.expect_frames()
         self._inputs.take_depth(wanted=self._outputs.wanted('points'))
 
-    def explain_silence(self) -> None:
-        """Say once why no image comes, if none does."""
+    def look_after(self) -> None:
+        """See that images are taken in while they are wanted, and say once why none comes."""
+        # a middleware that forgets to tell of a listener costs a second, not the labels
+        self.refresh()
         silence = self.health.silence_s
-        if silence < SILENCE_S:
-            self._explained = ''
-            return
-        reason = self._inputs.why_silent()
-        if reason != self._explained:
-            self._explained = reason
-            self._warn(f'no image for {silence:.0f} s: {reason}', throttled=False)
+        if silence >= SILENCE_S:
+            self._explain(f'no image for {silence:.0f} s: ')
+
+    def fail(self, reason: str) -> None:
+        """Count an image that could not be labelled, and say why."""
+        self.health.count_failed(reason)
+        self._complaints.error('image', reason)
 
     def publish(self, frame: Frame, result: Segmentation, segmenter: Segmenter) -> None:
         """Publish what somebody wants to know of a labelled frame; runs on the worker's thread."""
@@ -146,23 +146,28 @@ class Camera:
         )
 
     def _publish_geometry(self, frame: Frame, result: Segmentation, rendering: Rendering) -> None:
-        info = self._info
+        # labels are right whatever is wrong with the calibration or the depth
         try:
-            if info is not None and self._outputs.wanted('camera_info'):
-                self._outputs.publish('camera_info', rendering.camera_info(info))
+            if self._info is not None and self._outputs.wanted('camera_info'):
+                self._outputs.publish('camera_info', rendering.camera_info(self._info))
+        except CameraInfoError as error:
+            self._complaints.warn('camera_info', str(error))
+        try:
             if self._outputs.wanted('points'):
-                tolerance = int(1e6 * self._settings.parameters.depth_tolerance_ms)
-                depth = self._depth.nearest(stamp_ns(frame), tolerance)
-                info = self._depth_info or info
-                if depth is not None and info is not None:
-                    cloud = to_point_cloud(frame, result, depth, info)
-                    self._outputs.publish('points', cloud)
+                self._publish_points(frame, result)
         except (ImageError, CameraInfoError) as error:
-            # labels are right whatever is wrong with the depth or the calibration
-            self._warn(str(error))
+            self._complaints.warn('points', str(error))
+
+    def _publish_points(self, frame: Frame, result: Segmentation) -> None:
+        tolerance_ms = self._settings.parameters.depth_tolerance_ms
+        depth = self._depth.nearest(stamp_ns(frame), int(1e6 * tolerance_ms))
+        info = self._depth_info or self._info
+        if depth is not None and info is not None:
+            self._outputs.publish('points', to_point_cloud(frame, result, depth, info))
 
     def _on_image(self, message: Any) -> None:
         self.health.count_received()
+        self._explained = ''
         if not self._limit.admits(self._settings.parameters.max_rate_hz):
             self.health.count_skipped()
             return
@@ -170,33 +175,37 @@ class Camera:
         try:
             frame = self._decode(message)
         except ImageError as error:
-            self.health.count_failed(str(error))
-            self._node.get_logger().error(
-                f'{self._inputs.topic}: {error}', throttle_duration_sec=THROTTLE_S
-            )
+            self.fail(str(error))
             return
         if stamp_ns(frame) == 0:
-            self._warn('images have no time stamp; labels carry the same zero stamp')
+            self._complaints.warn(
+                'stamp', 'images have no time stamp; labels carry the same zero stamp'
+            )
         if self._offer(self, frame):
             self.health.count_dropped()
         self.health.count_intake(1e3 * (time.perf_counter() - started))
 
     def _on_lost(self, lost: int) -> None:
         self.health.count_lost(lost)
-        self._warn(
+        self._complaints.warn(
+            'lost',
             f'the middleware lost {lost} images. Large images need the Fast DDS profile '
-            'config/dds/fastdds_shared_memory.xml at both ends'
+            'config/dds/fastdds_shared_memory.xml at both ends',
         )
 
     def _on_incompatible(self) -> None:
-        self._warn(self._inputs.why_silent())
+        # the event may come when nobody listens any more
+        if self._inputs.is_open:
+            self._explain('')
+
+    def _explain(self, what: str) -> None:
+        reason = self._inputs.why_silent()
+        if reason != self._explained:
+            self._explained = reason
+            self._node.get_logger().warning(f'{self._inputs.topic}: {what}{reason}')
 
     def _on_info(self, message: Any) -> None:
         self._info = message
 
     def _on_depth_info(self, message: Any) -> None:
         self._depth_info = message
-
-    def _warn(self, text: str, *, throttled: bool = True) -> None:
-        options = {'throttle_duration_sec': THROTTLE_S} if throttled else {}
-        self._node.get_logger().warning(f'{self._inputs.topic}: {text}', **options)

@@ -77,6 +77,28 @@ def to_compressed_message(
     # the bag tools read frames with this module where no ROS is installed
     from sensor_msgs.msg import CompressedImage
 
+    fields = compressed_fields(pixels, encoding, form=form, quality=quality)
+    message = CompressedImage(header=header, format=fields['format'])
+    # the message's own array grows in place: one that is assigned may be copied once more
+    message.data.frombytes(fields['data'].data)
+    return message
+
+
+def compressed_fields(
+    pixels: NDArray[np.uint8] | NDArray[np.uint16],
+    encoding: str,
+    *,
+    form: str,
+    quality: int = JPEG_QUALITY,
+) -> dict[str, Any]:
+    """Return the fields of a ``sensor_msgs/CompressedImage`` but for its header.
+
+    The arguments are those of :func:`to_compressed_message`; ``data`` is (bytes,) uint8.
+
+    Raises:
+        ImageError: ``pixels`` is not what ``encoding`` says, or ``form`` is not for it.
+
+    """
     require_outgoing(pixels, encoding)
     if form not in {'png', 'jpeg'}:
         msg = f'form {form!r} is not written, allowed: png, jpeg'
@@ -85,14 +107,12 @@ def to_compressed_message(
         msg = f'{encoding} is not written as jpeg, which changes class ids: use png'
         raise ImageError(msg)
     flags = PNG_FLAGS if form == 'png' else (cv2.IMWRITE_JPEG_QUALITY, quality)
-    message = CompressedImage()
-    message.header = header
-    message.format = f'{encoding}; {form} compressed {"bgr8" if encoding == "rgb8" else ""}'
     order = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
     _, encoded = cv2.imencode(f'.{form}', np.ascontiguousarray(order), flags)
-    # the message's own array grows in place: one that is assigned may be copied once more
-    message.data.frombytes(encoded.data.cast('B'))
-    return message
+    return {
+        'format': f'{encoding}; {form} compressed {"bgr8" if encoding == "rgb8" else ""}',
+        'data': np.ascontiguousarray(encoded, np.uint8).reshape(-1),
+    }
 
 
 def _channel_order(form: str) -> str:

@@ -9,13 +9,17 @@ LIBRARY = 'lemore_core'
 
 
 class CoreLog(logging.Handler):
-    """Passes the records of the library on to a node's logger until it is closed."""
+    """Passes the records of the library on to a node's logger until it is closed.
+
+    The library's level is what it was before, once the last of several nodes has closed its own.
+    """
 
     def __init__(self, logger: Any) -> None:
         super().__init__(logging.INFO)
         self._logger = logger
         source = logging.getLogger(LIBRARY)
-        self._old_level = source.level
+        others = [handler for handler in source.handlers if isinstance(handler, CoreLog)]
+        self.level_before: int = others[0].level_before if others else source.level
         source.setLevel(logging.INFO)
         source.addHandler(self)
 
@@ -34,5 +38,6 @@ class CoreLog(logging.Handler):
         """Pass nothing on any more."""
         source = logging.getLogger(LIBRARY)
         source.removeHandler(self)
-        source.setLevel(self._old_level)
+        if not any(isinstance(handler, CoreLog) for handler in source.handlers):
+            source.setLevel(self.level_before)
         super().close()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lemore_ros.encodings import OUTGOING, ImageError, require_outgoing, to_pixels
 
-__all__ = ['Frame', 'ImageError', 'to_frame', 'to_image_message']
+__all__ = ['Frame', 'ImageError', 'image_fields', 'to_frame', 'to_image_message']
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,30 @@ def to_image_message(
     # the bag tools read frames with this module where no ROS is installed
     from sensor_msgs.msg import Image
 
+    fields = image_fields(pixels, encoding)
+    raw = fields.pop('data')
+    message = Image(header=header, **fields)
+    # the message's own array grows in place: one that is assigned may be copied once more
+    message.data.frombytes(raw.data)
+    return message
+
+
+def image_fields(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str) -> dict[str, Any]:
+    """Return the fields of a ``sensor_msgs/Image`` but for its header.
+
+    ``pixels`` is as for :func:`to_image_message`; ``data`` is (bytes,) uint8.
+
+    Raises:
+        ImageError: ``pixels`` is not what ``encoding`` says, or the encoding is another.
+
+    """
     require_outgoing(pixels, encoding)
     raw = np.ascontiguousarray(pixels, OUTGOING[encoding][0])
-    message = Image()
-    message.header = header
-    message.height, message.width = raw.shape[:2]
-    message.encoding = encoding
-    message.is_bigendian = 0
-    message.step = raw.strides[0]
-    # the message's own array grows in place: one that is assigned may be copied once more
-    message.data.frombytes(raw.view(np.uint8).data.cast('B'))
-    return message
+    return {
+        'height': raw.shape[0],
+        'width': raw.shape[1],
+        'encoding': encoding,
+        'is_bigendian': 0,
+        'step': raw.strides[0],
+        'data': raw.view(np.uint8).reshape(-1),
+    }

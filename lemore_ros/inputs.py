@@ -14,6 +14,7 @@ from lemore_ros import qos
 from lemore_ros.silence import COMPRESSED_IMAGE, IMAGE, Wanted, why_no_frames
 
 RAW, COMPRESSED = 'raw', 'compressed'
+NUMBERLESS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,19 @@ class Inputs:
         """Whether images are taken in."""
         return bool(self._subscriptions)
 
+    def check(self) -> None:
+        """Refuse a QoS that cannot be had, before somebody listens.
+
+        Raises:
+            Exception: what the middleware says of it.
+
+        """
+        try:
+            self.open()
+            self.take_depth(wanted=True)
+        finally:
+            self.close()
+
     def open(self) -> None:
         """Take images in."""
         if not self.is_open:
@@ -71,10 +85,10 @@ class Inputs:
     def take_depth(self, *, wanted: bool) -> None:
         """Take depth images in as well, or no longer."""
         if wanted and not self._depth:
-            self._depth = [
-                self._subscribe(Image, 'depth', self._handlers.depth),
-                self._subscribe(CameraInfo, 'depth/camera_info', self._handlers.depth_info),
-            ]
+            self._depth = [self._subscribe(Image, 'depth', self._handlers.depth)]
+            self._depth.append(
+                self._subscribe(CameraInfo, 'depth/camera_info', self._handlers.depth_info)
+            )
         while self._depth and not wanted:
             self._node.destroy_subscription(self._depth.pop())
 
@@ -96,7 +110,7 @@ class Inputs:
         )
         try:
             events = SubscriptionEventCallbacks(
-                message_lost=lambda event: self._handlers.lost(event.total_count_change),
+                message_lost=lambda event: self._handlers.lost(_lost(event.total_count_change)),
                 incompatible_qos=lambda _: self._handlers.silent(),
             )
             return create(qos.newest(), event_callbacks=events)
@@ -112,3 +126,8 @@ class Inputs:
             qos.newest(),
             qos_overriding_options=qos.overridable(),
         )
+
+
+def _lost(messages: int) -> int:
+    # Fast DDS gives the largest number where it does not know how many
+    return 1 if messages >= NUMBERLESS else messages

@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from lemore_core.taxonomy import Taxonomy
@@ -36,3 +37,11 @@ def label_info_message(taxonomy: Taxonomy, header: Any, *, threshold: float = 0.
         VisionClass(class_id=label, class_name=name) for label, name in enumerate(taxonomy.classes)
     ]
     return LabelInfo(header=header, class_map=classes, threshold=float(threshold))
+
+
+def classes_json(taxonomy: Taxonomy) -> str:
+    """Return the class table as a JSON list of ``{"id", "name", "color": [r, g, b]}``."""
+    rows = zip(taxonomy.classes, taxonomy.colors, strict=True)
+    return json.dumps(
+        [{'id': i, 'name': name, 'color': list(color)} for i, (name, color) in enumerate(rows)]
+    )

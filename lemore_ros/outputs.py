@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from std_msgs.msg import Header, String
 
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros import qos
-from lemore_ros.label_info import label_info_message, label_info_type
+from lemore_ros.label_info import classes_json, label_info_message, label_info_type
 from lemore_ros.rendering import Rendering
 from lemore_ros.settings import Settings
 from lemore_ros.silence import why_unheard
@@ -168,11 +167,3 @@ class Outputs:
             header = Header(stamp=self._node.get_clock().now().to_msg())
             info = label_info_message(taxonomy, header, threshold=min_confidence)
             self._latched['label_info'].publish(info)
-
-
-def classes_json(taxonomy: Taxonomy) -> str:
-    """Return the class table as a JSON list of ``{"id", "name", "color": [r, g, b]}``."""
-    rows = zip(taxonomy.classes, taxonomy.colors, strict=True)
-    return json.dumps(
-        [{'id': i, 'name': name, 'color': list(color)} for i, (name, color) in enumerate(rows)]
-    )

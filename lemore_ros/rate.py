@@ -26,7 +26,8 @@ class RateLimit:
         now, period = self._clock(), 1.0 / rate_hz
         if now < self._due - self.EARLY * period:
             # a rate that was raised counts from now
-            self._due = min(self._due, now + period)
+            self._due = min(self._due, now + (1 + self.EARLY) * period)
             return False
-        self._due = max(self._due, now - period) + period
+        # what did not come for longer than a period is not made up for
+        self._due = (now if now - self._due > period else self._due) + period
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -23,15 +24,25 @@ class Rendering:
     """The messages of one frame, all with its header.
 
     ``result`` is refined: its labels are those of ``taxonomy``, at the size of the outputs.
+    ``to_image`` and ``to_compressed`` make the messages, rclpy's unless others are given.
     """
 
     def __init__(
-        self, frame: Frame, result: Segmentation, taxonomy: Taxonomy, alpha: float
+        self,
+        frame: Frame,
+        result: Segmentation,
+        taxonomy: Taxonomy,
+        alpha: float,
+        *,
+        to_image: Callable[..., Any] = to_image_message,
+        to_compressed: Callable[..., Any] = to_compressed_message,
     ) -> None:
         self._frame = frame
         self._result = result
         self._palette = taxonomy.palette
         self._alpha = alpha
+        self._to_image = to_image
+        self._to_compressed = to_compressed
 
     def labels(self) -> Any:
         """``sensor_msgs/Image`` of class ids, mono8 or 16UC1."""
@@ -75,7 +86,7 @@ class Rendering:
         return GREY if self._result.labels.itemsize == 1 else IDS_16BIT
 
     def _image(self, pixels: Any, encoding: str) -> Any:
-        return to_image_message(pixels, encoding, self._frame.header)
+        return self._to_image(pixels, encoding, self._frame.header)
 
     def _compressed(self, pixels: Any, encoding: str, form: str) -> Any:
-        return to_compressed_message(pixels, encoding, self._frame.header, form=form)
+        return self._to_compressed(pixels, encoding, self._frame.header, form=form)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import rclpy
@@ -28,6 +29,7 @@ from lemore_ros.stream import Stream
 
 NAME = 'lemore_segmentation'
 
+ERROR = TransitionCallbackReturn.ERROR
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 
@@ -48,13 +50,13 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         super().__init__(NAME, **options)
         # Node has a _parameters of its own
         self.values: NodeParameters = parameters.declare(self)
-        self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._log = CoreLog(self.get_logger())
-        self._updater = make_updater(self)
         self._segmenter: Segmenter | None = None
         self._healths: dict[str, Health] = {}
         self._stream: Stream | None = None
         self._diagnostics: Diagnostics | None = None
+        self._log = CoreLog(self.get_logger())
+        self._updater = make_updater(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
         self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
         _answer_impossible_transitions(self)
 
@@ -88,24 +90,21 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def on_deactivate(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Finish the frame in flight and close the topics."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-        return SUCCESS
+        return self._undone('deactivate', self._close_stream)
 
     def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of the network, and stop what builds an engine for it."""
-        self._release()
-        return SUCCESS
+        return self._undone('clean up', self._release)
 
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Close and let go of everything, from any state."""
-        self.on_deactivate(state)
-        return self.on_cleanup(state)
+        return self._undone('shut down', self._close_all)
 
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_error(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Return to unconfigured."""
-        return self.on_shutdown(state)
+        self._undone('recover', self._close_all)
+        # nothing is left that could be closed, and a node that is finalized is of no use
+        return SUCCESS
 
     def set_parameters_atomically(self, parameter_list: list[Any]) -> SetParametersResult:
         """Set parameters; refuse with a reason that names the value and what is allowed."""
@@ -131,6 +130,14 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self.get_logger().error(f'{what}: {in_one_line(error)}')
         return FAILURE
 
+    def _undone(self, what: str, undo: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            undo()
+        except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
+            self.get_logger().error(f'cannot {what} in good order: {in_one_line(error)}')
+            return ERROR
+        return SUCCESS
+
     def _refusal(self, parameter_list: list[Any]) -> SetParametersResult | None:
         try:
             values = self._changed(parameter_list)
@@ -145,11 +152,23 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def _on_set_parameters(self, parameter_list: list[Any]) -> SetParametersResult:
         refusal = self._refusal(parameter_list)
-        if refusal is None:
-            self.values = self._changed(parameter_list)
-            if self._stream is not None and self._segmenter is not None:
-                self._stream.apply(Settings.of(self.values, self._segmenter.taxonomy))
-        return refusal or SetParametersResult(successful=True)
+        if refusal is not None:
+            return refusal
+        former, self.values = self.values, self._changed(parameter_list)
+        if self.values == former:
+            # a topic that is offered declares its QoS parameters, and that calls back as well
+            return SetParametersResult(successful=True)
+        try:
+            self._apply_values()
+        except Exception as error:  # noqa: BLE001 - whoever asked would never get an answer
+            self.values = former
+            self._apply_values()
+            return SetParametersResult(successful=False, reason=in_one_line(error))
+        return SetParametersResult(successful=True)
+
+    def _apply_values(self) -> None:
+        if self._stream is not None and self._segmenter is not None:
+            self._stream.apply(Settings.of(self.values, self._segmenter.taxonomy))
 
     def _on_set_enabled(
         self, request: SetBool.Request, response: SetBool.Response
@@ -172,21 +191,33 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             self._healths,
             segmenter,
             constants,
-            self._explain_silence,
+            self._look_after,
             self._updater,
         )
 
-    def _explain_silence(self) -> None:
+    def _look_after(self) -> None:
         if self._stream is not None:
-            self._stream.explain_silence()
+            self._stream.look_after()
+
+    def _close_all(self) -> None:
+        with ExitStack() as steps:
+            steps.callback(self._release)
+            steps.callback(self._close_stream)
+
+    def _close_stream(self) -> None:
+        # given up first: what cannot be closed now cannot be closed in error processing either
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
 
     def _release(self) -> None:
-        if self._diagnostics is not None:
-            self._diagnostics.destroy()
-            self._diagnostics = None
-        if self._segmenter is not None:
-            self._segmenter.close()
-            self._segmenter = None
+        diagnostics, self._diagnostics = self._diagnostics, None
+        segmenter, self._segmenter = self._segmenter, None
+        with ExitStack() as steps:
+            if segmenter is not None:
+                steps.callback(segmenter.close)
+            if diagnostics is not None:
+                steps.callback(diagnostics.destroy)
 
 
 def load_segmenter(values: NodeParameters) -> Segmenter:

@@ -10,6 +10,7 @@ from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
 IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 TRANSPORTS = {IMAGE: 'raw', COMPRESSED_IMAGE: 'compressed'}
+COMPRESSED_SUFFIX = '/compressed'
 NAMED_AT_MOST = 3
 
 
@@ -25,7 +26,7 @@ def why_no_frames(node: Any, wanted: Wanted) -> str:
     """Return why a subscription of ``node`` hears nothing, as far as the graph tells."""
     publishers = node.get_publishers_info_by_topic(wanted.topic)
     if not publishers:
-        return _nobody(node, wanted)
+        return _another_transport(node, wanted) or _nobody(node, wanted)
     others = [info for info in publishers if info.topic_type != wanted.kind]
     if len(others) == len(publishers):
         return _another_type(others[0], wanted)
@@ -54,6 +55,21 @@ def why_unheard(node: Any, topic: str, offered: QoSProfile) -> str:
                 f'subscriber {_name(info)} asks for {_shown(info.qos_profile)}, this node offers '
                 f'{_shown(offered)} ({reason}): set the parameter '
                 f'qos_overrides.{topic}.publisher.{_policy(reason)}'
+            )
+    return ''
+
+
+def _another_transport(node: Any, wanted: Wanted) -> str:
+    """Name who sends the same pictures in the other form, as ``image_transport`` names topics."""
+    if wanted.kind == IMAGE:
+        topic, kind = f'{wanted.topic}{COMPRESSED_SUFFIX}', COMPRESSED_IMAGE
+    else:
+        topic, kind = wanted.topic.removesuffix(COMPRESSED_SUFFIX), IMAGE
+    for info in node.get_publishers_info_by_topic(topic):
+        if info.topic_type == kind:
+            return (
+                f'nobody publishes it, publisher {_name(info)} sends {kind} on {topic}: '
+                f'set image_transport to {TRANSPORTS[kind]}'
             )
     return ''
 

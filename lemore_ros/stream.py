@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from lemore_core.deploy.pixels import Picture
@@ -15,8 +16,6 @@ from lemore_ros.health import Health
 from lemore_ros.images import Frame
 from lemore_ros.settings import Settings
 from lemore_ros.worker import Worker
-
-THROTTLE_S = 5.0
 
 
 class Shot(NamedTuple):
@@ -36,7 +35,6 @@ class Stream:
         healths: Mapping[str, Health],
         settings: Settings,
     ) -> None:
-        self._node = node
         self._segmenter = segmenter
         self._mailbox: Mailbox[Shot] = Mailbox()
         self._worker = Worker(self._mailbox, self._label, lambda: segmenter.status.batch)
@@ -66,17 +64,22 @@ class Stream:
         for camera in self._cameras:
             camera.pause(reason)
 
-    def explain_silence(self) -> None:
-        """Say why images do not come, where they do not."""
+    def look_after(self) -> None:
+        """Put right what the middleware forgot to tell, and say why images do not come."""
         for camera in self._cameras:
-            camera.explain_silence()
+            camera.look_after()
 
     def close(self) -> None:
-        """Take no more images in, finish those in hand and take the topics back."""
-        self.pause('inactive')
-        self._worker.stop()
-        for camera in self._cameras:
-            camera.close()
+        """Take no more images in, finish those in hand and take the topics back.
+
+        What goes wrong with one of them is raised when all the others are done.
+        """
+        with ExitStack() as steps:
+            for camera in self._cameras:
+                steps.callback(camera.close)
+            steps.callback(self._worker.stop)
+            for camera in self._cameras:
+                steps.callback(camera.pause, 'inactive')
 
     def _offer(self, camera: Camera, frame: Frame) -> bool:
         return self._mailbox.put(Shot(camera, frame), camera.name)
@@ -96,7 +99,7 @@ class Stream:
             return list(zip(shots, self._segmenter.segment_batch(pictures), strict=True))
         except Exception as error:  # noqa: BLE001 - one frame must not silence the node
             if len(shots) == 1:
-                self._failed(shots[0], error)
+                shots[0].camera.fail(in_one_line(error))
                 return []
         # one camera's picture must not cost the others theirs
         return [labelled for shot in shots for labelled in self._segment([shot])]
@@ -105,11 +108,4 @@ class Stream:
         try:
             shot.camera.publish(shot.frame, result, self._segmenter)
         except Exception as error:  # noqa: BLE001 - nor must it silence the other cameras
-            self._failed(shot, error)
-
-    def _failed(self, shot: Shot, error: Exception) -> None:
-        reason = in_one_line(error)
-        shot.camera.health.count_failed(reason)
-        self._node.get_logger().error(
-            f'an image could not be labelled: {reason}', throttle_duration_sec=THROTTLE_S
-        )
+            shot.camera.fail(in_one_line(error))

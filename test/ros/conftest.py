@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +21,47 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 import rclpy
-from lifecycle_msgs.srv import GetState
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from lemore_core.deploy.pixels import Picture
+from lemore_core.segmentation import Segmentation
+from lemore_core.segmenter import Segmenter, Status
 from lemore_ros.segmentation_node import SegmentationNode
 
+ROOT = Path(__file__).parents[2]
+NAME = '/lemore_segmentation'
 TIMEOUT_S = 30.0
+
+
+class SlowSegmenter:
+    """A real one that takes at least so many seconds for a batch, on every machine.
+
+    ``batches`` has the first byte of every picture of every batch.
+    """
+
+    def __init__(self, segmenter: Segmenter, seconds: float, batch: int = 1) -> None:
+        self.batches: list[list[int]] = []
+        self._segmenter = segmenter
+        self._seconds = seconds
+        self._batch = batch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._segmenter, name)
+
+    @property
+    def status(self) -> Status:
+        return dataclasses.replace(self._segmenter.status, batch=self._batch)
+
+    def segment_batch(self, pictures: Sequence[Picture]) -> list[Segmentation]:
+        self.batches.append([int(picture.pixels.flat[0]) for picture in pictures])
+        time.sleep(self._seconds)
+        return self._segmenter.segment_batch(pictures)
 
 
 class Graph:
@@ -54,9 +89,23 @@ class Graph:
         self.executor.add_node(node)
         return node
 
-    def publisher(self, topic: str = '/image') -> Any:
+    def slow_node(
+        self, seconds: float, batch: int = 1, **values: Any
+    ) -> tuple[SegmentationNode, SlowSegmenter]:
+        """Return an active node whose network takes its time."""
+        node = self.node(**values)
+        node.trigger_configure()
+        assert node._segmenter is not None
+        slow = SlowSegmenter(node._segmenter, seconds, batch)
+        node._segmenter = slow  # type: ignore[assignment]
+        node.trigger_activate()
+        return node, slow
+
+    def publisher(
+        self, topic: str = '/image', kind: type = Image, qos: QoSProfile | None = None
+    ) -> Any:
         """Return a camera, once something subscribes to it."""
-        publisher = self.peer.create_publisher(Image, topic, reliable())
+        publisher = self.peer.create_publisher(kind, topic, qos or reliable())
         self.wait_for(publisher.get_subscription_count, f'a subscription to {topic}')
         return publisher
 
@@ -76,7 +125,20 @@ class Graph:
         self.peer.destroy_client(client)
         return future.result()
 
-    def state(self, name: str) -> str:
+    def change(self, transition: int) -> bool:
+        """Ask the node for a transition; return whether it went well."""
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(self.call(ChangeState, f'{NAME}/change_state', request).success)
+
+    def set(self, **values: Any) -> Any:
+        """Set parameters of the node, one after the other; return the results."""
+        entries = [
+            Parameter(name, value=value).to_parameter_msg() for name, value in values.items()
+        ]
+        request = SetParameters.Request(parameters=entries)
+        return self.call(SetParameters, f'{NAME}/set_parameters', request).results
+
+    def state(self, name: str = NAME) -> str:
         """Return the lifecycle state of a node, of this process or another."""
         client = self.peer.create_client(GetState, f'{name}/get_state')
         asked: list[tuple[float, Any]] = []
@@ -105,8 +167,6 @@ class Graph:
             self.nodes.pop().close()
         self.peer.destroy_node()
         self.executor.shutdown()
-        # a node that is not collected keeps its name's place on /rosout from the next one
-        gc.collect()
 
 
 def reliable(depth: int = 50) -> QoSProfile:
@@ -115,16 +175,61 @@ def reliable(depth: int = 50) -> QoSProfile:
 
 @pytest.fixture(scope='session')
 def _rclpy() -> Iterator[None]:
-    rclpy.init()
+    # test/reliability has this fixture as well
+    if not rclpy.ok():
+        rclpy.init()
+    # what is loaded by now stays: looking through it at every collection takes longer than a test
+    gc.collect()
+    gc.freeze()
     yield
     rclpy.try_shutdown()
+    gc.unfreeze()
 
 
 @pytest.fixture
 def graph(_rclpy: None) -> Iterator[Graph]:
+    # a node that is not collected keeps its name's place on /rosout from the next one; pytest held
+    # that of the test before until now
+    gc.collect()
     graph = Graph()
     yield graph
     graph.close()
+
+
+@pytest.fixture
+def active(graph: Graph, untrained: dict[str, Any]) -> SegmentationNode:
+    """A node that takes images and has its usual parameters."""
+    node = graph.node(**untrained)
+    assert node.start()
+    return node
+
+
+@pytest.fixture
+def start(untrained: dict[str, Any]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the node with parameters as a process of its own; it is gone after the test."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(
+        *, program: Sequence[str] = ('-m', 'lemore_ros.segmentation_node'), **values: Any
+    ) -> subprocess.Popen[str]:
+        command = [sys.executable, *program, '--ros-args']
+        for name, value in (untrained | values).items():
+            command += ['-p', f'{name}:={value}']
+        path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {'PYTHONPATH': path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture

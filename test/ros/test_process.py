@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sensor_msgs.msg import Image
 
-ROOT = Path(__file__).parents[2]
 LABELS = '/lemore_segmentation/labels'
 WAIT_S = 60
 
 Start = Callable[..., 'subprocess.Popen[str]']
-
-
-@pytest.fixture
-def start(untrained: dict[str, Any]) -> Iterator[Start]:
-    """Start the node with parameters; it is gone after the test."""
-    running: list[subprocess.Popen[str]] = []
-
-    def start(**values: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, '-m', 'lemore_ros.segmentation_node', '--ros-args']
-        for name, value in (untrained | values).items():
-            command += ['-p', f'{name}:={value}']
-        path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-        process = subprocess.Popen(
-            command,
-            env=os.environ | {'PYTHONPATH': path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        running.append(process)
-        return process
-
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

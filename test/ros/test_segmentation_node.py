@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import SetParameters
@@ -37,13 +36,6 @@ LATCHED = QoSProfile(
 MakeImage = Callable[..., Image]
 
 
-@pytest.fixture
-def active(graph: Any, untrained: dict[str, Any]) -> Any:
-    node = graph.node(**untrained)
-    assert node.start()
-    return node
-
-
 @pytest.fixture(scope='module')
 def reference(untrained_checkpoint: Any) -> Segmenter:
     return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
@@ -61,11 +53,6 @@ def health_of(node: Any, camera: str = '') -> Health:
 
 def switch(graph: Any, enabled: bool) -> Any:
     return graph.call(SetBool, f'{NAME}/set_enabled', SetBool.Request(data=enabled))
-
-
-def change(graph: Any, transition: int) -> bool:
-    request = ChangeState.Request(transition=Transition(id=transition))
-    return bool(graph.call(ChangeState, f'{NAME}/change_state', request).success)
 
 
 @pytest.mark.usefixtures('active')
@@ -310,36 +297,36 @@ def test_services_lead_through_the_whole_life(
     node = graph.node(**untrained, autostart=False)
     assert graph.state(NAME) == 'unconfigured'
     for _ in range(2):
-        assert change(graph, Transition.TRANSITION_CONFIGURE)
+        assert graph.change(Transition.TRANSITION_CONFIGURE)
         assert graph.state(NAME) == 'inactive'
         assert graph.peer.count_publishers(f'{NAME}/labels') == 0
         for _ in range(2):
-            assert change(graph, Transition.TRANSITION_ACTIVATE)
+            assert graph.change(Transition.TRANSITION_ACTIVATE)
             assert graph.state(NAME) == 'active'
             labels = graph.collect(Image, f'{NAME}/labels')
             camera = graph.publisher()
             graph.labels_of(camera, make_image(1), labels)
-            assert change(graph, Transition.TRANSITION_DEACTIVATE)
+            assert graph.change(Transition.TRANSITION_DEACTIVATE)
             graph.wait_for(lambda: not graph.peer.count_publishers(f'{NAME}/labels'))
             graph.wait_for(lambda c=camera: not c.get_subscription_count())
             graph.peer.destroy_publisher(camera)
-        assert change(graph, Transition.TRANSITION_CLEANUP)
+        assert graph.change(Transition.TRANSITION_CLEANUP)
         assert graph.state(NAME) == 'unconfigured'
         assert node._segmenter is None
-    assert change(graph, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert graph.change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
     assert graph.state(NAME) == 'finalized'
 
 
 @pytest.mark.usefixtures('active')
 def test_an_active_node_can_be_shut_down(graph: Any) -> None:
-    assert change(graph, Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    assert graph.change(Transition.TRANSITION_ACTIVE_SHUTDOWN)
     assert graph.state(NAME) == 'finalized'
     graph.wait_for(lambda: not graph.peer.count_publishers(f'{NAME}/labels'))
 
 
 def test_a_transition_that_the_state_lacks_is_refused(graph: Any) -> None:
     graph.node()
-    assert not change(graph, Transition.TRANSITION_ACTIVATE)
+    assert not graph.change(Transition.TRANSITION_ACTIVATE)
     assert graph.state(NAME) == 'unconfigured'
 
 
@@ -359,7 +346,7 @@ def test_what_cannot_be_configured_is_said_in_one_line_and_can_be_tried_again(
     graph.node(**untrained | values)
     log = graph.collect(Log, '/rosout')
     for count in (1, 2):
-        assert not change(graph, Transition.TRANSITION_CONFIGURE)
+        assert not graph.change(Transition.TRANSITION_CONFIGURE)
         assert graph.state(NAME) == 'unconfigured'
         graph.wait_for(lambda n=count: len([m for m in log if m.level >= 40]) == n)
     told = [m.msg for m in log if m.level >= 40]
