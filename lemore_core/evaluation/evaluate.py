@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.data.samples import DataError, Sample
-from lemore_core.evaluation.boundary import BoundaryScore
 from lemore_core.evaluation.calibration import Calibration
 from lemore_core.evaluation.metrics import ConfusionMatrix, by_name, rounded
+from lemore_core.evaluation.scores import Scores
 from lemore_core.evaluation.strategies import Prediction, Predictor
 from lemore_core.taxonomy import Taxonomy
 
@@ -66,31 +66,29 @@ class EvaluationResult:
     """What an evaluation found; ``images`` holds the worst picture first."""
 
     taxonomy: Taxonomy
-    matrix: ConfusionMatrix
-    boundary: BoundaryScore
-    calibration: Calibration
+    scores: Scores
     images: tuple[ImageResult, ...]
+
+    @property
+    def matrix(self) -> ConfusionMatrix:
+        """The confusion matrix of all pictures."""
+        return self.scores.matrix
+
+    @property
+    def calibration(self) -> Calibration:
+        """Accuracy by confidence, of all pictures."""
+        return self.scores.calibration
 
     @property
     def figures(self) -> dict[str, Any]:
         """The figures by name, rounded, as JSON holds them."""
-        names = self.taxonomy.classes
-        return {
-            **self.matrix.figures(names),
-            'mean_boundary_f': rounded(self.boundary.mean),
-            'calibration_error': rounded(self.calibration.expected_error()),
-            'accuracy': by_name(names, self.matrix.accuracy),
-            'boundary_f': by_name(names, self.boundary.scores),
-        }
+        return self.scores.figures(self.taxonomy.classes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures, the confusion matrix, the calibration and the pictures, for JSON."""
         names = self.taxonomy.classes
         return {
-            **self.figures,
-            'classes': list(names),
-            'confusion': self.matrix.counts.tolist(),
-            'calibration': self.calibration.to_dict(),
+            **self.scores.to_dict(names),
             'per_image': [
                 {
                     'image': str(image.path),
@@ -117,23 +115,17 @@ def evaluate(
             sample are of other classes than the predictor's.
 
     """
-    classes = len(predictor.taxonomy.classes)
-    matrix, boundary = ConfusionMatrix(classes), BoundaryScore(classes)
-    calibration = Calibration(classes)
+    scores = Scores(len(predictor.taxonomy.classes))
     images = []
     for sample in samples:
         image, truth = _read(sample, predictor.taxonomy)
-        labels, confidence = prediction = predictor.predict(image)
-        own = ConfusionMatrix(classes)
-        own.add(truth, labels)
-        matrix.merge(own)
-        boundary.add(truth, labels)
-        calibration.add(truth, labels, confidence)
+        prediction = predictor.predict(image)
+        own = scores.add(truth, *prediction)
         images.append(ImageResult.from_matrix(sample.image, own))
         if observe is not None:
             observe(Judged(image, truth, prediction, images[-1]))
     images.sort(key=lambda result: result.badness)
-    return EvaluationResult(predictor.taxonomy, matrix, boundary, calibration, tuple(images))
+    return EvaluationResult(predictor.taxonomy, scores, tuple(images))
 
 
 def _read(sample: Sample, taxonomy: Taxonomy) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

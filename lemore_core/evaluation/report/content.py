@@ -77,7 +77,8 @@ class ReportPicture:
     """A photograph (a data URI, with its size in pixels), its figures and the views of it.
 
     ``scores`` gives a number by class id for the classes that the picture can be filtered by: the
-    lower, the earlier it is shown.
+    lower, the earlier it is shown. ``ranks`` gives its place among the pictures that were chosen
+    for the same reason, by the reason: readers can have those of one reason alone.
     """
 
     name: str
@@ -87,6 +88,7 @@ class ReportPicture:
     panes: tuple[Pane, ...]
     figures: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[int, float] = field(default_factory=dict)
+    ranks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,3 +108,8 @@ class Report:
     pictures_note: str = ''
     taxonomy: Taxonomy | None = None
     score_name: str = 'IoU'
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why pictures were chosen, in the order in which the reasons first occur."""
+        return tuple(dict.fromkeys(reason for p in self.pictures for reason in p.ranks))

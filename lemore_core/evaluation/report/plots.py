@@ -71,8 +71,14 @@ def class_bars(taxonomy: Taxonomy, values: NDArray[np.float64], what: str) -> fi
     return plot
 
 
-def confusion_map(taxonomy: Taxonomy, counts: NDArray[np.int64]) -> figure:
-    """Plot a confusion matrix (classes, classes): of each true class (row), what was predicted."""
+def confusion_map(
+    taxonomy: Taxonomy,
+    counts: NDArray[np.int64],
+    *,
+    rows: str = 'truth',
+    columns: str = 'predicted',
+) -> figure:
+    """Plot a confusion matrix (classes, classes): of each class of a row, which column it got."""
     number = len(counts)
     cell = min(40, max(12, 900 // number))
     plot = _figure(
@@ -104,13 +110,13 @@ def confusion_map(taxonomy: Taxonomy, counts: NDArray[np.int64]) -> figure:
             source=cells.data_source,
         )
     tooltips = [
-        ('truth', '@true_name'),
-        ('predicted', '@predicted_name'),
-        ('of the true class', '@share{0.00 %}'),
+        (rows, '@true_name'),
+        (columns, '@predicted_name'),
+        ('of the row', '@share{0.00 %}'),
         ('pixels', '@pixels{0,0}'),
     ]
     plot.add_tools(HoverTool(renderers=[cells], tooltips=tooltips))
-    for axis, title in ((plot.xaxis, 'predicted'), (plot.yaxis, 'truth')):
+    for axis, title in ((plot.xaxis, columns), (plot.yaxis, rows)):
         axis.ticker = _class_ticker(number)
         axis.major_label_overrides = dict(enumerate(taxonomy.classes))
         axis.axis_label = title

@@ -15,6 +15,7 @@
       Figure: { outline_line_color: line },
       Title: { text_color: ink },
       Text: { text_color: { value: ink } },
+      ColorBar: { major_label_text_color: ink },
       Legend: { label_text_color: ink, background_fill_color: css('--raised'), border_line_color: line },
     };
   };
@@ -65,33 +66,77 @@
     show();
   };
 
-  const connectFilter = (cards) => {
-    const select = document.getElementById('class-filter');
-    if (!select) return;
+  const connectFilters = (cards) => {
+    const classes = document.getElementById('class-filter');
+    const reasons = document.getElementById('reason-filter');
     const list = document.getElementById('cards');
     const status = document.getElementById('shown');
-    const scores = new Map(cards.map((card) => [card, JSON.parse(card.dataset.scores)]));
+    const known = new Map(cards.map((card) => [
+      card, { scores: JSON.parse(card.dataset.scores), ranks: JSON.parse(card.dataset.ranks) },
+    ]));
+    const describe = (number, name, reason) => {
+      if (name === '' && reason === '') return `${cards.length} pictures`;
+      const parts = [`${number} of ${cards.length} pictures`];
+      if (name !== '') parts.push(`have ${name}`);
+      if (reason !== '') parts.push(`${name === '' ? 'were' : 'and were'} chosen for ${reason}`);
+      return `${parts.join(' ')}, the worst first`;
+    };
+    const showScore = (card, id, name) => {
+      const score = card.querySelector('.score');
+      score.hidden = id === '' || card.hidden;
+      if (score.hidden) return;
+      score.querySelector('dt').textContent = `${classes.dataset.scoreName} of ${name}`;
+      score.querySelector('dd').textContent = `${(100 * known.get(card).scores[id]).toFixed(1)} %`;
+    };
     const filter = () => {
-      const id = select.value;
-      const scoreOf = (card) => scores.get(card)[id];
-      const shown = id === '' ? [...cards] : cards.filter((card) => scoreOf(card) !== undefined);
-      if (id !== '') shown.sort((a, b) => scoreOf(a) - scoreOf(b));
-      const name = select.selectedOptions[0].textContent;
+      const id = classes?.value ?? '';
+      const reason = reasons?.value ?? '';
+      // the place that decides the order: within the class, else within the reason
+      const place = (card) => (id === '' ? known.get(card).ranks[reason] : known.get(card).scores[id]);
+      const shown = cards.filter((card) => (id === '' || id in known.get(card).scores)
+        && (reason === '' || reason in known.get(card).ranks));
+      if (id !== '' || reason !== '') shown.sort((a, b) => place(a) - place(b));
+      const name = id === '' ? '' : classes.selectedOptions[0].textContent;
       for (const card of cards) {
         card.hidden = !shown.includes(card);
-        const score = card.querySelector('.score');
-        score.hidden = id === '' || card.hidden;
-        if (score.hidden) continue;
-        score.querySelector('dt').textContent = `${select.dataset.scoreName} of ${name}`;
-        score.querySelector('dd').textContent = `${(100 * scoreOf(card)).toFixed(1)} %`;
+        showScore(card, id, name);
       }
       list.append(...shown);
-      status.textContent = id === ''
-        ? `${cards.length} pictures`
-        : `${shown.length} of ${cards.length} pictures have ${name}, the worst first`;
+      status.textContent = describe(shown.length, name, reason);
     };
-    select.addEventListener('change', filter);
-    filter();
+    for (const select of [classes, reasons]) select?.addEventListener('change', filter);
+    if (list) filter();
+  };
+
+  const connectKeys = () => {
+    const current = () => document.activeElement?.closest('.card');
+    const go = (step) => {
+      const shown = [...document.querySelectorAll('.card:not([hidden])')];
+      const next = shown[Math.min(Math.max(shown.indexOf(current()) + step, 0), shown.length - 1)];
+      next?.focus();
+      next?.scrollIntoView({ block: 'start' });
+    };
+    const slide = (step) => {
+      const slider = current()?.querySelector('.sweep input');
+      if (!slider) return;
+      slider.value = String(Number(slider.value) + step);
+      slider.dispatchEvent(new Event('input'));
+    };
+    const actions = {
+      j: () => go(1),
+      k: () => go(-1),
+      '[': () => slide(-5),
+      ']': () => slide(5),
+      c: () => document.getElementById('class-filter')?.focus(),
+      r: () => document.getElementById('reason-filter')?.focus(),
+    };
+    addEventListener('keydown', (event) => {
+      // a list takes letters itself; with a modifier they are the browser's
+      if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches?.('select')) return;
+      if (!(event.key in actions)) return;
+      event.preventDefault();
+      actions[event.key]();
+    });
   };
 
   const connectStrength = () => {
@@ -106,7 +151,8 @@
   cards.forEach(layPhotographs);
   document.querySelectorAll('.pane').forEach(connectSlider);
   connectStrength();
-  connectFilter(cards);
+  connectFilters(cards);
+  connectKeys();
   document.body.dataset.cards = String(cards.length);
   drawPlots();
 })();

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from lemore_core.evaluation.over_time import OverTime
+
+
+def test_few_frames_are_kept_as_they_are() -> None:
+    series = OverTime(('a', 'b'))
+    series.add(0.0, (1.0, math.nan))
+    series.add(0.1, (3.0, 0.5))
+    course = series.course()
+    assert course.seconds.tolist() == [0.0, 0.1]
+    assert course.mean['a'].tolist() == [1, 3]
+    assert math.isnan(course.mean['b'][0])
+    assert series.mean() == {'a': 2.0, 'b': 0.5}
+    assert series.to_dict() == {
+        'frames_per_row': 1,
+        'seconds': [0.0, 0.1],
+        'a': [1.0, 3.0],
+        'b': [None, 0.5],
+    }
+
+
+@pytest.mark.parametrize('limit', [6, 7, 10])
+def test_many_frames_share_rows_and_keep_their_bounds(limit: int) -> None:
+    series = OverTime(('a', 'never'), limit)
+    values = np.random.default_rng(0).random(100)
+    for index, value in enumerate(values):
+        series.add(index, (value, math.nan))
+    course = series.course()
+    assert limit // 2 <= len(course.seconds) <= limit
+    assert (np.diff(course.seconds) > 0).all()
+    assert course.low['a'].min() == values.min()
+    assert course.high['a'].max() == values.max()
+    assert series.mean()['a'] == pytest.approx(values.mean())
+    assert series.frames_per_bin in {16, 32}
+    assert 'never' not in series.to_dict()
+
+
+def test_a_course_is_thinned_for_a_plot() -> None:
+    series = OverTime(('a',))
+    for index in range(1000):
+        series.add(index, (index,))
+    course = series.course(100)
+    assert len(course.seconds) <= 100
+    assert course.high['a'][-1] == 999
+    assert len(series.course().seconds) == 1000
+
+
+def test_nothing_added_is_nothing() -> None:
+    course = OverTime(('a',)).course()
+    assert course.seconds.size == course.mean['a'].size == 0
