@@ -162,7 +162,18 @@ class Camera:
         tolerance_ms = self._settings.parameters.depth_tolerance_ms
         depth = self._depth.nearest(stamp_ns(frame), int(1e6 * tolerance_ms))
         info = self._depth_info or self._info
-        if depth is not None and info is not None:
+        if depth is None:
+            msg = f'no points: no depth image within {tolerance_ms:g} ms of the image'
+            self._complaints.warn('depth', msg)
+        elif info is None:
+            self._complaints.warn('depth', 'no points: no camera_info came')
+        else:
+            if depth.header.frame_id not in {'', frame.header.frame_id}:
+                self._complaints.warn(
+                    'frame_id',
+                    f'the depth image is of frame {depth.header.frame_id!r}, the image of '
+                    f'{frame.header.frame_id!r}: depth must be registered to the camera',
+                )
             self._outputs.publish('points', to_point_cloud(frame, result, depth, info))
 
     def _on_image(self, message: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 
-from lemore_core.process_memory import process_memory
+from lemore_core.process_memory import ProcessMemoryError, process_memory
 from lemore_core.segmenter import Segmenter
 from lemore_ros.health import Health, Report
 
@@ -112,8 +112,16 @@ class Diagnostics:
             'engine': serving.engine,
             'degraded': serving.degraded,
             'device_memory_mb': '' if device_mb is None else f'{device_mb:.0f}',
-            'memory_mb': f'{process_memory().resident_mb:.0f}',
+            'memory_mb': _memory_mb(),
         }
+
+
+def _memory_mb() -> str:
+    try:
+        return f'{process_memory().resident_mb:.0f}'
+    except ProcessMemoryError:
+        # not every system tells
+        return ''
 
 
 def _title(camera: str) -> str:

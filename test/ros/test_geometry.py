@@ -152,13 +152,33 @@ def test_depth_that_cannot_be_read_is_told_of_once_and_labels_go_on(
     for stamp in range(2, 6):
         rig.shoot(make_image(stamp), depth_image(slope(), 'mono8', stamp))
     assert len(rig.labels) == 5
-    told = graph.wait_for(lambda: [m.msg for m in log if m.level == 30])
+
+    def warnings() -> list[str]:
+        return [m.msg for m in log if m.level == 30]
+
+    graph.wait_for(lambda: len(warnings()) == 2)
+    told = warnings()
     assert told == [
-        "/image: depth has encoding 'mono8', allowed: 16UC1 (millimetres), 32FC1 (metres)"
+        '/image: no points: no depth image within 20 ms of the image',
+        "/image: depth has encoding 'mono8', allowed: 16UC1 (millimetres), 32FC1 (metres)",
     ]
     assert not rig.clouds
     graph.wait_for(lambda: len(rig.infos) == 5)
     assert graph.nodes[0]._healths['']['failed'] == 0
+
+
+def test_depth_of_another_frame_is_told_of(rig: Rig, graph: Any, make_image: MakeImage) -> None:
+    log = graph.collect(Log, '/rosout')
+    depth = depth_image(slope(), '32FC1', 1)
+    depth.header.frame_id = 'depth_camera'
+    rig.shoot(make_image(1, frame_id='color_camera'), depth)
+    rig.cloud(1)
+    told = graph.wait_for(lambda: [m.msg for m in log if m.level == 30])
+    assert len(told) == 1
+    assert told[0] == (
+        "/image: the depth image is of frame 'depth_camera', the image of 'color_camera': "
+        'depth must be registered to the camera'
+    )
 
 
 def test_the_camera_info_is_that_of_the_labels(
