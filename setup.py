@@ -57,13 +57,16 @@ setup(
         'train': ['torch', 'lightning', 'torchmetrics', 'tensorboard', 'scipy', 'pillow'],
         'report': ['bokeh', 'jinja2'],
         'video': ['av'],
-        'bag': ['rosbags', 'av'],
+        'bag': ['rosbags', 'mcap', 'av'],
+        'ray': ['rosbags', 'mcap', 'ray'],
     },
     entry_points={
         'console_scripts': [
             'lemore = lemore_core.cli.main:main',
             'segmentation_node = lemore_ros.segmentation_node:main',
+            'bag = lemore_ros.bag.command:main',
             'lemore_demo = lemore_ros.tools.demo:main',
+            'measure_latency = lemore_ros.tools.measure_latency:main',
         ],
     },
 )

@@ -13,16 +13,18 @@ from lemore_core import checkpoint
 from lemore_core.backends import BACKENDS
 from lemore_core.backends.engine_stage import State
 from lemore_core.cli.benchmark import MEASUREMENTS
-from lemore_core.cli.main import COMMANDS, main
+from lemore_core.cli.main import COMMANDS, PLUGINS, main
 from lemore_core.data.datasets import DATASETS
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.training.recipe import RECIPES, Recipe
+from lemore_ros.bag.command import COMMANDS as BAG_COMMANDS
 from lemore_ros.parameters import parameters_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
-TRAINING, SERVING = (
-    (ROOT / 'docs' / name).read_text(encoding='utf-8') for name in ('training.md', 'serving.md')
+TRAINING, SERVING, BAGS = (
+    (ROOT / 'docs' / name).read_text(encoding='utf-8')
+    for name in ('training.md', 'serving.md', 'bags.md')
 )
 
 
@@ -38,9 +40,11 @@ def test_every_file_it_links_is_there() -> None:
 
 
 def test_every_command_it_names_exists() -> None:
-    named = set(re.findall(r'(?:^|`)lemore (\w+)', README + TRAINING + SERVING, re.MULTILINE))
+    named = set(
+        re.findall(r'(?:^|`)lemore (\w+)', README + TRAINING + SERVING + BAGS, re.MULTILINE)
+    )
     assert named
-    assert named <= set(COMMANDS)
+    assert named <= {*COMMANDS, *PLUGINS}
     targets = set(re.findall(r'^(\w+):', (ROOT / 'Makefile').read_text(), re.MULTILINE))
     assert set(re.findall(r'`make (\w+)', README)) <= targets
 
@@ -51,6 +55,10 @@ def test_every_backend_and_every_state_of_an_engine_is_explained() -> None:
     states = SERVING[SERVING.index('| `engine` |') : SERVING.index('A build that crashes')]
     named = re.findall(r'`(\w+)', states)
     assert named[1:] == [state.value for state in State]
+
+
+def test_every_command_for_bags_is_explained() -> None:
+    assert set(re.findall(r'^lemore bag (\w+)', BAGS, re.MULTILINE)) == set(BAG_COMMANDS)
 
 
 def test_every_measurement_is_explained() -> None:

@@ -25,6 +25,10 @@ COMMANDS = {
     'engine': 'build, list or delete TensorRT engines',
     'benchmark': 'time the steps from bytes to labels on this machine',
 }
+# commands of other packages, by the modules that bring them: none of them is imported for help
+PLUGINS = {
+    'bag': ('lemore_ros.bag.command', 'look into recorded drives (rosbags), label and measure them')
+}
 
 
 class Command(Protocol):
@@ -44,12 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--version', action='version', version=lemore_core.__version__)
     subparsers = parser.add_subparsers(dest='command', required=True, metavar='command')
     commands = {}
-    for name, summary in COMMANDS.items():
+    modules = {name: (f'lemore_core.cli.{name}', text) for name, text in COMMANDS.items()}
+    for name, (module, summary) in (modules | PLUGINS).items():
         subparser = subparsers.add_parser(name, help=summary, description=summary)
         # only the chosen command's module is imported: help answers at once
         if argv and argv[0] == name:
-            module = importlib.import_module(f'lemore_core.cli.{name}')
-            commands[name] = cast('Command', module)
+            commands[name] = _find(name, module)
             commands[name].add_arguments(subparser)
     arguments = parser.parse_args(argv)
     try:
@@ -60,6 +64,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _find(name: str, module: str) -> Command:
+    package = module.partition('.')[0]
+    try:
+        return cast('Command', importlib.import_module(module))
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        print(
+            f'lemore {name}: this command comes with the package {package}, which is not '
+            'installed here',
+            file=sys.stderr,
+        )
+        sys.exit(1)
 
 
 if __name__ == '__main__':

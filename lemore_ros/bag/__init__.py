@@ -1,0 +1,1 @@
+"""Recorded drives: read, segmented, measured and shown without a ROS installation."""

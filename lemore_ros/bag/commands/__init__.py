@@ -1,0 +1,1 @@
+"""The sub-commands of ``lemore bag``, one file each."""

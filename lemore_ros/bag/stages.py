@@ -1,0 +1,179 @@
+"""The steps from recorded messages to those that are written, each for a few frames at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from lemore_core.deploy.pixels import Picture
+from lemore_core.errors import LemoreError
+from lemore_core.refine import Refinement
+from lemore_core.segmentation import Segmentation
+from lemore_core.segmenter import Segmenter
+from lemore_core.taxonomy import Taxonomy
+from lemore_ros.bag.cameras import Camera
+from lemore_ros.bag.cores import leaving_a_core
+from lemore_ros.bag.messages import TYPES, serialize, to_compressed, to_image
+from lemore_ros.bag.reader import Record, decode
+from lemore_ros.images import Frame
+from lemore_ros.rendering import Rendering
+
+# so many bytes of messages that are not labelled go with the next frame at most
+GROUP_BYTES = 8 * 2**20
+RENDERINGS: Mapping[str, Callable[[Rendering], Any]] = {
+    'labels': Rendering.labels,
+    'labels/compressed': Rendering.labels_compressed,
+    'confidence': Rendering.confidence,
+    'color': Rendering.color,
+    'overlay': Rendering.overlay,
+    'overlay/compressed': Rendering.overlay_compressed,
+}
+
+
+class Out(NamedTuple):
+    """A serialised message on its way into the bag; ``output`` is empty for a recorded one."""
+
+    record: Record
+    camera: Camera | None
+    output: str
+    data: bytes
+
+
+@dataclass
+class Shot:
+    """A record on its way through the steps; ``camera`` where it is to be labelled."""
+
+    record: Record
+    camera: Camera | None = None
+    frame: Frame | None = None
+    result: Segmentation | None = None
+    problem: str = ''
+
+
+@dataclass
+class Group:
+    """A few frames and the messages before them."""
+
+    shots: list[Shot] = field(default_factory=list)
+    messages: deque[Out] = field(default_factory=deque)
+    frames: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+class Stages:
+    """The steps for a network and what is asked of it.
+
+    ``leaves_a_core``: see :func:`~lemore_ros.bag.cores.leaving_a_core`.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        refinement: Refinement,
+        taxonomy: Taxonomy,
+        outputs: Iterable[str],
+        *,
+        alpha: float,
+        only_results: bool,
+        leaves_a_core: bool,
+    ) -> None:
+        self._segmenter = segmenter
+        self._refinement = refinement
+        self._taxonomy = taxonomy
+        self._outputs = [output for output in outputs if output in RENDERINGS]
+        self._alpha = alpha
+        self._only_results = only_results
+        self._leaves_a_core = leaves_a_core
+        # the network sizes that are loaded by now
+        self._sizes: set[tuple[int, int]] = set()
+
+    def decode(self, group: Group) -> Group:
+        """Make pictures of the images that are to be labelled."""
+        for shot in group.shots:
+            if shot.camera is not None:
+                picture = decode(shot.record)
+                if isinstance(picture, Frame):
+                    shot.frame = picture
+                else:
+                    shot.problem = str(picture)
+        return group
+
+    def segment(self, group: Group) -> Group:
+        """Label the pictures; one that fails does not cost the others theirs."""
+        shots = [shot for shot in group.shots if shot.frame is not None]
+        pictures = [Picture(s.frame.pixels, s.frame.encoding) for s in shots if s.frame]
+        try:
+            results = self._labelled(pictures)
+        except LemoreError:
+            results = []
+        if len(results) == len(shots):
+            for shot, result in zip(shots, results, strict=True):
+                shot.result = self._refined(result)
+        else:
+            for shot, picture in zip(shots, pictures, strict=True):
+                self._segment_one(shot, picture)
+        return group
+
+    def encode(self, group: Group) -> Group:
+        """Make messages of the labels, and let go of the pictures."""
+        for shot in group.shots:
+            if not self._only_results:
+                group.messages.append(Out(shot.record, None, '', shot.record.data))
+            if shot.frame is not None and shot.result is not None:
+                group.messages += self._outs(shot, shot.frame, shot.result)
+                group.frames += 1
+            elif shot.problem:
+                group.problems.append(f'{shot.record.topic.name}: {shot.problem}')
+        group.shots = []
+        return group
+
+    def _segment_one(self, shot: Shot, picture: Picture) -> None:
+        try:
+            shot.result = self._refined(self._labelled([picture])[0])
+        except LemoreError as error:
+            shot.problem = str(error)
+
+    def _labelled(self, pictures: list[Picture]) -> list[Segmentation]:
+        sizes = {self._segmenter.network_size(*picture.pixels.shape[:2]) for picture in pictures}
+        if sizes <= self._sizes or not self._leaves_a_core:
+            return self._segmenter.segment_batch(pictures)
+        with leaving_a_core():
+            results = self._segmenter.segment_batch(pictures)
+        self._sizes |= sizes
+        return results
+
+    def _refined(self, result: Segmentation) -> Segmentation:
+        height, width = result.labels.shape
+        return self._refinement.apply(result, self._segmenter.network_size(height, width))
+
+    def _outs(self, shot: Shot, frame: Frame, result: Segmentation) -> Iterator[Out]:
+        rendering = Rendering(
+            frame,
+            result,
+            self._taxonomy,
+            self._alpha,
+            to_image=to_image,
+            to_compressed=to_compressed,
+        )
+        for output in self._outputs:
+            message = RENDERINGS[output](rendering)
+            yield Out(shot.record, shot.camera, output, serialize(message, TYPES[output]))
+
+
+def group(
+    records: Iterable[Record], camera_of: Callable[[Record], Camera | None], *, batch: int
+) -> Iterator[Group]:
+    """Gather records until ``batch`` of them are to be labelled, or they are many."""
+    shots: list[Shot] = []
+    frames = size = 0
+    for record in records:
+        shots.append(Shot(record, camera_of(record)))
+        frames += shots[-1].camera is not None
+        size += len(record.data)
+        if frames == batch or (frames == 0 and size > GROUP_BYTES):
+            yield Group(shots)
+            shots, frames, size = [], 0, 0
+    if shots:
+        yield Group(shots)

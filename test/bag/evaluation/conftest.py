@@ -1,0 +1,18 @@
+"""Where the tests of labelled drives find drives whose figures are known."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from known_drives import drive_messages, write_messages
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Path:
+    """Four frames a tenth of a second apart, of all of which the right half is half wrong."""
+    return write_messages(tmp_path / 'drive', drive_messages([0.5] * 4))

@@ -1,0 +1,180 @@
+"""Opens the reports of drives in headless Chromium and works them with the keyboard."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from known_drives import NODE, TRUTH, drive_messages, write_messages
+
+from lemore_core.evaluation.report.build import render_report
+from lemore_core.evaluation.report.content import Report
+from lemore_core.taxonomy import load_taxonomy
+from lemore_ros.bag.compare import compare_labellers
+from lemore_ros.bag.compare_report import WorstDifferences, comparison_report
+from lemore_ros.bag.drive import Drive
+from lemore_ros.bag.evaluate import evaluate_drive
+from lemore_ros.bag.labellers import Recorded
+from lemore_ros.bag.report import drive_report
+from lemore_ros.bag.truth import open_truth
+from lemore_ros.bag.worst_frames import WorstFrames
+
+CHROMIUM = Path('/usr/bin/chromium')
+FLAGS = [
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--enable-logging=stderr',
+    '--v=0',
+    '--virtual-time-budget=30000',
+]
+CAMVID = load_taxonomy('camvid')
+LABELS = f'{NODE}/labels'
+# what a reader sees after each step is left in the page
+DRIVER = """
+<script>
+addEventListener('load', async () => {
+  while (!document.body.dataset.plots) await new Promise((done) => setTimeout(done, 50));
+  const seen = {};
+  const press = (key) => document.activeElement.dispatchEvent(
+    new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+  const here = () => document.activeElement.querySelector?.('h3')?.textContent.split(' ')[0];
+  const choose = (element, value) => {
+    element.value = value;
+    element.dispatchEvent(new Event('change', { bubbles: true }));
+  };
+  const names = () => [...document.querySelectorAll('.card:not([hidden]) h3')]
+    .map((e) => e.textContent.split(' ')[0]);
+  seen.all = names();
+  press('j');
+  seen.first = here();
+  press('j');
+  seen.second = here();
+  press('k');
+  seen.back = here();
+  const clip = () => getComputedStyle(document.activeElement.querySelector('.after')).clipPath;
+  press(']');
+  press(']');
+  seen.right = clip();
+  press('[');
+  seen.left = clip();
+  press('c');
+  seen.focus = document.activeElement.id;
+  choose(document.activeElement, '8');
+  seen.car = names();
+  seen.status = document.getElementById('shown').textContent;
+  press('j');
+  seen.listTakesLetters = document.activeElement.id;
+  choose(document.activeElement, '');
+  document.activeElement.blur();
+  const reasons = document.getElementById('reason-filter');
+  if (reasons) {
+    press('r');
+    seen.reasonFocus = document.activeElement.id;
+    choose(reasons, 'flicker');
+    seen.flicker = names();
+    seen.why = document.getElementById('shown').textContent;
+    choose(reasons, '');
+  }
+  seen.again = names();
+  seen.plots = Bokeh.documents.length;
+  seen.drawn = [...document.querySelectorAll('.plot')].map((e) => e.clientHeight > 150);
+  seen.lazy = [...document.images].every((image) => image.loading === 'lazy');
+  // all plots over time share one axis: zooming one zooms all
+  const figures = [...Bokeh.documents[0].all_models].filter((m) => m.type === 'Figure');
+  figures[0].x_range.setv({ start: 0.1, end: 0.2 });
+  seen.zoomed = figures.map((f) => f.x_range.start);
+  seen.loaded = performance.getEntriesByType('resource').map((e) => e.name.slice(0, 5));
+  const result = document.createElement('pre');
+  result.id = 'seen';
+  result.textContent = JSON.stringify(seen);
+  document.body.append(result);
+});
+</script>
+"""
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f'{CHROMIUM} is not installed')
+
+
+def recorded(bag: Path, topic: str) -> Recorded:
+    return Recorded(bag, topic, 'camvid', 5_000_000)
+
+
+@pytest.fixture
+def long_drive(tmp_path: Path) -> Path:
+    """Two seconds; the label images flicker once, at 1.0 s and back at 1.1 s."""
+    mistakes = [0.5] * 20
+    mistakes[10] = 1.0
+    return write_messages(tmp_path / 'drive', drive_messages(mistakes))
+
+
+def read_in_browser(report: Report, folder: Path) -> dict[str, Any]:
+    path, profile = folder / 'report.html', folder / 'profile'
+    path.write_text(render_report(report).replace('</body>', f'{DRIVER}</body>'), encoding='utf-8')
+    command = [str(CHROMIUM), *FLAGS, f'--user-data-dir={profile}', '--dump-dom', path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    shutil.rmtree(profile, ignore_errors=True)
+    console = [line for line in done.stderr.splitlines() if 'CONSOLE' in line]
+    assert all('setting log level' in line for line in console), console
+    found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, 'the scripts did not run to their end'
+    seen: dict[str, Any] = json.loads(unescape(found.group(1)))
+    return seen
+
+
+def require_usable(seen: dict[str, Any]) -> None:
+    """What the keys do in every report."""
+    assert seen['all'] == seen['again']
+    assert [seen['first'], seen['second'], seen['back']] == [*seen['all'][:2], seen['all'][0]]
+    assert '60%' in seen['right']
+    assert '55%' in seen['left']
+    assert seen['focus'] == seen['listTakesLetters'] == 'class-filter'
+    assert len(seen['car']) == len(seen['all'])
+    assert seen['status'].endswith('have car, the worst first')
+    assert all(seen['drawn'])
+    assert seen['lazy']
+    assert set(seen['loaded']) <= {'data:'}
+
+
+def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
+    worst = WorstFrames(2, CAMVID, has_truth=True)
+    truth = open_truth(TRUTH, long_drive, CAMVID, 5_000_000)
+    evaluation = evaluate_drive(Drive(long_drive), recorded(long_drive, LABELS), truth, worst)
+    report = drive_report(evaluation, worst.pictures, title='a drive', facts={})
+    assert report.figures['mIoU'] == '49.2 %', 'car 9.5 of 20, road all, building none'
+    seen = read_in_browser(report, tmp_path)
+    require_usable(seen)
+    assert seen['all'][0] == '1.00'
+    assert seen['reasonFocus'] == 'reason-filter'
+    assert set(seen['flicker']) & {'1.00', '1.10'}
+    assert seen['why'].endswith('pictures were chosen for flicker, the worst first')
+    assert seen['plots'] == len(seen['drawn']) == 4
+    # against the truth, confidence, flicker, latency, and the classes
+    assert seen['zoomed'] == [0.1] * 5
+
+
+def test_the_report_of_a_comparison(long_drive: Path, tmp_path: Path) -> None:
+    names = 'one', 'the other'
+    worst = WorstDifferences(3, CAMVID, names)
+    sides = recorded(long_drive, LABELS), recorded(long_drive, TRUTH)
+    comparison = compare_labellers(Drive(long_drive), *sides, worst)
+    report = comparison_report(comparison, worst.pictures, names=names, facts={})
+    seen = read_in_browser(report, tmp_path)
+    require_usable(seen)
+    assert seen['all'][0] == '1.00'
+    assert 'flicker' not in seen
+    # over time, where, classes, confusion
+    assert seen['plots'] == len(seen['drawn']) == 4
+    # agreement, confidence, latency
+    assert seen['zoomed'] == [0.1] * 3

@@ -1,0 +1,120 @@
+"""The steps that work at the same time, and how a bag is divided."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lemore_ros.bag.parts import NS, Slots, divide
+from lemore_ros.bag.pipeline import Step, run_pipeline, run_plainly
+from test.bag.conftest import ROOT
+
+
+def test_results_come_in_order_and_steps_overlap() -> None:
+    def slow(item: int) -> int:
+        time.sleep(0.01 if item % 3 else 0.03)
+        return item * 2
+
+    steps = [Step(slow), Step(slow, workers=2), Step(slow)]
+    started = time.perf_counter()
+    assert list(run_pipeline(range(20), steps)) == [item * 8 for item in range(20)]
+    took = time.perf_counter() - started
+    assert list(run_plainly(range(20), steps)) == [item * 8 for item in range(20)]
+    assert took < 0.75 * (time.perf_counter() - started - took)
+
+
+def test_few_items_are_in_hand() -> None:
+    made = itertools.count()
+    seen = []
+    stream = run_pipeline((next(made) for _ in range(1000)), [Step(lambda item: item)] * 3)
+    for item in itertools.islice(stream, 50):
+        seen.append(next(made) - len(seen) - item)
+        time.sleep(0.001)
+    stream.close()  # type: ignore[attr-defined]
+    assert max(seen) < 20
+
+
+@pytest.mark.parametrize('place', [0, 1, 2])
+def test_an_error_of_any_step_ends_all(place: int) -> None:
+    def fail(item: int) -> int:
+        if item == 5:
+            msg = 'broken'
+            raise ValueError(msg)
+        return item
+
+    before = threading.active_count()
+    steps = [Step(lambda item: item), Step(lambda item: item, workers=2), Step(lambda item: item)]
+    steps[place] = Step(fail)
+    with pytest.raises(ValueError, match='broken'):
+        list(run_pipeline(range(100), steps))
+    assert threading.active_count() == before
+
+
+def test_an_error_of_the_source_ends_all() -> None:
+    def source() -> Iterator[int]:
+        yield from range(3)
+        msg = 'no more'
+        raise OSError(msg)
+
+    with pytest.raises(OSError, match='no more'):
+        list(run_pipeline(source(), [Step(lambda item: item)]))
+
+
+@pytest.mark.parametrize('rate', [0.0, 0.3, 2.0, 29.97, 1000.0])
+def test_parts_cover_the_time_once_and_thin_out_alike(rate: float) -> None:
+    start, end = 1_700_000_000 * NS + 7, 1_700_000_100 * NS + 3
+    parts = divide(start, end, 3000, 170, rate)
+    assert parts[0].start_ns == start
+    assert parts[-1].end_ns == end + 1
+    assert all(a.end_ns == b.start_ns for a, b in itertools.pairwise(parts))
+    assert 1 < len(parts) <= 18
+    times = range(start, end, NS // 30)
+    at_once = Slots(start, rate)
+    expected = [time for time in times if at_once.takes('/a', time)]
+    found = []
+    for part in parts:
+        slots = Slots(start, rate)
+        found += [
+            time
+            for time in times
+            if part.start_ns <= time < part.end_ns and slots.takes('/a', time)
+        ]
+    assert found == expected
+
+
+def test_a_bag_with_one_wild_time_has_few_parts() -> None:
+    assert len(divide(0, 1_700_000_000 * NS, 1000, 0, 0.0)) == 10
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        'import sys; from lemore_core.cli.main import main\n'
+        'try: main(["bag", "segment", "--help"])\n'
+        'except SystemExit: pass\n'
+        'heavy = {"torch", "numba", "cv2", "onnxruntime", "numpy", "rosbags", "ray"}\n'
+        'found = heavy & set(sys.modules)\n'
+        'sys.exit(f"imported {found}" if found else 0)'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_a_command_of_an_absent_package_says_so(tmp_path: Path) -> None:
+    (tmp_path / 'lemore_core').symlink_to(ROOT / 'lemore_core')
+    done = subprocess.run(
+        [sys.executable, '-m', 'lemore_core.cli.main', 'bag', 'info', 'x'],
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {'PYTHONPATH': str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert 'comes with the package lemore_ros' in done.stderr

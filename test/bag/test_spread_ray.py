@@ -1,0 +1,80 @@
+"""A real Ray cluster of two raylets, one of which dies at work."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip('ray', reason='ray is not installed')
+
+import ray
+from ray.cluster_utils import Cluster
+
+from lemore_ros.bag.options import SegmentOptions
+from lemore_ros.bag.run import Run, find_jobs
+from test.bag.conftest import ROOT, BagFolder, drive, files
+
+pytestmark = [
+    pytest.mark.timeout(200),
+    pytest.mark.skipif(
+        not os.environ.get('LEMORE_RAY_TESTS'),
+        reason='starting two raylets takes about 20 s: set LEMORE_RAY_TESTS=1 to run it',
+    ),
+]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setenv('PYTHONPATH', str(ROOT))
+    monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
+    # a machine that dies is known to be dead after a few seconds instead of half a minute
+    monkeypatch.setenv('RAY_health_check_period_ms', '500')
+    monkeypatch.setenv('RAY_health_check_failure_threshold', '3')
+    cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 1})
+    ray.init(address=cluster.address, logging_level=logging.WARNING, log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_one_of_two_machines_dies_and_the_bytes_are_the_same(
+    cluster: Any, bags: BagFolder, options: SegmentOptions
+) -> None:
+    other = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    source = bags.write(drive(60))
+    one, many = bags.folder / 'one' / 'out', bags.folder / 'many' / 'out'
+    Run(find_jobs([source], one, options), resume=False).work(lambda _: None)
+    made: list[int] = []
+    both: list[bool] = []
+    killer = threading.Thread(target=_kill_at_work, args=(cluster, other, many.parent, made, both))
+    killer.start()
+    run = Run(find_jobs([source], many, options), resume=False)
+    ((_, result),) = run.work(made.append, ray=cluster.address)
+    killer.join()
+    assert result.frames == 60
+    assert both == [True]
+    deadline = time.monotonic() + 60
+    while sum(node['Alive'] for node in ray.nodes()) != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert files(many) == files(one)
+
+
+def _kill_at_work(cluster: Any, node: Any, folder: Path, made: list[int], both: list[bool]) -> None:
+    """Kill a machine while both write, and say whether they did."""
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        writing = {path.name.rpartition('-')[2] for path in folder.glob('.*/bag/*.writing-*')}
+        if len(made) >= 2 and len(writing) == 2:
+            both.append(True)
+            break
+        time.sleep(0.002)
+    cluster.remove_node(node, allow_graceful=False)
