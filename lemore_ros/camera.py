@@ -16,10 +16,10 @@ from lemore_ros.depth_sync import DepthBuffer, stamp_ns
 from lemore_ros.health import Health
 from lemore_ros.images import Frame, ImageError, to_frame
 from lemore_ros.inputs import COMPRESSED, Handlers, Inputs
-from lemore_ros.outputs import RENDERINGS, Outputs
+from lemore_ros.outputs import Outputs
 from lemore_ros.point_cloud import to_point_cloud
 from lemore_ros.rate import RateLimit
-from lemore_ros.rendering import Rendering
+from lemore_ros.rendering import RENDERINGS, Rendering
 from lemore_ros.settings import Settings
 
 SILENCE_S = 5.0

@@ -13,7 +13,6 @@ from std_msgs.msg import Header, String
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros import qos
 from lemore_ros.label_info import classes_json, label_info_message, label_info_type
-from lemore_ros.rendering import Rendering
 from lemore_ros.settings import Settings
 from lemore_ros.silence import why_unheard
 
@@ -36,14 +35,6 @@ TOPICS = {
     'overlay/compressed': Topic(CompressedImage, 'publish_overlay'),
     'camera_info': Topic(CameraInfo, 'publish_camera_info'),
     'points': Topic(PointCloud2, 'publish_points'),
-}
-RENDERINGS: dict[str, Callable[[Rendering], Any]] = {
-    'labels': Rendering.labels,
-    'labels/compressed': Rendering.labels_compressed,
-    'confidence': Rendering.confidence,
-    'color': Rendering.color,
-    'overlay': Rendering.overlay,
-    'overlay/compressed': Rendering.overlay_compressed,
 }
 
 

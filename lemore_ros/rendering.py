@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -90,3 +90,14 @@ class Rendering:
 
     def _compressed(self, pixels: Any, encoding: str, form: str) -> Any:
         return self._to_compressed(pixels, encoding, self._frame.header, form=form)
+
+
+# by the topic on which they leave
+RENDERINGS: Mapping[str, Callable[[Rendering], Any]] = {
+    'labels': Rendering.labels,
+    'labels/compressed': Rendering.labels_compressed,
+    'confidence': Rendering.confidence,
+    'color': Rendering.color,
+    'overlay': Rendering.overlay,
+    'overlay/compressed': Rendering.overlay_compressed,
+}

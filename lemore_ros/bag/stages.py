@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lemore_core.deploy.pixels import Picture
 from lemore_core.errors import LemoreError
@@ -18,18 +18,10 @@ from lemore_ros.bag.cores import leaving_a_core
 from lemore_ros.bag.messages import TYPES, serialize, to_compressed, to_image
 from lemore_ros.bag.reader import Record, decode
 from lemore_ros.images import Frame
-from lemore_ros.rendering import Rendering
+from lemore_ros.rendering import RENDERINGS, Rendering
 
 # so many bytes of messages that are not labelled go with the next frame at most
 GROUP_BYTES = 8 * 2**20
-RENDERINGS: Mapping[str, Callable[[Rendering], Any]] = {
-    'labels': Rendering.labels,
-    'labels/compressed': Rendering.labels_compressed,
-    'confidence': Rendering.confidence,
-    'color': Rendering.color,
-    'overlay': Rendering.overlay,
-    'overlay/compressed': Rendering.overlay_compressed,
-}
 
 
 class Out(NamedTuple):

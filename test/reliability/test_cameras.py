@@ -137,7 +137,7 @@ def test_a_node_that_is_switched_on_and_off_stays_small(
         found: list[Image] = []
         listener = graph.peer.create_subscription(Image, f'{NAME}/overlay', found.append, 5)
         graph.wait_for(camera.get_subscription_count)
-        graph.wait_for(lambda seen=found: camera.publish(message) or seen)
+        graph.film(camera, message, lambda seen=found: seen)
         graph.peer.destroy_subscription(listener)
         graph.wait_for(lambda: not camera.get_subscription_count())
         resident.append(process_memory().resident_mb)

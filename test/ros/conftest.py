@@ -37,6 +37,7 @@ from lemore_ros.segmentation_node import SegmentationNode
 ROOT = Path(__file__).parents[2]
 NAME = '/lemore_segmentation'
 TIMEOUT_S = 30.0
+FRAME_S = 0.03
 
 
 class SlowSegmenter:
@@ -152,6 +153,25 @@ class Graph:
         future = self.wait_for(answered, f'the state of {name}')[0]
         self.peer.destroy_client(client)
         return str(future.result().current_state.label)
+
+    def film(
+        self, camera: Any, message: Image, condition: Callable[[], Any], what: str = ''
+    ) -> Any:
+        """Publish an image again and again until ``condition`` holds, and return what it gave.
+
+        As a camera does, with pauses: whoever publishes as fast as it can keeps the middleware from
+        finding anybody.
+        """
+        published = 0.0
+
+        def filmed() -> Any:
+            nonlocal published
+            if time.monotonic() - published > FRAME_S:
+                published = time.monotonic()
+                camera.publish(message)
+            return condition()
+
+        return self.wait_for(filmed, what)
 
     def labels_of(self, camera: Any, message: Image, labels: list[Any]) -> Image:
         """Publish an image and return the label image with its stamp."""

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
 
 from lemore_ros import camera as camera_module
-from lemore_ros.outputs import RENDERINGS
+from lemore_ros.rendering import RENDERINGS
 
 NAME = '/lemore_segmentation'
 IDLE_CORE = 0.03
@@ -111,7 +111,7 @@ def test_listeners_may_come_and_go_while_images_flow(
         overlays: list[Image] = []
         listener = graph.peer.create_subscription(Image, f'{NAME}/overlay', overlays.append, 5)
         # the last ones may be on their way when the listener goes
-        graph.wait_for(lambda found=overlays: camera.publish(message) or found)
+        graph.film(camera, message, lambda found=overlays: found)
         graph.peer.destroy_subscription(listener)
     graph.wait_for(lambda: not camera.get_subscription_count())
     health = active._healths['']

@@ -26,11 +26,7 @@ def test_it_starts_itself_and_ends_in_good_order_with_a_frame_in_flight(
     camera = graph.publisher()
     message = make_image(1, size=(540, 960))
 
-    def flood() -> bool:
-        camera.publish(message)
-        return len(labels) >= 3
-
-    graph.wait_for(flood, 'labels')
+    graph.film(camera, message, lambda: len(labels) >= 3, 'labels')
     process.send_signal(number)
     deadline = time.monotonic() + WAIT_S
     while process.poll() is None and time.monotonic() < deadline:

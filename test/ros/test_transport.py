@@ -101,7 +101,7 @@ def test_compressed_outputs_hold_what_the_raw_ones_hold(graph: Any, make_image: 
     camera = graph.publisher()
     message = make_image(1)
     # those who came last may not be known at the first frame
-    graph.wait_for(lambda: camera.publish(message) or (raw and overlay and png and jpeg))
+    graph.film(camera, message, lambda: raw and overlay and png and jpeg)
     assert png[0].header == jpeg[0].header == message.header
     assert png[0].format.startswith('mono8; png compressed')
     assert jpeg[0].format.startswith('rgb8; jpeg compressed')
