@@ -1,4 +1,4 @@
-"""Writes files whole: beside their name, then renamed."""
+"""Files that users keep: written whole, beside their name and then renamed; YAML of theirs read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from lemore_core.errors import LemoreError
 
 
 @contextmanager
@@ -35,3 +38,20 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_yaml(path: Path, what: str, error: type[LemoreError]) -> Any:
+    """Return the plain values of a YAML file; ``what`` is what an error calls it.
+
+    Raises:
+        LemoreError: of the type ``error``, the file is missing or no YAML.
+
+    """
+    # imported late: a GPU is measured where this package is absent
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as reason:
+        msg = f'{what} {path} cannot be read: {reason}'
+        raise error(msg) from reason

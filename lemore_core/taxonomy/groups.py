@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.files import read_yaml
 from lemore_core.taxonomy.taxonomy import FOLDER, Color, Labels, Taxonomy, TaxonomyError
 
 GROUPS_FOLDER = FOLDER / 'groups'
@@ -129,8 +130,6 @@ def load_groups(source: str, of: Taxonomy) -> ClassGroups:
         TaxonomyError: there are fewer than two groups, or a colour is none.
 
     """
-    import yaml
-
     name = of.name if source == AUTO else source
     path = GROUPS_FOLDER / f'{name}.yaml' if name in BUILT_IN_GROUPS else Path(source)
     if path.suffix not in {'.yaml', '.yml'}:
@@ -139,11 +138,7 @@ def load_groups(source: str, of: Taxonomy) -> ClassGroups:
             'or the path of a .yaml file with your own'
         )
         raise GroupsError(msg)
-    try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        msg = f'class groups {path} cannot be read: {error}'
-        raise GroupsError(msg) from error
+    values = read_yaml(path, 'class groups', GroupsError)
     return ClassGroups.from_dict(values, of, str(path))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
+from lemore_core.files import read_yaml
 
 FOLDER = Path(__file__).parent
 BUILT_IN = tuple(sorted(path.stem for path in FOLDER.glob('*.yaml')))
@@ -247,8 +248,6 @@ def load_taxonomy(name: str) -> Taxonomy:
         TaxonomyError: there is no such table, or it is malformed.
 
     """
-    import yaml
-
     path = FOLDER / f'{name}.yaml' if name in BUILT_IN else Path(name)
     if path.suffix not in ('.yaml', '.yml'):
         msg = (
@@ -256,9 +255,4 @@ def load_taxonomy(name: str) -> Taxonomy:
             'or the path of a .yaml file with your own classes'
         )
         raise TaxonomyError(msg)
-    try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        msg = f'taxonomy {path} cannot be read: {error}'
-        raise TaxonomyError(msg) from error
-    return Taxonomy.from_dict(values, str(path))
+    return Taxonomy.from_dict(read_yaml(path, 'taxonomy', TaxonomyError), str(path))

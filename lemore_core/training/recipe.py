@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from lemore_core.errors import LemoreError
+from lemore_core.files import read_yaml
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -173,11 +174,7 @@ def read_recipe(kind: type[Kind], path: Path, changes: Mapping[str, Any] | None 
         RecipeError: the file is missing or malformed.
 
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        msg = f'recipe {path} cannot be read: {error}'
-        raise RecipeError(msg) from error
+    values = read_yaml(path, 'recipe', RecipeError)
     if isinstance(values, Mapping):
         values = {**values, **(changes or {})}
     return kind.from_dict(values, str(path))

@@ -24,13 +24,10 @@ def camera_topic(bag: Bag, name: str = '') -> Topic:
     """
     if name:
         return _image_topic(bag, name)
-    names = {topic.name for topic in bag.image_topics}
     found = [
         topic
-        for topic in bag.image_topics
-        if not _is_result(topic.name)
-        and 'depth' not in topic.name.lower()
-        and topic.name.removesuffix(COMPRESSED) not in names - {topic.name}
+        for topic in _raw_first(bag)
+        if not _is_result(topic.name) and 'depth' not in topic.name.lower()
     ]
     return _only(bag, found, 'camera images', '--topic')
 
@@ -44,13 +41,7 @@ def label_topic(bag: Bag, name: str = '', *, option: str = '--labels') -> Topic:
     """
     if name:
         return _image_topic(bag, name)
-    names = {topic.name for topic in bag.image_topics}
-    found = [
-        topic
-        for topic in bag.image_topics
-        if _last(topic.name) == 'labels'
-        and topic.name.removesuffix(COMPRESSED) not in names - {topic.name}
-    ]
+    found = [topic for topic in _raw_first(bag) if _last(topic.name) == 'labels']
     return _only(bag, found, 'label images', option)
 
 
@@ -101,6 +92,16 @@ def _image_topic(bag: Bag, name: str) -> Topic:
         msg = f'{name} in {bag.path} is {topic.type}, no image topic'
         raise BagError(msg)
     return topic
+
+
+def _raw_first(bag: Bag) -> list[Topic]:
+    """Return the topics of images, without the compressed twins of raw ones."""
+    names = {topic.name for topic in bag.image_topics}
+    return [
+        topic
+        for topic in bag.image_topics
+        if topic.name.removesuffix(COMPRESSED) not in names - {topic.name}
+    ]
 
 
 def _only(bag: Bag, found: Sequence[Topic], what: str, option: str) -> Topic:
