@@ -230,11 +230,14 @@ def start(untrained: dict[str, Any]) -> Iterator[Callable[..., subprocess.Popen[
     running: list[subprocess.Popen[str]] = []
 
     def start(
-        *, program: Sequence[str] = ('-m', 'lemore_ros.segmentation_node'), **values: Any
+        *,
+        program: Sequence[str] = ('-m', 'lemore_ros.segmentation_node'),
+        name: str = NAME[1:],
+        **values: Any,
     ) -> subprocess.Popen[str]:
-        command = [sys.executable, *program, '--ros-args']
-        for name, value in (untrained | values).items():
-            command += ['-p', f'{name}:={value}']
+        command = [sys.executable, *program, '--ros-args', '-r', f'__node:={name}']
+        for parameter, value in (untrained | values).items():
+            command += ['-p', f'{parameter}:={value}']
         path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
         process = subprocess.Popen(
             command,

@@ -118,10 +118,10 @@ def test_every_state_can_be_shut_down_once(
 
 
 def test_a_node_that_loads_can_be_interrupted(graph: Any, start: Callable[..., Any]) -> None:
-    # that of the test before may still be known
-    graph.wait_for(lambda: NAME[1:] not in graph.peer.get_node_names())
-    process = start()
-    graph.wait_for(lambda: NAME[1:] in graph.peer.get_node_names())
+    # a name that no other test uses: a node of theirs may still be known, and a signal sent on its
+    # account would come before this process handles any
+    process = start(name='interrupted')
+    graph.wait_for(lambda: 'interrupted' in graph.peer.get_node_names())
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
