@@ -21,6 +21,8 @@ def colorize(labels: Labels, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     ``palette`` is (256 or 65536, 3) uint8, as :attr:`Taxonomy.palette` gives it.
     """
+    if labels.dtype == np.uint8:
+        return np.asarray(cv2.applyColorMap(labels, palette.reshape(256, 1, 3)), np.uint8)
     # looking up one 32-bit word a pixel is several times faster than three bytes
     padded = np.zeros((len(palette), 4), np.uint8)
     padded[:, :3] = palette
@@ -37,9 +39,15 @@ def overlay(
     alpha: float,
 ) -> NDArray[np.uint8]:
     """Return the image with its labels' colours blended in by ``alpha`` (0..1), RGB uint8."""
+    return blend(image, encoding, colorize(labels, palette), alpha)
+
+
+def blend(
+    image: NDArray[np.uint8], encoding: str, colors: NDArray[np.uint8], alpha: float
+) -> NDArray[np.uint8]:
+    """Return the image with ``colors`` (H, W, 3), RGB, blended in by ``alpha`` (0..1), RGB uint8."""
     rgb = to_rgb(image, encoding)
-    blended = cv2.addWeighted(rgb, 1.0 - alpha, colorize(labels, palette), alpha, 0.0)
-    return np.asarray(blended, np.uint8)
+    return np.asarray(cv2.addWeighted(rgb, 1.0 - alpha, colors, alpha, 0.0), np.uint8)
 
 
 def legend(taxonomy: Taxonomy, width: int) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.deploy.pixels import to_network
-from lemore_core.render import colorize, overlay
+from lemore_core.render import blend, colorize
 from lemore_core.segmentation import Segmentation
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.camera_info import scaled_camera_info
@@ -58,7 +58,7 @@ class Rendering:
 
     def color(self) -> Any:
         """``sensor_msgs/Image`` of the classes' colours, rgb8."""
-        return self._image(colorize(self._result.labels, self._palette), RGB)
+        return self._image(self._colors, RGB)
 
     def overlay(self) -> Any:
         """``sensor_msgs/Image`` of the picture with the colours blended in, rgb8."""
@@ -79,7 +79,11 @@ class Rendering:
         labels = self._result.labels
         if pixels.shape[:2] != labels.shape:
             pixels, encoding = to_network(pixels, encoding, *labels.shape), RGB
-        return overlay(pixels, encoding, labels, self._palette, self._alpha)
+        return blend(pixels, encoding, self._colors, self._alpha)
+
+    @cached_property
+    def _colors(self) -> NDArray[np.uint8]:
+        return colorize(self._result.labels, self._palette)
 
     @property
     def _id_encoding(self) -> str:

@@ -10,12 +10,13 @@ TOPOLOGY = Path('/sys/devices/system/cpu')
 
 def thread_counts() -> tuple[int, ...]:
     """Return the numbers of threads worth trying, ascending: one, a core each, all processors."""
-    processors = _usable()
+    processors = usable_processors()
     cores = {_siblings(processor) for processor in processors}
     return tuple(sorted({1, len(cores), len(processors)}))
 
 
-def _usable() -> set[int]:
+def usable_processors() -> set[int]:
+    """Return the processors that this process may run on, by number."""
     if hasattr(os, 'sched_getaffinity'):
         # less than the machine has, where a container or taskset says so
         return set(os.sched_getaffinity(0))

@@ -25,10 +25,14 @@ GENERIC = {
 
 
 class Camera(NamedTuple):
-    """An image topic that is labelled; its results are called ``prefix`` and the output's name."""
+    """An image topic that is labelled; its results are called ``prefix`` and the output's name.
+
+    ``picture_bytes`` is what the pixels of its first image take.
+    """
 
     topic: Topic
     prefix: str
+    picture_bytes: int
 
 
 class Sight(NamedTuple):
@@ -38,6 +42,7 @@ class Sight(NamedTuple):
     encoding: str = ''
     height: int = 0
     width: int = 0
+    bytes: int = 0
     problem: str = ''
 
 
@@ -49,7 +54,8 @@ def look(bag: Bag, topic: Topic) -> Sight:
         if isinstance(frame, Frame):
             message = record.message
             encoding = message.format if topic.is_compressed else message.encoding
-            return Sight(topic, encoding, *frame.pixels.shape[:2])
+            height, width = frame.pixels.shape[:2]
+            return Sight(topic, encoding, height, width, frame.pixels.size)
         problem = problem if index else str(frame)
         # a camera may need a moment to come up, but not its whole life
         if index == 9:
@@ -73,25 +79,28 @@ def find_cameras(bag: Bag, options: SegmentOptions) -> tuple[list[Camera], list[
         names = ', '.join(f'{t.name} ({t.type})' for t in bag.topics[:10]) or 'no topics at all'
         msg = f'{bag.path} has no image topic to label: {reasons or f"it has {names}"}'
         raise BagError(msg)
-    cameras = name_cameras([sight.topic for sight in seen], options.prefix)
+    cameras = name_cameras(seen, options.prefix)
     if not options.only_results:
         _refuse_taken(bag, cameras, options)
     return cameras, unseen
 
 
-def name_cameras(topics: list[Topic], prefix: str) -> list[Camera]:
+def name_cameras(sights: list[Sight], prefix: str) -> list[Camera]:
     """Return the cameras of the topics; results of one camera are called as the live node's.
 
     Results of several have the camera's name between: ``/lemore_segmentation/front/labels``.
     """
-    if len(topics) == 1:
-        return [Camera(topics[0], prefix)]
-    short = [_namespace(topic.name) for topic in topics]
+    if len(sights) == 1:
+        return [Camera(sights[0].topic, prefix, sights[0].bytes)]
+    short = [_namespace(sight.topic.name) for sight in sights]
     names = [
-        short[i] if short[i] and short.count(short[i]) == 1 else topic.name.strip('/')
-        for i, topic in enumerate(topics)
+        own if own and short.count(own) == 1 else sight.topic.name.strip('/')
+        for own, sight in zip(short, sights, strict=True)
     ]
-    return [Camera(topic, f'{prefix}/{name}') for topic, name in zip(topics, names, strict=True)]
+    return [
+        Camera(sight.topic, f'{prefix}/{name}', sight.bytes)
+        for sight, name in zip(sights, names, strict=True)
+    ]
 
 
 def _candidates(bag: Bag, options: SegmentOptions) -> list[Topic]:

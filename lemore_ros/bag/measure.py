@@ -7,11 +7,12 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from lemore_core.backends.cores import usable_processors
 from lemore_core.deploy.pixels import Picture
 from lemore_core.process_memory import process_memory
 from lemore_core.segmenter import Segmenter
-from lemore_ros.bag.cores import leaving_a_core
 from lemore_ros.bag.errors import BagError
 from lemore_ros.bag.options import SegmentOptions
 from lemore_ros.bag.reader import decode
@@ -25,20 +26,34 @@ PICTURES = 8
 class Rates:
     """Frames a second: one step after the other, all at once, and of the network alone.
 
-    The network's rate is that of pictures in memory to labels, with all cores and nothing else to
-    do. ``peak_mb`` is the most memory (10^6 bytes) of this process.
+    Only the network has more than one thread where steps are done one after the other. Its own
+    rate is that of pictures in memory to labels, with nothing else to do. ``processor_ms`` is how
+    long processors work for a frame where all steps are done at once, and ``processors`` how many
+    there are. ``peak_mb`` is the most memory (10^6 bytes) of this process.
     """
 
     frames: int
     plain_hz: float
     pipelined_hz: float
     network_hz: float
+    processor_ms: float
+    processors: int
     peak_mb: float
 
     @property
     def gain(self) -> float:
         """How many times faster all at once is."""
         return self.pipelined_hz / self.plain_hz
+
+    @property
+    def bound_hz(self) -> float:
+        """The rate at which no processor would ever wait: no order of the steps is faster."""
+        return 1e3 * self.processors / self.processor_ms
+
+
+class _Turn(NamedTuple):
+    hz: float
+    processor_ms: float
 
 
 def measure(source: Path, options: SegmentOptions, *, turns: int) -> Rates:
@@ -52,10 +67,8 @@ def measure(source: Path, options: SegmentOptions, *, turns: int) -> Rates:
     """
     pictures = _pictures(source, options)
     segmenter = _loaded(options, pictures)
-    with leaving_a_core():
-        beside = _loaded(options, pictures)
-    plain: list[float] = []
-    pipelined: list[float] = []
+    plain: list[_Turn] = []
+    pipelined: list[_Turn] = []
     network: list[float] = []
     frames = 0
     with tempfile.TemporaryDirectory(prefix='lemore-bag-') as folder:
@@ -63,24 +76,27 @@ def measure(source: Path, options: SegmentOptions, *, turns: int) -> Rates:
             network.append(_network_rate(segmenter, pictures))
             for is_plain, rates in ((True, plain), (False, pipelined)):
                 job = Job(source, Path(folder, f'{turn}-{is_plain}'), options)
-                network_of = segmenter if is_plain else beside
-                frames, seconds = _time(job, network_of, is_plain=is_plain)
-                rates.append(frames / seconds)
+                frames, taken = _time(job, segmenter, is_plain=is_plain)
+                rates.append(taken)
+    best = max(pipelined)
     return Rates(
         frames,
-        plain_hz=round(max(plain), 1),
-        pipelined_hz=round(max(pipelined), 1),
+        plain_hz=round(max(plain).hz, 1),
+        pipelined_hz=round(best.hz, 1),
         network_hz=round(max(network), 1),
+        processor_ms=round(best.processor_ms, 1),
+        processors=len(usable_processors()),
         peak_mb=round(process_memory().peak_mb, 1),
     )
 
 
-def _time(job: Job, segmenter: Segmenter, *, is_plain: bool) -> tuple[int, float]:
+def _time(job: Job, segmenter: Segmenter, *, is_plain: bool) -> tuple[int, _Turn]:
     plan, parts, _ = begin(job, resume=False)
     with Session(plan.job, segmenter=segmenter, is_plain=is_plain) as session:
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         frames = sum(session.make(part).frames for part in parts)
-        return frames, time.perf_counter() - started
+        took, worked = time.perf_counter() - started, time.process_time() - worked
+    return frames, _Turn(frames / took, 1e3 * worked / frames)
 
 
 def _loaded(options: SegmentOptions, pictures: list[Picture]) -> Segmenter:

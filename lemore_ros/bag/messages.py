@@ -65,12 +65,13 @@ def to_compressed(pixels: Any, encoding: str, header: Any, *, form: str) -> Any:
     return output_types().types[COMPRESSED_IMAGE](header=_header(header), **fields)
 
 
-def serialize(message: Any, kind: str) -> bytes:
+def serialize(message: Any, kind: str) -> memoryview:
     """Return a message's bytes, as rosbag2 keeps them (CDR, little-endian)."""
-    return bytes(output_types().serialize_cdr(message, kind))
+    data: memoryview = output_types().serialize_cdr(message, kind, little_endian=True)
+    return data
 
 
-def latched(taxonomy: Taxonomy, threshold: float, time_ns: int) -> dict[str, bytes]:
+def latched(taxonomy: Taxonomy, threshold: float, time_ns: int) -> dict[str, memoryview]:
     """Return the two messages, serialised, that say what the labels mean.
 
     ``threshold`` is the confidence (0..1) below which labels are unlabelled, ``time_ns`` the

@@ -1,81 +1,48 @@
-"""Steps that work at the same time, each on another item, in order and with bounded memory."""
+"""Stages of a stream that work at the same time, each on an item of its own."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
-from typing import Any, NamedTuple
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
-AHEAD = 1
-
-
-class Step(NamedTuple):
-    """One step: ``work`` makes of an item the next step's, on ``workers`` threads of its own."""
-
-    work: Callable[[Any], Any]
-    workers: int = 1
+T = TypeVar('T')
 
 
-def run_pipeline(items: Iterable[Any], steps: list[Step]) -> Iterator[Any]:
-    """Yield what the last step makes of every item, in the items' order.
+@contextmanager
+def made_apart(items: Iterable[T], *, ahead: int = 1) -> Iterator[Iterator[T]]:
+    """Give ``items`` as a thread of their own makes them, ``ahead`` of whoever takes them.
 
-    The items themselves are made by a thread of their own. Of each step at most its workers and
-    :data:`AHEAD` items are in hand or done and waiting, so that memory does not grow with their
-    number. The first exception, of a step or of ``items``, ends everything and is raised here.
+    A stage is an iterable over what the one before gives; stages that are made apart work at the
+    same time, in order, and hold ``ahead`` items each at most, done or in hand: memory does not
+    grow with their number. An exception of ``items`` is raised where they are taken. The block is
+    left when nothing is being made any more: that may use what is closed next.
     """
-    with ExitStack() as stack:
-        stream: Generator[Any, None, None] = stack.enter_context(closing(_made_apart(items, stack)))
-        for step in steps:
-            pool = stack.enter_context(ThreadPoolExecutor(step.workers))
-            ahead = step.workers + AHEAD
-            stream = stack.enter_context(closing(_mapped(pool, step.work, stream, ahead)))
-        # whoever takes the results works at the same time as well
-        yield from stack.enter_context(closing(_made_apart(stream, stack)))
-
-
-def run_plainly(items: Iterable[Any], steps: list[Step]) -> Iterator[Any]:
-    """Do the same one item after the other, on this thread."""
-    for item in items:
-        for step in steps:
-            item = step.work(item)  # noqa: PLW2901 - it becomes what the step made of it
-        yield item
-
-
-def _made_apart(items: Iterable[Any], stack: ExitStack) -> Generator[Any, None, None]:
-    pool = stack.enter_context(ThreadPoolExecutor(1))
     source = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        taken = _take(source, pool, ahead)
+        try:
+            yield taken
+        finally:
+            taken.close()
+            if hasattr(source, 'close'):
+                pool.submit(source.close)
+
+
+def _take(source: Iterator[T], pool: ThreadPoolExecutor, ahead: int) -> Any:
     end = object()
-    waiting = deque([pool.submit(next, source, end)])
+    making: deque[Future[Any]] = deque(pool.submit(next, source, end) for _ in range(ahead))
     try:
-        while (item := waiting.popleft().result()) is not end:
-            while len(waiting) < AHEAD:
-                waiting.append(pool.submit(next, source, end))
+        while (item := making.popleft().result()) is not end:
+            making.append(pool.submit(next, source, end))
             yield item
+            # let go of it while the next one is waited for
+            del item
     finally:
-        _drop(waiting)
-
-
-def _mapped(
-    pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterator[Any], ahead: int
-) -> Generator[Any, None, None]:
-    waiting: deque[Future[Any]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        _drop(waiting)
-
-
-def _drop(waiting: deque[Future[Any]]) -> None:
-    """Cancel what has not begun, and wait for what has: it may use what is closed next."""
-    for future in waiting:
-        future.cancel()
-    for future in waiting:
-        with suppress(BaseException):
-            future.result()
+        for future in making:
+            future.cancel()
+        for future in making:
+            with suppress(BaseException):
+                future.result()

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from lemore_core.backends.cores import usable_processors
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
+from lemore_ros.bag.allocator import keep_freed_memory
 from lemore_ros.bag.cameras import Camera, find_cameras
-from lemore_ros.bag.cores import leaving_a_core
 from lemore_ros.bag.errors import BagError
 from lemore_ros.bag.messages import latched
 from lemore_ros.bag.options import ModelOptions, SegmentOptions
 from lemore_ros.bag.parts import NS, Part, Slots, divide
-from lemore_ros.bag.pipeline import Step, run_pipeline, run_plainly
+from lemore_ros.bag.pipeline import made_apart
 from lemore_ros.bag.reader import Bag, Record, open_bag
 from lemore_ros.bag.stages import Group, Stages, group
 from lemore_ros.bag.work import PartResult, Work
 from lemore_ros.bag.writer import BagWriter, new_file, take_whole
 
+T = TypeVar('T')
 Told = Callable[[int], object]
+MOST_COMPRESSORS = 4
+# stages even out their pace with a few pictures between them, where these are small
+MOST_AHEAD, AHEAD_BYTES = 4, 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Session:
         segmenter: Segmenter | None = None,
         is_plain: bool = False,
     ) -> None:
+        keep_freed_memory()
         self.job = job
         self._is_plain = is_plain
         self._stack = ExitStack()
@@ -116,7 +122,8 @@ class Session:
         work, options = Work(self.job.output), self.job.options
         name = f'{self.job.output.name}_{part.index}'
         topics = () if options.only_results else self.bag.topics
-        with new_file(work.files, name, options) as writer:
+        threads = 1 if self._is_plain else min(MOST_COMPRESSORS, len(usable_processors()))
+        with new_file(work.files, name, options, threads=threads) as writer:
             target = BagWriter(writer, topics, self.cameras, self.bag.types, options)
             result = self._run(part, target, told)
             is_empty = not any(writer.counts.values())
@@ -140,23 +147,30 @@ class Session:
             options.outputs,
             alpha=options.overlay_alpha,
             only_results=options.only_results,
-            leaves_a_core=not self._is_plain,
         )
-        steps = [Step(stages.segment), Step(stages.encode)]
-        # decoded by the thread that reads: another step would hold one more picture
-        groups = map(stages.decode, self._groups(part, segmenter.status.batch))
-        run = run_plainly if self._is_plain else run_pipeline
-        for done in run(groups, steps):
-            # on this thread: SQLite wants a file to be written by the thread that opened it
-            if done.messages and target.is_new:
-                time_ns = done.messages[0].record.time_ns
-                target.describe(latched(taxonomy, refinement.min_confidence, time_ns), time_ns)
-            while done.messages:
-                # a message that is written is let go of
-                target.write(done.messages.popleft())
-            result.frames += done.frames
-            problems.update(done.problems)
-            told(done.frames)
+        batch_bytes = segmenter.status.batch * max(c.picture_bytes for c in self.cameras)
+        ahead = min(MOST_AHEAD, max(1, AHEAD_BYTES // batch_bytes))
+        with ExitStack() as stack:
+
+            def apart(items: Iterable[T]) -> Iterable[T]:
+                if self._is_plain:
+                    return items
+                return stack.enter_context(made_apart(items, ahead=ahead))
+
+            # decoded by the thread that reads: another stage would hold one more picture
+            read = apart(map(stages.decode, self._groups(part, segmenter.status.batch)))
+            labelled = apart(map(stages.segment, read))
+            for batch in apart(stages.encode(labelled)):
+                # on this thread: SQLite wants a file to be written by the thread that opened it
+                if batch.messages and target.is_new:
+                    time_ns = batch.messages[0].record.time_ns
+                    target.describe(latched(taxonomy, refinement.min_confidence, time_ns), time_ns)
+                while batch.messages:
+                    # a message that is written is let go of
+                    target.write(batch.messages.popleft())
+                result.frames += batch.frames
+                problems.update(batch.problems)
+                told(batch.frames)
         result.problems = dict(problems)
         return result
 
@@ -176,8 +190,7 @@ class Session:
 
     def _loaded(self) -> Segmenter:
         if self.segmenter is None:
-            with nullcontext() if self._is_plain else leaving_a_core():
-                self.segmenter = self.job.options.model.load()
+            self.segmenter = self.job.options.model.load()
         return self.segmenter
 
     def _notes(self) -> Iterator[str]:

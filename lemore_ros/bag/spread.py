@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
+from lemore_core.backends.cores import usable_processors
 from lemore_ros.bag.errors import BagError
 from lemore_ros.bag.parts import Part
 from lemore_ros.bag.segment import Job, Session
@@ -102,13 +103,11 @@ def _with_pool(tasks: Sequence[Task], workers: int) -> Iterator[Done]:
 
 def _shares(workers: int) -> list[set[int]]:
     """Return the processors of each worker: the backends choose their threads by them."""
-    if not hasattr(os, 'sched_getaffinity'):
-        return [set()] * workers
-    usable = sorted(os.sched_getaffinity(0))
+    usable = sorted(usable_processors())
     return [set(usable[i::workers]) or set(usable) for i in range(workers)]
 
 
 def _settle(shares: Any) -> None:
     share = shares.get()
-    if share:
+    if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, share)

@@ -14,7 +14,6 @@ from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bag.cameras import Camera
-from lemore_ros.bag.cores import leaving_a_core
 from lemore_ros.bag.messages import TYPES, serialize, to_compressed, to_image
 from lemore_ros.bag.reader import Record, decode
 from lemore_ros.images import Frame
@@ -22,6 +21,8 @@ from lemore_ros.rendering import RENDERINGS, Rendering
 
 # so many bytes of messages that are not labelled go with the next frame at most
 GROUP_BYTES = 8 * 2**20
+# a message of so many bytes is written before the next one is made
+LARGE_BYTES = 2**20
 
 
 class Out(NamedTuple):
@@ -30,7 +31,7 @@ class Out(NamedTuple):
     record: Record
     camera: Camera | None
     output: str
-    data: bytes
+    data: bytes | memoryview
 
 
 @dataclass
@@ -48,17 +49,20 @@ class Shot:
 class Group:
     """A few frames and the messages before them."""
 
-    shots: list[Shot] = field(default_factory=list)
+    shots: deque[Shot] = field(default_factory=deque)
+
+
+@dataclass
+class Batch:
+    """Messages to write next; with the last ones of a frame, the frame is counted."""
+
     messages: deque[Out] = field(default_factory=deque)
     frames: int = 0
     problems: list[str] = field(default_factory=list)
 
 
 class Stages:
-    """The steps for a network and what is asked of it.
-
-    ``leaves_a_core``: see :func:`~lemore_ros.bag.cores.leaving_a_core`.
-    """
+    """The steps for a network and what is asked of it."""
 
     def __init__(
         self,
@@ -69,7 +73,6 @@ class Stages:
         *,
         alpha: float,
         only_results: bool,
-        leaves_a_core: bool,
     ) -> None:
         self._segmenter = segmenter
         self._refinement = refinement
@@ -77,9 +80,6 @@ class Stages:
         self._outputs = [output for output in outputs if output in RENDERINGS]
         self._alpha = alpha
         self._only_results = only_results
-        self._leaves_a_core = leaves_a_core
-        # the network sizes that are loaded by now
-        self._sizes: set[tuple[int, int]] = set()
 
     def decode(self, group: Group) -> Group:
         """Make pictures of the images that are to be labelled."""
@@ -97,7 +97,7 @@ class Stages:
         shots = [shot for shot in group.shots if shot.frame is not None]
         pictures = [Picture(s.frame.pixels, s.frame.encoding) for s in shots if s.frame]
         try:
-            results = self._labelled(pictures)
+            results = self._segmenter.segment_batch(pictures)
         except LemoreError:
             results = []
         if len(results) == len(shots):
@@ -108,42 +108,40 @@ class Stages:
                 self._segment_one(shot, picture)
         return group
 
-    def encode(self, group: Group) -> Group:
-        """Make messages of the labels, and let go of the pictures."""
-        for shot in group.shots:
-            if not self._only_results:
-                group.messages.append(Out(shot.record, None, '', shot.record.data))
-            if shot.frame is not None and shot.result is not None:
-                group.messages += self._outs(shot, shot.frame, shot.result)
-                group.frames += 1
-            elif shot.problem:
-                group.problems.append(f'{shot.record.topic.name}: {shot.problem}')
-        group.shots = []
-        return group
+    def encode(self, groups: Iterable[Group]) -> Iterator[Batch]:
+        """Make messages of the labels, a few at a time: those of a large frame are large."""
+        for group in groups:
+            batch = Batch()
+            while group.shots:
+                shot = group.shots.popleft()
+                for out in self._outs(shot):
+                    batch.messages.append(out)
+                    if len(out.data) > LARGE_BYTES:
+                        yield batch
+                        batch = Batch()
+                batch.frames += shot.result is not None
+                if shot.problem:
+                    batch.problems.append(f'{shot.record.topic.name}: {shot.problem}')
+            yield batch
 
     def _segment_one(self, shot: Shot, picture: Picture) -> None:
         try:
-            shot.result = self._refined(self._labelled([picture])[0])
+            shot.result = self._refined(self._segmenter.segment_batch([picture])[0])
         except LemoreError as error:
             shot.problem = str(error)
-
-    def _labelled(self, pictures: list[Picture]) -> list[Segmentation]:
-        sizes = {self._segmenter.network_size(*picture.pixels.shape[:2]) for picture in pictures}
-        if sizes <= self._sizes or not self._leaves_a_core:
-            return self._segmenter.segment_batch(pictures)
-        with leaving_a_core():
-            results = self._segmenter.segment_batch(pictures)
-        self._sizes |= sizes
-        return results
 
     def _refined(self, result: Segmentation) -> Segmentation:
         height, width = result.labels.shape
         return self._refinement.apply(result, self._segmenter.network_size(height, width))
 
-    def _outs(self, shot: Shot, frame: Frame, result: Segmentation) -> Iterator[Out]:
+    def _outs(self, shot: Shot) -> Iterator[Out]:
+        if not self._only_results:
+            yield Out(shot.record, None, '', shot.record.data)
+        if shot.frame is None or shot.result is None:
+            return
         rendering = Rendering(
-            frame,
-            result,
+            shot.frame,
+            shot.result,
             self._taxonomy,
             self._alpha,
             to_image=to_image,
@@ -158,7 +156,7 @@ def group(
     records: Iterable[Record], camera_of: Callable[[Record], Camera | None], *, batch: int
 ) -> Iterator[Group]:
     """Gather records until ``batch`` of them are to be labelled, or they are many."""
-    shots: list[Shot] = []
+    shots: deque[Shot] = deque()
     frames = size = 0
     for record in records:
         shots.append(Shot(record, camera_of(record)))
@@ -166,6 +164,6 @@ def group(
         size += len(record.data)
         if frames == batch or (frames == 0 and size > GROUP_BYTES):
             yield Group(shots)
-            shots, frames, size = [], 0, 0
+            shots, frames, size = deque(), 0, 0
     if shots:
         yield Group(shots)

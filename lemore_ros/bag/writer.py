@@ -9,7 +9,6 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +32,6 @@ else:
     from backports import zstd
 
 VERSION = 9
-MOST_COMPRESSORS = 4
 JOB_BYTES = 2**20
 INFORMATION = 'rosbag2_bagfile_information'
 # what is written for types that nobody defines; a reader takes it as unknown
@@ -82,7 +80,7 @@ class BagWriter:
             connection = self._results[out.camera.prefix, out.output]
         self._writer.write(connection, out.record.time_ns, out.data)
 
-    def describe(self, messages: Mapping[str, bytes], time_ns: int) -> None:
+    def describe(self, messages: Mapping[str, memoryview], time_ns: int) -> None:
         """Write what every camera's labels mean; every file of a bag says it once."""
         self.is_new = False
         for (_, output), connection in self._results.items():
@@ -91,8 +89,10 @@ class BagWriter:
 
 
 @contextmanager
-def new_file(folder: Path, name: str, options: SegmentOptions) -> Iterator[Writer]:
+def new_file(folder: Path, name: str, options: SegmentOptions, *, threads: int) -> Iterator[Writer]:
     """Yield the writer of a file called ``name`` in ``folder``; nothing stays if the block raises.
+
+    ``threads`` compress the chunks of an mcap file.
 
     Raises:
         BagError: the disk is full; what is whole by then stays.
@@ -110,7 +110,7 @@ def new_file(folder: Path, name: str, options: SegmentOptions) -> Iterator[Write
     try:
         with naming_a_full_disk(folder), writer:
             if isinstance(writer.storage, McapWriter) and options.compression != 'none':
-                writer.storage.compressor = compressor()
+                writer.storage.compressor = compressor(threads)
             yield writer
             if writer.storage is not None and not any(writer.counts.values()):
                 # rosbags would state the largest number for the time of the first message
@@ -120,19 +120,20 @@ def new_file(folder: Path, name: str, options: SegmentOptions) -> Iterator[Write
         raise
 
 
-def compressor() -> Callable[[bytes], bytes]:
+def compressor(threads: int) -> Callable[[bytes], bytes]:
     """Return a compressor of chunks that is several times as fast as rosbags' own.
 
     Raw images are most of a bag: at zstd's usual level, on one thread, writing them would take
     longer than labelling. The bytes do not depend on the number of threads.
     """
-    workers = min(MOST_COMPRESSORS, os.cpu_count() or 1)
     parameters: dict[int, int] = {
         zstd.CompressionParameter.compression_level: 1,
-        zstd.CompressionParameter.nb_workers: workers,
+        zstd.CompressionParameter.nb_workers: threads,
         zstd.CompressionParameter.job_size: JOB_BYTES,
     }
-    return partial(zstd.compress, options=parameters)
+    # kept for all chunks: its threads and tables take as long to make as a chunk to compress
+    kept = zstd.ZstdCompressor(options=parameters)
+    return lambda chunk: kept.compress(chunk, kept.FLUSH_FRAME)
 
 
 def take_whole(folder: Path, name: str) -> Written:

@@ -8,42 +8,69 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lemore_ros.bag.parts import NS, Slots, divide
-from lemore_ros.bag.pipeline import Step, run_pipeline, run_plainly
+from lemore_ros.bag.pipeline import made_apart
 from test.bag.conftest import ROOT
 
 
-def test_results_come_in_order_and_steps_overlap() -> None:
+def test_results_come_in_order_and_stages_overlap() -> None:
     def slow(item: int) -> int:
         time.sleep(0.01 if item % 3 else 0.03)
         return item * 2
 
-    steps = [Step(slow), Step(slow, workers=2), Step(slow)]
     started = time.perf_counter()
-    assert list(run_pipeline(range(20), steps)) == [item * 8 for item in range(20)]
+    with made_apart(map(slow, range(20))) as first, made_apart(map(slow, first)) as second:
+        assert list(map(slow, second)) == [item * 8 for item in range(20)]
     took = time.perf_counter() - started
-    assert list(run_plainly(range(20), steps)) == [item * 8 for item in range(20)]
+    assert list(map(slow, map(slow, map(slow, range(20))))) == [item * 8 for item in range(20)]
     assert took < 0.75 * (time.perf_counter() - started - took)
 
 
-def test_few_items_are_in_hand() -> None:
+@pytest.mark.parametrize('ahead', [1, 3])
+def test_few_items_are_in_hand(ahead: int) -> None:
     made = itertools.count()
     seen = []
-    stream = run_pipeline((next(made) for _ in range(1000)), [Step(lambda item: item)] * 3)
-    for item in itertools.islice(stream, 50):
-        seen.append(next(made) - len(seen) - item)
-        time.sleep(0.001)
-    stream.close()  # type: ignore[attr-defined]
-    assert max(seen) < 20
+    source = (next(made) for _ in range(1000))
+    with made_apart(source, ahead=ahead) as first, made_apart(first, ahead=ahead) as second:
+        for item in itertools.islice(second, 50):
+            time.sleep(0.001)
+            seen.append(next(made) - len(seen) - item)
+    assert 1 < max(seen) <= 2 * ahead + 1
 
 
-@pytest.mark.parametrize('place', [0, 1, 2])
-def test_an_error_of_any_step_ends_all(place: int) -> None:
+def test_an_item_is_let_go_of_while_the_next_is_made() -> None:
+    class Picture:
+        pass
+
+    waits, known = threading.Event(), []
+
+    def pictures() -> Iterator[Picture]:
+        for _ in range(2):
+            picture = Picture()
+            known.append(weakref.ref(picture))
+            yield picture
+            del picture
+            waits.wait(10)
+
+    with made_apart(pictures()) as taken:
+        next(taken)
+        asked = threading.Thread(target=next, args=(taken,))
+        asked.start()
+        while known[0]() is not None and asked.is_alive():
+            time.sleep(0.001)
+        assert asked.is_alive()
+        waits.set()
+        asked.join()
+
+
+@pytest.mark.parametrize('place', [0, 1])
+def test_an_error_of_any_stage_ends_all(place: int) -> None:
     def fail(item: int) -> int:
         if item == 5:
             msg = 'broken'
@@ -51,21 +78,31 @@ def test_an_error_of_any_step_ends_all(place: int) -> None:
         return item
 
     before = threading.active_count()
-    steps = [Step(lambda item: item), Step(lambda item: item, workers=2), Step(lambda item: item)]
-    steps[place] = Step(fail)
-    with pytest.raises(ValueError, match='broken'):
-        list(run_pipeline(range(100), steps))
+    work: list[Callable[[int], int]] = [lambda item: item, lambda item: item]
+    work[place] = fail
+    with (
+        pytest.raises(ValueError, match='broken'),
+        made_apart(map(work[0], range(100))) as first,
+        made_apart(map(work[1], first)) as second,
+    ):
+        list(second)
     assert threading.active_count() == before
 
 
-def test_an_error_of_the_source_ends_all() -> None:
-    def source() -> Iterator[int]:
-        yield from range(3)
-        msg = 'no more'
-        raise OSError(msg)
+def test_leaving_closes_what_is_half_read() -> None:
+    closed = []
 
-    with pytest.raises(OSError, match='no more'):
-        list(run_pipeline(source(), [Step(lambda item: item)]))
+    def source() -> Iterator[int]:
+        try:
+            yield from range(100)
+        finally:
+            closed.append(threading.active_count())
+
+    before = threading.active_count()
+    with made_apart(source()) as taken:
+        assert next(taken) == 0
+    assert len(closed) == 1
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize('rate', [0.0, 0.3, 2.0, 29.97, 1000.0])

@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
-from lemore_core.render import colorize, overlay
+from lemore_core.render import blend, colorize, overlay
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros import rendering
@@ -186,7 +186,7 @@ def test_pictures_are_rendered_only_while_somebody_looks(
 
         return call
 
-    for function in (colorize, overlay):
+    for function in (colorize, blend):
         monkeypatch.setattr(rendering, function.__name__, counting(function))
     labels = graph.collect(Image, f'{NAME}/labels')
     camera = graph.publisher()

@@ -24,4 +24,8 @@ def run(arguments: argparse.Namespace) -> None:
     print(f'one step after the other  {rates.plain_hz} Hz')
     print(f'all steps at once         {rates.pipelined_hz} Hz, {rates.gain:.2f} times as fast')
     print(f'the network alone         {rates.network_hz} Hz')
+    print(
+        f'bound of all steps        {rates.bound_hz:.1f} Hz: {rates.processor_ms} ms a frame on '
+        f'{rates.processors} processors'
+    )
     print(f'peak memory               {rates.peak_mb} MB')
