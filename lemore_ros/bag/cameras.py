@@ -103,6 +103,13 @@ def name_cameras(sights: list[Sight], prefix: str) -> list[Camera]:
     ]
 
 
+def is_result(topic: Topic, prefix: str) -> bool:
+    """Whether a topic is called as what a labelling wrote; it is no camera's then."""
+    return topic.name.startswith(f'{prefix}/') and topic.name.endswith(
+        tuple(f'/{output}' for output in OUTPUTS)
+    )
+
+
 def _candidates(bag: Bag, options: SegmentOptions) -> list[Topic]:
     if options.topics:
         return [_image_topic(bag, name) for name in dict.fromkeys(options.topics)]
@@ -113,15 +120,9 @@ def _candidates(bag: Bag, options: SegmentOptions) -> list[Topic]:
         topic
         for topic in bag.image_topics
         if topic.count
-        and not _is_result(topic, options.prefix)
+        and not is_result(topic, options.prefix)
         and not (topic.is_compressed and topic.name in twins)
     ]
-
-
-def _is_result(topic: Topic, prefix: str) -> bool:
-    return topic.name.startswith(f'{prefix}/') and topic.name.endswith(
-        tuple(f'/{output}' for output in OUTPUTS)
-    )
 
 
 def _image_topic(bag: Bag, name: str) -> Topic:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from lemore_ros.bag.options import NODE
 from lemore_ros.bag.parts import NS
 from lemore_ros.bag.reader import Bag
 from lemore_ros.bag.topics import Topic
@@ -56,9 +58,12 @@ class BagInfo:
         return asdict(self)
 
 
-def inspect(bag: Bag) -> BagInfo:
-    """Look at a bag. The images are read once, to know when they came, but not decoded."""
-    images = tuple(_image_topic(bag, topic) for topic in bag.image_topics)
+def inspect(bag: Bag, told: Callable[[int], object] = lambda _: None) -> BagInfo:
+    """Look at a bag. The images are read once, to know when they came, but not decoded.
+
+    ``told`` is called with numbers of images as they are read.
+    """
+    images = tuple(_image_topic(bag, topic, told) for topic in bag.image_topics)
     borrowed = sorted(bag.types.borrowed)
     note = f'types {", ".join(borrowed)} are not defined in it: ROS 2 {bag.types.distribution} is assumed'
     return BagInfo(
@@ -98,13 +103,14 @@ def in_words(info: BagInfo) -> str:
     return '\n'.join([*lines, *(f'  {note}' for note in info.notes)])
 
 
-def _image_topic(bag: Bag, topic: Topic) -> ImageTopic:
-    from lemore_ros.bag.cameras import look
+def _image_topic(bag: Bag, topic: Topic, told: Callable[[int], object]) -> ImageTopic:
+    from lemore_ros.bag.cameras import is_result, look
     from lemore_ros.tools.cdr import read_stamp
 
     sight = look(bag, topic)
     times, stamps = [], []
     for record in bag.messages([topic]):
+        told(1)
         times.append(record.time_ns)
         if len(record.data) >= 12:
             stamps.append(read_stamp(record.data))
@@ -126,5 +132,5 @@ def _image_topic(bag: Bag, topic: Topic) -> ImageTopic:
         len(gaps),
         tuple(sorted(gaps, key=lambda gap: -gap[1])[:GAPS_SHOWN]),
         sum(b < a for a, b in pairwise(stamps)),
-        sight.problem,
+        'it is the result of a labelling' if is_result(topic, NODE) else sight.problem,
     )

@@ -21,8 +21,10 @@ names and counts travel through Ray. What bounds this, for 1,000 machines:
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from lemore_core.errors import in_one_line
 from lemore_core.interpreter import same_modules
@@ -31,6 +33,7 @@ from lemore_ros.bag.spread import Done, Task, make
 
 RETRIES = 5
 AUTO = 'auto'
+REACH_S = 10
 
 
 def over_ray(tasks: Sequence[Task], address: str) -> Iterator[Done]:
@@ -94,7 +97,20 @@ def _ray() -> Any:
     return ray
 
 
+def _require_reachable(address: str) -> None:
+    # Ray would try for minutes
+    where = urlsplit(address if '://' in address else f'//{address}')
+    try:
+        with socket.create_connection((where.hostname, where.port), timeout=REACH_S):
+            return
+    except (OSError, ValueError) as error:
+        msg = f'there is no Ray cluster at {address}: {in_one_line(error)}'
+        raise BagError(msg) from error
+
+
 def _connect(ray: Any, address: str) -> None:
+    if address != AUTO:
+        _require_reachable(address)
     options = {
         'logging_level': logging.WARNING,
         'log_to_driver': False,

@@ -239,13 +239,15 @@ def test_a_ros_1_bag(tmp_path: Path, options: SegmentOptions) -> None:
 def test_info(bags: BagFolder, capsys: pytest.CaptureFixture[str]) -> None:
     messages = [m for m in drive(20) if not 12 <= (m[2] - START) // PERIOD < 15]
     messages += [('/depth', IMAGE, START + 10, image(0, START, encoding='16UC1'))]
+    messages += [('/lemore_segmentation/color', IMAGE, START + 20, image(0, START))]
     path = bags.write(sorted(messages, key=lambda m: m[2]))
     assert main(['bag', 'info', str(path), '--json']) == 0
-    camera, depth = json.loads(capsys.readouterr().out)['images']
+    camera, depth, color = json.loads(capsys.readouterr().out)['images']
     assert (camera['width'], camera['height'], camera['encoding']) == (64, 48, 'bgr8')
     assert (camera['count'], camera['rate_hz']) == (17, 10.0)
     assert camera['gaps_s'] == [[1.1, 0.4]]
     assert 'depth image' in depth['problem']
+    assert color['problem'] == 'it is the result of a labelling'
     assert main(['bag', 'info', str(path)]) == 0
     words = capsys.readouterr().out
     assert '64x48 bgr8  17 images, 10 Hz  can be labelled' in words

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import random
 import signal
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import pytest
 from rosbags.interfaces import QosDurability
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
+from lemore_core.process_memory import ProcessMemoryError, process_memory
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bag import writer
 from lemore_ros.bag.errors import BagError
@@ -322,6 +325,48 @@ def test_two_workers_write_the_same_bytes(bags: BagFolder, options: SegmentOptio
     for name, workers in (('one', 1), ('two', 2)):
         segment(source, bags.folder / name / 'out', options, workers=workers)
     assert files(bags.folder / 'one' / 'out') == files(bags.folder / 'two' / 'out')
+
+
+def test_a_worker_that_dies_costs_nothing(bags: BagFolder, command: Start) -> None:
+    source = bags.write(drive(60))
+    whole, output = bags.folder / 'one' / 'out', bags.folder / 'two' / 'out'
+    unbroken = command(source, '-o', whole)
+    assert unbroken.wait(60) == 0, unbroken.stderr
+    process = command(source, '-o', output, '--workers', 2)
+    journal = output.parent / '.out.part' / 'journal'
+    while not list(journal.glob('*.json')):
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.kill(worker_of(process.pid), signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert files(output) == files(whole)
+
+
+def worker_of(parent: int) -> int:
+    """Return a process that multiprocessing has spawned for another."""
+    for task in Path(f'/proc/{parent}/task').iterdir():
+        for child in (task / 'children').read_text().split():
+            if 'spawn_main' in Path(f'/proc/{child}/cmdline').read_text():
+                return int(child)
+    msg = f'{parent} has no workers'
+    raise AssertionError(msg)
+
+
+def test_memory_stays_within_bounds_with_large_pictures(bags: BagFolder, command: Start) -> None:
+    size = (1080, 1920)
+    source = bags.write(
+        [('/image', IMAGE, START + i * PERIOD, image(i, START, size=size)) for i in range(25)]
+    )
+    process = command(source, '-o', bags.folder / 'out', file_frames=0)
+    peak = 0.0
+    while process.poll() is None:
+        # a process that has just ended tells nothing
+        with suppress(ProcessMemoryError):
+            peak = max(peak, process_memory(Path(f'/proc/{process.pid}/status')).peak_mb)
+        time.sleep(0.005)
+    assert process.returncode == 0
+    assert 100 < peak < 600
 
 
 def test_several_bags_into_a_folder(bags: BagFolder, options: SegmentOptions) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,18 @@ from lemore_ros.bag.options import SegmentOptions
 from lemore_ros.bag.run import Run, find_jobs
 from test.bag.conftest import ROOT, BagFolder, drive, files
 
-pytestmark = [
-    pytest.mark.timeout(200),
-    pytest.mark.skipif(
-        not os.environ.get('LEMORE_RAY_TESTS'),
-        reason='starting two raylets takes about 20 s: set LEMORE_RAY_TESTS=1 to run it',
-    ),
-]
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('PYTHONPATH', str(ROOT))
+    monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
+    monkeypatch.delenv('RAY_ADDRESS', raising=False)
 
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setenv('PYTHONPATH', str(ROOT))
-    monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
     # a machine that dies is known to be dead after a few seconds instead of half a minute
     monkeypatch.setenv('RAY_health_check_period_ms', '500')
     monkeypatch.setenv('RAY_health_check_failure_threshold', '3')
@@ -49,7 +48,8 @@ def test_one_of_two_machines_dies_and_the_bytes_are_the_same(
 ) -> None:
     other = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
-    source = bags.write(drive(60))
+    # parts enough that the second machine's worker still finds some when it has started
+    source = bags.write(drive(200))
     one, many = bags.folder / 'one' / 'out', bags.folder / 'many' / 'out'
     Run(find_jobs([source], one, options), resume=False).work(lambda _: None)
     made: list[int] = []
@@ -59,13 +59,35 @@ def test_one_of_two_machines_dies_and_the_bytes_are_the_same(
     run = Run(find_jobs([source], many, options), resume=False)
     ((_, result),) = run.work(made.append, ray=cluster.address)
     killer.join()
-    assert result.frames == 60
+    assert result.frames == 200
     assert both == [True]
     deadline = time.monotonic() + 60
     while sum(node['Alive'] for node in ray.nodes()) != 1:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert files(many) == files(one)
+
+
+def test_without_a_cluster_one_is_made(
+    bags: BagFolder, options: SegmentOptions, command: Callable[..., subprocess.Popen[str]]
+) -> None:
+    source = bags.write(drive(12))
+    one, spread = bags.folder / 'one' / 'out', bags.folder / 'spread' / 'out'
+    Run(find_jobs([source], one, options), resume=False).work(lambda _: None)
+    process = command(source, '-o', spread, '--ray', 'auto')
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert files(spread) == files(one)
+
+
+@pytest.mark.parametrize('address', ['127.0.0.1:1', 'ray://127.0.0.1:1', 'nowhere', '127.0.0.1:x'])
+def test_a_cluster_that_is_not_there_is_named(
+    bags: BagFolder, command: Callable[..., subprocess.Popen[str]], address: str
+) -> None:
+    process = command(bags.write(drive(2)), '-o', bags.folder / 'out', '--ray', address)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f'there is no Ray cluster at {address}' in errors
 
 
 def _kill_at_work(cluster: Any, node: Any, folder: Path, made: list[int], both: list[bool]) -> None:

@@ -16,9 +16,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Print what the bag holds."""
     import json
 
+    from tqdm import tqdm
+
     from lemore_ros.bag.info import in_words, inspect
     from lemore_ros.bag.reader import open_bag
 
     with open_bag(arguments.bag) as bag:
-        info = inspect(bag)
+        images = sum(topic.count for topic in bag.image_topics)
+        # images are most of a bag: reading a long one takes minutes
+        with tqdm(desc='reading', total=images, unit='image', disable=None, leave=False) as bar:
+            info = inspect(bag, bar.update)
     print(json.dumps(info.as_json(), indent=2) if arguments.json else in_words(info))
