@@ -12,6 +12,14 @@ from typing import Any
 from lemore_core.errors import LemoreError
 
 
+def user_cache() -> Path:
+    """Return where this project keeps what it can make again: ``lemore`` in the user's cache."""
+    configured = Path(os.environ.get('XDG_CACHE_HOME', ''))
+    # the specification of that variable says to ignore a relative path
+    base = configured if configured.is_absolute() else Path.home() / '.cache'
+    return base / 'lemore'
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its name when the block succeeds.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +24,14 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[1]
 CLIP = ROOT / 'config' / 'demo' / 'solid_white_right.mp4'
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is cached comes from this run and ends with it."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+        yield
 
 
 @pytest.fixture(scope='session')

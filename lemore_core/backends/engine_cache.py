@@ -22,7 +22,7 @@ from typing import Any
 
 from lemore_core.backends.file_lock import locked
 from lemore_core.errors import LemoreError
-from lemore_core.files import written_whole
+from lemore_core.files import user_cache, written_whole
 
 FORMAT = 'lemore-engine/1'
 ENGINE, DESCRIPTION, LOCK, TIMINGS = '.engine', '.json', '.lock', '.timings'
@@ -131,10 +131,7 @@ class EngineRecord:
 
 def default_folder() -> Path:
     """Return where engines are kept: ``lemore/engines`` in the user's cache folder."""
-    configured = Path(os.environ.get('XDG_CACHE_HOME', ''))
-    # the specification of that variable says to ignore a relative path
-    base = configured if configured.is_absolute() else Path.home() / '.cache'
-    return base / 'lemore' / 'engines'
+    return user_cache() / 'engines'
 
 
 class EngineCache:

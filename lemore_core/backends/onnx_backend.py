@@ -25,6 +25,7 @@ from lemore_core.backends.backend import (
 from lemore_core.backends.cores import thread_counts
 from lemore_core.backends.host_road import HostRoad
 from lemore_core.deploy.description import describe
+from lemore_core.deploy.export_cache import kept_export
 from lemore_core.deploy.export_process import export_apart
 
 _CUDA = 'CUDAExecutionProvider'
@@ -109,7 +110,7 @@ def _content(request: ServingRequest, precision: str) -> bytes:
             'where torch is installed and load the .onnx file it writes'
         )
         raise BackendError(msg)
-    content = _exported(path, *request.size)
+    content = kept_export(path, *request.size, _exported)
     if precision != FP16:
         return content
     from lemore_core.deploy.half_precision import halved
