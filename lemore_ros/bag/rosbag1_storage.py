@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 from rosbags.convert.converter import STATIC_MSGTYPE_RENAMES, is_same_wireformat
 from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
-from rosbags.rosbag1 import Reader, ReaderError
+from rosbags.rosbag1 import Reader
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -17,6 +18,7 @@ from lemore_core.errors import in_one_line
 from lemore_ros.bag.errors import BagError
 from lemore_ros.bag.losses import Losses
 from lemore_ros.bag.message_types import ASSUMED, distribution_types
+from lemore_ros.bag.rosbag1_salvage import Rosbag1Salvage
 from lemore_ros.bag.storage import Message
 from lemore_ros.bag.topics import Topic, topics_of
 
@@ -33,17 +35,31 @@ class _Kind(NamedTuple):
 
 
 class Rosbag1Storage:
-    """A ROS 1 bag. Types that ROS 2 has, of the same fields, are given as those of ROS 2."""
+    """A ROS 1 bag. Types that ROS 2 has, of the same fields, are given as those of ROS 2.
 
-    def __init__(self, reader: Reader, losses: Losses) -> None:
-        self.losses = losses
+    Raises:
+        BagError: it is none, or nothing of it can be read.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.losses = Losses()
         self.distribution = ASSUMED
-        self._reader = reader
-        self._kinds = {c.id: _kind(c) for c in reader.connections}
-        self._connections = [self._as_ros2(c) for c in reader.connections]
+        self._path = path
+        self._salvage: Rosbag1Salvage | None = None
+        self._reader = _try_open(path)
+        if self._reader is None:
+            found = self._salvaged().connections
+            self.start_ns, self.end_ns = self._salvaged().span
+        else:
+            found = self._reader.connections
+            is_empty = not self._reader.message_count
+            self.start_ns = 0 if is_empty else self._reader.start_time
+            self.end_ns = 0 if is_empty else self._reader.end_time - 1
+        self._kinds = self._known(found)
+        self._recorded = [c for c in found if c.id in self._kinds]
+        self._connections = [self._as_ros2(c) for c in self._recorded]
         self.topics = topics_of(self._connections)
-        self.start_ns = reader.start_time if reader.message_count else 0
-        self.end_ns = reader.end_time - 1 if reader.message_count else 0
 
     def messages(
         self, topics: Sequence[Topic], start_ns: int | None, end_ns: int | None
@@ -51,16 +67,10 @@ class Rosbag1Storage:
         """Yield topic, receive time and CDR bytes, in the order of the receive times."""
         wanted = {(topic.name, topic.type): topic for topic in topics}
         keys = {c.id: (c.topic, c.msgtype) for c in self._connections}
-        found = [c for c in self._reader.connections if keys[c.id] in wanted]
-        messages = iter(self._reader.messages(found, start_ns, end_ns)) if found else iter(())
-        while True:
-            try:
-                connection, time_ns, data = next(messages)
-            except StopIteration:
-                return
-            except Exception as error:  # noqa: BLE001 - a damaged file shows in a dozen ways
-                self.losses.add(f'what follows in {self._reader.path.name}: {in_one_line(error)}')
-                return
+        found = [c for c in self._recorded if keys[c.id] in wanted]
+        if not found:
+            return
+        for connection, time_ns, data in self._read(found, start_ns, end_ns):
             try:
                 cdr = bytes(self._kinds[connection.id].to_cdr(data))
             except Exception as error:  # noqa: BLE001 - the generated code meets damage in its own ways
@@ -70,30 +80,72 @@ class Rosbag1Storage:
 
     def close(self) -> None:
         """Close the file."""
-        self._reader.close()
+        if self._reader is not None:
+            self._reader.close()
+        if self._salvage is not None:
+            self._salvage.close()
+
+    def _read(
+        self, connections: list[Connection], start_ns: int | None, end_ns: int | None
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        last, given = start_ns, Counter[int]()
+        if self._reader is not None:
+            messages = iter(self._reader.messages(connections, start_ns, end_ns))
+            while True:
+                try:
+                    message = next(messages)
+                except StopIteration:
+                    return
+                except Exception:  # noqa: BLE001 - a damaged file shows in a dozen ways
+                    break
+                if message[1] != last:
+                    last, given = message[1], Counter()
+                given[message[0].id] += 1
+                yield message
+        for message in self._salvaged().messages(connections, last, end_ns):
+            if message[1] == last and given[message[0].id]:
+                given[message[0].id] -= 1
+            else:
+                yield message
+
+    def _known(self, connections: list[Connection]) -> dict[int, _Kind]:
+        kinds: dict[int, _Kind] = {}
+        for connection in connections:
+            try:
+                kinds[connection.id] = _kind(connection)
+            except BagError as error:  # noqa: PERF203 - each is judged by itself
+                self.losses.add(str(error), connection.msgcount)
+        return kinds
+
+    def _salvaged(self) -> Rosbag1Salvage:
+        if self._salvage is None:
+            self._salvage = Rosbag1Salvage(self._path, self.losses)
+            if not self._salvage.connections:
+                msg = f'nothing of {self._path} can be read: {self.losses or "it is empty"}'
+                raise BagError(msg)
+        return self._salvage
 
     def _as_ros2(self, connection: Connection) -> Connection:
         kind = self._kinds[connection.id]
         return connection._replace(msgtype=kind.name, msgdef=kind.definition, digest=kind.digest)
 
 
-def open_rosbag1(path: Path) -> Rosbag1Storage:
-    """Open a ROS 1 bag.
+def _try_open(path: Path) -> Reader | None:
+    """Open a whole bag; None for a damaged one, or one without an index.
 
     Raises:
-        BagError: it is none, or it has no index.
+        BagError: it may not be read.
 
     """
-    reader = Reader(path)
     try:
+        reader = Reader(path)
         reader.open()
-    except (ReaderError, OSError, ValueError, AssertionError) as error:
-        msg = (
-            f'{path} cannot be read: {in_one_line(error)}. If its recording broke off, '
-            'rosbag reindex (ROS 1) restores what is left'
-        )
+    except PermissionError as error:
+        msg = f'{path} cannot be read: {in_one_line(error)}'
         raise BagError(msg) from error
-    return Rosbag1Storage(reader, Losses())
+    except Exception:  # noqa: BLE001 - a damaged file shows in a dozen ways
+        return None
+    return reader
 
 
 def _kind(connection: Connection) -> _Kind:

@@ -46,10 +46,11 @@ def open_storage(path: Path) -> Storage:
     if not path.exists():
         msg = f'there is no bag {path}'
         raise BagError(msg)
-    if path.is_file() and path.suffix == '.bag':
-        from lemore_ros.bag.rosbag1_storage import open_rosbag1
+    # the latter is what a recording is called until it ends
+    if path.is_file() and path.name.endswith(('.bag', '.bag.active')):
+        from lemore_ros.bag.rosbag1_storage import Rosbag1Storage
 
-        return open_rosbag1(path)
+        return Rosbag1Storage(path)
     if path.is_dir() or path.suffix in {'.mcap', '.db3'}:
         from lemore_ros.bag.rosbag2_storage import Rosbag2Storage
 

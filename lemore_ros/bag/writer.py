@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import socket
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -98,7 +99,7 @@ def new_file(folder: Path, name: str, options: SegmentOptions, *, threads: int) 
         BagError: the disk is full; what is whole by then stays.
 
     """
-    aside = folder / f'{name}.writing-{os.getpid()}'
+    aside = _aside(folder, name)
     shutil.rmtree(aside, ignore_errors=True)
     plugin = StoragePlugin.MCAP if options.storage == 'mcap' else StoragePlugin.SQLITE3
     writer = Writer(aside / name, version=VERSION, storage_plugin=plugin)
@@ -138,7 +139,7 @@ def compressor(threads: int) -> Callable[[bytes], bytes]:
 
 def take_whole(folder: Path, name: str) -> Written:
     """Give a file that was written by :func:`new_file` its place in ``folder``, for good."""
-    aside = folder / f'{name}.writing-{os.getpid()}'
+    aside = _aside(folder, name)
     with naming_a_full_disk(folder):
         about = yaml.safe_load((aside / name / 'metadata.yaml').read_text(encoding='utf-8'))
         (source,) = (path for path in (aside / name).iterdir() if path.suffix != '.yaml')
@@ -178,6 +179,11 @@ def naming_a_full_disk(folder: Path) -> Iterator[None]:
             'make room and run the same command with --resume'
         )
         raise BagError(msg) from error
+
+
+def _aside(folder: Path, name: str) -> Path:
+    # of machines that share the folder, several may have a process of one number
+    return folder / f'{name}.writing-{socket.gethostname()}-{os.getpid()}'
 
 
 def _add_recorded(writer: Writer, topic: Topic, types: MessageTypes) -> Connection:

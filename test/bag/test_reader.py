@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sqlite3
+import struct
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -104,7 +106,7 @@ def test_what_is_no_bag_is_named(tmp_path: Path) -> None:
         'notes.txt': 'is no bag: give a rosbag2 folder',
         'empty.mcap': 'does not begin as an MCAP file does',
         'wrong.db3': 'not a database',
-        'old.bag': 'cannot be read',
+        'old.bag': 'can be read',
         'folder': 'nothing of .* can be read: metadata.yaml is missing',
     }.items():
         with pytest.raises(BagError, match=reason), open_bag(tmp_path / name):
@@ -234,6 +236,72 @@ def test_a_ros_1_bag(tmp_path: Path, options: SegmentOptions) -> None:
         (info, *_) = (r.message for r in bag.messages([bag.topic('/camera/info')]))
         assert (info.height, info.k.size) == (48, 9)
         assert [r.message.data for r in bag.messages([bag.topic('/notes')])] == list('0123')
+
+
+def rosbag1(path: Path, count: int, compression: Writer1.CompressionFormat | None = None) -> Path:
+    """Write a ROS 1 bag of ``count`` images, a chunk for every two."""
+    store = get_typestore(Stores.ROS1_NOETIC)
+    types = store.types
+    writer = Writer1(path)
+    writer.chunk_threshold = 48 * 64 * 3 * 3 // 2
+    if compression is not None:
+        writer.set_compression(compression)
+    with writer:
+        camera = writer.add_connection('/image', IMAGE, typestore=store)
+        for i in range(count):
+            time = types['builtin_interfaces/msg/Time'](1_700_000_000, i)
+            head = types['std_msgs/msg/Header'](i, time, 'cam')
+            message = types[IMAGE](head, 48, 64, 'bgr8', 0, 192, picture(i).reshape(-1))
+            writer.write(camera, START + i * PERIOD, store.serialize_ros1(message, IMAGE))
+    return path
+
+
+def pictures_of(path: Path) -> tuple[dict[int, Any], str]:
+    """Return the pictures of a bag by their places in the drive, and what it says of damage."""
+    with open_bag(path) as bag:
+        frames = list(bag.frames(bag.topic('/image')))
+        assert bag.topic('/image').count >= len(frames)
+        return {(r.time_ns - START) // PERIOD: f.pixels.copy() for r, f in frames}, bag.damage
+
+
+def test_a_ros_1_recording_that_broke_off_gives_what_is_there(tmp_path: Path) -> None:
+    path = rosbag1(tmp_path / 'drive.bag.active', 10)
+    whole = path.read_bytes()
+    place = whole.index(b'index_pos=') + len(b'index_pos=')
+    (index,) = struct.unpack('<Q', whole[place : place + 8])
+    begun = bytearray(whole[:index])
+    begun[place : place + 8] = bytes(8)
+    path.write_bytes(begun)
+    found, damage = pictures_of(path)
+    assert list(found) == list(range(10))
+    assert all(np.array_equal(pixels, picture(i)) for i, pixels in found.items())
+    assert 'has no index' in damage
+    path.write_bytes(begun[: len(begun) // 2])
+    found, damage = pictures_of(path)
+    assert list(found) == list(range(len(found)))
+    assert 3 <= len(found) <= 6
+    assert all(np.array_equal(pixels, picture(i)) for i, pixels in found.items())
+    assert 'cut short' in damage
+
+
+@pytest.mark.parametrize('compression', [None, *Writer1.CompressionFormat])
+def test_a_damaged_chunk_of_a_ros_1_bag_costs_its_own_messages(
+    tmp_path: Path, compression: Writer1.CompressionFormat | None
+) -> None:
+    path = rosbag1(tmp_path / 'drive.bag', 12, compression)
+    data = bytearray(path.read_bytes())
+    chunks = [match.start() for match in re.finditer(b'compression=', bytes(data))]
+    assert len(chunks) >= 5
+    # behind the chunk's header
+    start = chunks[2] + 60
+    data[start : start + 300] = bytes(300)
+    path.write_bytes(data)
+    found, damage = pictures_of(path)
+    assert set(range(12)) - set(found) in ({4}, {5}, {4, 5})
+    assert list(found) == sorted(found)
+    assert 'is damaged' in damage
+    for i in (0, 1, 2, 3, 6, 11):
+        assert np.array_equal(found[i], picture(i))
 
 
 def test_info(bags: BagFolder, capsys: pytest.CaptureFixture[str]) -> None:
