@@ -22,11 +22,11 @@ from lemore_core.backends.backend import (
     ServingRequest,
     Status,
 )
-from lemore_core.backends.cores import thread_counts
 from lemore_core.backends.host_road import HostRoad
 from lemore_core.deploy.description import describe
 from lemore_core.deploy.export_cache import kept_export
 from lemore_core.deploy.export_process import export_apart
+from lemore_core.processors import thread_counts
 
 _CUDA = 'CUDAExecutionProvider'
 _CPU = 'CPUExecutionProvider'

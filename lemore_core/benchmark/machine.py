@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import lemore_core
-from lemore_core.backends.cores import thread_counts
+from lemore_core.processors import thread_counts
 
 CPUINFO = Path('/proc/cpuinfo')
 # the packages of which one brings a library

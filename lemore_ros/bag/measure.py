@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from lemore_core.backends.cores import usable_processors
 from lemore_core.deploy.pixels import Picture
 from lemore_core.process_memory import process_memory
+from lemore_core.processors import usable_processors
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bag.errors import BagError
 from lemore_ros.bag.options import SegmentOptions

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lemore_core.backends.cores import usable_processors
+from lemore_core.processors import usable_processors
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 from lemore_ros.bag.allocator import keep_freed_memory
 from lemore_ros.bag.cameras import Camera, find_cameras

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
-from lemore_core.backends.cores import usable_processors
+from lemore_core.processors import usable_processors
 from lemore_ros.bag.errors import BagError
 from lemore_ros.bag.parts import Part
 from lemore_ros.bag.segment import Job, Session

@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from lemore_core.backends import cores, onnx_backend
+from lemore_core import onnx_backend
+from lemore_core import processors as cores
 from lemore_core.backends.backend import BackendError, ServingRequest
 from lemore_core.backends.onnx_backend import OnnxNetwork, choose_threads, load
 from lemore_core.deploy.export import export_onnx
