@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import zstandard
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
@@ -14,6 +15,10 @@ from lemore_ros.bag.losses import Losses
 from lemore_ros.bag.salvage import Salvage
 from lemore_ros.bag.storage import Message
 from lemore_ros.bag.topics import Topic, topics_of
+
+# no CDR begins so; a file whose messages are compressed says so in the metadata beside it only,
+# which may be damaged or missing
+ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 
 
 class Rosbag2Storage:
@@ -46,7 +51,14 @@ class Rosbag2Storage:
         if not found:
             return
         for connection, time_ns, data in self._read(found, start_ns, end_ns):
-            yield wanted[connection.topic, connection.msgtype], time_ns, data
+            cdr = data
+            if data[:4] == ZSTD_MAGIC:
+                try:
+                    cdr = zstandard.ZstdDecompressor().decompressobj().decompress(data)
+                except zstandard.ZstdError as error:
+                    self.losses.add(f'{connection.topic} at {time_ns} ns: {error}', 1)
+                    continue
+            yield wanted[connection.topic, connection.msgtype], time_ns, cdr
 
     def close(self) -> None:
         """Close the files."""

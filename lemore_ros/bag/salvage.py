@@ -44,7 +44,7 @@ class Salvage:
     def __init__(self, path: Path, losses: Losses) -> None:
         about = _metadata(path, losses) if path.is_dir() else {}
         self.distribution = str(about.get('ros_distro') or '')
-        _refuse_compressed(path, about)
+        _refuse_compressed_files(path, about)
         self._files: list[File] = []
         for file in _storage_files(path, about, losses):
             self._files += _opened(file, losses)
@@ -103,9 +103,9 @@ def _metadata(folder: Path, losses: Losses) -> Mapping[str, Any]:
     return {}
 
 
-def _refuse_compressed(path: Path, about: Mapping[str, Any]) -> None:
+def _refuse_compressed_files(path: Path, about: Mapping[str, Any]) -> None:
     mode = str(about.get('compression_mode') or 'none').lower()
-    if mode != 'none' or (path.is_dir() and any(path.glob('*.zstd'))):
+    if mode not in {'none', 'message'} or (path.is_dir() and any(path.glob('*.zstd'))):
         msg = (
             f'{path} is damaged, and compressed by rosbag2 (by {mode}): what is left of it cannot '
             'be read so; uncompress its files with zstd -d and give them one by one'

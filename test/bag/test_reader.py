@@ -176,6 +176,19 @@ def test_a_sqlite_file_that_is_cut_short(bags: BagFolder) -> None:
         assert 'rows cannot be read' in bag.damage
 
 
+@pytest.mark.parametrize('storage', [MCAP, SQLITE])
+def test_compressed_messages_are_read_from_what_is_left(bags: BagFolder, storage: Any) -> None:
+    path = bags.write(drive(400), storage=storage, compression=MESSAGE)
+    (file,) = (file for file in path.iterdir() if file.suffix != '.yaml')
+    (path / 'metadata.yaml').unlink()
+    assert contents(path) == drive(400)
+    assert contents(file) == drive(400)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3 // 4096 * 4096])
+    left = contents(path)
+    assert len(left) > 100
+    assert not Counter(left) - Counter(drive(400))
+
+
 def test_a_recording_without_metadata(bags: BagFolder) -> None:
     path = bags.write(drive(4))
     (path / 'metadata.yaml').unlink()
