@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from lemore_core import onnx_backend
-from lemore_core import processors as cores
+from lemore_core import processors
+from lemore_core.backends import onnx_backend
 from lemore_core.backends.backend import BackendError, ServingRequest
 from lemore_core.backends.onnx_backend import OnnxNetwork, choose_threads, load
 from lemore_core.deploy.export import export_onnx
@@ -100,7 +100,7 @@ def test_an_idle_session_costs_nothing(content: bytes) -> None:
 def test_a_file_is_opened_once(content: bytes, opened: list[int], tmp_path: Path) -> None:
     path = tmp_path / 'nano.onnx'
     path.write_bytes(content)
-    onnx_backend._measured[cores.thread_counts()] = 1
+    onnx_backend._measured[processors.thread_counts()] = 1
     segmenter = Segmenter.load(path)
     assert opened == [1]
     assert segmenter.segment(PIXELS[0]).labels.shape == (64, 128)
@@ -148,6 +148,6 @@ def test_one_thread_a_core_or_a_processor(
         folder = tmp_path / f'cpu{processor}' / 'topology'
         folder.mkdir(parents=True)
         (folder / 'thread_siblings_list').write_text(text)
-    monkeypatch.setattr(cores, 'TOPOLOGY', tmp_path)
-    monkeypatch.setattr(cores.os, 'sched_getaffinity', lambda _: usable, raising=False)
-    assert cores.thread_counts() == expected
+    monkeypatch.setattr(processors, 'TOPOLOGY', tmp_path)
+    monkeypatch.setattr(processors.os, 'sched_getaffinity', lambda _: usable, raising=False)
+    assert processors.thread_counts() == expected
