@@ -22,7 +22,7 @@ LAYERS = [
     ('deploy',),
     ('data', 'checkpoint', 'video'),
     ('model', 'taxonomy'),
-    ('segmentation', 'files', 'errors', 'mailbox', 'process_memory', 'interpreter'),
+    ('segmentation', 'files', 'errors', 'mailbox', 'process_memory', 'processors', 'interpreter'),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
