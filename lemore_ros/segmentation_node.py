@@ -15,6 +15,7 @@ from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool
 
+from lemore_core.allocator import give_back_freed_memory
 from lemore_core.errors import LemoreError, in_one_line
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 from lemore_core.taxonomy import load_taxonomy
@@ -93,8 +94,10 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         return self._undone('deactivate', self._close_stream)
 
     def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of the network, and stop what builds an engine for it."""
-        return self._undone('clean up', self._release)
+        """Let go of the network and its memory, and stop what builds an engine for it."""
+        done = self._undone('clean up', self._release)
+        give_back_freed_memory()
+        return done
 
     def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Close and let go of everything, from any state."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lemore_core.allocator import keep_freed_memory
 from lemore_core.processors import usable_processors
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
-from lemore_ros.bag.allocator import keep_freed_memory
 from lemore_ros.bag.cameras import Camera, find_cameras
 from lemore_ros.bag.errors import BagError
 from lemore_ros.bag.messages import latched

@@ -22,7 +22,10 @@ LAYERS = [
     ('deploy',),
     ('data', 'checkpoint', 'video'),
     ('model', 'taxonomy'),
-    ('segmentation', 'files', 'errors', 'mailbox', 'process_memory', 'processors', 'interpreter'),
+    (
+        *('segmentation', 'files', 'errors', 'mailbox', 'interpreter'),
+        *('allocator', 'process_memory', 'processors'),
+    ),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

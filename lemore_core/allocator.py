@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 # of mallopt(3)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -19,8 +19,18 @@ def keep_freed_memory() -> None:
     anew, zeroed page by page, for the next picture: at 1920x1080 a quarter of the labelling's time.
     Other C libraries are left as they are.
     """
-    # where there is no mallopt
-    with suppress(AttributeError, OSError, TypeError):
+    with _glibc_only():
         library = ctypes.CDLL(None)
         library.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         library.mallopt(M_MMAP_THRESHOLD, BLOCK_BYTES)
+
+
+def give_back_freed_memory() -> None:
+    """Return to the system what this process has freed and its C library keeps."""
+    with _glibc_only():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _glibc_only() -> AbstractContextManager[None]:
+    # other C libraries have no such functions
+    return suppress(AttributeError, OSError, TypeError)
