@@ -10,6 +10,7 @@ import yaml
 
 from lemore_core.files import written_whole
 
+METADATA = 'metadata.yaml'
 INFORMATION = 'rosbag2_bagfile_information'
 START, SINCE = 'starting_time', 'nanoseconds_since_epoch'
 
@@ -49,6 +50,6 @@ def merge(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def write(folder: Path, about: dict[str, Any]) -> None:
     """Write ``metadata.yaml`` into ``folder``."""
-    with written_whole(folder / 'metadata.yaml') as temporary:
+    with written_whole(folder / METADATA) as temporary:
         text = yaml.safe_dump({INFORMATION: about}, sort_keys=False)
         temporary.write_text(text, encoding='utf-8')

@@ -21,6 +21,7 @@ from lemore_ros.bag.message_types import ASSUMED, distribution_types
 from lemore_ros.bag.rosbag1_salvage import Rosbag1Salvage
 from lemore_ros.bag.storage import Message
 from lemore_ros.bag.topics import Topic, topics_of
+from lemore_ros.bag.whole import UntilDamage, try_open
 
 HEADER = 'std_msgs/msg/Header'
 
@@ -47,7 +48,7 @@ class Rosbag1Storage:
         self.distribution = ASSUMED
         self._path = path
         self._salvage: Rosbag1Salvage | None = None
-        self._reader = _try_open(path)
+        self._reader = try_open(Reader, path)
         if self._reader is None:
             found = self._salvaged().connections
             self.start_ns, self.end_ns = self._salvaged().span
@@ -90,18 +91,14 @@ class Rosbag1Storage:
     ) -> Iterator[tuple[Connection, int, bytes]]:
         last, given = start_ns, Counter[int]()
         if self._reader is not None:
-            messages = iter(self._reader.messages(connections, start_ns, end_ns))
-            while True:
-                try:
-                    message = next(messages)
-                except StopIteration:
-                    return
-                except Exception:  # noqa: BLE001 - a damaged file shows in a dozen ways
-                    break
+            whole = UntilDamage(self._reader.messages(connections, start_ns, end_ns))
+            for message in whole:
                 if message[1] != last:
                     last, given = message[1], Counter()
                 given[message[0].id] += 1
                 yield message
+            if not whole.is_damaged:
+                return
         for message in self._salvaged().messages(connections, last, end_ns):
             if message[1] == last and given[message[0].id]:
                 given[message[0].id] -= 1
@@ -128,24 +125,6 @@ class Rosbag1Storage:
     def _as_ros2(self, connection: Connection) -> Connection:
         kind = self._kinds[connection.id]
         return connection._replace(msgtype=kind.name, msgdef=kind.definition, digest=kind.digest)
-
-
-def _try_open(path: Path) -> Reader | None:
-    """Open a whole bag; None for a damaged one, or one without an index.
-
-    Raises:
-        BagError: it may not be read.
-
-    """
-    try:
-        reader = Reader(path)
-        reader.open()
-    except PermissionError as error:
-        msg = f'{path} cannot be read: {in_one_line(error)}'
-        raise BagError(msg) from error
-    except Exception:  # noqa: BLE001 - a damaged file shows in a dozen ways
-        return None
-    return reader
 
 
 def _kind(connection: Connection) -> _Kind:

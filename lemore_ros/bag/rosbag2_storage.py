@@ -9,12 +9,11 @@ import zstandard
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
-from lemore_core.errors import in_one_line
-from lemore_ros.bag.errors import BagError
 from lemore_ros.bag.losses import Losses
 from lemore_ros.bag.salvage import Salvage
 from lemore_ros.bag.storage import Message
 from lemore_ros.bag.topics import Topic, topics_of
+from lemore_ros.bag.whole import UntilDamage, try_open
 
 # no CDR begins so; a file whose messages are compressed says so in the metadata beside it only,
 # which may be damaged or missing
@@ -72,16 +71,11 @@ class Rosbag2Storage:
     ) -> Iterator[tuple[Connection, int, bytes]]:
         count = 0
         if self._reader is not None:
-            messages = iter(self._reader.messages(connections, start_ns, end_ns))
-            while True:
-                try:
-                    message = next(messages)
-                except StopIteration:
-                    return
-                except Exception:  # noqa: BLE001 - a damaged file shows in a dozen ways
-                    break
+            whole = UntilDamage(self._reader.messages(connections, start_ns, end_ns))
+            for count, message in enumerate(whole, 1):  # noqa: B007 - needed after it
                 yield message
-                count += 1
+            if not whole.is_damaged:
+                return
         keys = {(c.topic, c.msgtype) for c in connections}
         salvaged = self._salvaged().messages(keys, start_ns, end_ns)
         for index, message in enumerate(salvaged):
@@ -102,13 +96,8 @@ def _try_open(path: Path) -> Reader | None:
         BagError: it may not be read.
 
     """
-    try:
-        reader = Reader(path)
-        reader.open()
-    except PermissionError as error:
-        msg = f'{path} cannot be read: {in_one_line(error)}'
-        raise BagError(msg) from error
-    except Exception:  # noqa: BLE001 - a damaged file shows in a dozen ways
+    reader = try_open(Reader, path)
+    if reader is None:
         return None
     if reader.message_count and any(_is_unindexed(s) for s in _files(reader)):
         # rosbags gives up on messages that such a file holds out of order

@@ -12,8 +12,8 @@ from rosbags.interfaces import Connection
 from lemore_core.errors import in_one_line
 from lemore_ros.bag.errors import BagError
 from lemore_ros.bag.losses import Losses
+from lemore_ros.bag.metadata import INFORMATION, METADATA
 
-METADATA = 'metadata.yaml'
 Key = tuple[str, str]  # a topic's name and type
 Read = tuple[Connection, int, bytes]
 
@@ -94,7 +94,7 @@ def _kinds() -> Mapping[str, Callable[[Path, Losses], File]]:
 def _metadata(folder: Path, losses: Losses) -> Mapping[str, Any]:
     path = folder / METADATA
     try:
-        about = yaml.safe_load(path.read_text(encoding='utf-8'))['rosbag2_bagfile_information']
+        about = yaml.safe_load(path.read_text(encoding='utf-8'))[INFORMATION]
         return dict(about)
     except OSError:
         losses.add(f'{METADATA} is missing')

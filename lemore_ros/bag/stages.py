@@ -45,11 +45,8 @@ class Shot:
     problem: str = ''
 
 
-@dataclass
-class Group:
-    """A few frames and the messages before them."""
-
-    shots: deque[Shot] = field(default_factory=deque)
+# a few frames and the messages before them
+Group = deque[Shot]
 
 
 @dataclass
@@ -83,7 +80,7 @@ class Stages:
 
     def decode(self, group: Group) -> Group:
         """Make pictures of the images that are to be labelled."""
-        for shot in group.shots:
+        for shot in group:
             if shot.camera is not None:
                 picture = decode(shot.record)
                 if isinstance(picture, Frame):
@@ -94,7 +91,7 @@ class Stages:
 
     def segment(self, group: Group) -> Group:
         """Label the pictures; one that fails does not cost the others theirs."""
-        shots = [shot for shot in group.shots if shot.frame is not None]
+        shots = [shot for shot in group if shot.frame is not None]
         pictures = [Picture(s.frame.pixels, s.frame.encoding) for s in shots if s.frame]
         try:
             results = self._segmenter.segment_batch(pictures)
@@ -112,8 +109,8 @@ class Stages:
         """Make messages of the labels, a few at a time: those of a large frame are large."""
         for group in groups:
             batch = Batch()
-            while group.shots:
-                shot = group.shots.popleft()
+            while group:
+                shot = group.popleft()
                 for out in self._outs(shot):
                     batch.messages.append(out)
                     if len(out.data) > LARGE_BYTES:
@@ -156,14 +153,14 @@ def group(
     records: Iterable[Record], camera_of: Callable[[Record], Camera | None], *, batch: int
 ) -> Iterator[Group]:
     """Gather records until ``batch`` of them are to be labelled, or they are many."""
-    shots: deque[Shot] = deque()
+    shots = Group()
     frames = size = 0
     for record in records:
         shots.append(Shot(record, camera_of(record)))
         frames += shots[-1].camera is not None
         size += len(record.data)
         if frames == batch or (frames == 0 and size > GROUP_BYTES):
-            yield Group(shots)
-            shots, frames, size = deque(), 0, 0
+            yield shots
+            shots, frames, size = Group(), 0, 0
     if shots:
-        yield Group(shots)
+        yield shots

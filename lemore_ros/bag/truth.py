@@ -22,9 +22,9 @@ from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
 from lemore_ros.bag.choose import label_topic
 from lemore_ros.bag.label_images import read_labels
 from lemore_ros.bag.matching import Matcher, Stamped, stamp_of
+from lemore_ros.bag.metadata import METADATA
 from lemore_ros.bag.reader import BagError, open_bag
 
-METADATA = 'metadata.yaml'
 CLASS_IDS, DATASET_IDS = 'classes', 'dataset'
 SHAPE_SLACK = 0.01
 STAMP = re.compile(r'(?:(?P<sec>\d+)_)?(?P<nanosec>\d+)')

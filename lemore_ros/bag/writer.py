@@ -22,6 +22,7 @@ from lemore_ros.bag.cameras import Camera
 from lemore_ros.bag.errors import BagError
 from lemore_ros.bag.message_types import MessageTypes
 from lemore_ros.bag.messages import TYPES, output_qos, output_types
+from lemore_ros.bag.metadata import INFORMATION, METADATA
 from lemore_ros.bag.options import SegmentOptions
 from lemore_ros.bag.stages import Out
 from lemore_ros.bag.topics import Topic
@@ -34,7 +35,6 @@ else:
 
 VERSION = 9
 JOB_BYTES = 2**20
-INFORMATION = 'rosbag2_bagfile_information'
 # what is written for types that nobody defines; a reader takes it as unknown
 NO_DIGEST = f'RIHS01_{"0" * 64}'
 
@@ -141,7 +141,7 @@ def take_whole(folder: Path, name: str) -> Written:
     """Give a file that was written by :func:`new_file` its place in ``folder``, for good."""
     aside = _aside(folder, name)
     with naming_a_full_disk(folder):
-        about = yaml.safe_load((aside / name / 'metadata.yaml').read_text(encoding='utf-8'))
+        about = yaml.safe_load((aside / name / METADATA).read_text(encoding='utf-8'))
         (source,) = (path for path in (aside / name).iterdir() if path.suffix != '.yaml')
         synchronise(source)
         target = folder / source.name
