@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +34,29 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
         yield
+
+
+@pytest.fixture
+def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start Python with arguments, this project importable; processes are gone after the test."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            env=os.environ | {'PYTHONPATH': path},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope='session')

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -148,30 +146,20 @@ def options(exported: Path) -> SegmentOptions:
 
 
 @pytest.fixture
-def command(exported: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def command(
+    exported: Path, start_python: Callable[..., subprocess.Popen[str]]
+) -> Callable[..., subprocess.Popen[str]]:
     """Start ``lemore bag segment`` as a process of its own; it is gone after the test."""
-    running: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object, file_frames: int = 4) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, '-m', 'lemore_core.cli.main', 'bag', 'segment'),
-                *('--model', str(exported), '--backend', 'onnxruntime', '--device', 'cpu'),
-                *('--file-frames', str(file_frames)),
-                *map(str, arguments),
-            ],
-            env=os.environ | {'PYTHONPATH': str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        return start_python(
+            *('-m', 'lemore_core.cli.main', 'bag', 'segment'),
+            *('--model', str(exported), '--backend', 'onnxruntime', '--device', 'cpu'),
+            *('--file-frames', str(file_frames)),
+            *map(str, arguments),
         )
-        running.append(process)
-        return process
 
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
+    return start
 
 
 def contents(path: Path) -> list[Message]:

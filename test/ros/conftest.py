@@ -6,7 +6,6 @@ import dataclasses
 import gc
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -225,9 +224,10 @@ def active(graph: Graph, untrained: dict[str, Any]) -> SegmentationNode:
 
 
 @pytest.fixture
-def start(untrained: dict[str, Any]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(
+    untrained: dict[str, Any], start_python: Callable[..., subprocess.Popen[str]]
+) -> Callable[..., subprocess.Popen[str]]:
     """Start the node with parameters as a process of its own; it is gone after the test."""
-    running: list[subprocess.Popen[str]] = []
 
     def start(
         *,
@@ -235,24 +235,12 @@ def start(untrained: dict[str, Any]) -> Iterator[Callable[..., subprocess.Popen[
         name: str = NAME[1:],
         **values: Any,
     ) -> subprocess.Popen[str]:
-        command = [sys.executable, *program, '--ros-args', '-r', f'__node:={name}']
+        arguments = [*program, '--ros-args', '-r', f'__node:={name}']
         for parameter, value in (untrained | values).items():
-            command += ['-p', f'{parameter}:={value}']
-        path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-        process = subprocess.Popen(
-            command,
-            env=os.environ | {'PYTHONPATH': path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        running.append(process)
-        return process
+            arguments += ['-p', f'{parameter}:={value}']
+        return start_python(*arguments, stderr=subprocess.STDOUT)
 
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
+    return start
 
 
 @pytest.fixture

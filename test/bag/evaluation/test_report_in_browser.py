@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import subprocess
-from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 from known_drives import NODE, TRUTH, drive_messages, write_messages
 
-from lemore_core.evaluation.report.build import render_report
-from lemore_core.evaluation.report.content import Report
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bag.compare import compare_labellers
 from lemore_ros.bag.compare_report import WorstDifferences, comparison_report
@@ -24,21 +17,8 @@ from lemore_ros.bag.labellers import Recorded
 from lemore_ros.bag.report import drive_report
 from lemore_ros.bag.truth import open_truth
 from lemore_ros.bag.worst_frames import WorstFrames
+from test.browser import needs_browser, read_in_browser
 
-CHROMIUM = Path('/usr/bin/chromium')
-FLAGS = [
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--enable-logging=stderr',
-    '--v=0',
-    '--virtual-time-budget=30000',
-]
 CAMVID = load_taxonomy('camvid')
 LABELS = f'{NODE}/labels'
 # what a reader sees after each step is left in the page
@@ -104,7 +84,7 @@ addEventListener('load', async () => {
 </script>
 """
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f'{CHROMIUM} is not installed')
+pytestmark = needs_browser
 
 
 def recorded(bag: Path, topic: str) -> Recorded:
@@ -117,20 +97,6 @@ def long_drive(tmp_path: Path) -> Path:
     mistakes = [0.5] * 20
     mistakes[10] = 1.0
     return write_messages(tmp_path / 'drive', drive_messages(mistakes))
-
-
-def read_in_browser(report: Report, folder: Path) -> dict[str, Any]:
-    path, profile = folder / 'report.html', folder / 'profile'
-    path.write_text(render_report(report).replace('</body>', f'{DRIVER}</body>'), encoding='utf-8')
-    command = [str(CHROMIUM), *FLAGS, f'--user-data-dir={profile}', '--dump-dom', path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    shutil.rmtree(profile, ignore_errors=True)
-    console = [line for line in done.stderr.splitlines() if 'CONSOLE' in line]
-    assert all('setting log level' in line for line in console), console
-    found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, 'the scripts did not run to their end'
-    seen: dict[str, Any] = json.loads(unescape(found.group(1)))
-    return seen
 
 
 def require_usable(seen: dict[str, Any]) -> None:
@@ -153,7 +119,7 @@ def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
     evaluation = evaluate_drive(Drive(long_drive), recorded(long_drive, LABELS), truth, worst)
     report = drive_report(evaluation, worst.pictures, title='a drive', facts={})
     assert report.figures['mIoU'] == '49.2 %', 'car 9.5 of 20, road all, building none'
-    seen = read_in_browser(report, tmp_path)
+    seen = read_in_browser(report, DRIVER, tmp_path)
     require_usable(seen)
     assert seen['all'][0] == '1.00'
     assert seen['reasonFocus'] == 'reason-filter'
@@ -170,7 +136,7 @@ def test_the_report_of_a_comparison(long_drive: Path, tmp_path: Path) -> None:
     sides = recorded(long_drive, LABELS), recorded(long_drive, TRUTH)
     comparison = compare_labellers(Drive(long_drive), *sides, worst)
     report = comparison_report(comparison, worst.pictures, names=names, facts={})
-    seen = read_in_browser(report, tmp_path)
+    seen = read_in_browser(report, DRIVER, tmp_path)
     require_usable(seen)
     assert seen['all'][0] == '1.00'
     assert 'flicker' not in seen

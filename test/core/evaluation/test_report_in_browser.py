@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import subprocess
-from html import unescape
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lemore_core.data.samples import Sample
 from lemore_core.evaluation.evaluate import evaluate
-from lemore_core.evaluation.report.build import render_report
+from lemore_core.evaluation.report.content import Report
 from lemore_core.evaluation.report.evaluation import WorstPictures, evaluation_report
 from lemore_core.evaluation.strategies import Predictor
+from test.browser import needs_browser, read_in_browser
 
-CHROMIUM = Path('/usr/bin/chromium')
-FLAGS = [
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--enable-logging=stderr',
-    '--v=0',
-    '--virtual-time-budget=30000',
-]
 # as a reader would: choose a class, move a slider; what is seen then is left in the page
 DRIVER = """
 <script>
@@ -74,26 +55,15 @@ addEventListener('load', async () => {
 
 
 @pytest.fixture
-def page(predictor: Predictor, samples: list[Sample], tmp_path: Path) -> Path:
+def report(predictor: Predictor, samples: list[Sample]) -> Report:
     worst = WorstPictures(50, predictor.taxonomy)
     result = evaluate(predictor, samples, worst)
-    report = evaluation_report(result, worst.pictures, title='a report', facts={})
-    path = tmp_path / 'report.html'
-    path.write_text(render_report(report).replace('</body>', f'{DRIVER}</body>'), encoding='utf-8')
-    return path
+    return evaluation_report(result, worst.pictures, title='a report', facts={})
 
 
-@pytest.mark.skipif(not CHROMIUM.exists(), reason=f'{CHROMIUM} is not installed')
-def test_a_reader_can_work_the_report(page: Path, tmp_path: Path) -> None:
-    profile = tmp_path / 'profile'
-    command = [str(CHROMIUM), *FLAGS, f'--user-data-dir={profile}', '--dump-dom', page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    shutil.rmtree(profile, ignore_errors=True)
-    console = [line for line in done.stderr.splitlines() if 'CONSOLE' in line]
-    assert all('setting log level' in line for line in console), console
-    found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, 'the scripts did not run to their end'
-    seen: dict[str, Any] = json.loads(unescape(found.group(1)))
+@needs_browser
+def test_a_reader_can_work_the_report(report: Report, tmp_path: Path) -> None:
+    seen = read_in_browser(report, DRIVER, tmp_path)
     assert seen['all'] == seen['again'] == ['bad', 'middling', 'good']
     assert seen['car'] == ['bad', 'middling', 'good']
     assert seen['score'].split() == ['IoU', 'of', 'car', '0.0', '%']
