@@ -37,7 +37,7 @@ setup(
         'lemore_core': [
             'py.typed',
             'evaluation/report/templates/*',
-            'deploy/street.*',
+            'export/street.*',
             'taxonomy/*.yaml',
             'taxonomy/groups/*.yaml',
             'training/recipes/*.yaml',
@@ -63,8 +63,8 @@ setup(
     entry_points={
         'console_scripts': [
             'lemore = lemore_core.cli.main:main',
-            'segmentation_node = lemore_ros.segmentation_node:main',
-            'bag = lemore_ros.bag.command:main',
+            'segmentation_node = lemore_ros.node.segmentation_node:main',
+            'bag = lemore_ros.bags.cli.main:main',
             'lemore_demo = lemore_ros.tools.demo:main',
             'measure_latency = lemore_ros.tools.measure_latency:main',
         ],

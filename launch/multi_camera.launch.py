@@ -11,7 +11,7 @@ from __future__ import annotations
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import OpaqueFunction
 
-from lemore_ros.launching import (
+from lemore_ros.launch_utils import (
     CAMERA,
     SHOWN_CAMERAS,
     arguments,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import OpaqueFunction
 
-from lemore_ros.launching import arguments, rviz, segmentation_node, shared_memory
+from lemore_ros.launch_utils import arguments, rviz, segmentation_node, shared_memory
 
 
 def generate_launch_description() -> LaunchDescription:

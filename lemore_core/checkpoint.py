@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.errors import LemoreError
-from lemore_core.files import written_whole
 from lemore_core.model.variants import LeMoReConfig
+from lemore_core.system.files import written_whole
 from lemore_core.taxonomy import Taxonomy
 
 if TYPE_CHECKING:

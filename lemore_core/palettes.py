@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 
 from lemore_core.errors import LemoreError
-from lemore_core.files import written_whole
 from lemore_core.render import legend
+from lemore_core.system.files import written_whole
 from lemore_core.taxonomy import Taxonomy
 
 LEGEND_WIDTH = 960

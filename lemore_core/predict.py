@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lemore_core.data.pixels import PICTURES, try_rgb
 from lemore_core.errors import LemoreError
-from lemore_core.files import written_whole
 from lemore_core.render import overlay
 from lemore_core.segmenter import Segmenter
+from lemore_core.system.files import written_whole
 from lemore_core.video import VideoWriter, frames_expected, read_video
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core import backends
-from lemore_core.backends import AUTO, Backend, ServingRequest, Status
-from lemore_core.backends.memory import device_memory_mb, give_back
-from lemore_core.backends.serving import load_for_service
+from lemore_core import inference as backends
 from lemore_core.checkpoint import ModelCard
-from lemore_core.deploy.description import describe
-from lemore_core.deploy.pixels import Picture, check_pixels, to_network
-from lemore_core.deploy.sizing import network_size
 from lemore_core.errors import LemoreError
+from lemore_core.export.description import describe
+from lemore_core.image import Picture, check_pixels, to_network
+from lemore_core.inference import AUTO, Backend, ServingRequest, Status
+from lemore_core.inference.input_size import network_size
+from lemore_core.inference.tensorrt.background import load_for_service
 from lemore_core.model.variants import VARIANTS
 from lemore_core.segmentation import Segmentation
+from lemore_core.system.release_memory import device_memory_mb, give_back
 from lemore_core.taxonomy import Taxonomy
 
 WEIGHTS = Path(__file__).parent / 'weights'
@@ -77,7 +77,7 @@ class Segmenter:
         ``taxonomy`` replaces the names and colours of the checkpoint's own; ``network_size``
         (height, width) fixes the size at which the network sees every picture, which otherwise
         follows the picture's aspect (an ONNX file has one size). For ``precision``, ``batch`` and
-        ``engine_cache`` see :class:`~lemore_core.backends.ServingRequest`.
+        ``engine_cache`` see :class:`~lemore_core.inference.ServingRequest`.
 
         ``background_engine``: where backend ``auto`` finds a GPU and TensorRT, another process
         builds an engine for every size of which pictures keep coming, and the engine takes over

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
-from lemore_core.files import written_whole
+from lemore_core.system.files import written_whole
 
 CLOCK = 90_000  # ticks a second, the usual one of video containers
 OPTIONS = {'crf': '23', 'preset': 'veryfast'}

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from lemore_core import checkpoint
-from lemore_core.backends import BACKENDS
-from lemore_core.backends.engine_stage import State
 from lemore_core.cli.benchmark import MEASUREMENTS
 from lemore_core.cli.main import COMMANDS, PLUGINS, main
 from lemore_core.data.datasets import DATASETS
+from lemore_core.inference import BACKENDS
+from lemore_core.inference.tensorrt.state import State
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.training.recipe import RECIPES, Recipe
-from lemore_ros.bag.command import COMMANDS as BAG_COMMANDS
-from lemore_ros.parameters import parameters_table
+from lemore_ros.bags.cli.main import COMMANDS as BAG_COMMANDS
+from lemore_ros.node.parameters import parameters_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from lemore_core import backends
-from lemore_core.backends import AUTO, Backend, ServingRequest
-from lemore_core.backends.registry import missing
-from lemore_core.deploy.description import describe
-from lemore_core.deploy.sizing import network_size
+from lemore_core import inference as backends
+from lemore_core.export.description import describe
+from lemore_core.inference import AUTO, Backend, ServingRequest
+from lemore_core.inference.input_size import network_size
+from lemore_core.inference.registry import missing
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 
 Size = tuple[int, int]
@@ -22,7 +22,7 @@ class Case:
     """A model served in one way, for pictures of ``picture`` (height, width).
 
     ``network`` (height, width) fixes the size at which the network sees them, None: as for a
-    Segmenter. The other values are those of :class:`~lemore_core.backends.ServingRequest`.
+    Segmenter. The other values are those of :class:`~lemore_core.inference.ServingRequest`.
     """
 
     model: str

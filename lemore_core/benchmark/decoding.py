@@ -13,17 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from lemore_core import backends
-from lemore_core.backends import ServingRequest
-from lemore_core.backends.onnx_backend import OnnxNetwork
+from lemore_core import inference as backends
 from lemore_core.benchmark.cases import of_size
 from lemore_core.benchmark.pictures import Pixels
 from lemore_core.benchmark.random_model import random_checkpoint
 from lemore_core.benchmark.spread import Spread, spread
 from lemore_core.benchmark.turns import times_in_turns
-from lemore_core.deploy.decode import decode
-from lemore_core.deploy.export import export_onnx
-from lemore_core.deploy.pixels import to_network
+from lemore_core.export.export import export_onnx
+from lemore_core.image import to_network
+from lemore_core.inference import ServingRequest
+from lemore_core.inference.cpu.decode import decode
+from lemore_core.inference.onnxruntime_backend import OnnxNetwork
 from lemore_core.taxonomy import load_taxonomy
 
 # data set and picture size (height, width), which is the network's as well

@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from lemore_core.backends.onnx_backend import OnnxNetwork
 from lemore_core.benchmark.networks import NetworkRow, OwnNetwork, time_networks
 from lemore_core.benchmark.pictures import Pixels
 from lemore_core.benchmark.random_model import random_checkpoint
-from lemore_core.deploy.export import export_onnx
-from lemore_core.deploy.pixels import to_network
-from lemore_core.deploy.quantise import quantise
+from lemore_core.export.export import export_onnx
+from lemore_core.export.quantize import quantise
+from lemore_core.image import to_network
+from lemore_core.inference.onnxruntime_backend import OnnxNetwork
 
 DATASET, SIZE = 'ade20k', (512, 512)
 

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import lemore_core
-from lemore_core.processors import thread_counts
+from lemore_core.system.cpu import thread_counts
 
 CPUINFO = Path('/proc/cpuinfo')
 # the packages of which one brings a library
@@ -84,7 +84,7 @@ def cpu_model(cpuinfo: Path = CPUINFO) -> str:
 
 def chosen_threads() -> int | None:
     """Return the number of threads that ONNX Runtime's first network was given."""
-    module = sys.modules.get('lemore_core.backends.onnx_backend')
+    module = sys.modules.get('lemore_core.inference.onnxruntime_backend')
     return None if module is None else module.measured_threads()
 
 

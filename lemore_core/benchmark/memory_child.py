@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.errors import LemoreError
-from lemore_core.process_memory import process_memory
+from lemore_core.system.process_memory import process_memory
 
 if TYPE_CHECKING:
     from lemore_core.benchmark.cases import Case

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lemore_core.backends.onnx_backend import OnnxNetwork
 from lemore_core.benchmark.cases import Case, of_size
 from lemore_core.benchmark.pictures import Pixels, at_size
 from lemore_core.benchmark.spread import Spread, spread
 from lemore_core.benchmark.turns import times_in_turns
-from lemore_core.deploy.pixels import to_network
+from lemore_core.image import to_network
+from lemore_core.inference.onnxruntime_backend import OnnxNetwork
 
 
 class AloneNetwork(Protocol):
@@ -88,7 +88,7 @@ def own_network(case: Case, image: Pixels) -> OwnNetwork:
         LemoreError: it cannot be loaded.
 
     """
-    from lemore_core.deploy.export import export_onnx
+    from lemore_core.export.export import export_onnx
 
     request = case.request()
     path = request.path

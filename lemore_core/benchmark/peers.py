@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from lemore_core.backends.onnx_backend import session_options
 from lemore_core.benchmark.errors import BenchmarkError
+from lemore_core.inference.onnxruntime_backend import session_options
 
 CHANNELS = (1, 3, 4)
 DTYPES = {

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.benchmark.errors import BenchmarkError
-from lemore_core.deploy.pixels import Picture
+from lemore_core.image import Picture
 
 # where it lies in a checkout; a package without it has the synthetic picture
 CLIP = Path(__file__).parents[2] / 'config' / 'demo' / 'solid_white_right.mp4'

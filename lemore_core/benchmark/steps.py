@@ -10,13 +10,13 @@ from lemore_core.benchmark.cases import Case, Skipped, of_size
 from lemore_core.benchmark.errors import BenchmarkError
 from lemore_core.benchmark.pictures import Pixels, at_size
 from lemore_core.benchmark.spread import Spread, spread
-from lemore_core.deploy.pixels import Picture
 from lemore_core.errors import LemoreError
+from lemore_core.image import Picture
 from lemore_core.segmentation import STEPS
 
 if TYPE_CHECKING:
-    from lemore_core.backends import Backend
     from lemore_core.benchmark.memory import Peak
+    from lemore_core.inference import Backend
 
 
 @runtime_checkable

@@ -191,14 +191,14 @@ def _with_defaults(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _backends(what: str) -> list[str]:
-    from lemore_core.backends import AUTO, BACKENDS
+    from lemore_core.inference import AUTO, BACKENDS
 
     return list(BACKENDS) if what == 'steps' else [AUTO]
 
 
 def _write_json(file: str, rows: list[Row], here: Machine) -> None:
     from lemore_core.benchmark.rows import document
-    from lemore_core.files import written_whole
+    from lemore_core.system.files import written_whole
 
     text = json.dumps(document(rows, here), indent=1)
     if file == '-':

@@ -15,9 +15,9 @@ from lemore_core.cli.arguments import (
 from lemore_core.errors import LemoreError
 
 if TYPE_CHECKING:
-    from lemore_core.backends.backend import ServingRequest
-    from lemore_core.backends.engine_cache import EngineKey
-    from lemore_core.backends.engines import Target
+    from lemore_core.inference.backend import ServingRequest
+    from lemore_core.inference.tensorrt.engine_cache import EngineKey
+    from lemore_core.inference.tensorrt.planner import Target
 
 MIB = 1 << 20
 
@@ -52,8 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    from lemore_core.backends.engine_cache import EngineCache, EngineRecord
-    from lemore_core.backends.engines import plan
+    from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineRecord
+    from lemore_core.inference.tensorrt.planner import plan
 
     request = _request(arguments)
     planned = plan(request, _target(arguments))
@@ -67,8 +67,8 @@ def _build(arguments: argparse.Namespace) -> None:
 
 
 def _request(arguments: argparse.Namespace) -> ServingRequest:
-    from lemore_core.backends.backend import ServingRequest
-    from lemore_core.deploy.description import describe
+    from lemore_core.export.description import describe
+    from lemore_core.inference.backend import ServingRequest
     from lemore_core.segmenter import resolve_checkpoint
 
     path = resolve_checkpoint(arguments.model, arguments.dataset)
@@ -78,8 +78,8 @@ def _request(arguments: argparse.Namespace) -> ServingRequest:
 
 
 def _target(arguments: argparse.Namespace) -> Target:
-    from lemore_core.backends.backend import AUTO, BackendError
-    from lemore_core.backends.engines import Target
+    from lemore_core.inference.backend import AUTO, BackendError
+    from lemore_core.inference.tensorrt.planner import Target
 
     capability, device = arguments.compute_capability, arguments.device
     if capability is None:
@@ -98,7 +98,7 @@ def _target(arguments: argparse.Namespace) -> Target:
 
 
 def _list(_: argparse.Namespace) -> None:
-    from lemore_core.backends.engine_cache import EngineCache
+    from lemore_core.inference.tensorrt.engine_cache import EngineCache
 
     cache = EngineCache()
     records = cache.records()
@@ -112,7 +112,7 @@ def _list(_: argparse.Namespace) -> None:
 
 
 def _prune(arguments: argparse.Namespace) -> None:
-    from lemore_core.backends.engine_cache import EngineCache
+    from lemore_core.inference.tensorrt.engine_cache import EngineCache
 
     cache = EngineCache()
     before = sum(record.size for record in cache.records())
@@ -127,7 +127,7 @@ def _prune(arguments: argparse.Namespace) -> None:
 
 
 def _versions_here() -> set[tuple[str, str]]:
-    from lemore_core.backends.tensorrt_flavours import installed_libraries
+    from lemore_core.inference.tensorrt.libraries import installed_libraries
 
     versions = {(library.flavour.module, library.version) for library in installed_libraries()}
     if not versions:

@@ -95,7 +95,7 @@ def _open_dataset(arguments: argparse.Namespace) -> Dataset:
     pictures lie in the layout for those.
     """
     from lemore_core.data.datasets import DATASETS, OWN, open_dataset
-    from lemore_core.deploy.description import describe
+    from lemore_core.export.description import describe
     from lemore_core.segmenter import resolve_checkpoint
 
     name = arguments.dataset or describe(resolve_checkpoint(arguments.model)).taxonomy.name

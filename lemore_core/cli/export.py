@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the serving graph for one network size."""
-    from lemore_core.deploy.description import describe
-    from lemore_core.deploy.export import write_onnx
+    from lemore_core.export.description import describe
+    from lemore_core.export.export import write_onnx
     from lemore_core.segmenter import resolve_checkpoint
 
     path = resolve_checkpoint(arguments.model, arguments.dataset)

@@ -54,7 +54,7 @@ def _network(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _checkpoint(arguments: argparse.Namespace) -> dict[str, Any]:
-    from lemore_core.deploy.description import describe
+    from lemore_core.export.description import describe
 
     card = describe(Path(arguments.model))
     config = card.config.for_size(

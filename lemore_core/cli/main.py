@@ -27,7 +27,10 @@ COMMANDS = {
 }
 # commands of other packages, by the modules that bring them: none of them is imported for help
 PLUGINS = {
-    'bag': ('lemore_ros.bag.command', 'look into recorded drives (rosbags), label and measure them')
+    'bag': (
+        'lemore_ros.bags.cli.main',
+        'look into recorded drives (rosbags), label and measure them',
+    )
 }
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from lemore_core import checkpoint
 from lemore_core.data.pixels import try_rgb
-from lemore_core.deploy import sizing
-from lemore_core.deploy.decode import decode
-from lemore_core.deploy.graph import ServingGraph
-from lemore_core.deploy.pixels import check_pixels, to_network
+from lemore_core.export.graph import ServingGraph
+from lemore_core.image import check_pixels, to_network
+from lemore_core.inference import input_size as sizing
+from lemore_core.inference.cpu.decode import decode
 from lemore_core.inspection.findings import (
     ExplicitViews,
     Floats,

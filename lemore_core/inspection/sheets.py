@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.files import written_whole
 from lemore_core.inspection.findings import (
     ExplicitViews,
     Floats,
@@ -20,6 +19,7 @@ from lemore_core.inspection.heat import diverging, heat_over, viridis
 from lemore_core.inspection.layout import Panel, Row, compose, fit, scale_bar, text_line
 from lemore_core.model.nested_attention import VIEWS
 from lemore_core.render import legend, overlay
+from lemore_core.system.files import written_whole
 
 Pixels = NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.files import read_yaml
+from lemore_core.system.files import read_yaml
 from lemore_core.taxonomy.taxonomy import FOLDER, Color, Labels, Taxonomy, TaxonomyError
 
 GROUPS_FOLDER = FOLDER / 'groups'

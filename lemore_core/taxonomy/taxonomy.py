@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
-from lemore_core.files import read_yaml
+from lemore_core.system.files import read_yaml
 
 FOLDER = Path(__file__).parent
 BUILT_IN = tuple(sorted(path.stem for path in FOLDER.glob('*.yaml')))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from lemore_core.errors import LemoreError
-from lemore_core.files import read_yaml
+from lemore_core.system.files import read_yaml
 
 if TYPE_CHECKING:
     from typing_extensions import Self

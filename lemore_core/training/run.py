@@ -24,15 +24,15 @@ from lemore_core.data.datasets import Dataset, open_dataset
 from lemore_core.data.samples import Sample
 from lemore_core.data.statistics import class_counts
 from lemore_core.errors import LemoreError
-from lemore_core.files import written_whole
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
+from lemore_core.system.files import written_whole
+from lemore_core.system.training_memory import keep_freed_memory
 from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.averaging import MovingAverage
 from lemore_core.training.callbacks import STATE, Checkpoints, Progress, RunState
 from lemore_core.training.initialise import initialise, sha256
 from lemore_core.training.losses import Objective
-from lemore_core.training.memory import keep_freed_memory
 from lemore_core.training.pictures import (
     AugmentedPictures,
     Batch,

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lemore_core.data.datasets import open_dataset
-from lemore_core.training.memory import keep_freed_memory
+from lemore_core.system.training_memory import keep_freed_memory
 from lemore_core.training.pictures import Batch
 from lemore_core.training.run import Run, make_loader, make_task
 from lemore_core.training.task import SegmentationTask

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lemore_core.errors import LemoreError
-from lemore_core.files import written_whole
+from lemore_core.system.files import written_whole
 
 FORMAT = 'lemore-run/1'
 

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lemore_core.deploy.description import describe
-from lemore_core.deploy.sizing import network_size
 from lemore_core.errors import LemoreError
-from lemore_core.files import written_whole
+from lemore_core.export.description import describe
+from lemore_core.inference.input_size import network_size
 from lemore_core.segmenter import resolve_checkpoint
+from lemore_core.system.files import written_whole
 from lemore_ros.share import share_directory, shared_memory_profile
 from lemore_ros.tools.child import Child, ChildError, isolated_graph
 from lemore_ros.tools.clip import write_bag
@@ -149,7 +149,7 @@ def _play_through(
         return Child(name, module, arguments, output / f'{name}.log', environment)
 
     with ExitStack() as stack:
-        node = child('node', 'lemore_ros.segmentation_node', *node_arguments)
+        node = child('node', 'lemore_ros.node.segmentation_node', *node_arguments)
         stack.enter_context(node)
         recorder = stack.enter_context(
             child('recorder', 'lemore_ros.tools.recorder', str(temporary), '--prefix', NODE)

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lemore_core.errors import LemoreError
-from lemore_ros.health import FRAMES_REMEMBERED
+from lemore_ros.node.camera_stats import FRAMES_REMEMBERED
 from lemore_ros.tools.figures import (
     TRANSPORT_RATE_HZ,
     Memory,

@@ -85,7 +85,7 @@ class Target:
         with _log_folder() as logs, ExitStack() as stack:
             running = []
             if not self.attach:
-                module, arguments = 'lemore_ros.segmentation_node', self._node_arguments(load)
+                module, arguments = 'lemore_ros.node.segmentation_node', self._node_arguments(load)
                 node = Child('node', module, arguments, logs / 'node.log', environment)
                 running.append(stack.enter_context(node))
             module, arguments = 'lemore_ros.tools.probe', self._probe_arguments(load)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
-from lemore_core.files import written_whole
 from lemore_core.render import legend
+from lemore_core.system.files import written_whole
 from lemore_core.taxonomy import Taxonomy
 from lemore_core.video import VideoWriter
 

@@ -25,8 +25,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 
-from lemore_core.deploy.export import STREET
 from lemore_core.errors import LemoreError
+from lemore_core.export.export import STREET
 from lemore_ros.tools.cdr import read_stamp, write_stamp
 from lemore_ros.tools.child import say
 

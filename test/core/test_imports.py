@@ -18,14 +18,11 @@ LAYERS = [
     ('cli',),
     ('training', 'evaluation', 'benchmark', 'predict', 'palettes', 'inspection'),
     ('segmenter',),
-    ('backends', 'render', 'refine'),
-    ('deploy',),
-    ('data', 'checkpoint', 'video'),
+    ('inference', 'render', 'refine'),
+    ('export',),
+    ('data', 'checkpoint', 'video', 'image'),
     ('model', 'taxonomy'),
-    (
-        *('segmentation', 'files', 'errors', 'mailbox', 'interpreter'),
-        *('allocator', 'process_memory', 'processors'),
-    ),
+    ('segmentation', 'errors', 'mailbox', 'system'),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
@@ -56,7 +53,7 @@ def test_the_core_imports_no_ros_and_nothing_above_itself(path: Path) -> None:
 
 @pytest.mark.parametrize('path', sources('lemore_ros'), ids=str)
 def test_the_ros_layer_knows_no_backend(path: Path) -> None:
-    forbidden = ('torch', 'onnxruntime', 'lemore_core.backends', 'lemore_core.model')
+    forbidden = ('torch', 'onnxruntime', 'lemore_core.inference', 'lemore_core.model')
     for name in imports(path):
         assert not name.startswith(forbidden), f'{path} imports {name}'
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from lemore_core import checkpoint
 from lemore_core.checkpoint import CheckpointError, ModelCard
 from lemore_core.cli.main import main
-from lemore_core.deploy.pixels import PixelError
+from lemore_core.image import PixelError
 from lemore_core.inspection import (
     ImplicitMaps,
     Inspection,

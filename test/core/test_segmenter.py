@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from lemore_core.checkpoint import CheckpointError
-from lemore_core.deploy.export import write_onnx
-from lemore_core.deploy.pixels import Picture, PixelError
 from lemore_core.errors import LemoreError
+from lemore_core.export.export import write_onnx
+from lemore_core.image import Picture, PixelError
 from lemore_core.segmenter import Segmenter, SegmenterError, resolve_checkpoint
 from lemore_core.taxonomy import Taxonomy, load_taxonomy
 

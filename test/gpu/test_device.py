@@ -16,14 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from lemore_core.backends.backend import FP16, FP32, DeviceMemoryError, Status
-from lemore_core.backends.device_network import DeviceNetwork, place
-from lemore_core.backends.device_road import DeviceRoad
-from lemore_core.backends.device_stream import DeviceStream
-from lemore_core.deploy import triton_kernels
-from lemore_core.deploy.device_decode import DeviceDecode
-from lemore_core.deploy.device_resize import DeviceResize
-from lemore_core.deploy.pixels import CHANNELS, Picture, to_network
+from lemore_core.image import CHANNELS, Picture, to_network
+from lemore_core.inference.backend import FP16, FP32, DeviceMemoryError, Status
+from lemore_core.inference.gpu import triton_support as triton_kernels
+from lemore_core.inference.gpu.decode import DeviceDecode
+from lemore_core.inference.gpu.network import DeviceNetwork, place
+from lemore_core.inference.gpu.pipeline import DeviceRoad
+from lemore_core.inference.gpu.resize import DeviceResize
+from lemore_core.inference.gpu.stream import DeviceStream
 
 CUDA = torch.cuda.is_available()
 if not CUDA and not os.environ.get('LEMORE_GPU_SUITE'):

@@ -10,19 +10,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lemore_core.backends import engines, tensorrt_backend, torch_backend
-from lemore_core.backends.backend import BackendError, ServingRequest, Status
-from lemore_core.backends.device_road import DeviceRoad
-from lemore_core.backends.engine_cache import EngineCache
-from lemore_core.deploy.export import write_onnx
-from lemore_core.deploy.pixels import Picture
+from lemore_core.export.export import write_onnx
+from lemore_core.image import Picture
+from lemore_core.inference import torch_backend
+from lemore_core.inference.backend import BackendError, ServingRequest, Status
+from lemore_core.inference.gpu.pipeline import DeviceRoad
+from lemore_core.inference.tensorrt import backend as tensorrt_backend
+from lemore_core.inference.tensorrt import planner as engines
+from lemore_core.inference.tensorrt.engine_cache import EngineCache
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 
 if not torch.cuda.is_available():
     pytest.skip('no CUDA device is here', allow_module_level=True)
 
-from lemore_core.backends.gpu import find_gpu
-from lemore_core.backends.tensorrt_flavours import library_for_gpu
+from lemore_core.inference.gpu.device import find_gpu
+from lemore_core.inference.tensorrt.libraries import library_for_gpu
 
 try:
     library_for_gpu(find_gpu('cuda').capability)

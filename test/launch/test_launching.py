@@ -12,10 +12,10 @@ pytest.importorskip('launch_ros', reason='launch_ros is not installed')
 from launch import LaunchContext
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
-from lemore_ros.launching import NAME, arguments, inputs, shown
-from lemore_ros.parameters import SPECS
+from lemore_ros.launch_utils import NAME, arguments, inputs, shown
+from lemore_ros.node.parameter_spec import ParameterError
+from lemore_ros.node.parameters import SPECS
 from lemore_ros.share import share_directory
-from lemore_ros.spec import ParameterError
 
 CONFIGS = share_directory() / 'config' / 'rviz'
 

@@ -6,11 +6,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-from lemore_core.deploy.pixels import Picture
+from lemore_core.image import Picture
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
-from lemore_ros import segmentation_node
-from lemore_ros.parameters import NodeParameters
+from lemore_ros.node import segmentation_node
+from lemore_ros.node.parameters import NodeParameters
 
 
 def slowed(segmenter: Segmenter, seconds: float) -> Segmenter:

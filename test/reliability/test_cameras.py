@@ -12,8 +12,8 @@ from rcl_interfaces.msg import Log
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from lemore_core.process_memory import process_memory
-from lemore_ros.images import to_frame
+from lemore_core.system.process_memory import process_memory
+from lemore_ros.messages.images import to_frame
 
 NAME = '/lemore_segmentation'
 SIZE = (60, 80)

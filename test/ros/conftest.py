@@ -28,10 +28,10 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from lemore_core.deploy.pixels import Picture
+from lemore_core.image import Picture
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter, Status
-from lemore_ros.segmentation_node import SegmentationNode
+from lemore_ros.node.segmentation_node import SegmentationNode
 
 ROOT = Path(__file__).parents[2]
 NAME = '/lemore_segmentation'
@@ -231,7 +231,7 @@ def start(
 
     def start(
         *,
-        program: Sequence[str] = ('-m', 'lemore_ros.segmentation_node'),
+        program: Sequence[str] = ('-m', 'lemore_ros.node.segmentation_node'),
         name: str = NAME[1:],
         **values: Any,
     ) -> subprocess.Popen[str]:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from sensor_msgs.msg import Image, PointCloud2
 
-from lemore_ros.outputs import TOPICS
-from lemore_ros.segmentation_node import NAME
+from lemore_ros.node.publishers import TOPICS
+from lemore_ros.node.segmentation_node import NAME
 from lemore_ros.share import share_directory
 
 CONFIGS = sorted((share_directory() / 'config' / 'rviz').glob('*.rviz'))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.evaluation.report.content import Plot, Report, ReportError, Table
-from lemore_core.files import written_whole
+from lemore_core.system.files import written_whole
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lemore_core.backends import BackendError, Status
 from lemore_core.benchmark.cases import Case, Grid, cases
 from lemore_core.benchmark.errors import BenchmarkError
 from lemore_core.benchmark.memory import Peak
 from lemore_core.benchmark.pictures import at_size, read_picture, synthetic_picture
 from lemore_core.benchmark.spread import Spread
 from lemore_core.benchmark.steps import LoadedCase, load_cases, steps_row
-from lemore_core.deploy.pixels import Picture
+from lemore_core.image import Picture
+from lemore_core.inference import BackendError, Status
 from lemore_core.segmentation import Segmentation, Timings
 from lemore_core.segmenter import SegmenterError
 
@@ -65,7 +65,7 @@ def test_every_combination_is_a_case() -> None:
 
 
 def test_what_is_not_installed_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('lemore_core.backends.registry._installed', lambda name: name != 'torch')
+    monkeypatch.setattr('lemore_core.inference.registry._installed', lambda name: name != 'torch')
     found, skipped = cases(Grid(['tiny'], [SIZE], ['onnxruntime', 'torch']))
     assert [case.backend for case in found] == ['onnxruntime']
     assert [one.what for one in skipped] == ['torch']

@@ -9,11 +9,11 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from lemore_core.backends import engines
-from lemore_core.backends.engine_cache import EngineCache
-from lemore_core.backends.tensorrt_builder import Built
-from lemore_core.backends.tensorrt_flavours import installed_libraries
 from lemore_core.cli.main import main
+from lemore_core.inference.tensorrt import planner as engines
+from lemore_core.inference.tensorrt.builder import Built
+from lemore_core.inference.tensorrt.engine_cache import EngineCache
+from lemore_core.inference.tensorrt.libraries import installed_libraries
 
 Output = pytest.CaptureFixture[str]
 

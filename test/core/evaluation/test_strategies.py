@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lemore_core.deploy.export import write_onnx
 from lemore_core.evaluation.strategies import (
     AveragedViews,
     SingleScale,
@@ -20,6 +19,7 @@ from lemore_core.evaluation.strategies import (
     upsample,
     windows,
 )
+from lemore_core.export.export import write_onnx
 from lemore_core.model.variants import ConfigError
 from lemore_core.segmenter import Segmenter, SegmenterError
 from lemore_core.taxonomy import Taxonomy

@@ -15,7 +15,7 @@ import torch
 from gpu_suite import networks
 from gpu_suite.figures import Suite, missed_bars
 from gpu_suite.report import to_table
-from lemore_core.deploy import triton_kernels
+from lemore_core.inference.gpu import triton_support as triton_kernels
 
 # The tests have this long; the last figure starts before the second has passed.
 TEST_SECONDS, FIGURE_SECONDS = 210, 400

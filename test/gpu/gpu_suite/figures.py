@@ -14,11 +14,11 @@ from torch.nn import functional
 from gpu_suite import networks
 from gpu_suite.floor import count_work, find_floor, measure_rates
 from gpu_suite.measure import time_runs
-from lemore_core.backends.backend import FP16, FP32, Status
-from lemore_core.backends.device_network import place
-from lemore_core.backends.device_road import DeviceRoad
-from lemore_core.deploy.graph import ServingGraph
-from lemore_core.deploy.pixels import Picture
+from lemore_core.export.graph import ServingGraph
+from lemore_core.image import Picture
+from lemore_core.inference.backend import FP16, FP32, Status
+from lemore_core.inference.gpu.network import place
+from lemore_core.inference.gpu.pipeline import DeviceRoad
 
 SIZE = (512, 512)
 CLASSES = 150
@@ -133,7 +133,7 @@ class Suite:
         """Milliseconds of the network alone in ONNX Runtime, bytes to logits on the host."""
         import onnxruntime
 
-        from lemore_core.deploy.export import trace_onnx
+        from lemore_core.export.export import trace_onnx
 
         available = onnxruntime.get_available_providers()
         wanted = 'CUDAExecutionProvider' if self.is_cuda else 'CPUExecutionProvider'

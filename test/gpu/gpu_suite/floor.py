@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gpu_suite.measure import time_on_gpu
-from lemore_core.deploy.graph import ServingGraph
+from lemore_core.export.graph import ServingGraph
 from lemore_core.model.cost import measure_cost
 
 MIB = 1 << 20

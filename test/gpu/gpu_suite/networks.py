@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from lemore_core.checkpoint import ModelCard
-from lemore_core.deploy.fold import fold
-from lemore_core.deploy.graph import ServingGraph
-from lemore_core.deploy.pixels import to_network
+from lemore_core.export.fold import fold
+from lemore_core.export.graph import ServingGraph
+from lemore_core.image import to_network
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import LeMoReConfig, variant
 from lemore_core.taxonomy import Taxonomy

@@ -98,7 +98,7 @@ def test_a_node_that_cannot_start_is_named_with_its_log(
 
 
 def test_a_running_node_is_measured_where_it_is(target: Target, tmp_path: Path) -> None:
-    command = [sys.executable, '-m', 'lemore_ros.segmentation_node', '--ros-args']
+    command = [sys.executable, '-m', 'lemore_ros.node.segmentation_node', '--ros-args']
     values = {**target.parameters}
     for name, value in values.items():
         command += ['-p', f'{name}:={value}']

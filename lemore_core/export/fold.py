@@ -1,0 +1,279 @@
+"""The network rewritten for serving: the same function in fewer and cheaper steps.
+
+Every step is an identity of linear maps, so the logits stay what they were up to rounding:
+
+- a BatchNorm goes into the convolution before it, the division by the pixels' standard deviation
+  into the stem. The mean stays a subtraction: the zeros around a picture stand for the mean, and
+  no one bias is right inside the picture and at its border;
+- a depthwise 3x1 and the 1x3 after it become one depthwise 3x3;
+- the queries, keys and summed values come out of one convolution, in an order in which stacking
+  their tokens is a mere reshape: one product and one softmax make the nine maps;
+- an injected feature is only resized, pooled, added to others and sent through the head's first
+  convolution, all of it linear. It is convolved at 1/64, and two products with constant matrices
+  take it to 1/8, the four of them together. Gates must be resized: they are multiplied.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from lemore_core.export.pooling import (
+    MatrixPool,
+    halve_features,
+    halving_matrix,
+    resizing_matrix,
+)
+from lemore_core.model.cartesian_encoder import SeparableDepthwise
+from lemore_core.model.gated_fusion import GatedFusion, upsample
+from lemore_core.model.layers import ConvBatchNorm
+from lemore_core.model.lemore import TOKEN_STRIDE, LeMoRe, token_size
+from lemore_core.model.nested_attention import VIEWS, NestedAttention
+from lemore_core.model.variants import LeMoReConfig
+
+
+class FoldedLeMoRe(nn.Module):
+    """A network that :func:`fold` made, for the one input size of ``config``."""
+
+    def __init__(self, config: LeMoReConfig, encoder: LeMoRe, head: FoldedHead) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map RGB less its mean (N, 3, H, W) to logits (N, classes, ceil(H / 8), ceil(W / 8))."""
+        features, tokens = self.encoder.encode(x)
+        logits: Tensor = self.head(features, tokens)
+        return logits
+
+
+class FoldedAttention(nn.Module):
+    """:class:`NestedAttention` with one projection, one product for all maps and one softmax."""
+
+    def __init__(self, attention: NestedAttention) -> None:
+        super().__init__()
+        self.heads = attention.heads
+        self.projection = _projection(attention)
+        self.widths = [
+            VIEWS * attention.heads * dim
+            for dim in (attention.key_dim, attention.key_dim, attention.value_dim)
+        ]
+        self.activation = attention.activation
+        self.output = _fuse(attention.output)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend over the tokens ``x`` (N, D, h, w); the shape stays."""
+        n, _, height, width = (int(size) for size in x.shape)
+        tokens = height * width
+        query, key, value = (
+            part.reshape(n, self.heads, -1, VIEWS * tokens)
+            for part in torch.split(self.projection(x), self.widths, dim=1)
+        )
+        # (n, heads, 3 queries * hw, 3 keys * hw): each run of hw numbers is a row of one map
+        products = torch.matmul(query.transpose(2, 3), key)
+        maps = products.reshape(n, self.heads, -1, tokens).softmax(dim=-1).reshape(products.shape)
+        # the value stands there once for each key, so this product sums over the keys as well
+        attended = torch.matmul(value, maps.transpose(2, 3))
+        attended = attended.reshape(n, -1, VIEWS, tokens).sum(dim=2)
+        y: Tensor = self.output(self.activation(attended.reshape(n, -1, height, width)))
+        return y
+
+
+class FoldedHead(nn.Module):
+    """The gated fusions and the head; its first convolution acts on local and injected apart."""
+
+    def __init__(self, model: LeMoRe) -> None:
+        super().__init__()
+        config = model.config
+        merge, classifier = _fuse(model.head[0]), model.head[3]
+        fusions = [fusion for fusion in model.fusions if isinstance(fusion, GatedFusion)]
+        self.fusion_at_head = config.fusion_at_head
+        self.channels = [stage.channels for stage in config.stages]
+        self.size = config.logit_size
+        self.locals = nn.ModuleList(_fuse(fusion.local) for fusion in fusions)
+        self.gates = nn.ModuleList(
+            nn.Sequential(_fuse(fusion.gate), nn.Sigmoid()) for fusion in fusions
+        )
+        self.injections = nn.ModuleList(
+            _chain(_fuse(fusion.inject), merge.weight) for fusion in fusions
+        )
+        self.spread = Spread(config)
+        self.merge = merge
+        self.activation = nn.ReLU()
+        self.classifier = copy.deepcopy(classifier)
+
+    def forward(self, features: Sequence[Tensor], tokens: Tensor) -> Tensor:
+        """Map four features (N, C_i, h_i, w_i) and tokens (N, sum of C_i, h, w) to logits."""
+        shares = torch.split(tokens, self.channels, dim=1)
+        injected = [inject(share) for inject, share in zip(self.injections, shares, strict=True)]
+        merged = self.merge(self._gated(features, shares)) + self.spread(injected)
+        logits: Tensor = self.classifier(self.activation(merged))
+        return logits
+
+    def _gated(self, features: Sequence[Tensor], shares: Sequence[Tensor]) -> Tensor:
+        first, *others = features
+        if self.fusion_at_head:
+            first = halve_features(first)
+        gated = [
+            local(x) * upsample(gate(share), x.shape[-2:])
+            for local, gate, x, share in zip(
+                self.locals, self.gates, [first, *others], shares, strict=True
+            )
+        ]
+        if not self.fusion_at_head:
+            gated[0] = halve_features(gated[0])
+        return sum((upsample(x, self.size) for x in gated[1:]), start=gated[0])
+
+
+class Spread(nn.Module):
+    """Takes what is injected at each scale from 1/64 straight to 1/8, and sums it.
+
+    The network resizes to the scale's own size and from there to 1/8, each along rows and
+    columns: one matrix ``rows_i X columns_i^T`` a scale, the sum of which is the product of the
+    row matrices side by side with the ``X columns_i^T`` one below the other.
+    """
+
+    rows: Tensor
+
+    def __init__(self, config: LeMoReConfig) -> None:
+        super().__init__()
+        rows, columns = (_ways(config, axis) for axis in (0, 1))
+        self.register_buffer('rows', torch.cat(rows, dim=1))
+        for i, matrix in enumerate(columns):
+            self.register_buffer(f'columns_{i}', matrix.T.contiguous())
+
+    def forward(self, injected: Sequence[Tensor]) -> Tensor:
+        """Map four tensors (N, C, h, w) at 1/64 to their sum (N, C, H, W) at 1/8."""
+        spread = [torch.matmul(x, getattr(self, f'columns_{i}')) for i, x in enumerate(injected)]
+        return torch.matmul(self.rows, torch.cat(spread, dim=2))
+
+
+def fold(model: LeMoRe, std: Sequence[float]) -> FoldedLeMoRe:
+    """Return a network in evaluation mode as it is served; ``model`` stays what it is.
+
+    Where ``model`` takes ``(pixels - mean) / std``, the result takes ``pixels - mean``.
+    """
+    config = model.config
+    head = FoldedHead(model)
+    encoder = copy.deepcopy(model)
+    del encoder.fusions, encoder.head
+    _fold_children(encoder)
+    set_exportable_pool(encoder)
+    stem = encoder.stem.get_submodule('0')
+    with torch.no_grad():
+        stem.get_parameter('weight').div_(torch.tensor(std).view(1, 3, 1, 1))
+    return FoldedLeMoRe(config, encoder, head).requires_grad_(requires_grad=False).eval()
+
+
+def set_exportable_pool(model: LeMoRe) -> None:
+    """Give ``model`` a token pooling that the ONNX exporter can write."""
+    config = model.config
+    if config.height % TOKEN_STRIDE or config.width % TOKEN_STRIDE:
+        # it writes adaptive pooling only where every window has one size
+        model.token_pool = MatrixPool(config.stage_sizes, token_size(config.height, config.width))
+
+
+def _fold_children(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, ConvBatchNorm):
+            module.register_module(name, _fuse(child))
+        elif isinstance(child, SeparableDepthwise):
+            module.register_module(name, _fold_depthwise(child))
+        elif isinstance(child, NestedAttention):
+            module.register_module(name, FoldedAttention(child))
+        else:
+            _fold_children(child)
+
+
+def _fuse(layer: nn.Module) -> nn.Conv2d:
+    """Return a convolution and the BatchNorm after it as one convolution with a bias."""
+    convolution, norm = layer.children()
+    return _join_norm(convolution, norm)
+
+
+def _join_norm(convolution: nn.Module, norm: nn.Module) -> nn.Conv2d:
+    return fuse_conv_bn_eval(cast('nn.Conv2d', convolution), cast('nn.BatchNorm2d', norm))
+
+
+def _chain(first: nn.Conv2d, second: Tensor) -> nn.Conv2d:
+    """Return a 1x1 convolution followed by one of weight ``second`` without bias, as one."""
+    return _pointwise(
+        torch.einsum('om,mihw->oihw', second[:, :, 0, 0], first.weight),
+        torch.mv(second[:, :, 0, 0], _bias(first)),
+    )
+
+
+def _pointwise(weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
+    convolution.weight = nn.Parameter(weight.detach().contiguous())
+    convolution.bias = nn.Parameter(bias.detach().contiguous())
+    return convolution
+
+
+def _bias(convolution: nn.Conv2d) -> Tensor:
+    bias = convolution.bias
+    return torch.zeros(convolution.out_channels) if bias is None else bias
+
+
+def _fold_depthwise(mixing: SeparableDepthwise) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for rows, columns, norm, activation in (list(mixing)[:4], list(mixing)[4:]):
+        joined = _join_depthwise(cast('nn.Conv2d', rows), cast('nn.Conv2d', columns))
+        layers += [_join_norm(joined, norm), activation]
+    return nn.Sequential(*layers)
+
+
+def _join_depthwise(rows: nn.Conv2d, columns: nn.Conv2d) -> nn.Conv2d:
+    """Return a depthwise 3x1 and the depthwise 1x3 after it as one depthwise 3x3.
+
+    They agree at the borders too: each pads only along its own axis, and neither has a bias.
+    """
+    channels, dilation = rows.out_channels, rows.dilation[0]
+    joined = nn.Conv2d(
+        channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False
+    )
+    joined.weight = nn.Parameter((rows.weight * columns.weight).detach())
+    return joined.eval()
+
+
+def _projection(attention: NestedAttention) -> nn.Conv2d:
+    """Return queries, keys and the summed values as one convolution, channels (head, dim, view).
+
+    ``1 / sqrt(key_dim)`` is in the queries, the mean of the nine maps in the values.
+    """
+    queries, keys, values = (
+        [_fuse(layer) for layer in layers]
+        for layers in (attention.queries, attention.keys, attention.values)
+    )
+    scale = attention.key_dim**-0.5
+
+    def collect(get: Callable[[nn.Conv2d], Tensor]) -> Tensor:
+        value = torch.stack([get(layer) for layer in values]).sum(0) / VIEWS**2
+        parts = (
+            [get(layer) * scale for layer in queries],
+            [get(layer) for layer in keys],
+            [value] * VIEWS,
+        )
+        return torch.cat([torch.stack(part, dim=1).flatten(0, 1) for part in parts])
+
+    return _pointwise(collect(lambda layer: layer.weight), collect(_bias))
+
+
+def _ways(config: LeMoReConfig, axis: int) -> list[Tensor]:
+    """Return, a scale, the matrix (size at 1/8, size at 1/64) of its injected features' way."""
+    tokens = token_size(config.height, config.width)[axis]
+    sizes = [size[axis] for size in config.stage_sizes]
+    output = sizes[1]
+    ways = [resizing_matrix(s, output) @ resizing_matrix(tokens, s) for s in sizes[1:]]
+    first = (
+        resizing_matrix(tokens, output)
+        if config.fusion_at_head
+        else halving_matrix(sizes[0]) @ resizing_matrix(tokens, sizes[0])
+    )
+    return [first, *ways]

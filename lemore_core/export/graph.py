@@ -1,0 +1,61 @@
+"""The graph that every backend runs: uint8 pixels in, logits out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lemore_core import checkpoint
+from lemore_core.checkpoint import CheckpointError, ModelCard
+from lemore_core.export.fold import FoldedLeMoRe, fold, set_exportable_pool
+from lemore_core.model.lemore import LeMoRe
+
+
+class ServingGraph(nn.Module):
+    """Normalisation, network, and logits with the classes last, for one input size.
+
+    Maps RGB ``pixels`` (N, height, width, 3) uint8 to logits (N, height / 8, width / 8, classes)
+    float32, sizes rounded up. ``model`` is the network as it was trained, or folded for ``card``.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, card: ModelCard, model: LeMoRe | FoldedLeMoRe) -> None:
+        super().__init__()
+        self.network = model.eval()
+        if isinstance(model, LeMoRe):
+            set_exportable_pool(model)
+        self.divides = isinstance(model, LeMoRe)
+        self.register_buffer('mean', torch.tensor(card.mean).view(1, 3, 1, 1))
+        self.register_buffer('std', torch.tensor(card.std).view(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the logits of ``pixels``; shapes and dtypes as above."""
+        # the cast comes before the transpose: TensorRT takes uint8 only at the edge of a graph
+        x = pixels.float().permute(0, 3, 1, 2) - self.mean
+        logits: Tensor = self.network(x / self.std if self.divides else x)
+        return logits.permute(0, 2, 3, 1)
+
+
+def load_graph(path: Path, height: int, width: int, *, folded: bool = True) -> ServingGraph:
+    """Load a checkpoint as the graph for one network size; its axis weights are resampled once.
+
+    ``folded`` is for measuring what folding brings: the logits are the same either way.
+
+    Raises:
+        CheckpointError: see :func:`lemore_core.checkpoint.load`; or parts of the network are
+            untrained, so that it can label nothing.
+
+    """
+    card, model = checkpoint.load(path)
+    if card.untrained:
+        msg = (
+            f'{path} is a pre-trained encoder, its {" and ".join(card.untrained)} are untrained: '
+            'it is where a training starts (lemore train --start), it labels no pictures'
+        )
+        raise CheckpointError(msg)
+    model = model.resized(height, width)
+    return ServingGraph(card, fold(model, card.std) if folded else model).eval()

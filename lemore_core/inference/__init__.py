@@ -1,0 +1,15 @@
+"""Backends: what runs the network. Only the one that is used is imported."""
+
+from lemore_core.inference.backend import AUTO, Backend, BackendError, ServingRequest, Status
+from lemore_core.inference.registry import BACKENDS, choose, load
+
+__all__ = [
+    'AUTO',
+    'BACKENDS',
+    'Backend',
+    'BackendError',
+    'ServingRequest',
+    'Status',
+    'choose',
+    'load',
+]

@@ -1,0 +1,109 @@
+"""Labels and confidence at the camera's size from logits at the network's, without upsampling.
+
+Bilinear interpolation mixes the four logit vectors around a pixel with weights that are not
+negative and sum to one. Call the pixels between the same four vectors a cell. A class that is the
+argmax of all four is the argmax everywhere in the cell; in the other cells a class can only win
+if its largest corner reaches the smallest corner of every class. So most pixels cost a copy, and
+the rest the interpolation of a few classes. The labels are those of upsampling and then taking the
+argmax, up to rounding.
+
+Confidence is the bilinear interpolation, at the pixel, of the softmax probabilities that the four
+vectors give to the class that won there. It is low where the network is unsure and along
+boundaries, where the neighbours vote for another class, and costs one softmax per logit vector: a
+softmax of every upsampled pixel would cost more than the network.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.errors import LemoreError
+from lemore_core.inference.cpu.decode_numba import Axis, Floats, Labels, decode_kernel
+
+MAX_CLASSES = 65535  # that id itself means unlabelled, as 255 does in eight bits
+
+
+class DecodeError(LemoreError):
+    """Logits or a size that cannot be decoded."""
+
+
+def decode(logits: Floats, height: int, width: int) -> tuple[Labels, NDArray[np.uint8]]:
+    """Decode logits to labels and confidence at another size.
+
+    A NaN never wins a pixel unless there is nothing else, and a logit vector with a NaN or
+    +infinity in it gives every class the probability zero: the labels stay in range and the
+    confidence shows the damage. -infinity is a class ruled out. Single-threaded, without the GIL.
+
+    Args:
+        logits: (h, w, classes) float32, C-contiguous: the numbers of one vector lie side by side.
+        height: rows of the result; any ratio to h, smaller included.
+        width: columns of the result.
+
+    Returns:
+        Labels (height, width), uint8, or uint16 for more than 255 classes: equal to
+        ``interpolate(mode='bilinear', align_corners=False)`` of torch and the argmax, except
+        where the two best classes are as close as float32 rounds (the lower id wins a tie).
+        Confidence (height, width) uint8: 255 times the probability of the label, as defined at
+        the top of the module.
+
+    Raises:
+        DecodeError: logits of another type, shape or layout, or an empty size.
+
+    """
+    _check(logits, height, width)
+    rows, columns, classes = logits.shape
+    labels = np.empty((height, width), np.uint8 if classes <= 255 else np.uint16)
+    confidence = np.empty((height, width), np.uint8)
+    # plain and read-only whatever came in: each other kind of array would be compiled for anew
+    view = logits.view(np.ndarray)
+    view.flags.writeable = False
+    decode_kernel(view, _axis(rows, height), _axis(columns, width), labels, confidence)
+    return labels, confidence
+
+
+def warm_up(classes: int = 2) -> None:
+    """Compile the kernel, or load it from the cache, for a network of so many classes.
+
+    Compiling takes seconds, loading a fraction of one. Labels of 8 and of 16 bits have a kernel
+    each.
+    """
+    logits = np.zeros((2, 2, classes), np.float32)
+    try:
+        decode(logits, 2, 2)
+    except OSError:
+        # the disk has no room for the cache, which is written after the kernel is in place
+        decode(logits, 2, 2)
+
+
+def _check(logits: Floats, height: int, width: int) -> None:
+    if not isinstance(logits, np.ndarray) or logits.dtype != np.float32:
+        found = getattr(logits, 'dtype', type(logits).__name__)
+        msg = f'logits must be a NumPy array of float32, not {found}'
+    elif logits.ndim != 3 or logits.size == 0:
+        msg = f'logits must have shape (h, w, classes), none of them zero, not {logits.shape}'
+    elif logits.shape[2] > MAX_CLASSES:
+        msg = f'logits of {logits.shape[2]} classes: labels have room for {MAX_CLASSES}'
+    elif not (logits.flags.c_contiguous and logits.flags.aligned):
+        msg = (
+            f'logits with strides {logits.strides} are not C-contiguous and aligned: '
+            'pass numpy.ascontiguousarray(logits), class axis last'
+        )
+    elif height < 1 or width < 1:
+        msg = f'cannot decode to {height} rows and {width} columns: both must be at least 1'
+    else:
+        return
+    raise DecodeError(msg)
+
+
+@lru_cache(maxsize=32)
+def _axis(logits: int, pixels: int) -> Axis:
+    """Lay pixels over logits as torch does with ``align_corners=False``."""
+    source = np.maximum((np.arange(pixels) + 0.5) * (logits / pixels) - 0.5, 0)
+    cell = np.minimum(source.astype(np.int64), logits - 1)
+    starts = np.searchsorted(cell, np.arange(logits + 1)).astype(np.int64)
+    weights = (source - cell).astype(np.float32)
+    starts.flags.writeable = weights.flags.writeable = False  # every caller gets the same arrays
+    return Axis(starts, weights)

@@ -1,0 +1,138 @@
+"""Labels and confidence on the device that made the logits, without upsampling them.
+
+The definition is that of :mod:`lemore_core.inference.cpu.decode`; there a CPU saves work by skipping the
+classes that cannot win, here a GPU does the same for every pixel at once. Neither ever holds the
+logits at the camera's size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lemore_core.inference.gpu import triton_support as triton_kernels
+
+# of float32: what the plain way holds of the logits at the camera's size, a band of rows at a time
+BAND_NUMBERS = 2**22
+
+
+@dataclass(frozen=True)
+class Corners:
+    """The logits beside each pixel of an axis, laid out as torch does without ``align_corners``.
+
+    ``first`` and ``second`` (pixels,) int32 are their indices, ``weight`` (pixels,) float32 is the
+    share of the second.
+    """
+
+    first: Tensor
+    second: Tensor
+    weight: Tensor
+
+    @classmethod
+    def between(cls, logits: int, pixels: int, device: torch.device) -> Corners:
+        """Lay ``pixels`` over ``logits``."""
+        place = np.maximum((np.arange(pixels) + 0.5) * (logits / pixels) - 0.5, 0)
+        first = np.minimum(place.astype(np.int32), logits - 1)
+        second = np.minimum(first + 1, logits - 1)
+        arrays = (first, second, (place - first).astype(np.float32))
+        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
+
+    def part(self, pixels: slice) -> Corners:
+        """Return those of some of the pixels."""
+        return Corners(self.first[pixels], self.second[pixels], self.weight[pixels])
+
+
+class DeviceDecode:
+    """Decodes logits of one shape to labels and confidence of one size.
+
+    ``logits`` is their (h, w, classes), ``size`` the (height, width) of the result. Called with
+    (N, h, w, classes) float32 or float16 on the device, of any strides, it returns labels
+    (N, height, width), uint8 or beyond 255 classes uint16, and confidence (N, height, width)
+    uint8. Nothing waits for the host, so a call can be captured in a CUDA graph.
+
+    ``kernel`` chooses the Triton kernel or plain PyTorch; left open, the kernel is used on a GPU
+    where Triton is installed.
+    """
+
+    def __init__(
+        self,
+        logits: tuple[int, int, int],
+        size: tuple[int, int],
+        device: torch.device | str,
+        *,
+        kernel: bool | None = None,
+    ) -> None:
+        device = torch.device(device)
+        height, width, self.classes = logits
+        self.size = size
+        self.rows = Corners.between(height, size[0], device)
+        self.columns = Corners.between(width, size[1], device)
+        self.kernel = triton_kernels.run_on(device) if kernel is None else kernel
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether labels need 16 bits."""
+        return self.classes > 255
+
+    def __call__(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return labels and confidence; shapes and dtypes as above."""
+        if self.kernel:
+            from lemore_core.inference.gpu.decode_triton import decode
+
+            labels, confidence = decode(self, logits)
+        else:
+            labels, confidence = self._decode(logits.float())
+        # few operations know uint16: up to here the bits are in int16
+        return (labels.view(torch.uint16) if self.is_wide else labels), confidence
+
+    def _decode(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = self.size
+        shape = (len(logits), height, width)
+        kind = torch.int16 if self.is_wide else torch.uint8
+        labels = torch.empty(shape, dtype=kind, device=logits.device)
+        confidence = torch.empty(shape, dtype=torch.uint8, device=logits.device)
+        # a vector with a NaN or an infinity in it has no probabilities
+        probabilities = torch.softmax(logits, -1).nan_to_num_(0)
+        step = max(1, BAND_NUMBERS // (len(logits) * width * self.classes))
+        for start in range(0, height, step):
+            band = slice(start, start + step)
+            rows = self.rows.part(band)
+            winners = self._winners(logits, rows)
+            labels[:, band] = winners.to(kind)
+            share = self._shares(probabilities, rows, winners)
+            confidence[:, band] = (share * 255 + 0.5).to(torch.uint8)
+        return labels, confidence
+
+    def _winners(self, logits: Tensor, rows: Corners) -> Tensor:
+        """Return the labels (N, rows, width) int64 of a band."""
+        upper = self._across(logits.index_select(1, rows.first))
+        lower = self._across(logits.index_select(1, rows.second))
+        values = torch.lerp(upper, lower, rows.weight.view(-1, 1, 1))
+        # a NaN would win
+        return values.nan_to_num_(-torch.inf, torch.inf, -torch.inf).argmax(-1)
+
+    def _across(self, lines: Tensor) -> Tensor:
+        first, second = (
+            lines.index_select(2, index) for index in (self.columns.first, self.columns.second)
+        )
+        return torch.lerp(first, second, self.columns.weight.view(-1, 1))
+
+    def _shares(self, probabilities: Tensor, rows: Corners, winners: Tensor) -> Tensor:
+        """Interpolate the winners' probabilities (N, h, w, classes) to (N, rows, width)."""
+        count, height, width, classes = probabilities.shape
+        flat = probabilities.reshape(-1)
+        pictures = torch.arange(count, device=flat.device).view(-1, 1, 1) * (height * width)
+
+        def corner(row: Tensor, column: Tensor) -> Tensor:
+            vector = pictures + (row.view(-1, 1) * width + column)
+            return flat[vector * classes + winners]
+
+        across = self.columns.weight
+        upper, lower = (
+            torch.lerp(corner(row, self.columns.first), corner(row, self.columns.second), across)
+            for row in (rows.first, rows.second)
+        )
+        return torch.lerp(upper, lower, rows.weight.view(-1, 1))

@@ -1,0 +1,121 @@
+"""Camera pixels to the network's, on the device that runs the network.
+
+The result is that of :func:`lemore_core.image.to_network`: the taps and the rounding are
+OpenCV's. A network that was measured with one sees the same pixels through the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lemore_core.image import CHANNELS
+from lemore_core.inference.gpu import triton_support as triton_kernels
+from lemore_core.inference.gpu.resize_weights import WEIGHT_BITS, Axis, Method, find_taps
+
+# where red, green and blue stand in a pixel
+ORDERS = {
+    'rgb8': (0, 1, 2),
+    'bgr8': (2, 1, 0),
+    'rgba8': (0, 1, 2),
+    'bgra8': (2, 1, 0),
+    'mono8': (0, 0, 0),
+}
+
+
+@dataclass(frozen=True)
+class DeviceAxis:
+    """The taps of an axis on a device; see :class:`~lemore_core.inference.gpu.resize_weights.Axis`."""
+
+    index: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, axis: Axis, device: torch.device) -> DeviceAxis:
+        """Copy the taps to a device."""
+        index, weight = (torch.from_numpy(array).to(device) for array in (axis.index, axis.weight))
+        return cls(index, weight)
+
+
+class DeviceResize:
+    """Resizes pictures of one size and encoding, and converts them to RGB.
+
+    ``source`` and ``target`` are (height, width). Called with (N, H, W, channels) uint8 on the
+    device, contiguous, (N, H, W, 1) for mono8, it returns RGB (N, h, w, 3) uint8. Nothing waits
+    for the host, so a call can be captured in a CUDA graph.
+
+    ``kernel`` chooses the Triton kernel or plain PyTorch; left open, the kernel is used on a GPU
+    where Triton is installed.
+    """
+
+    def __init__(
+        self,
+        source: tuple[int, int],
+        encoding: str,
+        target: tuple[int, int],
+        device: torch.device | str,
+        *,
+        kernel: bool | None = None,
+    ) -> None:
+        device = torch.device(device)
+        taps = find_taps(source, target)
+        self.picture = (*source, CHANNELS[encoding])
+        self.target = target
+        self.order = ORDERS[encoding]
+        self.method, self.factor, self.half_up = taps.method, taps.factor, taps.half_up
+        self.resizes = source != target
+        self.rows = DeviceAxis.of(taps.rows, device)
+        self.columns = DeviceAxis.of(taps.columns, device)
+        self.kernel = triton_kernels.run_on(device) if kernel is None else kernel
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return the pictures as the network takes them; shapes as above."""
+        if self.kernel:
+            from lemore_core.inference.gpu.resize_triton import resize
+
+            resized: Tensor = resize(self, pixels)
+            return resized
+        pixels = pixels[..., :3]
+        if self.resizes:
+            bilinear = self.method is Method.BILINEAR
+            pixels = self._interpolate(pixels) if bilinear else self._average(pixels)
+        return self._to_rgb(pixels).contiguous()
+
+    def _average(self, pixels: Tensor) -> Tensor:
+        # columns first, as OpenCV does it: half a grey level is often a matter of rounding
+        across = _weighted_sum(pixels, self.columns, 2)
+        total = _weighted_sum(across, self.rows, 1).mul_(self.factor)
+        rounded = total.add_(0.5).floor_() if self.half_up else total.round_()
+        return rounded.to(torch.uint8)
+
+    def _interpolate(self, pixels: Tensor) -> Tensor:
+        """Do what OpenCV does with integers: columns first, and which bits it drops."""
+        across = _weighted_sum(pixels, self.columns, 2) >> 4
+        upper, lower = (
+            (across.index_select(1, index) * weight.view(-1, 1, 1)) >> 16
+            for index, weight in zip(self.rows.index, self.rows.weight, strict=True)
+        )
+        # of the bits in the product of both weights, 4 + 16 are gone already
+        last = 2 * WEIGHT_BITS - 20
+        total: Tensor = upper + lower + (1 << last - 1)
+        return (total >> last).to(torch.uint8)
+
+    def _to_rgb(self, pixels: Tensor) -> Tensor:
+        if pixels.shape[-1] == 1:
+            return pixels.expand(*pixels.shape[:3], 3)
+        return pixels if self.order[0] == 0 else pixels.flip(-1)
+
+
+def _weighted_sum(values: Tensor, axis: DeviceAxis, dim: int) -> Tensor:
+    """Sum the taps of (N, H, W, C) along dimension 1 or 2, in the type of the weights."""
+    shape = [1] * values.dim()
+    shape[dim] = -1
+    first, *others = (
+        (index, weight.view(shape)) for index, weight in zip(axis.index, axis.weight, strict=True)
+    )
+    total: Tensor = values.index_select(dim, first[0]) * first[1]
+    for index, weight in others:
+        total += values.index_select(dim, index) * weight
+    return total

@@ -1,0 +1,204 @@
+"""The Triton kernel behind :mod:`lemore_core.inference.gpu.resize`: one pass over the output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from lemore_core.inference.gpu.resize_weights import Method
+from lemore_core.inference.gpu.triton_jit import jit
+
+if TYPE_CHECKING:
+    from lemore_core.inference.gpu.resize import DeviceResize
+
+BLOCK = 128
+
+
+def resize(plan: DeviceResize, pixels: Tensor) -> Tensor:
+    """Return what ``plan`` says of ``pixels``; see there for the shapes."""
+    count, height, width, channels = pixels.shape
+    rows, columns = plan.target
+    result = torch.empty(count, rows, columns, 3, dtype=torch.uint8, device=pixels.device)
+    blocks = triton.cdiv(rows * columns, BLOCK)
+    _resize_kernel[blocks, count](
+        pixels,
+        result,
+        plan.rows.index,
+        plan.rows.weight,
+        plan.columns.index,
+        plan.columns.weight,
+        height * width * channels,
+        width * channels,
+        rows,
+        columns,
+        plan.factor,
+        channels=channels,
+        row_taps=plan.rows.index.shape[0],
+        column_taps=plan.columns.index.shape[0],
+        bilinear=plan.method is Method.BILINEAR,
+        half_up=plan.half_up,
+        red=plan.order[0],
+        green=plan.order[1],
+        blue=plan.order[2],
+        block=BLOCK,
+    )
+    return result
+
+
+@jit
+def _average(
+    picture: tl.tensor,
+    row_index: tl.tensor,
+    row_weight: tl.tensor,
+    column_index: tl.tensor,
+    column_weight: tl.tensor,
+    y: tl.tensor,
+    x: tl.tensor,
+    inside: tl.tensor,
+    row_stride: tl.tensor,
+    rows: tl.tensor,
+    columns: tl.tensor,
+    factor: tl.tensor,
+    channels: tl.constexpr,
+    row_taps: tl.constexpr,
+    column_taps: tl.constexpr,
+    half_up: tl.constexpr,
+) -> tl.tensor:
+    total = tl.zeros(x.shape, tl.float32)
+    for i in range(row_taps):
+        line = picture + tl.load(row_index + i * rows + y, mask=inside, other=0) * row_stride
+        across = tl.zeros(x.shape, tl.float32)
+        for j in range(column_taps):
+            column = tl.load(column_index + j * columns + x, mask=inside, other=0)
+            weight = tl.load(column_weight + j * columns + x, mask=inside, other=0.0)
+            value = tl.load(line + column * channels, mask=inside, other=0)
+            across += weight * value.to(tl.float32)
+        total += tl.load(row_weight + i * rows + y, mask=inside, other=0.0) * across
+    total = total * factor
+    rounded = tl.floor(total + 0.5)
+    if not half_up:
+        # to the even number: there is no instruction for it that every Triton has
+        odd = (rounded.to(tl.int32) & 1) == 1
+        rounded = tl.where((rounded - total == 0.5) & odd, rounded - 1, rounded)
+    return rounded.to(tl.int32)
+
+
+@jit
+def _across(
+    line: tl.tensor,
+    left: tl.tensor,
+    right: tl.tensor,
+    left_weight: tl.tensor,
+    right_weight: tl.tensor,
+    inside: tl.tensor,
+) -> tl.tensor:
+    a = tl.load(line + left, mask=inside, other=0).to(tl.int32)
+    b = tl.load(line + right, mask=inside, other=0).to(tl.int32)
+    return (a * left_weight + b * right_weight) >> 4
+
+
+@jit
+def _interpolate(
+    picture: tl.tensor,
+    row_index: tl.tensor,
+    row_weight: tl.tensor,
+    column_index: tl.tensor,
+    column_weight: tl.tensor,
+    y: tl.tensor,
+    x: tl.tensor,
+    inside: tl.tensor,
+    row_stride: tl.tensor,
+    rows: tl.tensor,
+    columns: tl.tensor,
+    channels: tl.constexpr,
+) -> tl.tensor:
+    left = tl.load(column_index + x, mask=inside, other=0) * channels
+    right = tl.load(column_index + columns + x, mask=inside, other=0) * channels
+    left_weight = tl.load(column_weight + x, mask=inside, other=0)
+    right_weight = tl.load(column_weight + columns + x, mask=inside, other=0)
+    line = picture + tl.load(row_index + y, mask=inside, other=0) * row_stride
+    upper = _across(line, left, right, left_weight, right_weight, inside)
+    line = picture + tl.load(row_index + rows + y, mask=inside, other=0) * row_stride
+    lower = _across(line, left, right, left_weight, right_weight, inside)
+    upper = (upper * tl.load(row_weight + y, mask=inside, other=0)) >> 16
+    lower = (lower * tl.load(row_weight + rows + y, mask=inside, other=0)) >> 16
+    return (upper + lower + 2) >> 2
+
+
+@jit
+def _resize_kernel(
+    pixels: tl.tensor,
+    result: tl.tensor,
+    row_index: tl.tensor,
+    row_weight: tl.tensor,
+    column_index: tl.tensor,
+    column_weight: tl.tensor,
+    picture_stride: tl.tensor,
+    row_stride: tl.tensor,
+    rows: tl.tensor,
+    columns: tl.tensor,
+    factor: tl.tensor,
+    channels: tl.constexpr,
+    row_taps: tl.constexpr,
+    column_taps: tl.constexpr,
+    bilinear: tl.constexpr,
+    half_up: tl.constexpr,
+    red: tl.constexpr,
+    green: tl.constexpr,
+    blue: tl.constexpr,
+    block: tl.constexpr,
+) -> None:
+    """Make ``block`` pixels of a picture, a channel after the other."""
+    # 64 bits: a batch of large pictures has more bytes than 32 bits count
+    count = tl.program_id(1).to(tl.int64)
+    place = tl.program_id(0) * block + tl.arange(0, block)
+    inside = place < rows * columns
+    y = place // columns
+    x = place % columns
+    target = result + count * rows * columns * 3 + place * 3
+    for channel in tl.static_range(3):
+        if channel == 0:
+            picture = pixels + count * picture_stride + red
+        elif channel == 1:
+            picture = pixels + count * picture_stride + green
+        else:
+            picture = pixels + count * picture_stride + blue
+        if bilinear:
+            value = _interpolate(
+                picture,
+                row_index,
+                row_weight,
+                column_index,
+                column_weight,
+                y,
+                x,
+                inside,
+                row_stride,
+                rows,
+                columns,
+                channels,
+            )
+        else:
+            value = _average(
+                picture,
+                row_index,
+                row_weight,
+                column_index,
+                column_weight,
+                y,
+                x,
+                inside,
+                row_stride,
+                rows,
+                columns,
+                factor,
+                channels,
+                row_taps,
+                column_taps,
+                half_up,
+            )
+        tl.store(target + channel, value.to(tl.uint8), mask=inside)

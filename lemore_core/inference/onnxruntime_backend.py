@@ -1,0 +1,195 @@
+"""ONNX Runtime, on a CPU or through its CUDA provider."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from lemore_core.export.cache import kept_export
+from lemore_core.export.description import describe
+from lemore_core.export.subprocess_export import export_apart
+from lemore_core.inference.backend import (
+    AS_EXPORTED,
+    AUTO,
+    FP16,
+    FP32,
+    BackendError,
+    ServingRequest,
+    Status,
+)
+from lemore_core.inference.cpu.pipeline import HostRoad
+from lemore_core.system.cpu import thread_counts
+
+_CUDA = 'CUDAExecutionProvider'
+_CPU = 'CPUExecutionProvider'
+_ERRORS_ONLY = 3
+
+TRIAL_SECONDS = 0.12
+WORTHWHILE = 0.9
+# by the candidates: what was measured in this process, so that only the first session pays
+_measured: dict[tuple[int, ...], int] = {}
+
+
+class OnnxNetwork:
+    """The serving graph as an ONNX Runtime session.
+
+    On a CPU the first session of a process tries a few numbers of threads, see
+    :func:`choose_threads`; ``threads`` fixes it instead.
+    """
+
+    def __init__(
+        self, content: bytes, device: str, source: str, *, threads: int | None = None
+    ) -> None:
+        provider, self.device = _provider(device)
+        if self.device != 'cpu':
+            # hardly anything runs on the CPU then
+            threads = 1
+        candidates = thread_counts()
+        threads = threads or _measured.get(candidates)
+        try:
+            sessions = {
+                n: _session(content, provider, n) for n in ([threads] if threads else candidates)
+            }
+            self.threads = threads or choose_threads(measure(sessions))
+        except Exception as error:  # the runtime's exceptions share no other base
+            msg = f'ONNX Runtime cannot load {source}: {str(error).splitlines()[0]}'
+            raise BackendError(msg) from error
+        if threads is None:
+            _measured[candidates] = self.threads
+        self._session = sessions[self.threads]
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the logits of ``pixels``."""
+        logits: NDArray[np.float32]
+        (logits,) = self._session.run(['logits'], {'pixels': pixels})
+        return logits
+
+
+def load(request: ServingRequest) -> HostRoad:
+    """Load an exported ONNX file, or export a checkpoint (which needs torch) and load that.
+
+    Raises:
+        BackendError: the device is not there or has no half precision, or torch is missing where
+            it is needed.
+        CheckpointError: the checkpoint is not usable.
+        ExportError: the checkpoint's export does not compute what it does.
+
+    """
+    card = describe(request.path)
+    _, device = _provider(request.device)
+    precision = _precision(request, device)
+    network = OnnxNetwork(_content(request, precision), request.device, str(request.path))
+    status = Status('onnxruntime', device, precision)
+    return HostRoad(network, request.size, card.config.classes, status)
+
+
+def _precision(request: ServingRequest, device: str) -> str:
+    if device != 'cpu':
+        return request.gpu_precision
+    if request.precision == FP16:
+        msg = 'ONNX Runtime is slower in fp16 than in fp32 on a CPU: leave the precision at auto'
+        raise BackendError(msg)
+    return AS_EXPORTED if request.is_exported else FP32
+
+
+def _content(request: ServingRequest, precision: str) -> bytes:
+    path = request.path
+    if request.is_exported:
+        return path.read_bytes()
+    if importlib.util.find_spec('torch') is None:
+        msg = (
+            f'{path} must be exported for ONNX Runtime, which needs torch: run lemore export '
+            'where torch is installed and load the .onnx file it writes'
+        )
+        raise BackendError(msg)
+    content = kept_export(path, *request.size, _exported)
+    if precision != FP16:
+        return content
+    from lemore_core.export.half_precision import halved
+
+    return halved(content)
+
+
+def _exported(path: Path, height: int, width: int) -> bytes:
+    if 'torch' in sys.modules:
+        # its memory is spent already, and this takes less time
+        from lemore_core.export.export import export_onnx
+
+        return export_onnx(path, height, width)
+    return export_apart(path, height, width)
+
+
+def measured_threads() -> int | None:
+    """Return the number of threads that was chosen in this process, if one was."""
+    return _measured.get(thread_counts())
+
+
+def choose_threads(times: Mapping[int, float]) -> int:
+    """Return the smallest number of threads that is nearly as fast as the fastest.
+
+    ``times`` are a run's milliseconds by the number of threads. A thread that makes the network
+    a few percent faster is worth more to the rest of a robot.
+    """
+    best = min(times.values())
+    return min(n for n, milliseconds in times.items() if milliseconds * WORTHWHILE <= best)
+
+
+def measure(sessions: Mapping[int, Any]) -> dict[int, float]:
+    """Return the shortest run's milliseconds of each session, tried in turns for a short while.
+
+    The shortest, because a machine that boots a robot is busy with other things.
+    """
+    if len(sessions) == 1:
+        return dict.fromkeys(sessions, 0.0)
+    shape = next(iter(sessions.values())).get_inputs()[0].shape
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    for session in sessions.values():
+        # the first run allocates
+        session.run(['logits'], {'pixels': pixels})
+    times: dict[int, list[float]] = {n: [] for n in sessions}
+    end = time.perf_counter() + TRIAL_SECONDS
+    while time.perf_counter() < end or not times[next(iter(times))]:
+        for n, session in sessions.items():
+            started = time.perf_counter()
+            session.run(['logits'], {'pixels': pixels})
+            times[n].append(1e3 * (time.perf_counter() - started))
+    return {n: min(values) for n, values in times.items()}
+
+
+def _session(
+    content: bytes, provider: str | tuple[str, dict[str, int]], threads: int
+) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(content, session_options(threads), providers=[provider])
+
+
+def session_options(threads: int) -> Any:
+    """Return the options of every session: so many threads, which do not spin."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads
+    # Threads that spin for work make two of them a quarter faster, and burn four times the
+    # processor time: every frame they spin on until the next one.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    return options
+
+
+def _provider(device: str) -> tuple[str | tuple[str, dict[str, int]], str]:
+    available = onnxruntime.get_available_providers()
+    if device == 'cpu' or (device == AUTO and _CUDA not in available):
+        return _CPU, 'cpu'
+    kind, _, index = device.partition(':')
+    if kind not in (AUTO, 'cuda') or _CUDA not in available or not (index or '0').isdigit():
+        msg = (
+            f'ONNX Runtime cannot use device {device!r} here: it has {", ".join(available)}; '
+            'use cpu, or install onnxruntime-gpu for cuda'
+        )
+        raise BackendError(msg)
+    return (_CUDA, {'device_id': int(index or 0)}), f'cuda:{index or 0}'

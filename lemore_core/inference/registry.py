@@ -1,0 +1,154 @@
+"""The backends there are, what they need, and the choice among them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from lemore_core.inference.backend import (
+    AUTO,
+    Backend,
+    BackendError,
+    BackendModule,
+    DeviceMemoryError,
+    ServingRequest,
+)
+from lemore_core.inference.fallback import Fallback
+from lemore_core.inference.gpu.driver import gpu_count
+
+_log = logging.getLogger(__name__)
+
+
+class BackendEntry(NamedTuple):
+    """Where a backend lives, what it needs and the files that it reads.
+
+    Each need is a choice: the modules of which one is enough, with the packages that bring them.
+    """
+
+    module: str
+    needs: tuple[Mapping[str, str], ...]
+    suffixes: tuple[str, ...]
+
+
+TENSORRT_PACKAGES: Mapping[str, str] = {
+    'tensorrt': 'tensorrt',
+    'tensorrt_rtx': 'tensorrt-rtx-cu13',
+}
+
+BACKENDS: Mapping[str, BackendEntry] = {
+    'onnxruntime': BackendEntry(
+        'lemore_core.inference.onnxruntime_backend',
+        ({'onnxruntime': 'onnxruntime'},),
+        ('.safetensors', '.onnx'),
+    ),
+    'torch': BackendEntry(
+        'lemore_core.inference.torch_backend', ({'torch': 'torch'},), ('.safetensors',)
+    ),
+    'tensorrt': BackendEntry(
+        'lemore_core.inference.tensorrt.backend',
+        (TENSORRT_PACKAGES, {'torch': 'torch'}, {'onnx': 'onnx'}),
+        ('.safetensors', '.onnx'),
+    ),
+}
+
+
+def choose(path: Path, device: str) -> str:
+    """Return the backend that serves ``path`` best on ``device`` here, without building anything.
+
+    PyTorch where it has a GPU to use, else ONNX Runtime (several times faster on a CPU), else
+    PyTorch.
+    """
+    if path.suffix == '.onnx':
+        return 'onnxruntime'
+    if device != 'cpu' and _installed('torch') and gpu_count():
+        import torch
+
+        # it may be a build for CPUs
+        if torch.cuda.is_available():
+            return 'torch'
+    return 'onnxruntime' if _installed('onnxruntime') and _installed('onnx') else 'torch'
+
+
+def load(name: str, request: ServingRequest) -> Backend:
+    """Load what is requested into the backend called ``name``, or into the best one for ``auto``.
+
+    Where the device has too little memory, a smaller batch is tried, then the CPU; a warning says
+    so, and the status of what is returned.
+
+    Raises:
+        BackendError: no backend has that name, its package is not installed, it does not read
+            this kind of file, or the device is not there.
+        CheckpointError: the checkpoint is not usable.
+
+    """
+    if name == AUTO:
+        name = choose(request.path, request.device)
+    try:
+        return _load(name, request)
+    except DeviceMemoryError as error:
+        return _load_smaller(name, request, error)
+
+
+def missing(name: str) -> str:
+    """Say what the backend called ``name`` needs and is not installed; empty if nothing.
+
+    Raises:
+        BackendError: no backend has that name.
+
+    """
+    for modules in _entry(name).needs:
+        if not any(_installed(module) for module in modules):
+            package, *_ = modules.values()
+            choice = ' or '.join(modules.values())
+            return f'backend {name!r} needs the package {choice}: pip install {package}'
+    return ''
+
+
+def _load(name: str, request: ServingRequest) -> Backend:
+    entry = _entry(name)
+    reason = missing(name)
+    if reason:
+        raise BackendError(reason)
+    if request.path.suffix not in entry.suffixes:
+        msg = f'backend {name!r} reads {" and ".join(entry.suffixes)} files, not {request.path}'
+        raise BackendError(msg)
+    module = cast('BackendModule', importlib.import_module(entry.module))
+    return module.load(request)
+
+
+def _load_smaller(name: str, request: ServingRequest, error: DeviceMemoryError) -> Backend:
+    batch = request.batch
+    while batch > 1:
+        batch //= 2
+        try:
+            backend = _load(name, dataclasses.replace(request, batch=batch))
+        except DeviceMemoryError:
+            continue
+        return _fallen(backend, f'batches of {batch} instead of {request.batch}', error)
+    # half precision is a GPU's
+    on_cpu = dataclasses.replace(request, device='cpu', precision=AUTO, batch=1)
+    backend = _load(choose(request.path, 'cpu'), on_cpu)
+    return _fallen(backend, 'the CPU', error)
+
+
+def _fallen(backend: Backend, what: str, error: DeviceMemoryError) -> Backend:
+    degraded = f'{what} because {error}'
+    _log.warning('serving with %s', degraded)
+    return Fallback(backend, degraded)
+
+
+def _entry(name: str) -> BackendEntry:
+    entry = BACKENDS.get(name)
+    if entry is None:
+        msg = f'no backend is called {name!r}, there are {", ".join([AUTO, *BACKENDS])}'
+        raise BackendError(msg)
+    return entry
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

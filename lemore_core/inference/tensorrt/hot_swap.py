@@ -1,0 +1,210 @@
+"""A backend that serves until an engine is ready to, and then lets it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.errors import in_one_line
+from lemore_core.image import Picture
+from lemore_core.inference.backend import Backend, Status
+from lemore_core.inference.tensorrt.build_client import EngineBuild
+from lemore_core.inference.tensorrt.build_protocol import BuildOrder, Progress
+from lemore_core.inference.tensorrt.engine_cache import EngineKey
+from lemore_core.inference.tensorrt.state import Stage, State
+from lemore_core.segmentation import Segmentation
+
+PATIENCE = 10
+AGREEMENT = 0.99
+JOIN_S = 5.0
+TURN_S = 0.1
+
+_one_build = threading.Lock()
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineSource:
+    """Where an engine comes from: what is built in another process, and who loads it here."""
+
+    order: BuildOrder
+    load: Callable[[EngineKey], Backend]
+
+
+class Handover:
+    """``serving`` labels, until an engine has been built, loaded, and found to label alike.
+
+    The build begins when ``patience`` pictures have been labelled, so that a size of which only
+    one came costs nothing; one engine is built at a time. The engine takes over between two
+    calls of :meth:`segment`, after it labelled the pictures of one call as ``serving`` did, all
+    but one of a hundred pixels. Whatever fails on the way leaves ``serving`` where it is.
+    """
+
+    def __init__(self, serving: Backend, source: EngineSource, *, patience: int = PATIENCE) -> None:
+        self._serving = serving
+        self._source = source
+        self._patience = patience
+        self._stage = Stage(State.WAITING, 'for pictures')
+        self._candidate: Backend | None = None
+        self._build: EngineBuild | None = None
+        self._closing = threading.Event()
+        # of all of the above, which the thread changes, or who asks for the status sees
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._prepare, name='lemore_engine', daemon=True)
+
+    @property
+    def status(self) -> Status:
+        """What serves, and how far the engine is."""
+        with self._lock:
+            serving, stage = self._serving, self._stage
+        status = serving.status
+        reasons = [status.degraded] if status.degraded else []
+        if stage.gave_up:
+            reasons.append(_without(status, stage))
+        return dataclasses.replace(status, engine=str(stage), degraded='; '.join(reasons))
+
+    def segment(self, pictures: Sequence[Picture]) -> list[Segmentation]:
+        """Label pictures."""
+        found = self._serving.segment(pictures)
+        self._patience -= len(pictures)
+        if self._patience <= 0 and self._thread.ident is None and not self._closing.is_set():
+            self._thread.start()
+        if self._candidate is not None and pictures:
+            self._check(self._candidate, pictures, found)
+        return found
+
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the logits of ``pixels``."""
+        return self._serving.logits(pixels)
+
+    def close(self) -> None:
+        """Stop the build, and let go of both backends."""
+        self._closing.set()
+        with self._lock:
+            build, self._build = self._build, None
+        if build is not None:
+            build.stop()
+        if self._thread.is_alive():
+            # one that loads cannot be stopped: it will let go of what it loaded
+            self._thread.join(JOIN_S)
+        with self._lock:
+            candidate, self._candidate = self._candidate, None
+        for backend in (candidate, self._serving):
+            if backend is not None:
+                _let_go(backend)
+
+    def _prepare(self) -> None:
+        """Have the engine built and loaded; runs on the thread."""
+        try:
+            key = self._built()
+            if key is None:
+                return
+            self._enter(Stage(State.LOADING))
+            candidate = self._source.load(key)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it costs the engine only
+            self._give_up(State.FAILED, in_one_line(error))
+            return
+        with self._lock:
+            if not self._closing.is_set():
+                self._candidate, self._stage = candidate, Stage(State.CHECKING)
+                return
+        _let_go(candidate)
+
+    def _built(self) -> EngineKey | None:
+        """Return the key of the engine in the cache, None where it is wanted no longer."""
+        with _turn(self._closing, lambda: self._enter(Stage(State.WAITING, 'for another build'))):
+            begun = Stage(State.BUILDING, 'starting')
+
+            def on_progress(progress: Progress) -> None:
+                self._enter(dataclasses.replace(begun, detail=str(progress)))
+
+            with self._lock:
+                if self._closing.is_set():
+                    return None
+                self._build = build = EngineBuild(self._source.order)
+                self._stage = begun
+            with closing(build):
+                return build.wait(on_progress)
+
+    def _check(
+        self, candidate: Backend, pictures: Sequence[Picture], expected: list[Segmentation]
+    ) -> None:
+        """Let the candidate take over if its labels of ``pictures`` are those expected."""
+        try:
+            same = _agreement(candidate.segment(pictures), expected)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it costs the engine only
+            self._give_up(State.FAILED, in_one_line(error))
+            return
+        if same < AGREEMENT:
+            shown = math.floor(1e4 * same) / 100
+            kind = self._serving.status.backend
+            reason = f'only {shown:.2f}% of its labels are those of {kind}, {AGREEMENT:.0%} must be'
+            self._give_up(State.REJECTED, reason)
+            return
+        former = self._serving
+        with self._lock:
+            self._serving, self._candidate = candidate, None
+            self._stage = Stage(State.SERVING)
+        _log.info('the engine for %s serves, %.2f%% of its labels agree', self._what, 100 * same)
+        _let_go(former)
+
+    def _give_up(self, state: State, reason: str) -> None:
+        stage = Stage(state, reason)
+        with self._lock:
+            if self._closing.is_set():
+                return
+            candidate, self._candidate = self._candidate, None
+            self._stage = stage
+        _log.warning('%s: %s', self._what, _without(self._serving.status, stage))
+        if candidate is not None:
+            _let_go(candidate)
+
+    def _enter(self, stage: Stage) -> None:
+        with self._lock:
+            self._stage = stage
+
+    @property
+    def _what(self) -> str:
+        request = self._source.order.request
+        return f'{request.width}x{request.height}'
+
+
+def _let_go(backend: Backend) -> None:
+    try:
+        backend.close()
+    except Exception as error:  # noqa: BLE001 - what serves now is not concerned
+        _log.info('%s did not close: %s', backend.status.backend, in_one_line(error))
+
+
+def _without(status: Status, stage: Stage) -> str:
+    return f'{status.backend} serves without an engine ({stage})'
+
+
+def _agreement(found: list[Segmentation], expected: list[Segmentation]) -> float:
+    """Return the share of pixels with the same label."""
+    pairs = list(zip(found, expected, strict=True))
+    same = sum(np.count_nonzero(a.labels == b.labels) for a, b in pairs)
+    return same / sum(b.labels.size for _, b in pairs)
+
+
+@contextmanager
+def _turn(unwanted: threading.Event, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Wait for other builds of this process to end, though not once it is ``unwanted``."""
+    mine = _one_build.acquire(blocking=False)
+    if not mine:
+        on_wait()
+    while not mine and not unwanted.is_set():
+        mine = _one_build.acquire(timeout=TURN_S)
+    try:
+        yield
+    finally:
+        if mine:
+            _one_build.release()

@@ -1,0 +1,166 @@
+"""TensorRT and TensorRT for RTX: one Python API, two ways of building."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from lemore_core.inference.backend import BackendError
+from lemore_core.inference.registry import TENSORRT_PACKAGES
+
+OLDEST = 10  # the first with the calls that are used here; TensorRT for RTX counts from 1
+
+
+class ComputeCapability(NamedTuple):
+    """The generation of a GPU, such as 8.6."""
+
+    major: int
+    minor: int
+
+    @classmethod
+    def parse(cls, text: str) -> ComputeCapability:
+        """Read ``8.6`` or ``86``.
+
+        Raises:
+            BackendError: it is neither.
+
+        """
+        match = re.fullmatch(r'(\d{1,2})\.?(\d)', text)
+        if match is None:
+            msg = f'{text!r} is no compute capability: give one such as 8.6'
+            raise BackendError(msg)
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f'{self.major}.{self.minor}'
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """One of the two; ``module`` is its name in Python.
+
+    The one that builds ahead is told a compute capability, needs no GPU, and its engine runs on
+    every GPU of that capability, where its kernels are compiled. The other one times kernels on
+    the GPU at hand, and its engine runs there.
+    """
+
+    module: str
+    builds_ahead: bool
+
+    @property
+    def package(self) -> str:
+        """What pip calls it."""
+        return TENSORRT_PACKAGES[self.module]
+
+
+TENSORRT = Flavour('tensorrt', builds_ahead=False)
+TENSORRT_RTX = Flavour('tensorrt_rtx', builds_ahead=True)
+FLAVOURS = (TENSORRT, TENSORRT_RTX)
+
+
+@dataclass(frozen=True)
+class Library:
+    """An imported flavour; ``api`` is its module."""
+
+    flavour: Flavour
+    api: Any
+
+    @property
+    def version(self) -> str:
+        """The version, in full: engines of any other are not loaded."""
+        return str(self.api.__version__)
+
+    @property
+    def named_capabilities(self) -> tuple[ComputeCapability, ...]:
+        """The compute capabilities that can be named to it, in rising order."""
+        if not self.flavour.builds_ahead:
+            return ()
+        names = self.api.ComputeCapability.__members__
+        found = (name.removeprefix('SM') for name in names if name.startswith('SM'))
+        return tuple(sorted(ComputeCapability.parse(name) for name in found))
+
+    def check(self, capability: ComputeCapability) -> None:
+        """Refuse a compute capability for which it cannot build ahead.
+
+        Raises:
+            BackendError: it is not among those that can be named.
+
+        """
+        if capability not in self.named_capabilities:
+            known = ', '.join(map(str, self.named_capabilities))
+            msg = (
+                f'{self.flavour.package} {self.version} builds for the compute capabilities '
+                f'{known}, not {capability}: on that GPU itself, {TENSORRT.package} may'
+            )
+            raise BackendError(msg)
+
+
+def load_library(flavour: Flavour) -> Library:
+    """Import a flavour.
+
+    Raises:
+        BackendError: it is not installed, incomplete or too old.
+
+    """
+    if importlib.util.find_spec(flavour.module) is None:
+        msg = f'{flavour.package} is not installed: pip install {flavour.package}'
+        raise BackendError(msg)
+    try:
+        library = Library(flavour, importlib.import_module(flavour.module))
+    except (ImportError, OSError) as error:
+        msg = (
+            f'{flavour.package} is installed but cannot be imported ({error}): '
+            f'pip install --force-reinstall {flavour.package}'
+        )
+        raise BackendError(msg) from error
+    if not flavour.builds_ahead and int(library.version.split('.')[0]) < OLDEST:
+        msg = f'{flavour.package} {library.version} is too old, {OLDEST} or newer is needed'
+        raise BackendError(msg)
+    return library
+
+
+def library_for_gpu(capability: ComputeCapability) -> Library:
+    """Return what builds for the GPU at hand and runs there: TensorRT, else the one for RTX.
+
+    Raises:
+        BackendError: neither can be used, with the reason for each.
+
+    """
+    choices = [_usable(flavour, capability) for flavour in FLAVOURS]
+    for choice in choices:
+        if isinstance(choice, Library):
+            return choice
+    raise BackendError('; '.join(map(str, choices)))
+
+
+def installed_libraries() -> tuple[Library, ...]:
+    """Return the flavours that can be imported here."""
+    choices = [_usable(flavour) for flavour in FLAVOURS]
+    return tuple(choice for choice in choices if isinstance(choice, Library))
+
+
+def library_for_capability(capability: ComputeCapability) -> Library:
+    """Return what builds for a named compute capability, whatever GPU is here.
+
+    Raises:
+        BackendError: it is not installed, or cannot build for that one.
+
+    """
+    library = load_library(TENSORRT_RTX)
+    library.check(capability)
+    return library
+
+
+def _usable(
+    flavour: Flavour, capability: ComputeCapability | None = None
+) -> Library | BackendError:
+    try:
+        library = load_library(flavour)
+        if capability is not None and flavour.builds_ahead:
+            library.check(capability)
+    except BackendError as error:
+        return error
+    return library

@@ -1,0 +1,92 @@
+"""PyTorch, on a CPU or a CUDA device."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lemore_core.export.graph import ServingGraph, load_graph
+from lemore_core.inference.backend import (
+    AUTO,
+    FP16,
+    FP32,
+    Backend,
+    BackendError,
+    ServingRequest,
+    Status,
+)
+from lemore_core.inference.cpu.pipeline import HostRoad
+from lemore_core.inference.gpu.errors import guarded
+from lemore_core.inference.gpu.network import place
+from lemore_core.inference.gpu.pipeline import DeviceRoad
+
+# streams by turns: one uploads and downloads while the other computes
+LANES = 2
+
+
+class TorchNetwork:
+    """The serving graph in eager mode, from the memory of the host and back."""
+
+    def __init__(self, graph: ServingGraph, device: str) -> None:
+        self._device = device
+        self._graph = graph.to(device)
+
+    @torch.inference_mode()
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the logits of ``pixels``."""
+        # a message's own memory may be read-only, of which PyTorch warns
+        writeable = pixels if pixels.flags.writeable else pixels.copy()
+        logits: NDArray[np.float32] = (
+            self._graph(torch.from_numpy(writeable).to(self._device)).cpu().numpy()
+        )
+        return logits
+
+
+def load(request: ServingRequest) -> Backend:
+    """Load a checkpoint for one network size.
+
+    Raises:
+        BackendError: the device is not there, has no half precision or failed, or the network's
+            numbers do not fit half precision.
+        DeviceMemoryError: the device has no room for the network and the batch.
+        CheckpointError: the checkpoint is not usable.
+
+    """
+    device = _device(request.device)
+    if device.startswith('cuda'):
+        return _on_gpu(request, torch.device(device))
+    if request.precision == FP16:
+        msg = 'PyTorch is slower in fp16 than in fp32 on a CPU: leave the precision at auto'
+        raise BackendError(msg)
+    graph = load_graph(request.path, *request.size)
+    return HostRoad(
+        TorchNetwork(graph, device),
+        request.size,
+        graph.network.config.classes,
+        Status('torch', device, FP32),
+    )
+
+
+def _on_gpu(request: ServingRequest, device: torch.device) -> DeviceRoad:
+    graph = load_graph(request.path, *request.size)
+    network, degraded = guarded(
+        lambda: place(graph, request.path, device, request.precision, request.batch),
+        device,
+        f'{request.path.stem} with {request.batch} pictures of {request.width}x{request.height}',
+    )
+    status = Status('torch', str(device), network.precision, request.batch, degraded=degraded)
+    return DeviceRoad(network, request.size, status, lanes=LANES)
+
+
+def _device(name: str) -> str:
+    if name == AUTO:
+        return 'cuda:0' if torch.cuda.is_available() else 'cpu'
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        msg = f'torch cannot use device {name!r} here ({reason}): use cpu, cuda or cuda:N'
+        raise BackendError(msg) from error
+    return f'cuda:{device.index or 0}' if device.type == 'cuda' else str(device)

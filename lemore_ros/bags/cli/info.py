@@ -1,0 +1,29 @@
+"""``lemore bag info``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument('bag', type=Path, help='a rosbag2 folder, .mcap, .db3, or a ROS 1 .bag')
+    parser.add_argument('--json', action='store_true', help='for programs')
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print what the bag holds."""
+    import json
+
+    from tqdm import tqdm
+
+    from lemore_ros.bags.info import in_words, inspect
+    from lemore_ros.bags.io.reader import open_bag
+
+    with open_bag(arguments.bag) as bag:
+        images = sum(topic.count for topic in bag.image_topics)
+        # images are most of a bag: reading a long one takes minutes
+        with tqdm(desc='reading', total=images, unit='image', disable=None, leave=False) as bar:
+            info = inspect(bag, bar.update)
+    print(json.dumps(info.as_json(), indent=2) if arguments.json else in_words(info))

@@ -1,0 +1,62 @@
+"""``lemore bag`` and ``ros2 run lemore_ros bag``: finds the subcommand."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from lemore_core.errors import LemoreError
+from lemore_ros.bags.errors import BagError
+
+# each is a file in commands/ with add_arguments(parser) and run(arguments), which import what is
+# heavy when they run
+COMMANDS = {
+    'info': 'what a bag holds, and what of it can be labelled',
+    'segment': 'label the images of bags, into bags',
+    'measure': 'time the labelling of a bag on this machine: steps in turn, and all at once',
+    'evaluate': 'measure labels over a drive, against the truth where there is one',
+    'compare': 'find where two models, or two runs, differ',
+    'video': 'draw a labelled drive as a video',
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands and their arguments."""
+    subparsers = parser.add_subparsers(dest='bag_command', required=True, metavar='command')
+    for name, summary in COMMANDS.items():
+        module = importlib.import_module(f'lemore_ros.bags.cli.{name}')
+        module.add_arguments(subparsers.add_parser(name, help=summary, description=summary))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the chosen subcommand.
+
+    Raises:
+        LemoreError: it failed, or what reads bags is not installed.
+
+    """
+    if find_spec('rosbags') is None:
+        msg = "bags are read with the package rosbags: pip install 'lemore_ros[bag]'"
+        raise BagError(msg)
+    importlib.import_module(f'lemore_ros.bags.cli.{arguments.bag_command}').run(arguments)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``bag`` on its own and return the exit status, as :mod:`lemore_core.cli.main` does."""
+    parser = argparse.ArgumentParser('bag', description=__doc__)
+    add_arguments(parser)
+    try:
+        run(parser.parse_args(argv))
+    except LemoreError as error:
+        print(f'bag: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

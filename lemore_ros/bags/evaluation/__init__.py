@@ -1,0 +1,1 @@
+"""Recordings measured, compared and shown."""

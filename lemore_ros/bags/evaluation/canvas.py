@@ -1,0 +1,141 @@
+"""The frames of a video: overlay or side by side, with the classes' legend and the stamps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.render import FONT, colorize, legend, overlay
+from lemore_core.taxonomy import Taxonomy
+from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.evaluation.drive import DrivePicture
+from lemore_ros.bags.evaluation.labellers import Labelled
+
+OVERLAY, SIDE_BY_SIDE = 'overlay', 'side-by-side'
+LAYOUTS = (OVERLAY, SIDE_BY_SIDE)
+MAX_WIDTH = 1920
+SMALLEST = 16
+# later than this, a stamp is a date and not a time since the robot was switched on
+YEAR_2000_NS = 946_684_800 * 10**9
+
+Rgb = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class VideoLook:
+    """How the frames of a video look; ``alpha`` 0..1 is the weight of the colours in an overlay.
+
+    Frames wider than ``max_width`` pixels are shrunk.
+
+    Raises:
+        BagError: a value that is not allowed.
+
+    """
+
+    layout: str = OVERLAY
+    alpha: float = 0.5
+    has_legend: bool = True
+    has_stamps: bool = True
+    max_width: int = MAX_WIDTH
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            msg = f'layout is {self.layout!r}, allowed: {", ".join(LAYOUTS)}'
+            raise BagError(msg)
+        if not 0.0 <= self.alpha <= 1.0:
+            msg = f'alpha is {self.alpha}, allowed: 0.0 to 1.0'
+            raise BagError(msg)
+        if self.max_width < SMALLEST:
+            msg = f'max_width is {self.max_width}, allowed: {SMALLEST} pixels or more'
+            raise BagError(msg)
+
+
+class Canvas:
+    """Draws the frames of one video, all at the size of the first.
+
+    A picture of another shape keeps its own: it is scaled to fit, with black at its sides.
+    """
+
+    def __init__(self, look: VideoLook, taxonomy: Taxonomy) -> None:
+        self._look = look
+        self._taxonomy = taxonomy
+        self._size: tuple[int, int] | None = None
+        self._legend: Rgb | None = None
+
+    def draw(self, picture: DrivePicture, labelled: Labelled | None, seconds: float) -> Rgb:
+        """Return a frame of the video, RGB (H, W, 3) uint8; without labels the bare picture."""
+        scene = self._scene(picture, labelled)
+        if self._size is None:
+            self._size = _shrunk(scene.shape[:2], self._look.max_width)
+        frame = _fitted(scene, self._size)
+        if self._look.has_stamps:
+            _write(frame, _stamp_text(seconds, picture.time_ns))
+        if not self._look.has_legend:
+            return frame
+        if self._legend is None:
+            self._legend = legend(self._taxonomy, self._size[1])
+        return np.vstack([frame, self._legend])
+
+    def _scene(self, picture: DrivePicture, labelled: Labelled | None) -> Rgb:
+        palette = self._taxonomy.palette
+        if self._look.layout == SIDE_BY_SIDE:
+            rgb = picture.rgb
+            right = np.zeros_like(rgb) if labelled is None else colorize(labelled.labels, palette)
+            return np.hstack([rgb, right])
+        if labelled is None:
+            return picture.rgb.copy()
+        frame = picture.frame
+        return overlay(frame.pixels, frame.encoding, labelled.labels, palette, self._look.alpha)
+
+
+def _shrunk(size: tuple[int, int], max_width: int) -> tuple[int, int]:
+    """Return (height, width), even as H.264 needs them, of the frames of a video."""
+    height, width = size
+    scale = min(1.0, max_width / width)
+    even = [max(SMALLEST, round(side * scale / 2) * 2) for side in (height, width)]
+    return even[0], even[1]
+
+
+def _fitted(scene: Rgb, size: tuple[int, int]) -> Rgb:
+    """Return a scene at ``size`` (height, width), its shape kept, black beside it."""
+    height, width = size
+    scale = min(height / scene.shape[0], width / scene.shape[1])
+    inner = [max(1, round(side * scale)) for side in scene.shape[:2]]
+    # a pixel for rounding to even sides is no change of shape
+    inner = [full if abs(full - one) <= 1 else one for full, one in zip(size, inner, strict=True)]
+    if tuple(inner) == scene.shape[:2]:
+        small = scene
+    else:
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        small = np.asarray(cv2.resize(scene, (inner[1], inner[0]), interpolation=method), np.uint8)
+    if tuple(inner) == size:
+        return np.ascontiguousarray(small)
+    frame = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+    frame[top : top + inner[0], left : left + inner[1]] = small
+    return frame
+
+
+def _stamp_text(seconds: float, time_ns: int) -> str:
+    text = f'{seconds:8.3f} s   {time_ns // 10**9}.{time_ns % 10**9:09d}'
+    if time_ns < YEAR_2000_NS:
+        return text
+    date = datetime.fromtimestamp(time_ns // 10**9, timezone.utc)
+    return f'{text}   {date:%Y-%m-%d %H:%M:%S} UTC'
+
+
+def _write(frame: Rgb, text: str) -> None:
+    """Write into the lower left corner, white on black, no wider than the frame."""
+    height, width = frame.shape[:2]
+    scale = 0.5
+    (across, up), down = cv2.getTextSize(text, FONT, scale, 1)
+    if across + 16 > width:
+        scale *= max(0.1, (width - 16) / across)
+        (across, up), down = cv2.getTextSize(text, FONT, scale, 1)
+    top = max(0, height - up - down - 12)
+    frame[top:, : across + 16] //= 4
+    cv2.putText(frame, text, (8, height - down - 6), FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)

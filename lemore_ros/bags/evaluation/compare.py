@@ -1,0 +1,179 @@
+"""Compares two labellings of one drive: how often they agree, on what, when, and where."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.evaluation.metrics import ConfusionMatrix, by_name, rounded
+from lemore_core.evaluation.over_time import OverTime
+from lemore_core.taxonomy import Labels, Taxonomy
+from lemore_ros.bags.evaluation.drive import Drive, DrivePicture
+from lemore_ros.bags.evaluation.labellers import Labelled, Labeller, described
+from lemore_ros.bags.evaluation.matching import with_next
+from lemore_ros.bags.io.reader import BagError
+
+COLUMNS = ('agreement', 'mean_iou', 'confidence_a', 'confidence_b', 'latency_a', 'latency_b')
+MAP_WIDTH = 96
+UNEQUAL = 'pictures that only one of the two labels'
+
+
+@dataclass(frozen=True)
+class ComparedFrame:
+    """A frame with both labellings; ``agreement`` is the share 0..1 of equal labels."""
+
+    seconds: float
+    picture: DrivePicture
+    first: Labelled
+    second: Labelled
+    agreement: float
+    iou: NDArray[np.float64]
+
+    @property
+    def differs(self) -> NDArray[np.bool_]:
+        """The pixels (H, W) whose labels differ; unlabelled is a label here."""
+        return np.asarray(self.first.labels != self.second.labels)
+
+
+class DifferenceMap:
+    """Where in the picture labels differ: the share of the frames, on a grid of 96 columns."""
+
+    def __init__(self) -> None:
+        self._sum: NDArray[np.float64] | None = None
+        self._frames = 0
+
+    def add(self, differs: NDArray[np.bool_]) -> None:
+        """Add a frame; one of another shape than the first is stretched to it."""
+        if self._sum is None:
+            height, width = differs.shape
+            columns = min(MAP_WIDTH, width)
+            self._sum = np.zeros((max(1, round(height * columns / width)), columns))
+        size = self._sum.shape[1], self._sum.shape[0]
+        small = cv2.resize(differs.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        self._sum += small
+        self._frames += 1
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """The shares (h, w) 0..1; (1, 1) of 0 before the first frame."""
+        return np.zeros((1, 1)) if self._sum is None else self._sum / self._frames
+
+
+class Comparison:
+    """The figures of a comparison so far, in memory that does not grow with the drive.
+
+    ``matrix`` has the first labelling's classes in its rows and the second's in its columns; pixels
+    that either leaves unlabelled are not in it.
+    """
+
+    def __init__(self, taxonomy: Taxonomy) -> None:
+        self.taxonomy = taxonomy
+        self.frames = 0
+        self.equal_pixels = 0
+        self.pixels = 0
+        self.matrix = ConfusionMatrix(len(taxonomy.classes))
+        self.series = OverTime(COLUMNS)
+        self.where = DifferenceMap()
+        self.trouble: Counter[str] = Counter()
+        self.first_ns: int | None = None
+        self.seconds = 0.0
+
+    @property
+    def agreement(self) -> float:
+        """The share of all pixels whose labels are equal."""
+        return self.equal_pixels / self.pixels if self.pixels else math.nan
+
+    def add(self, picture: DrivePicture, first: Labelled, second: Labelled) -> ComparedFrame:
+        """Compare the two labellings of a picture."""
+        self.first_ns = picture.time_ns if self.first_ns is None else self.first_ns
+        seconds = (picture.time_ns - self.first_ns) / 1e9
+        self.seconds = max(seconds, self.seconds)
+        own = self._count(first.labels, second.labels)
+        differs = first.labels != second.labels
+        equal = differs.size - int(np.count_nonzero(differs))
+        self.frames += 1
+        self.equal_pixels += equal
+        self.pixels += differs.size
+        self.where.add(differs)
+        frame = ComparedFrame(seconds, picture, first, second, equal / differs.size, own.iou)
+        sure = (_mean(labelled.confidence) for labelled in (first, second))
+        latencies = (first.latency_ms, second.latency_ms)
+        self.series.add(seconds, (frame.agreement, own.mean_iou, *sure, *latencies))
+        return frame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON holds them."""
+        names = self.taxonomy.classes
+        return {
+            'frames': self.frames,
+            'seconds': round(self.seconds, 6),
+            'classes': list(names),
+            'agreement': rounded(self.agreement),
+            'mean_iou': rounded(self.matrix.mean_iou),
+            'iou': by_name(names, self.matrix.iou),
+            'confusion': self.matrix.counts.tolist(),
+            'differences': np.round(self.where.shares, 4).tolist(),
+            'trouble': dict(self.trouble),
+            'over_time': self.series.to_dict(),
+        }
+
+    def _count(self, first: Labels, second: Labels) -> ConfusionMatrix:
+        own = ConfusionMatrix(self.matrix.classes)
+        both = (first < own.classes) & (second < own.classes)
+        own.add(first[both], second[both])
+        self.matrix.merge(own)
+        return own
+
+
+def compare_labellers(
+    drive: Drive,
+    first: Labeller,
+    second: Labeller,
+    observe: Callable[[ComparedFrame], None] | None = None,
+) -> Comparison:
+    """Label the pictures of a drive twice and compare; ``observe`` is given each frame.
+
+    Raises:
+        LemoreError: the two know other classes, no picture is labelled by both, or a model failed.
+
+    """
+    if first.taxonomy.classes != second.taxonomy.classes:
+        msg = (
+            f'{described(first)} has the classes {_some(first.taxonomy)}, {described(second)} '
+            f'{_some(second.taxonomy)}: only labels of the same classes can be compared'
+        )
+        raise BagError(msg)
+    comparison = Comparison(first.taxonomy)
+    for picture, following in with_next(drive.pictures()):
+        next_ns = None if following is None else following.time_ns
+        one, other = (labeller.label(picture, next_ns) for labeller in (first, second))
+        if one is None or other is None:
+            comparison.trouble[UNEQUAL] += (one is None) != (other is None)
+            continue
+        frame = comparison.add(picture, one, other)
+        if observe is not None:
+            observe(frame)
+    comparison.trouble += drive.trouble + first.trouble + second.trouble
+    if not comparison.frames:
+        msg = (
+            f'no picture of {drive.topic.name} in {drive.path} is labelled by both '
+            f'{described(first)} and {described(second)}: check that they belong together, or raise --tolerance-ms'
+        )
+        raise BagError(msg)
+    return comparison
+
+
+def _mean(confidence: NDArray[np.uint8] | None) -> float:
+    return math.nan if confidence is None else float(confidence.mean()) / 255
+
+
+def _some(taxonomy: Taxonomy) -> str:
+    names = taxonomy.classes
+    return f'{", ".join(names[:3])}{", …" * (len(names) > 3)} ({len(names)})'

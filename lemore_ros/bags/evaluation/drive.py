@@ -1,0 +1,89 @@
+"""The pictures of a drive, in the order in which they were received."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.image import to_rgb
+from lemore_ros.bags.choose import camera_topic
+from lemore_ros.bags.evaluation.matching import stamp_of
+from lemore_ros.bags.io.reader import BagError, open_bag
+from lemore_ros.messages.images import Frame
+
+UNREADABLE = 'pictures that cannot be decoded'
+
+
+@dataclass(frozen=True)
+class DrivePicture:
+    """A picture of a drive, stamped in nanoseconds; zero stamps are replaced by receive times."""
+
+    time_ns: int
+    received_ns: int
+    frame: Frame = field(repr=False)
+
+    @cached_property
+    def rgb(self) -> NDArray[np.uint8]:
+        """The picture as RGB (H, W, 3) uint8."""
+        return np.ascontiguousarray(to_rgb(self.frame.pixels, self.frame.encoding))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.frame.pixels.shape[0], self.frame.pixels.shape[1]
+
+
+class Drive:
+    """The pictures of one camera in a bag, or of a part of it.
+
+    ``start_s`` and ``duration_s`` choose by receive time, from the bag's start on. ``trouble``
+    counts what went wrong, by what it was.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        topic: str = '',
+        *,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+    ) -> None:
+        self.path = path
+        self.trouble: Counter[str] = Counter()
+        self.damage = ''
+        with open_bag(path) as bag:
+            self.topic = camera_topic(bag, topic)
+            self._start_ns = bag.start_ns + round(start_s * 1e9)
+            length = None if duration_s is None else round(duration_s * 1e9)
+            self._end_ns = None if length is None else self._start_ns + length
+        self.is_whole = not start_s and duration_s is None
+        self.expected = self.topic.count if self.is_whole else None
+
+    def pictures(self) -> Iterator[DrivePicture]:
+        """Yield the pictures; what cannot be decoded is counted and left out.
+
+        Raises:
+            BagError: there is not one picture.
+
+        """
+        count, reason = 0, ''
+        with open_bag(self.path) as bag:
+            for record, frame in bag.frames(
+                self.topic, start_ns=self._start_ns, end_ns=self._end_ns
+            ):
+                if not isinstance(frame, Frame):
+                    self.trouble[UNREADABLE] += 1
+                    reason = f', {self.trouble[UNREADABLE]} cannot be decoded: {frame}'
+                    continue
+                count += 1
+                yield DrivePicture(stamp_of(frame, record), record.time_ns, frame)
+            self.damage = bag.damage
+        if count == 0:
+            msg = f'{self.path} has no pictures on {self.topic.name} in the part asked for{reason}'
+            raise BagError(msg)

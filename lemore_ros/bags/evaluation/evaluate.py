@@ -1,0 +1,231 @@
+"""Measures the labels of a drive: against the truth, over time, and from frame to frame."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.evaluation.evaluate import ImageResult
+from lemore_core.evaluation.metrics import rounded
+from lemore_core.evaluation.over_time import OverTime
+from lemore_core.evaluation.scores import Scores
+from lemore_core.taxonomy import Labels, Taxonomy
+from lemore_ros.bags.evaluation.drive import Drive, DrivePicture
+from lemore_ros.bags.evaluation.labellers import Labelled, Labeller, described
+from lemore_ros.bags.evaluation.matching import with_next
+from lemore_ros.bags.evaluation.temporal import Flicker, TemporalConsistency
+from lemore_ros.bags.evaluation.truth import Truth, to_size_of_truth
+from lemore_ros.bags.io.reader import BagError
+
+DOUBTFUL = 128  # of 255: the label is less probable than all others together
+SHARE_ROWS = 1000
+COLUMNS = (
+    'mean_iou',
+    'pixel_accuracy',
+    'mean_confidence',
+    'doubtful',
+    'flicker',
+    'compensated_flicker',
+    'latency_ms',
+)
+OUT_OF_ORDER = 'pictures whose stamps are not after the one before'
+WITHOUT_PICTURE = 'label images of the truth without a picture'
+
+
+class Compared(NamedTuple):
+    """Labels and confidence (or None) at the size of their truth, all (H, W).
+
+    The truth is unlabelled where the labels are, so that no class is blamed for it.
+    """
+
+    truth: Labels
+    labels: Labels
+    confidence: NDArray[np.uint8] | None
+    result: ImageResult
+
+
+@dataclass(frozen=True)
+class JudgedFrame:
+    """A frame with everything known of it; ``seconds`` count from the first one."""
+
+    seconds: float
+    picture: DrivePicture
+    labelled: Labelled
+    compared: Compared | None
+    flicker: Flicker | None
+
+    @property
+    def mean_confidence(self) -> float:
+        """Mean confidence 0..1; NaN where it is not known."""
+        confidence = self.labelled.confidence
+        return math.nan if confidence is None else float(confidence.mean()) / 255
+
+    @property
+    def figures(self) -> tuple[float, ...]:
+        """The figures in the order of ``COLUMNS``."""
+        result = self.compared.result if self.compared else None
+        confidence = self.labelled.confidence
+        return (
+            result.mean_iou if result else math.nan,
+            result.pixel_accuracy if result else math.nan,
+            self.mean_confidence,
+            math.nan if confidence is None else float((confidence < DOUBTFUL).mean()),
+            self.flicker.plain if self.flicker else math.nan,
+            self.flicker.compensated if self.flicker else math.nan,
+            self.labelled.latency_ms,
+        )
+
+
+class DriveEvaluation:
+    """The figures of a drive so far, in memory that does not grow with it.
+
+    ``unanswered`` and ``asked`` count the pixels that the truth labels: those that the labels left
+    out, and all.
+    """
+
+    def __init__(self, taxonomy: Taxonomy) -> None:
+        classes = len(taxonomy.classes)
+        self.taxonomy = taxonomy
+        self.frames = 0
+        self.frames_with_truth = 0
+        self.unanswered = 0
+        self.asked = 0
+        self.scores = Scores(classes)
+        self.temporal = TemporalConsistency(classes)
+        self.series = OverTime(COLUMNS)
+        self.shares = OverTime(taxonomy.classes, SHARE_ROWS)
+        self.trouble: Counter[str] = Counter()
+        self.first_ns: int | None = None
+        self.last_ns: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        """From the first frame to the last one."""
+        return 0.0 if self.first_ns is None else ((self.last_ns or 0) - self.first_ns) / 1e9
+
+    def add(self, picture: DrivePicture, labelled: Labelled, truth: Labels | None) -> JudgedFrame:
+        """Measure a frame.
+
+        Raises:
+            BagError: the truth has another shape than the picture.
+
+        """
+        self._note_time(picture.time_ns)
+        compared = None if truth is None else self._compare(labelled, truth)
+        flicker = self.temporal.add(picture.time_ns, picture.rgb, labelled.labels)
+        seconds = (picture.time_ns - (self.first_ns or 0)) / 1e9
+        judged = JudgedFrame(seconds, picture, labelled, compared, flicker)
+        self.frames += 1
+        self.series.add(seconds, judged.figures)
+        classes = len(self.taxonomy.classes)
+        pixels = np.bincount(labelled.labels.ravel(), minlength=classes)[:classes]
+        self.shares.add(seconds, pixels / labelled.labels.size)
+        return judged
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON holds them; without truth, those that need one are missing."""
+        means = self.series.mean()
+        latency = self.series.course().mean['latency_ms']
+        known = latency[~np.isnan(latency)]
+        return {
+            'frames': self.frames,
+            'frames_with_truth': self.frames_with_truth,
+            'seconds': round(self.seconds, 6),
+            'classes': list(self.taxonomy.classes),
+            **(self._truth_figures() if self.frames_with_truth else {}),
+            'mean_confidence': rounded(means['mean_confidence']),
+            'doubtful': rounded(means['doubtful']),
+            'latency_ms': rounded(float(np.median(known)) if known.size else math.nan),
+            'temporal': {
+                'pairs': self.temporal.pairs,
+                'breaks': self.temporal.breaks,
+                'flicker': rounded(self.temporal.flicker),
+                'compensated_flicker': rounded(self.temporal.compensated_flicker),
+                'consistency': rounded(self.temporal.consistency),
+            },
+            'class_shares': {k: rounded(v) for k, v in self.shares.mean().items()},
+            'trouble': dict(self.trouble),
+            'over_time': self.series.to_dict(),
+        }
+
+    @property
+    def unanswered_share(self) -> float:
+        """Of the pixels that the truth labels, the share that the labels leave out."""
+        return self.unanswered / self.asked if self.asked else math.nan
+
+    def _truth_figures(self) -> dict[str, Any]:
+        return {
+            **self.scores.to_dict(self.taxonomy.classes),
+            'unanswered': rounded(self.unanswered_share),
+        }
+
+    def _note_time(self, time_ns: int) -> None:
+        if self.last_ns is not None and time_ns <= self.last_ns:
+            self.trouble[OUT_OF_ORDER] += 1
+        self.first_ns = time_ns if self.first_ns is None else self.first_ns
+        self.last_ns = max(time_ns, self.last_ns or time_ns)
+
+    def _compare(self, labelled: Labelled, truth: Labels) -> Compared:
+        labels = to_size_of_truth(labelled.labels, truth)
+        confidence = labelled.confidence
+        if confidence is not None:
+            confidence = to_size_of_truth(confidence, truth)
+        classes = len(self.taxonomy.classes)
+        asked, answered = truth < classes, labels < classes
+        self.asked += int(np.count_nonzero(asked))
+        self.unanswered += int(np.count_nonzero(asked & ~answered))
+        judged = truth.copy()
+        judged[~answered] = self.taxonomy.unlabelled
+        own = self.scores.add(judged, labels, confidence)
+        self.frames_with_truth += 1
+        return Compared(truth, labels, confidence, ImageResult.from_matrix(Path(), own))
+
+
+def evaluate_drive(
+    drive: Drive,
+    labeller: Labeller,
+    truth: Truth | None = None,
+    observe: Callable[[JudgedFrame], None] | None = None,
+) -> DriveEvaluation:
+    """Label the pictures of a drive and measure them; ``observe`` is given each frame.
+
+    Raises:
+        LemoreError: the drive holds no pictures, the truth fits none of them, or the model failed.
+
+    """
+    evaluation = DriveEvaluation(labeller.taxonomy)
+    for picture, following in with_next(drive.pictures()):
+        next_ns = None if following is None else following.time_ns
+        labelled = labeller.label(picture, next_ns)
+        if labelled is None:
+            continue
+        right = None if truth is None else truth.at(picture.time_ns, next_ns)
+        judged = evaluation.add(picture, labelled, right)
+        if observe is not None:
+            observe(judged)
+    evaluation.trouble += drive.trouble + labeller.trouble
+    _require_figures(evaluation, drive, labeller, truth)
+    return evaluation
+
+
+def _require_figures(
+    evaluation: DriveEvaluation, drive: Drive, labeller: Labeller, truth: Truth | None
+) -> None:
+    if evaluation.first_ns is None or evaluation.last_ns is None:
+        msg = (
+            f'no picture of {drive.topic.name} in {drive.path} has labels of {described(labeller)}: '
+            'check that they belong together, or raise --tolerance-ms'
+        )
+        raise BagError(msg)
+    if truth is not None:
+        truth.require_matches(evaluation.first_ns, evaluation.last_ns)
+        # what lies outside of a part has no picture there, and nothing is wrong with it
+        if truth.matcher.passed and drive.is_whole:
+            evaluation.trouble[WITHOUT_PICTURE] += truth.matcher.passed

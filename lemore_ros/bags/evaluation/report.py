@@ -1,0 +1,144 @@
+"""The report of a drive: headline figures, plots over time, classes, and the worst frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lemore_core.evaluation.metrics import percent
+from lemore_core.evaluation.over_time import OverTime
+from lemore_core.evaluation.report.content import (
+    Plot,
+    Report,
+    ReportPicture,
+    ReportSection,
+    Table,
+)
+from lemore_core.evaluation.report.sections import score_figures, score_sections
+from lemore_core.taxonomy import Taxonomy
+from lemore_ros.bags.evaluation.evaluate import DriveEvaluation
+
+HOW_TO_ZOOM = (
+    'Drag over a stretch of time, or choose the wheel above a plot, to zoom all plots; the arrow '
+    'that goes round resets them.'
+)
+ABOUT_FLICKER = (
+    'Flicker is the share of the pixels whose label is another than in the frame before. Along the '
+    'motion, the labels of the frame before are first carried where the optical flow says that '
+    'they went, and only pixels are counted where it says the same forwards and backwards.'
+)
+
+
+def drive_report(
+    evaluation: DriveEvaluation,
+    pictures: tuple[ReportPicture, ...],
+    *,
+    title: str,
+    facts: Mapping[str, str],
+) -> Report:
+    """Return the report of a drive; ``pictures`` are its worst frames.
+
+    Raises:
+        ReportError: Bokeh is not installed.
+
+    """
+    taxonomy = evaluation.taxonomy
+    with_truth = evaluation.frames_with_truth > 0
+    sections = [_over_time(evaluation), _shares(evaluation.shares, taxonomy)]
+    if with_truth:
+        sections += score_sections(taxonomy, evaluation.scores)
+    return Report(
+        title=title,
+        figures=_headline(evaluation),
+        facts={**facts, **trouble_facts(evaluation.trouble), **_breaks(evaluation)},
+        sections=tuple(sections),
+        pictures=pictures,
+        pictures_title='Worst frames',
+        pictures_note=(
+            f'{len(pictures)} of {evaluation.frames} frames, no two for one reason within half a '
+            'second. Choose a class to see only those that have it.'
+        ),
+        taxonomy=taxonomy,
+        score_name=_score_name(evaluation),
+    )
+
+
+def trouble_facts(trouble: Mapping[str, int]) -> dict[str, str]:
+    """Return what went wrong as facts of a report."""
+    return {what: f'{number:,}' for what, number in trouble.items()}
+
+
+def _breaks(evaluation: DriveEvaluation) -> dict[str, str]:
+    breaks = evaluation.temporal.breaks
+    return {'frames not compared with the one before': f'{breaks:,}'} if breaks else {}
+
+
+def _score_name(evaluation: DriveEvaluation) -> str:
+    if evaluation.frames_with_truth:
+        return 'IoU'
+    known = not np.isnan(evaluation.series.mean()['mean_confidence'])
+    return 'mean confidence' if known else 'share'
+
+
+def _headline(evaluation: DriveEvaluation) -> dict[str, str]:
+    values = evaluation.to_dict()
+    figures = {'frames': f'{evaluation.frames:,}', 'duration': f'{evaluation.seconds:.1f} s'}
+    if evaluation.frames_with_truth:
+        figures['frames with truth'] = f'{evaluation.frames_with_truth:,}'
+        figures |= score_figures(evaluation.scores)
+        if evaluation.unanswered:
+            figures['left unlabelled'] = percent(evaluation.unanswered_share)
+    temporal = evaluation.temporal
+    shares = {
+        'mean confidence': evaluation.series.mean()['mean_confidence'],
+        'flicker': temporal.flicker,
+        'flicker along the motion': temporal.compensated_flicker,
+        'temporal consistency': temporal.consistency,
+    }
+    figures |= {name: percent(value) for name, value in shares.items()}
+    if values['latency_ms'] is not None:
+        figures['median latency'] = f'{values["latency_ms"]:.1f} ms'
+    return {name: text for name, text in figures.items() if text != '-'}
+
+
+def _over_time(evaluation: DriveEvaluation) -> ReportSection:
+    from lemore_core.evaluation.report.time_plots import PLAIN, Row, time_plots
+
+    rows = (
+        Row('against the truth', {'mIoU': 'mean_iou', 'pixel accuracy': 'pixel_accuracy'}),
+        Row('confidence', {'mean': 'mean_confidence', 'pixels below 50 %': 'doubtful'}),
+        Row('flicker', {'plain': 'flicker', 'along the motion': 'compensated_flicker'}),
+        Row('latency in ms', {'latency': 'latency_ms'}, PLAIN),
+    )
+    plot = time_plots(rows, evaluation.series, evaluation.shares, evaluation.taxonomy)
+    return ReportSection(
+        'Over time', (ABOUT_FLICKER, HOW_TO_ZOOM, Plot(plot, _in_words(evaluation)))
+    )
+
+
+def _in_words(evaluation: DriveEvaluation) -> str:
+    course = evaluation.series.course()
+    parts = []
+    for name, key in (('mIoU', 'mean_iou'), ('mean confidence', 'mean_confidence')):
+        values = course.mean[key]
+        if not np.isnan(values).all():
+            worst = int(np.nanargmin(values))
+            at = f'{course.seconds[worst]:.2f} s'
+            parts.append(f'the lowest {name} is {percent(float(values[worst]))} at {at}')
+    return 'Figures over time, and the shares of the classes: ' + '; '.join(parts)
+
+
+def _shares(shares: OverTime, taxonomy: Taxonomy) -> ReportSection:
+    course, means = shares.course(), shares.mean()
+    rows = tuple(
+        (name, *(percent(float(v)) for v in (means[name], *_range(course, name))))
+        for name in taxonomy.classes
+    )
+    columns = ('class', 'mean share', 'least', 'most')
+    return ReportSection('Class shares', (Table('Shares of the picture', columns, rows),))
+
+
+def _range(course: Any, name: str) -> tuple[float, float]:
+    return float(course.low[name].min()), float(course.high[name].max())

@@ -1,0 +1,168 @@
+"""The frames of a drive that went worst, drawn for the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.evaluation.metrics import percent
+from lemore_core.evaluation.report.content import Pane, ReportPicture
+from lemore_core.evaluation.report.encode import fit_width, photo_uri
+from lemore_core.evaluation.report.panes import (
+    PICTURE_WIDTH,
+    UNLABELLED,
+    WRONG,
+    Marked,
+    Named,
+    class_scores,
+    labels_pane,
+    marks_pane,
+)
+from lemore_core.evaluation.report.worst import Worst
+from lemore_core.taxonomy import Taxonomy
+from lemore_ros.bags.evaluation.evaluate import DOUBTFUL, JudgedFrame
+
+LOWEST_IOU = 'low mIoU'
+LOWEST_CONFIDENCE = 'low confidence'
+MOST_FLICKER = 'flicker'
+APART_S = 0.5
+
+
+class WorstByReason:
+    """The worst pictures for each of several reasons; one that has several is held once a reason.
+
+    Pictures of one reason are half a second apart at least.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._worst: dict[str, Worst] = {}
+
+    def offer(
+        self, seconds: float, badness: Mapping[str, float], draw: Callable[[], ReportPicture]
+    ) -> None:
+        """Keep the picture for each reason for which it is among the worst so far.
+
+        ``badness`` gives a number by reason, the lower the worse, NaN for not to be judged.
+        """
+        draw_once = lru_cache(1)(draw)
+        for reason, value in badness.items():
+            if not math.isnan(value):
+                worst = self._worst.setdefault(reason, Worst(self._limit, APART_S))
+                worst.offer((value, f'{seconds:020.9f}'), draw_once, seconds)
+
+    @property
+    def pictures(self) -> tuple[ReportPicture, ...]:
+        """The pictures, each once, those of the first reason first."""
+        found: dict[float, ReportPicture] = {}
+        ranks: dict[float, dict[str, int]] = {}
+        for reason, worst in self._worst.items():
+            for rank, kept in enumerate(worst.kept):
+                found.setdefault(kept.place, kept.picture)
+                ranks.setdefault(kept.place, {})[reason] = rank
+        return tuple(replace(picture, ranks=ranks[place]) for place, picture in found.items())
+
+
+class WorstFrames:
+    """Observes the evaluation of a drive and keeps its worst frames, ready for the report.
+
+    ``has_truth`` says that the frames are filtered by IoU; those without truth then have none.
+    """
+
+    def __init__(self, limit: int, taxonomy: Taxonomy, *, has_truth: bool = False) -> None:
+        self._taxonomy = taxonomy
+        self._has_truth = has_truth
+        self._worst = WorstByReason(limit)
+
+    def __call__(self, judged: JudgedFrame) -> None:
+        """Keep the frame if it is among the worst so far, for any reason."""
+        badness = {
+            LOWEST_IOU: judged.compared.result.mean_iou if judged.compared else math.nan,
+            LOWEST_CONFIDENCE: judged.mean_confidence,
+            MOST_FLICKER: -judged.flicker.compensated if judged.flicker else math.nan,
+        }
+        self._worst.offer(
+            judged.seconds,
+            badness,
+            lambda: draw_frame(judged, self._taxonomy, has_truth=self._has_truth),
+        )
+
+    @property
+    def pictures(self) -> tuple[ReportPicture, ...]:
+        """The frames, those with the lowest mIoU first, then the others."""
+        return self._worst.pictures
+
+
+def draw_frame(
+    judged: JudgedFrame, taxonomy: Taxonomy, *, has_truth: bool = False
+) -> ReportPicture:
+    """Return a frame as the report shows it: bare, labels (and truth), what is in doubt or wrong."""
+    size = fit_width(judged.picture.size, PICTURE_WIDTH)
+    return ReportPicture(
+        name=frame_name(judged.seconds, judged.picture.time_ns),
+        photo=photo_uri(judged.picture.rgb, size),
+        width=size[1],
+        height=size[0],
+        panes=(Pane('picture'), *_panes(judged, taxonomy, size)),
+        figures=_figures(judged),
+        scores={} if has_truth and not judged.compared else _scores(judged, taxonomy),
+    )
+
+
+def frame_name(seconds: float, time_ns: int) -> str:
+    """Return what a frame is called: the seconds from the start, and its stamp."""
+    return f'{seconds:.2f} s (stamp {time_ns // 10**9}.{time_ns % 10**9:09d})'
+
+
+def _panes(judged: JudgedFrame, taxonomy: Taxonomy, size: tuple[int, int]) -> list[Pane]:
+    compared, flicker, confidence = judged.compared, judged.flicker, judged.labelled.confidence
+    panes = []
+    if compared is None:
+        panes.append(labels_pane((Named('labels', judged.labelled.labels),), taxonomy, size))
+    else:
+        shown = Named('labels', compared.labels), Named('truth', compared.truth, has_gaps=True)
+        panes.append(labels_pane(shown, taxonomy, size))
+        unlabelled = compared.truth >= len(taxonomy.classes)
+        marks = Marked(compared.labels != compared.truth, WRONG), Marked(unlabelled, UNLABELLED)
+        panes.append(marks_pane('errors red, unlabelled dark', marks, size))
+    if confidence is not None:
+        doubtful = Marked(confidence < DOUBTFUL, WRONG)
+        panes.append(marks_pane('confidence below 50 % red', (doubtful,), size))
+    if flicker is not None:
+        marks = Marked(flicker.changed, WRONG), Marked(flicker.unsure, UNLABELLED)
+        panes.append(
+            marks_pane('changed since the last frame red, motion unsure dark', marks, size)
+        )
+    return panes
+
+
+def _figures(judged: JudgedFrame) -> dict[str, str]:
+    mean_iou, accuracy, confidence, _, flicker, compensated, latency = judged.figures
+    shares = {
+        'mIoU': mean_iou,
+        'pixel accuracy': accuracy,
+        'mean confidence': confidence,
+        'flicker': flicker,
+        'along the motion': compensated,
+    }
+    known = {name: percent(value) for name, value in shares.items() if not math.isnan(value)}
+    return known if math.isnan(latency) else {**known, 'latency': f'{latency:.1f} ms'}
+
+
+def _scores(judged: JudgedFrame, taxonomy: Taxonomy) -> dict[int, float]:
+    """Return what the class filter sorts by: IoU, or confidence, or the share of the picture."""
+    if judged.compared is not None:
+        return class_scores(judged.compared.result.iou)
+    labels, classes = judged.labelled.labels.ravel(), len(taxonomy.classes)
+    pixels: NDArray[Any] = np.bincount(labels, minlength=classes)[:classes]
+    if judged.labelled.confidence is None:
+        return class_scores(np.where(pixels > 0, pixels / labels.size, np.nan))
+    sums = np.bincount(labels, judged.labelled.confidence.ravel() / 255, classes)[:classes]
+    with np.errstate(invalid='ignore'):
+        return class_scores(np.asarray(sums / pixels, np.float64))

@@ -1,0 +1,136 @@
+"""What a bag holds for a camera: topics, encodings, sizes, rates, gaps."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from lemore_ros.bags.io.reader import Bag
+from lemore_ros.bags.io.topics import Topic
+from lemore_ros.bags.segmentation.options import NODE
+from lemore_ros.bags.segmentation.parts import NS
+
+# a pause is a gap when it is so many times as long as the usual one
+GAP = 3.0
+GAPS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ImageTopic:
+    """An image topic. ``gaps_s`` are (start, length), seconds from the bag's beginning.
+
+    ``problem`` is why it cannot be labelled, empty if it can. ``stamps_back`` counts the headers
+    whose stamps are older than those before them.
+    """
+
+    name: str
+    type: str
+    count: int
+    encoding: str
+    width: int
+    height: int
+    rate_hz: float
+    gaps: int
+    gaps_s: tuple[tuple[float, float], ...]
+    stamps_back: int
+    problem: str
+
+
+@dataclass(frozen=True)
+class BagInfo:
+    """A bag; ``damage`` says what could not be read."""
+
+    path: str
+    start_ns: int
+    duration_s: float
+    messages: int
+    topics: tuple[tuple[str, str, int], ...]
+    images: tuple[ImageTopic, ...]
+    damage: str = ''
+    unreadable: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON knows it."""
+        return asdict(self)
+
+
+def inspect(bag: Bag, told: Callable[[int], object] = lambda _: None) -> BagInfo:
+    """Look at a bag. The images are read once, to know when they came, but not decoded.
+
+    ``told`` is called with numbers of images as they are read.
+    """
+    images = tuple(_image_topic(bag, topic, told) for topic in bag.image_topics)
+    borrowed = sorted(bag.types.borrowed)
+    note = f'types {", ".join(borrowed)} are not defined in it: ROS 2 {bag.types.distribution} is assumed'
+    return BagInfo(
+        str(bag.path),
+        bag.start_ns,
+        round((bag.end_ns - bag.start_ns) / NS, 3),
+        sum(topic.count for topic in bag.topics),
+        tuple((topic.name, topic.type, topic.count) for topic in bag.topics),
+        images,
+        bag.damage,
+        bag.unreadable,
+        (note,) if borrowed else (),
+    )
+
+
+def in_words(info: BagInfo) -> str:
+    """Return it as lines for a terminal."""
+    lines = [
+        f'{info.path}: {info.messages} messages on {len(info.topics)} topics, {info.duration_s:g} s'
+    ]
+    for image in info.images:
+        size = f'{image.width}x{image.height} {image.encoding}' if image.width else '?'
+        verdict = f'cannot be labelled: {image.problem}' if image.problem else 'can be labelled'
+        lines.append(
+            f'  {image.name}  {size}  {image.count} images, {image.rate_hz:g} Hz  {verdict}'
+        )
+        for start, length in image.gaps_s:
+            lines.append(f'    a gap of {length:.2f} s at {start:.2f} s')
+        if image.gaps > len(image.gaps_s):
+            lines.append(f'    and {image.gaps - len(image.gaps_s)} gaps more')
+        if image.stamps_back:
+            lines.append(f'    {image.stamps_back} stamps are older than the ones before')
+    if not info.images:
+        lines.append('  no image topics')
+    if info.damage:
+        lines.append(f'  damaged, {info.unreadable} messages known to be lost: {info.damage}')
+    return '\n'.join([*lines, *(f'  {note}' for note in info.notes)])
+
+
+def _image_topic(bag: Bag, topic: Topic, told: Callable[[int], object]) -> ImageTopic:
+    from lemore_ros.bags.cameras import is_result, look
+    from lemore_ros.tools.cdr import read_stamp
+
+    sight = look(bag, topic)
+    times, stamps = [], []
+    for record in bag.messages([topic]):
+        told(1)
+        times.append(record.time_ns)
+        if len(record.data) >= 12:
+            stamps.append(read_stamp(record.data))
+    pauses = [b - a for a, b in pairwise(times)]
+    usual = statistics.median(pauses) if pauses else 0
+    gaps = [
+        (round((times[i] - bag.start_ns) / NS, 3), round(pause / NS, 3))
+        for i, pause in enumerate(pauses)
+        if usual and pause > GAP * usual
+    ]
+    return ImageTopic(
+        topic.name,
+        topic.type,
+        len(times),
+        sight.encoding,
+        sight.width,
+        sight.height,
+        round(NS / usual, 2) if usual else 0.0,
+        len(gaps),
+        tuple(sorted(gaps, key=lambda gap: -gap[1])[:GAPS_SHOWN]),
+        sum(b < a for a, b in pairwise(stamps)),
+        'it is the result of a labelling' if is_result(topic, NODE) else sight.problem,
+    )

@@ -1,0 +1,1 @@
+"""Bags, read and written without ROS."""

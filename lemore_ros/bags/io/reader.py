@@ -1,0 +1,154 @@
+"""Reads bags of every kind as one: rosbag2 folders, lone files of theirs, and ROS 1 bags."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.io.losses import Losses
+from lemore_ros.bags.io.message_types import MessageTypes
+from lemore_ros.bags.io.storage import Storage, open_storage
+from lemore_ros.bags.io.topics import Topic
+
+if TYPE_CHECKING:
+    from lemore_ros.messages.images import Frame, ImageError
+
+__all__ = ['Bag', 'BagError', 'Decoded', 'Record', 'Topic', 'open_bag']
+
+
+@dataclass(frozen=True)
+class Record:
+    """A message as it was recorded: ``time_ns`` is when it was received, ``data`` is CDR."""
+
+    topic: Topic
+    time_ns: int
+    data: bytes = field(repr=False)
+    _types: MessageTypes = field(repr=False, compare=False)
+
+    @property
+    def message(self) -> Any:
+        """The message with its fields; made anew at every call, arrays are views into ``data``.
+
+        Raises:
+            BagError: the bytes are no message of the topic's type.
+
+        """
+        return self._types.deserialize(self.topic, self.data)
+
+
+class Decoded(NamedTuple):
+    """An image message and its picture, or why it has none."""
+
+    record: Record
+    frame: Frame | ImageError | BagError
+
+
+class Bag:
+    """An open bag; made by :func:`open_bag`. Iterators of one bag are used one at a time."""
+
+    def __init__(self, path: Path, storage: Storage) -> None:
+        self.path = path
+        self.types = MessageTypes(storage.distribution)
+        self._storage = storage
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """Every topic, by name."""
+        return self._storage.topics
+
+    @property
+    def image_topics(self) -> tuple[Topic, ...]:
+        """The topics of raw and compressed images, by name."""
+        return tuple(topic for topic in self.topics if topic.is_image)
+
+    @property
+    def start_ns(self) -> int:
+        """When the first message was received; 0 for an empty bag."""
+        return self._storage.start_ns
+
+    @property
+    def end_ns(self) -> int:
+        """When the last message was received; 0 for an empty bag."""
+        return self._storage.end_ns
+
+    @property
+    def damage(self) -> str:
+        """What could not be read so far, and why; empty for a whole bag."""
+        return str(self._storage.losses)
+
+    @property
+    def losses(self) -> Losses:
+        """The places that could not be read so far."""
+        return self._storage.losses
+
+    @property
+    def unreadable(self) -> int:
+        """How many messages are known to be lost so far; there may be more that left no trace."""
+        return self._storage.losses.messages
+
+    def topic(self, name: str) -> Topic:
+        """Return the topic called ``name``, the image topic where several are.
+
+        Raises:
+            BagError: there is none.
+
+        """
+        found = [topic for topic in self.topics if topic.name == name]
+        if not found:
+            names = ', '.join(topic.name for topic in self.topics) or 'none'
+            msg = f'{self.path} has no topic {name}, there are: {names}'
+            raise BagError(msg)
+        return max(found, key=lambda topic: topic.is_image)
+
+    def messages(
+        self,
+        topics: Collection[Topic] | None = None,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> Iterator[Record]:
+        """Yield messages in the order of their receive times, those of ``topics`` (None: all).
+
+        They were received from ``start_ns`` until before ``end_ns`` (None: no bound). What cannot be read is left out, counted by :attr:`unreadable` and named by :attr:`damage`.
+        """
+        chosen = self.topics if topics is None else tuple(topics)
+        for topic, time_ns, data in self._storage.messages(chosen, start_ns, end_ns):
+            yield Record(topic, time_ns, data, self.types)
+
+    def frames(
+        self, topic: Topic, *, start_ns: int | None = None, end_ns: int | None = None
+    ) -> Iterator[Decoded]:
+        """Yield the pictures of an image topic; one that cannot be decoded comes as its error."""
+        for record in self.messages([topic], start_ns=start_ns, end_ns=end_ns):
+            yield Decoded(record, decode(record))
+
+
+def decode(record: Record) -> Frame | ImageError | BagError:
+    """Return the picture of an image message, raw or compressed, or why it has none."""
+    from lemore_ros.messages.compressed import to_frame_compressed
+    from lemore_ros.messages.images import ImageError, to_frame
+
+    try:
+        message = record.message
+        return to_frame_compressed(message) if record.topic.is_compressed else to_frame(message)
+    except (ImageError, BagError) as error:
+        return error
+
+
+@contextmanager
+def open_bag(path: Path) -> Iterator[Bag]:
+    """Open a rosbag2 folder, a lone ``.mcap`` or ``.db3`` file of one, or a ROS 1 ``.bag``.
+
+    Raises:
+        BagError: there is nothing of that name, or it is none of these.
+
+    """
+    storage = open_storage(path)
+    try:
+        yield Bag(path, storage)
+    finally:
+        storage.close()

@@ -1,0 +1,59 @@
+"""What the reader asks of a kind of bag, and the choice among the kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.io.losses import Losses
+from lemore_ros.bags.io.topics import Topic
+
+Message = tuple[Topic, int, bytes]
+KINDS = 'a rosbag2 folder, a .mcap or .db3 file, or a ROS 1 .bag'
+
+
+class Storage(Protocol):
+    """An open bag of one kind.
+
+    ``start_ns`` and ``end_ns`` are when the first and the last message were received, 0 where
+    there are none. ``distribution`` is the ROS distribution that it was recorded with, if it says.
+    """
+
+    topics: tuple[Topic, ...]
+    start_ns: int
+    end_ns: int
+    distribution: str
+    losses: Losses
+
+    def messages(
+        self, topics: Sequence[Topic], start_ns: int | None, end_ns: int | None
+    ) -> Iterator[Message]:
+        """Yield topic, receive time and CDR bytes, in the order of the receive times."""
+
+    def close(self) -> None:
+        """Close the files."""
+
+
+def open_storage(path: Path) -> Storage:
+    """Open a bag, and one that is damaged as far as it can be read.
+
+    Raises:
+        BagError: there is nothing of that name, it is no bag, or nothing of it can be read.
+
+    """
+    if not path.exists():
+        msg = f'there is no bag {path}'
+        raise BagError(msg)
+    # the latter is what a recording is called until it ends
+    if path.is_file() and path.name.endswith(('.bag', '.bag.active')):
+        from lemore_ros.bags.io.rosbag1_storage import Rosbag1Storage
+
+        return Rosbag1Storage(path)
+    if path.is_dir() or path.suffix in {'.mcap', '.db3'}:
+        from lemore_ros.bags.io.rosbag2_storage import Rosbag2Storage
+
+        return Rosbag2Storage(path)
+    msg = f'{path} is no bag: give {KINDS}'
+    raise BagError(msg)

@@ -1,0 +1,213 @@
+"""Writes one file of a result, which is seen under its name when it is whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import sqlite3
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2.storage_mcap import McapWriter
+
+from lemore_ros.bags.cameras import Camera
+from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.io.message_types import MessageTypes
+from lemore_ros.bags.io.metadata import INFORMATION, METADATA
+from lemore_ros.bags.io.topics import Topic
+from lemore_ros.bags.segmentation.messages import TYPES, output_qos, output_types
+from lemore_ros.bags.segmentation.options import SegmentOptions
+from lemore_ros.bags.segmentation.stages import Out
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    # what rosbags itself uses
+    from backports import zstd
+
+VERSION = 9
+JOB_BYTES = 2**20
+# what is written for types that nobody defines; a reader takes it as unknown
+NO_DIGEST = f'RIHS01_{"0" * 64}'
+
+
+class Written(NamedTuple):
+    """A whole file, and what the bag's metadata say of it."""
+
+    file: Path
+    metadata: dict[str, Any]
+
+
+class BagWriter:
+    """Recorded topics and results as connections of one file."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        topics: Iterable[Topic],
+        cameras: Iterable[Camera],
+        types: MessageTypes,
+        options: SegmentOptions,
+    ) -> None:
+        self.is_new = True
+        self._writer = writer
+        self._recorded = {
+            (topic.name, topic.type): _add_recorded(writer, topic, types) for topic in topics
+        }
+        self._results = {
+            (camera.prefix, output): writer.add_connection(
+                f'{camera.prefix}/{output}',
+                TYPES[output],
+                typestore=output_types(),
+                offered_qos_profiles=[output_qos(output)],
+            )
+            for camera in cameras
+            for output in options.outputs
+        }
+
+    def write(self, out: Out) -> None:
+        """Write a message at the time at which its record was received."""
+        if out.camera is None:
+            connection = self._recorded[out.record.topic.name, out.record.topic.type]
+        else:
+            connection = self._results[out.camera.prefix, out.output]
+        self._writer.write(connection, out.record.time_ns, out.data)
+
+    def describe(self, messages: Mapping[str, memoryview], time_ns: int) -> None:
+        """Write what every camera's labels mean; every file of a bag says it once."""
+        self.is_new = False
+        for (_, output), connection in self._results.items():
+            if output in messages:
+                self._writer.write(connection, time_ns, messages[output])
+
+
+@contextmanager
+def new_file(folder: Path, name: str, options: SegmentOptions, *, threads: int) -> Iterator[Writer]:
+    """Yield the writer of a file called ``name`` in ``folder``; nothing stays if the block raises.
+
+    ``threads`` compress the chunks of an mcap file.
+
+    Raises:
+        BagError: the disk is full; what is whole by then stays.
+
+    """
+    aside = _aside(folder, name)
+    shutil.rmtree(aside, ignore_errors=True)
+    plugin = StoragePlugin.MCAP if options.storage == 'mcap' else StoragePlugin.SQLITE3
+    writer = Writer(aside / name, version=VERSION, storage_plugin=plugin)
+    if options.compression != 'none':
+        # SQLite files have no compression of their own
+        is_mcap = plugin is StoragePlugin.MCAP
+        mode = CompressionMode.STORAGE if is_mcap else CompressionMode.MESSAGE
+        writer.set_compression(mode, CompressionFormat.ZSTD)
+    try:
+        with naming_a_full_disk(folder), writer:
+            if isinstance(writer.storage, McapWriter) and options.compression != 'none':
+                writer.storage.compressor = compressor(threads)
+            yield writer
+            if writer.storage is not None and not any(writer.counts.values()):
+                # rosbags would state the largest number for the time of the first message
+                writer.min_timestamp = 0
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def compressor(threads: int) -> Callable[[bytes], bytes]:
+    """Return a compressor of chunks that is several times as fast as rosbags' own.
+
+    Raw images are most of a bag: at zstd's usual level, on one thread, writing them would take
+    longer than labelling. The bytes do not depend on the number of threads.
+    """
+    parameters: dict[int, int] = {
+        zstd.CompressionParameter.compression_level: 1,
+        zstd.CompressionParameter.nb_workers: threads,
+        zstd.CompressionParameter.job_size: JOB_BYTES,
+    }
+    # kept for all chunks: its threads and tables take as long to make as a chunk to compress
+    kept = zstd.ZstdCompressor(options=parameters)
+    return lambda chunk: kept.compress(chunk, kept.FLUSH_FRAME)
+
+
+def take_whole(folder: Path, name: str) -> Written:
+    """Give a file that was written by :func:`new_file` its place in ``folder``, for good."""
+    aside = _aside(folder, name)
+    with naming_a_full_disk(folder):
+        about = yaml.safe_load((aside / name / METADATA).read_text(encoding='utf-8'))
+        (source,) = (path for path in (aside / name).iterdir() if path.suffix != '.yaml')
+        synchronise(source)
+        target = folder / source.name
+        source.replace(target)
+        synchronise(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    return Written(target, about[INFORMATION])
+
+
+def synchronise(path: Path) -> None:
+    """Wait until a file or folder is on the disk: a power cut must not undo what is announced."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def naming_a_full_disk(folder: Path) -> Iterator[None]:
+    """Raise a full disk as what it is.
+
+    Raises:
+        BagError: there is no space left.
+
+    """
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        is_full = getattr(error, 'errno', None) in {errno.ENOSPC, errno.EDQUOT}
+        if not is_full and 'disk is full' not in str(error):
+            raise
+        msg = (
+            f'no space is left for {folder}: {error}. What is finished is kept: '
+            'make room and run the same command with --resume'
+        )
+        raise BagError(msg) from error
+
+
+def _aside(folder: Path, name: str) -> Path:
+    # of machines that share the folder, several may have a process of one number
+    return folder / f'{name}.writing-{socket.gethostname()}-{os.getpid()}'
+
+
+def _add_recorded(writer: Writer, topic: Topic, types: MessageTypes) -> Connection:
+    qos = list(topic.qos)
+    if topic.definition.format is not MessageDefinitionFormat.NONE:
+        digest = topic.digest or _digest(topic, types)
+        return writer.add_connection(
+            topic.name,
+            topic.type,
+            msgdef=topic.definition.data,
+            rihs01=digest,
+            offered_qos_profiles=qos,
+        )
+    try:
+        store = types.store(topic)
+    except BagError:
+        return writer.add_connection(
+            topic.name, topic.type, msgdef='', rihs01=NO_DIGEST, offered_qos_profiles=qos
+        )
+    return writer.add_connection(topic.name, topic.type, typestore=store, offered_qos_profiles=qos)
+
+
+def _digest(topic: Topic, types: MessageTypes) -> str:
+    try:
+        return str(types.store(topic).hash_rihs01(topic.type))
+    except BagError:
+        return NO_DIGEST

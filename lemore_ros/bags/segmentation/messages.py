@@ -1,0 +1,109 @@
+"""Makes the messages of a labelled frame, serialised, where no ROS is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.typesys import get_types_from_msg
+from rosbags.typesys.store import Typestore
+
+from lemore_core.taxonomy import Taxonomy
+from lemore_ros.bags.io.message_types import ASSUMED, distribution_types
+from lemore_ros.bags.io.topics import COMPRESSED_IMAGE, IMAGE
+from lemore_ros.bags.segmentation.options import LATCHED
+from lemore_ros.messages.compressed import compressed_fields
+from lemore_ros.messages.images import image_fields
+from lemore_ros.messages.label_info import classes_json
+
+STRING, LABEL_INFO = 'std_msgs/msg/String', 'vision_msgs/msg/LabelInfo'
+HEADER, TIME = 'std_msgs/msg/Header', 'builtin_interfaces/msg/Time'
+VISION_CLASS = 'vision_msgs/msg/VisionClass'
+# the fields as vision_msgs 4 defines them; rosbags knows none of that package
+DEFINITIONS = {
+    VISION_CLASS: 'uint16 class_id\nstring class_name\n',
+    LABEL_INFO: 'std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n',
+}
+TYPES: Mapping[str, str] = {
+    'labels': IMAGE,
+    'labels/compressed': COMPRESSED_IMAGE,
+    'confidence': IMAGE,
+    'color': IMAGE,
+    'overlay': IMAGE,
+    'overlay/compressed': COMPRESSED_IMAGE,
+    'classes': STRING,
+    'label_info': LABEL_INFO,
+}
+
+
+@lru_cache(1)
+def output_types() -> Typestore:
+    """Return the types of everything that is written."""
+    store = distribution_types(ASSUMED)
+    for name, text in DEFINITIONS.items():
+        store.register(get_types_from_msg(text, name))
+    return store
+
+
+def to_image(pixels: Any, encoding: str, header: Any) -> Any:
+    """Return an image message of rosbags; see :func:`lemore_ros.messages.images.to_image_message`."""
+    return output_types().types[IMAGE](header=_header(header), **image_fields(pixels, encoding))
+
+
+def to_compressed(pixels: Any, encoding: str, header: Any, *, form: str) -> Any:
+    """Return one of rosbags; see :func:`lemore_ros.messages.compressed.to_compressed_message`."""
+    fields = compressed_fields(pixels, encoding, form=form)
+    return output_types().types[COMPRESSED_IMAGE](header=_header(header), **fields)
+
+
+def serialize(message: Any, kind: str) -> memoryview:
+    """Return a message's bytes, as rosbag2 keeps them (CDR, little-endian)."""
+    data: memoryview = output_types().serialize_cdr(message, kind, little_endian=True)
+    return data
+
+
+def latched(taxonomy: Taxonomy, threshold: float, time_ns: int) -> dict[str, memoryview]:
+    """Return the two messages, serialised, that say what the labels mean.
+
+    ``threshold`` is the confidence (0..1) below which labels are unlabelled, ``time_ns`` the
+    stamp.
+    """
+    types = output_types().types
+    classes = [types[VISION_CLASS](i, name) for i, name in enumerate(taxonomy.classes)]
+    stamp = types[HEADER](types[TIME](time_ns // 10**9, time_ns % 10**9), '')
+    return {
+        'classes': serialize(types[STRING](classes_json(taxonomy)), STRING),
+        'label_info': serialize(types[LABEL_INFO](stamp, classes, threshold), LABEL_INFO),
+    }
+
+
+def output_qos(output: str) -> Qos:
+    """Return how the live node publishes an output: reliable, and latched what is said once."""
+    forever = QosTime(2**31 - 1, 2**32 - 1)
+    is_latched = output in LATCHED
+    return Qos(
+        QosHistory.KEEP_LAST,
+        1 if is_latched else 5,
+        QosReliability.RELIABLE,
+        QosDurability.TRANSIENT_LOCAL if is_latched else QosDurability.VOLATILE,
+        forever,
+        forever,
+        QosLiveliness.AUTOMATIC,
+        forever,
+        avoid_ros_namespace_conventions=False,
+    )
+
+
+def _header(header: Any) -> Any:
+    types = output_types().types
+    stamp = header.stamp
+    return types[HEADER](types[TIME](stamp.sec, stamp.nanosec), header.frame_id)

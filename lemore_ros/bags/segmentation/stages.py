@@ -1,0 +1,166 @@
+"""The steps from recorded messages to those that are written, each for a few frames at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lemore_core.errors import LemoreError
+from lemore_core.image import Picture
+from lemore_core.refine import Refinement
+from lemore_core.segmentation import Segmentation
+from lemore_core.segmenter import Segmenter
+from lemore_core.taxonomy import Taxonomy
+from lemore_ros.bags.cameras import Camera
+from lemore_ros.bags.io.reader import Record, decode
+from lemore_ros.bags.segmentation.messages import TYPES, serialize, to_compressed, to_image
+from lemore_ros.messages.images import Frame
+from lemore_ros.messages.rendering import RENDERINGS, Rendering
+
+# so many bytes of messages that are not labelled go with the next frame at most
+GROUP_BYTES = 8 * 2**20
+# a message of so many bytes is written before the next one is made
+LARGE_BYTES = 2**20
+
+
+class Out(NamedTuple):
+    """A serialised message on its way into the bag; ``output`` is empty for a recorded one."""
+
+    record: Record
+    camera: Camera | None
+    output: str
+    data: bytes | memoryview
+
+
+@dataclass
+class Shot:
+    """A record on its way through the steps; ``camera`` where it is to be labelled."""
+
+    record: Record
+    camera: Camera | None = None
+    frame: Frame | None = None
+    result: Segmentation | None = None
+    problem: str = ''
+
+
+# a few frames and the messages before them
+Group = deque[Shot]
+
+
+@dataclass
+class Batch:
+    """Messages to write next; with the last ones of a frame, the frame is counted."""
+
+    messages: deque[Out] = field(default_factory=deque)
+    frames: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+class Stages:
+    """The steps for a network and what is asked of it."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        refinement: Refinement,
+        taxonomy: Taxonomy,
+        outputs: Iterable[str],
+        *,
+        alpha: float,
+        only_results: bool,
+    ) -> None:
+        self._segmenter = segmenter
+        self._refinement = refinement
+        self._taxonomy = taxonomy
+        self._outputs = [output for output in outputs if output in RENDERINGS]
+        self._alpha = alpha
+        self._only_results = only_results
+
+    def decode(self, group: Group) -> Group:
+        """Make pictures of the images that are to be labelled."""
+        for shot in group:
+            if shot.camera is not None:
+                picture = decode(shot.record)
+                if isinstance(picture, Frame):
+                    shot.frame = picture
+                else:
+                    shot.problem = str(picture)
+        return group
+
+    def segment(self, group: Group) -> Group:
+        """Label the pictures; one that fails does not cost the others theirs."""
+        shots = [shot for shot in group if shot.frame is not None]
+        pictures = [Picture(s.frame.pixels, s.frame.encoding) for s in shots if s.frame]
+        try:
+            results = self._segmenter.segment_batch(pictures)
+        except LemoreError:
+            results = []
+        if len(results) == len(shots):
+            for shot, result in zip(shots, results, strict=True):
+                shot.result = self._refined(result)
+        else:
+            for shot, picture in zip(shots, pictures, strict=True):
+                self._segment_one(shot, picture)
+        return group
+
+    def encode(self, groups: Iterable[Group]) -> Iterator[Batch]:
+        """Make messages of the labels, a few at a time: those of a large frame are large."""
+        for group in groups:
+            batch = Batch()
+            while group:
+                shot = group.popleft()
+                for out in self._outs(shot):
+                    batch.messages.append(out)
+                    if len(out.data) > LARGE_BYTES:
+                        yield batch
+                        batch = Batch()
+                batch.frames += shot.result is not None
+                if shot.problem:
+                    batch.problems.append(f'{shot.record.topic.name}: {shot.problem}')
+            yield batch
+
+    def _segment_one(self, shot: Shot, picture: Picture) -> None:
+        try:
+            shot.result = self._refined(self._segmenter.segment_batch([picture])[0])
+        except LemoreError as error:
+            shot.problem = str(error)
+
+    def _refined(self, result: Segmentation) -> Segmentation:
+        height, width = result.labels.shape
+        return self._refinement.apply(result, self._segmenter.network_size(height, width))
+
+    def _outs(self, shot: Shot) -> Iterator[Out]:
+        if not self._only_results:
+            yield Out(shot.record, None, '', shot.record.data)
+        if shot.frame is None or shot.result is None:
+            return
+        rendering = Rendering(
+            shot.frame,
+            shot.result,
+            self._taxonomy,
+            self._alpha,
+            to_image=to_image,
+            to_compressed=to_compressed,
+        )
+        for output in self._outputs:
+            message = RENDERINGS[output](rendering)
+            yield Out(shot.record, shot.camera, output, serialize(message, TYPES[output]))
+
+
+def group(
+    records: Iterable[Record], camera_of: Callable[[Record], Camera | None], *, batch: int
+) -> Iterator[Group]:
+    """Gather records until ``batch`` of them are to be labelled, or they are many."""
+    shots = Group()
+    frames = size = 0
+    for record in records:
+        shots.append(Shot(record, camera_of(record)))
+        frames += shots[-1].camera is not None
+        size += len(record.data)
+        if frames == batch or (frames == 0 and size > GROUP_BYTES):
+            yield shots
+            shots, frames, size = Group(), 0, 0
+    if shots:
+        yield shots

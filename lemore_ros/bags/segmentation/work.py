@@ -1,0 +1,133 @@
+"""The folder beside a result in which it grows, and from which a run that broke off goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lemore_core.system.files import written_whole
+from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.io import metadata
+from lemore_ros.bags.io.writer import naming_a_full_disk, synchronise
+from lemore_ros.bags.segmentation.parts import Part
+
+
+@dataclass
+class PartResult:
+    """What came of a part: its file, as the bag's metadata describe it (None: no messages).
+
+    ``problems`` are the reasons why images were not labelled and how many each cost, ``losses``
+    the places of the input that could not be read.
+    """
+
+    about: dict[str, Any] | None
+    frames: int = 0
+    problems: dict[str, int] = field(default_factory=dict)
+    losses: dict[str, int] = field(default_factory=dict)
+
+    def add(self, other: PartResult) -> None:
+        """Count another part's frames and troubles in."""
+        self.frames += other.frames
+        for reason, count in other.problems.items():
+            self.problems[reason] = self.problems.get(reason, 0) + count
+        for place, count in other.losses.items():
+            # a place may lie in two parts
+            self.losses[place] = max(count, self.losses.get(place, 0))
+
+
+class Work:
+    """A result that is not whole yet: ``.NAME.part`` beside it."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.folder = output.parent / f'.{output.name}.part'
+        self.files = self.folder / 'bag'
+        self._journal = self.folder / 'journal'
+        self._job = self.folder / 'job.json'
+
+    def begin(self, job: Mapping[str, Any], *, resume: bool) -> None:
+        """Make the folder, or find it as another run for the same job left it.
+
+        Raises:
+            BagError: the result exists, or so does a run that broke off and ``resume`` is not
+                asked for, or that run was for another job.
+
+        """
+        if self.output.exists():
+            msg = f'{self.output} exists already, not overwriting: give another --output'
+            raise BagError(msg)
+        if self._job.exists():
+            self._check(job, resume=resume)
+        with naming_a_full_disk(self.folder):
+            self.files.mkdir(parents=True, exist_ok=True)
+            self._journal.mkdir(exist_ok=True)
+            if not self._job.exists():
+                with written_whole(self._job) as temporary:
+                    temporary.write_text(json.dumps(job, indent=2), encoding='utf-8')
+
+    def result_of(self, part: Part) -> PartResult | None:
+        """Return what came of a part, None if it is not finished."""
+        try:
+            found = json.loads(self._entry(part).read_text(encoding='utf-8'))
+        except FileNotFoundError:
+            return None
+        return PartResult(**found)
+
+    def note(self, part: Part, result: PartResult) -> None:
+        """Note what came of a part whose file is in its place."""
+        with naming_a_full_disk(self.folder), written_whole(self._entry(part)) as temporary:
+            temporary.write_text(json.dumps(asdict(result)), encoding='utf-8')
+        synchronise(self._journal)
+
+    def finish(self, parts: list[Part]) -> PartResult:
+        """Make the result of its parts, all of which are finished, and give it its name.
+
+        Raises:
+            BagError: nothing was written.
+
+        """
+        total, files = PartResult(None), []
+        for part in parts:
+            result = self.result_of(part)
+            assert result is not None, f'{part} is not finished'
+            total.add(result)
+            if result.about is not None:
+                files.append(result.about)
+        if not files:
+            msg = f'no messages are left to be written to {self.output}: see --start, --duration'
+            raise BagError(msg)
+        kept = {path for about in files for path in about['relative_file_paths']}
+        for stray in [path for path in self.files.iterdir() if path.name not in kept]:
+            # what a killed worker was writing
+            shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
+        with naming_a_full_disk(self.folder):
+            metadata.write(self.files, metadata.merge(files))
+            synchronise(self.files)
+        os.rename(self.files, self.output)  # noqa: PTH104 - a folder must not be moved into another
+        synchronise(self.output.parent)
+        shutil.rmtree(self.folder)
+        return total
+
+    def _entry(self, part: Part) -> Path:
+        return self._journal / f'{part.index:06}.json'
+
+    def _check(self, job: Mapping[str, Any], *, resume: bool) -> None:
+        if not resume:
+            msg = (
+                f'{self.folder} holds a run for {self.output.name} that broke off: '
+                'go on with --resume, or delete the folder'
+            )
+            raise BagError(msg)
+        before = json.loads(self._job.read_text(encoding='utf-8'))
+        for name, value in json.loads(json.dumps(job)).items():
+            if before.get(name) != value:
+                msg = (
+                    f'{self.folder} was begun with {name} {before.get(name)!r}, not {value!r}: '
+                    'give the same arguments, or delete the folder and begin again'
+                )
+                raise BagError(msg)

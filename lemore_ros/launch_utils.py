@@ -1,0 +1,230 @@
+"""What the launch files have in common: their arguments, the node and RViz."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, List  # noqa: UP035 - launch knows no list[str]
+
+from launch import LaunchContext
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from lemore_ros.node.parameter_spec import ParameterError
+from lemore_ros.node.parameters import SPECS, from_text, parameter_type
+from lemore_ros.share import PACKAGE, share_directory, shared_memory_profile
+
+NAME = 'lemore_segmentation'
+EXECUTABLE = 'segmentation_node'
+CAMERA = '{camera}'
+# the cameras of config/rviz/multi_camera.rviz: whichever there are take their places in turn
+SHOWN_CAMERAS = ('front', 'left', 'right', 'rear')
+SHOWN_TOPICS = ('overlay', 'color', 'points')
+SWITCHES: Mapping[str, bool] = {'true': True, '1': True, 'false': False, '0': False}
+OTHER_ARGUMENTS: Mapping[str, str] = {
+    'image_topic': 'Topic of the camera images, with {camera} in place of the name where there are '
+    'several cameras; <topic>/compressed where image_transport is compressed. Empty: image.',
+    'camera_info_topic': 'Topic of the calibration, with {camera} likewise. Empty: camera_info '
+    'beside image_topic.',
+    'depth_topic': 'Topic of depth images that are registered to the camera, with {camera} '
+    'likewise; their camera_info is beside it. Empty: depth.',
+    'namespace': 'Namespace of the node and its topics.',
+    'params_file': 'YAML file with the values of any parameters of the node.',
+    'log_level': 'Least severity that is logged: debug, info, warn, error or fatal.',
+    'use_sim_time': 'Take the time from /clock: true or false. Empty: as params_file says.',
+    'rviz': 'Start RViz too: true or false.',
+    'rviz_config': 'Configuration file of RViz. Empty: the one of the package that fits.',
+    'rviz_frame': 'Fixed frame of RViz: where there is a point cloud, the frame of the depth '
+    'images. Empty: as rviz_config says.',
+}
+
+
+def arguments(**defaults: str) -> list[DeclareLaunchArgument]:
+    """Return the arguments of the node and of RViz; ``defaults`` are those that are not empty."""
+    values = {
+        'params_file': str(share_directory() / 'config' / 'segmentation.yaml'),
+        'log_level': 'info',
+        'rviz': 'false',
+        **defaults,
+    }
+    described = {**{name: _parameter_description(name) for name in SPECS}, **OTHER_ARGUMENTS}
+    return [
+        DeclareLaunchArgument(name, default_value=values.get(name, ''), description=description)
+        for name, description in described.items()
+    ]
+
+
+def text(context: LaunchContext, name: str) -> str:
+    """Return the value of a launch argument."""
+    return str(LaunchConfiguration(name).perform(context))
+
+
+def switch(context: LaunchContext, name: str) -> bool:
+    """Return the value of a launch argument that is true or false.
+
+    Raises:
+        ParameterError: it is neither.
+
+    """
+    value = text(context, name)
+    if value.lower() not in SWITCHES:
+        msg = f'{name} is {value!r}, allowed: true or false'
+        raise ParameterError(msg)
+    return SWITCHES[value.lower()]
+
+
+def shared_memory(context: LaunchContext) -> list[SetEnvironmentVariable]:
+    """Let images travel through shared memory, unless the user chose a profile of their own."""
+    variables = shared_memory_profile(context.environment)
+    return [SetEnvironmentVariable(name, value) for name, value in variables.items()]
+
+
+def segmentation_node(context: LaunchContext) -> LifecycleNode:
+    """Return the node, with the parameter file and the arguments that were given.
+
+    Raises:
+        ParameterError: an argument has a value that is not allowed.
+
+    """
+    params_file = text(context, 'params_file')
+    if not Path(params_file).is_file():
+        msg = f'params_file is {params_file}: there is no such file'
+        raise ParameterError(msg)
+    return LifecycleNode(
+        name=NAME,
+        namespace=text(context, 'namespace'),
+        remappings=[pair for camera in cameras(context) for pair in inputs(context, camera)],
+        parameters=[params_file, _given_parameters(context)],
+        ros_arguments=['--log-level', text(context, 'log_level')],
+        output='screen',
+        **_program(),
+    )
+
+
+def rviz(context: LaunchContext) -> list[Node]:
+    """Return RViz where it is asked for, its configuration's topics moved to where they are."""
+    if not switch(context, 'rviz'):
+        return []
+    config, frame = text(context, 'rviz_config'), text(context, 'rviz_frame')
+    use_sim_time = text(context, 'use_sim_time') and switch(context, 'use_sim_time')
+    return [
+        Node(
+            package='rviz2',
+            executable='rviz2',
+            name='rviz2',
+            namespace=text(context, 'namespace'),
+            arguments=['-d', config or _fitting_config(context), *(['-f', frame] if frame else [])],
+            parameters=[{'use_sim_time': bool(use_sim_time)}],
+            remappings=shown(context),
+            output='log',
+        )
+    ]
+
+
+def cameras(context: LaunchContext) -> tuple[str, ...]:
+    """Return the names of the cameras; one of an empty name where none were given."""
+    given = text(context, 'camera_names')
+    return tuple(from_text('camera_names', given)) if given else ('',)
+
+
+def inputs(context: LaunchContext, camera: str) -> list[tuple[str, str]]:
+    """Return the node's names of a camera's topics, and where these are.
+
+    Raises:
+        ParameterError: cameras would share a topic.
+
+    """
+    image, info, depth = (
+        _topic(context, name, camera)
+        for name in ('image_topic', 'camera_info_topic', 'depth_topic')
+    )
+    moved: dict[str, str] = {}
+    if image:
+        moved = {'image': image, 'image/compressed': f'{image}/compressed'}
+        moved['camera_info'] = _beside(image)
+    if info:
+        moved['camera_info'] = info
+    if depth:
+        moved |= {'depth': depth, 'depth/camera_info': _beside(depth)}
+    return [(_prefixed(camera, name), topic) for name, topic in moved.items()]
+
+
+def shown(context: LaunchContext) -> list[tuple[str, str]]:
+    """Return the topics of the shipped configurations of RViz, and where these are."""
+    names = cameras(context)
+    places: Sequence[str] = SHOWN_CAMERAS if names[0] else ('',)
+    pairs = [('/image', _topic(context, 'image_topic', names[0]) or _prefixed(names[0], 'image'))]
+    for place, camera in zip(places, names, strict=False):
+        for topic in SHOWN_TOPICS:
+            own = f'{NAME}/{_prefixed(camera, topic)}'
+            pairs.append((f'/{NAME}/{_prefixed(place, topic)}', own))
+    return pairs
+
+
+def _prefixed(camera: str, topic: str) -> str:
+    return f'{camera}/{topic}' if camera else topic
+
+
+def _beside(topic: str) -> str:
+    # where camera drivers publish it, as image_transport's convention is
+    return f'{topic.rpartition("/")[0]}/camera_info' if '/' in topic else 'camera_info'
+
+
+def _topic(context: LaunchContext, argument: str, camera: str) -> str:
+    pattern = text(context, argument)
+    if pattern and camera and CAMERA not in pattern:
+        msg = (
+            f'{argument} is {pattern!r}: with camera_names it must hold {CAMERA}, '
+            f'such as {CAMERA}/image_raw'
+        )
+        raise ParameterError(msg)
+    return pattern.replace(CAMERA, camera)
+
+
+def _fitting_config(context: LaunchContext) -> str:
+    name = 'segmentation.rviz'
+    if cameras(context)[0]:
+        name = 'multi_camera.rviz'
+    elif text(context, 'depth_topic'):
+        name = 'point_cloud.rviz'
+    return str(share_directory() / 'config' / 'rviz' / name)
+
+
+def _parameter_description(name: str) -> str:
+    spec = SPECS[name]
+    allowed = spec.allowed_text(parameter_type(name))
+    if parameter_type(name) is tuple:
+        allowed += ', with commas between'
+    return f'{spec.description} Allowed: {allowed}. Empty: as params_file says.'
+
+
+def _given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
+    values = {}
+    for name in SPECS:
+        given = text(context, name)
+        if given:
+            value = from_text(name, given)
+            if isinstance(value, tuple):
+                values[name] = ParameterValue(list(value), value_type=List[str])  # noqa: UP006
+            else:
+                values[name] = ParameterValue(value, value_type=type(value))
+    if text(context, 'use_sim_time'):
+        values['use_sim_time'] = ParameterValue(switch(context, 'use_sim_time'), value_type=bool)
+    return values
+
+
+def _program() -> dict[str, Any]:
+    """Return what to run: the installed executable, else the module (from pip or the sources)."""
+    # without a sourced ROS installation the index cannot even be asked
+    from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+
+    try:
+        installed = Path(get_package_prefix(PACKAGE), 'lib', PACKAGE, EXECUTABLE)
+    except (PackageNotFoundError, OSError):
+        installed = None
+    if installed is not None and installed.is_file():
+        return {'package': PACKAGE, 'executable': EXECUTABLE}
+    return {'executable': sys.executable, 'arguments': ['-m', f'{PACKAGE}.{EXECUTABLE}']}

@@ -1,0 +1,155 @@
+"""Compressed image messages to frames, and labels and overlays to compressed messages.
+
+The format field is read and written as ``compressed_image_transport`` does: ``jpeg``, ``png``, or
+``<encoding of the raw image>; jpeg compressed <channel order given to the encoder>``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_ros.messages.encodings import ImageError, refuse_depth, require_outgoing
+from lemore_ros.messages.images import Frame
+
+CODECS = ('jpeg', 'jpg', 'png')
+JPEG, PNG = b'\xff\xd8', b'\x89PNG'
+JPEG_SCAN, JPEG_END, PNG_END = b'\xff\xda', b'\xff\xd9', b'IEND'
+# one channel stays one; a rotation that Exif asks for would part the pixels from the camera info
+READ_FLAGS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
+# labels are long runs of one value: this strategy is both the fastest and the smallest for them
+PNG_FLAGS = (
+    cv2.IMWRITE_PNG_COMPRESSION,
+    1,
+    cv2.IMWRITE_PNG_STRATEGY,
+    cv2.IMWRITE_PNG_STRATEGY_RLE,
+)
+JPEG_QUALITY = 85
+
+
+def to_frame_compressed(message: Any) -> Frame:
+    """Decode a ``sensor_msgs/CompressedImage`` of JPEG or PNG to a frame of bgr8 or mono8.
+
+    It is rgb8 where the format field says that the encoder took RGB for BGR. Channels of 16 bits
+    become 8, transparency is dropped, and a rotation that Exif asks for is not made, so that the
+    pixels stay those of the camera info.
+
+    Raises:
+        ImageError: the format is another one or that of a depth image, or the data are cut short
+            or damaged.
+
+    """
+    order = _channel_order(message.format)
+    data = np.frombuffer(message.data, np.uint8)
+    _require_whole(data.tobytes())
+    try:
+        pixels = cv2.imdecode(data, READ_FLAGS)
+    except cv2.error as error:
+        msg = f'{data.size} bytes of format {message.format!r} cannot be decoded: {error}'
+        raise ImageError(msg) from error
+    if pixels is None:
+        msg = f'{data.size} bytes of format {message.format!r} cannot be decoded: damaged data'
+        raise ImageError(msg)
+    encoding = 'mono8' if pixels.ndim == 2 else order
+    return Frame(np.asarray(pixels, np.uint8), encoding, message.header)
+
+
+def to_compressed_message(
+    pixels: NDArray[np.uint8] | NDArray[np.uint16],
+    encoding: str,
+    header: Any,
+    *,
+    form: str,
+    quality: int = JPEG_QUALITY,
+) -> Any:
+    """Return a ``sensor_msgs/CompressedImage`` with ``header`` itself.
+
+    ``pixels`` is as for :func:`~lemore_ros.messages.images.to_image_message`. ``form`` is ``png`` (lossless)
+    or, for rgb8 alone, ``jpeg`` of ``quality`` 1..100.
+
+    Raises:
+        ImageError: ``pixels`` is not what ``encoding`` says, or ``form`` is not for it.
+
+    """
+    # the bag tools read frames with this module where no ROS is installed
+    from sensor_msgs.msg import CompressedImage
+
+    fields = compressed_fields(pixels, encoding, form=form, quality=quality)
+    message = CompressedImage(header=header, format=fields['format'])
+    # the message's own array grows in place: one that is assigned may be copied once more
+    message.data.frombytes(fields['data'].data)
+    return message
+
+
+def compressed_fields(
+    pixels: NDArray[np.uint8] | NDArray[np.uint16],
+    encoding: str,
+    *,
+    form: str,
+    quality: int = JPEG_QUALITY,
+) -> dict[str, Any]:
+    """Return the fields of a ``sensor_msgs/CompressedImage`` but for its header.
+
+    The arguments are those of :func:`to_compressed_message`; ``data`` is (bytes,) uint8.
+
+    Raises:
+        ImageError: ``pixels`` is not what ``encoding`` says, or ``form`` is not for it.
+
+    """
+    require_outgoing(pixels, encoding)
+    if form not in {'png', 'jpeg'}:
+        msg = f'form {form!r} is not written, allowed: png, jpeg'
+        raise ImageError(msg)
+    if form == 'jpeg' and encoding != 'rgb8':
+        msg = f'{encoding} is not written as jpeg, which changes class ids: use png'
+        raise ImageError(msg)
+    flags = PNG_FLAGS if form == 'png' else (cv2.IMWRITE_JPEG_QUALITY, quality)
+    order = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
+    _, encoded = cv2.imencode(f'.{form}', np.ascontiguousarray(order), flags)
+    return {
+        'format': f'{encoding}; {form} compressed {"bgr8" if encoding == "rgb8" else ""}',
+        'data': np.ascontiguousarray(encoded, np.uint8).reshape(-1),
+    }
+
+
+def _channel_order(form: str) -> str:
+    """Return the order in which colours are decoded, bgr8 or rgb8.
+
+    Raises:
+        ImageError: the format is not read.
+
+    """
+    raw, semicolon, packed = form.partition(';')
+    words = (packed if semicolon else raw).split()
+    codec = words[0] if words else ''
+    # some drivers leave the field empty; the data tell then
+    if codec.lower() not in CODECS and form.strip():
+        hint = ', that is a depth image' if codec == 'compressedDepth' else ''
+        msg = f'format {form!r} is not read{hint}, allowed: jpeg, png'
+        raise ImageError(msg)
+    refuse_depth(raw.strip())
+    return 'rgb8' if 'compressed rgb' in packed else 'bgr8'
+
+
+def _require_whole(data: bytes) -> None:
+    """Refuse what is cut short; OpenCV would fill the rest of a JPEG with grey.
+
+    Raises:
+        ImageError: with the size, and what is missing.
+
+    """
+    if data.startswith(JPEG):
+        # a marker cannot occur within a scan; one of a thumbnail comes before
+        if data.rfind(JPEG_END) > data.rfind(JPEG_SCAN):
+            return
+        msg = f'the jpeg data of {len(data)} bytes are cut short: the end marker is missing'
+    elif data.startswith(PNG):
+        if PNG_END in data[-64:]:
+            return
+        msg = f'the png data of {len(data)} bytes are cut short: the end chunk is missing'
+    else:
+        msg = f'the {len(data)} bytes are neither jpeg nor png, they begin with {data[:4]!r}'
+    raise ImageError(msg)

@@ -1,0 +1,38 @@
+"""Depth images to metres."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_ros.messages.encodings import ImageError, rows_of
+
+# REP 118: encoding -> (dtype, metres of one unit)
+UNITS = {'16UC1': ('u2', 0.001), '32FC1': ('f4', 1.0)}
+
+
+def to_metres(message: Any) -> NDArray[np.float32]:
+    """Return the depth of every pixel of a depth ``sensor_msgs/Image``, (H, W) float32 in metres.
+
+    16UC1 holds millimetres, 32FC1 metres (REP 118). What is no measurement is NaN: 0 in 16UC1; NaN,
+    infinities (REP 117: too close, out of range), 0 and below in 32FC1.
+
+    Raises:
+        ImageError: the encoding is another, the image is empty, or ``step`` or ``data`` are too
+            short for its size.
+
+    """
+    if message.encoding not in UNITS:
+        msg = (
+            f'depth has encoding {message.encoding!r}, allowed: 16UC1 (millimetres), 32FC1 (metres)'
+        )
+        raise ImageError(msg)
+    kind, unit = UNITS[message.encoding]
+    dtype = np.dtype(('>' if message.is_bigendian else '<') + kind)
+    raw = np.ascontiguousarray(rows_of(message, dtype.itemsize)).view(dtype)
+    metres: NDArray[np.float32] = np.multiply(raw, np.float32(unit), dtype=np.float32)
+    # comparisons with NaN are false
+    metres[~((metres > 0) & (metres < np.inf))] = np.nan
+    return metres

@@ -1,0 +1,1 @@
+"""The node: the only package, with the tools, that imports rclpy."""

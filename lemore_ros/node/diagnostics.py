@@ -1,0 +1,143 @@
+"""The cameras' reports once a second, for diagnostics viewers and for people without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+
+from lemore_core.segmenter import Segmenter
+from lemore_core.system.process_memory import ProcessMemoryError, process_memory
+from lemore_ros.node.camera_stats import Health, Report
+
+PERIOD_S = 1.0
+QUEUE = 10
+
+
+class Diagnostics:
+    """Publishes on ``/diagnostics`` and the same on ``~/status`` until it is destroyed.
+
+    A status for each of ``healths``, by camera. ``segmenter`` labels their frames, and ``constants``
+    are values that never change. ``before`` is called first every time. An
+    ``updater``, if there is one, publishes on ``/diagnostics`` under its own names.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        healths: Mapping[str, Health],
+        segmenter: Segmenter,
+        constants: Mapping[str, str],
+        before: Callable[[], None],
+        updater: Any,
+    ) -> None:
+        self._node = node
+        self._healths = healths
+        self._segmenter = segmenter
+        self._constants = constants
+        self._before = before
+        self._name = node.get_fully_qualified_name().lstrip('/')
+        self._own = node.create_publisher(DiagnosticArray, '~/status', QUEUE)
+        self._updater = updater
+        self._shared: Any = None
+        if self._updater is None:
+            self._shared = node.create_publisher(DiagnosticArray, '/diagnostics', QUEUE)
+        else:
+            for camera in healths:
+                self._updater.add(_title(camera), self._task(camera))
+        # a simulation that stands still must not silence the diagnostics
+        self._timer = node.create_timer(
+            PERIOD_S, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    def destroy(self) -> None:
+        """Publish no more."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_publisher(self._own)
+        if self._updater is None:
+            self._node.destroy_publisher(self._shared)
+        else:
+            for camera in self._healths:
+                self._updater.removeByName(_title(camera))
+
+    def _publish(self) -> None:
+        self._before()
+        message = DiagnosticArray(status=[self._status(camera) for camera in self._healths])
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._own.publish(message)
+        if self._updater is None:
+            self._shared.publish(message)
+        else:
+            self._updater.setHardwareID(self._segmenter.status.device)
+            self._updater.force_update()
+
+    def _status(self, camera: str) -> DiagnosticStatus:
+        report = self._report(camera)
+        return DiagnosticStatus(
+            level=report.level,
+            name=f'{self._name}: {_title(camera)}',
+            message=report.message,
+            hardware_id=self._segmenter.status.device,
+            values=[KeyValue(key=key, value=value) for key, value in report.values.items()],
+        )
+
+    def _task(self, camera: str) -> Callable[[Any], Any]:
+        def fill(status: Any) -> Any:
+            report = self._report(camera)
+            status.summary(report.level, report.message)
+            for key, value in report.values.items():
+                status.add(key, value)
+            return status
+
+        return fill
+
+    def _report(self, camera: str) -> Report:
+        serving = self._segmenter.status
+        report = self._healths[camera].report()
+        level, message = report.level, report.message
+        if serving.degraded:
+            level = max(level, DiagnosticStatus.WARN)
+            message = f'{message}, degraded: {serving.degraded}'
+        return Report(level, message, {**report.values, **self._values(), **self._constants})
+
+    def _values(self) -> dict[str, str]:
+        serving = self._segmenter.status
+        device_mb = self._segmenter.device_memory_mb
+        return {
+            'backend': serving.backend,
+            'device': serving.device,
+            'precision': serving.precision,
+            'engine': serving.engine,
+            'degraded': serving.degraded,
+            'device_memory_mb': '' if device_mb is None else f'{device_mb:.0f}',
+            'memory_mb': _memory_mb(),
+        }
+
+
+def _memory_mb() -> str:
+    try:
+        return f'{process_memory().resident_mb:.0f}'
+    except ProcessMemoryError:
+        # not every system tells
+        return ''
+
+
+def _title(camera: str) -> str:
+    return f'segmentation {camera}'.rstrip()
+
+
+def make_updater(node: Any) -> Any:
+    """Return a ``diagnostic_updater.Updater``, or ``None`` where it is not installed.
+
+    It declares parameters, so that a node can have one in its life.
+    """
+    try:
+        from diagnostic_updater import Updater
+    except ImportError:
+        return None
+    updater = Updater(node)
+    # a timer of the ROS clock stands still with a simulation; it is updated from here
+    updater.timer.cancel()
+    return updater

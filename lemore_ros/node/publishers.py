@@ -1,0 +1,160 @@
+"""The topics on which a camera's labels leave the node."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from rclpy.event_handler import PublisherEventCallbacks, UnsupportedEventTypeError
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header, String
+
+from lemore_core.taxonomy import Taxonomy
+from lemore_ros.messages.label_info import classes_json, label_info_message, label_info_type
+from lemore_ros.node import qos
+from lemore_ros.node.qos_diagnosis import why_unheard
+from lemore_ros.node.settings import Settings
+
+THROTTLE_S = 5.0
+
+
+class Topic(NamedTuple):
+    """The type of a topic's messages, and the parameter that turns it on."""
+
+    kind: type
+    flag: str
+
+
+TOPICS = {
+    'labels': Topic(Image, 'publish_labels'),
+    'labels/compressed': Topic(CompressedImage, 'publish_labels'),
+    'confidence': Topic(Image, 'publish_confidence'),
+    'color': Topic(Image, 'publish_color'),
+    'overlay': Topic(Image, 'publish_overlay'),
+    'overlay/compressed': Topic(CompressedImage, 'publish_overlay'),
+    'camera_info': Topic(CameraInfo, 'publish_camera_info'),
+    'points': Topic(PointCloud2, 'publish_points'),
+}
+
+
+class Outputs:
+    """The publishers of one camera; ``~/<prefix>labels`` and so on.
+
+    Publishers come and go with the parameters, on the executor's thread; messages are published on
+    the worker's. ``on_demand`` is called on the executor's thread when subscribers come or go.
+    """
+
+    def __init__(
+        self, node: Any, prefix: str, settings: Settings, on_demand: Callable[[], None]
+    ) -> None:
+        self._node = node
+        self._prefix = f'~/{prefix}'
+        self._on_demand = on_demand
+        self._lock = threading.Lock()
+        self._publishers: dict[str, Any] = {}
+        self._latched: dict[str, Any] = {}
+        self._lazy = settings.parameters.lazy
+        self._described: tuple[Taxonomy, float] | None = None
+        self.told_of_demand = True
+        try:
+            self._describe_with()
+            self.apply(settings)
+        except Exception:
+            self.destroy()
+            raise
+
+    def apply(self, settings: Settings) -> None:
+        """Offer the topics that the parameters ask for, and describe their labels."""
+        for topic, (kind, flag) in TOPICS.items():
+            if getattr(settings.parameters, flag):
+                if topic not in self._publishers:
+                    self._offer(topic, kind)
+            else:
+                self._withdraw(topic)
+        if (settings.taxonomy, settings.parameters.min_confidence) != self._described:
+            self._described = settings.taxonomy, settings.parameters.min_confidence
+            self._describe(*self._described)
+
+    def wanted(self, topic: str) -> bool:
+        """Whether a message on a topic would be for somebody, or is published anyway."""
+        with self._lock:
+            publisher = self._publishers.get(topic)
+            if publisher is None:
+                return False
+            return not self._lazy or publisher.get_subscription_count() > 0
+
+    @property
+    def demanded(self) -> bool:
+        """Whether labelling is worth anything to anybody."""
+        return any(self.wanted(topic) for topic in TOPICS)
+
+    def publish(self, topic: str, message: Any) -> None:
+        """Publish a message, unless its topic was withdrawn meanwhile."""
+        with self._lock:
+            publisher = self._publishers.get(topic)
+            if publisher is not None:
+                publisher.publish(message)
+
+    def destroy(self) -> None:
+        """Take the topics back."""
+        for topic in list(self._publishers):
+            self._withdraw(topic)
+        for publisher in self._latched.values():
+            self._node.destroy_publisher(publisher)
+        self._latched.clear()
+
+    def _offer(self, topic: str, kind: type) -> None:
+        name, profile = self._prefix + topic, qos.output()
+        try:
+            events = PublisherEventCallbacks(
+                matched=lambda _: self._on_demand(),
+                incompatible_qos=lambda _: self._warn_of(topic),
+            )
+            publisher = self._node.create_publisher(
+                kind,
+                name,
+                profile,
+                event_callbacks=events,
+                qos_overriding_options=qos.overridable(),
+            )
+        except UnsupportedEventTypeError:
+            # not every middleware tells who listens: then all is rendered for whoever is counted
+            self.told_of_demand = False
+            publisher = self._node.create_publisher(
+                kind, name, profile, qos_overriding_options=qos.overridable()
+            )
+        with self._lock:
+            self._publishers[topic] = publisher
+
+    def _withdraw(self, topic: str) -> None:
+        with self._lock:
+            publisher = self._publishers.pop(topic, None)
+        if publisher is not None:
+            self._node.destroy_publisher(publisher)
+
+    def _warn_of(self, topic: str) -> None:
+        publisher = self._publishers.get(topic)
+        if publisher is not None:
+            reason = why_unheard(self._node, publisher.topic_name, publisher.qos_profile)
+            self._node.get_logger().warning(
+                f'{publisher.topic_name} is not heard by everybody: {reason}'
+            )
+
+    def _describe_with(self) -> None:
+        kinds = {'classes': String, 'label_info': label_info_type()}
+        for topic, kind in kinds.items():
+            if kind is not None:
+                self._latched[topic] = self._node.create_publisher(
+                    kind,
+                    self._prefix + topic,
+                    qos.latched(),
+                    qos_overriding_options=qos.overridable(),
+                )
+
+    def _describe(self, taxonomy: Taxonomy, min_confidence: float) -> None:
+        self._latched['classes'].publish(String(data=classes_json(taxonomy)))
+        if 'label_info' in self._latched:
+            header = Header(stamp=self._node.get_clock().now().to_msg())
+            info = label_info_message(taxonomy, header, threshold=min_confidence)
+            self._latched['label_info'].publish(info)

@@ -1,0 +1,299 @@
+"""The segmentation node: a lifecycle node that wires the parts together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import rclpy
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import SetBool
+
+from lemore_core.errors import LemoreError, in_one_line
+from lemore_core.segmenter import Segmenter, resolve_checkpoint
+from lemore_core.system.allocator import give_back_freed_memory
+from lemore_core.taxonomy import load_taxonomy
+from lemore_ros.node import parameters
+from lemore_ros.node.camera_stats import Health
+from lemore_ros.node.diagnostics import Diagnostics, make_updater
+from lemore_ros.node.log_bridge import CoreLog
+from lemore_ros.node.parameters import NodeParameters
+from lemore_ros.node.pipeline import Stream
+from lemore_ros.node.settings import Settings
+from lemore_ros.node.spinning import StopSignals, spin, stop_signals
+
+NAME = 'lemore_segmentation'
+
+ERROR = TransitionCallbackReturn.ERROR
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
+
+
+class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
+    """Labels the images of topic ``image``, or of several cameras' topics.
+
+    Configuring loads the network, activating opens the topics; deactivating and cleaning up undo
+    them. Callbacks run on the executor's one thread and never wait for the network, which runs on
+    the stream's worker.
+
+    Raises:
+        ParameterError: a parameter was given a value that is not allowed.
+
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(NAME, **options)
+        # Node has a _parameters of its own
+        self.values: NodeParameters = parameters.declare(self)
+        self._segmenter: Segmenter | None = None
+        self._healths: dict[str, Health] = {}
+        self._stream: Stream | None = None
+        self._diagnostics: Diagnostics | None = None
+        self._log = CoreLog(self.get_logger())
+        self._updater = make_updater(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
+        _answer_impossible_transitions(self)
+
+    def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the network and begin to publish diagnostics."""
+        try:
+            self._segmenter = load_segmenter(self.values)
+            Settings.of(self.values, self._segmenter.taxonomy)  # refuses what does not fit
+            self._healths = {name: Health() for name in self.values.camera_names}
+            self._diagnostics = self._start_diagnostics(self._segmenter)
+        except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
+            self._release()
+            return self._refused('cannot configure', error)
+        status = self._segmenter.status
+        self.get_logger().info(
+            f'model {self.values.model} ({self._segmenter.taxonomy.name}) runs on '
+            f'{status.backend}, {status.device}, {status.precision}'
+        )
+        return SUCCESS
+
+    def on_activate(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the topics and start the worker."""
+        if self._segmenter is None:
+            return FAILURE
+        try:
+            settings = Settings.of(self.values, self._segmenter.taxonomy)
+            self._stream = Stream(self, self._segmenter, self._healths, settings)
+        except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
+            return self._refused('cannot activate', error)
+        return SUCCESS
+
+    def on_deactivate(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Finish the frame in flight and close the topics."""
+        return self._undone('deactivate', self._close_stream)
+
+    def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of the network and its memory, and stop what builds an engine for it."""
+        done = self._undone('clean up', self._release)
+        give_back_freed_memory()
+        return done
+
+    def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Close and let go of everything, from any state."""
+        return self._undone('shut down', self._close_all)
+
+    def on_error(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Return to unconfigured."""
+        self._undone('recover', self._close_all)
+        # nothing is left that could be closed, and a node that is finalized is of no use
+        return SUCCESS
+
+    def set_parameters_atomically(self, parameter_list: list[Any]) -> SetParametersResult:
+        """Set parameters; refuse with a reason that names the value and what is allowed."""
+        # asked first, because rclpy's reason for a wrong type does not even name the parameter
+        refusal = self._refusal(parameter_list)
+        return refusal or super().set_parameters_atomically(parameter_list)
+
+    def start(self) -> bool:
+        """Configure and activate without a lifecycle manager; return whether both went well."""
+        return bool(self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS)
+
+    def close(self) -> None:
+        """Shut down from whichever state the node is in, and destroy it."""
+        try:
+            self.trigger_shutdown()
+        except rclpy_implementation.RCLError:
+            # finalized already, or interrupted within a transition
+            self.on_shutdown(LifecycleState('unknown', 0))
+        self._log.close()
+        self.destroy_node()
+
+    def _refused(self, what: str, error: Exception) -> TransitionCallbackReturn:
+        self.get_logger().error(f'{what}: {in_one_line(error)}')
+        return FAILURE
+
+    def _undone(self, what: str, undo: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            undo()
+        except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
+            self.get_logger().error(f'cannot {what} in good order: {in_one_line(error)}')
+            return ERROR
+        return SUCCESS
+
+    def _refusal(self, parameter_list: list[Any]) -> SetParametersResult | None:
+        try:
+            values = self._changed(parameter_list)
+            if self._segmenter is not None:
+                Settings.of(values, self._segmenter.taxonomy)
+        except LemoreError as error:
+            return SetParametersResult(successful=False, reason=in_one_line(error))
+        return None
+
+    def _changed(self, parameter_list: list[Any]) -> NodeParameters:
+        return self.values.changed({entry.name: entry.value for entry in parameter_list})
+
+    def _on_set_parameters(self, parameter_list: list[Any]) -> SetParametersResult:
+        refusal = self._refusal(parameter_list)
+        if refusal is not None:
+            return refusal
+        former, self.values = self.values, self._changed(parameter_list)
+        if self.values == former:
+            # a topic that is offered declares its QoS parameters, and that calls back as well
+            return SetParametersResult(successful=True)
+        try:
+            self._apply_values()
+        except Exception as error:  # noqa: BLE001 - whoever asked would never get an answer
+            self.values = former
+            self._apply_values()
+            return SetParametersResult(successful=False, reason=in_one_line(error))
+        return SetParametersResult(successful=True)
+
+    def _apply_values(self) -> None:
+        if self._stream is not None and self._segmenter is not None:
+            self._stream.apply(Settings.of(self.values, self._segmenter.taxonomy))
+
+    def _on_set_enabled(
+        self, request: SetBool.Request, response: SetBool.Response
+    ) -> SetBool.Response:
+        response.success = self._stream is not None
+        if self._stream is None:
+            response.message = 'the node is not active: configure and activate it first'
+        elif request.data:
+            self._stream.resume()
+            response.message = 'labelling'
+        else:
+            self._stream.pause('paused')
+            response.message = 'paused, the network stays loaded'
+        return response
+
+    def _start_diagnostics(self, segmenter: Segmenter) -> Diagnostics:
+        constants = {'model': self.values.model, 'dataset': segmenter.taxonomy.name}
+        return Diagnostics(
+            self,
+            self._healths,
+            segmenter,
+            constants,
+            self._look_after,
+            self._updater,
+        )
+
+    def _look_after(self) -> None:
+        if self._stream is not None:
+            self._stream.look_after()
+
+    def _close_all(self) -> None:
+        with ExitStack() as steps:
+            steps.callback(self._release)
+            steps.callback(self._close_stream)
+
+    def _close_stream(self) -> None:
+        # given up first: what cannot be closed now cannot be closed in error processing either
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _release(self) -> None:
+        diagnostics, self._diagnostics = self._diagnostics, None
+        segmenter, self._segmenter = self._segmenter, None
+        with ExitStack() as steps:
+            if segmenter is not None:
+                steps.callback(segmenter.close)
+            if diagnostics is not None:
+                steps.callback(diagnostics.destroy)
+
+
+def load_segmenter(values: NodeParameters) -> Segmenter:
+    """Load the network that the parameters name, and run it once.
+
+    With backend ``auto`` an engine may take over later, see
+    :meth:`lemore_core.segmenter.Segmenter.load`.
+
+    Raises:
+        LemoreError: there is no such network, or it cannot run here.
+
+    """
+    segmenter = Segmenter.load(
+        resolve_checkpoint(values.model, values.dataset),
+        backend=values.backend,
+        device=values.device,
+        precision=values.precision,
+        engine_cache=values.engine_cache,
+        taxonomy=load_taxonomy(values.dataset) if values.dataset else None,
+        network_size=values.network_size,
+        batch=len(values.camera_names),
+        background_engine=True,
+    )
+    segmenter.warm_up(*segmenter.trained_size)
+    return segmenter
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split())
+
+
+def _answer_impossible_transitions(node: Any) -> None:
+    # rclpy lets the error of a transition that the state does not have escape from the service:
+    # whoever asked never gets an answer
+    service = node._service_change_state  # noqa: SLF001 - rclpy offers no other way to it
+    change_state = service.callback
+
+    def answer(request: Any, response: Any) -> Any:
+        try:
+            return change_state(request, response)
+        except rclpy_implementation.RCLError as error:
+            node.get_logger().error(f'transition refused: {_one_line(error)}')
+            response.success = False
+            return response
+
+    service.callback = answer
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; return the exit code."""
+    with stop_signals() as stop:
+        try:
+            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+            return _run(stop)
+        except KeyboardInterrupt:
+            return 0
+        except (LemoreError, rclpy_implementation.RCLError) as error:
+            get_logger(NAME).fatal(f'cannot start: {_one_line(error)}')
+            return 1
+        finally:
+            rclpy.try_shutdown()
+
+
+def _run(stop: StopSignals) -> int:
+    node = SegmentationNode()
+    try:
+        if node.values.autostart and not node.start():
+            return 1
+        spin(node, stop)
+    finally:
+        node.close()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The topics on which a camera's images, and what belongs to them, come in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from lemore_ros.node import qos
+from lemore_ros.node.qos_diagnosis import COMPRESSED_IMAGE, IMAGE, Wanted, why_no_frames
+
+RAW, COMPRESSED = 'raw', 'compressed'
+NUMBERLESS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """What is called on the executor's thread: with a message, or the number of lost ones.
+
+    ``silent`` is called where a publisher and this node do not fit.
+    """
+
+    image: Callable[[Any], None]
+    lost: Callable[[int], None]
+    silent: Callable[[], None]
+    info: Callable[[Any], None]
+    depth: Callable[[Any], None]
+    depth_info: Callable[[Any], None]
+
+
+class Inputs:
+    """The subscriptions of one camera: ``<prefix>image`` and so on.
+
+    They are there only while they are open, so that a node that nobody listens to costs the
+    network and the processor nothing.
+    """
+
+    def __init__(self, node: Any, prefix: str, transport: str, handlers: Handlers) -> None:
+        self._node = node
+        self._prefix = prefix
+        self._handlers = handlers
+        self._is_compressed = transport == COMPRESSED
+        name = f'{prefix}image/compressed' if self._is_compressed else f'{prefix}image'
+        self._image_topic = name
+        self.topic: str = node.resolve_topic_name(name)
+        self._subscriptions: list[Any] = []
+        self._depth: list[Any] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether images are taken in."""
+        return bool(self._subscriptions)
+
+    def check(self) -> None:
+        """Refuse a QoS that cannot be had, before somebody listens.
+
+        Raises:
+            Exception: what the middleware says of it.
+
+        """
+        try:
+            self.open()
+            self.take_depth(wanted=True)
+        finally:
+            self.close()
+
+    def open(self) -> None:
+        """Take images in."""
+        if not self.is_open:
+            self._subscriptions = [self._subscribe_to_images()]
+            self._subscriptions.append(
+                self._subscribe(CameraInfo, 'camera_info', self._handlers.info)
+            )
+
+    def close(self) -> None:
+        """Take nothing in."""
+        self.take_depth(wanted=False)
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
+
+    def take_depth(self, *, wanted: bool) -> None:
+        """Take depth images in as well, or no longer."""
+        if wanted and not self._depth:
+            self._depth = [self._subscribe(Image, 'depth', self._handlers.depth)]
+            self._depth.append(
+                self._subscribe(CameraInfo, 'depth/camera_info', self._handlers.depth_info)
+            )
+        while self._depth and not wanted:
+            self._node.destroy_subscription(self._depth.pop())
+
+    def why_silent(self) -> str:
+        """Return why no image comes, as far as the graph tells."""
+        kind = COMPRESSED_IMAGE if self._is_compressed else IMAGE
+        return why_no_frames(
+            self._node, Wanted(self.topic, kind, self._subscriptions[0].qos_profile)
+        )
+
+    def _subscribe_to_images(self) -> Any:
+        kind = CompressedImage if self._is_compressed else Image
+        create = partial(
+            self._node.create_subscription,
+            kind,
+            self._image_topic,
+            self._handlers.image,
+            qos_overriding_options=qos.overridable(),
+        )
+        try:
+            events = SubscriptionEventCallbacks(
+                message_lost=lambda event: self._handlers.lost(_lost(event.total_count_change)),
+                incompatible_qos=lambda _: self._handlers.silent(),
+            )
+            return create(qos.newest(), event_callbacks=events)
+        except UnsupportedEventTypeError:
+            # not every middleware tells
+            return create(qos.newest())
+
+    def _subscribe(self, kind: type, topic: str, handler: Callable[[Any], None]) -> Any:
+        return self._node.create_subscription(
+            kind,
+            self._prefix + topic,
+            handler,
+            qos.newest(),
+            qos_overriding_options=qos.overridable(),
+        )
+
+
+def _lost(messages: int) -> int:
+    # Fast DDS gives the largest number where it does not know how many
+    return 1 if messages >= NUMBERLESS else messages

@@ -1,0 +1,177 @@
+"""Small bags of every kind, and a network that loads quickly."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rosbags', reason='rosbags is not installed')
+
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from lemore_core.export.export import export_onnx
+from lemore_ros.bags.io.reader import open_bag
+from lemore_ros.bags.segmentation.options import ModelOptions, SegmentOptions
+
+ROOT = Path(__file__).parents[2]
+STORE = get_typestore(Stores.ROS2_JAZZY)
+TYPES = STORE.types
+IMAGE, COMPRESSED, STRING = (
+    'sensor_msgs/msg/Image',
+    'sensor_msgs/msg/CompressedImage',
+    'std_msgs/msg/String',
+)
+START = 1_700_000_000 * 10**9
+PERIOD = 10**8
+QOS = Qos(
+    QosHistory.KEEP_LAST,
+    7,
+    QosReliability.BEST_EFFORT,
+    QosDurability.VOLATILE,
+    QosTime(0, 0),
+    QosTime(0, 0),
+    QosLiveliness.AUTOMATIC,
+    QosTime(0, 0),
+    avoid_ros_namespace_conventions=False,
+)
+Message = tuple[str, str, int, bytes]
+
+
+def header(stamp: int) -> Any:
+    time = TYPES['builtin_interfaces/msg/Time'](stamp // 10**9, stamp % 10**9)
+    return TYPES['std_msgs/msg/Header'](time, 'cam')
+
+
+def picture(index: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
+    """A picture of blocks, another one for every index."""
+    blocks = np.random.default_rng(index).integers(0, 256, (6, 8, 3), np.uint8)
+    if 0 in size:
+        return np.zeros((*size, 3), np.uint8)
+    return cv2.resize(blocks, size[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def image(
+    index: int, stamp: int, *, size: tuple[int, int] = (48, 64), encoding: str = 'bgr8'
+) -> bytes:
+    pixels = picture(index, size)
+    message = TYPES[IMAGE](
+        header(stamp), *size, encoding, 0, 3 * size[1], np.ascontiguousarray(pixels).reshape(-1)
+    )
+    return bytes(STORE.serialize_cdr(message, IMAGE))
+
+
+def jpeg(index: int, stamp: int) -> bytes:
+    _, data = cv2.imencode('.jpg', picture(index))
+    return bytes(STORE.serialize_cdr(TYPES[COMPRESSED](header(stamp), 'jpeg', data), COMPRESSED))
+
+
+def text(content: str) -> bytes:
+    return bytes(STORE.serialize_cdr(TYPES[STRING](content), STRING))
+
+
+def drive(count: int, topic: str = '/camera/image_raw') -> list[Message]:
+    """A camera at 10 Hz, and two messages of another topic after each image."""
+    messages: list[Message] = []
+    for index in range(count):
+        time = START + index * PERIOD
+        messages.append((topic, IMAGE, time, image(index, time - 12345)))
+        messages += [
+            ('/notes', STRING, time + 1000 * (i + 1), text(f'{index}.{i}')) for i in range(2)
+        ]
+    return messages
+
+
+@dataclass(frozen=True)
+class BagFolder:
+    """Writes bags into a folder."""
+
+    folder: Path
+    names: list[str] = field(default_factory=list)
+
+    def write(
+        self,
+        messages: Sequence[Message],
+        name: str = 'drive',
+        *,
+        storage: StoragePlugin = StoragePlugin.MCAP,
+        compression: CompressionMode = CompressionMode.NONE,
+    ) -> Path:
+        path = self.folder / name
+        writer = Writer(path, version=9, storage_plugin=storage)
+        writer.set_compression(compression, CompressionFormat.ZSTD)
+        with writer:
+            connections: dict[tuple[str, str], Any] = {}
+            for topic, kind, time, data in messages:
+                if (topic, kind) not in connections:
+                    connections[topic, kind] = writer.add_connection(
+                        topic, kind, typestore=STORE, offered_qos_profiles=[QOS]
+                    )
+                writer.write(connections[topic, kind], time, data)
+        return path
+
+
+@pytest.fixture
+def bags(tmp_path: Path) -> BagFolder:
+    return BagFolder(tmp_path)
+
+
+@pytest.fixture(scope='session')
+def exported(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The untrained network as an ONNX file, which loads without PyTorch."""
+    path = tmp_path_factory.mktemp('exported') / 'untrained.onnx'
+    path.write_bytes(export_onnx(untrained_checkpoint, 96, 128))
+    return path
+
+
+@pytest.fixture
+def options(exported: Path) -> SegmentOptions:
+    model = ModelOptions(str(exported), backend='onnxruntime', device='cpu')
+    return SegmentOptions(model, file_frames=4)
+
+
+@pytest.fixture
+def command(
+    exported: Path, start_python: Callable[..., subprocess.Popen[str]]
+) -> Callable[..., subprocess.Popen[str]]:
+    """Start ``lemore bag segment`` as a process of its own; it is gone after the test."""
+
+    def start(*arguments: object, file_frames: int = 4) -> subprocess.Popen[str]:
+        return start_python(
+            *('-m', 'lemore_core.cli.main', 'bag', 'segment'),
+            *('--model', str(exported), '--backend', 'onnxruntime', '--device', 'cpu'),
+            *('--file-frames', str(file_frames)),
+            *map(str, arguments),
+        )
+
+    return start
+
+
+def contents(path: Path) -> list[Message]:
+    """Every message of a bag."""
+    with open_bag(path) as bag:
+        return [(r.topic.name, r.topic.type, r.time_ns, r.data) for r in bag.messages()]
+
+
+def files(path: Path) -> dict[str, bytes]:
+    """Every file of a bag, by its name."""
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def with_model(options: SegmentOptions, **values: Any) -> SegmentOptions:
+    return replace(options, model=replace(options.model, **values))

@@ -1,0 +1,113 @@
+"""Short drives whose figures are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from lemore_core.taxonomy import load_taxonomy
+from lemore_ros.messages.label_info import classes_json
+
+HEIGHT, WIDTH = 48, 64
+START_NS = 1_700_000_000 * 10**9
+STEP_NS = 100_000_000
+BUILDING, ROAD, CAR = 1, 3, 8
+CONFIDENCE = 204  # 80 %
+CAMERA, NODE = '/camera/image_raw', '/lemore_segmentation'
+TRUTH = '/truth/labels'
+TYPES = get_typestore(Stores.ROS2_JAZZY)
+
+
+class Message(NamedTuple):
+    """What is written: ``pixels`` as an image of ``encoding``, png for a compressed one."""
+
+    topic: str
+    stamp_ns: int
+    pixels: NDArray[Any] | str
+    encoding: str = 'mono8'
+    received_ns: int | None = None
+
+
+def write_messages(path: Path, messages: Sequence[Message]) -> Path:
+    """Write messages into a bag, received when they are stamped where nothing else is said."""
+    writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+    with writer:
+        connections: dict[str, Any] = {}
+        for message in messages:
+            built = build(message)
+            kind = built.__msgtype__
+            if message.topic not in connections:
+                connections[message.topic] = writer.add_connection(
+                    message.topic, kind, typestore=TYPES
+                )
+            received = message.stamp_ns if message.received_ns is None else message.received_ns
+            writer.write(connections[message.topic], received, TYPES.serialize_cdr(built, kind))
+    return path
+
+
+def build(message: Message) -> Any:
+    if isinstance(message.pixels, str):
+        return TYPES.types['std_msgs/msg/String'](message.pixels)
+    time = TYPES.types['builtin_interfaces/msg/Time'](
+        message.stamp_ns // 10**9, message.stamp_ns % 10**9
+    )
+    header = TYPES.types['std_msgs/msg/Header'](time, 'camera')
+    pixels = np.ascontiguousarray(message.pixels)
+    if message.encoding == 'png':
+        data = cv2.imencode('.png', pixels)[1].ravel()
+        kind = TYPES.types['sensor_msgs/msg/CompressedImage']
+        return kind(header, 'mono8; png compressed ', data)
+    return TYPES.types['sensor_msgs/msg/Image'](
+        header=header,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        encoding=message.encoding,
+        is_bigendian=0,
+        step=pixels.strides[0],
+        data=pixels.reshape(-1).view(np.uint8),
+    )
+
+
+def true_labels() -> NDArray[np.uint8]:
+    """Road on the left and car on the right."""
+    labels = np.full((HEIGHT, WIDTH), ROAD, np.uint8)
+    labels[:, WIDTH // 2 :] = CAR
+    return labels
+
+
+def said_labels(mistakes: float = 0.5) -> NDArray[np.uint8]:
+    """Say building instead of car in that share of the rows, the upper ones."""
+    labels = true_labels()
+    labels[: round(mistakes * HEIGHT), WIDTH // 2 :] = BUILDING
+    return labels
+
+
+def picture(step: int = 0) -> NDArray[np.uint8]:
+    """Give a textured BGR picture, the same at every step, and brighter at later ones."""
+    coarse = np.random.default_rng(3).integers(0, 200, (6, 8, 3), np.uint8)
+    smooth = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(smooth + np.uint8(step), np.uint8)
+
+
+def drive_messages(mistakes: Sequence[float]) -> list[Message]:
+    """One frame for each share of mistakes, its labels, confidence and truth, and the classes."""
+    messages = [
+        Message(f'{NODE}/classes', START_NS, classes_json(load_taxonomy('camvid')), '', START_NS)
+    ]
+    for step, share in enumerate(mistakes):
+        stamp = START_NS + step * STEP_NS
+        sure = np.full((HEIGHT, WIDTH), CONFIDENCE, np.uint8)
+        messages += [
+            Message(CAMERA, stamp, picture(step), 'bgr8'),
+            Message(f'{NODE}/labels', stamp, said_labels(share), 'mono8', stamp + 20_000_000),
+            Message(f'{NODE}/confidence', stamp, sure, 'mono8', stamp + 20_000_000),
+            Message(TRUTH, stamp, true_labels()),
+        ]
+    return sorted(messages, key=lambda m: m.received_ns or m.stamp_ns)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+from known_drives import CAMERA, NODE, TRUTH, drive_messages, write_messages
+
+from lemore_core.errors import LemoreError
+
+Output = pytest.CaptureFixture[str]
+LABELS = f'{NODE}/labels'
+
+
+def run(name: str, *arguments: str | Path) -> None:
+    """Do what ``lemore bag NAME`` does."""
+    module = importlib.import_module(f'lemore_ros.bags.cli.{name}')
+    parser = argparse.ArgumentParser(name)
+    module.add_arguments(parser)
+    module.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+def test_evaluate_prints_json_and_nothing_else(drive: Path, capsys: Output) -> None:
+    run('evaluate', drive, '--labels', LABELS, '--truth', TRUTH, '--json', '-')
+    out, _ = capsys.readouterr()
+    values = json.loads(out)
+    assert values['mean_iou'] == 0.5
+    assert values['truth'] == TRUTH
+    assert values['camera'] == '/camera/image_raw'
+    assert values['labels'] == f'{LABELS} in drive'
+    assert values['temporal']['flicker'] == 0
+    assert values['over_time']['latency_ms'] == [20] * 4
+
+
+def test_evaluate_prints_figures_and_writes_both_files(
+    drive: Path, tmp_path: Path, capsys: Output
+) -> None:
+    run('evaluate', drive, '--labels', LABELS, '--truth', TRUTH)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ['mean_iou', '0.5'] in lines
+    assert ['flicker', '0.0'] in lines
+    report, figures = tmp_path / 'new' / 'report.html', tmp_path / 'figures.json'
+    run('evaluate', drive, '--labels', LABELS, '--report', report, '--json', figures)
+    assert capsys.readouterr().out.splitlines() == [str(report)]
+    assert '<title>/lemore_segmentation/labels on drive</title>' in report.read_text()
+    assert json.loads(figures.read_text())['frames'] == 4
+
+
+def test_evaluate_predicts(drive: Path, untrained_checkpoint: Path, capsys: Output) -> None:
+    model = ['--model', untrained_checkpoint, '--backend', 'torch', '--device', 'cpu']
+    run('evaluate', drive, *model, '--truth', TRUTH, '--duration', '0.2', '--json', '-')
+    values = json.loads(capsys.readouterr().out)
+    assert (values['model'], values['backend']) == ('untrained', 'torch cpu fp32')
+    assert values['frames'] == 2
+    assert 0 <= values['mean_iou'] <= 1
+
+
+def test_pictures_may_be_in_another_bag(drive: Path, tmp_path: Path, capsys: Output) -> None:
+    results = [m for m in drive_messages([0.5] * 4) if m.topic.startswith(NODE)]
+    alone = write_messages(tmp_path / 'results', results)
+    run('evaluate', alone, '--labels', LABELS, '--pictures', drive, '--json', '-')
+    assert json.loads(capsys.readouterr().out)['frames'] == 4
+    with pytest.raises(LemoreError, match='no topic of camera images'):
+        run('evaluate', alone, '--labels', LABELS)
+
+
+def test_compare_takes_topics_bags_and_models(
+    drive: Path, tmp_path: Path, untrained_checkpoint: Path, capsys: Output
+) -> None:
+    again = write_messages(tmp_path / 'again', drive_messages([0.0] * 4))
+    camvid, model = ['--dataset', 'camvid'], ['--backend', 'torch', '--device', 'cpu']
+    for arguments, agreement in (
+        ([drive, '--labels', LABELS, TRUTH, *camvid], 0.75),
+        ([drive, again, '--labels', LABELS], 0.75),
+        ([drive, again, '--labels', LABELS, TRUTH, *camvid], 0.75),
+        ([drive, '--models', untrained_checkpoint, untrained_checkpoint, *model], 1.0),
+    ):
+        run('compare', *arguments, '--json', '-')
+        values = json.loads(capsys.readouterr().out)
+        assert values['agreement'] == agreement
+    report = tmp_path / 'compare.html'
+    run('compare', drive, again, '--labels', LABELS, '--report', report, '--report-images', '1')
+    assert report.read_text().count('<article') == 1
+    assert '<title>drive and again</title>' in report.read_text()
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        [],
+        ['--labels', 'a'],
+        ['--model', 'a'],
+        ['--models', 'a', 'b', 'c'],
+        ['B', '--models', 'nano'],
+    ],
+)
+def test_compare_wants_two_sides(drive: Path, arguments: list[str]) -> None:
+    with pytest.raises(LemoreError, match=r'two sides are compared|labels in both are compared'):
+        run('compare', drive, *arguments)
+
+
+def test_video_says_what_it_wrote(drive: Path, tmp_path: Path, capsys: Output) -> None:
+    output = tmp_path / 'drive.mp4'
+    run('video', drive, '-o', output, '--labels', LABELS, '--layout', 'side-by-side')
+    assert capsys.readouterr().out == f'{output}: 4 frames in 0.300 s, 10.00 a second\n'
+    assert output.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ('name', 'arguments'),
+    [('evaluate', []), ('compare', [TRUTH, '--dataset', 'camvid']), ('video', ['-o', 'OUT.mp4'])],
+)
+def test_what_could_not_be_read_shows_in_the_exit_status(
+    tmp_path: Path, capsys: Output, name: str, arguments: list[str]
+) -> None:
+    messages = drive_messages([0.5] * 4)
+    broken = next(m for m in messages if m.topic == CAMERA)._replace(encoding='no such')
+    messages = [broken if m[:2] == broken[:2] else m for m in messages]
+    drive = write_messages(tmp_path / 'drive', messages)
+    given = [argument.replace('OUT', str(tmp_path / 'out')) for argument in arguments]
+    with pytest.raises(SystemExit) as stop:
+        run(name, drive, '--labels', LABELS, *given)
+    assert stop.value.code == 3
+    assert capsys.readouterr().err.endswith(': 1 pictures that cannot be decoded\n')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--report', 'FILE/report.html'], 'cannot be written'),
+        (['--json', 'FILE/figures.json'], 'cannot be written'),
+        (['--topic', '/no/camera'], 'has no topic /no/camera'),
+        (['--truth', '/no/truth'], 'no folder or bag of that name'),
+        (['--pictures', '/no/bag'], '/no/bag'),
+    ],
+)
+def test_what_is_wrong_is_said(
+    drive: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / 'FILE').touch()
+    given = [argument.replace('FILE', str(tmp_path / 'FILE')) for argument in arguments]
+    with pytest.raises(LemoreError, match=message) as caught:
+        run('evaluate', drive, '--labels', LABELS, *given)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('text', ['-1', 'x', 'nan', 'inf'])
+def test_what_is_no_number_is_wrong_usage(drive: Path, text: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run('video', drive, '-o', 'x.mp4', f'--start={text}')
+    assert stop.value.code == 2

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from known_drives import (
+    CAMERA,
+    CONFIDENCE,
+    HEIGHT,
+    NODE,
+    START_NS,
+    STEP_NS,
+    TRUTH,
+    WIDTH,
+    Message,
+    drive_messages,
+    picture,
+    said_labels,
+    write_messages,
+)
+from numpy.typing import NDArray
+
+from lemore_core.data.datasets import open_dataset
+from lemore_core.errors import LemoreError
+from lemore_core.evaluation.evaluate import evaluate
+from lemore_core.evaluation.strategies import Views, predictor_for
+from lemore_core.segmenter import Segmenter, resolve_checkpoint
+from lemore_core.taxonomy import load_taxonomy
+from lemore_ros.bags.evaluation.drive import UNREADABLE, Drive
+from lemore_ros.bags.evaluation.evaluate import (
+    OUT_OF_ORDER,
+    DriveEvaluation,
+    JudgedFrame,
+    evaluate_drive,
+)
+from lemore_ros.bags.evaluation.labellers import RESIZED, WITHOUT_LABELS, Predicted, Recorded
+from lemore_ros.bags.evaluation.truth import open_truth
+from lemore_ros.bags.evaluation.worst_frames import (
+    LOWEST_CONFIDENCE,
+    LOWEST_IOU,
+    MOST_FLICKER,
+    WorstFrames,
+)
+
+CAMVID = load_taxonomy('camvid')
+TOLERANCE = 5_000_000
+LABELS = f'{NODE}/labels'
+
+
+def evaluated(drive: Path, dataset: str = '') -> DriveEvaluation:
+    labeller = Recorded(drive, LABELS, dataset, TOLERANCE)
+    try:
+        return evaluate_drive(Drive(drive), labeller)
+    finally:
+        labeller.close()
+
+
+def test_labels_of_a_recording_have_its_latency_and_confidence(drive: Path) -> None:
+    values = evaluated(drive).to_dict()
+    assert (values['frames'], values['frames_with_truth']) == (4, 0)
+    assert values['seconds'] == 0.3
+    assert values['latency_ms'] == 20
+    assert values['mean_confidence'] == 0.8
+    assert values['doubtful'] == 0
+    shares = values['class_shares']
+    assert (shares['road'], shares['car'], shares['building']) == (0.5, 0.25, 0.25)
+    assert 'mean_iou' not in values
+    assert 'mean_iou' not in values['over_time']
+
+
+def test_flicker_is_that_of_the_labels(tmp_path: Path) -> None:
+    # the right half is all car, then half building, and stays so
+    drive = write_messages(tmp_path / 'drive', drive_messages([0, 0.5, 0.5]))
+    evaluation = evaluated(drive)
+    over_time = evaluation.to_dict()['over_time']
+    assert over_time['flicker'] == [None, 0.25, 0]
+    assert over_time['compensated_flicker'][1] == pytest.approx(0.25, abs=0.02)
+    assert over_time['compensated_flicker'][2] == 0
+    assert evaluation.temporal.flicker == pytest.approx(0.125)
+
+
+def test_what_is_wrong_with_a_drive_is_counted(tmp_path: Path) -> None:
+    messages = drive_messages([0.5] * 6)
+    times = [START_NS + i * STEP_NS for i in range(6)]
+
+    def changed(message: Message) -> Message | None:
+        if message.topic == CAMERA and message.stamp_ns == times[1]:
+            return message._replace(encoding='no such', received_ns=times[1])
+        if message.topic == LABELS and message.stamp_ns == times[2]:
+            return None
+        if message.topic == LABELS and message.stamp_ns == times[4]:
+            return message._replace(pixels=said_labels()[::2, ::2])
+        return message
+
+    kept = [message for message in map(changed, messages) if message is not None]
+    again = Message(CAMERA, times[0], picture(), 'bgr8', times[5] + 1)
+    bag = write_messages(tmp_path / 'drive', [*kept, again])
+    evaluation = evaluated(bag)
+    assert evaluation.frames == 4
+    assert evaluation.trouble == {UNREADABLE: 1, WITHOUT_LABELS: 2, RESIZED: 1}
+
+
+def test_stamps_out_of_order_are_counted_and_not_compared(tmp_path: Path) -> None:
+    messages = []
+    for i, moment in enumerate((0, 2, 1, 3)):
+        stamp, received = START_NS + moment * STEP_NS, START_NS + i * STEP_NS
+        messages += [
+            Message(CAMERA, stamp, picture(), 'bgr8', received),
+            Message(LABELS, stamp, said_labels(), 'mono8', received),
+        ]
+    evaluation = evaluated(write_messages(tmp_path / 'drive', messages), 'camvid')
+    assert evaluation.frames == 4
+    assert evaluation.trouble == {OUT_OF_ORDER: 1}
+    assert (evaluation.temporal.pairs, evaluation.temporal.breaks) == (2, 1)
+
+
+def test_zero_stamps_are_replaced_by_receive_times(tmp_path: Path) -> None:
+    messages = []
+    for i in range(3):
+        received = START_NS + i * STEP_NS
+        messages += [
+            Message(CAMERA, 0, picture(), 'bgr8', received),
+            Message(LABELS, 0, said_labels(), 'mono8', received),
+        ]
+    evaluation = evaluated(write_messages(tmp_path / 'drive', messages), 'camvid')
+    assert (evaluation.frames, evaluation.seconds) == (3, 0.2)
+
+
+def test_the_worst_frames_are_kept_for_each_reason(tmp_path: Path) -> None:
+    mistakes = [0.0] * 40
+    mistakes[7], mistakes[20], mistakes[21], mistakes[30] = 0.5, 0.25, 0.75, 1.0
+    messages = drive_messages(mistakes)
+    doubtful = START_NS + 35 * STEP_NS
+    messages = [
+        m._replace(pixels=np.full((HEIGHT, WIDTH), 100, np.uint8))
+        if m.topic.endswith('confidence') and m.stamp_ns == doubtful
+        else m
+        for m in messages
+    ]
+    drive = write_messages(tmp_path / 'drive', messages)
+    worst = WorstFrames(2, CAMVID, has_truth=True)
+    truth = open_truth(TRUTH, drive, CAMVID, TOLERANCE)
+    evaluate_drive(Drive(drive), Recorded(drive, LABELS, '', TOLERANCE), truth, worst)
+    found = {
+        reason: [
+            p.name.split()[0]
+            for p in sorted(worst.pictures, key=lambda p: p.ranks.get(reason, 99))
+            if reason in p.ranks
+        ]
+        for reason in (LOWEST_IOU, LOWEST_CONFIDENCE, MOST_FLICKER)
+    }
+    assert found[LOWEST_IOU] == ['3.00', '2.10'], '2.00 is no half second before'
+    assert found[LOWEST_CONFIDENCE][0] == '3.50'
+    assert found[MOST_FLICKER][0] in {'3.00', '3.10'}
+    first = worst.pictures[0]
+    assert first.scores[8] == 0
+    assert [pane.caption for pane in first.panes] == [
+        'picture',
+        'labels and truth',
+        'errors red, unlabelled dark',
+        'confidence below 50 % red',
+        'changed since the last frame red, motion unsure dark',
+    ]
+
+
+def test_a_frame_is_shown_to_who_observes(drive: Path) -> None:
+    seen: list[JudgedFrame] = []
+    labeller = Recorded(drive, LABELS, '', TOLERANCE)
+    evaluate_drive(Drive(drive), labeller, None, seen.append)
+    assert [round(frame.seconds, 3) for frame in seen] == [0, 0.1, 0.2, 0.3]
+    assert seen[0].mean_confidence == CONFIDENCE / 255
+    assert seen[0].flicker is None
+    assert math.isnan(seen[0].figures[0])
+
+
+@pytest.mark.parametrize(
+    ('labels', 'dataset', 'message'),
+    [
+        ('/no/labels', '', 'has no topic /no/labels'),
+        (TRUTH, '', 'has no class table beside /truth/labels'),
+        (f'{NODE}/classes', '', 'no image topic'),
+        ('', '', 'has 2 topics of label images: choose one with --labels'),
+        (LABELS, 'mars', 'mars'),
+    ],
+)
+def test_labels_that_cannot_be_had_are_refused(
+    drive: Path, labels: str, dataset: str, message: str
+) -> None:
+    with pytest.raises(LemoreError, match=message):
+        Recorded(drive, labels, dataset, TOLERANCE)
+
+
+def test_labels_of_another_time_are_refused(drive: Path, tmp_path: Path) -> None:
+    late = [Message(LABELS, START_NS + 10**12, said_labels())]
+    other = write_messages(tmp_path / 'other', late)
+    labeller = Recorded(other, LABELS, 'camvid', TOLERANCE)
+    with pytest.raises(LemoreError, match=r'no picture .* has labels of .* in other'):
+        evaluate_drive(Drive(drive), labeller)
+
+
+def test_a_part_without_pictures_is_refused(drive: Path) -> None:
+    labeller = Recorded(drive, LABELS, '', TOLERANCE)
+    with pytest.raises(LemoreError, match='no pictures on /camera/image_raw in the part'):
+        evaluate_drive(Drive(drive, start_s=100), labeller)
+
+
+def test_a_part_is_measured_alone(drive: Path) -> None:
+    labeller = Recorded(drive, LABELS, '', TOLERANCE)
+    evaluation = evaluate_drive(Drive(drive, start_s=0.1, duration_s=0.2), labeller)
+    assert evaluation.frames == 2
+
+
+def test_the_model_labels_as_it_does_elsewhere(
+    untrained_checkpoint: Path, clip_frames: list[NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    frames = [np.ascontiguousarray(frame[::4, ::4]) for frame in clip_frames[:3]]
+    messages = [
+        Message(CAMERA, START_NS + i * STEP_NS, frame, 'bgr8') for i, frame in enumerate(frames)
+    ]
+    drive = write_messages(tmp_path / 'drive', messages)
+    segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
+    seen: list[JudgedFrame] = []
+    evaluation = evaluate_drive(Drive(drive), Predicted(segmenter), None, seen.append)
+    assert evaluation.frames == 3
+    for frame, judged in zip(frames, seen, strict=True):
+        own = segmenter.segment(frame, 'bgr8')
+        assert np.array_equal(own.labels, judged.labelled.labels)
+    assert evaluation.to_dict()['latency_ms'] > 0
+
+
+def test_figures_are_those_of_the_data_set(camvid: Path, tmp_path: Path) -> None:
+    samples = open_dataset('camvid', camvid).samples('val')[:3]
+    masks = tmp_path / 'masks'
+    masks.mkdir()
+    messages = []
+    for i, sample in enumerate(samples):
+        stamp = START_NS + i * STEP_NS
+        messages.append(Message(CAMERA, stamp, sample.read_image(), 'rgb8'))
+        mask = cv2.imread(str(sample.mask), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(masks / f'{stamp}.png'), mask)
+    drive = write_messages(tmp_path / 'drive', messages)
+    segmenter = Segmenter.load(resolve_checkpoint('nano'), backend='torch', device='cpu')
+    truth = open_truth(str(masks), drive, CAMVID, 0, ids='dataset')
+    found = evaluate_drive(Drive(drive), Predicted(segmenter), truth)
+    expected = evaluate(predictor_for(segmenter, Views()), samples)
+    assert found.scores.figures(CAMVID.classes) == expected.figures
+    assert found.scores.matrix.mean_iou > 0.4

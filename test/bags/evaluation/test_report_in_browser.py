@@ -1,0 +1,146 @@
+"""Opens the reports of drives in headless Chromium and works them with the keyboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from known_drives import NODE, TRUTH, drive_messages, write_messages
+
+from lemore_core.taxonomy import load_taxonomy
+from lemore_ros.bags.evaluation.compare import compare_labellers
+from lemore_ros.bags.evaluation.compare_report import WorstDifferences, comparison_report
+from lemore_ros.bags.evaluation.drive import Drive
+from lemore_ros.bags.evaluation.evaluate import evaluate_drive
+from lemore_ros.bags.evaluation.labellers import Recorded
+from lemore_ros.bags.evaluation.report import drive_report
+from lemore_ros.bags.evaluation.truth import open_truth
+from lemore_ros.bags.evaluation.worst_frames import WorstFrames
+from test.browser import needs_browser, read_in_browser
+
+CAMVID = load_taxonomy('camvid')
+LABELS = f'{NODE}/labels'
+# what a reader sees after each step is left in the page
+DRIVER = """
+<script>
+addEventListener('load', async () => {
+  while (!document.body.dataset.plots) await new Promise((done) => setTimeout(done, 50));
+  const seen = {};
+  const press = (key) => document.activeElement.dispatchEvent(
+    new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+  const here = () => document.activeElement.querySelector?.('h3')?.textContent.split(' ')[0];
+  const choose = (element, value) => {
+    element.value = value;
+    element.dispatchEvent(new Event('change', { bubbles: true }));
+  };
+  const names = () => [...document.querySelectorAll('.card:not([hidden]) h3')]
+    .map((e) => e.textContent.split(' ')[0]);
+  seen.all = names();
+  press('j');
+  seen.first = here();
+  press('j');
+  seen.second = here();
+  press('k');
+  seen.back = here();
+  const clip = () => getComputedStyle(document.activeElement.querySelector('.after')).clipPath;
+  press(']');
+  press(']');
+  seen.right = clip();
+  press('[');
+  seen.left = clip();
+  press('c');
+  seen.focus = document.activeElement.id;
+  choose(document.activeElement, '8');
+  seen.car = names();
+  seen.status = document.getElementById('shown').textContent;
+  press('j');
+  seen.listTakesLetters = document.activeElement.id;
+  choose(document.activeElement, '');
+  document.activeElement.blur();
+  const reasons = document.getElementById('reason-filter');
+  if (reasons) {
+    press('r');
+    seen.reasonFocus = document.activeElement.id;
+    choose(reasons, 'flicker');
+    seen.flicker = names();
+    seen.why = document.getElementById('shown').textContent;
+    choose(reasons, '');
+  }
+  seen.again = names();
+  seen.plots = Bokeh.documents.length;
+  seen.drawn = [...document.querySelectorAll('.plot')].map((e) => e.clientHeight > 150);
+  seen.lazy = [...document.images].every((image) => image.loading === 'lazy');
+  // all plots over time share one axis: zooming one zooms all
+  const figures = [...Bokeh.documents[0].all_models].filter((m) => m.type === 'Figure');
+  figures[0].x_range.setv({ start: 0.1, end: 0.2 });
+  seen.zoomed = figures.map((f) => f.x_range.start);
+  seen.loaded = performance.getEntriesByType('resource').map((e) => e.name.slice(0, 5));
+  const result = document.createElement('pre');
+  result.id = 'seen';
+  result.textContent = JSON.stringify(seen);
+  document.body.append(result);
+});
+</script>
+"""
+
+pytestmark = needs_browser
+
+
+def recorded(bag: Path, topic: str) -> Recorded:
+    return Recorded(bag, topic, 'camvid', 5_000_000)
+
+
+@pytest.fixture
+def long_drive(tmp_path: Path) -> Path:
+    """Two seconds; the label images flicker once, at 1.0 s and back at 1.1 s."""
+    mistakes = [0.5] * 20
+    mistakes[10] = 1.0
+    return write_messages(tmp_path / 'drive', drive_messages(mistakes))
+
+
+def require_usable(seen: dict[str, Any]) -> None:
+    """What the keys do in every report."""
+    assert seen['all'] == seen['again']
+    assert [seen['first'], seen['second'], seen['back']] == [*seen['all'][:2], seen['all'][0]]
+    assert '60%' in seen['right']
+    assert '55%' in seen['left']
+    assert seen['focus'] == seen['listTakesLetters'] == 'class-filter'
+    assert len(seen['car']) == len(seen['all'])
+    assert seen['status'].endswith('have car, the worst first')
+    assert all(seen['drawn'])
+    assert seen['lazy']
+    assert set(seen['loaded']) <= {'data:'}
+
+
+def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
+    worst = WorstFrames(2, CAMVID, has_truth=True)
+    truth = open_truth(TRUTH, long_drive, CAMVID, 5_000_000)
+    evaluation = evaluate_drive(Drive(long_drive), recorded(long_drive, LABELS), truth, worst)
+    report = drive_report(evaluation, worst.pictures, title='a drive', facts={})
+    assert report.figures['mIoU'] == '49.2 %', 'car 9.5 of 20, road all, building none'
+    seen = read_in_browser(report, DRIVER, tmp_path)
+    require_usable(seen)
+    assert seen['all'][0] == '1.00'
+    assert seen['reasonFocus'] == 'reason-filter'
+    assert set(seen['flicker']) & {'1.00', '1.10'}
+    assert seen['why'].endswith('pictures were chosen for flicker, the worst first')
+    assert seen['plots'] == len(seen['drawn']) == 4
+    # against the truth, confidence, flicker, latency, and the classes
+    assert seen['zoomed'] == [0.1] * 5
+
+
+def test_the_report_of_a_comparison(long_drive: Path, tmp_path: Path) -> None:
+    names = 'one', 'the other'
+    worst = WorstDifferences(3, CAMVID, names)
+    sides = recorded(long_drive, LABELS), recorded(long_drive, TRUTH)
+    comparison = compare_labellers(Drive(long_drive), *sides, worst)
+    report = comparison_report(comparison, worst.pictures, names=names, facts={})
+    seen = read_in_browser(report, DRIVER, tmp_path)
+    require_usable(seen)
+    assert seen['all'][0] == '1.00'
+    assert 'flicker' not in seen
+    # over time, where, classes, confusion
+    assert seen['plots'] == len(seen['drawn']) == 4
+    # agreement, confidence, latency
+    assert seen['zoomed'] == [0.1] * 3

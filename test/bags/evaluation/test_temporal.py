@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lemore_ros.bags.evaluation.flow import OpticalFlow
+from lemore_ros.bags.evaluation.temporal import TemporalConsistency
+
+HEIGHT, WIDTH, SHIFT = 240, 400, 8
+STEP_NS = 100_000_000
+
+
+def scene() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Give a textured picture wider than a frame, and stripes of three classes on it."""
+    coarse = np.random.default_rng(1).integers(0, 255, (30, 60, 3), np.uint8)
+    picture = cv2.resize(coarse, (WIDTH + 80, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    columns = np.arange(WIDTH + 80) // 40 % 3
+    return np.asarray(picture, np.uint8), np.tile(columns.astype(np.uint8), (HEIGHT, 1))
+
+
+def shifted(image: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """Move the scene to the left by 8 pixels a step."""
+    return np.ascontiguousarray(image[:, step * SHIFT : step * SHIFT + WIDTH])
+
+
+def test_the_flow_finds_the_shift_and_what_came_in_is_unsure() -> None:
+    grey = np.asarray(cv2.cvtColor(scene()[0], cv2.COLOR_RGB2GRAY), np.uint8)
+    motion = OpticalFlow().motion(shifted(grey, 0), shifted(grey, 1))
+    across = motion.column - np.arange(WIDTH)
+    assert np.abs(across - SHIFT)[motion.is_sure].mean() < 0.1
+    assert motion.is_sure[20:-20, 20:-20].mean() > 0.95
+    assert not motion.is_sure[:, -SHIFT + 2 :].any()
+
+
+def test_labels_that_move_with_the_picture_do_not_flicker() -> None:
+    picture, labels = scene()
+    temporal = TemporalConsistency(3)
+    assert temporal.add(0, shifted(picture, 0), shifted(labels, 0)) is None
+    flicker = temporal.add(STEP_NS, shifted(picture, 1), shifted(labels, 1))
+    assert flicker is not None
+    # of each stripe of 40 pixels, 8 have another class than before
+    assert flicker.plain == pytest.approx(8 / 40, abs=0.01)
+    assert flicker.compensated < 0.003
+    assert flicker.covered > 0.9
+    assert temporal.consistency > 0.99
+    assert temporal.flicker == pytest.approx(flicker.plain)
+
+
+def test_labels_that_change_on_a_still_picture_flicker_both_ways() -> None:
+    picture, labels = (shifted(image, 0) for image in scene())
+    temporal = TemporalConsistency(3)
+    temporal.add(0, picture, labels)
+    other = labels.copy()
+    other[: HEIGHT // 4] = (other[: HEIGHT // 4] + 1) % 3
+    flicker = temporal.add(STEP_NS, picture, other)
+    assert flicker is not None
+    assert flicker[:3] == pytest.approx((0.25, 0.25, 1.0))
+    assert flicker.changed[: HEIGHT // 4].all()
+    assert not flicker.changed[HEIGHT // 4 :].any()
+    assert temporal.compensated_flicker == pytest.approx(0.25)
+
+
+def test_what_cannot_be_compared_is_not() -> None:
+    picture, labels = (shifted(image, 0) for image in scene())
+    temporal = TemporalConsistency(3)
+    temporal.add(0, picture, labels)
+    assert temporal.add(0, picture, labels) is None, 'the same stamp'
+    assert temporal.add(2 * 10**9, picture, labels) is None, 'two seconds later'
+    assert temporal.add(2 * 10**9 + 1, picture[:100], labels[:100]) is None, 'another size'
+    assert (temporal.pairs, temporal.breaks) == (0, 3)
+    assert math.isnan(temporal.flicker)
+
+
+def test_unlabelled_pixels_do_not_count() -> None:
+    picture, labels = (shifted(image, 0) for image in scene())
+    temporal = TemporalConsistency(3)
+    half = labels.copy()
+    half[: HEIGHT // 2] = 255
+    temporal.add(0, picture, half)
+    flicker = temporal.add(STEP_NS, picture, labels)
+    assert flicker is not None
+    assert flicker[:3] == pytest.approx((0.0, 0.0, 0.5))
+    nothing = np.full_like(labels, 255)
+    flicker = temporal.add(2 * STEP_NS, picture, nothing)
+    assert flicker is not None
+    assert math.isnan(flicker.plain)
+    assert flicker.covered == 0
+
+
+def test_a_tiny_picture_is_compared_without_flow() -> None:
+    picture, labels = np.zeros((8, 9, 3), np.uint8), np.zeros((8, 9), np.uint8)
+    temporal = TemporalConsistency(3)
+    temporal.add(0, picture, labels)
+    flicker = temporal.add(STEP_NS, picture, labels)
+    assert flicker is not None
+    assert flicker.plain == 0
+    assert math.isnan(flicker.compensated)
+
+
+def test_16_bit_labels_are_carried() -> None:
+    picture, labels = scene()
+    temporal = TemporalConsistency(300)
+    for step in (0, 1):
+        wide = shifted(labels, step).astype(np.uint16) + 290
+        temporal.add(1 + step * STEP_NS, shifted(picture, step), wide)
+    assert temporal.compensated_flicker < 0.003

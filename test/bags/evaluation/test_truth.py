@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from known_drives import (
+    CAR,
+    HEIGHT,
+    NODE,
+    START_NS,
+    STEP_NS,
+    TRUTH,
+    WIDTH,
+    Message,
+    true_labels,
+    write_messages,
+)
+
+from lemore_core.errors import LemoreError
+from lemore_core.taxonomy import load_taxonomy
+from lemore_ros.bags.evaluation.drive import Drive
+from lemore_ros.bags.evaluation.evaluate import WITHOUT_PICTURE, DriveEvaluation, evaluate_drive
+from lemore_ros.bags.evaluation.labellers import Recorded
+from lemore_ros.bags.evaluation.truth import open_truth, stamp_of_name, to_size_of_truth
+
+CAMVID = load_taxonomy('camvid')
+TOLERANCE = 5_000_000
+STAMPS = [START_NS + i * STEP_NS for i in range(4)]
+
+
+def evaluated(drive: Path, truth: str, *, topic: str = '', ids: str = 'classes') -> DriveEvaluation:
+    labeller = Recorded(drive, f'{NODE}/labels', '', TOLERANCE)
+    opened = open_truth(truth, drive, CAMVID, TOLERANCE, topic=topic, ids=ids)
+    try:
+        return evaluate_drive(Drive(drive), labeller, opened)
+    finally:
+        opened.close()
+        labeller.close()
+
+
+def write_masks(folder: Path, names: Sequence[str], mask: np.ndarray | None = None) -> str:
+    folder.mkdir()
+    for name in names:
+        cv2.imwrite(str(folder / f'{name}.png'), true_labels() if mask is None else mask)
+    return str(folder)
+
+
+def by_seconds(stamp_ns: int) -> str:
+    return f'{stamp_ns // 10**9}_{stamp_ns % 10**9:09d}'
+
+
+def require_known(evaluation: DriveEvaluation) -> None:
+    """The figures that follow from a right half of which the upper half is wrong."""
+    values = evaluation.to_dict()
+    assert evaluation.frames_with_truth == 4
+    assert values['iou']['road'] == 1
+    assert values['iou']['car'] == 0.5
+    assert values['iou']['building'] == 0
+    assert values['mean_iou'] == 0.5
+    assert values['pixel_accuracy'] == 0.75
+    assert values['calibration_error'] == 0.05
+    assert values['over_time']['mean_iou'] == [0.75] * 4
+
+
+def test_a_topic_of_the_bag(drive: Path) -> None:
+    require_known(evaluated(drive, TRUTH))
+
+
+@pytest.mark.parametrize('name', [by_seconds, str], ids=['sec_nanosec', 'nanoseconds'])
+def test_a_folder_of_masks(drive: Path, tmp_path: Path, name: type[str]) -> None:
+    folder = write_masks(tmp_path / 'masks', [name(stamp + 1_000_000) for stamp in STAMPS])
+    require_known(evaluated(drive, folder))
+
+
+def test_a_second_bag(drive: Path, tmp_path: Path) -> None:
+    wide = true_labels().astype(np.uint16)
+    messages = [Message('/gt', stamp, wide, '16UC1') for stamp in STAMPS]
+    other = write_messages(tmp_path / 'other', messages)
+    require_known(evaluated(drive, str(other), topic='/gt'))
+    with pytest.raises(LemoreError, match='name it with --truth-topic'):
+        evaluated(drive, str(other))
+
+
+def test_labels_as_png(drive: Path, tmp_path: Path) -> None:
+    messages = [Message('/x/labels/compressed', stamp, true_labels(), 'png') for stamp in STAMPS]
+    require_known(evaluated(drive, str(write_messages(tmp_path / 'other', messages))))
+
+
+def test_a_mask_of_half_the_size_is_compared_at_its_own(drive: Path, tmp_path: Path) -> None:
+    folder = write_masks(tmp_path / 'half', map(str, STAMPS), true_labels()[::2, ::2])
+    evaluation = evaluated(drive, folder)
+    require_known(evaluation)
+    assert evaluation.scores.matrix.counts.sum() == 4 * HEIGHT * WIDTH / 4
+
+
+def test_some_pictures_have_truth_and_some_truth_no_picture(drive: Path, tmp_path: Path) -> None:
+    stamps = [STAMPS[1], STAMPS[1] + 20_000_000, STAMPS[3] + STEP_NS]
+    evaluation = evaluated(drive, write_masks(tmp_path / 'masks', map(str, stamps)))
+    assert (evaluation.frames, evaluation.frames_with_truth) == (4, 1)
+    assert evaluation.trouble[WITHOUT_PICTURE] == 2
+    assert evaluation.to_dict()['over_time']['mean_iou'] == [None, 0.75, None, None]
+
+
+def test_unlabelled_truth_does_not_count(drive: Path, tmp_path: Path) -> None:
+    mask = true_labels()
+    mask[: HEIGHT // 2] = 255
+    values = evaluated(drive, write_masks(tmp_path / 'masks', map(str, STAMPS), mask)).to_dict()
+    assert values['pixel_accuracy'] == 1
+
+
+def test_ids_of_the_data_set_are_asked_for(drive: Path, tmp_path: Path) -> None:
+    mask = true_labels()
+    mask[0] = 11  # CamVid's own id for unlabelled
+    folder = write_masks(tmp_path / 'masks', map(str, STAMPS), mask)
+    with pytest.raises(LemoreError, match=r'\[11\].*--truth-ids'):
+        evaluated(drive, folder)
+    assert evaluated(drive, folder, ids='dataset').frames_with_truth == 4
+
+
+def test_labels_that_are_left_open_are_no_errors_but_are_told(tmp_path: Path) -> None:
+    said = true_labels()
+    said[:, : WIDTH // 4] = 255
+    messages = []
+    for stamp in STAMPS:
+        grey = np.zeros((HEIGHT, WIDTH), np.uint8)
+        messages += [
+            Message('/camera/image_raw', stamp, grey),
+            Message(f'{NODE}/labels', stamp, said),
+            Message(TRUTH, stamp, true_labels()),
+        ]
+    bag = write_messages(tmp_path / 'drive', messages)
+    labeller = Recorded(bag, f'{NODE}/labels', 'camvid', TOLERANCE)
+    truth = open_truth(TRUTH, bag, CAMVID, TOLERANCE)
+    values = evaluate_drive(Drive(bag), labeller, truth).to_dict()
+    assert values['pixel_accuracy'] == 1
+    assert values['unanswered'] == 0.25
+    assert values['calibration_error'] is None
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        (['17_5'], r'it spans 17.000 to 17.000 s, the pictures 1700000000.000'),
+        (['frame7'], r'frame7.png is not named by its stamp'),
+        (['17_1000000000'], r'is not named by its stamp'),
+        ([], 'holds no masks'),
+    ],
+)
+def test_masks_that_fit_nothing_are_refused(
+    drive: Path, tmp_path: Path, names: list[str], message: str
+) -> None:
+    with pytest.raises(LemoreError, match=message):
+        evaluated(drive, write_masks(tmp_path / 'masks', names))
+
+
+def test_truth_that_is_not_there_is_refused(drive: Path) -> None:
+    with pytest.raises(LemoreError, match=r'no topic of .* and there is no folder or bag'):
+        evaluated(drive, '/no/such')
+    with pytest.raises(LemoreError, match=r'encoding .bgr8. is none of'):
+        evaluated(drive, '/camera/image_raw')
+
+
+def test_truth_of_another_camera_is_refused() -> None:
+    labels = np.full((HEIGHT, WIDTH), CAR, np.uint8)
+    with pytest.raises(LemoreError, match='64x64 and the picture 64x48'):
+        to_size_of_truth(labels, np.zeros((64, 64), np.uint8))
+    # a pixel of rounding is none of that
+    assert to_size_of_truth(labels, np.zeros((5, 6), np.uint8)).shape == (5, 6)
+
+
+def test_stamps_are_read_from_names() -> None:
+    assert stamp_of_name(Path('12_000000034.png')) == 12 * 10**9 + 34
+    assert stamp_of_name(Path('1700000000250000000.png')) == 1_700_000_000_250_000_000

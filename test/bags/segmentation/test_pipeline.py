@@ -1,0 +1,157 @@
+"""The steps that work at the same time, and how a bag is divided."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from test.bag.conftest import ROOT
+
+from lemore_ros.bags.segmentation.parts import NS, Slots, divide
+from lemore_ros.bags.segmentation.pipeline import made_apart
+
+
+def test_results_come_in_order_and_stages_overlap() -> None:
+    def slow(item: int) -> int:
+        time.sleep(0.01 if item % 3 else 0.03)
+        return item * 2
+
+    started = time.perf_counter()
+    with made_apart(map(slow, range(20))) as first, made_apart(map(slow, first)) as second:
+        assert list(map(slow, second)) == [item * 8 for item in range(20)]
+    took = time.perf_counter() - started
+    assert list(map(slow, map(slow, map(slow, range(20))))) == [item * 8 for item in range(20)]
+    assert took < 0.75 * (time.perf_counter() - started - took)
+
+
+@pytest.mark.parametrize('ahead', [1, 3])
+def test_few_items_are_in_hand(ahead: int) -> None:
+    made = itertools.count()
+    seen = []
+    source = (next(made) for _ in range(1000))
+    with made_apart(source, ahead=ahead) as first, made_apart(first, ahead=ahead) as second:
+        for item in itertools.islice(second, 50):
+            time.sleep(0.001)
+            seen.append(next(made) - len(seen) - item)
+    assert 1 < max(seen) <= 2 * ahead + 1
+
+
+def test_an_item_is_let_go_of_while_the_next_is_made() -> None:
+    class Picture:
+        pass
+
+    waits, known = threading.Event(), []
+
+    def pictures() -> Iterator[Picture]:
+        for _ in range(2):
+            picture = Picture()
+            known.append(weakref.ref(picture))
+            yield picture
+            del picture
+            waits.wait(10)
+
+    with made_apart(pictures()) as taken:
+        next(taken)
+        asked = threading.Thread(target=next, args=(taken,))
+        asked.start()
+        while known[0]() is not None and asked.is_alive():
+            time.sleep(0.001)
+        assert asked.is_alive()
+        waits.set()
+        asked.join()
+
+
+@pytest.mark.parametrize('place', [0, 1])
+def test_an_error_of_any_stage_ends_all(place: int) -> None:
+    def fail(item: int) -> int:
+        if item == 5:
+            msg = 'broken'
+            raise ValueError(msg)
+        return item
+
+    before = threading.active_count()
+    work: list[Callable[[int], int]] = [lambda item: item, lambda item: item]
+    work[place] = fail
+    with (
+        pytest.raises(ValueError, match='broken'),
+        made_apart(map(work[0], range(100))) as first,
+        made_apart(map(work[1], first)) as second,
+    ):
+        list(second)
+    assert threading.active_count() == before
+
+
+def test_leaving_closes_what_is_half_read() -> None:
+    closed = []
+
+    def source() -> Iterator[int]:
+        try:
+            yield from range(100)
+        finally:
+            closed.append(threading.active_count())
+
+    before = threading.active_count()
+    with made_apart(source()) as taken:
+        assert next(taken) == 0
+    assert len(closed) == 1
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize('rate', [0.0, 0.3, 2.0, 29.97, 1000.0])
+def test_parts_cover_the_time_once_and_thin_out_alike(rate: float) -> None:
+    start, end = 1_700_000_000 * NS + 7, 1_700_000_100 * NS + 3
+    parts = divide(start, end, 3000, 170, rate)
+    assert parts[0].start_ns == start
+    assert parts[-1].end_ns == end + 1
+    assert all(a.end_ns == b.start_ns for a, b in itertools.pairwise(parts))
+    assert 1 < len(parts) <= 18
+    times = range(start, end, NS // 30)
+    at_once = Slots(start, rate)
+    expected = [time for time in times if at_once.takes('/a', time)]
+    found = []
+    for part in parts:
+        slots = Slots(start, rate)
+        found += [
+            time
+            for time in times
+            if part.start_ns <= time < part.end_ns and slots.takes('/a', time)
+        ]
+    assert found == expected
+
+
+def test_a_bag_with_one_wild_time_has_few_parts() -> None:
+    assert len(divide(0, 1_700_000_000 * NS, 1000, 0, 0.0)) == 10
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        'import sys; from lemore_core.cli.main import main\n'
+        'try: main(["bag", "segment", "--help"])\n'
+        'except SystemExit: pass\n'
+        'heavy = {"torch", "numba", "cv2", "onnxruntime", "numpy", "rosbags", "ray"}\n'
+        'found = heavy & set(sys.modules)\n'
+        'sys.exit(f"imported {found}" if found else 0)'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_a_command_of_an_absent_package_says_so(tmp_path: Path) -> None:
+    (tmp_path / 'lemore_core').symlink_to(ROOT / 'lemore_core')
+    done = subprocess.run(
+        [sys.executable, '-m', 'lemore_core.cli.main', 'bag', 'info', 'x'],
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {'PYTHONPATH': str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert 'comes with the package lemore_ros' in done.stderr

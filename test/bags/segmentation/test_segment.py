@@ -1,0 +1,394 @@
+"""Bags in, labelled bags out."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rosbags.interfaces import QosDurability
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from test.bag.conftest import (
+    COMPRESSED,
+    IMAGE,
+    PERIOD,
+    QOS,
+    START,
+    STRING,
+    BagFolder,
+    contents,
+    drive,
+    files,
+    image,
+    jpeg,
+    picture,
+    text,
+    with_model,
+)
+
+from lemore_core.segmenter import Segmenter
+from lemore_core.system.process_memory import ProcessMemoryError, process_memory
+from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.io import writer
+from lemore_ros.bags.io.reader import open_bag
+from lemore_ros.bags.segmentation.options import OUTPUTS, SegmentOptions
+from lemore_ros.bags.segmentation.run import Run, find_jobs
+from lemore_ros.bags.segmentation.work import PartResult
+
+NODE = '/lemore_segmentation'
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def segment(
+    source: Path, output: Path, options: SegmentOptions, *, resume: bool = False, **spread: Any
+) -> PartResult:
+    run = Run(find_jobs([source], output, options), resume=resume)
+    ((_, result),) = run.work(lambda _: None, **spread)
+    return result
+
+
+def labels_of(path: Path, topic: str = f'{NODE}/labels') -> dict[int, np.ndarray]:
+    with open_bag(path) as bag:
+        frames = bag.frames(bag.topic(topic))
+        return {record.time_ns: frame.pixels.copy() for record, frame in frames}
+
+
+def test_originals_are_copied_and_labels_stand_beside_them(
+    bags: BagFolder, options: SegmentOptions
+) -> None:
+    messages = drive(10)
+    source, output = bags.write(messages), bags.folder / 'out'
+    assert segment(source, output, options).frames == 10
+    written = contents(output)
+    assert [m for m in written if not m[0].startswith(NODE)] == messages
+    times = {m[2] for m in messages if m[1] == IMAGE}
+    for name in ('labels', 'confidence', 'color', 'overlay'):
+        assert {m[2] for m in written if m[0] == f'{NODE}/{name}'} == times
+    assert [m[2] for m in written] == sorted(m[2] for m in written)
+    with open_bag(output) as bag:
+        assert bag.topic('/camera/image_raw').qos == (QOS,)
+        assert bag.topic(f'{NODE}/classes').qos[0].durability is QosDurability.TRANSIENT_LOCAL
+        assert bag.topic(f'{NODE}/label_info').type == 'vision_msgs/msg/LabelInfo'
+        for record in bag.messages([bag.topic(f'{NODE}/labels')]):
+            stamp = record.message.header.stamp
+            assert stamp.sec * 10**9 + stamp.nanosec == record.time_ns - 12345
+            assert record.message.header.frame_id == 'cam'
+        (info, *_) = bag.messages([bag.topic(f'{NODE}/label_info')])
+        (table, *_) = bag.messages([bag.topic(f'{NODE}/classes')])
+        names = [entry['name'] for entry in json.loads(table.message.data)]
+        assert [entry.class_name for entry in info.message.class_map] == names
+
+
+def test_labels_are_those_of_the_segmenter(
+    bags: BagFolder, options: SegmentOptions, exported: Path
+) -> None:
+    segment(bags.write(drive(5)), bags.folder / 'out', options)
+    segmenter = Segmenter.load(exported, backend='onnxruntime', device='cpu')
+    for index, (_, labels) in enumerate(sorted(labels_of(bags.folder / 'out').items())):
+        np.testing.assert_array_equal(labels, segmenter.segment(picture(index), 'bgr8').labels)
+        assert len(np.unique(labels)) > 1
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+@pytest.mark.parametrize('compression', ['zstd', 'none'])
+def test_storages_and_compressions_hold_the_same(
+    bags: BagFolder, options: SegmentOptions, storage: str, compression: str
+) -> None:
+    kind = {'mcap': StoragePlugin.SQLITE3, 'sqlite3': StoragePlugin.MCAP}[storage]
+    source = bags.write(drive(5), storage=kind, compression=CompressionMode.MESSAGE)
+    segment(source, bags.folder / 'a', options)
+    chosen = replace(options, storage=storage, compression=compression)
+    segment(source, bags.folder / 'b', chosen)
+    assert Counter(contents(bags.folder / 'a')) == Counter(contents(bags.folder / 'b'))
+
+
+def test_files_do_not_change_what_a_bag_holds(bags: BagFolder, options: SegmentOptions) -> None:
+    source = bags.write(drive(10))
+    segment(source, bags.folder / 'one', replace(options, file_frames=1000))
+    segment(source, bags.folder / 'many', replace(options, file_frames=3))
+    assert len(list((bags.folder / 'many').glob('*.mcap'))) == 4
+    one, many = ([m for m in contents(bags.folder / name) if not m[0].endswith(('classes', 'info'))] for name in ('one', 'many'))  # fmt: skip
+    assert one == many
+
+
+def test_only_results_at_a_rate_of_a_stretch(bags: BagFolder, options: SegmentOptions) -> None:
+    source = bags.write(drive(40))
+    chosen = replace(
+        options, only_results=True, rate_hz=2.0, start_s=1.0, duration_s=2.0, outputs=('labels',)
+    )
+    for frames in (1, 1000):
+        output = bags.folder / f'out{frames}'
+        segment(source, output, replace(chosen, file_frames=frames))
+        times = [(m[2] - START) / PERIOD for m in contents(output)]
+        assert times == [10, 15, 20, 25]
+
+
+def test_several_cameras_raw_and_compressed(bags: BagFolder, options: SegmentOptions) -> None:
+    messages = []
+    for i in range(4):
+        time = START + i * PERIOD
+        messages += [
+            ('/front/image_raw', IMAGE, time, image(i, time)),
+            ('/front/image_raw/compressed', COMPRESSED, time, jpeg(i, time)),
+            ('/rear/image/compressed', COMPRESSED, time, jpeg(i, time)),
+        ]
+    chosen = replace(options, outputs=(*OUTPUTS,))
+    segment(bags.write(messages), bags.folder / 'out', chosen)
+    counts = Counter(m[0] for m in contents(bags.folder / 'out') if m[0].startswith(NODE))
+    for camera in ('front', 'rear'):
+        for output in ('labels', 'labels/compressed', 'overlay/compressed', 'confidence'):
+            assert counts[f'{NODE}/{camera}/{output}'] == 4
+    packed = labels_of(bags.folder / 'out', f'{NODE}/front/labels/compressed')
+    for time, labels in labels_of(bags.folder / 'out', f'{NODE}/front/labels').items():
+        np.testing.assert_array_equal(labels, packed[time])
+
+
+def test_labels_are_refined_as_in_the_node(bags: BagFolder, options: SegmentOptions) -> None:
+    source = bags.write(drive(3))
+    chosen = with_model(options, min_confidence=0.5, output_size='32x24')
+    segment(source, bags.folder / 'out', chosen)
+    labels = np.stack(list(labels_of(bags.folder / 'out').values()))
+    assert labels.shape == (3, 24, 32)
+    assert (labels == 255).any()
+
+
+def test_a_size_that_changes_and_stamps_out_of_order(
+    bags: BagFolder, options: SegmentOptions, untrained_checkpoint: Path
+) -> None:
+    sizes = [(48, 64), (48, 64), (30, 90), (48, 64)]
+    messages = [
+        ('/image', IMAGE, START + i * PERIOD, image(i, START - i * PERIOD, size=size))
+        for i, size in enumerate(sizes)
+    ]
+    chosen = with_model(options, model=str(untrained_checkpoint), backend='torch')
+    assert segment(bags.write(messages), bags.folder / 'out', chosen).frames == 4
+    assert [labels.shape for labels in labels_of(bags.folder / 'out').values()] == sizes
+
+
+def test_images_that_cannot_be_labelled_are_copied_and_counted(
+    bags: BagFolder, options: SegmentOptions
+) -> None:
+    messages = drive(6)
+    broken = image(7, START, size=(0, 64))
+    messages[3] = ('/camera/image_raw', IMAGE, messages[3][2], broken)
+    messages[6] = ('/camera/image_raw', IMAGE, messages[6][2], messages[6][3][:30])
+    result = segment(bags.write(messages), bags.folder / 'out', options)
+    assert result.frames == 4
+    assert sum(result.problems.values()) == 2
+    assert any('both must be at least 1' in reason for reason in result.problems)
+    kept = [m for m in contents(bags.folder / 'out') if not m[0].startswith(NODE)]
+    assert kept == messages
+
+
+def test_topics_of_one_name_and_two_types(bags: BagFolder, options: SegmentOptions) -> None:
+    messages = [
+        message
+        for i in range(4)
+        for message in (
+            ('/camera', IMAGE, START + i * PERIOD, image(i, START)),
+            ('/camera', STRING, START + i * PERIOD + 1, text(str(i))),
+        )
+    ]
+    source = bags.write(messages)
+    segment(source, bags.folder / 'out', replace(options, topics=('/camera',)))
+    assert [m for m in contents(bags.folder / 'out') if m[0] == '/camera'] == messages
+
+
+@pytest.mark.parametrize(
+    ('messages', 'reason'),
+    [
+        ([('/notes', STRING, START, text('x'))], 'has no image topic to label: it has /notes'),
+        ([('/d', IMAGE, START, image(0, 0, encoding='32FC1'))], 'depth image'),
+        ([('/d', IMAGE, START, image(0, 0, encoding='foo7'))], "encoding 'foo7' is not read"),
+        ([('/d', IMAGE, START, image(0, 0, size=(0, 0)))], 'both must be at least 1'),
+    ],
+)
+def test_a_bag_without_pictures_is_refused(
+    bags: BagFolder, options: SegmentOptions, messages: Any, reason: str
+) -> None:
+    with pytest.raises(BagError, match=reason):
+        segment(bags.write(messages), bags.folder / 'out', options)
+    assert [path.name for path in bags.folder.iterdir()] == ['drive']
+
+
+@pytest.mark.parametrize(
+    ('values', 'reason'),
+    [
+        ({'topics': ('/nothing',)}, 'has no topic /nothing, there are: /camera'),
+        ({'topics': ('/notes',)}, 'is of type std_msgs/msg/String, the image topics are'),
+        ({'start_s': 99.0}, 'start is 99 s'),
+        ({'prefix': '/camera', 'outputs': ('labels',)}, ''),
+    ],
+)
+def test_what_does_not_fit_the_bag_is_refused(
+    bags: BagFolder, options: SegmentOptions, values: Any, reason: str
+) -> None:
+    messages = [*drive(3), ('/camera/labels', STRING, START + 10**9, text('mine'))]
+    with pytest.raises(BagError, match=reason or 'has a topic /camera/labels already'):
+        segment(bags.write(messages), bags.folder / 'out', replace(options, **values))
+    assert not (bags.folder / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    ('values', 'reason'),
+    [
+        ({'outputs': ('labels', 'mask')}, "outputs is 'mask', allowed: some of labels"),
+        ({'rate_hz': -1.0}, "rate is '-1.0'"),
+        ({'storage': 'tar'}, "storage is 'tar', allowed: mcap or sqlite3"),
+        ({'prefix': 'labels/'}, 'prefix is'),
+    ],
+)
+def test_wrong_options_are_named(options: SegmentOptions, values: Any, reason: str) -> None:
+    with pytest.raises(BagError, match=reason):
+        replace(options, **values)
+
+
+def test_an_existing_bag_is_not_overwritten(bags: BagFolder, options: SegmentOptions) -> None:
+    source = bags.write(drive(2))
+    with pytest.raises(BagError, match='exists already, not overwriting'):
+        segment(source, source, options)
+
+
+def test_a_full_disk_stops_with_a_state_to_go_on_from(
+    bags: BagFolder, options: SegmentOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = bags.write(drive(12))
+    segment(source, bags.folder / 'whole', options)
+    written = []
+
+    def write(self: writer.BagWriter, out: Any) -> None:
+        if len(written) > 60:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        written.append(out)
+        original(self, out)
+
+    original = writer.BagWriter.write
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.BagWriter, 'write', write)
+        with pytest.raises(BagError, match=r'no space is left .*--resume'):
+            segment(source, bags.folder / 'out', options)
+    assert not (bags.folder / 'out').exists()
+    with pytest.raises(BagError, match='broke off: go on with --resume'):
+        segment(source, bags.folder / 'out', options)
+    with pytest.raises(BagError, match='was begun with options'):
+        segment(source, bags.folder / 'out', replace(options, rate_hz=1.0), resume=True)
+    segment(source, bags.folder / 'out', options, resume=True)
+    assert contents(bags.folder / 'out') == contents(bags.folder / 'whole')
+    assert not list(bags.folder.glob('.out*'))
+
+
+def test_killed_at_any_moment_it_goes_on(bags: BagFolder, command: Start) -> None:
+    source = bags.write(drive(60))
+    unbroken = command(source, '-o', bags.folder / 'unbroken')
+    assert unbroken.wait(60) == 0, unbroken.stderr
+    luck = random.Random(6)
+    output, part = bags.folder / 'out', bags.folder / '.out.part'
+    kills = 0
+    while kills < 5:
+        process = command(source, '-o', output, '--resume')
+        finished = len(list(part.glob('journal/*.json')))
+        # once it writes, after a moment of its own; before that, now and then
+        deadline = time.monotonic() + (luck.uniform(0.0, 2.0) if kills == 2 else 60)
+        while len(list(part.glob('journal/*.json'))) == finished and process.poll() is None:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.002)
+        time.sleep(luck.uniform(0.0, 0.08))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+        assert not output.exists() or not part.exists()
+    assert kills >= 3
+    if not output.exists():
+        last = command(source, '-o', output, '--resume')
+        assert last.wait(60) == 0, last.stderr
+    assert contents(output) == contents(bags.folder / 'unbroken')
+    assert not list(bags.folder.glob('.out*'))
+
+
+def test_two_workers_write_the_same_bytes(bags: BagFolder, options: SegmentOptions) -> None:
+    source = bags.write(drive(12))
+    for name, workers in (('one', 1), ('two', 2)):
+        segment(source, bags.folder / name / 'out', options, workers=workers)
+    assert files(bags.folder / 'one' / 'out') == files(bags.folder / 'two' / 'out')
+
+
+def test_a_worker_that_dies_costs_nothing(bags: BagFolder, command: Start) -> None:
+    source = bags.write(drive(60))
+    whole, output = bags.folder / 'one' / 'out', bags.folder / 'two' / 'out'
+    unbroken = command(source, '-o', whole)
+    assert unbroken.wait(60) == 0, unbroken.stderr
+    process = command(source, '-o', output, '--workers', 2)
+    journal = output.parent / '.out.part' / 'journal'
+    while not list(journal.glob('*.json')):
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.kill(worker_of(process.pid), signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert files(output) == files(whole)
+
+
+def worker_of(parent: int) -> int:
+    """Return a process that multiprocessing has spawned for another."""
+    for task in Path(f'/proc/{parent}/task').iterdir():
+        for child in (task / 'children').read_text().split():
+            if 'spawn_main' in Path(f'/proc/{child}/cmdline').read_text():
+                return int(child)
+    msg = f'{parent} has no workers'
+    raise AssertionError(msg)
+
+
+def test_memory_stays_within_bounds_with_large_pictures(bags: BagFolder, command: Start) -> None:
+    size = (1080, 1920)
+    source = bags.write(
+        [('/image', IMAGE, START + i * PERIOD, image(i, START, size=size)) for i in range(25)]
+    )
+    process = command(source, '-o', bags.folder / 'out', file_frames=0)
+    peak = 0.0
+    while process.poll() is None:
+        # a process that has just ended tells nothing
+        with suppress(ProcessMemoryError):
+            peak = max(peak, process_memory(Path(f'/proc/{process.pid}/status')).peak_mb)
+        time.sleep(0.005)
+    assert process.returncode == 0
+    assert 100 < peak < 600
+
+
+def test_several_bags_into_a_folder(bags: BagFolder, options: SegmentOptions) -> None:
+    sources = [bags.write(drive(3), 'a'), bags.write(drive(5), 'b')]
+    run = Run(find_jobs(sources, bags.folder / 'out', options), resume=False)
+    results = run.work(lambda _: None)
+    assert [(job.output.name, result.frames) for job, result in results] == [('a', 3), ('b', 5)]
+    with pytest.raises(BagError, match="2 inputs are called 'a'"):
+        find_jobs([sources[0], sources[0]], bags.folder, options)
+
+
+def test_the_rest_of_a_damaged_bag_is_labelled_and_the_loss_is_told(
+    bags: BagFolder, command: Start
+) -> None:
+    source = bags.write(drive(20))
+    (file,) = source.glob('*.mcap')
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 3 // 5])
+    process = command(source, '-o', bags.folder / 'out')
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert 'is damaged' in errors
+    kept = [m for m in contents(bags.folder / 'out') if not m[0].startswith(NODE)]
+    messages = drive(20)
+    assert 20 < len(kept) < len(messages)
+    assert kept == messages[: len(kept)]

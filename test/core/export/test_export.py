@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor
+
+from lemore_core import checkpoint
+from lemore_core.checkpoint import CheckpointError
+from lemore_core.export.description import describe
+from lemore_core.export.export import ExportError, check_export, export_onnx, write_onnx
+from lemore_core.export.graph import ServingGraph, load_graph
+from lemore_core.export.onnx_metadata import read_metadata
+from lemore_core.inference.onnxruntime_backend import OnnxNetwork
+from lemore_core.segmenter import resolve_checkpoint
+
+NANO = resolve_checkpoint('nano')
+
+
+@pytest.fixture(scope='module')
+def exported() -> bytes:
+    return export_onnx(NANO, 64, 128)
+
+
+@pytest.fixture
+def graph() -> ServingGraph:
+    return load_graph(NANO, 64, 128)
+
+
+def bias(graph: ServingGraph) -> Tensor:
+    return graph.network.get_parameter('head.classifier.bias')
+
+
+def picture() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (64, 128, 3), np.uint8)
+
+
+def test_an_exported_file_is_folded_and_keeps_its_form(exported: bytes) -> None:
+    model = onnx.load_from_string(exported)
+    (opset,) = model.opset_import
+    assert opset.version == 17
+    ports = [(p.name, p.type.tensor_type) for p in (*model.graph.input, *model.graph.output)]
+    assert [(name, [d.dim_value for d in t.shape.dim]) for name, t in ports] == [
+        ('pixels', [1, 64, 128, 3]),
+        ('logits', [1, 8, 16, 11]),
+    ]
+    assert [t.elem_type for _, t in ports] == [onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT]
+    operators = Counter(node.op_type for node in model.graph.node)
+    assert not operators.keys() & {'BatchNormalization', 'Div', 'GlobalMaxPool'}
+    assert operators['Softmax'] == 1, 'nano has one bottleneck block, whose nine maps are stacked'
+    assert operators['Resize'] == 6, 'four gates and the two coarse scales; no injected feature'
+
+
+def test_the_unfolded_export_says_the_same(exported: bytes) -> None:
+    plain = OnnxNetwork(export_onnx(NANO, 64, 128, folded=False), 'cpu', 'plain', threads=1)
+    folded = OnnxNetwork(exported, 'cpu', 'folded', threads=1)
+    a, b = (backend(picture()[None]) for backend in (plain, folded))
+    assert np.abs(a - b).max() <= 1e-4 * np.ptp(a)
+
+
+def test_an_export_is_compared_with_pytorch(exported: bytes, graph: ServingGraph) -> None:
+    check_export(graph, exported, picture()[None])
+    with torch.no_grad():
+        reach = np.ptp(graph(torch.from_numpy(picture())[None]).numpy())
+        bias(graph)[3] += 0.05 * float(reach)
+    with pytest.raises(ExportError, match=r'differs from PyTorch by 0\.0[45]\d* of the range'):
+        check_export(graph, exported, picture()[None])
+
+
+def test_nan_is_no_agreement(exported: bytes, graph: ServingGraph) -> None:
+    with torch.no_grad():
+        bias(graph)[0] = torch.nan
+    with pytest.raises(ExportError, match='differs from PyTorch by nan'):
+        check_export(graph, exported, picture()[None])
+
+
+def test_a_file_that_fails_the_check_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('lemore_core.export.export.LARGEST_DIFFERENCE', -1.0)
+    with pytest.raises(ExportError, match='-1 is allowed'):
+        write_onnx(NANO, tmp_path / 'out.onnx', 64, 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_card_goes_with_the_file(exported: bytes, tmp_path: Path) -> None:
+    path = tmp_path / 'nano.onnx'
+    path.write_bytes(exported)
+    expected = checkpoint.read_card(NANO)
+    found = describe(path)
+    assert (found.config.height, found.config.width) == (64, 128)
+    assert found.config == expected.config.for_size(64, 128)
+    assert (found.taxonomy, found.mean, found.licence) == (
+        expected.taxonomy,
+        expected.mean,
+        expected.licence,
+    )
+    model = onnx.load_from_string(exported)
+    assert read_metadata(path) == {entry.key: entry.value for entry in model.metadata_props}
+
+
+@pytest.mark.parametrize('kept', [0, 1, 1000, -1, -700])
+def test_a_file_that_breaks_off_is_no_onnx_file(exported: bytes, tmp_path: Path, kept: int) -> None:
+    path = tmp_path / 'cut.onnx'
+    path.write_bytes(exported[:kept])
+    with pytest.raises(CheckpointError, match=r'cut\.onnx is no readable ONNX file'):
+        describe(path)
+
+
+def test_another_network_is_not_taken_for_one(tmp_path: Path) -> None:
+    graph = onnx.helper.make_graph([], 'empty', [], [])
+    path = tmp_path / 'other.onnx'
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    assert read_metadata(path) == {}
+    with pytest.raises(
+        CheckpointError, match='no LeMoRe checkpoint: its metadata says format None'
+    ):
+        describe(path)

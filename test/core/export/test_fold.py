@@ -1,0 +1,156 @@
+"""The folded network against the network as it was trained, logit by logit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lemore_core import checkpoint
+from lemore_core.export.fold import fold
+from lemore_core.export.graph import load_graph
+from lemore_core.export.pooling import (
+    MatrixPool,
+    halve_features,
+    halving_matrix,
+    resizing_matrix,
+)
+from lemore_core.image import to_network
+from lemore_core.model.lemore import LeMoRe
+from lemore_core.model.variants import VARIANTS, LeMoReConfig, variant
+from lemore_core.segmenter import resolve_checkpoint
+
+STD = (58.0, 31.0, 77.0)
+BOUND = 1e-4
+
+
+def randomised(config: LeMoReConfig) -> LeMoRe:
+    """Return a network whose every number matters: no BatchNorm is near the identity."""
+    torch.manual_seed(0)
+    model = LeMoRe(config)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.4)
+            nn.init.normal_(module.running_mean, std=0.4)
+            nn.init.uniform_(module.running_var, 0.3, 2)
+        elif isinstance(module, nn.Conv2d) and module.bias is not None:
+            nn.init.normal_(module.bias, std=0.4)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=1.2 / parameter[0].numel() ** 0.5)
+    return model.eval()
+
+
+def difference(expected: Tensor, found: Tensor) -> float:
+    assert expected.shape == found.shape
+    return float((expected - found).abs().max() / (expected.max() - expected.min()))
+
+
+@torch.no_grad()
+def folding_error(config: LeMoReConfig) -> float:
+    model = randomised(config)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    centred = 90 * torch.randn(2, 3, config.height, config.width)
+    found = fold(model, STD)(centred)
+    expected = model(centred / torch.tensor(STD).view(1, 3, 1, 1))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, state[name]), f'folding changed {name}'
+    # a network that says the same of every pixel would hide what folding does at borders
+    assert expected.std(dim=(2, 3)).min() > 0.01 * expected.std()
+    return difference(expected, found)
+
+
+@pytest.mark.parametrize('fusion_at_head', [False, True])
+@pytest.mark.parametrize('size', [(128, 192), (96, 160), (100, 130)])
+@pytest.mark.parametrize('name', VARIANTS)
+def test_every_variant_keeps_its_logits(
+    name: str, size: tuple[int, int], fusion_at_head: bool
+) -> None:
+    height, width = size
+    config = variant(name, classes=7, height=height, width=width, fusion_at_head=fusion_at_head)
+    assert folding_error(config) <= BOUND
+
+
+@pytest.mark.parametrize('size', [(128, 128), (90, 120)])
+@pytest.mark.parametrize(
+    'switches',
+    [
+        {'transverse': False},
+        {'frontal': False},
+        {'lateral': False},
+        {'frontal': False, 'lateral': False},
+        {'channel_attention': False},
+        {'nested_attention': False},
+        {'frontal': False, 'lateral': False, 'channel_attention': False, 'nested_attention': False},
+    ],
+)
+def test_every_switch_keeps_its_logits(switches: dict[str, bool], size: tuple[int, int]) -> None:
+    height, width = size
+    config = variant('tiny', classes=7, height=height, width=width, **switches)
+    assert folding_error(config) <= BOUND
+
+
+@pytest.mark.parametrize(('height', 'width'), [(360, 480), (512, 512), (320, 576)])
+def test_the_sizes_that_are_served_keep_their_logits(height: int, width: int) -> None:
+    assert folding_error(variant('tiny', classes=19, height=height, width=width)) <= BOUND
+
+
+@pytest.mark.parametrize('size', [(360, 480), (320, 576)])
+@pytest.mark.parametrize('fusion_at_head', [False, True])
+def test_the_shipped_model_keeps_its_logits_on_pictures(
+    clip_frames: list[NDArray[np.uint8]], size: tuple[int, int], fusion_at_head: bool
+) -> None:
+    card, trained = checkpoint.load(resolve_checkpoint('tiny'))
+    model = LeMoRe(
+        dataclasses.replace(trained.config.for_size(*size), fusion_at_head=fusion_at_head)
+    )
+    model.load_state_dict(trained.resized(*size).state_dict())
+    model.eval()
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (card.mean, card.std))
+    pictures = np.stack([to_network(frame, 'bgr8', *size) for frame in clip_frames])
+    centred = torch.from_numpy(pictures).float().permute(0, 3, 1, 2) - mean
+    with torch.no_grad():
+        assert difference(model(centred / std), fold(model, card.std)(centred)) <= BOUND
+
+
+@pytest.mark.parametrize('name', ['nano', 'tiny'])
+def test_what_is_served_is_folded_and_the_same(
+    clip_frames: list[NDArray[np.uint8]], name: str
+) -> None:
+    path = resolve_checkpoint(name)
+    plain = load_graph(path, 320, 576, folded=False)
+    folded = load_graph(path, 320, 576)
+    assert any(isinstance(module, nn.BatchNorm2d) for module in plain.modules())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    pictures = np.stack([to_network(frame, 'bgr8', 320, 576) for frame in clip_frames[:2]])
+    pixels = torch.from_numpy(pictures)
+    with torch.no_grad():
+        assert difference(plain(pixels), folded(pixels)) <= BOUND
+
+
+@pytest.mark.parametrize('size', [(90, 120), (45, 60), (23, 31), (12, 15)])
+def test_matrix_pooling_is_adaptive_pooling(size: tuple[int, int]) -> None:
+    pool = MatrixPool([size, (90, 31)], (6, 8))
+    x = torch.randn(2, 3, *size)
+    torch.testing.assert_close(pool(x), nn.AdaptiveAvgPool2d((6, 8))(x))
+
+
+@pytest.mark.parametrize('size', [(8, 6), (7, 6), (8, 5), (7, 5), (1, 1)])
+def test_halving_is_pooling_that_rounds_up(size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size)
+    expected = nn.AvgPool2d(2, ceil_mode=True)(x)
+    torch.testing.assert_close(halve_features(x), expected)
+    torch.testing.assert_close(halving_matrix(size[0]) @ x @ halving_matrix(size[1]).T, expected)
+
+
+@pytest.mark.parametrize(('size', 'output'), [(8, 64), (6, 45), (5, 5), (1, 9)])
+def test_a_resizing_matrix_is_bilinear_resizing(size: int, output: int) -> None:
+    x = torch.randn(2, 3, size, size + 1)
+    expected = nn.Upsample((output, 40), mode='bilinear', align_corners=False)(x)
+    found = resizing_matrix(size, output) @ x @ resizing_matrix(size + 1, 40).T
+    torch.testing.assert_close(found, expected)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from lemore_core.checkpoint import CheckpointError, read_card
+from lemore_core.export import subprocess_export as export_process
+from lemore_core.export.errors import ExportError
+from lemore_core.export.export import export_onnx
+from lemore_core.export.subprocess_export import export_apart
+from lemore_core.system import child_env as interpreter
+
+
+def test_it_exports_what_this_process_would(untrained_checkpoint: Path) -> None:
+    apart, here = (
+        onnx.load_from_string(export(untrained_checkpoint, 96, 128))
+        for export in (export_apart, export_onnx)
+    )
+    assert apart.graph == here.graph
+    assert apart.metadata_props == here.metadata_props
+
+
+def test_what_goes_wrong_is_raised_here_as_it_was_there(
+    untrained_checkpoint: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / 'damaged.safetensors'
+    tensors = load_file(untrained_checkpoint)
+    name, _ = tensors.popitem()
+    save_file(tensors, damaged, metadata=read_card(untrained_checkpoint).to_metadata())
+    with pytest.raises(CheckpointError, match=rf'tensor {re.escape(name)} is missing'):
+        export_apart(damaged, 96, 128)
+    with pytest.raises(ExportError, match='height is 8'):
+        export_apart(untrained_checkpoint, 8, 128)
+
+
+def test_a_process_that_dies_is_told_of(
+    untrained_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a package that shadows ours and ends the interpreter before it can say anything
+    package = tmp_path / 'lemore_core'
+    package.mkdir()
+    (package / '__init__.py').write_text(
+        'import os, sys\nprint("no", file=sys.stderr, flush=True)\nos._exit(9)'
+    )
+    environment = interpreter.same_modules() | {'PYTHONPATH': str(tmp_path)}
+    monkeypatch.setattr(export_process, 'same_modules', lambda: environment)
+    with pytest.raises(ExportError, match='ended with status 9: no'):
+        export_apart(untrained_checkpoint, 96, 128)
+    shutil.rmtree(package)

@@ -1,0 +1,309 @@
+"""Decoding against its definition: upsample in double precision, then argmax."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numba
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from lemore_core.errors import LemoreError
+from lemore_core.inference.cpu import decode as module
+from lemore_core.inference.cpu import decode_numba as kernel
+from lemore_core.inference.cpu.decode import DecodeError, decode, warm_up
+
+MARGIN = 1e-4
+
+Array = NDArray[np.float32]
+
+
+def upsampled(values: NDArray[np.floating], height: int, width: int) -> torch.Tensor:
+    """Return (classes, height, width) float64."""
+    planes = torch.from_numpy(values.astype(np.float64)).permute(2, 0, 1)[None]
+    return functional.interpolate(planes, (height, width), mode='bilinear', align_corners=False)[0]
+
+
+def softmax(logits: Array) -> NDArray[np.float64]:
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def check(logits: Array, height: int, width: int) -> None:
+    labels, confidence = decode(logits, height, width)
+    classes = logits.shape[2]
+    assert labels.shape == confidence.shape == (height, width)
+    assert labels.dtype == (np.uint8 if classes <= 255 else np.uint16)
+    assert confidence.dtype == np.uint8
+
+    full = upsampled(logits, height, width)
+    first, second = full.topk(min(2, classes), dim=0).values[[0, -1]]
+    clear = ((first - second) > MARGIN).numpy()
+    np.testing.assert_array_equal(labels[clear], full.argmax(0).numpy()[clear])
+
+    ids = torch.from_numpy(labels.astype(np.int64))
+    # where two classes are too close to call, either is fine, so is its logit
+    assert (first - full.gather(0, ids[None])[0]).max() <= MARGIN
+    share = upsampled(softmax(logits), height, width).gather(0, ids[None])[0].numpy()
+    assert np.abs(confidence - 255 * share).max() <= 0.51
+
+
+def noise(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.fixture(scope='module')
+def frame(clip_frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return clip_frames[0]
+
+
+def image_logits(frame: NDArray[np.uint8], h: int, w: int, classes: int) -> Array:
+    """Return a fixed random linear embedding of colour, position and brightness around."""
+    image = cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    y, x = np.mgrid[0:h, 0:w].astype(np.float32)
+    blurred = cv2.GaussianBlur(image, (0, 0), 2)
+    features = np.dstack([image, blurred, y / h, x / w, np.ones_like(x)]).astype(np.float32)
+    embedded = features @ (4 * noise(features.shape[2], classes, seed=1))
+    # OpenCV filters few channels at a time
+    smooth = [cv2.GaussianBlur(embedded[..., k], (0, 0), 1) for k in range(classes)]
+    return np.ascontiguousarray(np.dstack(smooth), np.float32)
+
+
+@pytest.mark.parametrize(
+    ('low', 'classes', 'high'),
+    [
+        ((64, 64), 150, (512, 512)),
+        ((90, 160), 19, (720, 1280)),
+        ((45, 60), 11, (360, 480)),
+        ((45, 60), 11, (540, 960)),
+        ((64, 64), 19, (333, 517)),
+        ((64, 64), 19, (31, 40)),
+    ],
+)
+def test_real_images(
+    frame: NDArray[np.uint8], low: tuple[int, int], classes: int, high: tuple[int, int]
+) -> None:
+    logits = image_logits(frame, *low, classes)
+    top = logits.argmax(-1)
+    uniform = (top[1:] == top[:-1])[:, 1:] & (top[:, 1:] == top[:, :-1])[1:]
+    assert 0.3 < uniform.mean() < 0.999  # the test sees both kinds of cells
+    check(logits, *high)
+
+
+@pytest.mark.parametrize('classes', [1, 2, 3, 19, 150, 255, 256, 300])
+def test_noise(classes: int) -> None:
+    check(noise(9, 11, classes), 72, 88)
+
+
+@pytest.mark.parametrize('seed', range(60))
+def test_sizes(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    h, w = random.integers(1, 14, 2)
+    height, width = random.integers(1, 150, 2)
+    classes = int(random.integers(2, 30))
+    scale = np.float32(random.choice([0.1, 1, 10]))
+    logits = noise(h, w, classes, seed=seed)
+    if seed % 2:
+        logits = cv2.GaussianBlur(logits, (0, 0), 2).reshape(logits.shape)
+    check(np.ascontiguousarray(logits * scale), int(height), int(width))
+
+
+@pytest.mark.parametrize(
+    ('low', 'high'),
+    [
+        ((1, 1), (1, 1)),
+        ((1, 1), (40, 50)),
+        ((1, 7), (40, 50)),
+        ((7, 1), (40, 50)),
+        ((1, 2), (1, 1000)),
+        ((2, 1), (1000, 1)),
+        ((2, 2), (100, 130)),
+        ((8, 8), (8, 8)),
+        ((8, 8), (1, 1)),
+        ((33, 65), (7, 5)),
+        ((16, 16), (17, 15)),
+        ((5, 5), (128, 3)),
+    ],
+)
+def test_extreme_ratios(low: tuple[int, int], high: tuple[int, int]) -> None:
+    check(noise(*low, 12), *high)
+
+
+def test_large_logits_keep_their_confidence_finite() -> None:
+    logits = noise(6, 6, 5) * np.float32(60)
+    logits[..., 0] += 500
+    check(logits, 48, 48)
+    check(np.ascontiguousarray(-logits), 48, 48)
+
+
+def test_the_lowest_class_wins_a_tie() -> None:
+    labels, confidence = decode(np.full((4, 5, 4), 7, np.float32), 32, 40)
+    assert not labels.any()
+    assert np.unique(confidence).tolist() == [64]  # 255 / 4 rounded
+
+    logits = np.zeros((4, 5, 6), np.float32)
+    logits[..., [2, 4]] = 3
+    logits[::2, ::2, 5] = 3
+    labels, _ = decode(logits, 32, 40)
+    assert np.unique(labels).tolist() == [2]
+
+
+def test_a_tie_at_the_corners_is_no_tie_between_them() -> None:
+    logits = np.array([[[1, 1, 0], [0, 1, 1]]], np.float32)
+    labels, _ = decode(logits, 1, 8)
+    # class 0 ties at the left corner only, class 1 is as good there and better to the right
+    assert labels.tolist() == [[0, 0, 1, 1, 1, 1, 1, 1]]
+
+
+def test_confidence_is_low_on_boundaries() -> None:
+    logits = np.zeros((2, 2, 2), np.float32)
+    logits[:, 0, 0] = logits[:, 1, 1] = 20
+    labels, confidence = decode(logits, 16, 16)
+    assert labels[0].tolist() == [0] * 8 + [1] * 8
+    assert confidence[:, 0].tolist() == [255] * 16
+    assert np.all(np.diff(confidence[0, :8].astype(int)) <= 0)
+    assert 128 <= confidence[0, 7] <= 143
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('share', [0.01, 0.5, 1.0])
+@pytest.mark.parametrize('classes', [3, 300])
+def test_non_finite_logits_stay_in_range(value: float, share: float, classes: int) -> None:
+    logits = noise(10, 12, classes)
+    logits[np.random.default_rng(1).random(logits.shape) < share] = value
+    for height, width in ((80, 96), (77, 50), (4, 3)):
+        labels, _ = decode(logits, height, width)
+        assert labels.max() < classes
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_a_broken_vector_shows_in_the_confidence_and_only_around_it(value: float) -> None:
+    logits = noise(9, 9, 4)
+    expected = decode(logits, 72, 72)
+    logits[4, 4, 2] = value
+    labels, confidence = decode(logits, 72, 72)
+    assert confidence[35:37, 35:37].max() < 40
+    away = np.ones((72, 72), bool)
+    away[28:44, 28:44] = False
+    np.testing.assert_array_equal(labels[away], expected[0][away])
+    np.testing.assert_array_equal(confidence[away], expected[1][away])
+
+
+def test_a_nan_does_not_win() -> None:
+    logits = noise(6, 6, 3)
+    logits[..., 1] = np.nan
+    labels, confidence = decode(logits, 48, 48)
+    assert 1 not in labels
+    assert not confidence.any()
+
+
+def test_minus_infinity_rules_a_class_out() -> None:
+    logits = noise(6, 6, 5)
+    allowed = np.ascontiguousarray(np.delete(logits, 2, axis=2))
+    logits[..., 2] = -np.inf
+    labels, confidence = decode(logits, 48, 48)
+    kept, kept_confidence = decode(allowed, 48, 48)
+    np.testing.assert_array_equal(labels, np.array([0, 1, 3, 4])[kept])
+    np.testing.assert_array_equal(confidence, kept_confidence)
+
+
+def test_the_logits_are_left_alone_and_writable() -> None:
+    logits = noise(5, 5, 7)
+    before = logits.copy()
+    decode(logits, 40, 40)
+    np.testing.assert_array_equal(logits, before)
+    assert logits.flags.writeable
+
+
+def test_no_input_compiles_a_second_kernel() -> None:
+    warm_up()
+    compiled = set(kernel.decode_kernel.signatures)
+    logits = noise(5, 5, 7)
+    logits.flags.writeable = False
+    decode(logits, 40, 40)
+    decode(noise(1, 1, 2), 1, 1)
+    decode(noise(6, 5, 7)[1:], np.int64(3), np.int32(9))
+    decode(noise(3, 4, 7).view(np.memmap), 3, 9)
+    assert set(kernel.decode_kernel.signatures) == compiled
+
+
+def test_threads_do_not_share_scratch() -> None:
+    inputs = [noise(12, 12, 9, seed=seed) for seed in range(8)]
+    alone = [decode(logits, 96, 96) for logits in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda logits: decode(logits, 96, 96), inputs * 4))
+    for (labels, confidence), (expected, expected_confidence) in zip(
+        together, alone * 4, strict=True
+    ):
+        np.testing.assert_array_equal(labels, expected)
+        np.testing.assert_array_equal(confidence, expected_confidence)
+
+
+@pytest.mark.parametrize(
+    ('logits', 'height', 'width', 'message'),
+    [
+        (np.zeros((2, 2, 2)), 4, 4, 'float32, not float64'),
+        (np.zeros((2, 2, 2), '>f4'), 4, 4, 'float32, not >f4'),
+        ([[[0.0, 1.0]]], 4, 4, 'float32, not list'),
+        (np.zeros((2, 2), np.float32), 4, 4, r'not \(2, 2\)'),
+        (np.zeros((1, 2, 2, 2), np.float32), 4, 4, r'not \(1, 2, 2, 2\)'),
+        (np.zeros((0, 2, 2), np.float32), 4, 4, r'not \(0, 2, 2\)'),
+        (np.zeros((2, 2, 0), np.float32), 4, 4, r'not \(2, 2, 0\)'),
+        (np.zeros((1, 1, 65536), np.float32), 4, 4, '65536 classes'),
+        (np.zeros((3, 2, 2), np.float32).transpose(1, 2, 0), 4, 4, 'not C-contiguous'),
+        (np.zeros((2, 4, 2), np.float32)[:, ::2], 4, 4, 'not C-contiguous'),
+        (np.zeros((2, 2, 2), np.float32), 0, 4, '0 rows'),
+        (np.zeros((2, 2, 2), np.float32), 4, -1, '-1 columns'),
+    ],
+)
+def test_what_cannot_be_decoded_is_refused(
+    logits: Array, height: int, width: int, message: str
+) -> None:
+    with pytest.raises(DecodeError, match=message) as caught:
+        decode(logits, height, width)
+    assert isinstance(caught.value, LemoreError)
+
+
+def test_unaligned_logits_are_refused() -> None:
+    logits = np.frombuffer(bytes(1 + 4 * 8), np.float32, offset=1).reshape(2, 2, 2)
+    with pytest.raises(DecodeError, match='aligned'):
+        decode(logits, 4, 4)
+
+
+def test_most_classes() -> None:
+    logits = np.zeros((1, 2, 65535), np.float32)
+    logits[0, 0, 65534] = logits[0, 1, 256] = 30
+    labels, _ = decode(logits, 1, 4)
+    assert labels.tolist() == [[65534, 65534, 256, 256]]
+
+
+def test_compiles_without_a_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = numba.njit
+
+    def nowhere(*, cache: bool = False, **options: object) -> object:
+        if cache:
+            msg = 'cannot cache function: no locator available'
+            raise RuntimeError(msg)
+        return real(**options)
+
+    monkeypatch.setattr(numba, 'njit', nowhere)
+
+    def double(x: int) -> int:
+        return 2 * x
+
+    assert kernel._entry(double)(21) == 42
+
+
+def test_warm_up_survives_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def full_at_first(logits: Array, height: int, width: int) -> None:
+        calls.append((logits.shape, height, width))
+        if len(calls) == 1:
+            raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(module, 'decode', full_at_first)
+    warm_up(300)
+    assert calls == [((2, 2, 300), 2, 2)] * 2

@@ -1,0 +1,177 @@
+"""Decoding on a device against decoding on the CPU, in plain PyTorch, or as the Triton kernel.
+
+The kernel is tested where TRITON_INTERPRET is set: see test_device_kernels.py.
+"""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from lemore_core.inference.cpu.decode import decode
+from lemore_core.inference.gpu import decode as device_decode
+from lemore_core.inference.gpu.decode import DeviceDecode
+
+KERNEL = bool(os.environ.get('TRITON_INTERPRET'))
+MARGIN = 1e-4
+
+Floats = NDArray[np.float32]
+
+
+def noise(*shape: int, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def smooth(*shape: int) -> Floats:
+    count, height, width, classes = shape
+    planes = [
+        cv2.GaussianBlur(plane, (0, 0), 2)
+        for plane in 8 * noise(count * classes, height, width, seed=1)
+    ]
+    return np.ascontiguousarray(
+        np.stack(planes).reshape(count, classes, height, width).transpose(0, 2, 3, 1)
+    )
+
+
+def decoded(logits: Tensor, size: tuple[int, int]) -> tuple[NDArray[np.integer], NDArray[np.uint8]]:
+    count, height, width, classes = logits.shape
+    found = DeviceDecode((height, width, classes), size, 'cpu', kernel=KERNEL)(logits)
+    labels, confidence = (values.numpy() for values in found)
+    assert labels.shape == confidence.shape == (count, *size)
+    assert labels.dtype == (np.uint8 if classes <= 255 else np.uint16)
+    assert confidence.dtype == np.uint8
+    return labels, confidence
+
+
+def check(logits: Floats, size: tuple[int, int], kind: torch.dtype = torch.float32) -> None:
+    values = torch.from_numpy(logits).to(kind)
+    labels, confidence = decoded(values, size)
+    for one, found, share in zip(values.float().numpy(), labels, confidence, strict=True):
+        expected, expected_share = decode(one, *size)
+        planes = torch.from_numpy(one.astype(np.float64)).permute(2, 0, 1)[None]
+        full = functional.interpolate(planes, size, mode='bilinear', align_corners=False)[0]
+        best = full.topk(min(2, len(full)), dim=0).values
+        clear = (best[0] - best[-1] > MARGIN).numpy() | (len(full) == 1)
+        np.testing.assert_array_equal(found[clear], expected[clear])
+        same = found == expected
+        assert same.mean() > 0.999
+        assert np.abs(share.astype(int) - expected_share)[same].max() <= 1
+
+
+@pytest.mark.parametrize('kind', [torch.float32, torch.float16])
+@pytest.mark.parametrize('classes', [1, 2, 11, 19, 150, 171, 255, 256, 300])
+def test_classes(classes: int, kind: torch.dtype) -> None:
+    check(noise(1, 4, 5, classes), (10, 12), kind)
+    check(smooth(2, 4, 5, classes), (10, 12), kind)
+
+
+@pytest.mark.parametrize('seed', range(4 if KERNEL else 40))
+def test_sizes(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    h, w, height, width = (int(n) for n in random.integers(1, [14, 14, 60, 40]))
+    check(noise(1, h, w, 7, seed=seed), (height, width))
+
+
+@pytest.mark.parametrize(
+    ('low', 'high'),
+    [
+        ((1, 1), (1, 1)),
+        ((1, 2), (1, 200)),
+        ((2, 1), (200, 1)),
+        ((33, 20), (7, 5)),
+        ((8, 8), (8, 8)),
+    ],
+)
+def test_extreme_ratios(low: tuple[int, int], high: tuple[int, int]) -> None:
+    check(noise(1, *low, 12), high)
+
+
+@pytest.mark.skipif(KERNEL, reason='the interpreter takes too long')
+@pytest.mark.parametrize(
+    ('low', 'classes', 'high'),
+    [((64, 64), 150, (512, 512)), ((40, 72), 11, (540, 960)), ((64, 64), 19, (31, 40))],
+)
+def test_cameras(low: tuple[int, int], classes: int, high: tuple[int, int]) -> None:
+    check(smooth(1, *low, classes), high)
+
+
+def test_any_strides() -> None:
+    planes = noise(2, 11, 6, 5)
+    values = torch.from_numpy(planes)
+    expected = decoded(values.permute(0, 2, 3, 1).contiguous(), (30, 25))
+    padded = functional.pad(values, (3, 2, 1, 1))[:, :, 1:-1, 3:-2]
+    for logits in (values.permute(0, 2, 3, 1), padded.permute(0, 2, 3, 1)):
+        for found, wanted in zip(decoded(logits, (30, 25)), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_band_of_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.from_numpy(noise(2, 7, 8, 5))
+    expected = decoded(logits, (50, 40))
+    for numbers in (1, 2 * 40 * 5 * 3):
+        monkeypatch.setattr(device_decode, 'BAND_NUMBERS', numbers)
+        for found, wanted in zip(decoded(logits, (50, 40)), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_the_lowest_class_wins_a_tie() -> None:
+    labels, confidence = decoded(torch.full((1, 4, 5, 4), 7.0), (32, 40))
+    assert not labels.any()
+    assert np.unique(confidence).tolist() == [64]  # 255 / 4 rounded
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('share', [0.02, 0.5, 1.0])
+def test_non_finite_logits_stay_in_range(value: float, share: float) -> None:
+    logits = noise(1, 6, 7, 5)
+    logits[np.random.default_rng(1).random(logits.shape) < share] = value
+    for size in ((30, 35), (4, 3)):
+        labels, _ = decoded(torch.from_numpy(logits), size)
+        assert labels.max() < 5
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_a_broken_vector_shows_in_the_confidence_and_only_around_it(value: float) -> None:
+    logits = noise(1, 9, 9, 4)
+    expected = decoded(torch.from_numpy(logits), (72, 72))
+    logits[0, 4, 4, 2] = value
+    labels, confidence = decoded(torch.from_numpy(logits), (72, 72))
+    assert confidence[0, 35:37, 35:37].max() < 40
+    away = np.ones((1, 72, 72), bool)
+    away[:, 28:44, 28:44] = False
+    np.testing.assert_array_equal(labels[away], expected[0][away])
+    np.testing.assert_array_equal(confidence[away], expected[1][away])
+
+
+def test_a_nan_does_not_win() -> None:
+    logits = noise(1, 6, 6, 3)
+    logits[..., 1] = np.nan
+    labels, confidence = decoded(torch.from_numpy(logits), (48, 48))
+    assert 1 not in labels
+    assert not confidence.any()
+
+
+def test_minus_infinity_rules_a_class_out() -> None:
+    logits = noise(1, 6, 6, 5)
+    allowed = np.ascontiguousarray(np.delete(logits, 2, axis=3))
+    logits[..., 2] = -np.inf
+    labels, confidence = decoded(torch.from_numpy(logits), (48, 48))
+    kept, kept_confidence = decoded(torch.from_numpy(allowed), (48, 48))
+    np.testing.assert_array_equal(labels, np.array([0, 1, 3, 4])[kept])
+    np.testing.assert_array_equal(confidence, kept_confidence)
+
+
+def test_ids_beyond_fifteen_bits() -> None:
+    logits = np.zeros((1, 1, 2, 65535), np.float32)
+    logits[0, 0, 0, 65534] = logits[0, 0, 1, 256] = 30
+    if KERNEL:
+        pytest.skip('the interpreter takes too long')
+    labels, _ = decoded(torch.from_numpy(logits), (1, 4))
+    assert labels.tolist() == [[[65534, 65534, 256, 256]]]

@@ -1,0 +1,353 @@
+"""The way over a device, with the CPU for a device: all of it but streams and CUDA graphs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lemore_core.export.graph import load_graph
+from lemore_core.image import CHANNELS, Picture, to_network
+from lemore_core.inference import torch_backend
+from lemore_core.inference.backend import (
+    FP16,
+    FP32,
+    BackendError,
+    DeviceMemoryError,
+    ServingRequest,
+    Status,
+)
+from lemore_core.inference.cpu.decode import decode
+from lemore_core.inference.gpu import network as device_network
+from lemore_core.inference.gpu.network import LAYOUTS, DeviceNetwork, place
+from lemore_core.inference.gpu.pipeline import DeviceRoad
+from lemore_core.inference.gpu.stream import DeviceStream
+from lemore_core.segmentation import STEPS, Segmentation
+from lemore_core.segmenter import resolve_checkpoint
+
+ROOT = Path(__file__).parents[4]
+CPU = torch.device('cpu')
+SIZE = (16, 24)
+SHIPPED_SIZE = (320, 576)
+
+
+class Colours:
+    """A network whose logits are the colours of every other pixel, and a few more."""
+
+    def __init__(self, classes: int = 7) -> None:
+        self.calls: list[int] = []
+        self.failure: Exception | None = None
+        generator = torch.Generator().manual_seed(0)
+        self.weights = torch.randn(3, classes, generator=generator)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        assert pixels.shape[1:] == (*SIZE, 3)
+        assert pixels.dtype == torch.uint8
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        self.calls.append(len(pixels))
+        return (pixels[:, ::2, ::2].float() - 128) / 64 @ self.weights
+
+
+def noise(height: int, width: int, encoding: str = 'rgb8', seed: int = 0) -> Picture:
+    shape = (height, width, CHANNELS[encoding])
+    values = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    return Picture(values[..., 0] if encoding == 'mono8' else values, encoding)
+
+
+def expected(network: Colours, picture: Picture) -> tuple[NDArray[np.integer], NDArray[np.uint8]]:
+    pixels = to_network(picture.pixels, picture.encoding, *SIZE)
+    logits = network(torch.from_numpy(pixels)[None])[0].numpy()
+    return decode(np.ascontiguousarray(logits), *picture.pixels.shape[:2])
+
+
+def check(network: Colours, picture: Picture, found: Segmentation) -> None:
+    labels, confidence = expected(network, picture)
+    np.testing.assert_array_equal(found.labels, labels)
+    assert found.labels.dtype == labels.dtype
+    assert np.abs(found.confidence.astype(int) - confidence).max() <= 1
+    assert found.labels.flags.owndata
+    assert found.timings.total_ms > 0
+
+
+@pytest.fixture
+def network() -> Colours:
+    return Colours()
+
+
+@pytest.fixture
+def make_road(network: Colours) -> Iterator[Callable[..., DeviceRoad]]:
+    roads = []
+
+    def make(batch: int = 1, *, serves: Colours = network, **options: int) -> DeviceRoad:
+        status = Status('torch', 'cpu', FP32, batch)
+        roads.append(DeviceRoad(serves, SIZE, status, **options))
+        return roads[-1]
+
+    yield make
+    for road in roads:
+        road.close()
+
+
+@pytest.mark.parametrize('encoding', list(CHANNELS))
+def test_a_picture_of_each_encoding(
+    network: Colours, make_road: Callable[..., DeviceRoad], encoding: str
+) -> None:
+    picture = noise(30, 41, encoding)
+    (found,) = make_road().segment([picture])
+    check(network, picture, found)
+
+
+@pytest.mark.parametrize('lanes', [1, 2])
+@pytest.mark.parametrize('batch', [1, 2, 3, 8])
+def test_pictures_come_back_in_their_order(
+    network: Colours, make_road: Callable[..., DeviceRoad], batch: int, lanes: int
+) -> None:
+    kinds = [(30, 41, 'rgb8'), (30, 41, 'bgr8'), (20, 60, 'rgb8'), (30, 41, 'mono8')]
+    pictures = [noise(*kinds[i % 3 if i < 6 else 0], seed=i) for i in range(11)]
+    pictures.append(noise(*kinds[3]))
+    road = make_road(batch, lanes=lanes)
+    for _ in range(2):
+        found = road.segment(pictures)
+        assert len(found) == len(pictures)
+        for picture, one in zip(pictures, found, strict=True):
+            check(network, picture, one)
+    assert set(network.calls) <= {1, batch}
+
+
+def test_no_picture_is_no_answer(make_road: Callable[..., DeviceRoad]) -> None:
+    assert make_road().segment([]) == []
+
+
+def test_padded_and_read_only_pixels_are_taken(
+    network: Colours, make_road: Callable[..., DeviceRoad]
+) -> None:
+    picture = noise(30, 41)
+    padded = np.zeros((30, 50, 3), np.uint8)
+    padded[:, :41] = picture.pixels
+    padded.flags.writeable = False
+    (found,) = make_road().segment([Picture(padded[:, :41], 'rgb8')])
+    check(network, picture, found)
+
+
+def test_a_result_stays_what_it_was(make_road: Callable[..., DeviceRoad]) -> None:
+    road = make_road(2)
+    (first,) = road.segment([noise(30, 41)])
+    labels, confidence = first.labels.copy(), first.confidence.copy()
+    road.segment([noise(30, 41, seed=1), noise(30, 41, seed=2)])
+    np.testing.assert_array_equal(first.labels, labels)
+    np.testing.assert_array_equal(first.confidence, confidence)
+
+
+def test_more_than_255_classes(make_road: Callable[..., DeviceRoad]) -> None:
+    wide = Colours(300)
+    pictures = [noise(30, 41, seed=seed) for seed in range(3)]
+    found = make_road(2, serves=wide).segment(pictures)
+    for picture, one in zip(pictures, found, strict=True):
+        check(wide, picture, one)
+        assert one.labels.max() > 255
+
+
+def test_the_kinds_that_came_last_are_kept(
+    network: Colours, make_road: Callable[..., DeviceRoad]
+) -> None:
+    road = make_road(plans_kept=2)
+    first, second, third = (noise(30 + i, 41) for i in range(3))
+
+    def runs(picture: Picture) -> int:
+        before = len(network.calls)
+        road.segment([picture])
+        return len(network.calls) - before
+
+    # the first run finds the size of the logits
+    assert [runs(p) for p in (first, second, first, third, first, second)] == [2, 2, 1, 2, 1, 2]
+
+
+def test_logits_are_the_network_s(network: Colours, make_road: Callable[..., DeviceRoad]) -> None:
+    pixels = np.stack([noise(*SIZE, seed=i).pixels for i in range(5)])
+    logits = make_road(2).logits(pixels)
+    assert (logits.dtype, logits.shape) == (np.float32, (5, 8, 12, 7))
+    assert logits.flags.c_contiguous
+    np.testing.assert_allclose(logits, network(torch.from_numpy(pixels)).numpy(), rtol=1e-5)
+    for wrong in (pixels[:, :8], pixels.astype(np.float32)):
+        with pytest.raises(BackendError, match=r'they must be uint8 \(N, 16, 24, 3\)'):
+            make_road().logits(wrong)
+
+
+def test_steps_are_timed(make_road: Callable[..., DeviceRoad]) -> None:
+    steps = make_road(2).steps([noise(30, 41)], rounds=3)
+    assert tuple(steps) == STEPS
+    assert min(steps.values()) >= 0
+
+
+@pytest.mark.parametrize('after', [0, 1])
+@pytest.mark.parametrize(
+    ('failure', 'kind', 'message'),
+    [
+        (
+            torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'),
+            DeviceMemoryError,
+            (
+                r'cpu has no memory left for 2 at a time of pictures such as 41x30 rgb8, seen at '
+                r'24x16 \(CUDA out of memory.*\): use a smaller batch or model'
+            ),
+        ),
+        (RuntimeError('CUDNN_STATUS_ALLOC_FAILED'), DeviceMemoryError, 'no memory left'),
+        (RuntimeError('an illegal access\nsecond line'), BackendError, 'cpu failed on .*access$'),
+        (BackendError('the engine does not start'), BackendError, '^the engine does not start$'),
+    ],
+)
+def test_a_failure_costs_the_pictures_and_no_more(
+    network: Colours,
+    make_road: Callable[..., DeviceRoad],
+    failure: Exception,
+    kind: type[BackendError],
+    message: str,
+    after: int,
+) -> None:
+    road = make_road(2, lanes=2)
+    pictures = [noise(30, 41, seed=i) for i in range(6)]
+    for _ in range(after):
+        road.segment(pictures)
+    network.failure = failure
+    with pytest.raises(kind, match=message) as caught:
+        road.segment(pictures)
+    assert type(caught.value) is kind
+    assert not road._plans
+    for picture, one in zip(pictures, road.segment(pictures), strict=True):
+        check(network, picture, one)
+
+
+def test_an_error_holds_nothing_that_was_on_the_device(
+    network: Colours, make_road: Callable[..., DeviceRoad]
+) -> None:
+    network.failure = RuntimeError('out of memory')
+    with pytest.raises(DeviceMemoryError) as caught:
+        make_road().segment([noise(30, 41)])
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize('layout', list(LAYOUTS))
+@pytest.mark.parametrize(('precision', 'share'), [(FP32, 0.9999), (FP16, 0.999)])
+def test_labels_of_the_clip_are_those_of_the_host_road(
+    clip_frames: list[NDArray[np.uint8]], precision: str, layout: str, share: float
+) -> None:
+    path = resolve_checkpoint('tiny')
+    pictures = [Picture(frame, 'bgr8') for frame in clip_frames[:2]]
+    host = torch_backend.load(ServingRequest(path, *SHIPPED_SIZE, device='cpu'))
+    served = DeviceNetwork(load_graph(path, *SHIPPED_SIZE), CPU, precision, layout)
+    road = DeviceRoad(served, SHIPPED_SIZE, Status('torch', 'cpu', precision, 2), lanes=2)
+    same = [
+        np.mean(one.labels == other.labels)
+        for one, other in zip(road.segment(pictures), host.segment(pictures), strict=True)
+    ]
+    road.close()
+    assert np.mean(same) >= share
+
+
+def test_a_network_is_copied(untrained_checkpoint: Path) -> None:
+    graph = load_graph(untrained_checkpoint, 64, 64)
+    before = {name: tensor.clone() for name, tensor in graph.state_dict().items()}
+    DeviceNetwork(graph, CPU, FP16, 'channels last')
+    for name, tensor in graph.state_dict().items():
+        assert tensor.dtype == before[name].dtype
+        assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize('unfit', ['a weight', 'what it computes'])
+def test_what_does_not_fit_half_precision_is_served_in_single(
+    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, unfit: str
+) -> None:
+    graph = load_graph(untrained_checkpoint, 64, 64)
+    reason = 'its logits are not finite'
+    if unfit == 'a weight':
+        name, weight = next(
+            (name, p) for name, p in graph.network.named_parameters() if p.dim() == 4
+        )
+        with torch.no_grad():
+            weight[0] = 1e5
+        reason = f'{name} holds 100000'
+    else:
+        monkeypatch.setattr(device_network, '_is_sound', lambda *_: False)
+    network, degraded = place(graph, untrained_checkpoint, CPU, 'auto', 1)
+    assert network.precision == FP32
+    assert degraded == f'{reason} in fp16, fp32 serves'
+    with pytest.raises(BackendError, match=f'cannot be served in fp16, {reason}: use fp32'):
+        place(graph, untrained_checkpoint, CPU, FP16, 1)
+    assert place(graph, untrained_checkpoint, CPU, FP32, 1)[1] == ''
+
+
+def test_half_precision_on_a_cpu_is_refused() -> None:
+    request = ServingRequest(resolve_checkpoint('tiny'), 64, 64, device='cpu', precision=FP16)
+    with pytest.raises(BackendError, match='slower in fp16 than in fp32 on a CPU'):
+        torch_backend.load(request)
+
+
+def test_a_full_gpu_is_told_at_loading(
+    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        msg = 'CUDA out of memory'
+        raise torch.cuda.OutOfMemoryError(msg)
+
+    monkeypatch.setattr(torch_backend, 'place', full)
+    request = ServingRequest(untrained_checkpoint, 64, 128, batch=4)
+    with pytest.raises(DeviceMemoryError, match='untrained with 4 pictures of 128x64'):
+        torch_backend._on_gpu(request, CPU)
+
+
+def test_on_a_cpu_work_is_recorded_as_itself() -> None:
+    def work() -> None:
+        pass
+
+    assert DeviceStream(CPU).record(work, 'nothing') is work
+
+
+BLOCKED = ('numba', 'safetensors', 'yaml', 'scipy', 'lightning', 'rclpy', 'rosbags', 'tensorrt')
+FEW_PACKAGES = f"""
+import sys
+for name in {BLOCKED!r}:
+    sys.modules[name] = None
+import numpy as np
+import torch
+torch.set_num_threads(1)
+from gpu_suite import figures, networks, report
+from lemore_core.inference.backend import FP32, Status
+from lemore_core.inference.gpu.network import DeviceNetwork
+from lemore_core.inference.gpu.pipeline import DeviceRoad
+from lemore_core.image import Picture
+size = {SHIPPED_SIZE}
+(frame,) = networks.clip_frames(1)
+network = DeviceNetwork(
+    networks.shipped('tiny', *size), torch.device('cpu'), FP32, 'channels last'
+)
+road = DeviceRoad(network, size, Status('torch', 'cpu', FP32))
+(found,) = road.segment([Picture(frame, 'bgr8')])
+reference = networks.reference_labels(
+    networks.shipped('tiny', *size, folded=False), frame, 'bgr8'
+)
+print(np.mean(found.labels == reference))
+"""
+
+
+def test_the_gpu_suite_needs_few_packages() -> None:
+    path = os.pathsep.join([str(ROOT), str(ROOT / 'test' / 'gpu')])
+    done = subprocess.run(
+        [sys.executable, '-c', FEW_PACKAGES],
+        env={**os.environ, 'PYTHONPATH': path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) >= 0.999

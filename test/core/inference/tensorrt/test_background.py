@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import dataclasses
+import logging
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from lemore_core.inference import ServingRequest, Status, registry
+from lemore_core.inference.backend import BackendError
+from lemore_core.inference.fallback import Fallback
+from lemore_core.inference.gpu import device as gpu
+from lemore_core.inference.gpu.device import Gpu
+from lemore_core.inference.tensorrt import backend as tensorrt_backend
+from lemore_core.inference.tensorrt import background as serving
+from lemore_core.inference.tensorrt import libraries as tensorrt_flavours
+from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
+from lemore_core.inference.tensorrt.hot_swap import Handover
+from lemore_core.inference.tensorrt.libraries import ComputeCapability
+from lemore_core.segmenter import Segmenter
+
+KEY = EngineKey('0', 'tensorrt', '11', 'GPU', '8.6', '580', 'fp16', 96, 128, 1)
+REQUEST = ServingRequest(Path('a.safetensors'), 96, 128)
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let TensorRT be there and build for every GPU."""
+    monkeypatch.setattr(registry, 'missing', lambda _: '')
+    monkeypatch.setattr(tensorrt_flavours, 'library_for_gpu', lambda _: None)
+
+
+@pytest.fixture
+def second_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be two GPUs, of which the second is asked for."""
+    found = Gpu(1, 'NVIDIA RTX A2000', ComputeCapability(8, 6), '580')
+    monkeypatch.setattr(gpu, 'find_gpu', lambda _: found)
+    monkeypatch.setattr(serving, 'gpu_count', lambda: 2)
+
+
+def refuse(_: Any) -> Any:
+    msg = 'there is none'
+    raise BackendError(msg)
+
+
+@pytest.mark.usefixtures('installed', 'second_gpu')
+def test_an_engine_is_for_the_gpu_that_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = serving.find_engine_source(REQUEST)
+    assert source is not None
+    on_gpu = dataclasses.replace(REQUEST, device='cuda:1')
+    assert source.order.request == on_gpu
+    assert source.order.low_priority
+    asked: list[Any] = []
+    monkeypatch.setattr(tensorrt_backend, 'load_engine', lambda *args: asked.append(args))
+    source.load(KEY)
+    assert asked == [(on_gpu, KEY)]
+
+
+def test_an_engine_is_loaded_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = EngineCache(tmp_path)
+    request = ServingRequest(Path('not read.onnx'), 96, 128, engine_cache=tmp_path)
+    # a network stands in for the engine that no GPU here can run
+    monkeypatch.setattr(
+        tensorrt_backend,
+        'find_gpu',
+        lambda _: SimpleNamespace(device='cpu', capability=ComputeCapability(8, 6)),
+    )
+    monkeypatch.setattr(tensorrt_backend, 'library_for_gpu', lambda _: None)
+    monkeypatch.setattr(torch.cuda, 'device', lambda _: nullcontext())
+    placed: list[bytes] = []
+
+    def place(_library: None, engine: bytes, *_: Any) -> None:
+        placed.append(engine)
+        if engine == b'refused':
+            msg = 'made for another GPU'
+            raise tensorrt_backend.EngineRefusedError(msg)
+
+    monkeypatch.setattr(tensorrt_backend, '_place', place)
+    with pytest.raises(BackendError, match=r'there is no engine .*: the next start builds it'):
+        tensorrt_backend.load_engine(request, KEY)
+    cache.get_or_build(KEY, lambda: b'engine')
+    status = tensorrt_backend.load_engine(request, KEY).status
+    assert status == Status('tensorrt', 'cpu', 'as exported')
+    cache.discard(KEY)
+    cache.get_or_build(KEY, lambda: b'refused')
+    with pytest.raises(BackendError, match='made for another GPU'):
+        tensorrt_backend.load_engine(request, KEY)
+    assert cache.read(KEY) is None, 'it would be refused again'
+    assert placed == [b'engine', b'refused']
+
+
+@pytest.mark.usefixtures('second_gpu')
+def test_where_tensorrt_is_not_installed_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(registry, 'missing', lambda _: 'pip install tensorrt')
+    with caplog.at_level(logging.INFO):
+        assert serving.find_engine_source(REQUEST) is None
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures('installed')
+def test_where_there_is_no_gpu_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(gpu, 'find_gpu', refuse)
+    for count in (0, 1):
+        monkeypatch.setattr(serving, 'gpu_count', lambda n=count: n)
+        with caplog.at_level(logging.INFO):
+            assert serving.find_engine_source(REQUEST) is None
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures('installed', 'second_gpu')
+def test_a_tensorrt_that_cannot_serve_the_gpu_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tensorrt_flavours, 'library_for_gpu', refuse)
+    with caplog.at_level(logging.INFO):
+        assert serving.find_engine_source(REQUEST) is None
+    assert [record.message for record in caplog.records] == ['no engine: there is none']
+
+
+@pytest.mark.usefixtures('installed', 'second_gpu')
+def test_who_asked_for_the_cpu_gets_it() -> None:
+    assert serving.find_engine_source(dataclasses.replace(REQUEST, device='cpu')) is None
+
+
+@pytest.mark.usefixtures('installed', 'second_gpu')
+def test_only_what_auto_chose_is_handed_over(
+    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, 'choose', lambda *_: 'torch')
+    request = ServingRequest(untrained_checkpoint, 96, 128)
+    assert isinstance(serving.load_for_service('auto', request), Handover)
+    assert not isinstance(serving.load_for_service('torch', request), Handover)
+
+
+@pytest.mark.usefixtures('installed', 'second_gpu')
+def test_a_gpu_without_room_is_left_alone(
+    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ServingRequest(untrained_checkpoint, 96, 128, device='cpu')
+    fallen = Fallback(registry.load('torch', request), 'the CPU because …')
+    monkeypatch.setattr(registry, 'load', lambda *_: fallen)
+    assert serving.load_for_service('auto', REQUEST) is fallen
+
+
+@pytest.mark.usefixtures('installed', 'second_gpu')
+@pytest.mark.parametrize(('backend', 'precision'), [('torch', 'fp32'), ('onnxruntime', 'auto')])
+def test_the_engine_is_of_the_precision_that_torch_chose(
+    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, backend: str, precision: str
+) -> None:
+    asked: list[ServingRequest] = []
+    monkeypatch.setattr(registry, 'choose', lambda *_: backend)
+    monkeypatch.setattr(serving, 'find_engine_source', asked.append)
+    serving.load_for_service('auto', ServingRequest(untrained_checkpoint, 96, 128, device='cpu'))
+    assert [request.precision for request in asked] == [precision]
+
+
+@pytest.mark.usefixtures('installed', 'second_gpu')
+@pytest.mark.parametrize('background_engine', [True, False])
+def test_a_segmenter_has_it_where_it_is_asked_for(
+    untrained_checkpoint: Path, background_engine: bool
+) -> None:
+    segmenter = Segmenter.load(untrained_checkpoint, background_engine=background_engine)
+    engine = 'waiting for pictures' if background_engine else ''
+    assert segmenter.status.engine == engine
+    segmenter.close()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_here_nothing_is_built(untrained_checkpoint: Path) -> None:
+    segmenter = Segmenter.load(untrained_checkpoint, background_engine=True)
+    assert segmenter.status == Status('onnxruntime', 'cpu', 'fp32')

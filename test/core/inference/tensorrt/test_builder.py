@@ -1,0 +1,221 @@
+"""Engines built for real, for GPUs that are not here."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from lemore_core.export.export import write_onnx
+from lemore_core.inference.backend import BackendError, ServingRequest
+from lemore_core.inference.tensorrt.builder import build, logger_of
+from lemore_core.inference.tensorrt.engine_cache import EngineCache
+from lemore_core.inference.tensorrt.libraries import (
+    TENSORRT,
+    TENSORRT_RTX,
+    ComputeCapability,
+    Library,
+    load_library,
+)
+from lemore_core.inference.tensorrt.planner import Plan, Target, plan
+from lemore_core.inference.tensorrt.progress import monitor_of, unheard
+from lemore_core.segmenter import resolve_checkpoint
+
+pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
+
+MIB = 1 << 20
+RTX = load_library(TENSORRT_RTX)
+AMPERE = ComputeCapability(8, 6)
+
+
+def target(capability: str) -> Target:
+    return Target(RTX, ComputeCapability.parse(capability))
+
+
+def test_the_capabilities_that_can_be_named() -> None:
+    assert {'7.5', '8.0', '8.6', '8.9', '12.0'} <= set(map(str, RTX.named_capabilities))
+    assert ComputeCapability(9, 0) not in RTX.named_capabilities
+
+
+# every size in both precisions, every number of classes, every capability
+BUILDS = [
+    ('nano', 'camvid', 'fp16', '8.6'),
+    ('nano', 'coco_stuff', 'fp32', '8.9'),
+    ('tiny', 'ade20k', 'fp16', '7.5'),
+    ('tiny', 'cityscapes', 'fp32', '8.0'),
+    ('small', 'pascal_context_59', 'fp16', '12.0'),
+    ('small', 'ade20k', 'fp32', '8.6'),
+    ('base', 'coco_stuff', 'fp16', '8.0'),
+    ('base', 'camvid', 'fp32', '12.0'),
+]
+
+
+@pytest.mark.parametrize(('size', 'dataset', 'precision', 'capability'), BUILDS)
+def test_every_network_is_built(
+    make_checkpoint: Callable[[str, str], Path],
+    size: str,
+    dataset: str,
+    precision: str,
+    capability: str,
+) -> None:
+    request = ServingRequest(make_checkpoint(size, dataset), 128, 128, precision=precision)
+    planned = plan(request, target(capability))
+    built = build(RTX, planned.onnx, (1, 128, 128), planned.target.capability)
+    assert MIB < len(built.engine) < 100 * MIB
+    assert built.timings == b'', 'this flavour times no kernels'
+
+
+def test_the_shipped_network_is_built_for_several_cameras() -> None:
+    request = ServingRequest(resolve_checkpoint('tiny'), 320, 576, batch=3)
+    planned = plan(request, target('8.6'))
+    engine = build(RTX, planned.onnx, (3, 320, 576), AMPERE).engine
+    assert MIB < len(engine) < 100 * MIB
+    with pytest.raises(BackendError, match=r'shape \(3, 320, 576, 3\), not \(1, 320, 576, 3\)'):
+        build(RTX, planned.onnx, (1, 320, 576), AMPERE)
+
+
+def test_a_quantised_file_is_built_as_it_is(
+    tmp_path: Path, clip_frames: list[NDArray[np.uint8]]
+) -> None:
+    path = tmp_path / 'int8.onnx'
+    pictures = [frame[..., ::-1] for frame in clip_frames[:2]]
+    write_onnx(resolve_checkpoint('nano'), path, 128, 192, calibration=pictures)
+    planned = plan(ServingRequest(path, 128, 192), target('8.9'))
+    assert planned.onnx == path.read_bytes()
+    nodes = onnx.load_from_string(planned.onnx).graph.node
+    assert sum(node.op_type == 'QuantizeLinear' for node in nodes) > 10
+    assert planned.key.precision == 'as exported'
+    built = build(RTX, planned.onnx, (1, 128, 192), planned.target.capability)
+    assert len(built.engine) > MIB // 2
+
+
+def model(*nodes: onnx.NodeProto, shape: tuple[int | str, ...] = (1, 64, 64, 3)) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        'graph',
+        [helper.make_tensor_value_info(nodes[0].input[0], TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info('logits', TensorProto.FLOAT, None)],
+    )
+    opsets = [helper.make_opsetid('', 17), helper.make_opsetid('mine', 1)]
+    content = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    return bytes(content)
+
+
+CAST = helper.make_node('Cast', ['pixels'], ['logits'], to=TensorProto.FLOAT)
+TURN = [
+    helper.make_node('Transpose', ['pixels'], ['x'], name='turn', perm=[0, 3, 1, 2]),
+    helper.make_node('Cast', ['x'], ['logits'], to=TensorProto.FLOAT),
+]
+UNKNOWN = [
+    helper.make_node('Cast', ['pixels'], ['x'], to=TensorProto.FLOAT),
+    helper.make_node('Frobnicate', ['x'], ['logits'], name='frob', domain='mine'),
+]
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (model(*TURN), r'cannot parse the network: node turn \(Transpose\): .*type UInt8'),
+        (
+            model(*UNKNOWN),
+            r'cannot parse the network: node frob \(Frobnicate\): .*Plugin not found',
+        ),
+        (b'no protobuf', 'cannot parse the network: .*Failed to parse the ONNX model'),
+        (model(CAST, shape=(1, 32, 64, 3)), r'shape \(1, 32, 64, 3\), not \(1, 64, 64, 3\)'),
+        (
+            model(helper.make_node('Cast', ['images'], ['logits'], to=TensorProto.FLOAT)),
+            'maps images UINT8 to logits FLOAT, not pixels UINT8 .*no serving graph',
+        ),
+    ],
+    ids=['uint8 inside', 'unknown operator', 'no ONNX', 'size', 'names'],
+)
+def test_what_cannot_be_built_is_named(content: bytes, message: str) -> None:
+    with pytest.raises(BackendError, match=message) as failure:
+        build(RTX, content, (1, 64, 64), AMPERE)
+    assert '\n' not in str(failure.value)
+
+
+def test_an_open_batch_is_built_for_as_many() -> None:
+    content = model(CAST, shape=('cameras', 64, 64, 3))
+    assert build(RTX, content, (4, 64, 64), AMPERE).engine
+
+
+@pytest.mark.filterwarnings('ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning')
+@pytest.mark.parametrize('timings', [b'', b'damaged'])
+def test_timings_are_kept_by_the_flavour_that_times_kernels(timings: bytes) -> None:
+    # the calls are the same in both, though TensorRT for RTX has nothing to time
+    built = build(Library(TENSORRT, RTX.api), model(CAST), (1, 64, 64), AMPERE, timings)
+    assert built.engine
+    assert len(built.timings) > 16
+
+
+def test_an_error_of_before_is_not_the_reason_of_another() -> None:
+    content = model(CAST)
+    with pytest.raises(BackendError, match='Transpose'):
+        build(RTX, model(*TURN), (1, 64, 64), AMPERE)
+    build(RTX, content, (1, 64, 64), AMPERE)
+    assert 'Transpose' not in logger_of(RTX).reason()
+
+
+def test_a_capability_that_is_not_supported_is_refused() -> None:
+    with pytest.raises(BackendError, match=r'7\.5, 8\.0, 8\.6, 8\.9, 12\.0.*, not 9\.0'):
+        build(RTX, model(CAST), (1, 64, 64), ComputeCapability(9, 0))
+
+
+def test_progress_is_reported_where_the_library_tells_it() -> None:
+    told: list[tuple[str, int, int]] = []
+    build(RTX, model(CAST), (1, 64, 64), AMPERE, report=lambda *progress: told.append(progress))
+    assert told[0][1] == 0, 'a phase is told when it begins'
+    assert any(done == steps for _, done, steps in told)
+    assert all(0 <= done <= steps for _, done, steps in told)
+    assert monitor_of(Library(TENSORRT, SimpleNamespace()), unheard) is None
+
+
+def test_an_engine_comes_from_the_cache(tmp_path: Path, untrained_checkpoint: Path) -> None:
+    cache = EngineCache(tmp_path)
+    planned = plan(ServingRequest(untrained_checkpoint, 96, 128), target('8.6'))
+    engine = planned.engine(cache)
+    (record,) = cache.records()
+    assert record.key == planned.key
+    assert (record.key.flavour, record.key.version) == ('tensorrt_rtx', RTX.version)
+    assert (record.key.compute_capability, record.key.precision) == ('8.6', 'fp16')
+    assert (record.key.height, record.key.width, record.key.batch) == (96, 128, 1)
+    written = cache.path(planned.key).stat().st_mtime_ns
+    assert planned.engine(cache) == engine
+    assert cache.path(planned.key).stat().st_mtime_ns == written
+
+
+def test_an_engine_built_ahead_is_the_one_of_every_such_gpu() -> None:
+    request = ServingRequest(Path('a.safetensors'), 96, 128)
+    ahead = Plan(request, target('8.6'), b'onnx').key
+    assert ahead.onnx_sha256 == hashlib.sha256(b'onnx').hexdigest()
+    assert ahead == Plan(request, Target(RTX, AMPERE, 'NVIDIA RTX A2000', '580.65'), b'onnx').key
+    others = [
+        Plan(request, target('8.9'), b'onnx'),
+        Plan(request, target('8.6'), b'another'),
+        Plan(dataclasses.replace(request, batch=2), target('8.6'), b'onnx'),
+        Plan(dataclasses.replace(request, precision='fp32'), target('8.6'), b'onnx'),
+    ]
+    assert len({ahead, *(other.key for other in others)}) == 5
+
+
+def test_an_engine_built_on_a_gpu_is_its_own() -> None:
+    request = ServingRequest(Path('a.safetensors'), 96, 128)
+    library = Library(TENSORRT, SimpleNamespace(__version__='11.4.0.106'))
+    key = Plan(request, Target(library, AMPERE, 'NVIDIA RTX A2000', '580.65'), b'onnx').key
+    assert (key.flavour, key.version) == ('tensorrt', '11.4.0.106')
+    assert (key.gpu, key.driver) == ('NVIDIA RTX A2000', '580.65')
+
+
+def test_turing_is_refused_single_precision_before_the_export() -> None:
+    request = ServingRequest(Path('not read.safetensors'), 96, 128, precision='fp32')
+    with pytest.raises(BackendError, match=r'no float32.* compute capability 7\.5: .*fp16'):
+        plan(request, target('7.5'))

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from lemore_core.export.export import export_onnx
+from lemore_core.inference import onnxruntime_backend as onnx_backend
+from lemore_core.inference.backend import BackendError, ServingRequest
+from lemore_core.inference.onnxruntime_backend import OnnxNetwork, choose_threads, load
+from lemore_core.segmenter import Segmenter, resolve_checkpoint
+from lemore_core.system import cpu as processors
+
+ROOT = Path(__file__).parents[3]
+PIXELS = np.random.default_rng(0).integers(0, 256, (1, 64, 128, 3), np.uint8)
+
+
+@pytest.fixture(scope='module')
+def content() -> bytes:
+    return export_onnx(resolve_checkpoint('nano'), 64, 128)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_backend, '_measured', {})
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of threads of every session, in the order in which they are opened."""
+    threads = []
+    real = onnxruntime.InferenceSession
+
+    def session(content: bytes, options: onnxruntime.SessionOptions, **others: object) -> object:
+        threads.append(options.intra_op_num_threads)
+        entry = options.get_session_config_entry('session.intra_op.allow_spinning')
+        assert entry == '0', 'a node without pictures to label must burn no processor time'
+        return real(content, options, **others)
+
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', session)
+    return threads
+
+
+@pytest.mark.parametrize(
+    ('times', 'expected'),
+    [
+        ({1: 20.0, 2: 11.0, 4: 6.0}, 4),
+        ({1: 20.0, 2: 11.0, 4: 10.5}, 2),
+        ({1: 11.7, 2: 13.1}, 1),
+        ({1: 10.0, 2: 9.5}, 1),
+        ({1: 10.0}, 1),
+    ],
+)
+def test_a_thread_must_be_worth_it(times: dict[int, float], expected: int) -> None:
+    assert choose_threads(times) == expected
+
+
+def test_only_the_first_session_of_a_process_is_measured(
+    content: bytes, opened: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_backend, 'thread_counts', lambda: (1, 2, 3))
+    monkeypatch.setattr(onnx_backend, 'choose_threads', lambda times: sorted(times)[1])
+    first = OnnxNetwork(content, 'cpu', 'first')
+    assert opened == [1, 2, 3]
+    second = OnnxNetwork(content, 'cpu', 'second')
+    assert opened == [1, 2, 3, 2]
+    assert first.threads == second.threads == 2
+    np.testing.assert_array_equal(first(PIXELS), second(PIXELS))
+
+
+def test_every_candidate_is_timed_and_soon(content: bytes) -> None:
+    sessions = {n: onnx_backend._session(content, 'CPUExecutionProvider', n) for n in (1, 2)}
+    started = time.process_time()
+    times = onnx_backend.measure(sessions)
+    assert times.keys() == {1, 2}
+    assert all(0 < milliseconds < 1000 for milliseconds in times.values())
+    # processor time: a busy machine is not the measurement's fault
+    assert time.process_time() - started < 4 * onnx_backend.TRIAL_SECONDS
+
+
+def test_threads_that_are_asked_for_are_not_measured(content: bytes, opened: list[int]) -> None:
+    assert OnnxNetwork(content, 'cpu', 'fixed', threads=2).threads == 2
+    assert opened == [2]
+
+
+def test_an_idle_session_costs_nothing(content: bytes) -> None:
+    backend = OnnxNetwork(content, 'cpu', 'idle', threads=2)
+    backend(PIXELS)
+    started = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - started < 0.1
+
+
+def test_a_file_is_opened_once(content: bytes, opened: list[int], tmp_path: Path) -> None:
+    path = tmp_path / 'nano.onnx'
+    path.write_bytes(content)
+    onnx_backend._measured[processors.thread_counts()] = 1
+    segmenter = Segmenter.load(path)
+    assert opened == [1]
+    assert segmenter.segment(PIXELS[0]).labels.shape == (64, 128)
+
+
+def test_on_a_cpu_pytorch_stays_out_of_the_process() -> None:
+    code = (
+        'import sys, numpy as np\n'
+        'from lemore_core.segmenter import Segmenter, resolve_checkpoint\n'
+        'segmenter = Segmenter.load(resolve_checkpoint("nano"), background_engine=True)\n'
+        'labels = segmenter.segment(np.zeros((48, 64, 3), np.uint8)).labels\n'
+        'assert labels.shape == (48, 64)\n'
+        'assert segmenter.status.backend == "onnxruntime"\n'
+        'assert "onnxruntime" in sys.modules\n'
+        'sys.exit("torch was imported" if "torch" in sys.modules else 0)'
+    )
+    environment = os.environ | {'CUDA_VISIBLE_DEVICES': ''}
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, env=environment)
+
+
+def test_a_file_whose_inside_is_damaged_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / 'nano.onnx'
+    path.write_bytes(content.replace(b'Softmax', b'Hardmux'))
+    with pytest.raises(BackendError, match=r'cannot load .*nano\.onnx'):
+        load(ServingRequest(path, 64, 128, device='cpu'))
+
+
+@pytest.mark.parametrize(
+    ('siblings', 'usable', 'expected'),
+    [
+        ({0: '0-1', 1: '0-1', 2: '2-3', 3: '2-3'}, {0, 1, 2, 3}, (1, 2, 4)),
+        ({0: '0', 1: '1'}, {0, 1}, (1, 2)),
+        ({0: '0,4', 4: '0,4'}, {4}, (1,)),
+        ({}, {0, 1, 2}, (1, 3)),  # a system that does not say
+    ],
+)
+def test_one_thread_a_core_or_a_processor(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    siblings: dict[int, str],
+    usable: set[int],
+    expected: tuple[int, ...],
+) -> None:
+    for processor, text in siblings.items():
+        folder = tmp_path / f'cpu{processor}' / 'topology'
+        folder.mkdir(parents=True)
+        (folder / 'thread_siblings_list').write_text(text)
+    monkeypatch.setattr(processors, 'TOPOLOGY', tmp_path)
+    monkeypatch.setattr(processors.os, 'sched_getaffinity', lambda _: usable, raising=False)
+    assert processors.thread_counts() == expected

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import array
+import struct
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
+
+from lemore_ros.messages.compressed import to_compressed_message, to_frame_compressed
+from lemore_ros.messages.images import ImageError
+
+# blue and red of two sizes, in BGR
+PICTURE = np.zeros((24, 40, 3), np.uint8)
+PICTURE[:, :10] = (250, 20, 10)
+PICTURE[:, 10:] = (10, 20, 250)
+
+
+def message(data: bytes | np.ndarray, form: str = 'jpeg') -> CompressedImage:
+    raw = data if isinstance(data, bytes) else data.tobytes()
+    result = CompressedImage(format=form, header=Header(frame_id='cam'))
+    result.data = array.array('B', raw)
+    return result
+
+
+def encoded(pixels: np.ndarray, suffix: str = '.jpg') -> bytes:
+    return bytes(cv2.imencode(suffix, pixels)[1].tobytes())
+
+
+def turned(jpeg: bytes) -> bytes:
+    """Return the file with the Exif remark that it is to be shown turned by a quarter."""
+    entry = struct.pack('<HHIHH', 0x0112, 3, 1, 6, 0)
+    exif = b'Exif\0\0II*\0' + struct.pack('<IH', 8, 1) + entry + bytes(4)
+    return jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + jpeg[2:]
+
+
+@pytest.mark.parametrize(
+    ('form', 'suffix', 'order'),
+    [
+        ('jpeg', '.jpg', 'bgr8'),
+        ('jpg', '.jpg', 'bgr8'),
+        ('JPEG', '.jpg', 'bgr8'),
+        ('png', '.png', 'bgr8'),
+        ('', '.png', 'bgr8'),
+        ('rgb8; jpeg compressed bgr8', '.jpg', 'bgr8'),
+        ('bgr8; jpeg compressed bgr8', '.jpg', 'bgr8'),
+        ('bayer_rggb8; jpeg compressed bgr8', '.jpg', 'bgr8'),
+        ('bgr8;png compressed bgr8', '.png', 'bgr8'),
+        ('rgb8; jpeg compressed rgb8', '.jpg', 'rgb8'),
+        ('bgr8; png compressed rgb8', '.png', 'rgb8'),
+    ],
+)
+def test_a_picture_in_color(form: str, suffix: str, order: str) -> None:
+    source = message(encoded(PICTURE, suffix), form)
+    frame = to_frame_compressed(source)
+    assert frame.header is source.header
+    assert frame.encoding == order
+    assert frame.pixels.shape == PICTURE.shape
+    away = np.abs(frame.pixels.astype(int) - PICTURE)
+    assert away.mean() < 4 if suffix == '.jpg' else not away.any()
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+@pytest.mark.parametrize('form', ['jpeg', 'mono8; jpeg compressed ', 'mono8; png compressed '])
+def test_a_picture_in_grey(form: str, suffix: str) -> None:
+    frame = to_frame_compressed(message(encoded(PICTURE[..., 2], suffix), form))
+    assert frame.encoding == 'mono8'
+    assert frame.pixels.shape == PICTURE.shape[:2]
+    assert frame.pixels[5, 30] > 240
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_16_bits_become_8(channels: int) -> None:
+    wide = (np.arange(24 * 40 * channels) * 67 % 65536).astype(np.uint16)
+    wide = wide.reshape((24, 40) if channels == 1 else (24, 40, 3))
+    frame = to_frame_compressed(message(encoded(wide, '.png'), 'mono16; png compressed '))
+    assert frame.pixels.dtype == np.uint8
+    assert frame.pixels.shape == wide.shape
+    # libraries differ in whether they round
+    assert np.abs(frame.pixels.astype(int) - wide / 256).max() <= 1
+
+
+def test_transparency_is_dropped() -> None:
+    rgba = np.dstack([PICTURE, np.full((24, 40), 9, np.uint8)])
+    frame = to_frame_compressed(message(encoded(rgba, '.png'), 'png'))
+    assert frame.encoding == 'bgr8'
+    assert np.array_equal(frame.pixels, PICTURE)
+
+
+def test_the_pixels_stay_where_the_camera_info_has_them() -> None:
+    data = turned(encoded(PICTURE))
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (40, 24, 3)
+    assert to_frame_compressed(message(data)).pixels.shape == (24, 40, 3)
+
+
+def test_padding_behind_the_end_is_no_matter() -> None:
+    data = encoded(PICTURE) + bytes(300)
+    assert to_frame_compressed(message(data)).pixels.shape == PICTURE.shape
+
+
+@pytest.mark.parametrize(
+    ('form', 'expected'),
+    [
+        ('h264', "format 'h264' is not read, allowed: jpeg, png"),
+        ('bgr8; webp compressed bgr8', 'webp compressed bgr8. is not read'),
+        ('rgb8; ', "'rgb8; ' is not read"),
+        ('16UC1; compressedDepth png', 'is not read, that is a depth image'),
+        ('32FC1; compressedDepth', 'that is a depth image'),
+        ('16UC1; png compressed ', "'16UC1' is that of a depth image"),
+    ],
+)
+def test_other_formats_are_refused_by_name(form: str, expected: str) -> None:
+    with pytest.raises(ImageError, match=expected):
+        to_frame_compressed(message(encoded(PICTURE), form))
+
+
+def thumbnailed(jpeg: bytes) -> bytes:
+    """Return the file with another JPEG in its head, as cameras put one there."""
+    return jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(jpeg) + 2) + jpeg + jpeg[2:]
+
+
+@pytest.mark.parametrize(
+    ('data', 'expected'),
+    [
+        (encoded(PICTURE)[:-30], 'jpeg data of [0-9]+ bytes are cut short: the end marker'),
+        (encoded(PICTURE)[:50], 'jpeg data of 50 bytes are cut short'),
+        (thumbnailed(encoded(PICTURE))[:-30], 'jpeg data of [0-9]+ bytes are cut short'),
+        (encoded(PICTURE, '.png')[:-20], 'png data of [0-9]+ bytes are cut short'),
+        (encoded(PICTURE)[:2] + b'\xff\xda\xff\xd9', '6 bytes of format .jpeg. cannot be decoded'),
+        (b'', "the 0 bytes are neither jpeg nor png, they begin with b''"),
+        (b'<html>', "6 bytes are neither jpeg nor png, they begin with b'<htm'"),
+    ],
+)
+def test_damaged_data_are_named(data: bytes, expected: str) -> None:
+    with pytest.raises(ImageError, match=expected):
+        to_frame_compressed(message(data))
+
+
+def test_a_thumbnail_in_the_head_is_no_end() -> None:
+    whole = message(thumbnailed(encoded(PICTURE)))
+    assert to_frame_compressed(whole).pixels.shape == PICTURE.shape
+
+
+@pytest.mark.parametrize(('dtype', 'encoding'), [(np.uint8, 'mono8'), (np.uint16, '16UC1')])
+def test_labels_come_back_bit_for_bit(dtype: type, encoding: str) -> None:
+    labels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (31, 45), dtype, True)
+    header = Header(frame_id='cam')
+    for source in (labels, labels[::2, ::3]):
+        result = to_compressed_message(source, encoding, header, form='png')
+        assert result.header is header
+        assert result.format == f'{encoding}; png compressed '
+        raw = np.frombuffer(result.data, np.uint8)
+        back = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED)
+        assert back.dtype == dtype
+        assert np.array_equal(back, source)
+
+
+@pytest.mark.parametrize('form', ['jpeg', 'png'])
+def test_an_overlay_comes_back_in_its_colors(form: str) -> None:
+    rgb = np.ascontiguousarray(PICTURE[..., ::-1])
+    result = to_compressed_message(rgb, 'rgb8', Header(), form=form)
+    assert result.format == f'rgb8; {form} compressed bgr8'
+    frame = to_frame_compressed(result)
+    assert frame.encoding == 'bgr8'
+    assert np.abs(frame.pixels.astype(int) - PICTURE).mean() < 4
+
+
+def test_quality_costs_bytes() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    sizes = [
+        len(to_compressed_message(noise, 'rgb8', Header(), form='jpeg', quality=quality).data)
+        for quality in (10, 50, 95)
+    ]
+    assert sizes == sorted(set(sizes))
+
+
+@pytest.mark.parametrize(
+    ('pixels', 'encoding', 'form', 'expected'),
+    [
+        (np.zeros((4, 6), np.uint8), 'mono8', 'jpeg', 'mono8 is not written as jpeg, which'),
+        (np.zeros((4, 6), np.uint8), 'mono8', 'webp', "form 'webp' is not written, allowed: png"),
+        (np.zeros((4, 6), np.uint16), 'mono8', 'png', 'uint16 pixels of shape'),
+        (np.zeros((4, 6), np.uint8), 'bgr8', 'png', "encoding 'bgr8' is not written"),
+    ],
+)
+def test_what_is_not_written(pixels: Any, encoding: str, form: str, expected: str) -> None:
+    with pytest.raises(ImageError, match=expected):
+        to_compressed_message(pixels, encoding, Header(), form=form)

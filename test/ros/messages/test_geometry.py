@@ -1,0 +1,286 @@
+"""What planners and maps take besides the labels: calibration, points and the table of labels."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rcl_interfaces.msg import Log
+from rclpy.qos import DurabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from lemore_core.segmenter import Segmenter
+from lemore_core.taxonomy import load_groups, load_taxonomy
+from lemore_ros.messages.images import to_frame
+from lemore_ros.node.parameters import NodeParameters
+from lemore_ros.node.publishers import Outputs
+from lemore_ros.node.settings import Settings
+
+NAME = '/lemore_segmentation'
+SIZE = (60, 80)
+POINT = np.dtype(
+    [(n, '<f4') for n in ('x', 'y', 'z')]
+    + [('rgb', '<u4'), ('label', '<u4'), ('confidence', '<f4')]
+)
+
+MakeImage = Callable[..., Image]
+
+
+@pytest.fixture(scope='module')
+def reference(untrained_checkpoint: Path) -> Segmenter:
+    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
+
+
+@pytest.fixture
+def calibration() -> CameraInfo:
+    height, width = SIZE
+    fx, fy, cx, cy = 100.0, 90.0, 39.5, 29.5
+    info = CameraInfo(height=height, width=width, distortion_model='plumb_bob')
+    info.d = [0.1, -0.2, 0.0, 0.0, 0.0]
+    info.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
+    info.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
+
+
+def depth_image(metres: NDArray[np.float64], encoding: str, stamp: int) -> Image:
+    height, width = metres.shape
+    kind, unit = {'16UC1': ('<u2', 1000), '32FC1': ('<f4', 1), 'mono8': ('u1', 50)}[encoding]
+    values = (metres * unit).astype(kind)
+    message = Image(height=height, width=width, encoding=encoding, step=width * values.itemsize)
+    message.data = values.tobytes()
+    message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, stamp
+    return message
+
+
+def slope() -> NDArray[np.float64]:
+    """Return depths of 1 to 2 m, none measured in the first column."""
+    depth = np.linspace(1.0, 2.0, SIZE[0])[:, None].repeat(SIZE[1], axis=1)
+    depth[:, 0] = 0.0
+    return depth
+
+
+class Rig:
+    """A camera with depth beside it, and those who listen to the outcome."""
+
+    def __init__(self, graph: Any, calibration: CameraInfo) -> None:
+        self.graph = graph
+        self.labels = graph.collect(Image, f'{NAME}/labels')
+        self.clouds = graph.collect(PointCloud2, f'{NAME}/points')
+        self.infos = graph.collect(CameraInfo, f'{NAME}/camera_info')
+        self.camera = graph.publisher()
+        self.depth = graph.publisher('/depth')
+        graph.publisher('/camera_info', CameraInfo).publish(calibration)
+        (camera,) = graph.nodes[0]._stream._cameras
+        self._held = camera._depth
+        graph.wait_for(lambda: camera._info, 'the calibration')
+
+    def shoot(self, image: Image, *depths: Image) -> Image:
+        """Publish depths, then the image; return its labels."""
+        for count, depth in enumerate(depths, start=len(self._held) + 1):
+            self.depth.publish(depth)
+            self.graph.wait_for(lambda n=count: len(self._held) == n, 'the depth image')
+        return self.graph.labels_of(self.camera, image, self.labels)
+
+    def cloud(self, count: int) -> NDArray[Any]:
+        """Return the points of the newest of so many clouds."""
+        self.graph.wait_for(lambda: len(self.clouds) == count, f'cloud {count}')
+        cloud = self.clouds[-1]
+        return np.frombuffer(cloud.data, POINT).reshape(cloud.height, cloud.width)
+
+
+@pytest.fixture
+def rig(graph: Any, active: Any, calibration: CameraInfo) -> Rig:  # noqa: ARG001
+    return Rig(graph, calibration)
+
+
+@pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
+def test_points_are_the_pixels_at_their_depth(
+    rig: Rig, make_image: MakeImage, reference: Segmenter, calibration: CameraInfo, encoding: str
+) -> None:
+    message, metres = make_image(10_000_000), slope()
+    rig.shoot(message, depth_image(metres, encoding, 10_000_000))
+    points = rig.cloud(1)
+    assert rig.clouds[0].header == message.header
+    assert np.isnan(points['z'][:, 0]).all()
+    expected = metres[:, 1:].astype('<f4')
+    assert np.allclose(points['z'][:, 1:], expected, atol=1.1e-3)
+    columns, rows = np.meshgrid(np.arange(1, SIZE[1]), np.arange(SIZE[0]))
+    x = (columns - calibration.k[2]) * expected / calibration.k[0]
+    y = (rows - calibration.k[5]) * expected / calibration.k[4]
+    assert np.allclose(points['x'][:, 1:], x, atol=2e-3)
+    assert np.allclose(points['y'][:, 1:], y, atol=2e-3)
+    result = reference.segment(to_frame(message).pixels, 'bgr8')
+    assert np.array_equal(points['label'], result.labels)
+    assert np.allclose(points['confidence'], result.confidence / 255)
+
+
+def test_the_nearest_depth_within_the_tolerance_is_taken(
+    rig: Rig, graph: Any, make_image: MakeImage
+) -> None:
+    near, far = np.full(SIZE, 1.0), np.full(SIZE, 3.0)
+    rig.shoot(
+        make_image(100_000_000),
+        depth_image(far, '32FC1', 85_000_000),
+        depth_image(near, '32FC1', 110_000_000),
+    )
+    assert rig.cloud(1)['z'][0, 0] == 1.0
+    # 80 ms from the newest one
+    rig.shoot(make_image(190_000_000))
+    assert graph.set(depth_tolerance_ms=90.0)[0].successful
+    rig.shoot(make_image(190_000_001))
+    assert rig.cloud(2)['z'][0, 0] == 1.0
+    assert rig.clouds[1].header.stamp.nanosec == 190_000_001
+    assert graph.set(depth_tolerance_ms=0.0)[0].successful
+    rig.shoot(make_image(110_000_001))
+    rig.shoot(make_image(110_000_000))
+    rig.cloud(3)
+    assert rig.clouds[2].header.stamp.nanosec == 110_000_000
+
+
+def test_depth_that_cannot_be_read_is_told_of_once_and_labels_go_on(
+    rig: Rig, graph: Any, make_image: MakeImage
+) -> None:
+    log = graph.collect(Log, '/rosout')
+    # without any depth first
+    rig.shoot(make_image(1))
+    for stamp in range(2, 6):
+        rig.shoot(make_image(stamp), depth_image(slope(), 'mono8', stamp))
+    assert len(rig.labels) == 5
+
+    def warnings() -> list[str]:
+        return [m.msg for m in log if m.level == 30]
+
+    graph.wait_for(lambda: len(warnings()) == 2)
+    told = warnings()
+    assert told == [
+        '/image: no points: no depth image within 20 ms of the image',
+        "/image: depth has encoding 'mono8', allowed: 16UC1 (millimetres), 32FC1 (metres)",
+    ]
+    assert not rig.clouds
+    graph.wait_for(lambda: len(rig.infos) == 5)
+    assert graph.nodes[0]._healths['']['failed'] == 0
+
+
+def test_depth_of_another_frame_is_told_of(rig: Rig, graph: Any, make_image: MakeImage) -> None:
+    log = graph.collect(Log, '/rosout')
+    depth = depth_image(slope(), '32FC1', 1)
+    depth.header.frame_id = 'depth_camera'
+    rig.shoot(make_image(1, frame_id='color_camera'), depth)
+    rig.cloud(1)
+    told = graph.wait_for(lambda: [m.msg for m in log if m.level == 30])
+    assert len(told) == 1
+    assert told[0] == (
+        "/image: the depth image is of frame 'depth_camera', the image of 'color_camera': "
+        'depth must be registered to the camera'
+    )
+
+
+def test_the_camera_info_is_that_of_the_labels(
+    graph: Any, untrained: dict[str, Any], make_image: MakeImage, calibration: CameraInfo
+) -> None:
+    assert graph.node(**untrained, output_size='40x20').start()
+    rig = Rig(graph, calibration)
+    for stamp in (1, 2):
+        labels = rig.shoot(make_image(stamp, frame_id='optical'))
+        assert (labels.width, labels.height) == (40, 20)
+        graph.wait_for(lambda n=stamp: len(rig.infos) == n)
+        info = rig.infos[-1]
+        assert info.header == labels.header
+        assert (info.width, info.height) == (40, 20)
+        assert [info.k[i] for i in (0, 2, 4, 5)] == pytest.approx([50.0, 19.75, 30.0, 29.5 / 3])
+        assert list(info.d) == list(calibration.d)
+
+
+def test_a_camera_that_is_not_calibrated_still_has_points_by_its_depth_camera(
+    graph: Any, active: Any, make_image: MakeImage, calibration: CameraInfo
+) -> None:
+    rig = Rig(graph, CameraInfo(height=SIZE[0], width=SIZE[1]))
+    graph.publisher('/depth/camera_info', CameraInfo).publish(calibration)
+    (camera,) = active._stream._cameras
+    graph.wait_for(lambda: camera._depth_info, 'the calibration of the depth')
+    log = graph.collect(Log, '/rosout')
+    rig.shoot(make_image(1), depth_image(slope(), '32FC1', 1))
+    assert np.isfinite(rig.cloud(1)['z'][:, 1:]).all()
+    told = graph.wait_for(lambda: [m.msg for m in log if m.level == 30])
+    assert told[0].startswith('/image: the camera is not calibrated')
+    assert not rig.infos
+
+
+class Recorder:
+    """A node whose topic of labels is kept as the wire would carry it.
+
+    The type is made of its definition, where ``vision_msgs`` is not installed: rclpy cannot send it.
+    """
+
+    def __init__(self, node: Any, store: Any, kind: Any) -> None:
+        self.sent: list[Any] = []
+        self.qos: Any = None
+        self._node = node
+        self._store = store
+        self._kind = kind
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._node, name)
+
+    def create_publisher(self, kind: Any, topic: str, profile: Any, **options: Any) -> Any:
+        if kind is not self._kind:
+            return self._node.create_publisher(kind, topic, profile, **options)
+        assert topic == '~/front/label_info'
+        self.qos = profile
+        return SimpleNamespace(publish=self._publish)
+
+    def destroy_publisher(self, publisher: Any) -> None:
+        if not isinstance(publisher, SimpleNamespace):
+            self._node.destroy_publisher(publisher)
+
+    def _publish(self, message: Any) -> None:
+        name = 'vision_msgs/msg/LabelInfo'
+        raw = self._store.serialize_cdr(message, name)
+        self.sent.append(self._store.deserialize_cdr(raw, name))
+
+
+@pytest.fixture
+def label_info(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make ``vision_msgs`` of its definition; return the store of its types."""
+    typesys = pytest.importorskip('rosbags.typesys')
+    store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
+    definitions = {
+        'VisionClass': 'uint16 class_id\nstring class_name\n',
+        'LabelInfo': (
+            'std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n'
+        ),
+    }
+    messages = ModuleType('vision_msgs.msg')
+    for name, text in definitions.items():
+        store.register(typesys.get_types_from_msg(text, f'vision_msgs/msg/{name}'))
+        setattr(messages, name, store.types[f'vision_msgs/msg/{name}'])
+    monkeypatch.setitem(sys.modules, 'vision_msgs', ModuleType('vision_msgs'))
+    monkeypatch.setitem(sys.modules, 'vision_msgs.msg', messages)
+    return store
+
+
+def test_the_table_of_labels_is_sent_when_it_changes(graph: Any, label_info: Any) -> None:
+    node = Recorder(graph.peer, label_info, label_info.types['vision_msgs/msg/LabelInfo'])
+    camvid = load_taxonomy('camvid')
+
+    def settings(**values: Any) -> Settings:
+        return Settings.of(NodeParameters(**values), camvid)
+
+    outputs = Outputs(node, 'front/', settings(), lambda: None)
+    assert node.qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    outputs.apply(settings(overlay_alpha=0.25))
+    assert [[entry.class_name for entry in sent.class_map] for sent in node.sent] == [
+        list(camvid.classes)
+    ]
+    outputs.apply(settings(class_groups='auto', min_confidence=0.25))
+    assert len(node.sent) == 2
+    groups = load_groups('auto', camvid).taxonomy
+    assert [entry.class_name for entry in node.sent[1].class_map] == list(groups.classes)
+    assert node.sent[1].threshold == 0.25
+    outputs.destroy()

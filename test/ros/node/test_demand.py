@@ -1,0 +1,143 @@
+"""Only work that somebody wants."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import String
+
+from lemore_ros.messages.rendering import RENDERINGS
+from lemore_ros.node import camera_stream as camera_module
+
+NAME = '/lemore_segmentation'
+IDLE_CORE = 0.03
+MEASURED_S = 4.0
+
+MakeImage = Callable[..., Image]
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The topics that something was rendered for, in order."""
+    topics: list[str] = []
+
+    def noted(topic: str, render: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def call(rendering: Any) -> Any:
+            topics.append(topic)
+            return render(rendering)
+
+        return call
+
+    monkeypatch.setattr(
+        camera_module, 'RENDERINGS', {name: noted(name, made) for name, made in RENDERINGS.items()}
+    )
+    return topics
+
+
+def test_images_are_taken_in_while_somebody_listens(graph: Any, active: Any) -> None:
+    camera = graph.peer.create_publisher(Image, '/image', 5)
+    health = active._healths['']
+    for topic, kind in {'labels': Image, 'points': PointCloud2, 'camera_info': CameraInfo}.items():
+        graph.wait_for(lambda: not camera.get_subscription_count(), 'the node to let go')
+        assert health.report().message == 'nobody subscribes to its outputs'
+        listener = graph.peer.create_subscription(kind, f'{NAME}/{topic}', print, 5)
+        graph.wait_for(camera.get_subscription_count, 'the node to listen')
+        graph.wait_for(lambda: health.report().message == 'labelling')
+        takes_depth = bool(graph.peer.count_subscribers('/depth'))
+        assert takes_depth == (topic == 'points')
+        graph.peer.destroy_subscription(listener)
+    # the table of classes is there without any image
+    graph.wait_for(lambda: not camera.get_subscription_count())
+    graph.collect(String, f'{NAME}/classes')
+    assert not camera.get_subscription_count()
+
+
+def test_somebody_who_was_there_first_is_served(
+    graph: Any, untrained: dict[str, Any], make_image: MakeImage
+) -> None:
+    labels: list[Image] = []
+    graph.peer.create_subscription(Image, f'{NAME}/labels', labels.append, 5)
+    node = graph.node(**untrained)
+    assert node.start()
+    camera = graph.publisher()
+    graph.labels_of(camera, make_image(1), labels)
+    assert node._healths[''].report().message == 'labelling'
+
+
+def test_a_listener_that_nobody_told_of_is_found_within_a_second(
+    graph: Any, active: Any, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # no middleware at hand forgets one on demand
+    (camera,) = active._stream._cameras
+    monkeypatch.setattr(camera._outputs, '_on_demand', lambda: None)
+    labels = graph.collect(Image, f'{NAME}/labels')
+    graph.labels_of(graph.publisher(), make_image(1), labels)
+
+
+@pytest.mark.usefixtures('active')
+def test_each_form_is_made_while_somebody_wants_it(
+    graph: Any, make_image: MakeImage, rendered: list[str]
+) -> None:
+    camera = graph.peer.create_publisher(Image, '/image', 5)
+    kinds = {True: CompressedImage, False: Image}
+    for stamp, topic in enumerate(RENDERINGS, start=1):
+        found: list[Any] = []
+        kind = kinds[topic.endswith('compressed')]
+        listener = graph.peer.create_subscription(kind, f'{NAME}/{topic}', found.append, 5)
+        graph.wait_for(camera.get_subscription_count)
+        graph.labels_of(camera, make_image(stamp), found)
+        graph.peer.destroy_subscription(listener)
+        graph.wait_for(lambda: not camera.get_subscription_count())
+    assert rendered == list(RENDERINGS)
+
+
+def test_listeners_may_come_and_go_while_images_flow(
+    graph: Any, active: Any, make_image: MakeImage
+) -> None:
+    message = make_image(1)
+    camera = graph.peer.create_publisher(Image, '/image', 5)
+    for _ in range(15):
+        overlays: list[Image] = []
+        listener = graph.peer.create_subscription(Image, f'{NAME}/overlay', overlays.append, 5)
+        # the last ones may be on their way when the listener goes
+        graph.film(camera, message, lambda found=overlays: found)
+        graph.peer.destroy_subscription(listener)
+    graph.wait_for(lambda: not camera.get_subscription_count())
+    health = active._healths['']
+    graph.wait_for(
+        lambda: health['received'] == health['dropped'] + health['labelled'] + health['failed']
+    )
+    assert health['failed'] == 0
+
+
+def test_a_node_that_nobody_listens_to_sleeps(
+    graph: Any, start: Callable[..., Any], make_image: MakeImage
+) -> None:
+    process = start()
+    camera = graph.peer.create_publisher(Image, '/image', 5)
+    graph.wait_for(lambda: graph.peer.count_publishers(f'{NAME}/status'))
+    graph.wait_for(lambda: graph.state() == 'active')
+    graph.wait_for(lambda: not camera.get_subscription_count())
+    message = make_image(1, size=(240, 320))
+    timer = graph.peer.create_timer(1 / 30, lambda: camera.publish(message))
+    # what started with it may have to settle
+    before, begin = 0.0, time.monotonic()
+    for _ in range(2):
+        before, begin = cpu_seconds(process.pid), time.monotonic()
+        graph.wait_for(lambda since=begin: time.monotonic() - since > MEASURED_S / 2)
+    share = (cpu_seconds(process.pid) - before) / (time.monotonic() - begin)
+    graph.peer.destroy_timer(timer)
+    print(f'\nidle: {100 * share:.1f} % of a core')
+    assert share < IDLE_CORE
+    assert process.poll() is None

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import threading
+
+from sensor_msgs.msg import Image
+
+from lemore_ros.node.depth_buffer import DepthBuffer, stamp_ns
+
+SECOND = 1_000_000_000
+START = 1_700_000_000 * SECOND
+
+
+def depth(nanoseconds: int) -> Image:
+    image = Image()
+    image.header.stamp.sec, image.header.stamp.nanosec = divmod(nanoseconds, SECOND)
+    return image
+
+
+def filled(*nanoseconds: int, capacity: int = 30) -> DepthBuffer:
+    buffer = DepthBuffer(capacity=capacity)
+    for value in nanoseconds:
+        buffer.put(depth(value))
+    return buffer
+
+
+def found(buffer: DepthBuffer, stamp: int, tolerance: int = 10) -> int | None:
+    message = buffer.nearest(stamp, tolerance)
+    return None if message is None else stamp_ns(message)
+
+
+def test_the_nearest_within_the_tolerance_is_found() -> None:
+    buffer = filled(START, START + 100, START + 200)
+    assert found(buffer, START) == START
+    assert found(buffer, START + 96) == START + 100
+    assert found(buffer, START + 210) == START + 200
+    assert found(buffer, START - 10) == START
+    assert found(buffer, START + 111) is None
+    assert found(buffer, START - 11) is None
+    assert found(buffer, START + 150, 50) == START + 100
+    assert found(buffer, START + 151, 50) == START + 200
+    assert found(buffer, START + 100, 0) == START + 100
+
+
+def test_nothing_held_is_nothing_found() -> None:
+    buffer = DepthBuffer()
+    assert len(buffer) == 0
+    assert found(buffer, START, SECOND) is None
+    assert found(buffer, 0) is None
+
+
+def test_messages_that_overtook_each_other_are_found() -> None:
+    buffer = filled(START + 200, START, START + 300, START + 100)
+    assert [found(buffer, START + i) for i in (0, 100, 200, 300)] == [
+        START,
+        START + 100,
+        START + 200,
+        START + 300,
+    ]
+
+
+def test_the_oldest_goes_first() -> None:
+    buffer = filled(START + 300, START + 200, START + 400, capacity=2)
+    assert len(buffer) == 2
+    assert found(buffer, START + 200) is None
+    # too late to be of use
+    buffer.put(depth(START + 100))
+    assert found(buffer, START + 100) is None
+    assert found(buffer, START + 300) == START + 300
+
+
+def test_of_one_stamp_the_last_is_held() -> None:
+    buffer = filled(START)
+    again = depth(START)
+    buffer.put(again)
+    assert len(buffer) == 1
+    assert buffer.nearest(START, 0) is again
+
+
+def test_time_that_jumps_back_starts_anew() -> None:
+    buffer = filled(START, START + SECOND, 0)
+    buffer.put(depth(START - 1))
+    assert found(buffer, START + SECOND, SECOND // 2) is None
+    assert found(buffer, 0) is None
+    assert found(buffer, START - 1) == START - 1
+    assert len(buffer) == 1
+
+
+def test_a_stamp_from_the_future_does_no_lasting_harm() -> None:
+    buffer = filled(START, START + 3600 * SECOND, START + 100, START + 200)
+    assert found(buffer, START + 3600 * SECOND) is None
+    assert found(buffer, START + 100) == START + 100
+    assert len(buffer) == 2
+
+
+def test_without_stamps_the_newest_is_the_partner() -> None:
+    buffer = filled(0, START)
+    newest = depth(0)
+    buffer.put(newest)
+    assert buffer.nearest(0, 10) is newest
+    assert found(buffer, 5, 10) is None
+    assert found(buffer, START) == START
+    buffer.clear()
+    assert found(buffer, 0) is None
+    assert len(buffer) == 0
+
+
+def test_many_threads_at_once() -> None:
+    buffer = DepthBuffer(capacity=5)
+    faults: list[object] = []
+
+    def work(offset: int) -> None:
+        for i in range(300):
+            stamp = START + i * 1000 + offset
+            buffer.put(depth(stamp))
+            message = buffer.nearest(stamp, 500)
+            if message is not None and abs(stamp_ns(message) - stamp) > 500:
+                faults.append(message)
+
+    threads = [threading.Thread(target=work, args=(offset,)) for offset in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults
+    assert len(buffer) == 5

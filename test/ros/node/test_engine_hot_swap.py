@@ -1,0 +1,118 @@
+"""The node while an engine is built, for real, for a GPU that is not here."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from sensor_msgs.msg import Image
+
+from lemore_core import inference as backends
+from lemore_core.inference import Backend, ServingRequest, Status
+from lemore_core.inference.tensorrt import background as serving
+from lemore_core.inference.tensorrt.build_protocol import BuildOrder
+from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
+from lemore_core.inference.tensorrt.hot_swap import EngineSource
+
+pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
+
+NAME = '/lemore_segmentation'
+
+MakeImage = Callable[..., Image]
+Running = Callable[[], list[int]]
+
+
+@pytest.fixture
+def camera_and_labels(
+    graph: Any, untrained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """A node that takes an engine for a GPU of 8.6 to run here, its camera and its labels.
+
+    PyTorch labels in the place of the engine, once that has been built.
+    """
+
+    def load(request: ServingRequest, key: EngineKey) -> Backend:
+        assert request.engine_cache == tmp_path
+        assert EngineCache(tmp_path).read(key)
+        backend: Any = backends.load('torch', request)
+        backend.status = Status('tensorrt', 'cuda:0', 'fp16')
+        return backend
+
+    def find(request: ServingRequest) -> EngineSource:
+        order = BuildOrder(request, '8.6', low_priority=False)
+        return EngineSource(order, lambda key: load(request, key))
+
+    monkeypatch.setattr(serving, 'find_engine_source', find)
+    node = graph.node(**untrained | {'backend': 'auto', 'engine_cache_dir': str(tmp_path)})
+    assert node.start()
+    labels = graph.collect(Image, f'{NAME}/labels')
+    return graph.publisher(), labels
+
+
+@pytest.fixture
+def label_until(
+    graph: Any, camera_and_labels: Any, make_image: MakeImage
+) -> Callable[[Callable[[DiagnosticStatus], bool]], list[DiagnosticStatus]]:
+    """Return a function that sends images until the diagnostics say something.
+
+    It returns all that they said. Every image is labelled.
+    """
+    camera, labels = camera_and_labels
+    diagnostics = graph.collect(DiagnosticArray, '/diagnostics')
+    stamps = count(1)
+
+    def label(said: Callable[[DiagnosticStatus], bool]) -> list[DiagnosticStatus]:
+        def told() -> bool:
+            graph.labels_of(camera, make_image(next(stamps)), labels)
+            return bool(diagnostics) and said(diagnostics[-1].status[0])
+
+        graph.wait_for(told)
+        return [message.status[0] for message in diagnostics]
+
+    return label
+
+
+def value(status: DiagnosticStatus, key: str) -> str:
+    return str(next(entry.value for entry in status.values if entry.key == key))
+
+
+def test_the_diagnostics_follow_the_engine_until_it_serves(label_until: Any) -> None:
+    told = label_until(lambda status: value(status, 'engine') == 'serving')
+    assert value(told[0], 'backend') == 'onnxruntime'
+    assert value(told[-1], 'backend') == 'tensorrt'
+    assert value(told[-1], 'precision') == 'fp16'
+    assert told[-1].hardware_id == 'cuda:0'
+    assert any(value(status, 'engine').startswith('building ') for status in told)
+    assert {status.level for status in told} == {DiagnosticStatus.OK}
+
+
+def test_a_node_whose_build_is_killed_goes_on_and_says_so(
+    label_until: Any, engine_processes: Running
+) -> None:
+    label_until(lambda _: bool(engine_processes()))
+    for pid in engine_processes():
+        os.kill(pid, signal.SIGKILL)
+    *_, told = label_until(lambda status: value(status, 'degraded') != '')
+    assert told.level == DiagnosticStatus.WARN
+    assert told.message.startswith('labelling, degraded: onnxruntime serves without an engine (')
+    assert 'ended by SIGKILL' in value(told, 'engine')
+    assert value(told, 'backend') == 'onnxruntime'
+    label_until(lambda _: True)
+
+
+def test_cleaning_up_ends_the_build(
+    graph: Any, label_until: Any, engine_processes: Running
+) -> None:
+    label_until(lambda _: bool(engine_processes()))
+    for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
+        request = ChangeState.Request(transition=Transition(id=transition))
+        assert graph.call(ChangeState, f'{NAME}/change_state', request).success
+    assert not engine_processes()

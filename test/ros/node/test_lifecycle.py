@@ -1,0 +1,157 @@
+"""Transitions that go wrong, and the memory that they give back."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifecycle_msgs.msg import Transition
+from rcl_interfaces.msg import Log
+from sensor_msgs.msg import Image
+
+from lemore_core.export.export import write_onnx
+from lemore_core.system.process_memory import process_memory
+
+NAME = '/lemore_segmentation'
+CONFIGURE = Transition.TRANSITION_CONFIGURE
+ACTIVATE = Transition.TRANSITION_ACTIVATE
+DEACTIVATE = Transition.TRANSITION_DEACTIVATE
+CLEANUP = Transition.TRANSITION_CLEANUP
+
+MakeImage = Callable[..., Image]
+
+
+@pytest.fixture
+def exported(untrained_checkpoint: Path, tmp_path: Path) -> Path:
+    path = tmp_path / 'untrained.onnx'
+    write_onnx(untrained_checkpoint, path, 96, 128)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('transitions', 'said'),
+    [
+        ((DEACTIVATE,), 'cannot deactivate in good order'),
+        ((DEACTIVATE, CLEANUP), 'cannot clean up in good order'),
+        ((Transition.TRANSITION_ACTIVE_SHUTDOWN,), 'cannot shut down in good order'),
+    ],
+)
+def test_an_error_on_the_way_down_leads_to_a_node_that_starts_again(
+    active: Any,
+    graph: Any,
+    make_image: MakeImage,
+    monkeypatch: pytest.MonkeyPatch,
+    transitions: tuple[int, ...],
+    said: str,
+) -> None:
+    log = graph.collect(Log, '/rosout')
+    *before, failing = transitions
+    for transition in before:
+        assert graph.change(transition)
+    broken = active._stream._cameras[0]._inputs if active._stream else active._segmenter
+    close = broken.close
+
+    def fail() -> None:
+        monkeypatch.setattr(broken, 'close', close)
+        msg = 'the device is gone'
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(broken, 'close', fail)
+    assert not graph.change(failing)
+    assert graph.state() == 'unconfigured'
+    told = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40])
+    assert told == [f'{said}: RuntimeError: the device is gone']
+    assert graph.change(CONFIGURE)
+    assert graph.change(ACTIVATE)
+    labels = graph.collect(Image, f'{NAME}/labels')
+    graph.labels_of(graph.publisher(), make_image(1), labels)
+
+
+def test_an_error_on_the_way_up_leaves_nothing_behind(
+    graph: Any, untrained: dict[str, Any]
+) -> None:
+    wrong = {'qos_overrides./camera_info.subscription.reliability': 'perfect'}
+    graph.node(**untrained, **wrong)
+    assert graph.change(CONFIGURE)
+    assert not graph.change(ACTIVATE)
+    assert graph.state() == 'inactive'
+    graph.wait_for(lambda: not graph.peer.count_subscribers('/image'))
+    assert graph.peer.count_publishers(f'{NAME}/labels') == 0
+    assert graph.change(CLEANUP)
+
+
+@pytest.mark.parametrize('topic', ['depth', 'depth/camera_info'])
+def test_a_qos_that_is_wrong_is_found_before_somebody_listens(
+    graph: Any, untrained: dict[str, Any], topic: str
+) -> None:
+    log = graph.collect(Log, '/rosout')
+    wrong = {f'qos_overrides./{topic}.subscription.reliability': 'perfect'}
+    assert not graph.node(**untrained, **wrong).start()
+    told = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40])
+    assert told[0].startswith('cannot activate: ')
+
+
+@pytest.mark.parametrize(
+    ('transitions', 'shutdown'),
+    [
+        ((), Transition.TRANSITION_UNCONFIGURED_SHUTDOWN),
+        ((CONFIGURE,), Transition.TRANSITION_INACTIVE_SHUTDOWN),
+        ((CONFIGURE, ACTIVATE), Transition.TRANSITION_ACTIVE_SHUTDOWN),
+    ],
+)
+def test_every_state_can_be_shut_down_once(
+    graph: Any, untrained: dict[str, Any], transitions: tuple[int, ...], shutdown: int
+) -> None:
+    node = graph.node(**untrained)
+    for transition in transitions:
+        assert graph.change(transition)
+    assert graph.change(shutdown)
+    assert graph.state() == 'finalized'
+    assert node._segmenter is None
+    assert node._stream is None
+    assert not graph.change(shutdown)
+    assert not graph.change(CONFIGURE)
+    assert graph.state() == 'finalized'
+
+
+def test_a_node_that_loads_can_be_interrupted(graph: Any, start: Callable[..., Any]) -> None:
+    # a name that no other test uses: a node of theirs may still be known, and a signal sent on its
+    # account would come before this process handles any
+    process = start(name='interrupted')
+    graph.wait_for(lambda: 'interrupted' in graph.peer.get_node_names())
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert 'Traceback' not in output
+
+
+@pytest.mark.parametrize('backend', ['onnxruntime', 'torch'])
+def test_cleaning_up_gives_the_memory_back(
+    graph: Any,
+    untrained: dict[str, Any],
+    exported: Path,
+    make_image: MakeImage,
+    backend: str,
+) -> None:
+    model = {'onnxruntime': str(exported), 'torch': untrained['model']}[backend]
+    graph.node(model=model, backend=backend, device='cpu')
+    # large enough that a picture which is kept shows
+    camera = graph.peer.create_publisher(Image, '/image', 5)
+    resident = []
+    for cycle in range(1, 11):
+        assert graph.change(CONFIGURE)
+        assert graph.change(ACTIVATE)
+        labels = graph.collect(Image, f'{NAME}/labels')
+        graph.wait_for(camera.get_subscription_count)
+        graph.labels_of(camera, make_image(cycle, size=(540, 960)), labels)
+        assert graph.change(DEACTIVATE)
+        assert graph.change(CLEANUP)
+        while subscriptions := list(graph.peer.subscriptions):
+            graph.peer.destroy_subscription(subscriptions[0])
+        labels.clear()
+        resident.append(process_memory().resident_mb)
+    print(f'\n{backend}: ' + ' '.join(f'{megabytes:.0f}' for megabytes in resident))
+    assert max(resident[1:]) - resident[0] < 30

@@ -1,0 +1,206 @@
+"""Parameters that are set while the node labels: the next frame follows them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lifecycle_msgs.msg import Transition
+from numpy.typing import NDArray
+from rcl_interfaces.msg import Log
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from lemore_core.refine import without_doubtful
+from lemore_core.segmenter import Segmenter
+from lemore_core.taxonomy import load_groups, load_taxonomy
+from lemore_ros.messages.images import to_frame
+from lemore_ros.node.parameters import SPECS, NodeParameters
+
+NAME = '/lemore_segmentation'
+LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+MakeImage = Callable[..., Image]
+Next = Callable[[], NDArray[np.uint8]]
+
+
+@pytest.fixture(scope='module')
+def reference(untrained_checkpoint: Path) -> Segmenter:
+    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
+
+
+@pytest.fixture
+def next_labels(graph: Any, active: Any, make_image: MakeImage) -> Next:  # noqa: ARG001
+    """Return a function that gives the labels of one and the same picture once more."""
+    labels = graph.collect(Image, f'{NAME}/labels')
+    camera = graph.publisher()
+    message = make_image(1)
+
+    def label() -> NDArray[np.uint8]:
+        message.header.stamp.nanosec += 1
+        return to_frame(graph.labels_of(camera, message, labels)).pixels
+
+    return label
+
+
+def test_doubt_and_groups_change_between_two_frames(
+    graph: Any, next_labels: Next, reference: Segmenter, make_image: MakeImage
+) -> None:
+    plain = reference.segment(to_frame(make_image(1)).pixels, 'bgr8')
+    median = float(np.median(plain.confidence)) / 255
+    certain = without_doubtful(plain.labels, plain.confidence, median)
+    assert 0 < (certain == 255).sum() < certain.size
+    groups = load_groups('auto', load_taxonomy('camvid'))
+    steps: list[tuple[dict[str, Any], NDArray[Any]]] = [
+        ({}, plain.labels),
+        ({'min_confidence': median}, certain),
+        ({'class_groups': 'auto'}, groups.apply(certain)),
+        ({'min_confidence': 0.0}, groups.apply(plain.labels)),
+        ({'class_groups': ''}, plain.labels),
+    ]
+    for values, expected in steps:
+        assert all(result.successful for result in graph.set(**values))
+        assert np.array_equal(next_labels(), expected), values
+
+
+def test_the_table_of_classes_follows_the_groups(graph: Any, active: Any) -> None:
+    tables = graph.collect(String, f'{NAME}/classes', LATCHED)
+    camvid = load_taxonomy('camvid')
+    groups = load_groups('auto', camvid).taxonomy
+    for count, (source, expected) in enumerate([('auto', groups), ('', camvid)], start=2):
+        graph.wait_for(lambda n=count: len(tables) == n - 1, 'the table of before')
+        assert graph.set(class_groups=source)[0].successful
+        graph.wait_for(lambda n=count: len(tables) == n, 'the table')
+        rows = json.loads(tables[-1].data)
+        assert [row['name'] for row in rows] == list(expected.classes)
+        assert [tuple(row['color']) for row in rows] == list(expected.colors)
+    # what has nothing to do with the classes does not repeat them
+    assert graph.set(overlay_alpha=0.25)[0].successful
+    late = graph.collect(String, f'{NAME}/classes', LATCHED)
+    graph.wait_for(lambda: late)
+    assert len(tables) == 3
+    assert active.values.class_groups == ''
+
+
+def test_groups_that_do_not_fit_are_refused_with_the_reason(
+    graph: Any, untrained: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / 'mine.yaml'
+    path.write_text('name: mine\ngroups: []\n', encoding='utf-8')
+    node = graph.node(**untrained)
+    log = graph.collect(Log, '/rosout')
+    # the network whose classes they are for is not known yet
+    assert graph.set(class_groups=str(path))[0].successful
+    assert not graph.change(Transition.TRANSITION_CONFIGURE)
+    told = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40])
+    assert told[0].startswith("cannot configure: groups 'mine' do not fit 'camvid': ")
+    assert graph.set(class_groups='')[0].successful
+    assert graph.change(Transition.TRANSITION_CONFIGURE)
+    for source, reason in {
+        str(path): "groups 'mine' do not fit 'camvid': classes in no group",
+        '/nowhere/mine.yaml': 'class groups /nowhere/mine.yaml cannot be read',
+        'mars': "no class groups are called 'mars': give one of",
+    }.items():
+        result = graph.set(class_groups=source)[0]
+        assert not result.successful
+        assert reason in result.reason
+    assert node.values.class_groups == node.get_parameter('class_groups').value == ''
+
+
+def test_the_rate_is_held_and_let_go(
+    graph: Any, active: Any, next_labels: Next, make_image: MakeImage
+) -> None:
+    next_labels()
+    health = active._healths['']
+    assert graph.set(max_rate_hz=0.01)[0].successful
+    # of many in a row the first alone is due, whatever the machine's speed
+    next_labels()
+    camera = graph.publisher()
+    for count in range(1, 6):
+        camera.publish(make_image(count))
+        graph.wait_for(lambda n=count: health['received'] == n + 2)
+    assert health['skipped'] == 5
+    assert graph.set(max_rate_hz=0.0)[0].successful
+    next_labels()
+    assert (health['received'], health['labelled'], health['skipped']) == (8, 3, 5)
+
+
+def test_topics_come_and_go(graph: Any, next_labels: Next, active: Any) -> None:
+    flags = {
+        'publish_color': {'color'},
+        'publish_overlay': {'overlay', 'overlay/compressed'},
+        'publish_confidence': {'confidence'},
+        'publish_camera_info': {'camera_info'},
+        'publish_points': {'points'},
+        'publish_labels': {'labels', 'labels/compressed'},
+    }
+
+    def offered() -> set[str]:
+        return {
+            topic
+            for topics in flags.values()
+            for topic in topics
+            if graph.peer.count_publishers(f'{NAME}/{topic}')
+        }
+
+    everything = set().union(*flags.values())
+    graph.wait_for(lambda: offered() == everything)
+    for flag, topics in flags.items():
+        assert graph.set(**{flag: False})[0].successful
+        graph.wait_for(lambda t=topics: offered() == everything - t, f'{flag} to go')
+        assert graph.set(**{flag: True})[0].successful
+        graph.wait_for(lambda: offered() == everything, f'{flag} to come')
+    next_labels()
+    # without the only topic that somebody wants, no image is taken in
+    assert graph.set(publish_labels=False)[0].successful
+    graph.wait_for(lambda: not graph.peer.count_subscribers('/image'))
+    assert active._healths[''].report().message == 'nobody subscribes to its outputs'
+    assert graph.set(publish_labels=True)[0].successful
+    graph.wait_for(lambda: graph.peer.count_subscribers('/image'))
+    next_labels()
+
+
+def test_a_topic_that_cannot_be_offered_is_refused_and_the_others_stay(
+    graph: Any, untrained: dict[str, Any], make_image: MakeImage
+) -> None:
+    wrong = {f'qos_overrides.{NAME}/points.publisher.reliability': 'perfect'}
+    node = graph.node(**untrained, **wrong, publish_points=False)
+    assert node.start()
+    result = graph.set(publish_points=True)[0]
+    assert not result.successful
+    assert 'perfect' in result.reason
+    assert not node.values.publish_points
+    assert not node.get_parameter('publish_points').value
+    labels = graph.collect(Image, f'{NAME}/labels')
+    graph.labels_of(graph.publisher(), make_image(1), labels)
+
+
+def test_a_topic_that_is_off_at_start_comes_once(graph: Any, untrained: dict[str, Any]) -> None:
+    assert graph.node(**untrained, publish_color=False).start()
+    assert graph.set(publish_color=True)[0].successful
+    graph.wait_for(lambda: graph.peer.count_publishers(f'{NAME}/color'))
+    assert graph.peer.count_publishers(f'{NAME}/color') == 1
+    assert graph.set(publish_color=False)[0].successful
+    graph.wait_for(lambda: not graph.peer.count_publishers(f'{NAME}/color'))
+
+
+@pytest.mark.usefixtures('active')
+def test_what_is_read_at_start_says_so(graph: Any) -> None:
+    fixed = {name for name, spec in SPECS.items() if not spec.live}
+    assert {'model', 'backend', 'camera_names', 'output_size', 'lazy'} <= fixed
+    values = {}
+    for name in sorted(fixed):
+        value = getattr(NodeParameters(), name)
+        values[name] = list(value) if isinstance(value, tuple) else value
+    for name, result in zip(values, graph.set(**values), strict=True):
+        expected = f'{name} is read-only: it is read when the node starts'
+        assert (result.successful, result.reason) == (False, expected)

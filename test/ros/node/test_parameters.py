@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+import yaml
+from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.parameter import Parameter
+
+from lemore_ros.node import parameters
+from lemore_ros.node.parameter_spec import natural
+from lemore_ros.node.parameters import (
+    SPECS,
+    NodeParameters,
+    ParameterError,
+    from_text,
+    parameter_type,
+    parameters_yaml,
+)
+
+FILE = Path(__file__).parents[3] / 'config' / 'segmentation.yaml'
+NAME = '/lemore_segmentation'
+
+WRONG = [
+    ('model', 'huge', "model is 'huge', allowed: nano, tiny, small, base, or a path"),
+    ('model', 3, 'model is 3 (integer, not string), allowed: nano'),
+    ('backend', 'tensor', "backend is 'tensor', allowed: auto, onnxruntime, torch, tensorrt"),
+    ('precision', 'int8', "precision is 'int8', allowed: auto, fp32, fp16"),
+    ('engine_cache_dir', False, 'engine_cache_dir is False (boolean, not string), allowed: empty'),
+    ('device', 'cuda:x', "device is 'cuda:x', allowed: auto, cpu, cuda, or cuda:N"),
+    ('overlay_alpha', 1.5, 'overlay_alpha is 1.5, allowed: 0.0 to 1.0'),
+    ('overlay_alpha', float('nan'), 'overlay_alpha is nan, allowed'),
+    ('overlay_alpha', 'half', "overlay_alpha is 'half' (string, not number), allowed: 0.0 to 1.0"),
+    ('network_height', 9000, 'network_height is 9000, allowed: 0 (automatic), or 32 to 8192'),
+    ('network_height', 8, 'network_height is 8, allowed: 0 (automatic), or 32 to 8192'),
+    ('network_height', True, 'network_height is True (boolean, not integer), allowed'),
+    ('network_width', 64, 'network_height is 0 and network_width is 64, allowed: both 0'),
+    ('lazy', 1, 'lazy is 1 (integer, not boolean), allowed: true or false'),
+    ('lazy', None, 'lazy is None'),
+    ('camera_names', 'front', "camera_names is 'front' (string, not list of strings), allowed"),
+    ('camera_names', ('front', ''), "camera_names is ('front', ''), allowed: names such as front"),
+    ('camera_names', ('left', 'left'), "camera_names is ('left', 'left'), allowed"),
+    ('camera_names', ('1st',), "camera_names is ('1st',), allowed"),
+    ('camera_names', (), 'camera_names is (), allowed'),
+    ('image_transport', 'theora', "image_transport is 'theora', allowed: raw, compressed"),
+    ('output_size', '640', "output_size is '640', allowed: camera, network, or WIDTHxHEIGHT"),
+    ('output_size', '0x480', "output_size is '0x480', allowed"),
+    ('min_confidence', 1.5, 'min_confidence is 1.5, allowed: 0.0 to 1.0'),
+    ('max_rate_hz', -1.0, 'max_rate_hz is -1.0, allowed: 0.0 to 1000.0'),
+]
+
+
+def test_the_file_lists_every_parameter_with_its_default() -> None:
+    assert FILE.read_text(encoding='utf-8') == parameters_yaml()
+    values = yaml.safe_load(parameters_yaml())['/**']['ros__parameters']
+    values = {name: natural(value) for name, value in values.items()}
+    assert values == dataclasses.asdict(NodeParameters())
+    assert NodeParameters(**values) == NodeParameters()
+
+
+@pytest.mark.parametrize(('name', 'value', 'expected'), WRONG)
+def test_a_wrong_value_is_named(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(ParameterError) as error:
+        NodeParameters(**{name: value})
+    assert expected in str(error.value)
+
+
+def test_every_kind_of_right_value_is_taken() -> None:
+    NodeParameters(model='/models/mine.onnx', dataset='/models/mine.yaml', device='cuda:1')
+    assert NodeParameters(network_height=96, network_width=128).network_size == (96, 128)
+    assert NodeParameters().network_size is None
+    assert NodeParameters().engine_cache is None
+    assert NodeParameters(engine_cache_dir='~/engines').engine_cache == Path.home() / 'engines'
+    for alpha in (0.0, 1.0):
+        assert NodeParameters(overlay_alpha=alpha).overlay_alpha == alpha
+
+
+def test_only_live_parameters_change() -> None:
+    values = NodeParameters()
+    assert values.changed({'overlay_alpha': 0.25, 'use_sim_time': True}).overlay_alpha == 0.25
+    with pytest.raises(ParameterError, match='model is read-only'):
+        values.changed({'model': 'base'})
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'value'),
+    [('model', 'nano', 'nano'), ('overlay_alpha', '1', 1.0), ('autostart', 'False', False)],
+)
+def test_text_is_read_as_the_type_of_the_parameter(name: str, text: str, value: Any) -> None:
+    found = from_text(name, text)
+    assert found == value
+    assert type(found) is parameter_type(name)
+
+
+@pytest.mark.parametrize(
+    ('name', 'text'), [('overlay_alpha', 'much'), ('overlay_alpha', '2'), ('autostart', 'maybe')]
+)
+def test_text_of_no_value_is_named(name: str, text: str) -> None:
+    with pytest.raises(ParameterError, match=rf'{name} is .*{text}.*, allowed: '):
+        from_text(name, text)
+
+
+@pytest.mark.parametrize(('name', 'value', 'expected'), WRONG)
+@pytest.mark.usefixtures('graph')
+def test_a_wrong_override_at_start_is_named(name: str, value: Any, expected: str) -> None:
+    overrides = [Parameter(name, value=value)]
+    node = _node(overrides)
+    with pytest.raises(ParameterError) as error:
+        parameters.declare(node)
+    assert expected in str(error.value)
+    node.destroy_node()
+
+
+@pytest.mark.usefixtures('graph')
+def test_a_whole_number_is_taken_for_a_number() -> None:
+    node = _node([Parameter('overlay_alpha', value=1)])
+    assert parameters.declare(node).overlay_alpha == 1.0
+    assert node.get_parameter('overlay_alpha').type_ == Parameter.Type.DOUBLE
+    node.destroy_node()
+
+
+def test_every_parameter_is_described(graph: Any) -> None:
+    graph.node()
+    names = list(SPECS)
+    answer = graph.call(
+        DescribeParameters,
+        f'{NAME}/describe_parameters',
+        DescribeParameters.Request(names=names),
+    )
+    by_name = {found.name: found for found in answer.descriptors}
+    assert list(by_name) == names
+    for name, found in by_name.items():
+        assert found.description == SPECS[name].description
+        assert found.additional_constraints.startswith('allowed: ')
+        assert found.read_only is not SPECS[name].live
+    assert by_name['overlay_alpha'].type == ParameterType.PARAMETER_DOUBLE
+    assert by_name['overlay_alpha'].floating_point_range[0].to_value == 1.0
+    assert by_name['network_height'].integer_range[0].to_value == 8192
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'reason'),
+    [
+        ('overlay_alpha', 2.0, 'overlay_alpha is 2.0, allowed: 0.0 to 1.0'),
+        ('overlay_alpha', 'x', "overlay_alpha is 'x' (string, not number), allowed: 0.0 to 1.0"),
+        ('backend', 'torch', 'backend is read-only: it is read when the node starts'),
+    ],
+)
+def test_a_wrong_value_set_later_is_refused_with_the_reason(
+    graph: Any, name: str, value: Any, reason: str
+) -> None:
+    node = graph.node()
+    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+    result = graph.call(SetParameters, f'{NAME}/set_parameters', request).results[0]
+    assert (result.successful, result.reason) == (False, reason)
+    assert node.values == NodeParameters()
+
+
+def test_a_live_parameter_is_set(graph: Any) -> None:
+    node = graph.node()
+    right = Parameter('overlay_alpha', value=0.125).to_parameter_msg()
+    request = SetParameters.Request(parameters=[right])
+    result = graph.call(SetParameters, f'{NAME}/set_parameters', request).results[0]
+    assert result.successful
+    assert node.values.overlay_alpha == node.get_parameter('overlay_alpha').value == 0.125
+
+
+def _node(overrides: list[Parameter]) -> Any:
+    return rclpy.create_node('bare', parameter_overrides=overrides)

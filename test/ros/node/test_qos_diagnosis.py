@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import rclpy
+from rclpy.duration import Duration
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+from lemore_ros.node.qos_diagnosis import Wanted, why_no_frames, why_unheard
+
+BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+HASTY = QoSProfile(depth=1, deadline=Duration(seconds=0.1))
+TOPIC = '/front/image'
+
+
+@pytest.fixture
+def node(graph: Any) -> Iterator[Any]:
+    node = rclpy.create_node('listener')
+    graph.executor.add_node(node)
+    yield node
+    node.destroy_node()
+
+
+def reason(graph: Any, node: Any, qos: QoSProfile, publishers: int = 1) -> str:
+    graph.wait_for(lambda: node.count_publishers(TOPIC) == publishers, 'the publishers')
+    return why_no_frames(node, Wanted(TOPIC, 'sensor_msgs/msg/Image', qos))
+
+
+def test_a_promise_that_the_publisher_does_not_make_is_named(graph: Any, node: Any) -> None:
+    graph.peer.create_publisher(Image, TOPIC, BEST_EFFORT)
+    assert reason(graph, node, RELIABLE) == (
+        'publisher /peer offers best effort, volatile, this node asks for reliable, volatile '
+        '(reliability): set the parameter qos_overrides./front/image.subscription.reliability'
+    )
+    assert 'is connected and sends nothing' in reason(graph, node, BEST_EFFORT)
+
+
+def test_other_policies_are_named(graph: Any, node: Any) -> None:
+    graph.peer.create_publisher(Image, TOPIC, RELIABLE)
+    assert '(durability): set' in reason(graph, node, LATCHED)
+    assert '(deadline, liveliness or lease duration)' in reason(graph, node, HASTY)
+    assert 'is connected' in reason(graph, node, RELIABLE)
+
+
+def test_a_topic_that_nobody_publishes_has_neighbours(graph: Any, node: Any) -> None:
+    node.create_publisher(Image, '/mine', RELIABLE)
+    wanted = 'nobody publishes it (sensor_msgs/msg/Image)'
+    assert reason(graph, node, RELIABLE, 0) == f'{wanted}, and no other topic has such messages'
+    for topic in 'dbac':
+        graph.peer.create_publisher(Image, f'/camera/{topic}', RELIABLE)
+    graph.wait_for(lambda: node.count_publishers('/camera/c'), 'the neighbours')
+    assert reason(graph, node, RELIABLE, 0) == (
+        f'{wanted}; such messages are on /camera/a, /camera/b, /camera/c and more: remap this one'
+    )
+
+
+def test_another_type_is_named(graph: Any, node: Any) -> None:
+    graph.peer.create_publisher(CompressedImage, TOPIC, RELIABLE)
+    found = reason(graph, node, RELIABLE)
+    assert found.startswith('publisher /peer sends sensor_msgs/msg/CompressedImage, this node asks')
+    assert found.endswith('set image_transport to compressed')
+
+
+def test_subscribers_that_ask_for_more_are_named(graph: Any, node: Any) -> None:
+    graph.peer.create_subscription(Image, TOPIC, print, LATCHED)
+    graph.wait_for(lambda: node.count_subscribers(TOPIC), 'the subscriber')
+    assert why_unheard(node, TOPIC, LATCHED) == ''
+    assert why_unheard(node, TOPIC, RELIABLE) == (
+        'subscriber /peer asks for reliable, transient local, this node offers reliable, volatile '
+        '(durability): set the parameter qos_overrides./front/image.publisher.durability'
+    )

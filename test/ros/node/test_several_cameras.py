@@ -1,0 +1,177 @@
+"""One network for several cameras, whatever one of them does."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.msg import Log
+from sensor_msgs.msg import Image
+
+from lemore_core.image import Picture
+from lemore_core.segmentation import Segmentation
+from lemore_core.segmenter import Segmenter
+from lemore_ros.messages.images import to_frame
+
+NAME = '/lemore_segmentation'
+FOUR = ['front', 'left', 'right', 'robot/rear']
+
+MakeImage = Callable[..., Image]
+
+
+@pytest.fixture(scope='module')
+def reference(untrained_checkpoint: Path) -> Segmenter:
+    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
+
+
+def plain_image(value: int, stamp: int = 1, size: tuple[int, int] = (48, 64)) -> Image:
+    """Return a picture of one value, by which a segmenter knows the camera."""
+    height, width = size
+    message = Image(height=height, width=width, step=width, encoding='mono8')
+    message.data = bytes([value]) * (height * width)
+    message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, stamp
+    return message
+
+
+def open_cameras(graph: Any, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    labels = {name: graph.collect(Image, f'{NAME}/{name}/labels') for name in names}
+    return {name: graph.publisher(f'/{name}/image') for name in names}, labels
+
+
+def test_each_has_its_own_topics_headers_sizes_and_encodings(
+    graph: Any, untrained: dict[str, Any], make_image: MakeImage, reference: Segmenter
+) -> None:
+    names = ['front', 'robot/rear']
+    assert graph.node(**untrained, camera_names=names).start()
+    cameras, labels = open_cameras(graph, names)
+    colored = make_image(1, size=(60, 80), frame_id='front/optical')
+    grey = plain_image(90, stamp=2, size=(96, 64))
+    grey.header.frame_id = 'rear/optical'
+    for name, message in {'front': colored, 'robot/rear': grey}.items():
+        found = graph.labels_of(cameras[name], message, labels[name])
+        assert found.header == message.header
+        frame = to_frame(message)
+        expected = reference.segment(frame.pixels, frame.encoding).labels
+        assert np.array_equal(to_frame(found).pixels, expected)
+    assert [len(found) for found in labels.values()] == [1, 1]
+    told = graph.collect(DiagnosticArray, '/diagnostics')
+    graph.wait_for(lambda: told)
+    prefix = 'lemore_segmentation: segmentation'
+    assert [status.name for status in told[0].status] == [f'{prefix} {name}' for name in names]
+    topics = {name for name, _ in graph.peer.get_topic_names_and_types()}
+    assert f'{NAME}/robot/rear/classes' in topics
+    assert f'{NAME}/labels' not in topics
+
+
+def test_those_that_wait_share_one_run_of_the_network(
+    graph: Any, untrained: dict[str, Any]
+) -> None:
+    _, slow = graph.slow_node(0.3, batch=4, **untrained, camera_names=FOUR)
+    cameras, labels = open_cameras(graph, FOUR)
+    # the first keeps the network busy while the others come
+    cameras['front'].publish(plain_image(0))
+    graph.wait_for(lambda: slow.batches, 'the first')
+    for value, camera in enumerate(cameras.values(), start=1):
+        camera.publish(plain_image(value, stamp=2))
+    graph.wait_for(
+        lambda: all(found and found[-1].header.stamp.nanosec == 2 for found in labels.values())
+    )
+    assert slow.batches[0] == [0]
+    assert sorted(itertools.chain(*slow.batches[1:])) == [1, 2, 3, 4]
+    assert len(slow.batches) == 2
+
+
+def test_one_that_fails_in_the_network_costs_the_others_nothing(
+    graph: Any, untrained: dict[str, Any]
+) -> None:
+    node, slow = graph.slow_node(0.2, batch=4, **untrained, camera_names=FOUR)
+    segment = slow.segment_batch
+
+    def segment_batch(pictures: Sequence[Picture]) -> list[Segmentation]:
+        # no picture makes the real network fail on demand
+        if any(picture.pixels.flat[0] == 3 for picture in pictures):
+            slow.batches.append([int(picture.pixels.flat[0]) for picture in pictures])
+            msg = 'out of memory'
+            raise RuntimeError(msg)
+        return segment(pictures)
+
+    slow.segment_batch = segment_batch
+    cameras, labels = open_cameras(graph, FOUR)
+    cameras['front'].publish(plain_image(0))
+    graph.wait_for(lambda: slow.batches, 'the first')
+    for value, camera in enumerate(cameras.values(), start=1):
+        camera.publish(plain_image(value, stamp=2))
+    good = [found for name, found in labels.items() if name != 'right']
+    graph.wait_for(lambda: all(found and found[-1].header.stamp.nanosec == 2 for found in good))
+    graph.wait_for(lambda: node._healths['right']['failed'])
+    assert slow.batches[1:3] != [[1], [2]], 'they were never tried together'
+    assert [node._healths[name]['failed'] for name in FOUR] == [0, 0, 1, 0]
+    assert not labels['right']
+
+
+def test_garbage_and_silence_of_some_hurt_none_of_the_others(
+    graph: Any, untrained: dict[str, Any], make_image: MakeImage
+) -> None:
+    names = ['front', 'left', 'rear']
+    node = graph.node(**untrained, camera_names=names)
+    assert node.start()
+    log = graph.collect(Log, '/rosout')
+    told = graph.collect(DiagnosticArray, '/diagnostics')
+    cameras, labels = open_cameras(graph, names)
+    for stamp in range(1, 6):
+        for name, step in {'front': 7, 'left': 5}.items():
+            garbage = make_image(stamp)
+            garbage.step = step
+            cameras[name].publish(garbage)
+            graph.wait_for(lambda n=stamp, c=name: node._healths[c]['failed'] == n)
+        graph.labels_of(cameras['rear'], make_image(stamp), labels['rear'])
+    assert len(labels['rear']) == 5
+    # what is wrong with one does not hide what is wrong with another
+    errors = graph.wait_for(
+        lambda: len(found := [m.msg for m in log if m.level >= 40]) > 1 and found
+    )
+    assert sorted(error.partition(' bytes')[0] for error in errors) == [
+        '/front/image: step is 7',
+        '/left/image: step is 5',
+    ]
+    seen = len(told)
+    graph.wait_for(lambda: len(told) > seen)
+    levels = [status.level for status in told[-1].status]
+    assert levels == [DiagnosticStatus.ERROR, DiagnosticStatus.ERROR, DiagnosticStatus.OK]
+
+
+def test_a_fast_camera_leaves_the_slow_ones_their_turns(
+    graph: Any, untrained: dict[str, Any]
+) -> None:
+    # PyTorch would wait for Python's lock at every operation while the cameras keep it busy
+    values = untrained | {'backend': 'onnxruntime'}
+    _, slow = graph.slow_node(0.03, **values, camera_names=FOUR)
+    cameras, _ = open_cameras(graph, FOUR)
+    fast, *others = cameras.values()
+
+    def enough() -> bool:
+        # all wait at every turn; the fast one sends five times as many
+        for _ in range(5):
+            fast.publish(plain_image(1))
+            graph.executor.spin_once(timeout_sec=0.002)
+        for value, camera in enumerate(others, start=2):
+            camera.publish(plain_image(value))
+        return len(slow.batches) >= 33
+
+    graph.wait_for(enough)
+    turns = [batch[0] for batch in slow.batches[1:]]
+    counts = Counter(turns)
+    assert set(counts) == {1, 2, 3, 4}
+    assert max(counts.values()) <= 2 * min(counts.values())
+    waits = []
+    for value in counts:
+        served = [turn for turn, found in enumerate(turns) if found == value]
+        waits += np.diff(served).tolist()
+    # in turns of the network: each of four waits for three others, one more where it came late
+    assert np.percentile(waits, 95) <= 2 * len(FOUR)

@@ -1,0 +1,212 @@
+"""Compressed pictures, and ends that do not fit, which the node explains."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rcl_interfaces.msg import Log
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+from lemore_core.segmenter import Segmenter
+from lemore_ros.messages.images import to_frame
+
+NAME = '/lemore_segmentation'
+BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+# longer than the node waits before it explains silence
+SILENCE_S = 7.0
+
+# what is larger than the middleware's shared memory gets lost on its way to another process; that
+# is noticed when something smaller arrives after it
+LARGE_AND_SMALL = """
+import array, itertools, time, rclpy
+from sensor_msgs.msg import Image
+rclpy.init()
+node = rclpy.create_node('camera')
+publisher = node.create_publisher(Image, '/image', rclpy.qos.qos_profile_sensor_data)
+images = [Image(height=n, width=n, step=n, encoding='mono8') for n in (4000, 40)]
+for image in images:
+    image.data = array.array('B', bytes(image.height * image.step))
+    image.header.stamp.sec = 1
+for image in itertools.cycle(images):
+    publisher.publish(image)
+    time.sleep(0.02)
+"""
+
+MakeImage = Callable[..., Image]
+
+
+@pytest.fixture(scope='module')
+def reference(untrained_checkpoint: Path) -> Segmenter:
+    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
+
+
+def compressed(pixels: NDArray[np.uint8], form: str, stamp: int) -> CompressedImage:
+    message = CompressedImage(format=f'bgr8; {form} compressed bgr8')
+    message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, stamp
+    message.header.frame_id = 'cam'
+    message.data = cv2.imencode(f'.{form}', pixels)[1].tobytes()
+    return message
+
+
+def warnings_in(log: list[Any]) -> list[str]:
+    # the peer's end of a topic complains as well
+    return [entry.msg for entry in log if entry.level == 30 and entry.name == NAME[1:]]
+
+
+def spin_for(graph: Any, seconds: float) -> None:
+    end = graph.peer.get_clock().now().nanoseconds + seconds * 1e9
+    graph.wait_for(lambda: graph.peer.get_clock().now().nanoseconds > end)
+
+
+def test_jpeg_and_png_come_in(
+    graph: Any,
+    untrained: dict[str, Any],
+    clip_frames: list[NDArray[np.uint8]],
+    reference: Segmenter,
+) -> None:
+    assert graph.node(**untrained, image_transport='compressed').start()
+    labels = graph.collect(Image, f'{NAME}/labels')
+    camera = graph.publisher('/image/compressed', CompressedImage)
+    pixels = cv2.resize(clip_frames[0], (160, 90))
+    for stamp, form in enumerate(('jpeg', 'png'), start=1):
+        message = compressed(pixels, form, stamp)
+        found = graph.labels_of(camera, message, labels)
+        decoded = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+        assert found.header == message.header
+        expected = reference.segment(np.asarray(decoded, np.uint8), 'bgr8').labels
+        assert np.array_equal(to_frame(found).pixels, expected)
+
+
+@pytest.mark.usefixtures('active')
+def test_compressed_outputs_hold_what_the_raw_ones_hold(graph: Any, make_image: MakeImage) -> None:
+    raw, overlay = (graph.collect(Image, f'{NAME}/{name}') for name in ('labels', 'overlay'))
+    png, jpeg = (
+        graph.collect(CompressedImage, f'{NAME}/{name}/compressed')
+        for name in ('labels', 'overlay')
+    )
+    camera = graph.publisher()
+    message = make_image(1)
+    # those who came last may not be known at the first frame
+    graph.film(camera, message, lambda: raw and overlay and png and jpeg)
+    assert png[0].header == jpeg[0].header == message.header
+    assert png[0].format.startswith('mono8; png compressed')
+    assert jpeg[0].format.startswith('rgb8; jpeg compressed')
+    labels = cv2.imdecode(np.frombuffer(png[0].data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(labels, to_frame(raw[0]).pixels)
+    blended = cv2.imdecode(np.frombuffer(jpeg[0].data, np.uint8), cv2.IMREAD_COLOR)
+    difference = np.asarray(blended, int)[..., ::-1] - to_frame(overlay[0]).pixels
+    # noise is what JPEG keeps worst; another channel order would be twice as far off
+    assert np.abs(difference).mean() < 30
+
+
+@pytest.mark.parametrize(
+    ('kind', 'topic', 'transport', 'remedy'),
+    [
+        (CompressedImage, '/image/compressed', 'raw', 'set image_transport to compressed'),
+        (Image, '/image', 'compressed', 'set image_transport to raw'),
+    ],
+)
+def test_another_transport_is_explained(
+    graph: Any,
+    untrained: dict[str, Any],
+    kind: type,
+    topic: str,
+    transport: str,
+    remedy: str,
+) -> None:
+    topic_of = {'raw': '/image', 'compressed': '/image/compressed'}
+    node = graph.node(**untrained, image_transport=transport)
+    assert node.start()
+    log = graph.collect(Log, '/rosout')
+    graph.collect(Image, f'{NAME}/labels')
+    graph.peer.create_publisher(kind, topic, 5)
+    graph.wait_for(lambda: node._healths[''].report().message == 'labelling')
+    graph.wait_for(lambda: graph.peer.count_publishers(topic))
+    # five seconds of silence, without waiting for them
+    node._healths['']._last_frame -= 6.0
+    told = graph.wait_for(lambda: warnings_in(log))
+    assert told[0].startswith(f'{topic_of[transport]}: no image for ')
+    assert remedy in told[0]
+
+
+def test_a_camera_that_promises_too_little_is_explained_once(
+    graph: Any, untrained: dict[str, Any]
+) -> None:
+    override = {'qos_overrides./image.subscription.reliability': 'reliable'}
+    node = graph.node(**untrained, **override)
+    assert node.start()
+    log = graph.collect(Log, '/rosout')
+    graph.collect(Image, f'{NAME}/labels')
+    graph.wait_for(lambda: graph.peer.count_subscribers('/image'))
+    graph.peer.create_publisher(Image, '/image', BEST_EFFORT)
+    graph.wait_for(lambda: warnings_in(log))
+    node._healths['']._last_frame -= 6.0
+    spin_for(graph, 2.2)
+    expected = (
+        '/image: publisher /peer offers best effort, volatile, this node asks for reliable, '
+        'volatile (reliability): set the parameter qos_overrides./image.subscription.reliability'
+    )
+    assert warnings_in(log) == [expected]
+
+
+@pytest.mark.usefixtures('active')
+def test_a_subscriber_that_asks_for_too_much_is_explained_once(graph: Any) -> None:
+    log = graph.collect(Log, '/rosout')
+    graph.peer.create_subscription(Image, f'{NAME}/labels', print, LATCHED)
+    graph.wait_for(lambda: warnings_in(log))
+    spin_for(graph, 1.2)
+    expected = (
+        f'{NAME}/labels is not heard by everybody: subscriber /peer asks for reliable, transient '
+        'local, this node offers reliable, volatile (durability): set the parameter '
+        f'qos_overrides.{NAME}/labels.publisher.durability'
+    )
+    assert warnings_in(log) == [expected]
+
+
+def test_lost_images_are_told_of_with_the_remedy(graph: Any, active: Any) -> None:
+    log = graph.collect(Log, '/rosout')
+    graph.collect(Image, f'{NAME}/labels')
+    graph.wait_for(lambda: graph.peer.count_subscribers('/image'))
+    camera = subprocess.Popen([sys.executable, '-c', LARGE_AND_SMALL])
+    try:
+        told = graph.wait_for(lambda: warnings_in(log), 'a lost image')
+    finally:
+        camera.kill()
+        camera.wait()
+    assert 0 < active._healths['']['lost'] < 10_000
+    assert told[0].startswith('/image: the middleware lost ')
+    assert 'Fast DDS profile config/dds/fastdds_shared_memory.xml at both ends' in told[0]
+
+
+def test_overrides_hold_for_every_topic(graph: Any, untrained: dict[str, Any]) -> None:
+    inputs = {'image': 1, 'camera_info': 2, 'depth': 3, 'depth/camera_info': 4}
+    outputs = {'labels': 6, 'overlay/compressed': 7, 'points': 8, 'classes': 9}
+    overrides = {
+        **{f'qos_overrides./{name}.subscription.depth': depth for name, depth in inputs.items()},
+        **{f'qos_overrides.{NAME}/{name}.publisher.depth': n for name, n in outputs.items()},
+        f'qos_overrides.{NAME}/labels.publisher.durability': 'transient_local',
+    }
+    node = graph.node(**untrained, **overrides, lazy=False)
+    assert node.start()
+    graph.wait_for(lambda: graph.peer.count_publishers(f'{NAME}/points'))
+    taken = {entry.topic_name: entry.qos_profile.depth for entry in node.subscriptions}
+    offered = {entry.topic_name: entry.qos_profile for entry in node.publishers}
+    assert {name: taken[f'/{name}'] for name in inputs} == inputs
+    assert {name: offered[f'{NAME}/{name}'].depth for name in outputs} == outputs
+    assert offered[f'{NAME}/labels'].durability == DurabilityPolicy.TRANSIENT_LOCAL
+    late = graph.collect(Image, f'{NAME}/labels', LATCHED)
+    assert late == []
