@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemore_core.errors import LemoreError
 from lemore_core.model.variants import LeMoReConfig
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 from lemore_core.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
         ).contiguous()
         for name, tensor in state.items()
     }
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata=card.to_metadata())
 
 

@@ -19,7 +19,7 @@ _TO_RGB = {
 }
 
 
-class Picture(NamedTuple):
+class Image(NamedTuple):
     """Pixels of 8 bits and what they mean.
 
     ``pixels`` (H, W, 3) uint8 for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8, (H, W) for mono8;
@@ -72,7 +72,7 @@ def to_network(
     """
     if image.shape[:2] != (height, width):
         shrinks = image.shape[0] > height and image.shape[1] > width
-        # averaging keeps thin things when a large picture shrinks, bilinear would skip pixels
+        # averaging keeps thin things when a large image shrinks, bilinear would skip pixels
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         image = np.asarray(
             cv2.resize(image, (width, height), interpolation=interpolation), np.uint8

@@ -10,7 +10,7 @@ import cv2
 
 from lemore_core.errors import LemoreError
 from lemore_core.render import legend
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 from lemore_core.taxonomy import Taxonomy
 
 LEGEND_WIDTH = 960
@@ -32,7 +32,7 @@ def export_taxonomy(taxonomy: Taxonomy, path: Path) -> None:
     if write is None:
         msg = f'{path} ends in {path.suffix!r}, taxonomies are written as {", ".join(_FORMATS)}'
         raise PaletteError(msg)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         write(taxonomy, temporary)
 
 
@@ -48,8 +48,8 @@ def _write_gimp(taxonomy: Taxonomy, path: Path) -> None:
 
 
 def _write_legend(taxonomy: Taxonomy, path: Path) -> None:
-    picture = legend(taxonomy, LEGEND_WIDTH)
-    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    image = legend(taxonomy, LEGEND_WIDTH)
+    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
 
 _FORMATS: dict[str, Callable[[Taxonomy, Path], None]] = {

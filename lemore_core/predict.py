@@ -1,4 +1,4 @@
-"""Pictures, folders, videos and cameras to label images, overlays and videos."""
+"""Images, folders, videos and cameras to label images, overlays and videos."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.data.pixels import PICTURES, try_rgb
+from lemore_core.data.pixels import IMAGES, try_rgb
 from lemore_core.errors import LemoreError
 from lemore_core.render import overlay
 from lemore_core.segmenter import Segmenter
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 from lemore_core.video import VideoWriter, frames_expected, read_video
 
 
 class PredictError(LemoreError):
-    """An input that is no picture, folder, video or camera, or that clashes with another."""
+    """An input that is no image, folder, video or camera, or that clashes with another."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One input: a picture, or something that moves. ``name`` is what its results are called."""
+    """One input: an image, or something that moves. ``name`` is what its results are called."""
 
     name: str
     path: Path | None
     camera: int | None = None
 
     @property
-    def is_picture(self) -> bool:
-        """Whether this is a single picture."""
-        return self.path is not None and self.path.suffix.lower() in PICTURES
+    def is_image(self) -> bool:
+        """Whether this is a single image."""
+        return self.path is not None and self.path.suffix.lower() in IMAGES
 
     def expected(self) -> int | None:
-        """Return how many pictures will come, None where that is not known.
+        """Return how many images will come, None where that is not known.
 
         Raises:
             VideoError: the file is no readable video.
 
         """
-        if self.is_picture:
+        if self.is_image:
             return 1
         return (frames_expected(self.path) or None) if self.path else None
 
@@ -51,15 +51,15 @@ class Source:
         """Yield (time in nanoseconds, RGB (H, W, 3) uint8).
 
         Raises:
-            LemoreError: the picture, video or camera cannot be read.
+            LemoreError: the image, video or camera cannot be read.
 
         """
         if self.path is None:
             yield from _camera_frames(self.camera or 0)
-        elif self.is_picture:
+        elif self.is_image:
             image = try_rgb(self.path)
             if image is None:
-                msg = f'{self.path} is no readable picture'
+                msg = f'{self.path} is no readable image'
                 raise PredictError(msg)
             yield 0, image
         else:
@@ -67,10 +67,10 @@ class Source:
 
 
 def find_sources(inputs: Sequence[str]) -> list[Source]:
-    """Return what the inputs name: files, the pictures of folders, or cameras by number.
+    """Return what the inputs name: files, the images of folders, or cameras by number.
 
     Raises:
-        PredictError: an input does not exist, a folder holds no pictures, or two inputs would
+        PredictError: an input does not exist, a folder holds no images, or two inputs would
             write results of one name.
 
     """
@@ -97,9 +97,9 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
 def predict(
     segmenter: Segmenter, source: Source, output: Path, *, alpha: float, frames: int | None = None
 ) -> Iterator[int]:
-    """Segment a source and yield after each picture how many are done.
+    """Segment a source and yield after each image how many are done.
 
-    A picture becomes ``labels/NAME.png`` (class ids) and ``overlay/NAME.png``; a video or camera
+    An image becomes ``labels/NAME.png`` (class ids) and ``overlay/NAME.png``; a video or camera
     becomes ``labels/NAME/000000.png`` and so on, and ``overlay/NAME.mp4``. ``frames`` ends it
     early, which is how a camera ends.
 
@@ -108,23 +108,23 @@ def predict(
         OSError: the output cannot be written.
 
     """
-    if source.is_picture:
+    if source.is_image:
         for _, pixels in source.frames():
-            labels, picture = _segment(segmenter, pixels, alpha)
+            labels, image = _segment(segmenter, pixels, alpha)
             _write_png(output / 'labels' / f'{source.name}.png', labels)
-            _write_png(output / 'overlay' / f'{source.name}.png', picture[..., ::-1])
+            _write_png(output / 'overlay' / f'{source.name}.png', image[..., ::-1])
             yield 1
         return
     with VideoWriter(output / 'overlay' / f'{source.name}.mp4') as video:
         for index, (stamp, pixels) in enumerate(source.frames()):
             if index == frames:
                 break
-            labels, picture = _segment(segmenter, pixels, alpha)
+            labels, image = _segment(segmenter, pixels, alpha)
             _write_png(output / 'labels' / source.name / f'{index:06}.png', labels)
-            video.write(stamp, picture)
+            video.write(stamp, image)
             yield video.count
         if not video.count:
-            msg = f'{source.name} gave no pictures'
+            msg = f'{source.name} gave no images'
             raise PredictError(msg)
 
 
@@ -136,14 +136,14 @@ def _segment(
 
 
 def _write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         cv2.imwrite(str(temporary), pixels)
 
 
 def _of_folder(folder: Path) -> list[Source]:
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES]
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGES]
     if not paths:
-        msg = f'folder {folder} holds no pictures ({", ".join(PICTURES)})'
+        msg = f'folder {folder} holds no images ({", ".join(IMAGES)})'
         raise PredictError(msg)
     return [Source(path.stem, path) for path in paths]
 
@@ -154,7 +154,7 @@ def _camera_frames(index: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         while True:
             found, image = capture.read()
             if not found:
-                msg = f'camera {index} gives no pictures'
+                msg = f'camera {index} gives no images'
                 raise PredictError(msg)
             yield time.monotonic_ns(), np.ascontiguousarray(image[..., ::-1], np.uint8)
     finally:

@@ -50,7 +50,7 @@ class OutputSize:
         return cls(fixed=(height, width))
 
     def of(self, camera: tuple[int, int], network: tuple[int, int]) -> tuple[int, int]:
-        """Return the size for a picture of size ``camera``; all are (height, width)."""
+        """Return the size for an image of size ``camera``; all are (height, width)."""
         return self.fixed or (network if self.is_network else camera)
 
 
@@ -75,7 +75,7 @@ class Refinement:
     def apply(self, result: Segmentation, network: tuple[int, int]) -> Segmentation:
         """Return the refined labels and their confidence; ``result`` itself where nothing changes.
 
-        ``network`` is the (height, width) at which the network saw the picture. The confidence
+        ``network`` is the (height, width) at which the network saw the image. The confidence
         stays that of the class that was found. ``result`` is left as it is.
         """
         size = self.output_size.of(result.labels.shape, network)
@@ -93,7 +93,7 @@ def resized(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """Return an image (H, W) or (H, W, C) at ``size`` (height, width) by nearest neighbour.
 
     Every value comes from the pixel at the rounded-down place, as OpenCV does it: then a camera's
-    principal point shrinks with the picture. The image itself is returned if it has the size.
+    principal point shrinks with the image. The image itself is returned if it has the size.
     """
     height, width = size
     if image.shape[:2] == (height, width):

@@ -57,9 +57,9 @@ def legend(taxonomy: Taxonomy, width: int) -> NDArray[np.uint8]:
     )
     columns = max(1, width // column)
     rows = -(-len(taxonomy.classes) // columns)
-    picture = np.full((rows * ROW + 8, width, 3), 255, np.uint8)
+    image = np.full((rows * ROW + 8, width, 3), 255, np.uint8)
     for i, (name, color) in enumerate(zip(taxonomy.classes, taxonomy.colors, strict=True)):
         x, y = (i % columns) * column + 8, (i // columns) * ROW + 8
-        cv2.rectangle(picture, (x, y), (x + SWATCH, y + SWATCH), color, cv2.FILLED)
-        cv2.putText(picture, name, (x + SWATCH + 6, y + 14), FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
-    return picture
+        cv2.rectangle(image, (x, y), (x + SWATCH, y + SWATCH), color, cv2.FILLED)
+        cv2.putText(image, name, (x + SWATCH + 6, y + 14), FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return image

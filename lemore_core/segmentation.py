@@ -1,4 +1,4 @@
-"""What a picture's labels are, once they are known."""
+"""What an image's labels are, once they are known."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ STEPS = ('upload', 'prepare', 'network', 'decode', 'download')
 
 @dataclass(frozen=True)
 class Timings:
-    """Milliseconds that a picture took, in all and by step.
+    """Milliseconds that an image took, in all and by step.
 
     ``steps`` has those of ``STEPS`` that were measured: a CPU uploads nothing, and a GPU that runs
-    all of them at one call tells only the whole. Pictures that were labelled together each took
+    all of them at one call tells only the whole. Images that were labelled together each took
     ``total_ms``.
     """
 
@@ -26,7 +26,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Labels of a picture of H x W pixels, at its own size.
+    """Labels of an image of H x W pixels, at its own size.
 
     ``labels`` (H, W) uint8, or uint16 beyond 255 classes: class ids. ``confidence`` (H, W) uint8:
     the label's probability, 255 for certain.

@@ -1,4 +1,4 @@
-"""The one way from a picture to labels: the node, the bag tools and the command line use it."""
+"""The one way from an image to labels: the node, the bag tools and the command line use it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lemore_core import inference as backends
 from lemore_core.checkpoint import ModelCard
 from lemore_core.errors import LemoreError
 from lemore_core.export.description import describe
-from lemore_core.image import Picture, check_pixels, to_network
+from lemore_core.image import Image, check_pixels, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.input_size import network_size
 from lemore_core.inference.tensorrt.background import load_for_service
 from lemore_core.model.variants import VARIANTS
 from lemore_core.segmentation import Segmentation
-from lemore_core.system.release_memory import device_memory_mb, give_back
+from lemore_core.system.release_memory import device_memory_mb, release_memory
 from lemore_core.taxonomy import Taxonomy
 
 WEIGHTS = Path(__file__).parent / 'weights'
@@ -37,7 +37,7 @@ class Segmenter:
     """A loaded model. It is used from one thread; loading may happen on another.
 
     ``sizes_kept`` is the number of network sizes that stay loaded, the newest ones: raise it for
-    pictures of many aspects or scales by turns.
+    images of many aspects or scales by turns.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Segmenter:
         """Load a ``.safetensors`` checkpoint or an exported ``.onnx`` file.
 
         ``taxonomy`` replaces the names and colours of the checkpoint's own; ``network_size``
-        (height, width) fixes the size at which the network sees every picture, which otherwise
-        follows the picture's aspect (an ONNX file has one size). For ``precision``, ``batch`` and
+        (height, width) fixes the size at which the network sees every image, which otherwise
+        follows the image's aspect (an ONNX file has one size). For ``precision``, ``batch`` and
         ``engine_cache`` see :class:`~lemore_core.inference.ServingRequest`.
 
         ``background_engine``: where backend ``auto`` finds a GPU and TensorRT, another process
-        builds an engine for every size of which pictures keep coming, and the engine takes over
+        builds an engine for every size of which images keep coming, and the engine takes over
         between two of them. ``status`` tells how far that is; :meth:`close` stops it. Labels may
         differ a little before and after.
 
@@ -128,7 +128,7 @@ class Segmenter:
 
     @property
     def status(self) -> Status:
-        """What serves the pictures of the size that came last; may be asked from any thread.
+        """What serves the images of the size that came last; may be asked from any thread.
 
         Raises:
             SegmenterError: it is closed.
@@ -156,44 +156,44 @@ class Segmenter:
         return device_memory_mb(self.status.device)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size (height, width) at which the network sees pictures of this size."""
+        """Return the size (height, width) at which the network sees images of this size."""
         return self._fixed_size or network_size(self.trained_size, (height, width))
 
     def warm_up(self, height: int, width: int) -> None:
-        """Prepare for pictures of this size, so that the first one is not the slow one."""
+        """Prepare for images of this size, so that the first one is not the slow one."""
         self.segment(np.zeros((height, width, 3), np.uint8), 'rgb8')
 
     def segment(self, image: NDArray[np.uint8], encoding: str = 'rgb8') -> Segmentation:
-        """Label a picture.
+        """Label an image.
 
         ``image`` is (H, W, 3) uint8 for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8, (H, W) for
-        mono8; its rows may be padded. The first picture of a new aspect takes longer.
+        mono8; its rows may be padded. The first image of a new aspect takes longer.
 
         Raises:
             PixelError: the image is not what its encoding says, or empty.
-            BackendError: the device failed; the next picture may succeed.
+            BackendError: the device failed; the next image may succeed.
 
         """
-        return self.segment_batch([Picture(image, encoding)])[0]
+        return self.segment_batch([Image(image, encoding)])[0]
 
-    def segment_batch(self, pictures: Sequence[Picture]) -> list[Segmentation]:
-        """Label pictures, those of one network size together where the device gains from it.
+    def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
+        """Label images, those of one network size together where the device gains from it.
 
         Raises:
             PixelError: one of them is not what its encoding says, or empty.
-            BackendError: the device failed; the next pictures may succeed.
+            BackendError: the device failed; the next images may succeed.
 
         """
         indices: dict[tuple[int, int], list[int]] = {}
-        for index, (image, encoding) in enumerate(pictures):
+        for index, (image, encoding) in enumerate(images):
             check_pixels(image, encoding)
             indices.setdefault(self.network_size(*image.shape[:2]), []).append(index)
         found: dict[int, Segmentation] = {}
         for size, which in indices.items():
             self._newest = backend = self._backend_for(size)
-            results = backend.segment([pictures[index] for index in which])
+            results = backend.segment([images[index] for index in which])
             found.update(zip(which, results, strict=True))
-        return [found[index] for index in range(len(pictures))]
+        return [found[index] for index in range(len(images))]
 
     def close(self) -> None:
         """Stop what works in the background, and let go of the network."""
@@ -201,7 +201,7 @@ class Segmenter:
             backend.close()
         self._loaded.clear()
         self._newest = None
-        give_back()
+        release_memory()
 
     def logits(
         self,
@@ -210,11 +210,11 @@ class Segmenter:
         *,
         network_size: tuple[int, int] | None = None,
     ) -> NDArray[np.float32]:
-        """Return what the network says of a picture, before it is decoded.
+        """Return what the network says of an image, before it is decoded.
 
         ``image`` is as for :meth:`segment`; ``network_size`` (height, width) is the size at which
         the network sees it, if not the one that :meth:`segment` would choose. The logits are
-        (height / 8, width / 8, classes) of that size, rounded up, and cover the whole picture.
+        (height / 8, width / 8, classes) of that size, rounded up, and cover the whole image.
 
         Raises:
             PixelError: the image is not what its encoding says, or empty.

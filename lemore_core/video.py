@@ -1,4 +1,4 @@
-"""Video files: H.264, which browsers play, each picture at its own time."""
+"""Video files: H.264, which browsers play, each image at its own time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 
 CLOCK = 90_000  # ticks a second, the usual one of video containers
 OPTIONS = {'crf': '23', 'preset': 'veryfast'}
@@ -25,7 +25,7 @@ class VideoError(LemoreError):
 
 
 def read_video(path: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield (time in nanoseconds, RGB (H, W, 3) uint8) of every picture of a video file.
+    """Yield (time in nanoseconds, RGB (H, W, 3) uint8) of every image of a video file.
 
     Raises:
         VideoError: the file is no readable video.
@@ -37,7 +37,7 @@ def read_video(path: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
 
 
 def frames_expected(path: Path) -> int:
-    """Return how many pictures a video file says it holds; 0 where it does not say.
+    """Return how many images a video file says it holds; 0 where it does not say.
 
     Raises:
         VideoError: the file is no readable video.
@@ -62,7 +62,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 class VideoWriter:
-    """Writes pictures of one size into a video file, which appears when the block ends well."""
+    """Writes images of one size into a video file, which appears when the block ends well."""
 
     def __init__(self, path: Path) -> None:
         self.count = 0
@@ -74,7 +74,7 @@ class VideoWriter:
 
     def __enter__(self) -> VideoWriter:  # noqa: PYI034 - Self needs Python 3.11
         with ExitStack() as stack:
-            temporary = stack.enter_context(written_whole(self._path))
+            temporary = stack.enter_context(atomic_write(self._path))
             self._container = stack.enter_context(av.open(str(temporary), 'w'))
             self._resources = stack.pop_all()
         return self
@@ -90,7 +90,7 @@ class VideoWriter:
         self._resources.__exit__(kind, error, traceback)
 
     def write(self, time: int, pixels: NDArray[np.uint8]) -> None:
-        """Add an RGB picture (H, W, 3) uint8 at ``time`` nanoseconds; the first one starts it."""
+        """Add an RGB image (H, W, 3) uint8 at ``time`` nanoseconds; the first one starts it."""
         # H.264 with halved colours needs even sides
         even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
         if self._stream is None:

@@ -227,4 +227,4 @@ def _program() -> dict[str, Any]:
         installed = None
     if installed is not None and installed.is_file():
         return {'package': PACKAGE, 'executable': EXECUTABLE}
-    return {'executable': sys.executable, 'arguments': ['-m', f'{PACKAGE}.{EXECUTABLE}']}
+    return {'executable': sys.executable, 'arguments': ['-m', f'{PACKAGE}.node.{EXECUTABLE}']}

@@ -59,7 +59,7 @@ def test_the_wheel_holds(wheel: list[str], name: str) -> None:
     assert any(entry == name or entry.endswith(f'.data/data/{name}') for entry in wheel), wheel
 
 
-def test_the_wheel_holds_no_tests_and_no_camvid_pictures(wheel: list[str]) -> None:
+def test_the_wheel_holds_no_tests_and_no_camvid_images(wheel: list[str]) -> None:
     assert not [name for name in wheel if name.startswith('test/') or '.webp' in name]
 
 

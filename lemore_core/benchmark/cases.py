@@ -1,4 +1,4 @@
-"""What can be measured: a model on a backend, with pictures of one size."""
+"""What can be measured: a model on a backend, with images of one size."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Case:
-    """A model served in one way, for pictures of ``picture`` (height, width).
+    """A model served in one way, for images of ``image`` (height, width).
 
     ``network`` (height, width) fixes the size at which the network sees them, None: as for a
     Segmenter. The other values are those of :class:`~lemore_core.inference.ServingRequest`.
     """
 
     model: str
-    picture: Size
+    image: Size
     _: KW_ONLY
     dataset: str = ''
     backend: str = AUTO
@@ -43,7 +43,7 @@ class Case:
         """Return the case in a few words, with what serves it."""
         batch = f' x {self.batch}' if self.batch > 1 else ''
         words = ' '.join([Path(self.model).name, *served])
-        return f'{words}, {of_size(self.picture)}{batch}'
+        return f'{words}, {of_size(self.image)}{batch}'
 
     def request(self) -> ServingRequest:
         """Return what a backend is asked for: the network size is resolved.
@@ -58,14 +58,14 @@ class Case:
         if path.suffix == '.onnx':
             size = trained
         else:
-            size = self.network or network_size(trained, self.picture)
+            size = self.network or network_size(trained, self.image)
             card.config.for_size(*size)  # refuses what is out of bounds
         return ServingRequest(
             path, *size, device=self.device, precision=self.precision, batch=self.batch
         )
 
     def load_backend(self) -> Backend:
-        """Load what a Segmenter would use for the pictures of this case.
+        """Load what a Segmenter would use for the images of this case.
 
         Raises:
             LemoreError: it is not to be had here.

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from lemore_core import inference as backends
 from lemore_core.benchmark.cases import of_size
-from lemore_core.benchmark.pictures import Pixels
+from lemore_core.benchmark.images import Pixels
 from lemore_core.benchmark.random_model import random_checkpoint
 from lemore_core.benchmark.spread import Spread, spread
 from lemore_core.benchmark.turns import times_in_turns
@@ -26,7 +26,7 @@ from lemore_core.inference.cpu.decode import decode
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork
 from lemore_core.taxonomy import load_taxonomy
 
-# data set and picture size (height, width), which is the network's as well
+# data set and image size (height, width), which is the network's as well
 DECODINGS = (('ade20k', (512, 512)), ('cityscapes', (720, 1280)))
 STRIDE = 8
 
@@ -122,7 +122,7 @@ def widened(logits: Logits, classes: int) -> Logits:
     """Return ``logits`` (h, w, trained) with more classes, or with the first of them.
 
     The trained classes stay; the others are weighted mixtures of them, a little below: they share
-    the picture's structure, as the classes of a larger data set would, and win in places.
+    the image's structure, as the classes of a larger data set would, and win in places.
     """
     trained = logits.shape[-1]
     if classes <= trained:

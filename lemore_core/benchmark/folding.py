@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from lemore_core.benchmark.images import Pixels
 from lemore_core.benchmark.networks import NetworkRow, OwnNetwork, time_networks
-from lemore_core.benchmark.pictures import Pixels
 from lemore_core.benchmark.random_model import random_checkpoint
 from lemore_core.export.export import export_onnx
 from lemore_core.export.quantize import quantise

@@ -1,4 +1,4 @@
-"""How much memory a loaded Segmenter takes, and whether it grows with the pictures."""
+"""How much memory a loaded Segmenter takes, and whether it grows with the images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lemore_core.benchmark.errors import BenchmarkError
 from lemore_core.benchmark.spread import robust_slope
 
 CHILD = 'lemore_core.benchmark.memory_child'
-PEAK_PICTURES = 5
+PEAK_IMAGES = 5
 SAMPLES = 50
 
 Report = dict[str, Any]
@@ -37,19 +37,19 @@ class Peak:
 
 @dataclass(frozen=True)
 class Sample:
-    """The resident memory after so many pictures."""
+    """The resident memory after so many images."""
 
-    pictures: int
+    images: int
     resident_mb: float
 
 
 @dataclass(frozen=True)
 class MemoryRow:
-    """The resident memory of a process that loads a Segmenter and labels pictures, in megabytes.
+    """The resident memory of a process that loads a Segmenter and labels images, in megabytes.
 
     ``libraries_mb`` is the interpreter with every library imported that serving the model comes
-    to import; ``loaded_mb`` with the Segmenter, ``first_mb`` after the first pictures, ``last_mb``
-    after the last one. ``growth_mb`` is the slope over 1,000 pictures after the first ones, which
+    to import; ``loaded_mb`` with the Segmenter, ``first_mb`` after the first images, ``last_mb``
+    after the last one. ``growth_mb`` is the slope over 1,000 images after the first ones, which
     a single jump does not move. ``samples`` are the measurements that it comes from.
     """
 
@@ -63,7 +63,7 @@ class MemoryRow:
     peak_gpu_mb: float | None
     over_libraries_mb: float
     growth_mb: float
-    pictures: int
+    images: int
     samples: list[Sample]
 
     def lines(self) -> list[dict[str, str]]:
@@ -72,34 +72,34 @@ class MemoryRow:
             'memory in MB': self.name,
             'libraries': f'{self.libraries_mb:.0f}',
             'loaded': f'{self.loaded_mb:.0f}',
-            'first pictures': f'{self.first_mb:.0f}',
-            'last picture': f'{self.last_mb:.0f}',
+            'first images': f'{self.first_mb:.0f}',
+            'last image': f'{self.last_mb:.0f}',
             'over libraries': f'{self.over_libraries_mb:.0f}',
-            'per 1,000 pictures': f'{self.growth_mb:+.2f}',
+            'per 1,000 images': f'{self.growth_mb:+.2f}',
             'peak': f'{self.peak_mb:.0f}',
-            'pictures': str(self.pictures),
+            'images': str(self.images),
         }
         return [line]
 
 
 def measure_peak(case: Case, image: Path | None) -> Peak:
-    """Return the most memory that a fresh process holds which serves a case for a few pictures.
+    """Return the most memory that a fresh process holds which serves a case for a few images.
 
-    ``image`` is as for :func:`~lemore_core.benchmark.pictures.read_picture`.
+    ``image`` is as for :func:`~lemore_core.benchmark.images.read_image`.
 
     Raises:
         BenchmarkError: the process fails.
 
     """
-    with _child(case, image, modules=[], pictures=PEAK_PICTURES) as reports:
+    with _child(case, image, modules=[], images=PEAK_IMAGES) as reports:
         *_, last = reports
     return Peak(last['peak_mb'], last['gpu_mb'])
 
 
 def measure_memory(
-    case: Case, image: Path | None, pictures: int, advance: Callable[[int], object]
+    case: Case, image: Path | None, images: int, advance: Callable[[int], object]
 ) -> MemoryRow:
-    """Watch the memory of a fresh process that loads a case and labels ``pictures`` of them.
+    """Watch the memory of a fresh process that loads a case and labels ``images`` of them.
 
     ``advance`` is told how many more have been labelled. ``image`` is as above.
 
@@ -108,16 +108,16 @@ def measure_memory(
 
     """
     # a first process tells what serving the model imports, sooner or later: the libraries
-    with _child(case, image, modules=[], pictures=PEAK_PICTURES) as reports:
+    with _child(case, image, modules=[], images=PEAK_IMAGES) as reports:
         *_, known = reports
     stages: dict[str, Report] = {}
     samples: list[Sample] = []
-    with _child(case, image, modules=known['modules'], pictures=pictures) as reports:
+    with _child(case, image, modules=known['modules'], images=images) as reports:
         for report in reports:
             stages[report['stage']] = report
             if report['stage'] == 'labelled':
-                advance(report['pictures'] - (samples[-1].pictures if samples else 0))
-                samples.append(Sample(report['pictures'], report['resident_mb']))
+                advance(report['images'] - (samples[-1].images if samples else 0))
+                samples.append(Sample(report['images'], report['resident_mb']))
     libraries, loaded, last = (stages[name] for name in ('libraries', 'loaded', 'labelled'))
     return MemoryRow(
         name=case.name(*last['served']),
@@ -129,22 +129,22 @@ def measure_memory(
         peak_gpu_mb=last['gpu_mb'],
         over_libraries_mb=last['resident_mb'] - libraries['resident_mb'],
         growth_mb=1e3
-        * robust_slope([one.pictures for one in samples], [one.resident_mb for one in samples]),
-        pictures=last['pictures'],
+        * robust_slope([one.images for one in samples], [one.resident_mb for one in samples]),
+        images=last['images'],
         samples=samples,
     )
 
 
 @contextmanager
 def _child(
-    case: Case, image: Path | None, *, modules: list[str], pictures: int
+    case: Case, image: Path | None, *, modules: list[str], images: int
 ) -> Iterator[Iterator[Report]]:
     """Yield what a fresh process reports, one stage after another."""
     order = {
         'case': dataclasses.asdict(case),
         'image': None if image is None else str(image),
         'modules': modules,
-        'pictures': pictures,
+        'images': images,
         'samples': SAMPLES,
     }
     command = [sys.executable, '-m', CHILD, json.dumps(order)]

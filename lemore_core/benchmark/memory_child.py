@@ -27,11 +27,11 @@ def main(argv: Sequence[str]) -> int:
     from lemore_core.benchmark.cases import Case
 
     case = dict(order['case'])
-    case['picture'] = tuple(case['picture'])
+    case['image'] = tuple(case['image'])
     case['network'] = case['network'] and tuple(case['network'])
     image = None if order['image'] is None else Path(order['image'])
     try:
-        watch(Case(**case), image, order['pictures'], order['samples'])
+        watch(Case(**case), image, order['images'], order['samples'])
     except LemoreError as error:
         print(error, file=sys.stderr)
         return 1
@@ -46,21 +46,21 @@ def import_all(modules: Sequence[str]) -> None:
             importlib.import_module(name)
 
 
-def watch(case: Case, image: Path | None, pictures: int, samples: int) -> None:
-    """Load a case, label pictures, and report so many times along the way.
+def watch(case: Case, image: Path | None, images: int, samples: int) -> None:
+    """Load a case, label images, and report so many times along the way.
 
     Raises:
-        LemoreError: it cannot be loaded, or fails on a picture.
+        LemoreError: it cannot be loaded, or fails on an image.
 
     """
-    from lemore_core.benchmark.pictures import at_size, read_picture
+    from lemore_core.benchmark.images import at_size, read_image
 
-    batch = [at_size(read_picture(image), *case.picture)] * case.batch
+    batch = [at_size(read_image(image), *case.image)] * case.batch
     report('libraries')
     segmenter = case.load()
     report('loaded')
-    marks = {FIRST, pictures, *(pictures * i // samples for i in range(1, samples + 1))}
-    marks = {mark for mark in marks if FIRST <= mark <= pictures} | {pictures}
+    marks = {FIRST, images, *(images * i // samples for i in range(1, samples + 1))}
+    marks = {mark for mark in marks if FIRST <= mark <= images} | {images}
     done = 0
     for mark in sorted(marks):
         while done < mark:
@@ -68,7 +68,7 @@ def watch(case: Case, image: Path | None, pictures: int, samples: int) -> None:
         status = segmenter.status
         served = [status.backend, status.device, status.precision]
         last = {'modules': libraries()} if mark == max(marks) else {}
-        report('labelled', pictures=done, served=served, **last)
+        report('labelled', images=done, served=served, **last)
 
 
 def libraries() -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lemore_core.benchmark.cases import Case, of_size
-from lemore_core.benchmark.pictures import Pixels, at_size
+from lemore_core.benchmark.images import Pixels, at_size
 from lemore_core.benchmark.spread import Spread, spread
 from lemore_core.benchmark.turns import times_in_turns
 from lemore_core.image import to_network
@@ -93,7 +93,7 @@ def own_network(case: Case, image: Pixels) -> OwnNetwork:
     request = case.request()
     path = request.path
     content = path.read_bytes() if request.is_exported else export_onnx(path, *request.size)
-    pixels = to_network(*at_size(image, *case.picture), *request.size)
+    pixels = to_network(*at_size(image, *case.image), *request.size)
     network = OnnxNetwork(content, request.device, str(path))
     return OwnNetwork(f'{case.model} {of_size(request.size)}', network, pixels[None])
 

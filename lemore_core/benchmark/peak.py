@@ -1,4 +1,4 @@
-"""The highest rate at which hardly a picture is dropped."""
+"""The highest rate at which hardly an image is dropped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Search:
 
 @dataclass(frozen=True)
 class PeakRow:
-    """The highest rate with less than 5% of the pictures dropped, and how it was found.
+    """The highest rate with less than 5% of the images dropped, and how it was found.
 
     ``best`` is the probe at that rate, None where no rate passed.
     """
@@ -36,7 +36,7 @@ class PeakRow:
     peak_hz: float
     too_much_hz: float | None
     probes: int
-    pictures: int
+    images: int
     seconds: float
     best: RateRow | None
 
@@ -52,9 +52,9 @@ class PeakRow:
                 **self.best.latency_ms.columns(),
                 'dropped': f'{100 * self.best.drop_share:.1f}%',
                 'CPU load': f'{self.best.cpu_load:.2f}',
-                'pictures there': str(self.best.posted),
+                'images there': str(self.best.posted),
             }
-        line |= {'probes': str(self.probes), 'pictures in all': str(self.pictures)}
+        line |= {'probes': str(self.probes), 'images in all': str(self.images)}
         return [line | {'in s': f'{self.seconds:.0f}'}]
 
 
@@ -79,14 +79,14 @@ def find_peak(probe: Callable[[float], RateRow], start: float, name: str = '') -
         peak_hz=found.passed,
         too_much_hz=found.failed,
         probes=len(rows),
-        pictures=sum(row.posted for row in rows),
+        images=sum(row.posted for row in rows),
         seconds=time.perf_counter() - began,
         best=next((row for row in reversed(rows) if row.rate_hz == found.passed), None),
     )
 
 
 def sustained(row: RateRow) -> bool:
-    """Whether under 5% were dropped and the pictures did come at the rate that was asked for."""
+    """Whether under 5% were dropped and the images did come at the rate that was asked for."""
     return row.drop_share < MOST_DROPPED and row.posted_hz >= LEAST_REACHED * row.rate_hz
 
 

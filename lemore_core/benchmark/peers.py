@@ -52,7 +52,7 @@ def load_peer(path: Path, size: tuple[int, int], threads: int, device: str = 'cp
     """Load an ONNX file on so many threads, and fill its inputs by their declared shapes.
 
     Where it leaves a dimension open, the batch is 1, the colours are 3 and ``size`` (height,
-    width) is the picture's.
+    width) is the image's.
 
     Raises:
         BenchmarkError: ONNX Runtime cannot load the file, its inputs cannot be guessed, or it
@@ -79,14 +79,14 @@ def load_peer(path: Path, size: tuple[int, int], threads: int, device: str = 'cp
 def guessed_shape(declared: Dimensions, size: tuple[int, int]) -> tuple[int, ...] | None:
     """Return a shape with the open dimensions of ``declared`` filled in, None if unknowable.
 
-    Numbers stay. Pictures have three or four dimensions, with the colours first or last. Of other
+    Numbers stay. Images have three or four dimensions, with the colours first or last. Of other
     inputs only the first dimension may be open: the batch.
     """
     known = [one if isinstance(one, int) and one > 0 else None for one in declared]
     if len(known) in (3, 4):
         last = known[-1] in CHANNELS and known[-3] not in CHANNELS
-        picture = (*size, 3) if last else (3, *size)
-        likely: tuple[int | None, ...] = (1, *picture)[-len(known) :]
+        image = (*size, 3) if last else (3, *size)
+        likely: tuple[int | None, ...] = (1, *image)[-len(known) :]
     else:
         likely = (1, *[None] * (len(known) - 1))[: len(known)]
     shape = [fixed or guess for fixed, guess in zip(known, likely, strict=True)]

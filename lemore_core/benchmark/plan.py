@@ -18,7 +18,7 @@ class Plan:
 
     ``grid.sizes`` may be empty: the image's own. ``image`` None is the shipped clip. ``rates`` are
     in Hz; ``seconds`` is how long each lasts, ``probe_seconds`` how long each attempt of the
-    search for the highest. ``pictures`` is how many are labelled while the memory is watched.
+    search for the highest. ``images`` is how many are labelled while the memory is watched.
     """
 
     what: str
@@ -32,7 +32,7 @@ class Plan:
     rates: Sequence[float] = (10.0, 30.0, 60.0)
     seconds: float = 10.0
     probe_seconds: float = 3.0
-    pictures: int = 10_000
+    images: int = 10_000
 
 
 def peer_path(text: str) -> Path:

@@ -90,12 +90,12 @@ def ratio_bars(medians: Mapping[str, float], what: str) -> figure:
 
 
 def latency_lines(rates: Sequence[RateRow], peaks: Sequence[PeakRow]) -> figure:
-    """Plot latency by the rate of the pictures, and the highest rates as upright lines."""
+    """Plot latency by the rate of the images, and the highest rates as upright lines."""
     cases = list(dict.fromkeys(row.name for row in rates))
     fastest = max([*(row.rate_hz for row in rates), *(peak.peak_hz for peak in peaks)])
     slowest = max(row.latency_ms.p99 or row.latency_ms.median for row in rates)
-    plot = _figure('pictures a second', 420, x_end=HEADROOM * fastest, y_end=HEADROOM * slowest)
-    plot.yaxis.axis_label = 'milliseconds from picture to labels'
+    plot = _figure('images a second', 420, x_end=HEADROOM * fastest, y_end=HEADROOM * slowest)
+    plot.yaxis.axis_label = 'milliseconds from image to labels'
     legend: LegendEntries = []
     for case, color in zip(cases, _colors(len(cases)), strict=True):
         data = _latencies([row for row in rates if row.name == case])
@@ -120,18 +120,18 @@ def latency_lines(rates: Sequence[RateRow], peaks: Sequence[PeakRow]) -> figure:
 
 
 def memory_lines(rows: Sequence[MemoryRow]) -> figure:
-    """Plot the resident memory by the number of pictures that were labelled."""
+    """Plot the resident memory by the number of images that were labelled."""
     most = max(row.peak_mb for row in rows)
-    last = max(row.pictures for row in rows)
-    plot = _figure('pictures labelled', 380, x_end=HEADROOM * last, y_end=HEADROOM * most)
+    last = max(row.images for row in rows)
+    plot = _figure('images labelled', 380, x_end=HEADROOM * last, y_end=HEADROOM * most)
     plot.yaxis.axis_label = 'resident megabytes'
     legend: LegendEntries = []
     for row, color in zip(rows, _colors(len(rows)), strict=True):
-        pictures = [sample.pictures for sample in row.samples]
+        images = [sample.images for sample in row.samples]
         resident = [sample.resident_mb for sample in row.samples]
-        line = plot.line(pictures, resident, color=color, line_width=2)
+        line = plot.line(images, resident, color=color, line_width=2)
         base = plot.line(
-            [0, row.pictures], [row.libraries_mb] * 2, color=color, line_dash='dashed', line_width=2
+            [0, row.images], [row.libraries_mb] * 2, color=color, line_dash='dashed', line_width=2
         )
         legend += [(row.name, [line]), ('its libraries alone', [base])]
     _add_legend(plot, legend, 2)

@@ -1,4 +1,4 @@
-"""Pictures that come at a fixed rate, as from a camera: what is dropped, how late labels are."""
+"""Images that come at a fixed rate, as from a camera: what is dropped, how late labels are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RateRow:
     """What came of one rate.
 
     ``posted_hz`` is what the source reached, on a busy machine less than ``rate_hz``.
-    ``latency_ms`` is the time from posting a picture to having its labels, of the labelled ones.
+    ``latency_ms`` is the time from posting an image to having its labels, of the labelled ones.
     ``cpu_load`` is processor seconds of this process a second of the clock: 1 is one processor.
     """
 
@@ -33,7 +33,7 @@ class RateRow:
 
     @property
     def drop_share(self) -> float:
-        """The share of the posted pictures that a newer one replaced, from 0 to 1."""
+        """The share of the posted images that a newer one replaced, from 0 to 1."""
         return self.dropped / self.posted
 
     def lines(self) -> list[dict[str, str]]:
@@ -45,13 +45,13 @@ class RateRow:
             **self.latency_ms.columns(),
             'dropped': f'{self.dropped} ({100 * self.drop_share:.1f}%)',
             'CPU load': f'{self.cpu_load:.2f}',
-            'pictures': str(self.posted),
+            'images': str(self.posted),
         }
         return [line]
 
 
 class _Post(NamedTuple):
-    """A picture's number and the time at which it was posted, in seconds."""
+    """An image's number and the time at which it was posted, in seconds."""
 
     number: int
     time: float
@@ -79,7 +79,7 @@ class Source(threading.Thread):
             if wait > 0 and self._stopped.wait(wait):
                 return
             self._mailbox.put(_Post(number, time.perf_counter()))
-        # the last picture has its period as the others have
+        # the last image has its period as the others have
         self.seconds = time.perf_counter() - started + 1 / self._rate
 
     def stop(self) -> None:
@@ -89,9 +89,9 @@ class Source(threading.Thread):
 
 
 def drive(label: Callable[[], object], rate: float, seconds: float, name: str = '') -> RateRow:
-    """Post pictures at ``rate`` Hz for so long and label the newest each time, on this thread.
+    """Post images at ``rate`` Hz for so long and label the newest each time, on this thread.
 
-    ``label`` labels a picture. Pictures that nobody took before the next came are dropped.
+    ``label`` labels an image. Images that nobody took before the next came are dropped.
     """
     count = max(2, round(rate * seconds))
     mailbox: Mailbox[_Post] = Mailbox()

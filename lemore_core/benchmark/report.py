@@ -71,9 +71,7 @@ def _rates(kinds: dict[str, Rows]) -> Plot:
 
 def _memory(kinds: dict[str, Rows]) -> Plot:
     rows = kinds['memory']
-    said = '; '.join(
-        f'{row.name} {row.last_mb:.0f} MB after {row.pictures} pictures' for row in rows
-    )
+    said = '; '.join(f'{row.name} {row.last_mb:.0f} MB after {row.images} images' for row in rows)
     return Plot(plots.memory_lines(rows), f'resident memory: {said}')
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from lemore_core.benchmark.cases import Case, Size, Skipped, cases
 from lemore_core.benchmark.errors import BenchmarkError
-from lemore_core.benchmark.pictures import Pixels, at_size, read_picture
+from lemore_core.benchmark.images import Pixels, at_size, read_image
 from lemore_core.benchmark.plan import Plan
 from lemore_core.benchmark.turns import in_turns
 from lemore_core.errors import LemoreError
@@ -96,9 +96,9 @@ def measure_memories(plan: Plan) -> list[Row]:
     _, wanted, skipped = _prepare(plan)
     rows: list[Row] = []
     for case in wanted:
-        with tqdm(total=plan.pictures, unit='picture', desc=str(case), disable=None) as bar:
+        with tqdm(total=plan.images, unit='image', desc=str(case), disable=None) as bar:
             try:
-                rows.append(measure_memory(case, plan.image, plan.pictures, bar.update))
+                rows.append(measure_memory(case, plan.image, plan.images, bar.update))
             except BenchmarkError as error:
                 skipped.append(Skipped(str(case), str(error)))
     return _unless_empty([*rows, *skipped])
@@ -109,7 +109,7 @@ def measure_decoding(plan: Plan) -> list[Row]:
     _need('onnxruntime', 'onnx', 'torch')
     from lemore_core.benchmark.decoding import DECODINGS, time_decoding
 
-    image = read_picture(plan.image)
+    image = read_image(plan.image)
     model = resolve_checkpoint(plan.grid.models[0], plan.grid.dataset)
     return [
         time_decoding(model, image, dataset, size, _progress(range(plan.rounds), dataset))
@@ -123,7 +123,7 @@ def measure_folding(plan: Plan) -> list[Row]:
     from lemore_core.benchmark.folding import SIZE, time_folding
 
     rounds = _progress(range(plan.rounds), 'rounds')
-    return list(time_folding(read_picture(plan.image), rounds, SIZE))
+    return list(time_folding(read_image(plan.image), rounds, SIZE))
 
 
 MEASUREMENTS: dict[str, Callable[[Plan], list[Row]]] = {
@@ -144,7 +144,7 @@ def _need(*packages: str) -> None:
 
 def _prepare(plan: Plan) -> tuple[Pixels, list[Case], list[Skipped]]:
     """Return the image, what is to be measured with it, and what cannot be."""
-    image = read_picture(plan.image)
+    image = read_image(plan.image)
     own: Size = (image.shape[0], image.shape[1])
     grid = dataclasses.replace(plan.grid, sizes=plan.grid.sizes or [own])
     wanted, skipped = cases(grid)
@@ -182,13 +182,13 @@ def _labeller(
     case: Case, image: Pixels, skipped: list[Skipped]
 ) -> tuple[Callable[[], object] | None, str]:
     """Return what labels the image once, warmed up, and what it is called."""
-    picture = at_size(image, *case.picture)
+    scaled = at_size(image, *case.image)
     try:
         segmenter: Segmenter = case.load()
     except LemoreError as error:
         skipped.append(Skipped(str(case), str(error)))
         return None, ''
-    label = partial(segmenter.segment, *picture)
+    label = partial(segmenter.segment, *scaled)
     label()
     status = segmenter.status
     return label, case.name(status.backend, status.device, status.precision)

@@ -1,4 +1,4 @@
-"""How long each step from a picture's bytes to its labels takes."""
+"""How long each step from an image's bytes to its labels takes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from lemore_core.benchmark.cases import Case, Skipped, of_size
 from lemore_core.benchmark.errors import BenchmarkError
-from lemore_core.benchmark.pictures import Pixels, at_size
+from lemore_core.benchmark.images import Pixels, at_size
 from lemore_core.benchmark.spread import Spread, spread
 from lemore_core.errors import LemoreError
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.segmentation import STEPS
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class StepsAside(Protocol):
     """A backend that runs all steps at one call, and times them one by one when it is asked."""
 
-    def steps(self, pictures: Sequence[Picture], rounds: int) -> Mapping[str, float]:
-        """Return the median milliseconds of each step for these pictures together."""
+    def steps(self, images: Sequence[Image], rounds: int) -> Mapping[str, float]:
+        """Return the median milliseconds of each step for these images together."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class LoadedCase:
 
     case: Case
     backend: Backend
-    pictures: Sequence[Picture]
+    images: Sequence[Image]
 
     def __call__(self) -> dict[str, float]:
-        """Label the pictures once; return the milliseconds of the steps that were told."""
+        """Label the images once; return the milliseconds of the steps that were told."""
         found: dict[str, float] = {}
-        for result in self.backend.segment(self.pictures):
+        for result in self.backend.segment(self.images):
             for step, milliseconds in result.timings.steps.items():
                 found[step] = found.get(step, 0.0) + milliseconds
         return found
@@ -46,11 +46,11 @@ class LoadedCase:
 
 @dataclass(frozen=True)
 class StepsRow:
-    """A case's figures. Milliseconds are those of a call, which labels ``batch`` pictures.
+    """A case's figures. Milliseconds are those of a call, which labels ``batch`` images.
 
     ``steps`` has those of ``STEPS`` that the backend tells. ``over_network`` is the median of the
     whole over that of the network. The peaks are those of a fresh process that labels a few
-    pictures; None where they were not measured or there is no GPU.
+    images; None where they were not measured or there is no GPU.
     """
 
     kind = 'steps'
@@ -61,12 +61,12 @@ class StepsRow:
     precision: str
     degraded: str
     batch: int
-    picture: str
+    image: str
     network: str
     calls: int
     total_ms: Spread
     steps_ms: Mapping[str, Spread]
-    pictures_per_second: float
+    images_per_second: float
     over_network: float | None
     peak_memory_mb: float | None
     peak_gpu_memory_mb: float | None
@@ -86,7 +86,7 @@ class StepsRow:
             for title, (step, measured) in zip(titles, spreads.items(), strict=False)
         ]
         lines[-1] |= {
-            'pictures/s': f'{self.pictures_per_second:.1f}',
+            'images/s': f'{self.images_per_second:.1f}',
             'peak MB': _whole_number(self.peak_memory_mb),
             'peak GPU MB': _whole_number(self.peak_gpu_memory_mb),
             'calls': str(self.calls),
@@ -99,7 +99,7 @@ class StepsRow:
 
 
 def load_cases(cases: Sequence[Case], image: Pixels) -> tuple[list[LoadedCase], list[Skipped]]:
-    """Load what can be loaded; ``image`` is BGR (H, W, 3) uint8, resized to each case's picture.
+    """Load what can be loaded; ``image`` is BGR (H, W, 3) uint8, resized to each case's image.
 
     Raises:
         BenchmarkError: nothing can be loaded.
@@ -108,9 +108,9 @@ def load_cases(cases: Sequence[Case], image: Pixels) -> tuple[list[LoadedCase], 
     loaded: list[LoadedCase] = []
     skipped: list[Skipped] = []
     for case in cases:
-        pictures = [at_size(image, *case.picture)] * case.batch
+        images = [at_size(image, *case.image)] * case.batch
         try:
-            loaded.append(LoadedCase(case, case.load_backend(), pictures))
+            loaded.append(LoadedCase(case, case.load_backend(), images))
         except LemoreError as error:
             skipped.append(Skipped(str(case), str(error)))
     if not loaded:
@@ -137,12 +137,12 @@ def steps_row(
         precision=status.precision,
         degraded=status.degraded,
         batch=case.batch,
-        picture=of_size(case.picture),
+        image=of_size(case.image),
         network=of_size(case.request().size),
         calls=len(calls),
         total_ms=whole,
         steps_ms=steps,
-        pictures_per_second=1e3 * case.batch / whole.median,
+        images_per_second=1e3 * case.batch / whole.median,
         over_network=None if network is None else whole.median / network.median,
         peak_memory_mb=None if peak is None else peak.host_mb,
         peak_gpu_memory_mb=None if peak is None else peak.gpu_mb,
@@ -157,5 +157,5 @@ def steps_aside(loaded: LoadedCase, rounds: int) -> dict[str, Spread]:
     """Return the steps' medians of a backend that tells no steps of a call, if it has others."""
     if not isinstance(loaded.backend, StepsAside):
         return {}
-    medians = loaded.backend.steps(loaded.pictures, rounds)
+    medians = loaded.backend.steps(loaded.images, rounds)
     return {step: Spread(medians[step]) for step in STEPS if step in medians}

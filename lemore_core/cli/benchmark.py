@@ -21,7 +21,7 @@ what is one of
   steps    the time of each step from bytes to labels, for every combination of the options,
            measured in turns; with the most memory that each holds, and with --peer
            the networks of other ONNX files beside LeMoRe's own
-  rate     pictures that come at a fixed rate, of which only the newest is labelled: the highest
+  rate     images that come at a fixed rate, of which only the newest is labelled: the highest
            rate with less than 5% dropped, then latency, drops and CPU load at fixed rates
   memory   the memory of a fresh process over that of its libraries, and its growth
   decode   decoding to 150 and to 19 classes, against torch and against the network
@@ -60,7 +60,7 @@ OPTIONS = {
     'rates': Option(('rate',), [10.0, 30.0, 60.0]),
     'seconds': Option(('rate',), 10.0),
     'probe_seconds': Option(('rate',), 3.0),
-    'pictures': Option(('memory',), 10_000),
+    'images': Option(('memory',), 10_000),
 }
 MEASUREMENTS = ('steps', 'rate', 'memory', 'decode', 'folding')
 MEMORY_SIZE = (480, 640)
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_size_arguments(parser)
     parser.add_argument(
-        '--image', type=Path, help='a picture, or a video whose first one is taken; the demo clip'
+        '--image', type=Path, help='an image, or a video whose first one is taken; the demo clip'
     )
     parser.add_argument(
         '--json',
@@ -106,9 +106,9 @@ def _add_cases(group: argparse._ArgumentGroup) -> None:
         '--sizes',
         type=_sizes,
         metavar='WxH,…',
-        help="sizes of the picture, such as 640x480,1280x720; the image's own, for memory 640x480",
+        help="sizes of the image, such as 640x480,1280x720; the image's own, for memory 640x480",
     )
-    group.add_argument('--batches', type=_counts, help='pictures a call, such as 1,4; 1')
+    group.add_argument('--batches', type=_counts, help='images a call, such as 1,4; 1')
 
 
 def _add_lengths(group: argparse._ArgumentGroup) -> None:
@@ -119,7 +119,7 @@ def _add_lengths(group: argparse._ArgumentGroup) -> None:
     group.add_argument('--rates', type=_rates, metavar='HZ,…', help='rate: 10,30,60')
     group.add_argument('--seconds', type=_positive, help='rate: length of a fixed rate, 10')
     group.add_argument('--probe-seconds', type=_positive, help='rate: of one step of the search, 3')
-    group.add_argument('--pictures', type=_count, help='memory: how many are labelled, 10000')
+    group.add_argument('--images', type=_count, help='memory: how many are labelled, 10000')
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -172,7 +172,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         rates=given['rates'],
         seconds=given['seconds'],
         probe_seconds=given['probe_seconds'],
-        pictures=given['pictures'],
+        images=given['images'],
     )
 
 
@@ -198,14 +198,14 @@ def _backends(what: str) -> list[str]:
 
 def _write_json(file: str, rows: list[Row], here: Machine) -> None:
     from lemore_core.benchmark.rows import document
-    from lemore_core.system.files import written_whole
+    from lemore_core.system.files import atomic_write
 
     text = json.dumps(document(rows, here), indent=1)
     if file == '-':
         print(text)
         return
     try:
-        with written_whole(Path(file)) as temporary:
+        with atomic_write(Path(file)) as temporary:
             temporary.write_text(text + '\n', encoding='utf-8')
     except OSError as error:
         msg = f'{file} cannot be written: {error.strerror}'

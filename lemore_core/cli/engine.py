@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(build)
     add_size_arguments(build)
     add_precision_argument(build)
-    build.add_argument('--batch', type=int, default=1, help='pictures a call, one per camera')
+    build.add_argument('--batch', type=int, default=1, help='images a call, one per camera')
     build.add_argument(
         '--compute-capability',
         help='build ahead for GPUs such as 8.6, with or without one here (TensorRT for RTX)',

@@ -12,7 +12,7 @@ from lemore_core.cli.arguments import add_segmenter_arguments, load_segmenter
 if TYPE_CHECKING:
     from lemore_core.data.datasets import Dataset
     from lemore_core.evaluation.evaluate import EvaluationResult
-    from lemore_core.evaluation.report.evaluation import WorstPictures
+    from lemore_core.evaluation.report.evaluation import WorstImages
     from lemore_core.evaluation.strategies import Views
     from lemore_core.segmenter import Segmenter
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_segmenter_arguments(parser)
     parser.add_argument('--data', type=Path, required=True, help='folder of the data set')
     parser.add_argument('--split', default='val', help='val')
-    parser.add_argument('--limit', type=_count, help='only so many pictures, the first ones')
+    parser.add_argument('--limit', type=_count, help='only so many images, the first ones')
     parser.add_argument('--json', action='store_true', help='print JSON')
     views = parser.add_argument_group('views', 'whose probabilities are averaged')
     views.add_argument(
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs=2,
         metavar=('H', 'W'),
-        help='slide a window of so many pixels of the picture',
+        help='slide a window of so many pixels of the image',
     )
     views.add_argument(
         '--stride', type=int, nargs='+', metavar='N', help='of the window, one number or down right'
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=REPORT_IMAGES,
         metavar='N',
-        help='show the N worst pictures, 50',
+        help='show the N worst images, 50',
     )
 
 
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     dataset = _open_dataset(arguments)
     samples = dataset.samples(arguments.split)[: arguments.limit]
     segmenter = _load_segmenter(arguments)
-    worst = _worst_pictures(arguments, segmenter)
+    worst = _worst_images(arguments, segmenter)
     result = evaluate(
         predictor_for(segmenter, views), tqdm(samples, unit='image', disable=None), worst
     )
@@ -92,7 +92,7 @@ def _open_dataset(arguments: argparse.Namespace) -> Dataset:
     """Open the data set of that name, or that of the model's classes.
 
     Classes that are of no known data set (a YAML file's, or a model's) are a user's own, whose
-    pictures lie in the layout for those.
+    images lie in the layout for those.
     """
     from lemore_core.data.datasets import DATASETS, OWN, open_dataset
     from lemore_core.export.description import describe
@@ -124,23 +124,23 @@ def _views(arguments: argparse.Namespace) -> Views:
     return Views(window, stride, arguments.scales, arguments.flip)
 
 
-def _worst_pictures(arguments: argparse.Namespace, segmenter: Segmenter) -> WorstPictures | None:
+def _worst_images(arguments: argparse.Namespace, segmenter: Segmenter) -> WorstImages | None:
     if arguments.report is None:
         return None
-    from lemore_core.evaluation.report.evaluation import WorstPictures
+    from lemore_core.evaluation.report.evaluation import WorstImages
 
-    return WorstPictures(arguments.report_images, segmenter.taxonomy)
+    return WorstImages(arguments.report_images, segmenter.taxonomy)
 
 
 def _write_report(
-    path: Path, result: EvaluationResult, worst: WorstPictures, facts: dict[str, Any]
+    path: Path, result: EvaluationResult, worst: WorstImages, facts: dict[str, Any]
 ) -> None:
     from lemore_core.evaluation.report.build import write_report
     from lemore_core.evaluation.report.evaluation import evaluation_report
 
     title = f'{facts["model"]} on {facts["dataset"]} {facts["split"]}'
     texts = {key: str(value) for key, value in facts.items()}
-    write_report(evaluation_report(result, worst.pictures, title=title, facts=texts), path)
+    write_report(evaluation_report(result, worst.images, title=title, facts=texts), path)
 
 
 def _print(facts: dict[str, Any], result: EvaluationResult, report: Path | None) -> None:
@@ -166,6 +166,6 @@ def _scales(text: str) -> tuple[float, ...]:
 
 def _count(text: str) -> int:
     if not text.isdigit():
-        msg = f'{text!r} is no number of pictures'
+        msg = f'{text!r} is no number of images'
         raise argparse.ArgumentTypeError(msg)
     return int(text)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CALIBRATION_PICTURES = 32
+CALIBRATION_IMAGES = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--int8',
         type=Path,
         metavar='FOLDER',
-        help=f'quantise it, calibrated on {CALIBRATION_PICTURES} pictures of FOLDER; for TensorRT '
+        help=f'quantise it, calibrated on {CALIBRATION_IMAGES} images of FOLDER; for TensorRT '
         '(on a CPU, measure it first: lemore benchmark folding)',
     )
 
@@ -39,24 +39,24 @@ def run(arguments: argparse.Namespace) -> None:
     path = resolve_checkpoint(arguments.model, arguments.dataset)
     config = describe(path).config
     height, width = requested_size(arguments) or (config.height, config.width)
-    pictures = None if arguments.int8 is None else calibration_pictures(arguments.int8)
-    write_onnx(path, arguments.output, height, width, calibration=pictures)
-    precision = 'float32' if pictures is None else f'int8 by {len(pictures)} pictures'
+    images = None if arguments.int8 is None else calibration_images(arguments.int8)
+    write_onnx(path, arguments.output, height, width, calibration=images)
+    precision = 'float32' if images is None else f'int8 by {len(images)} images'
     print(f'{arguments.output}: {width}x{height} pixels, {config.classes} classes, {precision}')
 
 
-def calibration_pictures(folder: Path) -> list[NDArray[np.uint8]]:
-    """Read pictures, RGB (H, W, 3) uint8, evenly from all that lie in a folder and below.
+def calibration_images(folder: Path) -> list[NDArray[np.uint8]]:
+    """Read images, RGB (H, W, 3) uint8, evenly from all that lie in a folder and below.
 
     Raises:
         LemoreError: there are none, or one is not readable.
 
     """
-    from lemore_core.data.pixels import PICTURES, read_rgb
+    from lemore_core.data.pixels import IMAGES, read_rgb
 
-    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in PICTURES)
+    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGES)
     if not paths:
-        msg = f'there is no picture in {folder} to calibrate with'
+        msg = f'there is no image in {folder} to calibrate with'
         raise LemoreError(msg)
-    count = min(CALIBRATION_PICTURES, len(paths))
+    count = min(CALIBRATION_IMAGES, len(paths))
     return [read_rgb(paths[i * len(paths) // count]) for i in range(count)]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('picture', type=Path, help='the picture to look at')
+    parser.add_argument('image', type=Path, help='the image to look at')
     parser.add_argument('--output', '-o', type=Path, required=True, help='folder for the sheets')
     parser.add_argument('--encoder', metavar='STAGE.INDEX', help='draw only this one, such as 3.2')
     parser.add_argument('--block', type=int, help='draw only this bottleneck block, from 1')
@@ -31,13 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the sheets and print how strong the views and how open the gates are."""
-    from lemore_core.inspection import inspect_picture, read_picture, write_sheets
+    from lemore_core.inspection import inspect_image, read_image, write_sheets
     from lemore_core.segmenter import resolve_checkpoint
     from lemore_core.taxonomy import load_taxonomy
 
-    inspection = inspect_picture(
+    inspection = inspect_image(
         resolve_checkpoint(arguments.model, arguments.dataset),
-        read_picture(arguments.picture),
+        read_image(arguments.image),
         point=tuple(arguments.point) if arguments.point else None,
         encoder=arguments.encoder,
         block=arguments.block,

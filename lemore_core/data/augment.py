@@ -22,7 +22,7 @@ class Augmentation:
     """Random scale, crop, flip and photometric distortion (the field's usual recipe).
 
     ``height`` and ``width`` are the crop's; ``scale`` the range of the resize before it. With
-    ``resize`` (long side, short side) a picture is first fitted into these, whichever way it lies.
+    ``resize`` (long side, short side) an image is first fitted into these, whichever way it lies.
     """
 
     height: int

@@ -1,4 +1,4 @@
-"""Pictures in a folder for each class, as ImageNet is laid out after its usual preparation."""
+"""Images in a folder for each class, as ImageNet is laid out after its usual preparation."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from lemore_core.data.check import require_end, some
 from lemore_core.data.errors import DataError
 from lemore_core.data.parallel import Progress, for_each
-from lemore_core.data.pixels import PICTURES, read_rgb
+from lemore_core.data.pixels import IMAGES, read_rgb
 
 NAMED_CLASSES = 5  # folders in an error
 
 
 @dataclass(frozen=True)
-class LabelledPictures:
-    """Pictures of one split and what they show.
+class LabelledImages:
+    """Images of one split and what they show.
 
     ``names`` are relative to ``folder`` (a million paths would take a gigabyte), ``labels`` their
-    class ids, (pictures,) int64.
+    class ids, (images,) int64.
     """
 
     folder: Path
@@ -33,7 +33,7 @@ class LabelledPictures:
         return len(self.names)
 
     def read(self, index: int) -> NDArray[np.uint8]:
-        """Return a picture, RGB (H, W, 3) uint8.
+        """Return an image, RGB (H, W, 3) uint8.
 
         Raises:
             DataError: the file is no readable image.
@@ -41,9 +41,9 @@ class LabelledPictures:
         """
         return read_rgb(self.folder / self.names[index])
 
-    def share(self, process: int, processes: int) -> LabelledPictures:
-        """Return every ``processes``-th picture, beginning with number ``process``."""
-        return LabelledPictures(
+    def share(self, process: int, processes: int) -> LabelledImages:
+        """Return every ``processes``-th image, beginning with number ``process``."""
+        return LabelledImages(
             self.folder, self.names[process::processes], self.labels[process::processes]
         )
 
@@ -53,15 +53,15 @@ class ImageFolder:
     """Classes, which are the names of the folders in ``train`` in their order, and two splits."""
 
     classes: tuple[str, ...]
-    train: LabelledPictures
-    val: LabelledPictures
+    train: LabelledImages
+    val: LabelledImages
 
 
 def open_image_folder(root: Path) -> ImageFolder:
-    """Find the pictures ``root/train/<class>/*`` and ``root/val/<class>/*``.
+    """Find the images ``root/train/<class>/*`` and ``root/val/<class>/*``.
 
     Raises:
-        DataError: a folder is missing, a class has no pictures to train with, or ``val`` has
+        DataError: a folder is missing, a class has no images to train with, or ``val`` has
             classes that ``train`` lacks.
 
     """
@@ -77,22 +77,22 @@ def open_image_folder(root: Path) -> ImageFolder:
     counts = np.bincount(train.labels, minlength=len(classes))
     bare = [name for name, count in zip(classes, counts, strict=True) if not count]
     if bare:
-        msg = f'{train.folder} has no pictures of {_first(bare)} ({", ".join(PICTURES)})'
+        msg = f'{train.folder} has no images of {_first(bare)} ({", ".join(IMAGES)})'
         raise DataError(msg)
     if not len(val):
-        msg = f'{val.folder} has no pictures ({", ".join(PICTURES)})'
+        msg = f'{val.folder} has no images ({", ".join(IMAGES)})'
         raise DataError(msg)
     return ImageFolder(classes, train, val)
 
 
-def require_readable(pictures: LabelledPictures, progress: Progress | None = None) -> None:
-    """Read every picture; ``progress`` is called with 1 for each.
+def require_readable(images: LabelledImages, progress: Progress | None = None) -> None:
+    """Read every image; ``progress`` is called with 1 for each.
 
     Raises:
         DataError: some are unreadable or truncated; the first are named.
 
     """
-    paths = [pictures.folder / name for name in pictures.names]
+    paths = [images.folder / name for name in images.names]
     errors = [error for error in for_each(_error, paths, progress) if error is not None]
     if errors:
         msg = '; '.join(some(errors))
@@ -102,23 +102,23 @@ def require_readable(pictures: LabelledPictures, progress: Progress | None = Non
 def _classes(folder: Path) -> list[str]:
     if not folder.is_dir():
         msg = (
-            f'there is no folder {folder}: pictures must lie in train/<class>/ and val/<class>/ '
+            f'there is no folder {folder}: images must lie in train/<class>/ and val/<class>/ '
             'of the data folder'
         )
         raise DataError(msg)
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith('.'))
 
 
-def _split(folder: Path, classes: tuple[str, ...]) -> LabelledPictures:
+def _split(folder: Path, classes: tuple[str, ...]) -> LabelledImages:
     found = [(name, label) for label, c in enumerate(classes) for name in _names(folder, c)]
     names, labels = tuple(name for name, _ in found), [label for _, label in found]
-    return LabelledPictures(folder, names, np.array(labels, np.int64))
+    return LabelledImages(folder, names, np.array(labels, np.int64))
 
 
 def _names(folder: Path, name: str) -> Iterator[str]:
     if (folder / name).is_dir():
         for path in sorted((folder / name).iterdir()):
-            if path.suffix.lower() in PICTURES and not path.name.startswith('.'):
+            if path.suffix.lower() in IMAGES and not path.name.startswith('.'):
                 yield f'{name}/{path.name}'
 
 

@@ -30,7 +30,7 @@ def for_each(
     workers = workers or os.cpu_count() or 1
     executor = ThreadPoolExecutor(workers)
     remaining = iter(samples)
-    # a task for each of a million pictures at once would fill the memory
+    # a task for each of a million images at once would fill the memory
     waiting: deque[Future[Result]] = deque(
         executor.submit(function, sample) for sample in islice(remaining, AHEAD * workers)
     )

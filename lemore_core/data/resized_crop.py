@@ -1,4 +1,4 @@
-"""What a classifier sees of a picture: a random window in training, the middle otherwise."""
+"""What a classifier sees of an image: a random window in training, the middle otherwise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ResizedCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def __call__(self, image: Image, random: np.random.Generator) -> Image:
-        """Return (size, size, 3) RGB uint8 of a picture (H, W, 3) RGB uint8."""
+        """Return (size, size, 3) RGB uint8 of an image (H, W, 3) RGB uint8."""
         height, width = self.window(image.shape[0], image.shape[1], random)
         top = int(random.integers(image.shape[0] - height + 1))
         left = int(random.integers(image.shape[1] - width + 1))
@@ -36,14 +36,14 @@ class ResizedCrop:
         return distort_colors(np.ascontiguousarray(pixels), random)
 
     def window(self, height: int, width: int, random: np.random.Generator) -> tuple[int, int]:
-        """Return (height, width) of a window in a picture of that size."""
+        """Return (height, width) of a window in an image of that size."""
         for _ in range(TRIES):
             area = height * width * random.uniform(*self.scale)
             ratio = np.exp(random.uniform(*np.log(self.ratio)))
             rows, columns = round((area / ratio) ** 0.5), round((area * ratio) ** 0.5)
             if 0 < rows <= height and 0 < columns <= width:
                 return rows, columns
-        # a long narrow picture: as much of it as the ratios allow
+        # a long narrow image: as much of it as the ratios allow
         narrowest, widest = self.ratio
         return (
             min(height, max(1, round(width / narrowest))),
@@ -52,7 +52,7 @@ class ResizedCrop:
 
 
 def center_crop(image: Image, size: int) -> Image:
-    """Return the middle of a picture (H, W, 3) RGB uint8, scaled to (size, size, 3)."""
+    """Return the middle of an image (H, W, 3) RGB uint8, scaled to (size, size, 3)."""
     height, width = image.shape[:2]
     factor = size * MARGIN / min(height, width)
     pixels = _resized(image, round(height * factor), round(width * factor))

@@ -1,4 +1,4 @@
-"""One labelled picture on disk."""
+"""One labelled image on disk."""
 
 from __future__ import annotations
 

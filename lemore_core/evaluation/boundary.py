@@ -2,22 +2,22 @@
 
 Intersection over union hardly notices a ragged outline around a large region; this does. It is the
 per-class boundary F1 of Csurka, Larlus and Perronnin ("What is a good evaluation measure for
-semantic segmentation?", BMVC 2013) with their tolerance, 0.75 % of the picture's diagonal:
+semantic segmentation?", BMVC 2013) with their tolerance, 0.75 % of the image's diagonal:
 
 - A boundary pixel of class c is a pixel of c with a pixel of another class above, below, left or
-  right of it. The picture's edge is no boundary.
+  right of it. The image's edge is no boundary.
 - A boundary pixel is matched if a boundary pixel of c in the other label image lies within the
   tolerance (Euclidean distance between pixel centres, the tolerance itself included).
 - Precision is the matched share of the predicted boundary pixels of c, recall that of the true
   ones, F = 2 PR / (P + R), and 0 where both are 0 or where one of the two images has no boundary.
-- A class's score is the mean of F over the pictures in which it has a boundary, the figure of the
+- A class's score is the mean of F over the images in which it has a boundary, the figure of the
   data set the mean over classes.
 
 Unlabelled pixels hide where the truth changes class, so they are treated with care: a true
 boundary lies between labelled pixels only; a predicted boundary may lie anywhere when it matches a
 true one; but a predicted boundary pixel counts for precision only if every pixel within the
 tolerance of it is labelled, and its four neighbours too, since any other could be its match. A
-picture all of whose predicted boundary pixels of c are out of the count says nothing of c and is
+image all of whose predicted boundary pixels of c are out of the count says nothing of c and is
 left out.
 """
 
@@ -41,16 +41,16 @@ Flags: TypeAlias = NDArray[np.uint8]
 
 
 class BoundaryScore:
-    """Sums of the boundary F-scores of pictures, by class."""
+    """Sums of the boundary F-scores of images, by class."""
 
     def __init__(self, classes: int, tolerance: float = TOLERANCE) -> None:
         self.classes = classes
         self.tolerance = tolerance
         self.sums: NDArray[np.float64] = np.zeros(classes, np.float64)
-        self.pictures: NDArray[np.int64] = np.zeros(classes, np.int64)
+        self.images: NDArray[np.int64] = np.zeros(classes, np.int64)
 
     def add(self, truth: LabelImage, labels: LabelImage) -> None:
-        """Score a picture: two label images (H, W); true ids outside the classes are unlabelled.
+        """Score an image: two label images (H, W); true ids outside the classes are unlabelled.
 
         Raises:
             ValueError: the two differ in shape.
@@ -59,18 +59,18 @@ class BoundaryScore:
         scores = boundary_scores(truth, labels, self.classes, self.tolerance)
         known = ~np.isnan(scores)
         self.sums[known] += scores[known]
-        self.pictures += known
+        self.images += known
 
     def merge(self, other: BoundaryScore) -> None:
         """Add what another score of the same classes has summed."""
         self.sums += other.sums
-        self.pictures += other.pictures
+        self.images += other.images
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """F of each class, (classes,); NaN where no picture has a boundary of it."""
+        """F of each class, (classes,); NaN where no image has a boundary of it."""
         with np.errstate(invalid='ignore'):
-            return np.asarray(self.sums / self.pictures, np.float64)
+            return np.asarray(self.sums / self.images, np.float64)
 
     @property
     def mean(self) -> float:
@@ -81,7 +81,7 @@ class BoundaryScore:
 def boundary_scores(
     truth: LabelImage, labels: LabelImage, classes: int, tolerance: float = TOLERANCE
 ) -> NDArray[np.float64]:
-    """Return F of each class in one picture, (classes,) float64, NaN where there is nothing to say.
+    """Return F of each class in one image, (classes,) float64, NaN where there is nothing to say.
 
     ``truth`` and ``labels`` are (H, W); ``tolerance`` is a share of the diagonal.
 
@@ -136,7 +136,7 @@ def _within(marks: Flags, reach: float) -> Flags:
 
 
 def _score(true_edge: Flags, edge: Flags, judged: Flags, reach: float) -> float:
-    # no match lies outside the box around both, and most classes fill little of a picture
+    # no match lies outside the box around both, and most classes fill little of an image
     x, y, width, height = cv2.boundingRect(true_edge | edge)
     box = np.s_[y : y + height, x : x + width]
     true_edge, edge = (np.ascontiguousarray(flags[box]) for flags in (true_edge, edge))

@@ -48,7 +48,7 @@ class Calibration:
         labels: NDArray[np.integer],
         confidence: NDArray[np.uint8],
     ) -> None:
-        """Count a picture: three images of one shape; true ids outside the classes are ignored.
+        """Count an image: three images of one shape; true ids outside the classes are ignored.
 
         ``confidence`` is 255 times the probability of the label.
 

@@ -1,4 +1,4 @@
-"""Evaluates a predictor on labelled pictures, at the labels' own resolution."""
+"""Evaluates a predictor on labelled images, at the labels' own resolution."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from lemore_core.taxonomy import Taxonomy
 
 @dataclass(frozen=True)
 class ImageResult:
-    """The figures of one picture.
+    """The figures of one image.
 
     ``iou`` (classes,) is NaN for a class that is neither there nor predicted. ``mean_iou`` is the
     mean over the classes that are there: a few stray pixels of another would halve a mean that
-    took it in, and they cost the class that they were taken from. Both means are NaN for a picture
+    took it in, and they cost the class that they were taken from. Both means are NaN for an image
     without labels.
     """
 
@@ -37,7 +37,7 @@ class ImageResult:
 
     @classmethod
     def from_matrix(cls, path: Path, matrix: ConfusionMatrix) -> ImageResult:
-        """Take the figures from the confusion matrix of the one picture."""
+        """Take the figures from the confusion matrix of the one image."""
         there = matrix.counts.sum(1) > 0
         iou = matrix.iou
         mean = float(iou[there].mean()) if there.any() else math.nan
@@ -45,12 +45,12 @@ class ImageResult:
 
     @property
     def badness(self) -> tuple[float, str]:
-        """A key that sorts the worst picture first, and one without labels last."""
+        """A key that sorts the worst image first, and one without labels last."""
         return (math.inf if math.isnan(self.mean_iou) else self.mean_iou), str(self.path)
 
 
 class Judged(NamedTuple):
-    """A picture with everything known of it.
+    """An image with everything known of it.
 
     ``image`` RGB (H, W, 3) uint8, ``truth`` (H, W) uint8 with 255 for no label.
     """
@@ -63,7 +63,7 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found; ``images`` holds the worst picture first."""
+    """What an evaluation found; ``images`` holds the worst image first."""
 
     taxonomy: Taxonomy
     scores: Scores
@@ -71,12 +71,12 @@ class EvaluationResult:
 
     @property
     def matrix(self) -> ConfusionMatrix:
-        """The confusion matrix of all pictures."""
+        """The confusion matrix of all images."""
         return self.scores.matrix
 
     @property
     def calibration(self) -> Calibration:
-        """Accuracy by confidence, of all pictures."""
+        """Accuracy by confidence, of all images."""
         return self.scores.calibration
 
     @property
@@ -85,7 +85,7 @@ class EvaluationResult:
         return self.scores.figures(self.taxonomy.classes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures, the confusion matrix, the calibration and the pictures, for JSON."""
+        """Return the figures, the confusion matrix, the calibration and the images, for JSON."""
         names = self.taxonomy.classes
         return {
             **self.scores.to_dict(names),
@@ -108,7 +108,7 @@ def evaluate(
 ) -> EvaluationResult:
     """Predict every sample and measure it against the truth.
 
-    ``observe`` is given each picture as soon as it is judged.
+    ``observe`` is given each image as soon as it is judged.
 
     Raises:
         DataError: an image or mask is unreadable, the two differ in size, or the labels of a

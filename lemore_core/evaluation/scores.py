@@ -1,4 +1,4 @@
-"""What labels are measured by against the truth, counted picture by picture."""
+"""What labels are measured by against the truth, counted image by image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lemore_core.evaluation.metrics import ConfusionMatrix, by_name, rounded
 
 
 class Scores:
-    """Confusion matrix, boundary score and calibration of the pictures so far."""
+    """Confusion matrix, boundary score and calibration of the images so far."""
 
     def __init__(self, classes: int) -> None:
         self.matrix = ConfusionMatrix(classes)
@@ -27,7 +27,7 @@ class Scores:
         labels: NDArray[np.integer[Any]],
         confidence: NDArray[np.uint8] | None = None,
     ) -> ConfusionMatrix:
-        """Count a picture, and return its own confusion matrix.
+        """Count an image, and return its own confusion matrix.
 
         The images are (H, W); true ids outside the classes are ignored. Without ``confidence``
         (255 for certain) the calibration learns nothing.

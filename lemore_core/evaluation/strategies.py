@@ -1,6 +1,6 @@
-"""Ways of putting a picture to the network: once, as a robot does, or in several views.
+"""Ways of putting an image to the network: once, as a robot does, or in several views.
 
-Single scale is the default and the paper's. The others see a picture several times (in windows, at
+Single scale is the default and the paper's. The others see an image several times (in windows, at
 several scales, mirrored) and average the probabilities, which costs as many times the time.
 """
 
@@ -38,23 +38,23 @@ class Prediction(NamedTuple):
 
 
 class Predictor(Protocol):
-    """Labels pictures with the classes of ``taxonomy``."""
+    """Labels images with the classes of ``taxonomy``."""
 
     @property
     def taxonomy(self) -> Taxonomy:
         """What the labels mean."""
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
-        """Label an RGB picture (H, W, 3) uint8 at its own size."""
+        """Label an RGB image (H, W, 3) uint8 at its own size."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """The views of a picture; the defaults are the one view of single scale.
+    """The views of an image; the defaults are the one view of single scale.
 
-    ``window`` (height, width) and ``stride`` (down, right) are in the picture's pixels; a window
-    is clipped to the picture, and ``stride`` defaults to two thirds of the window. ``scales``
-    multiply the size at which the network sees a picture, or a window of it. ``flip`` adds the
+    ``window`` (height, width) and ``stride`` (down, right) are in the image's pixels; a window
+    is clipped to the image, and ``stride`` defaults to two thirds of the window. ``scales``
+    multiply the size at which the network sees an image, or a window of it. ``flip`` adds the
     mirror image of every view.
 
     Raises:
@@ -88,7 +88,7 @@ class Views:
 
     @property
     def single(self) -> bool:
-        """Whether a picture is seen once, whole, as it is."""
+        """Whether an image is seen once, whole, as it is."""
         return self.window is None and self.scales == (1.0,) and not self.flip
 
     def describe(self) -> str:
@@ -119,7 +119,7 @@ class SingleScale:
         return self._segmenter.taxonomy
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
-        """Label an RGB picture (H, W, 3) uint8."""
+        """Label an RGB image (H, W, 3) uint8."""
         segmentation = self._segmenter.segment(image, 'rgb8')
         return Prediction(segmentation.labels, segmentation.confidence)
 
@@ -127,7 +127,7 @@ class SingleScale:
 class AveragedViews:
     """The mean of the probabilities that the network gives a pixel in several views.
 
-    The logits of a view are interpolated to the picture's size, as single scale does in effect, so
+    The logits of a view are interpolated to the image's size, as single scale does in effect, so
     one view alone gives its labels. Its confidence differs: here it is the softmax of a pixel's
     own interpolated logits, there the interpolated softmax, which is lower along boundaries.
     """
@@ -135,7 +135,7 @@ class AveragedViews:
     def __init__(self, segmenter: Segmenter, views: Views) -> None:
         self._segmenter = segmenter
         self._views = views
-        # every scale has sizes of its own, and all of them come by for every picture
+        # every scale has sizes of its own, and all of them come by for every image
         segmenter.sizes_kept = max(segmenter.sizes_kept, 4 * len(views.scales))
 
     @property
@@ -144,14 +144,14 @@ class AveragedViews:
         return self._segmenter.taxonomy
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
-        """Label an RGB picture (H, W, 3) uint8; needs H x W x classes floats of memory twice."""
+        """Label an RGB image (H, W, 3) uint8; needs H x W x classes floats of memory twice."""
         probabilities = self.probabilities(image)
         labels = probabilities.argmax(-1).astype(self.taxonomy.label_dtype)
         confidence = np.rint(255 * probabilities.max(-1)).astype(np.uint8)
         return Prediction(labels, confidence)
 
     def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the mean probabilities of an RGB picture, (H, W, classes) float32."""
+        """Return the mean probabilities of an RGB image, (H, W, classes) float32."""
         height, width = image.shape[:2]
         total = np.zeros((height, width, len(self.taxonomy.classes)), np.float32)
         times = np.zeros((height, width, 1), np.float32)
@@ -186,7 +186,7 @@ def predictor_for(segmenter: Segmenter, views: Views) -> Predictor:
 
 
 def windows(height: int, width: int, views: Views) -> Iterator[tuple[slice, slice]]:
-    """Yield the boxes that cover a picture; those that would stick out are shifted inside."""
+    """Yield the boxes that cover an image; those that would stick out are shifted inside."""
     window = views.window or (height, width)
     tall, wide = min(window[0], height), min(window[1], width)
     down, right = views.stride or (_default_stride(window[0]), _default_stride(window[1]))
@@ -208,7 +208,7 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     """Return a network size times ``scale``, in whole logits; the size itself where it is 1."""
     if scale == 1:
         return size
-    # a size between two logits would stretch the picture against its labels
+    # a size between two logits would stretch the image against its labels
     height, width = (
         max(SMALLEST_SIDE, round(side * scale / LOGIT_STRIDE) * LOGIT_STRIDE) for side in size
     )

@@ -19,7 +19,7 @@ from lemore_core import checkpoint
 from lemore_core.export.errors import ExportError
 from lemore_core.export.graph import ServingGraph, load_graph
 from lemore_core.image import to_network
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -38,7 +38,7 @@ def export_onnx(path: Path, height: int, width: int, *, folded: bool = True) -> 
 
     Input ``pixels`` (1, height, width, 3) uint8 RGB; output ``logits`` (1, height / 8, width / 8,
     classes) float32, sizes rounded up. The file's metadata is the checkpoint's card. ONNX
-    Runtime's logits of real pictures have been compared with PyTorch's. ``folded`` is as for
+    Runtime's logits of real images have been compared with PyTorch's. ``folded`` is as for
     :func:`~lemore_core.export.graph.load_graph`.
 
     Raises:
@@ -58,12 +58,12 @@ def export_onnx(path: Path, height: int, width: int, *, folded: bool = True) -> 
     card = dataclasses.replace(card, config=graph.network.config)
     onnx.helper.set_model_props(model, card.to_metadata())
     content = bytes(model.SerializeToString())
-    check_export(graph, content, _pictures(height, width))
+    check_export(graph, content, _images(height, width))
     return content
 
 
 def trace_onnx(graph: ServingGraph, height: int, width: int, *, batch: int = 1) -> ModelProto:
-    """Return a graph as an ONNX model for ``batch`` pictures of one size, without metadata."""
+    """Return a graph as an ONNX model for ``batch`` images of one size, without metadata."""
     import onnx
 
     with (
@@ -86,8 +86,8 @@ def trace_onnx(graph: ServingGraph, height: int, width: int, *, batch: int = 1) 
         return onnx.load(exported)
 
 
-def check_export(graph: ServingGraph, content: bytes, pictures: NDArray[np.uint8]) -> None:
-    """Compare the logits of an ONNX file for pictures (N, H, W, 3) uint8 with those of its graph.
+def check_export(graph: ServingGraph, content: bytes, images: NDArray[np.uint8]) -> None:
+    """Compare the logits of an ONNX file for images (N, H, W, 3) uint8 with those of its graph.
 
     Raises:
         ExportError: they differ by more than ``LARGEST_DIFFERENCE`` of their range.
@@ -96,10 +96,10 @@ def check_export(graph: ServingGraph, content: bytes, pictures: NDArray[np.uint8
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
-    for picture in pictures:
-        (found,) = session.run(['logits'], {'pixels': picture[None]})
+    for image in images:
+        (found,) = session.run(['logits'], {'pixels': image[None]})
         with torch.inference_mode():
-            expected = graph(torch.from_numpy(picture)[None]).numpy()
+            expected = graph(torch.from_numpy(image)[None]).numpy()
         difference = float(np.abs(found - expected).max() / np.ptp(expected))
         # negated, because NaN is no agreement either
         if not difference <= LARGEST_DIFFERENCE:
@@ -121,13 +121,13 @@ def write_onnx(
 ) -> None:
     """Write what :func:`export_onnx` returns, whole or not at all.
 
-    With ``calibration``, pictures (H, W, 3) uint8 RGB of any size, the file is quantised: see
+    With ``calibration``, images (H, W, 3) uint8 RGB of any size, the file is quantised: see
     :func:`lemore_core.export.quantize.quantise`.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
         ExportError: see :func:`export_onnx`.
-        QuantisationError: the pictures do not do, or the quantised network fails on them.
+        QuantisationError: the images do not do, or the quantised network fails on them.
 
     """
     content = export_onnx(path, height, width)
@@ -135,13 +135,13 @@ def write_onnx(
         from lemore_core.export.quantize import quantise
 
         content = quantise(
-            content, [to_network(picture, 'rgb8', height, width) for picture in calibration]
+            content, [to_network(image, 'rgb8', height, width) for image in calibration]
         )
-    with written_whole(output) as temporary:
+    with atomic_write(output) as temporary:
         temporary.write_bytes(content)
 
 
-def _pictures(height: int, width: int) -> NDArray[np.uint8]:
+def _images(height: int, width: int) -> NDArray[np.uint8]:
     """Return a street as a camera sees it, and its left and right halves (3, height, width, 3)."""
     street = np.asarray(cv2.imread(str(STREET)), np.uint8)
     middle = street.shape[1] // 2

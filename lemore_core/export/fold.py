@@ -3,8 +3,8 @@
 Every step is an identity of linear maps, so the logits stay what they were up to rounding:
 
 - a BatchNorm goes into the convolution before it, the division by the pixels' standard deviation
-  into the stem. The mean stays a subtraction: the zeros around a picture stand for the mean, and
-  no one bias is right inside the picture and at its border;
+  into the stem. The mean stays a subtraction: the zeros around an image stand for the mean, and
+  no one bias is right inside the image and at its border;
 - a depthwise 3x1 and the 1x3 after it become one depthwise 3x3;
 - the queries, keys and summed values come out of one convolution, in an order in which stacking
   their tokens is a mere reshape: one product and one softmax make the nine maps;

@@ -54,7 +54,7 @@ def load_graph(path: Path, height: int, width: int, *, folded: bool = True) -> S
     if card.untrained:
         msg = (
             f'{path} is a pre-trained encoder, its {" and ".join(card.untrained)} are untrained: '
-            'it is where a training starts (lemore train --start), it labels no pictures'
+            'it is where a training starts (lemore train --start), it labels no images'
         )
         raise CheckpointError(msg)
     model = model.resized(height, width)

@@ -37,77 +37,77 @@ KEPT = '/stem/'
 # of the logit vectors' winning classes; what works keeps well over 0.9
 SMALLEST_AGREEMENT = 0.8
 
-Pictures = Sequence[NDArray[np.uint8]]
+Images = Sequence[NDArray[np.uint8]]
 
 
 class QuantisationError(LemoreError):
-    """Pictures that cannot calibrate a network, or a network that 8 bits ruin."""
+    """Images that cannot calibrate a network, or a network that 8 bits ruin."""
 
 
 def quantise(
-    content: bytes, pictures: Pictures, *, least_agreement: float = SMALLEST_AGREEMENT
+    content: bytes, images: Images, *, least_agreement: float = SMALLEST_AGREEMENT
 ) -> bytes:
-    """Return an exported ONNX file in INT8, calibrated on real pictures.
+    """Return an exported ONNX file in INT8, calibrated on real images.
 
-    ``pictures`` are (height, width, 3) uint8 RGB of the file's own size: a few dozen of what the
+    ``images`` are (height, width, 3) uint8 RGB of the file's own size: a few dozen of what the
     network will see. Metadata, input and output stay what they are.
 
     Raises:
-        QuantisationError: there are no pictures, or on less than ``least_agreement`` of them the
+        QuantisationError: there are no images, or on less than ``least_agreement`` of them the
             labels are still the float network's.
 
     """
-    if not pictures:
-        msg = 'there are no pictures to calibrate with: give a few dozen of what it will see'
+    if not images:
+        msg = 'there are no images to calibrate with: give a few dozen of what it will see'
         raise QuantisationError(msg)
     model = onnx.load_from_string(content)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     with tempfile.TemporaryDirectory(prefix='lemore-int8-') as folder, _quiet_log():
-        model = _quantised(model, pictures, Path(folder))
+        model = _quantised(model, images, Path(folder))
     onnx.helper.set_model_props(model, metadata)
     quantised = bytes(model.SerializeToString())
-    agreement = label_agreement(content, quantised, pictures)
+    agreement = label_agreement(content, quantised, images)
     if agreement < least_agreement:
         msg = (
-            f'in INT8 the network keeps {agreement:.1%} of its labels on the pictures that it was '
+            f'in INT8 the network keeps {agreement:.1%} of its labels on the images that it was '
             f'calibrated with, {least_agreement:.0%} is the least: serve it in float'
         )
         raise QuantisationError(msg)
     return quantised
 
 
-def label_agreement(first: bytes, second: bytes, pictures: Pictures) -> float:
+def label_agreement(first: bytes, second: bytes, images: Images) -> float:
     """Return the share of logit vectors for which two ONNX files choose the same class."""
     sessions = [
         onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
         for content in (first, second)
     ]
     shares = []
-    for picture in pictures:
-        a, b = (s.run(['logits'], {'pixels': picture[None]})[0].argmax(-1) for s in sessions)
+    for image in images:
+        a, b = (s.run(['logits'], {'pixels': image[None]})[0].argmax(-1) for s in sessions)
         shares.append(np.mean(a == b))
     return float(np.mean(shares))
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """The pictures, one at a time, as the calibration asks for them."""
+    """The images, one at a time, as the calibration asks for them."""
 
-    def __init__(self, pictures: Pictures) -> None:
-        self._pictures = iter(pictures)
+    def __init__(self, images: Images) -> None:
+        self._images = iter(images)
 
     def get_next(self) -> dict[str, Any] | None:
-        picture = next(self._pictures, None)
-        return None if picture is None else {'pixels': picture[None]}
+        image = next(self._images, None)
+        return None if image is None else {'pixels': image[None]}
 
 
-def _quantised(model: onnx.ModelProto, pictures: Pictures, folder: Path) -> onnx.ModelProto:
+def _quantised(model: onnx.ModelProto, images: Images, folder: Path) -> onnx.ModelProto:
     prepared, output = folder / 'prepared.onnx', folder / 'int8.onnx'
     quant_pre_process(model, prepared, skip_symbolic_shape=True)
     nodes = onnx.load(prepared).graph.node
     quantize_static(
         prepared,
         output,
-        _Reader(pictures),
+        _Reader(images),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=['Conv'],
         nodes_to_exclude=[node.name for node in nodes if KEPT in node.name],

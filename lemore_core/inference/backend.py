@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.segmentation import Segmentation
 
 AUTO = 'auto'
@@ -34,7 +34,7 @@ class ServingRequest:
 
     ``precision`` ``auto`` is half precision on a GPU and single on a CPU; an ONNX file has the
     precision that it was exported in, be it quantised, and takes no other. ``batch`` is the number
-    of pictures that may be labelled by one run. ``engine_cache`` is the folder of built engines,
+    of images that may be labelled by one run. ``engine_cache`` is the folder of built engines,
     None for the user's.
 
     Raises:
@@ -67,7 +67,7 @@ class ServingRequest:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) at which the network sees every picture."""
+        """(height, width) at which the network sees every image."""
         return self.height, self.width
 
     @property
@@ -106,11 +106,11 @@ class Backend(Protocol):
     def status(self) -> Status:
         """What serves at this moment; may be asked from any thread."""
 
-    def segment(self, pictures: Sequence[Picture]) -> list[Segmentation]:
-        """Label pictures of any sizes and encodings, which have been checked.
+    def segment(self, images: Sequence[Image]) -> list[Segmentation]:
+        """Label images of any sizes and encodings, which have been checked.
 
         Raises:
-            BackendError: the device failed; the next pictures may succeed.
+            BackendError: the device failed; the next images may succeed.
 
         """
 

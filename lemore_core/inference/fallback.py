@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.inference.backend import Backend, Status
 from lemore_core.segmentation import Segmentation
 
@@ -25,9 +25,9 @@ class Fallback:
         """What serves, degraded."""
         return dataclasses.replace(self._backend.status, degraded=self._reason)
 
-    def segment(self, pictures: Sequence[Picture]) -> list[Segmentation]:
-        """Label pictures."""
-        return self._backend.segment(pictures)
+    def segment(self, images: Sequence[Image]) -> list[Segmentation]:
+        """Label images."""
+        return self._backend.segment(images)
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of ``pixels``."""

@@ -1,4 +1,4 @@
-"""Chooses the size at which the network sees a picture."""
+"""Chooses the size at which the network sees an image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SAME_ASPECT = 0.01
 def network_size(trained: tuple[int, int], image: tuple[int, int]) -> tuple[int, int]:
     """Return (height, width) for images of size ``image``, given the size trained at.
 
-    The picture keeps its aspect: padding or squashing would show the network what it was never
+    The image keeps its aspect: padding or squashing would show the network what it was never
     trained on. An image of the trained aspect is seen at the trained size, any other at the
     multiples of 64 nearest to its own aspect and to the trained number of pixels.
     """

@@ -25,7 +25,7 @@ from lemore_core.inference.backend import (
     ServingRequest,
     Status,
 )
-from lemore_core.inference.cpu.pipeline import HostRoad
+from lemore_core.inference.cpu.pipeline import CpuPipeline
 from lemore_core.system.cpu import thread_counts
 
 _CUDA = 'CUDAExecutionProvider'
@@ -73,7 +73,7 @@ class OnnxNetwork:
         return logits
 
 
-def load(request: ServingRequest) -> HostRoad:
+def load(request: ServingRequest) -> CpuPipeline:
     """Load an exported ONNX file, or export a checkpoint (which needs torch) and load that.
 
     Raises:
@@ -88,7 +88,7 @@ def load(request: ServingRequest) -> HostRoad:
     precision = _precision(request, device)
     network = OnnxNetwork(_content(request, precision), request.device, str(request.path))
     status = Status('onnxruntime', device, precision)
-    return HostRoad(network, request.size, card.config.classes, status)
+    return CpuPipeline(network, request.size, card.config.classes, status)
 
 
 def _precision(request: ServingRequest, device: str) -> str:

@@ -16,10 +16,10 @@ from lemore_core.inference.backend import (
     ServingRequest,
     Status,
 )
-from lemore_core.inference.cpu.pipeline import HostRoad
+from lemore_core.inference.cpu.pipeline import CpuPipeline
 from lemore_core.inference.gpu.errors import guarded
 from lemore_core.inference.gpu.network import place
-from lemore_core.inference.gpu.pipeline import DeviceRoad
+from lemore_core.inference.gpu.pipeline import GpuPipeline
 
 # streams by turns: one uploads and downloads while the other computes
 LANES = 2
@@ -60,7 +60,7 @@ def load(request: ServingRequest) -> Backend:
         msg = 'PyTorch is slower in fp16 than in fp32 on a CPU: leave the precision at auto'
         raise BackendError(msg)
     graph = load_graph(request.path, *request.size)
-    return HostRoad(
+    return CpuPipeline(
         TorchNetwork(graph, device),
         request.size,
         graph.network.config.classes,
@@ -68,15 +68,15 @@ def load(request: ServingRequest) -> Backend:
     )
 
 
-def _on_gpu(request: ServingRequest, device: torch.device) -> DeviceRoad:
+def _on_gpu(request: ServingRequest, device: torch.device) -> GpuPipeline:
     graph = load_graph(request.path, *request.size)
     network, degraded = guarded(
         lambda: place(graph, request.path, device, request.precision, request.batch),
         device,
-        f'{request.path.stem} with {request.batch} pictures of {request.width}x{request.height}',
+        f'{request.path.stem} with {request.batch} images of {request.width}x{request.height}',
     )
     status = Status('torch', str(device), network.precision, request.batch, degraded=degraded)
-    return DeviceRoad(network, request.size, status, lanes=LANES)
+    return GpuPipeline(network, request.size, status, lanes=LANES)
 
 
 def _device(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What the network looks at in a picture: gathered as arrays, then drawn as sheets."""
+"""What the network looks at in an image: gathered as arrays, then drawn as sheets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lemore_core.inspection.findings import (
     Inspection,
     InspectionError,
 )
-from lemore_core.inspection.gather import inspect_picture, read_picture
+from lemore_core.inspection.gather import inspect_image, read_image
 from lemore_core.inspection.sheets import write_sheets
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     'ImplicitMaps',
     'Inspection',
     'InspectionError',
-    'inspect_picture',
-    'read_picture',
+    'inspect_image',
+    'read_image',
     'write_sheets',
 ]

@@ -16,7 +16,7 @@ Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class InspectionError(LemoreError):
-    """A picture, point or part of the network that is not there, or a file without one."""
+    """An image, point or part of the network that is not there, or a file without one."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class ImplicitMaps:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What one run of the network on one picture showed.
+    """What one run of the network on one image showed.
 
-    ``picture`` (H, W, 3) uint8 RGB and its ``labels`` (H, W); ``network_size`` (height, width) at
+    ``image`` (H, W, 3) uint8 RGB and its ``labels`` (H, W); ``network_size`` (height, width) at
     which the network saw it. ``point`` (x, y) in pixels lies in ``token`` (row, column). ``gates``
     holds for each stage (rows, columns) float32: the gate's mean over the channels, 0..1, one value
     a token. ``missing`` names the parts that this network was built without.
@@ -83,7 +83,7 @@ class Inspection:
 
     model: str
     taxonomy: Taxonomy
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     labels: Labels
     network_size: tuple[int, int]
     point: tuple[int, int]

@@ -1,4 +1,4 @@
-"""Runs the network on a picture and keeps its views, its attention maps and its gates."""
+"""Runs the network on an image and keeps its views, its attention maps and its gates."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ class _Probe(NamedTuple):
     keep: Callable[[Tensor, Tensor], Tensor]
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Return a picture as RGB (H, W, 3) uint8.
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Return an image as RGB (H, W, 3) uint8.
 
     Raises:
-        InspectionError: there is no such file, or it is no picture.
+        InspectionError: there is no such file, or it is no image.
 
     """
     if not path.is_file():
-        msg = f'there is no picture {path}'
+        msg = f'there is no image {path}'
         raise InspectionError(msg)
     image = try_rgb(path)
     if image is None:
-        msg = f'{path} is no readable picture'
+        msg = f'{path} is no readable image'
         raise InspectionError(msg)
     return image
 
 
-def inspect_picture(
+def inspect_image(
     path: Path,
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     *,
     point: tuple[int, int] | None = None,
     encoder: str | None = None,
@@ -69,25 +69,25 @@ def inspect_picture(
     taxonomy: Taxonomy | None = None,
     network_size: tuple[int, int] | None = None,
 ) -> Inspection:
-    """Run the checkpoint at ``path`` on ``picture`` (H, W, 3) uint8 RGB and keep what it computes.
+    """Run the checkpoint at ``path`` on ``image`` (H, W, 3) uint8 RGB and keep what it computes.
 
-    ``point`` is (x, y) in pixels (the picture's centre), ``encoder`` is STAGE.INDEX (all of them),
+    ``point`` is (x, y) in pixels (the image's centre), ``encoder`` is STAGE.INDEX (all of them),
     ``block`` counts from 1 (all of them). ``taxonomy`` replaces the checkpoint's own,
-    ``network_size`` (height, width) the size that follows from the picture's aspect.
+    ``network_size`` (height, width) the size that follows from the image's aspect.
 
     Raises:
-        InspectionError: the file is an ONNX file, the point lies outside the picture, or the
+        InspectionError: the file is an ONNX file, the point lies outside the image, or the
             network has no such encoder or block.
         CheckpointError: the checkpoint is not usable, or ``taxonomy`` has another number of classes.
-        PixelError: ``picture`` is no RGB picture.
+        PixelError: ``image`` is no RGB image.
         ConfigError: ``network_size`` is out of bounds.
 
     """
     if path.suffix == '.onnx':
         msg = f'{path} holds a graph without named parts: inspect the .safetensors checkpoint of it'
         raise InspectionError(msg)
-    check_pixels(picture, 'rgb8')
-    height, width = picture.shape[:2]
+    check_pixels(image, 'rgb8')
+    height, width = image.shape[:2]
     point = _checked_point(point, height, width)
     card, model = checkpoint.load(path)
     if taxonomy is not None:
@@ -98,12 +98,12 @@ def inspect_picture(
     encoders = _chosen_encoders(model, encoder)
     blocks = _chosen_blocks(model, block)
     probes = _probes(encoders, blocks, model.fusions)
-    logits, kept = _run(ServingGraph(card, model), to_network(picture, 'rgb8', *size), probes)
+    logits, kept = _run(ServingGraph(card, model), to_network(image, 'rgb8', *size), probes)
     grid = token_size(*size)
     return Inspection(
         model=card.name,
         taxonomy=card.taxonomy,
-        picture=picture,
+        image=image,
         labels=decode(logits, height, width)[0],
         network_size=size,
         point=point,
@@ -120,7 +120,7 @@ def _checked_point(point: tuple[int, int] | None, height: int, width: int) -> tu
         return width // 2, height // 2
     if not (0 <= point[0] < width and 0 <= point[1] < height):
         msg = (
-            f'the point {point[0]} {point[1]} lies outside the picture: '
+            f'the point {point[0]} {point[1]} lies outside the image: '
             f'x is 0 to {width - 1}, y is 0 to {height - 1}'
         )
         raise InspectionError(msg)
@@ -130,7 +130,7 @@ def _checked_point(point: tuple[int, int] | None, height: int, width: int) -> tu
 def _token(
     point: tuple[int, int], grid: tuple[int, int], height: int, width: int
 ) -> tuple[int, int]:
-    # the pooling divides the features, and with them the picture, into equal cells
+    # the pooling divides the features, and with them the image, into equal cells
     return point[1] * grid[0] // height, point[0] * grid[1] // width
 
 

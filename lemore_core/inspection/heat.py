@@ -1,4 +1,4 @@
-"""Numbers made colours: heat maps over a picture, and matrices with a sign."""
+"""Numbers made colours: heat maps over an image, and matrices with a sign."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ def diverging(values: NDArray[np.float32], reach: float) -> NDArray[np.uint8]:
 
 
 def heat_over(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     values: NDArray[np.float32],
     low: float,
     high: float,
     *,
     cells: bool = False,
 ) -> NDArray[np.uint8]:
-    """Return ``values`` (h, w) as a heat map over the grey ``picture`` (H, W, 3), RGB uint8.
+    """Return ``values`` (h, w) as a heat map over the grey ``image`` (H, W, 3), RGB uint8.
 
-    The map is brought to the picture's size: bilinearly, or as ``cells`` of one colour each.
+    The map is brought to the image's size: bilinearly, or as ``cells`` of one colour each.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     interpolation = cv2.INTER_NEAREST if cells else cv2.INTER_LINEAR
     spread = np.asarray(cv2.resize(values, (width, height), interpolation=interpolation))
-    grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     colors = viridis(spread.astype(np.float32), low, high)
     return np.asarray(cv2.addWeighted(grey, 1 - HEAT_WEIGHT, colors, HEAT_WEIGHT, 0), np.uint8)
 

@@ -24,7 +24,7 @@ INK = (20, 20, 20)
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture (H, W, 3) uint8 RGB and the line that stands over it."""
+    """An image (H, W, 3) uint8 RGB and the line that stands over it."""
 
     image: Pixels
     caption: str

@@ -1,4 +1,4 @@
-"""Draws an inspection as sheets: the picture, explicit views, implicit maps, gates."""
+"""Draws an inspection as sheets: the image, explicit views, implicit maps, gates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lemore_core.inspection.heat import diverging, heat_over, viridis
 from lemore_core.inspection.layout import Panel, Row, compose, fit, scale_bar, text_line
 from lemore_core.model.nested_attention import VIEWS
 from lemore_core.render import legend, overlay
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 
 Pixels = NDArray[np.uint8]
 
@@ -35,7 +35,7 @@ RAMP = np.linspace(0, 1, 256, dtype=np.float32)[None]
 def write_sheets(inspection: Inspection, folder: Path) -> list[Path]:
     """Write what there is to see as PNG files, and return their paths.
 
-    ``picture.png`` and ``gates.png`` always; ``explicit_views.png``, ``implicit_maps.png`` and
+    ``image.png`` and ``gates.png`` always; ``explicit_views.png``, ``implicit_maps.png`` and
     ``attention_received.png`` where the network has those parts.
 
     Raises:
@@ -46,7 +46,7 @@ def write_sheets(inspection: Inspection, folder: Path) -> list[Path]:
     if folder.is_file() or folder.suffix.lower() == '.png':
         msg = f'{folder} is the name of a file: the sheets are several, give a folder for them'
         raise InspectionError(msg)
-    sheets = {'picture': picture_sheet(inspection)}
+    sheets = {'image': image_sheet(inspection)}
     if inspection.encoders:
         sheets['explicit_views'] = explicit_sheet(inspection)
     if inspection.blocks:
@@ -56,17 +56,17 @@ def write_sheets(inspection: Inspection, folder: Path) -> list[Path]:
     return [_write(folder / f'{name}.png', sheet) for name, sheet in sheets.items()]
 
 
-def picture_sheet(inspection: Inspection) -> Pixels:
-    """Return the picture, its labels' overlay and their legend, RGB (H, W, 3) uint8."""
+def image_sheet(inspection: Inspection) -> Pixels:
+    """Return the image, its labels' overlay and their legend, RGB (H, W, 3) uint8."""
     colored = overlay(
-        inspection.picture, 'rgb8', inspection.labels, inspection.taxonomy.palette, OVERLAY
+        inspection.image, 'rgb8', inspection.labels, inspection.taxonomy.palette, OVERLAY
     )
     height, width = inspection.network_size
     strips = [text_line(f'seen by the network at {width} x {height}')]
     if inspection.missing:
         strips.append(text_line(f'not in this network: {", ".join(inspection.missing)}'))
     panels = [
-        Panel(fit(inspection.picture, LARGE), 'picture'),
+        Panel(fit(inspection.image, LARGE), 'image'),
         Panel(fit(colored, LARGE), 'labels'),
     ]
     classes = Panel(legend(inspection.taxonomy, 2 * LARGE), 'classes')
@@ -94,7 +94,7 @@ def explicit_sheet(inspection: Inspection) -> Pixels:
     absent = [part for part in inspection.missing if part.endswith('view')]
     if absent:
         strips.append(text_line(f'not in this network: {", ".join(absent)}'))
-    rows = [_encoder_row(inspection.picture, views) for views in inspection.encoders]
+    rows = [_encoder_row(inspection.image, views) for views in inspection.encoders]
     return compose(f'{inspection.model}: explicit views', strips, rows)
 
 
@@ -135,7 +135,7 @@ def gates_sheet(inspection: Inspection) -> Pixels:
     high = max(float(gate.max()) for gate in inspection.gates)
     panels = [
         Panel(
-            fit(heat_over(inspection.picture, gate, low, high), LARGE),
+            fit(heat_over(inspection.image, gate, low, high), LARGE),
             f'1/{4 * 2**index}: mean {gate.mean():.2f}, {gate.min():.2f} to {gate.max():.2f}',
         )
         for index, gate in enumerate(inspection.gates)
@@ -148,14 +148,14 @@ def gates_sheet(inspection: Inspection) -> Pixels:
     return compose(f'{inspection.model}: gates', strips, rows)
 
 
-def _encoder_row(picture: Pixels, views: ExplicitViews) -> Row:
+def _encoder_row(image: Pixels, views: ExplicitViews) -> Row:
     panels = []
     for view, energy in views.energies.items():
         low, high = np.percentile(energy, PERCENTILES)
-        heat = heat_over(picture, energy, float(low), float(high))
+        heat = heat_over(image, energy, float(low), float(high))
         caption = f'{view}: {views.strengths[view]:.0%}, mean {energy.mean():.3g}'
         panels.append(Panel(fit(heat), caption))
-    side = min(fit(picture).shape[:2])
+    side = min(fit(image).shape[:2])
     for view, weight in views.mixing.items():
         reach = float(np.percentile(np.abs(weight), PERCENTILES[1]))
         caption = f'W {view}: to {reach:.2g}'
@@ -167,26 +167,26 @@ def _encoder_row(picture: Pixels, views: ExplicitViews) -> Row:
 def _grid_rows(
     inspection: Inspection, block: ImplicitMaps, maps: Floats, *, marked: bool
 ) -> list[Row]:
-    """Return three rows of three maps; beside them the picture, and the mean of the nine."""
+    """Return three rows of three maps; beside them the image, and the mean of the nine."""
     high = float(maps.max())
 
     def panel(values: Floats, name: str) -> Panel:
-        heat = fit(heat_over(inspection.picture, values, 0.0, high, cells=True))
+        heat = fit(heat_over(inspection.image, values, 0.0, high, cells=True))
         return Panel(_marked(heat, inspection) if marked else heat, f'{name}: {values.max():.3f}')
 
     grid = [[panel(maps[i, j], f'Q{i + 1}K{j + 1}') for j in range(VIEWS)] for i in range(VIEWS)]
-    picture = fit(inspection.picture)
-    grid[0].append(Panel(_marked(picture, inspection) if marked else picture, 'picture'))
+    image = fit(inspection.image)
+    grid[0].append(Panel(_marked(image, inspection) if marked else image, 'image'))
     grid[1].append(panel(maps.mean(axis=(0, 1), dtype=np.float32), 'psi, mean'))
     return [Row(f'block {block.block}' if i == 0 else '', row) for i, row in enumerate(grid)]
 
 
 def _marked(shown: Pixels, inspection: Inspection) -> Pixels:
-    """Return a picture of any size with the point ringed and its token's cell framed."""
+    """Return an image of any size with the point ringed and its token's cell framed."""
     marked = shown.copy()
     rows, columns = inspection.blocks[0].grid
-    # the centre of a pixel, as a fraction of the picture
-    x, y = ((p + 0.5) / n for p, n in zip(inspection.point, _size(inspection.picture), strict=True))
+    # the centre of a pixel, as a fraction of the image
+    x, y = ((p + 0.5) / n for p, n in zip(inspection.point, _size(inspection.image), strict=True))
     row, column = inspection.token
     width, height = _size(shown)
     start = (round(column * width / columns), round(row * height / rows))
@@ -207,7 +207,7 @@ def _heat_bar(low: str, high: str) -> Pixels:
 
 
 def _write(path: Path, sheet: Pixels) -> Path:
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         if not cv2.imwrite(str(temporary), sheet[..., ::-1]):
             msg = f'{path} cannot be written'
             raise OSError(msg)

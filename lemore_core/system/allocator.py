@@ -1,4 +1,4 @@
-"""What the C library does with the memory of pictures that are no longer needed."""
+"""What the C library does with the memory of images that are no longer needed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ BLOCK_BYTES = 32 * 2**20
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what one picture leaves for the next, in every thread.
+    """Let this process keep what one image leaves for the next, in every thread.
 
     glibc gives blocks of some megabytes back as soon as a stage's thread frees them, and gets them
-    anew, zeroed page by page, for the next picture: at 1920x1080 a quarter of the labelling's time.
+    anew, zeroed page by page, for the next image: at 1920x1080 a quarter of the labelling's time.
     Other C libraries are left as they are.
     """
     with _glibc_only():

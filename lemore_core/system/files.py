@@ -21,7 +21,7 @@ def user_cache() -> Path:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its name when the block succeeds.
 
     ``path`` is never seen half-written: if the block raises, it stays what it was. The temporary

@@ -19,7 +19,7 @@ def device_memory_mb(device: str) -> float | None:
     return torch.cuda.memory_reserved(device) / 1e6
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Return what nobody holds any more to the system.
 
     glibc keeps freed blocks that lie below one still in use; other C libraries are left alone.

@@ -141,7 +141,7 @@ def _log_validation(trainer: Trainer, task: Task, score: Score) -> None:
 
 
 def side_by_side(image: Tensor, truth: Tensor, labels: Tensor, taxonomy: Taxonomy) -> Any:
-    """Return the prediction over the picture, and the truth over it, (H, 2 W, 3) RGB uint8.
+    """Return the prediction over the image, and the truth over it, (H, 2 W, 3) RGB uint8.
 
     ``image`` is RGB (3, H, W) uint8, ``truth`` and ``labels`` are class ids (H, W).
     """

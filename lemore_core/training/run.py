@@ -26,20 +26,20 @@ from lemore_core.data.statistics import class_counts
 from lemore_core.errors import LemoreError
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 from lemore_core.system.training_memory import keep_freed_memory
 from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.averaging import MovingAverage
 from lemore_core.training.callbacks import STATE, Checkpoints, Progress, RunState
-from lemore_core.training.initialise import initialise, sha256
-from lemore_core.training.losses import Objective
-from lemore_core.training.pictures import (
-    AugmentedPictures,
+from lemore_core.training.images import (
+    AugmentedImages,
     Batch,
-    WholePictures,
+    WholeImages,
     training_loader,
     validation_loader,
 )
+from lemore_core.training.initialise import initialise, sha256
+from lemore_core.training.losses import Objective
 from lemore_core.training.processes import BatchNormSync
 from lemore_core.training.provenance import provenance
 from lemore_core.training.recipe import Recipe, Settings
@@ -136,7 +136,7 @@ def train(run: Run, report: Callable[[str], None]) -> Path:
     Raises:
         RecipeError: the recipe does not fit the machine.
         DataError: the data set is not where or what it should be.
-        TrainingError: ``output`` holds another run, or none to resume; or val has fewer pictures
+        TrainingError: ``output`` holds another run, or none to resume; or val has fewer images
             than there are processes.
 
     """
@@ -145,8 +145,10 @@ def train(run: Run, report: Callable[[str], None]) -> Path:
     dataset = open_dataset(run.recipe.dataset, run.data)
     samples, validation = dataset.samples('train'), dataset.samples('val')
     if len(validation) < run.machine.processes:
-        # a process without a picture would wait for the others' counts forever
-        msg = f'{len(validation)} pictures in val cannot be shared by {run.machine.processes} processes'
+        # a process without an image would wait for the others' counts forever
+        msg = (
+            f'{len(validation)} images in val cannot be shared by {run.machine.processes} processes'
+        )
         raise TrainingError(msg)
     if run.check and not run.resume and is_first_here():
         require_sound([*samples, *validation])
@@ -155,7 +157,7 @@ def train(run: Run, report: Callable[[str], None]) -> Path:
     trainer.fit(
         task,
         make_loader(run, samples, trainer.global_rank),
-        _validation_pictures(run, validation, trainer),
+        _validation_images(run, validation, trainer),
         ckpt_path=state,
     )
     best = run.output / 'best.safetensors'
@@ -235,7 +237,7 @@ def prepare_output(run: Plan) -> Path | None:
     if state.exists() and is_first_here():
         msg = f'{run.output} holds a run already: --resume it, or choose another folder'
         raise TrainingError(msg)
-    with written_whole(recipe_file) as temporary:
+    with atomic_write(recipe_file) as temporary:
         temporary.write_text(yaml.safe_dump(run.recipe.to_dict(), sort_keys=False), 'utf-8')
     return None
 
@@ -346,17 +348,17 @@ def make_loader(run: Run, samples: list[Sample], process: int = 0) -> DataLoader
         recipe.height, recipe.width, scale=recipe.scale, resize=recipe.resize
     )
     return training_loader(
-        AugmentedPictures(samples, augmentation, recipe.seed),
+        AugmentedImages(samples, augmentation, recipe.seed),
         sampler,
         workers=run.machine.loaders,
         pin=run.machine.uses_gpu,
     )
 
 
-def _validation_pictures(run: Run, samples: list[Sample], trainer: Trainer) -> DataLoader[Batch]:
+def _validation_images(run: Run, samples: list[Sample], trainer: Trainer) -> DataLoader[Batch]:
     # every process takes its share: the counts are summed at the end
     share = samples[trainer.global_rank :: trainer.world_size]
-    return validation_loader(WholePictures(share), batch=1, workers=run.machine.loaders)
+    return validation_loader(WholeImages(share), batch=1, workers=run.machine.loaders)
 
 
 def make_record(run: Plan) -> dict[str, Any]:

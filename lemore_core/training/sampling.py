@@ -1,4 +1,4 @@
-"""Which pictures a step sees: a function of the seed and the step alone.
+"""Which images a step sees: a function of the seed and the step alone.
 
 Nothing of it is state, so a run that was killed goes on as if it had not been, and two processes
 see together what one would have seen alone.
@@ -16,9 +16,9 @@ from torch.utils.data import Sampler
 
 @dataclass(frozen=True)
 class Order:
-    """The endless order of ``length`` pictures, by position: a new permutation at each pass.
+    """The endless order of ``length`` images, by position: a new permutation at each pass.
 
-    With ``shares`` (length,), which sum to one, pictures are drawn with these probabilities
+    With ``shares`` (length,), which sum to one, images are drawn with these probabilities
     instead.
     """
 
@@ -27,14 +27,14 @@ class Order:
     shares: NDArray[np.float64] | None = None
 
     def pass_over(self, number: int) -> NDArray[np.int64]:
-        """Return the ``length`` picture indices of a pass."""
+        """Return the ``length`` image indices of a pass."""
         random = np.random.default_rng([self.seed, number])
         if self.shares is None:
             return random.permutation(self.length)
         return random.choice(self.length, self.length, p=self.shares)
 
     def positions(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield (position, picture index) from ``start`` up to ``end``."""
+        """Yield (position, image index) from ``start`` up to ``end``."""
         current, indices = -1, np.empty(0, np.int64)
         for position in range(start, end):
             number, place = divmod(position, self.length)
@@ -44,10 +44,10 @@ class Order:
 
 
 class StepSampler(Sampler[tuple[int, int]]):
-    """Yields one process's share of the pictures of ``steps`` steps, as (position, index).
+    """Yields one process's share of the images of ``steps`` steps, as (position, index).
 
     An epoch is that many steps; the trainer announces each with :meth:`set_epoch`. ``batch``
-    pictures make a step, dealt out in turns to ``processes`` processes.
+    images make a step, dealt out in turns to ``processes`` processes.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class StepSampler(Sampler[tuple[int, int]]):
 
 
 def balanced_shares(counts: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
-    """Return how often to draw each picture so that rare classes are seen often.
+    """Return how often to draw each image so that rare classes are seen often.
 
-    ``counts`` (pictures, classes) are pixels. A class is drawn with a probability that falls with
+    ``counts`` (images, classes) are pixels. A class is drawn with a probability that falls with
     its frequency (softmax of ``(1 - frequency) / temperature``, Hoyer et al., CVPR 2022), then one
-    of the pictures that hold it. Low temperatures favour rare classes most.
+    of the images that hold it. Low temperatures favour rare classes most.
     """
     total = counts.sum(0).astype(np.float64)
     present = counts > 0
@@ -94,7 +94,7 @@ def balanced_shares(counts: NDArray[np.int64], temperature: float) -> NDArray[np
 def frequency_weights(counts: NDArray[np.int64], power: float) -> NDArray[np.float32]:
     """Weigh each class by its inverse frequency to a power; the mean over pixels is one.
 
-    ``counts`` is (pictures, classes).
+    ``counts`` is (images, classes).
     """
     share = np.maximum(counts.sum(0).astype(np.float64), 1.0)
     share /= share.sum()

@@ -1,4 +1,4 @@
-"""Whether a training waits for its pictures: the loader against the step, in one run."""
+"""Whether a training waits for its images: the loader against the step, in one run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from lemore_core.data.datasets import open_dataset
 from lemore_core.system.training_memory import keep_freed_memory
-from lemore_core.training.pictures import Batch
+from lemore_core.training.images import Batch
 from lemore_core.training.run import Run, make_loader, make_task
 from lemore_core.training.task import SegmentationTask
 

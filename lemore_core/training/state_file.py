@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lemore_core.errors import LemoreError
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 
 FORMAT = 'lemore-run/1'
 
@@ -36,7 +36,7 @@ class SafeStateFile(CheckpointIO):
         del storage_options
         tensors: dict[str, Tensor] = {}
         tree = _flatten(checkpoint, tensors)
-        with written_whole(Path(path)) as temporary:
+        with atomic_write(Path(path)) as temporary:
             save_file(tensors, temporary, metadata={'format': FORMAT, 'tree': json.dumps(tree)})
 
     def load_checkpoint(

@@ -18,13 +18,13 @@ from lemore_core.image import to_network
 from lemore_core.inference.input_size import network_size
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.taxonomy import UNLABELLED_8BIT
+from lemore_core.training.images import Batch
 from lemore_core.training.losses import Objective
-from lemore_core.training.pictures import Batch
 from lemore_core.training.recipe import Recipe, Settings
 from lemore_core.training.teacher import Teacher, distillation_loss
 
 FIRST_RATE = 1e-6  # where the warm-up starts
-PREVIEWS = 4  # pictures that a validation shows
+PREVIEWS = 4  # images that a validation shows
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,13 @@ class SegmentationTask(Task):
         self._resized.clear()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Label one picture (1, 3, H, W) whole, at one scale, and compare at its own size."""
+        """Label one image (1, 3, H, W) whole, at one scale, and compare at its own size."""
         del batch_idx
         images, masks = batch
         height, width = masks.shape[-2:]
         size = network_size((self.recipe.height, self.recipe.width), (height, width))
-        picture = images[0].permute(1, 2, 0).contiguous().cpu().numpy()
-        pixels = torch.from_numpy(to_network(picture, 'rgb8', *size)).to(images.device)
+        image = images[0].permute(1, 2, 0).contiguous().cpu().numpy()
+        pixels = torch.from_numpy(to_network(image, 'rgb8', *size)).to(images.device)
         normalised = self.normalised(pixels[None].permute(0, 3, 1, 2))
         logits = self._network_for(size)(normalised).float()
         labels = functional.interpolate(logits, (height, width), mode='bilinear').argmax(1)

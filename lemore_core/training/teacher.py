@@ -21,12 +21,12 @@ class TeacherError(LemoreError):
 
 
 class Teacher(Protocol):
-    """Gives logits of pictures."""
+    """Gives logits of images."""
 
     def __call__(self, pixels: Tensor, normalised: Tensor) -> Tensor:
-        """Map pictures to logits (N, classes, h, w) float32 of any resolution.
+        """Map images to logits (N, classes, h, w) float32 of any resolution.
 
-        The pictures come in both forms: RGB (N, 3, H, W) uint8, and normalised float32.
+        The images come in both forms: RGB (N, 3, H, W) uint8, and normalised float32.
         """
 
 

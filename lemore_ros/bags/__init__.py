@@ -1,1 +1,1 @@
-"""Recorded drives: read, segmented, measured and shown without a ROS installation."""
+"""RecordedLabels drives: read, segmented, measured and shown without a ROS installation."""

@@ -27,15 +27,15 @@ GENERIC = {
 class Camera(NamedTuple):
     """An image topic that is labelled; its results are called ``prefix`` and the output's name.
 
-    ``picture_bytes`` is what the pixels of its first image take.
+    ``image_bytes`` is what the pixels of its first image take.
     """
 
     topic: Topic
     prefix: str
-    picture_bytes: int
+    image_bytes: int
 
 
-class Sight(NamedTuple):
+class TopicProbe(NamedTuple):
     """What the first image of a topic shows; ``problem`` is why it cannot be labelled, if so."""
 
     topic: Topic
@@ -46,7 +46,7 @@ class Sight(NamedTuple):
     problem: str = ''
 
 
-def look(bag: Bag, topic: Topic) -> Sight:
+def look(bag: Bag, topic: Topic) -> TopicProbe:
     """Look at the first image of a topic that can be read."""
     problem = 'no image'
     for index, record in enumerate(bag.messages([topic])):
@@ -55,15 +55,15 @@ def look(bag: Bag, topic: Topic) -> Sight:
             message = record.message
             encoding = message.format if topic.is_compressed else message.encoding
             height, width = frame.pixels.shape[:2]
-            return Sight(topic, encoding, height, width, frame.pixels.size)
+            return TopicProbe(topic, encoding, height, width, frame.pixels.size)
         problem = problem if index else str(frame)
         # a camera may need a moment to come up, but not its whole life
         if index == 9:
             break
-    return Sight(topic, problem=problem)
+    return TopicProbe(topic, problem=problem)
 
 
-def find_cameras(bag: Bag, options: SegmentOptions) -> tuple[list[Camera], list[Sight]]:
+def find_cameras(bag: Bag, options: SegmentOptions) -> tuple[list[Camera], list[TopicProbe]]:
     """Return the topics that are labelled, and those that are not although nobody chose.
 
     Raises:
@@ -85,7 +85,7 @@ def find_cameras(bag: Bag, options: SegmentOptions) -> tuple[list[Camera], list[
     return cameras, unseen
 
 
-def name_cameras(sights: list[Sight], prefix: str) -> list[Camera]:
+def name_cameras(sights: list[TopicProbe], prefix: str) -> list[Camera]:
     """Return the cameras of the topics; results of one camera are called as the live node's.
 
     Results of several have the camera's name between: ``/lemore_segmentation/front/labels``.

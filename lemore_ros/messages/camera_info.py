@@ -1,8 +1,8 @@
-"""What a ``sensor_msgs/CameraInfo`` says of a picture, and of the same picture at another size.
+"""What a ``sensor_msgs/CameraInfo`` says of an image, and of the same image at another size.
 
 The message describes the sensor; its binning and region of interest say which part of it the
-picture shows. Both are applied as ``image_geometry`` applies them, and a picture is resized as
-``image_proc`` resizes it: focal lengths and principal point grow with the picture.
+image shows. Both are applied as ``image_geometry`` applies them, and an image is resized as
+``image_proc`` resizes it: focal lengths and principal point grow with the image.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ MATRICES = {'k': (3, 3), 'p': (3, 4)}
 
 
 class CameraInfoError(LemoreError):
-    """A camera that is not calibrated, or a description that does not fit the picture."""
+    """A camera that is not calibrated, or a description that does not fit the image."""
 
 
 class Intrinsics(NamedTuple):
-    """A pinhole camera: focal lengths and principal point in pixels of a height x width picture."""
+    """A pinhole camera: focal lengths and principal point in pixels of a height x width image."""
 
     fx: float
     fy: float
@@ -34,7 +34,7 @@ class Intrinsics(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """The part of the sensor that the picture shows, in the sensor's pixels, and its binning."""
+    """The part of the sensor that the image shows, in the sensor's pixels, and its binning."""
 
     left: int
     top: int
@@ -44,26 +44,26 @@ class _Window(NamedTuple):
     binning_y: int
 
     @property
-    def picture_size(self) -> tuple[int, int]:
+    def image_size(self) -> tuple[int, int]:
         return self.height // self.binning_y, self.width // self.binning_x
 
 
-def picture_size(info: Any) -> tuple[int, int]:
-    """Return (height, width) of the pictures that a ``CameraInfo`` describes, in pixels.
+def image_size(info: Any) -> tuple[int, int]:
+    """Return (height, width) of the images that a ``CameraInfo`` describes, in pixels.
 
     Raises:
         CameraInfoError: it states no size, or a region that is not on the sensor.
 
     """
-    return _window(info).picture_size
+    return _window(info).image_size
 
 
 def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> Any:
-    """Return the ``CameraInfo`` of the same picture at ``height`` x ``width`` pixels.
+    """Return the ``CameraInfo`` of the same image at ``height`` x ``width`` pixels.
 
     K and P are those of the new size, hence no binning and no region of interest are left.
     Distortion and rectification are in normalised coordinates and stay. ``header`` is the
-    picture's own.
+    image's own.
 
     Raises:
         CameraInfoError: ``info`` is not calibrated, states no size, or the new size is empty.
@@ -73,7 +73,7 @@ def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> An
     from sensor_msgs.msg import CameraInfo
 
     if height < 1 or width < 1:
-        msg = f'a picture of {width}x{height} has no camera info, both must be at least 1'
+        msg = f'an image of {width}x{height} has no camera info, both must be at least 1'
         raise CameraInfoError(msg)
     _require_calibration(info)
     return CameraInfo(
@@ -89,9 +89,9 @@ def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> An
 
 
 def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
-    """Return the pinhole camera of a rectified picture of ``height`` x ``width`` pixels.
+    """Return the pinhole camera of a rectified image of ``height`` x ``width`` pixels.
 
-    That is P, or K where a driver leaves P empty; distortion plays no part in a rectified picture.
+    That is P, or K where a driver leaves P empty; distortion plays no part in a rectified image.
     The size is the one that ``info`` describes, or another of the same shape: the camera is scaled.
 
     Raises:
@@ -99,11 +99,11 @@ def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
 
     """
     _require_calibration(info)
-    known_height, known_width = picture_size(info)
+    known_height, known_width = image_size(info)
     # a side that was rounded may be off by one pixel
     if abs(width * known_height / known_width - height) > 1:
         msg = (
-            f'the camera info is for {known_width}x{known_height}, a picture of {width}x{height} '
+            f'the camera info is for {known_width}x{known_height}, an image of {width}x{height} '
             'has another shape: publish the depth image registered to the color camera, '
             'or give the camera info of the depth image'
         )
@@ -132,19 +132,19 @@ def _window(info: Any) -> _Window:
     window = _Window(
         roi.x_offset, roi.y_offset, height, width, max(1, info.binning_x), max(1, info.binning_y)
     )
-    if min(window.picture_size) < 1:
+    if min(window.image_size) < 1:
         msg = (
             f'the camera info is for {info.width}x{info.height}, region {width}x{height}, binning '
-            f'{window.binning_x}x{window.binning_y}: that leaves no picture'
+            f'{window.binning_x}x{window.binning_y}: that leaves no image'
         )
         raise CameraInfoError(msg)
     return window
 
 
 def _matrix(info: Any, name: str, height: int, width: int) -> NDArray[np.float64]:
-    """Return K or P for the picture that ``info`` describes, resized to height x width."""
+    """Return K or P for the image that ``info`` describes, resized to height x width."""
     window = _window(info)
-    own_height, own_width = window.picture_size
+    own_height, own_width = window.image_size
     matrix = np.array(getattr(info, name), np.float64).reshape(MATRICES[name])
     matrix[0, 2] -= window.left
     matrix[1, 2] -= window.top

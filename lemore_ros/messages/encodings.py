@@ -143,7 +143,7 @@ def require_outgoing(pixels: NDArray[Any], encoding: str) -> None:
 
 
 def refuse_depth(encoding: str) -> None:
-    """Refuse the encodings of depth images (REP 118) where a picture is asked for.
+    """Refuse the encodings of depth images (REP 118) where an image is asked for.
 
     Raises:
         ImageError: what to do instead.
@@ -151,7 +151,7 @@ def refuse_depth(encoding: str) -> None:
     """
     if encoding in DEPTH:
         msg = (
-            f'encoding {encoding!r} is that of a depth image, it holds no picture: '
+            f'encoding {encoding!r} is that of a depth image, it holds no image: '
             'remap image to the color camera, and depth to this topic'
         )
         raise ImageError(msg)

@@ -15,7 +15,7 @@ __all__ = ['Frame', 'ImageError', 'image_fields', 'to_frame', 'to_image_message'
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a camera.
+    """One image of a camera.
 
     ``pixels`` is uint8: (H, W, 3) for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8, (H, W) for
     mono8; rows may be padded. Where the message has 8-bit channels it is a view into the message's

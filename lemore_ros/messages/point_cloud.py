@@ -44,9 +44,9 @@ def to_point_cloud(frame: Frame, result: Segmentation, depth: Any, info: Any) ->
     y down, z forward), x, y and z NaN where nothing was measured. ``label`` and ``confidence``
     (0..1) are those of ``result``, ``rgb`` that of ``frame``, whose header it gets.
 
-    ``depth`` must be registered to the picture and rectified, hence distortion plays no part in it.
+    ``depth`` must be registered to the image and rectified, hence distortion plays no part in it.
     ``info`` is the ``CameraInfo`` of either of the two; it is scaled to the depth image where it has
-    another size of the same shape. Picture and labels of any other size cover the same view and are
+    another size of the same shape. Image and labels of any other size cover the same view and are
     taken by nearest neighbour.
 
     Raises:

@@ -61,7 +61,7 @@ class Rendering:
         return self._image(self._colors, RGB)
 
     def overlay(self) -> Any:
-        """``sensor_msgs/Image`` of the picture with the colours blended in, rgb8."""
+        """``sensor_msgs/Image`` of the image with the colours blended in, rgb8."""
         return self._image(self._overlay, RGB)
 
     def overlay_compressed(self) -> Any:
@@ -69,7 +69,7 @@ class Rendering:
         return self._compressed(self._overlay, RGB, 'jpeg')
 
     def camera_info(self, info: Any) -> Any:
-        """Return the ``sensor_msgs/CameraInfo`` of the labels, from that of the picture."""
+        """Return the ``sensor_msgs/CameraInfo`` of the labels, from that of the image."""
         height, width = self._result.labels.shape
         return scaled_camera_info(info, self._frame.header, height=height, width=width)
 

@@ -20,7 +20,7 @@ from lemore_ros.node.publishers import Outputs
 from lemore_ros.node.rate_limit import RateLimit
 from lemore_ros.node.settings import Settings
 from lemore_ros.node.subscriptions import COMPRESSED, Handlers, Inputs
-from lemore_ros.node.throttled_log import Complaints
+from lemore_ros.node.throttled_log import ThrottledLogger
 
 SILENCE_S = 5.0
 NOBODY = 'nobody subscribes to its outputs'
@@ -68,7 +68,7 @@ class Camera:
         )
         self._inputs = Inputs(node, prefix, transport, handlers)
         self._inputs.check()
-        self._complaints = Complaints(node.get_logger(), self._inputs.topic)
+        self._complaints = ThrottledLogger(node.get_logger(), self._inputs.topic)
         self._outputs = Outputs(node, prefix, settings, self.refresh)
         self.refresh()
 
@@ -97,7 +97,7 @@ class Camera:
     def refresh(self) -> None:
         """Listen to the camera while somebody listens to the labels."""
         idle = self._paused
-        if not idle and not (self._outputs.demanded or not self._outputs.told_of_demand):
+        if not idle and not (self._outputs.has_subscribers or not self._outputs.knows_subscribers):
             idle = NOBODY
         if idle:
             self._inputs.close()
@@ -112,7 +112,7 @@ class Camera:
             self.health.expect_frames()
         self._inputs.take_depth(wanted=self._outputs.wanted('points'))
 
-    def look_after(self) -> None:
+    def run_watchdog(self) -> None:
         """See that images are taken in while they are wanted, and say once why none comes."""
         # a middleware that forgets to tell of a listener costs a second, not the labels
         self.refresh()

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from lemore_core.errors import in_one_line
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
@@ -64,10 +64,10 @@ class Stream:
         for camera in self._cameras:
             camera.pause(reason)
 
-    def look_after(self) -> None:
+    def run_watchdog(self) -> None:
         """Put right what the middleware forgot to tell, and say why images do not come."""
         for camera in self._cameras:
-            camera.look_after()
+            camera.run_watchdog()
 
     def close(self) -> None:
         """Take no more images in, finish those in hand and take the topics back.
@@ -94,14 +94,14 @@ class Stream:
             self._publish(shot, result)
 
     def _segment(self, shots: list[Shot]) -> list[tuple[Shot, Segmentation]]:
-        pictures = [Picture(shot.frame.pixels, shot.frame.encoding) for shot in shots]
+        images = [Image(shot.frame.pixels, shot.frame.encoding) for shot in shots]
         try:
-            return list(zip(shots, self._segmenter.segment_batch(pictures), strict=True))
+            return list(zip(shots, self._segmenter.segment_batch(images), strict=True))
         except Exception as error:  # noqa: BLE001 - one frame must not silence the node
             if len(shots) == 1:
                 shots[0].camera.fail(in_one_line(error))
                 return []
-        # one camera's picture must not cost the others theirs
+        # one camera's image must not cost the others theirs
         return [labelled for shot in shots for labelled in self._segment([shot])]
 
     def _publish(self, shot: Shot, result: Segmentation) -> None:

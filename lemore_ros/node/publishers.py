@@ -56,7 +56,7 @@ class Outputs:
         self._latched: dict[str, Any] = {}
         self._lazy = settings.parameters.lazy
         self._described: tuple[Taxonomy, float] | None = None
-        self.told_of_demand = True
+        self.knows_subscribers = True
         try:
             self._describe_with()
             self.apply(settings)
@@ -85,7 +85,7 @@ class Outputs:
             return not self._lazy or publisher.get_subscription_count() > 0
 
     @property
-    def demanded(self) -> bool:
+    def has_subscribers(self) -> bool:
         """Whether labelling is worth anything to anybody."""
         return any(self.wanted(topic) for topic in TOPICS)
 
@@ -120,7 +120,7 @@ class Outputs:
             )
         except UnsupportedEventTypeError:
             # not every middleware tells who listens: then all is rendered for whoever is counted
-            self.told_of_demand = False
+            self.knows_subscribers = False
             publisher = self._node.create_publisher(
                 kind, name, profile, qos_overriding_options=qos.overridable()
             )

@@ -60,7 +60,7 @@ def why_unheard(node: Any, topic: str, offered: QoSProfile) -> str:
 
 
 def _another_transport(node: Any, wanted: Wanted) -> str:
-    """Name who sends the same pictures in the other form, as ``image_transport`` names topics."""
+    """Name who sends the same images in the other form, as ``image_transport`` names topics."""
     if wanted.kind == IMAGE:
         topic, kind = f'{wanted.topic}{COMPRESSED_SUFFIX}', COMPRESSED_IMAGE
     else:

@@ -200,7 +200,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def _look_after(self) -> None:
         if self._stream is not None:
-            self._stream.look_after()
+            self._stream.run_watchdog()
 
     def _close_all(self) -> None:
         with ExitStack() as steps:

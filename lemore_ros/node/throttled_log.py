@@ -9,7 +9,7 @@ from typing import Any
 PERIOD_S = 5.0
 
 
-class Complaints:
+class ThrottledLogger:
     """Logs each kind of trouble with a topic at most once in ``PERIOD_S``; for several threads.
 
     rclpy's own throttle is one for each line of code: what is wrong with one camera would hide what

@@ -47,5 +47,5 @@ class Worker(Generic[T]):
     def _run(self) -> None:
         while items := self._mailbox.take(self._most()):
             self._process(items)
-            # else the last pictures stay in memory until the next ones come
+            # else the last images stay in memory until the next ones come
             del items

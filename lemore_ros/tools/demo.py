@@ -26,11 +26,11 @@ from lemore_core.errors import LemoreError
 from lemore_core.export.description import describe
 from lemore_core.inference.input_size import network_size
 from lemore_core.segmenter import resolve_checkpoint
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 from lemore_ros.share import share_directory, shared_memory_profile
 from lemore_ros.tools.child import Child, ChildError, isolated_graph
 from lemore_ros.tools.clip import write_bag
-from lemore_ros.tools.pictures import overlay_frames, write_contact_sheet, write_video
+from lemore_ros.tools.images import overlay_frames, write_contact_sheet, write_video
 
 TOPIC = '/camera/image'
 NODE = '/lemore_segmentation'
@@ -128,7 +128,7 @@ def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> Summary:
         prefix = f'{NODE}/overlay'
         count = write_video(segmented, prefix, output / 'overlay.mp4')
         write_contact_sheet(segmented, prefix, count, card.taxonomy, output / 'overlay.png')
-    with written_whole(output / 'summary.json') as temporary:
+    with atomic_write(output / 'summary.json') as temporary:
         temporary.write_text(json.dumps(asdict(summary), indent=2) + '\n', encoding='utf-8')
     return summary
 

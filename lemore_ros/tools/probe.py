@@ -1,6 +1,6 @@
 """A camera and a listener to its labels, in one process beside the node's.
 
-Publishes the picture of a street at a rate, and takes note of how long after each publish call
+Publishes the image of a street at a rate, and takes note of how long after each publish call
 its labels arrived. Images are serialised ahead and labels taken in as bytes, so that what is timed
 is the middleware and the node and not Python's serialiser at this end.
 
@@ -124,8 +124,8 @@ class Probe:
 
 def serialised_street(width: int, height: int) -> bytearray:
     """Return a bgr8 ``sensor_msgs/Image`` of this size, serialised."""
-    picture = np.asarray(cv2.imread(str(STREET)), np.uint8)
-    pixels = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    image = np.asarray(cv2.imread(str(STREET)), np.uint8)
+    pixels = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     message: Any = Image(height=height, width=width, step=3 * width, encoding='bgr8')
     message.header.frame_id = 'camera'
     message.data.frombytes(pixels.tobytes())

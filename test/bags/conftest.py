@@ -58,8 +58,8 @@ def header(stamp: int) -> Any:
     return TYPES['std_msgs/msg/Header'](time, 'cam')
 
 
-def picture(index: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """A picture of blocks, another one for every index."""
+def pattern(index: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
+    """An image of blocks, another one for every index."""
     blocks = np.random.default_rng(index).integers(0, 256, (6, 8, 3), np.uint8)
     if 0 in size:
         return np.zeros((*size, 3), np.uint8)
@@ -69,7 +69,7 @@ def picture(index: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
 def image(
     index: int, stamp: int, *, size: tuple[int, int] = (48, 64), encoding: str = 'bgr8'
 ) -> bytes:
-    pixels = picture(index, size)
+    pixels = pattern(index, size)
     message = TYPES[IMAGE](
         header(stamp), *size, encoding, 0, 3 * size[1], np.ascontiguousarray(pixels).reshape(-1)
     )
@@ -77,7 +77,7 @@ def image(
 
 
 def jpeg(index: int, stamp: int) -> bytes:
-    _, data = cv2.imencode('.jpg', picture(index))
+    _, data = cv2.imencode('.jpg', pattern(index))
     return bytes(STORE.serialize_cdr(TYPES[COMPRESSED](header(stamp), 'jpeg', data), COMPRESSED))
 
 

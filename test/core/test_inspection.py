@@ -19,8 +19,8 @@ from lemore_core.inspection import (
     ImplicitMaps,
     Inspection,
     InspectionError,
-    inspect_picture,
-    read_picture,
+    inspect_image,
+    read_image,
     write_sheets,
 )
 from lemore_core.inspection.heat import diverging, heat_over, viridis
@@ -35,7 +35,7 @@ from lemore_core.taxonomy import load_taxonomy
 
 VIEWS = ['transverse', 'frontal', 'lateral']
 SHEETS = {
-    'picture.png',
+    'image.png',
     'explicit_views.png',
     'implicit_maps.png',
     'attention_received.png',
@@ -44,14 +44,14 @@ SHEETS = {
 
 
 @pytest.fixture(scope='module')
-def picture() -> NDArray[np.uint8]:
+def image() -> NDArray[np.uint8]:
     """Twice as large as the network's input, of its aspect."""
     return np.random.default_rng(0).integers(0, 256, (192, 256, 3), np.uint8)
 
 
 @pytest.fixture(scope='module')
-def inspection(untrained_checkpoint: Path, picture: NDArray[np.uint8]) -> Inspection:
-    return inspect_picture(untrained_checkpoint, picture)
+def inspection(untrained_checkpoint: Path, image: NDArray[np.uint8]) -> Inspection:
+    return inspect_image(untrained_checkpoint, image)
 
 
 def saved(path: Path, model: LeMoRe) -> Path:
@@ -85,10 +85,10 @@ def test_every_encoder_shows_its_views_at_its_resolution(inspection: Inspection)
         assert sum(views.strengths.values()) == pytest.approx(1)
 
 
-def run_with_hook(path: Path, picture: NDArray[np.uint8], module: str) -> tuple[LeMoRe, Tensor]:
-    """Return the checkpoint's network and what goes into one of its modules for a picture."""
+def run_with_hook(path: Path, image: NDArray[np.uint8], module: str) -> tuple[LeMoRe, Tensor]:
+    """Return the checkpoint's network and what goes into one of its modules for an image."""
     card, model = checkpoint.load(path)
-    small = cv2.resize(picture, (128, 96), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, (128, 96), interpolation=cv2.INTER_AREA)
     pixels = torch.from_numpy(small).permute(2, 0, 1)[None].float()
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (card.mean, card.std))
     entered = []
@@ -99,11 +99,11 @@ def run_with_hook(path: Path, picture: NDArray[np.uint8], module: str) -> tuple[
 
 
 def test_energy_is_the_mean_absolute_response(
-    untrained_checkpoint: Path, picture: NDArray[np.uint8]
+    untrained_checkpoint: Path, image: NDArray[np.uint8]
 ) -> None:
-    (views,) = inspect_picture(untrained_checkpoint, picture, encoder='2.1').encoders
+    (views,) = inspect_image(untrained_checkpoint, image, encoder='2.1').encoders
     assert views.name == '2.1'
-    _, features = run_with_hook(untrained_checkpoint, picture, 'stages.1.2')
+    _, features = run_with_hook(untrained_checkpoint, image, 'stages.1.2')
     for view, product in (('frontal', 'ij,cyj->cyi'), ('lateral', 'ij,cjx->cix')):
         weight = torch.from_numpy(views.mixing[view])
         expected = torch.einsum(product, weight, features[0]).abs().mean(0)
@@ -133,11 +133,11 @@ def test_a_token_sees_along_its_own_row_of_the_maps() -> None:
 
 
 def test_maps_are_those_of_the_run_averaged_over_heads(
-    untrained_checkpoint: Path, picture: NDArray[np.uint8]
+    untrained_checkpoint: Path, image: NDArray[np.uint8]
 ) -> None:
-    (block,) = inspect_picture(untrained_checkpoint, picture, block=2).blocks
+    (block,) = inspect_image(untrained_checkpoint, image, block=2).blocks
     assert block.block == 2
-    model, tokens = run_with_hook(untrained_checkpoint, picture, 'bottleneck.1.attention')
+    model, tokens = run_with_hook(untrained_checkpoint, image, 'bottleneck.1.attention')
     attention = model.get_submodule('bottleneck.1.attention')
     assert isinstance(attention, NestedAttention)
     with torch.inference_mode():
@@ -148,7 +148,7 @@ def test_maps_are_those_of_the_run_averaged_over_heads(
 
 
 def test_gates_are_open_as_far_as_their_sigmoid_says(
-    tmp_path: Path, picture: NDArray[np.uint8]
+    tmp_path: Path, image: NDArray[np.uint8]
 ) -> None:
     model = network()
     with torch.no_grad():
@@ -157,19 +157,19 @@ def test_gates_are_open_as_far_as_their_sigmoid_says(
             conv, norm = fusion.gate
             conv.weight.zero_()
             norm.bias.fill_(index - 1.0)
-    gates = inspect_picture(saved(tmp_path / 'm.safetensors', model), picture).gates
+    gates = inspect_image(saved(tmp_path / 'm.safetensors', model), image).gates
     assert [gate.shape for gate in gates] == [(2, 2)] * 4
     expected = 1 / (1 + np.exp(-np.arange(-1.0, 3.0)))
     np.testing.assert_allclose([gate[0, 0] for gate in gates], expected, rtol=1e-6)
 
 
-def test_a_view_of_zero_weights_has_no_energy(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+def test_a_view_of_zero_weights_has_no_energy(tmp_path: Path, image: NDArray[np.uint8]) -> None:
     model = network()
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, AxisMixing) and module.axis == 'height':
                 module.weight.zero_()
-    seen = inspect_picture(saved(tmp_path / 'm.safetensors', model), picture)
+    seen = inspect_image(saved(tmp_path / 'm.safetensors', model), image)
     for views in seen.encoders:
         assert not views.energies['lateral'].any()
         assert views.strengths['lateral'] == 0
@@ -179,10 +179,10 @@ def test_a_view_of_zero_weights_has_no_energy(tmp_path: Path, picture: NDArray[n
 
 @pytest.mark.parametrize('view', VIEWS)
 def test_a_view_switched_off_is_left_out_and_said(
-    view: str, tmp_path: Path, picture: NDArray[np.uint8]
+    view: str, tmp_path: Path, image: NDArray[np.uint8]
 ) -> None:
     path = saved(tmp_path / 'm.safetensors', network(**{view: False}))
-    seen = inspect_picture(path, picture)
+    seen = inspect_image(path, image)
     assert seen.missing == (f'{view} view',)
     for views in seen.encoders:
         assert list(views.energies) == [v for v in VIEWS if v != view]
@@ -191,11 +191,11 @@ def test_a_view_switched_off_is_left_out_and_said(
 
 
 def test_a_network_without_attention_has_no_implicit_maps(
-    tmp_path: Path, picture: NDArray[np.uint8]
+    tmp_path: Path, image: NDArray[np.uint8]
 ) -> None:
     model = network(nested_attention=False, channel_attention=False, frontal=False, lateral=False)
     path = saved(tmp_path / 'm.safetensors', model)
-    seen = inspect_picture(path, picture)
+    seen = inspect_image(path, image)
     assert seen.blocks == ()
     assert seen.missing == (
         'frontal view',
@@ -204,16 +204,16 @@ def test_a_network_without_attention_has_no_implicit_maps(
         'nested attention',
     )
     written = {path.name for path in write_sheets(seen, tmp_path / 'out')}
-    assert written == {'picture.png', 'explicit_views.png', 'gates.png'}
+    assert written == {'image.png', 'explicit_views.png', 'gates.png'}
     with pytest.raises(InspectionError, match='no block 1 with nested attention, there are: none'):
-        inspect_picture(path, picture, block=1)
+        inspect_image(path, image, block=1)
 
 
-def test_a_network_without_encoders_says_so(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+def test_a_network_without_encoders_says_so(tmp_path: Path, image: NDArray[np.uint8]) -> None:
     config = network().config
     stages = tuple(dataclasses.replace(stage, encoders=0) for stage in config.stages)
     model = LeMoRe(dataclasses.replace(config, stages=stages))
-    seen = inspect_picture(saved(tmp_path / 'm.safetensors', model), picture)
+    seen = inspect_image(saved(tmp_path / 'm.safetensors', model), image)
     assert (seen.encoders, seen.missing) == ((), ('Cartesian encoders',))
     written = {path.name for path in write_sheets(seen, tmp_path / 'out')}
     assert written == SHEETS - {'explicit_views.png'}
@@ -233,24 +233,24 @@ def test_a_network_without_encoders_says_so(tmp_path: Path, picture: NDArray[np.
 def test_a_point_lies_in_its_token(
     untrained_checkpoint: Path, point: tuple[int, int] | None, token: tuple[int, int]
 ) -> None:
-    picture = np.zeros((192, 320, 3), np.uint8)
-    seen = inspect_picture(untrained_checkpoint, picture, point=point, network_size=(192, 320))
+    image = np.zeros((192, 320, 3), np.uint8)
+    seen = inspect_image(untrained_checkpoint, image, point=point, network_size=(192, 320))
     assert seen.network_size == (192, 320)
     assert (seen.blocks[0].grid, seen.token) == ((3, 5), token)
     assert seen.point == (point or (160, 96))
 
 
 def test_labels_are_those_of_the_segmenter(
-    untrained_checkpoint: Path, inspection: Inspection, picture: NDArray[np.uint8]
+    untrained_checkpoint: Path, inspection: Inspection, image: NDArray[np.uint8]
 ) -> None:
     segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
-    assert np.array_equal(inspection.labels, segmenter.segment(picture, 'rgb8').labels)
+    assert np.array_equal(inspection.labels, segmenter.segment(image, 'rgb8').labels)
 
 
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'point': (256, 0)}, 'the point 256 0 lies outside the picture: x is 0 to 255'),
+        ({'point': (256, 0)}, 'the point 256 0 lies outside the image: x is 0 to 255'),
         ({'point': (0, -1)}, 'the point 0 -1 lies outside'),
         ({'encoder': '5.1'}, r"no encoder is called '5.1', there are: 1.1, 2.1, 3.1, 3.2, 4.1"),
         ({'block': 3}, 'no block 3 with nested attention, there are: 1, 2'),
@@ -258,30 +258,30 @@ def test_labels_are_those_of_the_segmenter(
 )
 def test_what_is_not_there_is_named(
     untrained_checkpoint: Path,
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     options: dict[str, Any],
     message: str,
 ) -> None:
     with pytest.raises(InspectionError, match=message):
-        inspect_picture(untrained_checkpoint, picture, **options)
+        inspect_image(untrained_checkpoint, image, **options)
 
 
 def test_files_that_cannot_be_inspected_are_named(
-    untrained_checkpoint: Path, picture: NDArray[np.uint8], tmp_path: Path
+    untrained_checkpoint: Path, image: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     with pytest.raises(InspectionError, match=r'served\.onnx holds a graph without named parts'):
-        inspect_picture(Path('served.onnx'), picture)
+        inspect_image(Path('served.onnx'), image)
     with pytest.raises(CheckpointError, match=r'no checkpoint gone\.safetensors'):
-        inspect_picture(Path('gone.safetensors'), picture)
+        inspect_image(Path('gone.safetensors'), image)
     with pytest.raises(CheckpointError, match='11 classes'):
-        inspect_picture(untrained_checkpoint, picture, taxonomy=load_taxonomy('cityscapes'))
+        inspect_image(untrained_checkpoint, image, taxonomy=load_taxonomy('cityscapes'))
     with pytest.raises(PixelError, match='shape'):
-        inspect_picture(untrained_checkpoint, picture[..., 0])
-    with pytest.raises(InspectionError, match=r'there is no picture gone\.png'):
-        read_picture(Path('gone.png'))
-    (tmp_path / 'text.png').write_text('no picture')
-    with pytest.raises(InspectionError, match=r'text\.png is no readable picture'):
-        read_picture(tmp_path / 'text.png')
+        inspect_image(untrained_checkpoint, image[..., 0])
+    with pytest.raises(InspectionError, match=r'there is no image gone\.png'):
+        read_image(Path('gone.png'))
+    (tmp_path / 'text.png').write_text('no image')
+    with pytest.raises(InspectionError, match=r'text\.png is no readable image'):
+        read_image(tmp_path / 'text.png')
 
 
 @pytest.mark.parametrize('cells', [False, True])
@@ -326,11 +326,11 @@ def test_fitting_keeps_the_aspect() -> None:
 
 def test_the_command_writes_its_sheets(
     untrained_checkpoint: Path,
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    cv2.imwrite(str(tmp_path / 'street.png'), picture)
+    cv2.imwrite(str(tmp_path / 'street.png'), image)
     options = ['--model', str(untrained_checkpoint), '-o', str(tmp_path / 'out')]
     choice = ['--encoder', '3.2', '--block', '1', '--point', '10', '20']
     assert main(['inspect', str(tmp_path / 'street.png'), *options, *choice]) == 0
@@ -357,5 +357,5 @@ def test_the_command_names_its_errors(
 ) -> None:
     options = ['--model', str(untrained_checkpoint), '-o', str(tmp_path / 'out')]
     assert main(['inspect', 'gone.png', *options]) == 1
-    assert capsys.readouterr().err == 'lemore inspect: there is no picture gone.png\n'
+    assert capsys.readouterr().err == 'lemore inspect: there is no image gone.png\n'
     assert not (tmp_path / 'out').exists()

@@ -30,9 +30,9 @@ def test_a_gimp_palette_lists_every_color(tmp_path: Path) -> None:
 @pytest.mark.parametrize('name', BUILT_IN)
 def test_a_legend_has_every_color(name: str, tmp_path: Path) -> None:
     export_taxonomy(load_taxonomy(name), tmp_path / 'legend.png')
-    picture = cv2.imread(str(tmp_path / 'legend.png'))
-    assert picture is not None
-    shown = {tuple(color) for color in picture[..., ::-1].reshape(-1, 3).tolist()}
+    image = cv2.imread(str(tmp_path / 'legend.png'))
+    assert image is not None
+    shown = {tuple(color) for color in image[..., ::-1].reshape(-1, 3).tolist()}
     assert set(load_taxonomy(name).colors) <= shown
 
 

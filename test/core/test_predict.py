@@ -20,7 +20,7 @@ def segmenter(untrained_checkpoint: Path) -> Segmenter:
 
 @pytest.fixture
 def clip(tmp_path: Path, clip_frames: list[NDArray[np.uint8]]) -> Path:
-    """Five pictures of the shipped clip, half a second apart."""
+    """Five images of the shipped clip, half a second apart."""
     path = tmp_path / 'drive.mp4'
     with VideoWriter(path) as video:
         for index, frame in enumerate(clip_frames):
@@ -63,7 +63,7 @@ def test_what_is_no_video_is_named(tmp_path: Path) -> None:
         frames_expected(path)
 
 
-def test_a_picture_becomes_labels_and_overlay(
+def test_a_image_becomes_labels_and_overlay(
     segmenter: Segmenter, clip_frames: list[NDArray[np.uint8]], tmp_path: Path
 ) -> None:
     cv2.imwrite(str(tmp_path / 'street.png'), clip_frames[0])
@@ -83,8 +83,8 @@ def test_a_video_becomes_a_video_and_numbered_labels(
     assert list(predict(segmenter, source, tmp_path / 'out', alpha=0.5)) == [1, 2, 3, 4, 5]
     overlays = list(read_video(tmp_path / 'out' / 'overlay' / 'drive.mp4'))
     assert [time for time, _ in overlays] == [i * 500_000_000 for i in range(5)]
-    pictures = [pixels for _, pixels in read_video(clip)]
-    for index, pixels in enumerate(pictures):
+    images = [pixels for _, pixels in read_video(clip)]
+    for index, pixels in enumerate(images):
         labels = read(tmp_path / 'out' / 'labels' / 'drive' / f'{index:06}.png')
         assert np.array_equal(labels, segmenter.segment(pixels, 'rgb8').labels)
 
@@ -95,7 +95,7 @@ def test_a_video_can_be_cut_short(segmenter: Segmenter, clip: Path, tmp_path: Pa
     assert len(list(read_video(tmp_path / 'out' / 'overlay' / 'drive.mp4'))) == 2
 
 
-def test_a_folder_is_its_pictures(tmp_path: Path) -> None:
+def test_a_folder_is_its_images(tmp_path: Path) -> None:
     for name in ('b.PNG', 'a.jpg', 'notes.txt'):
         (tmp_path / name).touch()
     assert [source.name for source in find_sources([str(tmp_path)])] == ['a', 'b']
@@ -109,14 +109,14 @@ def test_a_number_is_a_camera() -> None:
 def test_inputs_that_cannot_be_are_named(segmenter: Segmenter, tmp_path: Path) -> None:
     with pytest.raises(PredictError, match=r'no file or folder gone\.png'):
         find_sources(['gone.png'])
-    with pytest.raises(PredictError, match='holds no pictures'):
+    with pytest.raises(PredictError, match='holds no images'):
         find_sources([str(tmp_path)])
-    (tmp_path / 'a.png').write_bytes(b'no picture')
+    (tmp_path / 'a.png').write_bytes(b'no image')
     (tmp_path / 'a.jpg').touch()
     with pytest.raises(PredictError, match="2 inputs are called 'a'"):
         find_sources([str(tmp_path)])
     (source,) = find_sources([str(tmp_path / 'a.png')])
-    with pytest.raises(PredictError, match=r'a\.png is no readable picture'):
+    with pytest.raises(PredictError, match=r'a\.png is no readable image'):
         list(predict(segmenter, source, tmp_path / 'out', alpha=0.5))
     assert not (tmp_path / 'out').exists()
 

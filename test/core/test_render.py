@@ -31,7 +31,7 @@ def test_the_overlay_blends_in_rgb_whatever_the_encoding() -> None:
 
 
 def test_the_legend_shows_every_color() -> None:
-    picture = legend(CAMVID, 600)
-    assert picture.shape[1:] == (600, 3)
-    shown = {tuple(color) for color in picture.reshape(-1, 3).tolist()}
+    image = legend(CAMVID, 600)
+    assert image.shape[1:] == (600, 3)
+    shown = {tuple(color) for color in image.reshape(-1, 3).tolist()}
     assert set(CAMVID.colors) <= shown

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lemore_core.checkpoint import CheckpointError
 from lemore_core.errors import LemoreError
 from lemore_core.export.export import write_onnx
-from lemore_core.image import Picture, PixelError
+from lemore_core.image import Image, PixelError
 from lemore_core.segmenter import Segmenter, SegmenterError, resolve_checkpoint
 from lemore_core.taxonomy import Taxonomy, load_taxonomy
 
@@ -23,7 +23,7 @@ def segmenter(untrained_checkpoint: Path) -> Segmenter:
 
 
 @pytest.mark.parametrize('size', [(96, 128), (540, 960), (120, 160), (33, 500), (1, 1), (700, 31)])
-def test_labels_have_the_size_of_the_picture(segmenter: Segmenter, size: tuple[int, int]) -> None:
+def test_labels_have_the_size_of_the_image(segmenter: Segmenter, size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     result = segmenter.segment(image, 'rgb8')
     assert result.labels.shape == result.confidence.shape == size
@@ -32,7 +32,7 @@ def test_labels_have_the_size_of_the_picture(segmenter: Segmenter, size: tuple[i
     assert result.timings.total_ms > result.timings.steps['network'] > 0
 
 
-def test_every_encoding_of_a_picture_gives_the_same_labels(
+def test_every_encoding_of_a_image_gives_the_same_labels(
     segmenter: Segmenter, clip_frames: Frames
 ) -> None:
     bgr = clip_frames[0]
@@ -49,7 +49,7 @@ def test_every_encoding_of_a_picture_gives_the_same_labels(
     assert len(np.unique(expected.labels)) > 1, 'one label everywhere would prove nothing'
 
 
-def test_a_grey_picture_is_three_equal_channels(segmenter: Segmenter, clip_frames: Frames) -> None:
+def test_a_grey_image_is_three_equal_channels(segmenter: Segmenter, clip_frames: Frames) -> None:
     grey = cv2.cvtColor(clip_frames[0], cv2.COLOR_BGR2GRAY)
     expected = segmenter.segment(cv2.merge([grey, grey, grey]), 'bgr8')
     assert np.array_equal(segmenter.segment(grey, 'mono8').labels, expected.labels)
@@ -78,32 +78,32 @@ def test_padded_rows_and_read_only_memory_are_no_matter(
         (np.zeros((2, 4, 4, 3), np.uint8), 'rgb8', 'shape'),
     ],
 )
-def test_what_is_no_picture_is_named(
+def test_what_is_no_image_is_named(
     segmenter: Segmenter, image: NDArray[np.uint8], encoding: str, message: str
 ) -> None:
     with pytest.raises(PixelError, match=message):
         segmenter.segment(image, encoding)
 
 
-def test_a_batch_is_labelled_as_its_pictures_are(clip_frames: Frames) -> None:
+def test_a_batch_is_labelled_as_its_images_are(clip_frames: Frames) -> None:
     segmenter = Segmenter.load(resolve_checkpoint('nano'), backend='torch', device='cpu')
     tall, wide = clip_frames[0][:, :400], clip_frames[1]
-    pictures = [
-        Picture(wide, 'bgr8'),
-        Picture(tall, 'bgr8'),
-        Picture(clip_frames[2], 'bgr8'),
-        Picture(wide[..., 0], 'mono8'),
+    images = [
+        Image(wide, 'bgr8'),
+        Image(tall, 'bgr8'),
+        Image(clip_frames[2], 'bgr8'),
+        Image(wide[..., 0], 'mono8'),
     ]
-    for picture, found in zip(pictures, segmenter.segment_batch(pictures), strict=True):
-        expected = segmenter.segment(*picture)
+    for image, found in zip(images, segmenter.segment_batch(images), strict=True):
+        expected = segmenter.segment(*image)
         assert np.array_equal(found.labels, expected.labels)
         assert np.array_equal(found.confidence, expected.confidence)
     assert segmenter.segment_batch([]) == []
     with pytest.raises(PixelError, match='bgra8 needs 4 channels'):
-        segmenter.segment_batch([pictures[0], Picture(wide, 'bgra8')])
+        segmenter.segment_batch([images[0], Image(wide, 'bgra8')])
 
 
-def test_backends_agree_on_real_pictures(clip_frames: Frames) -> None:
+def test_backends_agree_on_real_images(clip_frames: Frames) -> None:
     path = resolve_checkpoint('tiny')
     onnx = Segmenter.load(path, backend='onnxruntime', device='cpu')
     torch = Segmenter.load(path, backend='torch', device='cpu')

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from lemore_core.image import CHANNELS, Picture, to_network
+from lemore_core.image import CHANNELS, Image, to_network
 from lemore_core.inference.backend import FP16, FP32, DeviceMemoryError, Status
 from lemore_core.inference.gpu import triton_support as triton_kernels
 from lemore_core.inference.gpu.decode import DeviceDecode
 from lemore_core.inference.gpu.network import DeviceNetwork, place
-from lemore_core.inference.gpu.pipeline import DeviceRoad
+from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.gpu.resize import DeviceResize
 from lemore_core.inference.gpu.stream import DeviceStream
 
@@ -42,11 +42,11 @@ def random(*shape: int, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def noise(height: int, width: int, encoding: str = 'rgb8', seed: int = 0) -> Picture:
+def noise(height: int, width: int, encoding: str = 'rgb8', seed: int = 0) -> Image:
     values = np.random.default_rng(seed).integers(
         0, 256, (height, width, CHANNELS[encoding]), np.uint8
     )
-    return Picture(values[..., 0] if encoding == 'mono8' else values, encoding)
+    return Image(values[..., 0] if encoding == 'mono8' else values, encoding)
 
 
 @cache
@@ -67,12 +67,14 @@ def network(precision: str) -> DeviceNetwork:
 
 
 @pytest.fixture
-def make_road() -> Iterator[Callable[..., DeviceRoad]]:
+def make_road() -> Iterator[Callable[..., GpuPipeline]]:
     roads = []
 
-    def make(precision: str = FP16 if CUDA else FP32, batch: int = 1, lanes: int = 1) -> DeviceRoad:
+    def make(
+        precision: str = FP16 if CUDA else FP32, batch: int = 1, lanes: int = 1
+    ) -> GpuPipeline:
         status = Status('torch', str(DEVICE), precision, batch)
-        roads.append(DeviceRoad(network(precision), SIZE, status, lanes=lanes))
+        roads.append(GpuPipeline(network(precision), SIZE, status, lanes=lanes))
         return roads[-1]
 
     yield make
@@ -96,11 +98,11 @@ def test_triton_runs_here() -> None:
 def test_pixels_are_resized_as_on_the_cpu(
     source: tuple[int, int], encoding: str, *, kernel: bool
 ) -> None:
-    pictures = [noise(*source, encoding, seed) for seed in range(2)]
+    images = [noise(*source, encoding, seed) for seed in range(2)]
     resize = DeviceResize(source, encoding, SIZE, DEVICE, kernel=kernel)
-    batch = np.stack([picture.pixels.reshape(*source, -1) for picture in pictures])
+    batch = np.stack([image.pixels.reshape(*source, -1) for image in images])
     found = resize(torch.from_numpy(batch).to(DEVICE)).cpu().numpy()
-    expected = np.stack([to_network(*picture, *SIZE) for picture in pictures])
+    expected = np.stack([to_network(*image, *SIZE) for image in images])
     difference = np.abs(found.astype(int) - expected)
     assert difference.max() <= 1
     assert np.mean(difference == 0) >= 0.995
@@ -158,27 +160,27 @@ def test_broken_logits_stay_in_range_and_nearby(value: float, *, kernel: bool) -
 
 @pytest.mark.parametrize(('precision', 'share'), [(FP16, 0.99), (FP32, 0.999)])
 def test_labels_of_the_clip_are_those_of_the_cpu(
-    make_road: Callable[..., DeviceRoad], precision: str, share: float
+    make_road: Callable[..., GpuPipeline], precision: str, share: float
 ) -> None:
     if not CUDA and precision == FP16:
         pytest.skip('half precision on a CPU takes too long')
     road = make_road(precision, batch=2, lanes=2)
-    found = road.segment([Picture(frame, 'bgr8') for frame in frames()])
+    found = road.segment([Image(frame, 'bgr8') for frame in frames()])
     same = [np.mean(one.labels == other) for one, other in zip(found, reference(), strict=True)]
     assert np.mean(same) >= share
 
 
-def test_encodings_of_one_picture_give_one_answer(make_road: Callable[..., DeviceRoad]) -> None:
+def test_encodings_of_one_image_give_one_answer(make_road: Callable[..., GpuPipeline]) -> None:
     bgr = frames()[0]
     alpha = np.full((*bgr.shape[:2], 1), 7, np.uint8)
     rgb = np.ascontiguousarray(bgr[..., ::-1])
-    pictures = [
-        Picture(bgr, 'bgr8'),
-        Picture(rgb, 'rgb8'),
-        Picture(np.dstack([bgr, alpha]), 'bgra8'),
-        Picture(np.dstack([rgb, alpha]), 'rgba8'),
+    images = [
+        Image(bgr, 'bgr8'),
+        Image(rgb, 'rgb8'),
+        Image(np.dstack([bgr, alpha]), 'bgra8'),
+        Image(np.dstack([rgb, alpha]), 'rgba8'),
     ]
-    first, *others = make_road(batch=2).segment(pictures)
+    first, *others = make_road(batch=2).segment(images)
     for other in others:
         np.testing.assert_array_equal(other.labels, first.labels)
         np.testing.assert_array_equal(other.confidence, first.confidence)
@@ -186,9 +188,9 @@ def test_encodings_of_one_picture_give_one_answer(make_road: Callable[..., Devic
 
 @needs_cuda
 def test_a_graph_computes_what_its_steps_do(
-    make_road: Callable[..., DeviceRoad], monkeypatch: pytest.MonkeyPatch
+    make_road: Callable[..., GpuPipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures = [Picture(frame, 'bgr8') for frame in frames()[:2]]
+    images = [Image(frame, 'bgr8') for frame in frames()[:2]]
     recorded = []
     record = DeviceStream.record
 
@@ -198,48 +200,48 @@ def test_a_graph_computes_what_its_steps_do(
         return run
 
     monkeypatch.setattr(DeviceStream, 'record', note)
-    with_graph = make_road(batch=2).segment(pictures)
+    with_graph = make_road(batch=2).segment(images)
     assert recorded == [True], 'the work was not captured'
     monkeypatch.setattr(DeviceStream, 'record', lambda _, work, __: work)
-    without = make_road(batch=2).segment(pictures)
+    without = make_road(batch=2).segment(images)
     for one, other in zip(with_graph, without, strict=True):
         np.testing.assert_array_equal(one.labels, other.labels)
         np.testing.assert_array_equal(one.confidence, other.confidence)
 
 
-def test_batches_say_what_single_pictures_say(make_road: Callable[..., DeviceRoad]) -> None:
-    pictures = [noise(100, 150, seed=i) for i in range(6)]
-    pictures += [noise(90, 150, 'bgr8', i) for i in range(3)]
+def test_batches_say_what_single_images_say(make_road: Callable[..., GpuPipeline]) -> None:
+    images = [noise(100, 150, seed=i) for i in range(6)]
+    images += [noise(90, 150, 'bgr8', i) for i in range(3)]
     road = make_road(batch=4, lanes=2)
-    together = road.segment(pictures)
+    together = road.segment(images)
     kept = [one.labels.copy() for one in together]
-    for picture, one, labels in zip(pictures, together, kept, strict=True):
-        (alone,) = road.segment([picture])
+    for image, one, labels in zip(images, together, kept, strict=True):
+        (alone,) = road.segment([image])
         np.testing.assert_array_equal(alone.labels, one.labels)
         np.testing.assert_array_equal(one.labels, labels, 'a result changed with the next one')
 
 
-def test_more_kinds_of_pictures_than_are_kept(make_road: Callable[..., DeviceRoad]) -> None:
+def test_more_kinds_of_images_than_are_kept(make_road: Callable[..., GpuPipeline]) -> None:
     road = make_road()
-    pictures = [noise(60 + 10 * i, 80 + 7 * i, seed=i) for i in range(10)]
-    first = [road.segment([picture])[0] for picture in pictures]
-    again = [road.segment([picture])[0] for picture in reversed(pictures)]
-    for one, other, picture in zip(first, reversed(again), pictures, strict=True):
-        assert one.labels.shape == picture.pixels.shape[:2]
+    images = [noise(60 + 10 * i, 80 + 7 * i, seed=i) for i in range(10)]
+    first = [road.segment([image])[0] for image in images]
+    again = [road.segment([image])[0] for image in reversed(images)]
+    for one, other, image in zip(first, reversed(again), images, strict=True):
+        assert one.labels.shape == image.pixels.shape[:2]
         np.testing.assert_array_equal(one.labels, other.labels)
 
 
-def test_lanes_do_not_disturb_each_other(make_road: Callable[..., DeviceRoad]) -> None:
-    pictures = [noise(96, 128, seed=i) for i in range(24)]
-    expected = make_road(batch=2).segment(pictures)
+def test_lanes_do_not_disturb_each_other(make_road: Callable[..., GpuPipeline]) -> None:
+    images = [noise(96, 128, seed=i) for i in range(24)]
+    expected = make_road(batch=2).segment(images)
     for _ in range(3 if CUDA else 1):
-        found = make_road(batch=2, lanes=2).segment(pictures)
+        found = make_road(batch=2, lanes=2).segment(images)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one.labels, other.labels)
 
 
 @needs_cuda
-def test_a_full_device_costs_a_picture_and_no_more(make_road: Callable[..., DeviceRoad]) -> None:
+def test_a_full_device_costs_a_image_and_no_more(make_road: Callable[..., GpuPipeline]) -> None:
     road = make_road()
     small = noise(120, 160)
     (expected,) = road.segment([small])

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from lemore_core.export.export import write_onnx
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.inference import torch_backend
 from lemore_core.inference.backend import BackendError, ServingRequest, Status
-from lemore_core.inference.gpu.pipeline import DeviceRoad
+from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
 from lemore_core.inference.tensorrt import planner as engines
 from lemore_core.inference.tensorrt.engine_cache import EngineCache
@@ -51,7 +51,7 @@ def reference(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return torch_backend.load(request).logits(pixels)
 
 
-def load(size: str, folder: Path, precision: str = 'auto', batch: int = 1) -> DeviceRoad:
+def load(size: str, folder: Path, precision: str = 'auto', batch: int = 1) -> GpuPipeline:
     return tensorrt_backend.load(
         ServingRequest(
             resolve_checkpoint(size),
@@ -86,12 +86,12 @@ def test_an_engine_is_captured(
     folder: Path, pixels: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
 ) -> None:
     road = load('tiny', folder, batch=2)
-    pictures = [Picture(picture, 'rgb8') for picture in pixels]
+    images = [Image(image, 'rgb8') for image in pixels]
     with caplog.at_level(logging.INFO):
-        found = road.segment(pictures)
+        found = road.segment(images)
     assert not [r for r in caplog.records if 'no CUDA graph' in r.getMessage()]
-    for picture, one in zip(pictures, found, strict=True):
-        (alone,) = road.segment([picture])
+    for image, one in zip(images, found, strict=True):
+        (alone,) = road.segment([image])
         assert np.array_equal(alone.labels, one.labels)
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.node import segmentation_node
@@ -17,9 +17,9 @@ def slowed(segmenter: Segmenter, seconds: float) -> Segmenter:
     """Let every batch take ``seconds`` more."""
     segment = segmenter.segment_batch
 
-    def segment_batch(pictures: Sequence[Picture]) -> list[Segmentation]:
+    def segment_batch(images: Sequence[Image]) -> list[Segmentation]:
         time.sleep(seconds)
-        return segment(pictures)
+        return segment(images)
 
     segmenter.segment_batch = segment_batch  # type: ignore[method-assign]
     return segmenter

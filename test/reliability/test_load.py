@@ -32,7 +32,7 @@ GROWTH_MB = 12.0
 
 
 class Arrival(NamedTuple):
-    """When labels came, and how old their picture was, in seconds."""
+    """When labels came, and how old their image was, in seconds."""
 
     when: float
     age: float

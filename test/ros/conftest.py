@@ -28,7 +28,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from lemore_core.image import Picture
+from lemore_core import image as core
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter, Status
 from lemore_ros.node.segmentation_node import SegmentationNode
@@ -42,7 +42,7 @@ FRAME_S = 0.03
 class SlowSegmenter:
     """A real one that takes at least so many seconds for a batch, on every machine.
 
-    ``batches`` has the first byte of every picture of every batch.
+    ``batches`` has the first byte of every image of every batch.
     """
 
     def __init__(self, segmenter: Segmenter, seconds: float, batch: int = 1) -> None:
@@ -58,10 +58,10 @@ class SlowSegmenter:
     def status(self) -> Status:
         return dataclasses.replace(self._segmenter.status, batch=self._batch)
 
-    def segment_batch(self, pictures: Sequence[Picture]) -> list[Segmentation]:
-        self.batches.append([int(picture.pixels.flat[0]) for picture in pictures])
+    def segment_batch(self, images: Sequence[core.Image]) -> list[Segmentation]:
+        self.batches.append([int(image.pixels.flat[0]) for image in images])
         time.sleep(self._seconds)
-        return self._segmenter.segment_batch(pictures)
+        return self._segmenter.segment_batch(images)
 
 
 class Graph:

@@ -52,12 +52,12 @@ def test_every_topic_is_one_of_the_node_and_of_the_displays_kind(path: Path) -> 
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_every_display_has_a_name_and_a_picture_its_place(path: Path) -> None:
+def test_every_display_has_a_name_and_a_image_its_place(path: Path) -> None:
     config = yaml.safe_load(path.read_text(encoding='utf-8'))
     names = [display['Name'] for display in displays(path)]
     assert len(set(names)) == len(names)
-    pictures = {d['Name'] for d in displays(path) if d['Class'].endswith('/Image')}
-    assert pictures <= set(config['Window Geometry'])
+    images = {d['Name'] for d in displays(path) if d['Class'].endswith('/Image')}
+    assert images <= set(config['Window Geometry'])
     assert all(display['Enabled'] for display in displays(path))
 
 

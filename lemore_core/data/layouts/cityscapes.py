@@ -73,14 +73,14 @@ def read_polygons(path: Path, taxonomy: Taxonomy) -> Labels:
     try:
         annotation = json.loads(read_bytes(path))
         size = (int(annotation['imgWidth']), int(annotation['imgHeight']))
-        picture = Image.new('L', size, UNLABELED)
-        draw = ImageDraw.Draw(picture)
+        image = Image.new('L', size, UNLABELED)
+        draw = ImageDraw.Draw(image)
         for value, polygon in _polygons(annotation, taxonomy):
             draw.polygon(polygon, fill=value)
     except (KeyError, TypeError, ValueError) as error:
         msg = f'{path} is no annotation of Cityscapes ({type(error).__name__}: {error})'
         raise DataError(msg) from error
-    return taxonomy.encode(np.asarray(picture))
+    return taxonomy.encode(np.asarray(image))
 
 
 def _polygons(

@@ -39,7 +39,7 @@ def paired(
     """Return samples of the images and masks below two folders, by name.
 
     An image and its mask have the same path in the two folders but for their ends, which
-    ``image_ends`` and ``mask_readers`` name. Where one picture has several masks, the first of
+    ``image_ends`` and ``mask_readers`` name. Where one image has several masks, the first of
     ``mask_readers`` is taken. What ends otherwise is no part of the data set.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Builds the HTML of a report: one file with its scripts, styles and pictures inside."""
+"""Builds the HTML of a report: one file with its scripts, styles and images inside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.evaluation.report.content import Plot, Report, ReportError, Table
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -38,7 +38,7 @@ def write_report(report: Report, path: Path) -> None:
     """
     content = render_report(report)
     try:
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(content, encoding='utf-8')
     except OSError as error:
         msg = f'the report {path} cannot be written: {error.strerror}'

@@ -49,7 +49,7 @@ class ReportSection:
 
 @dataclass(frozen=True)
 class Layer:
-    """A partly transparent picture, as a data URI, that is laid over a photograph."""
+    """A partly transparent image, as a data URI, that is laid over a photograph."""
 
     title: str
     uri: str
@@ -73,11 +73,11 @@ class Pane:
 
 
 @dataclass(frozen=True)
-class ReportPicture:
+class ReportImage:
     """A photograph (a data URI, with its size in pixels), its figures and the views of it.
 
-    ``scores`` gives a number by class id for the classes that the picture can be filtered by: the
-    lower, the earlier it is shown. ``ranks`` gives its place among the pictures that were chosen
+    ``scores`` gives a number by class id for the classes that the image can be filtered by: the
+    lower, the earlier it is shown. ``ranks`` gives its place among the images that were chosen
     for the same reason, by the reason: readers can have those of one reason alone.
     """
 
@@ -93,9 +93,9 @@ class ReportPicture:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole report: headline figures, facts about the run, sections, then the pictures.
+    """A whole report: headline figures, facts about the run, sections, then the images.
 
-    ``taxonomy`` gives the legend and the class filter of the pictures; ``score_name`` says what
+    ``taxonomy`` gives the legend and the class filter of the images; ``score_name`` says what
     their scores are.
     """
 
@@ -103,13 +103,13 @@ class Report:
     figures: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     sections: tuple[ReportSection, ...] = ()
-    pictures: tuple[ReportPicture, ...] = ()
-    pictures_title: str = 'Pictures'
-    pictures_note: str = ''
+    images: tuple[ReportImage, ...] = ()
+    images_title: str = 'Images'
+    images_note: str = ''
     taxonomy: Taxonomy | None = None
     score_name: str = 'IoU'
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why pictures were chosen, in the order in which the reasons first occur."""
-        return tuple(dict.fromkeys(reason for p in self.pictures for reason in p.ranks))
+        """Why images were chosen, in the order in which the reasons first occur."""
+        return tuple(dict.fromkeys(reason for p in self.images for reason in p.ranks))

@@ -1,4 +1,4 @@
-"""The report of an evaluation: its plots, and the pictures that went worst."""
+"""The report of an evaluation: its plots, and the images that went worst."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from lemore_core.evaluation.evaluate import EvaluationResult, Judged
 from lemore_core.evaluation.metrics import percent
-from lemore_core.evaluation.report.content import Pane, Report, ReportPicture
+from lemore_core.evaluation.report.content import Pane, Report, ReportImage
 from lemore_core.evaluation.report.encode import fit_width, photo_uri
 from lemore_core.evaluation.report.panes import (
-    PICTURE_WIDTH,
+    IMAGE_WIDTH,
     UNLABELLED,
     WRONG,
     Marked,
@@ -23,10 +23,10 @@ from lemore_core.evaluation.report.worst import Worst
 from lemore_core.taxonomy import Taxonomy
 
 
-class WorstPictures:
-    """Observes an evaluation and keeps the worst pictures, ready for the report.
+class WorstImages:
+    """Observes an evaluation and keeps the worst images, ready for the report.
 
-    Neither all pictures are held in memory nor any is segmented twice.
+    Neither all images are held in memory nor any is segmented twice.
     """
 
     def __init__(self, limit: int, taxonomy: Taxonomy) -> None:
@@ -34,27 +34,27 @@ class WorstPictures:
         self._worst = Worst(limit)
 
     def __call__(self, judged: Judged) -> None:
-        """Keep the picture if it is among the worst so far."""
-        self._worst.offer(judged.result.badness, lambda: draw_picture(judged, self._taxonomy))
+        """Keep the image if it is among the worst so far."""
+        self._worst.offer(judged.result.badness, lambda: draw_image(judged, self._taxonomy))
 
     @property
-    def pictures(self) -> tuple[ReportPicture, ...]:
-        """The pictures, the worst first."""
-        return tuple(kept.picture for kept in self._worst.kept)
+    def images(self) -> tuple[ReportImage, ...]:
+        """The images, the worst first."""
+        return tuple(kept.image for kept in self._worst.kept)
 
 
-def draw_picture(judged: Judged, taxonomy: Taxonomy, width: int = PICTURE_WIDTH) -> ReportPicture:
-    """Return a judged picture as the report shows it: bare, prediction against truth, errors."""
+def draw_image(judged: Judged, taxonomy: Taxonomy, width: int = IMAGE_WIDTH) -> ReportImage:
+    """Return a judged image as the report shows it: bare, prediction against truth, errors."""
     image, truth, prediction, result = judged
     unlabelled = truth >= len(taxonomy.classes)
     size = fit_width(truth.shape, width)
-    return ReportPicture(
+    return ReportImage(
         name=result.name,
         photo=photo_uri(image, size),
         width=size[1],
         height=size[0],
         panes=(
-            Pane('picture'),
+            Pane('image'),
             labels_pane(
                 (Named('prediction', prediction.labels), Named('truth', truth, has_gaps=True)),
                 taxonomy,
@@ -76,12 +76,12 @@ def draw_picture(judged: Judged, taxonomy: Taxonomy, width: int = PICTURE_WIDTH)
 
 def evaluation_report(
     result: EvaluationResult,
-    pictures: tuple[ReportPicture, ...],
+    images: tuple[ReportImage, ...],
     *,
     title: str,
     facts: Mapping[str, str],
 ) -> Report:
-    """Return the report of an evaluation; ``pictures`` are the worst, ``facts`` tell of the run.
+    """Return the report of an evaluation; ``images`` are the worst, ``facts`` tell of the run.
 
     Raises:
         ReportError: Bokeh is not installed.
@@ -92,10 +92,10 @@ def evaluation_report(
         figures=score_figures(result.scores),
         facts=facts,
         sections=score_sections(result.taxonomy, result.scores),
-        pictures=pictures,
-        pictures_title='Worst pictures',
-        pictures_note=(
-            f'The {len(pictures)} of {len(result.images)} pictures with the lowest mIoU over the '
+        images=images,
+        images_title='Worst images',
+        images_note=(
+            f'The {len(images)} of {len(result.images)} images with the lowest mIoU over the '
             'classes in them, the worst first. Choose a class to see only those of them that '
             'have it or were said to have it, the lowest IoU of it first.'
         ),

@@ -1,4 +1,4 @@
-"""Shares over the picture's area, as a Bokeh figure."""
+"""Shares over the image's area, as a Bokeh figure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDTH = 720
 
 
 def heat_map(shares: NDArray[np.float64], what: str) -> figure:
-    """Plot shares (h, w) 0..1 over a picture; ``what`` they are of, the pointer tells."""
+    """Plot shares (h, w) 0..1 over an image; ``what`` they are of, the pointer tells."""
     rows, columns = shares.shape
     plot = figure(
         width=WIDTH,

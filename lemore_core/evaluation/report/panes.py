@@ -1,4 +1,4 @@
-"""The views of a labelled picture: its colours, and what is marked in it."""
+"""The views of a labelled image: its colours, and what is marked in it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lemore_core.evaluation.report.encode import layer_uri
 from lemore_core.render import Labels, colorize
 from lemore_core.taxonomy import Taxonomy
 
-PICTURE_WIDTH = 640
+IMAGE_WIDTH = 640
 WRONG = (255, 40, 80, 255)
 UNLABELLED = (0, 0, 0, 200)
 
 
 class Named(NamedTuple):
-    """Labels (H, W) and what they are called under the picture.
+    """Labels (H, W) and what they are called under the image.
 
     What is no class is black, or see-through where ``has_gaps``.
     """
@@ -36,13 +36,13 @@ class Marked(NamedTuple):
 
 
 def labels_pane(shown: tuple[Named, ...], taxonomy: Taxonomy, size: tuple[int, int]) -> Pane:
-    """Return a view of one or two label images over the picture, at ``size`` (height, width)."""
+    """Return a view of one or two label images over the image, at ``size`` (height, width)."""
     layers = tuple(Layer(one.name, layer_uri(_colors(one, taxonomy), size)) for one in shown)
     return Pane(' and '.join(one.name for one in shown), layers)
 
 
 def marks_pane(caption: str, marks: tuple[Marked, ...], size: tuple[int, int]) -> Pane:
-    """Return a view of marked pixels over the greyed picture; later marks cover earlier ones."""
+    """Return a view of marked pixels over the greyed image; later marks cover earlier ones."""
     rgba = np.zeros((*marks[0].pixels.shape, 4), np.uint8)
     for pixels, color in marks:
         rgba[pixels] = color
@@ -50,7 +50,7 @@ def marks_pane(caption: str, marks: tuple[Marked, ...], size: tuple[int, int]) -
 
 
 def class_scores(values: NDArray[np.float64]) -> dict[int, float]:
-    """Return what a picture can be filtered by: the values (classes,) that are not NaN."""
+    """Return what an image can be filtered by: the values (classes,) that are not NaN."""
     return {i: round(float(v), 4) for i, v in enumerate(values) if not np.isnan(v)}
 
 

@@ -93,8 +93,8 @@ class _Plots:
                 self._legend(plot, name, [line])
 
     def stack(self, course: Course, taxonomy: Taxonomy) -> None:
-        """Add a plot of the classes' shares of the picture, one above the other."""
-        plot = self._figure(STACK_HEIGHT, 'share of the picture', PERCENT)
+        """Add a plot of the classes' shares of the image, one above the other."""
+        plot = self._figure(STACK_HEIGHT, 'share of the image', PERCENT)
         plot.y_range.start, plot.y_range.end = 0, 1
         layers = _layers(course, taxonomy)
         data: dict[str, Any] = {f'y{i}': values for i, (_, _, values) in enumerate(layers)}

@@ -1,4 +1,4 @@
-"""Keeps the worst of many pictures, drawing no others."""
+"""Keeps the worst of many images, drawing no others."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import bisect
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lemore_core.evaluation.report.content import ReportPicture
+from lemore_core.evaluation.report.content import ReportImage
 
 
 class Kept(NamedTuple):
-    """A picture with its key (the lower, the worse) and its place, such as seconds in a drive."""
+    """An image with its key (the lower, the worse) and its place, such as seconds in a drive."""
 
     key: tuple[float, str]
     place: float
-    picture: ReportPicture
+    image: ReportImage
 
 
 class Worst:
-    """The pictures of the lowest keys, the worst first.
+    """The images of the lowest keys, the worst first.
 
-    A picture is drawn as it comes by, and forgotten when so many worse ones have come: memory
-    holds ``limit`` of them and none is made twice. Of pictures whose places are less than ``apart``
-    from each other the worst one is kept: in a drive a second is many pictures of one thing.
+    An image is drawn as it comes by, and forgotten when so many worse ones have come: memory
+    holds ``limit`` of them and none is made twice. Of images whose places are less than ``apart``
+    from each other the worst one is kept: in a drive a second is many images of one thing.
     """
 
     def __init__(self, limit: int, apart: float = 0.0) -> None:
@@ -36,9 +36,9 @@ class Worst:
         return tuple(self._kept)
 
     def offer(
-        self, key: tuple[float, str], draw: Callable[[], ReportPicture], place: float = 0.0
+        self, key: tuple[float, str], draw: Callable[[], ReportImage], place: float = 0.0
     ) -> None:
-        """Keep the picture that ``draw`` makes if it is among the worst so far."""
+        """Keep the image that ``draw`` makes if it is among the worst so far."""
         near = [kept for kept in self._kept if abs(kept.place - place) < self.apart]
         if any(kept.key <= key for kept in near):
             return

@@ -348,7 +348,7 @@ def _write(tile: Tile, labels: Labels, confidence: Bytes) -> None:
 
 
 @_inlined
-def _settle(
+def decode_boundary_cell(
     cell: Cell, scratch: Scratch, weights: tuple[Floats, Floats], labels: Labels, confidence: Bytes
 ) -> None:
     """Decode the pixels of a cell whose corners disagree, tile by tile."""
@@ -398,4 +398,4 @@ def decode_kernel(
                 continue
             cell = _cell(logits, summary, (i, below), (j, right))
             weights = (down, columns.weights[xs])
-            _settle(cell, scratch, weights, labels[ys, xs], confidence[ys, xs])
+            decode_boundary_cell(cell, scratch, weights, labels[ys, xs], confidence[ys, xs])

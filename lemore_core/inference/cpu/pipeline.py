@@ -1,4 +1,4 @@
-"""From pictures to labels in the memory of the host, around a network that runs from there."""
+"""From images to labels in the memory of the host, around a network that runs from there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.image import Picture, to_network
+from lemore_core.image import Image, to_network
 from lemore_core.inference.backend import Status
 from lemore_core.inference.cpu.decode import decode, warm_up
 from lemore_core.segmentation import Segmentation, Timings
@@ -16,8 +16,8 @@ from lemore_core.segmentation import Segmentation, Timings
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-class HostRoad:
-    """A backend whose pictures are resized and whose logits are decoded on the CPU.
+class CpuPipeline:
+    """A backend whose images are resized and whose logits are decoded on the CPU.
 
     ``network`` maps RGB (1, height, width, 3) uint8 to logits (1, height / 8, width / 8, classes)
     float32, sizes rounded up, for ``size`` (height, width).
@@ -31,25 +31,25 @@ class HostRoad:
         self._size = size
         warm_up(classes)
 
-    def segment(self, pictures: Sequence[Picture]) -> list[Segmentation]:
-        """Label pictures one by one: a CPU gains nothing from several at a time."""
-        return [self._segment(picture) for picture in pictures]
+    def segment(self, images: Sequence[Image]) -> list[Segmentation]:
+        """Label images one by one: a CPU gains nothing from several at a time."""
+        return [self._segment(image) for image in images]
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of ``pixels``."""
-        # the exported graph takes one picture a run
-        return np.concatenate([self._run(picture[None]) for picture in pixels])
+        # the exported graph takes one image a run
+        return np.concatenate([self._run(image[None]) for image in pixels])
 
     def close(self) -> None:
         """Nothing works in the background."""
 
-    def _segment(self, picture: Picture) -> Segmentation:
+    def _segment(self, image: Image) -> Segmentation:
         started = time.perf_counter()
-        pixels = to_network(picture.pixels, picture.encoding, *self._size)
+        pixels = to_network(image.pixels, image.encoding, *self._size)
         prepared = time.perf_counter()
         logits = self._run(pixels[None])[0]
         inferred = time.perf_counter()
-        labels, confidence = decode(logits, *picture.pixels.shape[:2])
+        labels, confidence = decode(logits, *image.pixels.shape[:2])
         decoded = time.perf_counter()
         steps = {
             'prepare': 1e3 * (prepared - started),

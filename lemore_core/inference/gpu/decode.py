@@ -124,10 +124,10 @@ class DeviceDecode:
         """Interpolate the winners' probabilities (N, h, w, classes) to (N, rows, width)."""
         count, height, width, classes = probabilities.shape
         flat = probabilities.reshape(-1)
-        pictures = torch.arange(count, device=flat.device).view(-1, 1, 1) * (height * width)
+        images = torch.arange(count, device=flat.device).view(-1, 1, 1) * (height * width)
 
         def corner(row: Tensor, column: Tensor) -> Tensor:
-            vector = pictures + (row.view(-1, 1) * width + column)
+            vector = images + (row.view(-1, 1) * width + column)
             return flat[vector * classes + winners]
 
         across = self.columns.weight

@@ -63,7 +63,7 @@ def decode(plan: DeviceDecode, logits: Tensor) -> tuple[Tensor, Tensor]:
 @jit
 def _summary_kernel(
     logits: tl.tensor,
-    picture_stride: tl.tensor,
+    image_stride: tl.tensor,
     row_stride: tl.tensor,
     column_stride: tl.tensor,
     class_stride: tl.tensor,
@@ -78,10 +78,10 @@ def _summary_kernel(
 
     That is zero where there is a NaN or +infinity, or nothing but -infinity.
     """
-    picture = tl.program_id(1).to(tl.int64)
+    image = tl.program_id(1).to(tl.int64)
     vector = tl.program_id(0) * block + tl.arange(0, block)
     inside = vector < vectors
-    start = logits + picture * picture_stride
+    start = logits + image * image_stride
     start += (vector // width) * row_stride + (vector % width) * column_stride
     largest = tl.full([block], float('-inf'), tl.float32)
     for k in range(classes):
@@ -93,7 +93,7 @@ def _summary_kernel(
         value = tl.load(start + k * class_stride, mask=inside, other=0.0).to(tl.float32)
         total += tl.exp(value - largest)
     usable = total > 0
-    target = picture * vectors + vector
+    target = image * vectors + vector
     tl.store(peak + target, largest, mask=inside)
     tl.store(scale + target, tl.where(usable, 1.0 / tl.where(usable, total, 1.0), 0.0), mask=inside)
 
@@ -129,7 +129,7 @@ def _probability(
 @jit
 def _decode_kernel(
     logits: tl.tensor,
-    picture_stride: tl.tensor,
+    image_stride: tl.tensor,
     row_stride: tl.tensor,
     column_stride: tl.tensor,
     class_stride: tl.tensor,
@@ -151,9 +151,9 @@ def _decode_kernel(
     block: tl.constexpr,
     together: tl.constexpr,
 ) -> None:
-    """Decode ``block`` pixels of a picture."""
+    """Decode ``block`` pixels of an image."""
     # 64 bits: a batch of logits may hold more numbers than 32 bits count
-    picture = tl.program_id(1).to(tl.int64)
+    image = tl.program_id(1).to(tl.int64)
     pixel = tl.program_id(0) * block + tl.arange(0, block)
     inside = pixel < pixels
     y = pixel // columns
@@ -164,7 +164,7 @@ def _decode_kernel(
     left = tl.load(column_first + x, mask=inside, other=0)
     right = tl.load(column_second + x, mask=inside, other=0)
     across = tl.load(column_weight + x, mask=inside, other=0.0)
-    start = logits + picture * picture_stride
+    start = logits + image * image_stride
     a = start + top * row_stride + left * column_stride
     b = start + top * row_stride + right * column_stride
     c = start + bottom * row_stride + left * column_stride
@@ -191,8 +191,8 @@ def _decode_kernel(
             winner = tl.where(better, k, winner)
 
     offset = winner * class_stride
-    above = picture * vectors + top * width
-    below = picture * vectors + bottom * width
+    above = image * vectors + top * width
+    below = image * vectors + bottom * width
     share = _mix(
         _probability(a, offset, peak, scale, above + left, inside),
         _probability(b, offset, peak, scale, above + right, inside),
@@ -201,7 +201,7 @@ def _decode_kernel(
         down,
         across,
     )
-    target = picture * pixels + pixel
+    target = image * pixels + pixel
     byte = tl.floor(share * 255.0 + 0.5).to(tl.int32).to(tl.uint8)
     tl.store(confidence + target, byte, mask=inside)
     tl.store(labels + target, winner.to(labels.dtype.element_ty), mask=inside)

@@ -1,4 +1,4 @@
-"""All that labels pictures of one size and encoding on a device, in memory that never moves."""
+"""All that labels images of one size and encoding on a device, in memory that never moves."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lemore_core.image import CHANNELS, Picture
+from lemore_core.image import CHANNELS, Image
 from lemore_core.inference.gpu.decode import DeviceDecode
 from lemore_core.inference.gpu.resize import DeviceResize
 from lemore_core.inference.gpu.stream import DeviceStream
 
 Network = Callable[[Tensor], Tensor]
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
-# does a thing for every picture, some at a time
+# does a thing for every image, some at a time
 Each = Callable[[Callable[[int], Any], int], list[Any]]
 
 
 class Kind(NamedTuple):
-    """What pictures must have in common to be labelled together."""
+    """What images must have in common to be labelled together."""
 
     height: int
     width: int
     encoding: str
 
     @classmethod
-    def of(cls, picture: Picture) -> Kind:
-        """Return a picture's kind."""
-        height, width = picture.pixels.shape[:2]
-        return cls(height, width, picture.encoding)
+    def of(cls, image: Image) -> Kind:
+        """Return an image's kind."""
+        height, width = image.pixels.shape[:2]
+        return cls(height, width, image.encoding)
 
     def __str__(self) -> str:
         return f'{self.width}x{self.height} {self.encoding}'
 
 
 class DevicePlan:
-    """Labels up to ``batch`` pictures of a kind at a time.
+    """Labels up to ``batch`` images of a kind at a time.
 
-    Pictures go through pinned memory to the device, where they are resized to ``size``, run
+    Images go through pinned memory to the device, where they are resized to ``size``, run
     through the network and decoded; labels and confidence come back through pinned memory. On a
-    GPU all of that is one CUDA graph. What a short batch leaves free holds older pictures, whose
+    GPU all of that is one CUDA graph. What a short batch leaves free holds older images, whose
     labels nobody reads. Used within ``stream.entered()``.
     """
 
@@ -61,20 +61,20 @@ class DevicePlan:
         wide = torch.uint16 if self._decode.is_wide else torch.uint8
         self._labels = self._on_host(shape[:3], wide)
         self._confidence = self._on_host(shape[:3], torch.uint8)
-        self._run = stream.record(self._queue, f'{batch} pictures of {kind}')
+        self._run = stream.record(self._queue, f'{batch} images of {kind}')
 
-    def start(self, pictures: Sequence[Picture], each: Each) -> None:
-        """Queue pictures, whose pixels are copied before this returns; :meth:`collect` them."""
+    def start(self, images: Sequence[Image], each: Each) -> None:
+        """Queue images, whose pixels are copied before this returns; :meth:`collect` them."""
         uploaded = self._uploaded.numpy()
 
         def stage(i: int) -> None:
-            np.copyto(uploaded[i], pictures[i].pixels.reshape(uploaded.shape[1:]))
+            np.copyto(uploaded[i], images[i].pixels.reshape(uploaded.shape[1:]))
 
-        each(stage, len(pictures))
+        each(stage, len(images))
         self._run()
 
     def collect(self, count: int, each: Each) -> list[tuple[Labels, NDArray[np.uint8]]]:
-        """Wait for the pictures that were started; their labels and confidence are the caller's."""
+        """Wait for the images that were started; their labels and confidence are the caller's."""
         self._stream.wait()
         labels, confidence = self._labels.numpy(), self._confidence.numpy()
         return each(lambda i: (labels[i].copy(), confidence[i].copy()), count)

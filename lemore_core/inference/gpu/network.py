@@ -58,7 +58,7 @@ def place(
     """Return a network on a device, and why it is slower than it might be, or ''.
 
     ``precision`` ``auto`` is half precision where the network's numbers fit it. Of the layouts,
-    that is chosen which is faster here for ``batch`` pictures.
+    that is chosen which is faster here for ``batch`` images.
 
     Raises:
         BackendError: ``precision`` is fp16 and the network's numbers do not fit.

@@ -1,4 +1,4 @@
-"""From pictures on the host to labels on the host, over one device that does all in between."""
+"""From images on the host to labels on the host, over one device that does all in between."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.inference.backend import BackendError, Status
 from lemore_core.inference.gpu.errors import free_unused, guarded
 from lemore_core.inference.gpu.graph_plan import DevicePlan, Kind, Network
@@ -29,7 +29,7 @@ T = TypeVar('T')
 
 
 class _Run(NamedTuple):
-    """Pictures, by their places in the caller's list, that a plan is at work on."""
+    """Images, by their places in the caller's list, that a plan is at work on."""
 
     plan: DevicePlan
     stream: DeviceStream
@@ -37,17 +37,17 @@ class _Run(NamedTuple):
     started: float
 
 
-class DeviceRoad:
-    """A backend whose pictures are resized, run and decoded on the device of ``status``.
+class GpuPipeline:
+    """A backend whose images are resized, run and decoded on the device of ``status``.
 
     ``network`` maps RGB (batch, height, width, 3) uint8 on the device, for ``size`` (height,
     width) and the batch of ``status``, to logits (batch, h, w, classes) float32 or float16. It
     queues its work on PyTorch's current stream, waits for nothing and keeps nothing, so that it
     can be recorded in a CUDA graph.
 
-    Pictures of one size and encoding run together. While the GPU works on a batch, the next one
+    Images of one size and encoding run together. While the GPU works on a batch, the next one
     is uploaded and the last one read, on ``lanes`` streams by turns: more than one needs a network
-    that can run on several at once. The ``plans_kept`` kinds of pictures that came last are kept
+    that can run on several at once. The ``plans_kept`` kinds of images that came last are kept
     ready.
     """
 
@@ -70,17 +70,17 @@ class DeviceRoad:
         self._plans_kept = plans_kept
         self._copiers = ThreadPoolExecutor(COPIERS) if status.batch > 1 else None
 
-    def segment(self, pictures: Sequence[Picture]) -> list[Segmentation]:
-        """Label pictures of any sizes and encodings, as many at a time as there is room for.
+    def segment(self, images: Sequence[Image]) -> list[Segmentation]:
+        """Label images of any sizes and encodings, as many at a time as there is room for.
 
         Raises:
             DeviceMemoryError: the device is full; it is given back what it held.
             BackendError: the device failed.
 
         """
-        if not pictures:
+        if not images:
             return []
-        return self._guarded(lambda: self._segment(pictures), Kind.of(pictures[0]))
+        return self._guarded(lambda: self._segment(images), Kind.of(images[0]))
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return what the network says of RGB (N, height, width, 3) uint8.
@@ -96,17 +96,17 @@ class DeviceRoad:
             raise BackendError(msg)
         return self._guarded(lambda: self._logits(pixels), Kind(*self._size, 'rgb8'))
 
-    def steps(self, pictures: Sequence[Picture], rounds: int = 20) -> dict[str, float]:
+    def steps(self, images: Sequence[Image], rounds: int = 20) -> dict[str, float]:
         """Return the median milliseconds of each step, run one by one without a CUDA graph.
 
-        ``pictures`` are of one kind, and no more than a batch; the steps are those of
+        ``images`` are of one kind, and no more than a batch; the steps are those of
         :data:`~lemore_core.segmentation.STEPS`.
 
         Raises:
             BackendError: see :meth:`segment`.
 
         """
-        return self._guarded(lambda: self._steps(pictures, rounds), Kind.of(pictures[0]))
+        return self._guarded(lambda: self._steps(images, rounds), Kind.of(images[0]))
 
     def close(self) -> None:
         """Give back the device's memory."""
@@ -115,29 +115,29 @@ class DeviceRoad:
         if self._copiers is not None:
             self._copiers.shutdown()
 
-    def _segment(self, pictures: Sequence[Picture]) -> list[Segmentation]:
+    def _segment(self, images: Sequence[Image]) -> list[Segmentation]:
         results: dict[int, Segmentation] = {}
         running: deque[_Run] = deque()
-        for number, places in enumerate(self._batches(pictures)):
+        for number, places in enumerate(self._batches(images)):
             if len(running) == len(self._streams):
                 results |= self._collect(running.popleft())
-            running.append(self._start(pictures, places, number % len(self._streams)))
+            running.append(self._start(images, places, number % len(self._streams)))
         while running:
             results |= self._collect(running.popleft())
-        return [results[place] for place in range(len(pictures))]
+        return [results[place] for place in range(len(images))]
 
-    def _batches(self, pictures: Sequence[Picture]) -> Iterator[list[int]]:
-        """Iterate over the places of pictures that run together."""
+    def _batches(self, images: Sequence[Image]) -> Iterator[list[int]]:
+        """Iterate over the places of images that run together."""
         kinds: dict[Kind, list[int]] = {}
-        for place, picture in enumerate(pictures):
-            kinds.setdefault(Kind.of(picture), []).append(place)
+        for place, image in enumerate(images):
+            kinds.setdefault(Kind.of(image), []).append(place)
         for places in kinds.values():
             for start in range(0, len(places), self.status.batch):
                 yield places[start : start + self.status.batch]
 
-    def _start(self, pictures: Sequence[Picture], places: list[int], lane: int) -> _Run:
+    def _start(self, images: Sequence[Image], places: list[int], lane: int) -> _Run:
         started = time.perf_counter()
-        batch = [pictures[place] for place in places]
+        batch = [images[place] for place in places]
         plan = self._plan(Kind.of(batch[0]), lane)
         with self._streams[lane].entered():
             plan.start(batch, self._each)
@@ -177,11 +177,11 @@ class DeviceRoad:
                 parts.append(logits.float().cpu().numpy().copy())
         return np.concatenate(parts)
 
-    def _steps(self, pictures: Sequence[Picture], rounds: int) -> dict[str, float]:
-        plan = self._plan(Kind.of(pictures[0]), 0)
+    def _steps(self, images: Sequence[Image], rounds: int) -> dict[str, float]:
+        plan = self._plan(Kind.of(images[0]), 0)
         stream = self._streams[0]
         with stream.entered():
-            plan.start(pictures, self._each)
+            plan.start(images, self._each)
             times = [_time_steps(plan, stream) for _ in range(rounds)]
         return {step: statistics.median(row[step] for row in times) for step in STEPS}
 
@@ -193,7 +193,7 @@ class DeviceRoad:
     def _guarded(self, work: Callable[[], T], kind: Kind) -> T:
         """Do ``work``; if the device fails, start afresh and say why."""
         height, width = self._size
-        what = f'{self.status.batch} at a time of pictures such as {kind}, seen at {width}x{height}'
+        what = f'{self.status.batch} at a time of images such as {kind}, seen at {width}x{height}'
         return guarded(work, self._device, what, self._forget)
 
     def _forget(self) -> None:

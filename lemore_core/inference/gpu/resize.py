@@ -40,7 +40,7 @@ class DeviceAxis:
 
 
 class DeviceResize:
-    """Resizes pictures of one size and encoding, and converts them to RGB.
+    """Resizes images of one size and encoding, and converts them to RGB.
 
     ``source`` and ``target`` are (height, width). Called with (N, H, W, channels) uint8 on the
     device, contiguous, (N, H, W, 1) for mono8, it returns RGB (N, h, w, 3) uint8. Nothing waits
@@ -61,7 +61,7 @@ class DeviceResize:
     ) -> None:
         device = torch.device(device)
         taps = find_taps(source, target)
-        self.picture = (*source, CHANNELS[encoding])
+        self.image = (*source, CHANNELS[encoding])
         self.target = target
         self.order = ORDERS[encoding]
         self.method, self.factor, self.half_up = taps.method, taps.factor, taps.half_up
@@ -71,7 +71,7 @@ class DeviceResize:
         self.kernel = triton_kernels.run_on(device) if kernel is None else kernel
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Return the pictures as the network takes them; shapes as above."""
+        """Return the images as the network takes them; shapes as above."""
         if self.kernel:
             from lemore_core.inference.gpu.resize_triton import resize
 

@@ -51,7 +51,7 @@ def resize(plan: DeviceResize, pixels: Tensor) -> Tensor:
 
 @jit
 def _average(
-    picture: tl.tensor,
+    image: tl.tensor,
     row_index: tl.tensor,
     row_weight: tl.tensor,
     column_index: tl.tensor,
@@ -70,7 +70,7 @@ def _average(
 ) -> tl.tensor:
     total = tl.zeros(x.shape, tl.float32)
     for i in range(row_taps):
-        line = picture + tl.load(row_index + i * rows + y, mask=inside, other=0) * row_stride
+        line = image + tl.load(row_index + i * rows + y, mask=inside, other=0) * row_stride
         across = tl.zeros(x.shape, tl.float32)
         for j in range(column_taps):
             column = tl.load(column_index + j * columns + x, mask=inside, other=0)
@@ -103,7 +103,7 @@ def _across(
 
 @jit
 def _interpolate(
-    picture: tl.tensor,
+    image: tl.tensor,
     row_index: tl.tensor,
     row_weight: tl.tensor,
     column_index: tl.tensor,
@@ -120,9 +120,9 @@ def _interpolate(
     right = tl.load(column_index + columns + x, mask=inside, other=0) * channels
     left_weight = tl.load(column_weight + x, mask=inside, other=0)
     right_weight = tl.load(column_weight + columns + x, mask=inside, other=0)
-    line = picture + tl.load(row_index + y, mask=inside, other=0) * row_stride
+    line = image + tl.load(row_index + y, mask=inside, other=0) * row_stride
     upper = _across(line, left, right, left_weight, right_weight, inside)
-    line = picture + tl.load(row_index + rows + y, mask=inside, other=0) * row_stride
+    line = image + tl.load(row_index + rows + y, mask=inside, other=0) * row_stride
     lower = _across(line, left, right, left_weight, right_weight, inside)
     upper = (upper * tl.load(row_weight + y, mask=inside, other=0)) >> 16
     lower = (lower * tl.load(row_weight + rows + y, mask=inside, other=0)) >> 16
@@ -137,7 +137,7 @@ def _resize_kernel(
     row_weight: tl.tensor,
     column_index: tl.tensor,
     column_weight: tl.tensor,
-    picture_stride: tl.tensor,
+    image_stride: tl.tensor,
     row_stride: tl.tensor,
     rows: tl.tensor,
     columns: tl.tensor,
@@ -152,8 +152,8 @@ def _resize_kernel(
     blue: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
-    """Make ``block`` pixels of a picture, a channel after the other."""
-    # 64 bits: a batch of large pictures has more bytes than 32 bits count
+    """Make ``block`` pixels of an image, a channel after the other."""
+    # 64 bits: a batch of large images has more bytes than 32 bits count
     count = tl.program_id(1).to(tl.int64)
     place = tl.program_id(0) * block + tl.arange(0, block)
     inside = place < rows * columns
@@ -162,14 +162,14 @@ def _resize_kernel(
     target = result + count * rows * columns * 3 + place * 3
     for channel in tl.static_range(3):
         if channel == 0:
-            picture = pixels + count * picture_stride + red
+            image = pixels + count * image_stride + red
         elif channel == 1:
-            picture = pixels + count * picture_stride + green
+            image = pixels + count * image_stride + green
         else:
-            picture = pixels + count * picture_stride + blue
+            image = pixels + count * image_stride + blue
         if bilinear:
             value = _interpolate(
-                picture,
+                image,
                 row_index,
                 row_weight,
                 column_index,
@@ -184,7 +184,7 @@ def _resize_kernel(
             )
         else:
             value = _average(
-                picture,
+                image,
                 row_index,
                 row_weight,
                 column_index,

@@ -1,4 +1,4 @@
-"""Which source pixels make each pixel of a resized picture, as OpenCV weighs them."""
+"""Which source pixels make each pixel of a resized image, as OpenCV weighs them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Taps:
-    """What resizes a picture: rows, columns, and a factor for the weighted sum of an average.
+    """What resizes an image: rows, columns, and a factor for the weighted sum of an average.
 
     ``half_up`` says that an average of exactly one half rounds up, not to the even number.
     """
@@ -50,7 +50,7 @@ class Taps:
 def find_taps(source: tuple[int, int], target: tuple[int, int]) -> Taps:
     """Return what :func:`~lemore_core.image.to_network` does between two sizes.
 
-    The sizes are (height, width). A picture that is smaller on both axes afterwards is averaged
+    The sizes are (height, width). An image that is smaller on both axes afterwards is averaged
     over areas, any other is interpolated.
     """
     (height, width), (rows, columns) = source, target

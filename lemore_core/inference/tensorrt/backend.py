@@ -11,7 +11,7 @@ from torch import Tensor
 from lemore_core.inference.backend import BackendError, DeviceMemoryError, ServingRequest, Status
 from lemore_core.inference.gpu.device import find_gpu
 from lemore_core.inference.gpu.errors import guarded
-from lemore_core.inference.gpu.pipeline import DeviceRoad
+from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.tensorrt.builder import INPUT, OUTPUT, logger_of
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
 from lemore_core.inference.tensorrt.libraries import Library, library_for_gpu
@@ -27,7 +27,7 @@ class EngineRefusedError(BackendError):
 class Engine:
     """A TensorRT engine on buffers that never move, one run after the other.
 
-    Maps ``batch`` pictures RGB (batch, height, width, 3) uint8 on ``device`` to logits (batch, h,
+    Maps ``batch`` images RGB (batch, height, width, 3) uint8 on ``device`` to logits (batch, h,
     w, classes) float32, which the next run overwrites. The work is queued on PyTorch's current
     stream, and nothing waits for it.
     """
@@ -82,7 +82,7 @@ class Engine:
         return buffer
 
 
-def load(request: ServingRequest) -> DeviceRoad:
+def load(request: ServingRequest) -> GpuPipeline:
     """Load a checkpoint or an ONNX file; its engine is built on the first time, which takes long.
 
     Raises:
@@ -106,7 +106,7 @@ def load(request: ServingRequest) -> DeviceRoad:
     return _road(network, request, gpu.device)
 
 
-def load_engine(request: ServingRequest, key: EngineKey) -> DeviceRoad:
+def load_engine(request: ServingRequest, key: EngineKey) -> GpuPipeline:
     """Load an engine that is in the cache, without an export to find out which one is wanted.
 
     Raises:
@@ -130,10 +130,10 @@ def load_engine(request: ServingRequest, key: EngineKey) -> DeviceRoad:
     return _road(network, request, gpu.device)
 
 
-def _road(network: Engine, request: ServingRequest, device: str) -> DeviceRoad:
+def _road(network: Engine, request: ServingRequest, device: str) -> GpuPipeline:
     status = Status('tensorrt', device, request.gpu_precision, request.batch)
     # one lane: an engine's context runs on one stream at a time
-    return DeviceRoad(network, request.size, status)
+    return GpuPipeline(network, request.size, status)
 
 
 def _place(library: Library, engine: bytes, request: ServingRequest, device: str) -> Engine:

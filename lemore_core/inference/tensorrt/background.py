@@ -10,9 +10,9 @@ from lemore_core.inference import registry
 from lemore_core.inference.backend import AUTO, Backend, BackendError, ServingRequest, Status
 from lemore_core.inference.fallback import Fallback
 from lemore_core.inference.gpu.driver import gpu_count
-from lemore_core.inference.tensorrt.build_protocol import BuildOrder
+from lemore_core.inference.tensorrt.build_protocol import BuildRequest
 from lemore_core.inference.tensorrt.engine_cache import EngineKey
-from lemore_core.inference.tensorrt.hot_swap import EngineSource, Handover
+from lemore_core.inference.tensorrt.hot_swap import EngineSource, HotSwapBackend
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def load_for_service(name: str, request: ServingRequest) -> Backend:
     if name != AUTO or isinstance(backend, Fallback):
         return backend
     source = find_engine_source(_as_served(request, backend.status))
-    return backend if source is None else Handover(backend, source)
+    return backend if source is None else HotSwapBackend(backend, source)
 
 
 def find_engine_source(request: ServingRequest) -> EngineSource | None:
@@ -55,7 +55,7 @@ def find_engine_source(request: ServingRequest) -> EngineSource | None:
         _log.info('no engine: %s', error)
         return None
     on_gpu = dataclasses.replace(request, device=gpu.device)
-    return EngineSource(BuildOrder(on_gpu), partial(_load_engine, on_gpu))
+    return EngineSource(BuildRequest(on_gpu), partial(_load_engine, on_gpu))
 
 
 def _as_served(request: ServingRequest, status: Status) -> ServingRequest:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from lemore_core.inference.backend import BackendError
 from lemore_core.inference.tensorrt.build_protocol import (
-    BuildOrder,
+    BuildRequest,
     Failure,
     Progress,
     news_from_line,
@@ -33,7 +33,7 @@ class EngineBuild:
 
     """
 
-    def __init__(self, order: BuildOrder) -> None:
+    def __init__(self, order: BuildRequest) -> None:
         # no pipe: nobody would empty it
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - see close
         self._process = subprocess.Popen(

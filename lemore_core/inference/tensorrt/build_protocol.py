@@ -13,7 +13,7 @@ from lemore_core.inference.tensorrt.engine_cache import EngineKey
 
 
 @dataclass(frozen=True)
-class BuildOrder:
+class BuildRequest:
     """An engine to have in the cache: for the GPU of ``request``, or for a compute capability.
 
     ``low_priority`` leaves the processors to whatever else wants them.
@@ -29,7 +29,7 @@ class BuildOrder:
         return json.dumps(values, default=str) + '\n'
 
     @classmethod
-    def from_line(cls, line: str) -> BuildOrder:
+    def from_line(cls, line: str) -> BuildRequest:
         """Read what :meth:`to_line` wrote.
 
         Raises:

@@ -1,7 +1,7 @@
 """A process that has an engine in the cache, built if need be, and tells how it gets on.
 
 ``python -m lemore_core.inference.tensorrt.build_worker`` reads a
-:class:`~lemore_core.inference.tensorrt.build_protocol.BuildOrder` from the first line of its standard input and
+:class:`~lemore_core.inference.tensorrt.build_protocol.BuildRequest` from the first line of its standard input and
 ends when that input does: with whoever started it, however that one ended. On its standard output
 are lines of news, the last of which is the engine's key or a failure.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lemore_core.errors import in_one_line
 from lemore_core.inference.tensorrt.build_protocol import (
-    BuildOrder,
+    BuildRequest,
     Failure,
     News,
     Progress,
@@ -37,7 +37,7 @@ def main() -> int:
     # a terminal's Ctrl-C is for who started this: standard input tells what comes of it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        order = BuildOrder.from_line(_first_line())
+        order = BuildRequest.from_line(_first_line())
         if order.low_priority:
             _give_way()
         threading.Thread(target=_end_with_input, daemon=True).start()
@@ -72,7 +72,7 @@ class NewsLine:
             os._exit(ORPHANED)
 
 
-def _build(order: BuildOrder, news: NewsLine) -> EngineKey:
+def _build(order: BuildRequest, news: NewsLine) -> EngineKey:
     news.report('loading libraries', 0, 0)
     from lemore_core.inference.tensorrt.planner import Target, plan
 

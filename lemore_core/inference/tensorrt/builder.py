@@ -37,7 +37,7 @@ def build(
     """Build the engine of a serving graph, typed as its ONNX file is.
 
     ``shape`` is (batch, height, width). A file whose batch is open gets a profile of 1 to
-    ``batch`` pictures, at its best for ``batch``. TensorRT itself builds for the current CUDA
+    ``batch`` images, at its best for ``batch``. TensorRT itself builds for the current CUDA
     device, whose capability the caller gives.
 
     Raises:

@@ -22,7 +22,7 @@ from typing import Any
 
 from lemore_core.errors import LemoreError
 from lemore_core.system.file_lock import locked
-from lemore_core.system.files import user_cache, written_whole
+from lemore_core.system.files import atomic_write, user_cache
 
 FORMAT = 'lemore-engine/1'
 ENGINE, DESCRIPTION, LOCK, TIMINGS = '.engine', '.json', '.lock', '.timings'
@@ -282,7 +282,7 @@ class EngineCache:
 
     def _keep(self, path: Path, content: bytes) -> bool:
         try:
-            with written_whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 temporary.write_bytes(content)
         except OSError as error:
             self._warn(error)

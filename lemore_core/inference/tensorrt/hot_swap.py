@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.errors import in_one_line
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.inference.backend import Backend, Status
 from lemore_core.inference.tensorrt.build_client import EngineBuild
-from lemore_core.inference.tensorrt.build_protocol import BuildOrder, Progress
+from lemore_core.inference.tensorrt.build_protocol import BuildRequest, Progress
 from lemore_core.inference.tensorrt.engine_cache import EngineKey
 from lemore_core.inference.tensorrt.state import Stage, State
 from lemore_core.segmentation import Segmentation
 
-PATIENCE = 10
+MIN_FRAMES = 10
 AGREEMENT = 0.99
 JOIN_S = 5.0
 TURN_S = 0.1
@@ -35,24 +35,26 @@ _log = logging.getLogger(__name__)
 class EngineSource:
     """Where an engine comes from: what is built in another process, and who loads it here."""
 
-    order: BuildOrder
+    order: BuildRequest
     load: Callable[[EngineKey], Backend]
 
 
-class Handover:
+class HotSwapBackend:
     """``serving`` labels, until an engine has been built, loaded, and found to label alike.
 
-    The build begins when ``patience`` pictures have been labelled, so that a size of which only
+    The build begins when ``min_frames`` images have been labelled, so that a size of which only
     one came costs nothing; one engine is built at a time. The engine takes over between two
-    calls of :meth:`segment`, after it labelled the pictures of one call as ``serving`` did, all
+    calls of :meth:`segment`, after it labelled the images of one call as ``serving`` did, all
     but one of a hundred pixels. Whatever fails on the way leaves ``serving`` where it is.
     """
 
-    def __init__(self, serving: Backend, source: EngineSource, *, patience: int = PATIENCE) -> None:
+    def __init__(
+        self, serving: Backend, source: EngineSource, *, min_frames: int = MIN_FRAMES
+    ) -> None:
         self._serving = serving
         self._source = source
-        self._patience = patience
-        self._stage = Stage(State.WAITING, 'for pictures')
+        self._patience = min_frames
+        self._stage = Stage(State.WAITING, 'for images')
         self._candidate: Backend | None = None
         self._build: EngineBuild | None = None
         self._closing = threading.Event()
@@ -71,14 +73,14 @@ class Handover:
             reasons.append(_without(status, stage))
         return dataclasses.replace(status, engine=str(stage), degraded='; '.join(reasons))
 
-    def segment(self, pictures: Sequence[Picture]) -> list[Segmentation]:
-        """Label pictures."""
-        found = self._serving.segment(pictures)
-        self._patience -= len(pictures)
+    def segment(self, images: Sequence[Image]) -> list[Segmentation]:
+        """Label images."""
+        found = self._serving.segment(images)
+        self._patience -= len(images)
         if self._patience <= 0 and self._thread.ident is None and not self._closing.is_set():
             self._thread.start()
-        if self._candidate is not None and pictures:
-            self._check(self._candidate, pictures, found)
+        if self._candidate is not None and images:
+            self._check(self._candidate, images, found)
         return found
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -135,11 +137,11 @@ class Handover:
                 return build.wait(on_progress)
 
     def _check(
-        self, candidate: Backend, pictures: Sequence[Picture], expected: list[Segmentation]
+        self, candidate: Backend, images: Sequence[Image], expected: list[Segmentation]
     ) -> None:
-        """Let the candidate take over if its labels of ``pictures`` are those expected."""
+        """Let the candidate take over if its labels of ``images`` are those expected."""
         try:
-            same = _agreement(candidate.segment(pictures), expected)
+            same = _agreement(candidate.segment(images), expected)
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs the engine only
             self._give_up(State.FAILED, in_one_line(error))
             return

@@ -1,1 +1,1 @@
-"""Pre-training of the encoder as a classifier of whole pictures."""
+"""Pre-training of the encoder as a classifier of whole images."""

@@ -1,4 +1,4 @@
-"""A pre-training run: a recipe, a folder of pictures and a machine brought together."""
+"""A pre-training run: a recipe, a folder of images and a machine brought together."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from lemore_core.data.resized_crop import ResizedCrop
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
 from lemore_core.taxonomy import Taxonomy
-from lemore_core.training.pictures import Batch, training_loader, validation_loader
+from lemore_core.training.images import Batch, training_loader, validation_loader
 from lemore_core.training.pretraining.classifier import UNTRAINED, Classifier
-from lemore_core.training.pretraining.pictures import CentredPictures, CroppedPictures
+from lemore_core.training.pretraining.images import CentredImages, CroppedImages
 from lemore_core.training.pretraining.recipe import PretrainRecipe
 from lemore_core.training.pretraining.task import PretrainTask
 from lemore_core.training.run import Plan, is_first_here, licence, make_record, make_trainer, set_up
@@ -44,7 +44,7 @@ def pretrain(run: PretrainRun, report: Callable[[str], None]) -> Path:
 
     Raises:
         RecipeError: the recipe does not fit the machine.
-        DataError: the pictures are not where or what they should be.
+        DataError: the images are not where or what they should be.
         TrainingError: ``output`` holds another run, or none to resume.
 
     """
@@ -57,8 +57,8 @@ def pretrain(run: PretrainRun, report: Callable[[str], None]) -> Path:
     trainer = make_trainer(run, {**make_record(run), 'untrained': list(UNTRAINED)}, report)
     trainer.fit(
         task,
-        _training_pictures(run, folder, trainer),
-        _validation_pictures(run, folder, trainer),
+        _training_images(run, folder, trainer),
+        _validation_images(run, folder, trainer),
         ckpt_path=state,
     )
     best = run.output / 'best.safetensors'
@@ -69,11 +69,11 @@ def pretrain(run: PretrainRun, report: Callable[[str], None]) -> Path:
 def _check(folder: ImageFolder) -> None:
     if not is_first_here():
         return
-    for pictures in (folder.train, folder.val):
+    for images in (folder.train, folder.val):
         with tqdm(
-            total=len(pictures), desc=f'checking {pictures.folder.name}', unit='image', disable=None
+            total=len(images), desc=f'checking {images.folder.name}', unit='image', disable=None
         ) as bar:
-            require_readable(pictures, bar.update)
+            require_readable(images, bar.update)
 
 
 def _task(run: PretrainRun, folder: ImageFolder) -> PretrainTask:
@@ -86,16 +86,14 @@ def _task(run: PretrainRun, folder: ImageFolder) -> PretrainTask:
         **recipe.network,
     )
     network = LeMoRe(config, drop_path=recipe.drop_path)
-    # what the encoder tells apart; classes of whole pictures have no colours to draw
+    # what the encoder tells apart; classes of whole images have no colours to draw
     name = run.data.resolve().name
     taxonomy = Taxonomy(name, classes, (BLACK,) * len(classes))
     card = ModelCard(f'lemore_{recipe.model}_{name}', config, taxonomy, licence(name))
     return PretrainTask(recipe, card, Classifier(network, len(classes), dropout=recipe.dropout))
 
 
-def _training_pictures(
-    run: PretrainRun, folder: ImageFolder, trainer: Trainer
-) -> DataLoader[Batch]:
+def _training_images(run: PretrainRun, folder: ImageFolder, trainer: Trainer) -> DataLoader[Batch]:
     recipe = run.recipe
     sampler = StepSampler(
         Order(len(folder.train), recipe.seed),
@@ -106,19 +104,19 @@ def _training_pictures(
     )
     crop = ResizedCrop(recipe.size, recipe.scale, recipe.ratio)
     return training_loader(
-        CroppedPictures(folder.train, crop, recipe.seed),
+        CroppedImages(folder.train, crop, recipe.seed),
         sampler,
         workers=run.machine.loaders,
         pin=run.machine.uses_gpu,
     )
 
 
-def _validation_pictures(
+def _validation_images(
     run: PretrainRun, folder: ImageFolder, trainer: Trainer
 ) -> DataLoader[Batch]:
     share = folder.val.share(trainer.global_rank, trainer.world_size)
     return validation_loader(
-        CentredPictures(share, run.recipe.size),
+        CentredImages(share, run.recipe.size),
         batch=run.recipe.batch // trainer.world_size,
         workers=run.machine.loaders,
     )

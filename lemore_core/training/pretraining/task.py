@@ -8,14 +8,14 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lemore_core.checkpoint import ModelCard
 from lemore_core.evaluation.metrics import rounded
-from lemore_core.training.pictures import Batch
+from lemore_core.training.images import Batch
 from lemore_core.training.pretraining.classifier import Classifier
 from lemore_core.training.pretraining.recipe import PretrainRecipe
 from lemore_core.training.task import Score, Task, full_precision
 
 
 class PretrainTask(Task):
-    """Trains a classifier of whole pictures; its checkpoints hold the encoder's LeMoRe."""
+    """Trains a classifier of whole images; its checkpoints hold the encoder's LeMoRe."""
 
     recipe: PretrainRecipe
     network: Classifier

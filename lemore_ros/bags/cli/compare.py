@@ -27,9 +27,9 @@ from lemore_ros.bags.errors import BagError
 
 if TYPE_CHECKING:
     from lemore_ros.bags.evaluation.compare_report import WorstDifferences
-    from lemore_ros.bags.evaluation.labellers import Labeller
+    from lemore_ros.bags.evaluation.labellers import LabelSource
 
-PICTURES = 24
+IMAGES = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_segmenter_arguments(parser)
     parser.set_defaults(model=None)
     add_drive_arguments(parser)
-    add_output_arguments(parser, PICTURES)
+    add_output_arguments(parser, IMAGES)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -68,14 +68,14 @@ def run(arguments: argparse.Namespace) -> None:
         worst = _worst(arguments, first, names)
         with counting(drive.expected, worst) as step:
             comparison = compare_labellers(drive, first, second, step)
-        facts = {'pictures': f'{drive.topic.name} in {drive.path}'}
+        facts = {'images': f'{drive.topic.name} in {drive.path}'}
         facts |= {side: described(one) for side, one in (('A', first), ('B', second))}
     values = {**facts, **comparison.to_dict()}
     report = None
     if worst is not None:
         from lemore_ros.bags.evaluation.compare_report import comparison_report
 
-        report = comparison_report(comparison, worst.pictures, names=names, facts=facts)
+        report = comparison_report(comparison, worst.images, names=names, facts=facts)
     write_results(arguments, values, report)
     if arguments.json is None:
         print_figures(values)
@@ -83,20 +83,20 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _opened(arguments: argparse.Namespace) -> Iterator[tuple[Labeller, Labeller]]:
+def _opened(arguments: argparse.Namespace) -> Iterator[tuple[LabelSource, LabelSource]]:
     """Open the two sides.
 
     Raises:
         LemoreError: there are not two, or one cannot be opened.
 
     """
-    from lemore_ros.bags.evaluation.labellers import Recorded
+    from lemore_ros.bags.evaluation.labellers import RecordedLabels
 
     tolerance = tolerance_ns(arguments)
     with ExitStack() as stack:
-        sides: list[Labeller] = []
+        sides: list[LabelSource] = []
         for path, topic in _recordings(arguments):
-            sides.append(Recorded(path, topic, arguments.dataset, tolerance))
+            sides.append(RecordedLabels(path, topic, arguments.dataset, tolerance))
             stack.callback(sides[-1].close)
         for model in arguments.models:
             sides.append(_predicted(arguments, model))
@@ -130,13 +130,13 @@ def _recordings(arguments: argparse.Namespace) -> list[tuple[Path, str]]:
     return [(arguments.bag, topic) for topic in topics]
 
 
-def _predicted(arguments: argparse.Namespace, model: str) -> Labeller:
-    from lemore_ros.bags.evaluation.labellers import Predicted
+def _predicted(arguments: argparse.Namespace, model: str) -> LabelSource:
+    from lemore_ros.bags.evaluation.labellers import ModelLabels
 
-    return Predicted(load_segmenter(argparse.Namespace(**{**vars(arguments), 'model': model})))
+    return ModelLabels(load_segmenter(argparse.Namespace(**{**vars(arguments), 'model': model})))
 
 
-def _names(first: Labeller, second: Labeller) -> tuple[str, str]:
+def _names(first: LabelSource, second: LabelSource) -> tuple[str, str]:
     """Return what the sides are called: as briefly as tells them apart."""
     for names in ((first.name, second.name), (first.origin, second.origin)):
         if names[0] != names[1]:
@@ -145,7 +145,7 @@ def _names(first: Labeller, second: Labeller) -> tuple[str, str]:
 
 
 def _worst(
-    arguments: argparse.Namespace, first: Labeller, names: tuple[str, str]
+    arguments: argparse.Namespace, first: LabelSource, names: tuple[str, str]
 ) -> WorstDifferences | None:
     if arguments.report is None:
         return None

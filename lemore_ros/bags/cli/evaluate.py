@@ -25,11 +25,11 @@ from lemore_ros.bags.cli.sources import (
 
 if TYPE_CHECKING:
     from lemore_core.taxonomy import Taxonomy
-    from lemore_ros.bags.evaluation.drive import Drive
+    from lemore_ros.bags.evaluation.drive import ImageSequence
     from lemore_ros.bags.evaluation.truth import Truth
     from lemore_ros.bags.evaluation.worst_frames import WorstFrames
 
-PICTURES = 12
+IMAGES = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--truth',
         metavar='TOPIC|FOLDER|BAG',
         help='a topic of labels in IN, a folder of masks called <sec>_<nanosec>.png or '
-        '<nanoseconds>.png by the stamps of their pictures, or another bag',
+        '<nanoseconds>.png by the stamps of their images, or another bag',
     )
     truth.add_argument('--truth-topic', default='', metavar='TOPIC', help='of labels in that bag')
     truth.add_argument(
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_labels_arguments(parser)
     add_drive_arguments(parser)
-    add_output_arguments(parser, PICTURES)
+    add_output_arguments(parser, IMAGES)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
         from lemore_ros.bags.evaluation.report import drive_report
 
         title = f'{labeller.name} on {arguments.bag.name}'
-        report = drive_report(evaluation, worst.pictures, title=title, facts=facts)
+        report = drive_report(evaluation, worst.images, title=title, facts=facts)
     write_results(arguments, values, report)
     if arguments.json is None:
         print_figures(values)
@@ -103,7 +103,7 @@ def _worst_frames(arguments: argparse.Namespace, taxonomy: Taxonomy) -> WorstFra
     return WorstFrames(arguments.report_images, taxonomy, has_truth=has_truth)
 
 
-def _facts(drive: Drive, truth: Truth | None) -> dict[str, str]:
+def _facts(drive: ImageSequence, truth: Truth | None) -> dict[str, str]:
     facts = {'bag': str(drive.path), 'camera': drive.topic.name}
     if truth is not None:
         facts['truth'] = truth.source

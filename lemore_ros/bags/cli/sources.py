@@ -17,19 +17,19 @@ from lemore_ros.bags.errors import BagError
 
 if TYPE_CHECKING:
     from lemore_core.evaluation.report.content import Report
-    from lemore_ros.bags.evaluation.drive import Drive
-    from lemore_ros.bags.evaluation.labellers import Labeller
+    from lemore_ros.bags.evaluation.drive import ImageSequence
+    from lemore_ros.bags.evaluation.labellers import LabelSource
 
 TOLERANCE_MS = 5.0
 STDOUT = '-'
 
 
 def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare which pictures are meant."""
-    group = parser.add_argument_group('pictures')
+    """Declare which images are meant."""
+    group = parser.add_argument_group('images')
     group.add_argument('--topic', default='', help='of the camera, if there are several')
     group.add_argument(
-        '--pictures', type=Path, metavar='BAG', help='where they are, if IN has only results'
+        '--images', type=Path, metavar='BAG', help='where they are, if IN has only results'
     )
     group.add_argument('--start', type=seconds, default=0.0, help='skip so many seconds')
     group.add_argument('--duration', type=seconds, help='take only so many seconds')
@@ -50,31 +50,31 @@ def add_labels_arguments(parser: argparse.ArgumentParser) -> None:
     add_segmenter_arguments(parser)
 
 
-def add_output_arguments(parser: argparse.ArgumentParser, pictures: int) -> None:
+def add_output_arguments(parser: argparse.ArgumentParser, images: int) -> None:
     """Declare the report and the JSON."""
     group = parser.add_argument_group('results')
     group.add_argument('--report', type=Path, metavar='FILE.html', help='write a report')
     group.add_argument(
         '--report-images',
         type=count,
-        default=pictures,
+        default=images,
         metavar='N',
-        help=f'show the N worst frames for each reason, {pictures}',
+        help=f'show the N worst frames for each reason, {images}',
     )
     group.add_argument('--json', metavar='FILE', help='write the figures as JSON, - to print them')
 
 
-def open_drive(arguments: argparse.Namespace, path: Path) -> Drive:
-    """Open the drive that the arguments describe; ``path`` is where its pictures are.
+def open_drive(arguments: argparse.Namespace, path: Path) -> ImageSequence:
+    """Open the drive that the arguments describe; ``path`` is where its images are.
 
     Raises:
         BagError: there is no such bag, or no such topic in it.
 
     """
-    from lemore_ros.bags.evaluation.drive import Drive
+    from lemore_ros.bags.evaluation.drive import ImageSequence
 
-    return Drive(
-        arguments.pictures or path,
+    return ImageSequence(
+        arguments.images or path,
         arguments.topic,
         start_s=arguments.start,
         duration_s=arguments.duration,
@@ -82,20 +82,22 @@ def open_drive(arguments: argparse.Namespace, path: Path) -> Drive:
 
 
 @contextmanager
-def opened_labeller(arguments: argparse.Namespace, path: Path) -> Iterator[Labeller]:
+def opened_labeller(arguments: argparse.Namespace, path: Path) -> Iterator[LabelSource]:
     """Open what labels the drive: the topic that was named, of the bag ``path``, or the model.
 
     Raises:
         LemoreError: there is no such topic or model, or nobody says what its labels mean.
 
     """
-    from lemore_ros.bags.evaluation.labellers import Predicted, Recorded
+    from lemore_ros.bags.evaluation.labellers import ModelLabels, RecordedLabels
 
-    labeller: Labeller
+    labeller: LabelSource
     if arguments.labels is None:
-        labeller = Predicted(load_segmenter(arguments))
+        labeller = ModelLabels(load_segmenter(arguments))
     else:
-        labeller = Recorded(path, arguments.labels, arguments.dataset, tolerance_ns(arguments))
+        labeller = RecordedLabels(
+            path, arguments.labels, arguments.dataset, tolerance_ns(arguments)
+        )
     try:
         yield labeller
     finally:
@@ -171,7 +173,7 @@ def print_figures(values: dict[str, Any]) -> None:
             print(f'{key:<22} {value}')
 
 
-def complain(drive: Drive) -> None:
+def complain(drive: ImageSequence) -> None:
     """Say what of the drive could not be read, and exit with status 3 if there is any."""
     from lemore_ros.bags.evaluation.drive import UNREADABLE
 
@@ -196,18 +198,18 @@ def seconds(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """Read a number of pictures."""
+    """Read a number of images."""
     if not text.isdigit():
-        msg = f'{text!r} is no number of pictures'
+        msg = f'{text!r} is no number of images'
         raise argparse.ArgumentTypeError(msg)
     return int(text)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    from lemore_core.system.files import written_whole
+    from lemore_core.system.files import atomic_write
 
     try:
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(f'{json.dumps(values)}\n', encoding='utf-8')
     except OSError as error:
         msg = f'the figures cannot be written to {path}: {error.strerror}'

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--layout',
         choices=('overlay', 'side-by-side'),
         default='overlay',
-        help='colours over the picture, or beside it',
+        help='colours over the image, or beside it',
     )
     parser.add_argument('--alpha', type=float, default=0.5, help='weight of the colours, 0.5')
     parser.add_argument('--no-legend', action='store_true', help='leave the legend out')

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lemore_core.render import FONT, colorize, legend, overlay
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.evaluation.drive import DrivePicture
+from lemore_ros.bags.evaluation.drive import StampedImage
 from lemore_ros.bags.evaluation.labellers import Labelled
 
 OVERLAY, SIDE_BY_SIDE = 'overlay', 'side-by-side'
@@ -57,7 +57,7 @@ class VideoLook:
 class Canvas:
     """Draws the frames of one video, all at the size of the first.
 
-    A picture of another shape keeps its own: it is scaled to fit, with black at its sides.
+    An image of another shape keeps its own: it is scaled to fit, with black at its sides.
     """
 
     def __init__(self, look: VideoLook, taxonomy: Taxonomy) -> None:
@@ -66,29 +66,29 @@ class Canvas:
         self._size: tuple[int, int] | None = None
         self._legend: Rgb | None = None
 
-    def draw(self, picture: DrivePicture, labelled: Labelled | None, seconds: float) -> Rgb:
-        """Return a frame of the video, RGB (H, W, 3) uint8; without labels the bare picture."""
-        scene = self._scene(picture, labelled)
+    def draw(self, image: StampedImage, labelled: Labelled | None, seconds: float) -> Rgb:
+        """Return a frame of the video, RGB (H, W, 3) uint8; without labels the bare image."""
+        scene = self._scene(image, labelled)
         if self._size is None:
             self._size = _shrunk(scene.shape[:2], self._look.max_width)
         frame = _fitted(scene, self._size)
         if self._look.has_stamps:
-            _write(frame, _stamp_text(seconds, picture.time_ns))
+            _write(frame, _stamp_text(seconds, image.time_ns))
         if not self._look.has_legend:
             return frame
         if self._legend is None:
             self._legend = legend(self._taxonomy, self._size[1])
         return np.vstack([frame, self._legend])
 
-    def _scene(self, picture: DrivePicture, labelled: Labelled | None) -> Rgb:
+    def _scene(self, image: StampedImage, labelled: Labelled | None) -> Rgb:
         palette = self._taxonomy.palette
         if self._look.layout == SIDE_BY_SIDE:
-            rgb = picture.rgb
+            rgb = image.rgb
             right = np.zeros_like(rgb) if labelled is None else colorize(labelled.labels, palette)
             return np.hstack([rgb, right])
         if labelled is None:
-            return picture.rgb.copy()
-        frame = picture.frame
+            return image.rgb.copy()
+        frame = image.frame
         return overlay(frame.pixels, frame.encoding, labelled.labels, palette, self._look.alpha)
 
 

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from lemore_core.evaluation.metrics import ConfusionMatrix, by_name, rounded
 from lemore_core.evaluation.over_time import OverTime
 from lemore_core.taxonomy import Labels, Taxonomy
-from lemore_ros.bags.evaluation.drive import Drive, DrivePicture
-from lemore_ros.bags.evaluation.labellers import Labelled, Labeller, described
+from lemore_ros.bags.evaluation.drive import ImageSequence, StampedImage
+from lemore_ros.bags.evaluation.labellers import Labelled, LabelSource, described
 from lemore_ros.bags.evaluation.matching import with_next
 from lemore_ros.bags.io.reader import BagError
 
 COLUMNS = ('agreement', 'mean_iou', 'confidence_a', 'confidence_b', 'latency_a', 'latency_b')
 MAP_WIDTH = 96
-UNEQUAL = 'pictures that only one of the two labels'
+UNEQUAL = 'images that only one of the two labels'
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ComparedFrame:
     """A frame with both labellings; ``agreement`` is the share 0..1 of equal labels."""
 
     seconds: float
-    picture: DrivePicture
+    image: StampedImage
     first: Labelled
     second: Labelled
     agreement: float
@@ -43,7 +43,7 @@ class ComparedFrame:
 
 
 class DifferenceMap:
-    """Where in the picture labels differ: the share of the frames, on a grid of 96 columns."""
+    """Where in the image labels differ: the share of the frames, on a grid of 96 columns."""
 
     def __init__(self) -> None:
         self._sum: NDArray[np.float64] | None = None
@@ -90,10 +90,10 @@ class Comparison:
         """The share of all pixels whose labels are equal."""
         return self.equal_pixels / self.pixels if self.pixels else math.nan
 
-    def add(self, picture: DrivePicture, first: Labelled, second: Labelled) -> ComparedFrame:
-        """Compare the two labellings of a picture."""
-        self.first_ns = picture.time_ns if self.first_ns is None else self.first_ns
-        seconds = (picture.time_ns - self.first_ns) / 1e9
+    def add(self, image: StampedImage, first: Labelled, second: Labelled) -> ComparedFrame:
+        """Compare the two labellings of an image."""
+        self.first_ns = image.time_ns if self.first_ns is None else self.first_ns
+        seconds = (image.time_ns - self.first_ns) / 1e9
         self.seconds = max(seconds, self.seconds)
         own = self._count(first.labels, second.labels)
         differs = first.labels != second.labels
@@ -102,7 +102,7 @@ class Comparison:
         self.equal_pixels += equal
         self.pixels += differs.size
         self.where.add(differs)
-        frame = ComparedFrame(seconds, picture, first, second, equal / differs.size, own.iou)
+        frame = ComparedFrame(seconds, image, first, second, equal / differs.size, own.iou)
         sure = (_mean(labelled.confidence) for labelled in (first, second))
         latencies = (first.latency_ms, second.latency_ms)
         self.series.add(seconds, (frame.agreement, own.mean_iou, *sure, *latencies))
@@ -133,15 +133,15 @@ class Comparison:
 
 
 def compare_labellers(
-    drive: Drive,
-    first: Labeller,
-    second: Labeller,
+    drive: ImageSequence,
+    first: LabelSource,
+    second: LabelSource,
     observe: Callable[[ComparedFrame], None] | None = None,
 ) -> Comparison:
-    """Label the pictures of a drive twice and compare; ``observe`` is given each frame.
+    """Label the images of a drive twice and compare; ``observe`` is given each frame.
 
     Raises:
-        LemoreError: the two know other classes, no picture is labelled by both, or a model failed.
+        LemoreError: the two know other classes, no image is labelled by both, or a model failed.
 
     """
     if first.taxonomy.classes != second.taxonomy.classes:
@@ -151,19 +151,19 @@ def compare_labellers(
         )
         raise BagError(msg)
     comparison = Comparison(first.taxonomy)
-    for picture, following in with_next(drive.pictures()):
+    for image, following in with_next(drive.images()):
         next_ns = None if following is None else following.time_ns
-        one, other = (labeller.label(picture, next_ns) for labeller in (first, second))
+        one, other = (labeller.label(image, next_ns) for labeller in (first, second))
         if one is None or other is None:
             comparison.trouble[UNEQUAL] += (one is None) != (other is None)
             continue
-        frame = comparison.add(picture, one, other)
+        frame = comparison.add(image, one, other)
         if observe is not None:
             observe(frame)
     comparison.trouble += drive.trouble + first.trouble + second.trouble
     if not comparison.frames:
         msg = (
-            f'no picture of {drive.topic.name} in {drive.path} is labelled by both '
+            f'no image of {drive.topic.name} in {drive.path} is labelled by both '
             f'{described(first)} and {described(second)}: check that they belong together, or raise --tolerance-ms'
         )
         raise BagError(msg)

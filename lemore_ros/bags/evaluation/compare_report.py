@@ -10,13 +10,13 @@ from lemore_core.evaluation.report.content import (
     Pane,
     Plot,
     Report,
-    ReportPicture,
+    ReportImage,
     ReportSection,
     Table,
 )
 from lemore_core.evaluation.report.encode import fit_width, photo_uri
 from lemore_core.evaluation.report.panes import (
-    PICTURE_WIDTH,
+    IMAGE_WIDTH,
     WRONG,
     Marked,
     Named,
@@ -50,24 +50,24 @@ class WorstDifferences:
         )
 
     @property
-    def pictures(self) -> tuple[ReportPicture, ...]:
+    def images(self) -> tuple[ReportImage, ...]:
         """The frames, the least agreement first."""
-        return self._worst.pictures
+        return self._worst.images
 
 
 def draw_differences(
     frame: ComparedFrame, taxonomy: Taxonomy, names: tuple[str, str]
-) -> ReportPicture:
+) -> ReportImage:
     """Return a frame as the report shows it: bare, one against the other, where they differ."""
-    size = fit_width(frame.picture.size, PICTURE_WIDTH)
+    size = fit_width(frame.image.size, IMAGE_WIDTH)
     shown = Named(names[0], frame.first.labels), Named(names[1], frame.second.labels)
-    return ReportPicture(
-        name=frame_name(frame.seconds, frame.picture.time_ns),
-        photo=photo_uri(frame.picture.rgb, size),
+    return ReportImage(
+        name=frame_name(frame.seconds, frame.image.time_ns),
+        photo=photo_uri(frame.image.rgb, size),
         width=size[1],
         height=size[0],
         panes=(
-            Pane('picture'),
+            Pane('image'),
             labels_pane(shown, taxonomy, size),
             marks_pane('differences red', (Marked(frame.differs, WRONG),), size),
         ),
@@ -78,12 +78,12 @@ def draw_differences(
 
 def comparison_report(
     comparison: Comparison,
-    pictures: tuple[ReportPicture, ...],
+    images: tuple[ReportImage, ...],
     *,
     names: tuple[str, str],
     facts: Mapping[str, str],
 ) -> Report:
-    """Return the report of a comparison; ``pictures`` are its frames of the least agreement.
+    """Return the report of a comparison; ``images`` are its frames of the least agreement.
 
     Raises:
         ReportError: Bokeh is not installed.
@@ -114,10 +114,10 @@ def comparison_report(
                 ),
             ),
         ),
-        pictures=pictures,
-        pictures_title='Frames that differ most',
-        pictures_note=(
-            f'{len(pictures)} of {comparison.frames} frames, the least agreement first, no two '
+        images=images,
+        images_title='Frames that differ most',
+        images_note=(
+            f'{len(images)} of {comparison.frames} frames, the least agreement first, no two '
             'within half a second.'
         ),
         taxonomy=taxonomy,
@@ -153,7 +153,7 @@ def _where(comparison: Comparison) -> ReportSection:
     )
     return ReportSection(
         'Where they differ',
-        ('How often the labels differ at each place of the picture.', Plot(plot, summary)),
+        ('How often the labels differ at each place of the image.', Plot(plot, summary)),
     )
 
 

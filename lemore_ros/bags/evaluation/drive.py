@@ -1,4 +1,4 @@
-"""The pictures of a drive, in the order in which they were received."""
+"""The images of a drive, in the order in which they were received."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lemore_ros.bags.evaluation.matching import stamp_of
 from lemore_ros.bags.io.reader import BagError, open_bag
 from lemore_ros.messages.images import Frame
 
-UNREADABLE = 'pictures that cannot be decoded'
+UNREADABLE = 'images that cannot be decoded'
 
 
 @dataclass(frozen=True)
-class DrivePicture:
-    """A picture of a drive, stamped in nanoseconds; zero stamps are replaced by receive times."""
+class StampedImage:
+    """An image of a drive, stamped in nanoseconds; zero stamps are replaced by receive times."""
 
     time_ns: int
     received_ns: int
@@ -30,7 +30,7 @@ class DrivePicture:
 
     @cached_property
     def rgb(self) -> NDArray[np.uint8]:
-        """The picture as RGB (H, W, 3) uint8."""
+        """The image as RGB (H, W, 3) uint8."""
         return np.ascontiguousarray(to_rgb(self.frame.pixels, self.frame.encoding))
 
     @property
@@ -39,8 +39,8 @@ class DrivePicture:
         return self.frame.pixels.shape[0], self.frame.pixels.shape[1]
 
 
-class Drive:
-    """The pictures of one camera in a bag, or of a part of it.
+class ImageSequence:
+    """The images of one camera in a bag, or of a part of it.
 
     ``start_s`` and ``duration_s`` choose by receive time, from the bag's start on. ``trouble``
     counts what went wrong, by what it was.
@@ -65,11 +65,11 @@ class Drive:
         self.is_whole = not start_s and duration_s is None
         self.expected = self.topic.count if self.is_whole else None
 
-    def pictures(self) -> Iterator[DrivePicture]:
-        """Yield the pictures; what cannot be decoded is counted and left out.
+    def images(self) -> Iterator[StampedImage]:
+        """Yield the images; what cannot be decoded is counted and left out.
 
         Raises:
-            BagError: there is not one picture.
+            BagError: there is not one image.
 
         """
         count, reason = 0, ''
@@ -82,8 +82,8 @@ class Drive:
                     reason = f', {self.trouble[UNREADABLE]} cannot be decoded: {frame}'
                     continue
                 count += 1
-                yield DrivePicture(stamp_of(frame, record), record.time_ns, frame)
+                yield StampedImage(stamp_of(frame, record), record.time_ns, frame)
             self.damage = bag.damage
         if count == 0:
-            msg = f'{self.path} has no pictures on {self.topic.name} in the part asked for{reason}'
+            msg = f'{self.path} has no images on {self.topic.name} in the part asked for{reason}'
             raise BagError(msg)

@@ -17,8 +17,8 @@ from lemore_core.evaluation.metrics import rounded
 from lemore_core.evaluation.over_time import OverTime
 from lemore_core.evaluation.scores import Scores
 from lemore_core.taxonomy import Labels, Taxonomy
-from lemore_ros.bags.evaluation.drive import Drive, DrivePicture
-from lemore_ros.bags.evaluation.labellers import Labelled, Labeller, described
+from lemore_ros.bags.evaluation.drive import ImageSequence, StampedImage
+from lemore_ros.bags.evaluation.labellers import Labelled, LabelSource, described
 from lemore_ros.bags.evaluation.matching import with_next
 from lemore_ros.bags.evaluation.temporal import Flicker, TemporalConsistency
 from lemore_ros.bags.evaluation.truth import Truth, to_size_of_truth
@@ -35,8 +35,8 @@ COLUMNS = (
     'compensated_flicker',
     'latency_ms',
 )
-OUT_OF_ORDER = 'pictures whose stamps are not after the one before'
-WITHOUT_PICTURE = 'label images of the truth without a picture'
+OUT_OF_ORDER = 'images whose stamps are not after the one before'
+WITHOUT_IMAGE = 'label images of the truth without an image'
 
 
 class Compared(NamedTuple):
@@ -56,7 +56,7 @@ class JudgedFrame:
     """A frame with everything known of it; ``seconds`` count from the first one."""
 
     seconds: float
-    picture: DrivePicture
+    image: StampedImage
     labelled: Labelled
     compared: Compared | None
     flicker: Flicker | None
@@ -110,18 +110,18 @@ class DriveEvaluation:
         """From the first frame to the last one."""
         return 0.0 if self.first_ns is None else ((self.last_ns or 0) - self.first_ns) / 1e9
 
-    def add(self, picture: DrivePicture, labelled: Labelled, truth: Labels | None) -> JudgedFrame:
+    def add(self, image: StampedImage, labelled: Labelled, truth: Labels | None) -> JudgedFrame:
         """Measure a frame.
 
         Raises:
-            BagError: the truth has another shape than the picture.
+            BagError: the truth has another shape than the image.
 
         """
-        self._note_time(picture.time_ns)
+        self._note_time(image.time_ns)
         compared = None if truth is None else self._compare(labelled, truth)
-        flicker = self.temporal.add(picture.time_ns, picture.rgb, labelled.labels)
-        seconds = (picture.time_ns - (self.first_ns or 0)) / 1e9
-        judged = JudgedFrame(seconds, picture, labelled, compared, flicker)
+        flicker = self.temporal.add(image.time_ns, image.rgb, labelled.labels)
+        seconds = (image.time_ns - (self.first_ns or 0)) / 1e9
+        judged = JudgedFrame(seconds, image, labelled, compared, flicker)
         self.frames += 1
         self.series.add(seconds, judged.figures)
         classes = len(self.taxonomy.classes)
@@ -189,25 +189,25 @@ class DriveEvaluation:
 
 
 def evaluate_drive(
-    drive: Drive,
-    labeller: Labeller,
+    drive: ImageSequence,
+    labeller: LabelSource,
     truth: Truth | None = None,
     observe: Callable[[JudgedFrame], None] | None = None,
 ) -> DriveEvaluation:
-    """Label the pictures of a drive and measure them; ``observe`` is given each frame.
+    """Label the images of a drive and measure them; ``observe`` is given each frame.
 
     Raises:
-        LemoreError: the drive holds no pictures, the truth fits none of them, or the model failed.
+        LemoreError: the drive holds no images, the truth fits none of them, or the model failed.
 
     """
     evaluation = DriveEvaluation(labeller.taxonomy)
-    for picture, following in with_next(drive.pictures()):
+    for image, following in with_next(drive.images()):
         next_ns = None if following is None else following.time_ns
-        labelled = labeller.label(picture, next_ns)
+        labelled = labeller.label(image, next_ns)
         if labelled is None:
             continue
-        right = None if truth is None else truth.at(picture.time_ns, next_ns)
-        judged = evaluation.add(picture, labelled, right)
+        right = None if truth is None else truth.at(image.time_ns, next_ns)
+        judged = evaluation.add(image, labelled, right)
         if observe is not None:
             observe(judged)
     evaluation.trouble += drive.trouble + labeller.trouble
@@ -216,16 +216,16 @@ def evaluate_drive(
 
 
 def _require_figures(
-    evaluation: DriveEvaluation, drive: Drive, labeller: Labeller, truth: Truth | None
+    evaluation: DriveEvaluation, drive: ImageSequence, labeller: LabelSource, truth: Truth | None
 ) -> None:
     if evaluation.first_ns is None or evaluation.last_ns is None:
         msg = (
-            f'no picture of {drive.topic.name} in {drive.path} has labels of {described(labeller)}: '
+            f'no image of {drive.topic.name} in {drive.path} has labels of {described(labeller)}: '
             'check that they belong together, or raise --tolerance-ms'
         )
         raise BagError(msg)
     if truth is not None:
         truth.require_matches(evaluation.first_ns, evaluation.last_ns)
-        # what lies outside of a part has no picture there, and nothing is wrong with it
+        # what lies outside of a part has no image there, and nothing is wrong with it
         if truth.matcher.passed and drive.is_whole:
-            evaluation.trouble[WITHOUT_PICTURE] += truth.matcher.passed
+            evaluation.trouble[WITHOUT_IMAGE] += truth.matcher.passed

@@ -1,4 +1,4 @@
-"""How a picture moved since the one before it: dense optical flow, and where to believe it."""
+"""How an image moved since the one before it: dense optical flow, and where to believe it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# DIS gives up on pictures that its coarsest scale has no room for
+# DIS gives up on images that its coarsest scale has no room for
 SMALLEST_SIDE = 12
 # of Sundaram, Brox and Keutzer: what a motion may differ from its way back, in pixels squared
 RELATIVE_GAP = 0.01
@@ -16,9 +16,9 @@ ABSOLUTE_GAP = 0.5
 
 
 class Motion(NamedTuple):
-    """Where each pixel of a picture was in the one before.
+    """Where each pixel of an image was in the one before.
 
-    ``column`` and ``row`` (H, W) float32 are places in the earlier picture; ``is_sure`` (H, W) bool
+    ``column`` and ``row`` (H, W) float32 are places in the earlier image; ``is_sure`` (H, W) bool
     says where they hold: inside of it, and found again by the flow in the other direction.
     """
 
@@ -27,7 +27,7 @@ class Motion(NamedTuple):
     is_sure: NDArray[np.bool_]
 
     def carry(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """Return the earlier picture's labels (H, W) where they are now, by nearest neighbour."""
+        """Return the earlier image's labels (H, W) where they are now, by nearest neighbour."""
         return cv2.remap(
             labels, self.column, self.row, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
         )
@@ -46,7 +46,7 @@ class OpticalFlow:
     def motion(self, previous: NDArray[np.uint8], current: NDArray[np.uint8]) -> Motion:
         """Return where the pixels of ``current`` were in ``previous``, both grey (H, W) uint8.
 
-        Nothing is sure in pictures of less than 12 pixels a side.
+        Nothing is sure in images of less than 12 pixels a side.
         """
         height, width = current.shape
         across, down = np.meshgrid(
@@ -63,7 +63,7 @@ class OpticalFlow:
         return Motion(column, row, inside & (gap < allowed))
 
     def _flow(self, start: NDArray[np.uint8], end: NDArray[np.uint8]) -> NDArray[np.float32]:
-        # without an initial guess the result hangs on nothing but the two pictures
+        # without an initial guess the result hangs on nothing but the two images
         flow = self._dis.calc(start, end, np.zeros((*start.shape, 2), np.float32))
         return np.asarray(flow, np.float32)
 

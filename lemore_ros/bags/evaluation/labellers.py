@@ -1,4 +1,4 @@
-"""Where the labels of a drive's pictures come from: a model, or a recording."""
+"""Where the labels of a drive's images come from: a model, or a recording."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lemore_core.refine import resized
 from lemore_core.taxonomy import Labels, Taxonomy
 from lemore_ros.bags.choose import class_table, label_topic, sibling
-from lemore_ros.bags.evaluation.drive import DrivePicture
+from lemore_ros.bags.evaluation.drive import StampedImage
 from lemore_ros.bags.evaluation.label_images import read_confidence, read_labels
 from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamp_of
 from lemore_ros.bags.io.reader import Bag, BagError, Topic, open_bag
@@ -24,12 +24,12 @@ from lemore_ros.bags.io.reader import Bag, BagError, Topic, open_bag
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter
 
-WITHOUT_LABELS = 'pictures without labels'
-RESIZED = 'labels of another size than their picture'
+WITHOUT_LABELS = 'images without labels'
+RESIZED = 'labels of another size than their image'
 
 
 class Labelled(NamedTuple):
-    """Labels (H, W) of a picture, at its size.
+    """Labels (H, W) of an image, at its size.
 
     ``confidence`` (H, W) uint8 is ``None``, and ``latency_ms`` NaN, where it is not known.
     """
@@ -39,8 +39,8 @@ class Labelled(NamedTuple):
     latency_ms: float
 
 
-class Labeller(Protocol):
-    """Labels the pictures of a drive, one after the other; ``trouble`` counts what went wrong.
+class LabelSource(Protocol):
+    """Labels the images of a drive, one after the other; ``trouble`` counts what went wrong.
 
     Two of one ``name`` may be told apart by their ``origin``.
     """
@@ -50,8 +50,8 @@ class Labeller(Protocol):
     origin: str
     trouble: Counter[str]
 
-    def label(self, picture: DrivePicture, next_ns: int | None) -> Labelled | None:
-        """Label a picture; ``next_ns`` is the next one's time. ``None`` if it has no labels."""
+    def label(self, image: StampedImage, next_ns: int | None) -> Labelled | None:
+        """Label an image; ``next_ns`` is the next one's time. ``None`` if it has no labels."""
 
     def facts(self) -> dict[str, str]:
         """Say where the labels come from."""
@@ -60,12 +60,12 @@ class Labeller(Protocol):
         """Let go of what was opened."""
 
 
-def described(labeller: Labeller) -> str:
+def described(labeller: LabelSource) -> str:
     """Return in a few words where labels come from."""
     return ', '.join(labeller.facts().values())
 
 
-class Predicted:
+class ModelLabels:
     """Labels by a model; the latency is what it took."""
 
     def __init__(self, segmenter: Segmenter) -> None:
@@ -76,14 +76,14 @@ class Predicted:
         self._segmenter = segmenter
         self._warm: set[tuple[int, int]] = set()
 
-    def label(self, picture: DrivePicture, next_ns: int | None) -> Labelled | None:
-        """Label a picture."""
+    def label(self, image: StampedImage, next_ns: int | None) -> Labelled | None:
+        """Label an image."""
         del next_ns
-        if picture.size not in self._warm:
-            # the first picture of a size takes longer, which says nothing of the drive
-            self._segmenter.warm_up(*picture.size)
-            self._warm.add(picture.size)
-        result = self._segmenter.segment(picture.frame.pixels, picture.frame.encoding)
+        if image.size not in self._warm:
+            # the first image of a size takes longer, which says nothing of the drive
+            self._segmenter.warm_up(*image.size)
+            self._warm.add(image.size)
+        result = self._segmenter.segment(image.frame.pixels, image.frame.encoding)
         return Labelled(result.labels, result.confidence, result.timings.total_ms)
 
     def facts(self) -> dict[str, str]:
@@ -99,10 +99,10 @@ class Predicted:
         self._segmenter.close()
 
 
-class Recorded:
+class RecordedLabels:
     """Labels of a topic in a bag, with the confidences of the topic ``confidence`` beside it.
 
-    The latency is by how much later than the picture the labels were received: that of the live
+    The latency is by how much later than the image the labels were received: that of the live
     node if the bag was recorded while it ran.
     """
 
@@ -122,23 +122,23 @@ class Recorded:
             messages = self._messages(beside, read_confidence)
             self._confidence = Matcher(messages, tolerance_ns)
 
-    def label(self, picture: DrivePicture, next_ns: int | None) -> Labelled | None:
-        """Return the labels that were recorded for a picture."""
-        found = self._labels.take(picture.time_ns, next_ns)
+    def label(self, image: StampedImage, next_ns: int | None) -> Labelled | None:
+        """Return the labels that were recorded for an image."""
+        found = self._labels.take(image.time_ns, next_ns)
         sure = None
         if self._confidence is not None:
-            sure = self._confidence.take(picture.time_ns, next_ns)
+            sure = self._confidence.take(image.time_ns, next_ns)
         if found is None:
             self.trouble[WITHOUT_LABELS] += 1
             return None
         labels = found.load()
-        if labels.shape != picture.size:
+        if labels.shape != image.size:
             self.trouble[RESIZED] += 1
-        confidence = None if sure is None else resized(sure.load(), picture.size)
+        confidence = None if sure is None else resized(sure.load(), image.size)
         latency = math.nan
-        if found.received_ns is not None and found.received_ns != picture.received_ns:
-            latency = (found.received_ns - picture.received_ns) / 1e6
-        return Labelled(resized(labels, picture.size), confidence, latency)
+        if found.received_ns is not None and found.received_ns != image.received_ns:
+            latency = (found.received_ns - image.received_ns) / 1e6
+        return Labelled(resized(labels, image.size), confidence, latency)
 
     def facts(self) -> dict[str, str]:
         """Say which topic of which bag."""

@@ -12,7 +12,7 @@ from lemore_core.evaluation.over_time import OverTime
 from lemore_core.evaluation.report.content import (
     Plot,
     Report,
-    ReportPicture,
+    ReportImage,
     ReportSection,
     Table,
 )
@@ -33,12 +33,12 @@ ABOUT_FLICKER = (
 
 def drive_report(
     evaluation: DriveEvaluation,
-    pictures: tuple[ReportPicture, ...],
+    images: tuple[ReportImage, ...],
     *,
     title: str,
     facts: Mapping[str, str],
 ) -> Report:
-    """Return the report of a drive; ``pictures`` are its worst frames.
+    """Return the report of a drive; ``images`` are its worst frames.
 
     Raises:
         ReportError: Bokeh is not installed.
@@ -54,10 +54,10 @@ def drive_report(
         figures=_headline(evaluation),
         facts={**facts, **trouble_facts(evaluation.trouble), **_breaks(evaluation)},
         sections=tuple(sections),
-        pictures=pictures,
-        pictures_title='Worst frames',
-        pictures_note=(
-            f'{len(pictures)} of {evaluation.frames} frames, no two for one reason within half a '
+        images=images,
+        images_title='Worst frames',
+        images_note=(
+            f'{len(images)} of {evaluation.frames} frames, no two for one reason within half a '
             'second. Choose a class to see only those that have it.'
         ),
         taxonomy=taxonomy,
@@ -137,7 +137,7 @@ def _shares(shares: OverTime, taxonomy: Taxonomy) -> ReportSection:
         for name in taxonomy.classes
     )
     columns = ('class', 'mean share', 'least', 'most')
-    return ReportSection('Class shares', (Table('Shares of the picture', columns, rows),))
+    return ReportSection('Class shares', (Table('Shares of the image', columns, rows),))
 
 
 def _range(course: Any, name: str) -> tuple[float, float]:

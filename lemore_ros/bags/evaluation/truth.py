@@ -1,6 +1,6 @@
-"""Ground truth for the pictures of a drive: a topic, a folder of masks, or another bag.
+"""Ground truth for the images of a drive: a topic, a folder of masks, or another bag.
 
-The masks of a folder are named by the stamps of their pictures: ``<sec>_<nanosec>.png``, as in
+The masks of a folder are named by the stamps of their images: ``<sec>_<nanosec>.png``, as in
 ``1700000000_250000000.png``, or ``<nanoseconds>.png``, as in ``1700000000250000000.png``.
 """
 
@@ -33,7 +33,7 @@ TruthItems = Iterator[Stamped[Labels]]
 
 
 class Truth:
-    """Label images by the time of the picture that they belong to.
+    """Label images by the time of the image that they belong to.
 
     ``source`` says where they are from. ``resized`` counts those of another size than the labels
     that they were compared with.
@@ -48,7 +48,7 @@ class Truth:
         self._resources = resources
 
     def at(self, time_ns: int, next_ns: int | None) -> Labels | None:
-        """Return the truth (H, W) of a picture; ``next_ns`` is the next one's time.
+        """Return the truth (H, W) of an image; ``next_ns`` is the next one's time.
 
         Raises:
             LemoreError: it cannot be read.
@@ -58,7 +58,7 @@ class Truth:
         return None if found is None else found.load()
 
     def require_matches(self, first_ns: int, last_ns: int) -> None:
-        """Refuse to have found nothing; the arguments are the bounds of the pictures' times.
+        """Refuse to have found nothing; the arguments are the bounds of the images' times.
 
         Raises:
             BagError: with the times of both.
@@ -70,8 +70,8 @@ class Truth:
         own = self.matcher.first_ns, self.matcher.last_ns
         times = 'it is empty' if None in own else f'it spans {_span(own[0], own[1])}'
         msg = (
-            f'no truth of {self.source} is within {self._tolerance / 1e6:g} ms of a picture: '
-            f'{times}, the pictures {_span(first_ns, last_ns)}; '
+            f'no truth of {self.source} is within {self._tolerance / 1e6:g} ms of an image: '
+            f'{times}, the images {_span(first_ns, last_ns)}; '
             'check its stamps, or raise --tolerance-ms'
         )
         raise BagError(msg)
@@ -128,7 +128,7 @@ def to_size_of_truth(image: NDArray[Any], truth: Labels) -> NDArray[Any]:
         abs(height * true_width / width - true_height) > 1
     ):
         msg = (
-            f'the truth is {true_width}x{true_height} and the picture {width}x{height}: '
+            f'the truth is {true_width}x{true_height} and the image {width}x{height}: '
             'they differ in shape, so they are not of one camera'
         )
         raise BagError(msg)

@@ -11,8 +11,8 @@ from pathlib import Path
 from lemore_core.video import CLOCK, VideoWriter
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.canvas import Canvas, VideoLook
-from lemore_ros.bags.evaluation.drive import Drive, DrivePicture
-from lemore_ros.bags.evaluation.labellers import Labeller
+from lemore_ros.bags.evaluation.drive import ImageSequence, StampedImage
+from lemore_ros.bags.evaluation.labellers import LabelSource
 from lemore_ros.bags.evaluation.matching import with_next
 
 SUFFIXES = ('.mp4', '.mov', '.mkv')
@@ -36,18 +36,18 @@ class VideoSummary:
 
 
 def write_video(
-    drive: Drive,
-    labeller: Labeller,
+    drive: ImageSequence,
+    labeller: LabelSource,
     output: Path,
     look: VideoLook,
-    observe: Callable[[DrivePicture], None] | None = None,
+    observe: Callable[[StampedImage], None] | None = None,
 ) -> VideoSummary:
-    """Write the drive as H.264, every frame at its own stamp; ``observe`` is told of each picture.
+    """Write the drive as H.264, every frame at its own stamp; ``observe`` is told of each image.
 
     The file appears under its name when it is whole. A pause in the drive is one in the video.
 
     Raises:
-        LemoreError: the drive has no pictures, the model failed, or the file cannot be written.
+        LemoreError: the drive has no images, the model failed, or the file cannot be written.
 
     """
     if output.suffix.lower() not in SUFFIXES:
@@ -58,18 +58,18 @@ def write_video(
     trouble: Counter[str] = Counter()
     try:
         with VideoWriter(output) as video:
-            for picture, following in with_next(drive.pictures()):
+            for image, following in with_next(drive.images()):
                 next_ns = None if following is None else following.time_ns
-                labelled = labeller.label(picture, next_ns)
+                labelled = labeller.label(image, next_ns)
                 if observe is not None:
-                    observe(picture)
-                if not clock.advance(picture.time_ns):
+                    observe(image)
+                if not clock.advance(image.time_ns):
                     trouble[OUT_OF_ORDER] += 1
                     continue
                 trouble[UNLABELLED] += labelled is None
-                trouble[SCALED] += clock.first_size not in (None, picture.size)
-                clock.first_size = clock.first_size or picture.size
-                video.write(picture.time_ns, canvas.draw(picture, labelled, clock.seconds))
+                trouble[SCALED] += clock.first_size not in (None, image.size)
+                clock.first_size = clock.first_size or image.size
+                video.write(image.time_ns, canvas.draw(image, labelled, clock.seconds))
     except OSError as error:
         msg = f'the video {output} cannot be written: {error.strerror or error}'
         raise BagError(msg) from error

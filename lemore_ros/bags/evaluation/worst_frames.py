@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.evaluation.metrics import percent
-from lemore_core.evaluation.report.content import Pane, ReportPicture
+from lemore_core.evaluation.report.content import Pane, ReportImage
 from lemore_core.evaluation.report.encode import fit_width, photo_uri
 from lemore_core.evaluation.report.panes import (
-    PICTURE_WIDTH,
+    IMAGE_WIDTH,
     UNLABELLED,
     WRONG,
     Marked,
@@ -35,9 +35,9 @@ APART_S = 0.5
 
 
 class WorstByReason:
-    """The worst pictures for each of several reasons; one that has several is held once a reason.
+    """The worst images for each of several reasons; one that has several is held once a reason.
 
-    Pictures of one reason are half a second apart at least.
+    Images of one reason are half a second apart at least.
     """
 
     def __init__(self, limit: int) -> None:
@@ -45,9 +45,9 @@ class WorstByReason:
         self._worst: dict[str, Worst] = {}
 
     def offer(
-        self, seconds: float, badness: Mapping[str, float], draw: Callable[[], ReportPicture]
+        self, seconds: float, badness: Mapping[str, float], draw: Callable[[], ReportImage]
     ) -> None:
-        """Keep the picture for each reason for which it is among the worst so far.
+        """Keep the image for each reason for which it is among the worst so far.
 
         ``badness`` gives a number by reason, the lower the worse, NaN for not to be judged.
         """
@@ -58,15 +58,15 @@ class WorstByReason:
                 worst.offer((value, f'{seconds:020.9f}'), draw_once, seconds)
 
     @property
-    def pictures(self) -> tuple[ReportPicture, ...]:
-        """The pictures, each once, those of the first reason first."""
-        found: dict[float, ReportPicture] = {}
+    def images(self) -> tuple[ReportImage, ...]:
+        """The images, each once, those of the first reason first."""
+        found: dict[float, ReportImage] = {}
         ranks: dict[float, dict[str, int]] = {}
         for reason, worst in self._worst.items():
             for rank, kept in enumerate(worst.kept):
-                found.setdefault(kept.place, kept.picture)
+                found.setdefault(kept.place, kept.image)
                 ranks.setdefault(kept.place, {})[reason] = rank
-        return tuple(replace(picture, ranks=ranks[place]) for place, picture in found.items())
+        return tuple(replace(image, ranks=ranks[place]) for place, image in found.items())
 
 
 class WorstFrames:
@@ -94,22 +94,20 @@ class WorstFrames:
         )
 
     @property
-    def pictures(self) -> tuple[ReportPicture, ...]:
+    def images(self) -> tuple[ReportImage, ...]:
         """The frames, those with the lowest mIoU first, then the others."""
-        return self._worst.pictures
+        return self._worst.images
 
 
-def draw_frame(
-    judged: JudgedFrame, taxonomy: Taxonomy, *, has_truth: bool = False
-) -> ReportPicture:
+def draw_frame(judged: JudgedFrame, taxonomy: Taxonomy, *, has_truth: bool = False) -> ReportImage:
     """Return a frame as the report shows it: bare, labels (and truth), what is in doubt or wrong."""
-    size = fit_width(judged.picture.size, PICTURE_WIDTH)
-    return ReportPicture(
-        name=frame_name(judged.seconds, judged.picture.time_ns),
-        photo=photo_uri(judged.picture.rgb, size),
+    size = fit_width(judged.image.size, IMAGE_WIDTH)
+    return ReportImage(
+        name=frame_name(judged.seconds, judged.image.time_ns),
+        photo=photo_uri(judged.image.rgb, size),
         width=size[1],
         height=size[0],
-        panes=(Pane('picture'), *_panes(judged, taxonomy, size)),
+        panes=(Pane('image'), *_panes(judged, taxonomy, size)),
         figures=_figures(judged),
         scores={} if has_truth and not judged.compared else _scores(judged, taxonomy),
     )
@@ -156,7 +154,7 @@ def _figures(judged: JudgedFrame) -> dict[str, str]:
 
 
 def _scores(judged: JudgedFrame, taxonomy: Taxonomy) -> dict[int, float]:
-    """Return what the class filter sorts by: IoU, or confidence, or the share of the picture."""
+    """Return what the class filter sorts by: IoU, or confidence, or the share of the image."""
     if judged.compared is not None:
         return class_scores(judged.compared.result.iou)
     labels, classes = judged.labelled.labels.ravel(), len(taxonomy.classes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 SHOWN = 3
 
 
-class Losses:
+class ReadErrors:
     """Each place of a bag that cannot be read, once, and how many messages are known to be lost.
 
     A place that is met again, by another pass over the bag, counts once.

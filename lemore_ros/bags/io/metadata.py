@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 
 METADATA = 'metadata.yaml'
 INFORMATION = 'rosbag2_bagfile_information'
@@ -50,6 +50,6 @@ def merge(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def write(folder: Path, about: dict[str, Any]) -> None:
     """Write ``metadata.yaml`` into ``folder``."""
-    with written_whole(folder / METADATA) as temporary:
+    with atomic_write(folder / METADATA) as temporary:
         text = yaml.safe_dump({INFORMATION: about}, sort_keys=False)
         temporary.write_text(text, encoding='utf-8')

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.losses import Losses
+from lemore_ros.bags.io.losses import ReadErrors
 from lemore_ros.bags.io.message_types import MessageTypes
 from lemore_ros.bags.io.storage import Storage, open_storage
 from lemore_ros.bags.io.topics import Topic
@@ -41,7 +41,7 @@ class Record:
 
 
 class Decoded(NamedTuple):
-    """An image message and its picture, or why it has none."""
+    """An image message and its image, or why it has none."""
 
     record: Record
     frame: Frame | ImageError | BagError
@@ -81,7 +81,7 @@ class Bag:
         return str(self._storage.losses)
 
     @property
-    def losses(self) -> Losses:
+    def losses(self) -> ReadErrors:
         """The places that could not be read so far."""
         return self._storage.losses
 
@@ -122,13 +122,13 @@ class Bag:
     def frames(
         self, topic: Topic, *, start_ns: int | None = None, end_ns: int | None = None
     ) -> Iterator[Decoded]:
-        """Yield the pictures of an image topic; one that cannot be decoded comes as its error."""
+        """Yield the images of an image topic; one that cannot be decoded comes as its error."""
         for record in self.messages([topic], start_ns=start_ns, end_ns=end_ns):
             yield Decoded(record, decode(record))
 
 
 def decode(record: Record) -> Frame | ImageError | BagError:
-    """Return the picture of an image message, raw or compressed, or why it has none."""
+    """Return the image of an image message, raw or compressed, or why it has none."""
     from lemore_ros.messages.compressed import to_frame_compressed
     from lemore_ros.messages.images import ImageError, to_frame
 

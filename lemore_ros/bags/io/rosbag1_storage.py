@@ -16,7 +16,7 @@ from rosbags.typesys.store import Typestore
 
 from lemore_core.errors import in_one_line
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.losses import Losses
+from lemore_ros.bags.io.losses import ReadErrors
 from lemore_ros.bags.io.message_types import ASSUMED, distribution_types
 from lemore_ros.bags.io.storage import Message
 from lemore_ros.bags.io.topics import Topic, topics_of
@@ -44,7 +44,7 @@ class Rosbag1Storage:
     """
 
     def __init__(self, path: Path) -> None:
-        self.losses = Losses()
+        self.losses = ReadErrors()
         self.distribution = ASSUMED
         self._path = path
         self._salvage: Rosbag1Salvage | None = None

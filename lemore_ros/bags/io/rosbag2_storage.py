@@ -9,7 +9,7 @@ import zstandard
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
-from lemore_ros.bags.io.losses import Losses
+from lemore_ros.bags.io.losses import ReadErrors
 from lemore_ros.bags.io.storage import Message
 from lemore_ros.bags.io.topics import Topic, topics_of
 from lemore_ros.bags.recovery.salvage import Salvage
@@ -24,7 +24,7 @@ class Rosbag2Storage:
     """A rosbag2 folder, or a lone file of one."""
 
     def __init__(self, path: Path) -> None:
-        self.losses = Losses()
+        self.losses = ReadErrors()
         self._path = path
         self._salvage: Salvage | None = None
         self._reader = _try_open(path)

@@ -47,7 +47,7 @@ class Written(NamedTuple):
 
 
 class BagWriter:
-    """Recorded topics and results as connections of one file."""
+    """RecordedLabels topics and results as connections of one file."""
 
     def __init__(
         self,

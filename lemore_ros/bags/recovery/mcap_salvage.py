@@ -31,7 +31,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2.metadata import parse_qos
 
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.losses import Losses
+from lemore_ros.bags.io.losses import ReadErrors
 from lemore_ros.bags.recovery.salvage import Key, Read
 
 MAGIC = b'\x89MCAP0\r\n'
@@ -72,7 +72,7 @@ class McapSalvage:
 
     """
 
-    def __init__(self, path: Path, losses: Losses) -> None:
+    def __init__(self, path: Path, losses: ReadErrors) -> None:
         self._name = path.name
         self._losses = losses
         self._schemas: dict[int, Schema] = {}

@@ -28,7 +28,7 @@ from rosbags.typesys.msg import normalize_msgtype
 
 from lemore_core.errors import in_one_line
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.losses import Losses
+from lemore_ros.bags.io.losses import ReadErrors
 
 MAGIC = b'#ROSBAG V2.0\n'
 SIZE = struct.Struct('<I')
@@ -69,7 +69,7 @@ class Rosbag1Salvage:
 
     """
 
-    def __init__(self, path: Path, losses: Losses) -> None:
+    def __init__(self, path: Path, losses: ReadErrors) -> None:
         self._name = path.name
         self._losses = losses
         self._told: dict[int, Connection] = {}

@@ -11,7 +11,7 @@ from rosbags.interfaces import Connection
 
 from lemore_core.errors import in_one_line
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.losses import Losses
+from lemore_ros.bags.io.losses import ReadErrors
 from lemore_ros.bags.io.metadata import INFORMATION, METADATA
 
 Key = tuple[str, str]  # a topic's name and type
@@ -41,7 +41,7 @@ class Salvage:
 
     """
 
-    def __init__(self, path: Path, losses: Losses) -> None:
+    def __init__(self, path: Path, losses: ReadErrors) -> None:
         about = _metadata(path, losses) if path.is_dir() else {}
         self.distribution = str(about.get('ros_distro') or '')
         _refuse_compressed_files(path, about)
@@ -68,7 +68,7 @@ class Salvage:
         for file in self._files:
             file.close()
 
-    def _count_missing(self, about: Mapping[str, Any], losses: Losses) -> None:
+    def _count_missing(self, about: Mapping[str, Any], losses: ReadErrors) -> None:
         expected = about.get('message_count')
         found = sum(c.msgcount for c in self.connections)
         if isinstance(expected, int) and expected > found + losses.messages:
@@ -76,7 +76,7 @@ class Salvage:
             losses.add(f'{missing} of the {expected} messages that {METADATA} counts', missing)
 
 
-def _opened(file: Path, losses: Losses) -> list[File]:
+def _opened(file: Path, losses: ReadErrors) -> list[File]:
     try:
         return [_kinds()[file.suffix](file, losses)]
     except (BagError, OSError) as error:
@@ -84,14 +84,14 @@ def _opened(file: Path, losses: Losses) -> list[File]:
         return []
 
 
-def _kinds() -> Mapping[str, Callable[[Path, Losses], File]]:
+def _kinds() -> Mapping[str, Callable[[Path, ReadErrors], File]]:
     from lemore_ros.bags.recovery.mcap_salvage import McapSalvage
     from lemore_ros.bags.recovery.sqlite_salvage import SqliteSalvage
 
     return {'.mcap': McapSalvage, '.db3': SqliteSalvage}
 
 
-def _metadata(folder: Path, losses: Losses) -> Mapping[str, Any]:
+def _metadata(folder: Path, losses: ReadErrors) -> Mapping[str, Any]:
     path = folder / METADATA
     try:
         about = yaml.safe_load(path.read_text(encoding='utf-8'))[INFORMATION]
@@ -113,7 +113,7 @@ def _refuse_compressed_files(path: Path, about: Mapping[str, Any]) -> None:
         raise BagError(msg)
 
 
-def _storage_files(path: Path, about: Mapping[str, Any], losses: Losses) -> list[Path]:
+def _storage_files(path: Path, about: Mapping[str, Any], losses: ReadErrors) -> list[Path]:
     if path.is_file():
         return [path]
     named = [path / Path(name).name for name in about.get('relative_file_paths') or ()]

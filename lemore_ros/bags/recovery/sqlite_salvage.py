@@ -18,7 +18,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2.metadata import parse_qos
 
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.losses import Losses
+from lemore_ros.bags.io.losses import ReadErrors
 from lemore_ros.bags.recovery.salvage import Key, Read
 
 # rows are numbered without gaps; after so many unreadable ones in a row there are no more
@@ -35,7 +35,7 @@ class SqliteSalvage:
 
     """
 
-    def __init__(self, path: Path, losses: Losses) -> None:
+    def __init__(self, path: Path, losses: ReadErrors) -> None:
         self._name = path.name
         self._losses = losses
         # immutable: a damaged file is not repaired, nor are files made beside it

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.segmenter import Segmenter
 from lemore_core.system.cpu import usable_processors
 from lemore_core.system.process_memory import process_memory
@@ -19,7 +19,7 @@ from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.bags.segmentation.segment import Job, Session, begin
 from lemore_ros.messages.images import Frame
 
-PICTURES = 8
+IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Rates:
     """Frames a second: one step after the other, all at once, and of the network alone.
 
     Only the network has more than one thread where steps are done one after the other. Its own
-    rate is that of pictures in memory to labels, with nothing else to do. ``processor_ms`` is how
+    rate is that of images in memory to labels, with nothing else to do. ``processor_ms`` is how
     long processors work for a frame where all steps are done at once, and ``processors`` how many
     there are. ``peak_mb`` is the most memory (10^6 bytes) of this process.
     """
@@ -65,15 +65,15 @@ def measure(source: Path, options: SegmentOptions, *, turns: int) -> Rates:
         LemoreError: the bag cannot be labelled.
 
     """
-    pictures = _pictures(source, options)
-    segmenter = _loaded(options, pictures)
+    images = _images(source, options)
+    segmenter = _loaded(options, images)
     plain: list[_Turn] = []
     pipelined: list[_Turn] = []
     network: list[float] = []
     frames = 0
     with tempfile.TemporaryDirectory(prefix='lemore-bag-') as folder:
         for turn in range(turns):
-            network.append(_network_rate(segmenter, pictures))
+            network.append(_network_rate(segmenter, images))
             for is_plain, rates in ((True, plain), (False, pipelined)):
                 job = Job(source, Path(folder, f'{turn}-{is_plain}'), options)
                 frames, taken = _time(job, segmenter, is_plain=is_plain)
@@ -99,30 +99,30 @@ def _time(job: Job, segmenter: Segmenter, *, is_plain: bool) -> tuple[int, _Turn
     return frames, _Turn(frames / took, 1e3 * worked / frames)
 
 
-def _loaded(options: SegmentOptions, pictures: list[Picture]) -> Segmenter:
+def _loaded(options: SegmentOptions, images: list[Image]) -> Segmenter:
     segmenter = options.model.load()
-    # the first picture of a size loads the network for it
-    segmenter.segment_batch(pictures[:1])
+    # the first image of a size loads the network for it
+    segmenter.segment_batch(images[:1])
     return segmenter
 
 
-def _network_rate(segmenter: Segmenter, pictures: list[Picture]) -> float:
+def _network_rate(segmenter: Segmenter, images: list[Image]) -> float:
     started = time.perf_counter()
     batch = segmenter.status.batch
-    for first in range(0, len(pictures), batch):
-        segmenter.segment_batch(pictures[first : first + batch])
-    return len(pictures) / (time.perf_counter() - started)
+    for first in range(0, len(images), batch):
+        segmenter.segment_batch(images[first : first + batch])
+    return len(images) / (time.perf_counter() - started)
 
 
-def _pictures(source: Path, options: SegmentOptions) -> list[Picture]:
+def _images(source: Path, options: SegmentOptions) -> list[Image]:
     anywhere = dataclasses.replace(options, only_results=True)
-    found: list[Picture] = []
+    found: list[Image] = []
     with Session(Job(source, source, anywhere)) as session:
         for record in session.bag.messages([session.cameras[0].topic]):
             frame = decode(record)
             if isinstance(frame, Frame):
-                found.append(Picture(frame.pixels, frame.encoding))
-            if len(found) == PICTURES:
+                found.append(Image(frame.pixels, frame.encoding))
+            if len(found) == IMAGES:
                 return found
     if not found:
         msg = f'{source} holds no image that can be labelled'

@@ -27,7 +27,7 @@ from lemore_ros.bags.segmentation.work import PartResult, Work
 T = TypeVar('T')
 Told = Callable[[int], object]
 MOST_COMPRESSORS = 4
-# stages even out their pace with a few pictures between them, where these are small
+# stages even out their pace with a few images between them, where these are small
 MOST_AHEAD, AHEAD_BYTES = 4, 8 * 2**20
 
 
@@ -148,7 +148,7 @@ class Session:
             alpha=options.overlay_alpha,
             only_results=options.only_results,
         )
-        batch_bytes = segmenter.status.batch * max(c.picture_bytes for c in self.cameras)
+        batch_bytes = segmenter.status.batch * max(c.image_bytes for c in self.cameras)
         ahead = min(MOST_AHEAD, max(1, AHEAD_BYTES // batch_bytes))
         with ExitStack() as stack:
 
@@ -157,7 +157,7 @@ class Session:
                     return items
                 return stack.enter_context(made_apart(items, ahead=ahead))
 
-            # decoded by the thread that reads: another stage would hold one more picture
+            # decoded by the thread that reads: another stage would hold one more image
             read = apart(map(stages.decode, self._groups(part, segmenter.status.batch)))
             labelled = apart(map(stages.segment, read))
             for batch in apart(stages.encode(labelled)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lemore_core.errors import LemoreError
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.refine import Refinement
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
@@ -79,30 +79,30 @@ class Stages:
         self._only_results = only_results
 
     def decode(self, group: Group) -> Group:
-        """Make pictures of the images that are to be labelled."""
+        """Make images of the images that are to be labelled."""
         for shot in group:
             if shot.camera is not None:
-                picture = decode(shot.record)
-                if isinstance(picture, Frame):
-                    shot.frame = picture
+                image = decode(shot.record)
+                if isinstance(image, Frame):
+                    shot.frame = image
                 else:
-                    shot.problem = str(picture)
+                    shot.problem = str(image)
         return group
 
     def segment(self, group: Group) -> Group:
-        """Label the pictures; one that fails does not cost the others theirs."""
+        """Label the images; one that fails does not cost the others theirs."""
         shots = [shot for shot in group if shot.frame is not None]
-        pictures = [Picture(s.frame.pixels, s.frame.encoding) for s in shots if s.frame]
+        images = [Image(s.frame.pixels, s.frame.encoding) for s in shots if s.frame]
         try:
-            results = self._segmenter.segment_batch(pictures)
+            results = self._segmenter.segment_batch(images)
         except LemoreError:
             results = []
         if len(results) == len(shots):
             for shot, result in zip(shots, results, strict=True):
                 shot.result = self._refined(result)
         else:
-            for shot, picture in zip(shots, pictures, strict=True):
-                self._segment_one(shot, picture)
+            for shot, image in zip(shots, images, strict=True):
+                self._segment_one(shot, image)
         return group
 
     def encode(self, groups: Iterable[Group]) -> Iterator[Batch]:
@@ -121,9 +121,9 @@ class Stages:
                     batch.problems.append(f'{shot.record.topic.name}: {shot.problem}')
             yield batch
 
-    def _segment_one(self, shot: Shot, picture: Picture) -> None:
+    def _segment_one(self, shot: Shot, image: Image) -> None:
         try:
-            shot.result = self._refined(self._segmenter.segment_batch([picture])[0])
+            shot.result = self._refined(self._segmenter.segment_batch([image])[0])
         except LemoreError as error:
             shot.problem = str(error)
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io import metadata
 from lemore_ros.bags.io.writer import naming_a_full_disk, synchronise
@@ -67,7 +67,7 @@ class Work:
             self.files.mkdir(parents=True, exist_ok=True)
             self._journal.mkdir(exist_ok=True)
             if not self._job.exists():
-                with written_whole(self._job) as temporary:
+                with atomic_write(self._job) as temporary:
                     temporary.write_text(json.dumps(job, indent=2), encoding='utf-8')
 
     def result_of(self, part: Part) -> PartResult | None:
@@ -80,7 +80,7 @@ class Work:
 
     def note(self, part: Part, result: PartResult) -> None:
         """Note what came of a part whose file is in its place."""
-        with naming_a_full_disk(self.folder), written_whole(self._entry(part)) as temporary:
+        with naming_a_full_disk(self.folder), atomic_write(self._entry(part)) as temporary:
             temporary.write_text(json.dumps(asdict(result)), encoding='utf-8')
         synchronise(self._journal)
 

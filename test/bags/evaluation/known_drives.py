@@ -89,8 +89,8 @@ def said_labels(mistakes: float = 0.5) -> NDArray[np.uint8]:
     return labels
 
 
-def picture(step: int = 0) -> NDArray[np.uint8]:
-    """Give a textured BGR picture, the same at every step, and brighter at later ones."""
+def image(step: int = 0) -> NDArray[np.uint8]:
+    """Give a textured BGR image, the same at every step, and brighter at later ones."""
     coarse = np.random.default_rng(3).integers(0, 200, (6, 8, 3), np.uint8)
     smooth = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     return np.asarray(smooth + np.uint8(step), np.uint8)
@@ -105,7 +105,7 @@ def drive_messages(mistakes: Sequence[float]) -> list[Message]:
         stamp = START_NS + step * STEP_NS
         sure = np.full((HEIGHT, WIDTH), CONFIDENCE, np.uint8)
         messages += [
-            Message(CAMERA, stamp, picture(step), 'bgr8'),
+            Message(CAMERA, stamp, image(step), 'bgr8'),
             Message(f'{NODE}/labels', stamp, said_labels(share), 'mono8', stamp + 20_000_000),
             Message(f'{NODE}/confidence', stamp, sure, 'mono8', stamp + 20_000_000),
             Message(TRUTH, stamp, true_labels()),

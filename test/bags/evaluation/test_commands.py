@@ -57,10 +57,10 @@ def test_evaluate_predicts(drive: Path, untrained_checkpoint: Path, capsys: Outp
     assert 0 <= values['mean_iou'] <= 1
 
 
-def test_pictures_may_be_in_another_bag(drive: Path, tmp_path: Path, capsys: Output) -> None:
+def test_images_may_be_in_another_bag(drive: Path, tmp_path: Path, capsys: Output) -> None:
     results = [m for m in drive_messages([0.5] * 4) if m.topic.startswith(NODE)]
     alone = write_messages(tmp_path / 'results', results)
-    run('evaluate', alone, '--labels', LABELS, '--pictures', drive, '--json', '-')
+    run('evaluate', alone, '--labels', LABELS, '--images', drive, '--json', '-')
     assert json.loads(capsys.readouterr().out)['frames'] == 4
     with pytest.raises(LemoreError, match='no topic of camera images'):
         run('evaluate', alone, '--labels', LABELS)
@@ -123,7 +123,7 @@ def test_what_could_not_be_read_shows_in_the_exit_status(
     with pytest.raises(SystemExit) as stop:
         run(name, drive, '--labels', LABELS, *given)
     assert stop.value.code == 3
-    assert capsys.readouterr().err.endswith(': 1 pictures that cannot be decoded\n')
+    assert capsys.readouterr().err.endswith(': 1 images that cannot be decoded\n')
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_what_could_not_be_read_shows_in_the_exit_status(
         (['--json', 'FILE/figures.json'], 'cannot be written'),
         (['--topic', '/no/camera'], 'has no topic /no/camera'),
         (['--truth', '/no/truth'], 'no folder or bag of that name'),
-        (['--pictures', '/no/bag'], '/no/bag'),
+        (['--images', '/no/bag'], '/no/bag'),
     ],
 )
 def test_what_is_wrong_is_said(

@@ -29,8 +29,8 @@ from lemore_ros.bags.evaluation.compare import (
     compare_labellers,
 )
 from lemore_ros.bags.evaluation.compare_report import LEAST_AGREEMENT, WorstDifferences
-from lemore_ros.bags.evaluation.drive import Drive
-from lemore_ros.bags.evaluation.labellers import WITHOUT_LABELS, Recorded
+from lemore_ros.bags.evaluation.drive import ImageSequence
+from lemore_ros.bags.evaluation.labellers import WITHOUT_LABELS, RecordedLabels
 
 CAMVID = load_taxonomy('camvid')
 TOLERANCE = 5_000_000
@@ -39,10 +39,10 @@ LABELS = f'{NODE}/labels'
 
 def compared(first: Path, second: Path, topics: tuple[str, str] = (LABELS, LABELS)) -> Comparison:
     labellers = [
-        Recorded(bag, topic, 'camvid', TOLERANCE)
+        RecordedLabels(bag, topic, 'camvid', TOLERANCE)
         for bag, topic in zip((first, second), topics, strict=True)
     ]
-    return compare_labellers(Drive(first), labellers[0], labellers[1])
+    return compare_labellers(ImageSequence(first), labellers[0], labellers[1])
 
 
 def test_two_topics_of_one_bag(drive: Path) -> None:
@@ -85,7 +85,7 @@ def test_unlabelled_is_a_difference_and_no_confusion(tmp_path: Path) -> None:
     assert comparison.matrix.mean_iou == 1
 
 
-def test_pictures_that_one_run_lacks_are_counted(drive: Path, tmp_path: Path) -> None:
+def test_images_that_one_run_lacks_are_counted(drive: Path, tmp_path: Path) -> None:
     shorter = write_messages(tmp_path / 'shorter', drive_messages([0.5] * 3))
     comparison = compared(drive, shorter)
     assert comparison.frames == 3
@@ -95,20 +95,20 @@ def test_pictures_that_one_run_lacks_are_counted(drive: Path, tmp_path: Path) ->
 def test_the_frames_that_differ_most_are_kept(tmp_path: Path) -> None:
     drive = write_messages(tmp_path / 'drive', drive_messages([0.25, 0.0, 0.0, 0.0, 0.0, 1.0]))
     worst = WorstDifferences(2, CAMVID, ('said', 'true'))
-    sides = [Recorded(drive, topic, 'camvid', TOLERANCE) for topic in (LABELS, TRUTH)]
-    compare_labellers(Drive(drive), sides[0], sides[1], worst)
-    assert [p.name.split()[0] for p in worst.pictures] == ['0.50', '0.00']
-    picture = worst.pictures[0]
-    assert picture.ranks == {LEAST_AGREEMENT: 0}
-    assert picture.figures == {'agreement': '50.0 %'}
-    assert [layer.title for layer in picture.panes[1].layers] == ['said', 'true']
+    sides = [RecordedLabels(drive, topic, 'camvid', TOLERANCE) for topic in (LABELS, TRUTH)]
+    compare_labellers(ImageSequence(drive), sides[0], sides[1], worst)
+    assert [p.name.split()[0] for p in worst.images] == ['0.50', '0.00']
+    image = worst.images[0]
+    assert image.ranks == {LEAST_AGREEMENT: 0}
+    assert image.figures == {'agreement': '50.0 %'}
+    assert [layer.title for layer in image.panes[1].layers] == ['said', 'true']
 
 
 def test_other_classes_cannot_be_compared(drive: Path) -> None:
-    first = Recorded(drive, LABELS, 'camvid', TOLERANCE)
-    second = Recorded(drive, LABELS, 'cityscapes', TOLERANCE)
+    first = RecordedLabels(drive, LABELS, 'camvid', TOLERANCE)
+    second = RecordedLabels(drive, LABELS, 'cityscapes', TOLERANCE)
     with pytest.raises(LemoreError, match='only labels of the same classes'):
-        compare_labellers(Drive(drive), first, second)
+        compare_labellers(ImageSequence(drive), first, second)
 
 
 def test_runs_of_other_drives_are_refused(drive: Path, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_runs_of_other_drives_are_refused(drive: Path, tmp_path: Path) -> None:
         compared(drive, write_messages(tmp_path / 'late', late))
 
 
-def test_a_map_takes_pictures_of_several_sizes() -> None:
+def test_a_map_takes_images_of_several_sizes() -> None:
     where = DifferenceMap()
     assert where.shares.tolist() == [[0]]
     for size in ((480, 640), (48, 64)):

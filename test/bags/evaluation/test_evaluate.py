@@ -17,7 +17,7 @@ from known_drives import (
     WIDTH,
     Message,
     drive_messages,
-    picture,
+    image,
     said_labels,
     write_messages,
 )
@@ -29,14 +29,19 @@ from lemore_core.evaluation.evaluate import evaluate
 from lemore_core.evaluation.strategies import Views, predictor_for
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.bags.evaluation.drive import UNREADABLE, Drive
+from lemore_ros.bags.evaluation.drive import UNREADABLE, ImageSequence
 from lemore_ros.bags.evaluation.evaluate import (
     OUT_OF_ORDER,
     DriveEvaluation,
     JudgedFrame,
     evaluate_drive,
 )
-from lemore_ros.bags.evaluation.labellers import RESIZED, WITHOUT_LABELS, Predicted, Recorded
+from lemore_ros.bags.evaluation.labellers import (
+    RESIZED,
+    WITHOUT_LABELS,
+    ModelLabels,
+    RecordedLabels,
+)
 from lemore_ros.bags.evaluation.truth import open_truth
 from lemore_ros.bags.evaluation.worst_frames import (
     LOWEST_CONFIDENCE,
@@ -51,9 +56,9 @@ LABELS = f'{NODE}/labels'
 
 
 def evaluated(drive: Path, dataset: str = '') -> DriveEvaluation:
-    labeller = Recorded(drive, LABELS, dataset, TOLERANCE)
+    labeller = RecordedLabels(drive, LABELS, dataset, TOLERANCE)
     try:
-        return evaluate_drive(Drive(drive), labeller)
+        return evaluate_drive(ImageSequence(drive), labeller)
     finally:
         labeller.close()
 
@@ -96,7 +101,7 @@ def test_what_is_wrong_with_a_drive_is_counted(tmp_path: Path) -> None:
         return message
 
     kept = [message for message in map(changed, messages) if message is not None]
-    again = Message(CAMERA, times[0], picture(), 'bgr8', times[5] + 1)
+    again = Message(CAMERA, times[0], image(), 'bgr8', times[5] + 1)
     bag = write_messages(tmp_path / 'drive', [*kept, again])
     evaluation = evaluated(bag)
     assert evaluation.frames == 4
@@ -108,7 +113,7 @@ def test_stamps_out_of_order_are_counted_and_not_compared(tmp_path: Path) -> Non
     for i, moment in enumerate((0, 2, 1, 3)):
         stamp, received = START_NS + moment * STEP_NS, START_NS + i * STEP_NS
         messages += [
-            Message(CAMERA, stamp, picture(), 'bgr8', received),
+            Message(CAMERA, stamp, image(), 'bgr8', received),
             Message(LABELS, stamp, said_labels(), 'mono8', received),
         ]
     evaluation = evaluated(write_messages(tmp_path / 'drive', messages), 'camvid')
@@ -122,7 +127,7 @@ def test_zero_stamps_are_replaced_by_receive_times(tmp_path: Path) -> None:
     for i in range(3):
         received = START_NS + i * STEP_NS
         messages += [
-            Message(CAMERA, 0, picture(), 'bgr8', received),
+            Message(CAMERA, 0, image(), 'bgr8', received),
             Message(LABELS, 0, said_labels(), 'mono8', received),
         ]
     evaluation = evaluated(write_messages(tmp_path / 'drive', messages), 'camvid')
@@ -143,11 +148,11 @@ def test_the_worst_frames_are_kept_for_each_reason(tmp_path: Path) -> None:
     drive = write_messages(tmp_path / 'drive', messages)
     worst = WorstFrames(2, CAMVID, has_truth=True)
     truth = open_truth(TRUTH, drive, CAMVID, TOLERANCE)
-    evaluate_drive(Drive(drive), Recorded(drive, LABELS, '', TOLERANCE), truth, worst)
+    evaluate_drive(ImageSequence(drive), RecordedLabels(drive, LABELS, '', TOLERANCE), truth, worst)
     found = {
         reason: [
             p.name.split()[0]
-            for p in sorted(worst.pictures, key=lambda p: p.ranks.get(reason, 99))
+            for p in sorted(worst.images, key=lambda p: p.ranks.get(reason, 99))
             if reason in p.ranks
         ]
         for reason in (LOWEST_IOU, LOWEST_CONFIDENCE, MOST_FLICKER)
@@ -155,10 +160,10 @@ def test_the_worst_frames_are_kept_for_each_reason(tmp_path: Path) -> None:
     assert found[LOWEST_IOU] == ['3.00', '2.10'], '2.00 is no half second before'
     assert found[LOWEST_CONFIDENCE][0] == '3.50'
     assert found[MOST_FLICKER][0] in {'3.00', '3.10'}
-    first = worst.pictures[0]
+    first = worst.images[0]
     assert first.scores[8] == 0
     assert [pane.caption for pane in first.panes] == [
-        'picture',
+        'image',
         'labels and truth',
         'errors red, unlabelled dark',
         'confidence below 50 % red',
@@ -168,8 +173,8 @@ def test_the_worst_frames_are_kept_for_each_reason(tmp_path: Path) -> None:
 
 def test_a_frame_is_shown_to_who_observes(drive: Path) -> None:
     seen: list[JudgedFrame] = []
-    labeller = Recorded(drive, LABELS, '', TOLERANCE)
-    evaluate_drive(Drive(drive), labeller, None, seen.append)
+    labeller = RecordedLabels(drive, LABELS, '', TOLERANCE)
+    evaluate_drive(ImageSequence(drive), labeller, None, seen.append)
     assert [round(frame.seconds, 3) for frame in seen] == [0, 0.1, 0.2, 0.3]
     assert seen[0].mean_confidence == CONFIDENCE / 255
     assert seen[0].flicker is None
@@ -190,26 +195,26 @@ def test_labels_that_cannot_be_had_are_refused(
     drive: Path, labels: str, dataset: str, message: str
 ) -> None:
     with pytest.raises(LemoreError, match=message):
-        Recorded(drive, labels, dataset, TOLERANCE)
+        RecordedLabels(drive, labels, dataset, TOLERANCE)
 
 
 def test_labels_of_another_time_are_refused(drive: Path, tmp_path: Path) -> None:
     late = [Message(LABELS, START_NS + 10**12, said_labels())]
     other = write_messages(tmp_path / 'other', late)
-    labeller = Recorded(other, LABELS, 'camvid', TOLERANCE)
-    with pytest.raises(LemoreError, match=r'no picture .* has labels of .* in other'):
-        evaluate_drive(Drive(drive), labeller)
+    labeller = RecordedLabels(other, LABELS, 'camvid', TOLERANCE)
+    with pytest.raises(LemoreError, match=r'no image .* has labels of .* in other'):
+        evaluate_drive(ImageSequence(drive), labeller)
 
 
-def test_a_part_without_pictures_is_refused(drive: Path) -> None:
-    labeller = Recorded(drive, LABELS, '', TOLERANCE)
-    with pytest.raises(LemoreError, match='no pictures on /camera/image_raw in the part'):
-        evaluate_drive(Drive(drive, start_s=100), labeller)
+def test_a_part_without_images_is_refused(drive: Path) -> None:
+    labeller = RecordedLabels(drive, LABELS, '', TOLERANCE)
+    with pytest.raises(LemoreError, match='no images on /camera/image_raw in the part'):
+        evaluate_drive(ImageSequence(drive, start_s=100), labeller)
 
 
 def test_a_part_is_measured_alone(drive: Path) -> None:
-    labeller = Recorded(drive, LABELS, '', TOLERANCE)
-    evaluation = evaluate_drive(Drive(drive, start_s=0.1, duration_s=0.2), labeller)
+    labeller = RecordedLabels(drive, LABELS, '', TOLERANCE)
+    evaluation = evaluate_drive(ImageSequence(drive, start_s=0.1, duration_s=0.2), labeller)
     assert evaluation.frames == 2
 
 
@@ -223,7 +228,7 @@ def test_the_model_labels_as_it_does_elsewhere(
     drive = write_messages(tmp_path / 'drive', messages)
     segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
     seen: list[JudgedFrame] = []
-    evaluation = evaluate_drive(Drive(drive), Predicted(segmenter), None, seen.append)
+    evaluation = evaluate_drive(ImageSequence(drive), ModelLabels(segmenter), None, seen.append)
     assert evaluation.frames == 3
     for frame, judged in zip(frames, seen, strict=True):
         own = segmenter.segment(frame, 'bgr8')
@@ -244,7 +249,7 @@ def test_figures_are_those_of_the_data_set(camvid: Path, tmp_path: Path) -> None
     drive = write_messages(tmp_path / 'drive', messages)
     segmenter = Segmenter.load(resolve_checkpoint('nano'), backend='torch', device='cpu')
     truth = open_truth(str(masks), drive, CAMVID, 0, ids='dataset')
-    found = evaluate_drive(Drive(drive), Predicted(segmenter), truth)
+    found = evaluate_drive(ImageSequence(drive), ModelLabels(segmenter), truth)
     expected = evaluate(predictor_for(segmenter, Views()), samples)
     assert found.scores.figures(CAMVID.classes) == expected.figures
     assert found.scores.matrix.mean_iou > 0.4

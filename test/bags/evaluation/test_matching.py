@@ -30,7 +30,7 @@ def taken(times: Sequence[int], asked: Sequence[int], tolerance: int) -> list[in
         ([9], [0, 10, 20], 9, [None, 9, None]),
         # each is given once
         ([5], [4, 6], 9, [5, None]),
-        # more truth than pictures
+        # more truth than images
         (list(range(0, 1000, 3)), [300, 600], 1, [300, 600]),
         # out of order
         ([0, 20, 10, 30], [0, 10, 20, 30], 1, [0, 10, 20, 30]),

@@ -11,9 +11,9 @@ from known_drives import NODE, TRUTH, drive_messages, write_messages
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.evaluation.compare import compare_labellers
 from lemore_ros.bags.evaluation.compare_report import WorstDifferences, comparison_report
-from lemore_ros.bags.evaluation.drive import Drive
+from lemore_ros.bags.evaluation.drive import ImageSequence
 from lemore_ros.bags.evaluation.evaluate import evaluate_drive
-from lemore_ros.bags.evaluation.labellers import Recorded
+from lemore_ros.bags.evaluation.labellers import RecordedLabels
 from lemore_ros.bags.evaluation.report import drive_report
 from lemore_ros.bags.evaluation.truth import open_truth
 from lemore_ros.bags.evaluation.worst_frames import WorstFrames
@@ -87,8 +87,8 @@ addEventListener('load', async () => {
 pytestmark = needs_browser
 
 
-def recorded(bag: Path, topic: str) -> Recorded:
-    return Recorded(bag, topic, 'camvid', 5_000_000)
+def recorded(bag: Path, topic: str) -> RecordedLabels:
+    return RecordedLabels(bag, topic, 'camvid', 5_000_000)
 
 
 @pytest.fixture
@@ -116,15 +116,17 @@ def require_usable(seen: dict[str, Any]) -> None:
 def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
     worst = WorstFrames(2, CAMVID, has_truth=True)
     truth = open_truth(TRUTH, long_drive, CAMVID, 5_000_000)
-    evaluation = evaluate_drive(Drive(long_drive), recorded(long_drive, LABELS), truth, worst)
-    report = drive_report(evaluation, worst.pictures, title='a drive', facts={})
+    evaluation = evaluate_drive(
+        ImageSequence(long_drive), recorded(long_drive, LABELS), truth, worst
+    )
+    report = drive_report(evaluation, worst.images, title='a drive', facts={})
     assert report.figures['mIoU'] == '49.2 %', 'car 9.5 of 20, road all, building none'
     seen = read_in_browser(report, DRIVER, tmp_path)
     require_usable(seen)
     assert seen['all'][0] == '1.00'
     assert seen['reasonFocus'] == 'reason-filter'
     assert set(seen['flicker']) & {'1.00', '1.10'}
-    assert seen['why'].endswith('pictures were chosen for flicker, the worst first')
+    assert seen['why'].endswith('images were chosen for flicker, the worst first')
     assert seen['plots'] == len(seen['drawn']) == 4
     # against the truth, confidence, flicker, latency, and the classes
     assert seen['zoomed'] == [0.1] * 5
@@ -134,8 +136,8 @@ def test_the_report_of_a_comparison(long_drive: Path, tmp_path: Path) -> None:
     names = 'one', 'the other'
     worst = WorstDifferences(3, CAMVID, names)
     sides = recorded(long_drive, LABELS), recorded(long_drive, TRUTH)
-    comparison = compare_labellers(Drive(long_drive), *sides, worst)
-    report = comparison_report(comparison, worst.pictures, names=names, facts={})
+    comparison = compare_labellers(ImageSequence(long_drive), *sides, worst)
+    report = comparison_report(comparison, worst.images, names=names, facts={})
     seen = read_in_browser(report, DRIVER, tmp_path)
     require_usable(seen)
     assert seen['all'][0] == '1.00'

@@ -15,11 +15,11 @@ STEP_NS = 100_000_000
 
 
 def scene() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Give a textured picture wider than a frame, and stripes of three classes on it."""
+    """Give a textured image wider than a frame, and stripes of three classes on it."""
     coarse = np.random.default_rng(1).integers(0, 255, (30, 60, 3), np.uint8)
-    picture = cv2.resize(coarse, (WIDTH + 80, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(coarse, (WIDTH + 80, HEIGHT), interpolation=cv2.INTER_CUBIC)
     columns = np.arange(WIDTH + 80) // 40 % 3
-    return np.asarray(picture, np.uint8), np.tile(columns.astype(np.uint8), (HEIGHT, 1))
+    return np.asarray(image, np.uint8), np.tile(columns.astype(np.uint8), (HEIGHT, 1))
 
 
 def shifted(image: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
@@ -36,11 +36,11 @@ def test_the_flow_finds_the_shift_and_what_came_in_is_unsure() -> None:
     assert not motion.is_sure[:, -SHIFT + 2 :].any()
 
 
-def test_labels_that_move_with_the_picture_do_not_flicker() -> None:
-    picture, labels = scene()
+def test_labels_that_move_with_the_image_do_not_flicker() -> None:
+    image, labels = scene()
     temporal = TemporalConsistency(3)
-    assert temporal.add(0, shifted(picture, 0), shifted(labels, 0)) is None
-    flicker = temporal.add(STEP_NS, shifted(picture, 1), shifted(labels, 1))
+    assert temporal.add(0, shifted(image, 0), shifted(labels, 0)) is None
+    flicker = temporal.add(STEP_NS, shifted(image, 1), shifted(labels, 1))
     assert flicker is not None
     # of each stripe of 40 pixels, 8 have another class than before
     assert flicker.plain == pytest.approx(8 / 40, abs=0.01)
@@ -50,13 +50,13 @@ def test_labels_that_move_with_the_picture_do_not_flicker() -> None:
     assert temporal.flicker == pytest.approx(flicker.plain)
 
 
-def test_labels_that_change_on_a_still_picture_flicker_both_ways() -> None:
-    picture, labels = (shifted(image, 0) for image in scene())
+def test_labels_that_change_on_a_still_image_flicker_both_ways() -> None:
+    image, labels = (shifted(image, 0) for image in scene())
     temporal = TemporalConsistency(3)
-    temporal.add(0, picture, labels)
+    temporal.add(0, image, labels)
     other = labels.copy()
     other[: HEIGHT // 4] = (other[: HEIGHT // 4] + 1) % 3
-    flicker = temporal.add(STEP_NS, picture, other)
+    flicker = temporal.add(STEP_NS, image, other)
     assert flicker is not None
     assert flicker[:3] == pytest.approx((0.25, 0.25, 1.0))
     assert flicker.changed[: HEIGHT // 4].all()
@@ -65,46 +65,46 @@ def test_labels_that_change_on_a_still_picture_flicker_both_ways() -> None:
 
 
 def test_what_cannot_be_compared_is_not() -> None:
-    picture, labels = (shifted(image, 0) for image in scene())
+    image, labels = (shifted(image, 0) for image in scene())
     temporal = TemporalConsistency(3)
-    temporal.add(0, picture, labels)
-    assert temporal.add(0, picture, labels) is None, 'the same stamp'
-    assert temporal.add(2 * 10**9, picture, labels) is None, 'two seconds later'
-    assert temporal.add(2 * 10**9 + 1, picture[:100], labels[:100]) is None, 'another size'
+    temporal.add(0, image, labels)
+    assert temporal.add(0, image, labels) is None, 'the same stamp'
+    assert temporal.add(2 * 10**9, image, labels) is None, 'two seconds later'
+    assert temporal.add(2 * 10**9 + 1, image[:100], labels[:100]) is None, 'another size'
     assert (temporal.pairs, temporal.breaks) == (0, 3)
     assert math.isnan(temporal.flicker)
 
 
 def test_unlabelled_pixels_do_not_count() -> None:
-    picture, labels = (shifted(image, 0) for image in scene())
+    image, labels = (shifted(image, 0) for image in scene())
     temporal = TemporalConsistency(3)
     half = labels.copy()
     half[: HEIGHT // 2] = 255
-    temporal.add(0, picture, half)
-    flicker = temporal.add(STEP_NS, picture, labels)
+    temporal.add(0, image, half)
+    flicker = temporal.add(STEP_NS, image, labels)
     assert flicker is not None
     assert flicker[:3] == pytest.approx((0.0, 0.0, 0.5))
     nothing = np.full_like(labels, 255)
-    flicker = temporal.add(2 * STEP_NS, picture, nothing)
+    flicker = temporal.add(2 * STEP_NS, image, nothing)
     assert flicker is not None
     assert math.isnan(flicker.plain)
     assert flicker.covered == 0
 
 
-def test_a_tiny_picture_is_compared_without_flow() -> None:
-    picture, labels = np.zeros((8, 9, 3), np.uint8), np.zeros((8, 9), np.uint8)
+def test_a_tiny_image_is_compared_without_flow() -> None:
+    image, labels = np.zeros((8, 9, 3), np.uint8), np.zeros((8, 9), np.uint8)
     temporal = TemporalConsistency(3)
-    temporal.add(0, picture, labels)
-    flicker = temporal.add(STEP_NS, picture, labels)
+    temporal.add(0, image, labels)
+    flicker = temporal.add(STEP_NS, image, labels)
     assert flicker is not None
     assert flicker.plain == 0
     assert math.isnan(flicker.compensated)
 
 
 def test_16_bit_labels_are_carried() -> None:
-    picture, labels = scene()
+    image, labels = scene()
     temporal = TemporalConsistency(300)
     for step in (0, 1):
         wide = shifted(labels, step).astype(np.uint16) + 290
-        temporal.add(1 + step * STEP_NS, shifted(picture, step), wide)
+        temporal.add(1 + step * STEP_NS, shifted(image, step), wide)
     assert temporal.compensated_flicker < 0.003

@@ -21,9 +21,9 @@ from known_drives import (
 
 from lemore_core.errors import LemoreError
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.bags.evaluation.drive import Drive
-from lemore_ros.bags.evaluation.evaluate import WITHOUT_PICTURE, DriveEvaluation, evaluate_drive
-from lemore_ros.bags.evaluation.labellers import Recorded
+from lemore_ros.bags.evaluation.drive import ImageSequence
+from lemore_ros.bags.evaluation.evaluate import WITHOUT_IMAGE, DriveEvaluation, evaluate_drive
+from lemore_ros.bags.evaluation.labellers import RecordedLabels
 from lemore_ros.bags.evaluation.truth import open_truth, stamp_of_name, to_size_of_truth
 
 CAMVID = load_taxonomy('camvid')
@@ -32,10 +32,10 @@ STAMPS = [START_NS + i * STEP_NS for i in range(4)]
 
 
 def evaluated(drive: Path, truth: str, *, topic: str = '', ids: str = 'classes') -> DriveEvaluation:
-    labeller = Recorded(drive, f'{NODE}/labels', '', TOLERANCE)
+    labeller = RecordedLabels(drive, f'{NODE}/labels', '', TOLERANCE)
     opened = open_truth(truth, drive, CAMVID, TOLERANCE, topic=topic, ids=ids)
     try:
-        return evaluate_drive(Drive(drive), labeller, opened)
+        return evaluate_drive(ImageSequence(drive), labeller, opened)
     finally:
         opened.close()
         labeller.close()
@@ -96,11 +96,11 @@ def test_a_mask_of_half_the_size_is_compared_at_its_own(drive: Path, tmp_path: P
     assert evaluation.scores.matrix.counts.sum() == 4 * HEIGHT * WIDTH / 4
 
 
-def test_some_pictures_have_truth_and_some_truth_no_picture(drive: Path, tmp_path: Path) -> None:
+def test_some_images_have_truth_and_some_truth_no_image(drive: Path, tmp_path: Path) -> None:
     stamps = [STAMPS[1], STAMPS[1] + 20_000_000, STAMPS[3] + STEP_NS]
     evaluation = evaluated(drive, write_masks(tmp_path / 'masks', map(str, stamps)))
     assert (evaluation.frames, evaluation.frames_with_truth) == (4, 1)
-    assert evaluation.trouble[WITHOUT_PICTURE] == 2
+    assert evaluation.trouble[WITHOUT_IMAGE] == 2
     assert evaluation.to_dict()['over_time']['mean_iou'] == [None, 0.75, None, None]
 
 
@@ -132,9 +132,9 @@ def test_labels_that_are_left_open_are_no_errors_but_are_told(tmp_path: Path) ->
             Message(TRUTH, stamp, true_labels()),
         ]
     bag = write_messages(tmp_path / 'drive', messages)
-    labeller = Recorded(bag, f'{NODE}/labels', 'camvid', TOLERANCE)
+    labeller = RecordedLabels(bag, f'{NODE}/labels', 'camvid', TOLERANCE)
     truth = open_truth(TRUTH, bag, CAMVID, TOLERANCE)
-    values = evaluate_drive(Drive(bag), labeller, truth).to_dict()
+    values = evaluate_drive(ImageSequence(bag), labeller, truth).to_dict()
     assert values['pixel_accuracy'] == 1
     assert values['unanswered'] == 0.25
     assert values['calibration_error'] is None
@@ -143,7 +143,7 @@ def test_labels_that_are_left_open_are_no_errors_but_are_told(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ('names', 'message'),
     [
-        (['17_5'], r'it spans 17.000 to 17.000 s, the pictures 1700000000.000'),
+        (['17_5'], r'it spans 17.000 to 17.000 s, the images 1700000000.000'),
         (['frame7'], r'frame7.png is not named by its stamp'),
         (['17_1000000000'], r'is not named by its stamp'),
         ([], 'holds no masks'),
@@ -165,7 +165,7 @@ def test_truth_that_is_not_there_is_refused(drive: Path) -> None:
 
 def test_truth_of_another_camera_is_refused() -> None:
     labels = np.full((HEIGHT, WIDTH), CAR, np.uint8)
-    with pytest.raises(LemoreError, match='64x64 and the picture 64x48'):
+    with pytest.raises(LemoreError, match='64x64 and the image 64x48'):
         to_size_of_truth(labels, np.zeros((64, 64), np.uint8))
     # a pixel of rounding is none of that
     assert to_size_of_truth(labels, np.zeros((5, 6), np.uint8)).shape == (5, 6)

@@ -27,8 +27,8 @@ from lemore_core.errors import LemoreError
 from lemore_core.render import legend
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.evaluation.canvas import SIDE_BY_SIDE, VideoLook
-from lemore_ros.bags.evaluation.drive import Drive
-from lemore_ros.bags.evaluation.labellers import Recorded
+from lemore_ros.bags.evaluation.drive import ImageSequence
+from lemore_ros.bags.evaluation.labellers import RecordedLabels
 from lemore_ros.bags.evaluation.video import (
     OUT_OF_ORDER,
     SCALED,
@@ -43,7 +43,9 @@ BARE = VideoLook(has_legend=False, has_stamps=False)
 
 
 def film(drive: Path, output: Path, look: VideoLook) -> VideoSummary:
-    return write_video(Drive(drive), Recorded(drive, LABELS, 'camvid', 5_000_000), output, look)
+    return write_video(
+        ImageSequence(drive), RecordedLabels(drive, LABELS, 'camvid', 5_000_000), output, look
+    )
 
 
 def read(path: Path) -> tuple[list[float], list[NDArray[np.uint8]]]:
@@ -54,7 +56,7 @@ def read(path: Path) -> tuple[list[float], list[NDArray[np.uint8]]]:
 
 
 def drive_at(path: Path, seconds: Sequence[float], size: tuple[int, int] = (96, 160)) -> Path:
-    """Write grey pictures that are labelled road, at these seconds."""
+    """Write grey images that are labelled road, at these seconds."""
     messages = []
     for i, second in enumerate(seconds):
         stamp, received = START_NS + round(second * 1e9), START_NS + i * STEP_NS

@@ -17,7 +17,16 @@ from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rosbags.typesys import Stores, get_typestore
-from test.bag.conftest import (
+
+from lemore_core.cli.main import main
+from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.io.losses import ReadErrors
+from lemore_ros.bags.io.reader import open_bag
+from lemore_ros.bags.recovery.mcap_salvage import McapSalvage
+from lemore_ros.bags.segmentation.options import SegmentOptions
+from lemore_ros.bags.segmentation.run import Run, find_jobs
+from lemore_ros.messages.images import Frame, ImageError
+from test.bags.conftest import (
     COMPRESSED,
     IMAGE,
     PERIOD,
@@ -28,17 +37,8 @@ from test.bag.conftest import (
     drive,
     image,
     jpeg,
-    picture,
+    pattern,
 )
-
-from lemore_core.cli.main import main
-from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.losses import Losses
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.recovery.mcap_salvage import McapSalvage
-from lemore_ros.bags.segmentation.options import SegmentOptions
-from lemore_ros.bags.segmentation.run import Run, find_jobs
-from lemore_ros.messages.images import Frame, ImageError
 
 MCAP, SQLITE = StoragePlugin.MCAP, StoragePlugin.SQLITE3
 NONE, MESSAGE = CompressionMode.NONE, CompressionMode.MESSAGE
@@ -87,7 +87,7 @@ def test_frames_raw_compressed_and_broken(bags: BagFolder) -> None:
         good, cut, empty = (decoded.frame for decoded in bag.frames(bag.topic('/a')))
         ((_, compressed),) = bag.frames(bag.topic('/b'))
     assert isinstance(good, Frame)
-    np.testing.assert_array_equal(good.pixels, picture(1))
+    np.testing.assert_array_equal(good.pixels, pattern(1))
     assert isinstance(cut, BagError)
     assert 'are no sensor_msgs/msg/Image' in str(cut)
     assert isinstance(empty, ImageError)
@@ -134,7 +134,7 @@ def test_a_damaged_chunk_costs_its_own_messages(bags: BagFolder) -> None:
     path = bags.write(drive(450), compression=STORAGE)
     (file,) = path.glob('*.mcap')
     data = bytearray(file.read_bytes())
-    salvage = McapSalvage(file, Losses())
+    salvage = McapSalvage(file, ReadErrors())
     span = salvage._spans[1]
     assert len(salvage._spans) > 3
     salvage.close()
@@ -154,7 +154,7 @@ def test_a_damaged_head_of_a_record_hides_no_later_chunk(bags: BagFolder) -> Non
     path = bags.write(drive(450), compression=STORAGE)
     (file,) = path.glob('*.mcap')
     data = bytearray(file.read_bytes())
-    salvage = McapSalvage(file, Losses())
+    salvage = McapSalvage(file, ReadErrors())
     offset, end = salvage._spans[1].offset, salvage._spans[1].end_ns
     salvage.close()
     data[offset : offset + 9] = b'\xff' * 9
@@ -225,7 +225,7 @@ def test_a_ros_1_bag(tmp_path: Path, options: SegmentOptions) -> None:
         for i in range(4):
             time = types['builtin_interfaces/msg/Time'](1_700_000_000, i)
             head = types['std_msgs/msg/Header'](i, time, 'cam')
-            pixels = picture(i)
+            pixels = pattern(i)
             message = types[IMAGE](head, 48, 64, 'bgr8', 0, 192, pixels.reshape(-1))
             writer.write(cameras, START + i * PERIOD, store.serialize_ros1(message, IMAGE))
             roi = types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, do_rectify=False)
@@ -243,7 +243,7 @@ def test_a_ros_1_bag(tmp_path: Path, options: SegmentOptions) -> None:
         frames = [frame for _, frame in bag.frames(bag.topic('/camera/image_raw'))]
         for i, frame in enumerate(frames):
             assert isinstance(frame, Frame)
-            np.testing.assert_array_equal(frame.pixels, picture(i))
+            np.testing.assert_array_equal(frame.pixels, pattern(i))
             assert frame.header.frame_id == 'cam'
             assert frame.header.stamp.nanosec == i
         (info, *_) = (r.message for r in bag.messages([bag.topic('/camera/info')]))
@@ -264,13 +264,13 @@ def rosbag1(path: Path, count: int, compression: Writer1.CompressionFormat | Non
         for i in range(count):
             time = types['builtin_interfaces/msg/Time'](1_700_000_000, i)
             head = types['std_msgs/msg/Header'](i, time, 'cam')
-            message = types[IMAGE](head, 48, 64, 'bgr8', 0, 192, picture(i).reshape(-1))
+            message = types[IMAGE](head, 48, 64, 'bgr8', 0, 192, pattern(i).reshape(-1))
             writer.write(camera, START + i * PERIOD, store.serialize_ros1(message, IMAGE))
     return path
 
 
-def pictures_of(path: Path) -> tuple[dict[int, Any], str]:
-    """Return the pictures of a bag by their places in the drive, and what it says of damage."""
+def images_of(path: Path) -> tuple[dict[int, Any], str]:
+    """Return the images of a bag by their places in the drive, and what it says of damage."""
     with open_bag(path) as bag:
         frames = list(bag.frames(bag.topic('/image')))
         assert bag.topic('/image').count >= len(frames)
@@ -285,15 +285,15 @@ def test_a_ros_1_recording_that_broke_off_gives_what_is_there(tmp_path: Path) ->
     begun = bytearray(whole[:index])
     begun[place : place + 8] = bytes(8)
     path.write_bytes(begun)
-    found, damage = pictures_of(path)
+    found, damage = images_of(path)
     assert list(found) == list(range(10))
-    assert all(np.array_equal(pixels, picture(i)) for i, pixels in found.items())
+    assert all(np.array_equal(pixels, pattern(i)) for i, pixels in found.items())
     assert 'has no index' in damage
     path.write_bytes(begun[: len(begun) // 2])
-    found, damage = pictures_of(path)
+    found, damage = images_of(path)
     assert list(found) == list(range(len(found)))
     assert 3 <= len(found) <= 6
-    assert all(np.array_equal(pixels, picture(i)) for i, pixels in found.items())
+    assert all(np.array_equal(pixels, pattern(i)) for i, pixels in found.items())
     assert 'cut short' in damage
 
 
@@ -309,12 +309,12 @@ def test_a_damaged_chunk_of_a_ros_1_bag_costs_its_own_messages(
     start = chunks[2] + 60
     data[start : start + 300] = bytes(300)
     path.write_bytes(data)
-    found, damage = pictures_of(path)
+    found, damage = images_of(path)
     assert set(range(12)) - set(found) in ({4}, {5}, {4, 5})
     assert list(found) == sorted(found)
     assert 'is damaged' in damage
     for i in (0, 1, 2, 3, 6, 11):
-        assert np.array_equal(found[i], picture(i))
+        assert np.array_equal(found[i], pattern(i))
 
 
 def test_info(bags: BagFolder, capsys: pytest.CaptureFixture[str]) -> None:

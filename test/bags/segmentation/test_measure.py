@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from test.bag.conftest import BagFolder, drive
 
 from lemore_core.cli.main import main
+from test.bags.conftest import BagFolder, drive
 
 
 def test_every_rate_is_measured(
@@ -30,7 +30,7 @@ def test_every_rate_is_measured(
     assert not list(bags.folder.glob('.*'))
 
 
-def test_a_bag_without_pictures_is_named(
+def test_a_bag_without_images_is_named(
     bags: BagFolder, exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = bags.write([message for message in drive(3) if message[0] == '/notes'])

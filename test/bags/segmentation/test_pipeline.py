@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test.bag.conftest import ROOT
 
 from lemore_ros.bags.segmentation.parts import NS, Slots, divide
 from lemore_ros.bags.segmentation.pipeline import made_apart
+from test.bags.conftest import ROOT
 
 
 def test_results_come_in_order_and_stages_overlap() -> None:
@@ -45,20 +45,20 @@ def test_few_items_are_in_hand(ahead: int) -> None:
 
 
 def test_an_item_is_let_go_of_while_the_next_is_made() -> None:
-    class Picture:
+    class Image:
         pass
 
     waits, known = threading.Event(), []
 
-    def pictures() -> Iterator[Picture]:
+    def images() -> Iterator[Image]:
         for _ in range(2):
-            picture = Picture()
-            known.append(weakref.ref(picture))
-            yield picture
-            del picture
+            image = Image()
+            known.append(weakref.ref(image))
+            yield image
+            del image
             waits.wait(10)
 
-    with made_apart(pictures()) as taken:
+    with made_apart(images()) as taken:
         next(taken)
         asked = threading.Thread(target=next, args=(taken,))
         asked.start()

@@ -20,7 +20,16 @@ import numpy as np
 import pytest
 from rosbags.interfaces import QosDurability
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
-from test.bag.conftest import (
+
+from lemore_core.segmenter import Segmenter
+from lemore_core.system.process_memory import ProcessMemoryError, process_memory
+from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.io import writer
+from lemore_ros.bags.io.reader import open_bag
+from lemore_ros.bags.segmentation.options import OUTPUTS, SegmentOptions
+from lemore_ros.bags.segmentation.run import Run, find_jobs
+from lemore_ros.bags.segmentation.work import PartResult
+from test.bags.conftest import (
     COMPRESSED,
     IMAGE,
     PERIOD,
@@ -33,19 +42,10 @@ from test.bag.conftest import (
     files,
     image,
     jpeg,
-    picture,
+    pattern,
     text,
     with_model,
 )
-
-from lemore_core.segmenter import Segmenter
-from lemore_core.system.process_memory import ProcessMemoryError, process_memory
-from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io import writer
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.segmentation.options import OUTPUTS, SegmentOptions
-from lemore_ros.bags.segmentation.run import Run, find_jobs
-from lemore_ros.bags.segmentation.work import PartResult
 
 NODE = '/lemore_segmentation'
 Start = Callable[..., subprocess.Popen[str]]
@@ -97,7 +97,7 @@ def test_labels_are_those_of_the_segmenter(
     segment(bags.write(drive(5)), bags.folder / 'out', options)
     segmenter = Segmenter.load(exported, backend='onnxruntime', device='cpu')
     for index, (_, labels) in enumerate(sorted(labels_of(bags.folder / 'out').items())):
-        np.testing.assert_array_equal(labels, segmenter.segment(picture(index), 'bgr8').labels)
+        np.testing.assert_array_equal(labels, segmenter.segment(pattern(index), 'bgr8').labels)
         assert len(np.unique(labels)) > 1
 
 
@@ -215,7 +215,7 @@ def test_topics_of_one_name_and_two_types(bags: BagFolder, options: SegmentOptio
         ([('/d', IMAGE, START, image(0, 0, size=(0, 0)))], 'both must be at least 1'),
     ],
 )
-def test_a_bag_without_pictures_is_refused(
+def test_a_bag_without_images_is_refused(
     bags: BagFolder, options: SegmentOptions, messages: Any, reason: str
 ) -> None:
     with pytest.raises(BagError, match=reason):
@@ -353,7 +353,7 @@ def worker_of(parent: int) -> int:
     raise AssertionError(msg)
 
 
-def test_memory_stays_within_bounds_with_large_pictures(bags: BagFolder, command: Start) -> None:
+def test_memory_stays_within_bounds_with_large_images(bags: BagFolder, command: Start) -> None:
     size = (1080, 1920)
     source = bags.write(
         [('/image', IMAGE, START + i * PERIOD, image(i, START, size=size)) for i in range(25)]

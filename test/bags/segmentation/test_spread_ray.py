@@ -16,10 +16,10 @@ pytest.importorskip('ray', reason='ray is not installed')
 
 import ray
 from ray.cluster_utils import Cluster
-from test.bag.conftest import ROOT, BagFolder, drive, files
 
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.bags.segmentation.run import Run, find_jobs
+from test.bags.conftest import ROOT, BagFolder, drive, files
 
 # on a machine that is busy otherwise, Ray's processes take a minute to start
 pytestmark = pytest.mark.timeout(480)

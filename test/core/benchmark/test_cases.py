@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from lemore_core.benchmark.cases import Case, Grid, cases
 from lemore_core.benchmark.errors import BenchmarkError
+from lemore_core.benchmark.images import at_size, read_image, synthetic_image
 from lemore_core.benchmark.memory import Peak
-from lemore_core.benchmark.pictures import at_size, read_picture, synthetic_picture
 from lemore_core.benchmark.spread import Spread
 from lemore_core.benchmark.steps import LoadedCase, load_cases, steps_row
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.inference import BackendError, Status
 from lemore_core.segmentation import Segmentation, Timings
 from lemore_core.segmenter import SegmenterError
@@ -24,17 +24,17 @@ SIZE = (48, 64)
 
 
 class Stub:
-    """A backend whose pictures take as long as it says."""
+    """A backend whose images take as long as it says."""
 
     status = Status('stub', 'cpu', 'fp32', degraded='it is none')
 
     def __init__(self, steps: Mapping[str, float]) -> None:
         self._steps = steps
 
-    def segment(self, pictures: Sequence[Picture]) -> list[Segmentation]:
+    def segment(self, images: Sequence[Image]) -> list[Segmentation]:
         time.sleep(0.001)
         labels = np.zeros(SIZE, np.uint8)
-        return [Segmentation(labels, labels, Timings(1.0, self._steps)) for _ in pictures]
+        return [Segmentation(labels, labels, Timings(1.0, self._steps)) for _ in images]
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         raise NotImplementedError
@@ -46,8 +46,8 @@ class Stub:
 class DeviceStub(Stub):
     """One that tells its steps when asked."""
 
-    def steps(self, pictures: Sequence[Picture], rounds: int) -> Mapping[str, float]:
-        return {'network': 1.0 * len(pictures), 'upload': 0.5 * rounds}
+    def steps(self, images: Sequence[Image], rounds: int) -> Mapping[str, float]:
+        return {'network': 1.0 * len(images), 'upload': 0.5 * rounds}
 
 
 def test_every_combination_is_a_case() -> None:
@@ -88,7 +88,7 @@ def test_the_network_size_is_the_segmenters(untrained_checkpoint: Path) -> None:
 
 
 def test_cases_that_cannot_be_loaded_are_listed(untrained_checkpoint: Path) -> None:
-    image = synthetic_picture(*SIZE)
+    image = synthetic_image(*SIZE)
     good = Case(str(untrained_checkpoint), SIZE, backend='torch', device='cpu')
     bad = Case(str(untrained_checkpoint), SIZE, backend='torch', device='nowhere')
     loaded, skipped = load_cases([good, bad], image)
@@ -101,14 +101,14 @@ def test_cases_that_cannot_be_loaded_are_listed(untrained_checkpoint: Path) -> N
 
 def test_steps_of_a_batch_are_summed(untrained_checkpoint: Path) -> None:
     case = Case(str(untrained_checkpoint), SIZE, batch=3)
-    pictures = [at_size(synthetic_picture(*SIZE), *SIZE)] * 3
-    loaded = LoadedCase(case, Stub({'network': 2.0, 'decode': 0.5}), pictures)
+    images = [at_size(synthetic_image(*SIZE), *SIZE)] * 3
+    loaded = LoadedCase(case, Stub({'network': 2.0, 'decode': 0.5}), images)
     assert loaded() == {'network': 6.0, 'decode': 1.5}
     calls = [(total, {'network': 6.0, 'decode': 1.5}) for total in (8.0, 9.0, 100.0)]
     row = steps_row(loaded, calls, Peak(10.0, None))
     assert row.total_ms.median == 9.0
     assert row.over_network == 1.5
-    assert row.pictures_per_second == pytest.approx(3000 / 9)
+    assert row.images_per_second == pytest.approx(3000 / 9)
     assert (row.peak_memory_mb, row.peak_gpu_memory_mb) == (10.0, None)
     assert [line['step'] for line in row.lines()] == ['network', 'decode', 'whole']
     assert row.lines()[2]['case'].strip() == 'it is none'
@@ -116,30 +116,28 @@ def test_steps_of_a_batch_are_summed(untrained_checkpoint: Path) -> None:
 
 def test_a_device_is_asked_for_its_steps(untrained_checkpoint: Path) -> None:
     case = Case(str(untrained_checkpoint), SIZE, batch=2)
-    pictures = [at_size(synthetic_picture(*SIZE), *SIZE)] * 2
+    images = [at_size(synthetic_image(*SIZE), *SIZE)] * 2
     calls = list(itertools.repeat((4.0, dict[str, float]()), 5))
-    row = steps_row(LoadedCase(case, DeviceStub({}), pictures), calls, None)
+    row = steps_row(LoadedCase(case, DeviceStub({}), images), calls, None)
     assert row.steps_ms == {'upload': Spread(2.5), 'network': Spread(2.0)}
     assert row.over_network == 2.0
-    silent = steps_row(LoadedCase(case, Stub({}), pictures), calls, None)
+    silent = steps_row(LoadedCase(case, Stub({}), images), calls, None)
     assert silent.steps_ms == {}
     assert silent.over_network is None
 
 
-def test_pictures_are_read_and_resized(tmp_path: Path) -> None:
-    assert read_picture(None).shape == (540, 960, 3)
-    picture = at_size(read_picture(None), 48, 64)
-    assert picture.pixels.shape == (48, 64, 3)
-    assert picture.encoding == 'bgr8'
+def test_images_are_read_and_resized(tmp_path: Path) -> None:
+    assert read_image(None).shape == (540, 960, 3)
+    image = at_size(read_image(None), 48, 64)
+    assert image.pixels.shape == (48, 64, 3)
+    assert image.encoding == 'bgr8'
     text = tmp_path / 'text.png'
-    text.write_text('no picture')
+    text.write_text('no image')
     for path in (text, tmp_path / 'gone.png'):
-        with pytest.raises(BenchmarkError, match='is no readable picture or video'):
-            read_picture(path)
+        with pytest.raises(BenchmarkError, match='is no readable image or video'):
+            read_image(path)
 
 
-def test_without_the_clip_a_picture_is_made(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr('lemore_core.benchmark.pictures.CLIP', tmp_path / 'gone.mp4')
-    assert read_picture(None).shape == (480, 640, 3)
+def test_without_the_clip_a_image_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr('lemore_core.benchmark.images.CLIP', tmp_path / 'gone.mp4')
+    assert read_image(None).shape == (480, 640, 3)

@@ -28,7 +28,7 @@ def test_steps_in_turns_beside_a_peer(
     arguments = [*model, *SHORT, '--batches', '1,2', '--rounds', '2', '--no-memory']
     steps, batch, own, other = measured([*arguments, '--peer', f'onnx:{peer}'], capsys)
     assert (steps['kind'], own['kind']) == ('steps', 'network')
-    assert (steps['picture'], steps['network'], steps['calls']) == ('64x48', '128x96', 2)
+    assert (steps['image'], steps['network'], steps['calls']) == ('64x48', '128x96', 2)
     assert set(steps['steps_ms']) == {'prepare', 'network', 'decode'}
     assert steps['over_network'] > 1
     assert (batch['batch'], batch['peak_memory_mb']) == (2, None)
@@ -88,13 +88,13 @@ def test_decodings_and_foldings(
     [
         (['--model', 'huge'], "no model is called 'huge'"),
         (['--backends', 'warp'], "no backend is called 'warp'"),
-        (['--image', 'gone.png'], 'gone.png is no readable picture or video'),
+        (['--image', 'gone.png'], 'gone.png is no readable image or video'),
         (['--peer', 'gone.onnx'], "a peer is written onnx:FILE, not 'gone.onnx'"),
         (['--height', '64'], 'give both or neither'),
         (['rate', '--rounds', '3'], '--rounds is for steps and decode and folding, rate has'),
-        (['decode', '--pictures', '3'], '--pictures is for memory, decode has no use for it'),
+        (['decode', '--images', '3'], '--images is for memory, decode has no use for it'),
         (
-            ['memory', '--model', 'gone.safetensors', '--pictures', '5'],
+            ['memory', '--model', 'gone.safetensors', '--images', '5'],
             'there is no checkpoint gone.safetensors',
         ),
         (

@@ -15,9 +15,9 @@ def test_a_process_is_watched(untrained_checkpoint: Path) -> None:
     advanced: list[int] = []
     case = Case(str(untrained_checkpoint), (48, 64), backend='torch', device='cpu')
     row = measure_memory(case, None, 60, advanced.append)
-    assert row.pictures == 60
+    assert row.images == 60
     assert sum(advanced) == 60
-    assert [sample.pictures for sample in row.samples[:2]] == [5, 6]
+    assert [sample.images for sample in row.samples[:2]] == [5, 6]
     assert 0 < row.libraries_mb <= row.loaded_mb <= row.peak_mb
     assert row.over_libraries_mb == pytest.approx(row.last_mb - row.libraries_mb)
 

@@ -59,7 +59,7 @@ def test_the_row_tells_how_it_was_found() -> None:
     assert found.peak_hz == 20
     assert found.best is not None
     assert found.best.rate_hz == 20
-    assert found.pictures == 100 * found.probes
+    assert found.images == 100 * found.probes
     never = find_peak(lambda rate: row_at(rate, dropped=50), 10)
     assert never.best is None
     assert never.lines()[0]['Hz'] == 'none'

@@ -19,10 +19,10 @@ def test_a_fast_one_labels_all() -> None:
 def test_a_slow_one_drops_what_it_cannot_take() -> None:
     row = drive(lambda: time.sleep(0.05), 100, 0.5)
     assert row.labelled + row.dropped == row.posted == 50
-    # ten pictures at most fit into the half second, and the last one
+    # ten images at most fit into the half second, and the last one
     assert 2 <= row.labelled <= 12
     assert row.drop_share > 0.7
-    # a picture waits for the one before it at most, and is labelled then
+    # an image waits for the one before it at most, and is labelled then
     assert row.latency_ms.median >= 50
 
 

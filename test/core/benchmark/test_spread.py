@@ -18,9 +18,9 @@ def test_what_is_not_known_is_left_blank() -> None:
 
 
 def test_a_slope_is_found_through_noise() -> None:
-    pictures = np.arange(50) * 200.0
+    images = np.arange(50) * 200.0
     noise = np.random.default_rng(0).normal(0, 0.5, 50)
-    assert robust_slope(pictures, 100 + 0.003 * pictures + noise) == pytest.approx(0.003, rel=0.1)
+    assert robust_slope(images, 100 + 0.003 * images + noise) == pytest.approx(0.003, rel=0.1)
 
 
 def test_one_jump_is_no_growth() -> None:

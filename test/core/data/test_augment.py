@@ -8,7 +8,7 @@ from lemore_core.data.augment import Augmentation
 
 @pytest.mark.parametrize('scale', [(0.5, 0.5), (1.0, 1.0), (2.0, 2.0), (0.5, 2.0)])
 def test_image_and_mask_stay_together(scale: tuple[float, float]) -> None:
-    # the mask repeats the picture's brightness, so a shift between the two would show
+    # the mask repeats the image's brightness, so a shift between the two would show
     mask = np.zeros((60, 80), np.uint8)
     mask[20:40, 30:60] = 1
     image = np.where(mask[..., None] == 1, 220, 20).astype(np.uint8).repeat(3, axis=2)
@@ -45,19 +45,19 @@ def test_the_same_seed_gives_the_same_pair() -> None:
     [
         ((60, 120), (60, 40), (30, 60)),  # the long side decides
         ((80, 100), (60, 40), (40, 50)),  # the short side decides
-        ((120, 60), (60, 40), (60, 30)),  # a picture that stands is fitted as one that lies
+        ((120, 60), (60, 40), (60, 30)),  # an image that stands is fitted as one that lies
         ((100, 80), (40, 60), (50, 40)),  # in whichever order the two are given
         ((20, 30), (60, 40), (40, 60)),  # small ones grow
         ((30, 20), (60, 60), (60, 40)),
     ],
 )
-def test_pictures_are_fitted_whichever_way_they_lie(
+def test_images_are_fitted_whichever_way_they_lie(
     size: tuple[int, int], resize: tuple[int, int], fitted: tuple[int, int]
 ) -> None:
     image, mask = np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8)
     augmentation = Augmentation(64, 64, (1.0, 1.0), resize)
     _, labels = augmentation(image, mask, np.random.default_rng(0))
-    # what is not padding is the whole fitted picture, in the upper left before the flip
+    # what is not padding is the whole fitted image, in the upper left before the flip
     rows, columns = np.nonzero(labels != 255)
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == fitted
     assert np.count_nonzero(labels != 255) == fitted[0] * fitted[1]

@@ -46,7 +46,7 @@ def test_every_problem_is_named(root: Path, put: Put, put_image: Put) -> None:
     put('valannot/e.png', [[0, 77]])
     put_image('val/f.png', 1, 2)
     put('valannot/f.png', [[11, 255]])
-    (root / 'val' / 'f.png').write_bytes(b'not a picture')
+    (root / 'val' / 'f.png').write_bytes(b'not an image')
     report = checked(root)
     expected = (
         f'there is no image {root}/val/b.png for the mask {root}/valannot/b.png',

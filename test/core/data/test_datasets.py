@@ -61,7 +61,7 @@ def test_bad_files_are_named(root: Path, put: Put) -> None:
     put('valannot/a.png', [[(0, 0, 0)]])
     with pytest.raises(DataError, match='one-channel'):
         sample.read_mask()
-    sample.image.write_bytes(b'not a picture')
+    sample.image.write_bytes(b'not an image')
     with pytest.raises(DataError, match='no readable image'):
         sample.read_image()
 

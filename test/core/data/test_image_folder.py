@@ -11,7 +11,7 @@ from lemore_core.data.image_folder import open_image_folder, require_readable
 
 
 def draw(root: Path, *names: str) -> Path:
-    """Draw pictures whose brightness is their number."""
+    """Draw images whose brightness is their number."""
     for i, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(root / name), np.full((6, 8, 3), 10 * i, np.uint8))
@@ -27,7 +27,7 @@ def test_classes_are_the_folders_in_their_order(tmp_path: Path) -> None:
         'val/dog/c.png',
         'train/.cache/d.png',
     )
-    (tmp_path / 'train' / 'cat' / 'notes.txt').write_text('no picture')
+    (tmp_path / 'train' / 'cat' / 'notes.txt').write_text('no image')
     folder = open_image_folder(tmp_path)
     assert folder.classes == ('cat', 'dog')
     assert folder.train.names == ('cat/x.png', 'dog/a.png', 'dog/b.png')
@@ -39,7 +39,7 @@ def test_classes_are_the_folders_in_their_order(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r'there is no folder .*train: pictures must lie in'):
+    with pytest.raises(DataError, match=r'there is no folder .*train: images must lie in'):
         open_image_folder(tmp_path)
     draw(tmp_path, 'train/cat/a.png')
     with pytest.raises(DataError, match='has 1 class folders'):
@@ -48,7 +48,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r'there is no folder .*val'):
         open_image_folder(tmp_path)
     (tmp_path / 'val' / 'dog').mkdir(parents=True)
-    with pytest.raises(DataError, match='val has no pictures'):
+    with pytest.raises(DataError, match='val has no images'):
         open_image_folder(tmp_path)
     draw(tmp_path, 'val/dog/a.png')
     assert open_image_folder(tmp_path).val.names == ('dog/a.png',)
@@ -56,11 +56,11 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match='val has classes that train lacks: fox'):
         open_image_folder(tmp_path)
     (tmp_path / 'train' / 'fox').mkdir()
-    with pytest.raises(DataError, match='train has no pictures of fox'):
+    with pytest.raises(DataError, match='train has no images of fox'):
         open_image_folder(tmp_path)
 
 
-def test_all_unreadable_pictures_are_named(tmp_path: Path) -> None:
+def test_all_unreadable_images_are_named(tmp_path: Path) -> None:
     names = [f'{split}/{name}/{i}.png' for split in ('train', 'val') for name in 'ab' for i in '01']
     train = open_image_folder(draw(tmp_path, *names)).train
     counted: list[int] = []

@@ -187,7 +187,7 @@ class TestPascalContext:
         assert [sample.image.stem for sample in samples] == ['2008_000002', '2008_000003']
         for sample in samples:
             assert sample.read_mask().tolist() == [labels]
-        # processes that load pictures are sent their samples
+        # processes that load images are sent their samples
         assert pickle.loads(pickle.dumps(samples)) == samples
 
     def test_the_lists_of_context_come_first(self, tmp_path: Path, numbers: dict[str, int]) -> None:

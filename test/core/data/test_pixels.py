@@ -64,7 +64,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(DataError, match=r'a\.png is empty'):
         read_pixels(path)
-    path.write_bytes(b'no picture')
+    path.write_bytes(b'no image')
     with pytest.raises(DataError, match=r'a\.png is no readable image'):
         read_pixels(path)
 

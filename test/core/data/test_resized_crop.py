@@ -18,7 +18,7 @@ def test_windows_keep_to_the_shares_and_ratios() -> None:
 
 
 @pytest.mark.parametrize(('size', 'expected'), [((10, 1000), (10, 13)), ((1000, 10), (13, 10))])
-def test_a_narrow_picture_still_has_a_window(
+def test_a_narrow_image_still_has_a_window(
     size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     crop = ResizedCrop(8, (1.0, 1.0))
@@ -36,7 +36,7 @@ def test_a_crop_is_a_function_of_its_random_numbers() -> None:
 
 
 def test_the_middle_is_what_validation_sees() -> None:
-    # a picture of 64 x 128 whose columns say where they are
+    # an image of 64 x 128 whose columns say where they are
     image = np.tile(np.arange(128, dtype=np.uint8)[None, :, None], (64, 1, 3))
     middle = center_crop(image, 56)
     assert middle.shape == (56, 56, 3)

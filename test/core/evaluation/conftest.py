@@ -15,12 +15,12 @@ from lemore_core.evaluation.strategies import Prediction, Predictor
 from lemore_core.taxonomy import Taxonomy, load_taxonomy
 
 SIZE = (60, 80)
-# of each picture's right half, the share of the rows that shows another class than the mask
+# of each image's right half, the share of the rows that shows another class than the mask
 MISTAKES = {'good': 0.0, 'bad': 1.0, 'middling': 0.5}
 
 
 class RedIsTheClass:
-    """Takes the class from the red channel of a picture, and the confidence from the green one."""
+    """Takes the class from the red channel of an image, and the confidence from the green one."""
 
     taxonomy: Taxonomy = load_taxonomy('camvid')
 
@@ -34,8 +34,8 @@ def predictor() -> Predictor:
     return RedIsTheClass()
 
 
-def write_picture(root: Path, name: str, mistakes: float) -> None:
-    """Road on the left and car on the right, of whose first rows the picture says building."""
+def write_image(root: Path, name: str, mistakes: float) -> None:
+    """Road on the left and car on the right, of whose first rows the image says building."""
     mask = np.full(SIZE, 3, np.uint8)
     mask[:, 40:] = 8
     mask[:6, :6] = 11  # CamVid's id for unlabelled
@@ -48,16 +48,16 @@ def write_picture(root: Path, name: str, mistakes: float) -> None:
 
 @pytest.fixture
 def small_camvid(tmp_path: Path) -> Path:
-    """Three pictures in CamVid's layout whose red channel is 20 times a class, right or wrong."""
+    """Three images in CamVid's layout whose red channel is 20 times a class, right or wrong."""
     root = tmp_path / 'camvid'
     for folder in ('val', 'valannot'):
         (root / folder).mkdir(parents=True)
     for name, mistakes in MISTAKES.items():
-        write_picture(root, name, mistakes)
+        write_image(root, name, mistakes)
     return root
 
 
 @pytest.fixture
 def samples(small_camvid: Path) -> list[Sample]:
-    """The three pictures: bad, good, middling."""
+    """The three images: bad, good, middling."""
     return open_dataset('camvid', small_camvid).samples('val')

@@ -96,7 +96,7 @@ def test_an_outline_that_is_missed_or_made_up_scores_nothing() -> None:
     flat = np.zeros((120, 160), np.uint8)
     for truth, labels in ((halves(80), flat), (flat, halves(80))):
         np.testing.assert_array_equal(boundary_scores(truth, labels, 2), [0, 0])
-    assert np.isnan(boundary_scores(flat, flat, 2)).all(), 'a picture without outlines'
+    assert np.isnan(boundary_scores(flat, flat, 2)).all(), 'an image without outlines'
 
 
 def test_a_boundary_hidden_in_unlabelled_pixels_is_not_held_against_the_prediction() -> None:
@@ -108,7 +108,7 @@ def test_a_boundary_hidden_in_unlabelled_pixels_is_not_held_against_the_predicti
     assert boundary_scores(truth, halves(100), 2).tolist() == [0, 0]
 
 
-def test_pictures_are_averaged_by_class_and_parts_merge() -> None:
+def test_images_are_averaged_by_class_and_parts_merge() -> None:
     first, second = BoundaryScore(3), BoundaryScore(3)
     first.add(halves(80), halves(81))
     second.add(halves(80), halves(110))
@@ -116,7 +116,7 @@ def test_pictures_are_averaged_by_class_and_parts_merge() -> None:
     first.merge(second)
     np.testing.assert_array_equal(first.scores, [0.5, 0.5, np.nan])
     assert first.mean == 0.5
-    assert first.pictures.tolist() == [2, 2, 0]
+    assert first.images.tolist() == [2, 2, 0]
 
 
 def test_two_shapes_are_refused() -> None:
@@ -124,7 +124,7 @@ def test_two_shapes_are_refused() -> None:
         boundary_scores(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8), 2)
 
 
-def test_a_large_picture_takes_a_fraction_of_a_second() -> None:
+def test_a_large_image_takes_a_fraction_of_a_second() -> None:
     random = np.random.default_rng(0)
     truth = blobs(random, (1024, 2048), 19)
     labels = np.roll(truth, 5, 1)

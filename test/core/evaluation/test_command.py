@@ -19,7 +19,7 @@ def command(untrained_checkpoint: Path, small_camvid: Path) -> list[str]:
     return ['evaluate', *model, '--data', str(small_camvid)]
 
 
-def test_json_holds_the_figures_and_every_picture(command: list[str], capsys: Output) -> None:
+def test_json_holds_the_figures_and_every_image(command: list[str], capsys: Output) -> None:
     assert main([*command, '--json']) == 0
     values = json.loads(capsys.readouterr().out)
     assert values['model'] == 'untrained'

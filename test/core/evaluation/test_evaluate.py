@@ -37,7 +37,7 @@ def test_the_figures_of_a_small_data_set(predictor: Predictor, samples: list[Sam
     assert 0 < figures['mean_boundary_f'] < 1
 
 
-def test_the_worst_picture_comes_first(predictor: Predictor, samples: list[Sample]) -> None:
+def test_the_worst_image_comes_first(predictor: Predictor, samples: list[Sample]) -> None:
     result = evaluate(predictor, samples)
     assert [image.name for image in result.images] == ['bad', 'middling', 'good']
     assert [image.mean_iou for image in result.images] == [0.5, 0.75, 1.0]
@@ -46,7 +46,7 @@ def test_the_worst_picture_comes_first(predictor: Predictor, samples: list[Sampl
     assert np.isnan(worst.iou[0])
 
 
-def test_an_observer_sees_each_picture_as_it_is_judged(
+def test_an_observer_sees_each_image_as_it_is_judged(
     predictor: Predictor, samples: list[Sample]
 ) -> None:
     seen: list[Judged] = []
@@ -56,7 +56,7 @@ def test_an_observer_sees_each_picture_as_it_is_judged(
     assert seen[0].image.shape == (60, 80, 3)
 
 
-def test_a_picture_without_labels_has_no_figures_and_comes_last() -> None:
+def test_a_image_without_labels_has_no_figures_and_comes_last() -> None:
     empty = ConfusionMatrix(2)
     full = ConfusionMatrix(2)
     full.add(np.zeros((1, 1), int), np.ones((1, 1), int))

@@ -26,7 +26,7 @@ from lemore_core.evaluation.report.content import (
     Table,
 )
 from lemore_core.evaluation.report.encode import fit_width
-from lemore_core.evaluation.report.evaluation import WorstPictures, evaluation_report
+from lemore_core.evaluation.report.evaluation import WorstImages, evaluation_report
 from lemore_core.evaluation.report.plots import class_bars, confusion_map, reliability
 from lemore_core.evaluation.strategies import Predictor
 from lemore_core.taxonomy import Taxonomy, load_taxonomy
@@ -66,14 +66,14 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def result(predictor: Predictor, samples: list[Sample]) -> tuple[EvaluationResult, WorstPictures]:
-    worst = WorstPictures(50, predictor.taxonomy)
+def result(predictor: Predictor, samples: list[Sample]) -> tuple[EvaluationResult, WorstImages]:
+    worst = WorstImages(50, predictor.taxonomy)
     return evaluate(predictor, samples, worst), worst
 
 
-def page_of(result: tuple[EvaluationResult, WorstPictures], title: str = 'a title') -> Page:
+def page_of(result: tuple[EvaluationResult, WorstImages], title: str = 'a title') -> Page:
     report = evaluation_report(
-        result[0], result[1].pictures, title=title, facts={'model': 'red & green'}
+        result[0], result[1].images, title=title, facts={'model': 'red & green'}
     )
     return Page(render_report(report))
 
@@ -87,7 +87,7 @@ def decode(uri: str) -> NDArray[np.uint8]:
     return pixels if pixels.shape[2] == 4 else cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA)
 
 
-def test_pictures_stand_worst_first(result: tuple[EvaluationResult, WorstPictures]) -> None:
+def test_images_stand_worst_first(result: tuple[EvaluationResult, WorstImages]) -> None:
     page = page_of(result)
     assert page.texts['h3'] == ['bad', 'middling', 'good']
     assert [a['alt'] for a in page.all('img', 'photo')] == ['bad', 'middling', 'good']
@@ -99,7 +99,7 @@ def test_pictures_stand_worst_first(result: tuple[EvaluationResult, WorstPicture
 
 
 def test_each_has_a_slider_and_its_error_map(
-    result: tuple[EvaluationResult, WorstPictures],
+    result: tuple[EvaluationResult, WorstImages],
 ) -> None:
     page = page_of(result)
     assert len(page.all('img')) == 3 * 4, 'a photograph, two overlays and an error map each'
@@ -120,7 +120,7 @@ def test_each_has_a_slider_and_its_error_map(
     assert errors[0, 0].tolist() == [0, 0, 0, 200]
 
 
-def test_nothing_is_loaded_from_elsewhere(result: tuple[EvaluationResult, WorstPictures]) -> None:
+def test_nothing_is_loaded_from_elsewhere(result: tuple[EvaluationResult, WorstImages]) -> None:
     page = page_of(result)
     for tag, attributes in page.elements:
         assert tag not in {'link', 'iframe', 'object', 'base', 'form'}
@@ -134,7 +134,7 @@ def test_nothing_is_loaded_from_elsewhere(result: tuple[EvaluationResult, WorstP
 
 
 def test_texts_are_escaped(
-    predictor: Predictor, result: tuple[EvaluationResult, WorstPictures]
+    predictor: Predictor, result: tuple[EvaluationResult, WorstImages]
 ) -> None:
     classes = (HOSTILE, *predictor.taxonomy.classes[1:])
     taxonomy = dataclasses.replace(predictor.taxonomy, classes=classes)
@@ -149,7 +149,7 @@ def test_texts_are_escaped(
     assert json.dumps(HOSTILE) in json.dumps(plots)
 
 
-def test_the_plots_hold_the_figures(result: tuple[EvaluationResult, WorstPictures]) -> None:
+def test_the_plots_hold_the_figures(result: tuple[EvaluationResult, WorstImages]) -> None:
     evaluation = result[0]
     bars = class_bars(evaluation.taxonomy, evaluation.matrix.iou, 'IoU')
     labels = bars.yaxis[0].major_label_overrides
@@ -179,10 +179,10 @@ def test_many_classes_get_a_matrix_without_numbers() -> None:
 
 def test_only_the_worst_are_kept(predictor: Predictor, samples: list[Sample]) -> None:
     for limit, names in ((0, []), (1, ['bad']), (2, ['bad', 'middling'])):
-        worst = WorstPictures(limit, predictor.taxonomy)
+        worst = WorstImages(limit, predictor.taxonomy)
         # the good one comes before the middling one and must make room
         evaluate(predictor, samples, worst)
-        assert [picture.name for picture in worst.pictures] == names
+        assert [image.name for image in worst.images] == names
 
 
 def test_any_tool_can_fill_a_report() -> None:
@@ -213,7 +213,7 @@ def test_a_pane_takes_two_layers() -> None:
         Pane('all', (Layer('x', 'data:'),) * 3)
 
 
-def test_pictures_shrink_and_never_grow() -> None:
+def test_images_shrink_and_never_grow() -> None:
     assert fit_width((360, 480), 640) == (360, 480)
     assert fit_width((1080, 1920), 640) == (360, 640)
     assert fit_width((1, 9000), 640) == (1, 640)
@@ -231,7 +231,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         render_report(Report('x'))
 
 
-def test_plots_carry_words(result: tuple[EvaluationResult, WorstPictures]) -> None:
+def test_plots_carry_words(result: tuple[EvaluationResult, WorstImages]) -> None:
     page = page_of(result)
     plots = page.all('div', 'plot')
     assert [a['role'] for a in plots] == ['img'] * 3

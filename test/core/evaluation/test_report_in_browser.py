@@ -9,7 +9,7 @@ import pytest
 from lemore_core.data.samples import Sample
 from lemore_core.evaluation.evaluate import evaluate
 from lemore_core.evaluation.report.content import Report
-from lemore_core.evaluation.report.evaluation import WorstPictures, evaluation_report
+from lemore_core.evaluation.report.evaluation import WorstImages, evaluation_report
 from lemore_core.evaluation.strategies import Predictor
 from test.browser import needs_browser, read_in_browser
 
@@ -56,9 +56,9 @@ addEventListener('load', async () => {
 
 @pytest.fixture
 def report(predictor: Predictor, samples: list[Sample]) -> Report:
-    worst = WorstPictures(50, predictor.taxonomy)
+    worst = WorstImages(50, predictor.taxonomy)
     result = evaluate(predictor, samples, worst)
-    return evaluation_report(result, worst.pictures, title='a report', facts={})
+    return evaluation_report(result, worst.images, title='a report', facts={})
 
 
 @needs_browser
@@ -68,7 +68,7 @@ def test_a_reader_can_work_the_report(report: Report, tmp_path: Path) -> None:
     assert seen['car'] == ['bad', 'middling', 'good']
     assert seen['score'].split() == ['IoU', 'of', 'car', '0.0', '%']
     assert seen['building'] == ['bad', 'middling']
-    assert seen['status'] == '2 of 3 pictures have building, the worst first'
+    assert seen['status'] == '2 of 3 images have building, the worst first'
     assert seen['pole'] == []
     assert '50%' in seen['before']
     assert '25%' in seen['after']

@@ -61,45 +61,41 @@ def segmenter(untrained_checkpoint: Path) -> Segmenter:
 
 
 @pytest.fixture(scope='module')
-def picture(clip_frames: list[Image]) -> Image:
+def image(clip_frames: list[Image]) -> Image:
     return np.ascontiguousarray(clip_frames[0][::2, ::2, ::-1])
 
 
 @pytest.mark.parametrize('views', [Views(window=(2000, 2000)), Views(window=(270, 480))])
 def test_one_window_over_everything_gives_the_labels_of_single_scale(
-    segmenter: Segmenter, picture: Image, views: Views
+    segmenter: Segmenter, image: Image, views: Views
 ) -> None:
-    expected = SingleScale(segmenter).predict(picture)
-    labels, confidence = AveragedViews(segmenter, views).predict(picture)
+    expected = SingleScale(segmenter).predict(image)
+    labels, confidence = AveragedViews(segmenter, views).predict(image)
     assert labels.dtype == expected.labels.dtype
-    assert confidence.shape == picture.shape[:2]
+    assert confidence.shape == image.shape[:2]
     # a tie may round to either side, as decode's docstring says
     assert np.count_nonzero(labels != expected.labels) <= 2
     assert len(np.unique(labels)) > 1
 
 
-def test_single_scale_is_the_segmenter_itself(segmenter: Segmenter, picture: Image) -> None:
+def test_single_scale_is_the_segmenter_itself(segmenter: Segmenter, image: Image) -> None:
     predictor = predictor_for(segmenter, Views())
     assert isinstance(predictor, SingleScale)
-    expected = segmenter.segment(picture)
-    labels, confidence = predictor.predict(picture)
+    expected = segmenter.segment(image)
+    labels, confidence = predictor.predict(image)
     assert np.array_equal(labels, expected.labels)
     assert np.array_equal(confidence, expected.confidence)
 
 
-def test_with_flip_a_mirrored_picture_has_mirrored_labels(
-    segmenter: Segmenter, picture: Image
-) -> None:
+def test_with_flip_a_mirrored_image_has_mirrored_labels(segmenter: Segmenter, image: Image) -> None:
     predictor = predictor_for(segmenter, Views(flip=True))
-    mirrored = np.ascontiguousarray(picture[:, ::-1])
-    there = predictor.predict(picture)
+    mirrored = np.ascontiguousarray(image[:, ::-1])
+    there = predictor.predict(image)
     back = predictor.predict(mirrored)
     assert np.array_equal(back.labels[:, ::-1], there.labels)
     assert np.array_equal(back.confidence[:, ::-1], there.confidence)
     plain = SingleScale(segmenter)
-    assert not np.array_equal(
-        plain.predict(mirrored).labels[:, ::-1], plain.predict(picture).labels
-    )
+    assert not np.array_equal(plain.predict(mirrored).labels[:, ::-1], plain.predict(image).labels)
 
 
 def test_scales_average_probabilities_not_logits() -> None:
@@ -116,11 +112,11 @@ def test_scales_average_probabilities_not_logits() -> None:
 
 def test_overlapping_windows_are_averaged() -> None:
     fake = TwoClasses()
-    picture = red(51, width=128)
-    picture[:, 64:] = 204
+    image = red(51, width=128)
+    image[:, 64:] = 204
     # each window's logits are its own pixels', so the average changes nothing where two overlap
     views = Views(window=(64, 64), stride=(64, 32))
-    probabilities = AveragedViews(fake, views).probabilities(picture)
+    probabilities = AveragedViews(fake, views).probabilities(image)
     np.testing.assert_allclose(probabilities[:, :64, 1], 0.2, atol=1e-5)
     np.testing.assert_allclose(probabilities[:, 64:, 1], 0.8, atol=1e-5)
     assert len(fake.seen) == 3
@@ -208,35 +204,35 @@ def test_views_say_what_they_are() -> None:
     assert views.describe() == 'window 64x96 (HxW); stride 32, 48; scales 0.5, 1; flip'
 
 
-def test_logits_are_what_segment_decodes(segmenter: Segmenter, picture: Image) -> None:
-    logits = segmenter.logits(picture)
-    height, width = segmenter.network_size(*picture.shape[:2])
+def test_logits_are_what_segment_decodes(segmenter: Segmenter, image: Image) -> None:
+    logits = segmenter.logits(image)
+    height, width = segmenter.network_size(*image.shape[:2])
     assert logits.shape == (-(-height // 8), -(-width // 8), 11)
     assert logits.dtype == np.float32
-    at_once = segmenter.logits(picture[..., ::-1], 'bgr8', network_size=(height, width))
+    at_once = segmenter.logits(image[..., ::-1], 'bgr8', network_size=(height, width))
     np.testing.assert_allclose(at_once, logits, atol=1e-3)
-    assert segmenter.logits(picture, network_size=(64, 160)).shape == (8, 20, 11)
+    assert segmenter.logits(image, network_size=(64, 160)).shape == (8, 20, 11)
 
 
 def test_sizes_that_the_model_cannot_take_are_refused(
-    segmenter: Segmenter, untrained_checkpoint: Path, picture: Image, tmp_path: Path
+    segmenter: Segmenter, untrained_checkpoint: Path, image: Image, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match='height is 8'):
-        segmenter.logits(picture, network_size=(8, 64))
+        segmenter.logits(image, network_size=(8, 64))
     path = tmp_path / 'model.onnx'
     write_onnx(untrained_checkpoint, path, 64, 96)
     exported = Segmenter.load(path)
-    assert exported.logits(picture).shape == (8, 12, 11)
+    assert exported.logits(image).shape == (8, 12, 11)
     with pytest.raises(SegmenterError, match=r'exported for \(64, 96\)'):
-        AveragedViews(exported, Views(scales=(0.5,))).predict(picture)
+        AveragedViews(exported, Views(scales=(0.5,))).predict(image)
 
 
 def test_every_scale_stays_loaded(untrained_checkpoint: Path) -> None:
     segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
     predictor = predictor_for(segmenter, Views(scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75)))
-    picture = red(99, 96, 128)
-    predictor.predict(picture)
+    image = red(99, 96, 128)
+    predictor.predict(image)
     loaded = dict(segmenter._loaded)
-    predictor.predict(picture)
+    predictor.predict(image)
     assert len(loaded) == 6
     assert all(segmenter._loaded[size] is backend for size, backend in loaded.items())

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-from lemore_core.evaluation.report.content import ReportPicture
+from lemore_core.evaluation.report.content import ReportImage
 from lemore_core.evaluation.report.worst import Worst
 
 
 def offer(worst: Worst, value: float, place: float, drawn: list[float]) -> None:
-    def draw() -> ReportPicture:
+    def draw() -> ReportImage:
         drawn.append(value)
-        return ReportPicture(str(value), '', 1, 1, ())
+        return ReportImage(str(value), '', 1, 1, ())
 
     worst.offer((value, ''), draw, place)
 
 
 def names(worst: Worst) -> list[str]:
-    return [kept.picture.name for kept in worst.kept]
+    return [kept.image.name for kept in worst.kept]
 
 
 def test_only_what_is_kept_is_drawn() -> None:

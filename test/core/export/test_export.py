@@ -35,7 +35,7 @@ def bias(graph: ServingGraph) -> Tensor:
     return graph.network.get_parameter('head.classifier.bias')
 
 
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (64, 128, 3), np.uint8)
 
 
@@ -58,24 +58,24 @@ def test_an_exported_file_is_folded_and_keeps_its_form(exported: bytes) -> None:
 def test_the_unfolded_export_says_the_same(exported: bytes) -> None:
     plain = OnnxNetwork(export_onnx(NANO, 64, 128, folded=False), 'cpu', 'plain', threads=1)
     folded = OnnxNetwork(exported, 'cpu', 'folded', threads=1)
-    a, b = (backend(picture()[None]) for backend in (plain, folded))
+    a, b = (backend(image()[None]) for backend in (plain, folded))
     assert np.abs(a - b).max() <= 1e-4 * np.ptp(a)
 
 
 def test_an_export_is_compared_with_pytorch(exported: bytes, graph: ServingGraph) -> None:
-    check_export(graph, exported, picture()[None])
+    check_export(graph, exported, image()[None])
     with torch.no_grad():
-        reach = np.ptp(graph(torch.from_numpy(picture())[None]).numpy())
+        reach = np.ptp(graph(torch.from_numpy(image())[None]).numpy())
         bias(graph)[3] += 0.05 * float(reach)
     with pytest.raises(ExportError, match=r'differs from PyTorch by 0\.0[45]\d* of the range'):
-        check_export(graph, exported, picture()[None])
+        check_export(graph, exported, image()[None])
 
 
 def test_nan_is_no_agreement(exported: bytes, graph: ServingGraph) -> None:
     with torch.no_grad():
         bias(graph)[0] = torch.nan
     with pytest.raises(ExportError, match='differs from PyTorch by nan'):
-        check_export(graph, exported, picture()[None])
+        check_export(graph, exported, image()[None])
 
 
 def test_a_file_that_fails_the_check_is_not_written(

@@ -102,7 +102,7 @@ def test_the_sizes_that_are_served_keep_their_logits(height: int, width: int) ->
 
 @pytest.mark.parametrize('size', [(360, 480), (320, 576)])
 @pytest.mark.parametrize('fusion_at_head', [False, True])
-def test_the_shipped_model_keeps_its_logits_on_pictures(
+def test_the_shipped_model_keeps_its_logits_on_images(
     clip_frames: list[NDArray[np.uint8]], size: tuple[int, int], fusion_at_head: bool
 ) -> None:
     card, trained = checkpoint.load(resolve_checkpoint('tiny'))
@@ -112,8 +112,8 @@ def test_the_shipped_model_keeps_its_logits_on_pictures(
     model.load_state_dict(trained.resized(*size).state_dict())
     model.eval()
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (card.mean, card.std))
-    pictures = np.stack([to_network(frame, 'bgr8', *size) for frame in clip_frames])
-    centred = torch.from_numpy(pictures).float().permute(0, 3, 1, 2) - mean
+    images = np.stack([to_network(frame, 'bgr8', *size) for frame in clip_frames])
+    centred = torch.from_numpy(images).float().permute(0, 3, 1, 2) - mean
     with torch.no_grad():
         assert difference(model(centred / std), fold(model, card.std)(centred)) <= BOUND
 
@@ -127,8 +127,8 @@ def test_what_is_served_is_folded_and_the_same(
     folded = load_graph(path, 320, 576)
     assert any(isinstance(module, nn.BatchNorm2d) for module in plain.modules())
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    pictures = np.stack([to_network(frame, 'bgr8', 320, 576) for frame in clip_frames[:2]])
-    pixels = torch.from_numpy(pictures)
+    images = np.stack([to_network(frame, 'bgr8', 320, 576) for frame in clip_frames[:2]])
+    pixels = torch.from_numpy(images)
     with torch.no_grad():
         assert difference(plain(pixels), folded(pixels)) <= BOUND
 

@@ -35,5 +35,5 @@ def test_the_serving_graph_is_the_network(size: tuple[int, int], folded: bool) -
         ((1, 4000), (64, 2048)),
     ],
 )
-def test_a_picture_keeps_its_aspect(image: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_a_image_keeps_its_aspect(image: tuple[int, int], expected: tuple[int, int]) -> None:
     assert network_size((360, 480), image) == expected

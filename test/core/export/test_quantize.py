@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from lemore_core.cli.export import calibration_pictures
+from lemore_core.cli.export import calibration_images
 from lemore_core.cli.main import main
 from lemore_core.data.datasets import open_dataset
 from lemore_core.errors import LemoreError
@@ -32,13 +32,13 @@ def floats() -> bytes:
 
 
 @pytest.fixture(scope='module')
-def pictures(clip_frames: Frames) -> Frames:
+def images(clip_frames: Frames) -> Frames:
     return [to_network(frame, 'bgr8', *SIZE) for frame in clip_frames]
 
 
 @pytest.fixture(scope='module')
-def quantised(floats: bytes, pictures: Frames) -> bytes:
-    return quantise(floats, pictures[:4])
+def quantised(floats: bytes, images: Frames) -> bytes:
+    return quantise(floats, images[:4])
 
 
 def test_it_is_int8_in_the_scheme_of_tensorrt(quantised: bytes) -> None:
@@ -75,10 +75,10 @@ def test_tensorrt_reads_it(quantised: bytes) -> None:
     assert tuple(network.get_output(0).shape) == (1, 24, 40, 11)
 
 
-def test_it_labels_pictures_that_it_has_not_seen_as_before(
-    floats: bytes, quantised: bytes, pictures: Frames
+def test_it_labels_images_that_it_has_not_seen_as_before(
+    floats: bytes, quantised: bytes, images: Frames
 ) -> None:
-    agreement = label_agreement(floats, quantised, pictures[4:])
+    agreement = label_agreement(floats, quantised, images[4:])
     assert 0.93 <= agreement < 1.0
 
 
@@ -86,7 +86,7 @@ def test_it_is_smaller_and_served_with_its_card(
     floats: bytes, clip_frames: Frames, tmp_path: Path
 ) -> None:
     path = tmp_path / 'int8.onnx'
-    # pictures of the camera's size go the same way as the camera's
+    # images of the camera's size go the same way as the camera's
     write_onnx(NANO, path, *SIZE, calibration=[frame[..., ::-1] for frame in clip_frames[:2]])
     assert path.stat().st_size < 0.5 * len(floats)
     segmenter = Segmenter.load(path, backend='onnxruntime')
@@ -96,33 +96,33 @@ def test_it_is_smaller_and_served_with_its_card(
     assert (labels == reference.segment(clip_frames[4], 'bgr8').labels).mean() >= 0.9
 
 
-def test_a_network_that_eight_bits_ruin_is_refused(floats: bytes, pictures: Frames) -> None:
+def test_a_network_that_eight_bits_ruin_is_refused(floats: bytes, images: Frames) -> None:
     with pytest.raises(
         QuantisationError, match=r'keeps \d+\.\d% of its labels.* 100% is the least'
     ):
-        quantise(floats, pictures[:1], least_agreement=1.0)
+        quantise(floats, images[:1], least_agreement=1.0)
 
 
-def test_no_pictures_no_calibration(floats: bytes, tmp_path: Path) -> None:
-    with pytest.raises(QuantisationError, match='no pictures to calibrate with'):
+def test_no_images_no_calibration(floats: bytes, tmp_path: Path) -> None:
+    with pytest.raises(QuantisationError, match='no images to calibrate with'):
         quantise(floats, [])
-    with pytest.raises(LemoreError, match='no picture in'):
-        calibration_pictures(tmp_path)
+    with pytest.raises(LemoreError, match='no image in'):
+        calibration_images(tmp_path)
     output = tmp_path / 'nano.onnx'
     assert main(['export', '--model', 'nano', '--int8', str(tmp_path), '-o', str(output)]) == 1
     assert not output.exists()
 
 
-def test_calibration_pictures_are_spread_over_the_folder(tmp_path: Path) -> None:
+def test_calibration_images_are_spread_over_the_folder(tmp_path: Path) -> None:
     (tmp_path / 'b').mkdir()
     for i in range(70):
         folder = tmp_path / 'b' if i >= 35 else tmp_path
         cv2.imwrite(str(folder / f'{i:02}.png'), np.full((2, 3, 3), (i, 0, 200), np.uint8))
-    found = calibration_pictures(tmp_path)
+    found = calibration_images(tmp_path)
     assert len(found) == 32
     assert found[0].shape == (2, 3, 3)
     assert found[0][0, 0].tolist() == [200, 0, 0]
-    blues = [int(picture[0, 0, 2]) for picture in found]
+    blues = [int(image[0, 0, 2]) for image in found]
     assert blues == sorted(set(blues))
     assert blues[-1] >= 66
 
@@ -130,10 +130,10 @@ def test_calibration_pictures_are_spread_over_the_folder(tmp_path: Path) -> None
 def test_it_loses_at_most_a_point_on_camvid(camvid: Path) -> None:
     size = (360, 480)
     floats = export_onnx(NANO, *size)
-    pictures = [to_network(p, 'rgb8', *size) for p in calibration_pictures(camvid / 'train')]
+    images = [to_network(p, 'rgb8', *size) for p in calibration_images(camvid / 'train')]
     samples = open_dataset('camvid', camvid).samples('val')[::3]
     figures = []
-    for content in (floats, quantise(floats, pictures)):
+    for content in (floats, quantise(floats, images)):
         backend = OnnxNetwork(content, 'cpu', 'nano', threads=1)
         matrix = ConfusionMatrix(11)
         for sample in samples:

@@ -40,7 +40,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def session(content: bytes, options: onnxruntime.SessionOptions, **others: object) -> object:
         threads.append(options.intra_op_num_threads)
         entry = options.get_session_config_entry('session.intra_op.allow_spinning')
-        assert entry == '0', 'a node without pictures to label must burn no processor time'
+        assert entry == '0', 'a node without images to label must burn no processor time'
         return real(content, options, **others)
 
     monkeypatch.setattr(onnxruntime, 'InferenceSession', session)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lemore_core import inference as backends
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.inference import BackendError, ServingRequest, torch_backend
 from lemore_core.inference.backend import Backend, DeviceMemoryError
 
@@ -57,7 +57,7 @@ def test_the_cpu_serves_what_no_batch_fits(
     assert backend.status.degraded == 'the CPU because no room for batches of 1'
     pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
     expected = backends.load('onnxruntime', ServingRequest(untrained_checkpoint, 96, 128))
-    (found,), (wanted,) = (b.segment([Picture(pixels)]) for b in (backend, expected))
+    (found,), (wanted,) = (b.segment([Image(pixels)]) for b in (backend, expected))
     assert np.array_equal(found.labels, wanted.labels)
     assert np.array_equal(backend.logits(pixels[None]), expected.logits(pixels[None]))
     backend.close()

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / 'new' / 'file.txt'
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text('half')
         assert temporary.suffix == '.txt'
         assert not path.exists()
@@ -23,7 +23,7 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
     path.write_text('old')
 
     def fail() -> None:
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text('new')
             msg = 'disk on fire'
             raise OSError(msg)
@@ -38,7 +38,7 @@ def test_others_may_read_it_as_their_umask_says(tmp_path: Path) -> None:
     path = tmp_path / 'file.txt'
     former = os.umask(0o027)
     try:
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text('x')
     finally:
         os.umask(former)

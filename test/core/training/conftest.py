@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(scope='session')
 def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve pictures of a red square (car) on green ground (road), laid out as CamVid."""
+    """Twelve images of a red square (car) on green ground (road), laid out as CamVid."""
     root = tmp_path_factory.mktemp('squares')
     random = np.random.default_rng(0)
     for split, count in (('train', 8), ('val', 4)):

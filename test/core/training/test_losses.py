@@ -28,7 +28,7 @@ def batch(seed: int = 0, classes: int = 4) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize('size', [(48, 64), (45, 61)])
 @pytest.mark.parametrize(('stride', 'offset'), [(1, (0, 0)), (2, (0, 0)), (2, (1, 0)), (3, (2, 1))])
-def test_the_grid_is_a_part_of_the_upsampled_picture(
+def test_the_grid_is_a_part_of_the_upsampled_image(
     size: tuple[int, int], stride: int, offset: tuple[int, int]
 ) -> None:
     logits, _ = batch()

@@ -173,7 +173,7 @@ def test_what_cannot_start_is_named(squares: Path, tmp_path: Path) -> None:
         train(dataclasses.replace(run, machine=Machine('cpu', devices=3)), lambda _: None)
     assert not (tmp_path / 'run').exists()
     many = dataclasses.replace(run, recipe=recipe(batch=10), machine=Machine('cpu', devices=5))
-    with pytest.raises(TrainingError, match='4 pictures in val cannot be shared by 5'):
+    with pytest.raises(TrainingError, match='4 images in val cannot be shared by 5'):
         train(many, lambda _: None)
 
 

@@ -6,7 +6,7 @@ import pytest
 from lemore_core.training.sampling import Order, StepSampler, balanced_shares, frequency_weights
 
 
-def test_each_pass_covers_each_picture_once_in_another_order() -> None:
+def test_each_pass_covers_each_image_once_in_another_order() -> None:
     order = Order(7, seed=3)
     drawn = list(order.positions(0, 21))
     assert [position for position, _ in drawn] == list(range(21))
@@ -41,18 +41,18 @@ def test_two_processes_see_together_what_one_sees() -> None:
     assert len(first) == len(second) == len(shares[0]) == 12
     together = [pair for pairs in zip(first, second, strict=True) for pair in pairs]
     assert together == list(alone)
-    # so the pictures of each step are the same ones, whoever takes them
+    # so the images of each step are the same ones, whoever takes them
     assert {i for _, i in first[:3] + second[:3]} == {i for _, i in list(alone)[:6]}
 
 
-def test_shares_are_how_often_a_picture_is_drawn() -> None:
+def test_shares_are_how_often_a_image_is_drawn() -> None:
     order = Order(3, seed=0, shares=np.array([0.7, 0.3, 0.0]))
     indices = [index for _, index in order.positions(0, 6000)]
     assert np.bincount(indices, minlength=3) / 6000 == pytest.approx([0.7, 0.3, 0], abs=0.02)
     assert list(order.positions(0, 10)) == list(order.positions(0, 20))[:10]
 
 
-def test_the_picture_with_the_rare_class_is_favoured() -> None:
+def test_the_image_with_the_rare_class_is_favoured() -> None:
     counts = np.array([[100, 0, 0], [100, 0, 0], [90, 10, 0]])
     shares = balanced_shares(counts, 0.5)
     assert shares.sum() == pytest.approx(1)
@@ -66,7 +66,7 @@ def test_the_picture_with_the_rare_class_is_favoured() -> None:
     assert balanced_shares(counts, 1e6)[2] == pytest.approx(1 / 2 + 1 / 6, abs=1e-4)
 
 
-def test_pictures_without_labels_are_not_drawn() -> None:
+def test_images_without_labels_are_not_drawn() -> None:
     shares = balanced_shares(np.array([[0, 0], [5, 0]]), 0.01)
     assert shares.tolist() == [0.0, 1.0]
 

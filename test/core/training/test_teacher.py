@@ -25,7 +25,7 @@ CLASSES = 11
 MEAN, STD = torch.tensor(ModelCard.mean), torch.tensor(ModelCard.std)
 
 
-def pictures(count: int = 2) -> tuple[Tensor, Tensor]:
+def images(count: int = 2) -> tuple[Tensor, Tensor]:
     """Return RGB (N, 3, 64, 96) uint8, smooth enough to be resized, and the same normalised."""
     random = torch.Generator().manual_seed(0)
     coarse = torch.randint(256, (count, 3, 8, 12), generator=random).float()
@@ -72,21 +72,21 @@ def plain_onnx(path: Path, weight: np.ndarray, *, batch: int | str = 'n') -> Pat
 
 def test_an_exported_checkpoint_gives_its_networks_logits(exported: tuple[Path, LeMoRe]) -> None:
     path, network = exported
-    pixels, normalised = pictures()
+    pixels, normalised = images()
     with torch.no_grad():
         expected = network(normalised)
-    # the file takes one picture at a time
+    # the file takes one image at a time
     logits = load_teacher(path, CLASSES)(pixels, normalised)
     assert logits.shape == (2, CLASSES, 8, 12)
     assert torch.allclose(logits, expected, atol=1e-3 * float(expected.abs().max()))
 
 
-def test_a_teacher_of_another_size_sees_the_picture_resized(exported: tuple[Path, LeMoRe]) -> None:
+def test_a_teacher_of_another_size_sees_the_image_resized(exported: tuple[Path, LeMoRe]) -> None:
     path, network = exported
-    pixels, _ = pictures()
+    pixels, _ = images()
     larger = pixels.repeat_interleave(2, 2).repeat_interleave(2, 3)
     with torch.no_grad():
-        expected = network(pictures()[1])
+        expected = network(images()[1])
     logits = load_teacher(path, CLASSES)(larger, larger.float())
     assert torch.allclose(logits, expected, atol=1e-3 * float(expected.abs().max()))
 
@@ -95,7 +95,7 @@ def test_a_teacher_of_another_size_sees_the_picture_resized(exported: tuple[Path
 def test_a_plain_onnx_file_takes_normalised_planes(tmp_path: Path, batch: int | str) -> None:
     weight = np.random.default_rng(0).normal(size=(5, 3, 1, 1)).astype(np.float32)
     teacher = load_teacher(plain_onnx(tmp_path / 'plain.onnx', weight, batch=batch), 5)
-    pixels, normalised = pictures()
+    pixels, normalised = images()
     expected = functional.conv2d(normalised, torch.from_numpy(weight))
     assert torch.allclose(teacher(pixels, normalised), expected, atol=1e-4)
 
@@ -114,7 +114,7 @@ class Wrapped(nn.Module):
 def test_a_torchscript_file_takes_normalised_planes(tmp_path: Path) -> None:
     module = Wrapped()
     torch.jit.script(module).save(str(tmp_path / 'teacher.pt'))
-    pixels, normalised = pictures()
+    pixels, normalised = images()
     logits = load_teacher(tmp_path / 'teacher.pt', 5)(pixels, normalised)
     assert torch.allclose(logits, module.conv(normalised), atol=1e-5)
     # a training goes through the student alone, but its graph may touch what the teacher gave
@@ -132,7 +132,7 @@ def test_what_is_no_teacher_is_named(tmp_path: Path, exported: tuple[Path, LeMoR
         with pytest.raises(TeacherError, match=rf'teacher .*{name} (cannot be loaded|is no ONNX)'):
             load_teacher(tmp_path / name, CLASSES)
     with pytest.raises(TeacherError, match='expected logits of 19 classes'):
-        load_teacher(exported[0], 19)(*pictures(1))
+        load_teacher(exported[0], 19)(*images(1))
 
 
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn() -> None:
@@ -161,7 +161,7 @@ def test_a_student_learns_without_labels(exported: tuple[Path, LeMoRe]) -> None:
     teacher = load_teacher(path, CLASSES)
     task = SegmentationTask(recipe, card, student.train(), Objective(), teacher)
     optimizer = torch.optim.AdamW(student.parameters(), lr=5e-3)
-    pixels, normalised = pictures(4)
+    pixels, normalised = images(4)
     unlabelled = torch.full((4, 64, 96), 255, dtype=torch.uint8)
     with torch.no_grad():
         taught = network(normalised).argmax(1)

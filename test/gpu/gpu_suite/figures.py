@@ -15,10 +15,10 @@ from gpu_suite import networks
 from gpu_suite.floor import count_work, find_floor, measure_rates
 from gpu_suite.measure import time_runs
 from lemore_core.export.graph import ServingGraph
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.inference.backend import FP16, FP32, Status
 from lemore_core.inference.gpu.network import place
-from lemore_core.inference.gpu.pipeline import DeviceRoad
+from lemore_core.inference.gpu.pipeline import GpuPipeline
 
 SIZE = (512, 512)
 CLASSES = 150
@@ -56,11 +56,11 @@ class Suite:
 
     def latency(self) -> Figures:
         """Batch 1, bytes on the host to labels on the host: the graph against plain eager."""
-        picture = self._pictures(1)
+        image = self._images(1)
         with self._road('tiny', FP16, 1) as road:
-            ours = time_runs(lambda: road.segment(picture), self.seconds)
+            ours = time_runs(lambda: road.segment(image), self.seconds)
         plain = self._plain_eager()
-        theirs = time_runs(lambda: plain(picture[0].pixels), self.seconds)
+        theirs = time_runs(lambda: plain(image[0].pixels), self.seconds)
         return {
             'captured': ours.to_dict(),
             'plain eager': theirs.to_dict(),
@@ -68,20 +68,20 @@ class Suite:
         }
 
     def throughput(self) -> Figures:
-        """Batch 32 in a stream of batches: pictures a second, and what the bus carries for it.
+        """Batch 32 in a stream of batches: images a second, and what the bus carries for it.
 
         6,000 a second are 4.7 GB/s up and 3.1 GB/s down; 16 lanes of PCIe 5 carry some 50 GB/s
         each way, so the bus is not what limits them.
         """
         batch = BATCHES[-1] if self.is_cuda else 2
-        pictures = self._pictures(batch * (IN_A_ROW if self.is_cuda else 2))
+        images = self._images(batch * (IN_A_ROW if self.is_cuda else 2))
         with self._road('tiny', FP16, batch) as road:
-            spread = time_runs(lambda: road.segment(pictures), self.seconds)
-        rate = 1e3 * len(pictures) / spread.median
+            spread = time_runs(lambda: road.segment(images), self.seconds)
+        rate = 1e3 * len(images) / spread.median
         pixels = self.size[0] * self.size[1]
         return {
             'batch': batch,
-            'pictures a second': rate,
+            'images a second': rate,
             'GB a second up': 3e-9 * rate * pixels,
             'GB a second down': 2e-9 * rate * pixels,
         }
@@ -99,8 +99,8 @@ class Suite:
             found['latency over its floor'] = (
                 self.figures['latency']['captured']['median'] / floors[1].latency
             )
-        if 'pictures a second' in self.figures['throughput']:
-            period = 32e3 / self.figures['throughput']['pictures a second']
+        if 'images a second' in self.figures['throughput']:
+            period = 32e3 / self.figures['throughput']['images a second']
             found['throughput period over its floor'] = period / floors[32].period
         return found
 
@@ -109,7 +109,7 @@ class Suite:
         found: Figures = {}
         for batch in BATCHES if self.is_cuda else BATCHES[:1]:
             with self._road('tiny', FP16, batch) as road:
-                found[f'batch {batch}'] = road.steps(self._pictures(batch), rounds=30)
+                found[f'batch {batch}'] = road.steps(self._images(batch), rounds=30)
         return found
 
     def sizes(self) -> Figures:
@@ -143,17 +143,17 @@ class Suite:
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=[wanted])
         if session.get_providers()[0] != wanted:
             return {'not measured': f'{wanted} does not start here'}
-        pixels = self._pictures(1)[0].pixels[None]
+        pixels = self._images(1)[0].pixels[None]
         spread = time_runs(lambda: session.run(['logits'], {'pixels': pixels}), self.seconds)
         return {'provider': wanted, 'batch 1': spread.to_dict()}
 
     def _one_size(self, size: str, precision: str, batch: int) -> Figures:
         if self.is_cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
-        pictures = self._pictures(batch)
+        images = self._images(batch)
         with self._road(size, precision, batch) as road:
-            spread = time_runs(lambda: road.segment(pictures), self.seconds / 4)
-        found = {**spread.to_dict(), 'pictures a second': 1e3 * batch / spread.median}
+            spread = time_runs(lambda: road.segment(images), self.seconds / 4)
+        found = {**spread.to_dict(), 'images a second': 1e3 * batch / spread.median}
         if self.is_cuda:
             found['peak MiB'] = torch.cuda.max_memory_reserved(self.device) / (1 << 20)
         return found
@@ -180,11 +180,10 @@ class Suite:
     def _graph(self, size: str) -> ServingGraph:
         return networks.untrained(size, *self.size, CLASSES)
 
-    def _pictures(self, count: int) -> list[Picture]:
+    def _images(self, count: int) -> list[Image]:
         random = np.random.default_rng(0)
         return [
-            Picture(random.integers(0, 256, (*self.size, 3), np.uint8), 'rgb8')
-            for _ in range(count)
+            Image(random.integers(0, 256, (*self.size, 3), np.uint8), 'rgb8') for _ in range(count)
         ]
 
     def _add(self, name: str, measure: Callable[[], Figures]) -> None:
@@ -214,11 +213,11 @@ class _OpenRoad:
     ) -> None:
         with torch.inference_mode():
             network, _ = place(graph, networks.WEIGHTS, device, precision, batch)
-        self._road = DeviceRoad(
+        self._road = GpuPipeline(
             network, size, Status('torch', str(device), precision, batch), lanes=LANES
         )
 
-    def __enter__(self) -> DeviceRoad:
+    def __enter__(self) -> GpuPipeline:
         return self._road
 
     def __exit__(self, *_: object) -> None:
@@ -229,12 +228,12 @@ def missed_bars(figures: Figures) -> list[str]:
     """Say which of the figures that were to be reached were not, or not measured."""
     latency = figures['latency'].get('captured', {}).get('median')
     faster = figures['latency'].get('times faster')
-    rate = figures['throughput'].get('pictures a second')
+    rate = figures['throughput'].get('images a second')
     missed = []
     if latency is None or latency > MILLISECONDS:
         missed.append(f'batch 1 takes {latency} ms, {MILLISECONDS} are allowed')
     if faster is None or faster < SPEED_UP:
         missed.append(f'batch 1 is {faster} times as fast as plain eager, not {SPEED_UP}')
     if rate is None or rate < PER_SECOND:
-        missed.append(f'batch 32 makes {rate} pictures a second, not {PER_SECOND}')
+        missed.append(f'batch 32 makes {rate} images a second, not {PER_SECOND}')
     return missed

@@ -1,11 +1,11 @@
 """What no program could beat on this device: bytes over bandwidth, operations over their rate.
 
-Three bounds on a picture's time. Its way to the device and the labels' way back, over the measured
+Three bounds on an image's time. Its way to the device and the labels' way back, over the measured
 rates of pinned copies. The network's multiply-adds, over the measured rate of a large product. The
 network's memory traffic: every convolution reads its input and its weights once and writes its
 output once, over the measured bandwidth of a copy; fusing layers could beat this one. Copies,
 memory and arithmetic may overlap within a stream of batches, so the floor of throughput is the
-largest of the three; a single picture waits for its copies and then for the larger of the others.
+largest of the three; a single image waits for its copies and then for the larger of the others.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def measure_rates(device: torch.device) -> Rates:
 
 
 def count_work(graph: ServingGraph, batch: int, size: tuple[int, int], number_bytes: int) -> Work:
-    """Count the work of a batch of pictures of ``size``, in numbers of so many bytes."""
+    """Count the work of a batch of images of ``size``, in numbers of so many bytes."""
     pixels = size[0] * size[1]
     return Work(
         upload=3 * pixels * batch,

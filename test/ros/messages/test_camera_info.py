@@ -7,7 +7,7 @@ from std_msgs.msg import Header
 from lemore_ros.messages.camera_info import (
     CameraInfoError,
     Intrinsics,
-    picture_size,
+    image_size,
     rectified_intrinsics,
     scaled_camera_info,
 )
@@ -59,7 +59,7 @@ def test_another_shape_scales_the_sides_apart() -> None:
 def test_region_and_binning_are_applied_before_the_size() -> None:
     roi = RegionOfInterest(x_offset=100, y_offset=40, width=400, height=200)
     info = camera_info(roi=roi, binning_x=2, binning_y=2)
-    assert picture_size(info) == (100, 200)
+    assert image_size(info) == (100, 200)
     whole = scaled_camera_info(info, Header(), height=100, width=200)
     assert (whole.k[0], whole.k[2], whole.k[4], whole.k[5]) == (250.0, 110.0, 255.0, 100.0)
     assert (whole.p[2], whole.p[3], whole.p[6]) == (111.0, -24.0, 99.0)
@@ -70,7 +70,7 @@ def test_region_and_binning_are_applied_before_the_size() -> None:
     assert scaled_camera_info(doubled, Header(), height=100, width=200).k[2] == 110.0
 
 
-def test_a_rectified_picture_is_seen_by_p() -> None:
+def test_a_rectified_image_is_seen_by_p() -> None:
     at_home = rectified_intrinsics(camera_info(), height=480, width=640)
     assert at_home == Intrinsics(400.0, 404.0, 322.0, 238.0, 480, 640)
     half = rectified_intrinsics(camera_info(), height=240, width=320)
@@ -90,9 +90,9 @@ def test_a_side_that_was_rounded_fits() -> None:
     [
         ({'k': [0.0] * 9}, 'not calibrated: K has the focal lengths 0 and 0'),
         ({'k': [float('nan'), *[1.0] * 8]}, 'not calibrated: K has the focal lengths nan'),
-        ({'width': 0}, 'for 0x480, region 0x480, binning 1x1: that leaves no picture'),
-        ({'binning_y': 500}, 'binning 1x500: that leaves no picture'),
-        ({'width': 1280}, 'for 1280x480, a picture of 640x480 has another shape'),
+        ({'width': 0}, 'for 0x480, region 0x480, binning 1x1: that leaves no image'),
+        ({'binning_y': 500}, 'binning 1x500: that leaves no image'),
+        ({'width': 1280}, 'for 1280x480, an image of 640x480 has another shape'),
     ],
 )
 def test_a_camera_that_does_not_fit_is_refused(changes: dict[str, object], expected: str) -> None:
@@ -101,7 +101,7 @@ def test_a_camera_that_does_not_fit_is_refused(changes: dict[str, object], expec
 
 
 def test_a_mask_without_pixels_has_no_camera() -> None:
-    with pytest.raises(CameraInfoError, match='picture of 0x4 has no camera info'):
+    with pytest.raises(CameraInfoError, match='image of 0x4 has no camera info'):
         scaled_camera_info(camera_info(), Header(), height=4, width=0)
     with pytest.raises(CameraInfoError, match='not calibrated'):
         scaled_camera_info(camera_info(k=[0.0] * 9), Header(), height=4, width=4)

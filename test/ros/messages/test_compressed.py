@@ -14,9 +14,9 @@ from lemore_ros.messages.compressed import to_compressed_message, to_frame_compr
 from lemore_ros.messages.images import ImageError
 
 # blue and red of two sizes, in BGR
-PICTURE = np.zeros((24, 40, 3), np.uint8)
-PICTURE[:, :10] = (250, 20, 10)
-PICTURE[:, 10:] = (10, 20, 250)
+IMAGE = np.zeros((24, 40, 3), np.uint8)
+IMAGE[:, :10] = (250, 20, 10)
+IMAGE[:, 10:] = (10, 20, 250)
 
 
 def message(data: bytes | np.ndarray, form: str = 'jpeg') -> CompressedImage:
@@ -53,22 +53,22 @@ def turned(jpeg: bytes) -> bytes:
         ('bgr8; png compressed rgb8', '.png', 'rgb8'),
     ],
 )
-def test_a_picture_in_color(form: str, suffix: str, order: str) -> None:
-    source = message(encoded(PICTURE, suffix), form)
+def test_a_image_in_color(form: str, suffix: str, order: str) -> None:
+    source = message(encoded(IMAGE, suffix), form)
     frame = to_frame_compressed(source)
     assert frame.header is source.header
     assert frame.encoding == order
-    assert frame.pixels.shape == PICTURE.shape
-    away = np.abs(frame.pixels.astype(int) - PICTURE)
+    assert frame.pixels.shape == IMAGE.shape
+    away = np.abs(frame.pixels.astype(int) - IMAGE)
     assert away.mean() < 4 if suffix == '.jpg' else not away.any()
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])
 @pytest.mark.parametrize('form', ['jpeg', 'mono8; jpeg compressed ', 'mono8; png compressed '])
-def test_a_picture_in_grey(form: str, suffix: str) -> None:
-    frame = to_frame_compressed(message(encoded(PICTURE[..., 2], suffix), form))
+def test_a_image_in_grey(form: str, suffix: str) -> None:
+    frame = to_frame_compressed(message(encoded(IMAGE[..., 2], suffix), form))
     assert frame.encoding == 'mono8'
-    assert frame.pixels.shape == PICTURE.shape[:2]
+    assert frame.pixels.shape == IMAGE.shape[:2]
     assert frame.pixels[5, 30] > 240
 
 
@@ -84,21 +84,21 @@ def test_16_bits_become_8(channels: int) -> None:
 
 
 def test_transparency_is_dropped() -> None:
-    rgba = np.dstack([PICTURE, np.full((24, 40), 9, np.uint8)])
+    rgba = np.dstack([IMAGE, np.full((24, 40), 9, np.uint8)])
     frame = to_frame_compressed(message(encoded(rgba, '.png'), 'png'))
     assert frame.encoding == 'bgr8'
-    assert np.array_equal(frame.pixels, PICTURE)
+    assert np.array_equal(frame.pixels, IMAGE)
 
 
 def test_the_pixels_stay_where_the_camera_info_has_them() -> None:
-    data = turned(encoded(PICTURE))
+    data = turned(encoded(IMAGE))
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (40, 24, 3)
     assert to_frame_compressed(message(data)).pixels.shape == (24, 40, 3)
 
 
 def test_padding_behind_the_end_is_no_matter() -> None:
-    data = encoded(PICTURE) + bytes(300)
-    assert to_frame_compressed(message(data)).pixels.shape == PICTURE.shape
+    data = encoded(IMAGE) + bytes(300)
+    assert to_frame_compressed(message(data)).pixels.shape == IMAGE.shape
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_padding_behind_the_end_is_no_matter() -> None:
 )
 def test_other_formats_are_refused_by_name(form: str, expected: str) -> None:
     with pytest.raises(ImageError, match=expected):
-        to_frame_compressed(message(encoded(PICTURE), form))
+        to_frame_compressed(message(encoded(IMAGE), form))
 
 
 def thumbnailed(jpeg: bytes) -> bytes:
@@ -125,11 +125,11 @@ def thumbnailed(jpeg: bytes) -> bytes:
 @pytest.mark.parametrize(
     ('data', 'expected'),
     [
-        (encoded(PICTURE)[:-30], 'jpeg data of [0-9]+ bytes are cut short: the end marker'),
-        (encoded(PICTURE)[:50], 'jpeg data of 50 bytes are cut short'),
-        (thumbnailed(encoded(PICTURE))[:-30], 'jpeg data of [0-9]+ bytes are cut short'),
-        (encoded(PICTURE, '.png')[:-20], 'png data of [0-9]+ bytes are cut short'),
-        (encoded(PICTURE)[:2] + b'\xff\xda\xff\xd9', '6 bytes of format .jpeg. cannot be decoded'),
+        (encoded(IMAGE)[:-30], 'jpeg data of [0-9]+ bytes are cut short: the end marker'),
+        (encoded(IMAGE)[:50], 'jpeg data of 50 bytes are cut short'),
+        (thumbnailed(encoded(IMAGE))[:-30], 'jpeg data of [0-9]+ bytes are cut short'),
+        (encoded(IMAGE, '.png')[:-20], 'png data of [0-9]+ bytes are cut short'),
+        (encoded(IMAGE)[:2] + b'\xff\xda\xff\xd9', '6 bytes of format .jpeg. cannot be decoded'),
         (b'', "the 0 bytes are neither jpeg nor png, they begin with b''"),
         (b'<html>', "6 bytes are neither jpeg nor png, they begin with b'<htm'"),
     ],
@@ -140,8 +140,8 @@ def test_damaged_data_are_named(data: bytes, expected: str) -> None:
 
 
 def test_a_thumbnail_in_the_head_is_no_end() -> None:
-    whole = message(thumbnailed(encoded(PICTURE)))
-    assert to_frame_compressed(whole).pixels.shape == PICTURE.shape
+    whole = message(thumbnailed(encoded(IMAGE)))
+    assert to_frame_compressed(whole).pixels.shape == IMAGE.shape
 
 
 @pytest.mark.parametrize(('dtype', 'encoding'), [(np.uint8, 'mono8'), (np.uint16, '16UC1')])
@@ -160,12 +160,12 @@ def test_labels_come_back_bit_for_bit(dtype: type, encoding: str) -> None:
 
 @pytest.mark.parametrize('form', ['jpeg', 'png'])
 def test_an_overlay_comes_back_in_its_colors(form: str) -> None:
-    rgb = np.ascontiguousarray(PICTURE[..., ::-1])
+    rgb = np.ascontiguousarray(IMAGE[..., ::-1])
     result = to_compressed_message(rgb, 'rgb8', Header(), form=form)
     assert result.format == f'rgb8; {form} compressed bgr8'
     frame = to_frame_compressed(result)
     assert frame.encoding == 'bgr8'
-    assert np.abs(frame.pixels.astype(int) - PICTURE).mean() < 4
+    assert np.abs(frame.pixels.astype(int) - IMAGE).mean() < 4
 
 
 def test_quality_costs_bytes() -> None:

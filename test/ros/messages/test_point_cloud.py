@@ -118,14 +118,14 @@ def test_labels_and_confidence_are_the_pixels_own() -> None:
 def test_colors_are_packed_as_pcl_packs_them(
     encoding: str, pixel: object, color: tuple[int, int, int]
 ) -> None:
-    picture = frame([[pixel, pixel]], encoding)
-    before = picture.pixels.copy()
-    cloud = to_point_cloud(picture, plain(1, 2), depth_image([[1.0, 1.0]]), camera(1, 2))
+    image = frame([[pixel, pixel]], encoding)
+    before = image.pixels.copy()
+    cloud = to_point_cloud(image, plain(1, 2), depth_image([[1.0, 1.0]]), camera(1, 2))
     value = points_of(cloud)['rgb'][0, 1]
     assert not np.isnan(value)
     (word,) = struct.unpack('<I', struct.pack('<f', value))
     assert (word >> 16 & 255, word >> 8 & 255, word & 255, word >> 24) == (*color, 0)
-    assert np.array_equal(picture.pixels, before)
+    assert np.array_equal(image.pixels, before)
 
 
 def test_sizes_that_differ_are_brought_to_the_depths() -> None:
@@ -158,7 +158,7 @@ def test_every_cloud_has_its_own_memory() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     depth = depth_image(np.ones((4, 8)))
-    with pytest.raises(CameraInfoError, match='for 40x40, a picture of 8x4 has another shape'):
+    with pytest.raises(CameraInfoError, match='for 40x40, an image of 8x4 has another shape'):
         to_point_cloud(grey(2, 3), plain(2, 3), depth, camera(40, 40))
     depth.encoding = 'mono8'
     with pytest.raises(ImageError, match="depth has encoding 'mono8'"):
@@ -177,13 +177,13 @@ def test_readers_of_ros_read_it() -> None:
 def test_vga_takes_a_few_milliseconds() -> None:
     random = np.random.default_rng(0)
     size = (480, 640)
-    picture = frame(random.integers(0, 256, (*size, 3)), 'bgr8')
+    image = frame(random.integers(0, 256, (*size, 3)), 'bgr8')
     result = segmentation(random.integers(0, 150, size), random.integers(0, 256, size))
     values = random.integers(0, 9000, size).astype('<u2')
     depth = Image(height=480, width=640, step=1280, encoding='16UC1')
     depth.data = array.array('B', values.tobytes())
     info = camera(*size)
-    best = min(_seconds(picture, result, depth, info) for _ in range(20))
+    best = min(_seconds(image, result, depth, info) for _ in range(20))
     assert best < 12e-3
 
 

@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 from lemore_core import inference as backends
 from lemore_core.inference import Backend, ServingRequest, Status
 from lemore_core.inference.tensorrt import background as serving
-from lemore_core.inference.tensorrt.build_protocol import BuildOrder
+from lemore_core.inference.tensorrt.build_protocol import BuildRequest
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
 from lemore_core.inference.tensorrt.hot_swap import EngineSource
 
@@ -47,7 +47,7 @@ def camera_and_labels(
         return backend
 
     def find(request: ServingRequest) -> EngineSource:
-        order = BuildOrder(request, '8.6', low_priority=False)
+        order = BuildRequest(request, '8.6', low_priority=False)
         return EngineSource(order, lambda key: load(request, key))
 
     monkeypatch.setattr(serving, 'find_engine_source', find)

@@ -138,7 +138,7 @@ def test_cleaning_up_gives_the_memory_back(
 ) -> None:
     model = {'onnxruntime': str(exported), 'torch': untrained['model']}[backend]
     graph.node(model=model, backend=backend, device='cpu')
-    # large enough that a picture which is kept shows
+    # large enough that an image which is kept shows
     camera = graph.peer.create_publisher(Image, '/image', 5)
     resident = []
     for cycle in range(1, 11):

@@ -40,7 +40,7 @@ def reference(untrained_checkpoint: Path) -> Segmenter:
 
 @pytest.fixture
 def next_labels(graph: Any, active: Any, make_image: MakeImage) -> Next:  # noqa: ARG001
-    """Return a function that gives the labels of one and the same picture once more."""
+    """Return a function that gives the labels of one and the same image once more."""
     labels = graph.collect(Image, f'{NAME}/labels')
     camera = graph.publisher()
     message = make_image(1)

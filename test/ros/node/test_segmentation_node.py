@@ -170,7 +170,7 @@ def test_a_frame_that_fails_in_the_network_does_not_end_the_worker(
     assert health_of(active)['labelled'] == 1
 
 
-def test_pictures_are_rendered_only_while_somebody_looks(
+def test_images_are_rendered_only_while_somebody_looks(
     graph: Any,
     active: Any,
     make_image: MakeImage,

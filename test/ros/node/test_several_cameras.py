@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
 
-from lemore_core.image import Picture
+from lemore_core import image as core
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.images import to_frame
@@ -31,7 +31,7 @@ def reference(untrained_checkpoint: Path) -> Segmenter:
 
 
 def plain_image(value: int, stamp: int = 1, size: tuple[int, int] = (48, 64)) -> Image:
-    """Return a picture of one value, by which a segmenter knows the camera."""
+    """Return an image of one value, by which a segmenter knows the camera."""
     height, width = size
     message = Image(height=height, width=width, step=width, encoding='mono8')
     message.data = bytes([value]) * (height * width)
@@ -93,13 +93,13 @@ def test_one_that_fails_in_the_network_costs_the_others_nothing(
     node, slow = graph.slow_node(0.2, batch=4, **untrained, camera_names=FOUR)
     segment = slow.segment_batch
 
-    def segment_batch(pictures: Sequence[Picture]) -> list[Segmentation]:
-        # no picture makes the real network fail on demand
-        if any(picture.pixels.flat[0] == 3 for picture in pictures):
-            slow.batches.append([int(picture.pixels.flat[0]) for picture in pictures])
+    def segment_batch(images: Sequence[core.Image]) -> list[Segmentation]:
+        # no image makes the real network fail on demand
+        if any(image.pixels.flat[0] == 3 for image in images):
+            slow.batches.append([int(image.pixels.flat[0]) for image in images])
             msg = 'out of memory'
             raise RuntimeError(msg)
-        return segment(pictures)
+        return segment(images)
 
     slow.segment_batch = segment_batch
     cameras, labels = open_cameras(graph, FOUR)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rcl_interfaces.msg import Log
 
-from lemore_ros.node.throttled_log import PERIOD_S, Complaints
+from lemore_ros.node.throttled_log import PERIOD_S, ThrottledLogger
 
 
 class Clock:
@@ -23,7 +23,7 @@ def clock() -> Clock:
 def test_each_kind_of_each_topic_is_said_now_and_then(graph: Any, clock: Clock) -> None:
     log = graph.collect(Log, '/rosout')
     logger = graph.peer.get_logger()
-    front, rear = (Complaints(logger, topic, clock) for topic in ('/front', '/rear'))
+    front, rear = (ThrottledLogger(logger, topic, clock) for topic in ('/front', '/rear'))
     for _ in range(3):
         front.warn('stamp', 'no stamp')
         front.error('image', 'no pixels')

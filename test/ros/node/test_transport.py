@@ -1,4 +1,4 @@
-"""Compressed pictures, and ends that do not fit, which the node explains."""
+"""Compressed images, and ends that do not fit, which the node explains."""
 
 from __future__ import annotations
 

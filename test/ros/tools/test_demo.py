@@ -20,7 +20,7 @@ from lemore_core.video import VideoError
 from lemore_ros.tools.cdr import read_stamp, write_stamp
 from lemore_ros.tools.clip import write_bag
 from lemore_ros.tools.demo import Summary
-from lemore_ros.tools.pictures import overlay_frames, write_contact_sheet, write_video
+from lemore_ros.tools.images import overlay_frames, write_contact_sheet, write_video
 
 ROOT = Path(__file__).parents[3]
 STORE = get_typestore(Stores.ROS2_JAZZY)

@@ -75,8 +75,8 @@
       card, { scores: JSON.parse(card.dataset.scores), ranks: JSON.parse(card.dataset.ranks) },
     ]));
     const describe = (number, name, reason) => {
-      if (name === '' && reason === '') return `${cards.length} pictures`;
-      const parts = [`${number} of ${cards.length} pictures`];
+      if (name === '' && reason === '') return `${cards.length} images`;
+      const parts = [`${number} of ${cards.length} images`];
       if (name !== '') parts.push(`have ${name}`);
       if (reason !== '') parts.push(`${name === '' ? 'were' : 'and were'} chosen for ${reason}`);
       return `${parts.join(' ')}, the worst first`;

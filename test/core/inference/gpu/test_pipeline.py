@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lemore_core.export.graph import load_graph
-from lemore_core.image import CHANNELS, Picture, to_network
+from lemore_core.image import CHANNELS, Image, to_network
 from lemore_core.inference import torch_backend
 from lemore_core.inference.backend import (
     FP16,
@@ -28,7 +28,7 @@ from lemore_core.inference.backend import (
 from lemore_core.inference.cpu.decode import decode
 from lemore_core.inference.gpu import network as device_network
 from lemore_core.inference.gpu.network import LAYOUTS, DeviceNetwork, place
-from lemore_core.inference.gpu.pipeline import DeviceRoad
+from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.gpu.stream import DeviceStream
 from lemore_core.segmentation import STEPS, Segmentation
 from lemore_core.segmenter import resolve_checkpoint
@@ -58,20 +58,20 @@ class Colours:
         return (pixels[:, ::2, ::2].float() - 128) / 64 @ self.weights
 
 
-def noise(height: int, width: int, encoding: str = 'rgb8', seed: int = 0) -> Picture:
+def noise(height: int, width: int, encoding: str = 'rgb8', seed: int = 0) -> Image:
     shape = (height, width, CHANNELS[encoding])
     values = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-    return Picture(values[..., 0] if encoding == 'mono8' else values, encoding)
+    return Image(values[..., 0] if encoding == 'mono8' else values, encoding)
 
 
-def expected(network: Colours, picture: Picture) -> tuple[NDArray[np.integer], NDArray[np.uint8]]:
-    pixels = to_network(picture.pixels, picture.encoding, *SIZE)
+def expected(network: Colours, image: Image) -> tuple[NDArray[np.integer], NDArray[np.uint8]]:
+    pixels = to_network(image.pixels, image.encoding, *SIZE)
     logits = network(torch.from_numpy(pixels)[None])[0].numpy()
-    return decode(np.ascontiguousarray(logits), *picture.pixels.shape[:2])
+    return decode(np.ascontiguousarray(logits), *image.pixels.shape[:2])
 
 
-def check(network: Colours, picture: Picture, found: Segmentation) -> None:
-    labels, confidence = expected(network, picture)
+def check(network: Colours, image: Image, found: Segmentation) -> None:
+    labels, confidence = expected(network, image)
     np.testing.assert_array_equal(found.labels, labels)
     assert found.labels.dtype == labels.dtype
     assert np.abs(found.confidence.astype(int) - confidence).max() <= 1
@@ -85,12 +85,12 @@ def network() -> Colours:
 
 
 @pytest.fixture
-def make_road(network: Colours) -> Iterator[Callable[..., DeviceRoad]]:
+def make_road(network: Colours) -> Iterator[Callable[..., GpuPipeline]]:
     roads = []
 
-    def make(batch: int = 1, *, serves: Colours = network, **options: int) -> DeviceRoad:
+    def make(batch: int = 1, *, serves: Colours = network, **options: int) -> GpuPipeline:
         status = Status('torch', 'cpu', FP32, batch)
-        roads.append(DeviceRoad(serves, SIZE, status, **options))
+        roads.append(GpuPipeline(serves, SIZE, status, **options))
         return roads[-1]
 
     yield make
@@ -99,47 +99,47 @@ def make_road(network: Colours) -> Iterator[Callable[..., DeviceRoad]]:
 
 
 @pytest.mark.parametrize('encoding', list(CHANNELS))
-def test_a_picture_of_each_encoding(
-    network: Colours, make_road: Callable[..., DeviceRoad], encoding: str
+def test_a_image_of_each_encoding(
+    network: Colours, make_road: Callable[..., GpuPipeline], encoding: str
 ) -> None:
-    picture = noise(30, 41, encoding)
-    (found,) = make_road().segment([picture])
-    check(network, picture, found)
+    image = noise(30, 41, encoding)
+    (found,) = make_road().segment([image])
+    check(network, image, found)
 
 
 @pytest.mark.parametrize('lanes', [1, 2])
 @pytest.mark.parametrize('batch', [1, 2, 3, 8])
-def test_pictures_come_back_in_their_order(
-    network: Colours, make_road: Callable[..., DeviceRoad], batch: int, lanes: int
+def test_images_come_back_in_their_order(
+    network: Colours, make_road: Callable[..., GpuPipeline], batch: int, lanes: int
 ) -> None:
     kinds = [(30, 41, 'rgb8'), (30, 41, 'bgr8'), (20, 60, 'rgb8'), (30, 41, 'mono8')]
-    pictures = [noise(*kinds[i % 3 if i < 6 else 0], seed=i) for i in range(11)]
-    pictures.append(noise(*kinds[3]))
+    images = [noise(*kinds[i % 3 if i < 6 else 0], seed=i) for i in range(11)]
+    images.append(noise(*kinds[3]))
     road = make_road(batch, lanes=lanes)
     for _ in range(2):
-        found = road.segment(pictures)
-        assert len(found) == len(pictures)
-        for picture, one in zip(pictures, found, strict=True):
-            check(network, picture, one)
+        found = road.segment(images)
+        assert len(found) == len(images)
+        for image, one in zip(images, found, strict=True):
+            check(network, image, one)
     assert set(network.calls) <= {1, batch}
 
 
-def test_no_picture_is_no_answer(make_road: Callable[..., DeviceRoad]) -> None:
+def test_no_image_is_no_answer(make_road: Callable[..., GpuPipeline]) -> None:
     assert make_road().segment([]) == []
 
 
 def test_padded_and_read_only_pixels_are_taken(
-    network: Colours, make_road: Callable[..., DeviceRoad]
+    network: Colours, make_road: Callable[..., GpuPipeline]
 ) -> None:
-    picture = noise(30, 41)
+    image = noise(30, 41)
     padded = np.zeros((30, 50, 3), np.uint8)
-    padded[:, :41] = picture.pixels
+    padded[:, :41] = image.pixels
     padded.flags.writeable = False
-    (found,) = make_road().segment([Picture(padded[:, :41], 'rgb8')])
-    check(network, picture, found)
+    (found,) = make_road().segment([Image(padded[:, :41], 'rgb8')])
+    check(network, image, found)
 
 
-def test_a_result_stays_what_it_was(make_road: Callable[..., DeviceRoad]) -> None:
+def test_a_result_stays_what_it_was(make_road: Callable[..., GpuPipeline]) -> None:
     road = make_road(2)
     (first,) = road.segment([noise(30, 41)])
     labels, confidence = first.labels.copy(), first.confidence.copy()
@@ -148,31 +148,31 @@ def test_a_result_stays_what_it_was(make_road: Callable[..., DeviceRoad]) -> Non
     np.testing.assert_array_equal(first.confidence, confidence)
 
 
-def test_more_than_255_classes(make_road: Callable[..., DeviceRoad]) -> None:
+def test_more_than_255_classes(make_road: Callable[..., GpuPipeline]) -> None:
     wide = Colours(300)
-    pictures = [noise(30, 41, seed=seed) for seed in range(3)]
-    found = make_road(2, serves=wide).segment(pictures)
-    for picture, one in zip(pictures, found, strict=True):
-        check(wide, picture, one)
+    images = [noise(30, 41, seed=seed) for seed in range(3)]
+    found = make_road(2, serves=wide).segment(images)
+    for image, one in zip(images, found, strict=True):
+        check(wide, image, one)
         assert one.labels.max() > 255
 
 
 def test_the_kinds_that_came_last_are_kept(
-    network: Colours, make_road: Callable[..., DeviceRoad]
+    network: Colours, make_road: Callable[..., GpuPipeline]
 ) -> None:
     road = make_road(plans_kept=2)
     first, second, third = (noise(30 + i, 41) for i in range(3))
 
-    def runs(picture: Picture) -> int:
+    def runs(image: Image) -> int:
         before = len(network.calls)
-        road.segment([picture])
+        road.segment([image])
         return len(network.calls) - before
 
     # the first run finds the size of the logits
     assert [runs(p) for p in (first, second, first, third, first, second)] == [2, 2, 1, 2, 1, 2]
 
 
-def test_logits_are_the_network_s(network: Colours, make_road: Callable[..., DeviceRoad]) -> None:
+def test_logits_are_the_network_s(network: Colours, make_road: Callable[..., GpuPipeline]) -> None:
     pixels = np.stack([noise(*SIZE, seed=i).pixels for i in range(5)])
     logits = make_road(2).logits(pixels)
     assert (logits.dtype, logits.shape) == (np.float32, (5, 8, 12, 7))
@@ -183,7 +183,7 @@ def test_logits_are_the_network_s(network: Colours, make_road: Callable[..., Dev
             make_road().logits(wrong)
 
 
-def test_steps_are_timed(make_road: Callable[..., DeviceRoad]) -> None:
+def test_steps_are_timed(make_road: Callable[..., GpuPipeline]) -> None:
     steps = make_road(2).steps([noise(30, 41)], rounds=3)
     assert tuple(steps) == STEPS
     assert min(steps.values()) >= 0
@@ -197,7 +197,7 @@ def test_steps_are_timed(make_road: Callable[..., DeviceRoad]) -> None:
             torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'),
             DeviceMemoryError,
             (
-                r'cpu has no memory left for 2 at a time of pictures such as 41x30 rgb8, seen at '
+                r'cpu has no memory left for 2 at a time of images such as 41x30 rgb8, seen at '
                 r'24x16 \(CUDA out of memory.*\): use a smaller batch or model'
             ),
         ),
@@ -206,29 +206,29 @@ def test_steps_are_timed(make_road: Callable[..., DeviceRoad]) -> None:
         (BackendError('the engine does not start'), BackendError, '^the engine does not start$'),
     ],
 )
-def test_a_failure_costs_the_pictures_and_no_more(
+def test_a_failure_costs_the_images_and_no_more(
     network: Colours,
-    make_road: Callable[..., DeviceRoad],
+    make_road: Callable[..., GpuPipeline],
     failure: Exception,
     kind: type[BackendError],
     message: str,
     after: int,
 ) -> None:
     road = make_road(2, lanes=2)
-    pictures = [noise(30, 41, seed=i) for i in range(6)]
+    images = [noise(30, 41, seed=i) for i in range(6)]
     for _ in range(after):
-        road.segment(pictures)
+        road.segment(images)
     network.failure = failure
     with pytest.raises(kind, match=message) as caught:
-        road.segment(pictures)
+        road.segment(images)
     assert type(caught.value) is kind
     assert not road._plans
-    for picture, one in zip(pictures, road.segment(pictures), strict=True):
-        check(network, picture, one)
+    for image, one in zip(images, road.segment(images), strict=True):
+        check(network, image, one)
 
 
 def test_an_error_holds_nothing_that_was_on_the_device(
-    network: Colours, make_road: Callable[..., DeviceRoad]
+    network: Colours, make_road: Callable[..., GpuPipeline]
 ) -> None:
     network.failure = RuntimeError('out of memory')
     with pytest.raises(DeviceMemoryError) as caught:
@@ -243,13 +243,13 @@ def test_labels_of_the_clip_are_those_of_the_host_road(
     clip_frames: list[NDArray[np.uint8]], precision: str, layout: str, share: float
 ) -> None:
     path = resolve_checkpoint('tiny')
-    pictures = [Picture(frame, 'bgr8') for frame in clip_frames[:2]]
+    images = [Image(frame, 'bgr8') for frame in clip_frames[:2]]
     host = torch_backend.load(ServingRequest(path, *SHIPPED_SIZE, device='cpu'))
     served = DeviceNetwork(load_graph(path, *SHIPPED_SIZE), CPU, precision, layout)
-    road = DeviceRoad(served, SHIPPED_SIZE, Status('torch', 'cpu', precision, 2), lanes=2)
+    road = GpuPipeline(served, SHIPPED_SIZE, Status('torch', 'cpu', precision, 2), lanes=2)
     same = [
         np.mean(one.labels == other.labels)
-        for one, other in zip(road.segment(pictures), host.segment(pictures), strict=True)
+        for one, other in zip(road.segment(images), host.segment(images), strict=True)
     ]
     road.close()
     assert np.mean(same) >= share
@@ -302,7 +302,7 @@ def test_a_full_gpu_is_told_at_loading(
 
     monkeypatch.setattr(torch_backend, 'place', full)
     request = ServingRequest(untrained_checkpoint, 64, 128, batch=4)
-    with pytest.raises(DeviceMemoryError, match='untrained with 4 pictures of 128x64'):
+    with pytest.raises(DeviceMemoryError, match='untrained with 4 images of 128x64'):
         torch_backend._on_gpu(request, CPU)
 
 
@@ -324,15 +324,15 @@ torch.set_num_threads(1)
 from gpu_suite import figures, networks, report
 from lemore_core.inference.backend import FP32, Status
 from lemore_core.inference.gpu.network import DeviceNetwork
-from lemore_core.inference.gpu.pipeline import DeviceRoad
-from lemore_core.image import Picture
+from lemore_core.inference.gpu.pipeline import GpuPipeline
+from lemore_core.image import Image
 size = {SHIPPED_SIZE}
 (frame,) = networks.clip_frames(1)
 network = DeviceNetwork(
     networks.shipped('tiny', *size), torch.device('cpu'), FP32, 'channels last'
 )
-road = DeviceRoad(network, size, Status('torch', 'cpu', FP32))
-(found,) = road.segment([Picture(frame, 'bgr8')])
+road = GpuPipeline(network, size, Status('torch', 'cpu', FP32))
+(found,) = road.segment([Image(frame, 'bgr8')])
 reference = networks.reference_labels(
     networks.shipped('tiny', *size, folded=False), frame, 'bgr8'
 )

@@ -21,11 +21,11 @@ KERNEL = bool(os.environ.get('TRITON_INTERPRET'))
 Bytes = NDArray[np.uint8]
 
 
-def pictures(source: tuple[int, int], encoding: str, *, smooth: bool) -> list[Bytes]:
+def images(source: tuple[int, int], encoding: str, *, smooth: bool) -> list[Bytes]:
     random = np.random.default_rng(0)
     shape = source if encoding == 'mono8' else (*source, CHANNELS[encoding])
     found = [random.integers(0, 256, shape, np.uint8) for _ in range(2)]
-    return [cv2.GaussianBlur(picture, (0, 0), 3) if smooth else picture for picture in found]
+    return [cv2.GaussianBlur(image, (0, 0), 3) if smooth else image for image in found]
 
 
 def resized(batch: list[Bytes], encoding: str, target: tuple[int, int]) -> Bytes:
@@ -40,8 +40,8 @@ def resized(batch: list[Bytes], encoding: str, target: tuple[int, int]) -> Bytes
 
 def check(source: tuple[int, int], target: tuple[int, int], encoding: str, share: float) -> None:
     for smooth in (False, True):
-        batch = pictures(source, encoding, smooth=smooth)
-        expected = np.stack([to_network(picture, encoding, *target) for picture in batch])
+        batch = images(source, encoding, smooth=smooth)
+        expected = np.stack([to_network(image, encoding, *target) for image in batch])
         difference = np.abs(resized(batch, encoding, target).astype(int) - expected)
         assert difference.max() <= 1
         assert np.mean(difference == 0) >= share
@@ -88,7 +88,7 @@ def test_cameras(source: tuple[int, int], target: tuple[int, int]) -> None:
 
 
 def test_the_pixels_are_left_alone() -> None:
-    pixels = torch.from_numpy(np.stack(pictures((60, 90), 'rgb8', smooth=False)))
+    pixels = torch.from_numpy(np.stack(images((60, 90), 'rgb8', smooth=False)))
     before = pixels.clone()
     DeviceResize((60, 90), 'rgb8', (32, 48), 'cpu', kernel=KERNEL)(pixels)
     assert torch.equal(pixels, before)

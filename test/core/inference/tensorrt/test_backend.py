@@ -22,7 +22,7 @@ import torch
 
 from lemore_core import inference as backends
 from lemore_core.export.export import export_onnx
-from lemore_core.image import Picture, to_network
+from lemore_core.image import Image, to_network
 from lemore_core.inference.backend import (
     FP32,
     BackendError,
@@ -33,7 +33,7 @@ from lemore_core.inference.backend import (
 from lemore_core.inference.cpu.decode import decode
 from lemore_core.inference.gpu import device as gpu
 from lemore_core.inference.gpu.device import Gpu, find_gpu
-from lemore_core.inference.gpu.pipeline import DeviceRoad
+from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
 from lemore_core.inference.tensorrt import libraries as tensorrt_flavours
 from lemore_core.inference.tensorrt import planner as engines
@@ -78,7 +78,7 @@ class FakeContext:
         assert stream == 7
         self.runs += 1
         pixels = self._view('pixels', ctypes.c_uint8)
-        logits = [self.session.run(None, {'pixels': picture[None]})[0] for picture in pixels]
+        logits = [self.session.run(None, {'pixels': image[None]})[0] for image in pixels]
         self._view('logits', ctypes.c_float)[:] = np.concatenate(logits)
         return True
 
@@ -124,13 +124,13 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, 'device', lambda _: nullcontext())
 
 
-def road_of(network: Engine, batch: int) -> DeviceRoad:
-    return DeviceRoad(network, (HEIGHT, WIDTH), Status('tensorrt', 'cpu', FP32, batch))
+def road_of(network: Engine, batch: int) -> GpuPipeline:
+    return GpuPipeline(network, (HEIGHT, WIDTH), Status('tensorrt', 'cpu', FP32, batch))
 
 
 @pytest.mark.usefixtures('cuda')
 @pytest.mark.parametrize('count', [1, 2, 3, 4, 5])
-def test_any_number_of_pictures_is_run(library: Library, engine: bytes, count: int) -> None:
+def test_any_number_of_images_is_run(library: Library, engine: bytes, count: int) -> None:
     network = Engine(library, engine, 2, 'cpu')
     road = road_of(network, 2)
     session = onnxruntime.InferenceSession(engine, providers=['CPUExecutionProvider'])
@@ -148,14 +148,14 @@ def test_any_number_of_pictures_is_run(library: Library, engine: bytes, count: i
 
 
 @pytest.mark.usefixtures('cuda')
-def test_pictures_are_labelled(library: Library, engine: bytes) -> None:
+def test_images_are_labelled(library: Library, engine: bytes) -> None:
     road = road_of(Engine(library, engine, 2, 'cpu'), 2)
     random = np.random.default_rng(0)
     sizes = [(100, 200), (100, 200), (64, 128), (100, 200)]
-    pictures = [Picture(random.integers(0, 256, (*size, 3), np.uint8), 'bgr8') for size in sizes]
-    for picture, found in zip(pictures, road.segment(pictures), strict=True):
-        pixels = to_network(*picture, HEIGHT, WIDTH)
-        labels, _ = decode(road.logits(pixels[None])[0], *picture.pixels.shape[:2])
+    images = [Image(random.integers(0, 256, (*size, 3), np.uint8), 'bgr8') for size in sizes]
+    for image, found in zip(images, road.segment(images), strict=True):
+        pixels = to_network(*image, HEIGHT, WIDTH)
+        labels, _ = decode(road.logits(pixels[None])[0], *image.pixels.shape[:2])
         assert np.mean(found.labels == labels) > 0.999
 
 
@@ -219,7 +219,7 @@ def test_a_refused_engine_is_built_again_once(
     monkeypatch.setattr(engines, 'engine_graph', lambda _: b'onnx')
     cache = EngineCache(tmp_path)
 
-    def load() -> DeviceRoad:
+    def load() -> GpuPipeline:
         return tensorrt_backend.load(
             ServingRequest(untrained_checkpoint, HEIGHT, WIDTH, engine_cache=cache.folder)
         )

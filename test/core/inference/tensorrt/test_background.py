@@ -19,7 +19,7 @@ from lemore_core.inference.tensorrt import backend as tensorrt_backend
 from lemore_core.inference.tensorrt import background as serving
 from lemore_core.inference.tensorrt import libraries as tensorrt_flavours
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
-from lemore_core.inference.tensorrt.hot_swap import Handover
+from lemore_core.inference.tensorrt.hot_swap import HotSwapBackend
 from lemore_core.inference.tensorrt.libraries import ComputeCapability
 from lemore_core.segmenter import Segmenter
 
@@ -138,8 +138,8 @@ def test_only_what_auto_chose_is_handed_over(
 ) -> None:
     monkeypatch.setattr(registry, 'choose', lambda *_: 'torch')
     request = ServingRequest(untrained_checkpoint, 96, 128)
-    assert isinstance(serving.load_for_service('auto', request), Handover)
-    assert not isinstance(serving.load_for_service('torch', request), Handover)
+    assert isinstance(serving.load_for_service('auto', request), HotSwapBackend)
+    assert not isinstance(serving.load_for_service('torch', request), HotSwapBackend)
 
 
 @pytest.mark.usefixtures('installed', 'second_gpu')
@@ -170,7 +170,7 @@ def test_a_segmenter_has_it_where_it_is_asked_for(
     untrained_checkpoint: Path, background_engine: bool
 ) -> None:
     segmenter = Segmenter.load(untrained_checkpoint, background_engine=background_engine)
-    engine = 'waiting for pictures' if background_engine else ''
+    engine = 'waiting for images' if background_engine else ''
     assert segmenter.status.engine == engine
     segmenter.close()
 

@@ -19,7 +19,7 @@ from lemore_core.inference.backend import BackendError, ServingRequest
 from lemore_core.inference.tensorrt import build_client as engine_build
 from lemore_core.inference.tensorrt.build_client import EngineBuild
 from lemore_core.inference.tensorrt.build_protocol import (
-    BuildOrder,
+    BuildRequest,
     Failure,
     Progress,
     news_from_line,
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[4]
 WAIT_S = 60.0
 LOADING = Progress('loading libraries')
 
-OrderIn = Callable[[Path], BuildOrder]
+OrderIn = Callable[[Path], BuildRequest]
 
 
 @pytest.fixture(scope='module')
@@ -40,10 +40,10 @@ def order_in(exported: Path) -> OrderIn:
     """Return a function that orders an engine into a folder."""
     pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
 
-    def order(folder: Path) -> BuildOrder:
+    def order(folder: Path) -> BuildRequest:
         request = ServingRequest(exported, 96, 128, engine_cache=folder)
         # the machine that runs the tests may have no idle time to give
-        return BuildOrder(request, '8.6', low_priority=False)
+        return BuildRequest(request, '8.6', low_priority=False)
 
     return order
 
@@ -91,7 +91,7 @@ def test_a_second_process_waits_and_takes_what_the_first_built(
 
 
 def test_it_gives_way_to_everything_else(order_in: OrderIn, tmp_path: Path) -> None:
-    order = BuildOrder(order_in(tmp_path).request, '8.6')
+    order = BuildRequest(order_in(tmp_path).request, '8.6')
     build = EngineBuild(order)
     found: set[tuple[int, int]] = set()
 
@@ -131,7 +131,7 @@ def test_a_process_that_does_not_start_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_build, 'MODULE', 'lemore_core.nowhere')
-    order = BuildOrder(ServingRequest(tmp_path / 'a.safetensors', 96, 128))
+    order = BuildRequest(ServingRequest(tmp_path / 'a.safetensors', 96, 128))
     message = 'ended with code 1: .*No module named lemore_core.nowhere'
     with closing(EngineBuild(order)) as build, pytest.raises(BackendError, match=message):
         build.wait(lambda _: None)
@@ -139,9 +139,9 @@ def test_a_process_that_does_not_start_is_told(
 
 PARENT = """
 import sys
-from lemore_core.inference.tensorrt.build_protocol import BuildOrder
+from lemore_core.inference.tensorrt.build_protocol import BuildRequest
 from lemore_core.inference.tensorrt.build_client import EngineBuild
-build = EngineBuild(BuildOrder.from_line(sys.stdin.readline()))
+build = EngineBuild(BuildRequest.from_line(sys.stdin.readline()))
 build.wait(lambda progress: print(build.pid, progress, flush=True))
 """
 
@@ -178,7 +178,7 @@ sys.exit(engine_process.main())
 
 
 def test_what_libraries_print_is_not_among_the_news(tmp_path: Path) -> None:
-    order = BuildOrder(ServingRequest(tmp_path / 'a.safetensors', 96, 128), low_priority=False)
+    order = BuildRequest(ServingRequest(tmp_path / 'a.safetensors', 96, 128), low_priority=False)
     with start(NOISY) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -203,8 +203,8 @@ def test_what_is_no_order_is_refused(line: str) -> None:
 
 def test_orders_and_news_come_through_as_they_were(tmp_path: Path) -> None:
     request = ServingRequest(tmp_path / 'ä b.safetensors', 96, 128, device='cuda:1', batch=2)
-    for order in (BuildOrder(request), BuildOrder(request, '8.6', low_priority=False)):
-        assert BuildOrder.from_line(order.to_line()) == order
+    for order in (BuildRequest(request), BuildRequest(request, '8.6', low_priority=False)):
+        assert BuildRequest.from_line(order.to_line()) == order
     key = EngineKey('0', 'tensorrt', '11', 'GPU', '8.6', '580', 'fp16', 96, 128, 1)
     for news in (key, LOADING, Progress('x', 3, 4), Failure('because')):
         assert news_from_line(news_to_line(news)) == news

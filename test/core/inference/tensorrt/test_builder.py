@@ -86,8 +86,8 @@ def test_a_quantised_file_is_built_as_it_is(
     tmp_path: Path, clip_frames: list[NDArray[np.uint8]]
 ) -> None:
     path = tmp_path / 'int8.onnx'
-    pictures = [frame[..., ::-1] for frame in clip_frames[:2]]
-    write_onnx(resolve_checkpoint('nano'), path, 128, 192, calibration=pictures)
+    images = [frame[..., ::-1] for frame in clip_frames[:2]]
+    write_onnx(resolve_checkpoint('nano'), path, 128, 192, calibration=images)
     planned = plan(ServingRequest(path, 128, 192), target('8.9'))
     assert planned.onnx == path.read_bytes()
     nodes = onnx.load_from_string(planned.onnx).graph.node

@@ -38,7 +38,7 @@ def pixels(clip_frames: list[Pixels]) -> Pixels:
 @pytest.fixture(scope='module')
 def reference(pixels: Pixels) -> NDArray[np.float32]:
     content = export_onnx(resolve_checkpoint('tiny'), *SIZE)
-    return np.concatenate([run(content, picture[None]) for picture in pixels])
+    return np.concatenate([run(content, image[None]) for image in pixels])
 
 
 def test_single_precision_is_the_exported_graph(

@@ -17,20 +17,20 @@ import torch
 from numpy.typing import NDArray
 
 from lemore_core import checkpoint
-from lemore_core.image import Picture
+from lemore_core.image import Image
 from lemore_core.inference import torch_backend
 from lemore_core.inference.backend import Backend, BackendError, ServingRequest, Status
 from lemore_core.inference.tensorrt import build_client as engine_build
 from lemore_core.inference.tensorrt import hot_swap as handover
-from lemore_core.inference.tensorrt.build_protocol import BuildOrder
+from lemore_core.inference.tensorrt.build_protocol import BuildRequest
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
-from lemore_core.inference.tensorrt.hot_swap import EngineSource, Handover
+from lemore_core.inference.tensorrt.hot_swap import EngineSource, HotSwapBackend
 from lemore_core.segmentation import Segmentation
 
 pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
 
 WAIT_S = 60.0
-Make = Callable[..., Handover]
+Make = Callable[..., HotSwapBackend]
 Running = Callable[[], list[int]]
 
 
@@ -45,12 +45,12 @@ class StandIn:
         self._backend = backend
         self._wrong = wrong
 
-    def segment(self, pictures: Sequence[Picture]) -> list[Segmentation]:
+    def segment(self, images: Sequence[Image]) -> list[Segmentation]:
         self.calls += 1
         if self.broken:
             msg = 'the GPU fell off\nthe bus'
             raise BackendError(msg)
-        found = self._backend.segment(pictures)
+        found = self._backend.segment(images)
         for result in found:
             result.labels.reshape(-1)[: int(self._wrong * result.labels.size)] = 254
         return found
@@ -77,11 +77,11 @@ def serving(network: Backend) -> StandIn:
 @pytest.fixture
 def make(serving: StandIn, exported: Path, tmp_path: Path) -> Iterator[Make]:
     """Return a function that makes a handover from ``serving`` to what ``load`` gives."""
-    made: list[Handover] = []
+    made: list[HotSwapBackend] = []
 
     def make(load: Callable[[EngineKey], Backend], *, path: Path = exported, **options: Any) -> Any:
-        order = BuildOrder(request_of(path, tmp_path), '8.6', low_priority=False)
-        made.append(Handover(serving, EngineSource(order, load), **options))
+        order = BuildRequest(request_of(path, tmp_path), '8.6', low_priority=False)
+        made.append(HotSwapBackend(serving, EngineSource(order, load), **options))
         return made[-1]
 
     yield make
@@ -93,19 +93,19 @@ def request_of(path: Path, folder: Path | None = None) -> ServingRequest:
     return ServingRequest(path, 96, 128, device='cpu', engine_cache=folder)
 
 
-def pictures(count: int = 1) -> list[Picture]:
+def images(count: int = 1) -> list[Image]:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 60, 80, 3), np.uint8)
-    return [Picture(each) for each in pixels]
+    return [Image(each) for each in pixels]
 
 
-def label_until(backend: Handover, state: str) -> list[str]:
+def label_until(backend: HotSwapBackend, state: str) -> list[str]:
     """Label until the engine's text begins with ``state``; return the texts on the way."""
     texts = [backend.status.engine]
     deadline = time.monotonic() + WAIT_S
     while not texts[-1].startswith(state):
         assert time.monotonic() < deadline, texts
-        backend.segment(pictures())
-        time.sleep(0.02)  # as between the pictures of a camera
+        backend.segment(images())
+        time.sleep(0.02)  # as between the images of a camera
         if backend.status.engine != texts[-1]:
             texts.append(backend.status.engine)
     return texts
@@ -123,7 +123,7 @@ def same(found: list[Segmentation], expected: list[Segmentation]) -> bool:
     return all(np.array_equal(a.labels, b.labels) for a, b in pairs)
 
 
-def test_an_engine_takes_over_between_two_pictures(
+def test_an_engine_takes_over_between_two_images(
     make: Make,
     serving: StandIn,
     network: Backend,
@@ -140,26 +140,26 @@ def test_an_engine_takes_over_between_two_pictures(
         assert go_on.wait(WAIT_S)
         return engine
 
-    backend = make(load, path=untrained_checkpoint, patience=3)
-    expected = backend.segment(pictures())
-    assert backend.status == Status('torch', 'cpu', 'fp32', engine='waiting for pictures')
+    backend = make(load, path=untrained_checkpoint, min_frames=3)
+    expected = backend.segment(images())
+    assert backend.status == Status('torch', 'cpu', 'fp32', engine='waiting for images')
     texts = label_until(backend, 'loading')
     assert any(text.endswith(' s, exporting') for text in texts)
     assert all(text.startswith('building ') for text in texts[1:-1])
     go_on.set()
     wait_until(lambda: backend.status.engine == 'checking')
-    assert engine.calls == 0, 'it waits for a picture'
+    assert engine.calls == 0, 'it waits for an image'
     calls = serving.calls
-    assert same(backend.segment(pictures()), expected), 'the old one still answers'
+    assert same(backend.segment(images()), expected), 'the old one still answers'
     assert (serving.calls, engine.calls, serving.closed) == (calls + 1, 1, True)
     assert backend.status == Status('tensorrt', 'cuda:0', 'fp16', engine='serving')
 
-    found = backend.segment(pictures(2))
+    found = backend.segment(images(2))
     assert (serving.calls, engine.calls) == (calls + 1, 2)
     assert np.mean(found[0].labels == expected[0].labels) == pytest.approx(0.991, abs=0.001)
     engine.broken = True
     with pytest.raises(BackendError, match='fell off'):
-        backend.segment(pictures())
+        backend.segment(images())
     assert backend.status.engine == 'serving'
     assert not engine_processes()
     backend.close()
@@ -182,21 +182,21 @@ def test_an_engine_that_labels_otherwise_is_rejected(
     make: Make, serving: StandIn, other_weights: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = StandIn(torch_backend.load(request_of(other_weights)))
-    backend = make(lambda _: engine, patience=1)
-    expected = backend.segment(pictures())
+    backend = make(lambda _: engine, min_frames=1)
+    expected = backend.segment(images())
     *_, text = label_until(backend, 'rejected')
     assert text.startswith('rejected: only ')
     assert text.endswith('% of its labels are those of torch, 99% must be')
     assert backend.status.degraded == f'torch serves without an engine ({text})'
     assert (backend.status.backend, engine.closed, engine.calls) == ('torch', True, 1)
     for _ in range(3):
-        assert same(backend.segment(pictures()), expected)
+        assert same(backend.segment(images()), expected)
     assert (engine.calls, serving.closed) == (1, False)
     (warning,) = [r.message for r in caplog.records if r.levelno >= logging.WARNING]
     assert warning == f'128x96: {backend.status.degraded}'
 
 
-@pytest.mark.parametrize('when', ['load', 'first picture'])
+@pytest.mark.parametrize('when', ['load', 'first image'])
 def test_an_engine_that_fails_at_first_leaves_the_old_one_serving(
     make: Make, serving: StandIn, network: Backend, when: str
 ) -> None:
@@ -209,32 +209,32 @@ def test_an_engine_that_fails_at_first_leaves_the_old_one_serving(
             raise RuntimeError(msg)
         return engine
 
-    backend = make(load, patience=1)
-    expected = backend.segment(pictures())
+    backend = make(load, min_frames=1)
+    expected = backend.segment(images())
     label_until(backend, 'failed')
     reason = {
         'load': 'failed: RuntimeError: CUDA out of memory',
-        'first picture': 'failed: the GPU fell off the bus',
+        'first image': 'failed: the GPU fell off the bus',
     }[when]
     assert backend.status.engine == reason
     assert backend.status.degraded == f'torch serves without an engine ({reason})'
-    assert same(backend.segment(pictures()), expected)
-    assert engine.closed is (when == 'first picture')
+    assert same(backend.segment(images()), expected)
+    assert engine.closed is (when == 'first image')
     assert not serving.closed
 
 
 def test_a_build_that_is_killed_leaves_the_old_one_serving(
     make: Make, engine_processes: Running
 ) -> None:
-    backend = make(never, patience=1)
-    expected = backend.segment(pictures())
+    backend = make(never, min_frames=1)
+    expected = backend.segment(images())
     label_until(backend, 'building')
     (pid,) = engine_processes()
     os.kill(pid, signal.SIGKILL)
     label_until(backend, 'failed')
     assert 'ended by SIGKILL' in backend.status.engine
     assert backend.status.engine in backend.status.degraded
-    assert same(backend.segment(pictures()), expected)
+    assert same(backend.segment(images()), expected)
     assert not engine_processes()
 
 
@@ -242,7 +242,7 @@ def test_a_build_that_crashes_leaves_the_old_one_serving(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_build, 'MODULE', 'lemore_core.nowhere')
-    backend = make(never, patience=1)
+    backend = make(never, min_frames=1)
     label_until(backend, 'failed')
     assert 'No module named lemore_core.nowhere' in backend.status.degraded
 
@@ -251,17 +251,17 @@ def test_a_process_that_cannot_be_started_leaves_the_old_one_serving(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr('sys.executable', '/nowhere/python')
-    backend = make(never, patience=1)
+    backend = make(never, min_frames=1)
     label_until(backend, 'failed: FileNotFoundError: ')
 
 
-def test_a_few_pictures_start_nothing(make: Make, engine_processes: Running) -> None:
-    backend = make(never, patience=4)
-    backend.segment(pictures(3))
+def test_a_few_images_start_nothing(make: Make, engine_processes: Running) -> None:
+    backend = make(never, min_frames=4)
+    backend.segment(images(3))
     assert backend.segment([]) == []
-    assert backend.status.engine == 'waiting for pictures'
+    assert backend.status.engine == 'waiting for images'
     backend.close()
-    backend.segment(pictures(2))
+    backend.segment(images(2))
     assert not engine_processes()
     assert not threads()
 
@@ -274,7 +274,7 @@ def test_what_degrades_the_old_one_is_not_forgotten(make: Make, serving: StandIn
 def test_closing_ends_a_build_at_once(
     make: Make, serving: StandIn, engine_processes: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    backend = make(never, patience=1)
+    backend = make(never, min_frames=1)
     label_until(backend, 'building')
     assert engine_processes()
     started = time.monotonic()
@@ -287,13 +287,13 @@ def test_closing_ends_a_build_at_once(
 
 
 def test_one_engine_is_built_at_a_time(make: Make, engine_processes: Running) -> None:
-    first, second = make(never, patience=1), make(never, patience=1)
+    first, second = make(never, min_frames=1), make(never, min_frames=1)
     label_until(first, 'building')
     label_until(second, 'waiting for another build')
     assert len(engine_processes()) == 1
     first.close()
     label_until(second, 'building')
-    third = make(never, patience=1)
+    third = make(never, min_frames=1)
     label_until(third, 'waiting for another build')
     third.close()
     second.close()
@@ -312,8 +312,8 @@ def test_an_engine_that_comes_too_late_is_let_go(
         assert go_on.wait(WAIT_S)
         return engine
 
-    backend = make(load, patience=1)
-    backend.segment(pictures())
+    backend = make(load, min_frames=1)
+    backend.segment(images())
     wait_until(loading.is_set)
     assert backend.status.engine == 'loading'
     backend.close()

@@ -1,4 +1,4 @@
-"""Pictures of whole classes that a small network tells apart in seconds."""
+"""Images of whole classes that a small network tells apart in seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLASSES = ('bricks', 'grass', 'sky')
 
 @pytest.fixture(scope='session')
 def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty pictures of red checks, green stripes and blue noise, laid out as ImageNet."""
+    """Thirty images of red checks, green stripes and blue noise, laid out as ImageNet."""
     root = tmp_path_factory.mktemp('textures')
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[:72, :96] // 6 % 2

@@ -15,8 +15,8 @@ def classifier() -> Classifier:
 
 def test_the_logits_are_those_of_the_mean_token() -> None:
     model = classifier().eval()
-    pictures = torch.randn(2, 3, 96, 64)
-    features, tokens = model.encoder.encode(pictures)
+    images = torch.randn(2, 3, 96, 64)
+    features, tokens = model.encoder.encode(images)
     assert [tuple(f.shape) for f in features] == [
         (2, 8, 24, 16),
         (2, 16, 12, 8),
@@ -26,7 +26,7 @@ def test_the_logits_are_those_of_the_mean_token() -> None:
     assert tokens.shape == (2, 120, 2, 1)
     mean = tokens.flatten(2).mean(2)
     expected = mean @ model.linear.weight.t() + model.linear.bias
-    assert torch.allclose(model(pictures), expected, atol=1e-6)
+    assert torch.allclose(model(images), expected, atol=1e-6)
 
 
 def test_every_parameter_that_wants_a_gradient_gets_one() -> None:

@@ -145,7 +145,7 @@ def test_the_command_names_what_is_wrong(
     assert "no model is called 'huge'" in capsys.readouterr().err
 
 
-def test_an_unreadable_picture_is_named_before_training(textures: Path, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named_before_training(textures: Path, tmp_path: Path) -> None:
     for split in ('train', 'val'):
         for source in (textures / split).glob('*/*'):
             target = tmp_path / 'data' / source.relative_to(textures)

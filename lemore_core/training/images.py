@@ -1,4 +1,4 @@
-"""The pictures of a run: loaded, augmented, batched."""
+"""The images of a run: loaded, augmented, batched."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lemore_core.training.sampling import StepSampler
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 Batch = tuple[Tensor, Tensor]
 
-CACHE_BYTES = 2 << 30  # decoded pictures kept in memory by each loading process
+CACHE_BYTES = 2 << 30  # decoded images kept in memory by each loading process
 
 
 def read_pair(sample: Sample) -> Pair:
@@ -33,7 +33,7 @@ def read_pair(sample: Sample) -> Pair:
     return image, mask
 
 
-class AugmentedPictures(Dataset[Batch]):
+class AugmentedImages(Dataset[Batch]):
     """Samples augmented as a function of the seed and their position in the order.
 
     An item is asked for by (position, index) and is RGB (3, height, width) uint8 with class ids
@@ -67,7 +67,7 @@ class AugmentedPictures(Dataset[Batch]):
         return pair
 
 
-class WholePictures(Dataset[Batch]):
+class WholeImages(Dataset[Batch]):
     """Samples as they are, for validation: RGB (3, H, W) uint8 and class ids (H, W) uint8."""
 
     def __init__(self, samples: list[Sample]) -> None:
@@ -82,11 +82,11 @@ class WholePictures(Dataset[Batch]):
 
 
 def training_loader(
-    pictures: Dataset[Batch], sampler: StepSampler, *, workers: int, pin: bool
+    images: Dataset[Batch], sampler: StepSampler, *, workers: int, pin: bool
 ) -> DataLoader[Batch]:
     """Return one process's batches of an epoch."""
     return DataLoader(
-        pictures,
+        images,
         sampler.batch // sampler.processes,
         sampler=sampler,
         drop_last=True,
@@ -99,10 +99,10 @@ def training_loader(
     )
 
 
-def validation_loader(pictures: Dataset[Batch], *, batch: int, workers: int) -> DataLoader[Batch]:
-    """Return one process's pictures of a validation, in their order."""
+def validation_loader(images: Dataset[Batch], *, batch: int, workers: int) -> DataLoader[Batch]:
+    """Return one process's images of a validation, in their order."""
     return DataLoader(
-        pictures,
+        images,
         batch,
         num_workers=workers,
         persistent_workers=workers > 0,

@@ -13,7 +13,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from lemore_core.render import legend
-from lemore_core.system.files import written_whole
+from lemore_core.system.files import atomic_write
 from lemore_core.taxonomy import Taxonomy
 from lemore_core.video import VideoWriter
 
@@ -46,15 +46,15 @@ def write_contact_sheet(
     """Write six of the ``count`` images of a topic, spread over time, above the legend (PNG)."""
     tiles = COLUMNS * ROWS
     wanted = {count * (2 * i + 1) // (2 * tiles) for i in range(tiles)}
-    pictures = []
+    images = []
     for index, (_, pixels) in enumerate(overlay_frames(bag, topic)):
         if index in wanted:
             height = round(pixels.shape[0] * TILE_WIDTH / pixels.shape[1])
             size = (TILE_WIDTH, height)
-            pictures.append(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
-    while len(pictures) < tiles:  # fewer frames than tiles
-        pictures.append(np.full_like(pictures[0], 255))
-    rows = [np.hstack(pictures[r * COLUMNS : (r + 1) * COLUMNS]) for r in range(ROWS)]
+            images.append(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    while len(images) < tiles:  # fewer frames than tiles
+        images.append(np.full_like(images[0], 255))
+    rows = [np.hstack(images[r * COLUMNS : (r + 1) * COLUMNS]) for r in range(ROWS)]
     sheet = np.vstack([*rows, legend(taxonomy, COLUMNS * TILE_WIDTH)])
-    with written_whole(output) as temporary:
+    with atomic_write(output) as temporary:
         cv2.imwrite(str(temporary), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
