@@ -20,24 +20,24 @@ endif
 PIP_OPTIONS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-RUN := PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" $(BIN)/python
+INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test lint format clean
 .DEFAULT_GOAL := test
 
-demo: $(READY)
-	$(RUN) -m lemore_ros.tools.demo --output out/demo
+demo: $(INSTALLED)
+	$(BIN)/python -m lemore_ros.tools.demo --output out/demo
 
 # The plugins that a ROS installation brings along are made for older versions of pytest.
 test: lint
-	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(RUN) -m pytest -p pytest_timeout
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p pytest_timeout
 
-lint: $(READY)
+lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(READY)
+format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -45,6 +45,12 @@ $(READY): $(REQUIREMENTS)
 	@$(CHECK)
 	$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) $(REQUIREMENTS:%=-r %)
+	touch $@
+
+# The package itself, editable: what the tree holds now is what `lemore` runs.
+$(INSTALLED): $(READY) setup.py setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--no-index --editable .
 	touch $@
 
 clean:

@@ -64,9 +64,10 @@ setup(
         'console_scripts': [
             'lemore = lemore_core.cli.main:main',
             'segmentation_node = lemore_ros.node.segmentation_node:main',
-            'bag = lemore_ros.bags.cli.main:main',
             'lemore_demo = lemore_ros.tools.demo:main',
             'measure_latency = lemore_ros.tools.measure_latency:main',
         ],
+        # commands that other packages add to lemore: modules with add_arguments and run
+        'lemore.commands': ['bag = lemore_ros.bags.cli.main'],
     },
 )

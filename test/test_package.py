@@ -6,6 +6,9 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from configparser import ConfigParser
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -17,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope='module')
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Names in the wheel that the tree builds."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    """Return the wheel that the tree builds, opened."""
     folder = tmp_path_factory.mktemp('wheel')
     tree = folder / 'tree'
     hidden = shutil.ignore_patterns('.venv*', '.git', 'out', 'build', 'install', 'log', '*cache*')
@@ -29,7 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     )
     (path,) = folder.glob('*.whl')
     with zipfile.ZipFile(path) as archive:
-        return archive.namelist()
+        yield archive
 
 
 @pytest.mark.parametrize(
@@ -55,12 +58,25 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         'share/ament_index/resource_index/packages/lemore_ros',
     ],
 )
-def test_the_wheel_holds(wheel: list[str], name: str) -> None:
-    assert any(entry == name or entry.endswith(f'.data/data/{name}') for entry in wheel), wheel
+def test_the_wheel_holds(wheel: zipfile.ZipFile, name: str) -> None:
+    names = wheel.namelist()
+    assert any(entry == name or entry.endswith(f'.data/data/{name}') for entry in names), names
 
 
-def test_the_wheel_holds_no_tests_and_no_camvid_images(wheel: list[str]) -> None:
-    assert not [name for name in wheel if name.startswith('test/') or '.webp' in name]
+def test_the_wheel_holds_no_tests_and_no_camvid_images(wheel: zipfile.ZipFile) -> None:
+    assert not [name for name in wheel.namelist() if name.startswith('test/') or '.webp' in name]
+
+
+def test_the_wheel_brings_the_commands(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith('/entry_points.txt'))
+    declared = ConfigParser()
+    declared.read_string(wheel.read(name).decode())
+    # all of them land on the PATH: none may have a name that other programs have
+    scripts = {'lemore', 'lemore_demo', 'segmentation_node', 'measure_latency'}
+    assert set(declared['console_scripts']) == scripts
+    for group in ('console_scripts', 'lemore.commands'):
+        for target in declared[group].values():
+            assert EntryPoint('', target, group).load()
 
 
 def test_the_version_is_said_once_for_all() -> None:

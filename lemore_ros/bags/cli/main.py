@@ -1,4 +1,4 @@
-"""``lemore bag`` and ``ros2 run lemore_ros bag``: finds the subcommand."""
+"""``lemore bag``: finds the subcommand."""
 
 from __future__ import annotations
 
