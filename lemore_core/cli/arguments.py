@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lemore_core.errors import LemoreError
 
@@ -76,3 +76,20 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
         taxonomy=load_taxonomy(arguments.dataset) if arguments.dataset else None,
         network_size=size,
     )
+
+
+def renamed(parser: argparse.ArgumentParser, old: str, new: str) -> None:
+    """Have ``parser`` refuse the flag ``old`` with the name that it has now."""
+    parser.add_argument(
+        old,
+        action=_Renamed,
+        nargs='?',
+        const=new,
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
+
+
+class _Renamed(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        parser.error(f'{self.option_strings[0]} is called {self.const} now')

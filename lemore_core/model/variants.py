@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lemore_core.errors import LemoreError
+from lemore_core.validation import REQUIRED, check_fields, from_mapping, option
 
 MAX_CLASSES = 65535  # label images are 16 bit at most, and one value means unlabelled
 MAX_SIDE = 8192
@@ -27,24 +28,19 @@ class StageConfig:
     holds their kernel sizes.
     """
 
-    channels: int
-    expansions: tuple[int, ...]
-    kernels: tuple[int, ...]
-    encoders: int
+    channels: int = option(REQUIRED, low=1, high=MAX_CHANNELS)
+    expansions: tuple[int, ...] = option(REQUIRED, low=1, high=16)
+    kernels: tuple[int, ...] = option(REQUIRED, choices=(1, 3, 5, 7))
+    encoders: int = option(REQUIRED, low=0, high=MAX_BLOCKS)
 
     def __post_init__(self) -> None:
-        _check('channels', self.channels, 1, MAX_CHANNELS)
-        _check('encoders', self.encoders, 0, MAX_BLOCKS)
-        _check('the number of inverted residuals', len(self.expansions), 1, MAX_BLOCKS)
-        for expansion in self.expansions:
-            _check('expansions', expansion, 1, 16)
+        check_fields(self, ConfigError)
+        if not 1 <= len(self.expansions) <= MAX_BLOCKS:
+            msg = f'expansions has {len(self.expansions)} entries, allowed: 1 to {MAX_BLOCKS}'
+            raise ConfigError(msg)
         if len(self.kernels) != len(self.expansions):
             msg = f'kernels {self.kernels} and expansions {self.expansions} differ in length'
             raise ConfigError(msg)
-        for kernel in self.kernels:
-            if kernel not in (1, 3, 5, 7):
-                msg = f'kernels is {self.kernels}, each must be 1, 3, 5 or 7'
-                raise ConfigError(msg)
 
 
 @dataclass(frozen=True)
@@ -55,16 +51,16 @@ class LeMoReConfig:
     before its gated fusion instead of after it (cheaper; not in the paper).
     """
 
-    stem_channels: int
-    stages: tuple[StageConfig, ...]
-    fusion_channels: int
-    bottleneck_blocks: int
-    classes: int
-    height: int
-    width: int
-    key_dim: int = 16
-    value_dim: int = 32
-    ffn_ratio: int = 4
+    stem_channels: int = option(REQUIRED, low=1, high=MAX_CHANNELS)
+    stages: tuple[StageConfig, ...] = option(REQUIRED)
+    fusion_channels: int = option(REQUIRED, low=32, high=MAX_CHANNELS)
+    bottleneck_blocks: int = option(REQUIRED, low=1, high=MAX_BLOCKS)
+    classes: int = option(REQUIRED, low=2, high=MAX_CLASSES)
+    height: int = option(REQUIRED, low=32, high=MAX_SIDE)
+    width: int = option(REQUIRED, low=32, high=MAX_SIDE)
+    key_dim: int = option(16, low=1, high=MAX_CHANNELS)
+    value_dim: int = option(32, low=1, high=MAX_CHANNELS)
+    ffn_ratio: int = option(4, low=1, high=16)
     transverse: bool = True
     frontal: bool = True
     lateral: bool = True
@@ -73,18 +69,10 @@ class LeMoReConfig:
     fusion_at_head: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self, ConfigError)
         if len(self.stages) != STAGES:
             msg = f'stages has {len(self.stages)} entries, the network has {STAGES}'
             raise ConfigError(msg)
-        _check('classes', self.classes, 2, MAX_CLASSES)
-        _check('height', self.height, 32, MAX_SIDE)
-        _check('width', self.width, 32, MAX_SIDE)
-        _check('stem_channels', self.stem_channels, 1, MAX_CHANNELS)
-        _check('fusion_channels', self.fusion_channels, 32, MAX_CHANNELS)
-        _check('bottleneck_blocks', self.bottleneck_blocks, 1, MAX_BLOCKS)
-        _check('key_dim', self.key_dim, 1, MAX_CHANNELS)
-        _check('value_dim', self.value_dim, 1, MAX_CHANNELS)
-        _check('ffn_ratio', self.ffn_ratio, 1, 16)
         if not (self.transverse or self.frontal or self.lateral):
             msg = 'transverse, frontal and lateral are all off, the network needs one view'
             raise ConfigError(msg)
@@ -125,37 +113,12 @@ class LeMoReConfig:
             ConfigError: a field is missing, unknown, of the wrong type or out of bounds.
 
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            msg = f'unknown fields {unknown} in the network configuration'
-            raise ConfigError(msg)
-        try:
-            stages = tuple(
-                StageConfig(
-                    channels=stage['channels'],
-                    expansions=tuple(stage['expansions']),
-                    kernels=tuple(stage['kernels']),
-                    encoders=stage['encoders'],
-                )
-                for stage in values['stages']
-            )
-            return cls(**{**values, 'stages': stages})
-        except (KeyError, TypeError) as error:
-            msg = f'the network configuration is incomplete or malformed: {error}'
-            raise ConfigError(msg) from error
+        return from_mapping(cls, values, 'the network configuration', ConfigError)
 
 
 def halve(size: int) -> int:
     """Return what a stride-2 convolution leaves of ``size``: half of it, rounded up."""
     return -(-size // 2)
-
-
-def _check(name: str, value: object, low: int, high: int) -> None:
-    # bool is an int to Python, but True channels is a mistake
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        msg = f'{name} is {value!r}, it must be an integer from {low} to {high}'
-        raise ConfigError(msg)
 
 
 _EXPANSIONS = ((4, 3), (3, 3), (3, 3), (6, 6))

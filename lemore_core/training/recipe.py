@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,13 +12,13 @@ import yaml
 
 from lemore_core.errors import LemoreError
 from lemore_core.system.files import read_yaml
+from lemore_core.validation import check_fields, from_mapping, option
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 FOLDER = Path(__file__).parent / 'recipes'
 RECIPES = tuple(sorted(path.stem for path in FOLDER.glob('*.yaml')))
-RANGE = 'tuple[float, float]'  # from its first number to its second
 PRECISIONS = ('64', '32', 'bf16', '16')
 SWITCHES = (
     'transverse',
@@ -36,21 +34,6 @@ Kind = TypeVar('Kind', bound='Settings')
 
 class RecipeError(LemoreError):
     """A recipe that does not exist, or with a field that is unknown or out of bounds."""
-
-
-def option(
-    default: Any,
-    text: str,
-    *,
-    low: float = -math.inf,
-    high: float = math.inf,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    """Declare a field: its description and bounds stand beside its default."""
-    metadata = {'text': text, 'low': low, 'high': high, 'choices': choices}
-    if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -81,8 +64,7 @@ class Settings:
     seed: int = option(0, 'of initialisation, order and augmentation', low=0)
 
     def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            _check(item, getattr(self, item.name))
+        check_fields(self, RecipeError)
         unknown = sorted(set(self.network) - set(SWITCHES))
         if unknown:
             msg = f'network has no part {unknown}, its parts are {", ".join(SWITCHES)}'
@@ -109,19 +91,7 @@ class Settings:
             RecipeError: a field is unknown, of another type or out of bounds.
 
         """
-        if not isinstance(values, Mapping):
-            msg = f'{source} is no recipe: it must map fields to values'
-            raise RecipeError(msg)
-        fields = {item.name: item for item in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - set(fields))
-        if unknown:
-            msg = f'{source}: unknown fields {unknown}; a recipe has {", ".join(fields)}'
-            raise RecipeError(msg)
-        try:
-            return cls(**{name: _convert(fields[name], value) for name, value in values.items()})
-        except RecipeError as error:
-            msg = f'{source}: {error}'
-            raise RecipeError(msg) from error
+        return from_mapping(cls, values, source, RecipeError)
 
 
 @dataclass(frozen=True)
@@ -134,7 +104,9 @@ class Recipe(Settings):
     resize: tuple[int, int] | None = option(
         None, 'long and short side that images are fitted to before the random scale', low=1
     )
-    scale: tuple[float, float] = option((0.5, 2.0), 'range of the random scale', low=0.1, high=8)
+    scale: tuple[float, float] = option(
+        (0.5, 2.0), 'range of the random scale', low=0.1, high=8, ascending=True
+    )
     head_rate: float = option(1.0, "factor of the head's learning rate", low=0, high=100)
     class_weights: float = option(
         0.0, 'power of the inverse frequency that weighs a class, 0 for none', low=0, high=1
@@ -199,55 +171,3 @@ def parse_changes(texts: list[str]) -> dict[str, Any]:
             msg = f'{text!r} sets nothing: write name=value, such as rate=1e-3'
             raise RecipeError(msg)
     return changes
-
-
-def _convert(item: dataclasses.Field[Any], value: Any) -> Any:
-    as_number = _as_float if 'float' in str(item.type) else lambda same: same
-    if isinstance(value, list):
-        return tuple(as_number(entry) for entry in value)
-    return str(value) if item.name == 'precision' else as_number(value)
-
-
-def _as_float(value: Any) -> Any:
-    # YAML reads 1e-3 as text, and 1 where a float is meant as an integer
-    if isinstance(value, int | str) and not isinstance(value, bool):
-        with suppress(ValueError):
-            return float(value)
-    return value
-
-
-def _check(item: dataclasses.Field[Any], value: Any) -> None:
-    low, high, choices = (item.metadata[key] for key in ('low', 'high', 'choices'))
-    if not _is_of(str(item.type), value):
-        msg = f'{item.name} is {value!r}, it must be {item.type}'
-    elif choices and value not in choices:
-        msg = f'{item.name} is {value!r}, it must be one of {", ".join(choices)}'
-    elif any(not low <= number <= high for number in _numbers(value)):
-        msg = f'{item.name} is {value!r}, it must lie between {low:g} and {high:g}'
-    elif str(item.type) == RANGE and value[0] > value[1]:
-        msg = f'{item.name} is {value!r}, its first number must not exceed its second'
-    else:
-        return
-    raise RecipeError(msg)
-
-
-def _numbers(value: Any) -> tuple[float, ...]:
-    if isinstance(value, tuple):
-        return value
-    return (value,) if isinstance(value, int | float) else ()
-
-
-def _is_of(declared: str, value: Any) -> bool:
-    if value is None:
-        return declared.endswith('None')
-    if declared.startswith('tuple'):
-        kinds = int | float if 'float' in declared else int
-        return (
-            isinstance(value, tuple)
-            and len(value) == 2
-            and all(isinstance(v, kinds) and not isinstance(v, bool) for v in value)
-        )
-    if declared.startswith('Mapping'):
-        return isinstance(value, Mapping) and all(isinstance(v, bool) for v in value.values())
-    scalars: Any = {'int': int, 'float': (int, float), 'str': str}
-    return isinstance(value, scalars[declared]) and not isinstance(value, bool)

@@ -22,7 +22,7 @@ LAYERS = [
     ('export',),
     ('data', 'checkpoint', 'video', 'image'),
     ('model', 'taxonomy'),
-    ('segmentation', 'errors', 'mailbox', 'system'),
+    ('segmentation', 'validation', 'errors', 'mailbox', 'system'),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

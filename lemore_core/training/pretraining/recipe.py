@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lemore_core.training.recipe import Settings, option, read_recipe
+from lemore_core.training.recipe import Settings, read_recipe
+from lemore_core.validation import option
 
 DEFAULT = Path(__file__).parent / 'imagenet.yaml'
 
@@ -18,10 +19,18 @@ class PretrainRecipe(Settings):
 
     size: int = option(224, 'side of the square that the network sees', low=32, high=8192)
     scale: tuple[float, float] = option(
-        (0.08, 1.0), "range of the random window's share of the area", low=0.001, high=1
+        (0.08, 1.0),
+        "range of the random window's share of the area",
+        low=0.001,
+        high=1,
+        ascending=True,
     )
     ratio: tuple[float, float] = option(
-        (3 / 4, 4 / 3), "range of the window's width over its height", low=0.1, high=10
+        (3 / 4, 4 / 3),
+        "range of the window's width over its height",
+        low=0.1,
+        high=10,
+        ascending=True,
     )
     smoothing: float = option(0.1, 'share of the label that all classes get', low=0, high=0.9)
 

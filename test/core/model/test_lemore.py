@@ -153,8 +153,8 @@ def test_a_configuration_survives_its_own_dictionary() -> None:
         ({'width': 10**9}, 'width is 1000000000'),
         ({'fusion_channels': True}, 'fusion_channels is True'),
         ({'stages': []}, 'stages has 0 entries'),
-        ({'colour': 1}, "unknown fields .'colour'."),
-        ({'stages': [{'channels': 8}] * 4}, 'incomplete or malformed'),
+        ({'colour': 1}, 'unknown fields colour'),
+        ({'stages': [{'channels': 8}] * 4}, r'stages\[0\]: expansions is missing'),
         ({'transverse': False, 'frontal': False, 'lateral': False}, 'needs one view'),
     ],
 )

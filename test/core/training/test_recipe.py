@@ -52,26 +52,14 @@ def test_the_defaults_make_a_recipe() -> None:
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'tempo': 3}, r"camvid\.yaml: unknown fields \['tempo'\]; a recipe has "),
-        ({'rate': 'fast'}, "rate is 'fast', it must be float"),
-        ({'rate': True}, 'rate is True, it must be float'),
-        ({'rate': 1.5}, 'rate is 1.5, it must lie between 0 and 1'),
-        ({'rate': float('nan')}, 'rate is nan, it must lie between 0 and 1'),
-        ({'batch': 8.0}, 'batch is 8.0, it must be int'),
-        ({'batch': True}, 'batch is True, it must be int'),
-        ({'batch': 1}, 'batch is 1, it must lie between 2 and inf'),
-        ({'height': 16}, 'height is 16, it must lie between 32 and 8192'),
-        ({'model': 3}, 'model is 3, it must be str'),
-        ({'precision': 8}, "precision is '8', it must be one of 64, 32, bf16, 16"),
-        ({'scale': 2.0}, r'scale is 2\.0, it must be tuple'),
-        ({'scale': [0.5, 1.0, 2.0]}, r'scale is \(0\.5, 1\.0, 2\.0\), it must be tuple'),
-        ({'scale': [0.5, 'big']}, r"scale is \(0\.5, 'big'\), it must be tuple"),
-        ({'scale': [2.0, 0.5]}, 'its first number must not exceed its second'),
-        ({'scale': [0.01, 1.0]}, 'it must lie between 0.1 and 8'),
-        ({'resize': [512, 0]}, 'resize is .* it must lie between 1 and inf'),
-        ({'resize': [512, True]}, 'resize is .* it must be tuple'),
+        ({'tempo': 3}, r'camvid\.yaml: unknown fields tempo \(there are '),
+        ({'rate': 'fast'}, "rate is 'fast', allowed: a number from 0 to 1"),
+        ({'batch': 1}, 'batch is 1, allowed: an integer, 2 or more'),
+        ({'precision': 8}, "precision is '8', allowed: one of 64, 32, bf16, 16"),
+        ({'scale': [2.0, 0.5]}, 'scale is .* in ascending order'),
+        ({'resize': [512, 0]}, 'resize is .*, 1 or more'),
         ({'network': {'sagittal': True}}, r"network has no part \['sagittal'\], its parts are tra"),
-        ({'network': {'lateral': 0}}, 'network is .* it must be Mapping'),
+        ({'network': {'lateral': 0}}, 'network is .* allowed: names, each with true or false'),
         ({'save_every': 7}, r'validate_every is 230, it must be a multiple of save_every \(7\)'),
         ({'iterations': 100}, 'iterations is 100, it must be a multiple of validate_every'),
     ],
@@ -106,7 +94,7 @@ def test_a_recipe_of_ones_own_is_a_file(tmp_path: Path) -> None:
     path.write_text('dataset: folder\nmodel: nano\n')
     assert load_recipe(str(path), {'seed': 3}) == Recipe(dataset='folder', model='nano', seed=3)
     path.write_text('- a list\n')
-    with pytest.raises(RecipeError, match='is no recipe: it must map fields to values'):
+    with pytest.raises(RecipeError, match=r"is \['a list'\], allowed: fields and their values"):
         load_recipe(str(path))
     path.write_text('a: [')
     with pytest.raises(RecipeError, match='cannot be read'):

@@ -1,0 +1,286 @@
+"""Dataclasses with bounds beside their fields: recipes, options, requests, parameters.
+
+.. code-block:: python
+
+    @dataclass(frozen=True)
+    class Window:
+        size: int = option(224, 'side in pixels', low=32, high=8192)
+        scale: tuple[float, float] = option((0.5, 2.0), 'range of the random scale', low=0.1)
+
+        def __post_init__(self) -> None:
+            check_fields(self, WindowError)
+
+
+    from_mapping(Window, {'size': 16}, 'mine.yaml', WindowError)
+    # WindowError: mine.yaml: size is 16, allowed: an integer from 32 to 8192
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from lemore_core.errors import LemoreError
+
+REQUIRED: Any = dataclasses.MISSING  # the default of a field that must be given
+
+_UNIONS = (Union, UnionType)
+_TYPE_NAMES = {
+    int: 'an integer',
+    float: 'a number',
+    str: 'text',
+    bool: 'true or false',
+    Path: 'a path',
+    NoneType: 'nothing',
+}
+
+Kind = TypeVar('Kind')
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a field means and may hold, see :func:`option`."""
+
+    text: str = ''
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[Any, ...] = ()
+    pattern: str = ''
+    ascending: bool = False
+    allowed: str = ''
+    was: str = ''
+
+    def admits(self, value: Any) -> bool:
+        """Return whether a value of the right type is allowed; of a tuple, whether all are."""
+        entries = value if isinstance(value, tuple) else (value,)
+        if self.ascending and list(entries) != sorted(entries):
+            return False
+        return all(entry is None or self._admits_one(entry) for entry in entries)
+
+    def _admits_one(self, entry: Any) -> bool:
+        if self.choices and entry not in self.choices:
+            return False
+        if self.pattern and isinstance(entry, str):
+            return re.fullmatch(self.pattern, entry) is not None
+        # NaN lies between no bounds
+        return not isinstance(entry, int | float) or self.low <= entry <= self.high
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A field of a dataclass: its name, declared type and option."""
+
+    name: str
+    kind: Any
+    option: Option
+    required: bool
+
+    @property
+    def allowed(self) -> str:
+        """What the field may hold, in words."""
+        if self.option.allowed:
+            return self.option.allowed
+        if self.option.choices:
+            return f'one of {", ".join(map(str, self.option.choices))}'
+        order = ', in ascending order' if self.option.ascending else ''
+        return _describe(self.kind) + _describe_bounds(self.option) + order
+
+    def refusal(self, value: Any) -> str:
+        """Return why the field cannot hold a value, '' where it can."""
+        if _fits(self.kind, value) and self.option.admits(value):
+            return ''
+        return f'{self.name} is {value!r}, allowed: {self.allowed}'
+
+
+def option(
+    default: Any,
+    text: str = '',
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    choices: Sequence[Any] = (),
+    pattern: str = '',
+    ascending: bool = False,
+    allowed: str = '',
+    was: str = '',
+    **metadata: Any,
+) -> Any:
+    """Declare a dataclass field with its description and bounds.
+
+    Args:
+        default: the default value, or ``REQUIRED``.
+        text: what the field is, in a few words.
+        low: the least number; bounds, choices and pattern hold for every entry of a tuple.
+        high: the greatest number.
+        choices: the only values.
+        pattern: a regular expression that all of a text matches.
+        ascending: whether the numbers of a tuple must be in ascending order.
+        allowed: what is allowed, in words, where the bounds do not say it well.
+        was: the field's former name; whoever gives that one is answered with the new one.
+        metadata: what else the field carries.
+
+    """
+    known = Option(text, low, high, tuple(choices), pattern, ascending, allowed, was)
+    described = {'option': known, **metadata}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=described)
+    return field(default=default, metadata=described)
+
+
+def entries(cls: type[Any]) -> Mapping[str, Entry]:
+    """Return the fields of a dataclass that its constructor takes, by name."""
+    kinds = get_type_hints(cls)
+    missing = dataclasses.MISSING
+    return {
+        item.name: Entry(
+            item.name,
+            kinds[item.name],
+            item.metadata.get('option', Option()),
+            item.default is missing and item.default_factory is missing,
+        )
+        for item in dataclasses.fields(cls)
+        if item.init
+    }
+
+
+def check_fields(instance: Any, error: type[LemoreError]) -> None:
+    """Refuse an instance with a field of another type than declared, or out of bounds.
+
+    Raises:
+        LemoreError: of the type ``error``; it names every wrong field, its value and what is
+            allowed.
+
+    """
+    known = entries(type(instance)).values()
+    refusals = [entry.refusal(getattr(instance, entry.name)) for entry in known]
+    if any(refusals):
+        raise error('; '.join(filter(None, refusals)))
+
+
+def from_mapping(cls: type[Kind], values: Any, source: str, error: type[LemoreError]) -> Kind:
+    """Make a dataclass of plain values, as YAML and JSON hold them; ``source`` names them.
+
+    A list becomes a tuple and a mapping a dataclass where one is declared, and text a path or a
+    number (YAML takes 1e-3 for text).
+
+    Raises:
+        LemoreError: of the type ``error``; it names every field that is unknown, missing, of
+            another type than declared or out of bounds.
+
+    """
+    if not isinstance(values, Mapping):
+        msg = f'{source} is {values!r}, allowed: fields and their values'
+        raise error(msg)
+    known = entries(cls)
+    refusals = _unknown(known, values)
+    converted = {}
+    for name, entry in known.items():
+        if name not in values:
+            refusals += [f'{name} is missing'] if entry.required else []
+            continue
+        try:
+            converted[name] = _convert(entry.kind, values[name], name, error)
+        except error as refused:  # a dataclass within this one
+            refusals.append(str(refused))
+            continue
+        if entry.option.choices and entry.kind is str:
+            # YAML takes 16 for a number where one of the choices is the text '16'
+            converted[name] = str(converted[name])
+        refusals.append(entry.refusal(converted[name]))
+    try:
+        if not any(refusals):
+            return cls(**converted)
+    except error as refused:  # what its fields must be to each other
+        refusals.append(str(refused))
+    msg = f'{source}: {"; ".join(filter(None, refusals))}'
+    raise error(msg)
+
+
+def current_names(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with every field's former name replaced by the one of today."""
+    names = {entry.option.was: name for name, entry in entries(cls).items()}
+    return {names.get(name, name): value for name, value in values.items()}
+
+
+def _unknown(known: Mapping[str, Entry], values: Mapping[str, Any]) -> list[str]:
+    renamed = {entry.option.was: name for name, entry in known.items() if entry.option.was}
+    unknown = [name for name in values if name not in known]
+    found = [f'{name} is called {renamed[name]} now' for name in unknown if name in renamed]
+    strange = [str(name) for name in unknown if name not in renamed]
+    if strange:
+        found.append(f'unknown fields {", ".join(strange)} (there are {", ".join(known)})')
+    return found
+
+
+def _convert(kind: Any, value: Any, name: str, error: type[LemoreError]) -> Any:
+    inner = get_args(kind)
+    if get_origin(kind) in _UNIONS:
+        tried = (_convert(one, value, name, error) for one in inner if one is not NoneType)
+        return value if value is None else next(tried)
+    if get_origin(kind) is tuple and isinstance(value, list | tuple):
+        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        return tuple(
+            _convert(one, entry, f'{name}[{place}]', error)
+            for place, (one, entry) in enumerate(zip(kinds, value, strict=False))
+        ) + tuple(value[len(kinds) :])
+    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        return from_mapping(kind, value, name, error)  # type: ignore[arg-type]
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
+        with suppress(ValueError):
+            return float(value)
+    return value
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in _UNIONS:
+        return any(_fits(one, value) for one in inner)
+    if origin is None:
+        return kind is Any or _fits_plain(kind, value)
+    if not isinstance(value, origin):
+        return False
+    if issubclass(origin, Mapping):
+        return all(_fits(inner[0], k) and _fits(inner[1], v) for k, v in value.items())
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return len(inner) == len(value) and all(map(_fits, inner, value))
+    return all(_fits(inner[0], entry) for entry in value)
+
+
+def _fits_plain(kind: type, value: Any) -> bool:
+    # bool is an int to Python, but True channels are a mistake
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _describe(kind: Any) -> str:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in _UNIONS:
+        # bounds follow: they must stand beside what they bound
+        return ' or '.join(map(_describe, sorted(inner, key=lambda one: one is not NoneType)))
+    if origin is None:
+        return _TYPE_NAMES.get(kind, str(getattr(kind, '__name__', kind)))
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return f'a list of {len(inner)}, each {_describe(inner[0])}'
+    if issubclass(origin, Mapping):
+        return f'names, each with {_describe(inner[1])}'
+    return f'a list, each {_describe(inner[0])}'
+
+
+def _describe_bounds(known: Option) -> str:
+    if math.isinf(known.low) and math.isinf(known.high):
+        return ''
+    if math.isinf(known.high):
+        return f', {known.low:g} or more'
+    if math.isinf(known.low):
+        return f', {known.high:g} or less'
+    return f' from {known.low:g} to {known.high:g}'
