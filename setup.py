@@ -59,6 +59,7 @@ setup(
         'video': ['av'],
         'bag': ['rosbags', 'mcap', 'av'],
         'ray': ['rosbags', 'mcap', 'ray'],
+        'test': ['pytest', 'pytest-timeout'],
     },
     entry_points={
         'console_scripts': [
