@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,14 +20,16 @@ _TO_RGB = {
 
 
 class Image(NamedTuple):
-    """Pixels of 8 bits and what they mean.
+    """Pixels of 8 bits, what they mean, and where they are from.
 
     ``pixels`` (H, W, 3) uint8 for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8, (H, W) for mono8;
-    rows may be padded.
+    rows may be padded. ``header`` is the ``std_msgs/Header`` of the message that it was, if it
+    was one; nothing here looks into it.
     """
 
     pixels: NDArray[np.uint8]
     encoding: str = 'rgb8'
+    header: Any = None
 
 
 class PixelError(LemoreError):

@@ -185,9 +185,10 @@ class Segmenter:
 
         """
         indices: dict[tuple[int, int], list[int]] = {}
-        for index, (image, encoding) in enumerate(images):
-            check_pixels(image, encoding)
-            indices.setdefault(self.network_size(*image.shape[:2]), []).append(index)
+        for index, image in enumerate(images):
+            check_pixels(image.pixels, image.encoding)
+            size = self.network_size(*image.pixels.shape[:2])
+            indices.setdefault(size, []).append(index)
         found: dict[int, Segmentation] = {}
         for size, which in indices.items():
             self._newest = backend = self._backend_for(size)

@@ -93,7 +93,8 @@ def own_network(case: Case, image: Pixels) -> OwnNetwork:
     request = case.request()
     path = request.path
     content = path.read_bytes() if request.is_exported else export_onnx(path, *request.size)
-    pixels = to_network(*at_size(image, *case.image), *request.size)
+    scaled = at_size(image, *case.image)
+    pixels = to_network(scaled.pixels, scaled.encoding, *request.size)
     network = OnnxNetwork(content, request.device, str(path))
     return OwnNetwork(f'{case.model} {of_size(request.size)}', network, pixels[None])
 

@@ -188,7 +188,7 @@ def _labeller(
     except LemoreError as error:
         skipped.append(Skipped(str(case), str(error)))
         return None, ''
-    label = partial(segmenter.segment, *scaled)
+    label = partial(segmenter.segment, scaled.pixels, scaled.encoding)
     label()
     status = segmenter.status
     return label, case.name(status.backend, status.device, status.precision)

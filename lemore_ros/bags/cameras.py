@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from lemore_core.image import Image
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.reader import Bag, decode
 from lemore_ros.bags.io.topics import Topic
-from lemore_ros.bags.segmentation.options import OUTPUTS, SegmentOptions
-from lemore_ros.messages.images import Frame
+from lemore_ros.bags.segmentation.options import RECORDED, SegmentOptions
 
 # what drivers and image_proc append to a camera's namespace
 GENERIC = {
@@ -50,13 +50,13 @@ def look(bag: Bag, topic: Topic) -> TopicProbe:
     """Look at the first image of a topic that can be read."""
     problem = 'no image'
     for index, record in enumerate(bag.messages([topic])):
-        frame = decode(record)
-        if isinstance(frame, Frame):
+        image = decode(record)
+        if isinstance(image, Image):
             message = record.message
             encoding = message.format if topic.is_compressed else message.encoding
-            height, width = frame.pixels.shape[:2]
-            return TopicProbe(topic, encoding, height, width, frame.pixels.size)
-        problem = problem if index else str(frame)
+            height, width = image.pixels.shape[:2]
+            return TopicProbe(topic, encoding, height, width, image.pixels.size)
+        problem = problem if index else str(image)
         # a camera may need a moment to come up, but not its whole life
         if index == 9:
             break
@@ -106,7 +106,7 @@ def name_cameras(sights: list[TopicProbe], prefix: str) -> list[Camera]:
 def is_result(topic: Topic, prefix: str) -> bool:
     """Whether a topic is called as what a labelling wrote; it is no camera's then."""
     return topic.name.startswith(f'{prefix}/') and topic.name.endswith(
-        tuple(f'/{output}' for output in OUTPUTS)
+        tuple(f'/{output}' for output in RECORDED)
     )
 
 

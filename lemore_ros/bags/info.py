@@ -105,7 +105,7 @@ def in_words(info: BagInfo) -> str:
 
 def _image_topic(bag: Bag, topic: Topic, told: Callable[[int], object]) -> ImageTopic:
     from lemore_ros.bags.cameras import is_result, look
-    from lemore_ros.tools.cdr import read_stamp
+    from lemore_ros.messages.stamps import read_stamp
 
     sight = look(bag, topic)
     times, stamps = [], []

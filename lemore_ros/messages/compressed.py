@@ -1,4 +1,4 @@
-"""Compressed image messages to frames, and labels and overlays to compressed messages.
+"""Compressed image messages to images, and labels and overlays to compressed messages.
 
 The format field is read and written as ``compressed_image_transport`` does: ``jpeg``, ``png``, or
 ``<encoding of the raw image>; jpeg compressed <channel order given to the encoder>``.
@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.image import Image
 from lemore_ros.messages.encodings import ImageError, refuse_depth, require_outgoing
-from lemore_ros.messages.images import Frame
 
 CODECS = ('jpeg', 'jpg', 'png')
 JPEG, PNG = b'\xff\xd8', b'\x89PNG'
@@ -30,8 +30,8 @@ PNG_FLAGS = (
 JPEG_QUALITY = 85
 
 
-def to_frame_compressed(message: Any) -> Frame:
-    """Decode a ``sensor_msgs/CompressedImage`` of JPEG or PNG to a frame of bgr8 or mono8.
+def read_compressed(message: Any) -> Image:
+    """Decode a ``sensor_msgs/CompressedImage`` of JPEG or PNG to an image of bgr8 or mono8.
 
     It is rgb8 where the format field says that the encoder took RGB for BGR. Channels of 16 bits
     become 8, transparency is dropped, and a rotation that Exif asks for is not made, so that the
@@ -54,10 +54,10 @@ def to_frame_compressed(message: Any) -> Frame:
         msg = f'{data.size} bytes of format {message.format!r} cannot be decoded: damaged data'
         raise ImageError(msg)
     encoding = 'mono8' if pixels.ndim == 2 else order
-    return Frame(np.asarray(pixels, np.uint8), encoding, message.header)
+    return Image(np.asarray(pixels, np.uint8), encoding, message.header)
 
 
-def to_compressed_message(
+def compressed_message(
     pixels: NDArray[np.uint8] | NDArray[np.uint16],
     encoding: str,
     header: Any,
@@ -67,7 +67,7 @@ def to_compressed_message(
 ) -> Any:
     """Return a ``sensor_msgs/CompressedImage`` with ``header`` itself.
 
-    ``pixels`` is as for :func:`~lemore_ros.messages.images.to_image_message`. ``form`` is ``png`` (lossless)
+    ``pixels`` is as for :func:`~lemore_ros.messages.images.image_message`. ``form`` is ``png`` (lossless)
     or, for rgb8 alone, ``jpeg`` of ``quality`` 1..100.
 
     Raises:
@@ -93,7 +93,7 @@ def compressed_fields(
 ) -> dict[str, Any]:
     """Return the fields of a ``sensor_msgs/CompressedImage`` but for its header.
 
-    The arguments are those of :func:`to_compressed_message`; ``data`` is (bytes,) uint8.
+    The arguments are those of :func:`compressed_message`; ``data`` is (bytes,) uint8.
 
     Raises:
         ImageError: ``pixels`` is not what ``encoding`` says, or ``form`` is not for it.

@@ -82,7 +82,7 @@ def to_pixels(message: Any) -> tuple[Pixels8, str]:
     are converted: Bayer mosaics and YUV (BT.601) to bgr8, channels of 16 bits to their upper 8.
 
     Raises:
-        ImageError: as :func:`lemore_ros.messages.images.to_frame` says.
+        ImageError: as :func:`lemore_ros.messages.images.read_image` says.
 
     """
     layout = _layout(message.encoding)

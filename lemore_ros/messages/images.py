@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.image import Image
 from lemore_ros.messages.encodings import OUTGOING, ImageError, require_outgoing, to_pixels
 
-__all__ = ['Frame', 'ImageError', 'image_fields', 'to_frame', 'to_image_message']
+__all__ = ['ImageError', 'image_fields', 'image_message', 'read_image']
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One image of a camera.
+def read_image(message: Any) -> Image:
+    """View a ``sensor_msgs/Image`` (rclpy's, or any object with its fields) as an image.
 
-    ``pixels`` is uint8: (H, W, 3) for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8, (H, W) for
-    mono8; rows may be padded. Where the message has 8-bit channels it is a view into the message's
-    own memory. ``header`` is the message's own ``std_msgs/Header``.
-    """
-
-    pixels: NDArray[np.uint8]
-    encoding: str
-    header: Any
-
-
-def to_frame(message: Any) -> Frame:
-    """View a ``sensor_msgs/Image`` (rclpy's, or any object with its fields) as a frame.
-
-    Encodings of 8-bit channels are not copied. Bayer mosaics and YUV become bgr8, channels of 16
-    bits their upper 8.
+    Encodings of 8-bit channels are views into the message's own memory. Bayer mosaics and YUV
+    become bgr8, channels of 16 bits their upper 8.
 
     Raises:
         ImageError: the image is empty, its encoding is not read, ``step`` or ``data`` are too
@@ -39,10 +25,10 @@ def to_frame(message: Any) -> Frame:
 
     """
     pixels, encoding = to_pixels(message)
-    return Frame(pixels, encoding, message.header)
+    return Image(pixels, encoding, message.header)
 
 
-def to_image_message(
+def image_message(
     pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str, header: Any
 ) -> Any:
     """Return a ``sensor_msgs/Image`` with unpadded rows and ``header`` itself.
@@ -54,11 +40,11 @@ def to_image_message(
 
     """
     # the bag tools read frames with this module where no ROS is installed
-    from sensor_msgs.msg import Image
+    from sensor_msgs import msg
 
     fields = image_fields(pixels, encoding)
     raw = fields.pop('data')
-    message = Image(header=header, **fields)
+    message = msg.Image(header=header, **fields)
     # the message's own array grows in place: one that is assigned may be copied once more
     message.data.frombytes(raw.data)
     return message
@@ -67,7 +53,7 @@ def to_image_message(
 def image_fields(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str) -> dict[str, Any]:
     """Return the fields of a ``sensor_msgs/Image`` but for its header.
 
-    ``pixels`` is as for :func:`to_image_message`; ``data`` is (bytes,) uint8.
+    ``pixels`` is as for :func:`image_message`; ``data`` is (bytes,) uint8.
 
     Raises:
         ImageError: ``pixels`` is not what ``encoding`` says, or the encoding is another.

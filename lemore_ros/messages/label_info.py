@@ -13,22 +13,13 @@ from typing import Any
 from lemore_core.taxonomy import Taxonomy
 
 
-def label_info_type() -> Any:
-    """Return the type ``vision_msgs/LabelInfo``, or ``None`` where it is not installed."""
-    try:
-        from vision_msgs.msg import LabelInfo
-    except ImportError:
-        return None
-    return LabelInfo
-
-
 def label_info_message(taxonomy: Taxonomy, header: Any, *, threshold: float = 0.0) -> Any:
     """Return the classes as a ``vision_msgs/LabelInfo`` with ``header`` itself.
 
     ``threshold`` is the confidence (0..1) below which labels are unlabelled.
 
     Raises:
-        ImportError: ``vision_msgs`` is not installed, see :func:`label_info_type`.
+        ImportError: ``vision_msgs`` is not installed.
 
     """
     from vision_msgs.msg import LabelInfo, VisionClass

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.image import Image
 from lemore_core.refine import resized
 from lemore_core.segmentation import Segmentation
 from lemore_ros.messages.camera_info import Intrinsics, rectified_intrinsics
 from lemore_ros.messages.depth import to_metres
-from lemore_ros.messages.images import Frame
 
 # one point in memory and in the message. rgb: the bytes of a float, 0x00RRGGBB, as PCL packs and
 # RViz reads it; with an alpha of 255 some colours would be NaN, and readers that skip NaN drop those
@@ -36,13 +36,13 @@ _TO_BGRA = {
 }
 
 
-def to_point_cloud(frame: Frame, result: Segmentation, depth: Any, info: Any) -> Any:
+def to_point_cloud(image: Image, result: Segmentation, depth: Any, info: Any) -> Any:
     """Return the ``sensor_msgs/PointCloud2`` of a depth image, coloured and labelled.
 
     The cloud is organised: one point for each pixel of ``depth`` (see
     :func:`~lemore_ros.messages.depth.to_metres`), in metres in the camera's optical frame (REP 103: x right,
     y down, z forward), x, y and z NaN where nothing was measured. ``label`` and ``confidence``
-    (0..1) are those of ``result``, ``rgb`` that of ``frame``, whose header it gets.
+    (0..1) are those of ``result``, ``rgb`` that of ``image``, whose header it gets.
 
     ``depth`` must be registered to the image and rectified, hence distortion plays no part in it.
     ``info`` is the ``CameraInfo`` of either of the two; it is scaled to the depth image where it has
@@ -57,12 +57,12 @@ def to_point_cloud(frame: Frame, result: Segmentation, depth: Any, info: Any) ->
     z = to_metres(depth)
     size = height, width = z.shape
     across, down = _rays(rectified_intrinsics(info, height=height, width=width))
-    cloud = _empty_cloud(height, width, frame.header)
+    cloud = _empty_cloud(height, width, image.header)
     points = np.frombuffer(cloud.data, POINT).reshape(size)
     np.multiply(z, across, out=points['x'])
     np.multiply(z, down, out=points['y'])
     points['z'] = z
-    points['rgb'] = _packed(resized(frame.pixels, size), frame.encoding)
+    points['rgb'] = _packed(resized(image.pixels, size), image.encoding)
     points['label'] = resized(result.labels, size)
     confidence = resized(result.confidence, size)
     np.multiply(confidence, np.float32(1 / 255), out=points['confidence'])

@@ -7,20 +7,23 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+from lemore_core.image import Image
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.camera_info import CameraInfoError
-from lemore_ros.messages.compressed import to_frame_compressed
-from lemore_ros.messages.images import Frame, ImageError, to_frame
+from lemore_ros.messages.compressed import read_compressed
+from lemore_ros.messages.images import ImageError, read_image
 from lemore_ros.messages.point_cloud import to_point_cloud
-from lemore_ros.messages.rendering import RENDERINGS, Rendering
+from lemore_ros.messages.rendering import Rendering
+from lemore_ros.messages.stamps import stamp_ns
 from lemore_ros.node.camera_stats import Health
-from lemore_ros.node.depth_buffer import DepthBuffer, stamp_ns
+from lemore_ros.node.depth_buffer import DepthBuffer
 from lemore_ros.node.publishers import Outputs
 from lemore_ros.node.rate_limit import RateLimit
 from lemore_ros.node.settings import Settings
 from lemore_ros.node.subscriptions import COMPRESSED, Handlers, Inputs
 from lemore_ros.node.throttled_log import ThrottledLogger
+from lemore_ros.outputs import OUTPUTS
 
 SILENCE_S = 5.0
 NOBODY = 'nobody subscribes to its outputs'
@@ -29,7 +32,7 @@ NOBODY = 'nobody subscribes to its outputs'
 class Camera:
     """A camera of an active node; ``name`` is empty where it is the only one.
 
-    Everything but :meth:`publish` runs on the executor's thread. ``offer`` takes a frame to the
+    Everything but :meth:`publish` runs on the executor's thread. ``offer`` takes an image to the
     worker and says whether it replaced one that was waiting; ``forget`` throws that one away and
     says whether there was one.
     """
@@ -40,7 +43,7 @@ class Camera:
         name: str,
         settings: Settings,
         health: Health,
-        offer: Callable[[Camera, Frame], bool],
+        offer: Callable[[Camera, Image], bool],
         forget: Callable[[Camera], bool],
     ) -> None:
         self.name = name
@@ -57,7 +60,7 @@ class Camera:
         self._explained = ''
         prefix = f'{name}/' if name else ''
         transport = settings.parameters.image_transport
-        self._decode = to_frame_compressed if transport == COMPRESSED else to_frame
+        self._decode = read_compressed if transport == COMPRESSED else read_image
         handlers = Handlers(
             image=self._on_image,
             lost=self._on_lost,
@@ -125,19 +128,19 @@ class Camera:
         self.health.count_failed(reason)
         self._complaints.error('image', reason)
 
-    def publish(self, frame: Frame, result: Segmentation, segmenter: Segmenter) -> None:
-        """Publish what somebody wants to know of a labelled frame; runs on the worker's thread."""
+    def publish(self, image: Image, result: Segmentation, segmenter: Segmenter) -> None:
+        """Publish what somebody wants to know of a labelled image; runs on the worker's thread."""
         started = time.perf_counter()
         settings = self._settings
-        network = segmenter.network_size(*frame.pixels.shape[:2])
+        network = segmenter.network_size(*image.pixels.shape[:2])
         refined = settings.refinement.apply(result, network)
         alpha = settings.parameters.overlay_alpha
-        rendering = Rendering(frame, refined, settings.taxonomy, alpha)
-        for topic, render in RENDERINGS.items():
-            if self._outputs.wanted(topic):
-                self._outputs.publish(topic, render(rendering))
-        self._publish_geometry(frame, refined, rendering)
-        stamp = stamp_ns(frame)
+        rendering = Rendering(image, refined, settings.taxonomy, alpha)
+        for name, output in OUTPUTS.items():
+            if output.is_image and self._outputs.wanted(name):
+                self._outputs.publish(name, rendering.message(output))
+        self._publish_geometry(image, refined, rendering)
+        stamp = stamp_ns(image.header)
         now: int = self._node.get_clock().now().nanoseconds
         self.health.count_labelled(
             age_ms=(now - stamp) / 1e6 if stamp else None,
@@ -145,7 +148,7 @@ class Camera:
             work_ms=1e3 * (time.perf_counter() - started),
         )
 
-    def _publish_geometry(self, frame: Frame, result: Segmentation, rendering: Rendering) -> None:
+    def _publish_geometry(self, image: Image, result: Segmentation, rendering: Rendering) -> None:
         # labels are right whatever is wrong with the calibration or the depth
         try:
             if self._info is not None and self._outputs.wanted('camera_info'):
@@ -154,13 +157,13 @@ class Camera:
             self._complaints.warn('camera_info', str(error))
         try:
             if self._outputs.wanted('points'):
-                self._publish_points(frame, result)
+                self._publish_points(image, result)
         except (ImageError, CameraInfoError) as error:
             self._complaints.warn('points', str(error))
 
-    def _publish_points(self, frame: Frame, result: Segmentation) -> None:
+    def _publish_points(self, image: Image, result: Segmentation) -> None:
         tolerance_ms = self._settings.parameters.depth_tolerance_ms
-        depth = self._depth.nearest(stamp_ns(frame), int(1e6 * tolerance_ms))
+        depth = self._depth.nearest(stamp_ns(image.header), int(1e6 * tolerance_ms))
         info = self._depth_info or self._info
         if depth is None:
             msg = f'no points: no depth image within {tolerance_ms:g} ms of the image'
@@ -168,13 +171,13 @@ class Camera:
         elif info is None:
             self._complaints.warn('depth', 'no points: no camera_info came')
         else:
-            if depth.header.frame_id not in {'', frame.header.frame_id}:
+            if depth.header.frame_id not in {'', image.header.frame_id}:
                 self._complaints.warn(
                     'frame_id',
                     f'the depth image is of frame {depth.header.frame_id!r}, the image of '
-                    f'{frame.header.frame_id!r}: depth must be registered to the camera',
+                    f'{image.header.frame_id!r}: depth must be registered to the camera',
                 )
-            self._outputs.publish('points', to_point_cloud(frame, result, depth, info))
+            self._outputs.publish('points', to_point_cloud(image, result, depth, info))
 
     def _on_image(self, message: Any) -> None:
         self.health.count_received()
@@ -184,15 +187,15 @@ class Camera:
             return
         started = time.perf_counter()
         try:
-            frame = self._decode(message)
+            image = self._decode(message)
         except ImageError as error:
             self.fail(str(error))
             return
-        if stamp_ns(frame) == 0:
+        if stamp_ns(image.header) == 0:
             self._complaints.warn(
                 'stamp', 'images have no time stamp; labels carry the same zero stamp'
             )
-        if self._offer(self, frame):
+        if self._offer(self, image):
             self.health.count_dropped()
         self.health.count_intake(1e3 * (time.perf_counter() - started))
 

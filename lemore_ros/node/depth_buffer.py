@@ -6,15 +6,11 @@ import threading
 from bisect import bisect_left
 from typing import Any
 
+from lemore_ros.messages.stamps import stamp_ns
+
 CAPACITY = 30
 # messages of one camera overtake each other by less; more is a clock that was set back
 JUMP_NS = 1_000_000_000
-
-
-def stamp_ns(message: Any) -> int:
-    """Return the stamp of a message with a header, in nanoseconds."""
-    stamp = message.header.stamp
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 class DepthBuffer:
@@ -38,7 +34,7 @@ class DepthBuffer:
 
     def put(self, message: Any) -> None:
         """Hold a message; of two with the same stamp the later one is held."""
-        stamp = stamp_ns(message)
+        stamp = stamp_ns(message.header)
         with self._lock:
             if stamp == 0:
                 self._unstamped = message

@@ -15,6 +15,7 @@ from typing import Any
 
 from lemore_core.refine import ALLOWED_SIZES
 from lemore_ros.node.parameter_spec import ParameterError, Spec, check, natural, parameter, refusal
+from lemore_ros.outputs import OUTPUTS
 
 MIN_SIDE = 32
 SIDE = r'[1-9]\d{0,3}'
@@ -35,8 +36,9 @@ def _side(name: str) -> Any:
     )
 
 
-def _publish(what: str) -> Any:
-    return parameter(True, f'Publish {what}.', live=True)
+def _publish(content: str) -> Any:
+    output = OUTPUTS[content]
+    return parameter(True, f'Publish ~/{output.name}: {output.description}.', live=True)
 
 
 @dataclass(frozen=True)
@@ -129,18 +131,12 @@ class NodeParameters:
         bounds=(0.0, 1.0),
         live=True,
     )
-    publish_labels: bool = _publish('~/labels: the class of every pixel')
-    publish_color: bool = _publish("~/color: the labels in their classes' colours")
-    publish_overlay: bool = _publish('~/overlay: the colours blended onto the camera image')
-    publish_confidence: bool = _publish(
-        '~/confidence: the probability of every label, 255 for certain'
-    )
-    publish_camera_info: bool = _publish(
-        "~/camera_info: the camera's calibration at the size of the labels"
-    )
-    publish_points: bool = _publish(
-        '~/points: a labelled point cloud, where a depth image comes on depth'
-    )
+    publish_labels: bool = _publish('labels')
+    publish_confidence: bool = _publish('confidence')
+    publish_color: bool = _publish('color')
+    publish_overlay: bool = _publish('overlay')
+    publish_camera_info: bool = _publish('camera_info')
+    publish_points: bool = _publish('points')
     depth_tolerance_ms: float = parameter(
         20.0,
         'Most milliseconds between the stamps of an image and of the depth image it is paired '

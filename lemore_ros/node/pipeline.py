@@ -11,7 +11,6 @@ from lemore_core.image import Image
 from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
-from lemore_ros.messages.images import Frame
 from lemore_ros.node.camera_stats import Health
 from lemore_ros.node.camera_stream import Camera
 from lemore_ros.node.settings import Settings
@@ -19,10 +18,10 @@ from lemore_ros.node.worker import Worker
 
 
 class Shot(NamedTuple):
-    """A frame and whose it is."""
+    """An image and whose it is."""
 
     camera: Camera
-    frame: Frame
+    image: Image
 
 
 class Stream:
@@ -81,8 +80,8 @@ class Stream:
             for camera in self._cameras:
                 steps.callback(camera.pause, 'inactive')
 
-    def _offer(self, camera: Camera, frame: Frame) -> bool:
-        return self._mailbox.put(Shot(camera, frame), camera.name)
+    def _offer(self, camera: Camera, image: Image) -> bool:
+        return self._mailbox.put(Shot(camera, image), camera.name)
 
     def _forget(self, camera: Camera) -> bool:
         return self._mailbox.clear(camera.name)
@@ -94,7 +93,7 @@ class Stream:
             self._publish(shot, result)
 
     def _segment(self, shots: list[Shot]) -> list[tuple[Shot, Segmentation]]:
-        images = [Image(shot.frame.pixels, shot.frame.encoding) for shot in shots]
+        images = [shot.image for shot in shots]
         try:
             return list(zip(shots, self._segmenter.segment_batch(images), strict=True))
         except Exception as error:  # noqa: BLE001 - one frame must not silence the node
@@ -106,6 +105,6 @@ class Stream:
 
     def _publish(self, shot: Shot, result: Segmentation) -> None:
         try:
-            shot.camera.publish(shot.frame, result, self._segmenter)
+            shot.camera.publish(shot.image, result, self._segmenter)
         except Exception as error:  # noqa: BLE001 - nor must it silence the other cameras
             shot.camera.fail(in_one_line(error))

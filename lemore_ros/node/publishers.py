@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from importlib import import_module
+from typing import Any
 
 from rclpy.event_handler import PublisherEventCallbacks, UnsupportedEventTypeError
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header, String
 
 from lemore_core.taxonomy import Taxonomy
-from lemore_ros.messages.label_info import classes_json, label_info_message, label_info_type
+from lemore_ros.messages.label_info import classes_json, label_info_message
 from lemore_ros.node import qos
 from lemore_ros.node.qos_diagnosis import why_unheard
 from lemore_ros.node.settings import Settings
-
-THROTTLE_S = 5.0
-
-
-class Topic(NamedTuple):
-    """The type of a topic's messages, and the parameter that turns it on."""
-
-    kind: type
-    flag: str
-
-
-TOPICS = {
-    'labels': Topic(Image, 'publish_labels'),
-    'labels/compressed': Topic(CompressedImage, 'publish_labels'),
-    'confidence': Topic(Image, 'publish_confidence'),
-    'color': Topic(Image, 'publish_color'),
-    'overlay': Topic(Image, 'publish_overlay'),
-    'overlay/compressed': Topic(CompressedImage, 'publish_overlay'),
-    'camera_info': Topic(CameraInfo, 'publish_camera_info'),
-    'points': Topic(PointCloud2, 'publish_points'),
-}
+from lemore_ros.outputs import OUTPUTS
 
 
 class Outputs:
@@ -66,12 +46,13 @@ class Outputs:
 
     def apply(self, settings: Settings) -> None:
         """Offer the topics that the parameters ask for, and describe their labels."""
-        for topic, (kind, flag) in TOPICS.items():
-            if getattr(settings.parameters, flag):
-                if topic not in self._publishers:
-                    self._offer(topic, kind)
-            else:
-                self._withdraw(topic)
+        for name, output in OUTPUTS.items():
+            if output.is_latched:
+                continue
+            if not getattr(settings.parameters, output.parameter):
+                self._withdraw(name)
+            elif name not in self._publishers:
+                self._offer(name, _message_class(output.type))
         if (settings.taxonomy, settings.parameters.min_confidence) != self._described:
             self._described = settings.taxonomy, settings.parameters.min_confidence
             self._describe(*self._described)
@@ -87,7 +68,7 @@ class Outputs:
     @property
     def has_subscribers(self) -> bool:
         """Whether labelling is worth anything to anybody."""
-        return any(self.wanted(topic) for topic in TOPICS)
+        return any(self.wanted(topic) for topic in OUTPUTS)
 
     def publish(self, topic: str, message: Any) -> None:
         """Publish a message, unless its topic was withdrawn meanwhile."""
@@ -142,9 +123,8 @@ class Outputs:
             )
 
     def _describe_with(self) -> None:
-        kinds = {'classes': String, 'label_info': label_info_type()}
-        for topic, kind in kinds.items():
-            if kind is not None:
+        for topic, output in OUTPUTS.items():
+            if output.is_latched and (kind := _message_class(output.type)) is not None:
                 self._latched[topic] = self._node.create_publisher(
                     kind,
                     self._prefix + topic,
@@ -158,3 +138,12 @@ class Outputs:
             header = Header(stamp=self._node.get_clock().now().to_msg())
             info = label_info_message(taxonomy, header, threshold=min_confidence)
             self._latched['label_info'].publish(info)
+
+
+def _message_class(name: str) -> Any:
+    """Return the class of a message type such as ``std_msgs/msg/String``, ``None`` if missing."""
+    package, _, kind = name.partition('/msg/')
+    try:
+        return getattr(import_module(f'{package}.msg'), kind)
+    except ModuleNotFoundError:
+        return None

@@ -16,6 +16,7 @@ from lemore_core.render import legend
 from lemore_core.system.files import atomic_write
 from lemore_core.taxonomy import Taxonomy
 from lemore_core.video import VideoWriter
+from lemore_ros.messages.stamps import stamp_ns
 
 COLUMNS, ROWS = 3, 2
 TILE_WIDTH = 480
@@ -28,7 +29,7 @@ def overlay_frames(bag: Path, topic: str) -> Iterator[tuple[int, NDArray[np.uint
         connections = [c for c in reader.connections if c.topic == topic]
         for connection, _, data in reader.messages(connections=connections):
             message: Any = store.deserialize_cdr(data, connection.msgtype)
-            stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+            stamp = stamp_ns(message.header)
             yield stamp, message.data.reshape(message.height, message.width, 3)
 
 

@@ -27,7 +27,7 @@ from sensor_msgs.msg import Image
 
 from lemore_core.errors import LemoreError
 from lemore_core.export.export import STREET
-from lemore_ros.tools.cdr import read_stamp, write_stamp
+from lemore_ros.messages.stamps import read_stamp, write_stamp
 from lemore_ros.tools.child import say
 
 MATCH_S = 60.0

@@ -24,7 +24,8 @@ from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from lemore_ros.tools.cdr import read_stamp
+from lemore_ros.messages.stamps import read_stamp
+from lemore_ros.outputs import OUTPUTS
 from lemore_ros.tools.child import say
 from lemore_ros.tools.clip import BAG_VERSION
 
@@ -34,13 +35,7 @@ LATCHED = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 IMAGES = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-TOPICS = {
-    'labels': (Image, 'sensor_msgs/msg/Image', IMAGES),
-    'overlay': (Image, 'sensor_msgs/msg/Image', IMAGES),
-    'color': (Image, 'sensor_msgs/msg/Image', IMAGES),
-    'confidence': (Image, 'sensor_msgs/msg/Image', IMAGES),
-    'classes': (String, 'std_msgs/msg/String', LATCHED),
-}
+RECORDED = ('labels', 'confidence', 'color', 'overlay', 'classes')
 
 
 class Recorder(Node):  # type: ignore[misc]
@@ -54,9 +49,10 @@ class Recorder(Node):  # type: ignore[misc]
         self._ready = False
         store = get_typestore(Stores.ROS2_JAZZY)
         self._topics = []
-        for name, (kind, type_name, qos) in TOPICS.items():
-            topic = f'{prefix}/{name}'
-            connection = writer.add_connection(topic, type_name, typestore=store)
+        for name in RECORDED:
+            output, topic = OUTPUTS[name], f'{prefix}/{name}'
+            connection = writer.add_connection(topic, output.type, typestore=store)
+            kind, qos = (String, LATCHED) if output.is_latched else (Image, IMAGES)
             self._subscribe(name, kind, topic, qos, connection)
             self._topics.append(topic)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)

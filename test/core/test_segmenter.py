@@ -95,7 +95,7 @@ def test_a_batch_is_labelled_as_its_images_are(clip_frames: Frames) -> None:
         Image(wide[..., 0], 'mono8'),
     ]
     for image, found in zip(images, segmenter.segment_batch(images), strict=True):
-        expected = segmenter.segment(*image)
+        expected = segmenter.segment(image.pixels, image.encoding)
         assert np.array_equal(found.labels, expected.labels)
         assert np.array_equal(found.confidence, expected.confidence)
     assert segmenter.segment_batch([]) == []

@@ -13,7 +13,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from lemore_core.system.process_memory import process_memory
-from lemore_ros.messages.images import to_frame
+from lemore_ros.messages.images import read_image
 
 NAME = '/lemore_segmentation'
 SIZE = (60, 80)
@@ -67,7 +67,7 @@ def test_size_and_encoding_change_in_flight(graph: Any, active: Any) -> None:
                 number += 1
                 message = noise(number, size, encoding)
                 found = graph.labels_of(camera, message, labels)
-                assert to_frame(found).pixels.shape == size
+                assert read_image(found).pixels.shape == size
                 assert found.header == message.header
     assert active._healths['']['failed'] == 0
 

@@ -7,17 +7,16 @@ from typing import Any
 
 import pytest
 import yaml
-from sensor_msgs.msg import Image, PointCloud2
 
-from lemore_ros.node.publishers import TOPICS
 from lemore_ros.node.segmentation_node import NAME
+from lemore_ros.outputs import OUTPUTS
 from lemore_ros.share import share_directory
 
 CONFIGS = sorted((share_directory() / 'config' / 'rviz').glob('*.rviz'))
 # the display classes of rviz_default_plugins that are used, and the messages that they show
 DISPLAYS = {
-    'rviz_default_plugins/Image': Image,
-    'rviz_default_plugins/PointCloud2': PointCloud2,
+    'rviz_default_plugins/Image': 'sensor_msgs/msg/Image',
+    'rviz_default_plugins/PointCloud2': 'sensor_msgs/msg/PointCloud2',
     'rviz_default_plugins/Axes': None,
 }
 
@@ -45,7 +44,7 @@ def test_every_topic_is_one_of_the_node_and_of_the_displays_kind(path: Path) -> 
         prefix, name, *camera, output = topic.split('/')
         assert (prefix, name) == ('', NAME)
         assert camera in ([], ['front'], ['left'], ['right'], ['rear'])
-        assert TOPICS[output].kind is kind
+        assert OUTPUTS[output].type == kind
         # the numbers of labels would be nearly black, and nothing of the node is transient
         assert output != 'labels'
         assert display['Topic']['Durability Policy'] == 'Volatile'

@@ -10,7 +10,7 @@ from lemore_ros.bags.segmentation.options import (
     COMPRESSIONS,
     DEFAULT_OUTPUTS,
     NODE,
-    OUTPUTS,
+    RECORDED,
     STORAGES,
     ModelOptions,
     SegmentOptions,
@@ -29,7 +29,7 @@ def add_labelling_arguments(parser: argparse.ArgumentParser) -> None:
     written.add_argument(
         '--outputs',
         default=','.join(DEFAULT_OUTPUTS),
-        help=f'some of {", ".join(OUTPUTS)}, with commas between; {",".join(DEFAULT_OUTPUTS)}',
+        help=f'some of {", ".join(RECORDED)}, with commas between; {",".join(DEFAULT_OUTPUTS)}',
     )
     written.add_argument('--prefix', default=NODE, help=f'name of the results, {NODE}')
     written.add_argument('--only-results', action='store_true', help='without what was recorded')

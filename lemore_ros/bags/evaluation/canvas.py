@@ -88,8 +88,8 @@ class Canvas:
             return np.hstack([rgb, right])
         if labelled is None:
             return image.rgb.copy()
-        frame = image.frame
-        return overlay(frame.pixels, frame.encoding, labelled.labels, palette, self._look.alpha)
+        camera = image.image
+        return overlay(camera.pixels, camera.encoding, labelled.labels, palette, self._look.alpha)
 
 
 def _shrunk(size: tuple[int, int], max_width: int) -> tuple[int, int]:

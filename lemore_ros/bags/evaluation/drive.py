@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.image import to_rgb
+from lemore_core.image import Image, to_rgb
 from lemore_ros.bags.choose import camera_topic
 from lemore_ros.bags.evaluation.matching import stamp_of
 from lemore_ros.bags.io.reader import BagError, open_bag
-from lemore_ros.messages.images import Frame
 
 UNREADABLE = 'images that cannot be decoded'
 
@@ -26,17 +25,17 @@ class StampedImage:
 
     time_ns: int
     received_ns: int
-    frame: Frame = field(repr=False)
+    image: Image = field(repr=False)
 
     @cached_property
     def rgb(self) -> NDArray[np.uint8]:
         """The image as RGB (H, W, 3) uint8."""
-        return np.ascontiguousarray(to_rgb(self.frame.pixels, self.frame.encoding))
+        return np.ascontiguousarray(to_rgb(self.image.pixels, self.image.encoding))
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width)."""
-        return self.frame.pixels.shape[0], self.frame.pixels.shape[1]
+        return self.image.pixels.shape[0], self.image.pixels.shape[1]
 
 
 class ImageSequence:
@@ -74,15 +73,15 @@ class ImageSequence:
         """
         count, reason = 0, ''
         with open_bag(self.path) as bag:
-            for record, frame in bag.frames(
+            for record, image in bag.frames(
                 self.topic, start_ns=self._start_ns, end_ns=self._end_ns
             ):
-                if not isinstance(frame, Frame):
+                if not isinstance(image, Image):
                     self.trouble[UNREADABLE] += 1
-                    reason = f', {self.trouble[UNREADABLE]} cannot be decoded: {frame}'
+                    reason = f', {self.trouble[UNREADABLE]} cannot be decoded: {image}'
                     continue
                 count += 1
-                yield StampedImage(stamp_of(frame, record), record.time_ns, frame)
+                yield StampedImage(stamp_of(image, record), record.time_ns, image)
             self.damage = bag.damage
         if count == 0:
             msg = f'{self.path} has no images on {self.topic.name} in the part asked for{reason}'

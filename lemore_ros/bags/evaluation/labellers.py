@@ -83,7 +83,7 @@ class ModelLabels:
             # the first image of a size takes longer, which says nothing of the drive
             self._segmenter.warm_up(*image.size)
             self._warm.add(image.size)
-        result = self._segmenter.segment(image.frame.pixels, image.frame.encoding)
+        result = self._segmenter.segment(image.image.pixels, image.image.encoding)
         return Labelled(result.labels, result.confidence, result.timings.total_ms)
 
     def facts(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from lemore_ros.bags.io.reader import Record
+from lemore_ros.messages.stamps import stamp_ns
 
 # moments that are asked for out of order still find their item among so many
 REMEMBERED = 16
@@ -33,8 +34,7 @@ class Stamped(Generic[T]):
 
 def stamp_of(message: Any, record: Record) -> int:
     """Return the time of a message with a header, in nanoseconds."""
-    stamp = message.header.stamp
-    return int(stamp.sec) * 10**9 + int(stamp.nanosec) or record.time_ns
+    return stamp_ns(message.header) or record.time_ns
 
 
 class Matcher(Generic[T]):

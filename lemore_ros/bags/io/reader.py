@@ -15,7 +15,8 @@ from lemore_ros.bags.io.storage import Storage, open_storage
 from lemore_ros.bags.io.topics import Topic
 
 if TYPE_CHECKING:
-    from lemore_ros.messages.images import Frame, ImageError
+    from lemore_core.image import Image
+    from lemore_ros.messages.encodings import ImageError
 
 __all__ = ['Bag', 'BagError', 'Decoded', 'Record', 'Topic', 'open_bag']
 
@@ -44,7 +45,7 @@ class Decoded(NamedTuple):
     """An image message and its image, or why it has none."""
 
     record: Record
-    frame: Frame | ImageError | BagError
+    image: Image | ImageError | BagError
 
 
 class Bag:
@@ -127,14 +128,14 @@ class Bag:
             yield Decoded(record, decode(record))
 
 
-def decode(record: Record) -> Frame | ImageError | BagError:
+def decode(record: Record) -> Image | ImageError | BagError:
     """Return the image of an image message, raw or compressed, or why it has none."""
-    from lemore_ros.messages.compressed import to_frame_compressed
-    from lemore_ros.messages.images import ImageError, to_frame
+    from lemore_ros.messages.compressed import read_compressed
+    from lemore_ros.messages.images import ImageError, read_image
 
     try:
         message = record.message
-        return to_frame_compressed(message) if record.topic.is_compressed else to_frame(message)
+        return read_compressed(message) if record.topic.is_compressed else read_image(message)
     except (ImageError, BagError) as error:
         return error
 

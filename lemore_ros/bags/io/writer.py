@@ -23,9 +23,10 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.message_types import MessageTypes
 from lemore_ros.bags.io.metadata import INFORMATION, METADATA
 from lemore_ros.bags.io.topics import Topic
-from lemore_ros.bags.segmentation.messages import TYPES, output_qos, output_types
+from lemore_ros.bags.segmentation.messages import output_qos, output_types
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.bags.segmentation.stages import Out
+from lemore_ros.outputs import OUTPUTS
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -65,9 +66,9 @@ class BagWriter:
         self._results = {
             (camera.prefix, output): writer.add_connection(
                 f'{camera.prefix}/{output}',
-                TYPES[output],
+                OUTPUTS[output].type,
                 typestore=output_types(),
-                offered_qos_profiles=[output_qos(output)],
+                offered_qos_profiles=[output_qos(OUTPUTS[output])],
             )
             for camera in cameras
             for output in options.outputs

@@ -17,7 +17,6 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.reader import decode
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.bags.segmentation.segment import Job, Session, begin
-from lemore_ros.messages.images import Frame
 
 IMAGES = 8
 
@@ -119,9 +118,9 @@ def _images(source: Path, options: SegmentOptions) -> list[Image]:
     found: list[Image] = []
     with Session(Job(source, source, anywhere)) as session:
         for record in session.bag.messages([session.cameras[0].topic]):
-            frame = decode(record)
-            if isinstance(frame, Frame):
-                found.append(Image(frame.pixels, frame.encoding))
+            image = decode(record)
+            if isinstance(image, Image):
+                found.append(image)
             if len(found) == IMAGES:
                 return found
     if not found:

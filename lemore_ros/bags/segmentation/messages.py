@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -20,10 +19,10 @@ from rosbags.typesys.store import Typestore
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.io.message_types import ASSUMED, distribution_types
 from lemore_ros.bags.io.topics import COMPRESSED_IMAGE, IMAGE
-from lemore_ros.bags.segmentation.options import LATCHED
 from lemore_ros.messages.compressed import compressed_fields
 from lemore_ros.messages.images import image_fields
 from lemore_ros.messages.label_info import classes_json
+from lemore_ros.outputs import Output
 
 STRING, LABEL_INFO = 'std_msgs/msg/String', 'vision_msgs/msg/LabelInfo'
 HEADER, TIME = 'std_msgs/msg/Header', 'builtin_interfaces/msg/Time'
@@ -32,16 +31,6 @@ VISION_CLASS = 'vision_msgs/msg/VisionClass'
 DEFINITIONS = {
     VISION_CLASS: 'uint16 class_id\nstring class_name\n',
     LABEL_INFO: 'std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n',
-}
-TYPES: Mapping[str, str] = {
-    'labels': IMAGE,
-    'labels/compressed': COMPRESSED_IMAGE,
-    'confidence': IMAGE,
-    'color': IMAGE,
-    'overlay': IMAGE,
-    'overlay/compressed': COMPRESSED_IMAGE,
-    'classes': STRING,
-    'label_info': LABEL_INFO,
 }
 
 
@@ -55,12 +44,12 @@ def output_types() -> Typestore:
 
 
 def to_image(pixels: Any, encoding: str, header: Any) -> Any:
-    """Return an image message of rosbags; see :func:`lemore_ros.messages.images.to_image_message`."""
+    """Return an image message of rosbags; see :func:`lemore_ros.messages.images.image_message`."""
     return output_types().types[IMAGE](header=_header(header), **image_fields(pixels, encoding))
 
 
 def to_compressed(pixels: Any, encoding: str, header: Any, *, form: str) -> Any:
-    """Return one of rosbags; see :func:`lemore_ros.messages.compressed.to_compressed_message`."""
+    """Return one of rosbags; see :func:`lemore_ros.messages.compressed.compressed_message`."""
     fields = compressed_fields(pixels, encoding, form=form)
     return output_types().types[COMPRESSED_IMAGE](header=_header(header), **fields)
 
@@ -86,15 +75,14 @@ def latched(taxonomy: Taxonomy, threshold: float, time_ns: int) -> dict[str, mem
     }
 
 
-def output_qos(output: str) -> Qos:
+def output_qos(output: Output) -> Qos:
     """Return how the live node publishes an output: reliable, and latched what is said once."""
     forever = QosTime(2**31 - 1, 2**32 - 1)
-    is_latched = output in LATCHED
     return Qos(
         QosHistory.KEEP_LAST,
-        1 if is_latched else 5,
+        1 if output.is_latched else 5,
         QosReliability.RELIABLE,
-        QosDurability.TRANSIENT_LOCAL if is_latched else QosDurability.VOLATILE,
+        QosDurability.TRANSIENT_LOCAL if output.is_latched else QosDurability.VOLATILE,
         forever,
         forever,
         QosLiveliness.AUTOMATIC,

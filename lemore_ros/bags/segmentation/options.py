@@ -8,24 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_ros.bags.errors import BagError
+from lemore_ros.outputs import OUTPUTS
 
 if TYPE_CHECKING:
     from lemore_core.refine import Refinement
     from lemore_core.segmenter import Segmenter
     from lemore_core.taxonomy import Taxonomy
 
-OUTPUTS = (
-    'labels',
-    'labels/compressed',
-    'confidence',
-    'color',
-    'overlay',
-    'overlay/compressed',
-    'classes',
-    'label_info',
-)
-DEFAULT_OUTPUTS = ('labels', 'confidence', 'color', 'overlay', 'classes', 'label_info')
-LATCHED = ('classes', 'label_info')
+RECORDED = tuple(output.name for output in OUTPUTS.values() if output.is_recorded)
+DEFAULT_OUTPUTS = tuple(name for name in RECORDED if OUTPUTS[name].is_recorded_by_default)
 STORAGES = ('mcap', 'sqlite3')
 COMPRESSIONS = ('zstd', 'none')
 NODE = '/lemore_segmentation'
@@ -112,8 +103,8 @@ class SegmentOptions:
     file_frames: int = 0
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.outputs if name not in OUTPUTS]
-        _require(not unknown, 'outputs', ','.join(unknown), f'some of {", ".join(OUTPUTS)}')
+        unknown = [name for name in self.outputs if name not in RECORDED]
+        _require(not unknown, 'outputs', ','.join(unknown), f'some of {", ".join(RECORDED)}')
         _require(bool(self.outputs), 'outputs', '', 'at least one')
         _require(self.storage in STORAGES, 'storage', self.storage, ' or '.join(STORAGES))
         allowed = ' or '.join(COMPRESSIONS)

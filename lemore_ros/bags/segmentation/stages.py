@@ -15,9 +15,9 @@ from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.cameras import Camera
 from lemore_ros.bags.io.reader import Record, decode
-from lemore_ros.bags.segmentation.messages import TYPES, serialize, to_compressed, to_image
-from lemore_ros.messages.images import Frame
-from lemore_ros.messages.rendering import RENDERINGS, Rendering
+from lemore_ros.bags.segmentation.messages import serialize, to_compressed, to_image
+from lemore_ros.messages.rendering import Rendering
+from lemore_ros.outputs import OUTPUTS
 
 # so many bytes of messages that are not labelled go with the next frame at most
 GROUP_BYTES = 8 * 2**20
@@ -40,7 +40,7 @@ class Shot:
 
     record: Record
     camera: Camera | None = None
-    frame: Frame | None = None
+    image: Image | None = None
     result: Segmentation | None = None
     problem: str = ''
 
@@ -74,7 +74,7 @@ class Stages:
         self._segmenter = segmenter
         self._refinement = refinement
         self._taxonomy = taxonomy
-        self._outputs = [output for output in outputs if output in RENDERINGS]
+        self._outputs = [OUTPUTS[name] for name in outputs if OUTPUTS[name].is_image]
         self._alpha = alpha
         self._only_results = only_results
 
@@ -83,16 +83,16 @@ class Stages:
         for shot in group:
             if shot.camera is not None:
                 image = decode(shot.record)
-                if isinstance(image, Frame):
-                    shot.frame = image
+                if isinstance(image, Image):
+                    shot.image = image
                 else:
                     shot.problem = str(image)
         return group
 
     def segment(self, group: Group) -> Group:
         """Label the images; one that fails does not cost the others theirs."""
-        shots = [shot for shot in group if shot.frame is not None]
-        images = [Image(s.frame.pixels, s.frame.encoding) for s in shots if s.frame]
+        shots = [shot for shot in group if shot.image is not None]
+        images = [shot.image for shot in shots if shot.image]
         try:
             results = self._segmenter.segment_batch(images)
         except LemoreError:
@@ -134,10 +134,10 @@ class Stages:
     def _outs(self, shot: Shot) -> Iterator[Out]:
         if not self._only_results:
             yield Out(shot.record, None, '', shot.record.data)
-        if shot.frame is None or shot.result is None:
+        if shot.image is None or shot.result is None:
             return
         rendering = Rendering(
-            shot.frame,
+            shot.image,
             shot.result,
             self._taxonomy,
             self._alpha,
@@ -145,8 +145,8 @@ class Stages:
             to_compressed=to_compressed,
         )
         for output in self._outputs:
-            message = RENDERINGS[output](rendering)
-            yield Out(shot.record, shot.camera, output, serialize(message, TYPES[output]))
+            data = serialize(rendering.message(output), output.type)
+            yield Out(shot.record, shot.camera, output.name, data)
 
 
 def group(

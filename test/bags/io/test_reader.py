@@ -19,13 +19,14 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 
 from lemore_core.cli.main import main
+from lemore_core.image import Image
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.losses import ReadErrors
 from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.bags.recovery.mcap_salvage import McapSalvage
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.bags.segmentation.run import Run, find_jobs
-from lemore_ros.messages.images import Frame, ImageError
+from lemore_ros.messages.images import ImageError
 from test.bags.conftest import (
     COMPRESSED,
     IMAGE,
@@ -84,14 +85,14 @@ def test_frames_raw_compressed_and_broken(bags: BagFolder) -> None:
         ('/b', COMPRESSED, START + 3, jpeg(1, START)),
     ]
     with open_bag(bags.write(messages)) as bag:
-        good, cut, empty = (decoded.frame for decoded in bag.frames(bag.topic('/a')))
+        good, cut, empty = (decoded.image for decoded in bag.frames(bag.topic('/a')))
         ((_, compressed),) = bag.frames(bag.topic('/b'))
-    assert isinstance(good, Frame)
+    assert isinstance(good, Image)
     np.testing.assert_array_equal(good.pixels, pattern(1))
     assert isinstance(cut, BagError)
     assert 'are no sensor_msgs/msg/Image' in str(cut)
     assert isinstance(empty, ImageError)
-    assert isinstance(compressed, Frame)
+    assert isinstance(compressed, Image)
     assert compressed.pixels.shape == good.pixels.shape
 
 
@@ -242,7 +243,7 @@ def test_a_ros_1_bag(tmp_path: Path, options: SegmentOptions) -> None:
         assert len(list(bag.messages([bag.topic('/lemore_segmentation/labels')]))) == 4
         frames = [frame for _, frame in bag.frames(bag.topic('/camera/image_raw'))]
         for i, frame in enumerate(frames):
-            assert isinstance(frame, Frame)
+            assert isinstance(frame, Image)
             np.testing.assert_array_equal(frame.pixels, pattern(i))
             assert frame.header.frame_id == 'cam'
             assert frame.header.stamp.nanosec == i

@@ -26,7 +26,7 @@ from lemore_core.system.process_memory import ProcessMemoryError, process_memory
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io import writer
 from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.segmentation.options import OUTPUTS, SegmentOptions
+from lemore_ros.bags.segmentation.options import RECORDED, SegmentOptions
 from lemore_ros.bags.segmentation.run import Run, find_jobs
 from lemore_ros.bags.segmentation.work import PartResult
 from test.bags.conftest import (
@@ -144,7 +144,7 @@ def test_several_cameras_raw_and_compressed(bags: BagFolder, options: SegmentOpt
             ('/front/image_raw/compressed', COMPRESSED, time, jpeg(i, time)),
             ('/rear/image/compressed', COMPRESSED, time, jpeg(i, time)),
         ]
-    chosen = replace(options, outputs=(*OUTPUTS,))
+    chosen = replace(options, outputs=RECORDED)
     segment(bags.write(messages), bags.folder / 'out', chosen)
     counts = Counter(m[0] for m in contents(bags.folder / 'out') if m[0].startswith(NODE))
     for camera in ('front', 'rear'):

@@ -10,7 +10,7 @@ import pytest
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from lemore_ros.messages.compressed import to_compressed_message, to_frame_compressed
+from lemore_ros.messages.compressed import compressed_message, read_compressed
 from lemore_ros.messages.images import ImageError
 
 # blue and red of two sizes, in BGR
@@ -55,7 +55,7 @@ def turned(jpeg: bytes) -> bytes:
 )
 def test_a_image_in_color(form: str, suffix: str, order: str) -> None:
     source = message(encoded(IMAGE, suffix), form)
-    frame = to_frame_compressed(source)
+    frame = read_compressed(source)
     assert frame.header is source.header
     assert frame.encoding == order
     assert frame.pixels.shape == IMAGE.shape
@@ -66,7 +66,7 @@ def test_a_image_in_color(form: str, suffix: str, order: str) -> None:
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])
 @pytest.mark.parametrize('form', ['jpeg', 'mono8; jpeg compressed ', 'mono8; png compressed '])
 def test_a_image_in_grey(form: str, suffix: str) -> None:
-    frame = to_frame_compressed(message(encoded(IMAGE[..., 2], suffix), form))
+    frame = read_compressed(message(encoded(IMAGE[..., 2], suffix), form))
     assert frame.encoding == 'mono8'
     assert frame.pixels.shape == IMAGE.shape[:2]
     assert frame.pixels[5, 30] > 240
@@ -76,7 +76,7 @@ def test_a_image_in_grey(form: str, suffix: str) -> None:
 def test_16_bits_become_8(channels: int) -> None:
     wide = (np.arange(24 * 40 * channels) * 67 % 65536).astype(np.uint16)
     wide = wide.reshape((24, 40) if channels == 1 else (24, 40, 3))
-    frame = to_frame_compressed(message(encoded(wide, '.png'), 'mono16; png compressed '))
+    frame = read_compressed(message(encoded(wide, '.png'), 'mono16; png compressed '))
     assert frame.pixels.dtype == np.uint8
     assert frame.pixels.shape == wide.shape
     # libraries differ in whether they round
@@ -85,7 +85,7 @@ def test_16_bits_become_8(channels: int) -> None:
 
 def test_transparency_is_dropped() -> None:
     rgba = np.dstack([IMAGE, np.full((24, 40), 9, np.uint8)])
-    frame = to_frame_compressed(message(encoded(rgba, '.png'), 'png'))
+    frame = read_compressed(message(encoded(rgba, '.png'), 'png'))
     assert frame.encoding == 'bgr8'
     assert np.array_equal(frame.pixels, IMAGE)
 
@@ -93,12 +93,12 @@ def test_transparency_is_dropped() -> None:
 def test_the_pixels_stay_where_the_camera_info_has_them() -> None:
     data = turned(encoded(IMAGE))
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (40, 24, 3)
-    assert to_frame_compressed(message(data)).pixels.shape == (24, 40, 3)
+    assert read_compressed(message(data)).pixels.shape == (24, 40, 3)
 
 
 def test_padding_behind_the_end_is_no_matter() -> None:
     data = encoded(IMAGE) + bytes(300)
-    assert to_frame_compressed(message(data)).pixels.shape == IMAGE.shape
+    assert read_compressed(message(data)).pixels.shape == IMAGE.shape
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_padding_behind_the_end_is_no_matter() -> None:
 )
 def test_other_formats_are_refused_by_name(form: str, expected: str) -> None:
     with pytest.raises(ImageError, match=expected):
-        to_frame_compressed(message(encoded(IMAGE), form))
+        read_compressed(message(encoded(IMAGE), form))
 
 
 def thumbnailed(jpeg: bytes) -> bytes:
@@ -136,12 +136,12 @@ def thumbnailed(jpeg: bytes) -> bytes:
 )
 def test_damaged_data_are_named(data: bytes, expected: str) -> None:
     with pytest.raises(ImageError, match=expected):
-        to_frame_compressed(message(data))
+        read_compressed(message(data))
 
 
 def test_a_thumbnail_in_the_head_is_no_end() -> None:
     whole = message(thumbnailed(encoded(IMAGE)))
-    assert to_frame_compressed(whole).pixels.shape == IMAGE.shape
+    assert read_compressed(whole).pixels.shape == IMAGE.shape
 
 
 @pytest.mark.parametrize(('dtype', 'encoding'), [(np.uint8, 'mono8'), (np.uint16, '16UC1')])
@@ -149,7 +149,7 @@ def test_labels_come_back_bit_for_bit(dtype: type, encoding: str) -> None:
     labels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (31, 45), dtype, True)
     header = Header(frame_id='cam')
     for source in (labels, labels[::2, ::3]):
-        result = to_compressed_message(source, encoding, header, form='png')
+        result = compressed_message(source, encoding, header, form='png')
         assert result.header is header
         assert result.format == f'{encoding}; png compressed '
         raw = np.frombuffer(result.data, np.uint8)
@@ -161,9 +161,9 @@ def test_labels_come_back_bit_for_bit(dtype: type, encoding: str) -> None:
 @pytest.mark.parametrize('form', ['jpeg', 'png'])
 def test_an_overlay_comes_back_in_its_colors(form: str) -> None:
     rgb = np.ascontiguousarray(IMAGE[..., ::-1])
-    result = to_compressed_message(rgb, 'rgb8', Header(), form=form)
+    result = compressed_message(rgb, 'rgb8', Header(), form=form)
     assert result.format == f'rgb8; {form} compressed bgr8'
-    frame = to_frame_compressed(result)
+    frame = read_compressed(result)
     assert frame.encoding == 'bgr8'
     assert np.abs(frame.pixels.astype(int) - IMAGE).mean() < 4
 
@@ -171,7 +171,7 @@ def test_an_overlay_comes_back_in_its_colors(form: str) -> None:
 def test_quality_costs_bytes() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     sizes = [
-        len(to_compressed_message(noise, 'rgb8', Header(), form='jpeg', quality=quality).data)
+        len(compressed_message(noise, 'rgb8', Header(), form='jpeg', quality=quality).data)
         for quality in (10, 50, 95)
     ]
     assert sizes == sorted(set(sizes))
@@ -188,4 +188,4 @@ def test_quality_costs_bytes() -> None:
 )
 def test_what_is_not_written(pixels: Any, encoding: str, form: str, expected: str) -> None:
     with pytest.raises(ImageError, match=expected):
-        to_compressed_message(pixels, encoding, Header(), form=form)
+        compressed_message(pixels, encoding, Header(), form=form)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
-from lemore_ros.messages.images import ImageError, to_frame
+from lemore_ros.messages.images import ImageError, read_image
 
 HEIGHT, WIDTH = 6, 8
 # BGR, and the same in the video range of BT.601
@@ -53,7 +53,7 @@ def planar(chroma: tuple[int, int]) -> np.ndarray:
     ],
 )
 def test_a_wall_keeps_its_color(encoding: str, rows: np.ndarray, padding: int) -> None:
-    frame = to_frame(message(encoding, rows, padding=padding))
+    frame = read_image(message(encoding, rows, padding=padding))
     assert frame.encoding == 'bgr8'
     assert frame.pixels.shape == (HEIGHT, WIDTH, 3)
     assert frame.pixels.dtype == np.uint8
@@ -71,7 +71,7 @@ def test_of_16_bits_the_upper_8_are_taken(
 ) -> None:
     wide = np.arange(HEIGHT * WIDTH * channels).reshape(HEIGHT, -1) * 431 % 65536
     rows = wide.astype(f'{order}u2').view(np.uint8)
-    frame = to_frame(message(encoding, rows, padding=padding, big=order == '>'))
+    frame = read_image(message(encoding, rows, padding=padding, big=order == '>'))
     assert frame.encoding == read_as
     shape = (HEIGHT, WIDTH) if channels == 1 else (HEIGHT, WIDTH, channels)
     assert frame.pixels.shape == shape
@@ -97,10 +97,10 @@ def test_what_does_not_fit_is_refused(
     for name, value in changes.items():
         setattr(image, name, value)
     with pytest.raises(ImageError, match=expected):
-        to_frame(image)
+        read_image(image)
 
 
 def test_rows_of_uyvy_need_no_even_height() -> None:
     image = message('uyvy', packed((U, Y, V, Y)))
     image.height = 5
-    assert to_frame(image).pixels.shape == (5, WIDTH, 3)
+    assert read_image(image).pixels.shape == (5, WIDTH, 3)

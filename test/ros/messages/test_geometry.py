@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_groups, load_taxonomy
-from lemore_ros.messages.images import to_frame
+from lemore_ros.messages.images import read_image
 from lemore_ros.node.parameters import NodeParameters
 from lemore_ros.node.publishers import Outputs
 from lemore_ros.node.settings import Settings
@@ -115,7 +115,7 @@ def test_points_are_the_pixels_at_their_depth(
     y = (rows - calibration.k[5]) * expected / calibration.k[4]
     assert np.allclose(points['x'][:, 1:], x, atol=2e-3)
     assert np.allclose(points['y'][:, 1:], y, atol=2e-3)
-    result = reference.segment(to_frame(message).pixels, 'bgr8')
+    result = reference.segment(read_image(message).pixels, 'bgr8')
     assert np.array_equal(points['label'], result.labels)
     assert np.allclose(points['confidence'], result.confidence / 255)
 

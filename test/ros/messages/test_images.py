@@ -8,7 +8,7 @@ import pytest
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from lemore_ros.messages.images import ImageError, to_frame, to_image_message
+from lemore_ros.messages.images import ImageError, image_message, read_image
 
 
 def message(encoding: str = 'bgr8', *, padding: int = 0, channels: int = 3) -> Image:
@@ -36,7 +36,7 @@ def test_a_frame_is_a_view_of_the_message(
     encoding: str, channels: int, read_as: str, padding: int
 ) -> None:
     image = message(encoding, padding=padding, channels=channels)
-    frame = to_frame(image)
+    frame = read_image(image)
     assert frame.encoding == read_as
     assert frame.header is image.header
     assert frame.pixels.shape == ((3, 5) if channels == 1 else (3, 5, channels))
@@ -51,7 +51,7 @@ def test_a_frame_is_a_view_of_the_message(
 def test_more_data_than_rows_is_no_matter() -> None:
     image = message()
     image.data.extend([9, 9, 9])
-    assert to_frame(image).pixels.shape == (3, 5, 3)
+    assert read_image(image).pixels.shape == (3, 5, 3)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_what_contradicts_itself_is_refused(changes: dict[str, object], expected
     for name, value in changes.items():
         setattr(image, name, value)
     with pytest.raises(ImageError, match=expected):
-        to_frame(image)
+        read_image(image)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_message_holds_the_pixels_without_padding(
     wide = np.zeros((8, 12, *shape[2:]), dtype)
     wide[::2, ::2] = pixels
     for source in (pixels, wide[::2, ::2]):
-        image = to_image_message(source, encoding, header)
+        image = image_message(source, encoding, header)
         assert image.header is header
         assert (image.height, image.width, image.step) == (4, 6, step)
         assert (image.encoding, image.is_bigendian) == (encoding, 0)
@@ -112,7 +112,7 @@ def test_a_message_holds_the_pixels_without_padding(
 )
 def test_pixels_of_another_kind_are_refused(encoding: str, pixels: np.ndarray) -> None:
     with pytest.raises(ImageError, match=encoding):
-        to_image_message(pixels, encoding, Header())
+        image_message(pixels, encoding, Header())
 
 
 def test_a_frame_of_full_hd_costs_next_to_nothing() -> None:
@@ -124,5 +124,5 @@ def test_a_frame_of_full_hd_costs_next_to_nothing() -> None:
 
 def _seconds(image: Image) -> float:
     started = time.perf_counter()
-    to_frame(image)
+    read_image(image)
     return time.perf_counter() - started

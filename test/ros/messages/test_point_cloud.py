@@ -9,9 +9,10 @@ import pytest
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
+from lemore_core import image as core
 from lemore_core.segmentation import Segmentation, Timings
 from lemore_ros.messages.camera_info import CameraInfoError
-from lemore_ros.messages.images import Frame, ImageError
+from lemore_ros.messages.images import ImageError
 from lemore_ros.messages.point_cloud import to_point_cloud
 
 NUMPY_TYPES = {PointField.FLOAT32: '<f4', PointField.UINT32: '<u4'}
@@ -34,15 +35,15 @@ def camera(height: int, width: int, *, fx: float = 2.0, cx: float = 1.0) -> Came
     return info
 
 
-def frame(pixels: object, encoding: str = 'rgb8') -> Frame:
-    return Frame(np.array(pixels, np.uint8), encoding, HEADER)
+def frame(pixels: object, encoding: str = 'rgb8') -> core.Image:
+    return core.Image(np.array(pixels, np.uint8), encoding, HEADER)
 
 
 def segmentation(labels: object, confidence: object, dtype: type = np.uint8) -> Segmentation:
     return Segmentation(np.array(labels, dtype), np.array(confidence, np.uint8), Timings(1.0))
 
 
-def grey(height: int, width: int) -> Frame:
+def grey(height: int, width: int) -> core.Image:
     return frame(np.full((height, width, 3), 7))
 
 

@@ -12,8 +12,8 @@ import pytest
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
 
-from lemore_ros.messages.rendering import RENDERINGS
-from lemore_ros.node import camera_stream as camera_module
+from lemore_ros.messages.rendering import Rendering
+from lemore_ros.outputs import OUTPUTS, Output
 
 NAME = '/lemore_segmentation'
 IDLE_CORE = 0.03
@@ -29,20 +29,16 @@ def cpu_seconds(pid: int) -> float:
 
 @pytest.fixture
 def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The topics that something was rendered for, in order."""
-    topics: list[str] = []
+    """The outputs that something was rendered for, in order."""
+    names: list[str] = []
+    message = Rendering.message
 
-    def noted(topic: str, render: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def call(rendering: Any) -> Any:
-            topics.append(topic)
-            return render(rendering)
+    def recording(rendering: Rendering, output: Output) -> Any:
+        names.append(output.name)
+        return message(rendering, output)
 
-        return call
-
-    monkeypatch.setattr(
-        camera_module, 'RENDERINGS', {name: noted(name, made) for name, made in RENDERINGS.items()}
-    )
-    return topics
+    monkeypatch.setattr(Rendering, 'message', recording)
+    return names
 
 
 def test_images_are_taken_in_while_somebody_listens(graph: Any, active: Any) -> None:
@@ -90,16 +86,16 @@ def test_each_form_is_made_while_somebody_wants_it(
     graph: Any, make_image: MakeImage, rendered: list[str]
 ) -> None:
     camera = graph.peer.create_publisher(Image, '/image', 5)
-    kinds = {True: CompressedImage, False: Image}
-    for stamp, topic in enumerate(RENDERINGS, start=1):
+    images = [output for output in OUTPUTS.values() if output.is_image]
+    for stamp, output in enumerate(images, start=1):
         found: list[Any] = []
-        kind = kinds[topic.endswith('compressed')]
+        topic, kind = output.name, CompressedImage if output.codec else Image
         listener = graph.peer.create_subscription(kind, f'{NAME}/{topic}', found.append, 5)
         graph.wait_for(camera.get_subscription_count)
         graph.labels_of(camera, make_image(stamp), found)
         graph.peer.destroy_subscription(listener)
         graph.wait_for(lambda: not camera.get_subscription_count())
-    assert rendered == list(RENDERINGS)
+    assert rendered == [output.name for output in images]
 
 
 def test_listeners_may_come_and_go_while_images_flow(

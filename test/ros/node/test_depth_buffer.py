@@ -4,7 +4,8 @@ import threading
 
 from sensor_msgs.msg import Image
 
-from lemore_ros.node.depth_buffer import DepthBuffer, stamp_ns
+from lemore_ros.messages.stamps import stamp_ns
+from lemore_ros.node.depth_buffer import DepthBuffer
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -25,7 +26,7 @@ def filled(*nanoseconds: int, capacity: int = 30) -> DepthBuffer:
 
 def found(buffer: DepthBuffer, stamp: int, tolerance: int = 10) -> int | None:
     message = buffer.nearest(stamp, tolerance)
-    return None if message is None else stamp_ns(message)
+    return None if message is None else stamp_ns(message.header)
 
 
 def test_the_nearest_within_the_tolerance_is_found() -> None:
@@ -113,7 +114,7 @@ def test_many_threads_at_once() -> None:
             stamp = START + i * 1000 + offset
             buffer.put(depth(stamp))
             message = buffer.nearest(stamp, 500)
-            if message is not None and abs(stamp_ns(message) - stamp) > 500:
+            if message is not None and abs(stamp_ns(message.header) - stamp) > 500:
                 faults.append(message)
 
     threads = [threading.Thread(target=work, args=(offset,)) for offset in range(4)]

@@ -19,7 +19,7 @@ from std_msgs.msg import String
 from lemore_core.refine import without_doubtful
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_groups, load_taxonomy
-from lemore_ros.messages.images import to_frame
+from lemore_ros.messages.images import read_image
 from lemore_ros.node.parameters import SPECS, NodeParameters
 
 NAME = '/lemore_segmentation'
@@ -47,7 +47,7 @@ def next_labels(graph: Any, active: Any, make_image: MakeImage) -> Next:  # noqa
 
     def label() -> NDArray[np.uint8]:
         message.header.stamp.nanosec += 1
-        return to_frame(graph.labels_of(camera, message, labels)).pixels
+        return read_image(graph.labels_of(camera, message, labels)).pixels
 
     return label
 
@@ -55,7 +55,7 @@ def next_labels(graph: Any, active: Any, make_image: MakeImage) -> Next:  # noqa
 def test_doubt_and_groups_change_between_two_frames(
     graph: Any, next_labels: Next, reference: Segmenter, make_image: MakeImage
 ) -> None:
-    plain = reference.segment(to_frame(make_image(1)).pixels, 'bgr8')
+    plain = reference.segment(read_image(make_image(1)).pixels, 'bgr8')
     median = float(np.median(plain.confidence)) / 255
     certain = without_doubtful(plain.labels, plain.confidence, median)
     assert 0 < (certain == 255).sum() < certain.size

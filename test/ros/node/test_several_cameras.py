@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from lemore_core import image as core
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
-from lemore_ros.messages.images import to_frame
+from lemore_ros.messages.images import read_image
 
 NAME = '/lemore_segmentation'
 FOUR = ['front', 'left', 'right', 'robot/rear']
@@ -56,9 +56,9 @@ def test_each_has_its_own_topics_headers_sizes_and_encodings(
     for name, message in {'front': colored, 'robot/rear': grey}.items():
         found = graph.labels_of(cameras[name], message, labels[name])
         assert found.header == message.header
-        frame = to_frame(message)
+        frame = read_image(message)
         expected = reference.segment(frame.pixels, frame.encoding).labels
-        assert np.array_equal(to_frame(found).pixels, expected)
+        assert np.array_equal(read_image(found).pixels, expected)
     assert [len(found) for found in labels.values()] == [1, 1]
     told = graph.collect(DiagnosticArray, '/diagnostics')
     graph.wait_for(lambda: told)

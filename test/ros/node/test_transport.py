@@ -17,7 +17,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from lemore_core.segmenter import Segmenter
-from lemore_ros.messages.images import to_frame
+from lemore_ros.messages.images import read_image
 
 NAME = '/lemore_segmentation'
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -88,7 +88,7 @@ def test_jpeg_and_png_come_in(
         decoded = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
         assert found.header == message.header
         expected = reference.segment(np.asarray(decoded, np.uint8), 'bgr8').labels
-        assert np.array_equal(to_frame(found).pixels, expected)
+        assert np.array_equal(read_image(found).pixels, expected)
 
 
 @pytest.mark.usefixtures('active')
@@ -106,9 +106,9 @@ def test_compressed_outputs_hold_what_the_raw_ones_hold(graph: Any, make_image: 
     assert png[0].format.startswith('mono8; png compressed')
     assert jpeg[0].format.startswith('rgb8; jpeg compressed')
     labels = cv2.imdecode(np.frombuffer(png[0].data, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert np.array_equal(labels, to_frame(raw[0]).pixels)
+    assert np.array_equal(labels, read_image(raw[0]).pixels)
     blended = cv2.imdecode(np.frombuffer(jpeg[0].data, np.uint8), cv2.IMREAD_COLOR)
-    difference = np.asarray(blended, int)[..., ::-1] - to_frame(overlay[0]).pixels
+    difference = np.asarray(blended, int)[..., ::-1] - read_image(overlay[0]).pixels
     # noise is what JPEG keeps worst; another channel order would be twice as far off
     assert np.abs(difference).mean() < 30
 

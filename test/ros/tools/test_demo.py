@@ -17,7 +17,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from lemore_core.taxonomy import load_taxonomy
 from lemore_core.video import VideoError
-from lemore_ros.tools.cdr import read_stamp, write_stamp
+from lemore_ros.messages.stamps import read_stamp, write_stamp
 from lemore_ros.tools.clip import write_bag
 from lemore_ros.tools.demo import Summary
 from lemore_ros.tools.images import overlay_frames, write_contact_sheet, write_video

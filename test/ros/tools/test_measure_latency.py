@@ -13,8 +13,8 @@ import pytest
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
+from lemore_ros.messages.stamps import read_stamp
 from lemore_ros.tools import measure_latency
-from lemore_ros.tools.cdr import read_stamp
 from lemore_ros.tools.child import ChildError
 from lemore_ros.tools.figures import Memory, RoundTrip, measure_memory, round_trip
 from lemore_ros.tools.measuring import Load, Reading, Target

@@ -154,7 +154,7 @@ def test_images_are_labelled(library: Library, engine: bytes) -> None:
     sizes = [(100, 200), (100, 200), (64, 128), (100, 200)]
     images = [Image(random.integers(0, 256, (*size, 3), np.uint8), 'bgr8') for size in sizes]
     for image, found in zip(images, road.segment(images), strict=True):
-        pixels = to_network(*image, HEIGHT, WIDTH)
+        pixels = to_network(image.pixels, image.encoding, HEIGHT, WIDTH)
         labels, _ = decode(road.logits(pixels[None])[0], *image.pixels.shape[:2])
         assert np.mean(found.labels == labels) > 0.999
 

@@ -1,0 +1,85 @@
+"""What the node publishes of every camera, and what the bag tools write: one table for both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+
+
+class Output(NamedTuple):
+    """One topic: ``~/labels``, or with several cameras ``~/front/labels`` and so on.
+
+    ``codec`` compresses the images of a ``CompressedImage``. A latched message is published once
+    and kept for later subscribers.
+    """
+
+    name: str
+    type: str
+    description: str
+    codec: str = ''
+    is_latched: bool = False
+
+    @property
+    def content(self) -> str:
+        """What the messages show, in whichever form: ``labels`` of ``labels/compressed``."""
+        return self.name.partition('/')[0]
+
+    @property
+    def parameter(self) -> str:
+        """The node's parameter that turns the topic on and off, empty if none does."""
+        return '' if self.is_latched else f'publish_{self.content}'
+
+    @property
+    def is_image(self) -> bool:
+        """Whether its messages are rendered from labels and image alone."""
+        return self.type in {IMAGE, COMPRESSED_IMAGE}
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the bag tools write it; they know neither calibration nor depth."""
+        return self.is_image or self.is_latched
+
+    @property
+    def is_recorded_by_default(self) -> bool:
+        """Whether the bag tools write it where nobody chooses."""
+        return self.is_recorded and not self.codec
+
+
+_LABELS = 'the class of every pixel'
+_OVERLAY = 'the colours blended onto the camera image'
+OUTPUTS: Mapping[str, Output] = {
+    output.name: output
+    for output in (
+        Output('labels', IMAGE, _LABELS),
+        # JPEG would change the class ids
+        Output('labels/compressed', COMPRESSED_IMAGE, _LABELS, codec='png'),
+        Output('confidence', IMAGE, 'the probability of every label, 255 for certain'),
+        Output('color', IMAGE, "the labels in their classes' colours"),
+        Output('overlay', IMAGE, _OVERLAY),
+        Output('overlay/compressed', COMPRESSED_IMAGE, _OVERLAY, codec='jpeg'),
+        Output(
+            'camera_info',
+            'sensor_msgs/msg/CameraInfo',
+            "the camera's calibration at the size of the labels",
+        ),
+        Output(
+            'points',
+            'sensor_msgs/msg/PointCloud2',
+            'a labelled point cloud, where a depth image comes on depth',
+        ),
+        Output(
+            'classes',
+            'std_msgs/msg/String',
+            'names and colours of the classes, as JSON',
+            is_latched=True,
+        ),
+        Output(
+            'label_info',
+            'vision_msgs/msg/LabelInfo',
+            'names of the classes, where vision_msgs is installed',
+            is_latched=True,
+        ),
+    )
+}
