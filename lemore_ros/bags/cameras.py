@@ -1,7 +1,14 @@
-"""Which image topics of a bag are labelled, and what their results are called."""
+"""Which image topics of a bag are cameras, and what the results of segmenting them are called.
+
+What a topic is follows from its messages: a camera's images can be decoded, a depth image is one by
+its encoding, and a result lies beside the class table that was published with it. No topic is a
+camera, or none, because of a word in its name.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -9,8 +16,14 @@ from lemore_core.image import Image
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.reader import Bag, decode
 from lemore_ros.bags.io.topics import Topic
-from lemore_ros.bags.segmentation.options import RECORDED, SegmentOptions
+from lemore_ros.bags.segmentation.options import SegmentOptions
+from lemore_ros.outputs import OUTPUTS
 
+CLASSES = OUTPUTS['classes']
+COMPRESSED = '/compressed'
+RESULT = 'it is the result of a segmentation'
+# a camera may need a moment to come up, but not its whole life
+FIRST_IMAGES = 10
 # what drivers and image_proc append to a camera's namespace
 GENERIC = {
     'image',
@@ -24,8 +37,8 @@ GENERIC = {
 }
 
 
-class Camera(NamedTuple):
-    """An image topic that is labelled; its results are called ``prefix`` and the output's name.
+class CameraTopic(NamedTuple):
+    """An image topic to segment; its results are called ``prefix`` and the output's name.
 
     ``image_bytes`` is what the pixels of its first image take.
     """
@@ -36,18 +49,131 @@ class Camera(NamedTuple):
 
 
 class TopicProbe(NamedTuple):
-    """What the first image of a topic shows; ``problem`` is why it cannot be labelled, if so."""
+    """What the first image of a topic shows; ``problem`` is why it is no camera, if so."""
 
     topic: Topic
     encoding: str = ''
     height: int = 0
     width: int = 0
     bytes: int = 0
+    is_grey: bool = False
     problem: str = ''
 
 
-def look(bag: Bag, topic: Topic) -> TopicProbe:
-    """Look at the first image of a topic that can be read."""
+def probe_images(bag: Bag) -> list[TopicProbe]:
+    """Look at the first image of every image topic that can be read, by the topics' names."""
+    results = result_topics(bag)
+    probes = [_probe(bag, topic) for topic in bag.image_topics]
+    return [p._replace(problem=RESULT) if p.topic in results else p for p in probes]
+
+
+def result_topics(bag: Bag) -> set[Topic]:
+    """Return the topics that a segmentation published: outputs beside their class table."""
+    tables = [topic for topic in bag.topics if _is_class_table(bag, topic)]
+    prefixes = [topic.name.removesuffix(CLASSES.name) for topic in tables]
+    names = {f'{prefix}{output}' for prefix in prefixes for output in OUTPUTS}
+    return {topic for topic in bag.image_topics if topic.name in names}
+
+
+def camera_topic(bag: Bag, name: str = '', masks: Collection[str] = ()) -> Topic:
+    """Return the camera's images: the topic of that name, or the only camera.
+
+    Where there are several, it is the only one in colour: grey images may be masks that came
+    without a class table. Topics called ``masks`` are known to be no cameras.
+
+    Raises:
+        BagError: there is no such topic, no camera, or there are several.
+
+    """
+    if name:
+        return image_topic(bag, name)
+    usable, others = _cameras(bag)
+    usable = [probe for probe in usable if probe.topic.name not in masks]
+    if not usable:
+        raise BagError(_no_camera(bag, others))
+    in_colour = [probe for probe in usable if not probe.is_grey]
+    for found in (usable, in_colour):
+        if len(found) == 1:
+            return found[0].topic
+    names = ', '.join(probe.topic.name for probe in usable)
+    msg = f'{bag.path} has {len(usable)} cameras: choose one with --topic ({names})'
+    raise BagError(msg)
+
+
+def find_cameras(bag: Bag, options: SegmentOptions) -> tuple[list[CameraTopic], list[TopicProbe]]:
+    """Return the topics to segment, and those that cannot be although nobody chose.
+
+    Raises:
+        BagError: a topic that was asked for is not there or cannot be segmented, none can, or the
+            bag has topics already that are called as the results.
+
+    """
+    if options.topics:
+        chosen = [image_topic(bag, name) for name in dict.fromkeys(options.topics)]
+        usable = [_probe(bag, topic) for topic in chosen]
+        others = [probe for probe in usable if probe.problem]
+    else:
+        usable, others = _cameras(bag)
+        others = [probe for probe in others if probe.problem != RESULT and probe.topic.count]
+    if not usable or (options.topics and others):
+        raise BagError(_no_camera(bag, others))
+    cameras = name_cameras(usable, options.prefix)
+    if not options.only_results:
+        _refuse_taken(bag, cameras, options)
+    return cameras, others
+
+
+def name_cameras(probes: list[TopicProbe], prefix: str) -> list[CameraTopic]:
+    """Return the cameras of the topics; results of one camera are called as the live node's.
+
+    Results of several have the camera's name between: ``/lemore_segmentation/front/labels``.
+    """
+    if len(probes) == 1:
+        return [CameraTopic(probes[0].topic, prefix, probes[0].bytes)]
+    short = [_namespace(probe.topic.name) for probe in probes]
+    names = [
+        own if own and short.count(own) == 1 else probe.topic.name.strip('/')
+        for own, probe in zip(short, probes, strict=True)
+    ]
+    return [
+        CameraTopic(probe.topic, f'{prefix}/{name}', probe.bytes)
+        for probe, name in zip(probes, names, strict=True)
+    ]
+
+
+def image_topic(bag: Bag, name: str) -> Topic:
+    """Return the image topic of that name.
+
+    Raises:
+        BagError: there is none.
+
+    """
+    topic = bag.topic(name)
+    if not topic.is_image:
+        images = ', '.join(t.name for t in bag.image_topics) or 'none'
+        msg = f'topic {name} of {bag.path} is {topic.type}, its image topics are: {images}'
+        raise BagError(msg)
+    return topic
+
+
+def raw_first(bag: Bag) -> list[Topic]:
+    """Return the image topics, without those that image_transport made of another one."""
+    names = {topic.name for topic in bag.image_topics}
+    return [
+        topic
+        for topic in bag.image_topics
+        if not (topic.is_compressed and topic.name.removesuffix(COMPRESSED) in names - {topic.name})
+    ]
+
+
+def _cameras(bag: Bag) -> tuple[list[TopicProbe], list[TopicProbe]]:
+    """Return the topics that are cameras and those that are not, without compressed twins."""
+    raw = raw_first(bag)
+    probes = [probe for probe in probe_images(bag) if probe.topic in raw]
+    return [p for p in probes if not p.problem], [p for p in probes if p.problem]
+
+
+def _probe(bag: Bag, topic: Topic) -> TopicProbe:
     problem = 'no image'
     for index, record in enumerate(bag.messages([topic])):
         image = decode(record)
@@ -55,86 +181,32 @@ def look(bag: Bag, topic: Topic) -> TopicProbe:
             message = record.message
             encoding = message.format if topic.is_compressed else message.encoding
             height, width = image.pixels.shape[:2]
-            return TopicProbe(topic, encoding, height, width, image.pixels.size)
+            is_grey = image.pixels.ndim == 2
+            return TopicProbe(topic, encoding, height, width, image.pixels.size, is_grey)
         problem = problem if index else str(image)
-        # a camera may need a moment to come up, but not its whole life
-        if index == 9:
+        if index + 1 == FIRST_IMAGES:
             break
     return TopicProbe(topic, problem=problem)
 
 
-def find_cameras(bag: Bag, options: SegmentOptions) -> tuple[list[Camera], list[TopicProbe]]:
-    """Return the topics that are labelled, and those that are not although nobody chose.
-
-    Raises:
-        BagError: a topic that was asked for is not there or cannot be labelled, none can, or the
-            bag has topics already that are called as the results.
-
-    """
-    sights = [look(bag, topic) for topic in _candidates(bag, options)]
-    seen = [sight for sight in sights if not sight.problem]
-    unseen = [sight for sight in sights if sight.problem]
-    if not seen or (options.topics and unseen):
-        reasons = '; '.join(f'{s.topic.name}: {s.problem}' for s in unseen)
-        names = ', '.join(f'{t.name} ({t.type})' for t in bag.topics[:10]) or 'no topics at all'
-        msg = f'{bag.path} has no image topic to label: {reasons or f"it has {names}"}'
-        raise BagError(msg)
-    cameras = name_cameras(seen, options.prefix)
-    if not options.only_results:
-        _refuse_taken(bag, cameras, options)
-    return cameras, unseen
+def _is_class_table(bag: Bag, topic: Topic) -> bool:
+    if topic.type != CLASSES.type or topic.name.rpartition('/')[2] != CLASSES.name:
+        return False
+    record = next(bag.messages([topic]), None)
+    try:
+        rows = json.loads(record.message.data) if record else []
+        return bool(rows) and all(row['name'] and 'id' in row for row in rows)
+    except (BagError, KeyError, TypeError, ValueError):
+        return False
 
 
-def name_cameras(sights: list[TopicProbe], prefix: str) -> list[Camera]:
-    """Return the cameras of the topics; results of one camera are called as the live node's.
-
-    Results of several have the camera's name between: ``/lemore_segmentation/front/labels``.
-    """
-    if len(sights) == 1:
-        return [Camera(sights[0].topic, prefix, sights[0].bytes)]
-    short = [_namespace(sight.topic.name) for sight in sights]
-    names = [
-        own if own and short.count(own) == 1 else sight.topic.name.strip('/')
-        for own, sight in zip(short, sights, strict=True)
-    ]
-    return [
-        Camera(sight.topic, f'{prefix}/{name}', sight.bytes)
-        for sight, name in zip(sights, names, strict=True)
-    ]
+def _no_camera(bag: Bag, others: list[TopicProbe]) -> str:
+    reasons = '; '.join(f'{probe.topic.name}: {probe.problem}' for probe in others)
+    names = ', '.join(f'{t.name} ({t.type})' for t in bag.topics[:10]) or 'no topics at all'
+    return f'{bag.path} has no camera: {reasons or f"it has {names}"}'
 
 
-def is_result(topic: Topic, prefix: str) -> bool:
-    """Whether a topic is called as what a labelling wrote; it is no camera's then."""
-    return topic.name.startswith(f'{prefix}/') and topic.name.endswith(
-        tuple(f'/{output}' for output in RECORDED)
-    )
-
-
-def _candidates(bag: Bag, options: SegmentOptions) -> list[Topic]:
-    if options.topics:
-        return [_image_topic(bag, name) for name in dict.fromkeys(options.topics)]
-    names = {topic.name for topic in bag.image_topics}
-    # what image_transport made of a raw image that is in the bag as well
-    twins = {f'{name}/compressed' for name in names}
-    return [
-        topic
-        for topic in bag.image_topics
-        if topic.count
-        and not is_result(topic, options.prefix)
-        and not (topic.is_compressed and topic.name in twins)
-    ]
-
-
-def _image_topic(bag: Bag, name: str) -> Topic:
-    topic = bag.topic(name)
-    if not topic.is_image:
-        images = ', '.join(t.name for t in bag.image_topics) or 'none'
-        msg = f'topic {name} is of type {topic.type}, the image topics are: {images}'
-        raise BagError(msg)
-    return topic
-
-
-def _refuse_taken(bag: Bag, cameras: list[Camera], options: SegmentOptions) -> None:
+def _refuse_taken(bag: Bag, cameras: list[CameraTopic], options: SegmentOptions) -> None:
     results = {f'{camera.prefix}/{output}' for camera in cameras for output in options.outputs}
     taken = sorted(results & {topic.name for topic in bag.topics})
     if taken:

@@ -6,12 +6,13 @@ import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lemore_ros.bags.io.reader import Bag
-from lemore_ros.bags.io.topics import Topic
-from lemore_ros.bags.segmentation.options import NODE
 from lemore_ros.bags.segmentation.parts import NS
+
+if TYPE_CHECKING:
+    from lemore_ros.bags.cameras import TopicProbe
 
 # a pause is a gap when it is so many times as long as the usual one
 GAP = 3.0
@@ -22,7 +23,7 @@ GAPS_SHOWN = 5
 class ImageTopic:
     """An image topic. ``gaps_s`` are (start, length), seconds from the bag's beginning.
 
-    ``problem`` is why it cannot be labelled, empty if it can. ``stamps_back`` counts the headers
+    ``problem`` is why it is no camera, empty if it is one. ``stamps_back`` counts the headers
     whose stamps are older than those before them.
     """
 
@@ -63,7 +64,9 @@ def inspect(bag: Bag, told: Callable[[int], object] = lambda _: None) -> BagInfo
 
     ``told`` is called with numbers of images as they are read.
     """
-    images = tuple(_image_topic(bag, topic, told) for topic in bag.image_topics)
+    from lemore_ros.bags.cameras import probe_images
+
+    images = tuple(_image_topic(bag, probe, told) for probe in probe_images(bag))
     borrowed = sorted(bag.types.borrowed)
     note = f'types {", ".join(borrowed)} are not defined in it: ROS 2 {bag.types.distribution} is assumed'
     return BagInfo(
@@ -86,7 +89,7 @@ def in_words(info: BagInfo) -> str:
     ]
     for image in info.images:
         size = f'{image.width}x{image.height} {image.encoding}' if image.width else '?'
-        verdict = f'cannot be labelled: {image.problem}' if image.problem else 'can be labelled'
+        verdict = f'no camera: {image.problem}' if image.problem else 'a camera'
         lines.append(
             f'  {image.name}  {size}  {image.count} images, {image.rate_hz:g} Hz  {verdict}'
         )
@@ -103,11 +106,10 @@ def in_words(info: BagInfo) -> str:
     return '\n'.join([*lines, *(f'  {note}' for note in info.notes)])
 
 
-def _image_topic(bag: Bag, topic: Topic, told: Callable[[int], object]) -> ImageTopic:
-    from lemore_ros.bags.cameras import is_result, look
+def _image_topic(bag: Bag, probe: TopicProbe, told: Callable[[int], object]) -> ImageTopic:
     from lemore_ros.messages.stamps import read_stamp
 
-    sight = look(bag, topic)
+    topic = probe.topic
     times, stamps = [], []
     for record in bag.messages([topic]):
         told(1)
@@ -125,12 +127,12 @@ def _image_topic(bag: Bag, topic: Topic, told: Callable[[int], object]) -> Image
         topic.name,
         topic.type,
         len(times),
-        sight.encoding,
-        sight.width,
-        sight.height,
+        probe.encoding,
+        probe.width,
+        probe.height,
         round(NS / usual, 2) if usual else 0.0,
         len(gaps),
         tuple(sorted(gaps, key=lambda gap: -gap[1])[:GAPS_SHOWN]),
         sum(b < a for a, b in pairwise(stamps)),
-        'it is the result of a labelling' if is_result(topic, NODE) else sight.problem,
+        probe.problem,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,11 @@ def text(content: str) -> bytes:
 
 def drive(count: int, topic: str = '/camera/image_raw') -> list[Message]:
     """A camera at 10 Hz, and two messages of another topic after each image."""
+    return list(_drive(count, topic))
+
+
+@lru_cache
+def _drive(count: int, topic: str) -> list[Message]:
     messages: list[Message] = []
     for index in range(count):
         time = START + index * PERIOD

@@ -61,12 +61,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _complain(source: Path, result: PartResult) -> bool:
-    from lemore_ros.bags.io.losses import describe
+    from lemore_ros.bags.io.read_errors import describe
 
-    if result.losses:
-        count = sum(result.losses.values())
-        places = describe(list(result.losses))
+    if result.read_errors:
+        count = sum(result.read_errors.values())
+        places = describe(list(result.read_errors))
         print(f'{source} is damaged, {count} messages known to be lost: {places}', file=sys.stderr)
     for reason, count in result.problems.items():
         print(f'{source}: {count} images are not labelled, {reason}', file=sys.stderr)
-    return bool(result.losses or result.problems)
+    return bool(result.read_errors or result.problems)

@@ -73,9 +73,11 @@ def open_drive(arguments: argparse.Namespace, path: Path) -> ImageSequence:
     """
     from lemore_ros.bags.evaluation.drive import ImageSequence
 
+    named = [vars(arguments).get(name) or () for name in ('labels', 'truth')]
     return ImageSequence(
         arguments.images or path,
         arguments.topic,
+        masks=[name for one in named for name in ([one] if isinstance(one, str) else one)],
         start_s=arguments.start,
         duration_s=arguments.duration,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.image import Image, to_rgb
-from lemore_ros.bags.choose import camera_topic
+from lemore_ros.bags.cameras import camera_topic
 from lemore_ros.bags.evaluation.matching import stamp_of
 from lemore_ros.bags.io.reader import BagError, open_bag
 
@@ -41,7 +41,7 @@ class StampedImage:
 class ImageSequence:
     """The images of one camera in a bag, or of a part of it.
 
-    ``start_s`` and ``duration_s`` choose by receive time, from the bag's start on. ``trouble``
+    ``masks`` are topics that are known to be no camera. ``start_s`` and ``duration_s`` choose by receive time, from the bag's start on. ``trouble``
     counts what went wrong, by what it was.
     """
 
@@ -50,6 +50,7 @@ class ImageSequence:
         path: Path,
         topic: str = '',
         *,
+        masks: Collection[str] = (),
         start_s: float = 0.0,
         duration_s: float | None = None,
     ) -> None:
@@ -57,7 +58,7 @@ class ImageSequence:
         self.trouble: Counter[str] = Counter()
         self.damage = ''
         with open_bag(path) as bag:
-            self.topic = camera_topic(bag, topic)
+            self.topic = camera_topic(bag, topic, masks)
             self._start_ns = bag.start_ns + round(start_s * 1e9)
             length = None if duration_s is None else round(duration_s * 1e9)
             self._end_ns = None if length is None else self._start_ns + length

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from lemore_core.refine import resized
 from lemore_core.taxonomy import Labels, Taxonomy
-from lemore_ros.bags.choose import class_table, label_topic, sibling
 from lemore_ros.bags.evaluation.drive import StampedImage
 from lemore_ros.bags.evaluation.label_images import read_confidence, read_labels
 from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamp_of
 from lemore_ros.bags.io.reader import Bag, BagError, Topic, open_bag
+from lemore_ros.bags.label_topics import class_table, label_topic, sibling
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.losses import ReadErrors
 from lemore_ros.bags.io.message_types import MessageTypes
+from lemore_ros.bags.io.read_errors import ReadErrors
 from lemore_ros.bags.io.storage import Storage, open_storage
 from lemore_ros.bags.io.topics import Topic
 
@@ -79,17 +79,17 @@ class Bag:
     @property
     def damage(self) -> str:
         """What could not be read so far, and why; empty for a whole bag."""
-        return str(self._storage.losses)
+        return str(self._storage.errors)
 
     @property
-    def losses(self) -> ReadErrors:
+    def errors(self) -> ReadErrors:
         """The places that could not be read so far."""
-        return self._storage.losses
+        return self._storage.errors
 
     @property
     def unreadable(self) -> int:
         """How many messages are known to be lost so far; there may be more that left no trace."""
-        return self._storage.losses.messages
+        return self._storage.errors.messages
 
     def topic(self, name: str) -> Topic:
         """Return the topic called ``name``, the image topic where several are.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,12 +15,12 @@ from rosbags.typesys.store import Typestore
 
 from lemore_core.errors import in_one_line
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.losses import ReadErrors
+from lemore_ros.bags.io.bag_file import BagFile, try_open
 from lemore_ros.bags.io.message_types import ASSUMED, distribution_types
+from lemore_ros.bags.io.read_errors import ReadErrors
 from lemore_ros.bags.io.storage import Message
 from lemore_ros.bags.io.topics import Topic, topics_of
-from lemore_ros.bags.recovery.rosbag1_salvage import Rosbag1Salvage
-from lemore_ros.bags.recovery.whole import UntilDamage, try_open
+from lemore_ros.bags.recovery.rosbag1_file import Rosbag1File
 
 HEADER = 'std_msgs/msg/Header'
 
@@ -44,66 +43,40 @@ class Rosbag1Storage:
     """
 
     def __init__(self, path: Path) -> None:
-        self.losses = ReadErrors()
+        self.errors = ReadErrors()
         self.distribution = ASSUMED
-        self._path = path
-        self._salvage: Rosbag1Salvage | None = None
         self._reader = try_open(Reader, path)
-        if self._reader is None:
-            found = self._salvaged().connections
-            self.start_ns, self.end_ns = self._salvaged().span
-        else:
-            found = self._reader.connections
-            is_empty = not self._reader.message_count
-            self.start_ns = 0 if is_empty else self._reader.start_time
-            self.end_ns = 0 if is_empty else self._reader.end_time - 1
+        self._file = BagFile(path, self._reader, Rosbag1File, self.errors)
+        found = self._file.connections
+        if not found:
+            self.close()
+            msg = f'nothing of {path} can be read: {self.errors or "it is empty"}'
+            raise BagError(msg)
+        self.start_ns, self.end_ns = self._file.span
         self._kinds = self._known(found)
         self._recorded = [c for c in found if c.id in self._kinds]
-        self._connections = [self._as_ros2(c) for c in self._recorded]
-        self.topics = topics_of(self._connections)
+        self.topics = topics_of(self._as_ros2(c) for c in self._recorded)
 
     def messages(
         self, topics: Sequence[Topic], start_ns: int | None, end_ns: int | None
     ) -> Iterator[Message]:
         """Yield topic, receive time and CDR bytes, in the order of the receive times."""
         wanted = {(topic.name, topic.type): topic for topic in topics}
-        keys = {c.id: (c.topic, c.msgtype) for c in self._connections}
-        found = [c for c in self._recorded if keys[c.id] in wanted]
-        if not found:
-            return
-        for connection, time_ns, data in self._read(found, start_ns, end_ns):
+        keys = {(c.topic, c.msgtype): (c.topic, self._kinds[c.id].name) for c in self._recorded}
+        chosen = {key: wanted[name] for key, name in keys.items() if name in wanted}
+        for connection, time_ns, data in self._file.messages(chosen, start_ns, end_ns):
             try:
                 cdr = bytes(self._kinds[connection.id].to_cdr(data))
             except Exception as error:  # noqa: BLE001 - the generated code meets damage in its own ways
-                self.losses.add(f'{connection.topic} at {time_ns} ns: {in_one_line(error)}', 1)
+                self.errors.add(f'{connection.topic} at {time_ns} ns: {in_one_line(error)}', 1)
                 continue
-            yield wanted[keys[connection.id]], time_ns, cdr
+            yield chosen[connection.topic, connection.msgtype], time_ns, cdr
 
     def close(self) -> None:
         """Close the file."""
+        self._file.close()
         if self._reader is not None:
             self._reader.close()
-        if self._salvage is not None:
-            self._salvage.close()
-
-    def _read(
-        self, connections: list[Connection], start_ns: int | None, end_ns: int | None
-    ) -> Iterator[tuple[Connection, int, bytes]]:
-        last, given = start_ns, Counter[int]()
-        if self._reader is not None:
-            whole = UntilDamage(self._reader.messages(connections, start_ns, end_ns))
-            for message in whole:
-                if message[1] != last:
-                    last, given = message[1], Counter()
-                given[message[0].id] += 1
-                yield message
-            if not whole.is_damaged:
-                return
-        for message in self._salvaged().messages(connections, last, end_ns):
-            if message[1] == last and given[message[0].id]:
-                given[message[0].id] -= 1
-            else:
-                yield message
 
     def _known(self, connections: list[Connection]) -> dict[int, _Kind]:
         kinds: dict[int, _Kind] = {}
@@ -111,16 +84,8 @@ class Rosbag1Storage:
             try:
                 kinds[connection.id] = _kind(connection)
             except BagError as error:  # noqa: PERF203 - each is judged by itself
-                self.losses.add(str(error), connection.msgcount)
+                self.errors.add(str(error), connection.msgcount)
         return kinds
-
-    def _salvaged(self) -> Rosbag1Salvage:
-        if self._salvage is None:
-            self._salvage = Rosbag1Salvage(self._path, self.losses)
-            if not self._salvage.connections:
-                msg = f'nothing of {self._path} can be read: {self.losses or "it is empty"}'
-                raise BagError(msg)
-        return self._salvage
 
     def _as_ros2(self, connection: Connection) -> Connection:
         kind = self._kinds[connection.id]

@@ -1,114 +1,157 @@
-"""ROS 2 bags as rosbags reads them, and whatever can be read where it cannot."""
+"""ROS 2 bags: the files of a folder, or a lone one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import yaml
 import zstandard
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
-from lemore_ros.bags.io.losses import ReadErrors
+from lemore_core.errors import in_one_line
+from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.io.bag_file import BagFile, Damaged, try_open
+from lemore_ros.bags.io.metadata import INFORMATION, METADATA
+from lemore_ros.bags.io.read_errors import ReadErrors
 from lemore_ros.bags.io.storage import Message
 from lemore_ros.bags.io.topics import Topic, topics_of
-from lemore_ros.bags.recovery.salvage import Salvage
-from lemore_ros.bags.recovery.whole import UntilDamage, try_open
 
 # no CDR begins so; a file whose messages are compressed says so in the metadata beside it only,
 # which may be damaged or missing
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
+SUFFIXES = ('.mcap', '.db3')
 
 
 class Rosbag2Storage:
-    """A rosbag2 folder, or a lone file of one."""
+    """A rosbag2 folder, or a lone file of one.
+
+    Raises:
+        BagError: nothing of it can be read.
+
+    """
 
     def __init__(self, path: Path) -> None:
-        self.losses = ReadErrors()
-        self._path = path
-        self._salvage: Salvage | None = None
-        self._reader = _try_open(path)
-        if self._reader is None:
-            salvage = self._salvaged()
-            self._connections = salvage.connections
-            self.distribution = salvage.distribution
-            self.start_ns, self.end_ns = salvage.span
-        else:
-            self._connections = self._reader.connections
-            self.distribution = self._reader.ros_distro or ''
-            is_empty = not self._reader.message_count
-            self.start_ns = 0 if is_empty else self._reader.start_time
-            self.end_ns = 0 if is_empty else self._reader.end_time - 1
-        self.topics = topics_of(self._connections)
+        self.errors = ReadErrors()
+        self._files: list[BagFile] = []
+        self._opened = ExitStack()
+        try:
+            connections = self._open(path)
+            if not connections and self.errors.places:
+                msg = f'nothing of {path} can be read: {self.errors}'
+                raise BagError(msg)  # noqa: TRY301 - the files are closed in one place
+        except BaseException:
+            self.close()
+            raise
+        spans = [file.span for file in self._files if file.span != (0, 0)]
+        self.start_ns = min((first for first, _ in spans), default=0)
+        self.end_ns = max((last for _, last in spans), default=0)
+        self.topics = topics_of(connections)
 
     def messages(
         self, topics: Sequence[Topic], start_ns: int | None, end_ns: int | None
     ) -> Iterator[Message]:
         """Yield topic, receive time and CDR bytes, in the order of the receive times."""
         wanted = {(topic.name, topic.type): topic for topic in topics}
-        found = [c for c in self._connections if (c.topic, c.msgtype) in wanted]
-        if not found:
-            return
-        for connection, time_ns, data in self._read(found, start_ns, end_ns):
-            cdr = data
-            if data[:4] == ZSTD_MAGIC:
-                try:
-                    cdr = zstandard.ZstdDecompressor().decompressobj().decompress(data)
-                except zstandard.ZstdError as error:
-                    self.losses.add(f'{connection.topic} at {time_ns} ns: {error}', 1)
-                    continue
-            yield wanted[connection.topic, connection.msgtype], time_ns, cdr
+        for file in self._files:
+            for connection, time_ns, data in file.messages(wanted, start_ns, end_ns):
+                cdr = data
+                if data[:4] == ZSTD_MAGIC:
+                    try:
+                        cdr = zstandard.ZstdDecompressor().decompressobj().decompress(data)
+                    except zstandard.ZstdError as error:
+                        self.errors.add(f'{connection.topic} at {time_ns} ns: {error}', 1)
+                        continue
+                yield wanted[connection.topic, connection.msgtype], time_ns, cdr
 
     def close(self) -> None:
         """Close the files."""
-        if self._reader is not None:
-            self._reader.close()
-        if self._salvage is not None:
-            self._salvage.close()
+        for file in self._files:
+            file.close()
+        self._opened.close()
 
-    def _read(
-        self, connections: list[Connection], start_ns: int | None, end_ns: int | None
-    ) -> Iterator[tuple[Connection, int, bytes]]:
-        count = 0
-        if self._reader is not None:
-            whole = UntilDamage(self._reader.messages(connections, start_ns, end_ns))
-            for count, message in enumerate(whole, 1):  # noqa: B007 - needed after it
-                yield message
-            if not whole.is_damaged:
-                return
-        keys = {(c.topic, c.msgtype) for c in connections}
-        salvaged = self._salvaged().messages(keys, start_ns, end_ns)
-        for index, message in enumerate(salvaged):
-            # both read in the same order
-            if index >= count:
-                yield message
+    def _open(self, path: Path) -> list[Connection]:
+        folder = self._reader(path) if path.is_dir() else None
+        if folder is not None:
+            self.distribution = folder.ros_distro or ''
+            for reader in folder.storage.storages:
+                self._add(reader.path, reader)
+            return list(folder.connections)
+        about = _metadata(path, self.errors) if path.is_dir() else {}
+        self.distribution = str(about.get('ros_distro') or '')
+        for file in _named_files(path, about, self.errors):
+            opened = self._reader(file)
+            self._add(file, opened and opened.storage)
+        connections = [c for file in self._files for c in file.connections]
+        expected, found = about.get('message_count', 0), sum(c.msgcount for c in connections)
+        if expected > found + self.errors.messages:
+            missing = expected - found - self.errors.messages
+            what = f'{missing} of the {expected} messages that {METADATA} counts'
+            self.errors.add(what, missing)
+        return connections
 
-    def _salvaged(self) -> Salvage:
-        if self._salvage is None:
-            self._salvage = Salvage(self._path, self.losses)
-        return self._salvage
+    def _reader(self, path: Path) -> Any:
+        reader = try_open(Reader, path)
+        if reader is not None:
+            self._opened.callback(reader.close)
+        return reader
 
-
-def _try_open(path: Path) -> Reader | None:
-    """Open a whole bag; None for a damaged one.
-
-    Raises:
-        BagError: it may not be read.
-
-    """
-    reader = try_open(Reader, path)
-    if reader is None:
-        return None
-    if reader.message_count and any(_is_unindexed(s) for s in _files(reader)):
-        # rosbags gives up on messages that such a file holds out of order
-        reader.close()
-        return None
-    return reader
+    def _add(self, path: Path, reader: Any) -> None:
+        if hasattr(reader, 'chunks') and not reader.chunks and reader.metadata.message_count:
+            # without an index, rosbags wants messages in the order of their times
+            reader = None
+        self._files.append(BagFile(path, reader, _damaged(path), self.errors))
 
 
-def _files(reader: Reader) -> list[object]:
-    return list(getattr(reader.storage, 'storages', [reader.storage]))
+def _damaged(path: Path) -> Damaged:
+    # both import what whole bags do without
+    if path.suffix == '.mcap':
+        from lemore_ros.bags.recovery.mcap_file import McapFile
+
+        return McapFile
+    from lemore_ros.bags.recovery.sqlite_file import SqliteFile
+
+    return SqliteFile
 
 
-def _is_unindexed(storage: object) -> bool:
-    return hasattr(storage, 'chunks') and not storage.chunks
+def _metadata(folder: Path, errors: ReadErrors) -> Mapping[str, Any]:
+    path = folder / METADATA
+    try:
+        about = dict(yaml.safe_load(path.read_text(encoding='utf-8'))[INFORMATION])
+        about['message_count'] = int(about['message_count'])
+    except OSError:
+        errors.add(f'{METADATA} is missing')
+        about = {}
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        errors.add(f'{METADATA} is damaged: {in_one_line(error)}')
+        about = {}
+    mode = str(about.get('compression_mode') or 'none').lower()
+    if mode not in {'none', 'message'} or any(folder.glob('*.zstd')):
+        msg = (
+            f'{folder} is damaged, and compressed by rosbag2 (by {mode}): what is left of it '
+            'cannot be read so; uncompress its files with zstd -d and give them one by one'
+        )
+        raise BagError(msg)
+    return about
+
+
+def _named_files(path: Path, about: Mapping[str, Any], errors: ReadErrors) -> list[Path]:
+    if path.is_file():
+        return [path]
+    named = [path / Path(name).name for name in about.get('relative_file_paths') or ()]
+    for missing in (file for file in named if not file.is_file()):
+        errors.add(f'{missing.name} is missing')
+    found = named or sorted(path.iterdir(), key=_in_sequence)
+    files = [file for file in found if file.suffix in SUFFIXES and file.is_file()]
+    if not files:
+        errors.add(f'it holds no {" or ".join(SUFFIXES)} file')
+    return files
+
+
+def _in_sequence(file: Path) -> tuple[int, str]:
+    # recordings are split into NAME_0, NAME_1, … NAME_10
+    number = file.stem.rpartition('_')[2]
+    return int(number) if number.isdecimal() else 0, file.name

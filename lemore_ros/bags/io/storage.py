@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.losses import ReadErrors
+from lemore_ros.bags.io.read_errors import ReadErrors
 from lemore_ros.bags.io.topics import Topic
 
 Message = tuple[Topic, int, bytes]
@@ -25,7 +25,7 @@ class Storage(Protocol):
     start_ns: int
     end_ns: int
     distribution: str
-    losses: ReadErrors
+    errors: ReadErrors
 
     def messages(
         self, topics: Sequence[Topic], start_ns: int | None, end_ns: int | None

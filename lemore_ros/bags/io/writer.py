@@ -18,7 +18,7 @@ from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.storage_mcap import McapWriter
 
-from lemore_ros.bags.cameras import Camera
+from lemore_ros.bags.cameras import CameraTopic
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.message_types import MessageTypes
 from lemore_ros.bags.io.metadata import INFORMATION, METADATA
@@ -54,7 +54,7 @@ class BagWriter:
         self,
         writer: Writer,
         topics: Iterable[Topic],
-        cameras: Iterable[Camera],
+        cameras: Iterable[CameraTopic],
         types: MessageTypes,
         options: SegmentOptions,
     ) -> None:

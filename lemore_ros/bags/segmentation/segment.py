@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 from lemore_core.system.allocator import keep_freed_memory
 from lemore_core.system.cpu import usable_processors
-from lemore_ros.bags.cameras import Camera, find_cameras
+from lemore_ros.bags.cameras import CameraTopic, find_cameras
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.reader import Bag, Record, open_bag
 from lemore_ros.bags.io.writer import BagWriter, new_file, take_whole
@@ -127,7 +127,7 @@ class Session:
             target = BagWriter(writer, topics, self.cameras, self.bag.types, options)
             result = self._run(part, target, told)
             is_empty = not any(writer.counts.values())
-        result.losses = dict(self.bag.losses.places)
+        result.read_errors = dict(self.bag.errors.places)
         written = take_whole(work.files, name)
         if is_empty:
             written.file.unlink()
@@ -179,7 +179,7 @@ class Session:
         cameras = {(c.topic.name, c.topic.type): c for c in self.cameras}
         slots = Slots(self.start_ns, options.rate_hz)
 
-        def camera_of(record: Record) -> Camera | None:
+        def camera_of(record: Record) -> CameraTopic | None:
             camera = cameras.get((record.topic.name, record.topic.type))
             is_wanted = camera is not None and slots.takes(record.topic.name, record.time_ns)
             return camera if is_wanted else None
@@ -194,8 +194,8 @@ class Session:
         return self.segmenter
 
     def _notes(self) -> Iterator[str]:
-        for sight in self.unseen:
-            yield f'{sight.topic.name} is not labelled: {sight.problem}'
+        for probe in self.unseen:
+            yield f'{probe.topic.name} is not segmented: {probe.problem}'
         borrowed = sorted(self.bag.types.borrowed)
         if borrowed:
             yield (

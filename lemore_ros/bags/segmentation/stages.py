@@ -13,7 +13,7 @@ from lemore_core.refine import Refinement
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import Taxonomy
-from lemore_ros.bags.cameras import Camera
+from lemore_ros.bags.cameras import CameraTopic
 from lemore_ros.bags.io.reader import Record, decode
 from lemore_ros.bags.segmentation.messages import serialize, to_compressed, to_image
 from lemore_ros.messages.rendering import Rendering
@@ -29,7 +29,7 @@ class Out(NamedTuple):
     """A serialised message on its way into the bag; ``output`` is empty for a recorded one."""
 
     record: Record
-    camera: Camera | None
+    camera: CameraTopic | None
     output: str
     data: bytes | memoryview
 
@@ -39,7 +39,7 @@ class Shot:
     """A record on its way through the steps; ``camera`` where it is to be labelled."""
 
     record: Record
-    camera: Camera | None = None
+    camera: CameraTopic | None = None
     image: Image | None = None
     result: Segmentation | None = None
     problem: str = ''
@@ -150,7 +150,7 @@ class Stages:
 
 
 def group(
-    records: Iterable[Record], camera_of: Callable[[Record], Camera | None], *, batch: int
+    records: Iterable[Record], camera_of: Callable[[Record], CameraTopic | None], *, batch: int
 ) -> Iterator[Group]:
     """Gather records until ``batch`` of them are to be labelled, or they are many."""
     shots = Group()

@@ -21,23 +21,23 @@ from lemore_ros.bags.segmentation.parts import Part
 class PartResult:
     """What came of a part: its file, as the bag's metadata describe it (None: no messages).
 
-    ``problems`` are the reasons why images were not labelled and how many each cost, ``losses``
+    ``problems`` are the reasons why images were not labelled and how many each cost, ``read_errors``
     the places of the input that could not be read.
     """
 
     about: dict[str, Any] | None
     frames: int = 0
     problems: dict[str, int] = field(default_factory=dict)
-    losses: dict[str, int] = field(default_factory=dict)
+    read_errors: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: PartResult) -> None:
         """Count another part's frames and troubles in."""
         self.frames += other.frames
         for reason, count in other.problems.items():
             self.problems[reason] = self.problems.get(reason, 0) + count
-        for place, count in other.losses.items():
+        for place, count in other.read_errors.items():
             # a place may lie in two parts
-            self.losses[place] = max(count, self.losses.get(place, 0))
+            self.read_errors[place] = max(count, self.read_errors.get(place, 0))
 
 
 class Work:

@@ -62,7 +62,7 @@ def test_images_may_be_in_another_bag(drive: Path, tmp_path: Path, capsys: Outpu
     alone = write_messages(tmp_path / 'results', results)
     run('evaluate', alone, '--labels', LABELS, '--images', drive, '--json', '-')
     assert json.loads(capsys.readouterr().out)['frames'] == 4
-    with pytest.raises(LemoreError, match='no topic of camera images'):
+    with pytest.raises(LemoreError, match='has no camera'):
         run('evaluate', alone, '--labels', LABELS)
 
 

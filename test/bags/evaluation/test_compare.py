@@ -42,7 +42,7 @@ def compared(first: Path, second: Path, topics: tuple[str, str] = (LABELS, LABEL
         RecordedLabels(bag, topic, 'camvid', TOLERANCE)
         for bag, topic in zip((first, second), topics, strict=True)
     ]
-    return compare_labellers(ImageSequence(first), labellers[0], labellers[1])
+    return compare_labellers(ImageSequence(first, masks=topics), labellers[0], labellers[1])
 
 
 def test_two_topics_of_one_bag(drive: Path) -> None:

@@ -186,8 +186,8 @@ def test_a_frame_is_shown_to_who_observes(drive: Path) -> None:
     [
         ('/no/labels', '', 'has no topic /no/labels'),
         (TRUTH, '', 'has no class table beside /truth/labels'),
-        (f'{NODE}/classes', '', 'no image topic'),
-        ('', '', 'has 2 topics of label images: choose one with --labels'),
+        (f'{NODE}/classes', '', 'its image topics are'),
+        ('', '', 'has 2 topics of labels: choose one with --labels'),
         (LABELS, 'mars', 'mars'),
     ],
 )

@@ -134,7 +134,7 @@ def test_labels_that_are_left_open_are_no_errors_but_are_told(tmp_path: Path) ->
     bag = write_messages(tmp_path / 'drive', messages)
     labeller = RecordedLabels(bag, f'{NODE}/labels', 'camvid', TOLERANCE)
     truth = open_truth(TRUTH, bag, CAMVID, TOLERANCE)
-    values = evaluate_drive(ImageSequence(bag), labeller, truth).to_dict()
+    values = evaluate_drive(ImageSequence(bag, '/camera/image_raw'), labeller, truth).to_dict()
     assert values['pixel_accuracy'] == 1
     assert values['unanswered'] == 0.25
     assert values['calibration_error'] is None

@@ -44,7 +44,10 @@ BARE = VideoLook(has_legend=False, has_stamps=False)
 
 def film(drive: Path, output: Path, look: VideoLook) -> VideoSummary:
     return write_video(
-        ImageSequence(drive), RecordedLabels(drive, LABELS, 'camvid', 5_000_000), output, look
+        ImageSequence(drive, CAMERA),
+        RecordedLabels(drive, LABELS, 'camvid', 5_000_000),
+        output,
+        look,
     )
 
 

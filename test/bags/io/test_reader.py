@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mcap.reader import make_reader
+from mcap.records import ChunkIndex
 from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
@@ -20,13 +22,13 @@ from rosbags.typesys import Stores, get_typestore
 
 from lemore_core.cli.main import main
 from lemore_core.image import Image
+from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.losses import ReadErrors
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.recovery.mcap_salvage import McapSalvage
+from lemore_ros.bags.io.reader import Bag, open_bag
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.bags.segmentation.run import Run, find_jobs
 from lemore_ros.messages.images import ImageError
+from lemore_ros.messages.label_info import classes_json
 from test.bags.conftest import (
     COMPRESSED,
     IMAGE,
@@ -39,6 +41,7 @@ from test.bags.conftest import (
     image,
     jpeg,
     pattern,
+    text,
 )
 
 MCAP, SQLITE = StoragePlugin.MCAP, StoragePlugin.SQLITE3
@@ -105,7 +108,7 @@ def test_what_is_no_bag_is_named(tmp_path: Path) -> None:
     for name, reason in {
         'none': 'there is no bag',
         'notes.txt': 'is no bag: give a rosbag2 folder',
-        'empty.mcap': 'does not begin as an MCAP file does',
+        'empty.mcap': 'nothing of .* can be read: empty.mcap: nothing can be read after 0',
         'wrong.db3': 'not a database',
         'old.bag': 'can be read',
         'folder': 'nothing of .* can be read: metadata.yaml is missing',
@@ -116,53 +119,87 @@ def test_what_is_no_bag_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('compression', [NONE, STORAGE])
 def test_an_mcap_file_cut_anywhere_gives_what_is_before(bags: BagFolder, compression: Any) -> None:
-    path = bags.write(drive(250), compression=compression)
+    path = bags.write(drive(450), compression=compression)
     (file,) = path.glob('*.mcap')
-    whole, messages = file.read_bytes(), drive(250)
-    for end in random.Random(1).sample(range(1000, len(whole) - 40), 6):
+    whole, messages = file.read_bytes(), drive(450)
+    chunk = chunks_of(file)[0].chunk_length
+    for end in random.Random(1).sample(range(1000 + chunk, len(whole) - 40), 6):
         file.write_bytes(whole[:end])
         with open_bag(path) as bag:
-            found = [(r.topic.name, r.topic.type, r.time_ns, r.data) for r in bag.messages()]
+            found = read(bag)
             assert found == messages[: len(found)]
             assert bag.damage
             assert bag.unreadable == len(messages) - len(found)
             if compression is NONE:
-                # the last message may be cut, and the chunk's and records' heads take some bytes
-                assert len(found) > len(messages) * end / len(whole) - 6
+                # the chunk that is cut is lost
+                assert len(found) > len(messages) * (end - chunk) / len(whole) - 6
+
+
+def chunks_of(file: Path) -> list[ChunkIndex]:
+    with file.open('rb') as opened:
+        summary = make_reader(opened).get_summary()
+    assert summary
+    return sorted(summary.chunk_indexes, key=lambda chunk: chunk.chunk_start_offset)
+
+
+def read(bag: Bag) -> list[Any]:
+    return [(r.topic.name, r.topic.type, r.time_ns, r.data) for r in bag.messages()]
 
 
 def test_a_damaged_chunk_costs_its_own_messages(bags: BagFolder) -> None:
     path = bags.write(drive(450), compression=STORAGE)
     (file,) = path.glob('*.mcap')
     data = bytearray(file.read_bytes())
-    salvage = McapSalvage(file, ReadErrors())
-    span = salvage._spans[1]
-    assert len(salvage._spans) > 3
-    salvage.close()
-    middle = span.offset + span.length // 2
+    _, chunk, *others = chunks_of(file)
+    assert len(others) > 1
+    middle = chunk.chunk_start_offset + chunk.chunk_length // 2
     data[middle : middle + 64] = bytes(64)
     file.write_bytes(data)
     with open_bag(path) as bag:
-        found = [(r.topic.name, r.topic.type, r.time_ns, r.data) for r in bag.messages()]
+        found = read(bag)
+        assert [m[2] for m in found] == sorted(m[2] for m in found)
         lost = Counter(drive(450)) - Counter(found)
         assert not Counter(found) - Counter(drive(450))
         assert 0 < lost.total() == bag.unreadable
-        assert {m[2] for m in lost} <= set(range(span.start_ns, span.end_ns + 1, 1000))
+        assert {m[2] for m in lost} <= set(
+            range(chunk.message_start_time, chunk.message_end_time + 1, 1000)
+        )
         assert 'the chunk at byte' in bag.damage
 
 
-def test_a_damaged_head_of_a_record_hides_no_later_chunk(bags: BagFolder) -> None:
-    path = bags.write(drive(450), compression=STORAGE)
+@pytest.mark.parametrize('split', [1, 2])
+def test_messages_of_one_time_are_given_once_after_damage(bags: BagFolder, split: int) -> None:
+    """The two readers order messages of one time differently: by chunk, and by channel."""
+    messages = [
+        (f'/t{i % 3}', STRING, START + i // 6, text(f'{i % 2}' * 2000)) for i in range(3000)
+    ]
+    path = bags.write(messages, compression=STORAGE)
     (file,) = path.glob('*.mcap')
     data = bytearray(file.read_bytes())
-    salvage = McapSalvage(file, ReadErrors())
-    offset, end = salvage._spans[1].offset, salvage._spans[1].end_ns
-    salvage.close()
-    data[offset : offset + 9] = b'\xff' * 9
+    chunk = chunks_of(file)[split]
+    middle = chunk.chunk_start_offset + chunk.chunk_length // 2
+    data[middle : middle + 64] = bytes(64)
     file.write_bytes(data)
-    with open_bag(file) as bag:
-        later = [record.time_ns for record in bag.messages(start_ns=end + 1)]
-    assert later == [message[2] for message in drive(450) if message[2] > end]
+    with open_bag(path) as bag:
+        found = read(bag)
+        assert bag.damage
+    assert len(found) > 1000
+    assert not Counter(found) - Counter(messages)
+    lost = Counter(messages) - Counter(found)
+    assert {m[2] for m in lost} <= set(range(chunk.message_start_time, chunk.message_end_time + 1))
+
+
+def test_a_damaged_file_does_not_hide_the_next_one(bags: BagFolder) -> None:
+    path = bags.write(drive(20), 'whole')
+    (file,) = path.glob('*.mcap')
+    cut = bags.folder / 'cut'
+    cut.mkdir()
+    (cut / 'cut_0.mcap').write_bytes(file.read_bytes()[:-2000])
+    (cut / 'cut_1.mcap').write_bytes(file.read_bytes())
+    with open_bag(cut) as bag:
+        found = read(bag)
+        assert found[-60:] == drive(20)
+        assert 'cut_0.mcap' in bag.damage
 
 
 def test_a_sqlite_file_that_is_cut_short(bags: BagFolder) -> None:
@@ -174,7 +211,7 @@ def test_a_sqlite_file_that_is_cut_short(bags: BagFolder) -> None:
         assert len(found) > 250
         assert not Counter(found) - Counter(drive(250))
         assert len(found) + bag.unreadable == 750
-        assert 'rows cannot be read' in bag.damage
+        assert 'nothing can be read after' in bag.damage
 
 
 @pytest.mark.parametrize('storage', [MCAP, SQLITE])
@@ -184,6 +221,9 @@ def test_compressed_messages_are_read_from_what_is_left(bags: BagFolder, storage
     (path / 'metadata.yaml').unlink()
     assert contents(path) == drive(400)
     assert contents(file) == drive(400)
+    if storage is MCAP:
+        # one chunk holds them all
+        return
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3 // 4096 * 4096])
     left = contents(path)
     assert len(left) > 100
@@ -295,7 +335,7 @@ def test_a_ros_1_recording_that_broke_off_gives_what_is_there(tmp_path: Path) ->
     assert list(found) == list(range(len(found)))
     assert 3 <= len(found) <= 6
     assert all(np.array_equal(pixels, pattern(i)) for i, pixels in found.items())
-    assert 'cut short' in damage
+    assert 'is damaged' in damage
 
 
 @pytest.mark.parametrize('compression', [None, *Writer1.CompressionFormat])
@@ -321,7 +361,10 @@ def test_a_damaged_chunk_of_a_ros_1_bag_costs_its_own_messages(
 def test_info(bags: BagFolder, capsys: pytest.CaptureFixture[str]) -> None:
     messages = [m for m in drive(20) if not 12 <= (m[2] - START) // PERIOD < 15]
     messages += [('/depth', IMAGE, START + 10, image(0, START, encoding='16UC1'))]
-    messages += [('/lemore_segmentation/color', IMAGE, START + 20, image(0, START))]
+    messages += [
+        ('/seg/color', IMAGE, START + 20, image(0, START)),
+        ('/seg/classes', STRING, START + 20, text(classes_json(load_taxonomy('camvid')))),
+    ]
     path = bags.write(sorted(messages, key=lambda m: m[2]))
     assert main(['bag', 'info', str(path), '--json']) == 0
     camera, depth, color = json.loads(capsys.readouterr().out)['images']
@@ -329,8 +372,8 @@ def test_info(bags: BagFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert (camera['count'], camera['rate_hz']) == (17, 10.0)
     assert camera['gaps_s'] == [[1.1, 0.4]]
     assert 'depth image' in depth['problem']
-    assert color['problem'] == 'it is the result of a labelling'
+    assert color['problem'] == 'it is the result of a segmentation'
     assert main(['bag', 'info', str(path)]) == 0
     words = capsys.readouterr().out
-    assert '64x48 bgr8  17 images, 10 Hz  can be labelled' in words
+    assert '64x48 bgr8  17 images, 10 Hz  a camera' in words
     assert 'a gap of 0.40 s at 1.10 s' in words

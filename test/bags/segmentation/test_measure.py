@@ -35,4 +35,4 @@ def test_a_bag_without_images_is_named(
 ) -> None:
     source = bags.write([message for message in drive(3) if message[0] == '/notes'])
     assert main(['bag', 'measure', str(source), '--model', str(exported)]) == 1
-    assert 'no image topic to label' in capsys.readouterr().err
+    assert 'has no camera' in capsys.readouterr().err

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
 import subprocess
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -141,17 +139,3 @@ def test_help_imports_nothing_heavy() -> None:
         'sys.exit(f"imported {found}" if found else 0)'
     )
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, capture_output=True)
-
-
-def test_a_command_of_an_absent_package_says_so(tmp_path: Path) -> None:
-    (tmp_path / 'lemore_core').symlink_to(ROOT / 'lemore_core')
-    done = subprocess.run(
-        [sys.executable, '-m', 'lemore_core.cli.main', 'bag', 'info', 'x'],
-        check=False,
-        cwd=tmp_path,
-        env=os.environ | {'PYTHONPATH': str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert 'comes with the package lemore_ros' in done.stderr

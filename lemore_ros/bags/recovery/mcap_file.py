@@ -1,0 +1,65 @@
+"""MCAP files without a readable summary: the reader of the package mcap goes through them.
+
+A chunk that it cannot decompress costs its own messages; what it cannot read ends what is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mcap.records import Channel, Chunk, DataEnd, McapRecord, Message, Schema
+from mcap.stream_reader import StreamReader, breakup_chunk
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition
+from rosbags.interfaces import MessageDefinitionFormat as Format
+from rosbags.rosbag2.metadata import parse_qos
+
+from lemore_ros.bags.io.read_errors import ReadErrors
+from lemore_ros.bags.recovery.damaged_file import DamagedFile, Found
+
+FORMATS = {'ros2msg': Format.MSG, 'ros2idl': Format.IDL}
+
+
+class McapFile(DamagedFile):
+    """The chunks of a file, and the messages between them."""
+
+    def __init__(self, path: Path, errors: ReadErrors) -> None:
+        self._schemas: dict[int, Schema] = {}
+        super().__init__(path, path.open('rb'), errors)
+
+    def _scan(self) -> Iterator[tuple[int, list[Found]]]:
+        offset = 0
+        for record in StreamReader(self._file, emit_chunks=True).records:
+            if isinstance(record, DataEnd):
+                return
+            yield offset, self._messages(record, offset)
+            offset = self._file.tell()
+
+    def _read(self, place: int) -> list[Found]:
+        self._file.seek(place)
+        reader = StreamReader(self._file, skip_magic=True, emit_chunks=True)
+        return self._messages(next(reader.records), place)
+
+    def _messages(self, record: McapRecord, offset: int) -> list[Found]:
+        found: list[Found] = []
+        try:
+            records = breakup_chunk(record, True) if isinstance(record, Chunk) else [record]
+        except Exception as error:  # noqa: BLE001 - damage shows in a dozen ways
+            self._lose(f'the chunk at byte {offset} is damaged', error)
+            return found
+        for one in records:
+            if isinstance(one, Message):
+                found.append(Found(one.channel_id, one.log_time, one.data))
+            elif isinstance(one, Schema):
+                self._schemas[one.id] = one
+            elif isinstance(one, Channel):
+                self._known[one.id] = self._connection(one)
+        return found
+
+    def _connection(self, channel: Channel) -> Connection:
+        schema = self._schemas.get(channel.schema_id, Schema(0, b'', '', ''))
+        form = FORMATS.get(schema.encoding, Format.NONE)
+        definition = MessageDefinition(form, schema.data.decode() if schema.encoding else '')
+        qos = parse_qos(channel.metadata.get('offered_qos_profiles', ''))
+        more = ConnectionExtRosbag2(channel.message_encoding, qos)
+        return Connection(channel.id, channel.topic, schema.name, definition, '', 0, more, self)
