@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from typing import Protocol, cast
 
 import lemore_core
@@ -25,13 +26,8 @@ COMMANDS = {
     'engine': 'build, list or delete TensorRT engines',
     'benchmark': 'time the steps from bytes to labels on this machine',
 }
-# commands of other packages, by the modules that bring them: none of them is imported for help
-PLUGINS = {
-    'bag': (
-        'lemore_ros.bags.cli.main',
-        'look into recorded drives (rosbags), label and measure them',
-    )
-}
+# commands of other packages: each is a module with a docstring, add_arguments and run
+GROUP = 'lemore.commands'
 
 
 class Command(Protocol):
@@ -50,13 +46,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser('lemore', description=lemore_core.__doc__)
     parser.add_argument('--version', action='version', version=lemore_core.__version__)
     subparsers = parser.add_subparsers(dest='command', required=True, metavar='command')
-    commands = {}
     modules = {name: (f'lemore_core.cli.{name}', text) for name, text in COMMANDS.items()}
-    for name, (module, summary) in (modules | PLUGINS).items():
+    if not argv or argv[0] not in COMMANDS:
+        modules |= {entry.name: (entry.value, '') for entry in entry_points(group=GROUP)}
+    if argv and argv[0] not in modules and not argv[0].startswith('-'):
+        print(
+            f'lemore: there is no command {argv[0]}, there are: {", ".join(modules)}; those of '
+            'other packages are found once they are installed (pip install -e .)',
+            file=sys.stderr,
+        )
+        return 2
+    commands = {}
+    for name, (module, text) in modules.items():
+        summary = text or _first_line(module)
         subparser = subparsers.add_parser(name, help=summary, description=summary)
-        # only the chosen command's module is imported: help answers at once
+        # of our own only the chosen one is imported: help answers at once
         if argv and argv[0] == name:
-            commands[name] = _find(name, module)
+            commands[name] = cast('Command', importlib.import_module(module))
             commands[name].add_arguments(subparser)
     arguments = parser.parse_args(argv)
     try:
@@ -69,19 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _find(name: str, module: str) -> Command:
-    package = module.partition('.')[0]
-    try:
-        return cast('Command', importlib.import_module(module))
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
-        print(
-            f'lemore {name}: this command comes with the package {package}, which is not '
-            'installed here',
-            file=sys.stderr,
-        )
-        sys.exit(1)
+def _first_line(module: str) -> str:
+    return (importlib.import_module(module).__doc__ or '').partition('\n')[0]
 
 
 if __name__ == '__main__':

@@ -1,17 +1,14 @@
-"""``lemore bag``: finds the subcommand."""
+"""Look into recorded drives (rosbags), segment and measure them."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import sys
-from collections.abc import Sequence
 from importlib.util import find_spec
 
-from lemore_core.errors import LemoreError
 from lemore_ros.bags.errors import BagError
 
-# each is a file in commands/ with add_arguments(parser) and run(arguments), which import what is
+# each is a file beside this one with add_arguments(parser) and run(arguments), which import what is
 # heavy when they run
 COMMANDS = {
     'info': 'what a bag holds, and what of it can be labelled',
@@ -42,21 +39,3 @@ def run(arguments: argparse.Namespace) -> None:
         msg = "bags are read with the package rosbags: pip install 'lemore_ros[bag]'"
         raise BagError(msg)
     importlib.import_module(f'lemore_ros.bags.cli.{arguments.bag_command}').run(arguments)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``bag`` on its own and return the exit status, as :mod:`lemore_core.cli.main` does."""
-    parser = argparse.ArgumentParser('bag', description=__doc__)
-    add_arguments(parser)
-    try:
-        run(parser.parse_args(argv))
-    except LemoreError as error:
-        print(f'bag: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

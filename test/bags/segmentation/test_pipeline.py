@@ -139,3 +139,18 @@ def test_help_imports_nothing_heavy() -> None:
         'sys.exit(f"imported {found}" if found else 0)'
     )
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_a_checkout_that_is_not_installed_says_so() -> None:
+    code = (
+        'import sys\n'
+        'from lemore_core.cli import main as cli\n'
+        'cli.entry_points = lambda group: ()\n'
+        'sys.exit(cli.main(["bag", "info", "x"]))'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], check=False, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert 'there is no command bag' in done.stderr
+    assert 'once they are installed (pip install -e .)' in done.stderr
