@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format docs clean
 .DEFAULT_GOAL := test
 
 demo: $(INSTALLED)
@@ -40,6 +40,11 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The API reference.
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	$(BIN)/python -m pdoc --docformat google --output-directory out/docs lemore_core lemore_ros
 
 $(READY): $(REQUIREMENTS)
 	@$(CHECK)
