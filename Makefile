@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format docs clean
+.PHONY: demo test test-ros-packages lint format docs clean
 .DEFAULT_GOAL := test
 
 demo: $(INSTALLED)
@@ -31,6 +31,12 @@ demo: $(INSTALLED)
 # The plugins that a ROS installation brings along are made for older versions of pytest.
 test: lint
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p pytest_timeout
+
+# cv_bridge and sensor_msgs_py as their sources have them, where no ROS installation brings them:
+# folders that hold these packages, such as common_interfaces/sensor_msgs_py.
+test-ros-packages: $(INSTALLED)
+	PYTHONPATH="$(CV_BRIDGE_SRC):$(SENSOR_MSGS_PY_SRC):$$PYTHONPATH" PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 \
+		$(BIN)/python -m pytest -p pytest_timeout test/ros/messages/test_field_packages.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -57,7 +57,7 @@ setup(
         'train': ['torch', 'lightning', 'torchmetrics', 'tensorboard', 'scipy', 'pillow'],
         'report': ['bokeh', 'jinja2'],
         'video': ['av'],
-        'bag': ['rosbags', 'mcap', 'av'],
+        'bag': ['rosbags', 'rosbags-image', 'mcap', 'av'],
         'ray': ['rosbags', 'mcap', 'ray'],
         'test': ['pytest', 'pytest-timeout'],
     },

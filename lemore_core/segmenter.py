@@ -26,7 +26,7 @@ WEIGHTS = Path(__file__).parent / 'weights'
 DEFAULT_DATASET = 'camvid'
 SIZES_KEPT = 4
 
-__all__ = ['Segmenter', 'SegmenterError', 'Status', 'resolve_checkpoint']
+__all__ = ['Segmenter', 'SegmenterError', 'Status', 'network_size', 'resolve_checkpoint']
 
 
 class SegmenterError(LemoreError):

@@ -47,8 +47,9 @@ BROUGHT_BY: dict[str, tuple[str, str | None]] = {
 }
 # what a robot needs; trainings and clusters are set up with pip
 ON_A_ROBOT = ('torch', 'onnxruntime', 'bag', 'report', 'video')
-# imported by their names in variables, or by others: Lightning writes TensorBoard's logs
-NOT_IMPORTED_BY_NAME = {'tensorrt', 'tensorrt-rtx-cu13', 'tensorboard'}
+# imported by their names in variables, as a part of another, or by others: Lightning writes
+# TensorBoard's logs
+NOT_IMPORTED_BY_NAME = {'tensorrt', 'tensorrt-rtx-cu13', 'tensorboard', 'rosbags-image'}
 STARTED = {'ros2launch', 'rviz2', 'ros2bag', 'rosbag2_storage_mcap', 'cv_bridge', 'sensor_msgs_py'}
 
 

@@ -1,106 +1,53 @@
-"""How the pixels of an image message lie in its bytes, and how they become 8-bit pixels."""
+"""How the pixels of an image message lie in its bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
 
-Pixels8 = NDArray[np.uint8]
 DEPTH = ('16UC1', '32FC1')
 # outgoing: encoding -> (dtype, dimensions); 16UC1 is little-endian as is_bigendian says
 OUTGOING = {'mono8': ('u1', 2), '16UC1': ('<u2', 2), 'rgb8': ('u1', 3)}
+
+
+# encoding -> (what its pixels are to the core, bytes per pixel); OpenCV's type names say nothing of
+# the order of the channels: drivers that use them mean OpenCV's own
+VIEWED: Mapping[str, tuple[str, int]] = {
+    'bgr8': ('bgr8', 3),
+    'rgb8': ('rgb8', 3),
+    'bgra8': ('bgra8', 4),
+    'rgba8': ('rgba8', 4),
+    'mono8': ('mono8', 1),
+    '8UC1': ('mono8', 1),
+    '8UC3': ('bgr8', 3),
+}
+# the colours of these come in half as many rows again, below the brightness
+NV = ('nv12', 'nv21')
+BAYER = ('bayer_rggb', 'bayer_bggr', 'bayer_gbrg', 'bayer_grbg')
+# encoding -> (what it is converted to, bytes per pixel)
+CONVERTED: Mapping[str, tuple[str, int]] = {
+    **{f'{pattern}8': ('bgr8', 1) for pattern in BAYER},
+    **{f'{pattern}16': ('bgr16', 2) for pattern in BAYER},
+    **dict.fromkeys(('uyvy', 'yuv422', 'yuyv', 'yuv422_yuy2'), ('bgr8', 2)),
+    **dict.fromkeys(NV, ('bgr8', 1)),
+    'mono16': ('mono16', 2),
+    'bgr16': ('bgr16', 6),
+    'rgb16': ('rgb16', 6),
+    'bgra16': ('bgra16', 8),
+    'rgba16': ('rgba16', 8),
+}
 
 
 class ImageError(LemoreError):
     """An image message that contradicts itself or has an encoding that is not read."""
 
 
-class Layout(NamedTuple):
-    """How the pixels of an encoding lie, and the name that the core knows them by.
-
-    ``color_code`` is OpenCV's conversion to bgr8, where one is needed. ``is_subsampled``: two
-    neighbours in a row share their colour; ``has_chroma_rows``: two rows share it as well, and it
-    comes in half as many rows again below the height's.
-    """
-
-    read_as: str
-    bytes_per_pixel: int
-    color_code: int | None = None
-    is_subsampled: bool = False
-    has_chroma_rows: bool = False
-
-
-def _yuv422(code: int) -> Layout:
-    return Layout('bgr8', 2, code, is_subsampled=True)
-
-
-def _yuv420(code: int) -> Layout:
-    return Layout('bgr8', 1, code, is_subsampled=True, has_chroma_rows=True)
-
-
-# OpenCV's type names say nothing of the channel order; drivers that use them mean OpenCV's own
-VIEWED: Mapping[str, Layout] = {
-    'bgr8': Layout('bgr8', 3),
-    'rgb8': Layout('rgb8', 3),
-    'bgra8': Layout('bgra8', 4),
-    'rgba8': Layout('rgba8', 4),
-    'mono8': Layout('mono8', 1),
-    '8UC1': Layout('mono8', 1),
-    '8UC3': Layout('bgr8', 3),
-}
-# of 16 bits the upper 8 are taken
-NARROWED: Mapping[str, Layout] = {
-    'mono16': Layout('mono8', 2),
-    'bgr16': Layout('bgr8', 6),
-    'rgb16': Layout('rgb8', 6),
-}
-CONVERTED: Mapping[str, Layout] = {
-    'bayer_rggb8': Layout('bgr8', 1, cv2.COLOR_BayerRGGB2BGR),
-    'bayer_bggr8': Layout('bgr8', 1, cv2.COLOR_BayerBGGR2BGR),
-    'bayer_gbrg8': Layout('bgr8', 1, cv2.COLOR_BayerGBRG2BGR),
-    'bayer_grbg8': Layout('bgr8', 1, cv2.COLOR_BayerGRBG2BGR),
-    'uyvy': _yuv422(cv2.COLOR_YUV2BGR_UYVY),
-    'yuv422': _yuv422(cv2.COLOR_YUV2BGR_UYVY),
-    'yuyv': _yuv422(cv2.COLOR_YUV2BGR_YUY2),
-    'yuv422_yuy2': _yuv422(cv2.COLOR_YUV2BGR_YUY2),
-    'nv12': _yuv420(cv2.COLOR_YUV2BGR_NV12),
-    'nv21': _yuv420(cv2.COLOR_YUV2BGR_NV21),
-}
-LAYOUTS = {**VIEWED, **NARROWED, **CONVERTED}
-
-
-def to_pixels(message: Any) -> tuple[Pixels8, str]:
-    """Return the pixels of a ``sensor_msgs/Image`` and the encoding that they have then.
-
-    An encoding of 8-bit channels is a view into the message, its rows may be padded; the others
-    are converted: Bayer mosaics and YUV (BT.601) to bgr8, channels of 16 bits to their upper 8.
-
-    Raises:
-        ImageError: as :func:`lemore_ros.messages.images.read_image` says.
-
-    """
-    layout = _layout(message.encoding)
-    rows = rows_of(message, layout.bytes_per_pixel, has_chroma_rows=layout.has_chroma_rows)
-    if message.encoding in NARROWED:
-        wide = rows.reshape(len(rows), message.width, -1, 2)
-        narrow = np.ascontiguousarray(wide[..., 0 if message.is_bigendian else 1])
-        return np.squeeze(narrow, 2) if layout.read_as == 'mono8' else narrow, layout.read_as
-    if layout.bytes_per_pixel > 1:
-        rows = rows.reshape(len(rows), message.width, layout.bytes_per_pixel)
-    if layout.color_code is None:
-        return rows, layout.read_as
-    if layout.is_subsampled:
-        _require_even_sides(message, rows=layout.has_chroma_rows)
-    return np.asarray(cv2.cvtColor(rows, layout.color_code), np.uint8), layout.read_as
-
-
-def rows_of(message: Any, bytes_per_pixel: int, *, has_chroma_rows: bool = False) -> Pixels8:
+def rows_of(message: Any, bytes_per_pixel: int) -> NDArray[np.uint8]:
     """View the bytes of an image's rows without their padding, (rows, width * bytes_per_pixel).
 
     Raises:
@@ -115,7 +62,7 @@ def rows_of(message: Any, bytes_per_pixel: int, *, has_chroma_rows: bool = False
     if step < row:
         msg = f'step is {step} bytes, width {width} in {message.encoding} needs at least {row}'
         raise ImageError(msg)
-    rows = height + height // 2 if has_chroma_rows else height
+    rows = height + height // 2 if message.encoding in NV else height
     data = np.frombuffer(message.data, np.uint8)
     if data.size < step * rows:
         msg = (
@@ -153,24 +100,5 @@ def refuse_depth(encoding: str) -> None:
         msg = (
             f'encoding {encoding!r} is that of a depth image, it holds no image: '
             'remap image to the color camera, and depth to this topic'
-        )
-        raise ImageError(msg)
-
-
-def _layout(encoding: str) -> Layout:
-    refuse_depth(encoding)
-    layout = LAYOUTS.get(encoding)
-    if layout is None:
-        msg = f'encoding {encoding!r} is not read, allowed: {", ".join(LAYOUTS)}'
-        raise ImageError(msg)
-    return layout
-
-
-def _require_even_sides(message: Any, *, rows: bool) -> None:
-    if message.width % 2 or (rows and message.height % 2):
-        sides = 'width and height' if rows else 'width'
-        msg = (
-            f'a {message.encoding} image is {message.width}x{message.height}, '
-            f'its {sides} must be even'
         )
         raise ImageError(msg)

@@ -1,4 +1,4 @@
-"""Image messages to NumPy views and back, without cv_bridge and without a copy on the way in."""
+"""Image messages to images and back; channels of 8 bits are not copied on the way in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.image import Image
-from lemore_ros.messages.encodings import OUTGOING, ImageError, require_outgoing, to_pixels
+from lemore_ros.messages.conversion import convert
+from lemore_ros.messages.encodings import (
+    CONVERTED,
+    OUTGOING,
+    VIEWED,
+    ImageError,
+    refuse_depth,
+    require_outgoing,
+    rows_of,
+)
 
 __all__ = ['ImageError', 'image_fields', 'image_message', 'read_image']
 
@@ -16,15 +25,25 @@ __all__ = ['ImageError', 'image_fields', 'image_message', 'read_image']
 def read_image(message: Any) -> Image:
     """View a ``sensor_msgs/Image`` (rclpy's, or any object with its fields) as an image.
 
-    Encodings of 8-bit channels are views into the message's own memory. Bayer mosaics and YUV
-    become bgr8, channels of 16 bits their upper 8.
+    Encodings of 8-bit channels are views into the message's own memory, their rows may be padded.
+    Bayer mosaics and YUV (BT.601) become bgr8, channels of 16 bits their upper 8.
 
     Raises:
         ImageError: the image is empty, its encoding is not read, ``step`` or ``data`` are too
             short for its size, or YUV has an odd side.
 
     """
-    pixels, encoding = to_pixels(message)
+    refuse_depth(message.encoding)
+    if message.encoding in CONVERTED:
+        return Image(*convert(message), message.header)
+    if message.encoding not in VIEWED:
+        allowed = ', '.join([*VIEWED, *CONVERTED])
+        msg = f'encoding {message.encoding!r} is not read, allowed: {allowed}'
+        raise ImageError(msg)
+    encoding, channels = VIEWED[message.encoding]
+    pixels = rows_of(message, channels)
+    if channels > 1:
+        pixels = pixels.reshape(len(pixels), message.width, channels)
     return Image(pixels, encoding, message.header)
 
 

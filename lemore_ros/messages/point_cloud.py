@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -15,19 +16,19 @@ from lemore_core.segmentation import Segmentation
 from lemore_ros.messages.camera_info import Intrinsics, rectified_intrinsics
 from lemore_ros.messages.depth import to_metres
 
-# one point in memory and in the message. rgb: the bytes of a float, 0x00RRGGBB, as PCL packs and
-# RViz reads it; with an alpha of 255 some colours would be NaN, and readers that skip NaN drop those
-# points. label: as wide as in PCL's PointXYZRGBL, which takes no other type. confidence: 0..1, as
-# min_confidence is; RViz colours by it.
+# one point, all of 4 bytes. rgb: the bytes of a float, 0x00RRGGBB, as PCL packs and RViz reads it;
+# with an alpha of 255 some colours would be NaN, and readers that skip NaN drop those points. label:
+# as wide as in PCL's PointXYZRGBL, which takes no other type. confidence: 0..1, as min_confidence is;
+# RViz colours by it.
 FIELDS = {
-    'x': ('<f4', 'FLOAT32'),
-    'y': ('<f4', 'FLOAT32'),
-    'z': ('<f4', 'FLOAT32'),
-    'rgb': ('<u4', 'FLOAT32'),
-    'label': ('<u4', 'UINT32'),
-    'confidence': ('<f4', 'FLOAT32'),
+    'x': 'FLOAT32',
+    'y': 'FLOAT32',
+    'z': 'FLOAT32',
+    'rgb': 'FLOAT32',
+    'label': 'UINT32',
+    'confidence': 'FLOAT32',
 }
-POINT = np.dtype([(name, dtype) for name, (dtype, _) in FIELDS.items()])
+POINT = np.dtype([(name, {'FLOAT32': 'f4', 'UINT32': 'u4'}[kind]) for name, kind in FIELDS.items()])
 _TO_BGRA = {
     'bgr8': cv2.COLOR_BGR2BGRA,
     'rgb8': cv2.COLOR_RGB2BGRA,
@@ -57,16 +58,15 @@ def to_point_cloud(image: Image, result: Segmentation, depth: Any, info: Any) ->
     z = to_metres(depth)
     size = height, width = z.shape
     across, down = _rays(rectified_intrinsics(info, height=height, width=width))
-    cloud = _empty_cloud(height, width, image.header)
-    points = np.frombuffer(cloud.data, POINT).reshape(size)
+    points = np.empty(size, POINT)
     np.multiply(z, across, out=points['x'])
     np.multiply(z, down, out=points['y'])
     points['z'] = z
-    points['rgb'] = _packed(resized(image.pixels, size), image.encoding)
+    points['rgb'].view('u4')[:] = _packed(resized(image.pixels, size), image.encoding)
     points['label'] = resized(result.labels, size)
     confidence = resized(result.confidence, size)
     np.multiply(confidence, np.float32(1 / 255), out=points['confidence'])
-    return cloud
+    return lay_out(points, image.header)
 
 
 @lru_cache(maxsize=8)
@@ -87,21 +87,31 @@ def _packed(pixels: NDArray[np.uint8], encoding: str) -> NDArray[np.uint32]:
     return words & np.uint32(0x00FFFFFF)
 
 
-def _empty_cloud(height: int, width: int, header: Any) -> Any:
-    # the bag tools read frames with this package where no ROS is installed
+def lay_out(points: NDArray[np.void], header: Any) -> Any:
+    """Return points, (H, W) of ``POINT``, as an organised ``sensor_msgs/PointCloud2``."""
+    # the bag tools read images with this package where no ROS is installed
     from sensor_msgs.msg import PointCloud2, PointField
 
-    cloud = PointCloud2(
-        header=header, height=height, width=width, is_bigendian=False, is_dense=False
-    )
-    cloud.point_step = POINT.itemsize
-    cloud.row_step = POINT.itemsize * width
-    cloud.fields = [
+    fields = [
         PointField(name=name, offset=4 * place, datatype=getattr(PointField, kind), count=1)
-        for place, (name, (_, kind)) in enumerate(FIELDS.items())
+        for place, (name, kind) in enumerate(FIELDS.items())
     ]
-    # the message's own array grows in place: one that is assigned gets copied, megabytes of it
-    data = cloud.data
-    data.append(0)
-    data *= height * width * POINT.itemsize
-    return cloud
+    height, width = points.shape
+    try:
+        from sensor_msgs_py.point_cloud2 import create_cloud
+    except ImportError:
+        cloud = PointCloud2(
+            header=header,
+            height=height,
+            width=width,
+            is_bigendian=sys.byteorder == 'big',
+            is_dense=False,
+            point_step=POINT.itemsize,
+            row_step=POINT.itemsize * width,
+            fields=fields,
+        )
+        # the message's own array grows in place: one that is assigned may be copied once more
+        cloud.data.frombytes(points.reshape(-1).view(np.uint8).data)
+        return cloud
+    # it takes the first dimension for the width, the memory is the same
+    return create_cloud(header, fields, points.reshape(width, height))

@@ -24,8 +24,7 @@ from tqdm import tqdm
 
 from lemore_core.errors import LemoreError
 from lemore_core.export.description import describe
-from lemore_core.inference.input_size import network_size
-from lemore_core.segmenter import resolve_checkpoint
+from lemore_core.segmenter import network_size, resolve_checkpoint
 from lemore_core.system.files import atomic_write
 from lemore_ros.share import share_directory, shared_memory_profile
 from lemore_ros.tools.child import Child, ChildError, isolated_graph

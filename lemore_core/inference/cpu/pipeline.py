@@ -56,8 +56,7 @@ class CpuPipeline:
             'network': 1e3 * (inferred - prepared),
             'decode': 1e3 * (decoded - inferred),
         }
-        timings = Timings(1e3 * (decoded - started), steps)
-        return Segmentation(labels, confidence, self._size, timings)
+        return Segmentation(labels, confidence, Timings(1e3 * (decoded - started), steps))
 
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.ascontiguousarray(self._network(pixels))
