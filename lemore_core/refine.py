@@ -72,13 +72,12 @@ class Refinement:
             msg = f'min_confidence is {self.min_confidence}, allowed: 0.0 to 1.0'
             raise RefinementError(msg)
 
-    def apply(self, result: Segmentation, network: tuple[int, int]) -> Segmentation:
+    def apply(self, result: Segmentation) -> Segmentation:
         """Return the refined labels and their confidence; ``result`` itself where nothing changes.
 
-        ``network`` is the (height, width) at which the network saw the image. The confidence
-        stays that of the class that was found. ``result`` is left as it is.
+        The confidence stays that of the class that was found. ``result`` is left as it is.
         """
-        size = self.output_size.of(result.labels.shape, network)
+        size = self.output_size.of(result.labels.shape, result.network_size)
         labels, confidence = resized(result.labels, size), resized(result.confidence, size)
         if self.min_confidence > 0.0:
             labels = without_doubtful(labels, confidence, self.min_confidence)

@@ -9,7 +9,6 @@ from typing import Any
 
 from lemore_core.image import Image
 from lemore_core.segmentation import Segmentation
-from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.camera_info import CameraInfoError
 from lemore_ros.messages.compressed import read_compressed
 from lemore_ros.messages.images import ImageError, read_image
@@ -128,12 +127,11 @@ class Camera:
         self.health.count_failed(reason)
         self._complaints.error('image', reason)
 
-    def publish(self, image: Image, result: Segmentation, segmenter: Segmenter) -> None:
+    def publish(self, image: Image, result: Segmentation) -> None:
         """Publish what somebody wants to know of a labelled image; runs on the worker's thread."""
         started = time.perf_counter()
         settings = self._settings
-        network = segmenter.network_size(*image.pixels.shape[:2])
-        refined = settings.refinement.apply(result, network)
+        refined = settings.refinement.apply(result)
         alpha = settings.parameters.overlay_alpha
         rendering = Rendering(image, refined, settings.taxonomy, alpha)
         for name, output in OUTPUTS.items():

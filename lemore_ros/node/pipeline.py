@@ -105,6 +105,6 @@ class Stream:
 
     def _publish(self, shot: Shot, result: Segmentation) -> None:
         try:
-            shot.camera.publish(shot.image, result, self._segmenter)
+            shot.camera.publish(shot.image, result)
         except Exception as error:  # noqa: BLE001 - nor must it silence the other cameras
             shot.camera.fail(in_one_line(error))

@@ -12,7 +12,9 @@ NETWORK = (2, 2)
 
 
 def result(labels: object, confidence: object, dtype: type = np.uint8) -> Segmentation:
-    return Segmentation(np.array(labels, dtype), np.array(confidence, np.uint8), Timings(1.0))
+    return Segmentation(
+        np.array(labels, dtype), np.array(confidence, np.uint8), NETWORK, Timings(1.0)
+    )
 
 
 def groups_of(many: int) -> ClassGroups:
@@ -25,10 +27,10 @@ def groups_of(many: int) -> ClassGroups:
 
 def test_nothing_asked_is_nothing_done() -> None:
     before = result([[0, 1], [2, 255]], [[0, 0], [255, 3]])
-    assert Refinement().apply(before, NETWORK) is before
+    assert Refinement().apply(before) is before
     same = Refinement(output_size=OutputSize.parse('2x2'))
-    assert same.apply(before, (9, 9)) is before
-    assert Refinement(output_size=OutputSize.parse('network')).apply(before, NETWORK) is before
+    assert same.apply(before) is before
+    assert Refinement(output_size=OutputSize.parse('network')).apply(before) is before
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def test_nothing_asked_is_nothing_done() -> None:
 )
 def test_doubtful_labels_become_unlabelled(least: float, expected: list[list[int]]) -> None:
     before = result([[0, 1, 2, 3]], [[0, 102, 153, 255]])
-    after = Refinement(min_confidence=least).apply(before, NETWORK)
+    after = Refinement(min_confidence=least).apply(before)
     assert after.labels.dtype == np.uint8
     assert after.labels.tolist() == expected
     assert after.confidence is before.confidence
@@ -54,20 +56,20 @@ def test_doubtful_labels_become_unlabelled(least: float, expected: list[list[int
 def test_every_step_of_confidence_is_a_threshold_of_its_own() -> None:
     before = result([[7] * 256], [range(256)])
     for step in range(256):
-        after = Refinement(min_confidence=step / 255).apply(before, NETWORK)
+        after = Refinement(min_confidence=step / 255).apply(before)
         assert after.labels.tolist() == [[255] * step + [7] * (256 - step)]
 
 
 def test_ids_above_255_are_unlabelled_in_16_bit() -> None:
     before = result([[0, 255, 256, 299]], [[255, 10, 10, 255]], np.uint16)
-    after = Refinement(min_confidence=0.5).apply(before, NETWORK)
+    after = Refinement(min_confidence=0.5).apply(before)
     assert after.labels.dtype == np.uint16
     assert after.labels.tolist() == [[0, 65535, 65535, 299]]
 
 
 def test_classes_become_groups_and_doubt_stays() -> None:
     before = result([[0, 255, 256, 299, 65535]], [[255, 200, 10, 255, 255]], np.uint16)
-    after = Refinement(min_confidence=0.5, groups=groups_of(300)).apply(before, NETWORK)
+    after = Refinement(min_confidence=0.5, groups=groups_of(300)).apply(before)
     assert after.labels.dtype == np.uint8
     assert after.labels.tolist() == [[255, 1, 255, 1, 255]]
 
@@ -75,17 +77,17 @@ def test_classes_become_groups_and_doubt_stays() -> None:
 def test_a_smaller_size_takes_pixels_and_makes_none() -> None:
     labels = np.arange(300, 316).reshape(4, 4)
     before = result(labels, labels - 300, np.uint16)
-    after = Refinement(output_size=OutputSize.parse('network')).apply(before, NETWORK)
+    after = Refinement(output_size=OutputSize.parse('network')).apply(before)
     assert after.labels.tolist() == [[300, 302], [308, 310]]
     assert after.confidence.tolist() == [[0, 2], [8, 10]]
-    wide = Refinement(output_size=OutputSize.parse('4x1')).apply(before, NETWORK)
+    wide = Refinement(output_size=OutputSize.parse('4x1')).apply(before)
     assert wide.labels.tolist() == [[300, 301, 302, 303]]
 
 
 def test_a_larger_size_repeats_pixels() -> None:
     before = result([[1, 2]], [[10, 250]])
     refinement = Refinement(0.5, groups_of(5), OutputSize.parse('4x2'))
-    after = refinement.apply(before, NETWORK)
+    after = refinement.apply(before)
     assert after.labels.tolist() == [[255, 255, 0, 0]] * 2
     assert after.confidence.tolist() == [[10, 10, 250, 250]] * 2
 
@@ -94,10 +96,10 @@ def test_the_order_of_the_steps_is_no_matter() -> None:
     random = np.random.default_rng(0)
     before = result(random.integers(0, 9, (37, 53)), random.integers(0, 256, (37, 53)))
     size = OutputSize.parse('31x23')
-    at_once = Refinement(0.3, groups_of(9), size).apply(before, NETWORK)
+    at_once = Refinement(0.3, groups_of(9), size).apply(before)
     by_turns = before
     for step in (Refinement(0.3), Refinement(groups=groups_of(9)), Refinement(output_size=size)):
-        by_turns = step.apply(by_turns, NETWORK)
+        by_turns = step.apply(by_turns)
     assert at_once.labels.shape == (23, 31)
     assert np.array_equal(at_once.labels, by_turns.labels)
     assert np.array_equal(at_once.confidence, by_turns.confidence)

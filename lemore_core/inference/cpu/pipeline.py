@@ -56,7 +56,8 @@ class CpuPipeline:
             'network': 1e3 * (inferred - prepared),
             'decode': 1e3 * (decoded - inferred),
         }
-        return Segmentation(labels, confidence, Timings(1e3 * (decoded - started), steps))
+        timings = Timings(1e3 * (decoded - started), steps)
+        return Segmentation(labels, confidence, self._size, timings)
 
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.ascontiguousarray(self._network(pixels))

@@ -147,7 +147,7 @@ class GpuPipeline:
         decoded = run.plan.collect(len(run.places), self._each)
         timings = Timings(1e3 * (time.perf_counter() - run.started))
         return {
-            place: Segmentation(*arrays, timings)
+            place: Segmentation(*arrays, self._size, timings)
             for place, arrays in zip(run.places, decoded, strict=True)
         }
 

@@ -99,7 +99,7 @@ class Stages:
             results = []
         if len(results) == len(shots):
             for shot, result in zip(shots, results, strict=True):
-                shot.result = self._refined(result)
+                shot.result = self._refinement.apply(result)
         else:
             for shot, image in zip(shots, images, strict=True):
                 self._segment_one(shot, image)
@@ -123,13 +123,10 @@ class Stages:
 
     def _segment_one(self, shot: Shot, image: Image) -> None:
         try:
-            shot.result = self._refined(self._segmenter.segment_batch([image])[0])
+            result = self._segmenter.segment_batch([image])[0]
+            shot.result = self._refinement.apply(result)
         except LemoreError as error:
             shot.problem = str(error)
-
-    def _refined(self, result: Segmentation) -> Segmentation:
-        height, width = result.labels.shape
-        return self._refinement.apply(result, self._segmenter.network_size(height, width))
 
     def _outs(self, shot: Shot) -> Iterator[Out]:
         if not self._only_results:

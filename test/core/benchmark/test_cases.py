@@ -34,7 +34,7 @@ class Stub:
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
         time.sleep(0.001)
         labels = np.zeros(SIZE, np.uint8)
-        return [Segmentation(labels, labels, Timings(1.0, self._steps)) for _ in images]
+        return [Segmentation(labels, labels, SIZE, Timings(1.0, self._steps)) for _ in images]
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         raise NotImplementedError

@@ -41,7 +41,8 @@ def frame(pixels: object, encoding: str = 'rgb8') -> core.Image:
 
 
 def segmentation(labels: object, confidence: object, dtype: type = np.uint8) -> Segmentation:
-    return Segmentation(np.array(labels, dtype), np.array(confidence, np.uint8), Timings(1.0))
+    found = np.array(labels, dtype)
+    return Segmentation(found, np.array(confidence, np.uint8), (64, 64), Timings(1.0))
 
 
 def grey(height: int, width: int) -> core.Image:

@@ -16,7 +16,7 @@ ROOT = HERE.parents[2]
 INT, FLOAT, BYTE = '*i32', '*fp32', '*u8'
 
 
-@pytest.mark.parametrize('name', ['test_device_resize.py', 'test_device_decode.py'])
+@pytest.mark.parametrize('name', ['test_resize.py', 'test_decode.py'])
 def test_interpreted_kernels_pass_the_tests_of_the_plain_ones(name: str) -> None:
     # Triton looks at the variable when it is imported: only another process can have it
     environment = {**os.environ, 'TRITON_INTERPRET': '1', 'PYTEST_DISABLE_PLUGIN_AUTOLOAD': '1'}
