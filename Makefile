@@ -47,10 +47,11 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The API reference.
+# The API reference. The launch files' own module needs launch, which has no wheel.
 docs: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
-	$(BIN)/python -m pdoc --docformat google --output-directory out/docs lemore_core lemore_ros
+	$(BIN)/python -m pdoc --docformat google --output-directory out/docs \
+		lemore_core lemore_ros '!lemore_ros.launch_utils'
 
 $(READY): $(REQUIREMENTS)
 	@$(CHECK)
