@@ -50,7 +50,7 @@ ON_A_ROBOT = ('torch', 'onnxruntime', 'bag', 'report', 'video')
 # imported by their names in variables, as a part of another, or by others: Lightning writes
 # TensorBoard's logs
 NOT_IMPORTED_BY_NAME = {'tensorrt', 'tensorrt-rtx-cu13', 'tensorboard', 'rosbags-image'}
-STARTED = {'ros2launch', 'rviz2', 'ros2bag', 'rosbag2_storage_mcap', 'cv_bridge', 'sensor_msgs_py'}
+STARTED = {'ros2launch', 'rviz2', 'ros2bag', 'rosbag2_storage_mcap'}
 
 
 def imports(path: Path) -> Iterator[str]:
