@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lemore_core import inference as backends
+from lemore_core.benchmark.errors import BenchmarkError
+from lemore_core.errors import LemoreError
 from lemore_core.export.description import describe
-from lemore_core.inference import AUTO, Backend, ServingRequest
+from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.input_size import network_size
 from lemore_core.inference.registry import missing
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 
 Size = tuple[int, int]
+T = TypeVar('T')
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,15 @@ class Case:
 
     def __str__(self) -> str:
         asked = [word for word in (self.device, self.precision) if word != AUTO]
-        return self.name(self.backend, *asked)
+        return self._name(self.backend, *asked)
 
-    def name(self, *served: str) -> str:
-        """Return the case in a few words, with what serves it."""
+    def name(self, status: Status) -> str:
+        """Return the case in a few words, with the backend that it came to be served by."""
+        return self._name(status.backend, status.device, status.precision)
+
+    def _name(self, *served: str) -> str:
         batch = f' x {self.batch}' if self.batch > 1 else ''
-        words = ' '.join([Path(self.model).name, *served])
-        return f'{words}, {of_size(self.image)}{batch}'
+        return f'{" ".join([Path(self.model).name, *served])}, {of_size(self.image)}{batch}'
 
     def request(self) -> ServingRequest:
         """Return what a backend is asked for: the network size is resolved.
@@ -54,11 +60,9 @@ class Case:
         """
         path = resolve_checkpoint(self.model, self.dataset)
         card = describe(path)
-        trained = (card.config.height, card.config.width)
-        if path.suffix == '.onnx':
-            size = trained
-        else:
-            size = self.network or network_size(trained, self.image)
+        size = (card.config.height, card.config.width)
+        if path.suffix != '.onnx':
+            size = self.network or network_size(size, self.image)
             card.config.for_size(*size)  # refuses what is out of bounds
         return ServingRequest(
             path, *size, device=self.device, precision=self.precision, batch=self.batch
@@ -92,21 +96,6 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Values of which every combination is a case; ``sizes`` and ``network`` (height, width)."""
-
-    models: Sequence[str]
-    sizes: Sequence[Size]
-    backends: Sequence[str]
-    _: KW_ONLY
-    dataset: str = ''
-    devices: Sequence[str] = (AUTO,)
-    precisions: Sequence[str] = (AUTO,)
-    batches: Sequence[int] = (1,)
-    network: Size | None = None
-
-
-@dataclass(frozen=True)
 class Skipped:
     """What was not measured, and the reason."""
 
@@ -119,34 +108,79 @@ class Skipped:
         return [{'not measured': self.what, 'because': self.reason}]
 
 
-def cases(grid: Grid) -> tuple[list[Case], list[Skipped]]:
-    """Return the combinations whose backend is installed here, and the backends that are not.
+def make_cases(
+    models: Sequence[str],
+    sizes: Sequence[Size],
+    names: Sequence[str],
+    *,
+    dataset: str = '',
+    devices: Sequence[str] = (AUTO,),
+    precisions: Sequence[str] = (AUTO,),
+    batches: Sequence[int] = (1,),
+    network: Size | None = None,
+) -> tuple[list[Case], list[Skipped]]:
+    """Return every combination on the backends ``names`` that are installed; the others skipped.
 
     Raises:
         BackendError: no backend has such a name.
         SegmenterError: no model has such a name.
+        BenchmarkError: none of the backends is installed.
 
     """
-    for model in grid.models:
-        resolve_checkpoint(model, grid.dataset)
-    reasons = {name: '' if name == AUTO else missing(name) for name in grid.backends}
-    found = [
+    for model in models:
+        resolve_checkpoint(model, dataset)
+    reasons = {name: '' if name == AUTO else missing(name) for name in names}
+    skipped = [Skipped(name, reason) for name, reason in reasons.items() if reason]
+    cases = [
         Case(
             model,
             size,
-            dataset=grid.dataset,
-            backend=backend,
+            dataset=dataset,
+            backend=name,
             device=device,
             precision=precision,
             batch=batch,
-            network=grid.network,
+            network=network,
         )
-        for model, backend, device, precision, size, batch in itertools.product(
-            grid.models, grid.backends, grid.devices, grid.precisions, grid.sizes, grid.batches
+        for model, name, device, precision, size, batch in itertools.product(
+            models, names, devices, precisions, sizes, batches
         )
-        if not reasons[backend]
+        if not reasons[name]
     ]
-    return found, [Skipped(name, reason) for name, reason in reasons.items() if reason]
+    _require_any(cases, skipped)
+    return cases, skipped
+
+
+def load_each(
+    cases: Sequence[Case], load: Callable[[Case], T]
+) -> tuple[list[tuple[Case, T]], list[Skipped]]:
+    """Load what can be loaded.
+
+    Raises:
+        BenchmarkError: nothing can.
+
+    """
+    loaded: list[tuple[Case, T]] = []
+    skipped: list[Skipped] = []
+    for case in cases:
+        try:
+            loaded.append((case, load(case)))
+        except LemoreError as error:  # noqa: PERF203 - loading takes seconds
+            skipped.append(Skipped(str(case), str(error)))
+    _require_any(loaded, skipped)
+    return loaded, skipped
+
+
+def _require_any(measured: Sequence[object], skipped: Sequence[Skipped]) -> None:
+    """Refuse a benchmark of which nothing is left.
+
+    Raises:
+        BenchmarkError: ``measured`` is empty.
+
+    """
+    if not measured:
+        msg = f'nothing can be measured: {"; ".join(one.reason for one in skipped)}'
+        raise BenchmarkError(msg)
 
 
 def of_size(size: Size) -> str:

@@ -2,55 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import subprocess
+import importlib
+import multiprocessing
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+
+from tqdm import tqdm
 
 from lemore_core.benchmark.cases import Case
 from lemore_core.benchmark.errors import BenchmarkError
-from lemore_core.benchmark.spread import robust_slope
+from lemore_core.benchmark.images import at_size, read_image
+from lemore_core.benchmark.percentiles import robust_slope
+from lemore_core.system.process_memory import process_memory
 
-CHILD = 'lemore_core.benchmark.memory_child'
-PEAK_IMAGES = 5
+FIRST_IMAGES = 5
 SAMPLES = 50
-
-Report = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Peak:
-    """The most memory that a process held, in megabytes.
-
-    ``gpu_mb`` is what PyTorch took of the GPU, None without one.
-    """
-
-    host_mb: float
-    gpu_mb: float | None
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The resident memory after so many images."""
-
-    images: int
-    resident_mb: float
 
 
 @dataclass(frozen=True)
 class MemoryRow:
-    """The resident memory of a process that loads a Segmenter and labels images, in megabytes.
+    """The memory of a process that loads a Segmenter and segments images, in megabytes.
 
-    ``libraries_mb`` is the interpreter with every library imported that serving the model comes
-    to import; ``loaded_mb`` with the Segmenter, ``first_mb`` after the first images, ``last_mb``
+    ``libraries_mb`` is resident with every library imported that serving the model comes to
+    import; ``loaded_mb`` with the Segmenter, ``first_mb`` after the first images, ``last_mb``
     after the last one. ``growth_mb`` is the slope over 1,000 images after the first ones, which
-    a single jump does not move. ``samples`` are the measurements that it comes from.
+    a single jump does not move. ``peak_gpu_mb`` is what PyTorch took of the GPU, None without one.
     """
 
     kind = 'memory'
@@ -59,12 +40,11 @@ class MemoryRow:
     loaded_mb: float
     first_mb: float
     last_mb: float
-    peak_mb: float
-    peak_gpu_mb: float | None
     over_libraries_mb: float
     growth_mb: float
+    peak_mb: float
+    peak_gpu_mb: float | None
     images: int
-    samples: list[Sample]
 
     def lines(self) -> list[dict[str, str]]:
         """Return it by the columns of a table."""
@@ -82,90 +62,64 @@ class MemoryRow:
         return [line]
 
 
-def measure_peak(case: Case, image: Path | None) -> Peak:
-    """Return the most memory that a fresh process holds which serves a case for a few images.
+def measure_memory(case: Case, image: Path | None, images: int = FIRST_IMAGES) -> MemoryRow:
+    """Watch the memory of a fresh process that loads a case and segments ``images`` images.
 
     ``image`` is as for :func:`~lemore_core.benchmark.images.read_image`.
 
     Raises:
-        BenchmarkError: the process fails.
+        LemoreError: the case cannot be loaded, or the process ends early.
 
     """
-    with _child(case, image, modules=[], images=PEAK_IMAGES) as reports:
-        *_, last = reports
-    return Peak(last['peak_mb'], last['gpu_mb'])
+    # a first process finds out what serving the model imports, sooner or later: the libraries
+    modules, first = _in_fresh_process(case, image, FIRST_IMAGES, ())
+    return first if images <= FIRST_IMAGES else _in_fresh_process(case, image, images, modules)[1]
 
 
-def measure_memory(
-    case: Case, image: Path | None, images: int, advance: Callable[[int], object]
-) -> MemoryRow:
-    """Watch the memory of a fresh process that loads a case and labels ``images`` of them.
-
-    ``advance`` is told how many more have been labelled. ``image`` is as above.
-
-    Raises:
-        BenchmarkError: the process fails.
-
-    """
-    # a first process tells what serving the model imports, sooner or later: the libraries
-    with _child(case, image, modules=[], images=PEAK_IMAGES) as reports:
-        *_, known = reports
-    stages: dict[str, Report] = {}
-    samples: list[Sample] = []
-    with _child(case, image, modules=known['modules'], images=images) as reports:
-        for report in reports:
-            stages[report['stage']] = report
-            if report['stage'] == 'labelled':
-                advance(report['images'] - (samples[-1].images if samples else 0))
-                samples.append(Sample(report['images'], report['resident_mb']))
-    libraries, loaded, last = (stages[name] for name in ('libraries', 'loaded', 'labelled'))
-    return MemoryRow(
-        name=case.name(*last['served']),
-        libraries_mb=libraries['resident_mb'],
-        loaded_mb=loaded['resident_mb'],
-        first_mb=samples[0].resident_mb,
-        last_mb=last['resident_mb'],
-        peak_mb=last['peak_mb'],
-        peak_gpu_mb=last['gpu_mb'],
-        over_libraries_mb=last['resident_mb'] - libraries['resident_mb'],
-        growth_mb=1e3
-        * robust_slope([one.images for one in samples], [one.resident_mb for one in samples]),
-        images=last['images'],
-        samples=samples,
-    )
-
-
-@contextmanager
-def _child(
-    case: Case, image: Path | None, *, modules: list[str], images: int
-) -> Iterator[Iterator[Report]]:
-    """Yield what a fresh process reports, one stage after another."""
-    order = {
-        'case': dataclasses.asdict(case),
-        'image': None if image is None else str(image),
-        'modules': modules,
-        'images': images,
-        'samples': SAMPLES,
-    }
-    command = [sys.executable, '-m', CHILD, json.dumps(order)]
-    with (
-        tempfile.TemporaryFile('w+', encoding='utf-8') as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
-    ):
+def _in_fresh_process(
+    case: Case, image: Path | None, images: int, modules: Sequence[str]
+) -> tuple[list[str], MemoryRow]:
+    spawn = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(1, spawn) as executor:
         try:
-            yield _reports(process, errors, case)
-        except BaseException:
-            process.kill()
-            raise
+            return executor.submit(_watch, case, image, images, modules).result()
+        except BrokenProcessPool as error:
+            msg = f'the memory of {case} cannot be measured: its process ended early'
+            raise BenchmarkError(msg) from error
 
 
-def _reports(process: subprocess.Popen[str], errors: IO[str], case: Case) -> Iterator[Report]:
-    assert process.stdout is not None
-    for line in process.stdout:
-        report: Report = json.loads(line)
-        yield report
-    if process.wait():
-        errors.seek(0)
-        lines = errors.read().strip().splitlines() or [f'status {process.returncode}']
-        msg = f'the memory of {case} cannot be measured: {lines[-1]}'
-        raise BenchmarkError(msg)
+def _watch(
+    case: Case, image: Path | None, images: int, modules: Sequence[str]
+) -> tuple[list[str], MemoryRow]:
+    """Return the modules that were imported, and the memory at each stage."""
+    for name in modules:
+        # some exist only inside others, or ask for what is not installed
+        with suppress(Exception):
+            importlib.import_module(name)
+    batch = [at_size(read_image(image), *case.image)] * case.batch
+    libraries = process_memory().resident_mb
+    segmenter = case.load()
+    loaded = process_memory().resident_mb
+    marks = {FIRST_IMAGES, images, *(images * i // SAMPLES for i in range(1, SAMPLES + 1))}
+    done, resident = 0, {}
+    with tqdm(total=images, unit='image', desc=str(case), leave=False, disable=None) as bar:
+        for mark in sorted(mark for mark in marks if mark >= FIRST_IMAGES):
+            while done < mark:
+                done += len(segmenter.segment_batch(batch))
+            bar.update(done - bar.n)
+            resident[done] = process_memory().resident_mb
+    torch = sys.modules.get('torch')
+    has_gpu = torch is not None and torch.cuda.is_available()
+    row = MemoryRow(
+        name=case.name(segmenter.status),
+        libraries_mb=libraries,
+        loaded_mb=loaded,
+        first_mb=next(iter(resident.values())),
+        last_mb=resident[done],
+        over_libraries_mb=resident[done] - libraries,
+        growth_mb=1e3 * robust_slope(list(resident), list(resident.values())),
+        peak_mb=process_memory().peak_mb,
+        peak_gpu_mb=torch.cuda.max_memory_allocated() / 1e6 if torch and has_gpu else None,
+        images=done,
+    )
+    return [name for name in sys.modules if not name.startswith(('lemore_core', '__main__'))], row

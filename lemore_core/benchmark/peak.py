@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,8 +35,6 @@ class PeakRow:
     peak_hz: float
     too_much_hz: float | None
     probes: int
-    images: int
-    seconds: float
     best: RateRow | None
 
     def lines(self) -> list[dict[str, str]]:
@@ -54,16 +51,14 @@ class PeakRow:
                 'CPU load': f'{self.best.cpu_load:.2f}',
                 'images there': str(self.best.posted),
             }
-        line |= {'probes': str(self.probes), 'images in all': str(self.images)}
-        return [line | {'in s': f'{self.seconds:.0f}'}]
+        return [line | {'probes': str(self.probes)}]
 
 
 def find_peak(probe: Callable[[float], RateRow], start: float, name: str = '') -> PeakRow:
-    """Search from ``start`` Hz; ``probe`` drives a rate for a few seconds.
+    """Search from ``start`` Hz; ``probe`` tries a rate for a few seconds.
 
     A rate that fails is tried once more: the machine may have been busy with something else.
     """
-    began = time.perf_counter()
     rows: list[RateRow] = []
 
     def passes(rate: float) -> bool:
@@ -79,8 +74,6 @@ def find_peak(probe: Callable[[float], RateRow], start: float, name: str = '') -
         peak_hz=found.passed,
         too_much_hz=found.failed,
         probes=len(rows),
-        images=sum(row.posted for row in rows),
-        seconds=time.perf_counter() - began,
         best=next((row for row in reversed(rows) if row.rate_hz == found.passed), None),
     )
 

@@ -1,4 +1,4 @@
-"""Images that come at a fixed rate, as from a camera: what is dropped, how late labels are."""
+"""Images at a fixed rate, as from a camera: how many are dropped, and the latency of the labels."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lemore_core.benchmark.spread import Spread, spread
+from lemore_core.benchmark.percentiles import Percentiles, percentiles
 from lemore_core.mailbox import Mailbox
 
 
 @dataclass(frozen=True)
 class RateRow:
-    """What came of one rate.
+    """The figures at one rate.
 
     ``posted_hz`` is what the source reached, on a busy machine less than ``rate_hz``.
-    ``latency_ms`` is the time from posting an image to having its labels, of the labelled ones.
+    ``latency_ms`` is the time from posting an image to having its labels, of those segmented.
     ``cpu_load`` is processor seconds of this process a second of the clock: 1 is one processor.
     """
 
@@ -26,9 +26,9 @@ class RateRow:
     rate_hz: float
     posted_hz: float
     posted: int
-    labelled: int
+    segmented: int
     dropped: int
-    latency_ms: Spread
+    latency_ms: Percentiles
     cpu_load: float
 
     @property
@@ -57,14 +57,14 @@ class _Post(NamedTuple):
     time: float
 
 
-class Source(threading.Thread):
-    """Posts numbers at a fixed rate, each at its own moment, whoever takes them.
+class _ImageClock(threading.Thread):
+    """Posts numbers at a fixed rate, each at its own moment, whether they are taken or not.
 
     A source that was held up posts what it missed at once, as a driver with a queue would.
     """
 
     def __init__(self, mailbox: Mailbox[_Post], rate: float, count: int) -> None:
-        super().__init__(name='lemore_source', daemon=True)
+        super().__init__(name='lemore_image_clock', daemon=True)
         self.seconds = 0.0
         self._mailbox = mailbox
         self._rate = rate
@@ -88,14 +88,17 @@ class Source(threading.Thread):
         self.join()
 
 
-def drive(label: Callable[[], object], rate: float, seconds: float, name: str = '') -> RateRow:
-    """Post images at ``rate`` Hz for so long and label the newest each time, on this thread.
+def post_images(
+    segment: Callable[[], object], rate: float, seconds: float, name: str = ''
+) -> RateRow:
+    """Post images at ``rate`` Hz for so many seconds and segment the newest, on this thread.
 
-    ``label`` labels an image. Images that nobody took before the next came are dropped.
+    ``segment`` segments one image. An image that the next one replaces before it is taken is
+    dropped.
     """
     count = max(2, round(rate * seconds))
     mailbox: Mailbox[_Post] = Mailbox()
-    source = Source(mailbox, rate, count)
+    source = _ImageClock(mailbox, rate, count)
     latencies: list[float] = []
     began, busy = time.perf_counter(), time.process_time()
     source.start()
@@ -103,7 +106,7 @@ def drive(label: Callable[[], object], rate: float, seconds: float, name: str = 
         # the last one is replaced by none, so it is always taken
         while posts := mailbox.take():
             (post,) = posts
-            label()
+            segment()
             latencies.append(1e3 * (time.perf_counter() - post.time))
             if post.number == count - 1:
                 break
@@ -115,8 +118,8 @@ def drive(label: Callable[[], object], rate: float, seconds: float, name: str = 
         rate_hz=rate,
         posted_hz=count / source.seconds,
         posted=count,
-        labelled=len(latencies),
+        segmented=len(latencies),
         dropped=count - len(latencies),
-        latency_ms=spread(latencies),
+        latency_ms=percentiles(latencies),
         cpu_load=busy / lasted,
     )

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
-from lemore_core.benchmark.cases import Case, Skipped, of_size
+from tqdm import tqdm
+
+from lemore_core.benchmark.cases import Case, Skipped, load_each, of_size
 from lemore_core.benchmark.errors import BenchmarkError
-from lemore_core.benchmark.images import Pixels, at_size
-from lemore_core.benchmark.spread import Spread, spread
-from lemore_core.errors import LemoreError
+from lemore_core.benchmark.images import at_size, read_image
+from lemore_core.benchmark.interleaved import interleaved
+from lemore_core.benchmark.memory import MemoryRow, measure_memory
+from lemore_core.benchmark.percentiles import Percentiles, percentiles
 from lemore_core.image import Image
+from lemore_core.inference import Backend
 from lemore_core.segmentation import STEPS
 
-if TYPE_CHECKING:
-    from lemore_core.benchmark.memory import Peak
-    from lemore_core.inference import Backend
+_log = logging.getLogger(__name__)
 
 
 @runtime_checkable
-class StepsAside(Protocol):
-    """A backend that runs all steps at one call, and times them one by one when it is asked."""
+class StepTimer(Protocol):
+    """A backend that runs all steps as one call, and times them one by one on request."""
 
     def steps(self, images: Sequence[Image], rounds: int) -> Mapping[str, float]:
         """Return the median milliseconds of each step for these images together."""
@@ -36,7 +40,7 @@ class LoadedCase:
     images: Sequence[Image]
 
     def __call__(self) -> dict[str, float]:
-        """Label the images once; return the milliseconds of the steps that were told."""
+        """Segment the images once; return the milliseconds of the steps that the backend reports."""
         found: dict[str, float] = {}
         for result in self.backend.segment(self.images):
             for step, milliseconds in result.timings.steps.items():
@@ -46,10 +50,10 @@ class LoadedCase:
 
 @dataclass(frozen=True)
 class StepsRow:
-    """A case's figures. Milliseconds are those of a call, which labels ``batch`` images.
+    """A case's figures. Milliseconds are those of a call, which segments ``batch`` images.
 
-    ``steps`` has those of ``STEPS`` that the backend tells. ``over_network`` is the median of the
-    whole over that of the network. The peaks are those of a fresh process that labels a few
+    ``steps_ms`` has those of ``STEPS`` that the backend reports. ``over_network`` is the median of
+    the whole over that of the network. The peaks are those of a fresh process that segments a few
     images; None where they were not measured or there is no GPU.
     """
 
@@ -64,8 +68,8 @@ class StepsRow:
     image: str
     network: str
     calls: int
-    total_ms: Spread
-    steps_ms: Mapping[str, Spread]
+    total_ms: Percentiles
+    steps_ms: Mapping[str, Percentiles]
     images_per_second: float
     over_network: float | None
     peak_memory_mb: float | None
@@ -73,18 +77,20 @@ class StepsRow:
 
     def lines(self) -> list[dict[str, str]]:
         """Return it by the columns of a table, a line for each step and one for the whole."""
-        spreads = {**self.steps_ms, 'whole': self.total_ms}
-        titles = [self.name, f'  network at {self.network}', f'  {self.degraded}']
-        titles += [''] * len(spreads)
+        measured = {**self.steps_ms, 'whole': self.total_ms}
+        network = self.steps_ms.get('network')
         lines = [
             {
-                'case': title,
+                'case': '',
                 'step': step,
-                **measured.columns(),
-                '/ network': self._over_network(measured),
+                **one.columns(),
+                '/ network': '' if network is None else f'{one.median / network.median:.2f}',
             }
-            for title, (step, measured) in zip(titles, spreads.items(), strict=False)
+            for step, one in measured.items()
         ]
+        titles = (self.name, f'  network at {self.network}', f'  {self.degraded}')
+        for line, title in zip(lines, titles, strict=False):
+            line['case'] = title
         lines[-1] |= {
             'images/s': f'{self.images_per_second:.1f}',
             'peak MB': _whole_number(self.peak_memory_mb),
@@ -93,44 +99,43 @@ class StepsRow:
         }
         return lines
 
-    def _over_network(self, measured: Spread) -> str:
-        network = self.steps_ms.get('network')
-        return '' if network is None else f'{measured.median / network.median:.2f}'
 
+def measure_steps(
+    cases: Sequence[Case], image: Path | None, repeats: int, *, memory: bool = True
+) -> list[StepsRow | Skipped]:
+    """Time the steps of every case, interleaved; with the most memory that each holds.
 
-def load_cases(cases: Sequence[Case], image: Pixels) -> tuple[list[LoadedCase], list[Skipped]]:
-    """Load what can be loaded; ``image`` is BGR (H, W, 3) uint8, resized to each case's image.
+    ``image`` is as for :func:`~lemore_core.benchmark.images.read_image`.
 
     Raises:
-        BenchmarkError: nothing can be loaded.
+        LemoreError: the image cannot be read, or nothing can be loaded.
 
     """
-    loaded: list[LoadedCase] = []
-    skipped: list[Skipped] = []
-    for case in cases:
-        images = [at_size(image, *case.image)] * case.batch
-        try:
-            loaded.append(LoadedCase(case, case.load_backend(), images))
-        except LemoreError as error:
-            skipped.append(Skipped(str(case), str(error)))
-    if not loaded:
-        reasons = '; '.join(one.reason for one in skipped) or 'no backend is installed'
-        msg = f'nothing can be measured: {reasons}'
-        raise BenchmarkError(msg)
-    return loaded, skipped
+    loaded, skipped = _load(cases, image)
+    held = {
+        one.case: _memory(one.case, image)
+        for one in tqdm(loaded if memory else [], desc='memory', leave=False, disable=None)
+    }
+    timed = interleaved(
+        {one.case: one for one in loaded},
+        tqdm(range(repeats), desc='repeats', leave=False, disable=None),
+    )
+    return [*(steps_row(one, timed[one.case], held.get(one.case)) for one in loaded), *skipped]
 
 
 def steps_row(
-    loaded: LoadedCase, calls: Sequence[tuple[float, Mapping[str, float]]], peak: Peak | None
+    loaded: LoadedCase, calls: Sequence[tuple[float, Mapping[str, float]]], held: MemoryRow | None
 ) -> StepsRow:
     """Return the row of a case from the milliseconds of its calls, whole and by step."""
     case, status = loaded.case, loaded.backend.status
-    whole = spread([milliseconds for milliseconds, _ in calls])
-    steps = {step: spread([told[step] for _, told in calls]) for step in calls[0][1]}
-    steps = steps or steps_aside(loaded, len(calls))
+    whole = percentiles([milliseconds for milliseconds, _ in calls])
+    steps = {step: percentiles([reported[step] for _, reported in calls]) for step in calls[0][1]}
+    if not steps and isinstance(loaded.backend, StepTimer):
+        medians = loaded.backend.steps(loaded.images, len(calls))
+        steps = {step: Percentiles(medians[step]) for step in STEPS if step in medians}
     network = steps.get('network')
     return StepsRow(
-        name=case.name(status.backend, status.device, status.precision),
+        name=case.name(status),
         model=case.model,
         backend=status.backend,
         device=status.device,
@@ -144,18 +149,28 @@ def steps_row(
         steps_ms=steps,
         images_per_second=1e3 * case.batch / whole.median,
         over_network=None if network is None else whole.median / network.median,
-        peak_memory_mb=None if peak is None else peak.host_mb,
-        peak_gpu_memory_mb=None if peak is None else peak.gpu_mb,
+        peak_memory_mb=None if held is None else held.peak_mb,
+        peak_gpu_memory_mb=None if held is None else held.peak_gpu_mb,
     )
+
+
+def _load(cases: Sequence[Case], path: Path | None) -> tuple[list[LoadedCase], list[Skipped]]:
+    image = read_image(path)
+    loaded, skipped = load_each(cases, Case.load_backend)
+    return [
+        LoadedCase(case, backend, [at_size(image, *case.image)] * case.batch)
+        for case, backend in loaded
+    ], skipped
+
+
+def _memory(case: Case, image: Path | None) -> MemoryRow | None:
+    try:
+        return measure_memory(case, image)
+    except BenchmarkError as error:
+        # the times are worth having without it
+        _log.warning('%s', error)
+        return None
 
 
 def _whole_number(value: float | None) -> str:
     return '' if value is None else f'{value:.0f}'
-
-
-def steps_aside(loaded: LoadedCase, rounds: int) -> dict[str, Spread]:
-    """Return the steps' medians of a backend that tells no steps of a call, if it has others."""
-    if not isinstance(loaded.backend, StepsAside):
-        return {}
-    medians = loaded.backend.steps(loaded.images, rounds)
-    return {step: Spread(medians[step]) for step in STEPS if step in medians}

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+import importlib.util
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lemore_core.errors import LemoreError
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter
+
+T = TypeVar('T')
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,3 +98,68 @@ def renamed(parser: argparse.ArgumentParser, old: str, new: str) -> None:
 class _Renamed(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         parser.error(f'{self.option_strings[0]} is called {self.const} now')
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--json``, a switch in every command: JSON instead of text on standard output."""
+    parser.add_argument('--json', action='store_true', help='print JSON')
+
+
+def print_json(values: Any) -> None:
+    """Print plain values as one line of JSON."""
+    print(json.dumps(values))
+
+
+def require_packages(*names: str) -> None:
+    """Refuse a command whose packages are not installed.
+
+    Raises:
+        LemoreError: with the line that installs them.
+
+    """
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        msg = f'this needs {" and ".join(names)}: pip install {" ".join(missing)}'
+        raise LemoreError(msg)
+
+
+def listed(read: Callable[[str], T]) -> Callable[[str], list[T]]:
+    """Return a reader of values with commas between them."""
+
+    def read_all(text: str) -> list[T]:
+        parts = [part.strip() for part in text.split(',')]
+        if not all(parts):
+            msg = f'{text!r} has an empty part between its commas'
+            raise argparse.ArgumentTypeError(msg)
+        return [read(part) for part in parts]
+
+    return read_all
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Read WIDTHxHEIGHT as (height, width)."""
+    width, _, height = text.partition('x')
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        msg = f'{text!r} is no size such as 640x480'
+        raise argparse.ArgumentTypeError(msg)
+    return int(height), int(width)
+
+
+def count(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.isdigit() or not int(text):
+        msg = f'{text!r} is no whole number of at least 1'
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def positive(text: str) -> float:
+    """Read a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float('inf'):
+        msg = f'{text!r} is no number above 0'
+        raise argparse.ArgumentTypeError(msg)
+    return value

@@ -3,66 +3,48 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from lemore_core.cli.arguments import add_model_arguments, add_size_arguments, requested_size
+from lemore_core.cli.arguments import (
+    add_json_argument,
+    add_model_arguments,
+    add_size_arguments,
+    count,
+    image_size,
+    listed,
+    positive,
+    print_json,
+    renamed,
+    requested_size,
+)
 from lemore_core.errors import LemoreError
 
 if TYPE_CHECKING:
-    from lemore_core.benchmark.machine import Machine
-    from lemore_core.benchmark.plan import Plan
-    from lemore_core.benchmark.rows import Row
+    from lemore_core.benchmark.cases import Case, Skipped
+    from lemore_core.benchmark.rows import Measurement
 
 EXPLANATION = """\
 what is one of
   steps    the time of each step from bytes to labels, for every combination of the options,
-           measured in turns; with the most memory that each holds, and with --peer
-           the networks of other ONNX files beside LeMoRe's own
-  rate     images that come at a fixed rate, of which only the newest is labelled: the highest
-           rate with less than 5% dropped, then latency, drops and CPU load at fixed rates
+           interleaved; with the most memory that each holds
+  rate     images at a fixed rate, of which only the newest is segmented: the highest rate with
+           less than 5% dropped, then latency, drops and CPU load at fixed rates
   memory   the memory of a fresh process over that of its libraries, and its growth
-  decode   decoding to 150 and to 19 classes, against torch and against the network
-  folding  tiny with 150 classes at 512x512: as exported, folded and in INT8
 
 examples
   lemore benchmark
-  lemore benchmark --models nano,tiny,small --sizes 640x480,1280x720 --plot times.html
-  lemore benchmark --peer onnx:other.onnx --peer-size 512x512 --json -
+  lemore benchmark --models nano,tiny,small --sizes 640x480,1280x720
   lemore benchmark rate --backends onnxruntime
 """
-
-
-class Option(NamedTuple):
-    """What a measurement makes of an option: who takes it, and its value if it is not given."""
-
-    measurements: tuple[str, ...]
-    default: Any
-
-
-_CASES = ('steps', 'rate', 'memory')
-# by their names in the parsed arguments; those that every measurement takes are not here
-OPTIONS = {
-    'models': Option(_CASES, None),
-    'height': Option(_CASES, None),
-    'width': Option(_CASES, None),
-    'backends': Option(_CASES, None),
-    'devices': Option(_CASES, ['auto']),
-    'precisions': Option(_CASES, ['auto']),
-    'sizes': Option(_CASES, None),
-    'batches': Option(('steps', 'memory'), [1]),
-    'rounds': Option(('steps', 'decode', 'folding'), 30),
-    'no_memory': Option(('steps',), False),
-    'peer': Option(('steps',), []),
-    'peer_size': Option(('steps',), None),
-    'rates': Option(('rate',), [10.0, 30.0, 60.0]),
-    'seconds': Option(('rate',), 10.0),
-    'probe_seconds': Option(('rate',), 3.0),
-    'images': Option(('memory',), 10_000),
+MEASUREMENTS = ('steps', 'rate', 'memory')
+# options that only some measurements take, and their defaults
+DEFAULTS = {
+    'steps': {'batches': [1], 'repeats': 30, 'no_memory': False},
+    'rate': {'rates': [10.0, 30.0, 60.0], 'seconds': 10.0, 'probe_seconds': 3.0},
+    'memory': {'batches': [1], 'images': 10_000},
 }
-MEASUREMENTS = ('steps', 'rate', 'memory', 'decode', 'folding')
 MEMORY_SIZE = (480, 640)
 
 
@@ -75,195 +57,114 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_arguments(parser)
     add_size_arguments(parser)
+    add_image_argument(parser)
+    add_json_argument(parser)
+    cases = parser.add_argument_group('cases: every combination')
+    cases.add_argument('--models', type=listed(str), help='such as nano,tiny; that of --model')
+    cases.add_argument(
+        '--backends', type=listed(str), help='such as onnxruntime,torch; all for steps, else auto'
+    )
+    cases.add_argument(
+        '--devices', type=listed(str), default=['auto'], help='such as cpu,cuda:0; auto'
+    )
+    cases.add_argument(
+        '--precisions', type=listed(str), default=['auto'], help='such as fp32,fp16; auto'
+    )
+    cases.add_argument(
+        '--sizes',
+        type=listed(image_size),
+        metavar='WxH,…',
+        help="sizes of the image, such as 640x480; the image's own, for memory 640x480",
+    )
+    cases.add_argument('--batches', type=listed(count), help='steps, memory: images a call; 1')
+    lengths = parser.add_argument_group('lengths')
+    lengths.add_argument('--repeats', type=count, help='steps: calls of each; 30')
+    lengths.add_argument('--no-memory', action='store_true', default=None, help='steps: no memory')
+    lengths.add_argument('--rates', type=listed(positive), metavar='HZ,…', help='rate: 10,30,60')
+    lengths.add_argument('--seconds', type=positive, help='rate: length of a fixed rate; 10')
+    lengths.add_argument('--probe-seconds', type=positive, help='rate: of a step of the search; 3')
+    lengths.add_argument('--images', type=count, help='memory: how many are segmented; 10000')
+    renamed(parser, '--rounds', '--repeats')
+    renamed(parser, '--peer', 'lemore research peers')
+
+
+def add_image_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--image``."""
     parser.add_argument(
         '--image', type=Path, help='an image, or a video whose first one is taken; the demo clip'
     )
-    parser.add_argument(
-        '--json',
-        metavar='FILE',
-        help='write JSON (- prints it), as lemore_core/benchmark/rows.py describes it',
-    )
-    parser.add_argument('--plot', type=Path, metavar='FILE.html', help='draw the figures')
-    _add_cases(parser.add_argument_group('cases', 'of steps, rate and memory: every combination'))
-    _add_lengths(parser.add_argument_group('lengths'))
-    peers = parser.add_argument_group('other networks, beside steps')
-    peers.add_argument(
-        '--peer', action='append', metavar='onnx:FILE', help='time an ONNX file; may be repeated'
-    )
-    peers.add_argument(
-        '--peer-size', type=_size, metavar='WxH', help="where it leaves its size open; LeMoRe's"
-    )
-
-
-def _add_cases(group: argparse._ArgumentGroup) -> None:
-    group.add_argument('--models', type=_names, help='such as nano,tiny,small; that of --model')
-    group.add_argument(
-        '--backends', type=_names, help='such as onnxruntime,torch; all for steps, else auto'
-    )
-    group.add_argument('--devices', type=_names, help='such as cpu,cuda:0; auto')
-    group.add_argument('--precisions', type=_names, help='such as fp32,fp16; auto')
-    group.add_argument(
-        '--sizes',
-        type=_sizes,
-        metavar='WxH,…',
-        help="sizes of the image, such as 640x480,1280x720; the image's own, for memory 640x480",
-    )
-    group.add_argument('--batches', type=_counts, help='images a call, such as 1,4; 1')
-
-
-def _add_lengths(group: argparse._ArgumentGroup) -> None:
-    group.add_argument('--rounds', type=_count, help='calls of each (steps, decode, folding), 30')
-    group.add_argument(
-        '--no-memory', action='store_true', default=None, help='steps: leave out the memory'
-    )
-    group.add_argument('--rates', type=_rates, metavar='HZ,…', help='rate: 10,30,60')
-    group.add_argument('--seconds', type=_positive, help='rate: length of a fixed rate, 10')
-    group.add_argument('--probe-seconds', type=_positive, help='rate: of one step of the search, 3')
-    group.add_argument('--images', type=_count, help='memory: how many are labelled, 10000')
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure, print a table or JSON, and draw what was asked for."""
-    plan = _plan(arguments)
-    if arguments.plot is not None:
-        from lemore_core.evaluation.report.build import check_requirements
+    """Measure, and print tables or JSON."""
+    from lemore_core.benchmark.run import measure_memories, measure_rates
+    from lemore_core.benchmark.steps import measure_steps
 
-        check_requirements()
-    from lemore_core.benchmark.machine import machine
-    from lemore_core.benchmark.run import run as measure
-
-    rows = measure(plan)
-    here = machine()
-    if arguments.plot is not None:
-        from lemore_core.benchmark.report import benchmark_report
-        from lemore_core.evaluation.report.build import write_report
-
-        write_report(benchmark_report(rows, here), arguments.plot)
-    if arguments.json is not None:
-        _write_json(arguments.json, rows, here)
-    if arguments.json != '-':
-        _print(rows, here)
-
-
-def _plan(arguments: argparse.Namespace) -> Plan:
-    from lemore_core.benchmark.cases import Grid
-    from lemore_core.benchmark.plan import Plan, peer_path
-
-    given = _with_defaults(arguments)
-    in_memory = arguments.what == 'memory'
-    grid = Grid(
-        models=given['models'] or [arguments.model],
-        sizes=given['sizes'] or ([MEMORY_SIZE] if in_memory else []),
-        backends=given['backends'] or _backends(arguments.what),
-        dataset=arguments.dataset,
-        devices=given['devices'],
-        precisions=given['precisions'],
-        batches=given['batches'],
-        network=requested_size(arguments),
-    )
-    return Plan(
-        arguments.what,
-        grid,
-        image=arguments.image,
-        rounds=given['rounds'],
-        peers=[peer_path(text) for text in given['peer']],
-        peer_size=given['peer_size'],
-        memory=not given['no_memory'],
-        rates=given['rates'],
-        seconds=given['seconds'],
-        probe_seconds=given['probe_seconds'],
-        images=given['images'],
-    )
+    _fill_in_defaults(arguments)
+    cases, missing = _cases(arguments)
+    rows: Sequence[Measurement]
+    if arguments.what == 'rate':
+        rows = measure_rates(
+            cases,
+            arguments.image,
+            rates=arguments.rates,
+            seconds=arguments.seconds,
+            probe_seconds=arguments.probe_seconds,
+        )
+    elif arguments.what == 'memory':
+        rows = measure_memories(cases, arguments.image, arguments.images)
+    else:
+        rows = measure_steps(
+            cases, arguments.image, arguments.repeats, memory=not arguments.no_memory
+        )
+    print_rows([*rows, *missing], as_json=arguments.json)
 
 
-def _with_defaults(arguments: argparse.Namespace) -> dict[str, Any]:
-    values = {}
-    for name, option in OPTIONS.items():
-        value = getattr(arguments, name)
-        if value is not None and arguments.what not in option.measurements:
-            msg = (
-                f'--{name.replace("_", "-")} is for {" and ".join(option.measurements)}, '
-                f'{arguments.what} has no use for it'
-            )
-            raise LemoreError(msg)
-        values[name] = option.default if value is None else value
-    return values
+def print_rows(rows: Sequence[Measurement], *, as_json: bool) -> None:
+    """Print rows as tables or JSON, with what they were measured on."""
+    from lemore_core.benchmark.machine import machine_facts
+    from lemore_core.benchmark.rows import document, tables
+
+    facts = machine_facts()
+    if as_json:
+        print_json(document(rows, facts))
+        return
+    for name, value in facts.items():
+        print(f'{name:<22}{value}')
+    for table in tables(rows):
+        print(f'\n{table}')
 
 
-def _backends(what: str) -> list[str]:
+def _cases(arguments: argparse.Namespace) -> tuple[list[Case], list[Skipped]]:
+    from lemore_core.benchmark.cases import make_cases
+    from lemore_core.benchmark.images import read_image
     from lemore_core.inference import AUTO, BACKENDS
 
-    return list(BACKENDS) if what == 'steps' else [AUTO]
+    sizes = arguments.sizes
+    if sizes is None:
+        sizes = [MEMORY_SIZE]
+        if arguments.what != 'memory':
+            height, width, _ = read_image(arguments.image).shape
+            sizes = [(height, width)]
+    return make_cases(
+        arguments.models or [arguments.model],
+        sizes,
+        arguments.backends or (list(BACKENDS) if arguments.what == 'steps' else [AUTO]),
+        dataset=arguments.dataset,
+        devices=arguments.devices,
+        precisions=arguments.precisions,
+        batches=arguments.batches or [1],
+        network=requested_size(arguments),
+    )
 
 
-def _write_json(file: str, rows: list[Row], here: Machine) -> None:
-    from lemore_core.benchmark.rows import document
-    from lemore_core.system.files import atomic_write
-
-    text = json.dumps(document(rows, here), indent=1)
-    if file == '-':
-        print(text)
-        return
-    try:
-        with atomic_write(Path(file)) as temporary:
-            temporary.write_text(text + '\n', encoding='utf-8')
-    except OSError as error:
-        msg = f'{file} cannot be written: {error.strerror}'
-        raise LemoreError(msg) from error
-
-
-def _print(rows: list[Row], here: Machine) -> None:
-    from lemore_core.benchmark.rows import table_text, tables
-
-    for name, value in here.facts().items():
-        print(f'{name:<22}{value}')
-    for lines in tables(rows):
-        print(f'\n{table_text(lines)}')
-    sys.stdout.flush()
-
-
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(',')]
-    if not all(names):
-        msg = f'{text!r} are no names with commas between them'
-        raise argparse.ArgumentTypeError(msg)
-    return names
-
-
-def _sizes(text: str) -> list[tuple[int, int]]:
-    return [_size(part) for part in text.split(',')]
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Read WIDTHxHEIGHT as (height, width)."""
-    width, _, height = text.strip().partition('x')
-    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
-        msg = f'{text!r} is no size such as 640x480'
-        raise argparse.ArgumentTypeError(msg)
-    return int(height), int(width)
-
-
-def _counts(text: str) -> list[int]:
-    return [_count(part) for part in text.split(',')]
-
-
-def _count(text: str) -> int:
-    if not text.strip().isdigit() or not int(text):
-        msg = f'{text!r} is no number of at least 1'
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)
-
-
-def _rates(text: str) -> list[float]:
-    return [_positive(part) for part in text.split(',')]
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float('inf'):
-        msg = f'{text!r} is no number above 0'
-        raise argparse.ArgumentTypeError(msg)
-    return value
+def _fill_in_defaults(arguments: argparse.Namespace) -> None:
+    for name in {name for options in DEFAULTS.values() for name in options}:
+        takers = [what for what, options in DEFAULTS.items() if name in options]
+        value = getattr(arguments, name)
+        if value is None:
+            setattr(arguments, name, DEFAULTS[arguments.what].get(name))
+        elif arguments.what not in takers:
+            flag = f'--{name.replace("_", "-")}'
+            msg = f'{flag} is for {" and ".join(takers)}, {arguments.what} has no use for it'
+            raise LemoreError(msg)

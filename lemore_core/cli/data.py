@@ -7,15 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemore_core.cli.train import (
-    add_machine_arguments,
-    add_recipe_arguments,
-    machine,
-    recipe,
-)
-
 if TYPE_CHECKING:
-    from lemore_core.data.check import Report
+    from lemore_core.data.check import CheckResult
     from lemore_core.data.datasets import Dataset
 
 SPLITS = ('train', 'val')
@@ -33,13 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--split', action='append', help='a split to check, may be repeated; default train and val'
     )
     check.add_argument('--workers', type=int, help="threads; default the processor's cores")
-    check.set_defaults(act=_check_splits)
-    speed = actions.add_parser('speed', help='time loading against the training step')
-    speed.add_argument('--recipe', required=True, help='a recipe of lemore train')
-    add_recipe_arguments(speed, writes=False)
-    add_machine_arguments(speed)
-    speed.add_argument('--steps', type=int, default=20, help='batches to time')
-    speed.set_defaults(act=_speed)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -49,20 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
         DataError: the data set has errors; they have been printed.
 
     """
-    arguments.act(arguments)
-
-
-def _speed(arguments: argparse.Namespace) -> None:
-    """Print images a second of loading, of the training step, and of both together."""
-    from lemore_core.training.run import Run
-    from lemore_core.training.speed import measure_speed
-
-    plan = Run(recipe(arguments), arguments.data, Path(), machine(arguments))
-    speed = measure_speed(plan, arguments.steps)
-    print(f'loading      {speed.loading:>8.1f} images/s, {plan.machine.loaders} process(es)')
-    print(f'step         {speed.step:>8.1f} images/s')
-    print(f'together     {speed.together:>8.1f} images/s')
-    print(f'epoch        {speed.epoch_seconds:>8.1f} s for {speed.images} images')
+    _check_splits(arguments)
 
 
 def _check_splits(arguments: argparse.Namespace) -> None:
@@ -102,7 +75,7 @@ def _check(dataset: Dataset, split: str, workers: int | None) -> int:
     return len(report.errors)
 
 
-def _print_table(split: str, report: Report) -> None:
+def _print_table(split: str, report: CheckResult) -> None:
     total = max(1, report.total_pixels)
     print(f'{split}: {report.samples} images, {_sizes(report)}')
     print(f'{"id":>5}  {"share":>8}  {"images":>7}  class')
@@ -112,7 +85,7 @@ def _print_table(split: str, report: Report) -> None:
     print(f'{"":>5}  {report.unlabelled / total:>8.3%}  {"":>7}  unlabelled')
 
 
-def _sizes(report: Report) -> str:
+def _sizes(report: CheckResult) -> str:
     """Return the one size, the smallest and largest sides of several, or that there is none."""
     if not report.sizes:
         return 'none readable'

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.cli.arguments import add_segmenter_arguments, load_segmenter
+from lemore_core.cli.arguments import (
+    add_json_argument,
+    add_segmenter_arguments,
+    count,
+    listed,
+    load_segmenter,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from lemore_core.data.datasets import Dataset
@@ -25,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_segmenter_arguments(parser)
     parser.add_argument('--data', type=Path, required=True, help='folder of the data set')
     parser.add_argument('--split', default='val', help='val')
-    parser.add_argument('--limit', type=_count, help='only so many images, the first ones')
-    parser.add_argument('--json', action='store_true', help='print JSON')
+    parser.add_argument('--limit', type=count, help='only so many images, the first ones')
+    add_json_argument(parser)
     views = parser.add_argument_group('views', 'whose probabilities are averaged')
     views.add_argument(
         '--window',
@@ -40,13 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     views.add_argument('--flip', action='store_true', help='add the mirror image')
     views.add_argument(
-        '--scales', type=_scales, default=(1.0,), help='such as 0.5,0.75,1,1.25,1.5,1.75'
+        '--scales', type=listed(float), default=[1.0], help='such as 0.5,0.75,1,1.25,1.5,1.75'
     )
     report = parser.add_argument_group('report')
     report.add_argument('--report', type=Path, metavar='FILE.html', help='write a report')
     report.add_argument(
         '--report-images',
-        type=_count,
+        type=count,
         default=REPORT_IMAGES,
         metavar='N',
         help='show the N worst images, 50',
@@ -83,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
     if worst is not None:
         _write_report(arguments.report, result, worst, facts)
     if arguments.json:
-        print(json.dumps({**facts, **result.to_dict()}))
+        print_json({**facts, **result.to_dict()})
     else:
         _print(facts, result, arguments.report)
 
@@ -121,7 +127,7 @@ def _views(arguments: argparse.Namespace) -> Views:
             raise ViewError(msg)
         stride = (stride[0], stride[-1])
     window = None if arguments.window is None else (arguments.window[0], arguments.window[1])
-    return Views(window, stride, arguments.scales, arguments.flip)
+    return Views(window, stride, tuple(arguments.scales), arguments.flip)
 
 
 def _worst_images(arguments: argparse.Namespace, segmenter: Segmenter) -> WorstImages | None:
@@ -154,18 +160,3 @@ def _print(facts: dict[str, Any], result: EvaluationResult, report: Path | None)
         print(f'{name:<18} ' + ' '.join(f'{cell:>10}' for cell in cells))
     if report is not None:
         print(f'\n{report}')
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(','))
-    except ValueError:
-        msg = f'{text!r} are no numbers with commas between them'
-        raise argparse.ArgumentTypeError(msg) from None
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        msg = f'{text!r} is no number of images'
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)

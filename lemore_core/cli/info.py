@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from lemore_core.cli.arguments import add_model_arguments, add_size_arguments, requested_size
+from lemore_core.cli.arguments import (
+    add_json_argument,
+    add_model_arguments,
+    add_size_arguments,
+    print_json,
+    requested_size,
+)
 from lemore_core.model.variants import VARIANTS, LeMoReConfig, variant
 from lemore_core.taxonomy import load_taxonomy
 
@@ -24,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--fusion-at-head', action='store_true', help='pool the 1/4 feature before its fusion'
     )
-    parser.add_argument('--json', action='store_true', help='print JSON')
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -32,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     describe_model = _network if arguments.model in VARIANTS else _checkpoint
     values = describe_model(arguments)
     if arguments.json:
-        print(json.dumps(values))
+        print_json(values)
         return
     for name, value in values.items():
         print(f'{name:<12} {value}')

@@ -14,17 +14,15 @@ from lemore_core.errors import LemoreError
 
 COMMANDS = {
     'info': 'parameters and operations of a network, or what a checkpoint says of itself',
-    'train': 'train a network from scratch',
-    'pretrain': 'pre-train the encoder as a classifier of images, to start trainings from',
-    'ablate': 'train the network without its parts, one by one, and compare',
+    'train': 'train a network',
     'evaluate': 'measure a model against labelled images',
-    'predict': 'label images, folders, videos or cameras',
-    'inspect': 'draw what the network looks at in an image',
+    'predict': 'segment images, folders, videos or cameras',
     'data': 'check a data set before training',
     'taxonomy': 'show a class table, or write it for other programs',
     'export': 'write a model as an ONNX file for one input size',
     'engine': 'build, list or delete TensorRT engines',
     'benchmark': 'time the steps from bytes to labels on this machine',
+    'research': 'pre-train, ablate, inspect and time the network and its parts',
 }
 # commands of other packages: each is a module with a docstring, add_arguments and run
 GROUP = 'lemore.commands'

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--start', type=Path, help='checkpoint to start from')
     parser.add_argument('--teacher', type=Path, help='ONNX or TorchScript network to learn from')
     add_start_arguments(parser)
-    add_machine_arguments(parser)
+    add_hardware_arguments(parser)
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser, *, writes: bool = True) -> None:
@@ -38,7 +38,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, writes: bool = True
         default=[],
         action='extend',
         metavar='FIELD=VALUE',
-        help='fields of the recipe to change, such as rate=1e-3 iterations=20000',
+        help='fields of the recipe to change, such as learning_rate=1e-3 iterations=20000',
     )
 
 
@@ -52,37 +52,39 @@ def add_start_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what :func:`machine` reads."""
+def add_hardware_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what :func:`hardware` reads."""
     parser.add_argument('--accelerator', default='auto', choices=('auto', 'cpu', 'gpu'))
     parser.add_argument('--devices', type=int, default=1, help='processes on each machine')
     parser.add_argument('--num-nodes', type=int, default=1, help='machines')
     parser.add_argument('--workers', type=int, help='loading processes for each training process')
 
 
-def machine(arguments: argparse.Namespace) -> Any:
-    """Return the :class:`lemore_core.training.run.Machine` that the arguments describe."""
-    from lemore_core.training.run import Machine
+def hardware(arguments: argparse.Namespace) -> Any:
+    """Return the :class:`lemore_core.training.run.Hardware` that the arguments describe."""
+    from lemore_core.training.run import Hardware
 
-    return Machine(arguments.accelerator, arguments.devices, arguments.num_nodes, arguments.workers)
+    return Hardware(
+        arguments.accelerator, arguments.devices, arguments.num_nodes, arguments.workers
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, with a progress bar and a line for each validation."""
     from tqdm import tqdm
 
-    from lemore_core.training.run import Run, reproduced, train
+    from lemore_core.training.run import TrainingRun, reproduced, train
 
     if arguments.reproduce is not None:
         planned = reproduced(arguments.reproduce, arguments.start, arguments.teacher)
     else:
         planned = recipe(arguments)
     train(
-        Run(
+        TrainingRun(
             planned,
             arguments.data,
             arguments.output,
-            machine(arguments),
+            hardware(arguments),
             start=arguments.start,
             teacher=arguments.teacher,
             resume=arguments.resume,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lemore_core.data.datasets import missing
 from lemore_core.data.errors import DataError
-from lemore_core.data.parallel import Progress, for_each
+from lemore_core.data.parallel import OnProgress, for_each
 from lemore_core.data.pixels import read_bytes, truncated
 from lemore_core.data.samples import Sample
 from lemore_core.data.statistics import count_labels
@@ -25,7 +25,7 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckResult:
     """What a check found.
 
     ``sizes`` counts the readable images by (height, width). ``pixels`` and ``images`` hold for
@@ -49,11 +49,11 @@ class Report:
 
 
 def check(
-    samples: Sequence[Sample], progress: Progress | None = None, workers: int | None = None
-) -> Report:
+    samples: Sequence[Sample], on_progress: OnProgress | None = None, workers: int | None = None
+) -> CheckResult:
     """Read every image and mask and return what was found.
 
-    ``progress`` is called with 1 for each sample done.
+    ``on_progress`` is called with 1 for each sample done.
 
     Raises:
         DataError: there are no samples.
@@ -62,17 +62,17 @@ def check(
     if not samples:
         msg = 'there are no samples to check'
         raise DataError(msg)
-    return _summary(samples[0].taxonomy, for_each(_inspect, samples, progress, workers))
+    return _summary(samples[0].taxonomy, for_each(_inspect, samples, on_progress, workers))
 
 
-def require_sound(samples: Sequence[Sample], progress: Progress | None = None) -> None:
+def require_sound(samples: Sequence[Sample]) -> None:
     """Check the samples and stand for nothing that is wrong with them.
 
     Raises:
         DataError: there are none, or a file is not what it must be; the first are named.
 
     """
-    errors = check(samples, progress).errors
+    errors = check(samples).errors
     if errors:
         msg = '; '.join(some(errors))
         raise DataError(msg)
@@ -149,7 +149,7 @@ def _size(shape: Sequence[int]) -> str:
     return f'{width}x{height}'
 
 
-def _summary(taxonomy: Taxonomy, findings: Iterable[_Findings]) -> Report:
+def _summary(taxonomy: Taxonomy, findings: Iterable[_Findings]) -> CheckResult:
     classes = len(taxonomy.classes)
     samples, unlabelled, sizes = 0, 0, Counter[Size]()
     pixels, images = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
@@ -168,6 +168,6 @@ def _summary(taxonomy: Taxonomy, findings: Iterable[_Findings]) -> Report:
     absent = [name for name, count in zip(taxonomy.classes, images, strict=True) if not count]
     if absent:
         warnings.append(f'no mask has the classes {", ".join(absent)}')
-    return Report(
+    return CheckResult(
         taxonomy, samples, sizes, pixels, images, unlabelled, tuple(errors), tuple(warnings)
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lemore_core.data.check import require_end, some
 from lemore_core.data.errors import DataError
-from lemore_core.data.parallel import Progress, for_each
+from lemore_core.data.parallel import OnProgress, for_each
 from lemore_core.data.pixels import IMAGES, read_rgb
 
 NAMED_CLASSES = 5  # folders in an error
@@ -85,15 +85,15 @@ def open_image_folder(root: Path) -> ImageFolder:
     return ImageFolder(classes, train, val)
 
 
-def require_readable(images: LabelledImages, progress: Progress | None = None) -> None:
-    """Read every image; ``progress`` is called with 1 for each.
+def require_readable(images: LabelledImages, on_progress: OnProgress | None = None) -> None:
+    """Read every image; ``on_progress`` is called with 1 for each.
 
     Raises:
         DataError: some are unreadable or truncated; the first are named.
 
     """
     paths = [images.folder / name for name in images.names]
-    errors = [error for error in for_each(_error, paths, progress) if error is not None]
+    errors = [error for error in for_each(_error, paths, on_progress) if error is not None]
     if errors:
         msg = '; '.join(some(errors))
         raise DataError(msg)

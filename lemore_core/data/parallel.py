@@ -11,7 +11,7 @@ from typing import TypeVar
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
-Progress = Callable[[int], object]  # told how many samples were done since the last call
+OnProgress = Callable[[int], object]  # told how many samples were done since the last call
 
 AHEAD = 16  # samples that wait for each thread
 
@@ -19,7 +19,7 @@ AHEAD = 16  # samples that wait for each thread
 def for_each(
     function: Callable[[Item], Result],
     samples: Sequence[Item],
-    progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     workers: int | None = None,
 ) -> Iterator[Result]:
     """Yield the results of ``function`` in the order of the samples.
@@ -38,8 +38,8 @@ def for_each(
         while waiting:
             result = waiting.popleft().result()
             waiting.extend(executor.submit(function, sample) for sample in islice(remaining, 1))
-            if progress is not None:
-                progress(1)
+            if on_progress is not None:
+                on_progress(1)
             yield result
     finally:
         # on an error or an interrupt nobody waits for the rest of the data set

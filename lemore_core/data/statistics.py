@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.data.errors import DataError
-from lemore_core.data.parallel import Progress, for_each
+from lemore_core.data.parallel import for_each
 from lemore_core.data.samples import Sample
 from lemore_core.taxonomy import UNLABELLED_8BIT
 
 
-def class_counts(samples: Sequence[Sample], progress: Progress | None = None) -> NDArray[np.int64]:
+def class_counts(samples: Sequence[Sample]) -> NDArray[np.int64]:
     """Return the pixels of each class in each mask, (samples, classes) int64.
-
-    ``progress`` is called with 1 for each mask read.
 
     Raises:
         DataError: there are no samples, or a mask is unreadable.
@@ -25,7 +23,7 @@ def class_counts(samples: Sequence[Sample], progress: Progress | None = None) ->
     if not samples:
         msg = 'there are no samples to count the classes of'
         raise DataError(msg)
-    rows = for_each(lambda sample: count_labels(sample.read_mask()), samples, progress)
+    rows = for_each(lambda sample: count_labels(sample.read_mask()), samples)
     classes = len(samples[0].taxonomy.classes)
     return np.stack([row[:classes] for row in rows])
 

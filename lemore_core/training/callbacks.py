@@ -77,7 +77,7 @@ class RunState(Callback):
         trainer.save_checkpoint(self.path)
 
 
-class Progress(Callback):
+class ProgressBar(Callback):
     """A bar over all steps with the time left, and a line after each validation."""
 
     def __init__(self, steps: int, checkpoints: Checkpoints, report: Callable[[str], None]) -> None:

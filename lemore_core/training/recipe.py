@@ -12,7 +12,7 @@ import yaml
 
 from lemore_core.errors import LemoreError
 from lemore_core.system.files import read_yaml
-from lemore_core.validation import check_fields, from_mapping, option
+from lemore_core.validation import check_fields, current_names, from_mapping, option
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -29,7 +29,7 @@ SWITCHES = (
     'fusion_at_head',
 )
 
-Kind = TypeVar('Kind', bound='Settings')
+Kind = TypeVar('Kind', bound='BaseRecipe')
 
 
 class RecipeError(LemoreError):
@@ -37,7 +37,7 @@ class RecipeError(LemoreError):
 
 
 @dataclass(frozen=True)
-class Settings:
+class BaseRecipe:
     """What every run has, whatever it trains the network for.
 
     Iterations are optimiser steps and ``batch`` is the number of images in one, over all devices,
@@ -48,14 +48,20 @@ class Settings:
     network: Mapping[str, bool] = option({}, 'parts switched on or off, such as lateral: false')
     iterations: int = option(12_000, 'optimiser steps', low=1)
     batch: int = option(16, 'images in a step, over all devices', low=2)
-    rate: float = option(3e-4, "AdamW's learning rate after the warm-up", low=0, high=1)
+    learning_rate: float = option(3e-4, "AdamW's, after the warm-up", low=0, high=1, was='rate')
     weight_decay: float = option(0.01, "AdamW's, none on norms and biases", low=0, high=1)
-    warmup: int = option(1500, 'steps in which the rate rises from 1e-6', low=0)
-    power: float = option(1.0, 'of the polynomial decay of the rate', low=0, high=10)
-    clip: float = option(5.0, "bound of the gradient's norm, 0 for none", low=0)
+    warmup: int = option(1500, 'steps in which the learning rate rises from 1e-6', low=0)
+    poly_power: float = option(
+        1.0, 'power of the polynomial decay of the learning rate', low=0, high=10, was='power'
+    )
+    grad_clip_norm: float = option(
+        5.0, "bound of the gradient's norm, 0 for none", low=0, was='clip'
+    )
     dropout: float = option(0.1, 'before the classifier', low=0, high=0.9)
     drop_path: float = option(0.1, 'in the bottleneck', low=0, high=0.9)
-    average: float = option(0.999, 'decay of the moving average of the weights', low=0, high=1)
+    ema_decay: float = option(
+        0.999, 'decay of the moving average of the weights', low=0, high=1, was='average'
+    )
     precision: str = option(
         '32', '32, bf16 or 16 (mixed, for GPUs), 64 to compare runs', choices=PRECISIONS
     )
@@ -93,9 +99,19 @@ class Settings:
         """
         return from_mapping(cls, values, source, RecipeError)
 
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any], source: str) -> Self:
+        """Read what a checkpoint or a run recorded, under its names of that time.
+
+        Raises:
+            RecipeError: see :meth:`from_dict`.
+
+        """
+        return cls.from_dict(current_names(cls, values), source)
+
 
 @dataclass(frozen=True)
-class Recipe(Settings):
+class Recipe(BaseRecipe):
     """The settings of a segmentation run, which its checkpoints record."""
 
     dataset: str = option('camvid', 'data set, by name')
@@ -168,6 +184,6 @@ def parse_changes(texts: list[str]) -> dict[str, Any]:
             msg = f'{text!r}: {value!r} is no value: {error}'
             raise RecipeError(msg) from error
         if not separator:
-            msg = f'{text!r} sets nothing: write name=value, such as rate=1e-3'
+            msg = f'{text!r} sets nothing: write name=value, such as learning_rate=1e-3'
             raise RecipeError(msg)
     return changes

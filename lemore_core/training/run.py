@@ -30,7 +30,7 @@ from lemore_core.system.files import atomic_write
 from lemore_core.system.training_memory import keep_freed_memory
 from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.averaging import MovingAverage
-from lemore_core.training.callbacks import STATE, Checkpoints, Progress, RunState
+from lemore_core.training.callbacks import STATE, Checkpoints, ProgressBar, RunState
 from lemore_core.training.images import (
     AugmentedImages,
     Batch,
@@ -42,7 +42,7 @@ from lemore_core.training.initialise import initialise, sha256
 from lemore_core.training.losses import Objective
 from lemore_core.training.processes import BatchNormSync
 from lemore_core.training.provenance import provenance
-from lemore_core.training.recipe import Recipe, Settings
+from lemore_core.training.recipe import BaseRecipe, Recipe
 from lemore_core.training.sampling import Order, StepSampler, balanced_shares, frequency_weights
 from lemore_core.training.state_file import SafeStateFile
 from lemore_core.training.task import SegmentationTask
@@ -63,7 +63,7 @@ class TrainingError(LemoreError):
 
 
 @dataclass(frozen=True)
-class Machine:
+class Hardware:
     """What a run gets: ``devices`` processes on each of ``nodes`` machines.
 
     ``accelerator`` is cpu, gpu or auto; ``workers`` loading processes for each of them, None for
@@ -98,24 +98,24 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BaseRun:
     """What every run is given, whatever it trains the network for.
 
     ``resume`` goes on with the unfinished run in ``output``. ``check`` reads every file of the data
     set before the first step.
     """
 
-    recipe: Settings
+    recipe: BaseRecipe
     data: Path
     output: Path
-    machine: Machine = Machine()
+    hardware: Hardware = Hardware()
     _: KW_ONLY
     resume: bool = False
     check: bool = True
 
 
 @dataclass(frozen=True)
-class Run(Plan):
+class TrainingRun(BaseRun):
     """A segmentation run to be done.
 
     ``start`` is a checkpoint to start from, ``teacher`` an ONNX or TorchScript file to learn from.
@@ -126,7 +126,7 @@ class Run(Plan):
     teacher: Path | None = None
 
 
-def train(run: Run, report: Callable[[str], None]) -> Path:
+def train(run: TrainingRun, report: Callable[[str], None]) -> Path:
     """Train and return the path of the best checkpoint, ``<output>/best.safetensors``.
 
     ``last.safetensors`` beside it is the newest; both hold the moving average of the weights.
@@ -144,11 +144,9 @@ def train(run: Run, report: Callable[[str], None]) -> Path:
     state = set_up(run)
     dataset = open_dataset(run.recipe.dataset, run.data)
     samples, validation = dataset.samples('train'), dataset.samples('val')
-    if len(validation) < run.machine.processes:
+    if len(validation) < run.hardware.processes:
         # a process without an image would wait for the others' counts forever
-        msg = (
-            f'{len(validation)} images in val cannot be shared by {run.machine.processes} processes'
-        )
+        msg = f'{len(validation)} images in val cannot be shared by {run.hardware.processes} processes'
         raise TrainingError(msg)
     if run.check and not run.resume and is_first_here():
         require_sound([*samples, *validation])
@@ -188,10 +186,10 @@ def reproduced(path: Path, start: Path | None, teacher: Path | None) -> Recipe:
                 f'(SHA-256 {recorded["sha256"]}), not {given}'
             )
             raise TrainingError(msg)
-    return Recipe.from_dict(record['recipe'], str(path))
+    return Recipe.from_record(record['recipe'], str(path))
 
 
-def set_up(run: Plan) -> Path | None:
+def set_up(run: BaseRun) -> Path | None:
     """Prepare folder and process for a run, and return the state to resume from, if it is to.
 
     Raises:
@@ -199,22 +197,22 @@ def set_up(run: Plan) -> Path | None:
 
     """
     state = prepare_output(run)
-    if not run.machine.uses_gpu:
+    if not run.hardware.uses_gpu:
         keep_freed_memory()
     quieten_engine()
     seed_everything(run.recipe.seed, verbose=False)
     return state
 
 
-def prepare_output(run: Plan) -> Path | None:
+def prepare_output(run: BaseRun) -> Path | None:
     """Make the folder of the run, and return the state to resume from, if it is to.
 
     Raises:
         TrainingError: the batch cannot be shared out, or the folder holds another run, or none.
 
     """
-    if run.recipe.batch % run.machine.processes:
-        msg = f'batch is {run.recipe.batch}, {run.machine.processes} processes cannot share it'
+    if run.recipe.batch % run.hardware.processes:
+        msg = f'batch is {run.recipe.batch}, {run.hardware.processes} processes cannot share it'
         raise TrainingError(msg)
     state, recipe_file = run.output / STATE, run.output / RECIPE_FILE
     if run.resume:
@@ -223,7 +221,7 @@ def prepare_output(run: Plan) -> Path | None:
             raise TrainingError(msg)
         before = (
             type(run.recipe)
-            .from_dict(yaml.safe_load(recipe_file.read_text(encoding='utf-8')), str(recipe_file))
+            .from_record(yaml.safe_load(recipe_file.read_text(encoding='utf-8')), str(recipe_file))
             .to_dict()
         )
         other = [key for key, value in run.recipe.to_dict().items() if before[key] != value]
@@ -248,7 +246,7 @@ def is_first_here() -> bool:
 
 
 def make_task(
-    run: Run, dataset: Dataset, samples: list[Sample], report: Callable[[str], None]
+    run: TrainingRun, dataset: Dataset, samples: list[Sample], report: Callable[[str], None]
 ) -> SegmentationTask:
     """Return the network of a run, and what it is trained for.
 
@@ -301,28 +299,28 @@ def licence(dataset: str, start: Path | None = None) -> str:
     return own if before.licence == own else f'{own}; started from {before.name}: {before.licence}'
 
 
-def make_trainer(run: Plan, record: dict[str, Any], report: Callable[[str], None]) -> Trainer:
+def make_trainer(run: BaseRun, record: dict[str, Any], report: Callable[[str], None]) -> Trainer:
     """Return the engine of a run; ``record`` is what its checkpoints say of how they came to be."""
-    recipe, machine = run.recipe, run.machine
+    recipe, hardware = run.recipe, run.hardware
     checkpoints = Checkpoints(run.output, record)
-    distributed = machine.processes > 1
+    distributed = hardware.processes > 1
     return Trainer(
-        accelerator='gpu' if machine.uses_gpu else 'cpu',
-        devices=machine.devices,
-        num_nodes=machine.nodes,
+        accelerator='gpu' if hardware.uses_gpu else 'cpu',
+        devices=hardware.devices,
+        num_nodes=hardware.nodes,
         strategy='ddp' if distributed else 'auto',
         precision=PRECISIONS[recipe.precision],
         max_epochs=recipe.iterations // recipe.save_every,
         check_val_every_n_epoch=recipe.validate_every // recipe.save_every,
         num_sanity_val_steps=0,
-        gradient_clip_val=recipe.clip or None,
+        gradient_clip_val=recipe.grad_clip_norm or None,
         use_distributed_sampler=False,
         logger=TensorBoardLogger(run.output, name='', version='tensorboard'),
         # the order matters: checkpoints see the averaged weights before the average swaps them back
         callbacks=[
             checkpoints,
-            MovingAverage(recipe.average),
-            Progress(recipe.iterations, checkpoints, report),
+            MovingAverage(recipe.ema_decay),
+            ProgressBar(recipe.iterations, checkpoints, report),
             RunState(run.output),
         ],
         plugins=[SafeStateFile(), *([BatchNormSync()] if distributed else [])],
@@ -333,7 +331,7 @@ def make_trainer(run: Plan, record: dict[str, Any], report: Callable[[str], None
     )
 
 
-def make_loader(run: Run, samples: list[Sample], process: int = 0) -> DataLoader[Batch]:
+def make_loader(run: TrainingRun, samples: list[Sample], process: int = 0) -> DataLoader[Batch]:
     """Return one process's augmented batches; an epoch is the recipe's ``save_every`` steps."""
     recipe = run.recipe
     shares = balanced_shares(class_counts(samples), recipe.balance) if recipe.balance else None
@@ -342,7 +340,7 @@ def make_loader(run: Run, samples: list[Sample], process: int = 0) -> DataLoader
         steps=recipe.save_every,
         batch=recipe.batch,
         process=process,
-        processes=run.machine.processes,
+        processes=run.hardware.processes,
     )
     augmentation = Augmentation(
         recipe.height, recipe.width, scale=recipe.scale, resize=recipe.resize
@@ -350,23 +348,25 @@ def make_loader(run: Run, samples: list[Sample], process: int = 0) -> DataLoader
     return training_loader(
         AugmentedImages(samples, augmentation, recipe.seed),
         sampler,
-        workers=run.machine.loaders,
-        pin=run.machine.uses_gpu,
+        workers=run.hardware.loaders,
+        pin=run.hardware.uses_gpu,
     )
 
 
-def _validation_images(run: Run, samples: list[Sample], trainer: Trainer) -> DataLoader[Batch]:
+def _validation_images(
+    run: TrainingRun, samples: list[Sample], trainer: Trainer
+) -> DataLoader[Batch]:
     # every process takes its share: the counts are summed at the end
     share = samples[trainer.global_rank :: trainer.world_size]
-    return validation_loader(WholeImages(share), batch=1, workers=run.machine.loaders)
+    return validation_loader(WholeImages(share), batch=1, workers=run.hardware.loaders)
 
 
-def make_record(run: Plan) -> dict[str, Any]:
+def make_record(run: BaseRun) -> dict[str, Any]:
     """Return what checkpoints record of any run: enough to start it again elsewhere."""
     return {'recipe': run.recipe.to_dict(), 'versions': provenance()}
 
 
-def _record(run: Run) -> dict[str, Any]:
+def _record(run: TrainingRun) -> dict[str, Any]:
     record = make_record(run)
     if run.teacher is not None:
         record['teacher'] = _named(run.teacher)

@@ -20,7 +20,7 @@ from lemore_core.model.lemore import LeMoRe
 from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.images import Batch
 from lemore_core.training.losses import Objective
-from lemore_core.training.recipe import Recipe, Settings
+from lemore_core.training.recipe import BaseRecipe, Recipe
 from lemore_core.training.teacher import Teacher, distillation_loss
 
 FIRST_RATE = 1e-6  # where the warm-up starts
@@ -48,7 +48,7 @@ class Task(LightningModule):
     """
 
     def __init__(
-        self, recipe: Settings, card: ModelCard, network: nn.Module, head_rate: float = 1.0
+        self, recipe: BaseRecipe, card: ModelCard, network: nn.Module, head_rate: float = 1.0
     ) -> None:
         super().__init__()
         self.recipe = recipe
@@ -70,10 +70,10 @@ class Task(LightningModule):
         """Return AdamW, and its rate: a linear warm-up, then a polynomial decay to zero."""
         recipe = self.recipe
         optimizer = torch.optim.AdamW(parameter_groups(self.network, recipe, self.head_rate))
-        start = FIRST_RATE / recipe.rate if recipe.rate else 1.0
+        start = FIRST_RATE / recipe.learning_rate if recipe.learning_rate else 1.0
 
         def factor(step: int) -> float:
-            decay = float(max(1.0 - step / recipe.iterations, 0.0) ** recipe.power)
+            decay = float(max(1.0 - step / recipe.iterations, 0.0) ** recipe.poly_power)
             if step >= recipe.warmup:
                 return decay
             return decay * float(start + (1 - start) * (step + 1) / recipe.warmup)
@@ -196,12 +196,12 @@ def full_precision(logits: Tensor) -> Tensor:
 
 
 def parameter_groups(
-    network: nn.Module, recipe: Settings, head_rate: float
+    network: nn.Module, recipe: BaseRecipe, head_rate: float
 ) -> list[dict[str, Any]]:
     """Return the optimiser's groups: the head has its own rate, vectors are not decayed."""
     groups = []
     for is_head in (False, True):
-        rate = recipe.rate * (head_rate if is_head else 1.0)
+        rate = recipe.learning_rate * (head_rate if is_head else 1.0)
         for is_matrix in (False, True):
             parameters = [
                 parameter

@@ -16,7 +16,8 @@ ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'launch', 'launch_ros', 'ament_index_
 # from the top to the bottom; a module imports from its own layer or a lower one
 LAYERS = [
     ('cli',),
-    ('training', 'evaluation', 'benchmark', 'predict', 'palettes', 'inspection'),
+    ('research',),
+    ('training', 'evaluation', 'benchmark', 'predict', 'palettes'),
     ('segmenter',),
     ('inference', 'render', 'refine'),
     ('export',),

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lemore_core.training.recipe import Settings, read_recipe
+from lemore_core.training.recipe import BaseRecipe, read_recipe
 from lemore_core.validation import option
 
 DEFAULT = Path(__file__).parent / 'imagenet.yaml'
 
 
 @dataclass(frozen=True)
-class PretrainRecipe(Settings):
+class PretrainRecipe(BaseRecipe):
     """The settings of a pre-training, which its checkpoints record."""
 
     size: int = option(224, 'side of the square that the network sees', low=32, high=8192)

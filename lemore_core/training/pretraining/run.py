@@ -22,14 +22,21 @@ from lemore_core.training.pretraining.classifier import UNTRAINED, Classifier
 from lemore_core.training.pretraining.images import CentredImages, CroppedImages
 from lemore_core.training.pretraining.recipe import PretrainRecipe
 from lemore_core.training.pretraining.task import PretrainTask
-from lemore_core.training.run import Plan, is_first_here, licence, make_record, make_trainer, set_up
+from lemore_core.training.run import (
+    BaseRun,
+    is_first_here,
+    licence,
+    make_record,
+    make_trainer,
+    set_up,
+)
 from lemore_core.training.sampling import Order, StepSampler
 
 BLACK = (0, 0, 0)
 
 
 @dataclass(frozen=True)
-class PretrainRun(Plan):
+class PretrainRun(BaseRun):
     """A pre-training to be done; ``data`` holds ``train/<class>/`` and ``val/<class>/``."""
 
     recipe: PretrainRecipe
@@ -106,8 +113,8 @@ def _training_images(run: PretrainRun, folder: ImageFolder, trainer: Trainer) ->
     return training_loader(
         CroppedImages(folder.train, crop, recipe.seed),
         sampler,
-        workers=run.machine.loaders,
-        pin=run.machine.uses_gpu,
+        workers=run.hardware.loaders,
+        pin=run.hardware.uses_gpu,
     )
 
 
@@ -118,5 +125,5 @@ def _validation_images(
     return validation_loader(
         CentredImages(share, run.recipe.size),
         batch=run.recipe.batch // trainer.world_size,
-        workers=run.machine.loaders,
+        workers=run.hardware.loaders,
     )

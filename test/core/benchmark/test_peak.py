@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from lemore_core.benchmark.peak import RESOLUTION, find_peak, search, sustained
+from lemore_core.benchmark.percentiles import Percentiles
 from lemore_core.benchmark.rate import RateRow
-from lemore_core.benchmark.spread import Spread
 
 
 def row_at(rate: float, *, dropped: int = 0, reached: float = 1.0) -> RateRow:
-    return RateRow('', rate, rate * reached, 100, 100 - dropped, dropped, Spread(1.0), 0.5)
+    return RateRow('', rate, rate * reached, 100, 100 - dropped, dropped, Percentiles(1.0), 0.5)
 
 
 @pytest.mark.parametrize('capacity', [0.3, 7.0, 133.0, 900.0])
@@ -59,7 +59,6 @@ def test_the_row_tells_how_it_was_found() -> None:
     assert found.peak_hz == 20
     assert found.best is not None
     assert found.best.rate_hz == 20
-    assert found.images == 100 * found.probes
     never = find_peak(lambda rate: row_at(rate, dropped=50), 10)
     assert never.best is None
     assert never.lines()[0]['Hz'] == 'none'

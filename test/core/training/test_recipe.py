@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from lemore_core.checkpoint import read_card
+from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.training.recipe import RECIPES, Recipe, RecipeError, load_recipe, parse_changes
 
 # data set: height, width, resize, iterations, batch, rate
@@ -32,8 +34,8 @@ def test_a_recipe_is_that_of_the_networks_family(name: str) -> None:
     recipe = load_recipe(name)
     height, width, resize, iterations, batch, rate = PUBLISHED[name]
     assert (recipe.height, recipe.width, recipe.resize) == (height, width, resize)
-    assert (recipe.iterations, recipe.batch, recipe.rate) == (iterations, batch, rate)
-    assert (recipe.head_rate, recipe.warmup, recipe.power) == (10.0, 1500, 1.0)
+    assert (recipe.iterations, recipe.batch, recipe.learning_rate) == (iterations, batch, rate)
+    assert (recipe.head_rate, recipe.warmup, recipe.poly_power) == (10.0, 1500, 1.0)
     assert (recipe.weight_decay, recipe.dropout, recipe.drop_path) == (0.01, 0.1, 0.1)
     assert recipe.scale == (0.5, 2.0)
     assert (recipe.ohem, recipe.lovasz, recipe.class_weights) == (0, 0, 0)
@@ -52,8 +54,10 @@ def test_the_defaults_make_a_recipe() -> None:
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
+        ({'rate': 1e-3}, 'rate is called learning_rate now'),
+        ({'average': 0.9}, 'average is called ema_decay now'),
         ({'tempo': 3}, r'camvid\.yaml: unknown fields tempo \(there are '),
-        ({'rate': 'fast'}, "rate is 'fast', allowed: a number from 0 to 1"),
+        ({'learning_rate': 'fast'}, "learning_rate is 'fast', allowed: a number from 0 to 1"),
         ({'batch': 1}, 'batch is 1, allowed: an integer, 2 or more'),
         ({'precision': 8}, "precision is '8', allowed: one of 64, 32, bf16, 16"),
         ({'scale': [2.0, 0.5]}, 'scale is .* in ascending order'),
@@ -71,9 +75,9 @@ def test_a_wrong_field_is_named(changes: dict[str, Any], message: str) -> None:
 
 def test_yaml_is_read_as_people_mean_it() -> None:
     # YAML itself takes 1e-3 for text and 1 for an integer
-    changes = parse_changes(['rate=1e-3', 'lovasz=1', 'scale=[1e0, 2]', 'resize=null'])
+    changes = parse_changes(['learning_rate=1e-3', 'lovasz=1', 'scale=[1e0, 2]', 'resize=null'])
     recipe = load_recipe('folder', {**changes, **parse_changes(['precision=16', 'batch=32'])})
-    assert (recipe.rate, recipe.lovasz, recipe.batch) == (1e-3, 1.0, 32)
+    assert (recipe.learning_rate, recipe.lovasz, recipe.batch) == (1e-3, 1.0, 32)
     assert (recipe.scale, recipe.resize, recipe.precision) == ((1.0, 2.0), None, '16')
 
 
@@ -103,3 +107,11 @@ def test_a_recipe_of_ones_own_is_a_file(tmp_path: Path) -> None:
         load_recipe(str(tmp_path / 'other.yaml'))
     with pytest.raises(RecipeError, match="no recipe is called 'kitti': give one of ade20k"):
         load_recipe('kitti')
+
+
+@pytest.mark.parametrize('name', ['nano', 'tiny', 'small'])
+def test_the_recipe_behind_shipped_weights_can_be_read(name: str) -> None:
+    path = resolve_checkpoint(name)
+    recorded = read_card(path).training['recipe']
+    recipe = Recipe.from_record(recorded, str(path))
+    assert (recipe.model, recipe.learning_rate) == (name, recorded['rate'])

@@ -20,11 +20,11 @@ from lemore_core.cli.main import main
 from lemore_core.segmenter import Segmenter
 from lemore_core.training.callbacks import STATE
 from lemore_core.training.recipe import Recipe, load_recipe
-from lemore_core.training.run import Machine, Run, TrainingError, reproduced, train
+from lemore_core.training.run import Hardware, TrainingError, TrainingRun, reproduced, train
 from lemore_core.training.state_file import SafeStateFile
 
 ROOT = Path(__file__).parents[3]
-CPU = Machine('cpu', workers=0)
+CPU = Hardware('cpu', workers=0)
 # a few steps of a small network on the squares; what is random in a step stays random
 STEPS = {
     'height': 64,
@@ -58,8 +58,8 @@ def test_a_network_learns_and_its_checkpoint_is_served(
     squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines: list[str] = []
-    planned = recipe(iterations=120, validate_every=20, save_every=20, rate=5e-3)
-    best = train(Run(planned, squares, tmp_path, CPU), lines.append)
+    planned = recipe(iterations=120, validate_every=20, save_every=20, learning_rate=5e-3)
+    best = train(TrainingRun(planned, squares, tmp_path, CPU), lines.append)
     losses = [float(re.search(r'loss ([\d.]+)', line)[1]) for line in lines[:-1]]  # type: ignore[index]
     assert len(losses) == 6
     assert lines[-1] == f'best checkpoint: {best}'
@@ -92,7 +92,7 @@ def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
     squares: Path, tmp_path: Path
 ) -> None:
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
-    train(Run(recipe(), squares, whole, CPU), lambda _: None)
+    train(TrainingRun(recipe(), squares, whole, CPU), lambda _: None)
 
     process = subprocess.Popen(
         command(squares, broken), env=environment(), stderr=subprocess.PIPE, text=True
@@ -107,11 +107,11 @@ def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
     state = SafeStateFile().load_checkpoint(broken / STATE)
     assert 3 <= state['global_step'] < 12, 'it was killed too late to show anything'
 
-    refused = Run(recipe(), squares, broken, CPU)
+    refused = TrainingRun(recipe(), squares, broken, CPU)
     with pytest.raises(TrainingError, match='holds a run already'):
         train(refused, lambda _: None)
-    other = dataclasses.replace(refused, recipe=recipe(rate=1e-4), resume=True)
-    with pytest.raises(TrainingError, match='differs from this recipe in rate'):
+    other = dataclasses.replace(refused, recipe=recipe(learning_rate=1e-4), resume=True)
+    with pytest.raises(TrainingError, match='differs from this recipe in learning_rate'):
         train(other, lambda _: None)
 
     train(dataclasses.replace(refused, resume=True), lambda _: None)
@@ -155,7 +155,7 @@ def test_a_teacher_stands_beside_a_run_and_in_its_record(squares: Path, tmp_path
     size = ['--height', '64', '--width', '96']
     assert main(['export', '--model', 'nano', *size, '--output', str(teacher)]) == 0
     short = recipe(iterations=3, validate_every=3)
-    run = Run(short, squares, tmp_path / 'taught', CPU, teacher=teacher)
+    run = TrainingRun(short, squares, tmp_path / 'taught', CPU, teacher=teacher)
     taught = checkpoint.read_card(train(run, lambda _: None))
     assert taught.training['teacher']['name'] == 'teacher.onnx'
     alone = dataclasses.replace(run, teacher=None, output=tmp_path / 'alone')
@@ -166,17 +166,17 @@ def test_a_teacher_stands_beside_a_run_and_in_its_record(squares: Path, tmp_path
 
 
 def test_what_cannot_start_is_named(squares: Path, tmp_path: Path) -> None:
-    run = Run(recipe(), squares, tmp_path / 'run', CPU)
+    run = TrainingRun(recipe(), squares, tmp_path / 'run', CPU)
     with pytest.raises(TrainingError, match=r'holds no run\.safetensors'):
         train(dataclasses.replace(run, resume=True), lambda _: None)
     with pytest.raises(TrainingError, match='3 processes cannot share it'):
-        train(dataclasses.replace(run, machine=Machine('cpu', devices=3)), lambda _: None)
+        train(dataclasses.replace(run, hardware=Hardware('cpu', devices=3)), lambda _: None)
     assert not (tmp_path / 'run').exists()
-    many = dataclasses.replace(run, recipe=recipe(batch=10), machine=Machine('cpu', devices=5))
+    many = dataclasses.replace(run, recipe=recipe(batch=10), hardware=Hardware('cpu', devices=5))
     with pytest.raises(TrainingError, match='4 images in val cannot be shared by 5'):
         train(many, lambda _: None)
 
 
 def test_the_saved_state_holds_no_pickle(squares: Path, tmp_path: Path) -> None:
-    train(Run(recipe(iterations=6), squares, tmp_path, CPU), lambda _: None)
+    train(TrainingRun(recipe(iterations=6), squares, tmp_path, CPU), lambda _: None)
     assert load_file(tmp_path / STATE), 'safetensors reads it'

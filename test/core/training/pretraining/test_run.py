@@ -17,10 +17,10 @@ from lemore_core.training.initialise import initialise
 from lemore_core.training.pretraining.recipe import PretrainRecipe, load_pretrain_recipe
 from lemore_core.training.pretraining.run import PretrainRun, pretrain
 from lemore_core.training.recipe import RecipeError
-from lemore_core.training.run import Machine, TrainingError, reproduced
+from lemore_core.training.run import Hardware, TrainingError, reproduced
 from lemore_core.training.state_file import SafeStateFile
 
-CPU = Machine('cpu', workers=0)
+CPU = Hardware('cpu', workers=0)
 FIRST_STEPS = {'iterations': 4, 'validate_every': 4, 'save_every': 2}
 
 
@@ -29,9 +29,9 @@ def recipe(**changes: object) -> PretrainRecipe:
         'model': 'nano',
         'size': 64,
         'batch': 12,
-        'rate': 5e-3,
+        'learning_rate': 5e-3,
         'warmup': 5,
-        'average': 0.9,
+        'ema_decay': 0.9,
         'dropout': 0.1,
         'drop_path': 0.1,
         'scale': [0.3, 1.0],
@@ -138,9 +138,18 @@ def test_a_resumed_run_has_the_weights_of_an_unbroken_one(textures: Path, tmp_pa
 def test_the_command_names_what_is_wrong(
     textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ['pretrain', '--data', str(textures), '-o', str(tmp_path), '--accelerator', 'cpu']
+    command = [
+        'research',
+        'pretrain',
+        '--data',
+        str(textures),
+        '-o',
+        str(tmp_path),
+        '--accelerator',
+        'cpu',
+    ]
     assert main([*command, '--set', 'smoothing=2']) == 1
-    assert 'smoothing is 2.0, it must lie between 0 and 0.9' in capsys.readouterr().err
+    assert 'smoothing is 2.0, allowed: a number from 0 to 0.9' in capsys.readouterr().err
     assert main([*command, '--model', 'huge']) == 1
     assert "no model is called 'huge'" in capsys.readouterr().err
 
@@ -165,7 +174,7 @@ def test_the_recipe_is_the_usual_one_for_imagenet() -> None:
     assert usual.scale == (0.08, 1.0)
     assert usual.ratio == pytest.approx((3 / 4, 4 / 3), abs=1e-4)
     assert PretrainRecipe.from_dict(usual.to_dict(), 'here') == usual
-    with pytest.raises(RecipeError, match=r'ratio is .* first number must not exceed'):
+    with pytest.raises(RecipeError, match=r'ratio is .* in ascending order'):
         load_pretrain_recipe({'ratio': [2, 1]})
 
 

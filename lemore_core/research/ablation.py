@@ -11,7 +11,7 @@ from lemore_core import checkpoint
 from lemore_core.errors import LemoreError
 from lemore_core.model.cost import measure_cost
 from lemore_core.training.callbacks import STATE
-from lemore_core.training.run import Run, train
+from lemore_core.training.run import TrainingRun, train
 
 OFF = {
     'frontal': False,
@@ -44,7 +44,7 @@ class AblationError(LemoreError):
 
 
 @dataclass(frozen=True)
-class Row:
+class AblationRow:
     """One network of the table: its parts, cost at the run's size, and mIoU (0..1) on val.
 
     There is a mIoU for each seed.
@@ -61,8 +61,8 @@ class Row:
 
 
 def ablate(
-    run: Run, names: list[str] | None, seeds: list[int], report: Callable[[str], None]
-) -> Iterator[Row]:
+    run: TrainingRun, names: list[str] | None, seeds: list[int], report: Callable[[str], None]
+) -> Iterator[AblationRow]:
     """Train every named row with the recipe of ``run``, once for each seed, and yield the rows.
 
     Without names it is the whole table.
@@ -90,10 +90,10 @@ def ablate(
             scores.append(_score(dataclasses.replace(run, recipe=recipe, output=output), report))
         card = checkpoint.read_card(output / 'last.safetensors')
         cost = measure_cost(card.config)
-        yield Row(name, cost.parameters, cost.flops / 1e9, tuple(scores))
+        yield AblationRow(name, cost.parameters, cost.flops / 1e9, tuple(scores))
 
 
-def _score(run: Run, report: Callable[[str], None]) -> float:
+def _score(run: TrainingRun, report: Callable[[str], None]) -> float:
     last = run.output / 'last.safetensors'
     started = (run.output / STATE).is_file()
     if not last.is_file() or checkpoint.read_card(last).training['step'] < run.recipe.iterations:

@@ -17,7 +17,7 @@ def test_loading_is_timed_against_the_step(
     monkeypatch.chdir(tmp_path)
     fields = ['height=64', 'width=96', 'batch=4', 'save_every=5', 'validate_every=5']
     arguments = ['--data', str(squares), '--model', 'nano', '--workers', '0', '--steps', '2']
-    assert main(['data', 'speed', '--recipe', 'camvid', *arguments, '--set', *fields]) == 0
+    assert main(['research', 'speed', '--recipe', 'camvid', *arguments, '--set', *fields]) == 0
     printed = dict(re.findall(r'^(\w+) +([\d.]+) ', capsys.readouterr().out, re.MULTILINE))
     loading, step, together, epoch = (
         float(printed[name]) for name in ('loading', 'step', 'together', 'epoch')

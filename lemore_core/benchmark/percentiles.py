@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Spread:
+class Percentiles:
     """The median and the 95th and 99th percentile; None for those that are not known."""
 
     median: float
@@ -22,10 +22,10 @@ class Spread:
         return {name: '' if one is None else f'{one:.2f}' for name, one in values.items()}
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Return the spread of at least one value, interpolated between the two nearest."""
+def percentiles(values: Sequence[float]) -> Percentiles:
+    """Return the percentiles of at least one value, interpolated between the two nearest."""
     median, p95, p99 = (float(value) for value in np.percentile(values, (50, 95, 99)))
-    return Spread(median, p95, p99)
+    return Percentiles(median, p95, p99)
 
 
 def robust_slope(x: Sequence[float], y: Sequence[float]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from lemore_core.benchmark.cases import Case
 from lemore_core.benchmark.errors import BenchmarkError
+from lemore_core.benchmark.images import Pixels
 from lemore_core.inference.onnxruntime_backend import session_options
+from lemore_core.research.networks import NetworkRow, own_network, time_networks
 
 CHANNELS = (1, 3, 4)
 DTYPES = {
@@ -48,6 +51,28 @@ class Peer:
         return self.session.run(None, self.feed)
 
 
+def time_peers(
+    case: Case,
+    image: Pixels,
+    paths: Sequence[Path],
+    size: tuple[int, int] | None,
+    repeats: Iterable[object],
+) -> list[NetworkRow]:
+    """Time the network of a case alone, and those of other ONNX files on as many threads.
+
+    ``image`` is BGR (H, W, 3) uint8. ``size`` (height, width) is for files that leave theirs open,
+    None for that of the case's network.
+
+    Raises:
+        LemoreError: the case or a file cannot be loaded.
+
+    """
+    own = own_network(case, image)
+    size = size or case.request().size
+    peers = [load_peer(path, size, own.threads, own.network.device) for path in paths]
+    return time_networks([own, *peers], repeats)
+
+
 def load_peer(path: Path, size: tuple[int, int], threads: int, device: str = 'cpu') -> Peer:
     """Load an ONNX file on so many threads, and fill its inputs by their declared shapes.
 
@@ -59,6 +84,9 @@ def load_peer(path: Path, size: tuple[int, int], threads: int, device: str = 'cp
             does not run with what was guessed.
 
     """
+    if not path.is_file():
+        msg = f'there is no file {path}'
+        raise BenchmarkError(msg)
     try:
         session = onnxruntime.InferenceSession(
             str(path), session_options(threads), providers=_providers(device)
@@ -71,7 +99,7 @@ def load_peer(path: Path, size: tuple[int, int], threads: int, device: str = 'cp
     try:
         peer()
     except Exception as error:
-        msg = f'{path} does not run with {peer.inputs}: {_first_line(error)}; try --peer-size WxH'
+        msg = f'{path} does not run with {peer.inputs}: {_first_line(error)}; try --size WxH'
         raise BenchmarkError(msg) from error
     return peer
 

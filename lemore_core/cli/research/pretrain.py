@@ -1,14 +1,14 @@
-"""``lemore pretrain``."""
+"""``lemore research pretrain``."""
 
 from __future__ import annotations
 
 import argparse
 
 from lemore_core.cli.train import (
-    add_machine_arguments,
+    add_hardware_arguments,
     add_recipe_arguments,
     add_start_arguments,
-    machine,
+    hardware,
 )
 
 
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_recipe_arguments(parser)
     add_start_arguments(parser)
-    add_machine_arguments(parser)
+    add_hardware_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
         load_pretrain_recipe(changes),
         arguments.data,
         arguments.output,
-        machine(arguments),
+        hardware(arguments),
         resume=arguments.resume,
         check=not arguments.no_check,
     )

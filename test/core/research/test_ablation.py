@@ -12,7 +12,18 @@ STEPS = ['height=64', 'width=96', 'batch=4', 'iterations=2', 'validate_every=2',
 
 def arguments(squares: Path, output: Path, *more: str) -> list[str]:
     paths = ['--data', str(squares), '-o', str(output), '--workers', '0']
-    return ['ablate', '--recipe', 'camvid', *paths, '--model', 'nano', '--set', *STEPS, *more]
+    return [
+        'research',
+        'ablate',
+        '--recipe',
+        'camvid',
+        *paths,
+        '--model',
+        'nano',
+        '--set',
+        *STEPS,
+        *more,
+    ]
 
 
 def test_a_table_of_rows_is_printed_and_finished_rows_are_not_repeated(

@@ -1,12 +1,12 @@
-"""``lemore ablate``."""
+"""``lemore research ablate``."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from lemore_core.cli.train import add_machine_arguments, add_recipe_arguments, machine, recipe
+from lemore_core.cli.arguments import add_json_argument, print_json
+from lemore_core.cli.train import add_hardware_arguments, add_recipe_arguments, hardware, recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,21 +21,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--rows', nargs='+', metavar='ROW', help='rows of the table, all by default'
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='seeds of each row')
-    parser.add_argument('--json', action='store_true', help='print JSON')
-    add_machine_arguments(parser)
+    add_json_argument(parser)
+    add_hardware_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train every row and print the table."""
     from tqdm import tqdm
 
-    from lemore_core.training.ablation import ablate
-    from lemore_core.training.run import Run
+    from lemore_core.research.ablation import ablate
+    from lemore_core.training.run import TrainingRun
 
-    plan = Run(recipe(arguments), arguments.data, Path(arguments.output), machine(arguments))
+    plan = TrainingRun(
+        recipe(arguments), arguments.data, Path(arguments.output), hardware(arguments)
+    )
     rows = list(ablate(plan, arguments.rows, arguments.seeds, tqdm.write))
     if arguments.json:
-        print(json.dumps([row.to_dict() for row in rows]))
+        print_json([row.to_dict() for row in rows])
         return
     print('| parts | parameters | GFLOPs | mIoU % |\n| --- | --- | --- | --- |')
     for row in rows:

@@ -18,18 +18,18 @@ from lemore_core.export.graph import ServingGraph
 from lemore_core.image import check_pixels, to_network
 from lemore_core.inference import input_size as sizing
 from lemore_core.inference.cpu.decode import decode
-from lemore_core.inspection.findings import (
+from lemore_core.model.cartesian_encoder import AxisMixing, CartesianEncoder
+from lemore_core.model.gated_fusion import GatedFusion
+from lemore_core.model.lemore import LeMoRe, token_size
+from lemore_core.model.nested_attention import BottleneckBlock, NestedAttention
+from lemore_core.model.variants import LeMoReConfig
+from lemore_core.research.inspection.findings import (
     ExplicitViews,
     Floats,
     ImplicitMaps,
     Inspection,
     InspectionError,
 )
-from lemore_core.model.cartesian_encoder import AxisMixing, CartesianEncoder
-from lemore_core.model.gated_fusion import GatedFusion
-from lemore_core.model.lemore import LeMoRe, token_size
-from lemore_core.model.nested_attention import BottleneckBlock, NestedAttention
-from lemore_core.model.variants import LeMoReConfig
 from lemore_core.taxonomy import Taxonomy
 
 VIEWS = ('transverse', 'frontal', 'lateral')

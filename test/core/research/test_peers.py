@@ -7,8 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from lemore_core.benchmark.errors import BenchmarkError
-from lemore_core.benchmark.peers import Dimensions, guessed_shape, load_peer
-from lemore_core.benchmark.plan import peer_path
+from lemore_core.research.peers import Dimensions, guessed_shape, load_peer
 
 
 def write(path: Path, kind: int, shape: Dimensions) -> Path:
@@ -72,12 +71,6 @@ def test_what_cannot_be_timed_is_refused(tmp_path: Path) -> None:
         load_peer(text, (60, 80), 1)
 
 
-def test_a_peer_is_named_by_its_kind(tmp_path: Path) -> None:
-    path = tmp_path / 'a.onnx'
-    path.touch()
-    assert peer_path(f'onnx:{path}') == path
-    for text in ('a.onnx', 'trt:a.plan', 'onnx:'):
-        with pytest.raises(BenchmarkError, match='written onnx:FILE'):
-            peer_path(text)
-    with pytest.raises(BenchmarkError, match='there is no peer'):
-        peer_path('onnx:gone.onnx')
+def test_a_file_that_is_gone_is_named() -> None:
+    with pytest.raises(BenchmarkError, match=r'there is no file gone\.onnx'):
+        load_peer(Path('gone.onnx'), (60, 80), 1)

@@ -16,14 +16,14 @@ from torch.nn import functional
 from lemore_core import inference as backends
 from lemore_core.benchmark.cases import of_size
 from lemore_core.benchmark.images import Pixels
-from lemore_core.benchmark.random_model import random_checkpoint
-from lemore_core.benchmark.spread import Spread, spread
-from lemore_core.benchmark.turns import times_in_turns
+from lemore_core.benchmark.interleaved import interleaved_times
+from lemore_core.benchmark.percentiles import Percentiles, percentiles
 from lemore_core.export.export import export_onnx
 from lemore_core.image import to_network
 from lemore_core.inference import ServingRequest
 from lemore_core.inference.cpu.decode import decode
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork
+from lemore_core.research.random_model import random_checkpoint
 from lemore_core.taxonomy import load_taxonomy
 
 # data set and image size (height, width), which is the network's as well
@@ -45,9 +45,9 @@ class DecodeRow:
     logits: str
     labels: str
     calls: int
-    decode_ms: Spread
-    torch_ms: Spread
-    network_ms: Spread
+    decode_ms: Percentiles
+    torch_ms: Percentiles
+    network_ms: Percentiles
     torch_over_decode: float
     decode_over_network: float
 
@@ -66,7 +66,7 @@ class DecodeRow:
 
 
 def time_decoding(
-    model: Path, image: Pixels, dataset: str, size: tuple[int, int], rounds: Iterable[object]
+    model: Path, image: Pixels, dataset: str, size: tuple[int, int], repeats: Iterable[object]
 ) -> DecodeRow:
     """Time decoding to ``size`` (height, width) with the classes of a data set.
 
@@ -85,24 +85,24 @@ def time_decoding(
     with tempfile.TemporaryDirectory(prefix='lemore-benchmark-') as folder:
         path = random_checkpoint(Path(folder, 'random.safetensors'), dataset, size)
         network = OnnxNetwork(export_onnx(path, *size), 'cpu', 'random')
-    times = times_in_turns(
+    times = interleaved_times(
         {
             'decode': partial(decode, logits, *size),
             'torch': partial(torch_decode, logits, *size),
             'network': partial(network, pixels),
         },
-        rounds,
+        repeats,
     )
-    spreads = {name: spread(milliseconds) for name, milliseconds in times.items()}
+    measured = {name: percentiles(milliseconds) for name, milliseconds in times.items()}
     return DecodeRow(
         logits=f'{of_size((logits.shape[0], logits.shape[1]))}x{classes}',
         labels=of_size(size),
         calls=len(times['decode']),
-        decode_ms=spreads['decode'],
-        torch_ms=spreads['torch'],
-        network_ms=spreads['network'],
-        torch_over_decode=spreads['torch'].median / spreads['decode'].median,
-        decode_over_network=spreads['decode'].median / spreads['network'].median,
+        decode_ms=measured['decode'],
+        torch_ms=measured['torch'],
+        network_ms=measured['network'],
+        torch_over_decode=measured['torch'].median / measured['decode'].median,
+        decode_over_network=measured['decode'].median / measured['network'].median,
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from lemore_core.inspection.findings import (
+from lemore_core.research.inspection.findings import (
     ExplicitViews,
     ImplicitMaps,
     Inspection,
     InspectionError,
 )
-from lemore_core.inspection.gather import inspect_image, read_image
-from lemore_core.inspection.sheets import write_sheets
+from lemore_core.research.inspection.gather import inspect_image, read_image
+from lemore_core.research.inspection.sheets import write_sheets
 
 __all__ = [
     'ExplicitViews',

@@ -15,7 +15,12 @@ from lemore_core import checkpoint
 from lemore_core.checkpoint import CheckpointError, ModelCard
 from lemore_core.cli.main import main
 from lemore_core.image import PixelError
-from lemore_core.inspection import (
+from lemore_core.model.cartesian_encoder import AxisMixing
+from lemore_core.model.gated_fusion import GatedFusion
+from lemore_core.model.lemore import LeMoRe
+from lemore_core.model.nested_attention import NestedAttention
+from lemore_core.model.variants import variant
+from lemore_core.research.inspection import (
     ImplicitMaps,
     Inspection,
     InspectionError,
@@ -23,13 +28,8 @@ from lemore_core.inspection import (
     read_image,
     write_sheets,
 )
-from lemore_core.inspection.heat import diverging, heat_over, viridis
-from lemore_core.inspection.layout import Panel, Row, compose, fit, text_line
-from lemore_core.model.cartesian_encoder import AxisMixing
-from lemore_core.model.gated_fusion import GatedFusion
-from lemore_core.model.lemore import LeMoRe
-from lemore_core.model.nested_attention import NestedAttention
-from lemore_core.model.variants import variant
+from lemore_core.research.inspection.heat import diverging, heat_over, viridis
+from lemore_core.research.inspection.layout import Panel, Row, compose, fit, text_line
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
 
@@ -333,7 +333,7 @@ def test_the_command_writes_its_sheets(
     cv2.imwrite(str(tmp_path / 'street.png'), image)
     options = ['--model', str(untrained_checkpoint), '-o', str(tmp_path / 'out')]
     choice = ['--encoder', '3.2', '--block', '1', '--point', '10', '20']
-    assert main(['inspect', str(tmp_path / 'street.png'), *options, *choice]) == 0
+    assert main(['research', 'inspect', str(tmp_path / 'street.png'), *options, *choice]) == 0
     out = capsys.readouterr().out
     assert 'encoder 3.2' in out
     assert 'encoder 3.1' not in out
@@ -356,6 +356,6 @@ def test_the_command_names_its_errors(
     untrained_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ['--model', str(untrained_checkpoint), '-o', str(tmp_path / 'out')]
-    assert main(['inspect', 'gone.png', *options]) == 1
-    assert capsys.readouterr().err == 'lemore inspect: there is no image gone.png\n'
+    assert main(['research', 'inspect', 'gone.png', *options]) == 1
+    assert capsys.readouterr().err == 'lemore research: there is no image gone.png\n'
     assert not (tmp_path / 'out').exists()

@@ -1,4 +1,4 @@
-"""``lemore inspect``."""
+"""``lemore research inspect``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lemore_core.cli.arguments import add_model_arguments, add_size_arguments, requested_size
 
 if TYPE_CHECKING:
-    from lemore_core.inspection import Inspection
+    from lemore_core.research.inspection import Inspection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the sheets and print how strong the views and how open the gates are."""
-    from lemore_core.inspection import inspect_image, read_image, write_sheets
+    from lemore_core.research.inspection import inspect_image, read_image, write_sheets
     from lemore_core.segmenter import resolve_checkpoint
     from lemore_core.taxonomy import load_taxonomy
 

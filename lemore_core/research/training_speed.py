@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from lemore_core.data.datasets import open_dataset
 from lemore_core.system.training_memory import keep_freed_memory
 from lemore_core.training.images import Batch
-from lemore_core.training.run import Run, make_loader, make_task
+from lemore_core.training.run import TrainingRun, make_loader, make_task
 from lemore_core.training.task import SegmentationTask
 
 WARM_UP = 2  # batches that are not counted
@@ -36,19 +36,19 @@ class Speed:
         return self.images / self.together
 
 
-def measure_speed(run: Run, steps: int) -> Speed:
+def measure_speed(run: TrainingRun, steps: int) -> Speed:
     """Time ``steps`` batches of a recipe on this machine; nothing is written.
 
     Raises:
         LemoreError: see :func:`lemore_core.training.run.train`.
 
     """
-    if not run.machine.uses_gpu:
+    if not run.hardware.uses_gpu:
         keep_freed_memory()
     dataset = open_dataset(run.recipe.dataset, run.data)
     samples = dataset.samples('train')
     task = make_task(run, dataset, samples, lambda _: None)
-    step = _Step(task, torch.device('cuda' if run.machine.uses_gpu else 'cpu'))
+    step = _Step(task, torch.device('cuda' if run.hardware.uses_gpu else 'cpu'))
     loader = make_loader(run, samples)
     batches = _endless(loader)
     count = steps * run.recipe.batch

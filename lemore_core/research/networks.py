@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from lemore_core.benchmark.cases import Case, of_size
 from lemore_core.benchmark.images import Pixels, at_size
-from lemore_core.benchmark.spread import Spread, spread
-from lemore_core.benchmark.turns import times_in_turns
+from lemore_core.benchmark.interleaved import interleaved_times
+from lemore_core.benchmark.percentiles import Percentiles, percentiles
 from lemore_core.image import to_network
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork
 
 
 class AloneNetwork(Protocol):
-    """A network with its input. A call runs it once."""
+    """A network with its input: a call runs it once."""
 
     @property
     def name(self) -> str:
@@ -23,7 +23,7 @@ class AloneNetwork(Protocol):
 
     @property
     def inputs(self) -> str:
-        """What it is fed."""
+        """The shapes and types of its input."""
 
     @property
     def threads(self) -> int:
@@ -65,7 +65,7 @@ class NetworkRow:
     inputs: str
     threads: int
     calls: int
-    network_ms: Spread
+    network_ms: Percentiles
     ratio: float
 
     def lines(self) -> list[dict[str, str]]:
@@ -99,26 +99,19 @@ def own_network(case: Case, image: Pixels) -> OwnNetwork:
     return OwnNetwork(f'{case.model} {of_size(request.size)}', network, pixels[None])
 
 
-def network_rows(
-    networks: Sequence[AloneNetwork], times: Mapping[str, Sequence[float]]
-) -> list[NetworkRow]:
-    """Return rows from the milliseconds of each network's calls, by name; the first is 1."""
-    spreads = [spread(times[network.name]) for network in networks]
+def time_networks(networks: Sequence[AloneNetwork], repeats: Iterable[object]) -> list[NetworkRow]:
+    """Run networks, interleaved, and return a row for each."""
+    times = interleaved_times({network.name: network for network in networks}, repeats)
+    measured = {name: percentiles(found) for name, found in times.items()}
+    first = measured[networks[0].name].median
     return [
         NetworkRow(
             network.name,
             network.inputs,
             network.threads,
             len(times[network.name]),
-            measured,
-            measured.median / spreads[0].median,
+            measured[network.name],
+            measured[network.name].median / first,
         )
-        for network, measured in zip(networks, spreads, strict=True)
+        for network in networks
     ]
-
-
-def time_networks(networks: Sequence[AloneNetwork], rounds: Iterable[object]) -> list[NetworkRow]:
-    """Run networks in turns and return a row for each."""
-    return network_rows(
-        networks, times_in_turns({network.name: network for network in networks}, rounds)
-    )

@@ -3,18 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lemore_core.benchmark.spread import Spread, robust_slope, spread
+from lemore_core.benchmark.percentiles import Percentiles, percentiles, robust_slope
 
 
 def test_percentiles_lie_between_the_nearest_two() -> None:
-    found = spread([float(n) for n in range(101)][::-1])
-    assert found == Spread(50.0, 95.0, 99.0)
-    assert spread([1.0, 2.0]).p95 == pytest.approx(1.95)
-    assert spread([7.0]) == Spread(7.0, 7.0, 7.0)
+    found = percentiles([float(n) for n in range(101)][::-1])
+    assert found == Percentiles(50.0, 95.0, 99.0)
+    assert percentiles([1.0, 2.0]).p95 == pytest.approx(1.95)
+    assert percentiles([7.0]) == Percentiles(7.0, 7.0, 7.0)
 
 
 def test_what_is_not_known_is_left_blank() -> None:
-    assert Spread(1.0).columns() == {'median ms': '1.00', 'p95 ms': '', 'p99 ms': ''}
+    assert Percentiles(1.0).columns() == {'median ms': '1.00', 'p95 ms': '', 'p99 ms': ''}
 
 
 def test_a_slope_is_found_through_noise() -> None:

@@ -8,17 +8,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.inspection.findings import (
+from lemore_core.model.nested_attention import VIEWS
+from lemore_core.render import legend, overlay
+from lemore_core.research.inspection.findings import (
     ExplicitViews,
     Floats,
     ImplicitMaps,
     Inspection,
     InspectionError,
 )
-from lemore_core.inspection.heat import diverging, heat_over, viridis
-from lemore_core.inspection.layout import Panel, Row, compose, fit, scale_bar, text_line
-from lemore_core.model.nested_attention import VIEWS
-from lemore_core.render import legend, overlay
+from lemore_core.research.inspection.heat import diverging, heat_over, viridis
+from lemore_core.research.inspection.layout import Panel, Row, compose, fit, scale_bar, text_line
 from lemore_core.system.files import atomic_write
 
 Pixels = NDArray[np.uint8]

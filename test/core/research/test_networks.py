@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lemore_core.cli.main import main
+
+
+def measured(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Return the rows that ``lemore research`` prints as JSON."""
+    assert main(['research', *arguments, '--repeats', '2', '--json']) == 0
+    rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)['rows']
+    return rows
+
+
+def test_a_peer_beside_our_own(
+    untrained_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ['--model', str(untrained_checkpoint)]
+    peer = tmp_path / 'peer.onnx'
+    assert main(['export', *model, '-o', str(peer)]) == 0
+    capsys.readouterr()
+    size = ['--height', '96', '--width', '128']
+    own, other = measured(['peers', str(peer), *model, *size], capsys)
+    assert (own['kind'], own['ratio'], other['name']) == ('network', 1.0, str(peer))
+    assert own['inputs'] == other['inputs'] == '1x96x128x3 uint8'
+    assert own['threads'] == other['threads']
+
+
+def test_decodings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(
+        'lemore_core.research.decoding.DECODINGS', (('ade20k', (64, 64)), ('camvid', (64, 96)))
+    )
+    many, few = measured(['decoding', '--model', 'nano'], capsys)
+    assert (many['logits'], many['labels']) == ('8x8x150', '64x64')
+    assert (few['logits'], few['labels']) == ('12x8x11', '96x64')
+    assert many['decode_over_network'] == pytest.approx(
+        many['decode_ms']['median'] / many['network_ms']['median']
+    )
+
+
+def test_foldings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr('lemore_core.research.folding.SIZE', (64, 64))
+    rows = measured(['folding'], capsys)
+    names = [row['name'] for row in rows]
+    assert names == ['plain', 'folded', 'folded, fusion_at_head', 'folded, int8']
+    assert rows[0]['ratio'] == 1
+    assert {row['inputs'] for row in rows} == {'1x64x64x3 uint8'}
+
+
+def test_a_package_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None if name == 'onnx' else name)
+    assert main(['research', 'folding']) == 1
+    assert 'pip install onnx\n' in capsys.readouterr().err
