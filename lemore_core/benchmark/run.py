@@ -40,7 +40,8 @@ def measure_rates(
     peaks: list[PeakRow | RateRow | Skipped] = []
     rows: list[RateRow] = []
     for case, segmenter in loaded:
-        segment = partial(segmenter.segment, *at_size(image, *case.image))
+        scaled = at_size(image, *case.image)
+        segment = partial(segmenter.segment, scaled.pixels, scaled.encoding)
         start = _calls_per_second(segment) / 2
         name = case.name(segmenter.status)
         peaks.append(_highest_rate(segment, start, name, probe_seconds))

@@ -24,6 +24,7 @@ COMMANDS = {
     'benchmark': 'time the steps from bytes to labels on this machine',
     'research': 'pre-train, ablate, inspect and time the network and its parts',
 }
+RENAMED = {name: f'research {name}' for name in ('ablate', 'inspect', 'pretrain')}
 # commands of other packages: each is a module with a docstring, add_arguments and run
 GROUP = 'lemore.commands'
 
@@ -47,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     modules = {name: (f'lemore_core.cli.{name}', text) for name, text in COMMANDS.items()}
     if not argv or argv[0] not in COMMANDS:
         modules |= {entry.name: (entry.value, '') for entry in entry_points(group=GROUP)}
+    if argv and argv[0] in RENAMED:
+        print(f'lemore {argv[0]} is called lemore {RENAMED[argv[0]]} now', file=sys.stderr)
+        return 2
     if argv and argv[0] not in modules and not argv[0].startswith('-'):
         print(
             f'lemore: there is no command {argv[0]}, there are: {", ".join(modules)}; those of '

@@ -70,3 +70,11 @@ def test_what_is_wrong_is_said_in_one_line(
     assert message in error
     assert error.startswith(f'lemore {arguments[0]}: ')
     assert error.count('\n') == 1
+
+
+@pytest.mark.parametrize('old', ['inspect', 'ablate', 'pretrain'])
+def test_a_command_that_moved_is_answered_with_its_new_name(
+    old: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([old, '--output', 'out']) == 2
+    assert capsys.readouterr().err == f'lemore {old} is called lemore research {old} now\n'
