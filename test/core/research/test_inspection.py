@@ -28,8 +28,7 @@ from lemore_core.research.inspection import (
     read_image,
     write_sheets,
 )
-from lemore_core.research.inspection.heat import diverging, heat_over, viridis
-from lemore_core.research.inspection.layout import Panel, Row, compose, fit, text_line
+from lemore_core.research.inspection.sheets import Panel, compose, fit, heat_over, signed
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
 
@@ -295,25 +294,17 @@ def test_the_hot_spot_lies_where_the_value_is(cells: bool) -> None:
     assert (y * 3 // 90, x * 4 // 160) == (2, 1)
 
 
-def test_viridis_runs_between_its_bounds() -> None:
-    low, middle, high, beyond = viridis(np.array([[0, 1, 2, 9]], np.float32), 0, 2)[0].tolist()
-    assert high == beyond
-    assert sum(low) < sum(middle) < sum(high)
-    flat = viridis(np.full((2, 2), 3, np.float32), 3, 3)
-    assert (flat == low).all()
-
-
-def test_diverging_colors_tell_the_sign() -> None:
-    negative, zero, positive = diverging(np.array([[-1, 0, 1]], np.float32), 1)[0].tolist()
+def test_signed_colors_tell_the_sign() -> None:
+    negative, zero, positive = signed(np.array([[-1, 0, 1]], np.float32), 1)[0].tolist()
     assert negative[2] > negative[0]
     assert positive[0] > positive[2]
     assert min(zero) > 240
-    assert (diverging(np.zeros((2, 2), np.float32), 0) == zero).all()
+    assert (signed(np.zeros((2, 2), np.float32), 0) == zero).all()
 
 
 def test_a_sheet_holds_all_of_its_panels() -> None:
     red = np.full((20, 30, 3), (255, 0, 0), np.uint8)
-    sheet = compose('title', [text_line('a line')], [Row('row', [Panel(red, 'a')] * 3)])
+    sheet = compose('title', ['a line'], [[Panel(red, 'a')] * 3])
     assert (sheet == (255, 0, 0)).all(axis=2).sum() == 3 * red.shape[0] * red.shape[1]
 
 
