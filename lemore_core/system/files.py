@@ -7,9 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lemore_core.errors import LemoreError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 
 def user_cache() -> Path:
@@ -48,7 +51,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def read_yaml(path: Path, what: str, error: type[LemoreError]) -> Any:
+def read_yaml(path: Path | Traversable, what: str, error: type[LemoreError]) -> Any:
     """Return the plain values of a YAML file; ``what`` is what an error calls it.
 
     Raises:

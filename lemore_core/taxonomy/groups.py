@@ -6,17 +6,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.system.files import read_yaml
-from lemore_core.taxonomy.taxonomy import FOLDER, Color, Labels, Taxonomy, TaxonomyError
+from lemore_core.system.shipped import ShippedFiles
+from lemore_core.taxonomy.taxonomy import Color, Labels, Taxonomy, TaxonomyError
 
-GROUPS_FOLDER = FOLDER / 'groups'
-BUILT_IN_GROUPS = tuple(sorted(path.stem for path in GROUPS_FOLDER.glob('*.yaml')))
+_SHIPPED = ShippedFiles(
+    'lemore_core.taxonomy', 'groups', 'class groups', 'no class groups are called'
+)
+BUILT_IN_GROUPS = _SHIPPED.names
 AUTO = 'auto'
 
 
@@ -131,15 +132,8 @@ def load_groups(source: str, of: Taxonomy) -> ClassGroups:
 
     """
     name = of.name if source == AUTO else source
-    path = GROUPS_FOLDER / f'{name}.yaml' if name in BUILT_IN_GROUPS else Path(source)
-    if path.suffix not in {'.yaml', '.yml'}:
-        msg = (
-            f'no class groups are called {name!r}: give one of {", ".join(BUILT_IN_GROUPS)}, '
-            'or the path of a .yaml file with your own'
-        )
-        raise GroupsError(msg)
-    values = read_yaml(path, 'class groups', GroupsError)
-    return ClassGroups.from_dict(values, of, str(path))
+    values, path = _SHIPPED.read(name, GroupsError)
+    return ClassGroups.from_dict(values, of, path)
 
 
 def _repeated(counts: Counter[str]) -> list[str]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
-from lemore_core.system.files import read_yaml
+from lemore_core.system.shipped import ShippedFiles
 
-FOLDER = Path(__file__).parent
-BUILT_IN = tuple(sorted(path.stem for path in FOLDER.glob('*.yaml')))
+_SHIPPED = ShippedFiles('lemore_core.taxonomy', '', 'taxonomy', 'no dataset is called')
+BUILT_IN = _SHIPPED.names
 UNLABELLED_8BIT = 255
 UNLABELLED_16BIT = 65535
 
@@ -248,11 +247,4 @@ def load_taxonomy(name: str) -> Taxonomy:
         TaxonomyError: there is no such table, or it is malformed.
 
     """
-    path = FOLDER / f'{name}.yaml' if name in BUILT_IN else Path(name)
-    if path.suffix not in ('.yaml', '.yml'):
-        msg = (
-            f'no dataset is called {name!r}: give one of {", ".join(BUILT_IN)}, '
-            'or the path of a .yaml file with your own classes'
-        )
-        raise TaxonomyError(msg)
-    return Taxonomy.from_dict(read_yaml(path, 'taxonomy', TaxonomyError), str(path))
+    return Taxonomy.from_dict(*_SHIPPED.read(name, TaxonomyError))

@@ -5,20 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from lemore_core.errors import LemoreError
-from lemore_core.system.files import read_yaml
+from lemore_core.system.shipped import ShippedFiles
 from lemore_core.validation import check_fields, current_names, from_mapping, option
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-FOLDER = Path(__file__).parent / 'recipes'
-RECIPES = tuple(sorted(path.stem for path in FOLDER.glob('*.yaml')))
+_SHIPPED = ShippedFiles('lemore_core.training', 'recipes', 'recipe', 'no recipe is called')
+RECIPES = _SHIPPED.names
 PRECISIONS = ('64', '32', 'bf16', '16')
 SWITCHES = (
     'transverse',
@@ -148,24 +147,21 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
         RecipeError: there is no such recipe, or it is malformed.
 
     """
-    path = FOLDER / f'{name}.yaml' if name in RECIPES else Path(name)
-    if path.suffix not in ('.yaml', '.yml'):
-        msg = f'no recipe is called {name!r}: give one of {", ".join(RECIPES)}, or a .yaml file'
-        raise RecipeError(msg)
-    return read_recipe(Recipe, path, changes)
+    return with_changes(Recipe, *_SHIPPED.read(name, RecipeError), changes)
 
 
-def read_recipe(kind: type[Kind], path: Path, changes: Mapping[str, Any] | None = None) -> Kind:
-    """Read a recipe of one kind from a YAML file; ``changes`` replaces some of its fields.
+def with_changes(
+    kind: type[Kind], values: Any, source: str, changes: Mapping[str, Any] | None
+) -> Kind:
+    """Return a recipe of plain values of which ``changes`` replaces some.
 
     Raises:
-        RecipeError: the file is missing or malformed.
+        RecipeError: see :meth:`BaseRecipe.from_dict`.
 
     """
-    values = read_yaml(path, 'recipe', RecipeError)
     if isinstance(values, Mapping):
         values = {**values, **(changes or {})}
-    return kind.from_dict(values, str(path))
+    return kind.from_dict(values, source)
 
 
 def parse_changes(texts: list[str]) -> dict[str, Any]:

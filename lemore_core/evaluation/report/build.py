@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ from lemore_core.system.files import atomic_write
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-TEMPLATES = Path(__file__).parent / 'templates'
 NEEDED = ('bokeh', 'jinja2')
 
 
@@ -54,10 +54,10 @@ def render_report(report: Report) -> str:
     """
     check_requirements()
     from bokeh.resources import Resources
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=PackageLoader('lemore_core.evaluation.report'),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -77,8 +77,8 @@ def render_report(report: Report) -> str:
         sections=sections,
         plots=plots,
         bokeh=_trusted(bokeh.render_js()) if plots else '',
-        style=_trusted((TEMPLATES / 'report.css').read_text(encoding='utf-8')),
-        script=_trusted((TEMPLATES / 'report.js').read_text(encoding='utf-8')),
+        style=_own_file('report.css'),
+        script=_own_file('report.js'),
     )
 
 
@@ -94,6 +94,11 @@ def _part(part: Plot | Table | Markup | str, plots: list[dict[str, Any]]) -> dic
     if isinstance(part, Table):
         return {'kind': 'table', 'table': part}
     return {'kind': 'text', 'text': part}
+
+
+def _own_file(name: str) -> Markup:
+    path = files('lemore_core.evaluation.report') / 'templates' / name
+    return _trusted(path.read_text(encoding='utf-8'))
 
 
 def _trusted(text: str) -> Markup:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from lemore_core.training.recipe import BaseRecipe, read_recipe
+from lemore_core.system.shipped import ShippedFiles
+from lemore_core.training.recipe import BaseRecipe, RecipeError, with_changes
 from lemore_core.validation import option
 
-DEFAULT = Path(__file__).parent / 'imagenet.yaml'
+_SHIPPED = ShippedFiles(
+    'lemore_core.training.pretraining', '', 'recipe', 'no recipe of a pre-training is called'
+)
 
 
 @dataclass(frozen=True)
@@ -42,4 +44,4 @@ def load_pretrain_recipe(changes: Mapping[str, Any]) -> PretrainRecipe:
         RecipeError: a field is unknown, of another type or out of bounds.
 
     """
-    return read_recipe(PretrainRecipe, DEFAULT, changes)
+    return with_changes(PretrainRecipe, *_SHIPPED.read('imagenet', RecipeError), changes)
