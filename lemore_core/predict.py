@@ -1,4 +1,4 @@
-"""Images, folders, videos and cameras to label images, overlays and videos."""
+"""Segments images, folders, videos and cameras: labels, overlays and videos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image that is labelled again and again."""
+"""The image that is segmented again and again."""
 
 from __future__ import annotations
 

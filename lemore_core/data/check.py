@@ -66,7 +66,7 @@ def check(
 
 
 def require_sound(samples: Sequence[Sample]) -> None:
-    """Check the samples and stand for nothing that is wrong with them.
+    """Refuse samples of which any has an error.
 
     Raises:
         DataError: there are none, or a file is not what it must be; the first are named.
@@ -102,14 +102,14 @@ def _inspect(sample: Sample) -> _Findings:
     for path, inspect in ((sample.image, _inspect_image), (sample.mask, _inspect_mask)):
         if not path.is_file():
             continue
-        with _noted(found):
+        with _collecting(found):
             require_end(path)
             inspect(sample, found)
     return found
 
 
 @contextmanager
-def _noted(found: _Findings) -> Iterator[None]:
+def _collecting(found: _Findings) -> Iterator[None]:
     try:
         yield
     except DataError as error:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
-OnProgress = Callable[[int], object]  # told how many samples were done since the last call
+OnProgress = Callable[[int], object]  # called with how many were done since the last call
 
 AHEAD = 16  # samples that wait for each thread
 
@@ -25,7 +25,7 @@ def for_each(
     """Yield the results of ``function`` in the order of the samples.
 
     ``workers`` is the number of threads, by default that of the processor's cores: decoders and
-    NumPy let go of the interpreter while they work.
+    NumPy release the interpreter lock while they work.
     """
     workers = workers or os.cpu_count() or 1
     executor = ThreadPoolExecutor(workers)

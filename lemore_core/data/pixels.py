@@ -91,7 +91,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def truncated(content: bytes) -> bool:
-    """Say whether an image file breaks off before its end; only JPEG, PNG and WebP tell.
+    """Say whether an image file breaks off before its end; only JPEG, PNG and WebP show it.
 
     OpenCV decodes what there is of such a file and makes up the rest.
     """

@@ -45,7 +45,7 @@ class Predictor(Protocol):
         """What the labels mean."""
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
-        """Label an RGB image (H, W, 3) uint8 at its own size."""
+        """Segment an RGB image (H, W, 3) uint8 at its own size."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class SingleScale:
         return self._segmenter.taxonomy
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
-        """Label an RGB image (H, W, 3) uint8."""
+        """Segment an RGB image (H, W, 3) uint8."""
         segmentation = self._segmenter.segment(image, 'rgb8')
         return Prediction(segmentation.labels, segmentation.confidence)
 
@@ -144,7 +144,7 @@ class AveragedViews:
         return self._segmenter.taxonomy
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
-        """Label an RGB image (H, W, 3) uint8; needs H x W x classes floats of memory twice."""
+        """Segment an RGB image (H, W, 3) uint8; needs H x W x classes floats of memory twice."""
         probabilities = self.probabilities(image)
         labels = probabilities.argmax(-1).astype(self.taxonomy.label_dtype)
         confidence = np.rint(255 * probabilities.max(-1)).astype(np.uint8)

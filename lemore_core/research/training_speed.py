@@ -60,7 +60,7 @@ def measure_speed(run: TrainingRun, steps: int) -> Speed:
 
 
 class _Step:
-    """A training step without the engine around it."""
+    """A training step without Lightning around it."""
 
     def __init__(self, task: SegmentationTask, device: torch.device) -> None:
         self.task = task.to(device).train()

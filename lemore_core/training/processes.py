@@ -80,7 +80,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
 
 
 class BatchNormSync(LayerSync):
-    """Has the engine replace BatchNorm by the one above when several processes start."""
+    """Has Lightning replace BatchNorm by the one above when several processes start."""
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Replace every BatchNorm; parameters and statistics stay the same tensors."""

@@ -199,7 +199,7 @@ def set_up(run: BaseRun) -> Path | None:
     state = prepare_output(run)
     if not run.hardware.uses_gpu:
         keep_freed_memory()
-    quieten_engine()
+    quieten_lightning()
     seed_everything(run.recipe.seed, verbose=False)
     return state
 
@@ -284,8 +284,8 @@ def make_task(
     return SegmentationTask(recipe, card, network, objective, teacher)
 
 
-def quieten_engine() -> None:
-    """Keep the engine's advertisements and notes off the terminal; warnings and errors stay."""
+def quieten_lightning() -> None:
+    """Keep Lightning's advertisements and notes off the terminal; warnings and errors stay."""
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
     warnings.filterwarnings('ignore', message='.*LeafSpec.*', category=FutureWarning)
 
@@ -300,7 +300,7 @@ def licence(dataset: str, start: Path | None = None) -> str:
 
 
 def make_trainer(run: BaseRun, record: dict[str, Any], report: Callable[[str], None]) -> Trainer:
-    """Return the engine of a run; ``record`` is what its checkpoints say of how they came to be."""
+    """Return the trainer of a run; ``record`` is what its checkpoints say of how they came to be."""
     recipe, hardware = run.recipe, run.hardware
     checkpoints = Checkpoints(run.output, record)
     distributed = hardware.processes > 1

@@ -47,7 +47,7 @@ class StepSampler(Sampler[tuple[int, int]]):
     """Yields one process's share of the images of ``steps`` steps, as (position, index).
 
     An epoch is that many steps; the trainer announces each with :meth:`set_epoch`. ``batch``
-    images make a step, dealt out in turns to ``processes`` processes.
+    images make a step, every ``processes``-th of them for one process.
     """
 
     def __init__(

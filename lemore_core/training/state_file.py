@@ -1,6 +1,6 @@
 """The state of an unfinished run, in a file that cannot run code.
 
-The engine's own state files are pickles. Here the tensors go into safetensors, and everything else
+Lightning's own state files are pickles. Here the tensors go into safetensors, and everything else
 (counters, optimiser settings) as JSON into its metadata.
 """
 
@@ -27,7 +27,7 @@ class StateError(LemoreError):
 
 
 class SafeStateFile(CheckpointIO):
-    """Writes and reads the engine's state without pickling."""
+    """Writes and reads Lightning's state without pickling."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None

@@ -1,4 +1,4 @@
-"""One step of training and of validation, as the engine asks for them."""
+"""One step of training and of validation, as Lightning calls them."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class SegmentationTask(Task):
         self._resized.clear()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Label one image (1, 3, H, W) whole, at one scale, and compare at its own size."""
+        """Segment one image (1, 3, H, W) whole, at one scale, and compare at its own size."""
         del batch_idx
         images, masks = batch
         height, width = masks.shape[-2:]

@@ -1,4 +1,4 @@
-"""One step of pre-training and of validation, as the engine asks for them."""
+"""One step of pre-training and of validation, as Lightning calls them."""
 
 from __future__ import annotations
 
