@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.errors import LemoreError
+from lemore_core.model.imported import KIND, ImportedConfig
 from lemore_core.model.variants import LeMoReConfig
 from lemore_core.system.files import atomic_write
 from lemore_core.taxonomy import Taxonomy
@@ -42,7 +43,7 @@ class ModelCard:
     """
 
     name: str
-    config: LeMoReConfig
+    config: LeMoReConfig | ImportedConfig
     taxonomy: Taxonomy
     licence: str
     mean: RGB = (123.675, 116.28, 103.53)
@@ -99,7 +100,7 @@ class ModelCard:
             values = {key: json.loads(metadata[key]) for key in KEYS}
             return cls(
                 name=values['name'],
-                config=LeMoReConfig.from_dict(values['network']),
+                config=_config(values['network']),
                 taxonomy=Taxonomy.from_dict(values['taxonomy'], source),
                 licence=values['licence'],
                 mean=_rgb(values['normalisation']['mean']),
@@ -170,6 +171,9 @@ def load(path: Path) -> tuple[ModelCard, LeMoRe]:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(_damaged(path, error)) from error
+    if isinstance(card.config, ImportedConfig):
+        msg = f'{path} is an imported network: it is an .onnx file, not a checkpoint'
+        raise CheckpointError(msg)
     with torch.device('meta'):
         model = LeMoRe(card.config)
     expected = model.state_dict()
@@ -178,6 +182,12 @@ def load(path: Path) -> tuple[ModelCard, LeMoRe]:
         {name: tensor.to(expected[name].dtype) for name, tensor in state.items()}, assign=True
     )
     return card, model.eval()
+
+
+def _config(values: dict[str, Any]) -> LeMoReConfig | ImportedConfig:
+    if values.get('kind') == KIND:
+        return ImportedConfig.from_dict(values)
+    return LeMoReConfig.from_dict(values)
 
 
 def _rgb(values: Any) -> RGB:

@@ -13,6 +13,7 @@ from lemore_core.cli.arguments import (
     print_json,
     requested_size,
 )
+from lemore_core.model.imported import ImportedConfig
 from lemore_core.model.variants import VARIANTS, LeMoReConfig, variant
 from lemore_core.taxonomy import load_taxonomy
 
@@ -75,14 +76,15 @@ def _checkpoint(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _cost(config: LeMoReConfig) -> dict[str, Any]:
+def _cost(config: LeMoReConfig | ImportedConfig) -> dict[str, Any]:
     from lemore_core.model.cost import measure_cost
 
+    sizes = {'classes': config.classes, 'height': config.height, 'width': config.width}
+    if isinstance(config, ImportedConfig):
+        return sizes
     cost = measure_cost(config)
     return {
-        'classes': config.classes,
-        'height': config.height,
-        'width': config.width,
+        **sizes,
         'parameters': cost.parameters,
         'gflops': round(cost.flops / 1e9, 4),
         'gmacs': round(cost.macs / 1e9, 4),

@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from keyword import iskeyword
 from typing import Protocol, cast
 
 import lemore_core
@@ -19,6 +20,7 @@ COMMANDS = {
     'predict': 'segment images, folders, videos or cameras',
     'data': 'check a data set before training',
     'taxonomy': 'show a class table, or write it for other programs',
+    'import': 'make any segmentation network in ONNX one that is served like the shipped ones',
     'export': 'write a model as an ONNX file for one input size',
     'engine': 'build, list or delete TensorRT engines',
     'benchmark': 'time the steps from bytes to labels on this machine',
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser('lemore', description=lemore_core.__doc__)
     parser.add_argument('--version', action='version', version=lemore_core.__version__)
     subparsers = parser.add_subparsers(dest='command', required=True, metavar='command')
-    modules = {name: (f'lemore_core.cli.{name}', text) for name, text in COMMANDS.items()}
+    modules = {name: (_module(name), text) for name, text in COMMANDS.items()}
     if not argv or argv[0] not in COMMANDS:
         modules |= {entry.name: (entry.value, '') for entry in entry_points(group=GROUP)}
     if argv and argv[0] in RENAMED:
@@ -75,6 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _module(name: str) -> str:
+    # a module cannot be called import
+    return f'lemore_core.cli.{name}_' if iskeyword(name) else f'lemore_core.cli.{name}'
 
 
 def _first_line(module: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from lemore_core import checkpoint
 from lemore_core.errors import LemoreError
 from lemore_core.model.cost import measure_cost
+from lemore_core.model.variants import LeMoReConfig
 from lemore_core.training.callbacks import STATE
 from lemore_core.training.run import TrainingRun, train
 
@@ -89,6 +90,7 @@ def ablate(
             report(f'{name}, seed {seed}')
             scores.append(_score(dataclasses.replace(run, recipe=recipe, output=output), report))
         card = checkpoint.read_card(output / 'last.safetensors')
+        assert isinstance(card.config, LeMoReConfig)
         cost = measure_cost(card.config)
         yield AblationRow(name, cost.parameters, cost.flops / 1e9, tuple(scores))
 

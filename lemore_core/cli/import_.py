@@ -1,0 +1,70 @@
+"""``lemore import``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lemore_core.cli.arguments import add_size_arguments, requested_size
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument('file', type=Path, help='the .onnx file of any segmentation network')
+    parser.add_argument(
+        '--classes', required=True, help='name or YAML file of the class table, in its order'
+    )
+    parser.add_argument('--output', '-o', type=Path, required=True, help='the .onnx file to write')
+    parser.add_argument('--layout', default='auto', choices=('auto', 'nhwc', 'nchw'))
+    for name, what in (('mean', 'subtracted from'), ('std', 'that divide')):
+        parser.add_argument(
+            f'--{name}',
+            type=float,
+            nargs=3,
+            metavar=('R', 'G', 'B'),
+            help=f"values {what} pixels of 0 to 255, ImageNet's by default; not for uint8 inputs",
+        )
+    parser.add_argument('--logits', metavar='NAME', help='the output, where there are several')
+    parser.add_argument(
+        '--image', type=Path, help='an image of the kind that it will see, to try it on'
+    )
+    parser.add_argument(
+        '--licence', default='unknown: ask who made the network', help='terms of the weights'
+    )
+    add_size_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write a foreign network as a file that is served like LeMoRe's own exports."""
+    from lemore_core.export.importing import ImportOptions, import_onnx
+    from lemore_core.system.files import atomic_write
+    from lemore_core.taxonomy import load_taxonomy
+
+    imported = import_onnx(
+        arguments.file,
+        load_taxonomy(arguments.classes),
+        _image(arguments.image),
+        ImportOptions(
+            arguments.layout,
+            None if arguments.mean is None else tuple(arguments.mean),
+            None if arguments.std is None else tuple(arguments.std),
+            requested_size(arguments),
+            arguments.logits,
+        ),
+        licence=arguments.licence,
+    )
+    with atomic_write(arguments.output) as temporary:
+        temporary.write_bytes(imported.content)
+    print(f'{arguments.output}: {imported.summary}')
+
+
+def _image(path: Path | None) -> NDArray[np.uint8]:
+    from lemore_core.data.pixels import read_rgb
+    from lemore_core.export.export import STREET
+
+    return read_rgb(path or STREET)

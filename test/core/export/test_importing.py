@@ -1,0 +1,178 @@
+"""Foreign networks of every form that is adapted, and of those that are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from lemore_core.cli.main import main
+from lemore_core.export.importing import ImportedModelError, ImportOptions, import_onnx
+from lemore_core.segmenter import Segmenter
+from lemore_core.taxonomy import Taxonomy
+
+ROOT = Path(__file__).parents[3]
+CLASSES = ROOT / 'config' / 'import' / 'ade20k_32.yaml'
+TEACHER = ROOT.parent / 'shared' / 'data' / 'teachers' / 'mosaic_r4_ade20k_32.onnx'
+SIZE = (32, 48)
+# which of red, green and blue is brightest
+TABLE = Taxonomy('primary', ('red', 'green', 'blue'), ((255, 0, 0), (0, 255, 0), (0, 0, 255)))
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def stripes() -> np.ndarray:
+    """Vertical stripes of red, green and blue, RGB."""
+    image = np.full((*SIZE, 3), 20, np.uint8)
+    for index in range(3):
+        image[:, 16 * index : 16 * (index + 1), index] = 230
+    return image
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Write a network whose logits are the pixels' own channels."""
+
+    def write(
+        kind: int = TensorProto.FLOAT,
+        *,
+        layout: str = 'nchw',
+        output: str = 'nchw',
+        scale: float = 1.0,
+        batch: int | str = 1,
+        sides: tuple[Any, Any] = SIZE,
+    ) -> Path:
+        shape = [batch, 3, *sides] if layout == 'nchw' else [batch, *sides, 3]
+        nodes = [helper.make_node('Cast', ['x'], ['f'], to=TensorProto.FLOAT)]
+        if layout == 'nhwc':
+            nodes.append(helper.make_node('Transpose', ['f'], ['planes'], perm=[0, 3, 1, 2]))
+        else:
+            nodes.append(helper.make_node('Identity', ['f'], ['planes']))
+        nodes.append(helper.make_node('Mul', ['planes', 'scale'], ['scaled']))
+        if output == 'ids':
+            nodes.append(helper.make_node('ArgMax', ['scaled'], ['y'], axis=1, keepdims=0))
+            result = helper.make_tensor_value_info('y', TensorProto.INT64, list('abc'))
+        else:
+            perm = [0, 1, 2, 3] if output == 'nchw' else [0, 2, 3, 1]
+            nodes.append(helper.make_node('Transpose', ['scaled'], ['y'], perm=perm))
+            result = helper.make_tensor_value_info('y', TensorProto.FLOAT, list('abcd'))
+        graph = helper.make_graph(
+            nodes,
+            'channels',
+            [helper.make_tensor_value_info('x', kind, shape)],
+            [result],
+            [numpy_helper.from_array(np.array(scale, np.float32), 'scale')],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)])
+        model.ir_version = 8
+        path = tmp_path / 'foreign.onnx'
+        onnx.save(model, path)
+        return path
+
+    return write
+
+
+def labels_of(path: Path, image: np.ndarray, tmp_path: Path, **options: Any) -> np.ndarray:
+    imported = import_onnx(path, TABLE, image, ImportOptions(**options))
+    served = tmp_path / 'served.onnx'
+    served.write_bytes(imported.content)
+    segmenter = Segmenter.load(served, backend='onnxruntime', device='cpu')
+    assert segmenter.taxonomy == TABLE
+    return segmenter.segment(image).labels
+
+
+@pytest.mark.parametrize('kind', [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8])
+@pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
+@pytest.mark.parametrize('output', ['nchw', 'nhwc', 'ids'])
+def test_every_form_is_served(
+    make: Make, stripes: np.ndarray, tmp_path: Path, kind: int, layout: str, output: str
+) -> None:
+    labels = labels_of(make(kind, layout=layout, output=output), stripes, tmp_path)
+    assert np.array_equal(labels[:, [8, 24, 40]], np.tile([0, 1, 2], (SIZE[0], 1)))
+
+
+def test_the_normalisation_is_applied(make: Make, stripes: np.ndarray, tmp_path: Path) -> None:
+    # red never wins: its mean is beyond what a pixel can be
+    labels = labels_of(make(), stripes, tmp_path, mean=(300.0, 0.0, 0.0), std=(100.0, 100.0, 100.0))
+    assert np.array_equal(labels[:, [8, 24, 40]], np.tile([1, 1, 2], (SIZE[0], 1)))
+
+
+def test_an_open_size_and_batch_are_fixed(make: Make, stripes: np.ndarray, tmp_path: Path) -> None:
+    path = make(batch='n', sides=('h', 'w'))
+    with pytest.raises(ImportedModelError, match='--height and --width'):
+        import_onnx(path, TABLE, stripes)
+    assert labels_of(path, stripes, tmp_path, size=SIZE)[0, 40] == 2
+
+
+@pytest.mark.parametrize(
+    ('form', 'options', 'message'),
+    [
+        ({'batch': 4}, {}, r'shape \[4, 3, 32, 48\]'),
+        ({'sides': (40, 48), 'layout': 'nhwc'}, {'size': SIZE}, 'takes 48x40 pixels'),
+        ({'kind': TensorProto.DOUBLE}, {}, 'is DOUBLE'),
+        ({'kind': TensorProto.UINT8}, {'mean': (0.0, 0.0, 0.0)}, 'leave --mean'),
+        ({}, {'std': (0.0, 1.0, 1.0)}, 'std positive'),
+        ({}, {'logits': 'nothing'}, 'no output .nothing., it has y'),
+        ({'scale': float('nan')}, {}, 'NaN or infinite'),
+        ({'scale': 0.0}, {}, 'every pixel of a real image class 0 of 3'),
+    ],
+)
+def test_what_cannot_be_served_is_refused(
+    make: Make, stripes: np.ndarray, form: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ImportedModelError, match=message):
+        import_onnx(make(**form), TABLE, stripes, ImportOptions(**options))
+
+
+def test_another_number_of_classes_is_refused(make: Make, stripes: np.ndarray) -> None:
+    two = Taxonomy('two', ('a', 'b'), ((0, 0, 0), (1, 1, 1)))
+    with pytest.raises(ImportedModelError, match=r'no output of 2 classes.*y float32 \(1, 3,'):
+        import_onnx(make(), two, stripes)
+
+
+def test_damaged_files_are_refused(tmp_path: Path, stripes: np.ndarray) -> None:
+    path = tmp_path / 'broken.onnx'
+    with pytest.raises(ImportedModelError, match='no file'):
+        import_onnx(path, TABLE, stripes)
+    path.write_bytes(b'\x00nonsense')
+    with pytest.raises(ImportedModelError, match='no readable ONNX file'):
+        import_onnx(path, TABLE, stripes)
+
+
+def test_weights_outside_the_file_are_taken_in(
+    make: Make, stripes: np.ndarray, tmp_path: Path
+) -> None:
+    model = onnx.load(make())
+    folder = tmp_path / 'external'
+    folder.mkdir()
+    onnx.save(
+        model,
+        folder / 'foreign.onnx',
+        save_as_external_data=True,
+        location='weights',
+        size_threshold=0,
+    )
+    assert labels_of(folder / 'foreign.onnx', stripes, tmp_path)[0, 24] == 1
+    (folder / 'weights').unlink()
+    with pytest.raises(ImportedModelError, match='no readable ONNX file'):
+        import_onnx(folder / 'foreign.onnx', TABLE, stripes)
+
+
+@pytest.mark.skipif(not TEACHER.is_file(), reason='the teacher network is not here')
+def test_a_real_network_is_imported_and_predicts(tmp_path: Path) -> None:
+    output = tmp_path / 'teacher.onnx'
+    command = ['import', str(TEACHER), '--classes', str(CLASSES), '--output', str(output)]
+    assert main(command) == 0
+    image = cv2.imread(str(ROOT / 'lemore_core' / 'export' / 'street.jpg'))
+    segmenter = Segmenter.load(output, backend='onnxruntime', device='cpu')
+    result = segmenter.segment(image, 'bgr8')
+    names = segmenter.taxonomy.classes
+    width = result.labels.shape[1]
+    assert names[result.labels[10, width // 2]] == 'sky'
+    assert names[result.labels[-10, width // 2]] == 'road'
