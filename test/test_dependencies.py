@@ -24,6 +24,7 @@ BROUGHT_BY: dict[str, tuple[str, str | None]] = {
     'bokeh': ('bokeh', 'python3-bokeh-pip'),
     'cv2': ('opencv-python-headless', 'python3-opencv'),
     'filelock': ('filelock', 'python3-filelock'),
+    'google': ('onnx', None),
     'jinja2': ('jinja2', 'python3-jinja2'),
     'lightning': ('lightning', None),
     'lz4': ('rosbags', 'python3-rosbags-pip'),
