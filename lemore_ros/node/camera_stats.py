@@ -1,4 +1,4 @@
-"""How one camera fares: counted, and judged."""
+"""Counts, rates and latencies of one camera, and whether it is well."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 RATE_WINDOW_S = 5.0
 FRAMES_REMEMBERED = 300
-SILENCE_S = 3.0
+NO_IMAGE_S = 3.0
 # of the frames that came, more than this share replaced by newer ones is more than jitter
 FALLING_BEHIND = 0.1
 FEWEST_FRAMES = 10
@@ -23,7 +23,7 @@ COUNTS = ('received', 'skipped', 'dropped', 'accepted', 'failed', 'lost', 'label
 
 
 @dataclass(frozen=True)
-class Report:
+class Verdict:
     """A verdict for a person, and the figures behind it."""
 
     level: bytes
@@ -31,10 +31,10 @@ class Report:
     values: dict[str, str]
 
 
-class Health:
+class CameraStats:
     """Counters of one camera while the node is configured; safe to use from several threads.
 
-    Every message is ``received``. It is ``skipped`` where it came too soon for the rate limit, and
+    Every message is ``received``. It is ``skipped`` where it came too soon for ``max_rate_hz``, and
     ``failed`` where its pixels cannot be read. The others are ``dropped`` where a newer one came
     before the worker was free, else ``accepted`` by it, and then ``labelled`` or ``failed``. Those
     that the middleware ``lost`` never arrived.
@@ -64,7 +64,7 @@ class Health:
             return 0.0 if self._idle is not None else self._clock() - self._last_frame
 
     def expect_frames(self, idle: str | None = None) -> None:
-        """Say that frames are expected from now on, or with ``idle`` why they are not."""
+        """Expect images from now on, or with ``idle`` none, and why."""
         with self._lock:
             self._idle = idle
             self._since = self._last_frame = self._clock()
@@ -93,7 +93,7 @@ class Health:
             self._count('dropped')
 
     def count_intake(self, milliseconds: float) -> None:
-        """Take note of the time that a message took to become a frame."""
+        """Record the time that a message took to become an image."""
         with self._lock:
             self._intake.append(milliseconds)
 
@@ -112,7 +112,7 @@ class Health:
         """Count a published frame.
 
         ``age_ms`` is the time from the camera's stamp to publication, if there is a stamp;
-        ``segmenter_ms`` and ``work_ms`` went into labelling it and into publishing the outcome.
+        ``segmenter_ms`` and ``work_ms`` went into segmenting it and into publishing the outcome.
         """
         with self._lock:
             self._count('labelled')
@@ -122,33 +122,33 @@ class Health:
             if age_ms is not None:
                 self._ages.append(age_ms)
 
-    def report(self) -> Report:
+    def verdict(self) -> Verdict:
         """Return the verdict and the figures of this moment."""
         with self._lock:
             rates = {name: self._rate(name) for name in self._times}
-            level, message = self._verdict(rates)
-            return Report(level, message, self._values(rates))
+            level, message = self._judge(rates)
+            return Verdict(level, message, self._values(rates))
 
     def _count(self, name: str) -> None:
         self._counts[name] += 1
         if name in self._times:
             self._times[name].append(self._clock())
 
-    def _verdict(self, rates: dict[str, float]) -> tuple[bytes, str]:
+    def _judge(self, rates: dict[str, float]) -> tuple[bytes, str]:
         if self._idle is not None:
             return DiagnosticStatus.OK, self._idle
         if self._failure is not None:
             return DiagnosticStatus.ERROR, f'the last frame failed: {self._failure}'
         silence = self._clock() - self._last_frame
-        if silence >= SILENCE_S:
+        if silence >= NO_IMAGE_S:
             return DiagnosticStatus.WARN, f'no image arrived for {silence:.0f} s'
         dropped = len(self._times['dropped'])
         if dropped >= max(FEWEST_FRAMES, FALLING_BEHIND * len(self._times['received'])):
             return DiagnosticStatus.WARN, (
                 f'falling behind: {rates["labelled"]:.0f} of {rates["received"]:.0f} images a '
-                'second are labelled, the newest ones; max_rate_hz would spare the rest'
+                'second are segmented, the newest ones: set max_rate_hz to receive fewer'
             )
-        return DiagnosticStatus.OK, 'labelling'
+        return DiagnosticStatus.OK, 'segmenting'
 
     def _values(self, rates: dict[str, float]) -> dict[str, str]:
         return {

@@ -1,4 +1,4 @@
-"""The cameras' reports once a second, for diagnostics viewers and for people without one."""
+"""The cameras' statistics once a second, for diagnostics viewers and for people without one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rclpy.clock import Clock, ClockType
 
 from lemore_core.segmenter import Segmenter
 from lemore_core.system.process_memory import ProcessMemoryError, process_memory
-from lemore_ros.node.camera_stats import Health, Report
+from lemore_ros.node.camera_stats import CameraStats, Verdict
 
 PERIOD_S = 1.0
 QUEUE = 10
@@ -19,7 +19,7 @@ QUEUE = 10
 class Diagnostics:
     """Publishes on ``/diagnostics`` and the same on ``~/status`` until it is destroyed.
 
-    A status for each of ``healths``, by camera. ``segmenter`` labels their frames, and ``constants``
+    A status for each of ``stats``, by camera. ``segmenter`` labels their frames, and ``constants``
     are values that never change. ``before`` is called first every time. An
     ``updater``, if there is one, publishes on ``/diagnostics`` under its own names.
     """
@@ -27,14 +27,14 @@ class Diagnostics:
     def __init__(
         self,
         node: Any,
-        healths: Mapping[str, Health],
+        stats: Mapping[str, CameraStats],
         segmenter: Segmenter,
         constants: Mapping[str, str],
         before: Callable[[], None],
         updater: Any,
     ) -> None:
         self._node = node
-        self._healths = healths
+        self._stats = stats
         self._segmenter = segmenter
         self._constants = constants
         self._before = before
@@ -45,7 +45,7 @@ class Diagnostics:
         if self._updater is None:
             self._shared = node.create_publisher(DiagnosticArray, '/diagnostics', QUEUE)
         else:
-            for camera in healths:
+            for camera in stats:
                 self._updater.add(_title(camera), self._task(camera))
         # a simulation that stands still must not silence the diagnostics
         self._timer = node.create_timer(
@@ -59,12 +59,12 @@ class Diagnostics:
         if self._updater is None:
             self._node.destroy_publisher(self._shared)
         else:
-            for camera in self._healths:
+            for camera in self._stats:
                 self._updater.removeByName(_title(camera))
 
     def _publish(self) -> None:
         self._before()
-        message = DiagnosticArray(status=[self._status(camera) for camera in self._healths])
+        message = DiagnosticArray(status=[self._status(camera) for camera in self._stats])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._own.publish(message)
         if self._updater is None:
@@ -74,43 +74,43 @@ class Diagnostics:
             self._updater.force_update()
 
     def _status(self, camera: str) -> DiagnosticStatus:
-        report = self._report(camera)
+        verdict = self._verdict(camera)
         return DiagnosticStatus(
-            level=report.level,
+            level=verdict.level,
             name=f'{self._name}: {_title(camera)}',
-            message=report.message,
+            message=verdict.message,
             hardware_id=self._segmenter.status.device,
-            values=[KeyValue(key=key, value=value) for key, value in report.values.items()],
+            values=[KeyValue(key=key, value=value) for key, value in verdict.values.items()],
         )
 
     def _task(self, camera: str) -> Callable[[Any], Any]:
         def fill(status: Any) -> Any:
-            report = self._report(camera)
-            status.summary(report.level, report.message)
-            for key, value in report.values.items():
+            verdict = self._verdict(camera)
+            status.summary(verdict.level, verdict.message)
+            for key, value in verdict.values.items():
                 status.add(key, value)
             return status
 
         return fill
 
-    def _report(self, camera: str) -> Report:
-        serving = self._segmenter.status
-        report = self._healths[camera].report()
-        level, message = report.level, report.message
-        if serving.degraded:
+    def _verdict(self, camera: str) -> Verdict:
+        status = self._segmenter.status
+        verdict = self._stats[camera].verdict()
+        level, message = verdict.level, verdict.message
+        if status.degraded:
             level = max(level, DiagnosticStatus.WARN)
-            message = f'{message}, degraded: {serving.degraded}'
-        return Report(level, message, {**report.values, **self._values(), **self._constants})
+            message = f'{message}, degraded: {status.degraded}'
+        return Verdict(level, message, {**verdict.values, **self._values(), **self._constants})
 
     def _values(self) -> dict[str, str]:
-        serving = self._segmenter.status
+        status = self._segmenter.status
         device_mb = self._segmenter.device_memory_mb
         return {
-            'backend': serving.backend,
-            'device': serving.device,
-            'precision': serving.precision,
-            'engine': serving.engine,
-            'degraded': serving.degraded,
+            'backend': status.backend,
+            'device': status.device,
+            'precision': status.precision,
+            'engine': status.engine,
+            'degraded': status.degraded,
             'device_memory_mb': '' if device_mb is None else f'{device_mb:.0f}',
             'memory_mb': _memory_mb(),
         }

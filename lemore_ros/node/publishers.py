@@ -13,30 +13,31 @@ from std_msgs.msg import Header, String
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.messages.label_info import classes_json, label_info_message
 from lemore_ros.node import qos
-from lemore_ros.node.qos_diagnosis import why_unheard
-from lemore_ros.node.settings import Settings
+from lemore_ros.node.output_settings import OutputSettings
+from lemore_ros.node.qos_diagnosis import why_not_received
 from lemore_ros.outputs import OUTPUTS
 
 
-class Outputs:
+class Publishers:
     """The publishers of one camera; ``~/<prefix>labels`` and so on.
 
     Publishers come and go with the parameters, on the executor's thread; messages are published on
-    the worker's. ``on_demand`` is called on the executor's thread when subscribers come or go.
+    the worker's. ``on_subscribers`` is called on the executor's thread when
+    subscribers come or go.
     """
 
     def __init__(
-        self, node: Any, prefix: str, settings: Settings, on_demand: Callable[[], None]
+        self, node: Any, prefix: str, settings: OutputSettings, on_subscribers: Callable[[], None]
     ) -> None:
         self._node = node
         self._prefix = f'~/{prefix}'
-        self._on_demand = on_demand
+        self._on_subscribers = on_subscribers
         self._lock = threading.Lock()
         self._publishers: dict[str, Any] = {}
         self._latched: dict[str, Any] = {}
         self._lazy = settings.parameters.lazy
         self._described: tuple[Taxonomy, float] | None = None
-        self.knows_subscribers = True
+        self._knows_subscribers = True
         try:
             self._describe_with()
             self.apply(settings)
@@ -44,8 +45,8 @@ class Outputs:
             self.destroy()
             raise
 
-    def apply(self, settings: Settings) -> None:
-        """Offer the topics that the parameters ask for, and describe their labels."""
+    def apply(self, settings: OutputSettings) -> None:
+        """Publish the topics that the parameters ask for, and describe their labels."""
         for name, output in OUTPUTS.items():
             if output.is_latched:
                 continue
@@ -57,8 +58,8 @@ class Outputs:
             self._described = settings.taxonomy, settings.parameters.min_confidence
             self._describe(*self._described)
 
-    def wanted(self, topic: str) -> bool:
-        """Whether a message on a topic would be for somebody, or is published anyway."""
+    def is_wanted(self, topic: str) -> bool:
+        """Whether somebody subscribes to a topic, or it is published anyway."""
         with self._lock:
             publisher = self._publishers.get(topic)
             if publisher is None:
@@ -66,9 +67,9 @@ class Outputs:
             return not self._lazy or publisher.get_subscription_count() > 0
 
     @property
-    def has_subscribers(self) -> bool:
-        """Whether labelling is worth anything to anybody."""
-        return any(self.wanted(topic) for topic in OUTPUTS)
+    def are_wanted(self) -> bool:
+        """Whether images are worth segmenting: a topic is wanted, or nobody can tell."""
+        return not self._knows_subscribers or any(self.is_wanted(topic) for topic in OUTPUTS)
 
     def publish(self, topic: str, message: Any) -> None:
         """Publish a message, unless its topic was withdrawn meanwhile."""
@@ -78,7 +79,7 @@ class Outputs:
                 publisher.publish(message)
 
     def destroy(self) -> None:
-        """Take the topics back."""
+        """Destroy the publishers."""
         for topic in list(self._publishers):
             self._withdraw(topic)
         for publisher in self._latched.values():
@@ -89,8 +90,8 @@ class Outputs:
         name, profile = self._prefix + topic, qos.output()
         try:
             events = PublisherEventCallbacks(
-                matched=lambda _: self._on_demand(),
-                incompatible_qos=lambda _: self._warn_of(topic),
+                matched=lambda _: self._on_subscribers(),
+                incompatible_qos=lambda _: self._warn_of_qos(topic),
             )
             publisher = self._node.create_publisher(
                 kind,
@@ -100,8 +101,8 @@ class Outputs:
                 qos_overriding_options=qos.overridable(),
             )
         except UnsupportedEventTypeError:
-            # not every middleware tells who listens: then all is rendered for whoever is counted
-            self.knows_subscribers = False
+            # not every middleware tells who subscribes: then images are always taken in
+            self._knows_subscribers = False
             publisher = self._node.create_publisher(
                 kind, name, profile, qos_overriding_options=qos.overridable()
             )
@@ -114,12 +115,12 @@ class Outputs:
         if publisher is not None:
             self._node.destroy_publisher(publisher)
 
-    def _warn_of(self, topic: str) -> None:
+    def _warn_of_qos(self, topic: str) -> None:
         publisher = self._publishers.get(topic)
         if publisher is not None:
-            reason = why_unheard(self._node, publisher.topic_name, publisher.qos_profile)
+            reason = why_not_received(self._node, publisher.topic_name, publisher.qos_profile)
             self._node.get_logger().warning(
-                f'{publisher.topic_name} is not heard by everybody: {reason}'
+                f'{publisher.topic_name} does not reach every subscriber: {reason}'
             )
 
     def _describe_with(self) -> None:

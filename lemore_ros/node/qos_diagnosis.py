@@ -1,4 +1,4 @@
-"""Why two ends of a topic do not hear each other, in words that name both and the remedy."""
+"""Why the messages of a topic do not arrive: both ends by name, and the remedy."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from typing import Any, NamedTuple
 from rclpy.duration import Duration, Infinite
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
-IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE
+
 TRANSPORTS = {IMAGE: 'raw', COMPRESSED_IMAGE: 'compressed'}
 COMPRESSED_SUFFIX = '/compressed'
 NAMED_AT_MOST = 3
 
 
-class Wanted(NamedTuple):
-    """What a subscription listens for: the resolved topic, its message type, and its QoS."""
+class Subscription(NamedTuple):
+    """A subscription: the resolved topic, its message type, and its QoS."""
 
     topic: str
     kind: str
     qos: QoSProfile
 
 
-def why_no_frames(node: Any, wanted: Wanted) -> str:
-    """Return why a subscription of ``node`` hears nothing, as far as the graph tells."""
-    publishers = node.get_publishers_info_by_topic(wanted.topic)
+def why_no_images(node: Any, subscription: Subscription) -> str:
+    """Return why a subscription of ``node`` receives nothing, as far as the graph tells."""
+    publishers = node.get_publishers_info_by_topic(subscription.topic)
     if not publishers:
-        return _another_transport(node, wanted) or _nobody(node, wanted)
-    others = [info for info in publishers if info.topic_type != wanted.kind]
+        return _another_transport(node, subscription) or _nobody(node, subscription)
+    others = [info for info in publishers if info.topic_type != subscription.kind]
     if len(others) == len(publishers):
-        return _another_type(others[0], wanted)
+        return _another_type(others[0], subscription)
     for info in publishers:
         if info not in others:
-            reason = _incompatible(info.qos_profile, wanted.qos)
+            reason = _incompatible(info.qos_profile, subscription.qos)
             if reason:
                 return (
                     f'publisher {_name(info)} offers {_shown(info.qos_profile)}, this node asks '
-                    f'for {_shown(wanted.qos)} ({reason}): set the parameter '
-                    f'qos_overrides.{wanted.topic}.subscription.{_policy(reason)}'
+                    f'for {_shown(subscription.qos)} ({reason}): set the parameter '
+                    f'qos_overrides.{subscription.topic}.subscription.{_policy(reason)}'
                 )
     names = ', '.join(sorted({_name(info) for info in publishers if info not in others}))
     return (
@@ -46,7 +47,7 @@ def why_no_frames(node: Any, wanted: Wanted) -> str:
     )
 
 
-def why_unheard(node: Any, topic: str, offered: QoSProfile) -> str:
+def why_not_received(node: Any, topic: str, offered: QoSProfile) -> str:
     """Return which subscriptions of a topic do not fit what ``node`` offers; empty if all do."""
     for info in node.get_subscriptions_info_by_topic(topic):
         reason = _incompatible(offered, info.qos_profile)
@@ -59,12 +60,12 @@ def why_unheard(node: Any, topic: str, offered: QoSProfile) -> str:
     return ''
 
 
-def _another_transport(node: Any, wanted: Wanted) -> str:
+def _another_transport(node: Any, subscription: Subscription) -> str:
     """Name who sends the same images in the other form, as ``image_transport`` names topics."""
-    if wanted.kind == IMAGE:
-        topic, kind = f'{wanted.topic}{COMPRESSED_SUFFIX}', COMPRESSED_IMAGE
+    if subscription.kind == IMAGE:
+        topic, kind = f'{subscription.topic}{COMPRESSED_SUFFIX}', COMPRESSED_IMAGE
     else:
-        topic, kind = wanted.topic.removesuffix(COMPRESSED_SUFFIX), IMAGE
+        topic, kind = subscription.topic.removesuffix(COMPRESSED_SUFFIX), IMAGE
     for info in node.get_publishers_info_by_topic(topic):
         if info.topic_type == kind:
             return (
@@ -74,13 +75,13 @@ def _another_transport(node: Any, wanted: Wanted) -> str:
     return ''
 
 
-def _nobody(node: Any, wanted: Wanted) -> str:
+def _nobody(node: Any, subscription: Subscription) -> str:
     topics = [
         name
         for name, kinds in node.get_topic_names_and_types()
-        if wanted.kind in kinds and _is_foreign(node, name)
+        if subscription.kind in kinds and _is_foreign(node, name)
     ]
-    reason = f'nobody publishes it ({wanted.kind})'
+    reason = f'nobody publishes it ({subscription.kind})'
     if not topics:
         return f'{reason}, and no other topic has such messages'
     return f'{reason}; such messages are on {_some(topics)}: remap this one'
@@ -92,9 +93,11 @@ def _is_foreign(node: Any, topic: str) -> bool:
     return any((info.node_name, info.node_namespace) != own for info in infos)
 
 
-def _another_type(info: Any, wanted: Wanted) -> str:
-    reason = f'publisher {_name(info)} sends {info.topic_type}, this node asks for {wanted.kind}'
-    if info.topic_type in TRANSPORTS and wanted.kind in TRANSPORTS:
+def _another_type(info: Any, subscription: Subscription) -> str:
+    reason = (
+        f'publisher {_name(info)} sends {info.topic_type}, this node asks for {subscription.kind}'
+    )
+    if info.topic_type in TRANSPORTS and subscription.kind in TRANSPORTS:
         return f'{reason}: set image_transport to {TRANSPORTS[info.topic_type]}'
     return f'{reason}: remap to another topic'
 

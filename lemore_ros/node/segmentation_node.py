@@ -20,12 +20,12 @@ from lemore_core.segmenter import Segmenter, resolve_checkpoint
 from lemore_core.system.allocator import give_back_freed_memory
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.node import parameters
-from lemore_ros.node.camera_stats import Health
+from lemore_ros.node.camera_stats import CameraStats
 from lemore_ros.node.diagnostics import Diagnostics, make_updater
 from lemore_ros.node.log_bridge import CoreLog
+from lemore_ros.node.output_settings import OutputSettings
 from lemore_ros.node.parameters import NodeParameters
-from lemore_ros.node.pipeline import Stream
-from lemore_ros.node.settings import Settings
+from lemore_ros.node.pipeline import Pipeline
 from lemore_ros.node.spinning import StopSignals, spin, stop_signals
 
 NAME = 'lemore_segmentation'
@@ -40,7 +40,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     Configuring loads the network, activating opens the topics; deactivating and cleaning up undo
     them. Callbacks run on the executor's one thread and never wait for the network, which runs on
-    the stream's worker.
+    the pipeline's worker.
 
     Raises:
         ParameterError: a parameter was given a value that is not allowed.
@@ -52,8 +52,8 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         # Node has a _parameters of its own
         self.values: NodeParameters = parameters.declare(self)
         self._segmenter: Segmenter | None = None
-        self._healths: dict[str, Health] = {}
-        self._stream: Stream | None = None
+        self._stats: dict[str, CameraStats] = {}
+        self._pipeline: Pipeline | None = None
         self._diagnostics: Diagnostics | None = None
         self._log = CoreLog(self.get_logger())
         self._updater = make_updater(self)
@@ -65,8 +65,8 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         """Load the network and begin to publish diagnostics."""
         try:
             self._segmenter = load_segmenter(self.values)
-            Settings.of(self.values, self._segmenter.taxonomy)  # refuses what does not fit
-            self._healths = {name: Health() for name in self.values.camera_names}
+            OutputSettings.of(self.values, self._segmenter.taxonomy)  # refuses what does not fit
+            self._stats = {name: CameraStats() for name in self.values.camera_names}
             self._diagnostics = self._start_diagnostics(self._segmenter)
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
             self._release()
@@ -83,15 +83,15 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         if self._segmenter is None:
             return FAILURE
         try:
-            settings = Settings.of(self.values, self._segmenter.taxonomy)
-            self._stream = Stream(self, self._segmenter, self._healths, settings)
+            settings = OutputSettings.of(self.values, self._segmenter.taxonomy)
+            self._pipeline = Pipeline(self, self._segmenter, self._stats, settings)
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
             return self._refused('cannot activate', error)
         return SUCCESS
 
     def on_deactivate(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Finish the frame in flight and close the topics."""
-        return self._undone('deactivate', self._close_stream)
+        return self._undone('deactivate', self._close_pipeline)
 
     def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of the network and its memory, and stop what builds an engine for it."""
@@ -145,7 +145,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         try:
             values = self._changed(parameter_list)
             if self._segmenter is not None:
-                Settings.of(values, self._segmenter.taxonomy)
+                OutputSettings.of(values, self._segmenter.taxonomy)
         except LemoreError as error:
             return SetParametersResult(successful=False, reason=in_one_line(error))
         return None
@@ -170,20 +170,20 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         return SetParametersResult(successful=True)
 
     def _apply_values(self) -> None:
-        if self._stream is not None and self._segmenter is not None:
-            self._stream.apply(Settings.of(self.values, self._segmenter.taxonomy))
+        if self._pipeline is not None and self._segmenter is not None:
+            self._pipeline.apply(OutputSettings.of(self.values, self._segmenter.taxonomy))
 
     def _on_set_enabled(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
-        response.success = self._stream is not None
-        if self._stream is None:
+        response.success = self._pipeline is not None
+        if self._pipeline is None:
             response.message = 'the node is not active: configure and activate it first'
         elif request.data:
-            self._stream.resume()
-            response.message = 'labelling'
+            self._pipeline.resume()
+            response.message = 'segmenting'
         else:
-            self._stream.pause('paused')
+            self._pipeline.pause('paused')
             response.message = 'paused, the network stays loaded'
         return response
 
@@ -191,27 +191,27 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         constants = {'model': self.values.model, 'dataset': segmenter.taxonomy.name}
         return Diagnostics(
             self,
-            self._healths,
+            self._stats,
             segmenter,
             constants,
-            self._look_after,
+            self._run_watchdog,
             self._updater,
         )
 
-    def _look_after(self) -> None:
-        if self._stream is not None:
-            self._stream.run_watchdog()
+    def _run_watchdog(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.run_watchdog()
 
     def _close_all(self) -> None:
         with ExitStack() as steps:
             steps.callback(self._release)
-            steps.callback(self._close_stream)
+            steps.callback(self._close_pipeline)
 
-    def _close_stream(self) -> None:
+    def _close_pipeline(self) -> None:
         # given up first: what cannot be closed now cannot be closed in error processing either
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.close()
 
     def _release(self) -> None:
         diagnostics, self._diagnostics = self._diagnostics, None

@@ -11,7 +11,8 @@ from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventType
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lemore_ros.node import qos
-from lemore_ros.node.qos_diagnosis import COMPRESSED_IMAGE, IMAGE, Wanted, why_no_frames
+from lemore_ros.node.qos_diagnosis import Subscription, why_no_images
+from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE
 
 RAW, COMPRESSED = 'raw', 'compressed'
 NUMBERLESS = 2**31 - 1
@@ -21,22 +22,22 @@ NUMBERLESS = 2**31 - 1
 class Handlers:
     """What is called on the executor's thread: with a message, or the number of lost ones.
 
-    ``silent`` is called where a publisher and this node do not fit.
+    ``incompatible`` is called where the QoS of a publisher and of this node do not match.
     """
 
     image: Callable[[Any], None]
     lost: Callable[[int], None]
-    silent: Callable[[], None]
+    incompatible: Callable[[], None]
     info: Callable[[Any], None]
     depth: Callable[[Any], None]
     depth_info: Callable[[Any], None]
 
 
-class Inputs:
+class Subscriptions:
     """The subscriptions of one camera: ``<prefix>image`` and so on.
 
-    They are there only while they are open, so that a node that nobody listens to costs the
-    network and the processor nothing.
+    They exist only while they are open, so that a node without subscribers costs the network and
+    the processor nothing.
     """
 
     def __init__(self, node: Any, prefix: str, transport: str, handlers: Handlers) -> None:
@@ -56,7 +57,7 @@ class Inputs:
         return bool(self._subscriptions)
 
     def check(self) -> None:
-        """Refuse a QoS that cannot be had, before somebody listens.
+        """Refuse a QoS that cannot be had, before somebody subscribes to the outputs.
 
         Raises:
             Exception: what the middleware says of it.
@@ -92,12 +93,11 @@ class Inputs:
         while self._depth and not wanted:
             self._node.destroy_subscription(self._depth.pop())
 
-    def why_silent(self) -> str:
+    def why_no_images(self) -> str:
         """Return why no image comes, as far as the graph tells."""
         kind = COMPRESSED_IMAGE if self._is_compressed else IMAGE
-        return why_no_frames(
-            self._node, Wanted(self.topic, kind, self._subscriptions[0].qos_profile)
-        )
+        profile = self._subscriptions[0].qos_profile
+        return why_no_images(self._node, Subscription(self.topic, kind, profile))
 
     def _subscribe_to_images(self) -> Any:
         kind = CompressedImage if self._is_compressed else Image
@@ -111,7 +111,7 @@ class Inputs:
         try:
             events = SubscriptionEventCallbacks(
                 message_lost=lambda event: self._handlers.lost(_lost(event.total_count_change)),
-                incompatible_qos=lambda _: self._handlers.silent(),
+                incompatible_qos=lambda _: self._handlers.incompatible(),
             )
             return create(qos.newest(), event_callbacks=events)
         except UnsupportedEventTypeError:

@@ -1,51 +1,63 @@
-"""The thread on which frames are labelled."""
+"""The thread on which images are segmented and their labels published."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Generic, TypeVar
 
+from lemore_core.errors import in_one_line
 from lemore_core.mailbox import Mailbox
+from lemore_core.segmentation import Segmentation
+from lemore_core.segmenter import Segmenter
+from lemore_ros.node.camera_input import Arrival
 
-T = TypeVar('T')
 
+class Worker:
+    """Segments the newest images of a mailbox until it is stopped.
 
-class Worker(Generic[T]):
-    """Calls ``process`` with the newest items of a mailbox until it is stopped.
-
-    Up to ``most()`` items, each of another sender, are processed together. ``process`` raises
-    nothing: an exception would end the thread. Inference stays on this one thread, as compiled
-    models and CUDA graphs ask for.
+    As many as the backend gains from, each of another camera, are segmented together. Inference
+    stays on this one thread, as compiled models and CUDA graphs ask for.
     """
 
-    def __init__(
-        self,
-        mailbox: Mailbox[T],
-        process: Callable[[list[T]], None],
-        most: Callable[[], int] = lambda: 1,
-    ) -> None:
+    def __init__(self, mailbox: Mailbox[Arrival], segmenter: Segmenter) -> None:
         self._mailbox = mailbox
-        self._process = process
-        self._most = most
+        self._segmenter = segmenter
         self._thread = threading.Thread(target=self._run, name='lemore_worker', daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> int:
-        """Close the mailbox and wait for the items in hand.
-
-        Returns how many were still waiting; they are thrown away.
-        """
-        waiting = self._mailbox.close()
+    def stop(self) -> None:
+        """Close the mailbox, drop what waits in it, and wait for the images in hand."""
+        self._mailbox.close()
         if self._thread.is_alive():
             self._thread.join()
-        return waiting
 
     def _run(self) -> None:
-        while items := self._mailbox.take(self._most()):
-            self._process(items)
+        while arrivals := self._mailbox.take(self._segmenter.status.batch):
+            self._process(arrivals)
             # else the last images stay in memory until the next ones come
-            del items
+            del arrivals
+
+    def _process(self, arrivals: list[Arrival]) -> None:
+        for arrival in arrivals:
+            arrival.output.stats.count_accepted()
+        for arrival, result in self._segment(arrivals):
+            self._publish(arrival, result)
+
+    def _publish(self, arrival: Arrival, result: Segmentation) -> None:
+        try:
+            arrival.output.publish(arrival.image, result)
+        except Exception as error:  # noqa: BLE001 - one image must not end the thread
+            arrival.output.fail(in_one_line(error))
+
+    def _segment(self, arrivals: list[Arrival]) -> list[tuple[Arrival, Segmentation]]:
+        images = [arrival.image for arrival in arrivals]
+        try:
+            return list(zip(arrivals, self._segmenter.segment_batch(images), strict=True))
+        except Exception as error:  # noqa: BLE001 - one image must not end the thread
+            if len(arrivals) == 1:
+                arrivals[0].output.fail(in_one_line(error))
+                return []
+        # one camera's image must not cost the others theirs
+        return [pair for arrival in arrivals for pair in self._segment([arrival])]

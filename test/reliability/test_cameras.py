@@ -69,7 +69,7 @@ def test_size_and_encoding_change_in_flight(graph: Any, active: Any) -> None:
                 found = graph.labels_of(camera, message, labels)
                 assert read_image(found).pixels.shape == size
                 assert found.header == message.header
-    assert active._healths['']['failed'] == 0
+    assert active._stats['']['failed'] == 0
 
 
 @pytest.mark.usefixtures('active')
@@ -99,8 +99,8 @@ def test_a_bag_that_starts_over_pairs_its_own_depth(
         graph.publisher('/clock', Clock),
     )
     graph.publisher('/camera_info', CameraInfo).publish(pinhole())
-    (stream,) = node._stream._cameras
-    graph.wait_for(lambda: stream._info, 'the calibration')
+    (of_camera,) = node._pipeline.cameras
+    graph.wait_for(lambda: of_camera.output.info, 'the calibration')
     # the second time the same moments are 2 m away
     for loop in (1, 2):
         for tenth in range(20):
@@ -110,7 +110,7 @@ def test_a_bag_that_starts_over_pairs_its_own_depth(
             depth.publish(depth_image(loop, stamp))
             graph.wait_for(
                 lambda t=stamp, m=loop: (
-                    (held := stream._depth.nearest(t.sec * 10**9 + t.nanosec, 0))
+                    (held := of_camera.output.depth.nearest(t.sec * 10**9 + t.nanosec, 0))
                     and held.data[:4].tobytes() == np.float32(m).tobytes()
                 ),
                 'the depth',
@@ -124,7 +124,7 @@ def test_a_bag_that_starts_over_pairs_its_own_depth(
             points = np.frombuffer(clouds[-1].data, '<f4').reshape(*SIZE, 6)
             assert clouds[-1].header.stamp == stamp
             assert (points[..., 2] == loop).all()
-    assert node._healths['']['labelled'] == 40
+    assert node._stats['']['labelled'] == 40
 
 
 def test_a_node_that_is_switched_on_and_off_stays_small(
@@ -142,4 +142,4 @@ def test_a_node_that_is_switched_on_and_off_stays_small(
         graph.wait_for(lambda: not camera.get_subscription_count())
         resident.append(process_memory().resident_mb)
     assert max(resident[10:]) - max(resident[:5]) < 15
-    assert active._healths['']['failed'] == 0
+    assert active._stats['']['failed'] == 0

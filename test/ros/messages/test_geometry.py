@@ -18,9 +18,9 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_groups, load_taxonomy
 from lemore_ros.messages.images import read_image
+from lemore_ros.node.output_settings import OutputSettings
 from lemore_ros.node.parameters import NodeParameters
-from lemore_ros.node.publishers import Outputs
-from lemore_ros.node.settings import Settings
+from lemore_ros.node.publishers import Publishers
 
 NAME = '/lemore_segmentation'
 SIZE = (60, 80)
@@ -76,9 +76,9 @@ class Rig:
         self.camera = graph.publisher()
         self.depth = graph.publisher('/depth')
         graph.publisher('/camera_info', CameraInfo).publish(calibration)
-        (camera,) = graph.nodes[0]._stream._cameras
-        self._held = camera._depth
-        graph.wait_for(lambda: camera._info, 'the calibration')
+        (camera,) = graph.nodes[0]._pipeline.cameras
+        self._held = camera.output.depth
+        graph.wait_for(lambda: camera.output.info, 'the calibration')
 
     def shoot(self, image: Image, *depths: Image) -> Image:
         """Publish depths, then the image; return its labels."""
@@ -164,7 +164,7 @@ def test_depth_that_cannot_be_read_is_told_of_once_and_labels_go_on(
     ]
     assert not rig.clouds
     graph.wait_for(lambda: len(rig.infos) == 5)
-    assert graph.nodes[0]._healths['']['failed'] == 0
+    assert graph.nodes[0]._stats['']['failed'] == 0
 
 
 def test_depth_of_another_frame_is_told_of(rig: Rig, graph: Any, make_image: MakeImage) -> None:
@@ -202,8 +202,8 @@ def test_a_camera_that_is_not_calibrated_still_has_points_by_its_depth_camera(
 ) -> None:
     rig = Rig(graph, CameraInfo(height=SIZE[0], width=SIZE[1]))
     graph.publisher('/depth/camera_info', CameraInfo).publish(calibration)
-    (camera,) = active._stream._cameras
-    graph.wait_for(lambda: camera._depth_info, 'the calibration of the depth')
+    (camera,) = active._pipeline.cameras
+    graph.wait_for(lambda: camera.output.depth_info, 'the calibration of the depth')
     log = graph.collect(Log, '/rosout')
     rig.shoot(make_image(1), depth_image(slope(), '32FC1', 1))
     assert np.isfinite(rig.cloud(1)['z'][:, 1:]).all()
@@ -269,10 +269,10 @@ def test_the_table_of_labels_is_sent_when_it_changes(graph: Any, label_info: Any
     node = Recorder(graph.peer, label_info, label_info.types['vision_msgs/msg/LabelInfo'])
     camvid = load_taxonomy('camvid')
 
-    def settings(**values: Any) -> Settings:
-        return Settings.of(NodeParameters(**values), camvid)
+    def settings(**values: Any) -> OutputSettings:
+        return OutputSettings.of(NodeParameters(**values), camvid)
 
-    outputs = Outputs(node, 'front/', settings(), lambda: None)
+    outputs = Publishers(node, 'front/', settings(), lambda: None)
     assert node.qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
     outputs.apply(settings(overlay_alpha=0.25))
     assert [[entry.class_name for entry in sent.class_map] for sent in node.sent] == [

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from lemore_ros.node.camera_stats import COUNTS, RATE_WINDOW_S, SILENCE_S, Health
+from lemore_ros.node.camera_stats import COUNTS, NO_IMAGE_S, RATE_WINDOW_S, CameraStats
 
 
 class Clock:
@@ -20,13 +20,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def health(clock: Clock) -> Health:
-    health = Health(clock)
+def health(clock: Clock) -> CameraStats:
+    health = CameraStats(clock)
     health.expect_frames()
     return health
 
 
-def test_everything_is_counted(health: Health) -> None:
+def test_everything_is_counted(health: CameraStats) -> None:
     for _ in range(6):
         health.count_received()
     health.count_skipped()
@@ -41,58 +41,58 @@ def test_everything_is_counted(health: Health) -> None:
         'received': 6, 'skipped': 1, 'dropped': 1, 'accepted': 3, 'failed': 1, 'lost': 4,
         'labelled': 2,
     }  # fmt: skip
-    values = health.report().values
+    values = health.verdict().values
     assert {name: int(values[name]) for name in COUNTS} == expected
     assert {name: health[name] for name in COUNTS} == expected
 
 
-def test_times_are_told_by_percentiles(health: Health) -> None:
-    assert health.report().values['age_p50_ms'] == 'nan'
+def test_times_are_told_by_percentiles(health: CameraStats) -> None:
+    assert health.verdict().values['age_p50_ms'] == 'nan'
     for number in range(1, 101):
         health.count_labelled(float(number), 2.0 * number, 0.5)
         health.count_intake(0.25)
     health.count_labelled(None, 101.0, 0.5)
-    values = {name: float(value) for name, value in health.report().values.items()}
+    values = {name: float(value) for name, value in health.verdict().values.items()}
     assert values['age_p50_ms'] == pytest.approx(50.5, abs=0.1)
     assert values['age_p95_ms'] == pytest.approx(95.05, abs=0.1)
     assert values['segmenter_p50_ms'] == pytest.approx(101.0, abs=0.1)
     assert values['work_p50_ms'] == 0.75
 
 
-def test_rates_are_of_the_last_seconds(health: Health, clock: Clock) -> None:
+def test_rates_are_of_the_last_seconds(health: CameraStats, clock: Clock) -> None:
     for number in range(20):
         clock.now += 0.1
         health.count_received()
         if number % 2:
             health.count_labelled(None, 1.0, 1.0)
-    values = health.report().values
+    values = health.verdict().values
     assert float(values['rate_in_hz']) == pytest.approx(10.0)
     assert float(values['rate_hz']) == pytest.approx(5.0)
     clock.now += RATE_WINDOW_S + 1
-    assert float(health.report().values['rate_hz']) == 0.0
+    assert float(health.verdict().values['rate_hz']) == 0.0
 
 
-def test_the_level_follows_what_happened(health: Health, clock: Clock) -> None:
+def test_the_level_follows_what_happened(health: CameraStats, clock: Clock) -> None:
     health.count_received()
-    assert health.report().level == DiagnosticStatus.OK
+    assert health.verdict().level == DiagnosticStatus.OK
     health.count_failed('step is 3 bytes')
-    assert health.report().level == DiagnosticStatus.ERROR
-    assert 'step is 3 bytes' in health.report().message
+    assert health.verdict().level == DiagnosticStatus.ERROR
+    assert 'step is 3 bytes' in health.verdict().message
     health.count_labelled(1.0, 1.0, 1.0)
-    assert health.report().level == DiagnosticStatus.OK
-    clock.now += SILENCE_S
-    assert health.report().level == DiagnosticStatus.WARN
-    assert health.report().message == 'no image arrived for 3 s'
-    assert health.silence_s == SILENCE_S
+    assert health.verdict().level == DiagnosticStatus.OK
+    clock.now += NO_IMAGE_S
+    assert health.verdict().level == DiagnosticStatus.WARN
+    assert health.verdict().message == 'no image arrived for 3 s'
+    assert health.silence_s == NO_IMAGE_S
     health.count_received()
-    assert health.report().level == DiagnosticStatus.OK
+    assert health.verdict().level == DiagnosticStatus.OK
 
 
 @pytest.mark.parametrize(
     ('every', 'level'), [(2, DiagnosticStatus.WARN), (30, DiagnosticStatus.OK)]
 )
 def test_a_camera_that_is_too_fast_is_told_of(
-    health: Health, clock: Clock, every: int, level: bytes
+    health: CameraStats, clock: Clock, every: int, level: bytes
 ) -> None:
     for number in range(300):
         clock.now += 1 / 60
@@ -101,20 +101,20 @@ def test_a_camera_that_is_too_fast_is_told_of(
             health.count_labelled(1.0, 1.0, 1.0)
         else:
             health.count_dropped()
-    report = health.report()
+    report = health.verdict()
     assert report.level == level
     if level == DiagnosticStatus.WARN:
         assert report.message.startswith('falling behind: 30 of 60 images a second')
     clock.now += RATE_WINDOW_S
     health.count_received()
-    assert health.report().level == DiagnosticStatus.OK
+    assert health.verdict().level == DiagnosticStatus.OK
 
 
-def test_who_expects_no_frames_misses_none(health: Health, clock: Clock) -> None:
+def test_who_expects_no_frames_misses_none(health: CameraStats, clock: Clock) -> None:
     health.expect_frames(idle='paused')
     clock.now += 100
-    assert health.report().level == DiagnosticStatus.OK
-    assert health.report().message == 'paused'
+    assert health.verdict().level == DiagnosticStatus.OK
+    assert health.verdict().message == 'paused'
     assert health.silence_s == 0.0
     health.expect_frames()
-    assert health.report().message == 'labelling'
+    assert health.verdict().message == 'segmenting'

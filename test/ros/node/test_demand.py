@@ -43,13 +43,13 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_images_are_taken_in_while_somebody_listens(graph: Any, active: Any) -> None:
     camera = graph.peer.create_publisher(Image, '/image', 5)
-    health = active._healths['']
+    health = active._stats['']
     for topic, kind in {'labels': Image, 'points': PointCloud2, 'camera_info': CameraInfo}.items():
         graph.wait_for(lambda: not camera.get_subscription_count(), 'the node to let go')
-        assert health.report().message == 'nobody subscribes to its outputs'
+        assert health.verdict().message == 'nobody subscribes to its outputs'
         listener = graph.peer.create_subscription(kind, f'{NAME}/{topic}', print, 5)
         graph.wait_for(camera.get_subscription_count, 'the node to listen')
-        graph.wait_for(lambda: health.report().message == 'labelling')
+        graph.wait_for(lambda: health.verdict().message == 'segmenting')
         takes_depth = bool(graph.peer.count_subscribers('/depth'))
         assert takes_depth == (topic == 'points')
         graph.peer.destroy_subscription(listener)
@@ -68,15 +68,15 @@ def test_somebody_who_was_there_first_is_served(
     assert node.start()
     camera = graph.publisher()
     graph.labels_of(camera, make_image(1), labels)
-    assert node._healths[''].report().message == 'labelling'
+    assert node._stats[''].verdict().message == 'segmenting'
 
 
 def test_a_listener_that_nobody_told_of_is_found_within_a_second(
     graph: Any, active: Any, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # no middleware at hand forgets one on demand
-    (camera,) = active._stream._cameras
-    monkeypatch.setattr(camera._outputs, '_on_demand', lambda: None)
+    (camera,) = active._pipeline.cameras
+    monkeypatch.setattr(camera.output.publishers, '_on_subscribers', lambda: None)
     labels = graph.collect(Image, f'{NAME}/labels')
     graph.labels_of(graph.publisher(), make_image(1), labels)
 
@@ -110,7 +110,7 @@ def test_listeners_may_come_and_go_while_images_flow(
         graph.film(camera, message, lambda found=overlays: found)
         graph.peer.destroy_subscription(listener)
     graph.wait_for(lambda: not camera.get_subscription_count())
-    health = active._healths['']
+    health = active._stats['']
     graph.wait_for(
         lambda: health['received'] == health['dropped'] + health['labelled'] + health['failed']
     )

@@ -60,7 +60,7 @@ def test_the_levels_follow_what_happens(
     assert last(told).level == DiagnosticStatus.OK
     labels = graph.collect(Image, f'{NAME}/labels')
     camera = graph.publisher()
-    health = active._healths['']
+    health = active._stats['']
 
     def says(level: bytes, text: str) -> Any:
         def said() -> bool:
@@ -69,7 +69,7 @@ def test_the_levels_follow_what_happens(
         return graph.wait_for(said, text)
 
     graph.labels_of(camera, make_image(1), labels)
-    says(DiagnosticStatus.OK, 'labelling')
+    says(DiagnosticStatus.OK, 'segmenting')
     # three seconds of silence, without waiting for them
     health._last_frame -= 3.0
     says(DiagnosticStatus.WARN, 'no image arrived for')
@@ -81,7 +81,7 @@ def test_the_levels_follow_what_happens(
     status = dataclasses.replace(active._segmenter.status, degraded='no engine')
     # what degrades a backend needs a GPU
     monkeypatch.setattr(type(active._segmenter), 'status', status)
-    says(DiagnosticStatus.WARN, 'labelling, degraded: no engine')
+    says(DiagnosticStatus.WARN, 'segmenting, degraded: no engine')
 
 
 def test_a_camera_that_is_too_fast_is_told_of(

@@ -102,7 +102,7 @@ def test_a_node_whose_build_is_killed_goes_on_and_says_so(
         os.kill(pid, signal.SIGKILL)
     *_, told = label_until(lambda status: value(status, 'degraded') != '')
     assert told.level == DiagnosticStatus.WARN
-    assert told.message.startswith('labelling, degraded: onnxruntime serves without an engine (')
+    assert told.message.startswith('segmenting, degraded: onnxruntime serves without an engine (')
     assert 'ended by SIGKILL' in value(told, 'engine')
     assert value(told, 'backend') == 'onnxruntime'
     label_until(lambda _: True)

@@ -51,7 +51,7 @@ def test_an_error_on_the_way_down_leads_to_a_node_that_starts_again(
     *before, failing = transitions
     for transition in before:
         assert graph.change(transition)
-    broken = active._stream._cameras[0]._inputs if active._stream else active._segmenter
+    broken = active._pipeline.cameras[0]._subscriptions if active._pipeline else active._segmenter
     close = broken.close
 
     def fail() -> None:
@@ -111,7 +111,7 @@ def test_every_state_can_be_shut_down_once(
     assert graph.change(shutdown)
     assert graph.state() == 'finalized'
     assert node._segmenter is None
-    assert node._stream is None
+    assert node._pipeline is None
     assert not graph.change(shutdown)
     assert not graph.change(CONFIGURE)
     assert graph.state() == 'finalized'

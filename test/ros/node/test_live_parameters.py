@@ -120,7 +120,7 @@ def test_the_rate_is_held_and_let_go(
     graph: Any, active: Any, next_labels: Next, make_image: MakeImage
 ) -> None:
     next_labels()
-    health = active._healths['']
+    health = active._stats['']
     assert graph.set(max_rate_hz=0.01)[0].successful
     # of many in a row the first alone is due, whatever the machine's speed
     next_labels()
@@ -163,7 +163,7 @@ def test_topics_come_and_go(graph: Any, next_labels: Next, active: Any) -> None:
     # without the only topic that somebody wants, no image is taken in
     assert graph.set(publish_labels=False)[0].successful
     graph.wait_for(lambda: not graph.peer.count_subscribers('/image'))
-    assert active._healths[''].report().message == 'nobody subscribes to its outputs'
+    assert active._stats[''].verdict().message == 'nobody subscribes to its outputs'
     assert graph.set(publish_labels=True)[0].successful
     graph.wait_for(lambda: graph.peer.count_subscribers('/image'))
     next_labels()

@@ -9,7 +9,7 @@ from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
-from lemore_ros.node.qos_diagnosis import Wanted, why_no_frames, why_unheard
+from lemore_ros.node.qos_diagnosis import Subscription, why_no_images, why_not_received
 
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -32,7 +32,7 @@ def node(graph: Any) -> Iterator[Any]:
 
 def reason(graph: Any, node: Any, qos: QoSProfile, publishers: int = 1) -> str:
     graph.wait_for(lambda: node.count_publishers(TOPIC) == publishers, 'the publishers')
-    return why_no_frames(node, Wanted(TOPIC, 'sensor_msgs/msg/Image', qos))
+    return why_no_images(node, Subscription(TOPIC, 'sensor_msgs/msg/Image', qos))
 
 
 def test_a_promise_that_the_publisher_does_not_make_is_named(graph: Any, node: Any) -> None:
@@ -73,8 +73,8 @@ def test_another_type_is_named(graph: Any, node: Any) -> None:
 def test_subscribers_that_ask_for_more_are_named(graph: Any, node: Any) -> None:
     graph.peer.create_subscription(Image, TOPIC, print, LATCHED)
     graph.wait_for(lambda: node.count_subscribers(TOPIC), 'the subscriber')
-    assert why_unheard(node, TOPIC, LATCHED) == ''
-    assert why_unheard(node, TOPIC, RELIABLE) == (
+    assert why_not_received(node, TOPIC, LATCHED) == ''
+    assert why_not_received(node, TOPIC, RELIABLE) == (
         'subscriber /peer asks for reliable, transient local, this node offers reliable, volatile '
         '(durability): set the parameter qos_overrides./front/image.publisher.durability'
     )

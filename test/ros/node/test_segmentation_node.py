@@ -24,7 +24,7 @@ from lemore_core.render import blend, colorize, overlay
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.messages import rendering
-from lemore_ros.node.camera_stats import Health
+from lemore_ros.node.camera_stats import CameraStats
 
 NAME = '/lemore_segmentation'
 LATCHED = QoSProfile(
@@ -47,8 +47,8 @@ def pixels_of(message: Image) -> NDArray[np.uint8]:
     return np.frombuffer(message.data, np.uint8).reshape(shape)
 
 
-def health_of(node: Any, camera: str = '') -> Health:
-    return node._healths[camera]
+def health_of(node: Any, camera: str = '') -> CameraStats:
+    return node._stats[camera]
 
 
 def switch(graph: Any, enabled: bool) -> Any:

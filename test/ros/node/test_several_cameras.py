@@ -109,9 +109,9 @@ def test_one_that_fails_in_the_network_costs_the_others_nothing(
         camera.publish(plain_image(value, stamp=2))
     good = [found for name, found in labels.items() if name != 'right']
     graph.wait_for(lambda: all(found and found[-1].header.stamp.nanosec == 2 for found in good))
-    graph.wait_for(lambda: node._healths['right']['failed'])
+    graph.wait_for(lambda: node._stats['right']['failed'])
     assert slow.batches[1:3] != [[1], [2]], 'they were never tried together'
-    assert [node._healths[name]['failed'] for name in FOUR] == [0, 0, 1, 0]
+    assert [node._stats[name]['failed'] for name in FOUR] == [0, 0, 1, 0]
     assert not labels['right']
 
 
@@ -129,7 +129,7 @@ def test_garbage_and_silence_of_some_hurt_none_of_the_others(
             garbage = make_image(stamp)
             garbage.step = step
             cameras[name].publish(garbage)
-            graph.wait_for(lambda n=stamp, c=name: node._healths[c]['failed'] == n)
+            graph.wait_for(lambda n=stamp, c=name: node._stats[c]['failed'] == n)
         graph.labels_of(cameras['rear'], make_image(stamp), labels['rear'])
     assert len(labels['rear']) == 5
     # what is wrong with one does not hide what is wrong with another

@@ -134,10 +134,10 @@ def test_another_transport_is_explained(
     log = graph.collect(Log, '/rosout')
     graph.collect(Image, f'{NAME}/labels')
     graph.peer.create_publisher(kind, topic, 5)
-    graph.wait_for(lambda: node._healths[''].report().message == 'labelling')
+    graph.wait_for(lambda: node._stats[''].verdict().message == 'segmenting')
     graph.wait_for(lambda: graph.peer.count_publishers(topic))
     # five seconds of silence, without waiting for them
-    node._healths['']._last_frame -= 6.0
+    node._stats['']._last_frame -= 6.0
     told = graph.wait_for(lambda: warnings_in(log))
     assert told[0].startswith(f'{topic_of[transport]}: no image for ')
     assert remedy in told[0]
@@ -154,7 +154,7 @@ def test_a_camera_that_promises_too_little_is_explained_once(
     graph.wait_for(lambda: graph.peer.count_subscribers('/image'))
     graph.peer.create_publisher(Image, '/image', BEST_EFFORT)
     graph.wait_for(lambda: warnings_in(log))
-    node._healths['']._last_frame -= 6.0
+    node._stats['']._last_frame -= 6.0
     spin_for(graph, 2.2)
     expected = (
         '/image: publisher /peer offers best effort, volatile, this node asks for reliable, '
@@ -170,7 +170,7 @@ def test_a_subscriber_that_asks_for_too_much_is_explained_once(graph: Any) -> No
     graph.wait_for(lambda: warnings_in(log))
     spin_for(graph, 1.2)
     expected = (
-        f'{NAME}/labels is not heard by everybody: subscriber /peer asks for reliable, transient '
+        f'{NAME}/labels does not reach every subscriber: subscriber /peer asks for reliable, transient '
         'local, this node offers reliable, volatile (durability): set the parameter '
         f'qos_overrides.{NAME}/labels.publisher.durability'
     )
@@ -187,7 +187,7 @@ def test_lost_images_are_told_of_with_the_remedy(graph: Any, active: Any) -> Non
     finally:
         camera.kill()
         camera.wait()
-    assert 0 < active._healths['']['lost'] < 10_000
+    assert 0 < active._stats['']['lost'] < 10_000
     assert told[0].startswith('/image: the middleware lost ')
     assert 'Fast DDS profile config/dds/fastdds_shared_memory.xml at both ends' in told[0]
 

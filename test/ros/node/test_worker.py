@@ -3,88 +3,122 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
+import pytest
+
+from lemore_core.image import Image
 from lemore_core.mailbox import Mailbox
+from lemore_ros.node.camera_input import Arrival
 from lemore_ros.node.worker import Worker
 
 WAIT_S = 10
 
 
-def test_items_are_processed_on_another_thread() -> None:
-    mailbox: Mailbox[int] = Mailbox()
-    done = threading.Event()
-    threads: list[int] = []
+class Output:
+    """Where the labels go: it remembers them, or cannot publish."""
 
-    def process(_items: list[int]) -> None:
-        threads.append(threading.get_ident())
-        done.set()
+    def __init__(self, *, is_broken: bool = False) -> None:
+        self.stats = SimpleNamespace(count_accepted=lambda: None)
+        self.results: list[Any] = []
+        self.failures: list[str] = []
+        self.done = threading.Event()
+        self._is_broken = is_broken
 
-    worker = Worker(mailbox, process)
+    def publish(self, image: Image, result: Any) -> None:
+        if self._is_broken:
+            msg = 'the topic is gone'
+            raise RuntimeError(msg)
+        self.results.append((threading.get_ident(), image.header, result))
+        self.done.set()
+
+    def fail(self, reason: str) -> None:
+        self.failures.append(reason)
+        self.done.set()
+
+
+class Segmenter:
+    """It answers with the number of images that it was given together."""
+
+    def __init__(self, batch: int = 1) -> None:
+        self.status = SimpleNamespace(batch=batch)
+        self.begun, self.release = threading.Event(), threading.Event()
+        self.release.set()
+
+    def segment_batch(self, images: list[Image]) -> list[int]:
+        self.begun.set()
+        assert self.release.wait(WAIT_S)
+        return [len(images)] * len(images)
+
+
+def image(header: object = None) -> Image:
+    return Image(np.zeros((2, 2, 3), np.uint8), 'rgb8', header)
+
+
+@pytest.fixture
+def mailbox() -> Mailbox[Arrival]:
+    return Mailbox()
+
+
+def test_as_many_as_the_backend_takes_are_segmented_together(mailbox: Mailbox[Any]) -> None:
+    output = Output()
+    for name in ('front', 'left', 'rear'):
+        mailbox.put(Arrival(image(name), output), name)
+    output.done.clear()
+    worker = Worker(mailbox, Segmenter(batch=2))
     worker.start()
-    mailbox.put(1)
-    assert done.wait(WAIT_S)
+    while len(output.results) < 3:
+        assert output.done.wait(WAIT_S)
+        output.done.clear()
     worker.stop()
-    assert threads[0] != threading.get_ident()
+    assert [result[1:] for result in output.results] == [('front', 2), ('left', 2), ('rear', 1)]
+    assert output.results[0][0] != threading.get_ident()
 
 
-def test_as_many_are_processed_together_as_there_is_room_for() -> None:
-    mailbox: Mailbox[str] = Mailbox()
-    for sender in ('front', 'left', 'rear'):
-        mailbox.put(sender, sender)
-    taken: list[list[str]] = []
-    done = threading.Event()
-
-    def process(items: list[str]) -> None:
-        taken.append(items)
-        if len(taken) == 2:
-            done.set()
-
-    worker = Worker(mailbox, process, lambda: 2)
+def test_an_output_that_fails_does_not_end_the_thread(mailbox: Mailbox[Any]) -> None:
+    broken, good = Output(is_broken=True), Output()
+    worker = Worker(mailbox, Segmenter())
     worker.start()
-    assert done.wait(WAIT_S)
+    mailbox.put(Arrival(image(), broken))
+    assert broken.done.wait(WAIT_S)
+    mailbox.put(Arrival(image(), good))
+    assert good.done.wait(WAIT_S)
     worker.stop()
-    assert taken == [['front', 'left'], ['rear']]
+    assert broken.failures == ['RuntimeError: the topic is gone']
 
 
-def test_stopping_waits_for_the_item_in_hand_and_drops_the_next() -> None:
-    mailbox: Mailbox[int] = Mailbox()
-    begun, release = threading.Event(), threading.Event()
-    finished: list[int] = []
-
-    def process(items: list[int]) -> None:
-        begun.set()
-        assert release.wait(WAIT_S)
-        finished.extend(items)
-
-    worker = Worker(mailbox, process)
+def test_stopping_waits_for_the_image_in_hand_and_drops_the_next(mailbox: Mailbox[Any]) -> None:
+    output, segmenter = Output(), Segmenter()
+    segmenter.release.clear()
+    worker = Worker(mailbox, segmenter)
     worker.start()
-    mailbox.put(1)
-    assert begun.wait(WAIT_S)
-    mailbox.put(2)
-    release_soon = threading.Timer(0.05, release.set)
-    release_soon.start()
-    assert worker.stop() == 1
-    assert finished == [1]
+    mailbox.put(Arrival(image(1), output))
+    assert segmenter.begun.wait(WAIT_S)
+    mailbox.put(Arrival(image(2), output))
+    threading.Timer(0.05, segmenter.release.set).start()
+    worker.stop()
+    assert [header for _, header, _ in output.results] == [1]
 
 
-def test_a_worker_that_never_started_can_be_stopped() -> None:
-    assert Worker(Mailbox[int](), lambda _: None).stop() == 0
+def test_a_worker_that_never_started_can_be_stopped(mailbox: Mailbox[Any]) -> None:
+    Worker(mailbox, Segmenter()).stop()
 
 
-def test_a_processed_item_is_let_go() -> None:
-    class Item:
+def test_a_published_image_is_let_go(mailbox: Mailbox[Any]) -> None:
+    class Header:
         pass
 
-    mailbox: Mailbox[Item] = Mailbox()
-    done = threading.Event()
-    worker = Worker(mailbox, lambda _: done.set())
+    header, gone, output = Header(), threading.Event(), SimpleNamespace(done=threading.Event())
+    weakref.finalize(header, gone.set)
+    output.stats = SimpleNamespace(count_accepted=lambda: None)
+    output.publish = lambda _image, _result: output.done.set()
+    worker = Worker(mailbox, Segmenter())
     worker.start()
-    item = Item()
-    gone = threading.Event()
-    weakref.finalize(item, gone.set)
-    mailbox.put(item)
-    del item
-    assert done.wait(WAIT_S)
+    mailbox.put(Arrival(image(header), output))
+    del header
+    assert output.done.wait(WAIT_S)
     gc.collect()
     assert gone.wait(WAIT_S), 'the worker still holds it while it waits for the next'
     worker.stop()

@@ -10,7 +10,7 @@ from lemore_ros.node.parameters import NodeParameters
 
 
 @dataclass(frozen=True)
-class Settings:
+class OutputSettings:
     """``parameters`` with what follows from them for a network of given classes.
 
     ``taxonomy`` is that of the labels that are published: the network's classes, or their groups.
@@ -21,7 +21,7 @@ class Settings:
     refinement: Refinement
 
     @classmethod
-    def of(cls, parameters: NodeParameters, classes: Taxonomy) -> Settings:
+    def of(cls, parameters: NodeParameters, classes: Taxonomy) -> OutputSettings:
         """Work out the settings.
 
         Raises:
