@@ -20,7 +20,7 @@ from launch.actions import (
 from launch_ros.event_handlers import OnStateTransition
 
 from lemore_ros.launch_utils import arguments, rviz, segmentation_node, shared_memory, switch, text
-from lemore_ros.node.parameter_spec import ParameterError
+from lemore_ros.node.parameters import ParameterError
 
 
 def generate_launch_description() -> LaunchDescription:

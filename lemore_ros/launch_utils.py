@@ -13,8 +13,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from lemore_ros.node.parameter_spec import ParameterError
-from lemore_ros.node.parameters import SPECS, from_text, parameter_type
+from lemore_ros.node.parameters import DEFAULTS, PARAMETERS, ParameterError, from_text
 from lemore_ros.share import PACKAGE, share_directory, shared_memory_profile
 
 NAME = 'lemore_segmentation'
@@ -50,7 +49,7 @@ def arguments(**defaults: str) -> list[DeclareLaunchArgument]:
         'rviz': 'false',
         **defaults,
     }
-    described = {**{name: _parameter_description(name) for name in SPECS}, **OTHER_ARGUMENTS}
+    described = {**{name: _parameter_description(name) for name in PARAMETERS}, **OTHER_ARGUMENTS}
     return [
         DeclareLaunchArgument(name, default_value=values.get(name, ''), description=description)
         for name, description in described.items()
@@ -194,16 +193,14 @@ def _fitting_config(context: LaunchContext) -> str:
 
 
 def _parameter_description(name: str) -> str:
-    spec = SPECS[name]
-    allowed = spec.allowed_text(parameter_type(name))
-    if parameter_type(name) is tuple:
-        allowed += ', with commas between'
-    return f'{spec.description} Allowed: {allowed}. Empty: as params_file says.'
+    entry = PARAMETERS[name]
+    separated = ', with commas between' if isinstance(DEFAULTS[name], tuple) else ''
+    return f'{entry.option.text} Allowed: {entry.allowed}{separated}. Empty: as params_file says.'
 
 
 def _given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
     values = {}
-    for name in SPECS:
+    for name in PARAMETERS:
         given = text(context, name)
         if given:
             value = from_text(name, given)

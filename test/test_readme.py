@@ -18,7 +18,7 @@ from lemore_core.inference.tensorrt.state import State
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.training.recipe import RECIPES, Recipe
 from lemore_ros.bags.cli.main import COMMANDS as BAG_COMMANDS
-from lemore_ros.node.parameters import parameters_table
+from lemore_ros.node.parameters import parameters_page
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -29,7 +29,8 @@ TRAINING, SERVING, BAGS = (
 
 
 def test_the_parameters_are_those_of_the_node() -> None:
-    assert parameters_table() in README
+    page = (ROOT / 'docs' / 'parameters.md').read_text(encoding='utf-8')
+    assert page == parameters_page(), 'run python -m lemore_ros.node.parameters'
 
 
 def test_every_file_it_links_is_there() -> None:

@@ -13,8 +13,7 @@ from launch import LaunchContext
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 from lemore_ros.launch_utils import NAME, arguments, inputs, shown
-from lemore_ros.node.parameter_spec import ParameterError
-from lemore_ros.node.parameters import SPECS
+from lemore_ros.node.parameters import SPECS, ParameterError
 from lemore_ros.share import share_directory
 
 CONFIGS = share_directory() / 'config' / 'rviz'
