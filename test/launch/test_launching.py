@@ -13,7 +13,7 @@ from launch import LaunchContext
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 from lemore_ros.launch_utils import NAME, arguments, inputs, shown
-from lemore_ros.node.parameters import SPECS, ParameterError
+from lemore_ros.node.parameters import PARAMETERS, ParameterError
 from lemore_ros.share import share_directory
 
 CONFIGS = share_directory() / 'config' / 'rviz'
@@ -33,7 +33,7 @@ def test_every_argument_is_explained_and_every_parameter_is_one(name: str) -> No
     declared = {
         argument.name: argument.description for argument in description.get_launch_arguments()
     }
-    assert set(SPECS) < set(declared)
+    assert set(PARAMETERS) < set(declared)
     assert all(text.endswith('.') for text in declared.values())
 
 

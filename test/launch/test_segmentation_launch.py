@@ -79,7 +79,7 @@ def test_a_profile_of_the_user_stays(start: Any, peer: Any, tmp_path: Path) -> N
     ('arguments', 'expected'),
     [
         ({'overlay_alpha': 'half'}, "overlay_alpha is 'half', allowed: a number"),
-        ({'backend': 'caffe'}, "backend is 'caffe', allowed: auto, onnxruntime, torch"),
+        ({'backend': 'caffe'}, "backend is 'caffe', allowed: one of auto, onnxruntime, torch"),
         ({'params_file': '/nowhere/mine.yaml'}, 'params_file is /nowhere/mine.yaml: there is no'),
         ({'camera_names': 'front,7'}, "camera_names is ('front', '7'), allowed: names such as"),
         (

@@ -20,7 +20,7 @@ from lemore_core.refine import without_doubtful
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_groups, load_taxonomy
 from lemore_ros.messages.images import read_image
-from lemore_ros.node.parameters import SPECS, NodeParameters
+from lemore_ros.node.parameters import LIVE, PARAMETERS, NodeParameters
 
 NAME = '/lemore_segmentation'
 LATCHED = QoSProfile(
@@ -195,7 +195,7 @@ def test_a_topic_that_is_off_at_start_comes_once(graph: Any, untrained: dict[str
 
 @pytest.mark.usefixtures('active')
 def test_what_is_read_at_start_says_so(graph: Any) -> None:
-    fixed = {name for name, spec in SPECS.items() if not spec.live}
+    fixed = set(PARAMETERS) - LIVE
     assert {'model', 'backend', 'camera_names', 'output_size', 'lazy'} <= fixed
     values = {}
     for name in sorted(fixed):
