@@ -42,7 +42,7 @@ def test_every_file_it_links_is_there() -> None:
 
 def test_every_command_it_names_exists() -> None:
     named = set(
-        re.findall(r'(?:^|`)lemore (\w+)', README + TRAINING + SERVING + BAGS, re.MULTILINE)
+        re.findall(r'(?:^|`)lemore ([\w-]+)', README + TRAINING + SERVING + BAGS, re.MULTILINE)
     )
     assert named
     assert named <= {*COMMANDS, 'bag'}
@@ -74,7 +74,7 @@ def test_every_data_set_and_every_part_of_a_recipe_it_names_exists() -> None:
     assert set(RECIPES) - {'ade20k_448'} == set(DATASETS)
     for recipe in re.findall(r'--recipe (\w+)', README + TRAINING):
         assert recipe in (*RECIPES, 'NAME')
-    helps = TRAINING[TRAINING.index('| what helps') : TRAINING.index('## Evaluation')]
+    helps = TRAINING[TRAINING.index('| what helps') : TRAINING.index('## Drives')]
     fields = {field.name for field in dataclasses.fields(Recipe)}
     for name in re.findall(r'`([a-z_]+)`', helps):
         assert name in fields

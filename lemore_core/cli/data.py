@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,14 +49,17 @@ def _check_splits(arguments: argparse.Namespace) -> None:
         raise DataError(msg)
     dataset = open_dataset(arguments.dataset, arguments.data)
     splits = arguments.split or SPLITS
-    errors = sum(_check(dataset, split, arguments.workers) for split in splits)
+    results = {split: _check(dataset, split, arguments.workers) for split in splits}
+    errors = sum(1 if one is None else len(one.errors) for one in results.values())
+    if results.get('train') and results.get('val'):
+        _warn_of_leaks(dataset, results)
     if errors:
         msg = f'{errors} {"errors" if errors > 1 else "error"} in {", ".join(splits)}'
         raise DataError(msg)
 
 
-def _check(dataset: Dataset, split: str, workers: int | None) -> int:
-    """Print what is in a split and return how many errors it has."""
+def _check(dataset: Dataset, split: str, workers: int | None) -> CheckResult | None:
+    """Print what is in a split and return it, None where there is no split."""
     from tqdm import tqdm
 
     from lemore_core.data.check import check, some
@@ -65,14 +69,33 @@ def _check(dataset: Dataset, split: str, workers: int | None) -> int:
         samples = dataset.listing(split)
     except DataError as error:
         print(f'error: {split}: {error}', file=sys.stderr)
-        return 1
+        return None
     with tqdm(total=len(samples), desc=split, unit='image', disable=None) as bar:
         report = check(samples, bar.update, workers)
     _print_table(split, report)
     for kind, messages in (('error', report.errors), ('warning', report.warnings)):
         for message in some(messages):
             print(f'{kind}: {message}', file=sys.stderr)
-    return len(report.errors)
+    return report
+
+
+def _warn_of_leaks(dataset: Dataset, results: Mapping[str, CheckResult | None]) -> None:
+    """Warn of validation images that are near training images."""
+    from lemore_core.data.drives import RECORDED, near_duplicates, shared_drives
+
+    train, val = results['train'], results['val']
+    assert train is not None
+    assert val is not None
+    listed = {split: dataset.listing(split) for split in ('train', 'val')}
+    found = []
+    if dataset.name in RECORDED:
+        found += shared_drives(listed['train'], listed['val'], dataset.root)
+    places = near_duplicates(train.hashes, val.hashes)
+    if places:
+        first = listed['val'][places[0]].image
+        found.append(f'{len(places)} images of val look like one of train, the first is {first}')
+    for message in found:
+        print(f'warning: {message}', file=sys.stderr)
 
 
 def _print_table(split: str, report: CheckResult) -> None:

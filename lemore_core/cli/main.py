@@ -16,6 +16,7 @@ from lemore_core.errors import LemoreError
 COMMANDS = {
     'info': 'parameters and operations of a network, or what a checkpoint says of itself',
     'train': 'train a network',
+    'cross-validate': 'train without each drive in turn, and measure on it',
     'evaluate': 'measure a model against labelled images',
     'predict': 'segment images, folders, videos or cameras',
     'data': 'check a data set before training',

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lemore_core.errors import LemoreError
+
 if TYPE_CHECKING:
     from lemore_core.training.recipe import Recipe
 
@@ -20,10 +22,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--reproduce', type=Path, metavar='CHECKPOINT', help='start the run that made a checkpoint'
     )
     add_recipe_arguments(parser)
+    parser.add_argument(
+        '--hold-out',
+        metavar='DRIVE',
+        help='validate on this drive, and train on all others of train and val',
+    )
     parser.add_argument('--start', type=Path, help='checkpoint to start from')
     parser.add_argument('--teacher', type=Path, help='ONNX or TorchScript network to learn from')
     add_start_arguments(parser)
     add_hardware_arguments(parser)
+
+
+def add_named_recipe_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--recipe``."""
+    from lemore_core.training.recipe import RECIPES
+
+    parser.add_argument(
+        '--recipe', required=True, help=f'{", ".join(RECIPES)}, or the path of a .yaml file'
+    )
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser, *, writes: bool = True) -> None:
@@ -76,6 +92,9 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.training.run import TrainingRun, reproduced, train
 
     if arguments.reproduce is not None:
+        if arguments.hold_out:
+            msg = '--reproduce takes the drive that was held out from the checkpoint: give one of the two'
+            raise LemoreError(msg)
         planned = reproduced(arguments.reproduce, arguments.start, arguments.teacher)
     else:
         planned = recipe(arguments)
@@ -106,4 +125,6 @@ def recipe(arguments: argparse.Namespace) -> Recipe:
     changes = parse_changes(arguments.set)
     if arguments.model:
         changes['model'] = arguments.model
+    if getattr(arguments, 'hold_out', None):
+        changes['hold_out'] = arguments.hold_out
     return load_recipe(arguments.recipe, changes)

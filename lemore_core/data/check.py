@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.data.datasets import missing
+from lemore_core.data.drives import image_hash
 from lemore_core.data.errors import DataError
 from lemore_core.data.parallel import OnProgress, for_each
 from lemore_core.data.pixels import read_bytes, truncated
@@ -30,7 +31,8 @@ class CheckResult:
 
     ``sizes`` counts the readable images by (height, width). ``pixels`` and ``images`` hold for
     each class how many pixels and how many masks have it, (classes,) int64. ``errors`` and
-    ``warnings`` are sentences that name the file.
+    ``warnings`` are sentences that name the file. ``hashes`` are those of the images (see
+    :func:`~lemore_core.data.drives.image_hash`), None for an unreadable one.
     """
 
     taxonomy: Taxonomy
@@ -41,6 +43,7 @@ class CheckResult:
     unlabelled: int
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
+    hashes: tuple[int | None, ...]
 
     @property
     def total_pixels(self) -> int:
@@ -89,6 +92,7 @@ class _Findings:
     """What is known of one sample; ``labels`` are its pixels by label, (256,) int64."""
 
     size: Size | None = None
+    hash: int | None = None
     labels: NDArray[np.int64] | None = None
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -129,8 +133,9 @@ def require_end(path: Path) -> None:
 
 
 def _inspect_image(sample: Sample, found: _Findings) -> None:
-    height, width = sample.read_image().shape[:2]
-    found.size = (height, width)
+    image = sample.read_image()
+    found.size = (image.shape[0], image.shape[1])
+    found.hash = image_hash(image)
 
 
 def _inspect_mask(sample: Sample, found: _Findings) -> None:
@@ -155,10 +160,12 @@ def _summary(taxonomy: Taxonomy, findings: Iterable[_Findings]) -> CheckResult:
     pixels, images = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
     errors: list[str] = []
     warnings: list[str] = []
+    hashes: list[int | None] = []
     for found in findings:
         samples += 1
         errors += found.errors
         warnings += found.warnings
+        hashes.append(found.hash)
         if found.size is not None:
             sizes[found.size] += 1
         if found.labels is not None:
@@ -169,5 +176,13 @@ def _summary(taxonomy: Taxonomy, findings: Iterable[_Findings]) -> CheckResult:
     if absent:
         warnings.append(f'no mask has the classes {", ".join(absent)}')
     return CheckResult(
-        taxonomy, samples, sizes, pixels, images, unlabelled, tuple(errors), tuple(warnings)
+        taxonomy,
+        samples,
+        sizes,
+        pixels,
+        images,
+        unlabelled,
+        tuple(errors),
+        tuple(warnings),
+        tuple(hashes),
     )

@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lemore_core import checkpoint
 from lemore_core.errors import LemoreError
 from lemore_core.model.cost import measure_cost
 from lemore_core.model.variants import LeMoReConfig
-from lemore_core.training.callbacks import STATE
-from lemore_core.training.run import TrainingRun, train
+from lemore_core.training.run import TrainingRun, train_unless_finished
 
 OFF = {
     'frontal': False,
@@ -88,16 +86,9 @@ def ablate(
             recipe = dataclasses.replace(run.recipe, network=ROWS[name], seed=seed)
             output = run.output / folder
             report(f'{name}, seed {seed}')
-            scores.append(_score(dataclasses.replace(run, recipe=recipe, output=output), report))
-        card = checkpoint.read_card(output / 'last.safetensors')
+            planned = dataclasses.replace(run, recipe=recipe, output=output)
+            card = train_unless_finished(planned, report)
+            scores.append(float(card.metrics['mean_iou']))
         assert isinstance(card.config, LeMoReConfig)
         cost = measure_cost(card.config)
         yield AblationRow(name, cost.parameters, cost.flops / 1e9, tuple(scores))
-
-
-def _score(run: TrainingRun, report: Callable[[str], None]) -> float:
-    last = run.output / 'last.safetensors'
-    started = (run.output / STATE).is_file()
-    if not last.is_file() or checkpoint.read_card(last).training['step'] < run.recipe.iterations:
-        train(dataclasses.replace(run, resume=started, check=run.check and not started), report)
-    return float(checkpoint.read_card(last).metrics['mean_iou'])

@@ -35,6 +35,11 @@ class Checkpoints(Callback):
         self.best = -1.0
         self.latest: Score | None = None
 
+    @property
+    def _split(self) -> str:
+        held_out = self.training['recipe'].get('hold_out')
+        return f'drive {held_out}' if held_out else 'val'
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the averaged weights and log the figures."""
         assert isinstance(pl_module, Task)
@@ -59,7 +64,7 @@ class Checkpoints(Callback):
     def _save(self, name: str, step: int, task: Task, score: Score) -> None:
         card = dataclasses.replace(
             task.card,
-            metrics={'split': 'val', **score.figures},
+            metrics={'split': self._split, **score.figures},
             training={**self.training, 'step': step},
         )
         checkpoint.save(self.folder / f'{name}.safetensors', card, task.weights())

@@ -114,6 +114,9 @@ class Recipe(BaseRecipe):
     """The settings of a segmentation run, which its checkpoints record."""
 
     dataset: str = option('camvid', 'data set, by name')
+    hold_out: str = option(
+        '', 'drive to validate on, and to train on all others of train and val; empty: the splits'
+    )
     height: int = option(360, 'crop height in pixels', low=32, high=8192)
     width: int = option(480, 'crop width in pixels', low=32, high=8192)
     resize: tuple[int, int] | None = option(

@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from lemore_core.checkpoint import ModelCard, read_card
 from lemore_core.data.augment import Augmentation
 from lemore_core.data.check import require_sound
 from lemore_core.data.datasets import Dataset, open_dataset
+from lemore_core.data.drives import held_out
 from lemore_core.data.samples import Sample
 from lemore_core.data.statistics import class_counts
 from lemore_core.errors import LemoreError
@@ -143,7 +144,7 @@ def train(run: TrainingRun, report: Callable[[str], None]) -> Path:
     report = rank_zero_only(report)
     state = set_up(run)
     dataset = open_dataset(run.recipe.dataset, run.data)
-    samples, validation = dataset.samples('train'), dataset.samples('val')
+    samples, validation = split_samples(dataset, run.recipe)
     if len(validation) < run.hardware.processes:
         # a process without an image would wait for the others' counts forever
         msg = f'{len(validation)} images in val cannot be shared by {run.hardware.processes} processes'
@@ -161,6 +162,33 @@ def train(run: TrainingRun, report: Callable[[str], None]) -> Path:
     best = run.output / 'best.safetensors'
     report(f'best checkpoint: {best}')
     return best
+
+
+def split_samples(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
+    """Return what a run trains and validates on: the splits, or all drives but one and that one.
+
+    Raises:
+        DataError: a file is missing, or there is no such drive.
+
+    """
+    train, val = dataset.samples('train'), dataset.samples('val')
+    return (
+        held_out([*train, *val], dataset.root, recipe.hold_out) if recipe.hold_out else (train, val)
+    )
+
+
+def train_unless_finished(run: TrainingRun, report: Callable[[str], None]) -> ModelCard:
+    """Train, resume or leave alone the run in ``run.output``; return its newest checkpoint's card.
+
+    Raises:
+        LemoreError: see :func:`train`.
+
+    """
+    last = run.output / 'last.safetensors'
+    started = (run.output / STATE).is_file()
+    if not last.is_file() or read_card(last).training['step'] < run.recipe.iterations:
+        train(replace(run, resume=started, check=run.check and not started), report)
+    return read_card(last)
 
 
 def reproduced(path: Path, start: Path | None, teacher: Path | None) -> Recipe:

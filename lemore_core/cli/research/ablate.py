@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from functools import partial
 from pathlib import Path
 
 from lemore_core.cli.arguments import add_json_argument, print_json
-from lemore_core.cli.train import add_hardware_arguments, add_recipe_arguments, hardware, recipe
+from lemore_core.cli.train import (
+    add_hardware_arguments,
+    add_named_recipe_argument,
+    add_recipe_arguments,
+    hardware,
+    recipe,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    from lemore_core.training.recipe import RECIPES
-
-    parser.add_argument(
-        '--recipe', required=True, help=f'{", ".join(RECIPES)}, or the path of a .yaml file'
-    )
+    add_named_recipe_argument(parser)
     add_recipe_arguments(parser)
     parser.add_argument(
         '--rows', nargs='+', metavar='ROW', help='rows of the table, all by default'
@@ -35,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     plan = TrainingRun(
         recipe(arguments), arguments.data, Path(arguments.output), hardware(arguments)
     )
-    rows = list(ablate(plan, arguments.rows, arguments.seeds, tqdm.write))
+    rows = list(ablate(plan, arguments.rows, arguments.seeds, partial(tqdm.write, file=sys.stderr)))
     if arguments.json:
         print_json([row.to_dict() for row in rows])
         return

@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lemore_core.cli.train import add_hardware_arguments, add_recipe_arguments, hardware, recipe
+from lemore_core.cli.train import (
+    add_hardware_arguments,
+    add_named_recipe_argument,
+    add_recipe_arguments,
+    hardware,
+    recipe,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('--recipe', required=True, help='a recipe of lemore train')
+    add_named_recipe_argument(parser)
     add_recipe_arguments(parser, writes=False)
     add_hardware_arguments(parser)
     parser.add_argument('--steps', type=int, default=20, help='batches to time')

@@ -1,0 +1,45 @@
+"""``lemore cross-validate``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from functools import partial
+
+from lemore_core.cli.arguments import add_json_argument, print_json
+from lemore_core.cli.train import (
+    add_hardware_arguments,
+    add_named_recipe_argument,
+    add_recipe_arguments,
+    hardware,
+    recipe,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_named_recipe_argument(parser)
+    add_recipe_arguments(parser)
+    add_hardware_arguments(parser)
+    add_json_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train without each drive, and print each fold and the mean."""
+    from tqdm import tqdm
+
+    from lemore_core.training.cross_validation import cross_validate
+    from lemore_core.training.run import TrainingRun
+
+    planned = TrainingRun(recipe(arguments), arguments.data, arguments.output, hardware(arguments))
+    folds = list(cross_validate(planned, partial(tqdm.write, file=sys.stderr)))
+    mean = sum(fold.figures['mean_iou'] for fold in folds) / len(folds)
+    if arguments.json:
+        print_json({'folds': [dataclasses.asdict(fold) for fold in folds], 'mean_iou': mean})
+        return
+    print('| held-out drive | images | mIoU % | pixel accuracy % |\n| --- | --- | --- | --- |')
+    for fold in folds:
+        iou, accuracy = (100 * fold.figures[key] for key in ('mean_iou', 'pixel_accuracy'))
+        print(f'| {fold.drive} | {fold.images} | {iou:.2f} | {accuracy:.2f} |')
+    print(f'| mean | {sum(fold.images for fold in folds)} | {100 * mean:.2f} | |')

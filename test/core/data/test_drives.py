@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lemore_core.cli.main import main
+from lemore_core.data.drives import drives, held_out, image_hash, near_duplicates, shared_drives
+from lemore_core.data.errors import DataError
+from lemore_core.data.samples import Sample
+from lemore_core.taxonomy import load_taxonomy
+
+CAMVID = load_taxonomy('camvid')
+
+
+def samples(*names: str) -> list[Sample]:
+    return [Sample(Path(name), Path('mask.png'), CAMVID) for name in names]
+
+
+TRAIN = samples('t/0016E5_01.png', 't/0001TP_02.png', 't/0016E5_02.png')
+VAL = samples('v/0016E5_09.png', 'v/0006R0_01.png')
+
+
+def test_a_drive_is_the_beginning_of_a_name(tmp_path: Path) -> None:
+    found = drives(TRAIN, tmp_path)
+    assert {name: len(images) for name, images in found.items()} == {'0001TP': 1, '0016E5': 2}
+    assert list(drives(samples('one/1.png', 'two/1.png'), tmp_path)) == ['one', 'two']
+
+
+def test_groups_name_drives(tmp_path: Path) -> None:
+    (tmp_path / 'groups.txt').write_text('0016E5_01 a\n0001TP_02 a\n\n0016E5_02 b\n')
+    assert {name: len(images) for name, images in drives(TRAIN, tmp_path).items()} == {
+        'a': 2,
+        'b': 1,
+    }
+    with pytest.raises(DataError, match=r'groups\.txt does not name the drive of 0016E5_09'):
+        drives(VAL, tmp_path)
+    (tmp_path / 'groups.txt').write_text('0016E5_01\n')
+    with pytest.raises(DataError, match='an image name and a drive a line'):
+        drives(TRAIN, tmp_path)
+
+
+def test_one_drive_is_held_out_of_all(tmp_path: Path) -> None:
+    others, kept = held_out([*TRAIN, *VAL], tmp_path, '0016E5')
+    assert [sample.image.stem for sample in others] == ['0001TP_02', '0006R0_01']
+    assert kept == [TRAIN[0], TRAIN[2], VAL[0]]
+    with pytest.raises(DataError, match='0001 cannot be held out: the drives are 0001TP, 0016E5'):
+        held_out(TRAIN, tmp_path, '0001')
+    with pytest.raises(DataError, match=r'the drives are a$'):
+        held_out(samples('a_1.png', 'a_2.png'), tmp_path, 'a')
+
+
+def test_a_drive_in_both_splits_is_named(tmp_path: Path) -> None:
+    (message,) = shared_drives(TRAIN, VAL, tmp_path)
+    assert message.startswith('1 images of val are of drive 0016E5, of which train has 2')
+
+
+def test_near_duplicates_are_found() -> None:
+    random = np.random.default_rng(0)
+    scenes = [cv2.resize(random.integers(0, 255, (9, 12, 3), np.uint8), (96, 72)) for _ in range(3)]
+    darker = (scenes[1] * 0.9).astype(np.uint8)
+    train = [image_hash(scenes[0]), None, image_hash(scenes[1])]
+    assert near_duplicates(train, [image_hash(scenes[2]), None, image_hash(darker)]) == [2]
+    assert near_duplicates([], [image_hash(darker)]) == []
+
+
+def test_the_check_warns_of_a_split_that_leaks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    image = cv2.resize(random.integers(0, 255, (9, 12, 3), np.uint8), (96, 72))
+    for split, name in (('train', 'a_1'), ('train', 'b_1'), ('val', 'a_2')):
+        for folder, pixels in ((split, image), (f'{split}annot', np.zeros((72, 96), np.uint8))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / folder / f'{name}.png'), pixels)
+    assert main(['data', 'check', '--dataset', 'camvid', '--data', str(tmp_path)]) == 0
+    warnings = capsys.readouterr().err
+    assert '1 images of val are of drive a, of which train has 1' in warnings
+    assert '1 images of val look like one of train' in warnings
