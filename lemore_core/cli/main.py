@@ -81,8 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _module(name: str) -> str:
-    # a module cannot be called import
-    return f'lemore_core.cli.{name}_' if iskeyword(name) else f'lemore_core.cli.{name}'
+    # a module cannot be called import, nor cross-validate
+    module = f'{name}_' if iskeyword(name) else name.replace('-', '_')
+    return f'lemore_core.cli.{module}'
 
 
 def _first_line(module: str) -> str:
