@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
 
+from lemore_ros.bags.cameras import TopicProbe, probe_images
 from lemore_ros.bags.io.reader import Bag
-from lemore_ros.bags.segmentation.parts import NS
-
-if TYPE_CHECKING:
-    from lemore_ros.bags.cameras import TopicProbe
+from lemore_ros.bags.segmentation.divide import NS
+from lemore_ros.messages.stamps import read_stamp
 
 # a pause is a gap when it is so many times as long as the usual one
 GAP = 3.0
@@ -21,7 +19,7 @@ GAPS_SHOWN = 5
 
 @dataclass(frozen=True)
 class ImageTopic:
-    """An image topic. ``gaps_s`` are (start, length), seconds from the bag's beginning.
+    """An image topic. ``gaps_s`` are the longest (start, length), seconds from the bag's beginning.
 
     ``problem`` is why it is no camera, empty if it is one. ``stamps_back`` counts the headers
     whose stamps are older than those before them.
@@ -50,25 +48,17 @@ class BagInfo:
     messages: int
     topics: tuple[tuple[str, str, int], ...]
     images: tuple[ImageTopic, ...]
-    damage: str = ''
-    unreadable: int = 0
-    notes: tuple[str, ...] = field(default=())
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON knows it."""
-        return asdict(self)
+    damage: str
+    unreadable: int
+    notes: tuple[str, ...]
 
 
-def inspect(bag: Bag, told: Callable[[int], object] = lambda _: None) -> BagInfo:
+def inspect(bag: Bag, on_progress: Callable[[int], object] = lambda _: None) -> BagInfo:
     """Look at a bag. The images are read once, to know when they came, but not decoded.
 
-    ``told`` is called with numbers of images as they are read.
+    ``on_progress`` is called with numbers of images as they are read.
     """
-    from lemore_ros.bags.cameras import probe_images
-
-    images = tuple(_image_topic(bag, probe, told) for probe in probe_images(bag))
-    borrowed = sorted(bag.types.borrowed)
-    note = f'types {", ".join(borrowed)} are not defined in it: ROS 2 {bag.types.distribution} is assumed'
+    images = tuple(_image_topic(bag, probe, on_progress) for probe in probe_images(bag))
     return BagInfo(
         str(bag.path),
         bag.start_ns,
@@ -78,7 +68,7 @@ def inspect(bag: Bag, told: Callable[[int], object] = lambda _: None) -> BagInfo
         images,
         bag.damage,
         bag.unreadable,
-        (note,) if borrowed else (),
+        bag.types.notes,
     )
 
 
@@ -90,11 +80,9 @@ def in_words(info: BagInfo) -> str:
     for image in info.images:
         size = f'{image.width}x{image.height} {image.encoding}' if image.width else '?'
         verdict = f'no camera: {image.problem}' if image.problem else 'a camera'
-        lines.append(
-            f'  {image.name}  {size}  {image.count} images, {image.rate_hz:g} Hz  {verdict}'
-        )
-        for start, length in image.gaps_s:
-            lines.append(f'    a gap of {length:.2f} s at {start:.2f} s')
+        rate = f'{image.count} images, {image.rate_hz:g} Hz'
+        lines.append(f'  {image.name}  {size}  {rate}  {verdict}')
+        lines += [f'    a gap of {length:.2f} s at {at:.2f} s' for at, length in image.gaps_s]
         if image.gaps > len(image.gaps_s):
             lines.append(f'    and {image.gaps - len(image.gaps_s)} gaps more')
         if image.stamps_back:
@@ -106,26 +94,23 @@ def in_words(info: BagInfo) -> str:
     return '\n'.join([*lines, *(f'  {note}' for note in info.notes)])
 
 
-def _image_topic(bag: Bag, probe: TopicProbe, told: Callable[[int], object]) -> ImageTopic:
-    from lemore_ros.messages.stamps import read_stamp
-
-    topic = probe.topic
+def _image_topic(bag: Bag, probe: TopicProbe, on_progress: Callable[[int], object]) -> ImageTopic:
     times, stamps = [], []
-    for record in bag.messages([topic]):
-        told(1)
+    for record in bag.messages([probe.topic]):
+        on_progress(1)
         times.append(record.time_ns)
         if len(record.data) >= 12:
             stamps.append(read_stamp(record.data))
     pauses = [b - a for a, b in pairwise(times)]
     usual = statistics.median(pauses) if pauses else 0
     gaps = [
-        (round((times[i] - bag.start_ns) / NS, 3), round(pause / NS, 3))
-        for i, pause in enumerate(pauses)
+        (round((start - bag.start_ns) / NS, 3), round(pause / NS, 3))
+        for start, pause in zip(times, pauses, strict=False)
         if usual and pause > GAP * usual
     ]
     return ImageTopic(
-        topic.name,
-        topic.type,
+        probe.topic.name,
+        probe.topic.type,
         len(times),
         probe.encoding,
         probe.width,

@@ -18,7 +18,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.bags.segmentation.options import ModelOptions, SegmentOptions
-from lemore_ros.bags.segmentation.run import Run, find_jobs
+from lemore_ros.bags.segmentation.segment_bags import BagSegmentation, find_jobs
 
 NODE = '/lemore_segmentation'
 TOPIC = '/camera/image_raw'
@@ -36,7 +36,7 @@ def test_labels_are_those_of_the_live_node(
         for stamp, size in enumerate(sizes, 1):
             writer.write(connection, stamp, serialize_message(make_image(stamp, size=size)))
     options = SegmentOptions(ModelOptions(**untrained, **asked), file_frames=2)
-    Run(find_jobs([drive], labelled, options), resume=False).work(lambda _: None)
+    BagSegmentation(find_jobs([drive], labelled, options), resume=False).segment(lambda _: None)
     node = graph.node(**untrained, **asked)
     assert node.start()
     live = {name: graph.collect(Image, f'{NODE}/{name}') for name in ('labels', 'confidence')}

@@ -6,28 +6,22 @@ Exit status: as that of ``lemore bag segment``, 3 where something could not be r
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lemore_ros.bags.cli.sources import (
-    add_drive_arguments,
-    add_labels_arguments,
-    add_output_arguments,
-    complain,
-    counting,
-    open_drive,
-    opened_labeller,
-    print_figures,
+from lemore_core.cli.arguments import renamed
+from lemore_ros.bags.cli.arguments import (
+    add_image_arguments,
+    add_label_arguments,
+    add_report_arguments,
+    exit_if_incomplete,
+    open_images,
+    opened_labels,
+    progress,
     require_report_packages,
     tolerance_ns,
     write_results,
 )
-
-if TYPE_CHECKING:
-    from lemore_core.taxonomy import Taxonomy
-    from lemore_ros.bags.evaluation.drive import ImageSequence
-    from lemore_ros.bags.evaluation.truth import Truth
-    from lemore_ros.bags.evaluation.worst_frames import WorstFrames
 
 IMAGES = 12
 
@@ -35,76 +29,62 @@ IMAGES = 12
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('bag', type=Path, metavar='IN', help='the recorded drive')
-    truth = parser.add_argument_group('truth')
+    truth = parser.add_argument_group('ground truth')
     truth.add_argument(
-        '--truth',
+        '--ground-truth',
         metavar='TOPIC|FOLDER|BAG',
         help='a topic of labels in IN, a folder of masks called <sec>_<nanosec>.png or '
         '<nanoseconds>.png by the stamps of their images, or another bag',
     )
-    truth.add_argument('--truth-topic', default='', metavar='TOPIC', help='of labels in that bag')
     truth.add_argument(
-        '--truth-ids',
+        '--ground-truth-topic', default='', metavar='TOPIC', help='of labels in that bag'
+    )
+    truth.add_argument(
+        '--ground-truth-ids',
         choices=('classes', 'dataset'),
         default='classes',
         help="what masks in a folder hold: class ids, or the data set's own ids or colors",
     )
-    add_labels_arguments(parser)
-    add_drive_arguments(parser)
-    add_output_arguments(parser, IMAGES)
+    for name in ('truth', 'truth-topic', 'truth-ids'):
+        renamed(parser, f'--{name}', f'--ground-{name}')
+    add_label_arguments(parser)
+    add_image_arguments(parser)
+    add_report_arguments(parser, IMAGES)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure the drive; print the figures or write them, and the report."""
-    from lemore_ros.bags.evaluation.evaluate import evaluate_drive
+    """Measure the labels; print the figures, and write the report."""
+    from lemore_ros.bags.evaluation.evaluate import evaluate_sequence
+    from lemore_ros.bags.evaluation.ground_truth import open_ground_truth
 
     require_report_packages(arguments)
-    drive = open_drive(arguments, arguments.bag)
-    with opened_labeller(arguments, arguments.bag) as labeller:
-        truth = _open_truth(arguments, labeller.taxonomy)
-        worst = _worst_frames(arguments, labeller.taxonomy)
-        with counting(drive.expected, worst) as step:
-            evaluation = evaluate_drive(drive, labeller, truth, step)
-        facts = {**_facts(drive, truth), **labeller.facts()}
-    values = {**facts, **evaluation.to_dict()}
-    report = None
+    images = open_images(arguments)
+    facts = {'bag': str(images.path), 'camera': images.topic.name}
+    truth, worst, report = None, None, None
+    with ExitStack() as stack:
+        source = stack.enter_context(opened_labels(arguments))
+        if arguments.ground_truth is not None:
+            truth = open_ground_truth(
+                arguments.ground_truth,
+                arguments.bag,
+                source.taxonomy,
+                tolerance_ns(arguments),
+                topic=arguments.ground_truth_topic,
+                ids=arguments.ground_truth_ids,
+            )
+            facts['ground_truth'] = truth.source
+        if arguments.report is not None:
+            from lemore_ros.bags.evaluation.worst_frames import worst_frames
+
+            has_truth = truth is not None
+            worst = worst_frames(arguments.report_images, source.taxonomy, has_truth=has_truth)
+        step = stack.enter_context(progress(images.expected, worst))
+        evaluation = evaluate_sequence(images, source, truth, step)
+        facts |= {**source.facts(), **({'damage': images.damage} if images.damage else {})}
     if worst is not None:
-        from lemore_ros.bags.evaluation.report import drive_report
+        from lemore_ros.bags.evaluation.report import evaluation_report
 
-        title = f'{labeller.name} on {arguments.bag.name}'
-        report = drive_report(evaluation, worst.images, title=title, facts=facts)
-    write_results(arguments, values, report)
-    if arguments.json is None:
-        print_figures(values)
-    complain(drive)
-
-
-def _open_truth(arguments: argparse.Namespace, taxonomy: Taxonomy) -> Truth | None:
-    if arguments.truth is None:
-        return None
-    from lemore_ros.bags.evaluation.truth import open_truth
-
-    return open_truth(
-        arguments.truth,
-        arguments.bag,
-        taxonomy,
-        tolerance_ns(arguments),
-        topic=arguments.truth_topic,
-        ids=arguments.truth_ids,
-    )
-
-
-def _worst_frames(arguments: argparse.Namespace, taxonomy: Taxonomy) -> WorstFrames | None:
-    if arguments.report is None:
-        return None
-    from lemore_ros.bags.evaluation.worst_frames import WorstFrames
-
-    has_truth = arguments.truth is not None
-    return WorstFrames(arguments.report_images, taxonomy, has_truth=has_truth)
-
-
-def _facts(drive: ImageSequence, truth: Truth | None) -> dict[str, str]:
-    facts = {'bag': str(drive.path), 'camera': drive.topic.name}
-    if truth is not None:
-        facts['truth'] = truth.source
-    return facts | ({'damage': drive.damage} if drive.damage else {})
+        title = f'{source.name} on {arguments.bag.name}'
+        report = evaluation_report(evaluation, worst.images, title=title, facts=facts)
+    write_results(arguments, {**facts, **evaluation.to_dict()}, report)
+    exit_if_incomplete(images)

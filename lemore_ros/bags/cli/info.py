@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lemore_core.cli.arguments import add_json_argument, print_json
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('bag', type=Path, help='a rosbag2 folder, .mcap, .db3, or a ROS 1 .bag')
-    parser.add_argument('--json', action='store_true', help='for programs')
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print what the bag holds."""
-    import json
+    from dataclasses import asdict
 
     from tqdm import tqdm
 
@@ -26,4 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
         # images are most of a bag: reading a long one takes minutes
         with tqdm(desc='reading', total=images, unit='image', disable=None, leave=False) as bar:
             info = inspect(bag, bar.update)
-    print(json.dumps(info.as_json(), indent=2) if arguments.json else in_words(info))
+    if arguments.json:
+        print_json(asdict(info))
+    else:
+        print(in_words(info))

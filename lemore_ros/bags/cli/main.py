@@ -11,12 +11,11 @@ from lemore_ros.bags.errors import BagError
 # each is a file beside this one with add_arguments(parser) and run(arguments), which import what is
 # heavy when they run
 COMMANDS = {
-    'info': 'what a bag holds, and what of it can be labelled',
-    'segment': 'label the images of bags, into bags',
-    'measure': 'time the labelling of a bag on this machine: steps in turn, and all at once',
-    'evaluate': 'measure labels over a drive, against the truth where there is one',
+    'info': 'show what a bag holds, and which of its topics are cameras',
+    'segment': 'segment the images of bags, into bags',
+    'evaluate': 'measure labels over a drive, against ground truth where there is some',
     'compare': 'find where two models, or two runs, differ',
-    'video': 'draw a labelled drive as a video',
+    'video': 'draw a drive and its labels as a video',
 }
 
 

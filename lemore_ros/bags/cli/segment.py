@@ -1,23 +1,29 @@
 """``lemore bag segment``.
 
 Exit status: 0; 1 for a failure; 2 for wrong usage; 3 where the result is written but something of
-the input could not be read or labelled, which is then counted and named; 130 when interrupted.
+the input could not be read or segmented, which is then counted and named; 130 when interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lemore_ros.bags.cli.labelling import add_labelling_arguments, labelling_options
+from lemore_core.cli.arguments import add_segmenter_arguments, listed, renamed, requested_size
+from lemore_core.validation import entries
+from lemore_ros.bags.cli.arguments import INCOMPLETE
 from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.segmentation.options import ModelOptions, SegmentOptions
 
 if TYPE_CHECKING:
-    from lemore_ros.bags.segmentation.work import PartResult
+    from lemore_ros.bags.segmentation.unfinished import PartResult
 
-INCOMPLETE = 3
+# the others are those of every command that loads a network
+LABEL_OPTIONS = ('batch', 'min_confidence', 'class_groups', 'output_size')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,46 +33,90 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--output', '-o', type=Path, required=True, help='the new bag, or a folder for several'
     )
     parser.add_argument('--resume', action='store_true', help='go on with a run that broke off')
-    spread = parser.add_mutually_exclusive_group()
-    spread.add_argument('--workers', type=int, default=1, help='processes on this machine, 1')
-    spread.add_argument('--ray', metavar='auto|ADDRESS', help='a Ray cluster to spread over')
-    add_labelling_arguments(parser)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument('--workers', type=int, default=1, help='processes on this machine (1)')
+    where.add_argument('--ray', default='', metavar='auto|ADDRESS', help='use a Ray cluster')
+    names = [name for name in entries(SegmentOptions) if name != 'model']
+    _add_options(parser.add_argument_group('what is segmented and written'), SegmentOptions, names)
+    renamed(parser, '--start', '--skip')
+    add_segmenter_arguments(parser)
+    _add_options(parser.add_argument_group('labels'), ModelOptions, LABEL_OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the bags, with a progress bar."""
     from tqdm import tqdm
 
-    from lemore_ros.bags.segmentation.run import Run, find_jobs
+    from lemore_ros.bags.segmentation.segment_bags import BagSegmentation, find_jobs
 
     if arguments.workers < 1:
         msg = f'workers is {arguments.workers}, allowed: 1 or more'
         raise BagError(msg)
-    options = labelling_options(arguments)
-    jobs = find_jobs(arguments.inputs, arguments.output, options)
-    plan = Run(jobs, resume=arguments.resume)
-    for note in plan.notes:
+    jobs = find_jobs(arguments.inputs, arguments.output, segment_options(arguments))
+    segmentation = BagSegmentation(jobs, resume=arguments.resume)
+    for note in segmentation.notes:
         print(f'lemore bag segment: {note}', file=sys.stderr)
+    started = time.perf_counter()
     # a bar that is thrown away unclosed would be drawn once more
     with tqdm(
-        desc='segmenting', total=plan.frames, initial=plan.made, unit='frame', disable=None
+        desc='segmenting',
+        total=segmentation.frames,
+        initial=segmentation.resumed,
+        unit='image',
+        disable=None,
     ) as bar:
-        results = plan.work(bar.update, workers=arguments.workers, ray=arguments.ray)
-    incomplete = False
+        results = segmentation.segment(bar.update, workers=arguments.workers, ray=arguments.ray)
     for job, result in results:
-        print(f'{job.output}: {result.frames} frames labelled')
-        incomplete = _complain(job.source, result) or incomplete
-    if incomplete:
+        print(f'{job.output}: {result.frames} images segmented')
+    print(f'in {time.perf_counter() - started:.1f} s')
+    incomplete = [_say_what_is_missing(job.source, result) for job, result in results]
+    if any(incomplete):
         sys.exit(INCOMPLETE)
 
 
-def _complain(source: Path, result: PartResult) -> bool:
+def segment_options(arguments: argparse.Namespace) -> SegmentOptions:
+    """Return the options that the arguments describe.
+
+    Raises:
+        LemoreError: a value that is not allowed.
+
+    """
+    given = vars(arguments)
+    model = {name: given[name] for name in entries(ModelOptions) if name != 'size'}
+    for name in ('model', 'dataset', 'class_groups'):
+        if Path(model[name]).suffix:
+            # a file's path means the same in every worker's folder; names stay as they are
+            model[name] = str(Path(model[name]).resolve())
+    own = {name: given[name] for name in entries(SegmentOptions) if name != 'model'}
+    for name in ('topics', 'outputs'):
+        own[name] = tuple(own[name])
+    return SegmentOptions(ModelOptions(size=requested_size(arguments), **model), **own)
+
+
+def _add_options(group: Any, kind: type, names: Sequence[str]) -> None:
+    """Declare an argument for each of the fields; they are checked where they are used."""
+    defaults = kind()
+    for name in names:
+        entry, default = entries(kind)[name], getattr(defaults, name)
+        flag, text = f'--{name.replace("_", "-")}', entry.option.text
+        if isinstance(default, bool):
+            group.add_argument(flag, action='store_true', help=text)
+        elif default == ():
+            group.add_argument(flag, nargs='+', default=(), metavar='NAME', help=text)
+        elif isinstance(default, tuple):
+            text = f'{text}, with commas between ({",".join(default)})'
+            group.add_argument(flag, type=listed(str), default=default, metavar='A,B', help=text)
+        else:
+            shown = '' if default in ('', float('inf')) else f' ({default})'
+            group.add_argument(flag, type=type(default), default=default, help=f'{text}{shown}')
+
+
+def _say_what_is_missing(source: Path, result: PartResult) -> bool:
     from lemore_ros.bags.io.read_errors import describe
 
     if result.read_errors:
-        count = sum(result.read_errors.values())
-        places = describe(list(result.read_errors))
+        count, places = sum(result.read_errors.values()), describe(list(result.read_errors))
         print(f'{source} is damaged, {count} messages known to be lost: {places}', file=sys.stderr)
     for reason, count in result.problems.items():
-        print(f'{source}: {count} images are not labelled, {reason}', file=sys.stderr)
+        print(f'{source}: {count} images are not segmented, {reason}', file=sys.stderr)
     return bool(result.read_errors or result.problems)

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from lemore_core.render import FONT, colorize, legend, overlay
 from lemore_core.taxonomy import Taxonomy
+from lemore_core.validation import check_fields, option
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.evaluation.drive import StampedImage
-from lemore_ros.bags.evaluation.labellers import Labelled
+from lemore_ros.bags.evaluation.image_sequence import StampedImage
+from lemore_ros.bags.evaluation.label_sources import FrameLabels
 
 OVERLAY, SIDE_BY_SIDE = 'overlay', 'side-by-side'
-LAYOUTS = (OVERLAY, SIDE_BY_SIDE)
-MAX_WIDTH = 1920
 SMALLEST = 16
 # later than this, a stamp is a date and not a time since the robot was switched on
 YEAR_2000_NS = 946_684_800 * 10**9
@@ -26,8 +25,8 @@ Rgb = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class VideoLook:
-    """How the frames of a video look; ``alpha`` 0..1 is the weight of the colours in an overlay.
+class VideoStyle:
+    """How the frames of a video style; ``alpha`` 0..1 is the weight of the colours in an overlay.
 
     Frames wider than ``max_width`` pixels are shrunk.
 
@@ -36,22 +35,14 @@ class VideoLook:
 
     """
 
-    layout: str = OVERLAY
-    alpha: float = 0.5
+    layout: str = option(OVERLAY, choices=(OVERLAY, SIDE_BY_SIDE))
+    alpha: float = option(0.5, low=0.0, high=1.0)
     has_legend: bool = True
     has_stamps: bool = True
-    max_width: int = MAX_WIDTH
+    max_width: int = option(1920, low=SMALLEST)
 
     def __post_init__(self) -> None:
-        if self.layout not in LAYOUTS:
-            msg = f'layout is {self.layout!r}, allowed: {", ".join(LAYOUTS)}'
-            raise BagError(msg)
-        if not 0.0 <= self.alpha <= 1.0:
-            msg = f'alpha is {self.alpha}, allowed: 0.0 to 1.0'
-            raise BagError(msg)
-        if self.max_width < SMALLEST:
-            msg = f'max_width is {self.max_width}, allowed: {SMALLEST} pixels or more'
-            raise BagError(msg)
+        check_fields(self, BagError)
 
 
 class Canvas:
@@ -60,36 +51,42 @@ class Canvas:
     An image of another shape keeps its own: it is scaled to fit, with black at its sides.
     """
 
-    def __init__(self, look: VideoLook, taxonomy: Taxonomy) -> None:
-        self._look = look
+    def __init__(self, style: VideoStyle, taxonomy: Taxonomy) -> None:
+        self._style = style
         self._taxonomy = taxonomy
         self._size: tuple[int, int] | None = None
         self._legend: Rgb | None = None
 
-    def draw(self, image: StampedImage, labelled: Labelled | None, seconds: float) -> Rgb:
+    def draw(self, image: StampedImage, frame_labels: FrameLabels | None, seconds: float) -> Rgb:
         """Return a frame of the video, RGB (H, W, 3) uint8; without labels the bare image."""
-        scene = self._scene(image, labelled)
+        scene = self._scene(image, frame_labels)
         if self._size is None:
-            self._size = _shrunk(scene.shape[:2], self._look.max_width)
+            self._size = _shrunk(scene.shape[:2], self._style.max_width)
         frame = _fitted(scene, self._size)
-        if self._look.has_stamps:
+        if self._style.has_stamps:
             _write(frame, _stamp_text(seconds, image.time_ns))
-        if not self._look.has_legend:
+        if not self._style.has_legend:
             return frame
         if self._legend is None:
             self._legend = legend(self._taxonomy, self._size[1])
         return np.vstack([frame, self._legend])
 
-    def _scene(self, image: StampedImage, labelled: Labelled | None) -> Rgb:
+    def _scene(self, image: StampedImage, frame_labels: FrameLabels | None) -> Rgb:
         palette = self._taxonomy.palette
-        if self._look.layout == SIDE_BY_SIDE:
+        if self._style.layout == SIDE_BY_SIDE:
             rgb = image.rgb
-            right = np.zeros_like(rgb) if labelled is None else colorize(labelled.labels, palette)
+            right = (
+                np.zeros_like(rgb)
+                if frame_labels is None
+                else colorize(frame_labels.labels, palette)
+            )
             return np.hstack([rgb, right])
-        if labelled is None:
+        if frame_labels is None:
             return image.rgb.copy()
         camera = image.image
-        return overlay(camera.pixels, camera.encoding, labelled.labels, palette, self._look.alpha)
+        return overlay(
+            camera.pixels, camera.encoding, frame_labels.labels, palette, self._style.alpha
+        )
 
 
 def _shrunk(size: tuple[int, int], max_width: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Compares two labellings of one drive: how often they agree, on what, when, and where."""
+"""Compares two sources of labels of one drive: how often they agree, on what, when, and where."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from lemore_core.evaluation.metrics import ConfusionMatrix, by_name, rounded
 from lemore_core.evaluation.over_time import OverTime
 from lemore_core.taxonomy import Labels, Taxonomy
-from lemore_ros.bags.evaluation.drive import ImageSequence, StampedImage
-from lemore_ros.bags.evaluation.labellers import Labelled, LabelSource, described
+from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
+from lemore_ros.bags.evaluation.label_sources import FrameLabels, LabelSource
 from lemore_ros.bags.evaluation.matching import with_next
 from lemore_ros.bags.io.reader import BagError
 
@@ -27,12 +27,12 @@ UNEQUAL = 'images that only one of the two labels'
 
 @dataclass(frozen=True)
 class ComparedFrame:
-    """A frame with both labellings; ``agreement`` is the share 0..1 of equal labels."""
+    """A frame with both sources' labels; ``agreement`` is the share 0..1 of equal labels."""
 
     seconds: float
     image: StampedImage
-    first: Labelled
-    second: Labelled
+    first: FrameLabels
+    second: FrameLabels
     agreement: float
     iou: NDArray[np.float64]
 
@@ -67,9 +67,9 @@ class DifferenceMap:
 
 
 class Comparison:
-    """The figures of a comparison so far, in memory that does not grow with the drive.
+    """The figures of a comparison so far, in memory that does not grow with the sequence.
 
-    ``matrix`` has the first labelling's classes in its rows and the second's in its columns; pixels
+    ``matrix`` has the first source's classes in its rows and the second's in its columns; pixels
     that either leaves unlabelled are not in it.
     """
 
@@ -81,7 +81,7 @@ class Comparison:
         self.matrix = ConfusionMatrix(len(taxonomy.classes))
         self.series = OverTime(COLUMNS)
         self.where = DifferenceMap()
-        self.trouble: Counter[str] = Counter()
+        self.error_counts: Counter[str] = Counter()
         self.first_ns: int | None = None
         self.seconds = 0.0
 
@@ -90,8 +90,8 @@ class Comparison:
         """The share of all pixels whose labels are equal."""
         return self.equal_pixels / self.pixels if self.pixels else math.nan
 
-    def add(self, image: StampedImage, first: Labelled, second: Labelled) -> ComparedFrame:
-        """Compare the two labellings of an image."""
+    def add(self, image: StampedImage, first: FrameLabels, second: FrameLabels) -> ComparedFrame:
+        """Compare the two sources of labels of an image."""
         self.first_ns = image.time_ns if self.first_ns is None else self.first_ns
         seconds = (image.time_ns - self.first_ns) / 1e9
         self.seconds = max(seconds, self.seconds)
@@ -103,7 +103,7 @@ class Comparison:
         self.pixels += differs.size
         self.where.add(differs)
         frame = ComparedFrame(seconds, image, first, second, equal / differs.size, own.iou)
-        sure = (_mean(labelled.confidence) for labelled in (first, second))
+        sure = (_mean(frame_labels.confidence) for frame_labels in (first, second))
         latencies = (first.latency_ms, second.latency_ms)
         self.series.add(seconds, (frame.agreement, own.mean_iou, *sure, *latencies))
         return frame
@@ -120,7 +120,7 @@ class Comparison:
             'iou': by_name(names, self.matrix.iou),
             'confusion': self.matrix.counts.tolist(),
             'differences': np.round(self.where.shares, 4).tolist(),
-            'trouble': dict(self.trouble),
+            'error_counts': dict(self.error_counts),
             'over_time': self.series.to_dict(),
         }
 
@@ -132,39 +132,39 @@ class Comparison:
         return own
 
 
-def compare_labellers(
-    drive: ImageSequence,
+def compare_sources(
+    images: ImageSequence,
     first: LabelSource,
     second: LabelSource,
-    observe: Callable[[ComparedFrame], None] | None = None,
+    on_frame: Callable[[ComparedFrame], None] | None = None,
 ) -> Comparison:
-    """Label the images of a drive twice and compare; ``observe`` is given each frame.
+    """Take the labels of the images of a sequence twice and compare; ``on_frame`` is called with each frame.
 
     Raises:
-        LemoreError: the two know other classes, no image is labelled by both, or a model failed.
+        LemoreError: the two know other classes, no image has labels of both, or a model failed.
 
     """
     if first.taxonomy.classes != second.taxonomy.classes:
         msg = (
-            f'{described(first)} has the classes {_some(first.taxonomy)}, {described(second)} '
+            f'{first.description} has the classes {_some(first.taxonomy)}, {second.description} '
             f'{_some(second.taxonomy)}: only labels of the same classes can be compared'
         )
         raise BagError(msg)
     comparison = Comparison(first.taxonomy)
-    for image, following in with_next(drive.images()):
+    for image, following in with_next(images.images()):
         next_ns = None if following is None else following.time_ns
-        one, other = (labeller.label(image, next_ns) for labeller in (first, second))
+        one, other = (source.labels_of(image, next_ns) for source in (first, second))
         if one is None or other is None:
-            comparison.trouble[UNEQUAL] += (one is None) != (other is None)
+            comparison.error_counts[UNEQUAL] += (one is None) != (other is None)
             continue
         frame = comparison.add(image, one, other)
-        if observe is not None:
-            observe(frame)
-    comparison.trouble += drive.trouble + first.trouble + second.trouble
+        if on_frame is not None:
+            on_frame(frame)
+    comparison.error_counts += images.error_counts + first.error_counts + second.error_counts
     if not comparison.frames:
         msg = (
-            f'no image of {drive.topic.name} in {drive.path} is labelled by both '
-            f'{described(first)} and {described(second)}: check that they belong together, or raise --tolerance-ms'
+            f'no image of {images.topic.name} in {images.path} has labels of both '
+            f'{first.description} and {second.description}: check that they belong together, or raise --tolerance-ms'
         )
         raise BagError(msg)
     return comparison

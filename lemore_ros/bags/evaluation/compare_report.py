@@ -1,9 +1,10 @@
-"""The report of a comparison, and the frames in which the two labellings differ most."""
+"""The report of a comparison, and the frames in which the two sources of labels differ most."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 from lemore_core.evaluation.metrics import percent
 from lemore_core.evaluation.report.content import (
@@ -27,32 +28,18 @@ from lemore_core.evaluation.report.panes import (
 from lemore_core.evaluation.report.sections import confusion_section
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.evaluation.compare import ComparedFrame, Comparison
-from lemore_ros.bags.evaluation.report import HOW_TO_ZOOM, trouble_facts
+from lemore_ros.bags.evaluation.report import HOW_TO_ZOOM, error_facts
 from lemore_ros.bags.evaluation.worst_frames import WorstByReason, frame_name
 
 LEAST_AGREEMENT = 'low agreement'
 
 
-class WorstDifferences:
-    """Observes a comparison and keeps the frames of the least agreement, ready for the report."""
-
-    def __init__(self, limit: int, taxonomy: Taxonomy, names: tuple[str, str]) -> None:
-        self._taxonomy = taxonomy
-        self._names = names
-        self._worst = WorstByReason(limit)
-
-    def __call__(self, frame: ComparedFrame) -> None:
-        """Keep the frame if it is among the worst so far."""
-        self._worst.offer(
-            frame.seconds,
-            {LEAST_AGREEMENT: frame.agreement},
-            lambda: draw_differences(frame, self._taxonomy, self._names),
-        )
-
-    @property
-    def images(self) -> tuple[ReportImage, ...]:
-        """The frames, the least agreement first."""
-        return self._worst.images
+def worst_differences(
+    limit: int, taxonomy: Taxonomy, names: tuple[str, str]
+) -> WorstByReason[ComparedFrame]:
+    """Return what keeps the frames of the least agreement."""
+    draw = partial(draw_differences, taxonomy=taxonomy, names=names)
+    return WorstByReason(limit, lambda frame: {LEAST_AGREEMENT: frame.agreement}, draw)
 
 
 def draw_differences(
@@ -98,7 +85,7 @@ def comparison_report(
             'agreement': percent(comparison.agreement),
             'mean IoU of the two': percent(matrix.mean_iou),
         },
-        facts={**facts, **trouble_facts(comparison.trouble)},
+        facts={**facts, **error_facts(comparison.error_counts)},
         sections=(
             _over_time(comparison, names),
             _where(comparison),

@@ -1,4 +1,4 @@
-"""Measures the labels of a drive: against the truth, over time, and from frame to frame."""
+"""Measures the labels of a sequence: against the truth, over time, and from frame to frame."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lemore_core.evaluation.metrics import rounded
 from lemore_core.evaluation.over_time import OverTime
 from lemore_core.evaluation.scores import Scores
 from lemore_core.taxonomy import Labels, Taxonomy
-from lemore_ros.bags.evaluation.drive import ImageSequence, StampedImage
-from lemore_ros.bags.evaluation.labellers import Labelled, LabelSource, described
+from lemore_ros.bags.evaluation.ground_truth import GroundTruth, to_size_of_truth
+from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
+from lemore_ros.bags.evaluation.label_sources import FrameLabels, LabelSource
 from lemore_ros.bags.evaluation.matching import with_next
 from lemore_ros.bags.evaluation.temporal import Flicker, TemporalConsistency
-from lemore_ros.bags.evaluation.truth import Truth, to_size_of_truth
 from lemore_ros.bags.io.reader import BagError
 
 DOUBTFUL = 128  # of 255: the label is less probable than all others together
@@ -57,21 +57,21 @@ class JudgedFrame:
 
     seconds: float
     image: StampedImage
-    labelled: Labelled
+    frame_labels: FrameLabels
     compared: Compared | None
     flicker: Flicker | None
 
     @property
     def mean_confidence(self) -> float:
         """Mean confidence 0..1; NaN where it is not known."""
-        confidence = self.labelled.confidence
+        confidence = self.frame_labels.confidence
         return math.nan if confidence is None else float(confidence.mean()) / 255
 
     @property
     def figures(self) -> tuple[float, ...]:
         """The figures in the order of ``COLUMNS``."""
         result = self.compared.result if self.compared else None
-        confidence = self.labelled.confidence
+        confidence = self.frame_labels.confidence
         return (
             result.mean_iou if result else math.nan,
             result.pixel_accuracy if result else math.nan,
@@ -79,12 +79,12 @@ class JudgedFrame:
             math.nan if confidence is None else float((confidence < DOUBTFUL).mean()),
             self.flicker.plain if self.flicker else math.nan,
             self.flicker.compensated if self.flicker else math.nan,
-            self.labelled.latency_ms,
+            self.frame_labels.latency_ms,
         )
 
 
-class DriveEvaluation:
-    """The figures of a drive so far, in memory that does not grow with it.
+class SequenceEvaluation:
+    """The figures of a sequence so far, in memory that does not grow with it.
 
     ``unanswered`` and ``asked`` count the pixels that the truth labels: those that the labels left
     out, and all.
@@ -101,7 +101,7 @@ class DriveEvaluation:
         self.temporal = TemporalConsistency(classes)
         self.series = OverTime(COLUMNS)
         self.shares = OverTime(taxonomy.classes, SHARE_ROWS)
-        self.trouble: Counter[str] = Counter()
+        self.error_counts: Counter[str] = Counter()
         self.first_ns: int | None = None
         self.last_ns: int | None = None
 
@@ -110,7 +110,9 @@ class DriveEvaluation:
         """From the first frame to the last one."""
         return 0.0 if self.first_ns is None else ((self.last_ns or 0) - self.first_ns) / 1e9
 
-    def add(self, image: StampedImage, labelled: Labelled, truth: Labels | None) -> JudgedFrame:
+    def add(
+        self, image: StampedImage, frame_labels: FrameLabels, truth: Labels | None
+    ) -> JudgedFrame:
         """Measure a frame.
 
         Raises:
@@ -118,15 +120,15 @@ class DriveEvaluation:
 
         """
         self._note_time(image.time_ns)
-        compared = None if truth is None else self._compare(labelled, truth)
-        flicker = self.temporal.add(image.time_ns, image.rgb, labelled.labels)
+        compared = None if truth is None else self._compare(frame_labels, truth)
+        flicker = self.temporal.add(image.time_ns, image.rgb, frame_labels.labels)
         seconds = (image.time_ns - (self.first_ns or 0)) / 1e9
-        judged = JudgedFrame(seconds, image, labelled, compared, flicker)
+        judged = JudgedFrame(seconds, image, frame_labels, compared, flicker)
         self.frames += 1
         self.series.add(seconds, judged.figures)
         classes = len(self.taxonomy.classes)
-        pixels = np.bincount(labelled.labels.ravel(), minlength=classes)[:classes]
-        self.shares.add(seconds, pixels / labelled.labels.size)
+        pixels = np.bincount(frame_labels.labels.ravel(), minlength=classes)[:classes]
+        self.shares.add(seconds, pixels / frame_labels.labels.size)
         return judged
 
     def to_dict(self) -> dict[str, Any]:
@@ -151,7 +153,7 @@ class DriveEvaluation:
                 'consistency': rounded(self.temporal.consistency),
             },
             'class_shares': {k: rounded(v) for k, v in self.shares.mean().items()},
-            'trouble': dict(self.trouble),
+            'error_counts': dict(self.error_counts),
             'over_time': self.series.to_dict(),
         }
 
@@ -168,13 +170,13 @@ class DriveEvaluation:
 
     def _note_time(self, time_ns: int) -> None:
         if self.last_ns is not None and time_ns <= self.last_ns:
-            self.trouble[OUT_OF_ORDER] += 1
+            self.error_counts[OUT_OF_ORDER] += 1
         self.first_ns = time_ns if self.first_ns is None else self.first_ns
         self.last_ns = max(time_ns, self.last_ns or time_ns)
 
-    def _compare(self, labelled: Labelled, truth: Labels) -> Compared:
-        labels = to_size_of_truth(labelled.labels, truth)
-        confidence = labelled.confidence
+    def _compare(self, frame_labels: FrameLabels, truth: Labels) -> Compared:
+        labels = to_size_of_truth(frame_labels.labels, truth)
+        confidence = frame_labels.confidence
         if confidence is not None:
             confidence = to_size_of_truth(confidence, truth)
         classes = len(self.taxonomy.classes)
@@ -188,44 +190,47 @@ class DriveEvaluation:
         return Compared(truth, labels, confidence, ImageResult.from_matrix(Path(), own))
 
 
-def evaluate_drive(
-    drive: ImageSequence,
-    labeller: LabelSource,
-    truth: Truth | None = None,
-    observe: Callable[[JudgedFrame], None] | None = None,
-) -> DriveEvaluation:
-    """Label the images of a drive and measure them; ``observe`` is given each frame.
+def evaluate_sequence(
+    images: ImageSequence,
+    source: LabelSource,
+    truth: GroundTruth | None = None,
+    on_frame: Callable[[JudgedFrame], None] | None = None,
+) -> SequenceEvaluation:
+    """Take the labels of the images of a sequence and measure them; ``on_frame`` is called with each frame.
 
     Raises:
-        LemoreError: the drive holds no images, the truth fits none of them, or the model failed.
+        LemoreError: the sequence holds no images, the truth fits none of them, or the model failed.
 
     """
-    evaluation = DriveEvaluation(labeller.taxonomy)
-    for image, following in with_next(drive.images()):
+    evaluation = SequenceEvaluation(source.taxonomy)
+    for image, following in with_next(images.images()):
         next_ns = None if following is None else following.time_ns
-        labelled = labeller.label(image, next_ns)
-        if labelled is None:
+        frame_labels = source.labels_of(image, next_ns)
+        if frame_labels is None:
             continue
         right = None if truth is None else truth.at(image.time_ns, next_ns)
-        judged = evaluation.add(image, labelled, right)
-        if observe is not None:
-            observe(judged)
-    evaluation.trouble += drive.trouble + labeller.trouble
-    _require_figures(evaluation, drive, labeller, truth)
+        judged = evaluation.add(image, frame_labels, right)
+        if on_frame is not None:
+            on_frame(judged)
+    evaluation.error_counts += images.error_counts + source.error_counts
+    _require_figures(evaluation, images, source, truth)
     return evaluation
 
 
 def _require_figures(
-    evaluation: DriveEvaluation, drive: ImageSequence, labeller: LabelSource, truth: Truth | None
+    evaluation: SequenceEvaluation,
+    images: ImageSequence,
+    source: LabelSource,
+    truth: GroundTruth | None,
 ) -> None:
     if evaluation.first_ns is None or evaluation.last_ns is None:
         msg = (
-            f'no image of {drive.topic.name} in {drive.path} has labels of {described(labeller)}: '
+            f'no image of {images.topic.name} in {images.path} has labels of {source.description}: '
             'check that they belong together, or raise --tolerance-ms'
         )
         raise BagError(msg)
     if truth is not None:
         truth.require_matches(evaluation.first_ns, evaluation.last_ns)
         # what lies outside of a part has no image there, and nothing is wrong with it
-        if truth.matcher.passed and drive.is_whole:
-            evaluation.trouble[WITHOUT_IMAGE] += truth.matcher.passed
+        if truth.matcher.passed and images.is_whole:
+            evaluation.error_counts[WITHOUT_IMAGE] += truth.matcher.passed

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
-from lemore_ros.bags.io.reader import Record
+from lemore_ros.bags.io.reader import Bag, BagError, Record, Topic
 from lemore_ros.messages.stamps import stamp_ns
 
 # moments that are asked for out of order still find their item among so many
@@ -35,6 +36,29 @@ class Stamped(Generic[T]):
 def stamp_of(message: Any, record: Record) -> int:
     """Return the time of a message with a header, in nanoseconds."""
     return stamp_ns(message.header) or record.time_ns
+
+
+def stamped_messages(
+    bag: Bag,
+    topic: Topic,
+    read: Callable[[Record, Any], T],
+    error_counts: Counter[str] | None = None,
+) -> Iterator[Stamped[T]]:
+    """Yield what ``read`` makes of a topic's messages; those that cannot be read are counted.
+
+    Raises:
+        BagError: one cannot be read, and nothing counts them.
+
+    """
+    for record in bag.messages([topic]):
+        try:
+            message = record.message
+        except BagError:
+            if error_counts is None:
+                raise
+            error_counts[f'messages on {topic.name} that cannot be read'] += 1
+            continue
+        yield Stamped(stamp_of(message, record), record.time_ns, partial(read, record, message))
 
 
 class Matcher(Generic[T]):

@@ -1,4 +1,4 @@
-"""The report of a drive: headline figures, plots over time, classes, and the worst frames."""
+"""The report of a sequence: headline figures, plots over time, classes, and the worst frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lemore_core.evaluation.report.content import (
 )
 from lemore_core.evaluation.report.sections import score_figures, score_sections
 from lemore_core.taxonomy import Taxonomy
-from lemore_ros.bags.evaluation.evaluate import DriveEvaluation
+from lemore_ros.bags.evaluation.evaluate import SequenceEvaluation
 
 HOW_TO_ZOOM = (
     'Drag over a stretch of time, or choose the wheel above a plot, to zoom all plots; the arrow '
@@ -31,14 +31,14 @@ ABOUT_FLICKER = (
 )
 
 
-def drive_report(
-    evaluation: DriveEvaluation,
+def evaluation_report(
+    evaluation: SequenceEvaluation,
     images: tuple[ReportImage, ...],
     *,
     title: str,
     facts: Mapping[str, str],
 ) -> Report:
-    """Return the report of a drive; ``images`` are its worst frames.
+    """Return the report of a sequence; ``images`` are its worst frames.
 
     Raises:
         ReportError: Bokeh is not installed.
@@ -52,7 +52,7 @@ def drive_report(
     return Report(
         title=title,
         figures=_headline(evaluation),
-        facts={**facts, **trouble_facts(evaluation.trouble), **_breaks(evaluation)},
+        facts={**facts, **error_facts(evaluation.error_counts), **_breaks(evaluation)},
         sections=tuple(sections),
         images=images,
         images_title='Worst frames',
@@ -65,24 +65,24 @@ def drive_report(
     )
 
 
-def trouble_facts(trouble: Mapping[str, int]) -> dict[str, str]:
+def error_facts(error_counts: Mapping[str, int]) -> dict[str, str]:
     """Return what went wrong as facts of a report."""
-    return {what: f'{number:,}' for what, number in trouble.items()}
+    return {what: f'{number:,}' for what, number in error_counts.items()}
 
 
-def _breaks(evaluation: DriveEvaluation) -> dict[str, str]:
+def _breaks(evaluation: SequenceEvaluation) -> dict[str, str]:
     breaks = evaluation.temporal.breaks
     return {'frames not compared with the one before': f'{breaks:,}'} if breaks else {}
 
 
-def _score_name(evaluation: DriveEvaluation) -> str:
+def _score_name(evaluation: SequenceEvaluation) -> str:
     if evaluation.frames_with_truth:
         return 'IoU'
     known = not np.isnan(evaluation.series.mean()['mean_confidence'])
     return 'mean confidence' if known else 'share'
 
 
-def _headline(evaluation: DriveEvaluation) -> dict[str, str]:
+def _headline(evaluation: SequenceEvaluation) -> dict[str, str]:
     values = evaluation.to_dict()
     figures = {'frames': f'{evaluation.frames:,}', 'duration': f'{evaluation.seconds:.1f} s'}
     if evaluation.frames_with_truth:
@@ -103,7 +103,7 @@ def _headline(evaluation: DriveEvaluation) -> dict[str, str]:
     return {name: text for name, text in figures.items() if text != '-'}
 
 
-def _over_time(evaluation: DriveEvaluation) -> ReportSection:
+def _over_time(evaluation: SequenceEvaluation) -> ReportSection:
     from lemore_core.evaluation.report.time_plots import PLAIN, Row, time_plots
 
     rows = (
@@ -118,7 +118,7 @@ def _over_time(evaluation: DriveEvaluation) -> ReportSection:
     )
 
 
-def _in_words(evaluation: DriveEvaluation) -> str:
+def _in_words(evaluation: SequenceEvaluation) -> str:
     course = evaluation.series.course()
     parts = []
     for name, key in (('mIoU', 'mean_iou'), ('mean confidence', 'mean_confidence')):

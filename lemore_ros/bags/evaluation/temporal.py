@@ -6,7 +6,7 @@
   are counted whose motion is sure (:mod:`lemore_ros.bags.evaluation.flow`).
 - Temporal consistency: the mean IoU between the carried labels and the present ones (Varghese et
   al., "Unsupervised temporal consistency metric for video segmentation in highly-automated
-  driving", CVPRW 2020), of the whole drive.
+  driving", CVPRW 2020), of the whole sequence.
 
 They say how steady labels are, not how right: labels that never change are perfect here.
 """

@@ -1,4 +1,4 @@
-"""A drive as a video, every frame at its own time."""
+"""A sequence as a video, every frame at its own time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from lemore_core.video import CLOCK, VideoWriter
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.evaluation.canvas import Canvas, VideoLook
-from lemore_ros.bags.evaluation.drive import ImageSequence, StampedImage
-from lemore_ros.bags.evaluation.labellers import LabelSource
+from lemore_ros.bags.evaluation.canvas import Canvas, VideoStyle
+from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
+from lemore_ros.bags.evaluation.label_sources import LabelSource
 from lemore_ros.bags.evaluation.matching import with_next
 
 SUFFIXES = ('.mp4', '.mov', '.mkv')
@@ -23,11 +23,11 @@ UNLABELLED = 'shown without labels'
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """What became of a drive: ``trouble`` counts what was left out or changed, by what it was."""
+    """What became of a sequence: ``error_counts`` counts what was left out or changed, by what it was."""
 
     frames: int
     seconds: float
-    trouble: Counter[str]
+    error_counts: Counter[str]
 
     @property
     def rate_hz(self) -> float:
@@ -36,44 +36,46 @@ class VideoSummary:
 
 
 def write_video(
-    drive: ImageSequence,
-    labeller: LabelSource,
+    images: ImageSequence,
+    source: LabelSource,
     output: Path,
-    look: VideoLook,
-    observe: Callable[[StampedImage], None] | None = None,
+    style: VideoStyle,
+    on_frame: Callable[[StampedImage], None] | None = None,
 ) -> VideoSummary:
-    """Write the drive as H.264, every frame at its own stamp; ``observe`` is told of each image.
+    """Write the sequence as H.264, every frame at its own stamp; ``on_frame`` is called with each image.
 
-    The file appears under its name when it is whole. A pause in the drive is one in the video.
+    The file appears under its name when it is whole. A pause in the sequence is one in the video.
 
     Raises:
-        LemoreError: the drive has no images, the model failed, or the file cannot be written.
+        LemoreError: the sequence has no images, the model failed, or the file cannot be written.
 
     """
     if output.suffix.lower() not in SUFFIXES:
         msg = f'the video {output} must be called {", ".join(f"*{suffix}" for suffix in SUFFIXES)}'
         raise BagError(msg)
-    canvas = Canvas(look, labeller.taxonomy)
+    canvas = Canvas(style, source.taxonomy)
     clock = _Clock()
-    trouble: Counter[str] = Counter()
+    error_counts: Counter[str] = Counter()
     try:
         with VideoWriter(output) as video:
-            for image, following in with_next(drive.images()):
+            for image, following in with_next(images.images()):
                 next_ns = None if following is None else following.time_ns
-                labelled = labeller.label(image, next_ns)
-                if observe is not None:
-                    observe(image)
+                frame_labels = source.labels_of(image, next_ns)
+                if on_frame is not None:
+                    on_frame(image)
                 if not clock.advance(image.time_ns):
-                    trouble[OUT_OF_ORDER] += 1
+                    error_counts[OUT_OF_ORDER] += 1
                     continue
-                trouble[UNLABELLED] += labelled is None
-                trouble[SCALED] += clock.first_size not in (None, image.size)
+                error_counts[UNLABELLED] += frame_labels is None
+                error_counts[SCALED] += clock.first_size not in (None, image.size)
                 clock.first_size = clock.first_size or image.size
-                video.write(image.time_ns, canvas.draw(image, labelled, clock.seconds))
+                video.write(image.time_ns, canvas.draw(image, frame_labels, clock.seconds))
     except OSError as error:
         msg = f'the video {output} cannot be written: {error.strerror or error}'
         raise BagError(msg) from error
-    return VideoSummary(video.count, clock.seconds, +(trouble + drive.trouble + labeller.trouble))
+    return VideoSummary(
+        video.count, clock.seconds, +(error_counts + images.error_counts + source.error_counts)
+    )
 
 
 class _Clock:

@@ -1,12 +1,12 @@
-"""The frames of a drive that went worst, drawn for the report."""
+"""The frames of a sequence that went worst, drawn for the report."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,28 +34,42 @@ MOST_FLICKER = 'flicker'
 APART_S = 0.5
 
 
-class WorstByReason:
-    """The worst images for each of several reasons; one that has several is held once a reason.
+class Frame(Protocol):
+    """What is judged, at some seconds from the first one."""
 
-    Images of one reason are half a second apart at least.
+    @property
+    def seconds(self) -> float:
+        """Seconds from the first frame."""
+
+
+F = TypeVar('F', bound=Frame)
+
+
+class WorstByReason(Generic[F]):
+    """Observes frames and keeps the worst ones for each of several reasons, drawn for the report.
+
+    ``badness`` gives a number by reason, the lower the worse, NaN for not to be judged. Images of
+    one reason are half a second apart at least.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(
+        self,
+        limit: int,
+        badness: Callable[[F], Mapping[str, float]],
+        draw: Callable[[F], ReportImage],
+    ) -> None:
         self._limit = limit
+        self._badness = badness
+        self._draw = draw
         self._worst: dict[str, Worst] = {}
 
-    def offer(
-        self, seconds: float, badness: Mapping[str, float], draw: Callable[[], ReportImage]
-    ) -> None:
-        """Keep the image for each reason for which it is among the worst so far.
-
-        ``badness`` gives a number by reason, the lower the worse, NaN for not to be judged.
-        """
-        draw_once = lru_cache(1)(draw)
-        for reason, value in badness.items():
+    def __call__(self, frame: F) -> None:
+        """Keep the frame for each reason for which it is among the worst so far."""
+        draw_once = lru_cache(1)(lambda: self._draw(frame))
+        for reason, value in self._badness(frame).items():
             if not math.isnan(value):
                 worst = self._worst.setdefault(reason, Worst(self._limit, APART_S))
-                worst.offer((value, f'{seconds:020.9f}'), draw_once, seconds)
+                worst.offer((value, f'{frame.seconds:020.9f}'), draw_once, frame.seconds)
 
     @property
     def images(self) -> tuple[ReportImage, ...]:
@@ -69,34 +83,23 @@ class WorstByReason:
         return tuple(replace(image, ranks=ranks[place]) for place, image in found.items())
 
 
-class WorstFrames:
-    """Observes the evaluation of a drive and keeps its worst frames, ready for the report.
+def worst_frames(
+    limit: int, taxonomy: Taxonomy, *, has_truth: bool = False
+) -> WorstByReason[JudgedFrame]:
+    """Return what keeps the worst frames of an evaluation: low mIoU, low confidence, flicker.
 
     ``has_truth`` says that the frames are filtered by IoU; those without truth then have none.
     """
 
-    def __init__(self, limit: int, taxonomy: Taxonomy, *, has_truth: bool = False) -> None:
-        self._taxonomy = taxonomy
-        self._has_truth = has_truth
-        self._worst = WorstByReason(limit)
-
-    def __call__(self, judged: JudgedFrame) -> None:
-        """Keep the frame if it is among the worst so far, for any reason."""
-        badness = {
+    def badness(judged: JudgedFrame) -> Mapping[str, float]:
+        return {
             LOWEST_IOU: judged.compared.result.mean_iou if judged.compared else math.nan,
             LOWEST_CONFIDENCE: judged.mean_confidence,
             MOST_FLICKER: -judged.flicker.compensated if judged.flicker else math.nan,
         }
-        self._worst.offer(
-            judged.seconds,
-            badness,
-            lambda: draw_frame(judged, self._taxonomy, has_truth=self._has_truth),
-        )
 
-    @property
-    def images(self) -> tuple[ReportImage, ...]:
-        """The frames, those with the lowest mIoU first, then the others."""
-        return self._worst.images
+    draw = partial(draw_frame, taxonomy=taxonomy, has_truth=has_truth)
+    return WorstByReason(limit, badness, draw)
 
 
 def draw_frame(judged: JudgedFrame, taxonomy: Taxonomy, *, has_truth: bool = False) -> ReportImage:
@@ -119,10 +122,10 @@ def frame_name(seconds: float, time_ns: int) -> str:
 
 
 def _panes(judged: JudgedFrame, taxonomy: Taxonomy, size: tuple[int, int]) -> list[Pane]:
-    compared, flicker, confidence = judged.compared, judged.flicker, judged.labelled.confidence
+    compared, flicker, confidence = judged.compared, judged.flicker, judged.frame_labels.confidence
     panes = []
     if compared is None:
-        panes.append(labels_pane((Named('labels', judged.labelled.labels),), taxonomy, size))
+        panes.append(labels_pane((Named('labels', judged.frame_labels.labels),), taxonomy, size))
     else:
         shown = Named('labels', compared.labels), Named('truth', compared.truth, has_gaps=True)
         panes.append(labels_pane(shown, taxonomy, size))
@@ -157,10 +160,10 @@ def _scores(judged: JudgedFrame, taxonomy: Taxonomy) -> dict[int, float]:
     """Return what the class filter sorts by: IoU, or confidence, or the share of the image."""
     if judged.compared is not None:
         return class_scores(judged.compared.result.iou)
-    labels, classes = judged.labelled.labels.ravel(), len(taxonomy.classes)
+    labels, classes = judged.frame_labels.labels.ravel(), len(taxonomy.classes)
     pixels: NDArray[Any] = np.bincount(labels, minlength=classes)[:classes]
-    if judged.labelled.confidence is None:
+    if judged.frame_labels.confidence is None:
         return class_scores(np.where(pixels > 0, pixels / labels.size, np.nan))
-    sums = np.bincount(labels, judged.labelled.confidence.ravel() / 255, classes)[:classes]
+    sums = np.bincount(labels, judged.frame_labels.confidence.ravel() / 255, classes)[:classes]
     with np.errstate(invalid='ignore'):
         return class_scores(np.asarray(sums / pixels, np.float64))

@@ -34,6 +34,13 @@ class MessageTypes:
         self.borrowed: set[str] = set()
         self._stores: dict[tuple[str, MessageDefinition], Typestore] = {}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know: whose definitions were taken."""
+        names = ', '.join(sorted(self.borrowed))
+        what = f'the bag does not define {names}: taken as ROS 2 {self.distribution} defines them'
+        return (what,) if names else ()
+
     def deserialize(self, topic: Topic, data: bytes) -> Any:
         """Return the message of ``data`` (CDR), with the fields that its definition has.
 

@@ -37,8 +37,8 @@ class McapFile(DamagedFile):
 
     def _read(self, place: int) -> list[Found]:
         self._file.seek(place)
-        reader = StreamReader(self._file, skip_magic=True, emit_chunks=True)
-        return self._messages(next(reader.records), place)
+        records = StreamReader(self._file, skip_magic=True, emit_chunks=True).records
+        return self._messages(next(records), place)
 
     def _messages(self, record: McapRecord, offset: int) -> list[Found]:
         found: list[Found] = []

@@ -20,8 +20,6 @@ from rosbags.typesys.msg import normalize_msgtype
 from lemore_ros.bags.io.read_errors import ReadErrors
 from lemore_ros.bags.recovery.damaged_file import DamagedFile, Found
 
-MAGIC = b'#ROSBAG V2.0\n'
-
 
 class Rosbag1File(DamagedFile):
     """The chunks of a file."""
@@ -31,7 +29,7 @@ class Rosbag1File(DamagedFile):
         super().__init__(path, path.open('rb'), errors)
 
     def _scan(self) -> Iterator[tuple[int, list[Found]]]:
-        offset = len(MAGIC)
+        offset = len(b'#ROSBAG V2.0\n')
         while offset < self._size:
             self._file.seek(offset)
             header = Header.read(self._file)

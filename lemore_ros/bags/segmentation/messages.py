@@ -1,4 +1,4 @@
-"""Makes the messages of a labelled frame, serialised, where no ROS is installed."""
+"""Makes the messages of a segmented image, serialised, where no ROS is installed."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lemore_core.validation import check_fields, option
 from lemore_ros.bags.errors import BagError
 from lemore_ros.outputs import OUTPUTS
 
@@ -17,14 +18,13 @@ if TYPE_CHECKING:
 
 RECORDED = tuple(output.name for output in OUTPUTS.values() if output.is_recorded)
 DEFAULT_OUTPUTS = tuple(name for name in RECORDED if OUTPUTS[name].is_recorded_by_default)
-STORAGES = ('mcap', 'sqlite3')
-COMPRESSIONS = ('zstd', 'none')
+ALLOWED_OUTPUTS = f'some of {", ".join(RECORDED)}'
 NODE = '/lemore_segmentation'
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which network labels the frames, and on what; as the other commands take them."""
+    """Which network segments the images, and on what; as the other commands take them."""
 
     model: str = 'tiny'
     dataset: str = ''
@@ -32,10 +32,15 @@ class ModelOptions:
     device: str = 'auto'
     precision: str = 'auto'
     size: tuple[int, int] | None = None
-    batch: int = 1
-    min_confidence: float = 0.0
-    class_groups: str = ''
-    output_size: str = 'camera'
+    batch: int = option(1, 'images segmented by one run of the network', low=1)
+    min_confidence: float = option(
+        0.0, 'labels of less confidence become unlabelled', low=0.0, high=1.0
+    )
+    class_groups: str = option('', 'groups of classes instead of classes: a name, or a YAML file')
+    output_size: str = option('camera', 'size of the labels: camera, network, or WIDTHxHEIGHT')
+
+    def __post_init__(self) -> None:
+        check_fields(self, BagError)
 
     def load(self) -> Segmenter:
         """Load the network.
@@ -75,13 +80,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """What is labelled of a bag, and what is written.
-
-    ``topics`` are the image topics, () for all that can be labelled. ``rate_hz`` is how many
-    frames of a topic are labelled in a second of the bag at most, 0 for all; ``start_s`` and
-    ``duration_s`` are counted from the bag's beginning. ``file_frames`` is about how many labelled
-    frames a file of the result holds, 0 to choose by the bag's length; files are what is kept of
-    a run that broke off, and what is spread over workers.
+    """What is segmented of a bag, and what is written.
 
     Raises:
         BagError: a value that is not allowed.
@@ -90,44 +89,45 @@ class SegmentOptions:
 
     model: ModelOptions = ModelOptions()
     _: KW_ONLY
-    topics: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = DEFAULT_OUTPUTS
-    prefix: str = NODE
-    only_results: bool = False
-    rate_hz: float = 0.0
-    start_s: float = 0.0
-    duration_s: float = math.inf
-    storage: str = 'mcap'
-    compression: str = 'zstd'
-    overlay_alpha: float = 0.5
-    file_frames: int = 0
+    topics: tuple[str, ...] = option((), 'image topics; all cameras where none is named')
+    rate: float = option(0.0, 'images of a topic segmented a second, 0 for all', low=0.0, high=1e6)
+    skip: float = option(0.0, 'leave out so many seconds at the beginning', low=0.0, high=1e9)
+    duration: float = option(math.inf, 'take only so many seconds', low=1e-9)
+    outputs: tuple[str, ...] = option(
+        DEFAULT_OUTPUTS,
+        f'what is written: {ALLOWED_OUTPUTS}',
+        choices=RECORDED,
+        allowed=ALLOWED_OUTPUTS,
+    )
+    prefix: str = option(
+        NODE,
+        "the results' namespace",
+        pattern='/.*[^/]',
+        allowed=f'a name such as {NODE}',
+    )
+    only_results: bool = option(False, 'write the results without what was recorded')
+    alpha: float = option(0.5, "weight of the overlay's colours", low=0.0, high=1.0)
+    storage: str = option('mcap', 'mcap or sqlite3', choices=('mcap', 'sqlite3'))
+    compression: str = option('zstd', 'zstd or none', choices=('zstd', 'none'))
+    file_frames: int = option(
+        0, 'about so many segmented images a file, 0 to choose by the length of the bag', low=0
+    )
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.outputs if name not in RECORDED]
-        _require(not unknown, 'outputs', ','.join(unknown), f'some of {", ".join(RECORDED)}')
-        _require(bool(self.outputs), 'outputs', '', 'at least one')
-        _require(self.storage in STORAGES, 'storage', self.storage, ' or '.join(STORAGES))
-        allowed = ' or '.join(COMPRESSIONS)
-        _require(self.compression in COMPRESSIONS, 'compression', self.compression, allowed)
-        _require(0.0 <= self.rate_hz < math.inf, 'rate', self.rate_hz, '0 (all) or more')
-        _require(0.0 <= self.start_s < math.inf, 'start', self.start_s, '0 or more seconds')
-        _require(self.duration_s > 0.0, 'duration', self.duration_s, 'more than 0 seconds')
-        _require(0.0 <= self.overlay_alpha <= 1.0, 'alpha', self.overlay_alpha, '0.0 to 1.0')
-        _require(self.file_frames >= 0, 'file-frames', self.file_frames, '0 (chosen) or more')
-        is_name = self.prefix.startswith('/') and not self.prefix.endswith('/')
-        _require(is_name, 'prefix', self.prefix, 'a name such as /lemore_segmentation')
+        check_fields(self, BagError)
+        if not self.outputs:
+            msg = f'outputs is empty, allowed: {ALLOWED_OUTPUTS}'
+            raise BagError(msg)
 
     def as_json(self) -> dict[str, Any]:
         """Return the options as JSON knows them."""
-        return {**asdict(self), 'duration_s': min(self.duration_s, 1e18)}
+        return {**asdict(self), 'duration': min(self.duration, 1e18)}
 
 
-def _require(holds: bool, name: str, value: object, allowed: str) -> None:
-    if not holds:
-        msg = f'{name} is {str(value)!r}, allowed: {allowed}'
-        raise BagError(msg)
+@dataclass(frozen=True)
+class Job:
+    """A bag to segment, and the bag that comes of it."""
 
-
-def resolved(path: str) -> str:
-    """Return a file's path so that it means the same in every folder; names stay as they are."""
-    return str(Path(path).resolve()) if Path(path).suffix else path
+    source: Path
+    output: Path
+    options: SegmentOptions

@@ -23,11 +23,11 @@ def run(name: str, *arguments: str | Path) -> None:
 
 
 def test_evaluate_prints_json_and_nothing_else(drive: Path, capsys: Output) -> None:
-    run('evaluate', drive, '--labels', LABELS, '--truth', TRUTH, '--json', '-')
+    run('evaluate', drive, '--labels', LABELS, '--ground-truth', TRUTH, '--json')
     out, _ = capsys.readouterr()
     values = json.loads(out)
     assert values['mean_iou'] == 0.5
-    assert values['truth'] == TRUTH
+    assert values['ground_truth'] == TRUTH
     assert values['camera'] == '/camera/image_raw'
     assert values['labels'] == f'{LABELS} in drive'
     assert values['temporal']['flicker'] == 0
@@ -37,30 +37,81 @@ def test_evaluate_prints_json_and_nothing_else(drive: Path, capsys: Output) -> N
 def test_evaluate_prints_figures_and_writes_both_files(
     drive: Path, tmp_path: Path, capsys: Output
 ) -> None:
-    run('evaluate', drive, '--labels', LABELS, '--truth', TRUTH)
+    run('evaluate', drive, '--labels', LABELS, '--ground-truth', TRUTH)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ['mean_iou', '0.5'] in lines
     assert ['flicker', '0.0'] in lines
-    report, figures = tmp_path / 'new' / 'report.html', tmp_path / 'figures.json'
-    run('evaluate', drive, '--labels', LABELS, '--report', report, '--json', figures)
-    assert capsys.readouterr().out.splitlines() == [str(report)]
+    report = tmp_path / 'new' / 'report.html'
+    run('evaluate', drive, '--labels', LABELS, '--report', report, '--json')
+    out, err = capsys.readouterr()
+    assert str(report) in err.splitlines()
     assert '<title>/lemore_segmentation/labels on drive</title>' in report.read_text()
-    assert json.loads(figures.read_text())['frames'] == 4
+    assert json.loads(out)['frames'] == 4
 
 
 def test_evaluate_predicts(drive: Path, untrained_checkpoint: Path, capsys: Output) -> None:
     model = ['--model', untrained_checkpoint, '--backend', 'torch', '--device', 'cpu']
-    run('evaluate', drive, *model, '--truth', TRUTH, '--duration', '0.2', '--json', '-')
+    run('evaluate', drive, *model, '--ground-truth', TRUTH, '--duration', '0.2', '--json')
     values = json.loads(capsys.readouterr().out)
     assert (values['model'], values['backend']) == ('untrained', 'torch cpu fp32')
     assert values['frames'] == 2
     assert 0 <= values['mean_iou'] <= 1
 
 
+def test_labels_of_the_bag_are_taken_where_no_model_is_named(
+    drive: Path, tmp_path: Path, untrained_checkpoint: Path, capsys: Output
+) -> None:
+    first = f'labels of {LABELS} in drive'
+    run('evaluate', drive, '--ground-truth', TRUTH)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == first
+    assert any(line.split() == ['mean_iou', '0.5'] for line in lines)
+    run('video', drive, '-o', tmp_path / 'drive.mp4')
+    assert capsys.readouterr().out.splitlines()[0] == first
+    run('evaluate', drive, '--json')
+    out, err = capsys.readouterr()
+    assert json.loads(out)['labels'] == f'{LABELS} in drive'
+    assert err.splitlines()[0] == first
+    model = ['--model', untrained_checkpoint, '--backend', 'torch', '--device', 'cpu']
+    run('video', drive, '-o', tmp_path / 'model.mp4', '--duration', '0.2', *model)
+    assert capsys.readouterr().out.splitlines()[0] == 'model untrained (camvid)'
+
+
+def test_a_bag_without_labels_is_segmented_and_one_of_several_is_chosen(
+    tmp_path: Path, capsys: Output
+) -> None:
+    messages = drive_messages([0.5] * 2)
+    bare = write_messages(tmp_path / 'bare', [m for m in messages if m.topic == CAMERA])
+    run('evaluate', bare, '--model', 'nano', '--device', 'cpu')
+    assert capsys.readouterr().out.startswith('model ')
+    again = [m._replace(topic=m.topic.replace(NODE, '/rear')) for m in messages if NODE in m.topic]
+    both = write_messages(tmp_path / 'both', [*messages, *again])
+    with pytest.raises(LemoreError, match=f'has labels on {LABELS}, /rear/labels: choose with'):
+        run('evaluate', both)
+
+
+@pytest.mark.parametrize(
+    ('name', 'old', 'new'),
+    [
+        ('evaluate', '--truth', '--ground-truth'),
+        ('evaluate', '--truth-ids', '--ground-truth-ids'),
+        ('evaluate', '--start', '--skip'),
+        ('segment', '--start', '--skip'),
+    ],
+)
+def test_an_old_flag_is_answered_with_the_new_name(
+    drive: Path, capsys: Output, name: str, old: str, new: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(name, drive, '-o', 'x', old, '1') if name == 'segment' else run(name, drive, old, '1')
+    assert stop.value.code == 2
+    assert f'{old} is called {new} now' in capsys.readouterr().err
+
+
 def test_images_may_be_in_another_bag(drive: Path, tmp_path: Path, capsys: Output) -> None:
     results = [m for m in drive_messages([0.5] * 4) if m.topic.startswith(NODE)]
     alone = write_messages(tmp_path / 'results', results)
-    run('evaluate', alone, '--labels', LABELS, '--images', drive, '--json', '-')
+    run('evaluate', alone, '--labels', LABELS, '--images', drive, '--json')
     assert json.loads(capsys.readouterr().out)['frames'] == 4
     with pytest.raises(LemoreError, match='has no camera'):
         run('evaluate', alone, '--labels', LABELS)
@@ -77,7 +128,7 @@ def test_compare_takes_topics_bags_and_models(
         ([drive, again, '--labels', LABELS, TRUTH, *camvid], 0.75),
         ([drive, '--models', untrained_checkpoint, untrained_checkpoint, *model], 1.0),
     ):
-        run('compare', *arguments, '--json', '-')
+        run('compare', *arguments, '--json')
         values = json.loads(capsys.readouterr().out)
         assert values['agreement'] == agreement
     report = tmp_path / 'compare.html'
@@ -104,7 +155,10 @@ def test_compare_wants_two_sides(drive: Path, arguments: list[str]) -> None:
 def test_video_says_what_it_wrote(drive: Path, tmp_path: Path, capsys: Output) -> None:
     output = tmp_path / 'drive.mp4'
     run('video', drive, '-o', output, '--labels', LABELS, '--layout', 'side-by-side')
-    assert capsys.readouterr().out == f'{output}: 4 frames in 0.300 s, 10.00 a second\n'
+    assert capsys.readouterr().out.splitlines() == [
+        f'labels of {LABELS} in drive',
+        f'{output}: 4 frames in 0.300 s, 10.00 a second',
+    ]
     assert output.stat().st_size > 1000
 
 
@@ -130,9 +184,8 @@ def test_what_could_not_be_read_shows_in_the_exit_status(
     ('arguments', 'message'),
     [
         (['--report', 'FILE/report.html'], 'cannot be written'),
-        (['--json', 'FILE/figures.json'], 'cannot be written'),
         (['--topic', '/no/camera'], 'has no topic /no/camera'),
-        (['--truth', '/no/truth'], 'no folder or bag of that name'),
+        (['--ground-truth', '/no/truth'], 'no folder or bag of that name'),
         (['--images', '/no/bag'], '/no/bag'),
     ],
 )
@@ -149,5 +202,5 @@ def test_what_is_wrong_is_said(
 @pytest.mark.parametrize('text', ['-1', 'x', 'nan', 'inf'])
 def test_what_is_no_number_is_wrong_usage(drive: Path, text: str) -> None:
     with pytest.raises(SystemExit) as stop:
-        run('video', drive, '-o', 'x.mp4', f'--start={text}')
+        run('video', drive, '-o', 'x.mp4', f'--skip={text}')
     assert stop.value.code == 2

@@ -26,11 +26,11 @@ from lemore_ros.bags.evaluation.compare import (
     UNEQUAL,
     Comparison,
     DifferenceMap,
-    compare_labellers,
+    compare_sources,
 )
-from lemore_ros.bags.evaluation.compare_report import LEAST_AGREEMENT, WorstDifferences
-from lemore_ros.bags.evaluation.drive import ImageSequence
-from lemore_ros.bags.evaluation.labellers import WITHOUT_LABELS, RecordedLabels
+from lemore_ros.bags.evaluation.compare_report import LEAST_AGREEMENT, worst_differences
+from lemore_ros.bags.evaluation.image_sequence import ImageSequence
+from lemore_ros.bags.evaluation.label_sources import WITHOUT_LABELS, RecordedLabels
 
 CAMVID = load_taxonomy('camvid')
 TOLERANCE = 5_000_000
@@ -38,11 +38,11 @@ LABELS = f'{NODE}/labels'
 
 
 def compared(first: Path, second: Path, topics: tuple[str, str] = (LABELS, LABELS)) -> Comparison:
-    labellers = [
+    sources = [
         RecordedLabels(bag, topic, 'camvid', TOLERANCE)
         for bag, topic in zip((first, second), topics, strict=True)
     ]
-    return compare_labellers(ImageSequence(first, masks=topics), labellers[0], labellers[1])
+    return compare_sources(ImageSequence(first, masks=topics), sources[0], sources[1])
 
 
 def test_two_topics_of_one_bag(drive: Path) -> None:
@@ -89,14 +89,14 @@ def test_images_that_one_run_lacks_are_counted(drive: Path, tmp_path: Path) -> N
     shorter = write_messages(tmp_path / 'shorter', drive_messages([0.5] * 3))
     comparison = compared(drive, shorter)
     assert comparison.frames == 3
-    assert comparison.trouble == {UNEQUAL: 1, WITHOUT_LABELS: 1}
+    assert comparison.error_counts == {UNEQUAL: 1, WITHOUT_LABELS: 1}
 
 
 def test_the_frames_that_differ_most_are_kept(tmp_path: Path) -> None:
     drive = write_messages(tmp_path / 'drive', drive_messages([0.25, 0.0, 0.0, 0.0, 0.0, 1.0]))
-    worst = WorstDifferences(2, CAMVID, ('said', 'true'))
+    worst = worst_differences(2, CAMVID, ('said', 'true'))
     sides = [RecordedLabels(drive, topic, 'camvid', TOLERANCE) for topic in (LABELS, TRUTH)]
-    compare_labellers(ImageSequence(drive), sides[0], sides[1], worst)
+    compare_sources(ImageSequence(drive), sides[0], sides[1], worst)
     assert [p.name.split()[0] for p in worst.images] == ['0.50', '0.00']
     image = worst.images[0]
     assert image.ranks == {LEAST_AGREEMENT: 0}
@@ -108,12 +108,12 @@ def test_other_classes_cannot_be_compared(drive: Path) -> None:
     first = RecordedLabels(drive, LABELS, 'camvid', TOLERANCE)
     second = RecordedLabels(drive, LABELS, 'cityscapes', TOLERANCE)
     with pytest.raises(LemoreError, match='only labels of the same classes'):
-        compare_labellers(ImageSequence(drive), first, second)
+        compare_sources(ImageSequence(drive), first, second)
 
 
 def test_runs_of_other_drives_are_refused(drive: Path, tmp_path: Path) -> None:
     late = [Message(LABELS, START_NS + 10**12, np.zeros((HEIGHT, WIDTH), np.uint8))]
-    with pytest.raises(LemoreError, match='labelled by both'):
+    with pytest.raises(LemoreError, match='of both labels of'):
         compared(drive, write_messages(tmp_path / 'late', late))
 
 

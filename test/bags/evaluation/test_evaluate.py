@@ -29,25 +29,25 @@ from lemore_core.evaluation.evaluate import evaluate
 from lemore_core.evaluation.strategies import Views, predictor_for
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.bags.evaluation.drive import UNREADABLE, ImageSequence
 from lemore_ros.bags.evaluation.evaluate import (
     OUT_OF_ORDER,
-    DriveEvaluation,
     JudgedFrame,
-    evaluate_drive,
+    SequenceEvaluation,
+    evaluate_sequence,
 )
-from lemore_ros.bags.evaluation.labellers import (
+from lemore_ros.bags.evaluation.ground_truth import open_ground_truth
+from lemore_ros.bags.evaluation.image_sequence import UNREADABLE, ImageSequence
+from lemore_ros.bags.evaluation.label_sources import (
     RESIZED,
     WITHOUT_LABELS,
     ModelLabels,
     RecordedLabels,
 )
-from lemore_ros.bags.evaluation.truth import open_truth
 from lemore_ros.bags.evaluation.worst_frames import (
     LOWEST_CONFIDENCE,
     LOWEST_IOU,
     MOST_FLICKER,
-    WorstFrames,
+    worst_frames,
 )
 
 CAMVID = load_taxonomy('camvid')
@@ -55,12 +55,12 @@ TOLERANCE = 5_000_000
 LABELS = f'{NODE}/labels'
 
 
-def evaluated(drive: Path, dataset: str = '') -> DriveEvaluation:
-    labeller = RecordedLabels(drive, LABELS, dataset, TOLERANCE)
+def evaluated(drive: Path, dataset: str = '') -> SequenceEvaluation:
+    source = RecordedLabels(drive, LABELS, dataset, TOLERANCE)
     try:
-        return evaluate_drive(ImageSequence(drive), labeller)
+        return evaluate_sequence(ImageSequence(drive), source)
     finally:
-        labeller.close()
+        source.close()
 
 
 def test_labels_of_a_recording_have_its_latency_and_confidence(drive: Path) -> None:
@@ -105,7 +105,7 @@ def test_what_is_wrong_with_a_drive_is_counted(tmp_path: Path) -> None:
     bag = write_messages(tmp_path / 'drive', [*kept, again])
     evaluation = evaluated(bag)
     assert evaluation.frames == 4
-    assert evaluation.trouble == {UNREADABLE: 1, WITHOUT_LABELS: 2, RESIZED: 1}
+    assert evaluation.error_counts == {UNREADABLE: 1, WITHOUT_LABELS: 2, RESIZED: 1}
 
 
 def test_stamps_out_of_order_are_counted_and_not_compared(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_stamps_out_of_order_are_counted_and_not_compared(tmp_path: Path) -> Non
         ]
     evaluation = evaluated(write_messages(tmp_path / 'drive', messages), 'camvid')
     assert evaluation.frames == 4
-    assert evaluation.trouble == {OUT_OF_ORDER: 1}
+    assert evaluation.error_counts == {OUT_OF_ORDER: 1}
     assert (evaluation.temporal.pairs, evaluation.temporal.breaks) == (2, 1)
 
 
@@ -146,9 +146,11 @@ def test_the_worst_frames_are_kept_for_each_reason(tmp_path: Path) -> None:
         for m in messages
     ]
     drive = write_messages(tmp_path / 'drive', messages)
-    worst = WorstFrames(2, CAMVID, has_truth=True)
-    truth = open_truth(TRUTH, drive, CAMVID, TOLERANCE)
-    evaluate_drive(ImageSequence(drive), RecordedLabels(drive, LABELS, '', TOLERANCE), truth, worst)
+    worst = worst_frames(2, CAMVID, has_truth=True)
+    truth = open_ground_truth(TRUTH, drive, CAMVID, TOLERANCE)
+    evaluate_sequence(
+        ImageSequence(drive), RecordedLabels(drive, LABELS, '', TOLERANCE), truth, worst
+    )
     found = {
         reason: [
             p.name.split()[0]
@@ -173,8 +175,8 @@ def test_the_worst_frames_are_kept_for_each_reason(tmp_path: Path) -> None:
 
 def test_a_frame_is_shown_to_who_observes(drive: Path) -> None:
     seen: list[JudgedFrame] = []
-    labeller = RecordedLabels(drive, LABELS, '', TOLERANCE)
-    evaluate_drive(ImageSequence(drive), labeller, None, seen.append)
+    source = RecordedLabels(drive, LABELS, '', TOLERANCE)
+    evaluate_sequence(ImageSequence(drive), source, None, seen.append)
     assert [round(frame.seconds, 3) for frame in seen] == [0, 0.1, 0.2, 0.3]
     assert seen[0].mean_confidence == CONFIDENCE / 255
     assert seen[0].flicker is None
@@ -201,20 +203,20 @@ def test_labels_that_cannot_be_had_are_refused(
 def test_labels_of_another_time_are_refused(drive: Path, tmp_path: Path) -> None:
     late = [Message(LABELS, START_NS + 10**12, said_labels())]
     other = write_messages(tmp_path / 'other', late)
-    labeller = RecordedLabels(other, LABELS, 'camvid', TOLERANCE)
+    source = RecordedLabels(other, LABELS, 'camvid', TOLERANCE)
     with pytest.raises(LemoreError, match=r'no image .* has labels of .* in other'):
-        evaluate_drive(ImageSequence(drive), labeller)
+        evaluate_sequence(ImageSequence(drive), source)
 
 
 def test_a_part_without_images_is_refused(drive: Path) -> None:
-    labeller = RecordedLabels(drive, LABELS, '', TOLERANCE)
+    source = RecordedLabels(drive, LABELS, '', TOLERANCE)
     with pytest.raises(LemoreError, match='no images on /camera/image_raw in the part'):
-        evaluate_drive(ImageSequence(drive, start_s=100), labeller)
+        evaluate_sequence(ImageSequence(drive, start_s=100), source)
 
 
 def test_a_part_is_measured_alone(drive: Path) -> None:
-    labeller = RecordedLabels(drive, LABELS, '', TOLERANCE)
-    evaluation = evaluate_drive(ImageSequence(drive, start_s=0.1, duration_s=0.2), labeller)
+    source = RecordedLabels(drive, LABELS, '', TOLERANCE)
+    evaluation = evaluate_sequence(ImageSequence(drive, start_s=0.1, duration_s=0.2), source)
     assert evaluation.frames == 2
 
 
@@ -228,11 +230,11 @@ def test_the_model_labels_as_it_does_elsewhere(
     drive = write_messages(tmp_path / 'drive', messages)
     segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
     seen: list[JudgedFrame] = []
-    evaluation = evaluate_drive(ImageSequence(drive), ModelLabels(segmenter), None, seen.append)
+    evaluation = evaluate_sequence(ImageSequence(drive), ModelLabels(segmenter), None, seen.append)
     assert evaluation.frames == 3
     for frame, judged in zip(frames, seen, strict=True):
         own = segmenter.segment(frame, 'bgr8')
-        assert np.array_equal(own.labels, judged.labelled.labels)
+        assert np.array_equal(own.labels, judged.frame_labels.labels)
     assert evaluation.to_dict()['latency_ms'] > 0
 
 
@@ -248,8 +250,8 @@ def test_figures_are_those_of_the_data_set(camvid: Path, tmp_path: Path) -> None
         cv2.imwrite(str(masks / f'{stamp}.png'), mask)
     drive = write_messages(tmp_path / 'drive', messages)
     segmenter = Segmenter.load(resolve_checkpoint('nano'), backend='torch', device='cpu')
-    truth = open_truth(str(masks), drive, CAMVID, 0, ids='dataset')
-    found = evaluate_drive(ImageSequence(drive), ModelLabels(segmenter), truth)
+    truth = open_ground_truth(str(masks), drive, CAMVID, 0, ids='dataset')
+    found = evaluate_sequence(ImageSequence(drive), ModelLabels(segmenter), truth)
     expected = evaluate(predictor_for(segmenter, Views()), samples)
     assert found.scores.figures(CAMVID.classes) == expected.figures
     assert found.scores.matrix.mean_iou > 0.4

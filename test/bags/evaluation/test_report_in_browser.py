@@ -9,14 +9,14 @@ import pytest
 from known_drives import NODE, TRUTH, drive_messages, write_messages
 
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.bags.evaluation.compare import compare_labellers
-from lemore_ros.bags.evaluation.compare_report import WorstDifferences, comparison_report
-from lemore_ros.bags.evaluation.drive import ImageSequence
-from lemore_ros.bags.evaluation.evaluate import evaluate_drive
-from lemore_ros.bags.evaluation.labellers import RecordedLabels
-from lemore_ros.bags.evaluation.report import drive_report
-from lemore_ros.bags.evaluation.truth import open_truth
-from lemore_ros.bags.evaluation.worst_frames import WorstFrames
+from lemore_ros.bags.evaluation.compare import compare_sources
+from lemore_ros.bags.evaluation.compare_report import comparison_report, worst_differences
+from lemore_ros.bags.evaluation.evaluate import evaluate_sequence
+from lemore_ros.bags.evaluation.ground_truth import open_ground_truth
+from lemore_ros.bags.evaluation.image_sequence import ImageSequence
+from lemore_ros.bags.evaluation.label_sources import RecordedLabels
+from lemore_ros.bags.evaluation.report import evaluation_report
+from lemore_ros.bags.evaluation.worst_frames import worst_frames
 from test.browser import needs_browser, read_in_browser
 
 CAMVID = load_taxonomy('camvid')
@@ -114,12 +114,12 @@ def require_usable(seen: dict[str, Any]) -> None:
 
 
 def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
-    worst = WorstFrames(2, CAMVID, has_truth=True)
-    truth = open_truth(TRUTH, long_drive, CAMVID, 5_000_000)
-    evaluation = evaluate_drive(
+    worst = worst_frames(2, CAMVID, has_truth=True)
+    truth = open_ground_truth(TRUTH, long_drive, CAMVID, 5_000_000)
+    evaluation = evaluate_sequence(
         ImageSequence(long_drive), recorded(long_drive, LABELS), truth, worst
     )
-    report = drive_report(evaluation, worst.images, title='a drive', facts={})
+    report = evaluation_report(evaluation, worst.images, title='a drive', facts={})
     assert report.figures['mIoU'] == '49.2 %', 'car 9.5 of 20, road all, building none'
     seen = read_in_browser(report, DRIVER, tmp_path)
     require_usable(seen)
@@ -134,9 +134,9 @@ def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
 
 def test_the_report_of_a_comparison(long_drive: Path, tmp_path: Path) -> None:
     names = 'one', 'the other'
-    worst = WorstDifferences(3, CAMVID, names)
+    worst = worst_differences(3, CAMVID, names)
     sides = recorded(long_drive, LABELS), recorded(long_drive, TRUTH)
-    comparison = compare_labellers(ImageSequence(long_drive), *sides, worst)
+    comparison = compare_sources(ImageSequence(long_drive), *sides, worst)
     report = comparison_report(comparison, worst.images, names=names, facts={})
     seen = read_in_browser(report, DRIVER, tmp_path)
     require_usable(seen)

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from lemore_core.errors import LemoreError
 from lemore_core.render import legend
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.bags.evaluation.canvas import SIDE_BY_SIDE, VideoLook
-from lemore_ros.bags.evaluation.drive import ImageSequence
-from lemore_ros.bags.evaluation.labellers import RecordedLabels
+from lemore_ros.bags.evaluation.canvas import SIDE_BY_SIDE, VideoStyle
+from lemore_ros.bags.evaluation.image_sequence import ImageSequence
+from lemore_ros.bags.evaluation.label_sources import RecordedLabels
 from lemore_ros.bags.evaluation.video import (
     OUT_OF_ORDER,
     SCALED,
@@ -39,10 +39,10 @@ from lemore_ros.bags.evaluation.video import (
 
 CAMVID = load_taxonomy('camvid')
 LABELS = f'{NODE}/labels'
-BARE = VideoLook(has_legend=False, has_stamps=False)
+BARE = VideoStyle(has_legend=False, has_stamps=False)
 
 
-def film(drive: Path, output: Path, look: VideoLook) -> VideoSummary:
+def film(drive: Path, output: Path, look: VideoStyle) -> VideoSummary:
     return write_video(
         ImageSequence(drive, CAMERA),
         RecordedLabels(drive, LABELS, 'camvid', 5_000_000),
@@ -82,18 +82,18 @@ def test_the_drive_keeps_its_timing(tmp_path: Path) -> None:
     times, _ = read(tmp_path / 'new' / 'drive.mp4')
     assert times == pytest.approx(seconds, abs=1e-4)
     assert (summary.frames, summary.seconds) == (6, 2.45)
-    assert not summary.trouble
+    assert not summary.error_counts
     assert [p.name for p in (tmp_path / 'new').iterdir()] == ['drive.mp4']
 
 
 def test_an_overlay_has_both_and_side_by_side_has_each(tmp_path: Path) -> None:
     drive = drive_at(tmp_path / 'drive', [0, 0.1])
     color = np.array(CAMVID.colors[ROAD], float)
-    film(drive, tmp_path / 'a.mp4', VideoLook(alpha=0.25, has_legend=False, has_stamps=False))
+    film(drive, tmp_path / 'a.mp4', VideoStyle(alpha=0.25, has_legend=False, has_stamps=False))
     _, (frame, _) = read(tmp_path / 'a.mp4')
     assert frame.shape == (96, 160, 3)
     assert near(frame[48, 80], 0.25 * color + 0.75 * 128)
-    film(drive, tmp_path / 'b.mp4', VideoLook(SIDE_BY_SIDE, has_legend=False, has_stamps=False))
+    film(drive, tmp_path / 'b.mp4', VideoStyle(SIDE_BY_SIDE, has_legend=False, has_stamps=False))
     _, (frame, _) = read(tmp_path / 'b.mp4')
     assert frame.shape == (96, 320, 3)
     assert near(frame[48, 80], 128)
@@ -102,7 +102,7 @@ def test_an_overlay_has_both_and_side_by_side_has_each(tmp_path: Path) -> None:
 
 def test_legend_and_stamps_are_drawn(tmp_path: Path) -> None:
     drive = drive_at(tmp_path / 'drive', [0, 0.1], size=(120, 640))
-    film(drive, tmp_path / 'drive.mp4', VideoLook())
+    film(drive, tmp_path / 'drive.mp4', VideoStyle())
     _, (frame, _) = read(tmp_path / 'drive.mp4')
     key = legend(CAMVID, 640)
     assert frame.shape == (120 + key.shape[0], 640, 3)
@@ -115,7 +115,7 @@ def test_legend_and_stamps_are_drawn(tmp_path: Path) -> None:
 
 def test_wide_frames_are_shrunk(tmp_path: Path) -> None:
     drive = drive_at(tmp_path / 'drive', [0, 0.1], size=(101, 333))
-    look = VideoLook(has_legend=False, has_stamps=False, max_width=150)
+    look = VideoStyle(has_legend=False, has_stamps=False, max_width=150)
     film(drive, tmp_path / 'drive.mp4', look)
     assert read(tmp_path / 'drive.mp4')[1][0].shape == (46, 150, 3)
 
@@ -132,9 +132,9 @@ def test_what_does_not_fit_is_handled_and_said(tmp_path: Path) -> None:
     ]
     drive = write_messages(tmp_path / 'drive', messages)
     summary = film(drive, tmp_path / 'drive.mp4', BARE)
-    assert summary.trouble[OUT_OF_ORDER] == 1
-    assert summary.trouble[SCALED] == 1
-    assert summary.trouble[UNLABELLED] == 1
+    assert summary.error_counts[OUT_OF_ORDER] == 1
+    assert summary.error_counts[SCALED] == 1
+    assert summary.error_counts[UNLABELLED] == 1
     times, frames = read(tmp_path / 'drive.mp4')
     assert times == pytest.approx([0, 0.1, 0.2, 0.3, 0.5], abs=1e-4)
     assert near(frames[3][24, 4], 0), 'black beside what is narrower'
@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_handled_and_said(tmp_path: Path) -> None:
 
 def test_a_drive_of_one_frame_is_a_video(tmp_path: Path) -> None:
     drive = drive_at(tmp_path / 'drive', [0], size=(9, 11))
-    summary = film(drive, tmp_path / 'drive.mp4', VideoLook())
+    summary = film(drive, tmp_path / 'drive.mp4', VideoStyle())
     assert summary.frames == 1
     assert summary.rate_hz != summary.rate_hz
     assert len(read(tmp_path / 'drive.mp4')[0]) == 1
@@ -166,4 +166,4 @@ def test_a_file_that_cannot_be_written_is_refused(
 )
 def test_a_look_out_of_bounds_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(LemoreError, match=f'{next(iter(values))} is'):
-        VideoLook(**values)
+        VideoStyle(**values)

@@ -26,7 +26,7 @@ from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.reader import Bag, open_bag
 from lemore_ros.bags.segmentation.options import SegmentOptions
-from lemore_ros.bags.segmentation.run import Run, find_jobs
+from lemore_ros.bags.segmentation.segment_bags import BagSegmentation, find_jobs
 from lemore_ros.messages.images import ImageError
 from lemore_ros.messages.label_info import classes_json
 from test.bags.conftest import (
@@ -245,9 +245,9 @@ def test_a_bag_without_definitions(bags: BagFolder, options: SegmentOptions) -> 
         database.execute('DELETE FROM message_definitions')
     with open_bag(path) as bag:
         assert bag.topics[0].definition.format is MessageDefinitionFormat.NONE
-    run = Run(find_jobs([path], bags.folder / 'out', options), resume=False)
+    run = BagSegmentation(find_jobs([path], bags.folder / 'out', options), resume=False)
     assert any('taken as ROS 2 jazzy defines them' in note for note in run.notes)
-    run.work(lambda _: None)
+    run.segment(lambda _: None)
     with open_bag(bags.folder / 'out') as bag:
         assert bag.topic('/camera/image_raw').definition.format is MessageDefinitionFormat.MSG
 
@@ -275,9 +275,9 @@ def test_a_ros_1_bag(tmp_path: Path, options: SegmentOptions) -> None:
             writer.write(infos, START + i * PERIOD, store.serialize_ros1(info, kinds[1]))
             note = store.serialize_ros1(types[STRING](f'{i}'), STRING)
             writer.write(notes, START + i * PERIOD, note)
-    ((_, result),) = Run(find_jobs([path], tmp_path / 'out', options), resume=False).work(
-        lambda _: None
-    )
+    ((_, result),) = BagSegmentation(
+        find_jobs([path], tmp_path / 'out', options), resume=False
+    ).segment(lambda _: None)
     assert result.frames == 4
     with open_bag(tmp_path / 'out') as bag:
         assert len(list(bag.messages([bag.topic('/lemore_segmentation/labels')]))) == 4

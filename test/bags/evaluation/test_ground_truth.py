@@ -21,24 +21,30 @@ from known_drives import (
 
 from lemore_core.errors import LemoreError
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.bags.evaluation.drive import ImageSequence
-from lemore_ros.bags.evaluation.evaluate import WITHOUT_IMAGE, DriveEvaluation, evaluate_drive
-from lemore_ros.bags.evaluation.labellers import RecordedLabels
-from lemore_ros.bags.evaluation.truth import open_truth, stamp_of_name, to_size_of_truth
+from lemore_ros.bags.evaluation.evaluate import WITHOUT_IMAGE, SequenceEvaluation, evaluate_sequence
+from lemore_ros.bags.evaluation.ground_truth import (
+    open_ground_truth,
+    stamp_of_name,
+    to_size_of_truth,
+)
+from lemore_ros.bags.evaluation.image_sequence import ImageSequence
+from lemore_ros.bags.evaluation.label_sources import RecordedLabels
 
 CAMVID = load_taxonomy('camvid')
 TOLERANCE = 5_000_000
 STAMPS = [START_NS + i * STEP_NS for i in range(4)]
 
 
-def evaluated(drive: Path, truth: str, *, topic: str = '', ids: str = 'classes') -> DriveEvaluation:
-    labeller = RecordedLabels(drive, f'{NODE}/labels', '', TOLERANCE)
-    opened = open_truth(truth, drive, CAMVID, TOLERANCE, topic=topic, ids=ids)
+def evaluated(
+    drive: Path, truth: str, *, topic: str = '', ids: str = 'classes'
+) -> SequenceEvaluation:
+    source = RecordedLabels(drive, f'{NODE}/labels', '', TOLERANCE)
+    opened = open_ground_truth(truth, drive, CAMVID, TOLERANCE, topic=topic, ids=ids)
     try:
-        return evaluate_drive(ImageSequence(drive), labeller, opened)
+        return evaluate_sequence(ImageSequence(drive), source, opened)
     finally:
         opened.close()
-        labeller.close()
+        source.close()
 
 
 def write_masks(folder: Path, names: Sequence[str], mask: np.ndarray | None = None) -> str:
@@ -52,7 +58,7 @@ def by_seconds(stamp_ns: int) -> str:
     return f'{stamp_ns // 10**9}_{stamp_ns % 10**9:09d}'
 
 
-def require_known(evaluation: DriveEvaluation) -> None:
+def require_known(evaluation: SequenceEvaluation) -> None:
     """The figures that follow from a right half of which the upper half is wrong."""
     values = evaluation.to_dict()
     assert evaluation.frames_with_truth == 4
@@ -80,7 +86,7 @@ def test_a_second_bag(drive: Path, tmp_path: Path) -> None:
     messages = [Message('/gt', stamp, wide, '16UC1') for stamp in STAMPS]
     other = write_messages(tmp_path / 'other', messages)
     require_known(evaluated(drive, str(other), topic='/gt'))
-    with pytest.raises(LemoreError, match='name it with --truth-topic'):
+    with pytest.raises(LemoreError, match='name it with --ground-truth-topic'):
         evaluated(drive, str(other))
 
 
@@ -100,7 +106,7 @@ def test_some_images_have_truth_and_some_truth_no_image(drive: Path, tmp_path: P
     stamps = [STAMPS[1], STAMPS[1] + 20_000_000, STAMPS[3] + STEP_NS]
     evaluation = evaluated(drive, write_masks(tmp_path / 'masks', map(str, stamps)))
     assert (evaluation.frames, evaluation.frames_with_truth) == (4, 1)
-    assert evaluation.trouble[WITHOUT_IMAGE] == 2
+    assert evaluation.error_counts[WITHOUT_IMAGE] == 2
     assert evaluation.to_dict()['over_time']['mean_iou'] == [None, 0.75, None, None]
 
 
@@ -115,7 +121,7 @@ def test_ids_of_the_data_set_are_asked_for(drive: Path, tmp_path: Path) -> None:
     mask = true_labels()
     mask[0] = 11  # CamVid's own id for unlabelled
     folder = write_masks(tmp_path / 'masks', map(str, STAMPS), mask)
-    with pytest.raises(LemoreError, match=r'\[11\].*--truth-ids'):
+    with pytest.raises(LemoreError, match=r'\[11\].*--ground-truth-ids'):
         evaluated(drive, folder)
     assert evaluated(drive, folder, ids='dataset').frames_with_truth == 4
 
@@ -132,9 +138,9 @@ def test_labels_that_are_left_open_are_no_errors_but_are_told(tmp_path: Path) ->
             Message(TRUTH, stamp, true_labels()),
         ]
     bag = write_messages(tmp_path / 'drive', messages)
-    labeller = RecordedLabels(bag, f'{NODE}/labels', 'camvid', TOLERANCE)
-    truth = open_truth(TRUTH, bag, CAMVID, TOLERANCE)
-    values = evaluate_drive(ImageSequence(bag, '/camera/image_raw'), labeller, truth).to_dict()
+    source = RecordedLabels(bag, f'{NODE}/labels', 'camvid', TOLERANCE)
+    truth = open_ground_truth(TRUTH, bag, CAMVID, TOLERANCE)
+    values = evaluate_sequence(ImageSequence(bag, '/camera/image_raw'), source, truth).to_dict()
     assert values['pixel_accuracy'] == 1
     assert values['unanswered'] == 0.25
     assert values['calibration_error'] is None

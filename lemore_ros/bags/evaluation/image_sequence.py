@@ -1,4 +1,4 @@
-"""The images of a drive, in the order in which they were received."""
+"""The images of a sequence, in the order in which they were received."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNREADABLE = 'images that cannot be decoded'
 
 @dataclass(frozen=True)
 class StampedImage:
-    """An image of a drive, stamped in nanoseconds; zero stamps are replaced by receive times."""
+    """An image of a sequence, stamped in nanoseconds; zero stamps are replaced by receive times."""
 
     time_ns: int
     received_ns: int
@@ -41,7 +41,7 @@ class StampedImage:
 class ImageSequence:
     """The images of one camera in a bag, or of a part of it.
 
-    ``masks`` are topics that are known to be no camera. ``start_s`` and ``duration_s`` choose by receive time, from the bag's start on. ``trouble``
+    ``masks`` are topics that are known to be no camera. ``start_s`` and ``duration_s`` choose by receive time, from the bag's start on. ``error_counts``
     counts what went wrong, by what it was.
     """
 
@@ -55,7 +55,7 @@ class ImageSequence:
         duration_s: float | None = None,
     ) -> None:
         self.path = path
-        self.trouble: Counter[str] = Counter()
+        self.error_counts: Counter[str] = Counter()
         self.damage = ''
         with open_bag(path) as bag:
             self.topic = camera_topic(bag, topic, masks)
@@ -78,8 +78,8 @@ class ImageSequence:
                 self.topic, start_ns=self._start_ns, end_ns=self._end_ns
             ):
                 if not isinstance(image, Image):
-                    self.trouble[UNREADABLE] += 1
-                    reason = f', {self.trouble[UNREADABLE]} cannot be decoded: {image}'
+                    self.error_counts[UNREADABLE] += 1
+                    reason = f', {self.error_counts[UNREADABLE]} cannot be decoded: {image}'
                     continue
                 count += 1
                 yield StampedImage(stamp_of(image, record), record.time_ns, image)

@@ -25,9 +25,9 @@ class Part:
 
 
 class Slots:
-    """Which frames are labelled where ``rate_hz`` (0: all) thins them out.
+    """Which images are segmented where ``rate_hz`` (0: all) thins them out.
 
-    A second of the bag has ``rate_hz`` slots, and the first frame of a topic in each is labelled.
+    A second of the bag has ``rate_hz`` slots, and the first image of a topic in each is segmented.
     """
 
     def __init__(self, origin_ns: int, rate_hz: float) -> None:
@@ -36,7 +36,7 @@ class Slots:
         self._last: dict[str, int] = {}
 
     def takes(self, topic: str, time_ns: int) -> bool:
-        """Whether this frame is labelled; frames come in the order of their receive times."""
+        """Whether this image is segmented; images come in the order of their receive times."""
         if not self._rate_hz:
             return True
         slot = math.floor((time_ns - self._origin_ns) * self._rate_hz / NS)
@@ -48,7 +48,7 @@ class Slots:
 def divide(start_ns: int, end_ns: int, frames: int, file_frames: int, rate_hz: float) -> list[Part]:
     """Divide the time from ``start_ns`` until ``end_ns`` (the last message, included) evenly.
 
-    ``frames`` are those to label; ``file_frames`` is about how many a part gets, 0 to choose: short
+    ``frames`` are those to segment; ``file_frames`` is about how many a part gets, 0 to choose: short
     bags are divided into parts of :data:`LEAST_FRAMES`, longer ones into :data:`USUAL_PARTS`, very
     long ones into parts of :data:`MOST_FRAMES`. Parts of a thinned-out bag begin where slots do.
     """

@@ -25,7 +25,7 @@ from lemore_ros.bags.io.metadata import INFORMATION, METADATA
 from lemore_ros.bags.io.topics import Topic
 from lemore_ros.bags.segmentation.messages import output_qos, output_types
 from lemore_ros.bags.segmentation.options import SegmentOptions
-from lemore_ros.bags.segmentation.stages import Out
+from lemore_ros.bags.segmentation.stages import OutMessage
 from lemore_ros.outputs import OUTPUTS
 
 if sys.version_info >= (3, 14):
@@ -48,7 +48,7 @@ class Written(NamedTuple):
 
 
 class BagWriter:
-    """RecordedLabels topics and results as connections of one file."""
+    """Recorded topics and results as connections of one file."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class BagWriter:
             for output in options.outputs
         }
 
-    def write(self, out: Out) -> None:
+    def write(self, out: OutMessage) -> None:
         """Write a message at the time at which its record was received."""
         if out.camera is None:
             connection = self._recorded[out.record.topic.name, out.record.topic.type]
@@ -126,7 +126,7 @@ def compressor(threads: int) -> Callable[[bytes], bytes]:
     """Return a compressor of chunks that is several times as fast as rosbags' own.
 
     Raw images are most of a bag: at zstd's usual level, on one thread, writing them would take
-    longer than labelling. The bytes do not depend on the number of threads.
+    longer than segmenting. The bytes do not depend on the number of threads.
     """
     parameters: dict[int, int] = {
         zstd.CompressionParameter.compression_level: 1,
@@ -188,27 +188,21 @@ def _aside(folder: Path, name: str) -> Path:
 
 
 def _add_recorded(writer: Writer, topic: Topic, types: MessageTypes) -> Connection:
-    qos = list(topic.qos)
-    if topic.definition.format is not MessageDefinitionFormat.NONE:
-        digest = topic.digest or _digest(topic, types)
-        return writer.add_connection(
-            topic.name,
-            topic.type,
-            msgdef=topic.definition.data,
-            rihs01=digest,
-            offered_qos_profiles=qos,
-        )
+    """Add a topic with the bag's own definition, a distribution's, or none where nobody has one."""
     try:
         store = types.store(topic)
     except BagError:
+        store = None
+    qos = list(topic.qos)
+    if store is not None and topic.definition.format is MessageDefinitionFormat.NONE:
         return writer.add_connection(
-            topic.name, topic.type, msgdef='', rihs01=NO_DIGEST, offered_qos_profiles=qos
+            topic.name, topic.type, typestore=store, offered_qos_profiles=qos
         )
-    return writer.add_connection(topic.name, topic.type, typestore=store, offered_qos_profiles=qos)
-
-
-def _digest(topic: Topic, types: MessageTypes) -> str:
-    try:
-        return str(types.store(topic).hash_rihs01(topic.type))
-    except BagError:
-        return NO_DIGEST
+    digest = topic.digest or (store.hash_rihs01(topic.type) if store else NO_DIGEST)
+    return writer.add_connection(
+        topic.name,
+        topic.type,
+        msgdef=topic.definition.data,
+        rihs01=digest,
+        offered_qos_profiles=qos,
+    )

@@ -18,7 +18,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from lemore_ros.bags.segmentation.options import SegmentOptions
-from lemore_ros.bags.segmentation.run import Run, find_jobs
+from lemore_ros.bags.segmentation.segment_bags import BagSegmentation, find_jobs
 from test.bags.conftest import ROOT, BagFolder, drive, files
 
 # on a machine that is busy otherwise, Ray's processes take a minute to start
@@ -52,13 +52,13 @@ def test_one_of_two_machines_dies_and_the_bytes_are_the_same(
     # parts enough that the second machine's worker still finds some when it has started
     source = bags.write(drive(200))
     one, many = bags.folder / 'one' / 'out', bags.folder / 'many' / 'out'
-    Run(find_jobs([source], one, options), resume=False).work(lambda _: None)
+    BagSegmentation(find_jobs([source], one, options), resume=False).segment(lambda _: None)
     made: list[int] = []
     both: list[bool] = []
     killer = threading.Thread(target=_kill_at_work, args=(cluster, other, many.parent, made, both))
     killer.start()
-    run = Run(find_jobs([source], many, options), resume=False)
-    ((_, result),) = run.work(made.append, ray=cluster.address)
+    run = BagSegmentation(find_jobs([source], many, options), resume=False)
+    ((_, result),) = run.segment(made.append, ray=cluster.address)
     killer.join()
     assert result.frames == 200
     assert both == [True]
@@ -74,7 +74,7 @@ def test_without_a_cluster_one_is_made(
 ) -> None:
     source = bags.write(drive(12))
     one, spread = bags.folder / 'one' / 'out', bags.folder / 'spread' / 'out'
-    Run(find_jobs([source], one, options), resume=False).work(lambda _: None)
+    BagSegmentation(find_jobs([source], one, options), resume=False).segment(lambda _: None)
     process = command(source, '-o', spread, '--ray', 'auto')
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors

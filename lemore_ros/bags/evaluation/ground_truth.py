@@ -1,4 +1,4 @@
-"""Ground truth for the images of a drive: a topic, a folder of masks, or another bag.
+"""Ground truth for the images of a sequence: a topic, a folder of masks, or another bag.
 
 The masks of a folder are named by the stamps of their images: ``<sec>_<nanosec>.png``, as in
 ``1700000000_250000000.png``, or ``<nanoseconds>.png``, as in ``1700000000250000000.png``.
@@ -20,7 +20,7 @@ from lemore_core.data.readers import read_labels as read_label_file
 from lemore_core.refine import resized
 from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
 from lemore_ros.bags.evaluation.label_images import read_labels
-from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamp_of
+from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamped_messages
 from lemore_ros.bags.io.metadata import METADATA
 from lemore_ros.bags.io.reader import BagError, open_bag
 from lemore_ros.bags.label_topics import label_topic
@@ -32,11 +32,10 @@ STAMP = re.compile(r'(?:(?P<sec>\d+)_)?(?P<nanosec>\d+)')
 TruthItems = Iterator[Stamped[Labels]]
 
 
-class Truth:
+class GroundTruth:
     """Label images by the time of the image that they belong to.
 
-    ``source`` says where they are from. ``resized`` counts those of another size than the labels
-    that they were compared with.
+    ``source`` says where they are from.
     """
 
     def __init__(
@@ -81,16 +80,16 @@ class Truth:
         self._resources.close()
 
 
-def open_truth(
+def open_ground_truth(
     text: str,
-    drive: Path,
+    bag_path: Path,
     taxonomy: Taxonomy,
     tolerance_ns: int,
     *,
     topic: str = '',
     ids: str = CLASS_IDS,
-) -> Truth:
-    """Open what the user calls the truth: a topic of the bag ``drive``, a folder, or another bag.
+) -> GroundTruth:
+    """Open what the user calls the truth: a topic of the bag ``bag_path``, a folder, or another bag.
 
     ``topic`` is that of another bag. ``ids`` says what the numbers of a folder's masks are:
     ``classes``, or ``dataset`` for the data set's own ids or colours.
@@ -101,19 +100,19 @@ def open_truth(
     """
     resources = ExitStack()
     path = Path(text)
-    with open_bag(drive) as bag:
+    with open_bag(bag_path) as bag:
         names = {one.name for one in bag.topics}
     if text in names:
-        items, source = _of_bag(drive, text, taxonomy, resources), text
+        items, source = _of_bag(bag_path, text, taxonomy, resources), text
     elif path.is_dir() and not (path / METADATA).exists():
         read = read_label_file if ids == CLASS_IDS else read_ids_or_colors
         items, source = _of_folder(path, partial(_read_file, read, taxonomy=taxonomy)), text
     elif path.exists():
         items, source = _of_bag(path, topic, taxonomy, resources), text
     else:
-        msg = f'{text} is no topic of {drive}, and there is no folder or bag of that name'
+        msg = f'{text} is no topic of {bag_path}, and there is no folder or bag of that name'
         raise BagError(msg)
-    return Truth(items, source, tolerance_ns, resources)
+    return GroundTruth(items, source, tolerance_ns, resources)
 
 
 def to_size_of_truth(image: NDArray[Any], truth: Labels) -> NDArray[Any]:
@@ -165,7 +164,7 @@ def _read_file(read: Callable[[Path, Taxonomy], Labels], path: Path, taxonomy: T
         return read(path, taxonomy)
     except TaxonomyError as error:
         msg = (
-            f'{path}: {error}; --truth-ids says whether masks hold class ids ({CLASS_IDS}) '
+            f'{path}: {error}; --ground-truth-ids says whether masks hold class ids ({CLASS_IDS}) '
             f"or the data set's own ids or colors ({DATASET_IDS})"
         )
         raise BagError(msg) from error
@@ -173,18 +172,8 @@ def _read_file(read: Callable[[Path, Taxonomy], Labels], path: Path, taxonomy: T
 
 def _of_bag(path: Path, topic: str, taxonomy: Taxonomy, resources: ExitStack) -> TruthItems:
     bag = resources.enter_context(open_bag(path))
-    chosen = label_topic(bag, topic, option='--truth-topic')
-
-    def items() -> TruthItems:
-        for record in bag.messages([chosen]):
-            message = record.message
-            yield Stamped(
-                stamp_of(message, record),
-                record.time_ns,
-                partial(read_labels, record, message, taxonomy),
-            )
-
-    return items()
+    chosen = label_topic(bag, topic, option='--ground-truth-topic')
+    return stamped_messages(bag, chosen, partial(read_labels, taxonomy=taxonomy))
 
 
 def _span(first_ns: int | None, last_ns: int | None) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lemore_ros.bags.segmentation.parts import NS, Slots, divide
-from lemore_ros.bags.segmentation.pipeline import made_apart
+from lemore_ros.bags.segmentation.divide import NS, Slots, divide
+from lemore_ros.bags.segmentation.read_ahead import read_ahead
 from test.bags.conftest import ROOT
 
 
@@ -23,7 +23,7 @@ def test_results_come_in_order_and_stages_overlap() -> None:
         return item * 2
 
     started = time.perf_counter()
-    with made_apart(map(slow, range(20))) as first, made_apart(map(slow, first)) as second:
+    with read_ahead(map(slow, range(20))) as first, read_ahead(map(slow, first)) as second:
         assert list(map(slow, second)) == [item * 8 for item in range(20)]
     took = time.perf_counter() - started
     assert list(map(slow, map(slow, map(slow, range(20))))) == [item * 8 for item in range(20)]
@@ -35,7 +35,7 @@ def test_few_items_are_in_hand(ahead: int) -> None:
     made = itertools.count()
     seen = []
     source = (next(made) for _ in range(1000))
-    with made_apart(source, ahead=ahead) as first, made_apart(first, ahead=ahead) as second:
+    with read_ahead(source, ahead=ahead) as first, read_ahead(first, ahead=ahead) as second:
         for item in itertools.islice(second, 50):
             time.sleep(0.001)
             seen.append(next(made) - len(seen) - item)
@@ -56,7 +56,7 @@ def test_an_item_is_let_go_of_while_the_next_is_made() -> None:
             del image
             waits.wait(10)
 
-    with made_apart(images()) as taken:
+    with read_ahead(images()) as taken:
         next(taken)
         asked = threading.Thread(target=next, args=(taken,))
         asked.start()
@@ -80,8 +80,8 @@ def test_an_error_of_any_stage_ends_all(place: int) -> None:
     work[place] = fail
     with (
         pytest.raises(ValueError, match='broken'),
-        made_apart(map(work[0], range(100))) as first,
-        made_apart(map(work[1], first)) as second,
+        read_ahead(map(work[0], range(100))) as first,
+        read_ahead(map(work[1], first)) as second,
     ):
         list(second)
     assert threading.active_count() == before
@@ -97,7 +97,7 @@ def test_leaving_closes_what_is_half_read() -> None:
             closed.append(threading.active_count())
 
     before = threading.active_count()
-    with made_apart(source()) as taken:
+    with read_ahead(source()) as taken:
         assert next(taken) == 0
     assert len(closed) == 1
     assert threading.active_count() == before

@@ -12,10 +12,10 @@ T = TypeVar('T')
 
 
 @contextmanager
-def made_apart(items: Iterable[T], *, ahead: int = 1) -> Iterator[Iterator[T]]:
+def read_ahead(items: Iterable[T], ahead: int = 1) -> Iterator[Iterator[T]]:
     """Give ``items`` as a thread of their own makes them, ``ahead`` of whoever takes them.
 
-    A stage is an iterable over what the one before gives; stages that are made apart work at the
+    A stage is an iterable over what the one before gives; stages that are read ahead work at the
     same time, in order, and hold ``ahead`` items each at most, done or in hand: memory does not
     grow with their number. An exception of ``items`` is raised where they are taken. The block is
     left when nothing is being made any more: that may use what is closed next.

@@ -1,4 +1,4 @@
-"""Where the labels of a drive's images come from: a model, or a recording."""
+"""Where the labels of images come from: a model, or a recording."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from lemore_core.refine import resized
 from lemore_core.taxonomy import Labels, Taxonomy
-from lemore_ros.bags.evaluation.drive import StampedImage
+from lemore_ros.bags.evaluation.image_sequence import StampedImage
 from lemore_ros.bags.evaluation.label_images import read_confidence, read_labels
-from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamp_of
-from lemore_ros.bags.io.reader import Bag, BagError, Topic, open_bag
-from lemore_ros.bags.label_topics import class_table, label_topic, sibling
+from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamped_messages
+from lemore_ros.bags.io.reader import BagError, Topic, open_bag
+from lemore_ros.bags.label_topics import class_table, label_topic, recorded_labels, sibling
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter
@@ -28,7 +28,7 @@ WITHOUT_LABELS = 'images without labels'
 RESIZED = 'labels of another size than their image'
 
 
-class Labelled(NamedTuple):
+class FrameLabels(NamedTuple):
     """Labels (H, W) of an image, at its size.
 
     ``confidence`` (H, W) uint8 is ``None``, and ``latency_ms`` NaN, where it is not known.
@@ -40,18 +40,20 @@ class Labelled(NamedTuple):
 
 
 class LabelSource(Protocol):
-    """Labels the images of a drive, one after the other; ``trouble`` counts what went wrong.
+    """Gives the labels of images, one after the other; ``error_counts`` counts what went wrong.
 
-    Two of one ``name`` may be told apart by their ``origin``.
+    ``description`` says in a few words where they come from. Two of one ``name`` may be told apart
+    by their ``origin``.
     """
 
     taxonomy: Taxonomy
     name: str
     origin: str
-    trouble: Counter[str]
+    description: str
+    error_counts: Counter[str]
 
-    def label(self, image: StampedImage, next_ns: int | None) -> Labelled | None:
-        """Label an image; ``next_ns`` is the next one's time. ``None`` if it has no labels."""
+    def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
+        """Return an image's labels, None if it has none; ``next_ns`` is the next one's time."""
 
     def facts(self) -> dict[str, str]:
         """Say where the labels come from."""
@@ -60,9 +62,22 @@ class LabelSource(Protocol):
         """Let go of what was opened."""
 
 
-def described(labeller: LabelSource) -> str:
-    """Return in a few words where labels come from."""
-    return ', '.join(labeller.facts().values())
+def label_topic_of(path: Path, ground_truth: str = '') -> str | None:
+    """Return the topic of labels that a bag has beside their class table; None if it has none.
+
+    The topic ``ground_truth`` is not meant.
+
+    Raises:
+        BagError: there are several.
+
+    """
+    with open_bag(path) as bag:
+        names = [topic.name for topic in recorded_labels(bag) if topic.name != ground_truth]
+    if len(names) > 1:
+        listed = ', '.join(names)
+        msg = f'{path} has labels on {listed}: choose with --labels, or name a --model'
+        raise BagError(msg)
+    return names[0] if names else None
 
 
 class ModelLabels:
@@ -72,19 +87,20 @@ class ModelLabels:
         self.taxonomy = segmenter.taxonomy
         self.name = segmenter.card.name
         self.origin = str(segmenter.path)
-        self.trouble: Counter[str] = Counter()
+        self.description = f'model {self.name} ({self.taxonomy.name})'
+        self.error_counts: Counter[str] = Counter()
         self._segmenter = segmenter
         self._warm: set[tuple[int, int]] = set()
 
-    def label(self, image: StampedImage, next_ns: int | None) -> Labelled | None:
-        """Label an image."""
+    def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
+        """Segment an image."""
         del next_ns
         if image.size not in self._warm:
-            # the first image of a size takes longer, which says nothing of the drive
+            # the first image of a size takes longer, which says nothing of the others
             self._segmenter.warm_up(*image.size)
             self._warm.add(image.size)
         result = self._segmenter.segment(image.image.pixels, image.image.encoding)
-        return Labelled(result.labels, result.confidence, result.timings.total_ms)
+        return FrameLabels(result.labels, result.confidence, result.timings.total_ms)
 
     def facts(self) -> dict[str, str]:
         """Say which model, and what runs it."""
@@ -107,7 +123,7 @@ class RecordedLabels:
     """
 
     def __init__(self, path: Path, topic: str, dataset: str, tolerance_ns: int) -> None:
-        self.trouble: Counter[str] = Counter()
+        self.error_counts: Counter[str] = Counter()
         self._resources = ExitStack()
         with open_bag(path) as bag:
             self._topic = label_topic(bag, topic)
@@ -115,30 +131,32 @@ class RecordedLabels:
             beside = sibling(bag, self._topic, 'confidence')
         self.name = self._topic.name
         self.origin = path.name
+        self.description = f'labels of {self.name} in {path.name}'
         self._path = path
-        self._labels = Matcher(self._messages(self._topic, self._read_labels), tolerance_ns)
+        read = partial(read_labels, taxonomy=self.taxonomy)
+        self._labels = Matcher(self._messages(self._topic, read), tolerance_ns)
         self._confidence: Matcher[NDArray[np.uint8]] | None = None
         if beside is not None:
             messages = self._messages(beside, read_confidence)
             self._confidence = Matcher(messages, tolerance_ns)
 
-    def label(self, image: StampedImage, next_ns: int | None) -> Labelled | None:
+    def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
         """Return the labels that were recorded for an image."""
         found = self._labels.take(image.time_ns, next_ns)
         sure = None
         if self._confidence is not None:
             sure = self._confidence.take(image.time_ns, next_ns)
         if found is None:
-            self.trouble[WITHOUT_LABELS] += 1
+            self.error_counts[WITHOUT_LABELS] += 1
             return None
         labels = found.load()
         if labels.shape != image.size:
-            self.trouble[RESIZED] += 1
+            self.error_counts[RESIZED] += 1
         confidence = None if sure is None else resized(sure.load(), image.size)
         latency = math.nan
         if found.received_ns is not None and found.received_ns != image.received_ns:
             latency = (found.received_ns - image.received_ns) / 1e6
-        return Labelled(resized(labels, image.size), confidence, latency)
+        return FrameLabels(resized(labels, image.size), confidence, latency)
 
     def facts(self) -> dict[str, str]:
         """Say which topic of which bag."""
@@ -150,14 +168,5 @@ class RecordedLabels:
 
     def _messages(self, topic: Topic, read: Any) -> Iterator[Stamped[Any]]:
         # a bag has one iterator at a time, hence one bag for each topic
-        bag: Bag = self._resources.enter_context(open_bag(self._path))
-        for record in bag.messages([topic]):
-            try:
-                message = record.message
-            except BagError:
-                self.trouble[f'messages on {topic.name} that cannot be read'] += 1
-                continue
-            yield Stamped(stamp_of(message, record), record.time_ns, partial(read, record, message))
-
-    def _read_labels(self, record: Any, message: Any) -> Labels:
-        return read_labels(record, message, self.taxonomy)
+        bag = self._resources.enter_context(open_bag(self._path))
+        return stamped_messages(bag, topic, read, self.error_counts)

@@ -13,15 +13,15 @@ from typing import Any
 from lemore_core.system.files import atomic_write
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io import metadata
-from lemore_ros.bags.io.writer import naming_a_full_disk, synchronise
-from lemore_ros.bags.segmentation.parts import Part
+from lemore_ros.bags.segmentation.divide import Part
+from lemore_ros.bags.segmentation.writer import naming_a_full_disk, synchronise
 
 
 @dataclass
 class PartResult:
     """What came of a part: its file, as the bag's metadata describe it (None: no messages).
 
-    ``problems`` are the reasons why images were not labelled and how many each cost, ``read_errors``
+    ``problems`` are the reasons why images were not segmented and how many each cost, ``read_errors``
     the places of the input that could not be read.
     """
 
@@ -31,7 +31,7 @@ class PartResult:
     read_errors: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: PartResult) -> None:
-        """Count another part's frames and troubles in."""
+        """Count another part's frames and problems in."""
         self.frames += other.frames
         for reason, count in other.problems.items():
             self.problems[reason] = self.problems.get(reason, 0) + count
@@ -40,7 +40,7 @@ class PartResult:
             self.read_errors[place] = max(count, self.read_errors.get(place, 0))
 
 
-class Work:
+class UnfinishedBag:
     """A result that is not whole yet: ``.NAME.part`` beside it."""
 
     def __init__(self, output: Path) -> None:
@@ -50,6 +50,18 @@ class Work:
         self._journal = self.folder / 'journal'
         self._job = self.folder / 'job.json'
 
+    def refuse_existing(self, *, resume: bool) -> None:
+        """Refuse to overwrite a bag, before anything costs time.
+
+        Raises:
+            BagError: it exists.
+
+        """
+        if self.output.exists():
+            hint = 'it is finished, there is nothing to resume' if resume else 'not overwriting'
+            msg = f'{self.output} exists already, {hint}'
+            raise BagError(msg)
+
     def begin(self, job: Mapping[str, Any], *, resume: bool) -> None:
         """Make the folder, or find it as another run for the same job left it.
 
@@ -58,9 +70,7 @@ class Work:
                 asked for, or that run was for another job.
 
         """
-        if self.output.exists():
-            msg = f'{self.output} exists already, not overwriting: give another --output'
-            raise BagError(msg)
+        self.refuse_existing(resume=resume)
         if self._job.exists():
             self._check(job, resume=resume)
         with naming_a_full_disk(self.folder):
@@ -78,8 +88,8 @@ class Work:
             return None
         return PartResult(**found)
 
-    def note(self, part: Part, result: PartResult) -> None:
-        """Note what came of a part whose file is in its place."""
+    def record(self, part: Part, result: PartResult) -> None:
+        """Keep what came of a part whose file is in its place."""
         with naming_a_full_disk(self.folder), atomic_write(self._entry(part)) as temporary:
             temporary.write_text(json.dumps(asdict(result)), encoding='utf-8')
         synchronise(self._journal)
@@ -99,7 +109,7 @@ class Work:
             if result.about is not None:
                 files.append(result.about)
         if not files:
-            msg = f'no messages are left to be written to {self.output}: see --start, --duration'
+            msg = f'no messages are left to be written to {self.output}: see --skip, --duration'
             raise BagError(msg)
         kept = {path for about in files for path in about['relative_file_paths']}
         for stray in [path for path in self.files.iterdir() if path.name not in kept]:
