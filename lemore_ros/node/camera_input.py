@@ -111,9 +111,9 @@ class CameraInput:
         """Refresh, and log once why no image comes."""
         # a middleware that does not report a subscriber costs a second, not the labels
         self.refresh()
-        silence = self._stats.silence_s
-        if silence >= EXPLAIN_AFTER_S:
-            self._explain(f'no image for {silence:.0f} s: ')
+        gap_s = self._stats.image_gap_s
+        if gap_s >= EXPLAIN_AFTER_S:
+            self._explain(f'no image for {gap_s:.0f} s: ')
 
     def _on_image(self, message: Any) -> None:
         self._stats.count_received()

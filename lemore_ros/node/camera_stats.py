@@ -58,7 +58,7 @@ class CameraStats:
             return self._counts[count]
 
     @property
-    def silence_s(self) -> float:
+    def image_gap_s(self) -> float:
         """Seconds since the last frame came, zero while none is expected."""
         with self._lock:
             return 0.0 if self._idle is not None else self._clock() - self._last_frame
@@ -139,9 +139,9 @@ class CameraStats:
             return DiagnosticStatus.OK, self._idle
         if self._failure is not None:
             return DiagnosticStatus.ERROR, f'the last frame failed: {self._failure}'
-        silence = self._clock() - self._last_frame
-        if silence >= NO_IMAGE_S:
-            return DiagnosticStatus.WARN, f'no image arrived for {silence:.0f} s'
+        gap_s = self._clock() - self._last_frame
+        if gap_s >= NO_IMAGE_S:
+            return DiagnosticStatus.WARN, f'no image arrived for {gap_s:.0f} s'
         dropped = len(self._times['dropped'])
         if dropped >= max(FEWEST_FRAMES, FALLING_BEHIND * len(self._times['received'])):
             return DiagnosticStatus.WARN, (

@@ -47,7 +47,7 @@ class Diagnostics:
         else:
             for camera in stats:
                 self._updater.add(_title(camera), self._task(camera))
-        # a simulation that stands still must not silence the diagnostics
+        # a simulation that stands still must not stop the diagnostics
         self._timer = node.create_timer(
             PERIOD_S, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )

@@ -23,7 +23,7 @@ class StopSignals:
         self.spinning = False
 
     def handle(self, _number: int, _frame: FrameType | None) -> None:
-        """Take note of a signal.
+        """Record a signal.
 
         Raises:
             KeyboardInterrupt: the loop does not run yet (a model is loading), or it was asked
@@ -52,7 +52,7 @@ def stop_signals() -> Iterator[StopSignals]:
 
 
 def spin(node: Any, stop: StopSignals) -> None:
-    """Serve a node on this thread until a stop is requested or its context ends.
+    """Run the callbacks of a node on this thread until a stop is requested or its context ends.
 
     A callback that raises is reported and does not end the node.
     """
@@ -61,13 +61,13 @@ def spin(node: Any, stop: StopSignals) -> None:
     stop.spinning = True
     try:
         while rclpy.ok(context=node.context) and not stop.requested:
-            _serve(executor, node)
+            _spin_once(executor, node)
     finally:
         stop.spinning = False
         executor.shutdown()
 
 
-def _serve(executor: Any, node: Any) -> None:
+def _spin_once(executor: Any, node: Any) -> None:
     try:
         # a signal does not end the wait, hence a short one
         executor.spin_once(timeout_sec=WAKE_S)

@@ -21,7 +21,7 @@ BAG_VERSION = 9
 def write_bag(clip: Path, bag: Path, topic: str, progress: Callable[[int, int], None]) -> int:
     """Write the frames of ``clip`` as bgr8 images on ``topic`` into ``bag`` (mcap, zstd).
 
-    Stamps count from zero. ``progress`` is told (frames written, frames in all). Returns the
+    Stamps count from zero. ``progress`` is called with (frames written, frames in all). Returns the
     number of frames. An older bag of that name is replaced when the new one is whole.
 
     Raises:

@@ -39,7 +39,7 @@ SETTLE_S = 15.0
 
 
 @dataclass(frozen=True)
-class Summary:
+class DemoResult:
     """What went in and what came out.
 
     ``received`` by the node were either ``dropped`` for a newer frame or ``accepted`` by its
@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument('--backend', default='auto', help='auto, onnxruntime or torch')
     arguments = parser.parse_args()
     try:
-        summary = run_demo(
+        result = run_demo(
             arguments.clip or share_directory() / 'config' / 'demo' / 'solid_white_right.mp4',
             arguments.output,
             model=arguments.model,
@@ -84,11 +84,11 @@ def main() -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    for name, value in asdict(summary).items():
+    for name, value in asdict(result).items():
         print(f'{name:<18} {value}')
-    if not summary.is_good:
+    if not result.is_good:
         print(
-            f'demo: {summary.recorded} label images came out of {summary.accepted} accepted '
+            f'demo: {result.recorded} label images came out of {result.accepted} accepted '
             f'frames, expected at least {100 * ENOUGH:.0f}%',
             file=sys.stderr,
         )
@@ -96,7 +96,7 @@ def main() -> int:
     return 0
 
 
-def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> Summary:
+def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> DemoResult:
     """Play ``clip`` into the node, record, draw, and return the figures.
 
     Writes ``camera`` and ``segmented`` (bags), ``overlay.mp4``, ``overlay.png``, ``summary.json``
@@ -122,14 +122,14 @@ def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> Summary:
         'network_width': width,
     }
     reports = _play_through(output, camera, segmented, parameters, frames)
-    summary = _summarise(reports)
-    if summary.recorded:
+    result = _result_of(reports)
+    if result.recorded:
         prefix = f'{NODE}/overlay'
         count = write_video(segmented, prefix, output / 'overlay.mp4')
         write_contact_sheet(segmented, prefix, count, card.taxonomy, output / 'overlay.png')
     with atomic_write(output / 'summary.json') as temporary:
-        temporary.write_text(json.dumps(asdict(summary), indent=2) + '\n', encoding='utf-8')
-    return summary
+        temporary.write_text(json.dumps(asdict(result), indent=2) + '\n', encoding='utf-8')
+    return result
 
 
 def _play_through(
@@ -199,11 +199,11 @@ def _settle(node: Child, recorder: Child) -> None:
         time.sleep(0.1)
 
 
-def _summarise(reports: dict[str, Any]) -> Summary:
+def _result_of(reports: dict[str, Any]) -> DemoResult:
     counts = reports.get('node', {})
     latencies = np.asarray(reports.get('latencies_ms', []), np.float64)
     median, p95 = np.percentile(latencies, [50, 95]) if latencies.size else (np.nan, np.nan)
-    return Summary(
+    return DemoResult(
         sent=int(reports.get('sent', 0)),
         received=int(counts.get('received', 0)),
         dropped=int(counts.get('dropped', 0)),

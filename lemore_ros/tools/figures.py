@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lemore_ros.tools.measuring import Load, Reading, Target
+from lemore_ros.tools.measuring import Load, MeasuredNode, Reading
 
 TRANSPORT_SIZE, TRANSPORT_RATE_HZ = (1920, 1080), 30.0
 
@@ -46,7 +46,7 @@ class Memory:
     memory_mb: float
 
 
-def measure_round_trip(target: Target, load: Load) -> RoundTrip:
+def measure_round_trip(target: MeasuredNode, load: Load) -> RoundTrip:
     """Time images of one size, first with labels only and then with the overlay."""
     plain = target.measure(load)
     shown = dataclasses.replace(load, others=('overlay',))
@@ -71,7 +71,7 @@ def round_trip(load: Load, plain: Reading, overlaid: Reading) -> RoundTrip:
     )
 
 
-def measure_transport(target: Target, images: int, *, profile: bool) -> Transport:
+def measure_transport(target: MeasuredNode, images: int, *, profile: bool) -> Transport:
     """Count how many full-HD images at 30 Hz reach the node."""
     load = Load(TRANSPORT_SIZE, TRANSPORT_RATE_HZ, images)
     reading = target.measure(load, profile=profile)
@@ -79,7 +79,7 @@ def measure_transport(target: Target, images: int, *, profile: bool) -> Transpor
     return Transport(profile, reading.sent, received, round(100 * received / reading.sent, 1))
 
 
-def measure_memory(target: Target, load: Load, cameras: int) -> Memory:
+def measure_memory(target: MeasuredNode, load: Load, cameras: int) -> Memory:
     """Read the memory of a node that has labelled images of so many cameras."""
     names = tuple(f'camera{i}' for i in range(cameras)) if cameras > 1 else ('',)
     reading = target.measure(dataclasses.replace(load, cameras=names))

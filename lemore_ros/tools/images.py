@@ -44,7 +44,7 @@ def write_video(bag: Path, topic: str, output: Path) -> int:
 def write_contact_sheet(
     bag: Path, topic: str, count: int, taxonomy: Taxonomy, output: Path
 ) -> None:
-    """Write six of the ``count`` images of a topic, spread over time, above the legend (PNG)."""
+    """Write six of the ``count`` images of a topic, evenly over time, above the legend (PNG)."""
     tiles = COLUMNS * ROWS
     wanted = {count * (2 * i + 1) // (2 * tiles) for i in range(tiles)}
     images = []

@@ -1,6 +1,6 @@
 """How long a camera's image takes to become labels in another process, and where the time goes.
 
-A node is started for it, and a probe beside it that is camera and listener; images and labels
+A node is started for it, and a probe beside it that is camera and subscriber; images and labels
 travel over DDS, with Fast DDS's shared-memory profile unless you have set your own. Times are
 medians in milliseconds: ``total`` from the publish call to the arrival of the labels, ``segmenter``
 what the network's library says it took, ``rest`` the difference, ``work`` what the node itself does
@@ -31,7 +31,7 @@ from lemore_ros.tools.figures import (
     measure_round_trip,
     measure_transport,
 )
-from lemore_ros.tools.measuring import NODE, Load, Target
+from lemore_ros.tools.measuring import NODE, Load, MeasuredNode
 
 SIZES = '640x480,1920x1080'
 EXAMPLES = """\
@@ -71,7 +71,7 @@ def measure(arguments: argparse.Namespace) -> Sequence[Figure]:
         LemoreError: a process failed, or the topics are not as they must be.
 
     """
-    target = Target(
+    target = MeasuredNode(
         {name: getattr(arguments, name) for name in ('model', 'backend', 'device')},
         arguments.attach,
         arguments.image_topic,

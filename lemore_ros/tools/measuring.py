@@ -14,7 +14,7 @@ from lemore_ros.share import PROFILE_VARIABLES, shared_memory_profile
 from lemore_ros.tools.child import Child, ChildError, isolated_graph
 
 NODE = '/lemore_segmentation'
-PATIENCE_S = 180.0
+TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Target:
+class MeasuredNode:
     """The node that is measured: one started for it with ``parameters``, or a running one.
 
     ``attach`` is the running one's full name; ``image_topic`` is what it has its images from.
@@ -91,7 +91,7 @@ class Target:
             module, arguments = 'lemore_ros.tools.probe', self._probe_arguments(load)
             probe = Child('probe', module, arguments, logs / 'probe.log', environment)
             running.append(stack.enter_context(probe))
-            _wait_for_end(probe, running, PATIENCE_S + load.count / load.rate_hz)
+            _wait_for_end(probe, running, TIMEOUT_S + load.count / load.rate_hz)
         return Reading(**probe.poll())
 
     def _environment(self, *, profile: bool) -> dict[str, str]:
@@ -129,13 +129,13 @@ def _log_folder() -> Iterator[Path]:
     folder.rmdir()
 
 
-def _wait_for_end(probe: Child, running: list[Child], patience_s: float) -> None:
-    deadline = time.monotonic() + patience_s
+def _wait_for_end(probe: Child, running: list[Child], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
     while not probe.ended:
         for child in running:
             child.check()
         if time.monotonic() > deadline:
-            msg = f'the probe did not end within {patience_s:.0f} s, see {probe.log}'
+            msg = f'the probe did not end within {timeout_s:.0f} s, see {probe.log}'
             raise ChildError(msg)
         time.sleep(0.05)
     probe.check()

@@ -1,6 +1,6 @@
-"""A camera and a listener to its labels, in one process beside the node's.
+"""A camera and a subscriber to its labels, in one process beside the node's.
 
-Publishes the image of a street at a rate, and takes note of how long after each publish call
+Publishes the image of a street at a rate, and records how long after each publish call
 its labels arrived. Images are serialised ahead and labels taken in as bytes, so that what is timed
 is the middleware and the node and not Python's serialiser at this end.
 
@@ -45,7 +45,7 @@ class ProbeError(LemoreError):
 
 
 class Probe:
-    """Publishes on ``images`` and listens to ``labels``, to ``others`` and to ``status``.
+    """Publishes on ``images`` and subscribes to ``labels``, ``others`` and ``status``.
 
     ``others`` are subscribed to only so that the node renders them.
     """
@@ -55,7 +55,7 @@ class Probe:
     ) -> None:
         self.latencies_ms: list[float] = []
         self.figures: dict[str, dict[str, str]] = {}
-        self._heard = [*labels, *others]
+        self._subscribed = [*labels, *others]
         self._node = rclpy.create_node('lemore_probe')
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
@@ -81,7 +81,7 @@ class Probe:
                     'is the node active, and are these its topics?'
                 )
                 raise ProbeError(msg)
-            self.listen(0.1)
+            self.spin(0.1)
         for topic in (publisher.topic_name for publisher in self._publishers):
             if self._node.count_publishers(topic) > 1:
                 msg = f'another camera publishes on {topic}: stop it for as long as this measures'
@@ -92,7 +92,7 @@ class Probe:
         deadline = time.monotonic() + WARM_UP_S
         while len(self.latencies_ms) < WARM_UP_FRAMES and time.monotonic() < deadline:
             self.publish(data, 1, 10.0)
-        self.listen(STATUS_S)
+        self.spin(STATUS_S)
         self.latencies_ms.clear()
 
     def publish(self, data: bytearray, count: int, rate_hz: float) -> None:
@@ -102,17 +102,17 @@ class Probe:
             for publisher in self._publishers:
                 write_stamp(data, time.time_ns())
                 publisher.publish(bytes(data))
-            self.listen(started + (index + 1) / rate_hz - time.monotonic())
+            self.spin(started + (index + 1) / rate_hz - time.monotonic())
 
-    def listen(self, seconds: float) -> None:
-        """Take in what comes."""
+    def spin(self, seconds: float) -> None:
+        """Receive what comes for so many seconds."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left)
 
     def _missing(self) -> list[str]:
-        unheard = [p.topic_name for p in self._publishers if not p.get_subscription_count()]
-        return unheard + [t for t in self._heard if not self._node.count_publishers(t)]
+        unmatched = [p.topic_name for p in self._publishers if not p.get_subscription_count()]
+        return unmatched + [t for t in self._subscribed if not self._node.count_publishers(t)]
 
     def _on_labels(self, data: bytes) -> None:
         self.latencies_ms.append((time.time_ns() - read_stamp(data)) / 1e6)
@@ -160,7 +160,7 @@ def _measure(arguments: argparse.Namespace) -> None:
     probe.warm_up(data)
     say(before=probe.figures)
     probe.publish(data, arguments.count, arguments.rate)
-    probe.listen(STATUS_S)
+    probe.spin(STATUS_S)
     say(after=probe.figures, sent=arguments.count, latencies_ms=probe.latencies_ms)
 
 

@@ -83,7 +83,7 @@ def test_the_level_follows_what_happened(health: CameraStats, clock: Clock) -> N
     clock.now += NO_IMAGE_S
     assert health.verdict().level == DiagnosticStatus.WARN
     assert health.verdict().message == 'no image arrived for 3 s'
-    assert health.silence_s == NO_IMAGE_S
+    assert health.image_gap_s == NO_IMAGE_S
     health.count_received()
     assert health.verdict().level == DiagnosticStatus.OK
 
@@ -115,6 +115,6 @@ def test_who_expects_no_frames_misses_none(health: CameraStats, clock: Clock) ->
     clock.now += 100
     assert health.verdict().level == DiagnosticStatus.OK
     assert health.verdict().message == 'paused'
-    assert health.silence_s == 0.0
+    assert health.image_gap_s == 0.0
     health.expect_frames()
     assert health.verdict().message == 'segmenting'

@@ -19,7 +19,7 @@ from lemore_core.taxonomy import load_taxonomy
 from lemore_core.video import VideoError
 from lemore_ros.messages.stamps import read_stamp, write_stamp
 from lemore_ros.tools.clip import write_bag
-from lemore_ros.tools.demo import Summary
+from lemore_ros.tools.demo import DemoResult
 from lemore_ros.tools.images import overlay_frames, write_contact_sheet, write_video
 
 ROOT = Path(__file__).parents[3]
@@ -133,7 +133,7 @@ def test_six_overlays_become_a_contact_sheet(overlays: Path, tmp_path: Path) -> 
 
 
 def test_too_few_label_images_are_a_failure() -> None:
-    good = Summary(
+    good = DemoResult(
         sent=100,
         received=98,
         dropped=8,

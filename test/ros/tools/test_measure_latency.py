@@ -17,16 +17,16 @@ from lemore_ros.messages.stamps import read_stamp
 from lemore_ros.tools import measure_latency
 from lemore_ros.tools.child import ChildError
 from lemore_ros.tools.figures import Memory, RoundTrip, measure_memory, round_trip
-from lemore_ros.tools.measuring import Load, Reading, Target
+from lemore_ros.tools.measuring import Load, MeasuredNode, Reading
 from lemore_ros.tools.probe import serialised_street
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def target(untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Target:
+def target(untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> MeasuredNode:
     monkeypatch.setenv('PYTHONPATH', f'{ROOT}:{os.environ.get("PYTHONPATH", "")}')
-    return Target({'model': str(untrained_checkpoint), 'backend': 'torch', 'device': 'cpu'})
+    return MeasuredNode({'model': str(untrained_checkpoint), 'backend': 'torch', 'device': 'cpu'})
 
 
 def reading(latencies_ms: list[float], **figures: str) -> Reading:
@@ -35,7 +35,9 @@ def reading(latencies_ms: list[float], **figures: str) -> Reading:
     return Reading(sent=7, latencies_ms=latencies_ms, before=before, after=after)
 
 
-def test_labels_of_every_camera_come_back_and_the_node_says_what_it_did(target: Target) -> None:
+def test_labels_of_every_camera_come_back_and_the_node_says_what_it_did(
+    target: MeasuredNode,
+) -> None:
     load = Load((80, 60), 20.0, count=10, cameras=('front', 'rear'), others=('overlay',))
     found = target.measure(load)
     assert found.sent == 10
@@ -49,13 +51,13 @@ def test_labels_of_every_camera_come_back_and_the_node_says_what_it_did(target: 
 def test_memory_is_that_of_a_node_with_so_many_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[Load] = []
 
-    def measure(_: Target, load: Load) -> Reading:
+    def measure(_: MeasuredNode, load: Load) -> Reading:
         loads.append(load)
         return reading([], memory_mb='400')
 
-    monkeypatch.setattr(Target, 'measure', measure)
+    monkeypatch.setattr(MeasuredNode, 'measure', measure)
     load = Load((640, 480), 10.0, 5)
-    assert [measure_memory(Target(), load, n) for n in (1, 2)] == [
+    assert [measure_memory(MeasuredNode(), load, n) for n in (1, 2)] == [
         Memory(1, 400.0),
         Memory(2, 400.0),
     ]
@@ -93,11 +95,11 @@ def test_a_node_that_cannot_start_is_named_with_its_log(
 ) -> None:
     monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
     with pytest.raises(ChildError, match=r'node ended with status 1(.|\n)*no checkpoint gone'):
-        Target({'model': 'gone.safetensors'}).measure(Load((80, 60), 10.0, 1))
+        MeasuredNode({'model': 'gone.safetensors'}).measure(Load((80, 60), 10.0, 1))
     assert sorted(path.name for path in tmp_path.glob('*/*')) == ['node.log', 'probe.log']
 
 
-def test_a_running_node_is_measured_where_it_is(target: Target, tmp_path: Path) -> None:
+def test_a_running_node_is_measured_where_it_is(target: MeasuredNode, tmp_path: Path) -> None:
     command = [sys.executable, '-m', 'lemore_ros.node.segmentation_node', '--ros-args']
     values = {**target.parameters}
     for name, value in values.items():
@@ -105,7 +107,7 @@ def test_a_running_node_is_measured_where_it_is(target: Target, tmp_path: Path) 
     command += ['-r', 'image:=/camera', '-r', '__ns:=/robot']
     with (tmp_path / 'log').open('wb') as log, subprocess.Popen(command, stderr=log) as node:
         try:
-            attached = Target(attach='/robot/lemore_segmentation', image_topic='/camera')
+            attached = MeasuredNode(attach='/robot/lemore_segmentation', image_topic='/camera')
             found = attached.measure(Load((80, 60), rate_hz=20.0, count=5))
         finally:
             node.terminate()
