@@ -28,7 +28,6 @@ from lemore_core.taxonomy import load_taxonomy
 
 # data set and image size (height, width), which is the network's as well
 DECODINGS = (('ade20k', (512, 512)), ('cityscapes', (720, 1280)))
-STRIDE = 8
 
 Logits = NDArray[np.float32]
 

@@ -27,7 +27,7 @@ from lemore_core.data.statistics import class_counts
 from lemore_core.errors import LemoreError
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
-from lemore_core.system.files import atomic_write
+from lemore_core.system.files import atomic_write, read_yaml
 from lemore_core.system.training_memory import keep_freed_memory
 from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.averaging import MovingAverage
@@ -43,7 +43,7 @@ from lemore_core.training.initialise import initialise, sha256
 from lemore_core.training.losses import Objective
 from lemore_core.training.processes import BatchNormSync
 from lemore_core.training.provenance import provenance
-from lemore_core.training.recipe import BaseRecipe, Recipe
+from lemore_core.training.recipe import BaseRecipe, Recipe, RecipeError
 from lemore_core.training.sampling import Order, StepSampler, balanced_shares, frequency_weights
 from lemore_core.training.state_file import SafeStateFile
 from lemore_core.training.task import SegmentationTask
@@ -249,7 +249,7 @@ def prepare_output(run: BaseRun) -> Path | None:
             raise TrainingError(msg)
         before = (
             type(run.recipe)
-            .from_record(yaml.safe_load(recipe_file.read_text(encoding='utf-8')), str(recipe_file))
+            .from_record(read_yaml(recipe_file, 'recipe', RecipeError), str(recipe_file))
             .to_dict()
         )
         other = [key for key, value in run.recipe.to_dict().items() if before[key] != value]

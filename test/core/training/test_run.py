@@ -123,16 +123,17 @@ def test_two_processes_train_as_one_does(squares: Path, tmp_path: Path) -> None:
     # AdamW turns a gradient's last digits into whole steps where it is near zero: hence 64 bits.
     plain = {'dropout': 0.0, 'drop_path': 0.0, 'lovasz': 0.0, 'precision': 64}
     one, two = tmp_path / 'one', tmp_path / 'two'
-    for output, more in ((one, []), (two, ['--devices', '2'])):
-        result = subprocess.run(
-            command(squares, output, *more, **plain),
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-        assert result.returncode == 0, result.stderr
+    fields = {**plain, 'iterations': 6}
+    train(TrainingRun(recipe(**fields), squares, one, CPU), lambda _: None)
+    result = subprocess.run(
+        command(squares, two, '--devices', '2', **fields),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
     assert_same_weights(one, two, 1e-6)
     first, second = (checkpoint.read_card(folder / 'last.safetensors') for folder in (one, two))
     assert first.metrics['mean_iou'] == pytest.approx(second.metrics['mean_iou'], abs=0.01)
@@ -141,7 +142,7 @@ def test_two_processes_train_as_one_does(squares: Path, tmp_path: Path) -> None:
 def assert_same_weights(one: Path, two: Path, tolerance: float) -> None:
     """Compare the weights themselves (not the averages that checkpoints hold)."""
     first, second = (SafeStateFile().load_checkpoint(folder / STATE) for folder in (one, two))
-    assert first['global_step'] == second['global_step'] == 12
+    assert first['global_step'] == second['global_step']
     weights, others = first['current_model_state'], second['current_model_state']
     assert weights.keys() == others.keys()
     for name, weight in weights.items():
