@@ -1,1 +1,1 @@
-"""RecordedLabels drives: read, segmented, measured and shown without a ROS installation."""
+"""Recorded drives: read, segmented, measured and shown without a ROS installation."""

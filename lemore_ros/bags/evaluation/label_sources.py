@@ -42,8 +42,8 @@ class FrameLabels(NamedTuple):
 class LabelSource(Protocol):
     """Gives the labels of images, one after the other; ``error_counts`` counts what went wrong.
 
-    ``description`` says in a few words where they come from. Two of one ``name`` may be told apart
-    by their ``origin``.
+    ``description`` says in a few words where they come from. Two of one ``name`` may
+    differ in their ``origin``.
     """
 
     taxonomy: Taxonomy
