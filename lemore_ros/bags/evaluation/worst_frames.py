@@ -34,7 +34,7 @@ MOST_FLICKER = 'flicker'
 APART_S = 0.5
 
 
-class Frame(Protocol):
+class Timed(Protocol):
     """What is judged, at some seconds from the first one."""
 
     @property
@@ -42,7 +42,7 @@ class Frame(Protocol):
         """Seconds from the first frame."""
 
 
-F = TypeVar('F', bound=Frame)
+F = TypeVar('F', bound=Timed)
 
 
 class WorstByReason(Generic[F]):

@@ -51,7 +51,7 @@ Group = deque[Item]
 
 
 @dataclass
-class Batch:
+class WriteBatch:
     """Messages to write next; with the last ones of an image, it is counted."""
 
     messages: deque[OutMessage] = field(default_factory=deque)
@@ -99,17 +99,17 @@ class Stages:
                     item.problem = str(error)
         return group
 
-    def encode(self, groups: Iterable[Group]) -> Iterator[Batch]:
+    def encode(self, groups: Iterable[Group]) -> Iterator[WriteBatch]:
         """Make messages of the labels, a few at a time: those of a large image are large."""
         for group in groups:
-            batch = Batch()
+            batch = WriteBatch()
             while group:
                 item = group.popleft()
                 for message in self._messages(item):
                     batch.messages.append(message)
                     if len(message.data) > LARGE_BYTES:
                         yield batch
-                        batch = Batch()
+                        batch = WriteBatch()
                 batch.frames += item.result is not None
                 if item.problem:
                     batch.problems.append(f'{item.record.topic.name}: {item.problem}')
