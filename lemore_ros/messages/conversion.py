@@ -103,10 +103,11 @@ def cv_bridge() -> Any:
     if find_spec('cv_bridge') is None:
         return None
     # built for another NumPy or OpenCV it may end the process that calls it: hence another one
-    tried = subprocess.run(
-        [sys.executable, '-c', PROBE], capture_output=True, check=False, timeout=PROBE_S
-    )
-    if tried.returncode != 0:
+    try:
+        subprocess.run(
+            [sys.executable, '-c', PROBE], capture_output=True, check=True, timeout=PROBE_S
+        )
+    except subprocess.SubprocessError:
         return None
     from cv_bridge import CvBridge
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -245,28 +244,8 @@ class Recorder:
         self.sent.append(self._store.deserialize_cdr(raw, name))
 
 
-@pytest.fixture
-def label_info(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Make ``vision_msgs`` of its definition; return the store of its types."""
-    typesys = pytest.importorskip('rosbags.typesys')
-    store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
-    definitions = {
-        'VisionClass': 'uint16 class_id\nstring class_name\n',
-        'LabelInfo': (
-            'std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n'
-        ),
-    }
-    messages = ModuleType('vision_msgs.msg')
-    for name, text in definitions.items():
-        store.register(typesys.get_types_from_msg(text, f'vision_msgs/msg/{name}'))
-        setattr(messages, name, store.types[f'vision_msgs/msg/{name}'])
-    monkeypatch.setitem(sys.modules, 'vision_msgs', ModuleType('vision_msgs'))
-    monkeypatch.setitem(sys.modules, 'vision_msgs.msg', messages)
-    return store
-
-
-def test_the_table_of_labels_is_sent_when_it_changes(graph: Any, label_info: Any) -> None:
-    node = Recorder(graph.peer, label_info, label_info.types['vision_msgs/msg/LabelInfo'])
+def test_the_table_of_labels_is_sent_when_it_changes(graph: Any, vision_msgs: Any) -> None:
+    node = Recorder(graph.peer, vision_msgs, vision_msgs.types['vision_msgs/msg/LabelInfo'])
     camvid = load_taxonomy('camvid')
 
     def settings(**values: Any) -> OutputSettings:
