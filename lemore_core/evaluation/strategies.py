@@ -7,6 +7,7 @@ several scales, mirrored) and average the probabilities, which costs as many tim
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from lemore_core.errors import LemoreError
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import Taxonomy
+from lemore_core.validation import check_fields, option
 
 LOGIT_STRIDE = 8
 SMALLEST_SIDE = 32
@@ -62,28 +64,24 @@ class Views:
 
     """
 
-    window: tuple[int, int] | None = None
-    stride: tuple[int, int] | None = None
-    scales: tuple[float, ...] = (1.0,)
+    window: tuple[int, int] | None = option(None, low=SMALLEST_SIDE)
+    stride: tuple[int, int] | None = option(None, low=1)
+    scales: tuple[float, ...] = option((1.0,), low=0.1, high=10)
     flip: bool = False
 
     def __post_init__(self) -> None:
-        if self.window and min(self.window) < SMALLEST_SIDE:
-            msg = f'the window is {self.window}, its sides must be {SMALLEST_SIDE} or more'
+        check_fields(self, ViewError)
+        if not self.scales:
+            msg = 'there are no scales: give one or more'
             raise ViewError(msg)
         if self.stride and not self.window:
             msg = f'the stride is {self.stride} but there is no window: give both'
             raise ViewError(msg)
-        if self.stride and self.window:
-            for step, side in zip(self.stride, self.window, strict=True):
-                if not 1 <= step <= side:
-                    msg = (
-                        f'the stride is {self.stride} and the window {self.window}: a stride is '
-                        'at least 1, and no longer than the window, or pixels would be left out'
-                    )
-                    raise ViewError(msg)
-        if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
-            msg = f'the scales are {self.scales}: give one or more, each from 0.1 to 10'
+        if self.stride and self.window and any(map(operator.gt, self.stride, self.window)):
+            msg = (
+                f'the stride is {self.stride} and the window {self.window}: a stride is no longer '
+                'than the window, or pixels would be left out'
+            )
             raise ViewError(msg)
 
     @property

@@ -184,10 +184,10 @@ def test_softmax_of_large_logits_is_finite() -> None:
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
-        ({'window': (16, 64)}, r'window is \(16, 64\), its sides must be 32'),
+        ({'window': (16, 64)}, r'window is \(16, 64\), allowed: .* 32 or more'),
         ({'stride': (8, 8)}, 'there is no window'),
         ({'window': (64, 64), 'stride': (65, 1)}, 'no longer than the window'),
-        ({'window': (64, 64), 'stride': (0, 1)}, 'at least 1'),
+        ({'window': (64, 64), 'stride': (0, 1)}, 'stride is .* 1 or more'),
         ({'scales': ()}, 'one or more'),
         ({'scales': (1.0, math.nan)}, 'from 0.1 to 10'),
         ({'scales': (0.0,)}, 'from 0.1 to 10'),
