@@ -48,7 +48,15 @@ setup(
     },
     data_files=shared_files(),
     zip_safe=False,
-    install_requires=['numpy', 'opencv-python-headless', 'numba', 'safetensors', 'PyYAML', 'tqdm'],
+    install_requires=[
+        'numpy',
+        'opencv-python-headless',
+        'numba',
+        'safetensors',
+        'PyYAML',
+        'filelock',
+        'tqdm',
+    ],
     extras_require={
         'onnxruntime': ['onnxruntime', 'onnx'],
         'torch': ['torch'],

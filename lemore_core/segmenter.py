@@ -19,7 +19,7 @@ from lemore_core.inference.input_size import network_size
 from lemore_core.inference.tensorrt.background import load_for_service
 from lemore_core.model.variants import VARIANTS
 from lemore_core.segmentation import Segmentation
-from lemore_core.system.release_memory import device_memory_mb, release_memory
+from lemore_core.system.memory import device_memory_mb, release_memory
 from lemore_core.taxonomy import Taxonomy
 
 WEIGHTS = Path(__file__).parent / 'weights'

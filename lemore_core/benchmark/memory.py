@@ -18,7 +18,7 @@ from lemore_core.benchmark.cases import Case
 from lemore_core.benchmark.errors import BenchmarkError
 from lemore_core.benchmark.images import at_size, read_image
 from lemore_core.benchmark.percentiles import robust_slope
-from lemore_core.system.process_memory import process_memory
+from lemore_core.system.memory import process_memory
 
 FIRST_IMAGES = 5
 SAMPLES = 50

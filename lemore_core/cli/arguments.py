@@ -12,6 +12,7 @@ from lemore_core.errors import LemoreError
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter
+    from lemore_core.segmenter_options import SegmenterOptions
 
 T = TypeVar('T')
 
@@ -40,7 +41,7 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_segmenter_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what :func:`load_segmenter` reads."""
+    """Declare what :func:`segmenter_options` reads."""
     add_model_arguments(parser)
     add_size_arguments(parser)
     parser.add_argument('--backend', default='auto', help='auto, onnxruntime, torch or tensorrt')
@@ -62,6 +63,25 @@ def requested_size(arguments: argparse.Namespace) -> tuple[int, int] | None:
     return None if height is None else (height, width)
 
 
+def segmenter_options(arguments: argparse.Namespace) -> SegmenterOptions:
+    """Return what :func:`add_segmenter_arguments` declared.
+
+    Raises:
+        LemoreError: a value that is not allowed.
+
+    """
+    from lemore_core.segmenter_options import SegmenterOptions
+
+    return SegmenterOptions(
+        model=arguments.model,
+        dataset=arguments.dataset,
+        backend=arguments.backend,
+        device=arguments.device,
+        precision=arguments.precision,
+        size=requested_size(arguments),
+    )
+
+
 def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
     """Load the Segmenter that the arguments describe.
 
@@ -69,18 +89,7 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
         LemoreError: see :meth:`lemore_core.segmenter.Segmenter.load`.
 
     """
-    from lemore_core.segmenter import Segmenter, resolve_checkpoint
-    from lemore_core.taxonomy import load_taxonomy
-
-    size = requested_size(arguments)
-    return Segmenter.load(
-        resolve_checkpoint(arguments.model, arguments.dataset),
-        backend=arguments.backend,
-        device=arguments.device,
-        precision=arguments.precision,
-        taxonomy=load_taxonomy(arguments.dataset) if arguments.dataset else None,
-        network_size=size,
-    )
+    return segmenter_options(arguments).load()
 
 
 def renamed(parser: argparse.ArgumentParser, old: str, new: str) -> None:

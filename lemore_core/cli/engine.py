@@ -17,7 +17,7 @@ from lemore_core.errors import LemoreError
 if TYPE_CHECKING:
     from lemore_core.inference.backend import ServingRequest
     from lemore_core.inference.tensorrt.engine_cache import EngineKey
-    from lemore_core.inference.tensorrt.planner import Target
+    from lemore_core.inference.tensorrt.engine_spec import BuildTarget
 
 MIB = 1 << 20
 
@@ -53,14 +53,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _build(arguments: argparse.Namespace) -> None:
     from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineRecord
-    from lemore_core.inference.tensorrt.planner import plan
+    from lemore_core.inference.tensorrt.engine_spec import find_spec
 
     request = _request(arguments)
-    planned = plan(request, _target(arguments))
+    spec = find_spec(request, _target(arguments))
     cache = EngineCache()
-    kept = cache.read(planned.key) is not None
-    planned.keep(cache)
-    record = EngineRecord.read(cache.path(planned.key))
+    kept = cache.read(spec.key) is not None
+    spec.ensure(cache)
+    record = EngineRecord.read(cache.path(spec.key))
     how = 'there already' if kept else f'built in {record.build_seconds:.1f} s'
     print(f'{record.path}: {how}')
     print(f'{_summary(record.key)}, {record.size / MIB:.1f} MiB')
@@ -77,14 +77,14 @@ def _request(arguments: argparse.Namespace) -> ServingRequest:
     return ServingRequest(path, height, width, precision=arguments.precision, batch=arguments.batch)
 
 
-def _target(arguments: argparse.Namespace) -> Target:
+def _target(arguments: argparse.Namespace) -> BuildTarget:
     from lemore_core.inference.backend import AUTO, BackendError
-    from lemore_core.inference.tensorrt.planner import Target
+    from lemore_core.inference.tensorrt.engine_spec import BuildTarget
 
     capability, device = arguments.compute_capability, arguments.device
     if capability is None:
         try:
-            return Target.find(device)
+            return BuildTarget.find(device)
         except BackendError as error:
             msg = f'{error}; or build ahead for a GPU elsewhere: --compute-capability 8.6'
             raise LemoreError(msg) from error
@@ -94,7 +94,7 @@ def _target(arguments: argparse.Namespace) -> Target:
             'give one of them'
         )
         raise LemoreError(msg)
-    return Target.find(compute_capability=capability)
+    return BuildTarget.find(compute_capability=capability)
 
 
 def _list(_: argparse.Namespace) -> None:

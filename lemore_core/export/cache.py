@@ -23,12 +23,12 @@ MOST_KEPT = 32
 SUFFIX = '.onnx'
 PACKAGES = ('torch', 'onnx', 'onnxruntime')
 # the checkpoint's reading, the network, and the graph that is made of it
-SOURCES = ('.', 'model', 'deploy')
+SOURCES = ('.', 'model', 'export')
 
 _log = logging.getLogger(__name__)
 
 
-def kept_export(
+def cached_export(
     path: Path, height: int, width: int, export: Callable[[Path, int, int], bytes]
 ) -> bytes:
     """Return the ONNX file of a checkpoint for one network size: a kept one, or ``export``'s.

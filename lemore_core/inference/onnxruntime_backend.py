@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from lemore_core.export.cache import kept_export
+from lemore_core.export.cache import cached_export
 from lemore_core.export.description import describe
 from lemore_core.export.subprocess_export import export_apart
 from lemore_core.inference.backend import (
@@ -110,7 +110,7 @@ def _content(request: ServingRequest, precision: str) -> bytes:
             'where torch is installed and load the .onnx file it writes'
         )
         raise BackendError(msg)
-    content = kept_export(path, *request.size, _exported)
+    content = cached_export(path, *request.size, _exported)
     if precision != FP16:
         return content
     from lemore_core.export.half_precision import halved

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lemore_core.data.datasets import open_dataset
-from lemore_core.system.training_memory import keep_freed_memory
+from lemore_core.system.memory import keep_freed_memory
 from lemore_core.training.images import Batch
 from lemore_core.training.run import TrainingRun, make_loader, make_task
 from lemore_core.training.task import SegmentationTask
@@ -44,7 +44,7 @@ def measure_speed(run: TrainingRun, steps: int) -> Speed:
 
     """
     if not run.hardware.uses_gpu:
-        keep_freed_memory()
+        keep_freed_memory(all_blocks=True)
     dataset = open_dataset(run.recipe.dataset, run.data)
     samples = dataset.samples('train')
     task = make_task(run, dataset, samples, lambda _: None)

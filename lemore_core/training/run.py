@@ -28,7 +28,7 @@ from lemore_core.errors import LemoreError
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
 from lemore_core.system.files import atomic_write, read_yaml
-from lemore_core.system.training_memory import keep_freed_memory
+from lemore_core.system.memory import keep_freed_memory
 from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.averaging import MovingAverage
 from lemore_core.training.callbacks import STATE, Checkpoints, ProgressBar, RunState
@@ -226,7 +226,7 @@ def set_up(run: BaseRun) -> Path | None:
     """
     state = prepare_output(run)
     if not run.hardware.uses_gpu:
-        keep_freed_memory()
+        keep_freed_memory(all_blocks=True)
     quieten_lightning()
     seed_everything(run.recipe.seed, verbose=False)
     return state

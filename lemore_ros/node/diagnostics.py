@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 
 from lemore_core.segmenter import Segmenter
-from lemore_core.system.process_memory import ProcessMemoryError, process_memory
+from lemore_core.system.memory import ProcessMemoryError, process_memory
 from lemore_ros.node.camera_stats import CameraStats, Verdict
 
 PERIOD_S = 1.0

@@ -16,9 +16,9 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool
 
 from lemore_core.errors import LemoreError, in_one_line
-from lemore_core.segmenter import Segmenter, resolve_checkpoint
-from lemore_core.system.allocator import give_back_freed_memory
-from lemore_core.taxonomy import load_taxonomy
+from lemore_core.segmenter import Segmenter
+from lemore_core.segmenter_options import SegmenterOptions
+from lemore_core.system.memory import release_memory
 from lemore_ros.node import parameters
 from lemore_ros.node.camera_stats import CameraStats
 from lemore_ros.node.diagnostics import Diagnostics, make_updater
@@ -96,7 +96,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
     def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of the network and its memory, and stop what builds an engine for it."""
         done = self._undone('clean up', self._release)
-        give_back_freed_memory()
+        release_memory()
         return done
 
     def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
@@ -233,17 +233,17 @@ def load_segmenter(values: NodeParameters) -> Segmenter:
         LemoreError: there is no such network, or it cannot run here.
 
     """
-    segmenter = Segmenter.load(
-        resolve_checkpoint(values.model, values.dataset),
+    options = SegmenterOptions(
+        model=values.model,
+        dataset=values.dataset,
         backend=values.backend,
         device=values.device,
         precision=values.precision,
-        engine_cache=values.engine_cache,
-        taxonomy=load_taxonomy(values.dataset) if values.dataset else None,
-        network_size=values.network_size,
+        size=values.network_size,
         batch=len(values.camera_names),
-        background_engine=True,
+        engine_cache=values.engine_cache,
     )
+    segmenter = options.load(background_engine=True)
     segmenter.warm_up(*segmenter.trained_size)
     return segmenter
 

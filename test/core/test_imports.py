@@ -18,7 +18,7 @@ LAYERS = [
     ('cli',),
     ('research',),
     ('training', 'evaluation', 'benchmark', 'predict', 'palettes'),
-    ('segmenter',),
+    ('segmenter', 'segmenter_options'),
     ('inference', 'render', 'refine'),
     ('export',),
     ('data', 'checkpoint', 'video', 'image'),

@@ -7,42 +7,14 @@ logits at the camera's size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor
 
-from lemore_core.inference.gpu import triton_support as triton_kernels
+from lemore_core.inference.gpu import triton_support
+from lemore_core.inference.gpu.corners import Corners
 
 # of float32: what the plain way holds of the logits at the camera's size, a band of rows at a time
 BAND_NUMBERS = 2**22
-
-
-@dataclass(frozen=True)
-class Corners:
-    """The logits beside each pixel of an axis, laid out as torch does without ``align_corners``.
-
-    ``first`` and ``second`` (pixels,) int32 are their indices, ``weight`` (pixels,) float32 is the
-    share of the second.
-    """
-
-    first: Tensor
-    second: Tensor
-    weight: Tensor
-
-    @classmethod
-    def between(cls, logits: int, pixels: int, device: torch.device) -> Corners:
-        """Lay ``pixels`` over ``logits``."""
-        place = np.maximum((np.arange(pixels) + 0.5) * (logits / pixels) - 0.5, 0)
-        first = np.minimum(place.astype(np.int32), logits - 1)
-        second = np.minimum(first + 1, logits - 1)
-        arrays = (first, second, (place - first).astype(np.float32))
-        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
-
-    def part(self, pixels: slice) -> Corners:
-        """Return those of some of the pixels."""
-        return Corners(self.first[pixels], self.second[pixels], self.weight[pixels])
 
 
 class DeviceDecode:
@@ -70,7 +42,7 @@ class DeviceDecode:
         self.size = size
         self.rows = Corners.between(height, size[0], device)
         self.columns = Corners.between(width, size[1], device)
-        self.kernel = triton_kernels.run_on(device) if kernel is None else kernel
+        self.kernel = triton_support.run_on(device) if kernel is None else kernel
 
     @property
     def is_wide(self) -> bool:
@@ -82,7 +54,7 @@ class DeviceDecode:
         if self.kernel:
             from lemore_core.inference.gpu.decode_triton import decode
 
-            labels, confidence = decode(self, logits)
+            labels, confidence = decode(logits, self.rows, self.columns)
         else:
             labels, confidence = self._decode(logits.float())
         # few operations know uint16: up to here the bits are in int16

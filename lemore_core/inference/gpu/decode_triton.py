@@ -6,17 +6,13 @@ every pixel goes through all classes and keeps the best, then interpolates that 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from lemore_core.inference.gpu.corners import Corners
 from lemore_core.inference.gpu.triton_jit import jit
-
-if TYPE_CHECKING:
-    from lemore_core.inference.gpu.decode import DeviceDecode
 
 VECTORS = 128
 PIXELS = 128
@@ -24,15 +20,16 @@ PIXELS = 128
 TOGETHER = 8
 
 
-def decode(plan: DeviceDecode, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return labels, uint8 or int16, and confidence; see ``plan`` for the shapes."""
+def decode(logits: Tensor, rows: Corners, columns: Corners) -> tuple[Tensor, Tensor]:
+    """Return labels (N, rows, columns), uint8 or int16, and confidence of ``logits``."""
     count, height, width, classes = logits.shape
     device = logits.device
     peak, scale = (torch.empty(count, height, width, device=device) for _ in range(2))
-    kind = torch.int16 if plan.is_wide else torch.uint8
-    labels = torch.empty(count, *plan.size, dtype=kind, device=device)
-    confidence = torch.empty(count, *plan.size, dtype=torch.uint8, device=device)
-    vectors, pixels = height * width, plan.size[0] * plan.size[1]
+    size = len(rows.first), len(columns.first)
+    kind = torch.int16 if classes > 255 else torch.uint8
+    labels = torch.empty(count, *size, dtype=kind, device=device)
+    confidence = torch.empty(count, *size, dtype=torch.uint8, device=device)
+    vectors, pixels = height * width, size[0] * size[1]
     _summary_kernel[triton.cdiv(vectors, VECTORS), count](
         logits, *logits.stride(), peak, scale, vectors, width, classes, block=VECTORS
     )
@@ -41,16 +38,16 @@ def decode(plan: DeviceDecode, logits: Tensor) -> tuple[Tensor, Tensor]:
         *logits.stride(),
         peak,
         scale,
-        plan.rows.first,
-        plan.rows.second,
-        plan.rows.weight,
-        plan.columns.first,
-        plan.columns.second,
-        plan.columns.weight,
+        rows.first,
+        rows.second,
+        rows.weight,
+        columns.first,
+        columns.second,
+        columns.weight,
         labels,
         confidence,
         pixels,
-        plan.size[1],
+        size[1],
         vectors,
         width,
         classes,

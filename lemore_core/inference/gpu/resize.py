@@ -6,37 +6,13 @@ OpenCV's. A network that was measured with one sees the same pixels through the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from lemore_core.image import CHANNELS
-from lemore_core.inference.gpu import triton_support as triton_kernels
-from lemore_core.inference.gpu.resize_weights import WEIGHT_BITS, Axis, Method, find_taps
-
-# where red, green and blue stand in a pixel
-ORDERS = {
-    'rgb8': (0, 1, 2),
-    'bgr8': (2, 1, 0),
-    'rgba8': (0, 1, 2),
-    'bgra8': (2, 1, 0),
-    'mono8': (0, 0, 0),
-}
-
-
-@dataclass(frozen=True)
-class DeviceAxis:
-    """The taps of an axis on a device; see :class:`~lemore_core.inference.gpu.resize_weights.Axis`."""
-
-    index: Tensor
-    weight: Tensor
-
-    @classmethod
-    def of(cls, axis: Axis, device: torch.device) -> DeviceAxis:
-        """Copy the taps to a device."""
-        index, weight = (torch.from_numpy(array).to(device) for array in (axis.index, axis.weight))
-        return cls(index, weight)
+from lemore_core.inference.gpu import triton_support
+from lemore_core.inference.gpu.device_taps import DeviceAxis, DeviceTaps
+from lemore_core.inference.gpu.resize_weights import WEIGHT_BITS, Method
 
 
 class DeviceResize:
@@ -60,42 +36,37 @@ class DeviceResize:
         kernel: bool | None = None,
     ) -> None:
         device = torch.device(device)
-        taps = find_taps(source, target)
         self.image = (*source, CHANNELS[encoding])
-        self.target = target
-        self.order = ORDERS[encoding]
-        self.method, self.factor, self.half_up = taps.method, taps.factor, taps.half_up
         self.resizes = source != target
-        self.rows = DeviceAxis.of(taps.rows, device)
-        self.columns = DeviceAxis.of(taps.columns, device)
-        self.kernel = triton_kernels.run_on(device) if kernel is None else kernel
+        self.taps = DeviceTaps.between(source, encoding, target, device)
+        self.kernel = triton_support.run_on(device) if kernel is None else kernel
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the images as the network takes them; shapes as above."""
         if self.kernel:
             from lemore_core.inference.gpu.resize_triton import resize
 
-            resized: Tensor = resize(self, pixels)
+            resized: Tensor = resize(self.taps, pixels)
             return resized
         pixels = pixels[..., :3]
         if self.resizes:
-            bilinear = self.method is Method.BILINEAR
+            bilinear = self.taps.method is Method.BILINEAR
             pixels = self._interpolate(pixels) if bilinear else self._average(pixels)
         return self._to_rgb(pixels).contiguous()
 
     def _average(self, pixels: Tensor) -> Tensor:
         # columns first, as OpenCV does it: half a grey level is often a matter of rounding
-        across = _weighted_sum(pixels, self.columns, 2)
-        total = _weighted_sum(across, self.rows, 1).mul_(self.factor)
-        rounded = total.add_(0.5).floor_() if self.half_up else total.round_()
+        across = _weighted_sum(pixels, self.taps.columns, 2)
+        total = _weighted_sum(across, self.taps.rows, 1).mul_(self.taps.factor)
+        rounded = total.add_(0.5).floor_() if self.taps.half_up else total.round_()
         return rounded.to(torch.uint8)
 
     def _interpolate(self, pixels: Tensor) -> Tensor:
         """Do what OpenCV does with integers: columns first, and which bits it drops."""
-        across = _weighted_sum(pixels, self.columns, 2) >> 4
+        across = _weighted_sum(pixels, self.taps.columns, 2) >> 4
         upper, lower = (
             (across.index_select(1, index) * weight.view(-1, 1, 1)) >> 16
-            for index, weight in zip(self.rows.index, self.rows.weight, strict=True)
+            for index, weight in zip(self.taps.rows.index, self.taps.rows.weight, strict=True)
         )
         # of the bits in the product of both weights, 4 + 16 are gone already
         last = 2 * WEIGHT_BITS - 20
@@ -105,7 +76,7 @@ class DeviceResize:
     def _to_rgb(self, pixels: Tensor) -> Tensor:
         if pixels.shape[-1] == 1:
             return pixels.expand(*pixels.shape[:3], 3)
-        return pixels if self.order[0] == 0 else pixels.flip(-1)
+        return pixels if self.taps.order[0] == 0 else pixels.flip(-1)
 
 
 def _weighted_sum(values: Tensor, axis: DeviceAxis, dim: int) -> Tensor:

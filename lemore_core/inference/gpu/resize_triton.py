@@ -2,48 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from lemore_core.inference.gpu.device_taps import DeviceTaps
 from lemore_core.inference.gpu.resize_weights import Method
 from lemore_core.inference.gpu.triton_jit import jit
-
-if TYPE_CHECKING:
-    from lemore_core.inference.gpu.resize import DeviceResize
 
 BLOCK = 128
 
 
-def resize(plan: DeviceResize, pixels: Tensor) -> Tensor:
-    """Return what ``plan`` says of ``pixels``; see there for the shapes."""
+def resize(taps: DeviceTaps, pixels: Tensor) -> Tensor:
+    """Return ``pixels`` (N, H, W, channels) uint8 as RGB (N, rows, columns, 3) uint8."""
     count, height, width, channels = pixels.shape
-    rows, columns = plan.target
+    rows, columns = taps.rows.index.shape[1], taps.columns.index.shape[1]
     result = torch.empty(count, rows, columns, 3, dtype=torch.uint8, device=pixels.device)
     blocks = triton.cdiv(rows * columns, BLOCK)
     _resize_kernel[blocks, count](
         pixels,
         result,
-        plan.rows.index,
-        plan.rows.weight,
-        plan.columns.index,
-        plan.columns.weight,
+        taps.rows.index,
+        taps.rows.weight,
+        taps.columns.index,
+        taps.columns.weight,
         height * width * channels,
         width * channels,
         rows,
         columns,
-        plan.factor,
+        taps.factor,
         channels=channels,
-        row_taps=plan.rows.index.shape[0],
-        column_taps=plan.columns.index.shape[0],
-        bilinear=plan.method is Method.BILINEAR,
-        half_up=plan.half_up,
-        red=plan.order[0],
-        green=plan.order[1],
-        blue=plan.order[2],
+        row_taps=taps.rows.index.shape[0],
+        column_taps=taps.columns.index.shape[0],
+        bilinear=taps.method is Method.BILINEAR,
+        half_up=taps.half_up,
+        red=taps.order[0],
+        green=taps.order[1],
+        blue=taps.order[2],
         block=BLOCK,
     )
     return result

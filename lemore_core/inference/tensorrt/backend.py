@@ -14,8 +14,8 @@ from lemore_core.inference.gpu.errors import guarded
 from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.tensorrt.builder import INPUT, OUTPUT, logger_of
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
+from lemore_core.inference.tensorrt.engine_spec import BuildTarget, find_spec
 from lemore_core.inference.tensorrt.libraries import Library, library_for_gpu
-from lemore_core.inference.tensorrt.planner import Target, plan
 
 _log = logging.getLogger(__name__)
 
@@ -96,13 +96,13 @@ def load(request: ServingRequest) -> GpuPipeline:
     cache = EngineCache(request.engine_cache)
     with torch.cuda.device(gpu.device):
         library = library_for_gpu(gpu.capability)
-        planned = plan(request, Target(library, gpu.capability, gpu.name, gpu.driver))
+        spec = find_spec(request, BuildTarget(library, gpu.capability, gpu.name, gpu.driver))
         try:
-            network = _place(library, planned.engine(cache), request, gpu.device)
+            network = _place(library, spec.engine(cache), request, gpu.device)
         except EngineRefusedError as error:
             _log.warning('%s: it is built again', error)
-            cache.discard(planned.key)
-            network = _place(library, planned.engine(cache), request, gpu.device)
+            cache.discard(spec.key)
+            network = _place(library, spec.engine(cache), request, gpu.device)
     return _road(network, request, gpu.device)
 
 

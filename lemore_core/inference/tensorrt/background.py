@@ -10,7 +10,7 @@ from lemore_core.inference import registry
 from lemore_core.inference.backend import AUTO, Backend, BackendError, ServingRequest, Status
 from lemore_core.inference.fallback import Fallback
 from lemore_core.inference.gpu.driver import gpu_count
-from lemore_core.inference.tensorrt.build_protocol import BuildRequest
+from lemore_core.inference.tensorrt.build_client import BuildRequest
 from lemore_core.inference.tensorrt.engine_cache import EngineKey
 from lemore_core.inference.tensorrt.hot_swap import EngineSource, HotSwapBackend
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from lemore_core.inference.backend import BackendError
 from lemore_core.inference.tensorrt.libraries import ComputeCapability, Library
-from lemore_core.inference.tensorrt.progress import Report, monitor_of, unheard
 
 INPUT, OUTPUT = 'pixels', 'logits'
 _SHOWN = 5
@@ -31,8 +30,6 @@ def build(
     shape: tuple[int, int, int],
     capability: ComputeCapability,
     timings: bytes = b'',
-    *,
-    report: Report = unheard,
 ) -> Built:
     """Build the engine of a serving graph, typed as its ONNX file is.
 
@@ -63,10 +60,6 @@ def build(
         _name_capability(library, config, capability)
     else:
         timed = _use_timings(config, timings)
-    # the configuration does not keep it alive
-    monitor = monitor_of(library, report)
-    if monitor is not None:
-        config.progress_monitor = monitor
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         msg = f'{library.flavour.package} {library.version} built no engine: {logger.reason()}'

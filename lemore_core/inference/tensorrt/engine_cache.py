@@ -20,8 +20,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from lemore_core.errors import LemoreError
-from lemore_core.system.file_lock import locked
 from lemore_core.system.files import atomic_write, user_cache
 
 FORMAT = 'lemore-engine/1'
@@ -141,23 +142,16 @@ class EngineCache:
         self.folder = folder or default_folder()
         self._warned = False
 
-    def get_or_build(
-        self,
-        key: EngineKey,
-        build: Callable[[], bytes],
-        *,
-        on_wait: Callable[[], None] | None = None,
-    ) -> bytes:
+    def get_or_build(self, key: EngineKey, build: Callable[[], bytes]) -> bytes:
         """Return the engine of ``key``, from the disk or from ``build``.
 
-        Processes that want the same engine wait for the first of them (``on_wait`` is called
-        before); if that one dies, the next builds. What ``build`` raises is passed on and leaves
-        nothing behind.
+        Processes that want the same engine wait for the first of them; if that one dies, the next
+        builds. What ``build`` raises is passed on and leaves nothing behind.
         """
         engine = self.read(key)
         if engine is not None:
             return engine
-        with self._one_builder(key, on_wait):
+        with self._one_builder(key):
             # another process may have built it while this one waited
             engine = self.read(key)
             if engine is None:
@@ -257,17 +251,14 @@ class EngineCache:
         return removed
 
     @contextmanager
-    def _one_builder(self, key: EngineKey, on_wait: Callable[[], None] | None) -> Iterator[None]:
+    def _one_builder(self, key: EngineKey) -> Iterator[None]:
         lock = self.path(key).with_suffix(LOCK)
         with ExitStack() as stack:
             try:
                 # an engine is code: nobody else writes where it lies
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                if not stack.enter_context(locked(lock, wait=False)):
-                    if on_wait is not None:
-                        on_wait()
-                    stack.enter_context(locked(lock))
-            except OSError as error:
+                stack.enter_context(FileLock(lock))
+            except (OSError, NotImplementedError) as error:  # a file system without locks
                 self._warn(error)
             yield
 
@@ -289,7 +280,7 @@ class EngineCache:
             return False
         return True
 
-    def _warn(self, error: OSError) -> None:
+    def _warn(self, error: Exception) -> None:
         if not self._warned:
             _log.warning(
                 'engines cannot be kept in %s (%s): the next start builds again', self.folder, error
@@ -307,8 +298,10 @@ class EngineCache:
 
     def _remove(self, path: Path) -> bool:
         """Delete all that belongs to an engine, unless a process builds it; was there one?"""
-        with locked(path.with_suffix(LOCK), wait=False) as free:
-            if not free:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(FileLock(path.with_suffix(LOCK), timeout=0))
+            except Timeout:
                 return False
             there = path.exists() or path.with_suffix(DESCRIPTION).exists()
             files = [path.with_suffix(suffix) for suffix in (DESCRIPTION, ENGINE, LOCK)]

@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from lemore_core.errors import in_one_line
 from lemore_core.image import Image
 from lemore_core.inference.backend import Backend, Status
-from lemore_core.inference.tensorrt.build_client import EngineBuild
-from lemore_core.inference.tensorrt.build_protocol import BuildRequest, Progress
+from lemore_core.inference.tensorrt.build_client import BuildRequest, wait_for_engine
 from lemore_core.inference.tensorrt.engine_cache import EngineKey
 from lemore_core.inference.tensorrt.state import Stage, State
 from lemore_core.segmentation import Segmentation
+from lemore_core.system.json_child import JsonChild
 
 MIN_FRAMES = 10
 AGREEMENT = 0.99
@@ -53,10 +53,10 @@ class HotSwapBackend:
     ) -> None:
         self._serving = serving
         self._source = source
-        self._patience = min_frames
+        self._frames_left = min_frames
         self._stage = Stage(State.WAITING, 'for images')
         self._candidate: Backend | None = None
-        self._build: EngineBuild | None = None
+        self._build: JsonChild | None = None
         self._closing = threading.Event()
         # of all of the above, which the thread changes, or who asks for the status sees
         self._lock = threading.Lock()
@@ -76,8 +76,8 @@ class HotSwapBackend:
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
         """Label images."""
         found = self._serving.segment(images)
-        self._patience -= len(images)
-        if self._patience <= 0 and self._thread.ident is None and not self._closing.is_set():
+        self._frames_left -= len(images)
+        if self._frames_left <= 0 and self._thread.ident is None and not self._closing.is_set():
             self._thread.start()
         if self._candidate is not None and images:
             self._check(self._candidate, images, found)
@@ -123,18 +123,13 @@ class HotSwapBackend:
     def _built(self) -> EngineKey | None:
         """Return the key of the engine in the cache, None where it is wanted no longer."""
         with _turn(self._closing, lambda: self._enter(Stage(State.WAITING, 'for another build'))):
-            begun = Stage(State.BUILDING, 'starting')
-
-            def on_progress(progress: Progress) -> None:
-                self._enter(dataclasses.replace(begun, detail=str(progress)))
-
             with self._lock:
                 if self._closing.is_set():
                     return None
-                self._build = build = EngineBuild(self._source.order)
-                self._stage = begun
-            with closing(build):
-                return build.wait(on_progress)
+                self._build = build = self._source.order.start()
+                self._stage = Stage(State.BUILDING)
+            with build:
+                return wait_for_engine(build)
 
     def _check(
         self, candidate: Backend, images: Sequence[Image], expected: list[Segmentation]

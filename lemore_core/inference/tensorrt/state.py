@@ -29,7 +29,7 @@ class Stage:
 
     def __str__(self) -> str:
         if self.state is State.BUILDING:
-            return f'building {time.monotonic() - self.since:.0f} s, {self.detail}'
+            return f'building {time.monotonic() - self.since:.0f} s'
         if self.gave_up:
             return f'{self.state.value}: {self.detail}'
         return f'{self.state.value} {self.detail}'.rstrip()

@@ -7,13 +7,13 @@ from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lemore_core.segmenter_options import SegmenterOptions
 from lemore_core.validation import check_fields, option
 from lemore_ros.bags.errors import BagError
 from lemore_ros.outputs import OUTPUTS
 
 if TYPE_CHECKING:
     from lemore_core.refine import Refinement
-    from lemore_core.segmenter import Segmenter
     from lemore_core.taxonomy import Taxonomy
 
 RECORDED = tuple(output.name for output in OUTPUTS.values() if output.is_recorded)
@@ -23,16 +23,9 @@ NODE = '/lemore_segmentation'
 
 
 @dataclass(frozen=True)
-class ModelOptions:
-    """Which network segments the images, and on what; as the other commands take them."""
+class ModelOptions(SegmenterOptions):
+    """Which network segments the images, and what is done to its labels."""
 
-    model: str = 'tiny'
-    dataset: str = ''
-    backend: str = 'auto'
-    device: str = 'auto'
-    precision: str = 'auto'
-    size: tuple[int, int] | None = None
-    batch: int = option(1, 'images segmented by one run of the network', low=1)
     min_confidence: float = option(
         0.0, 'labels of less confidence become unlabelled', low=0.0, high=1.0
     )
@@ -41,26 +34,6 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         check_fields(self, BagError)
-
-    def load(self) -> Segmenter:
-        """Load the network.
-
-        Raises:
-            LemoreError: see :meth:`lemore_core.segmenter.Segmenter.load`.
-
-        """
-        from lemore_core.segmenter import Segmenter, resolve_checkpoint
-        from lemore_core.taxonomy import load_taxonomy
-
-        return Segmenter.load(
-            resolve_checkpoint(self.model, self.dataset),
-            backend=self.backend,
-            device=self.device,
-            precision=self.precision,
-            batch=self.batch,
-            taxonomy=load_taxonomy(self.dataset) if self.dataset else None,
-            network_size=self.size,
-        )
 
     def refinement(self, classes: Taxonomy) -> tuple[Refinement, Taxonomy]:
         """Return what is done to the labels, and what they mean after it.

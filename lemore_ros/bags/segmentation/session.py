@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
-from lemore_core.system.allocator import keep_freed_memory
+from lemore_core.system.memory import keep_freed_memory
 from lemore_core.system.cpu import usable_processors
 from lemore_ros.bags.cameras import CameraTopic, find_cameras
 from lemore_ros.bags.errors import BagError

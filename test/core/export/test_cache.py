@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lemore_core.export import cache as export_cache
-from lemore_core.export.cache import MOST_KEPT, kept_export
+from lemore_core.export.cache import MOST_KEPT, cached_export
 from lemore_core.export.errors import ExportError
 
 Export = Callable[[Path, int, int], bytes]
@@ -44,7 +44,7 @@ def weights(tmp_path: Path) -> Path:
 
 def test_an_export_is_made_once(cache: Path, weights: Path, exports: Exports) -> None:
     for _ in range(3):
-        assert kept_export(weights, 96, 128, exports) == b'one 96 128'
+        assert cached_export(weights, 96, 128, exports) == b'one 96 128'
     assert exports.made == [('one', 96, 128)]
     assert cache.stat().st_mode & 0o077 == 0
 
@@ -52,35 +52,36 @@ def test_an_export_is_made_once(cache: Path, weights: Path, exports: Exports) ->
 def test_other_weights_sizes_packages_and_sources_are_other_exports(
     cache: Path, weights: Path, exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept_export(weights, 96, 128, exports)
-    kept_export(weights, 128, 96, exports)
+    cached_export(weights, 96, 128, exports)
+    cached_export(weights, 128, 96, exports)
     weights.write_text('two')
-    assert kept_export(weights, 96, 128, exports) == b'two 96 128'
+    assert cached_export(weights, 96, 128, exports) == b'two 96 128'
     assert len(exports.made) == 3
     monkeypatch.setattr(export_cache, 'version', lambda name: f'{name} next')
-    kept_export(weights, 96, 128, exports)
+    cached_export(weights, 96, 128, exports)
     assert len(exports.made) == 4
     package = tmp_path / 'lemore_core'
     shutil.copytree(Path(export_cache.__file__).parents[1], package)
     monkeypatch.setattr(export_cache.lemore_core, '__file__', str(package / '__init__.py'))
-    kept_export(weights, 96, 128, exports)
+    cached_export(weights, 96, 128, exports)
     assert len(exports.made) == 4
-    with (package / 'model' / 'layers.py').open('a') as source:
-        source.write('# changed')
-    kept_export(weights, 96, 128, exports)
-    assert len(exports.made) == 5
-    assert len(list(cache.iterdir())) == 5
+    for count, name in enumerate(('checkpoint', 'model/layers', 'export/fold'), 5):
+        with (package / f'{name}.py').open('a') as source:
+            source.write('# changed')
+        cached_export(weights, 96, 128, exports)
+        assert len(exports.made) == count
+        assert len(list(cache.iterdir())) == count
 
 
 @pytest.mark.parametrize('damage', [b'', b'short', None])
 def test_what_is_damaged_is_made_again(
     cache: Path, weights: Path, exports: Exports, damage: bytes | None
 ) -> None:
-    kept_export(weights, 96, 128, exports)
+    cached_export(weights, 96, 128, exports)
     (file,) = cache.iterdir()
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + b'x' if damage is None else damage)
-    assert kept_export(weights, 96, 128, exports) == b'one 96 128'
+    assert cached_export(weights, 96, 128, exports) == b'one 96 128'
     assert len(exports.made) == 2
     assert file.read_bytes() == whole
 
@@ -91,7 +92,7 @@ def test_a_folder_that_cannot_be_written_costs_nothing_more(
     cache.parent.mkdir(parents=True)
     cache.write_text('in the way')
     for _ in range(2):
-        assert kept_export(weights, 96, 128, exports) == b'one 96 128'
+        assert cached_export(weights, 96, 128, exports) == b'one 96 128'
     assert len(exports.made) == 2
 
 
@@ -103,7 +104,7 @@ def test_a_user_without_a_home_has_no_cache(
         raise RuntimeError(msg)
 
     monkeypatch.setattr(export_cache, 'user_cache', nowhere)
-    assert kept_export(weights, 96, 128, exports) == b'one 96 128'
+    assert cached_export(weights, 96, 128, exports) == b'one 96 128'
 
 
 def test_a_failing_export_leaves_nothing(cache: Path, weights: Path) -> None:
@@ -112,15 +113,15 @@ def test_a_failing_export_leaves_nothing(cache: Path, weights: Path) -> None:
         raise ExportError(msg)
 
     with pytest.raises(ExportError, match='height is 8'):
-        kept_export(weights, 8, 128, fail)
+        cached_export(weights, 8, 128, fail)
     assert not cache.exists()
 
 
 def test_only_the_last_used_stay(cache: Path, weights: Path, exports: Exports) -> None:
     for width in range(MOST_KEPT + 3):
-        kept_export(weights, 96, width, exports)
+        cached_export(weights, 96, width, exports)
     assert len(list(cache.iterdir())) == MOST_KEPT
-    kept_export(weights, 96, MOST_KEPT + 2, exports)
+    cached_export(weights, 96, MOST_KEPT + 2, exports)
     assert len(exports.made) == MOST_KEPT + 3
-    kept_export(weights, 96, 0, exports)
+    cached_export(weights, 96, 0, exports)
     assert len(exports.made) == MOST_KEPT + 4

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import onnx
@@ -9,11 +8,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lemore_core.checkpoint import CheckpointError, read_card
-from lemore_core.export import subprocess_export as export_process
 from lemore_core.export.errors import ExportError
 from lemore_core.export.export import export_onnx
 from lemore_core.export.subprocess_export import export_apart
-from lemore_core.system import child_env as interpreter
 
 
 def test_it_exports_what_this_process_would(untrained_checkpoint: Path) -> None:
@@ -36,19 +33,3 @@ def test_what_goes_wrong_is_raised_here_as_it_was_there(
         export_apart(damaged, 96, 128)
     with pytest.raises(ExportError, match='height is 8'):
         export_apart(untrained_checkpoint, 8, 128)
-
-
-def test_a_process_that_dies_is_told_of(
-    untrained_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # a package that shadows ours and ends the interpreter before it can say anything
-    package = tmp_path / 'lemore_core'
-    package.mkdir()
-    (package / '__init__.py').write_text(
-        'import os, sys\nprint("no", file=sys.stderr, flush=True)\nos._exit(9)'
-    )
-    environment = interpreter.same_modules() | {'PYTHONPATH': str(tmp_path)}
-    monkeypatch.setattr(export_process, 'same_modules', lambda: environment)
-    with pytest.raises(ExportError, match='ended with status 9: no'):
-        export_apart(untrained_checkpoint, 96, 128)
-    shutil.rmtree(package)

@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 from lemore_core import inference as backends
 from lemore_core.inference import Backend, ServingRequest, Status
 from lemore_core.inference.tensorrt import background as serving
-from lemore_core.inference.tensorrt.build_protocol import BuildRequest
+from lemore_core.inference.tensorrt.build_client import BuildRequest
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
 from lemore_core.inference.tensorrt.hot_swap import EngineSource
 

@@ -13,7 +13,7 @@ from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
 
 from lemore_core.export.export import write_onnx
-from lemore_core.system.process_memory import process_memory
+from lemore_core.system.memory import process_memory
 
 NAME = '/lemore_segmentation'
 CONFIGURE = Transition.TRANSITION_CONFIGURE

@@ -18,6 +18,7 @@ from lemore_core.export.export import write_onnx
 from lemore_core.inference.backend import BackendError, ServingRequest
 from lemore_core.inference.tensorrt.builder import build, logger_of
 from lemore_core.inference.tensorrt.engine_cache import EngineCache
+from lemore_core.inference.tensorrt.engine_spec import BuildTarget, EngineSpec, find_spec
 from lemore_core.inference.tensorrt.libraries import (
     TENSORRT,
     TENSORRT_RTX,
@@ -25,8 +26,6 @@ from lemore_core.inference.tensorrt.libraries import (
     Library,
     load_library,
 )
-from lemore_core.inference.tensorrt.planner import Plan, Target, plan
-from lemore_core.inference.tensorrt.progress import monitor_of, unheard
 from lemore_core.segmenter import resolve_checkpoint
 
 pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
@@ -36,8 +35,8 @@ RTX = load_library(TENSORRT_RTX)
 AMPERE = ComputeCapability(8, 6)
 
 
-def target(capability: str) -> Target:
-    return Target(RTX, ComputeCapability.parse(capability))
+def target(capability: str) -> BuildTarget:
+    return BuildTarget(RTX, ComputeCapability.parse(capability))
 
 
 def test_the_capabilities_that_can_be_named() -> None:
@@ -67,19 +66,19 @@ def test_every_network_is_built(
     capability: str,
 ) -> None:
     request = ServingRequest(make_checkpoint(size, dataset), 128, 128, precision=precision)
-    planned = plan(request, target(capability))
-    built = build(RTX, planned.onnx, (1, 128, 128), planned.target.capability)
+    spec = find_spec(request, target(capability))
+    built = build(RTX, spec.onnx, (1, 128, 128), spec.target.capability)
     assert MIB < len(built.engine) < 100 * MIB
     assert built.timings == b'', 'this flavour times no kernels'
 
 
 def test_the_shipped_network_is_built_for_several_cameras() -> None:
     request = ServingRequest(resolve_checkpoint('tiny'), 320, 576, batch=3)
-    planned = plan(request, target('8.6'))
-    engine = build(RTX, planned.onnx, (3, 320, 576), AMPERE).engine
+    spec = find_spec(request, target('8.6'))
+    engine = build(RTX, spec.onnx, (3, 320, 576), AMPERE).engine
     assert MIB < len(engine) < 100 * MIB
     with pytest.raises(BackendError, match=r'shape \(3, 320, 576, 3\), not \(1, 320, 576, 3\)'):
-        build(RTX, planned.onnx, (1, 320, 576), AMPERE)
+        build(RTX, spec.onnx, (1, 320, 576), AMPERE)
 
 
 def test_a_quantised_file_is_built_as_it_is(
@@ -88,12 +87,12 @@ def test_a_quantised_file_is_built_as_it_is(
     path = tmp_path / 'int8.onnx'
     images = [frame[..., ::-1] for frame in clip_frames[:2]]
     write_onnx(resolve_checkpoint('nano'), path, 128, 192, calibration=images)
-    planned = plan(ServingRequest(path, 128, 192), target('8.9'))
-    assert planned.onnx == path.read_bytes()
-    nodes = onnx.load_from_string(planned.onnx).graph.node
+    spec = find_spec(ServingRequest(path, 128, 192), target('8.9'))
+    assert spec.onnx == path.read_bytes()
+    nodes = onnx.load_from_string(spec.onnx).graph.node
     assert sum(node.op_type == 'QuantizeLinear' for node in nodes) > 10
-    assert planned.key.precision == 'as exported'
-    built = build(RTX, planned.onnx, (1, 128, 192), planned.target.capability)
+    assert spec.key.precision == 'as exported'
+    built = build(RTX, spec.onnx, (1, 128, 192), spec.target.capability)
     assert len(built.engine) > MIB // 2
 
 
@@ -170,39 +169,33 @@ def test_a_capability_that_is_not_supported_is_refused() -> None:
         build(RTX, model(CAST), (1, 64, 64), ComputeCapability(9, 0))
 
 
-def test_progress_is_reported_where_the_library_tells_it() -> None:
-    told: list[tuple[str, int, int]] = []
-    build(RTX, model(CAST), (1, 64, 64), AMPERE, report=lambda *progress: told.append(progress))
-    assert told[0][1] == 0, 'a phase is told when it begins'
-    assert any(done == steps for _, done, steps in told)
-    assert all(0 <= done <= steps for _, done, steps in told)
-    assert monitor_of(Library(TENSORRT, SimpleNamespace()), unheard) is None
-
-
 def test_an_engine_comes_from_the_cache(tmp_path: Path, untrained_checkpoint: Path) -> None:
     cache = EngineCache(tmp_path)
-    planned = plan(ServingRequest(untrained_checkpoint, 96, 128), target('8.6'))
-    engine = planned.engine(cache)
+    spec = find_spec(ServingRequest(untrained_checkpoint, 96, 128), target('8.6'))
+    engine = spec.engine(cache)
     (record,) = cache.records()
-    assert record.key == planned.key
+    assert record.key == spec.key
     assert (record.key.flavour, record.key.version) == ('tensorrt_rtx', RTX.version)
     assert (record.key.compute_capability, record.key.precision) == ('8.6', 'fp16')
     assert (record.key.height, record.key.width, record.key.batch) == (96, 128, 1)
-    written = cache.path(planned.key).stat().st_mtime_ns
-    assert planned.engine(cache) == engine
-    assert cache.path(planned.key).stat().st_mtime_ns == written
+    written = cache.path(spec.key).stat().st_mtime_ns
+    assert spec.engine(cache) == engine
+    assert cache.path(spec.key).stat().st_mtime_ns == written
 
 
 def test_an_engine_built_ahead_is_the_one_of_every_such_gpu() -> None:
     request = ServingRequest(Path('a.safetensors'), 96, 128)
-    ahead = Plan(request, target('8.6'), b'onnx').key
+    ahead = EngineSpec(request, target('8.6'), b'onnx').key
     assert ahead.onnx_sha256 == hashlib.sha256(b'onnx').hexdigest()
-    assert ahead == Plan(request, Target(RTX, AMPERE, 'NVIDIA RTX A2000', '580.65'), b'onnx').key
+    assert (
+        ahead
+        == EngineSpec(request, BuildTarget(RTX, AMPERE, 'NVIDIA RTX A2000', '580.65'), b'onnx').key
+    )
     others = [
-        Plan(request, target('8.9'), b'onnx'),
-        Plan(request, target('8.6'), b'another'),
-        Plan(dataclasses.replace(request, batch=2), target('8.6'), b'onnx'),
-        Plan(dataclasses.replace(request, precision='fp32'), target('8.6'), b'onnx'),
+        EngineSpec(request, target('8.9'), b'onnx'),
+        EngineSpec(request, target('8.6'), b'another'),
+        EngineSpec(dataclasses.replace(request, batch=2), target('8.6'), b'onnx'),
+        EngineSpec(dataclasses.replace(request, precision='fp32'), target('8.6'), b'onnx'),
     ]
     assert len({ahead, *(other.key for other in others)}) == 5
 
@@ -210,7 +203,9 @@ def test_an_engine_built_ahead_is_the_one_of_every_such_gpu() -> None:
 def test_an_engine_built_on_a_gpu_is_its_own() -> None:
     request = ServingRequest(Path('a.safetensors'), 96, 128)
     library = Library(TENSORRT, SimpleNamespace(__version__='11.4.0.106'))
-    key = Plan(request, Target(library, AMPERE, 'NVIDIA RTX A2000', '580.65'), b'onnx').key
+    key = EngineSpec(
+        request, BuildTarget(library, AMPERE, 'NVIDIA RTX A2000', '580.65'), b'onnx'
+    ).key
     assert (key.flavour, key.version) == ('tensorrt', '11.4.0.106')
     assert (key.gpu, key.driver) == ('NVIDIA RTX A2000', '580.65')
 
@@ -218,4 +213,4 @@ def test_an_engine_built_on_a_gpu_is_its_own() -> None:
 def test_turing_is_refused_single_precision_before_the_export() -> None:
     request = ServingRequest(Path('not read.safetensors'), 96, 128, precision='fp32')
     with pytest.raises(BackendError, match=r'no float32.* compute capability 7\.5: .*fp16'):
-        plan(request, target('7.5'))
+        find_spec(request, target('7.5'))

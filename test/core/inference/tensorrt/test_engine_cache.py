@@ -15,6 +15,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from lemore_core.inference.tensorrt.engine_cache import (
     EngineCache,
@@ -22,7 +23,6 @@ from lemore_core.inference.tensorrt.engine_cache import (
     EngineKey,
     default_folder,
 )
-from lemore_core.system.file_lock import locked
 
 ROOT = Path(__file__).parents[4]
 KEY = EngineKey(
@@ -409,7 +409,7 @@ def test_prune_deletes_what_is_damaged_or_half_written(filled: EngineCache) -> N
 
 
 def test_prune_leaves_alone_what_is_being_built(filled: EngineCache) -> None:
-    with locked(filled.path(KEYS[0]).with_suffix('.lock')):
+    with FileLock(filled.path(KEYS[0]).with_suffix('.lock')):
         removed = filled.prune(keep_bytes=0)
     assert set(removed) == {filled.path(key) for key in KEYS[1:]}
     assert filled.get_or_build(KEYS[0], never) == ENGINE

@@ -19,14 +19,13 @@ from lemore_core.inference.tensorrt.libraries import (
     library_for_capability,
     library_for_gpu,
 )
-from lemore_core.inference.tensorrt.progress import Report, unheard
 
 MIB = 1 << 20
 AMPERE = ComputeCapability(8, 0)
 
 
 @dataclass(frozen=True)
-class Target:
+class BuildTarget:
     """What an engine is for.
 
     ``gpu`` and ``driver`` count only for a library that builds on the GPU at hand, which torch
@@ -40,7 +39,7 @@ class Target:
     device: str = ''
 
     @classmethod
-    def find(cls, device: str = AUTO, compute_capability: str | None = None) -> Target:
+    def find(cls, device: str = AUTO, compute_capability: str | None = None) -> BuildTarget:
         """Return the GPU here that ``device`` names, or those elsewhere of a compute capability.
 
         Raises:
@@ -56,11 +55,11 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EngineSpec:
     """An engine that can be had: what it is built from, for what, and its name in the cache."""
 
     request: ServingRequest
-    target: Target
+    target: BuildTarget
     onnx: bytes
 
     @property
@@ -83,27 +82,23 @@ class Plan:
             batch=self.request.batch,
         )
 
-    def engine(self, cache: EngineCache, report: Report = unheard) -> bytes:
+    def engine(self, cache: EngineCache) -> bytes:
         """Return the engine, from the cache or built.
 
         Raises:
             BackendError: see :func:`lemore_core.inference.tensorrt.builder.build`.
 
         """
-        return cache.get_or_build(
-            self.key,
-            lambda: self._build(cache, report),
-            on_wait=lambda: report('waiting for another process that builds it', 0, 0),
-        )
+        return cache.get_or_build(self.key, lambda: self._build(cache))
 
-    def keep(self, cache: EngineCache, report: Report = unheard) -> None:
+    def ensure(self, cache: EngineCache) -> None:
         """Have the engine in the cache: it is built unless it is there.
 
         Raises:
             BackendError: it cannot be built, or not be kept.
 
         """
-        engine = self.engine(cache, report)
+        engine = self.engine(cache)
         if cache.read(self.key) is None:
             msg = (
                 f'the engine ({len(engine) / MIB:.1f} MiB) was built but cannot be kept in '
@@ -111,9 +106,8 @@ class Plan:
             )
             raise BackendError(msg)
 
-    def _build(self, cache: EngineCache, report: Report) -> bytes:
+    def _build(self, cache: EngineCache) -> bytes:
         request, target = self.request, self.target
-        report(f'in {target.library.flavour.package}', 0, 0)
         with torch.cuda.device(target.device) if target.device else nullcontext():
             built = build(
                 target.library,
@@ -121,14 +115,13 @@ class Plan:
                 (request.batch, request.height, request.width),
                 target.capability,
                 cache.read_timings(self.key),
-                report=report,
             )
         if built.timings:
             cache.write_timings(self.key, built.timings)
         return built.engine
 
 
-def plan(request: ServingRequest, target: Target) -> Plan:
+def find_spec(request: ServingRequest, target: BuildTarget) -> EngineSpec:
     """Export what is requested, which takes seconds.
 
     Raises:
@@ -144,4 +137,4 @@ def plan(request: ServingRequest, target: Target) -> Plan:
             f'{target.capability}: use precision fp16'
         )
         raise BackendError(msg)
-    return Plan(request, target, engine_graph(request))
+    return EngineSpec(request, target, engine_graph(request))

@@ -1,0 +1,58 @@
+"""Which network segments images, and on what: what command lines, bags and the node ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lemore_core.inference import AUTO, BACKENDS
+from lemore_core.inference.backend import MAX_BATCH, PRECISIONS
+from lemore_core.segmenter import Segmenter, SegmenterError, resolve_checkpoint
+from lemore_core.taxonomy import load_taxonomy
+from lemore_core.validation import check_fields, option
+
+
+@dataclass(frozen=True)
+class SegmenterOptions:
+    """A model and how it is loaded; see :meth:`lemore_core.segmenter.Segmenter.load`.
+
+    ``size`` (height, width) fixes the network's size; ``engine_cache`` is the folder of TensorRT
+    engines, None for the user's.
+
+    Raises:
+        SegmenterError: a value that is not allowed.
+
+    """
+
+    model: str = option('tiny', 'a shipped size, or the path of a checkpoint')
+    dataset: str = option('', 'name or YAML file of the class table')
+    backend: str = option(AUTO, 'what runs the network', choices=(AUTO, *BACKENDS))
+    device: str = option(
+        AUTO, 'where', pattern=r'auto|cpu|cuda(:\d+)?', allowed='auto, cpu, cuda or cuda:N'
+    )
+    precision: str = option(AUTO, 'of the numbers', choices=PRECISIONS)
+    size: tuple[int, int] | None = option(None, "the network's (height, width)", low=1)
+    batch: int = option(1, 'images that one run segments', low=1, high=MAX_BATCH)
+    engine_cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, SegmenterError)
+
+    def load(self, *, background_engine: bool = False) -> Segmenter:
+        """Load the network.
+
+        Raises:
+            LemoreError: see :meth:`lemore_core.segmenter.Segmenter.load`.
+
+        """
+        return Segmenter.load(
+            resolve_checkpoint(self.model, self.dataset),
+            backend=self.backend,
+            device=self.device,
+            precision=self.precision,
+            batch=self.batch,
+            engine_cache=self.engine_cache,
+            taxonomy=load_taxonomy(self.dataset) if self.dataset else None,
+            network_size=self.size,
+            background_engine=background_engine,
+        )

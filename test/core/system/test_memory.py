@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lemore_core.system.memory import ProcessMemoryError, process_memory
+
+ROOT = Path(__file__).parents[3]
+# in a process of its own: it changes how the whole process allocates
+CODE = """
+from lemore_core.system.memory import keep_freed_memory, process_memory, release_memory
+
+keep_freed_memory()
+# blocks that would be returned one by one
+held = [bytearray(b'x' * 6_000_000) for _ in range(8)]
+full = process_memory().resident_mb
+held.clear()
+kept = process_memory().resident_mb
+release_memory()
+print(full, kept, process_memory().resident_mb)
+"""
+
+
+def test_freed_memory_is_kept_until_it_is_released() -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', CODE], check=True, cwd=ROOT, capture_output=True, text=True
+    )
+    full, kept, released = map(float, done.stdout.split())
+    assert full - kept < 10
+    assert kept - released > 40
+
+
+def test_memory_is_read_from_linux(tmp_path: Path) -> None:
+    status = tmp_path / 'status'
+    status.write_text('Name:\tpython\nVmHWM:\t   3000 kB\nVmRSS:\t   2000 kB\n')
+    memory = process_memory(status)
+    assert memory.peak_mb == pytest.approx(3.072)
+    assert memory.resident_mb == pytest.approx(2.048)
+
+
+def test_a_system_that_does_not_tell_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ProcessMemoryError, match='only Linux has'):
+        process_memory(tmp_path / 'gone')
+    status = tmp_path / 'status'
+    status.write_text('Name:\tpython\n')
+    with pytest.raises(ProcessMemoryError, match="says nothing of 'VmRSS'"):
+        process_memory(status)
