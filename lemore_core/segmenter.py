@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from lemore_core import inference as backends
 from lemore_core.checkpoint import ModelCard
 from lemore_core.errors import LemoreError
-from lemore_core.export.description import describe
+from lemore_core.export.model_card import read_model_card
 from lemore_core.image import Image, check_pixels, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.input_size import network_size
-from lemore_core.inference.tensorrt.background import load_for_service
+from lemore_core.inference.tensorrt.background import load_with_engine
 from lemore_core.model.variants import VARIANTS
 from lemore_core.segmentation import Segmentation
 from lemore_core.system.memory import device_memory_mb, release_memory
@@ -53,7 +53,7 @@ class Segmenter:
         self.sizes_kept = SIZES_KEPT
         self._request = request
         self._backend = backend
-        self._load_backend = load_for_service if background_engine else backends.load
+        self._load_backend = load_with_engine if background_engine else backends.load
         self._fixed_size = fixed_size
         self._loaded: dict[tuple[int, int], Backend] = {}
         self._newest: Backend | None = self._backend_for(self.trained_size)
@@ -80,8 +80,8 @@ class Segmenter:
         ``engine_cache`` see :class:`~lemore_core.inference.ServingRequest`.
 
         ``background_engine``: where backend ``auto`` finds a GPU and TensorRT, another process
-        builds an engine for every size of which images keep coming, and the engine takes over
-        between two of them. ``status`` tells how far that is; :meth:`close` stops it. Labels may
+        builds an engine for every size of which images keep coming; the engine replaces the first
+        backend between two of them. ``status`` tells how far that is; :meth:`close` stops it. Labels may
         differ a little before and after.
 
         Raises:
@@ -93,7 +93,7 @@ class Segmenter:
 
         """
         path = Path(checkpoint)
-        card = describe(path)
+        card = read_model_card(path)
         if taxonomy is not None:
             card = _with_taxonomy(card, taxonomy)
         trained = (card.config.height, card.config.width)

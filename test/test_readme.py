@@ -14,7 +14,7 @@ from lemore_core.cli.benchmark import MEASUREMENTS
 from lemore_core.cli.main import COMMANDS, main
 from lemore_core.data.datasets import DATASETS
 from lemore_core.inference import BACKENDS
-from lemore_core.inference.tensorrt.state import State
+from lemore_core.inference.tensorrt.engine_status import EnginePhase
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.training.recipe import RECIPES, Recipe
 from lemore_ros.bags.cli.main import COMMANDS as BAG_COMMANDS
@@ -55,7 +55,7 @@ def test_every_backend_and_every_state_of_an_engine_is_explained() -> None:
     assert re.findall(r'^\| `(\w+)`', table, re.MULTILINE) == [*BACKENDS, 'auto']
     states = SERVING[SERVING.index('| `engine` |') : SERVING.index('A build that crashes')]
     named = re.findall(r'`(\w+)', states)
-    assert named[1:] == [state.value for state in State]
+    assert named[1:] == [state.value for state in EnginePhase]
 
 
 def test_every_command_for_bags_is_explained() -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from lemore_core import inference as backends
 from lemore_core.benchmark.errors import BenchmarkError
 from lemore_core.errors import LemoreError
-from lemore_core.export.description import describe
+from lemore_core.export.model_card import read_model_card
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.input_size import network_size
 from lemore_core.inference.registry import missing
@@ -59,7 +59,7 @@ class Case:
 
         """
         path = resolve_checkpoint(self.model, self.dataset)
-        card = describe(path)
+        card = read_model_card(path)
         size = (card.config.height, card.config.width)
         if path.suffix != '.onnx':
             size = self.network or network_size(size, self.image)

@@ -67,12 +67,12 @@ def _build(arguments: argparse.Namespace) -> None:
 
 
 def _request(arguments: argparse.Namespace) -> ServingRequest:
-    from lemore_core.export.description import describe
+    from lemore_core.export.model_card import read_model_card
     from lemore_core.inference.backend import ServingRequest
     from lemore_core.segmenter import resolve_checkpoint
 
     path = resolve_checkpoint(arguments.model, arguments.dataset)
-    config = describe(path).config
+    config = read_model_card(path).config
     height, width = requested_size(arguments) or (config.height, config.width)
     return ServingRequest(path, height, width, precision=arguments.precision, batch=arguments.batch)
 
@@ -129,7 +129,7 @@ def _prune(arguments: argparse.Namespace) -> None:
 def _versions_here() -> set[tuple[str, str]]:
     from lemore_core.inference.tensorrt.libraries import installed_libraries
 
-    versions = {(library.flavour.module, library.version) for library in installed_libraries()}
+    versions = {(library.package.module, library.version) for library in installed_libraries()}
     if not versions:
         msg = (
             'no TensorRT is installed, so no version is the current one: give --all or --older-than'
@@ -142,5 +142,5 @@ def _summary(key: EngineKey) -> str:
     where = f'compute capability {key.compute_capability}' if not key.gpu else key.gpu
     return (
         f'{key.width}x{key.height} x {key.batch}, {key.precision}, {where}, '
-        f'{key.flavour} {key.version}'
+        f'{key.library} {key.version}'
     )

@@ -101,10 +101,10 @@ def _open_dataset(arguments: argparse.Namespace) -> Dataset:
     images lie in the layout for those.
     """
     from lemore_core.data.datasets import DATASETS, OWN, open_dataset
-    from lemore_core.export.description import describe
+    from lemore_core.export.model_card import read_model_card
     from lemore_core.segmenter import resolve_checkpoint
 
-    name = arguments.dataset or describe(resolve_checkpoint(arguments.model)).taxonomy.name
+    name = arguments.dataset or read_model_card(resolve_checkpoint(arguments.model)).taxonomy.name
     own = not arguments.dataset or Path(arguments.dataset).suffix
     return open_dataset(OWN if own and name not in DATASETS else name, arguments.data)
 

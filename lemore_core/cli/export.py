@@ -32,12 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the serving graph for one network size."""
-    from lemore_core.export.description import describe
     from lemore_core.export.export import write_onnx
+    from lemore_core.export.model_card import read_model_card
     from lemore_core.segmenter import resolve_checkpoint
 
     path = resolve_checkpoint(arguments.model, arguments.dataset)
-    config = describe(path).config
+    config = read_model_card(path).config
     height, width = requested_size(arguments) or (config.height, config.width)
     images = None if arguments.int8 is None else calibration_images(arguments.int8)
     write_onnx(path, arguments.output, height, width, calibration=images)

@@ -60,9 +60,9 @@ def _network(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _checkpoint(arguments: argparse.Namespace) -> dict[str, Any]:
-    from lemore_core.export.description import describe
+    from lemore_core.export.model_card import read_model_card
 
-    card = describe(Path(arguments.model))
+    card = read_model_card(Path(arguments.model))
     config = card.config.for_size(
         *(requested_size(arguments) or (card.config.height, card.config.width))
     )

@@ -103,7 +103,7 @@ class FoldedHead(nn.Module):
         self.injections = nn.ModuleList(
             _chain(_fuse(fusion.inject), merge.weight) for fusion in fusions
         )
-        self.spread = Spread(config)
+        self.injection = LinearInjection(config)
         self.merge = merge
         self.activation = nn.ReLU()
         self.classifier = copy.deepcopy(classifier)
@@ -112,7 +112,7 @@ class FoldedHead(nn.Module):
         """Map four features (N, C_i, h_i, w_i) and tokens (N, sum of C_i, h, w) to logits."""
         shares = torch.split(tokens, self.channels, dim=1)
         injected = [inject(share) for inject, share in zip(self.injections, shares, strict=True)]
-        merged = self.merge(self._gated(features, shares)) + self.spread(injected)
+        merged = self.merge(self._gated(features, shares)) + self.injection(injected)
         logits: Tensor = self.classifier(self.activation(merged))
         return logits
 
@@ -131,7 +131,7 @@ class FoldedHead(nn.Module):
         return sum((upsample(x, self.size) for x in gated[1:]), start=gated[0])
 
 
-class Spread(nn.Module):
+class LinearInjection(nn.Module):
     """Takes what is injected at each scale from 1/64 straight to 1/8, and sums it.
 
     The network resizes to the scale's own size and from there to 1/8, each along rows and

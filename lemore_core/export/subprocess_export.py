@@ -23,7 +23,7 @@ ERRORS: Mapping[str, type[LemoreError]] = {
 }
 
 
-def export_apart(path: Path, height: int, width: int) -> bytes:
+def export_in_subprocess(path: Path, height: int, width: int) -> bytes:
     """Return what :func:`lemore_core.export.export.export_onnx` does.
 
     Raises:

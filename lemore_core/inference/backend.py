@@ -85,10 +85,10 @@ class ServingRequest:
 
 @dataclass(frozen=True)
 class Status:
-    """What serves, and how it fares.
+    """Which backend segments, and what keeps it from doing better.
 
-    ``engine`` is how far an engine is that is to take over, empty where none is; ``degraded`` is
-    why something slower serves than was asked for, empty where all is well.
+    ``engine`` is how far a TensorRT engine is that will replace it, empty where there is none;
+    ``degraded`` is why it is slower than what was asked for, empty where it is not.
     """
 
     backend: str
@@ -104,7 +104,7 @@ class Backend(Protocol):
 
     @property
     def status(self) -> Status:
-        """What serves at this moment; may be asked from any thread."""
+        """The backend at this moment; may be asked from any thread."""
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
         """Label images of any sizes and encodings, which have been checked.

@@ -14,8 +14,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from lemore_core.export.cache import cached_export
-from lemore_core.export.description import describe
-from lemore_core.export.subprocess_export import export_apart
+from lemore_core.export.model_card import read_model_card
+from lemore_core.export.subprocess_export import export_in_subprocess
 from lemore_core.inference.backend import (
     AS_EXPORTED,
     AUTO,
@@ -83,7 +83,7 @@ def load(request: ServingRequest) -> CpuPipeline:
         ExportError: the checkpoint's export does not compute what it does.
 
     """
-    card = describe(request.path)
+    card = read_model_card(request.path)
     _, device = _provider(request.device)
     precision = _precision(request, device)
     network = OnnxNetwork(_content(request, precision), request.device, str(request.path))
@@ -124,7 +124,7 @@ def _exported(path: Path, height: int, width: int) -> bytes:
         from lemore_core.export.export import export_onnx
 
         return export_onnx(path, height, width)
-    return export_apart(path, height, width)
+    return export_in_subprocess(path, height, width)
 
 
 def measured_threads() -> int | None:

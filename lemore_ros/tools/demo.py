@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lemore_core.errors import LemoreError
-from lemore_core.export.description import describe
+from lemore_core.export.model_card import read_model_card
 from lemore_core.segmenter import network_size, resolve_checkpoint
 from lemore_core.system.files import atomic_write
 from lemore_ros.share import share_directory, shared_memory_profile
@@ -107,7 +107,7 @@ def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> DemoResul
 
     """
     output.mkdir(parents=True, exist_ok=True)
-    card = describe(resolve_checkpoint(model))
+    card = read_model_card(resolve_checkpoint(model))
     camera, segmented = output / 'camera', output / 'segmented'
     with tqdm(desc='clip to bag', unit='frame', disable=None) as bar:
         frames = write_bag(clip, camera, TOPIC, partial(_advance, bar))

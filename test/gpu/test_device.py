@@ -67,19 +67,19 @@ def network(precision: str) -> DeviceNetwork:
 
 
 @pytest.fixture
-def make_road() -> Iterator[Callable[..., GpuPipeline]]:
-    roads = []
+def make_pipeline() -> Iterator[Callable[..., GpuPipeline]]:
+    pipelines = []
 
     def make(
         precision: str = FP16 if CUDA else FP32, batch: int = 1, lanes: int = 1
     ) -> GpuPipeline:
         status = Status('torch', str(DEVICE), precision, batch)
-        roads.append(GpuPipeline(network(precision), SIZE, status, lanes=lanes))
-        return roads[-1]
+        pipelines.append(GpuPipeline(network(precision), SIZE, status, lanes=lanes))
+        return pipelines[-1]
 
     yield make
-    for road in roads:
-        road.close()
+    for pipeline in pipelines:
+        pipeline.close()
 
 
 @needs_cuda
@@ -160,17 +160,17 @@ def test_broken_logits_stay_in_range_and_nearby(value: float, *, kernel: bool) -
 
 @pytest.mark.parametrize(('precision', 'share'), [(FP16, 0.99), (FP32, 0.999)])
 def test_labels_of_the_clip_are_those_of_the_cpu(
-    make_road: Callable[..., GpuPipeline], precision: str, share: float
+    make_pipeline: Callable[..., GpuPipeline], precision: str, share: float
 ) -> None:
     if not CUDA and precision == FP16:
         pytest.skip('half precision on a CPU takes too long')
-    road = make_road(precision, batch=2, lanes=2)
-    found = road.segment([Image(frame, 'bgr8') for frame in frames()])
+    pipeline = make_pipeline(precision, batch=2, lanes=2)
+    found = pipeline.segment([Image(frame, 'bgr8') for frame in frames()])
     same = [np.mean(one.labels == other) for one, other in zip(found, reference(), strict=True)]
     assert np.mean(same) >= share
 
 
-def test_encodings_of_one_image_give_one_answer(make_road: Callable[..., GpuPipeline]) -> None:
+def test_encodings_of_one_image_give_one_answer(make_pipeline: Callable[..., GpuPipeline]) -> None:
     bgr = frames()[0]
     alpha = np.full((*bgr.shape[:2], 1), 7, np.uint8)
     rgb = np.ascontiguousarray(bgr[..., ::-1])
@@ -180,7 +180,7 @@ def test_encodings_of_one_image_give_one_answer(make_road: Callable[..., GpuPipe
         Image(np.dstack([bgr, alpha]), 'bgra8'),
         Image(np.dstack([rgb, alpha]), 'rgba8'),
     ]
-    first, *others = make_road(batch=2).segment(images)
+    first, *others = make_pipeline(batch=2).segment(images)
     for other in others:
         np.testing.assert_array_equal(other.labels, first.labels)
         np.testing.assert_array_equal(other.confidence, first.confidence)
@@ -188,7 +188,7 @@ def test_encodings_of_one_image_give_one_answer(make_road: Callable[..., GpuPipe
 
 @needs_cuda
 def test_a_graph_computes_what_its_steps_do(
-    make_road: Callable[..., GpuPipeline], monkeypatch: pytest.MonkeyPatch
+    make_pipeline: Callable[..., GpuPipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = [Image(frame, 'bgr8') for frame in frames()[:2]]
     recorded = []
@@ -200,59 +200,59 @@ def test_a_graph_computes_what_its_steps_do(
         return run
 
     monkeypatch.setattr(DeviceStream, 'record', note)
-    with_graph = make_road(batch=2).segment(images)
+    with_graph = make_pipeline(batch=2).segment(images)
     assert recorded == [True], 'the work was not captured'
     monkeypatch.setattr(DeviceStream, 'record', lambda _, work, __: work)
-    without = make_road(batch=2).segment(images)
+    without = make_pipeline(batch=2).segment(images)
     for one, other in zip(with_graph, without, strict=True):
         np.testing.assert_array_equal(one.labels, other.labels)
         np.testing.assert_array_equal(one.confidence, other.confidence)
 
 
-def test_batches_say_what_single_images_say(make_road: Callable[..., GpuPipeline]) -> None:
+def test_batches_say_what_single_images_say(make_pipeline: Callable[..., GpuPipeline]) -> None:
     images = [noise(100, 150, seed=i) for i in range(6)]
     images += [noise(90, 150, 'bgr8', i) for i in range(3)]
-    road = make_road(batch=4, lanes=2)
-    together = road.segment(images)
+    pipeline = make_pipeline(batch=4, lanes=2)
+    together = pipeline.segment(images)
     kept = [one.labels.copy() for one in together]
     for image, one, labels in zip(images, together, kept, strict=True):
-        (alone,) = road.segment([image])
+        (alone,) = pipeline.segment([image])
         np.testing.assert_array_equal(alone.labels, one.labels)
         np.testing.assert_array_equal(one.labels, labels, 'a result changed with the next one')
 
 
-def test_more_kinds_of_images_than_are_kept(make_road: Callable[..., GpuPipeline]) -> None:
-    road = make_road()
+def test_more_kinds_of_images_than_are_kept(make_pipeline: Callable[..., GpuPipeline]) -> None:
+    pipeline = make_pipeline()
     images = [noise(60 + 10 * i, 80 + 7 * i, seed=i) for i in range(10)]
-    first = [road.segment([image])[0] for image in images]
-    again = [road.segment([image])[0] for image in reversed(images)]
+    first = [pipeline.segment([image])[0] for image in images]
+    again = [pipeline.segment([image])[0] for image in reversed(images)]
     for one, other, image in zip(first, reversed(again), images, strict=True):
         assert one.labels.shape == image.pixels.shape[:2]
         np.testing.assert_array_equal(one.labels, other.labels)
 
 
-def test_lanes_do_not_disturb_each_other(make_road: Callable[..., GpuPipeline]) -> None:
+def test_lanes_do_not_disturb_each_other(make_pipeline: Callable[..., GpuPipeline]) -> None:
     images = [noise(96, 128, seed=i) for i in range(24)]
-    expected = make_road(batch=2).segment(images)
+    expected = make_pipeline(batch=2).segment(images)
     for _ in range(3 if CUDA else 1):
-        found = make_road(batch=2, lanes=2).segment(images)
+        found = make_pipeline(batch=2, lanes=2).segment(images)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one.labels, other.labels)
 
 
 @needs_cuda
-def test_a_full_device_costs_a_image_and_no_more(make_road: Callable[..., GpuPipeline]) -> None:
-    road = make_road()
+def test_a_full_device_costs_a_image_and_no_more(make_pipeline: Callable[..., GpuPipeline]) -> None:
+    pipeline = make_pipeline()
     small = noise(120, 160)
-    (expected,) = road.segment([small])
+    (expected,) = pipeline.segment([small])
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(DEVICE)
     hog = torch.empty(free - (64 << 20), dtype=torch.uint8, device=DEVICE)
     with pytest.raises(DeviceMemoryError, match=r'no memory left .* use a smaller batch'):
-        road.segment([noise(8000, 8000)])
+        pipeline.segment([noise(8000, 8000)])
     del hog
     torch.cuda.empty_cache()
-    (again,) = road.segment([small])
+    (again,) = pipeline.segment([small])
     np.testing.assert_array_equal(again.labels, expected.labels)
 
 

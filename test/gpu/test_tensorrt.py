@@ -16,7 +16,7 @@ from lemore_core.inference import torch_backend
 from lemore_core.inference.backend import BackendError, ServingRequest, Status
 from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
-from lemore_core.inference.tensorrt import planner as engines
+from lemore_core.inference.tensorrt import engine_spec
 from lemore_core.inference.tensorrt.engine_cache import EngineCache
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 
@@ -74,24 +74,24 @@ def test_logits_are_those_of_the_cpu(
     tolerance: float,
     batch: int,
 ) -> None:
-    road = load('tiny', folder, precision, batch)
-    assert road.status == Status('tensorrt', 'cuda:0', precision, batch)
-    logits = road.logits(pixels)
+    pipeline = load('tiny', folder, precision, batch)
+    assert pipeline.status == Status('tensorrt', 'cuda:0', precision, batch)
+    logits = pipeline.logits(pixels)
     assert (logits.shape, logits.dtype) == (reference.shape, np.float32)
     assert np.abs(logits - reference).max() < tolerance * np.abs(reference).max()
-    assert np.array_equal(road.logits(pixels), logits)
+    assert np.array_equal(pipeline.logits(pixels), logits)
 
 
 def test_an_engine_is_captured(
     folder: Path, pixels: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
 ) -> None:
-    road = load('tiny', folder, batch=2)
+    pipeline = load('tiny', folder, batch=2)
     images = [Image(image, 'rgb8') for image in pixels]
     with caplog.at_level(logging.INFO):
-        found = road.segment(images)
+        found = pipeline.segment(images)
     assert not [r for r in caplog.records if 'no CUDA graph' in r.getMessage()]
     for image, one in zip(images, found, strict=True):
-        (alone,) = road.segment([image])
+        (alone,) = pipeline.segment([image])
         assert np.array_equal(alone.labels, one.labels)
 
 
@@ -103,7 +103,7 @@ def test_the_engine_is_built_once(
     def never(*_: object, **__: object) -> None:
         pytest.fail('it was built again')
 
-    monkeypatch.setattr(engines, 'build', never)
+    monkeypatch.setattr(engine_spec, 'build', never)
     assert np.array_equal(first, load('nano', folder).logits(pixels))
 
 

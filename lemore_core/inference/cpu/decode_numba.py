@@ -50,7 +50,7 @@ class Axis(NamedTuple):
     weights: Floats
 
 
-class Summary(NamedTuple):
+class VectorStatistics(NamedTuple):
     """Of each logit vector: the argmax, its logit, its probability; (h, padded w) each."""
 
     top: Ids
@@ -59,7 +59,7 @@ class Summary(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """The four vectors around a cell and their summary: left, right, lower left, lower right."""
+    """The four vectors around a cell and their statistics: left, right, lower left, lower right."""
 
     corners: tuple[Floats, Floats, Floats, Floats]
     tops: tuple[np.int32, np.int32, np.int32, np.int32]
@@ -177,7 +177,7 @@ def _find_scale(planes: Floats, peak: Floats, total: Floats, scale: Floats) -> N
 
 
 @_inlined
-def _summarise(logits: Floats) -> Summary:
+def _find_statistics(logits: Floats) -> VectorStatistics:
     """Summarise every vector, a row at a time.
 
     With the numbers of a row in planes instead of side by side, each step is the same for
@@ -194,11 +194,11 @@ def _summarise(logits: Floats) -> Summary:
         _transpose(logits[i], planes)
         _find_top(planes, top[i], peak[i])
         _find_scale(planes, peak[i], total, scale[i])
-    return Summary(top, peak, scale)
+    return VectorStatistics(top, peak, scale)
 
 
 @_inlined
-def _spread(values: Floats, axis: Axis, out: Floats) -> None:
+def _interpolate_row(values: Floats, axis: Axis, out: Floats) -> None:
     """Interpolate a row of numbers, one a logit vector, to the pixels of ``out``."""
     last = axis.starts.size - 2
     for j in range(last + 1):
@@ -209,7 +209,7 @@ def _spread(values: Floats, axis: Axis, out: Floats) -> None:
 
 
 @_inlined
-def _spread_labels(top: Ids, axis: Axis, labels: Labels) -> None:
+def _fill_labels(top: Ids, axis: Axis, labels: Labels) -> None:
     """Write a band of rows as if the left upper corner's argmax won the whole cell."""
     first = labels[0]
     for j in range(axis.starts.size - 1):
@@ -220,7 +220,7 @@ def _spread_labels(top: Ids, axis: Axis, labels: Labels) -> None:
 
 
 @_inlined
-def _spread_confidence(upper: Floats, lower: Floats, weights: Floats, confidence: Bytes) -> None:
+def _fill_confidence(upper: Floats, lower: Floats, weights: Floats, confidence: Bytes) -> None:
     """Write a band of rows between two rows of probabilities of the corners' argmaxes."""
     for y in range(weights.size):
         weight = weights[y]
@@ -231,9 +231,9 @@ def _spread_confidence(upper: Floats, lower: Floats, weights: Floats, confidence
 
 @_inlined
 def _cell(
-    logits: Floats, summary: Summary, rows: tuple[int, int], columns: tuple[int, int]
+    logits: Floats, statistics: VectorStatistics, rows: tuple[int, int], columns: tuple[int, int]
 ) -> Cell:
-    top, peak, scale = summary
+    top, peak, scale = statistics
     i, below = rows
     j, right = columns
     return Cell(
@@ -348,7 +348,7 @@ def _write(tile: Tile, labels: Labels, confidence: Bytes) -> None:
 
 
 @_inlined
-def decode_boundary_cell(
+def _decode_boundary_cell(
     cell: Cell, scratch: Scratch, weights: tuple[Floats, Floats], labels: Labels, confidence: Bytes
 ) -> None:
     """Decode the pixels of a cell whose corners disagree, tile by tile."""
@@ -374,28 +374,28 @@ def decode_kernel(
 ) -> None:
     """Fill ``labels`` and ``confidence`` (height, width) from ``logits`` (h, w, classes)."""
     h, w, classes = logits.shape
-    summary = _summarise(logits)
-    top = summary.top
+    statistics = _find_statistics(logits)
+    top = statistics.top
     upper = np.empty(columns.weights.size, np.float32)
     lower = np.empty(columns.weights.size, np.float32)
     scratch = Scratch(np.empty(classes, np.int32), np.zeros(classes, np.uint8), _new_tile())
-    _spread(summary.scale[0], columns, lower)
+    _interpolate_row(statistics.scale[0], columns, lower)
     for i in range(h):
         below = min(i + 1, h - 1)
         upper, lower = lower, upper
-        _spread(summary.scale[below], columns, lower)
+        _interpolate_row(statistics.scale[below], columns, lower)
         ys = slice(rows.starts[i], rows.starts[i + 1])
         if ys.start == ys.stop:
             continue
         down = rows.weights[ys]
-        _spread_labels(top[i], columns, labels[ys])
-        _spread_confidence(upper, lower, down, confidence[ys])
+        _fill_labels(top[i], columns, labels[ys])
+        _fill_confidence(upper, lower, down, confidence[ys])
         for j in range(w):
             right = min(j + 1, w - 1)
             xs = slice(columns.starts[j], columns.starts[j + 1])
             agree = top[i, j] == top[i, right] == top[below, j] == top[below, right]
             if agree or xs.start == xs.stop:
                 continue
-            cell = _cell(logits, summary, (i, below), (j, right))
+            cell = _cell(logits, statistics, (i, below), (j, right))
             weights = (down, columns.weights[xs])
-            decode_boundary_cell(cell, scratch, weights, labels[ys, xs], confidence[ys, xs])
+            _decode_boundary_cell(cell, scratch, weights, labels[ys, xs], confidence[ys, xs])

@@ -1,1 +1,1 @@
-"""TensorRT: engines built in the background, cached, and swapped in while another backend serves."""
+"""TensorRT: engines are built in another process, cached, checked and swapped in between two images."""

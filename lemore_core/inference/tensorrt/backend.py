@@ -70,7 +70,7 @@ class Engine:
         self._logger.forget()
         loaded = self._runtime.deserialize_cuda_engine(engine)
         if loaded is None:
-            package, version = self._library.flavour.package, self._library.version
+            package, version = self._library.package.pip_name, self._library.version
             msg = f'{package} {version} cannot load the engine: {self._logger.reason()}'
             raise EngineRefusedError(msg)
         return loaded
@@ -103,7 +103,7 @@ def load(request: ServingRequest) -> GpuPipeline:
             _log.warning('%s: it is built again', error)
             cache.discard(spec.key)
             network = _place(library, spec.engine(cache), request, gpu.device)
-    return _road(network, request, gpu.device)
+    return _pipeline(network, request, gpu.device)
 
 
 def load_engine(request: ServingRequest, key: EngineKey) -> GpuPipeline:
@@ -127,10 +127,10 @@ def load_engine(request: ServingRequest, key: EngineKey) -> GpuPipeline:
         except EngineRefusedError:
             cache.discard(key)
             raise
-    return _road(network, request, gpu.device)
+    return _pipeline(network, request, gpu.device)
 
 
-def _road(network: Engine, request: ServingRequest, device: str) -> GpuPipeline:
+def _pipeline(network: Engine, request: ServingRequest, device: str) -> GpuPipeline:
     status = Status('tensorrt', device, request.gpu_precision, request.batch)
     # one lane: an engine's context runs on one stream at a time
     return GpuPipeline(network, request.size, status)

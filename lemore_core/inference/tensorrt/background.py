@@ -1,4 +1,4 @@
-"""Backends that serve at once, and go over to a TensorRT engine once there is one."""
+"""Backends that segment at once, and are replaced by a TensorRT engine once there is one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lemore_core.inference.tensorrt.hot_swap import EngineSource, HotSwapBackend
 _log = logging.getLogger(__name__)
 
 
-def load_for_service(name: str, request: ServingRequest) -> Backend:
-    """Load as :func:`~lemore_core.inference.load` does; ``auto`` builds an engine meanwhile.
+def load_with_engine(name: str, request: ServingRequest) -> Backend:
+    """Load as :func:`~lemore_core.inference.load` does; ``auto`` builds an engine beside it.
 
     Raises:
         BackendError, CheckpointError: see there.

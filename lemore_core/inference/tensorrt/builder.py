@@ -48,7 +48,7 @@ def build(
     try:
         builder = api.Builder(logger)
     except TypeError as error:  # what its bindings make of a null pointer
-        msg = f'{library.flavour.package} cannot build here: {logger.reason()}'
+        msg = f'{library.package.pip_name} cannot build here: {logger.reason()}'
         raise BackendError(msg) from error
     network = _parse(library, builder, logger, onnx)
     config = builder.create_builder_config()
@@ -56,13 +56,13 @@ def build(
     if network.get_input(0).shape[0] == -1:
         config.add_optimization_profile(_profile(builder, shape))
     timed = None
-    if library.flavour.builds_ahead:
+    if library.package.builds_ahead:
         _name_capability(library, config, capability)
     else:
         timed = _use_timings(config, timings)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        msg = f'{library.flavour.package} {library.version} built no engine: {logger.reason()}'
+        msg = f'{library.package.pip_name} {library.version} built no engine: {logger.reason()}'
         raise BackendError(msg)
     return Built(bytes(engine), b'' if timed is None else bytes(timed.serialize()))
 
@@ -103,7 +103,7 @@ def _parse(library: Library, builder: Any, logger: Any, onnx: bytes) -> Any:
     parser = api.OnnxParser(network, logger)
     if not parser.parse(onnx):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        msg = f'{library.flavour.package} {library.version} cannot parse the network: '
+        msg = f'{library.package.pip_name} {library.version} cannot parse the network: '
         msg += '; '.join(map(_describe, errors[:_SHOWN])) or logger.reason()
         if len(errors) > _SHOWN:
             msg += f'; and {len(errors) - _SHOWN} more'

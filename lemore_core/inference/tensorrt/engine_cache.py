@@ -43,7 +43,7 @@ class EngineKey:
     """
 
     onnx_sha256: str
-    flavour: str
+    library: str
     version: str
     gpu: str
     compute_capability: str
@@ -199,14 +199,14 @@ class EngineCache:
         return sorted(records, key=lambda record: record.used, reverse=True)
 
     def read_timings(self, key: EngineKey) -> bytes:
-        """Return the kernel timings of the key's flavour, version and GPU, if there are any."""
+        """Return the kernel timings of the key's library, version and GPU, if there are any."""
         try:
             return self._timings(key).read_bytes()
         except OSError:
             return b''
 
     def write_timings(self, key: EngineKey, timings: bytes) -> None:
-        """Keep kernel timings for the next engine of the key's flavour, version and GPU."""
+        """Keep kernel timings for the next engine of the key's library, version and GPU."""
         self._keep(self._timings(key), timings)
 
     def prune(
@@ -218,7 +218,7 @@ class EngineCache:
     ) -> list[Path]:
         """Delete engines, and return which; one that is being built stays.
 
-        An engine goes if it was not used for ``older_than``, if its (flavour, version) is not
+        An engine goes if it was not used for ``older_than``, if its (library, version) is not
         among ``keep_versions``, or if those used after it fill ``keep_bytes``. What is damaged or
         was left half-written goes in any case, and timings that no engine is left of.
 
@@ -311,11 +311,11 @@ class EngineCache:
 
     def _timings(self, key: EngineKey) -> Path:
         hardware = _sha256(f'{key.gpu} {key.compute_capability} {key.driver}'.encode())[:16]
-        return self.folder / f'{key.flavour}-{key.version}-{hardware}{TIMINGS}'
+        return self.folder / f'{key.library}-{key.version}-{hardware}{TIMINGS}'
 
 
 def _version(key: EngineKey) -> tuple[str, str]:
-    return key.flavour, key.version
+    return key.library, key.version
 
 
 def _sha256(content: bytes) -> str:

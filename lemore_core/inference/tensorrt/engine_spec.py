@@ -65,11 +65,11 @@ class EngineSpec:
     @property
     def key(self) -> EngineKey:
         """The name in the cache."""
-        flavour = self.target.library.flavour
-        ahead = flavour.builds_ahead
+        package = self.target.library.package
+        ahead = package.builds_ahead
         return EngineKey(
             onnx_sha256=hashlib.sha256(self.onnx).hexdigest(),
-            flavour=flavour.module,
+            library=package.module,
             version=self.target.library.version,
             # built ahead, it is the same engine for every GPU of the capability: one that was
             # built elsewhere for this capability is found
@@ -130,10 +130,10 @@ def find_spec(request: ServingRequest, target: BuildTarget) -> EngineSpec:
         CheckpointError: the file is missing, damaged, or not LeMoRe's.
 
     """
-    flavour = target.library.flavour
-    if flavour.builds_ahead and target.capability < AMPERE and request.gpu_precision == FP32:
+    package = target.library.package
+    if package.builds_ahead and target.capability < AMPERE and request.gpu_precision == FP32:
         msg = (
-            f'{flavour.package} multiplies no float32 matrices on compute capability '
+            f'{package.pip_name} multiplies no float32 matrices on compute capability '
             f'{target.capability}: use precision fp16'
         )
         raise BackendError(msg)

@@ -5,10 +5,10 @@ TensorRT builds in the precision that the file is in, so half precision is a mat
 
 from __future__ import annotations
 
-from lemore_core.export.description import describe
 from lemore_core.export.export import trace_onnx
 from lemore_core.export.graph import load_graph
 from lemore_core.export.half_precision import to_half
+from lemore_core.export.model_card import read_model_card
 from lemore_core.inference.backend import FP16, ServingRequest
 
 
@@ -24,7 +24,7 @@ def engine_graph(request: ServingRequest) -> bytes:
 
     """
     if request.is_exported:
-        describe(request.path)  # refuses a network of another kind
+        read_model_card(request.path)  # refuses a network of another kind
         return request.path.read_bytes()
     graph = load_graph(request.path, request.height, request.width)
     model = trace_onnx(graph, request.height, request.width, batch=request.batch)

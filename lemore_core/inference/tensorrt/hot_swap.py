@@ -1,4 +1,4 @@
-"""A backend that serves until an engine is ready to, and then lets it."""
+"""A backend that is replaced by an engine once that has been built and checked."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from lemore_core.image import Image
 from lemore_core.inference.backend import Backend, Status
 from lemore_core.inference.tensorrt.build_client import BuildRequest, wait_for_engine
 from lemore_core.inference.tensorrt.engine_cache import EngineKey
-from lemore_core.inference.tensorrt.state import Stage, State
+from lemore_core.inference.tensorrt.engine_status import EnginePhase, EngineStatus
 from lemore_core.segmentation import Segmentation
 from lemore_core.system.json_child import JsonChild
 
 MIN_FRAMES = 10
 AGREEMENT = 0.99
 JOIN_S = 5.0
-TURN_S = 0.1
+POLL_S = 0.1
 
 _one_build = threading.Lock()
 _log = logging.getLogger(__name__)
@@ -40,10 +40,10 @@ class EngineSource:
 
 
 class HotSwapBackend:
-    """``serving`` labels, until an engine has been built, loaded, and found to label alike.
+    """``serving`` segments until an engine has been built, loaded, and found to give the same labels.
 
     The build begins when ``min_frames`` images have been labelled, so that a size of which only
-    one came costs nothing; one engine is built at a time. The engine takes over between two
+    one came costs nothing; one engine is built at a time. The engine replaces it between two
     calls of :meth:`segment`, after it labelled the images of one call as ``serving`` did, all
     but one of a hundred pixels. Whatever fails on the way leaves ``serving`` where it is.
     """
@@ -54,7 +54,7 @@ class HotSwapBackend:
         self._serving = serving
         self._source = source
         self._frames_left = min_frames
-        self._stage = Stage(State.WAITING, 'for images')
+        self._stage = EngineStatus(EnginePhase.WAITING, 'for images')
         self._candidate: Backend | None = None
         self._build: JsonChild | None = None
         self._closing = threading.Event()
@@ -70,7 +70,7 @@ class HotSwapBackend:
         status = serving.status
         reasons = [status.degraded] if status.degraded else []
         if stage.gave_up:
-            reasons.append(_without(status, stage))
+            reasons.append(_degradation(status, stage))
         return dataclasses.replace(status, engine=str(stage), degraded='; '.join(reasons))
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
@@ -101,7 +101,7 @@ class HotSwapBackend:
             candidate, self._candidate = self._candidate, None
         for backend in (candidate, self._serving):
             if backend is not None:
-                _let_go(backend)
+                _close_quietly(backend)
 
     def _prepare(self) -> None:
         """Have the engine built and loaded; runs on the thread."""
@@ -109,62 +109,65 @@ class HotSwapBackend:
             key = self._built()
             if key is None:
                 return
-            self._enter(Stage(State.LOADING))
+            self._enter(EngineStatus(EnginePhase.LOADING))
             candidate = self._source.load(key)
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs the engine only
-            self._give_up(State.FAILED, in_one_line(error))
+            self._give_up(EnginePhase.FAILED, in_one_line(error))
             return
         with self._lock:
             if not self._closing.is_set():
-                self._candidate, self._stage = candidate, Stage(State.CHECKING)
+                self._candidate, self._stage = candidate, EngineStatus(EnginePhase.CHECKING)
                 return
-        _let_go(candidate)
+        _close_quietly(candidate)
 
     def _built(self) -> EngineKey | None:
         """Return the key of the engine in the cache, None where it is wanted no longer."""
-        with _turn(self._closing, lambda: self._enter(Stage(State.WAITING, 'for another build'))):
+        with _other_builds_ended(
+            self._closing,
+            lambda: self._enter(EngineStatus(EnginePhase.WAITING, 'for another build')),
+        ):
             with self._lock:
                 if self._closing.is_set():
                     return None
                 self._build = build = self._source.order.start()
-                self._stage = Stage(State.BUILDING)
+                self._stage = EngineStatus(EnginePhase.BUILDING)
             with build:
                 return wait_for_engine(build)
 
     def _check(
         self, candidate: Backend, images: Sequence[Image], expected: list[Segmentation]
     ) -> None:
-        """Let the candidate take over if its labels of ``images`` are those expected."""
+        """Replace the backend by the candidate if its labels of ``images`` are those expected."""
         try:
             same = _agreement(candidate.segment(images), expected)
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs the engine only
-            self._give_up(State.FAILED, in_one_line(error))
+            self._give_up(EnginePhase.FAILED, in_one_line(error))
             return
         if same < AGREEMENT:
             shown = math.floor(1e4 * same) / 100
             kind = self._serving.status.backend
             reason = f'only {shown:.2f}% of its labels are those of {kind}, {AGREEMENT:.0%} must be'
-            self._give_up(State.REJECTED, reason)
+            self._give_up(EnginePhase.REJECTED, reason)
             return
         former = self._serving
         with self._lock:
             self._serving, self._candidate = candidate, None
-            self._stage = Stage(State.SERVING)
+            self._stage = EngineStatus(EnginePhase.SERVING)
         _log.info('the engine for %s serves, %.2f%% of its labels agree', self._what, 100 * same)
-        _let_go(former)
+        _close_quietly(former)
 
-    def _give_up(self, state: State, reason: str) -> None:
-        stage = Stage(state, reason)
+    def _give_up(self, state: EnginePhase, reason: str) -> None:
+        stage = EngineStatus(state, reason)
         with self._lock:
             if self._closing.is_set():
                 return
             candidate, self._candidate = self._candidate, None
             self._stage = stage
-        _log.warning('%s: %s', self._what, _without(self._serving.status, stage))
+        _log.warning('%s: %s', self._what, _degradation(self._serving.status, stage))
         if candidate is not None:
-            _let_go(candidate)
+            _close_quietly(candidate)
 
-    def _enter(self, stage: Stage) -> None:
+    def _enter(self, stage: EngineStatus) -> None:
         with self._lock:
             self._stage = stage
 
@@ -174,14 +177,14 @@ class HotSwapBackend:
         return f'{request.width}x{request.height}'
 
 
-def _let_go(backend: Backend) -> None:
+def _close_quietly(backend: Backend) -> None:
     try:
         backend.close()
     except Exception as error:  # noqa: BLE001 - what serves now is not concerned
         _log.info('%s did not close: %s', backend.status.backend, in_one_line(error))
 
 
-def _without(status: Status, stage: Stage) -> str:
+def _degradation(status: Status, stage: EngineStatus) -> str:
     return f'{status.backend} serves without an engine ({stage})'
 
 
@@ -193,13 +196,13 @@ def _agreement(found: list[Segmentation], expected: list[Segmentation]) -> float
 
 
 @contextmanager
-def _turn(unwanted: threading.Event, on_wait: Callable[[], None]) -> Iterator[None]:
+def _other_builds_ended(unwanted: threading.Event, on_wait: Callable[[], None]) -> Iterator[None]:
     """Wait for other builds of this process to end, though not once it is ``unwanted``."""
     mine = _one_build.acquire(blocking=False)
     if not mine:
         on_wait()
     while not mine and not unwanted.is_set():
-        mine = _one_build.acquire(timeout=TURN_S)
+        mine = _one_build.acquire(timeout=POLL_S)
     try:
         yield
     finally:

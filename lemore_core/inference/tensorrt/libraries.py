@@ -39,7 +39,7 @@ class ComputeCapability(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Flavour:
+class TensorRTPackage:
     """One of the two; ``module`` is its name in Python.
 
     The one that builds ahead is told a compute capability, needs no GPU, and its engine runs on
@@ -51,21 +51,21 @@ class Flavour:
     builds_ahead: bool
 
     @property
-    def package(self) -> str:
+    def pip_name(self) -> str:
         """What pip calls it."""
         return TENSORRT_PACKAGES[self.module]
 
 
-TENSORRT = Flavour('tensorrt', builds_ahead=False)
-TENSORRT_RTX = Flavour('tensorrt_rtx', builds_ahead=True)
-FLAVOURS = (TENSORRT, TENSORRT_RTX)
+TENSORRT = TensorRTPackage('tensorrt', builds_ahead=False)
+TENSORRT_RTX = TensorRTPackage('tensorrt_rtx', builds_ahead=True)
+PACKAGES = (TENSORRT, TENSORRT_RTX)
 
 
 @dataclass(frozen=True)
 class Library:
-    """An imported flavour; ``api`` is its module."""
+    """An imported package; ``api`` is its module."""
 
-    flavour: Flavour
+    package: TensorRTPackage
     api: Any
 
     @property
@@ -76,7 +76,7 @@ class Library:
     @property
     def named_capabilities(self) -> tuple[ComputeCapability, ...]:
         """The compute capabilities that can be named to it, in rising order."""
-        if not self.flavour.builds_ahead:
+        if not self.package.builds_ahead:
             return ()
         names = self.api.ComputeCapability.__members__
         found = (name.removeprefix('SM') for name in names if name.startswith('SM'))
@@ -92,32 +92,32 @@ class Library:
         if capability not in self.named_capabilities:
             known = ', '.join(map(str, self.named_capabilities))
             msg = (
-                f'{self.flavour.package} {self.version} builds for the compute capabilities '
-                f'{known}, not {capability}: on that GPU itself, {TENSORRT.package} may'
+                f'{self.package.pip_name} {self.version} builds for the compute capabilities '
+                f'{known}, not {capability}: on that GPU itself, {TENSORRT.pip_name} may'
             )
             raise BackendError(msg)
 
 
-def load_library(flavour: Flavour) -> Library:
-    """Import a flavour.
+def load_library(package: TensorRTPackage) -> Library:
+    """Import a package.
 
     Raises:
         BackendError: it is not installed, incomplete or too old.
 
     """
-    if importlib.util.find_spec(flavour.module) is None:
-        msg = f'{flavour.package} is not installed: pip install {flavour.package}'
+    if importlib.util.find_spec(package.module) is None:
+        msg = f'{package.pip_name} is not installed: pip install {package.pip_name}'
         raise BackendError(msg)
     try:
-        library = Library(flavour, importlib.import_module(flavour.module))
+        library = Library(package, importlib.import_module(package.module))
     except (ImportError, OSError) as error:
         msg = (
-            f'{flavour.package} is installed but cannot be imported ({error}): '
-            f'pip install --force-reinstall {flavour.package}'
+            f'{package.pip_name} is installed but cannot be imported ({error}): '
+            f'pip install --force-reinstall {package.pip_name}'
         )
         raise BackendError(msg) from error
-    if not flavour.builds_ahead and int(library.version.split('.')[0]) < OLDEST:
-        msg = f'{flavour.package} {library.version} is too old, {OLDEST} or newer is needed'
+    if not package.builds_ahead and int(library.version.split('.')[0]) < OLDEST:
+        msg = f'{package.pip_name} {library.version} is too old, {OLDEST} or newer is needed'
         raise BackendError(msg)
     return library
 
@@ -129,7 +129,7 @@ def library_for_gpu(capability: ComputeCapability) -> Library:
         BackendError: neither can be used, with the reason for each.
 
     """
-    choices = [_usable(flavour, capability) for flavour in FLAVOURS]
+    choices = [_usable(package, capability) for package in PACKAGES]
     for choice in choices:
         if isinstance(choice, Library):
             return choice
@@ -137,8 +137,8 @@ def library_for_gpu(capability: ComputeCapability) -> Library:
 
 
 def installed_libraries() -> tuple[Library, ...]:
-    """Return the flavours that can be imported here."""
-    choices = [_usable(flavour) for flavour in FLAVOURS]
+    """Return the packages that can be imported here."""
+    choices = [_usable(package) for package in PACKAGES]
     return tuple(choice for choice in choices if isinstance(choice, Library))
 
 
@@ -155,11 +155,11 @@ def library_for_capability(capability: ComputeCapability) -> Library:
 
 
 def _usable(
-    flavour: Flavour, capability: ComputeCapability | None = None
+    package: TensorRTPackage, capability: ComputeCapability | None = None
 ) -> Library | BackendError:
     try:
-        library = load_library(flavour)
-        if capability is not None and flavour.builds_ahead:
+        library = load_library(package)
+        if capability is not None and package.builds_ahead:
             library.check(capability)
     except BackendError as error:
         return error

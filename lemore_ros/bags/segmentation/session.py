@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
-from lemore_core.system.memory import keep_freed_memory
 from lemore_core.system.cpu import usable_processors
+from lemore_core.system.memory import keep_freed_memory
 from lemore_ros.bags.cameras import CameraTopic, find_cameras
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.reader import Bag, Record, open_bag
@@ -176,12 +176,12 @@ def begin(job: Job, *, resume: bool) -> tuple[Division, list[Part], int]:
 
 
 def _taxonomy(model: ModelOptions) -> Any:
-    from lemore_core.export.description import describe
+    from lemore_core.export.model_card import read_model_card
     from lemore_core.taxonomy import load_taxonomy
 
     if model.dataset:
         return load_taxonomy(model.dataset)
-    return describe(resolve_checkpoint(model.model, model.dataset)).taxonomy
+    return read_model_card(resolve_checkpoint(model.model, model.dataset)).taxonomy
 
 
 def _identity(job: Job, bag: Bag) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto, helper
 
 from lemore_core.cli.main import main
-from lemore_core.inference.tensorrt import planner as engines
+from lemore_core.inference.tensorrt import engine_spec
 from lemore_core.inference.tensorrt.builder import Built
 from lemore_core.inference.tensorrt.engine_cache import EngineCache
 from lemore_core.inference.tensorrt.libraries import installed_libraries
@@ -72,8 +72,8 @@ def test_an_engine_that_cannot_be_kept_is_a_failure(
     pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
     (tmp_path / 'file').write_bytes(b'')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
-    monkeypatch.setattr(engines, 'engine_graph', lambda _: b'onnx')
-    monkeypatch.setattr(engines, 'build', lambda *_, **__: Built(b'engine', b''))
+    monkeypatch.setattr(engine_spec, 'engine_graph', lambda _: b'onnx')
+    monkeypatch.setattr(engine_spec, 'build', lambda *_, **__: Built(b'engine', b''))
     arguments = ['--model', str(untrained_checkpoint), '--compute-capability', '8.6']
     assert main(['engine', 'build', *arguments]) == 1
     assert 'was built but cannot be kept in' in capsys.readouterr().err

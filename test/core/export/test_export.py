@@ -11,9 +11,9 @@ from torch import Tensor
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import CheckpointError
-from lemore_core.export.description import describe
 from lemore_core.export.export import ExportError, check_export, export_onnx, write_onnx
 from lemore_core.export.graph import ServingGraph, load_graph
+from lemore_core.export.model_card import read_model_card
 from lemore_core.export.onnx_metadata import read_metadata
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork
 from lemore_core.segmenter import resolve_checkpoint
@@ -91,7 +91,7 @@ def test_the_card_goes_with_the_file(exported: bytes, tmp_path: Path) -> None:
     path = tmp_path / 'nano.onnx'
     path.write_bytes(exported)
     expected = checkpoint.read_card(NANO)
-    found = describe(path)
+    found = read_model_card(path)
     assert (found.config.height, found.config.width) == (64, 128)
     assert found.config == expected.config.for_size(64, 128)
     assert (found.taxonomy, found.mean, found.licence) == (
@@ -108,7 +108,7 @@ def test_a_file_that_breaks_off_is_no_onnx_file(exported: bytes, tmp_path: Path,
     path = tmp_path / 'cut.onnx'
     path.write_bytes(exported[:kept])
     with pytest.raises(CheckpointError, match=r'cut\.onnx is no readable ONNX file'):
-        describe(path)
+        read_model_card(path)
 
 
 def test_another_network_is_not_taken_for_one(tmp_path: Path) -> None:
@@ -119,4 +119,4 @@ def test_another_network_is_not_taken_for_one(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match='no LeMoRe checkpoint: its metadata says format None'
     ):
-        describe(path)
+        read_model_card(path)

@@ -14,8 +14,8 @@ from lemore_core.cli.main import main
 from lemore_core.data.datasets import open_dataset
 from lemore_core.errors import LemoreError
 from lemore_core.evaluation.metrics import ConfusionMatrix
-from lemore_core.export.description import describe
 from lemore_core.export.export import export_onnx, write_onnx
+from lemore_core.export.model_card import read_model_card
 from lemore_core.export.quantize import QuantisationError, label_agreement, quantise
 from lemore_core.image import to_network
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork
@@ -90,7 +90,7 @@ def test_it_is_smaller_and_served_with_its_card(
     write_onnx(NANO, path, *SIZE, calibration=[frame[..., ::-1] for frame in clip_frames[:2]])
     assert path.stat().st_size < 0.5 * len(floats)
     segmenter = Segmenter.load(path, backend='onnxruntime')
-    assert segmenter.card == describe(path)
+    assert segmenter.card == read_model_card(path)
     labels = segmenter.segment(clip_frames[4], 'bgr8').labels
     reference = Segmenter.load(NANO, backend='onnxruntime', network_size=SIZE)
     assert (labels == reference.segment(clip_frames[4], 'bgr8').labels).mean() >= 0.9

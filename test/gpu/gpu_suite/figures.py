@@ -57,8 +57,8 @@ class Suite:
     def latency(self) -> Figures:
         """Batch 1, bytes on the host to labels on the host: the graph against plain eager."""
         image = self._images(1)
-        with self._road('tiny', FP16, 1) as road:
-            ours = time_runs(lambda: road.segment(image), self.seconds)
+        with self._pipeline('tiny', FP16, 1) as pipeline:
+            ours = time_runs(lambda: pipeline.segment(image), self.seconds)
         plain = self._plain_eager()
         theirs = time_runs(lambda: plain(image[0].pixels), self.seconds)
         return {
@@ -75,9 +75,9 @@ class Suite:
         """
         batch = BATCHES[-1] if self.is_cuda else 2
         images = self._images(batch * (IN_A_ROW if self.is_cuda else 2))
-        with self._road('tiny', FP16, batch) as road:
-            spread = time_runs(lambda: road.segment(images), self.seconds)
-        rate = 1e3 * len(images) / spread.median
+        with self._pipeline('tiny', FP16, batch) as pipeline:
+            percentiles = time_runs(lambda: pipeline.segment(images), self.seconds)
+        rate = 1e3 * len(images) / percentiles.median
         pixels = self.size[0] * self.size[1]
         return {
             'batch': batch,
@@ -108,8 +108,8 @@ class Suite:
         """Milliseconds of the five steps, started one by one."""
         found: Figures = {}
         for batch in BATCHES if self.is_cuda else BATCHES[:1]:
-            with self._road('tiny', FP16, batch) as road:
-                found[f'batch {batch}'] = road.steps(self._images(batch), rounds=30)
+            with self._pipeline('tiny', FP16, batch) as pipeline:
+                found[f'batch {batch}'] = pipeline.steps(self._images(batch), rounds=30)
         return found
 
     def sizes(self) -> Figures:
@@ -144,16 +144,16 @@ class Suite:
         if session.get_providers()[0] != wanted:
             return {'not measured': f'{wanted} does not start here'}
         pixels = self._images(1)[0].pixels[None]
-        spread = time_runs(lambda: session.run(['logits'], {'pixels': pixels}), self.seconds)
-        return {'provider': wanted, 'batch 1': spread.to_dict()}
+        percentiles = time_runs(lambda: session.run(['logits'], {'pixels': pixels}), self.seconds)
+        return {'provider': wanted, 'batch 1': percentiles.to_dict()}
 
     def _one_size(self, size: str, precision: str, batch: int) -> Figures:
         if self.is_cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
         images = self._images(batch)
-        with self._road(size, precision, batch) as road:
-            spread = time_runs(lambda: road.segment(images), self.seconds / 4)
-        found = {**spread.to_dict(), 'images a second': 1e3 * batch / spread.median}
+        with self._pipeline(size, precision, batch) as pipeline:
+            percentiles = time_runs(lambda: pipeline.segment(images), self.seconds / 4)
+        found = {**percentiles.to_dict(), 'images a second': 1e3 * batch / percentiles.median}
         if self.is_cuda:
             found['peak MiB'] = torch.cuda.max_memory_reserved(self.device) / (1 << 20)
         return found
@@ -172,7 +172,7 @@ class Suite:
 
         return run
 
-    def _road(self, size: str, precision: str, batch: int) -> _OpenRoad:
+    def _pipeline(self, size: str, precision: str, batch: int) -> _OpenRoad:
         if not self.is_cuda:
             precision = FP32
         return _OpenRoad(self._graph(size), self.device, self.size, precision, batch)
@@ -201,7 +201,7 @@ class Suite:
 
 
 class _OpenRoad:
-    """A road for a while, whose memory is free after it."""
+    """A pipeline for a while, whose memory is free after it."""
 
     def __init__(
         self,
@@ -213,15 +213,15 @@ class _OpenRoad:
     ) -> None:
         with torch.inference_mode():
             network, _ = place(graph, networks.WEIGHTS, device, precision, batch)
-        self._road = GpuPipeline(
+        self._pipeline = GpuPipeline(
             network, size, Status('torch', str(device), precision, batch), lanes=LANES
         )
 
     def __enter__(self) -> GpuPipeline:
-        return self._road
+        return self._pipeline
 
     def __exit__(self, *_: object) -> None:
-        self._road.close()
+        self._pipeline.close()
 
 
 def missed_bars(figures: Figures) -> list[str]:

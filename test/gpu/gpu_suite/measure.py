@@ -15,7 +15,7 @@ LEAST_ROUNDS = 10
 
 
 @dataclass(frozen=True)
-class Spread:
+class Percentiles:
     """Milliseconds of a run: the median and the slower ends, over so many rounds."""
 
     median: float
@@ -28,7 +28,7 @@ class Spread:
         return {name: round(value, 4) for name, value in asdict(self).items()}
 
 
-def time_runs(run: Callable[[], object], seconds: float) -> Spread:
+def time_runs(run: Callable[[], object], seconds: float) -> Percentiles:
     """Time ``run``, which returns when its result is on the host, for about so many seconds."""
     for _ in range(WARM_UPS):
         run()
@@ -40,7 +40,7 @@ def time_runs(run: Callable[[], object], seconds: float) -> Spread:
         times.append(1e3 * (time.perf_counter() - started))
     times.sort()
     last = len(times) - 1
-    return Spread(
+    return Percentiles(
         statistics.median(times), times[int(0.95 * last)], times[int(0.99 * last)], len(times)
     )
 

@@ -85,106 +85,108 @@ def network() -> Colours:
 
 
 @pytest.fixture
-def make_road(network: Colours) -> Iterator[Callable[..., GpuPipeline]]:
-    roads = []
+def make_pipeline(network: Colours) -> Iterator[Callable[..., GpuPipeline]]:
+    pipelines = []
 
     def make(batch: int = 1, *, serves: Colours = network, **options: int) -> GpuPipeline:
         status = Status('torch', 'cpu', FP32, batch)
-        roads.append(GpuPipeline(serves, SIZE, status, **options))
-        return roads[-1]
+        pipelines.append(GpuPipeline(serves, SIZE, status, **options))
+        return pipelines[-1]
 
     yield make
-    for road in roads:
-        road.close()
+    for pipeline in pipelines:
+        pipeline.close()
 
 
 @pytest.mark.parametrize('encoding', list(CHANNELS))
 def test_a_image_of_each_encoding(
-    network: Colours, make_road: Callable[..., GpuPipeline], encoding: str
+    network: Colours, make_pipeline: Callable[..., GpuPipeline], encoding: str
 ) -> None:
     image = noise(30, 41, encoding)
-    (found,) = make_road().segment([image])
+    (found,) = make_pipeline().segment([image])
     check(network, image, found)
 
 
 @pytest.mark.parametrize('lanes', [1, 2])
 @pytest.mark.parametrize('batch', [1, 2, 3, 8])
 def test_images_come_back_in_their_order(
-    network: Colours, make_road: Callable[..., GpuPipeline], batch: int, lanes: int
+    network: Colours, make_pipeline: Callable[..., GpuPipeline], batch: int, lanes: int
 ) -> None:
     kinds = [(30, 41, 'rgb8'), (30, 41, 'bgr8'), (20, 60, 'rgb8'), (30, 41, 'mono8')]
     images = [noise(*kinds[i % 3 if i < 6 else 0], seed=i) for i in range(11)]
     images.append(noise(*kinds[3]))
-    road = make_road(batch, lanes=lanes)
+    pipeline = make_pipeline(batch, lanes=lanes)
     for _ in range(2):
-        found = road.segment(images)
+        found = pipeline.segment(images)
         assert len(found) == len(images)
         for image, one in zip(images, found, strict=True):
             check(network, image, one)
     assert set(network.calls) <= {1, batch}
 
 
-def test_no_image_is_no_answer(make_road: Callable[..., GpuPipeline]) -> None:
-    assert make_road().segment([]) == []
+def test_no_image_is_no_answer(make_pipeline: Callable[..., GpuPipeline]) -> None:
+    assert make_pipeline().segment([]) == []
 
 
 def test_padded_and_read_only_pixels_are_taken(
-    network: Colours, make_road: Callable[..., GpuPipeline]
+    network: Colours, make_pipeline: Callable[..., GpuPipeline]
 ) -> None:
     image = noise(30, 41)
     padded = np.zeros((30, 50, 3), np.uint8)
     padded[:, :41] = image.pixels
     padded.flags.writeable = False
-    (found,) = make_road().segment([Image(padded[:, :41], 'rgb8')])
+    (found,) = make_pipeline().segment([Image(padded[:, :41], 'rgb8')])
     check(network, image, found)
 
 
-def test_a_result_stays_what_it_was(make_road: Callable[..., GpuPipeline]) -> None:
-    road = make_road(2)
-    (first,) = road.segment([noise(30, 41)])
+def test_a_result_stays_what_it_was(make_pipeline: Callable[..., GpuPipeline]) -> None:
+    pipeline = make_pipeline(2)
+    (first,) = pipeline.segment([noise(30, 41)])
     labels, confidence = first.labels.copy(), first.confidence.copy()
-    road.segment([noise(30, 41, seed=1), noise(30, 41, seed=2)])
+    pipeline.segment([noise(30, 41, seed=1), noise(30, 41, seed=2)])
     np.testing.assert_array_equal(first.labels, labels)
     np.testing.assert_array_equal(first.confidence, confidence)
 
 
-def test_more_than_255_classes(make_road: Callable[..., GpuPipeline]) -> None:
+def test_more_than_255_classes(make_pipeline: Callable[..., GpuPipeline]) -> None:
     wide = Colours(300)
     images = [noise(30, 41, seed=seed) for seed in range(3)]
-    found = make_road(2, serves=wide).segment(images)
+    found = make_pipeline(2, serves=wide).segment(images)
     for image, one in zip(images, found, strict=True):
         check(wide, image, one)
         assert one.labels.max() > 255
 
 
 def test_the_kinds_that_came_last_are_kept(
-    network: Colours, make_road: Callable[..., GpuPipeline]
+    network: Colours, make_pipeline: Callable[..., GpuPipeline]
 ) -> None:
-    road = make_road(plans_kept=2)
+    pipeline = make_pipeline(plans_kept=2)
     first, second, third = (noise(30 + i, 41) for i in range(3))
 
     def runs(image: Image) -> int:
         before = len(network.calls)
-        road.segment([image])
+        pipeline.segment([image])
         return len(network.calls) - before
 
     # the first run finds the size of the logits
     assert [runs(p) for p in (first, second, first, third, first, second)] == [2, 2, 1, 2, 1, 2]
 
 
-def test_logits_are_the_network_s(network: Colours, make_road: Callable[..., GpuPipeline]) -> None:
+def test_logits_are_the_network_s(
+    network: Colours, make_pipeline: Callable[..., GpuPipeline]
+) -> None:
     pixels = np.stack([noise(*SIZE, seed=i).pixels for i in range(5)])
-    logits = make_road(2).logits(pixels)
+    logits = make_pipeline(2).logits(pixels)
     assert (logits.dtype, logits.shape) == (np.float32, (5, 8, 12, 7))
     assert logits.flags.c_contiguous
     np.testing.assert_allclose(logits, network(torch.from_numpy(pixels)).numpy(), rtol=1e-5)
     for wrong in (pixels[:, :8], pixels.astype(np.float32)):
         with pytest.raises(BackendError, match=r'they must be uint8 \(N, 16, 24, 3\)'):
-            make_road().logits(wrong)
+            make_pipeline().logits(wrong)
 
 
-def test_steps_are_timed(make_road: Callable[..., GpuPipeline]) -> None:
-    steps = make_road(2).steps([noise(30, 41)], rounds=3)
+def test_steps_are_timed(make_pipeline: Callable[..., GpuPipeline]) -> None:
+    steps = make_pipeline(2).steps([noise(30, 41)], rounds=3)
     assert tuple(steps) == STEPS
     assert min(steps.values()) >= 0
 
@@ -208,31 +210,31 @@ def test_steps_are_timed(make_road: Callable[..., GpuPipeline]) -> None:
 )
 def test_a_failure_costs_the_images_and_no_more(
     network: Colours,
-    make_road: Callable[..., GpuPipeline],
+    make_pipeline: Callable[..., GpuPipeline],
     failure: Exception,
     kind: type[BackendError],
     message: str,
     after: int,
 ) -> None:
-    road = make_road(2, lanes=2)
+    pipeline = make_pipeline(2, lanes=2)
     images = [noise(30, 41, seed=i) for i in range(6)]
     for _ in range(after):
-        road.segment(images)
+        pipeline.segment(images)
     network.failure = failure
     with pytest.raises(kind, match=message) as caught:
-        road.segment(images)
+        pipeline.segment(images)
     assert type(caught.value) is kind
-    assert not road._plans
-    for image, one in zip(images, road.segment(images), strict=True):
+    assert not pipeline._plans
+    for image, one in zip(images, pipeline.segment(images), strict=True):
         check(network, image, one)
 
 
 def test_an_error_holds_nothing_that_was_on_the_device(
-    network: Colours, make_road: Callable[..., GpuPipeline]
+    network: Colours, make_pipeline: Callable[..., GpuPipeline]
 ) -> None:
     network.failure = RuntimeError('out of memory')
     with pytest.raises(DeviceMemoryError) as caught:
-        make_road().segment([noise(30, 41)])
+        make_pipeline().segment([noise(30, 41)])
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 
@@ -246,12 +248,12 @@ def test_labels_of_the_clip_are_those_of_the_host_road(
     images = [Image(frame, 'bgr8') for frame in clip_frames[:2]]
     host = torch_backend.load(ServingRequest(path, *SHIPPED_SIZE, device='cpu'))
     served = DeviceNetwork(load_graph(path, *SHIPPED_SIZE), CPU, precision, layout)
-    road = GpuPipeline(served, SHIPPED_SIZE, Status('torch', 'cpu', precision, 2), lanes=2)
+    pipeline = GpuPipeline(served, SHIPPED_SIZE, Status('torch', 'cpu', precision, 2), lanes=2)
     same = [
         np.mean(one.labels == other.labels)
-        for one, other in zip(road.segment(images), host.segment(images), strict=True)
+        for one, other in zip(pipeline.segment(images), host.segment(images), strict=True)
     ]
-    road.close()
+    pipeline.close()
     assert np.mean(same) >= share
 
 
@@ -331,8 +333,8 @@ size = {SHIPPED_SIZE}
 network = DeviceNetwork(
     networks.shipped('tiny', *size), torch.device('cpu'), FP32, 'channels last'
 )
-road = GpuPipeline(network, size, Status('torch', 'cpu', FP32))
-(found,) = road.segment([Image(frame, 'bgr8')])
+pipeline = GpuPipeline(network, size, Status('torch', 'cpu', FP32))
+(found,) = pipeline.segment([Image(frame, 'bgr8')])
 reference = networks.reference_labels(
     networks.shipped('tiny', *size, folded=False), frame, 'bgr8'
 )

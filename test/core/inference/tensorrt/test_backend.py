@@ -35,8 +35,7 @@ from lemore_core.inference.gpu import device as gpu
 from lemore_core.inference.gpu.device import Gpu, find_gpu
 from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
-from lemore_core.inference.tensorrt import libraries as tensorrt_flavours
-from lemore_core.inference.tensorrt import planner as engines
+from lemore_core.inference.tensorrt import engine_spec, libraries
 from lemore_core.inference.tensorrt.backend import Engine
 from lemore_core.inference.tensorrt.builder import Built
 from lemore_core.inference.tensorrt.engine_cache import EngineCache
@@ -124,7 +123,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, 'device', lambda _: nullcontext())
 
 
-def road_of(network: Engine, batch: int) -> GpuPipeline:
+def pipeline_of(network: Engine, batch: int) -> GpuPipeline:
     return GpuPipeline(network, (HEIGHT, WIDTH), Status('tensorrt', 'cpu', FP32, batch))
 
 
@@ -132,30 +131,30 @@ def road_of(network: Engine, batch: int) -> GpuPipeline:
 @pytest.mark.parametrize('count', [1, 2, 3, 4, 5])
 def test_any_number_of_images_is_run(library: Library, engine: bytes, count: int) -> None:
     network = Engine(library, engine, 2, 'cpu')
-    road = road_of(network, 2)
+    pipeline = pipeline_of(network, 2)
     session = onnxruntime.InferenceSession(engine, providers=['CPUExecutionProvider'])
     pixels = np.random.default_rng(count).integers(0, 256, (count, HEIGHT, WIDTH, 3), np.uint8)
     expected = np.concatenate([session.run(None, {'pixels': p[None]})[0] for p in pixels])
     before = network._context.runs
-    logits = road.logits(pixels)
+    logits = pipeline.logits(pixels)
     assert network._context.runs - before == -(-count // 2)
     assert (logits.dtype, logits.shape) == (np.float32, (count, 8, 16, 11))
     assert logits.flags.c_contiguous
     assert np.allclose(logits, expected, atol=1e-5)
     kept = logits.copy()
-    road.logits(255 - pixels)
+    pipeline.logits(255 - pixels)
     assert np.array_equal(logits, kept), 'a result changed with the next one'
 
 
 @pytest.mark.usefixtures('cuda')
 def test_images_are_labelled(library: Library, engine: bytes) -> None:
-    road = road_of(Engine(library, engine, 2, 'cpu'), 2)
+    pipeline = pipeline_of(Engine(library, engine, 2, 'cpu'), 2)
     random = np.random.default_rng(0)
     sizes = [(100, 200), (100, 200), (64, 128), (100, 200)]
     images = [Image(random.integers(0, 256, (*size, 3), np.uint8), 'bgr8') for size in sizes]
-    for image, found in zip(images, road.segment(images), strict=True):
+    for image, found in zip(images, pipeline.segment(images), strict=True):
         pixels = to_network(image.pixels, image.encoding, HEIGHT, WIDTH)
-        labels, _ = decode(road.logits(pixels[None])[0], *image.pixels.shape[:2])
+        labels, _ = decode(pipeline.logits(pixels[None])[0], *image.pixels.shape[:2])
         assert np.mean(found.labels == labels) > 0.999
 
 
@@ -172,14 +171,14 @@ def test_an_engine_that_does_not_start_says_why(
     library: Library, engine: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Engine(library, engine, 1, 'cpu')
-    road = road_of(network, 1)
+    pipeline = pipeline_of(network, 1)
     pixels = np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
     with monkeypatch.context() as patch:
         patch.setattr(network._context, 'execute_async_v3', lambda _: False)
         network._logger.log('error', 'an illegal instruction')
         with pytest.raises(BackendError, match='cannot run the engine: an illegal instruction'):
-            road.logits(pixels)
-    assert road.logits(pixels).shape == (1, 8, 16, 11)
+            pipeline.logits(pixels)
+    assert pipeline.logits(pixels).shape == (1, 8, 16, 11)
 
 
 @pytest.mark.usefixtures('cuda')
@@ -215,8 +214,8 @@ def test_a_refused_engine_is_built_again_once(
         assert onnx == b'onnx'
         return Built(built[len(calls) - 1], b'timings %d' % len(calls))
 
-    monkeypatch.setattr(engines, 'build', build)
-    monkeypatch.setattr(engines, 'engine_graph', lambda _: b'onnx')
+    monkeypatch.setattr(engine_spec, 'build', build)
+    monkeypatch.setattr(engine_spec, 'engine_graph', lambda _: b'onnx')
     cache = EngineCache(tmp_path)
 
     def load() -> GpuPipeline:
@@ -315,13 +314,13 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             lambda name: (name in versions or None) if name in fake else find(name),
         )
         modules = SimpleNamespace(import_module=import_module, util=importlib.util)
-        monkeypatch.setattr(tensorrt_flavours, 'importlib', modules)
+        monkeypatch.setattr(libraries, 'importlib', modules)
 
     return install
 
 
 @pytest.mark.parametrize(
-    ('versions', 'capability', 'flavour'),
+    ('versions', 'capability', 'package'),
     [
         ({'tensorrt': '11.4.0', 'tensorrt_rtx': '1.7.1'}, '8.6', 'tensorrt'),
         ({'tensorrt': '10.3.0'}, '8.7', 'tensorrt'),
@@ -330,12 +329,12 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         ({'tensorrt': '8.6.1', 'tensorrt_rtx': '1.7.1'}, '7.5', 'tensorrt_rtx'),
     ],
 )
-def test_the_flavour_is_what_serves_the_gpu(
-    installed: Callable[..., None], versions: dict[str, str], capability: str, flavour: str
+def test_the_library_is_what_runs_on_the_gpu(
+    installed: Callable[..., None], versions: dict[str, str], capability: str, package: str
 ) -> None:
     installed(**versions)
     library = library_for_gpu(ComputeCapability.parse(capability))
-    assert (library.flavour.module, library.version) == (flavour, versions[flavour])
+    assert (library.package.module, library.version) == (package, versions[package])
 
 
 @pytest.mark.parametrize(
@@ -363,7 +362,7 @@ def test_building_ahead_needs_the_one_for_rtx(installed: Callable[..., None]) ->
     with pytest.raises(BackendError, match='pip install tensorrt-rtx-cu13'):
         library_for_capability(ComputeCapability(8, 6))
     with pytest.raises(BackendError, match='pip install tensorrt-rtx-cu13'):
-        load_library(tensorrt_flavours.TENSORRT_RTX)
+        load_library(libraries.TENSORRT_RTX)
     assert [library.version for library in installed_libraries()] == ['11.4.0']
 
 

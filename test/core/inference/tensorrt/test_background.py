@@ -17,7 +17,7 @@ from lemore_core.inference.gpu import device as gpu
 from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
 from lemore_core.inference.tensorrt import background as serving
-from lemore_core.inference.tensorrt import libraries as tensorrt_flavours
+from lemore_core.inference.tensorrt import libraries
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
 from lemore_core.inference.tensorrt.hot_swap import HotSwapBackend
 from lemore_core.inference.tensorrt.libraries import ComputeCapability
@@ -31,7 +31,7 @@ REQUEST = ServingRequest(Path('a.safetensors'), 96, 128)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let TensorRT be there and build for every GPU."""
     monkeypatch.setattr(registry, 'missing', lambda _: '')
-    monkeypatch.setattr(tensorrt_flavours, 'library_for_gpu', lambda _: None)
+    monkeypatch.setattr(libraries, 'library_for_gpu', lambda _: None)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_where_there_is_no_gpu_nothing_is_said(
 def test_a_tensorrt_that_cannot_serve_the_gpu_is_told_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tensorrt_flavours, 'library_for_gpu', refuse)
+    monkeypatch.setattr(libraries, 'library_for_gpu', refuse)
     with caplog.at_level(logging.INFO):
         assert serving.find_engine_source(REQUEST) is None
     assert [record.message for record in caplog.records] == ['no engine: there is none']
@@ -138,8 +138,8 @@ def test_only_what_auto_chose_is_handed_over(
 ) -> None:
     monkeypatch.setattr(registry, 'choose', lambda *_: 'torch')
     request = ServingRequest(untrained_checkpoint, 96, 128)
-    assert isinstance(serving.load_for_service('auto', request), HotSwapBackend)
-    assert not isinstance(serving.load_for_service('torch', request), HotSwapBackend)
+    assert isinstance(serving.load_with_engine('auto', request), HotSwapBackend)
+    assert not isinstance(serving.load_with_engine('torch', request), HotSwapBackend)
 
 
 @pytest.mark.usefixtures('installed', 'second_gpu')
@@ -149,7 +149,7 @@ def test_a_gpu_without_room_is_left_alone(
     request = ServingRequest(untrained_checkpoint, 96, 128, device='cpu')
     fallen = Fallback(registry.load('torch', request), 'the CPU because …')
     monkeypatch.setattr(registry, 'load', lambda *_: fallen)
-    assert serving.load_for_service('auto', REQUEST) is fallen
+    assert serving.load_with_engine('auto', REQUEST) is fallen
 
 
 @pytest.mark.usefixtures('installed', 'second_gpu')
@@ -160,7 +160,7 @@ def test_the_engine_is_of_the_precision_that_torch_chose(
     asked: list[ServingRequest] = []
     monkeypatch.setattr(registry, 'choose', lambda *_: backend)
     monkeypatch.setattr(serving, 'find_engine_source', asked.append)
-    serving.load_for_service('auto', ServingRequest(untrained_checkpoint, 96, 128, device='cpu'))
+    serving.load_with_engine('auto', ServingRequest(untrained_checkpoint, 96, 128, device='cpu'))
     assert [request.precision for request in asked] == [precision]
 
 

@@ -69,7 +69,7 @@ def test_every_network_is_built(
     spec = find_spec(request, target(capability))
     built = build(RTX, spec.onnx, (1, 128, 128), spec.target.capability)
     assert MIB < len(built.engine) < 100 * MIB
-    assert built.timings == b'', 'this flavour times no kernels'
+    assert built.timings == b'', 'this package times no kernels'
 
 
 def test_the_shipped_network_is_built_for_several_cameras() -> None:
@@ -149,7 +149,7 @@ def test_an_open_batch_is_built_for_as_many() -> None:
 
 @pytest.mark.filterwarnings('ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning')
 @pytest.mark.parametrize('timings', [b'', b'damaged'])
-def test_timings_are_kept_by_the_flavour_that_times_kernels(timings: bytes) -> None:
+def test_timings_are_kept_by_the_library_that_times_kernels(timings: bytes) -> None:
     # the calls are the same in both, though TensorRT for RTX has nothing to time
     built = build(Library(TENSORRT, RTX.api), model(CAST), (1, 64, 64), AMPERE, timings)
     assert built.engine
@@ -175,7 +175,7 @@ def test_an_engine_comes_from_the_cache(tmp_path: Path, untrained_checkpoint: Pa
     engine = spec.engine(cache)
     (record,) = cache.records()
     assert record.key == spec.key
-    assert (record.key.flavour, record.key.version) == ('tensorrt_rtx', RTX.version)
+    assert (record.key.library, record.key.version) == ('tensorrt_rtx', RTX.version)
     assert (record.key.compute_capability, record.key.precision) == ('8.6', 'fp16')
     assert (record.key.height, record.key.width, record.key.batch) == (96, 128, 1)
     written = cache.path(spec.key).stat().st_mtime_ns
@@ -206,7 +206,7 @@ def test_an_engine_built_on_a_gpu_is_its_own() -> None:
     key = EngineSpec(
         request, BuildTarget(library, AMPERE, 'NVIDIA RTX A2000', '580.65'), b'onnx'
     ).key
-    assert (key.flavour, key.version) == ('tensorrt', '11.4.0.106')
+    assert (key.library, key.version) == ('tensorrt', '11.4.0.106')
     assert (key.gpu, key.driver) == ('NVIDIA RTX A2000', '580.65')
 
 

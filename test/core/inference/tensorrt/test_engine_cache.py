@@ -27,7 +27,7 @@ from lemore_core.inference.tensorrt.engine_cache import (
 ROOT = Path(__file__).parents[4]
 KEY = EngineKey(
     onnx_sha256='ab' * 32,
-    flavour='tensorrt',
+    library='tensorrt',
     version='11.4.0',
     gpu='NVIDIA RTX A2000',
     compute_capability='8.6',
@@ -93,7 +93,7 @@ def test_an_engine_is_built_once_and_described(cache: EngineCache) -> None:
     description = json.loads(cache.path(KEY).with_suffix('.json').read_text())
     assert description['key'] == {
         'onnx_sha256': 'ab' * 32,
-        'flavour': 'tensorrt',
+        'library': 'tensorrt',
         'version': '11.4.0',
         'gpu': 'NVIDIA RTX A2000',
         'compute_capability': '8.6',

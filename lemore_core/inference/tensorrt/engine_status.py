@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 
-class State(Enum):
+class EnginePhase(Enum):
     """How far the engine is; each is the first word of ``Status.engine``."""
 
     WAITING = 'waiting'
@@ -20,15 +20,15 @@ class State(Enum):
 
 
 @dataclass(frozen=True)
-class Stage:
+class EngineStatus:
     """A state with what there is to say of it, and when it began."""
 
-    state: State
+    state: EnginePhase
     detail: str = ''
     since: float = field(default_factory=time.monotonic)
 
     def __str__(self) -> str:
-        if self.state is State.BUILDING:
+        if self.state is EnginePhase.BUILDING:
             return f'building {time.monotonic() - self.since:.0f} s'
         if self.gave_up:
             return f'{self.state.value}: {self.detail}'
@@ -37,4 +37,4 @@ class Stage:
     @property
     def gave_up(self) -> bool:
         """Whether there will be no engine."""
-        return self.state in (State.REJECTED, State.FAILED)
+        return self.state in (EnginePhase.REJECTED, EnginePhase.FAILED)

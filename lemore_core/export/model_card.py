@@ -9,7 +9,7 @@ from lemore_core.checkpoint import CheckpointError, ModelCard
 from lemore_core.export.onnx_metadata import read_metadata
 
 
-def describe(path: Path) -> ModelCard:
+def read_model_card(path: Path) -> ModelCard:
     """Return the card of a checkpoint, or of an ONNX file exported from one.
 
     Raises:
