@@ -185,7 +185,7 @@ def load(path: Path) -> tuple[ModelCard, LeMoRe]:
 
 
 def _config(values: dict[str, Any]) -> LeMoReConfig | ImportedConfig:
-    if values.get('kind') == KIND:
+    if isinstance(values, Mapping) and values.get('kind') == KIND:
         return ImportedConfig.from_dict(values)
     return LeMoReConfig.from_dict(values)
 
