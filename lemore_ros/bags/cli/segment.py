@@ -82,7 +82,8 @@ def segment_options(arguments: argparse.Namespace) -> SegmentOptions:
 
     """
     given = vars(arguments)
-    model = {name: given[name] for name in entries(ModelOptions) if name != 'size'}
+    names = entries(ModelOptions).keys() & given.keys() - {'size'}
+    model = {name: given[name] for name in names}
     for name in ('model', 'dataset', 'class_groups'):
         if Path(model[name]).suffix:
             # a file's path means the same in every worker's folder; names stay as they are
