@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from lemore_core.segmentation import Segmentation
 from lemore_core.system.memory import device_memory_mb, release_memory
 from lemore_core.taxonomy import Taxonomy
 
-WEIGHTS = Path(__file__).parent / 'weights'
+WEIGHTS = Path(str(resources.files('lemore_core') / 'weights'))
 DEFAULT_DATASET = 'camvid'
 SIZES_KEPT = 4
 

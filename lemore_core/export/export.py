@@ -7,6 +7,7 @@ import importlib.util
 import tempfile
 import warnings
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ PACKAGES = ('onnx', 'onnxruntime')
 # random weights, whose attention is at its steepest; a wrong operator makes far more.
 LARGEST_DIFFERENCE = 1e-2
 # what the check looks at; its licence lies beside it
-STREET = Path(__file__).with_name('street.jpg')
+STREET = Path(str(resources.files('lemore_core.export') / 'street.jpg'))
 
 
 def export_onnx(path: Path, height: int, width: int, *, folded: bool = True) -> bytes:

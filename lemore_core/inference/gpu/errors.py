@@ -10,6 +10,17 @@ import torch
 
 from lemore_core.inference.backend import BackendError, DeviceMemoryError
 
+# In the words of CUDA, cuBLAS and TensorRT; of PyTorch's allocator on a Jetson, where it cannot
+# ask NVML how much is left (pytorch/pytorch issues 128661 and 185240); and of Jetson's own.
+OUT_OF_MEMORY = (
+    'out of memory',
+    'outofmemory',
+    'alloc_failed',
+    "can't allocate memory",
+    'nvml_success == r internal assert failed',
+    'nvmapmemalloc',
+)
+
 T = TypeVar('T')
 
 
@@ -41,11 +52,11 @@ def guarded(
     raise failure
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether a device had no room; libraries below PyTorch each say so in their own way."""
+def is_out_of_memory(error: BaseException | str) -> bool:
+    """Say whether an error, or a log message, is about a device that had no room."""
     text = str(error).lower()
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(
-        phrase in text for phrase in ('out of memory', 'alloc_failed', "can't allocate memory")
+        phrase in text for phrase in OUT_OF_MEMORY
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lemore_core.inference.backend import BackendError, DeviceMemoryError, ServingRequest, Status
 from lemore_core.inference.gpu.device import find_gpu
-from lemore_core.inference.gpu.errors import guarded
+from lemore_core.inference.gpu.errors import guarded, is_out_of_memory
 from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.tensorrt.builder import INPUT, OUTPUT, logger_of
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
@@ -71,7 +71,11 @@ class Engine:
         loaded = self._runtime.deserialize_cuda_engine(engine)
         if loaded is None:
             package, version = self._library.package.pip_name, self._library.version
-            msg = f'{package} {version} cannot load the engine: {self._logger.reason()}'
+            reason = self._logger.reason()
+            msg = f'{package} {version} cannot load the engine: {reason}'
+            if is_out_of_memory(reason):
+                # the engine itself is good: it stays in the cache
+                raise DeviceMemoryError(msg)
             raise EngineRefusedError(msg)
         return loaded
 

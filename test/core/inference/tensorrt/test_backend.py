@@ -94,6 +94,10 @@ class FakeRuntime:
         if content == b'refused':
             self.logger.log('error', 'made for\nanother GPU')
             return None
+        if content == b'no room':
+            # in TensorRT's words for ErrorCode.kOUT_OF_MEMORY
+            self.logger.log('error', 'Error Code 2: OutOfMemory (no further information)')
+            return None
         return SimpleNamespace(
             get_tensor_shape=lambda _: (1, HEIGHT, WIDTH, 3),
             create_execution_context=lambda: FakeContext(content),
@@ -186,6 +190,12 @@ def test_no_room_for_an_engine_is_told(library: Library, monkeypatch: pytest.Mon
     monkeypatch.setattr(sys.modules[__name__], 'FakeContext', lambda _: None)
     with pytest.raises(DeviceMemoryError, match='cpu has no memory left for an engine of batch 4'):
         Engine(library, b'engine', 4, 'cpu')
+
+
+@pytest.mark.usefixtures('cuda')
+def test_an_engine_that_finds_no_room_is_not_refused(library: Library) -> None:
+    with pytest.raises(DeviceMemoryError, match=r'cannot load the engine: .*OutOfMemory'):
+        Engine(library, b'no room', 1, 'cpu')
 
 
 @pytest.fixture
