@@ -136,7 +136,8 @@ def option(
 
 def entries(cls: type[Any]) -> Mapping[str, Entry]:
     """Return the fields of a dataclass that its constructor takes, by name."""
-    kinds = get_type_hints(cls)
+    # Python 3.10 takes dataclasses.KW_ONLY for no type
+    kinds = get_type_hints(cls, localns={'KW_ONLY': None})
     missing = dataclasses.MISSING
     return {
         item.name: Entry(
