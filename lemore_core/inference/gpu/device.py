@@ -60,7 +60,9 @@ def find_gpu(device: str) -> Gpu:
         raise BackendError(msg)
     properties = torch.cuda.get_device_properties(index)
     capability = ComputeCapability(properties.major, properties.minor)
-    return Gpu(index, properties.name, capability, driver_version())
+    # GPUs of one name may differ in this, and an engine's kernels are chosen by it
+    name = f'{properties.name} ({properties.multi_processor_count} SMs)'
+    return Gpu(index, name, capability, driver_version())
 
 
 def driver_version() -> str:

@@ -52,6 +52,7 @@ def build(
         raise BackendError(msg) from error
     network = _parse(library, builder, logger, onnx)
     config = builder.create_builder_config()
+    _clear_tf32(api, config)
     _check_edges(api, network, shape)
     if network.get_input(0).shape[0] == -1:
         config.add_optimization_profile(_profile(builder, shape))
@@ -146,6 +147,13 @@ def _name_capability(library: Library, config: Any, capability: ComputeCapabilit
     name = f'SM{capability.major}{capability.minor}'
     config.num_compute_capabilities = 1
     config.set_compute_capability(library.api.ComputeCapability.__members__[name], 0)
+
+
+def _clear_tf32(api: Any, config: Any) -> None:
+    # set by default on TensorRT, where fp32 would have a mantissa of 10 bits
+    flag = getattr(api.BuilderFlag, 'TF32', None)
+    if flag is not None:
+        config.clear_flag(flag)
 
 
 def _use_timings(config: Any, timings: bytes) -> Any:

@@ -273,11 +273,14 @@ def test_a_gpu_is_described(monkeypatch: pytest.MonkeyPatch, device: str, index:
     monkeypatch.setattr(torch.version, 'cuda', '13.0')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    described = [SimpleNamespace(name=f'GPU {i}', major=8, minor=6 + i) for i in range(2)]
+    described = [
+        SimpleNamespace(name='GPU', major=8, minor=6 + i, multi_processor_count=26 + i)
+        for i in range(2)
+    ]
     monkeypatch.setattr(torch.cuda, 'get_device_properties', described.__getitem__)
     monkeypatch.setattr(gpu, 'driver_version', lambda: '580.65')
     capability = ComputeCapability(8, 6 + index)
-    assert find_gpu(device) == Gpu(index, f'GPU {index}', capability, '580.65')
+    assert find_gpu(device) == Gpu(index, f'GPU ({26 + index} SMs)', capability, '580.65')
     assert find_gpu(device).device == f'cuda:{index}'
     with pytest.raises(BackendError, match='the GPUs here are cuda:0 to cuda:1'):
         find_gpu('cuda:2')

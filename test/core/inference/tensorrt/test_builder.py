@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -167,6 +168,22 @@ def test_an_error_of_before_is_not_the_reason_of_another() -> None:
 def test_a_capability_that_is_not_supported_is_refused() -> None:
     with pytest.raises(BackendError, match=r'7\.5, 8\.0, 8\.6, 8\.9, 12\.0.*, not 9\.0'):
         build(RTX, model(CAST), (1, 64, 64), ComputeCapability(9, 0))
+
+
+def test_single_precision_is_not_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = []
+
+    class Builder(RTX.api.Builder):  # type: ignore[misc, name-defined]
+        def create_builder_config(self) -> Any:
+            configs.append(super().create_builder_config())
+            return configs[-1]
+
+    tf32 = RTX.api.BuilderFlag.TF32
+    default = RTX.api.Builder(logger_of(RTX)).create_builder_config()
+    assert default.get_flag(tf32), 'the library sets it by itself'
+    monkeypatch.setattr(RTX.api, 'Builder', Builder)
+    build(RTX, model(CAST), (1, 64, 64), AMPERE)
+    assert [config.get_flag(tf32) for config in configs] == [False]
 
 
 def test_an_engine_comes_from_the_cache(tmp_path: Path, untrained_checkpoint: Path) -> None:
