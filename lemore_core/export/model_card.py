@@ -23,4 +23,10 @@ def read_model_card(path: Path) -> ModelCard:
     except (OSError, ValueError) as error:
         msg = f'{path} is no readable ONNX file: {error}'
         raise CheckpointError(msg) from error
+    if 'format' not in metadata:
+        msg = (
+            f'{path} does not describe itself: write a file that does, with '
+            f'lemore import {path} --classes CLASSES.yaml --output NEW.onnx'
+        )
+        raise CheckpointError(msg)
     return ModelCard.from_metadata(metadata, str(path))

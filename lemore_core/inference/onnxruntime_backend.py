@@ -66,6 +66,27 @@ class OnnxNetwork:
             _measured[candidates] = self.threads
         self._session = sessions[self.threads]
 
+    def require_ports(self, size: tuple[int, int], classes: int, source: str) -> None:
+        """Refuse a file whose input or output is not what its card says.
+
+        Raises:
+            BackendError: with what was found and what is needed.
+
+        """
+        found = [
+            [(port.name, port.type, port.shape) for port in ports]
+            for ports in (self._session.get_inputs(), self._session.get_outputs())
+        ]
+        inputs, outputs = found
+        pixels = [('pixels', 'tensor(uint8)', [1, *size, 3])]
+        logits = [name == 'logits' and kind == 'tensor(float)' for name, kind, _ in outputs]
+        if inputs != pixels or logits != [True] or outputs[0][2][-1] != classes:
+            msg = (
+                f'{source} has the input {inputs} and the output {outputs}, its card asks for '
+                f'{pixels} and logits of {classes} classes: export or import it again'
+            )
+            raise BackendError(msg)
+
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of ``pixels``."""
         logits: NDArray[np.float32]
@@ -87,6 +108,7 @@ def load(request: ServingRequest) -> CpuPipeline:
     _, device = _provider(request.device)
     precision = _precision(request, device)
     network = OnnxNetwork(_content(request, precision), request.device, str(request.path))
+    network.require_ports(request.size, card.config.classes, str(request.path))
     status = Status('onnxruntime', device, precision)
     return CpuPipeline(network, request.size, card.config.classes, status)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.image import Image, to_network
-from lemore_core.inference.backend import Status
+from lemore_core.inference.backend import BackendError, Status
 from lemore_core.inference.cpu.decode import decode, warm_up
 from lemore_core.segmentation import Segmentation, Timings
 
@@ -29,10 +29,16 @@ class CpuPipeline:
         self.status = status
         self._network = network
         self._size = size
+        self._classes = classes
         warm_up(classes)
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Label images one by one: a CPU gains nothing from several at a time."""
+        """Label images one by one: a CPU gains nothing from several at a time.
+
+        Raises:
+            BackendError: the network's logits are not those of its classes, or not finite.
+
+        """
         return [self._segment(image) for image in images]
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -60,4 +66,12 @@ class CpuPipeline:
         return Segmentation(labels, confidence, self._size, timings)
 
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.ascontiguousarray(self._network(pixels))
+        logits = np.ascontiguousarray(self._network(pixels))
+        if logits.ndim != 4 or logits.shape[-1] != self._classes:
+            msg = f'the network gave {logits.shape}, not logits of {self._classes} classes'
+            raise BackendError(msg)
+        # any NaN or infinity makes the sum one: decoded, it would pass for class 0
+        if not np.isfinite(logits.sum()):
+            msg = 'the network gave NaN or infinite logits'
+            raise BackendError(msg)
+        return logits

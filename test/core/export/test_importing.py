@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from lemore_core.checkpoint import CheckpointError
 from lemore_core.cli.main import main
 from lemore_core.export.importing import ImportedModelError, ImportOptions, import_onnx
+from lemore_core.inference import BackendError
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import Taxonomy
 
@@ -22,7 +25,8 @@ CLASSES = ROOT / 'config' / 'import' / 'ade20k_32.yaml'
 TEACHER = ROOT.parent / 'shared' / 'data' / 'teachers' / 'mosaic_r4_ade20k_32.onnx'
 SIZE = (32, 48)
 # which of red, green and blue is brightest
-TABLE = Taxonomy('primary', ('red', 'green', 'blue'), ((255, 0, 0), (0, 255, 0), (0, 0, 255)))
+TABLE_ROWS = ('red', 'green', 'blue'), ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+TABLE = Taxonomy('primary', *TABLE_ROWS)
 Make = Callable[..., Path]
 
 
@@ -162,6 +166,38 @@ def test_weights_outside_the_file_are_taken_in(
     (folder / 'weights').unlink()
     with pytest.raises(ImportedModelError, match='no readable ONNX file'):
         import_onnx(folder / 'foreign.onnx', TABLE, stripes)
+
+
+def test_a_file_without_a_card_names_the_command(make: Make) -> None:
+    with pytest.raises(CheckpointError, match=r'lemore import .* --classes'):
+        Segmenter.load(make())
+
+
+def test_another_output_than_the_cards_is_refused(
+    make: Make, stripes: np.ndarray, tmp_path: Path
+) -> None:
+    model = onnx.load_from_string(import_onnx(make(), TABLE, stripes).content)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    properties['network'] = properties['network'].replace('"classes": 3', '"classes": 2')
+    properties['taxonomy'] = json.dumps(Taxonomy('two', *(v[:2] for v in TABLE_ROWS)).to_dict())
+    helper.set_model_props(model, properties)
+    path = tmp_path / 'other.onnx'
+    onnx.save(model, path)
+    with pytest.raises(BackendError, match='logits of 2 classes'):
+        Segmenter.load(path, backend='onnxruntime', device='cpu')
+
+
+def test_logits_that_are_not_finite_are_a_failed_frame(
+    make: Make, stripes: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / 'overflows.onnx'
+    # finite for the image of the import, infinite for a brighter one
+    scale = float(np.finfo(np.float32).max / 240)
+    options = ImportOptions(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    path.write_bytes(import_onnx(make(scale=scale), TABLE, stripes // 10, options).content)
+    segmenter = Segmenter.load(path, backend='onnxruntime', device='cpu')
+    with pytest.raises(BackendError, match='NaN or infinite'):
+        segmenter.segment(np.full((*SIZE, 3), 255, np.uint8))
 
 
 @pytest.mark.skipif(not TEACHER.is_file(), reason='the teacher network is not here')
