@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -18,7 +17,6 @@ from torch.nn import functional
 
 from lemore_core.image import CHANNELS, Image, to_network
 from lemore_core.inference.backend import FP16, FP32, DeviceMemoryError, Status
-from lemore_core.inference.gpu import triton_support as triton_kernels
 from lemore_core.inference.gpu.decode import DeviceDecode
 from lemore_core.inference.gpu.network import DeviceNetwork, place
 from lemore_core.inference.gpu.pipeline import GpuPipeline
@@ -32,7 +30,6 @@ if not CUDA and not os.environ.get('LEMORE_GPU_SUITE'):
 from gpu_suite import networks  # noqa: E402 - it is of no use before
 
 DEVICE = torch.device('cuda:0' if CUDA else 'cpu')
-KERNELS = [False, True] if triton_kernels.run_on(DEVICE) else [False]
 SIZE = (320, 576)
 FRAMES = 5
 needs_cuda = pytest.mark.skipif(not CUDA, reason='no CUDA device is here')
@@ -83,23 +80,13 @@ def make_pipeline() -> Iterator[Callable[..., GpuPipeline]]:
 
 
 @needs_cuda
-def test_triton_runs_here() -> None:
-    pytest.importorskip('triton')
-    if not any(map(shutil.which, (os.environ.get('CC', 'cc'), 'gcc', 'clang'))):
-        pytest.skip('Triton needs a C compiler')
-    assert triton_kernels.run_on(DEVICE)
-
-
-@pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize('encoding', list(CHANNELS))
 @pytest.mark.parametrize(
     'source', [(480, 640), (540, 960), (1080, 1920), (320, 576), (640, 1152), (200, 1000)]
 )
-def test_pixels_are_resized_as_on_the_cpu(
-    source: tuple[int, int], encoding: str, *, kernel: bool
-) -> None:
+def test_pixels_are_resized_as_on_the_cpu(source: tuple[int, int], encoding: str) -> None:
     images = [noise(*source, encoding, seed) for seed in range(2)]
-    resize = DeviceResize(source, encoding, SIZE, DEVICE, kernel=kernel)
+    resize = DeviceResize(source, encoding, SIZE, DEVICE)
     batch = np.stack([image.pixels.reshape(*source, -1) for image in images])
     found = resize(torch.from_numpy(batch).to(DEVICE)).cpu().numpy()
     expected = np.stack([to_network(image.pixels, image.encoding, *SIZE) for image in images])
@@ -108,19 +95,18 @@ def test_pixels_are_resized_as_on_the_cpu(
     assert np.mean(difference == 0) >= 0.995
 
 
-@pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize('kind', [torch.float32, torch.float16])
 @pytest.mark.parametrize(
     'classes', [1, 2, 11, 19, 150, 171, 255, 256, 300] if CUDA else [1, 19, 256]
 )
 @pytest.mark.parametrize('size', [(512, 512) if CUDA else (99, 128), (333, 517), (31, 40)])
 def test_logits_are_decoded_as_defined(
-    classes: int, size: tuple[int, int], kind: torch.dtype, *, kernel: bool
+    classes: int, size: tuple[int, int], kind: torch.dtype
 ) -> None:
     planes = torch.from_numpy(random(2, classes, 40, 44)).to(DEVICE, kind)
     smooth = functional.avg_pool2d(planes.float(), 5, 1, 2).to(kind) * 5
     for logits in (planes.permute(0, 2, 3, 1), smooth.permute(0, 2, 3, 1).contiguous()):
-        decode = DeviceDecode((40, 44, classes), size, DEVICE, kernel=kernel)
+        decode = DeviceDecode((40, 44, classes), size, DEVICE)
         check_decoded(logits, *decode(logits))
 
 
@@ -142,11 +128,10 @@ def check_decoded(logits: torch.Tensor, labels: torch.Tensor, confidence: torch.
             assert (found.double() - 255 * chosen).abs().max() <= 0.52
 
 
-@pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
-def test_broken_logits_stay_in_range_and_nearby(value: float, *, kernel: bool) -> None:
+def test_broken_logits_stay_in_range_and_nearby(value: float) -> None:
     logits = torch.from_numpy(random(1, 9, 9, 4)).to(DEVICE)
-    decode = DeviceDecode((9, 9, 4), (72, 72), DEVICE, kernel=kernel)
+    decode = DeviceDecode((9, 9, 4), (72, 72), DEVICE)
     expected = [values.cpu() for values in decode(logits)]
     logits[0, 4, 4, 2] = value
     labels, confidence = (values.cpu() for values in decode(logits))

@@ -2,7 +2,8 @@
 
 The definition is that of :mod:`lemore_core.inference.cpu.decode`; there a CPU saves work by skipping the
 classes that cannot win, here a GPU does the same for every pixel at once. Neither ever holds the
-logits at the camera's size.
+logits at the camera's size. One way in plain PyTorch serves every device: builds for Jetson often
+come without Triton.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lemore_core.inference.gpu import triton_support
 from lemore_core.inference.gpu.corners import Corners
 
-# of float32: what the plain way holds of the logits at the camera's size, a band of rows at a time
+# of float32: what is held of the logits at the camera's size, a band of rows at a time
 BAND_NUMBERS = 2**22
 
 
@@ -24,9 +24,6 @@ class DeviceDecode:
     (N, h, w, classes) float32 or float16 on the device, of any strides, it returns labels
     (N, height, width), uint8 or beyond 255 classes uint16, and confidence (N, height, width)
     uint8. Nothing waits for the host, so a call can be captured in a CUDA graph.
-
-    ``kernel`` chooses the Triton kernel or plain PyTorch; left open, the kernel is used on a GPU
-    where Triton is installed.
     """
 
     def __init__(
@@ -34,15 +31,12 @@ class DeviceDecode:
         logits: tuple[int, int, int],
         size: tuple[int, int],
         device: torch.device | str,
-        *,
-        kernel: bool | None = None,
     ) -> None:
         device = torch.device(device)
         height, width, self.classes = logits
         self.size = size
         self.rows = Corners.between(height, size[0], device)
         self.columns = Corners.between(width, size[1], device)
-        self.kernel = triton_support.run_on(device) if kernel is None else kernel
 
     @property
     def is_wide(self) -> bool:
@@ -51,12 +45,7 @@ class DeviceDecode:
 
     def __call__(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return labels and confidence; shapes and dtypes as above."""
-        if self.kernel:
-            from lemore_core.inference.gpu.decode_triton import decode
-
-            labels, confidence = decode(logits, self.rows, self.columns)
-        else:
-            labels, confidence = self._decode(logits.float())
+        labels, confidence = self._decode(logits.float())
         # few operations know uint16: up to here the bits are in int16
         return (labels.view(torch.uint16) if self.is_wide else labels), confidence
 

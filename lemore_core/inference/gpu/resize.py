@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from lemore_core.image import CHANNELS
-from lemore_core.inference.gpu import triton_support
 from lemore_core.inference.gpu.device_taps import DeviceAxis, DeviceTaps
 from lemore_core.inference.gpu.resize_weights import WEIGHT_BITS, Method
 
@@ -21,9 +20,6 @@ class DeviceResize:
     ``source`` and ``target`` are (height, width). Called with (N, H, W, channels) uint8 on the
     device, contiguous, (N, H, W, 1) for mono8, it returns RGB (N, h, w, 3) uint8. Nothing waits
     for the host, so a call can be captured in a CUDA graph.
-
-    ``kernel`` chooses the Triton kernel or plain PyTorch; left open, the kernel is used on a GPU
-    where Triton is installed.
     """
 
     def __init__(
@@ -32,22 +28,14 @@ class DeviceResize:
         encoding: str,
         target: tuple[int, int],
         device: torch.device | str,
-        *,
-        kernel: bool | None = None,
     ) -> None:
         device = torch.device(device)
         self.image = (*source, CHANNELS[encoding])
         self.resizes = source != target
         self.taps = DeviceTaps.between(source, encoding, target, device)
-        self.kernel = triton_support.run_on(device) if kernel is None else kernel
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the images as the network takes them; shapes as above."""
-        if self.kernel:
-            from lemore_core.inference.gpu.resize_triton import resize
-
-            resized: Tensor = resize(self.taps, pixels)
-            return resized
         pixels = pixels[..., :3]
         if self.resizes:
             bilinear = self.taps.method is Method.BILINEAR

@@ -15,7 +15,6 @@ import torch
 from gpu_suite import networks
 from gpu_suite.figures import Suite, missed_bars
 from gpu_suite.report import to_table
-from lemore_core.inference.gpu import triton_support as triton_kernels
 
 # The tests have this long; the last figure starts before the second has passed.
 TEST_SECONDS, FIGURE_SECONDS = 210, 400
@@ -69,7 +68,6 @@ def _machine(device: torch.device) -> dict[str, Any]:
         'torch': torch.__version__,
         'cuda': torch.version.cuda,
         'cudnn': torch.backends.cudnn.version(),
-        'triton runs': triton_kernels.run_on(device),
     }
 
 

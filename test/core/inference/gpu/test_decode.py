@@ -1,11 +1,6 @@
-"""Decoding on a device against decoding on the CPU, in plain PyTorch, or as the Triton kernel.
-
-The kernel is tested where TRITON_INTERPRET is set: see test_device_kernels.py.
-"""
+"""Decoding on a device against decoding on the CPU."""
 
 from __future__ import annotations
-
-import os
 
 import cv2
 import numpy as np
@@ -19,7 +14,6 @@ from lemore_core.inference.cpu.decode import decode
 from lemore_core.inference.gpu import decode as device_decode
 from lemore_core.inference.gpu.decode import DeviceDecode
 
-KERNEL = bool(os.environ.get('TRITON_INTERPRET'))
 MARGIN = 1e-4
 
 Floats = NDArray[np.float32]
@@ -42,7 +36,7 @@ def smooth(*shape: int) -> Floats:
 
 def decoded(logits: Tensor, size: tuple[int, int]) -> tuple[NDArray[np.integer], NDArray[np.uint8]]:
     count, height, width, classes = logits.shape
-    found = DeviceDecode((height, width, classes), size, 'cpu', kernel=KERNEL)(logits)
+    found = DeviceDecode((height, width, classes), size, 'cpu')(logits)
     labels, confidence = (values.numpy() for values in found)
     assert labels.shape == confidence.shape == (count, *size)
     assert labels.dtype == (np.uint8 if classes <= 255 else np.uint16)
@@ -72,7 +66,7 @@ def test_classes(classes: int, kind: torch.dtype) -> None:
     check(smooth(2, 4, 5, classes), (10, 12), kind)
 
 
-@pytest.mark.parametrize('seed', range(4 if KERNEL else 40))
+@pytest.mark.parametrize('seed', range(40))
 def test_sizes(seed: int) -> None:
     random = np.random.default_rng(seed)
     h, w, height, width = (int(n) for n in random.integers(1, [14, 14, 60, 40]))
@@ -93,7 +87,6 @@ def test_extreme_ratios(low: tuple[int, int], high: tuple[int, int]) -> None:
     check(noise(1, *low, 12), high)
 
 
-@pytest.mark.skipif(KERNEL, reason='the interpreter takes too long')
 @pytest.mark.parametrize(
     ('low', 'classes', 'high'),
     [((64, 64), 150, (512, 512)), ((40, 72), 11, (540, 960)), ((64, 64), 19, (31, 40))],
@@ -171,7 +164,5 @@ def test_minus_infinity_rules_a_class_out() -> None:
 def test_ids_beyond_fifteen_bits() -> None:
     logits = np.zeros((1, 1, 2, 65535), np.float32)
     logits[0, 0, 0, 65534] = logits[0, 0, 1, 256] = 30
-    if KERNEL:
-        pytest.skip('the interpreter takes too long')
     labels, _ = decoded(torch.from_numpy(logits), (1, 4))
     assert labels.tolist() == [[[65534, 65534, 256, 256]]]

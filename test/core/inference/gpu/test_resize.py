@@ -1,11 +1,6 @@
-"""Resizing on a device against OpenCV, in plain PyTorch, or as the Triton kernel.
-
-The kernel is tested where TRITON_INTERPRET is set: see test_device_kernels.py.
-"""
+"""Resizing on a device against OpenCV."""
 
 from __future__ import annotations
-
-import os
 
 import cv2
 import numpy as np
@@ -15,8 +10,6 @@ from numpy.typing import NDArray
 
 from lemore_core.image import CHANNELS, to_network
 from lemore_core.inference.gpu.resize import DeviceResize
-
-KERNEL = bool(os.environ.get('TRITON_INTERPRET'))
 
 Bytes = NDArray[np.uint8]
 
@@ -30,7 +23,7 @@ def images(source: tuple[int, int], encoding: str, *, smooth: bool) -> list[Byte
 
 def resized(batch: list[Bytes], encoding: str, target: tuple[int, int]) -> Bytes:
     height, width = batch[0].shape[:2]
-    resize = DeviceResize((height, width), encoding, target, 'cpu', kernel=KERNEL)
+    resize = DeviceResize((height, width), encoding, target, 'cpu')
     stacked = np.stack(batch).reshape(len(batch), height, width, -1)
     result = resize(torch.from_numpy(stacked))
     assert result.is_contiguous()
@@ -64,14 +57,13 @@ def test_it_is_what_opencv_does(source: tuple[int, int], encoding: str) -> None:
     check(source, (16, 24), encoding, 0.9999)
 
 
-@pytest.mark.parametrize('seed', range(4 if KERNEL else 60))
+@pytest.mark.parametrize('seed', range(60))
 def test_any_sizes(seed: int) -> None:
     random = np.random.default_rng(seed)
     height, width, rows, columns = (int(n) for n in random.integers(1, 90, 4))
     check((height, width), (rows, columns), 'bgr8', 0.999)
 
 
-@pytest.mark.skipif(KERNEL, reason='the interpreter takes too long')
 @pytest.mark.parametrize(
     ('source', 'target'),
     [
@@ -90,5 +82,5 @@ def test_cameras(source: tuple[int, int], target: tuple[int, int]) -> None:
 def test_the_pixels_are_left_alone() -> None:
     pixels = torch.from_numpy(np.stack(images((60, 90), 'rgb8', smooth=False)))
     before = pixels.clone()
-    DeviceResize((60, 90), 'rgb8', (32, 48), 'cpu', kernel=KERNEL)(pixels)
+    DeviceResize((60, 90), 'rgb8', (32, 48), 'cpu')(pixels)
     assert torch.equal(pixels, before)
