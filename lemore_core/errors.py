@@ -5,6 +5,10 @@ class LemoreError(Exception):
     """Something that the user can put right; the message says what and how."""
 
 
+class SegmenterError(LemoreError):
+    """A model that is not shipped, or a dataset or size that does not fit the model."""
+
+
 def in_one_line(error: Exception) -> str:
     """Say what went wrong, with the kind of an error that was not raised on purpose."""
     kind = '' if isinstance(error, LemoreError) else f'{type(error).__name__}: '

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lemore_core import inference as backends
 from lemore_core.checkpoint import ModelCard
-from lemore_core.errors import LemoreError
+from lemore_core.errors import SegmenterError
 from lemore_core.export.model_card import read_model_card
 from lemore_core.image import Image, check_pixels, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
@@ -28,10 +28,6 @@ DEFAULT_DATASET = 'camvid'
 SIZES_KEPT = 4
 
 __all__ = ['Segmenter', 'SegmenterError', 'Status', 'network_size', 'resolve_checkpoint']
-
-
-class SegmenterError(LemoreError):
-    """A model that is not shipped, or a dataset or size that does not fit the model."""
 
 
 class Segmenter:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from lemore_core.errors import SegmenterError
 from lemore_core.inference import AUTO, BACKENDS
 from lemore_core.inference.backend import MAX_BATCH, PRECISIONS
-from lemore_core.segmenter import Segmenter, SegmenterError, resolve_checkpoint
-from lemore_core.taxonomy import load_taxonomy
 from lemore_core.validation import check_fields, option
+
+if TYPE_CHECKING:
+    from lemore_core.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class SegmenterOptions:
             LemoreError: see :meth:`lemore_core.segmenter.Segmenter.load`.
 
         """
+        from lemore_core.segmenter import Segmenter, resolve_checkpoint
+        from lemore_core.taxonomy import load_taxonomy
+
         return Segmenter.load(
             resolve_checkpoint(self.model, self.dataset),
             backend=self.backend,

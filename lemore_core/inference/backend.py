@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from lemore_core.errors import LemoreError
-from lemore_core.image import Image
-from lemore_core.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    # command lines ask for the names of backends, and must answer at once
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lemore_core.image import Image
+    from lemore_core.segmentation import Segmentation
 
 AUTO = 'auto'
 FP32, FP16, AS_EXPORTED = 'fp32', 'fp16', 'as exported'

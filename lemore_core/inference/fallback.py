@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lemore_core.image import Image
 from lemore_core.inference.backend import Backend, Status
-from lemore_core.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lemore_core.image import Image
+    from lemore_core.segmentation import Segmentation
 
 
 class Fallback:
