@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.data.light import relight
 from lemore_core.taxonomy import UNLABELLED_8BIT
 
 MAX_SHARE = 0.75  # of one class in a crop
@@ -23,6 +24,8 @@ class Augmentation:
 
     ``height`` and ``width`` are the crop's; ``scale`` the range of the resize before it. With
     ``resize`` (long side, short side) an image is first fitted into these, whichever way it lies.
+    ``light`` takes the place of the mild distortion of colours by light from noon to dusk; a small
+    image then lies anywhere in the crop, not in its upper left, so that its place says nothing.
     """
 
     height: int
@@ -30,15 +33,17 @@ class Augmentation:
     scale: tuple[float, float] = (0.5, 2.0)
     resize: tuple[int, int] | None = None
     fill: tuple[int, int, int] = (124, 116, 104)
+    light: bool = False
 
     def __call__(self, image: Image, mask: Mask, random: np.random.Generator) -> tuple[Image, Mask]:
         """Return an augmented pair: (height, width, 3) RGB uint8 and (height, width) uint8."""
         image, mask = self._rescale(image, mask, random)
-        image, mask = self._pad(image, mask)
+        image, mask = self._pad(image, mask, random)
         image, mask = self._crop(image, mask, random)
         if random.random() < 0.5:
             image, mask = image[:, ::-1], mask[:, ::-1]
-        return distort_colors(np.ascontiguousarray(image), random), np.ascontiguousarray(mask)
+        distort = relight if self.light else distort_colors
+        return distort(np.ascontiguousarray(image), random), np.ascontiguousarray(mask)
 
     def _rescale(self, image: Image, mask: Mask, random: np.random.Generator) -> tuple[Image, Mask]:
         factor = float(np.exp(random.uniform(*np.log(self.scale))))
@@ -55,11 +60,14 @@ class Augmentation:
             np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), np.uint8),
         )
 
-    def _pad(self, image: Image, mask: Mask) -> tuple[Image, Mask]:
+    def _pad(self, image: Image, mask: Mask, random: np.random.Generator) -> tuple[Image, Mask]:
         height, width = mask.shape
-        missing = (0, max(0, self.height - height), 0, max(0, self.width - width))
-        if not any(missing):
+        down, right = max(0, self.height - height), max(0, self.width - width)
+        if not (down or right):
             return image, mask
+        top = int(random.integers(down + 1)) if self.light else 0
+        left = int(random.integers(right + 1)) if self.light else 0
+        missing = (top, down - top, left, right - left)
         border = cv2.BORDER_CONSTANT
         return (
             np.asarray(cv2.copyMakeBorder(image, *missing, border, value=self.fill), np.uint8),

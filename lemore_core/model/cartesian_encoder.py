@@ -17,8 +17,9 @@ class AxisMixing(nn.Module):
     """A 1x1 convolution whose channels are the columns (or rows) of the feature map.
 
     ``width``: ``Y[c, y, :] = W X[c, y, :]``; ``height``: ``Y[c, :, x] = W X[c, :, x]``. The weight
-    is ``size x size``, so the layer is tied to the resolution that it was built for;
-    :func:`resample_axis_weight` carries it to another one.
+    is ``size x size`` for the resolution that the layer was built for; features of another one
+    meet it resampled (:func:`resample_axis_weight`), so that training can change the resolution
+    from step to step.
     """
 
     def __init__(self, axis: Axis, size: int) -> None:
@@ -30,8 +31,9 @@ class AxisMixing(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Mix ``x`` (N, C, H, W) along the axis; the shape stays."""
         if self.axis == 'width':
-            return torch.matmul(x, self.weight.transpose(0, 1))
-        return torch.matmul(self.weight, x)
+            weight = resample_axis_weight(self.weight, x.shape[-1])
+            return torch.matmul(x, weight.transpose(0, 1))
+        return torch.matmul(resample_axis_weight(self.weight, x.shape[-2]), x)
 
 
 def resample_axis_weight(weight: Tensor, size: int) -> Tensor:

@@ -18,7 +18,8 @@ TOKEN_STRIDE = 64
 class LeMoRe(nn.Module):
     """The network, for inputs of ``config.height x config.width``.
 
-    Another input size needs the axis weights of that size: :meth:`resized`.
+    It takes other input sizes, but resamples its axis weights for them anew in each pass, as
+    training at several resolutions wants it: what serves another size is :meth:`resized` once.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class LeMoRe(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised RGB (N, 3, H, W) to logits (N, classes, ceil(H / 8), ceil(W / 8)).
 
-        H and W are the configuration's height and width.
+        H and W are the configuration's height and width, or those of a training step.
         """
         features, tokens = self.encode(x)
         shares = torch.split(tokens, [f.shape[1] for f in features], dim=1)
@@ -83,12 +84,19 @@ class LeMoRe(nn.Module):
         C_i, ceil(H / 64), ceil(W / 64)).
         """
         features = []
+        size = (x.shape[-2], x.shape[-1])
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
             features.append(x)
-        tokens = torch.cat([self.token_pool(feature) for feature in features], dim=1)
+        tokens = torch.cat([self._pooled(feature, size) for feature in features], dim=1)
         return features, self.bottleneck(tokens)
+
+    def _pooled(self, feature: Tensor, size: tuple[int, int]) -> Tensor:
+        if size == (self.config.height, self.config.width):
+            pooled: Tensor = self.token_pool(feature)
+            return pooled
+        return functional.adaptive_avg_pool2d(feature, token_size(*size))
 
     def _fuse(self, features: list[Tensor], shares: tuple[Tensor, ...]) -> Tensor:
         size = features[1].shape[-2:]

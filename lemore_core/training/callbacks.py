@@ -26,19 +26,16 @@ class Checkpoints(Callback):
     """Writes ``last.safetensors`` after each validation, and ``best.safetensors`` by its measure.
 
     It stands before the moving average among the callbacks: at the end of a validation the task
-    still holds the averaged weights, which are the ones to keep.
+    still holds the averaged weights, which are the ones to keep. ``split`` names in them what their
+    figures were measured on.
     """
 
-    def __init__(self, folder: Path, training: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, training: dict[str, Any], split: str = 'val') -> None:
         self.folder = folder
         self.training = training
+        self.split = split
         self.best = -1.0
         self.latest: Score | None = None
-
-    @property
-    def _split(self) -> str:
-        held_out = self.training['recipe'].get('hold_out')
-        return f'drive {held_out}' if held_out else 'val'
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the averaged weights and log the figures."""
@@ -64,7 +61,7 @@ class Checkpoints(Callback):
     def _save(self, name: str, step: int, task: Task, score: Score) -> None:
         card = dataclasses.replace(
             task.card,
-            metrics={'split': self._split, **score.figures},
+            metrics={'split': self.split, **score.figures},
             training={**self.training, 'step': step},
         )
         checkpoint.save(self.folder / f'{name}.safetensors', card, task.weights())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from lemore_core.training.sampling import StepSampler
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 Batch = tuple[Tensor, Tensor]
 
+SIZES = 1  # sets the seeds of the sizes apart
 CACHE_BYTES = 2 << 30  # decoded images kept in memory by each loading process
 
 
@@ -37,13 +40,21 @@ class AugmentedImages(Dataset[Batch]):
     """Samples augmented as a function of the seed and their position in the order.
 
     An item is asked for by (position, index) and is RGB (3, height, width) uint8 with class ids
-    (height, width) uint8. What fits into memory is decoded only once.
+    (height, width) uint8. What fits into memory is decoded only once. Each step of ``batch`` items
+    is augmented by one of ``augmentations``, so that all its items have one size.
     """
 
-    def __init__(self, samples: list[Sample], augmentation: Augmentation, seed: int) -> None:
+    def __init__(
+        self,
+        samples: list[Sample],
+        augmentations: Sequence[Augmentation],
+        seed: int,
+        batch: int = 1,
+    ) -> None:
         self.samples = samples
-        self.augmentation = augmentation
+        self.augmentations = augmentations
         self.seed = seed
+        self.batch = batch
         self.cache: dict[int, Pair] = {}
         self.cached_bytes = 0
 
@@ -53,8 +64,15 @@ class AugmentedImages(Dataset[Batch]):
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         position, index = key
         random = np.random.default_rng([self.seed, position])
-        image, mask = self.augmentation(*self._pair(index), random)
+        image, mask = self._augmentation(position // self.batch)(*self._pair(index), random)
         return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask)
+
+    def _augmentation(self, step: int) -> Augmentation:
+        if len(self.augmentations) == 1:
+            return self.augmentations[0]
+        # numbers apart from those of the items, which are seeded by two
+        random = np.random.default_rng([self.seed, step, SIZES])
+        return self.augmentations[int(random.integers(len(self.augmentations)))]
 
     def _pair(self, index: int) -> Pair:
         pair = self.cache.get(index)

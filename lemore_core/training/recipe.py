@@ -125,6 +125,14 @@ class Recipe(BaseRecipe):
     scale: tuple[float, float] = option(
         (0.5, 2.0), 'range of the random scale', low=0.1, high=8, ascending=True
     )
+    shrink: float = option(
+        1.0, "sides of the smallest crop by the largest's: steps differ in size", low=0.25, high=1
+    )
+    light: bool = option(False, 'augment by light from noon to dusk, blur, noise and JPEG')
+    paste: float = option(
+        0.0, 'chance that an image is given the rare objects of another', low=0, high=1
+    )
+    rare: float = option(0.03, 'share of the pixels below which a class is rare', low=0, high=1)
     head_rate: float = option(1.0, "factor of the head's learning rate", low=0, high=100)
     class_weights: float = option(
         0.0, 'power of the inverse frequency that weighs a class, 0 for none', low=0, high=1

@@ -10,6 +10,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from lightning.pytorch import Trainer, seed_everything
@@ -41,6 +42,7 @@ from lemore_core.training.images import (
 )
 from lemore_core.training.initialise import initialise, sha256
 from lemore_core.training.losses import Objective
+from lemore_core.training.mixing import rare_classes
 from lemore_core.training.processes import BatchNormSync
 from lemore_core.training.provenance import provenance
 from lemore_core.training.recipe import BaseRecipe, Recipe, RecipeError
@@ -56,6 +58,8 @@ PRECISIONS: dict[str, Any] = {
     'bf16': 'bf16-mixed',
     '16': '16-mixed',
 }
+CROP_SIZES = 3  # where steps differ in size: few, since a CPU prepares its kernels for each
+HEAD_STRIDE = 8
 RECIPE_FILE = 'recipe.yaml'
 
 
@@ -152,7 +156,9 @@ def train(run: TrainingRun, report: Callable[[str], None]) -> Path:
     if run.check and not run.resume and is_first_here():
         require_sound([*samples, *validation])
     task = make_task(run, dataset, samples, report)
-    trainer = make_trainer(run, _record(run), report)
+    trainer = make_trainer(
+        run, _record(run), report, validation_split(run.recipe, samples, validation)
+    )
     trainer.fit(
         task,
         make_loader(run, samples, trainer.global_rank),
@@ -303,13 +309,14 @@ def make_task(
         taxonomy=taxonomy,
         licence=licence(taxonomy.name, run.start),
     )
-    weights = None
-    if recipe.class_weights:
+    weights, rare = None, None
+    if recipe.class_weights or recipe.paste:
         counts = class_counts(samples)
         weights = torch.from_numpy(frequency_weights(counts, recipe.class_weights))
+        rare = rare_classes(torch.from_numpy(counts.sum(0)), recipe.rare)
     objective = Objective(weights, recipe.ohem, recipe.lovasz, recipe.loss_stride)
     teacher = load_teacher(run.teacher, len(taxonomy.classes)) if run.teacher else None
-    return SegmentationTask(recipe, card, network, objective, teacher)
+    return SegmentationTask(recipe, card, network, objective, teacher, rare)
 
 
 def quieten_lightning() -> None:
@@ -327,10 +334,29 @@ def licence(dataset: str, start: Path | None = None) -> str:
     return own if before.licence == own else f'{own}; started from {before.name}: {before.licence}'
 
 
-def make_trainer(run: BaseRun, record: dict[str, Any], report: Callable[[str], None]) -> Trainer:
-    """Return the trainer of a run; ``record`` is what its checkpoints say of how they came to be."""
+def validation_split(recipe: Recipe, training: list[Sample], validation: list[Sample]) -> str:
+    """Return what checkpoints call the images that their figures were measured on.
+
+    Weights may be trained on every image there is; figures on the same images are then no figures
+    of a validation, whatever the folder is called.
+    """
+    if recipe.hold_out:
+        return f'drive {recipe.hold_out}'
+    seen = {sample.image.resolve() for sample in training}
+    shared = sum(sample.image.resolve() in seen for sample in validation)
+    return f'val, of which {shared} of {len(validation)} were trained on' if shared else 'val'
+
+
+def make_trainer(
+    run: BaseRun, record: dict[str, Any], report: Callable[[str], None], split: str = 'val'
+) -> Trainer:
+    """Return the trainer of a run.
+
+    ``record`` is what its checkpoints say of how they came to be, ``split`` what they call the
+    images of their figures.
+    """
     recipe, hardware = run.recipe, run.hardware
-    checkpoints = Checkpoints(run.output, record)
+    checkpoints = Checkpoints(run.output, record, split)
     distributed = hardware.processes > 1
     return Trainer(
         accelerator='gpu' if hardware.uses_gpu else 'cpu',
@@ -370,15 +396,30 @@ def make_loader(run: TrainingRun, samples: list[Sample], process: int = 0) -> Da
         process=process,
         processes=run.hardware.processes,
     )
-    augmentation = Augmentation(
-        recipe.height, recipe.width, scale=recipe.scale, resize=recipe.resize
-    )
+    augmentations = [
+        Augmentation(*size, scale=recipe.scale, resize=recipe.resize, light=recipe.light)
+        for size in crop_sizes(recipe)
+    ]
     return training_loader(
-        AugmentedImages(samples, augmentation, recipe.seed),
+        AugmentedImages(samples, augmentations, recipe.seed, recipe.batch),
         sampler,
         workers=run.hardware.loaders,
         pin=run.hardware.uses_gpu,
     )
+
+
+def crop_sizes(recipe: Recipe) -> list[tuple[int, int]]:
+    """Return the (height, width) that steps are trained at, the recipe's own first."""
+    own = (recipe.height, recipe.width)
+    if recipe.shrink == 1:
+        return [own]
+    factors = np.linspace(1, recipe.shrink, CROP_SIZES)[1:]
+    return [own, *((_whole(own[0] * factor), _whole(own[1] * factor)) for factor in factors)]
+
+
+def _whole(side: float) -> int:
+    # a side that is no multiple of the head's stride would leave a cut cell at its end
+    return max(1, round(side / HEAD_STRIDE)) * HEAD_STRIDE
 
 
 def _validation_images(

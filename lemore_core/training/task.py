@@ -20,6 +20,7 @@ from lemore_core.model.lemore import LeMoRe
 from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.images import Batch
 from lemore_core.training.losses import Objective
+from lemore_core.training.mixing import paste_objects
 from lemore_core.training.recipe import BaseRecipe, Recipe
 from lemore_core.training.teacher import Teacher, distillation_loss
 
@@ -109,10 +110,12 @@ class SegmentationTask(Task):
         network: LeMoRe,
         objective: Objective,
         teacher: Teacher | None = None,
+        rare: Tensor | None = None,
     ) -> None:
         super().__init__(recipe, card, network, recipe.head_rate)
         self.objective = objective
         self.teacher = teacher
+        self.rare = rare
         self.confusion = MulticlassConfusionMatrix(
             card.config.classes, ignore_index=UNLABELLED_8BIT, validate_args=False
         )
@@ -125,6 +128,8 @@ class SegmentationTask(Task):
         # the same grid in every process, since the batch is one
         dice = random.Random(hash((self.recipe.seed, self.global_step)))  # noqa: S311
         stride = self.objective.stride
+        if self.rare is not None and self.recipe.paste:
+            batch = paste_objects(*batch, self.rare.to(batch[1].device), self.recipe.paste)
         loss = self.loss(*batch, (dice.randrange(stride), dice.randrange(stride)))
         self.log('train/loss', loss)
         return loss

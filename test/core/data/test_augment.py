@@ -68,3 +68,15 @@ def test_the_random_scale_comes_on_top() -> None:
     augmentation = Augmentation(64, 64, (0.5, 0.5), (60, 40))
     _, labels = augmentation(image, mask, np.random.default_rng(0))
     assert np.count_nonzero(labels != 255) == 20 * 25
+
+
+def test_a_small_image_lies_anywhere_in_the_crop_where_its_place_shall_say_nothing() -> None:
+    image, mask = np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.uint8)
+    augmentation = Augmentation(64, 64, (1.0, 1.0), light=True)
+    corners = set()
+    for seed in range(20):
+        _, labels = augmentation(image, mask, np.random.default_rng(seed))
+        rows, columns = np.nonzero(labels == 0)
+        assert len(rows) == 20 * 20
+        corners.add((rows.min(), columns.min()))
+    assert len(corners) > 15

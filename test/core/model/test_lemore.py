@@ -55,6 +55,21 @@ def test_an_axis_weight_of_the_right_size_is_left_alone() -> None:
     assert resample_axis_weight(weight, 9) is weight
 
 
+@pytest.mark.parametrize('size', [(64, 96), (72, 104), (120, 88)])
+def test_another_input_size_gives_what_the_resized_network_gives(size: tuple[int, int]) -> None:
+    network = LeMoRe(variant('nano', classes=5, height=96, width=128)).eval()
+    x = torch.randn(1, 3, *size)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), network.resized(*size)(x), rtol=1e-3, atol=1e-4)
+
+
+def test_an_axis_weight_learns_from_features_of_another_size() -> None:
+    mixing = AxisMixing('width', 12)
+    mixing(torch.randn(1, 3, 4, 9)).square().sum().backward()
+    assert mixing.weight.grad is not None
+    assert mixing.weight.grad.abs().sum(1).min() > 0
+
+
 def test_views_are_summed_before_the_depthwise_mixing() -> None:
     encoder = CartesianEncoder(4, 6, 8, channel_attention=False).eval()
     x = torch.randn(1, 4, 6, 8)

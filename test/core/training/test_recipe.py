@@ -42,7 +42,7 @@ def test_a_recipe_is_that_of_the_networks_family(name: str) -> None:
 
 
 def test_every_built_in_recipe_is_looked_at() -> None:
-    assert set(RECIPES) == set(PUBLISHED) | {'camvid', 'folder'}
+    assert set(RECIPES) == set(PUBLISHED) | {'camvid', 'camvid_general', 'folder'}
 
 
 def test_the_defaults_make_a_recipe() -> None:
@@ -64,6 +64,8 @@ def test_the_defaults_make_a_recipe() -> None:
         ({'resize': [512, 0]}, 'resize is .*, 1 or more'),
         ({'network': {'sagittal': True}}, r"network has no part \['sagittal'\], its parts are tra"),
         ({'network': {'lateral': 0}}, 'network is .* allowed: names, each with true or false'),
+        ({'light': 1}, 'light is 1, allowed'),
+        ({'shrink': 1.5}, 'shrink is 1.5, allowed'),
         ({'save_every': 7}, r'validate_every is 230, it must be a multiple of save_every \(7\)'),
         ({'iterations': 100}, 'iterations is 100, it must be a multiple of validate_every'),
     ],

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,18 @@ from safetensors.torch import load_file
 
 from lemore_core import checkpoint
 from lemore_core.cli.main import main
+from lemore_core.data.datasets import open_dataset
 from lemore_core.segmenter import Segmenter
 from lemore_core.training.callbacks import STATE
 from lemore_core.training.recipe import Recipe, load_recipe
-from lemore_core.training.run import Hardware, TrainingError, TrainingRun, reproduced, train
+from lemore_core.training.run import (
+    Hardware,
+    TrainingError,
+    TrainingRun,
+    make_loader,
+    reproduced,
+    train,
+)
 from lemore_core.training.state_file import SafeStateFile
 
 ROOT = Path(__file__).parents[3]
@@ -66,6 +75,7 @@ def test_a_network_learns_and_its_checkpoint_is_served(
     assert losses[-1] < 0.5 * losses[0]
     card = checkpoint.read_card(best)
     assert card.metrics['iou']['car'] > 0.5
+    assert card.metrics['split'] == 'val'
     assert card.licence.startswith('CC BY-NC 4.0')
     assert str(tmp_path) not in str(card.to_metadata())
     assert list((tmp_path / 'tensorboard').glob('events*'))
@@ -164,6 +174,42 @@ def test_a_teacher_stands_beside_a_run_and_in_its_record(squares: Path, tmp_path
     first, second = (load_file(tmp_path / name / STATE) for name in ('taught', 'alone'))
     assert first.keys() == second.keys(), 'a teacher is no part of the state'
     assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def test_steps_differ_in_size_but_not_the_images_of_one(squares: Path) -> None:
+    planned = recipe(shrink=0.5, light=True, save_every=12, validate_every=12)
+    samples = open_dataset('camvid', squares).samples('train')
+    sizes = [
+        tuple(images.shape)
+        for images, _ in make_loader(TrainingRun(planned, squares, squares, CPU), samples)
+    ]
+    assert len(sizes) == 12
+    assert set(sizes) == {(4, 3, 64, 96), (4, 3, 48, 72), (4, 3, 32, 48)}
+
+
+def test_a_network_learns_from_steps_of_several_sizes(squares: Path, tmp_path: Path) -> None:
+    general = {'shrink': 0.5, 'light': True, 'paste': 0.5, 'rare': 0.5}
+    best = train(
+        TrainingRun(recipe(iterations=60, learning_rate=5e-3, **general), squares, tmp_path, CPU),
+        print,
+    )
+    assert checkpoint.read_card(best).metrics['iou']['road'] > 0.5
+
+
+def test_a_checkpoint_says_when_it_was_trained_on_what_it_is_judged_by(
+    squares: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / 'all'
+    for split in ('train', 'trainannot'):
+        (data / split.replace('train', 'val')).mkdir(parents=True)
+        shutil.copytree(squares / split, data / split)
+    for name in ('0.png', '1.png'):
+        for split in ('val', 'valannot'):
+            (data / split / name).symlink_to(data / split.replace('val', 'train') / name)
+    best = train(
+        TrainingRun(recipe(iterations=3, validate_every=3), data, tmp_path / 'run', CPU), print
+    )
+    assert checkpoint.read_card(best).metrics['split'] == 'val, of which 2 of 2 were trained on'
 
 
 def test_what_cannot_start_is_named(squares: Path, tmp_path: Path) -> None:
