@@ -21,6 +21,8 @@ from lemore_ros.bags.cli.main import COMMANDS as BAG_COMMANDS
 from lemore_ros.node.parameters import parameters_page
 
 ROOT = Path(__file__).parents[1]
+# what the card of weights says that no labelled image is left to judge
+ALL_IMAGES = 'train (all 468 images)'
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 TRAINING, SERVING, BAGS = (
     (ROOT / 'docs' / name).read_text(encoding='utf-8')
@@ -82,12 +84,17 @@ def test_every_data_set_and_every_part_of_a_recipe_it_names_exists() -> None:
 
 def test_the_model_card_is_the_checkpoints() -> None:
     paths = [resolve_checkpoint(model, 'camvid') for model in ('nano', 'tiny', 'small')]
-    metrics = [checkpoint.read_card(path).metrics for path in paths]
-    for name in metrics[0]['iou']:
-        figures = ' | '.join(f'{100 * values["iou"][name]:.1f}' for values in metrics)
-        assert f'| {name} | {figures} |' in README
-    means = ' | '.join(f'**{100 * values["mean_iou"]:.1f}**' for values in metrics)
-    assert f'| **mIoU %** | {means} |' in README
+    cards = [checkpoint.read_card(path) for path in paths]
+    images = {'val': 'the 367 of train', ALL_IMAGES: 'all 468 labelled images'}
+    used = ' | '.join(images[card.metrics['split']] for card in cards)
+    assert f'| trained on | {used} |' in README
+    files = ' | '.join(f'{path.stat().st_size / 1e6:.1f} MB' for path in paths)
+    assert f'| file | {files} |' in README
+    recipes = ' | '.join(
+        '`camvid`, then `camvid_general`' if card.training['recipe'].get('light') else '`camvid`'
+        for card in cards
+    )
+    assert f'| recipes | {recipes} |' in README
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,16 @@ def test_the_card_is_complete(model: str) -> None:
     assert card.taxonomy.name == 'camvid'
     assert (card.config.height, card.config.width) == (360, 480)
     assert 'CC BY-NC 4.0' in card.licence
-    assert card.metrics['mean_iou'] >= SHIPPED[model]
+    # weights that were trained on every image have no figure of a validation
+    judged = card.metrics['split'] == 'val'
+    assert judged or 'mean_iou' not in card.metrics
     assert {'recipe', 'versions', 'step'} <= card.training.keys()
     assert re.fullmatch('[0-9a-f]{40}', card.training['versions']['commit'])
     assert resolve_checkpoint(model, 'camvid').stat().st_size < 8e6
 
 
 @pytest.mark.parametrize('model', SHIPPED)
-def test_it_reaches_the_figure_on_its_card(
+def test_it_segments_the_validation_split(
     model: str, camvid: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = ['--height', '360', '--width', '480']
@@ -39,5 +41,6 @@ def test_it_reaches_the_figure_on_its_card(
     card = checkpoint.read_card(resolve_checkpoint(model, 'camvid'))
     assert values['images'] == 101
     assert values['mean_iou'] >= SHIPPED[model]
-    # the card's figure was taken in single precision; the file holds half
-    assert values['mean_iou'] == pytest.approx(card.metrics['mean_iou'], abs=0.002)
+    if card.metrics['split'] == 'val':
+        # the card's figure was taken in single precision; the file holds half
+        assert values['mean_iou'] == pytest.approx(card.metrics['mean_iou'], abs=0.002)
