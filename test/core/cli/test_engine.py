@@ -115,7 +115,10 @@ def test_an_onnx_file_of_something_else_is_named(tmp_path: Path, capsys: Output)
     )
     onnx.save(model, tmp_path / 'other.onnx')
     assert main(['engine', 'build', '--model', str(tmp_path / 'other.onnx')]) == 1
-    assert 'other.onnx is no LeMoRe checkpoint' in capsys.readouterr().err
+    assert (
+        'other.onnx does not describe itself: write a file that does, with lemore import'
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')

@@ -59,7 +59,10 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (['info', '--height', '1', '--width', '64'], 'height is 1'),
         (['evaluate', '--data', 'nowhere'], 'there is no folder'),
         (['export', '--model', 'huge', '-o', 'x.onnx'], "no model is called 'huge'"),
-        (['predict', __file__, '-o', 'x', '--precision', 'int8'], "precision is 'int8', it must"),
+        (
+            ['predict', __file__, '-o', 'x', '--precision', 'int8'],
+            "precision is 'int8', allowed: one of",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

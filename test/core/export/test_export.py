@@ -117,6 +117,7 @@ def test_another_network_is_not_taken_for_one(tmp_path: Path) -> None:
     path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
     assert read_metadata(path) == {}
     with pytest.raises(
-        CheckpointError, match='no LeMoRe checkpoint: its metadata says format None'
+        CheckpointError,
+        match='does not describe itself: write a file that does, with lemore import',
     ):
         read_model_card(path)
