@@ -144,5 +144,5 @@ def test_an_exported_file_is_taken_as_it_is(untrained_checkpoint: Path, tmp_path
 def test_an_onnx_file_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / 'other.onnx'
     onnx.save(small_model(1.0, 1.0), path)
-    with pytest.raises(CheckpointError, match=r'other\.onnx is no LeMoRe checkpoint'):
+    with pytest.raises(CheckpointError, match=r'other\.onnx does not describe itself'):
         engine_graph(ServingRequest(path, 2, 2))
