@@ -41,7 +41,7 @@ def test_it_starts_itself_and_ends_in_good_order_with_a_frame_in_flight(
 @pytest.mark.parametrize(
     ('values', 'expected'),
     [
-        ({'backend': 'caffe'}, "cannot start: backend is 'caffe', allowed: auto"),
+        ({'backend': 'caffe'}, "cannot start: backend is 'caffe', allowed: one of auto"),
         ({'model': 'gone.safetensors'}, 'cannot configure: there is no checkpoint gone'),
     ],
 )
