@@ -29,8 +29,7 @@ Layout = Literal['auto', 'nhwc', 'nchw']
 PREFIX = 'imported/'
 # what a class id counts as where the network gives no logits: a certain winner
 CERTAIN = 20.0
-IMAGENET_MEAN: RGB = (123.675, 116.28, 103.53)
-IMAGENET_STD: RGB = (58.395, 57.12, 57.375)
+IMAGENET_MEAN, IMAGENET_STD = ModelCard.mean, ModelCard.std
 
 
 class ImportedModelError(ExportError):
