@@ -66,7 +66,6 @@ setup(
         'report': ['bokeh', 'jinja2'],
         'video': ['av'],
         'bag': ['rosbags', 'rosbags-image', 'mcap', 'av'],
-        'ray': ['rosbags', 'mcap', 'ray'],
         'test': ['pytest', 'pytest-timeout'],
     },
     entry_points={

@@ -35,7 +35,6 @@ BROUGHT_BY: dict[str, tuple[str, str | None]] = {
     'onnx': ('onnx', None),
     'onnxruntime': ('onnxruntime', 'python3-onnxruntime-pip'),
     'psutil': ('psutil', 'python3-psutil'),
-    'ray': ('ray', None),
     'rosbags': ('rosbags', 'python3-rosbags-pip'),
     'safetensors': ('safetensors', None),
     'scipy': ('scipy', 'python3-scipy'),

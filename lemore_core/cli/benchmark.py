@@ -85,7 +85,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lengths.add_argument('--probe-seconds', type=positive, help='rate: of a step of the search; 3')
     lengths.add_argument('--images', type=count, help='memory: how many are segmented; 10000')
     renamed(parser, '--rounds', '--repeats')
-    renamed(parser, '--peer', 'lemore research peers')
 
 
 def add_image_argument(parser: argparse.ArgumentParser) -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from lemore_core.cli.research import ablate, inspect, networks, pretrain, speed
+from lemore_core.cli.research import ablate, networks, pretrain, speed
 
 COMMANDS = {
     'ablate': (ablate, 'train the network without its parts, one by one, and compare'),
-    'inspect': (inspect, 'draw what the network looks at in an image'),
     'pretrain': (pretrain, 'pre-train the encoder as a classifier, to start trainings from'),
     'speed': (speed, 'time loading against the training step'),
     'decoding': (networks, 'time decoding to many classes, against torch and the network'),
     'folding': (networks, 'time what folding and INT8 make of the network'),
-    'peers': (networks, "time the networks of other ONNX files beside LeMoRe's own"),
 }
 
 

@@ -33,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--output', '-o', type=Path, required=True, help='the new bag, or a folder for several'
     )
     parser.add_argument('--resume', action='store_true', help='go on with a run that broke off')
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument('--workers', type=int, default=1, help='processes on this machine (1)')
-    where.add_argument('--ray', default='', metavar='auto|ADDRESS', help='use a Ray cluster')
+    parser.add_argument('--workers', type=int, default=1, help='processes (1)')
     names = [name for name in entries(SegmentOptions) if name != 'model']
     _add_options(parser.add_argument_group('what is segmented and written'), SegmentOptions, names)
     renamed(parser, '--start', '--skip')
@@ -65,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         unit='image',
         disable=None,
     ) as bar:
-        results = segmentation.segment(bar.update, workers=arguments.workers, ray=arguments.ray)
+        results = segmentation.segment(bar.update, workers=arguments.workers)
     for job, result in results:
         print(f'{job.output}: {result.frames} images segmented')
     print(f'in {time.perf_counter() - started:.1f} s')

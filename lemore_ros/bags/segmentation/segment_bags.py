@@ -1,4 +1,4 @@
-"""Segments bags from the first to the last: here, in several processes, or on a cluster."""
+"""Segments bags from the first to the last, here or in several processes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class BagSegmentation:
         self.notes = [note for division in self._divisions for note in division.notes]
 
     def segment(
-        self, on_progress: Callable[[int], object], *, workers: int = 1, ray: str = ''
+        self, on_progress: Callable[[int], object], *, workers: int = 1
     ) -> list[tuple[Job, PartResult]]:
         """Segment everything; ``on_progress`` is called with numbers of images as they are done.
 
@@ -71,19 +71,15 @@ class BagSegmentation:
 
         """
         results = self._finished(set())
-        for task, result in self._done(on_progress, workers, ray):
+        for task, result in self._done(on_progress, workers):
             self._left.remove(task)
-            if workers > 1 or ray:
+            if workers > 1:
                 on_progress(result.frames)
             results += self._finished({job for job, _ in results})
         return results
 
-    def _done(self, on_progress: Callable[[int], object], workers: int, ray: str) -> Iterator[Done]:
+    def _done(self, on_progress: Callable[[int], object], workers: int) -> Iterator[Done]:
         tasks = list(self._left)
-        if ray and tasks:
-            from lemore_ros.bags.segmentation.ray_cluster import on_ray
-
-            return on_ray(tasks, ray)
         if workers > 1 and tasks:
             return in_processes(tasks, min(workers, len(tasks)))
         return in_this_process(tasks, on_progress)

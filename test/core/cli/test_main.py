@@ -75,7 +75,7 @@ def test_what_is_wrong_is_said_in_one_line(
     assert error.count('\n') == 1
 
 
-@pytest.mark.parametrize('old', ['inspect', 'ablate', 'pretrain'])
+@pytest.mark.parametrize('old', ['ablate', 'pretrain'])
 def test_a_command_that_moved_is_answered_with_its_new_name(
     old: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

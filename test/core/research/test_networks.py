@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,20 +13,6 @@ def measured(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[d
     assert main(['research', *arguments, '--repeats', '2', '--json']) == 0
     rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)['rows']
     return rows
-
-
-def test_a_peer_beside_our_own(
-    untrained_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = ['--model', str(untrained_checkpoint)]
-    peer = tmp_path / 'peer.onnx'
-    assert main(['export', *model, '-o', str(peer)]) == 0
-    capsys.readouterr()
-    size = ['--height', '96', '--width', '128']
-    own, other = measured(['peers', str(peer), *model, *size], capsys)
-    assert (own['kind'], own['ratio'], other['name']) == ('network', 1.0, str(peer))
-    assert own['inputs'] == other['inputs'] == '1x96x128x3 uint8'
-    assert own['threads'] == other['threads']
 
 
 def test_decodings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,7 +33,6 @@ def test_foldings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     names = [row['name'] for row in rows]
     assert names == ['plain', 'folded', 'folded, fusion_at_head', 'folded, int8']
     assert rows[0]['ratio'] == 1
-    assert {row['inputs'] for row in rows} == {'1x64x64x3 uint8'}
 
 
 def test_a_package_that_is_missing_is_named(
