@@ -8,20 +8,12 @@ import sys
 from functools import partial
 
 from lemore_core.cli.arguments import add_json_argument, print_json
-from lemore_core.cli.train import (
-    add_hardware_arguments,
-    add_named_recipe_argument,
-    add_recipe_arguments,
-    hardware,
-    recipe,
-)
+from lemore_core.cli.train import add_run_arguments, planned_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_named_recipe_argument(parser)
-    add_recipe_arguments(parser)
-    add_hardware_arguments(parser)
+    add_run_arguments(parser)
     add_json_argument(parser)
 
 
@@ -30,10 +22,8 @@ def run(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lemore_core.training.cross_validation import cross_validate
-    from lemore_core.training.run import TrainingRun
 
-    planned = TrainingRun(recipe(arguments), arguments.data, arguments.output, hardware(arguments))
-    folds = list(cross_validate(planned, partial(tqdm.write, file=sys.stderr)))
+    folds = list(cross_validate(planned_run(arguments), partial(tqdm.write, file=sys.stderr)))
     mean = sum(fold.figures['mean_iou'] for fold in folds) / len(folds)
     if arguments.json:
         print_json({'folds': [dataclasses.asdict(fold) for fold in folds], 'mean_iou': mean})

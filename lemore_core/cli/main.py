@@ -25,9 +25,9 @@ COMMANDS = {
     'export': 'write a model as an ONNX file for one input size',
     'engine': 'build, list or delete TensorRT engines',
     'benchmark': 'time the steps from bytes to labels on this machine',
-    'research': 'pre-train, ablate and time the network and its parts',
+    'research': 'pre-train the encoder, time the network and its parts',
 }
-RENAMED = {name: f'research {name}' for name in ('ablate', 'pretrain')}
+RENAMED = {'pretrain': 'research pretrain'}
 # commands of other packages: each is a module with a docstring, add_arguments and run
 GROUP = 'lemore.commands'
 

@@ -10,6 +10,7 @@ from lemore_core.errors import LemoreError
 
 if TYPE_CHECKING:
     from lemore_core.training.recipe import Recipe
+    from lemore_core.training.run import TrainingRun
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,13 +34,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_hardware_arguments(parser)
 
 
-def add_named_recipe_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--recipe``."""
+def add_run_arguments(parser: argparse.ArgumentParser, *, writes: bool = True) -> None:
+    """Declare what :func:`planned_run` reads."""
     from lemore_core.training.recipe import RECIPES
 
     parser.add_argument(
         '--recipe', required=True, help=f'{", ".join(RECIPES)}, or the path of a .yaml file'
     )
+    add_recipe_arguments(parser, writes=writes)
+    add_hardware_arguments(parser)
+
+
+def planned_run(arguments: argparse.Namespace) -> TrainingRun:
+    """Return the run of a recipe that the arguments describe."""
+    from lemore_core.training.run import TrainingRun
+
+    output = getattr(arguments, 'output', Path())
+    return TrainingRun(recipe(arguments), arguments.data, output, hardware(arguments))
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser, *, writes: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Leave one drive out: how good a recipe is on roads that it was not trained on."""
+"""Leave one drive out: how good a recipe is on drives that it was not trained on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from lemore_core.checkpoint import ModelCard, read_card
 from lemore_core.data.datasets import open_dataset
 from lemore_core.data.drives import drives
-from lemore_core.training.run import TrainingRun, train_unless_finished
+from lemore_core.training.callbacks import STATE
+from lemore_core.training.run import TrainingRun, train
 
 
 @dataclass(frozen=True)
@@ -38,5 +40,14 @@ def cross_validate(run: TrainingRun, report: Callable[[str], None]) -> Iterator[
         report(f'without {drive}')
         recipe = dataclasses.replace(run.recipe, hold_out=drive)
         planned = dataclasses.replace(run, recipe=recipe, output=run.output / drive)
-        figures = dict(train_unless_finished(planned, report).metrics)
+        figures = dict(_train_unless_finished(planned, report).metrics)
         yield Fold(drive, len(held_out), figures)
+
+
+def _train_unless_finished(run: TrainingRun, report: Callable[[str], None]) -> ModelCard:
+    """Train, resume or leave alone the run in ``run.output``; return its newest checkpoint's card."""
+    last = run.output / 'last.safetensors'
+    started = (run.output / STATE).is_file()
+    if not last.is_file() or read_card(last).training['step'] < run.recipe.iterations:
+        train(dataclasses.replace(run, resume=started, check=run.check and not started), report)
+    return read_card(last)

@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -181,20 +181,6 @@ def split_samples(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[
     return (
         held_out([*train, *val], dataset.root, recipe.hold_out) if recipe.hold_out else (train, val)
     )
-
-
-def train_unless_finished(run: TrainingRun, report: Callable[[str], None]) -> ModelCard:
-    """Train, resume or leave alone the run in ``run.output``; return its newest checkpoint's card.
-
-    Raises:
-        LemoreError: see :func:`train`.
-
-    """
-    last = run.output / 'last.safetensors'
-    started = (run.output / STATE).is_file()
-    if not last.is_file() or read_card(last).training['step'] < run.recipe.iterations:
-        train(replace(run, resume=started, check=run.check and not started), report)
-    return read_card(last)
 
 
 def reproduced(path: Path, start: Path | None, teacher: Path | None) -> Recipe:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from lemore_core.cli.research import ablate, networks, pretrain, speed
+from lemore_core.cli.research import networks, pretrain, speed
 
 COMMANDS = {
-    'ablate': (ablate, 'train the network without its parts, one by one, and compare'),
     'pretrain': (pretrain, 'pre-train the encoder as a classifier, to start trainings from'),
     'speed': (speed, 'time loading against the training step'),
     'decoding': (networks, 'time decoding to many classes, against torch and the network'),

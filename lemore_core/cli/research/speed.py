@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from lemore_core.cli.train import (
-    add_hardware_arguments,
-    add_named_recipe_argument,
-    add_recipe_arguments,
-    hardware,
-    recipe,
-)
+from lemore_core.cli.train import add_run_arguments, planned_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_named_recipe_argument(parser)
-    add_recipe_arguments(parser, writes=False)
-    add_hardware_arguments(parser)
+    add_run_arguments(parser, writes=False)
     parser.add_argument('--steps', type=int, default=20, help='batches to time')
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print images a second of loading, of the training step, and of both together."""
     from lemore_core.research.training_speed import measure_speed
-    from lemore_core.training.run import TrainingRun
 
-    planned = TrainingRun(recipe(arguments), arguments.data, Path(), hardware(arguments))
+    planned = planned_run(arguments)
     speed = measure_speed(planned, arguments.steps)
     print(f'loading      {speed.loading:>8.1f} images/s, {planned.hardware.loaders} process(es)')
     print(f'step         {speed.step:>8.1f} images/s')
