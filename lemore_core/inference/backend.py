@@ -21,6 +21,8 @@ AUTO = 'auto'
 FP32, FP16, AS_EXPORTED = 'fp32', 'fp16', 'as exported'
 PRECISIONS = (AUTO, FP32, FP16)
 MAX_BATCH = 64
+# of a process that lost its GPU: EX_TEMPFAIL of sysexits.h, a new process may succeed
+EXIT_GPU_LOST = 75
 
 
 class BackendError(LemoreError):
@@ -29,6 +31,14 @@ class BackendError(LemoreError):
 
 class DeviceMemoryError(BackendError):
     """A device whose memory is full. What it was asked to hold is let go; smaller may fit."""
+
+
+class GpuContextLostError(BackendError):
+    """A GPU whose state is lost to this process, which then ends with ``EXIT_GPU_LOST``.
+
+    Every further call on the GPU fails, and what it held cannot be freed: the destructors of
+    pinned memory and CUDA graphs abort the process. So end it with ``os._exit``.
+    """
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from lemore_core.inference.backend import BackendError, DeviceMemoryError, ServingRequest, Status
 from lemore_core.inference.gpu.device import find_gpu
 from lemore_core.inference.gpu.errors import guarded, is_out_of_memory
+from lemore_core.inference.gpu.exclusive import gpu_lock
 from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.tensorrt.builder import INPUT, OUTPUT, logger_of
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
@@ -141,8 +142,9 @@ def _pipeline(network: Engine, request: ServingRequest, device: str) -> GpuPipel
 
 
 def _place(library: Library, engine: bytes, request: ServingRequest, device: str) -> Engine:
-    return guarded(
-        lambda: Engine(library, engine, request.batch, device),
-        torch.device(device),
-        f'an engine of batch {request.batch}',
-    )
+    with gpu_lock:
+        return guarded(
+            lambda: Engine(library, engine, request.batch, device),
+            torch.device(device),
+            f'an engine of batch {request.batch}',
+        )

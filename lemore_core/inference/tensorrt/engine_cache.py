@@ -27,12 +27,13 @@ from lemore_core.system.files import atomic_write, user_cache
 
 FORMAT = 'lemore-engine/1'
 ENGINE, DESCRIPTION, LOCK, TIMINGS = '.engine', '.json', '.lock', '.timings'
+QUARANTINE = '.quarantine'
 
 _log = logging.getLogger(__name__)
 
 
 class EngineCacheError(LemoreError):
-    """Engines that cannot be deleted."""
+    """Engines that cannot be deleted, or must not be used."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,12 @@ class EngineCache:
 
         Processes that want the same engine wait for the first of them; if that one dies, the next
         builds. What ``build`` raises is passed on and leaves nothing behind.
+
+        Raises:
+            EngineCacheError: the engine is in quarantine.
+
         """
+        self._refuse_quarantined(key)
         engine = self.read(key)
         if engine is not None:
             return engine
@@ -185,6 +191,10 @@ class EngineCache:
         """Forget the engine of ``key``: its runtime refused it."""
         with suppress(OSError):
             self.path(key).unlink(missing_ok=True)
+
+    def quarantine(self, key: EngineKey, reason: str) -> None:
+        """Let no process use the engine of ``key`` until the file that says so is deleted."""
+        self._keep(self.path(key).with_suffix(QUARANTINE), f'{reason}\n'.encode())
 
     def path(self, key: EngineKey) -> Path:
         """Return the file of the engine of ``key``, which need not exist."""
@@ -250,6 +260,13 @@ class EngineCache:
             raise EngineCacheError(msg) from error
         return removed
 
+    def _refuse_quarantined(self, key: EngineKey) -> None:
+        path = self.path(key).with_suffix(QUARANTINE)
+        with suppress(OSError):
+            reason = path.read_text(encoding='utf-8').strip()
+            msg = f'the engine is in quarantine ({reason}): delete {path} to try it again'
+            raise EngineCacheError(msg)
+
     @contextmanager
     def _one_builder(self, key: EngineKey) -> Iterator[None]:
         lock = self.path(key).with_suffix(LOCK)
@@ -291,7 +308,7 @@ class EngineCache:
         """List the engines that any file speaks of, be it a description or a lock."""
         names = {
             path.name.removeprefix('.').split('.')[0]
-            for suffix in (ENGINE, DESCRIPTION, LOCK)
+            for suffix in (ENGINE, DESCRIPTION, LOCK, QUARANTINE)
             for path in self.folder.glob(f'*{suffix}')
         }
         return [self.folder / f'{name}{ENGINE}' for name in sorted(names)]
@@ -304,7 +321,7 @@ class EngineCache:
             except Timeout:
                 return False
             there = path.exists() or path.with_suffix(DESCRIPTION).exists()
-            files = [path.with_suffix(suffix) for suffix in (DESCRIPTION, ENGINE, LOCK)]
+            files = [path.with_suffix(suffix) for suffix in (DESCRIPTION, ENGINE, LOCK, QUARANTINE)]
             for file in (*self.folder.glob(f'.{path.stem}.*'), *files):
                 file.unlink(missing_ok=True)
         return there

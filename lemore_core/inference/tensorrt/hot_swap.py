@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from lemore_core.errors import in_one_line
 from lemore_core.image import Image
-from lemore_core.inference.backend import Backend, Status
+from lemore_core.inference.backend import Backend, GpuContextLostError, Status
 from lemore_core.inference.tensorrt.build_client import BuildRequest, wait_for_engine
-from lemore_core.inference.tensorrt.engine_cache import EngineKey
+from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
 from lemore_core.inference.tensorrt.engine_status import EnginePhase, EngineStatus
 from lemore_core.segmentation import Segmentation
 from lemore_core.system.json_child import JsonChild
@@ -57,6 +57,7 @@ class HotSwapBackend:
         self._stage = EngineStatus(EnginePhase.WAITING, 'for images')
         self._candidate: Backend | None = None
         self._build: JsonChild | None = None
+        self._key: EngineKey | None = None  # of the engine, from when it is loaded on
         self._closing = threading.Event()
         # of all of the above, which the thread changes, or who asks for the status sees
         self._lock = threading.Lock()
@@ -74,7 +75,20 @@ class HotSwapBackend:
         return dataclasses.replace(status, engine=str(stage), degraded='; '.join(reasons))
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Label images."""
+        """Label images.
+
+        Raises:
+            GpuContextLostError: the engine, if there is one, is in quarantine after it.
+            BackendError: see :class:`~lemore_core.inference.backend.Backend`.
+
+        """
+        try:
+            return self._segment(images)
+        except GpuContextLostError as error:
+            self._quarantine(error)
+            raise
+
+    def _segment(self, images: Sequence[Image]) -> list[Segmentation]:
         found = self._serving.segment(images)
         self._frames_left -= len(images)
         if self._frames_left <= 0 and self._thread.ident is None and not self._closing.is_set():
@@ -109,8 +123,14 @@ class HotSwapBackend:
             key = self._built()
             if key is None:
                 return
+            self._key = key
             self._enter(EngineStatus(EnginePhase.LOADING))
             candidate = self._source.load(key)
+        except GpuContextLostError as error:
+            # the next image fails on this as well, where the node can react to it
+            self._quarantine(error)
+            self._give_up(EnginePhase.FAILED, in_one_line(error))
+            return
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs the engine only
             self._give_up(EnginePhase.FAILED, in_one_line(error))
             return
@@ -140,6 +160,8 @@ class HotSwapBackend:
         """Replace the backend by the candidate if its labels of ``images`` are those expected."""
         try:
             same = _agreement(candidate.segment(images), expected)
+        except GpuContextLostError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs the engine only
             self._give_up(EnginePhase.FAILED, in_one_line(error))
             return
@@ -155,6 +177,12 @@ class HotSwapBackend:
             self._stage = EngineStatus(EnginePhase.SERVING)
         _log.info('the engine for %s serves, %.2f%% of its labels agree', self._what, 100 * same)
         _close_quietly(former)
+
+    def _quarantine(self, error: GpuContextLostError) -> None:
+        """Serve without the engine from the next start on: it may be what broke the GPU."""
+        if self._key is not None:
+            cache = EngineCache(self._source.order.request.engine_cache)
+            cache.quarantine(self._key, in_one_line(error))
 
     def _give_up(self, state: EnginePhase, reason: str) -> None:
         stage = EngineStatus(state, reason)

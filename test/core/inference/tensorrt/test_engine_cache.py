@@ -229,6 +229,20 @@ def test_a_failed_build_is_passed_on_and_leaves_nothing(
     assert cache.get_or_build(KEY, lambda: ENGINE) == ENGINE
 
 
+def test_an_engine_in_quarantine_is_neither_used_nor_built(cache: EngineCache) -> None:
+    cache.get_or_build(KEY, lambda: ENGINE)
+    cache.quarantine(KEY, 'GPU context lost')
+    marker = cache.path(KEY).with_suffix('.quarantine')
+    with pytest.raises(EngineCacheError, match=f'GPU context lost.*: delete {marker} to try'):
+        EngineCache(cache.folder).get_or_build(KEY, never)
+    assert cache.get_or_build(other(batch=2), lambda: ENGINE) == ENGINE
+    marker.unlink()
+    assert cache.get_or_build(KEY, never) == ENGINE
+    cache.quarantine(KEY, 'GPU context lost')
+    cache.prune(keep_bytes=0)
+    assert not marker.exists()
+
+
 def test_two_processes_build_it_once(cache: EngineCache, tmp_path: Path) -> None:
     builds = tmp_path / 'builds'
     first = start(cache.folder, builds, 1.0)

@@ -19,10 +19,16 @@ from numpy.typing import NDArray
 from lemore_core import checkpoint
 from lemore_core.image import Image
 from lemore_core.inference import torch_backend
-from lemore_core.inference.backend import Backend, BackendError, ServingRequest, Status
+from lemore_core.inference.backend import (
+    Backend,
+    BackendError,
+    GpuContextLostError,
+    ServingRequest,
+    Status,
+)
 from lemore_core.inference.tensorrt import build_client, hot_swap
 from lemore_core.inference.tensorrt.build_client import BuildRequest
-from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
+from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineCacheError, EngineKey
 from lemore_core.inference.tensorrt.hot_swap import EngineSource, HotSwapBackend
 from lemore_core.segmentation import Segmentation
 
@@ -41,11 +47,14 @@ class StandIn:
         self.calls = 0
         self.closed = False
         self.broken = False
+        self.lost: GpuContextLostError | None = None
         self._backend = backend
         self._wrong = wrong
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
         self.calls += 1
+        if self.lost is not None:
+            raise self.lost
         if self.broken:
             msg = 'the GPU fell off\nthe bus'
             raise BackendError(msg)
@@ -219,6 +228,57 @@ def test_an_engine_that_fails_at_first_leaves_the_old_one_serving(
     assert same(backend.segment(images()), expected)
     assert engine.closed is (when == 'first image')
     assert not serving.closed
+
+
+class BuiltAlready:
+    """A build, as its parent sees it, that answers at once."""
+
+    def __init__(self, request: ServingRequest, key: EngineKey) -> None:
+        self.request = request
+        self._answer = key.to_dict()
+
+    def start(self) -> Any:
+        return self
+
+    def stop(self) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield self._answer
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize('when', ['load', 'first image', 'serving'])
+def test_an_engine_that_loses_the_context_is_not_used_by_the_next_start(
+    serving: StandIn, network: Backend, tmp_path: Path, when: str
+) -> None:
+    engine, lost = StandIn(network), GpuContextLostError('GPU context lost')
+    if when == 'first image':
+        engine.lost = lost
+
+    def load(_: EngineKey) -> Backend:
+        if when == 'load':
+            # what one thread does to the context, every thread sees
+            serving.lost = lost
+            raise lost
+        return engine
+
+    key = EngineKey('ab' * 32, 'tensorrt', '11.4.0', 'GPU', '8.6', '580', 'fp16', 96, 128, 1)
+    order: Any = BuiltAlready(request_of(tmp_path / 'model.onnx', tmp_path), key)
+    backend = HotSwapBackend(serving, EngineSource(order, load), min_frames=1)
+    if when == 'serving':
+        label_until(backend, 'serving')
+        engine.lost = lost
+    with pytest.raises(GpuContextLostError):
+        label_until(backend, 'never')
+    assert not engine.closed, 'freeing what is on a lost GPU aborts the process'
+    with pytest.raises(EngineCacheError, match=r'in quarantine \(GPU context lost\)'):
+        EngineCache(tmp_path).get_or_build(key, lambda: pytest.fail('it was built again'))
 
 
 def test_a_build_that_is_killed_leaves_the_old_one_serving(
