@@ -51,6 +51,8 @@ setup(
     install_requires=[
         'numpy',
         'opencv-python-headless',
+        'simplejpeg',
+        'pillow',
         'numba',
         'safetensors',
         'PyYAML',
@@ -62,7 +64,7 @@ setup(
         'torch': ['torch'],
         'tensorrt': ['tensorrt', 'torch', 'onnx'],
         'tensorrt-rtx': ['tensorrt-rtx-cu13', 'torch', 'onnx'],
-        'train': ['torch', 'lightning', 'torchmetrics', 'tensorboard', 'scipy', 'pillow'],
+        'train': ['torch', 'lightning', 'torchmetrics', 'tensorboard', 'scipy'],
         'report': ['bokeh', 'jinja2'],
         'video': ['av'],
         'bag': ['rosbags', 'rosbags-image', 'mcap', 'av'],

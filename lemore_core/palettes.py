@@ -6,11 +6,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-
 from lemore_core.errors import LemoreError
+from lemore_core.image_file import write_image
 from lemore_core.render import legend
-from lemore_core.system.files import atomic_write
+from lemore_core.system.files import write_whole
 from lemore_core.taxonomy import Taxonomy
 
 LEGEND_WIDTH = 960
@@ -32,24 +31,22 @@ def export_taxonomy(taxonomy: Taxonomy, path: Path) -> None:
     if write is None:
         msg = f'{path} ends in {path.suffix!r}, taxonomies are written as {", ".join(_FORMATS)}'
         raise PaletteError(msg)
-    with atomic_write(path) as temporary:
-        write(taxonomy, temporary)
+    write(taxonomy, path)
 
 
 def _write_json(taxonomy: Taxonomy, path: Path) -> None:
-    path.write_text(json.dumps(taxonomy.to_dict(), indent=2) + '\n', encoding='utf-8')
+    write_whole(path, json.dumps(taxonomy.to_dict(), indent=2) + '\n')
 
 
 def _write_gimp(taxonomy: Taxonomy, path: Path) -> None:
     lines = ['GIMP Palette', f'Name: {taxonomy.name}', '#']
     for (red, green, blue), name in zip(taxonomy.colors, taxonomy.classes, strict=True):
         lines.append(f'{red:3} {green:3} {blue:3}\t{name}')
-    path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    write_whole(path, '\n'.join(lines) + '\n')
 
 
 def _write_legend(taxonomy: Taxonomy, path: Path) -> None:
-    image = legend(taxonomy, LEGEND_WIDTH)
-    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    write_image(path, legend(taxonomy, LEGEND_WIDTH))
 
 
 _FORMATS: dict[str, Callable[[Taxonomy, Path], None]] = {

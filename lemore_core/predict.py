@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.data.pixels import IMAGES, try_rgb
 from lemore_core.errors import LemoreError
+from lemore_core.image_file import SUFFIXES, read_image, write_image
+from lemore_core.limits import MAX_PIXELS
 from lemore_core.render import overlay
 from lemore_core.segmenter import Segmenter
-from lemore_core.system.files import atomic_write
 from lemore_core.video import VideoWriter, frames_expected, read_video
 
 
@@ -30,11 +30,12 @@ class Source:
     name: str
     path: Path | None
     camera: int | None = None
+    max_pixels: int = MAX_PIXELS
 
     @property
     def is_image(self) -> bool:
         """Whether this is a single image."""
-        return self.path is not None and self.path.suffix.lower() in IMAGES
+        return self.path is not None and self.path.suffix.lower() in SUFFIXES
 
     def expected(self) -> int | None:
         """Return how many images will come, None where that is not known.
@@ -57,16 +58,12 @@ class Source:
         if self.path is None:
             yield from _camera_frames(self.camera or 0)
         elif self.is_image:
-            image = try_rgb(self.path)
-            if image is None:
-                msg = f'{self.path} is no readable image'
-                raise PredictError(msg)
-            yield 0, image
+            yield 0, read_image(self.path, max_pixels=self.max_pixels)
         else:
             yield from read_video(self.path)
 
 
-def find_sources(inputs: Sequence[str]) -> list[Source]:
+def find_sources(inputs: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[Source]:
     """Return what the inputs name: files, the images of folders, or cameras by number.
 
     Raises:
@@ -80,9 +77,9 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
         if text.isdigit() and not path.exists():
             sources.append(Source(f'camera{text}', None, int(text)))
         elif path.is_dir():
-            sources += _of_folder(path)
+            sources += _of_folder(path, max_pixels)
         elif path.is_file():
-            sources.append(Source(path.stem, path))
+            sources.append(Source(path.stem, path, max_pixels=max_pixels))
         else:
             msg = f'there is no file or folder {text}, and it is no number of a camera'
             raise PredictError(msg)
@@ -111,8 +108,8 @@ def predict(
     if source.is_image:
         for _, pixels in source.frames():
             labels, image = _segment(segmenter, pixels, alpha)
-            _write_png(output / 'labels' / f'{source.name}.png', labels)
-            _write_png(output / 'overlay' / f'{source.name}.png', image[..., ::-1])
+            write_image(output / 'labels' / f'{source.name}.png', labels)
+            write_image(output / 'overlay' / f'{source.name}.png', image)
             yield 1
         return
     with VideoWriter(output / 'overlay' / f'{source.name}.mp4') as video:
@@ -120,7 +117,7 @@ def predict(
             if index == frames:
                 break
             labels, image = _segment(segmenter, pixels, alpha)
-            _write_png(output / 'labels' / source.name / f'{index:06}.png', labels)
+            write_image(output / 'labels' / source.name / f'{index:06}.png', labels)
             video.write(stamp, image)
             yield video.count
         if not video.count:
@@ -135,17 +132,12 @@ def _segment(
     return labels, overlay(pixels, 'rgb8', labels, segmenter.taxonomy.palette, alpha)
 
 
-def _write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
-    with atomic_write(path) as temporary:
-        cv2.imwrite(str(temporary), pixels)
-
-
-def _of_folder(folder: Path) -> list[Source]:
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGES]
+def _of_folder(folder: Path, max_pixels: int) -> list[Source]:
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
     if not paths:
-        msg = f'folder {folder} holds no images ({", ".join(IMAGES)})'
+        msg = f'folder {folder} holds no images ({", ".join(SUFFIXES)})'
         raise PredictError(msg)
-    return [Source(path.stem, path) for path in paths]
+    return [Source(path.stem, path, max_pixels=max_pixels) for path in paths]
 
 
 def _camera_frames(index: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:

@@ -37,6 +37,7 @@ BROUGHT_BY: dict[str, tuple[str, str | None]] = {
     'psutil': ('psutil', 'python3-psutil'),
     'rosbags': ('rosbags', 'python3-rosbags-pip'),
     'safetensors': ('safetensors', None),
+    'simplejpeg': ('simplejpeg', None),
     'scipy': ('scipy', 'python3-scipy'),
     'torch': ('torch', 'python3-torch'),
     'torchmetrics': ('torchmetrics', None),

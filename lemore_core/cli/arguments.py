@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lemore_core.errors import LemoreError
+from lemore_core.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter
@@ -130,6 +131,17 @@ def require_packages(*names: str) -> None:
     if missing:
         msg = f'this needs {" and ".join(names)}: pip install {" ".join(missing)}'
         raise LemoreError(msg)
+
+
+def add_max_pixels_argument(parser: Any) -> None:
+    """Declare ``--max-pixels``."""
+    parser.add_argument(
+        '--max-pixels',
+        type=count,
+        default=MAX_PIXELS,
+        metavar='N',
+        help=f'refuse images of more pixels before they are decoded ({MAX_PIXELS})',
+    )
 
 
 def listed(read: Callable[[str], T]) -> Callable[[str], list[T]]:

@@ -52,11 +52,11 @@ def calibration_images(folder: Path) -> list[NDArray[np.uint8]]:
         LemoreError: there are none, or one is not readable.
 
     """
-    from lemore_core.data.pixels import IMAGES, read_rgb
+    from lemore_core.image_file import SUFFIXES, read_image
 
-    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGES)
+    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES)
     if not paths:
         msg = f'there is no image in {folder} to calibrate with'
         raise LemoreError(msg)
     count = min(CALIBRATION_IMAGES, len(paths))
-    return [read_rgb(paths[i * len(paths) // count]) for i in range(count)]
+    return [read_image(paths[i * len(paths) // count]) for i in range(count)]

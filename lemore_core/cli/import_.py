@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write a foreign network as a file that is served like LeMoRe's own exports."""
     from lemore_core.export.importing import ImportOptions, import_onnx
-    from lemore_core.system.files import atomic_write
+    from lemore_core.system.files import write_whole
     from lemore_core.taxonomy import load_taxonomy
 
     imported = import_onnx(
@@ -58,13 +58,12 @@ def run(arguments: argparse.Namespace) -> None:
         ),
         licence=arguments.licence,
     )
-    with atomic_write(arguments.output) as temporary:
-        temporary.write_bytes(imported.content)
+    write_whole(arguments.output, imported.content)
     print(f'{arguments.output}: {imported.summary}')
 
 
 def _image(path: Path | None) -> NDArray[np.uint8]:
-    from lemore_core.data.pixels import read_rgb
     from lemore_core.export.export import STREET
+    from lemore_core.image_file import read_image
 
-    return read_rgb(path or STREET)
+    return read_image(path or STREET)

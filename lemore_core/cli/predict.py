@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lemore_core.cli.arguments import add_segmenter_arguments, load_segmenter
+from lemore_core.cli.arguments import (
+    add_max_pixels_argument,
+    add_segmenter_arguments,
+    load_segmenter,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--output', '-o', type=Path, required=True, help='folder for the results')
     parser.add_argument('--alpha', type=float, default=0.5, help='weight of the colours, 0.5')
     parser.add_argument('--frames', type=int, help='of a video or camera, take only so many')
+    add_max_pixels_argument(parser)
     add_segmenter_arguments(parser)
 
 
@@ -25,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from lemore_core.predict import find_sources, predict
 
-    sources = find_sources(arguments.inputs)
+    sources = find_sources(arguments.inputs, arguments.max_pixels)
     segmenter = load_segmenter(arguments)
     for source in sources:
         known = [n for n in (source.expected(), arguments.frames) if n is not None]

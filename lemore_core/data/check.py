@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from lemore_core.data.datasets import missing
 from lemore_core.data.drives import image_hash
 from lemore_core.data.errors import DataError
 from lemore_core.data.parallel import OnProgress, for_each
-from lemore_core.data.pixels import read_bytes, truncated
 from lemore_core.data.samples import Sample
 from lemore_core.data.statistics import count_labels
 from lemore_core.taxonomy import Taxonomy
@@ -107,7 +105,6 @@ def _inspect(sample: Sample) -> _Findings:
         if not path.is_file():
             continue
         with _collecting(found):
-            require_end(path)
             inspect(sample, found)
     return found
 
@@ -118,18 +115,6 @@ def _collecting(found: _Findings) -> Iterator[None]:
         yield
     except DataError as error:
         found.errors.append(str(error))
-
-
-def require_end(path: Path) -> None:
-    """Refuse an image file that breaks off before its end, or that cannot be read at all.
-
-    Raises:
-        DataError: it does.
-
-    """
-    if truncated(read_bytes(path)):
-        msg = f'{path} is truncated: its end is missing'
-        raise DataError(msg)
 
 
 def _inspect_image(sample: Sample, found: _Findings) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.data.check import require_end, some
+from lemore_core.data.check import some
 from lemore_core.data.errors import DataError
 from lemore_core.data.parallel import OnProgress, for_each
-from lemore_core.data.pixels import IMAGES, read_rgb
+from lemore_core.data.pixels import read_rgb
+from lemore_core.image_file import SUFFIXES
 
 NAMED_CLASSES = 5  # folders in an error
 
@@ -77,10 +78,10 @@ def open_image_folder(root: Path) -> ImageFolder:
     counts = np.bincount(train.labels, minlength=len(classes))
     bare = [name for name, count in zip(classes, counts, strict=True) if not count]
     if bare:
-        msg = f'{train.folder} has no images of {_first(bare)} ({", ".join(IMAGES)})'
+        msg = f'{train.folder} has no images of {_first(bare)} ({", ".join(SUFFIXES)})'
         raise DataError(msg)
     if not len(val):
-        msg = f'{val.folder} has no images ({", ".join(IMAGES)})'
+        msg = f'{val.folder} has no images ({", ".join(SUFFIXES)})'
         raise DataError(msg)
     return ImageFolder(classes, train, val)
 
@@ -89,7 +90,7 @@ def require_readable(images: LabelledImages, on_progress: OnProgress | None = No
     """Read every image; ``on_progress`` is called with 1 for each.
 
     Raises:
-        DataError: some are unreadable or truncated; the first are named.
+        DataError: some are unreadable or cut short; the first are named.
 
     """
     paths = [images.folder / name for name in images.names]
@@ -118,13 +119,12 @@ def _split(folder: Path, classes: tuple[str, ...]) -> LabelledImages:
 def _names(folder: Path, name: str) -> Iterator[str]:
     if (folder / name).is_dir():
         for path in sorted((folder / name).iterdir()):
-            if path.suffix.lower() in IMAGES and not path.name.startswith('.'):
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith('.'):
                 yield f'{name}/{path.name}'
 
 
 def _error(path: Path) -> str | None:
     try:
-        require_end(path)
         read_rgb(path)
     except DataError as error:
         return str(error)

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import lemore_core
-from lemore_core.system.files import atomic_write, user_cache
+from lemore_core.system.files import user_cache, write_whole
 
 MOST_KEPT = 32
 SUFFIX = '.onnx'
@@ -83,8 +83,7 @@ def _read(file: Path) -> bytes | None:
 
 def _keep(file: Path, content: bytes) -> None:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with atomic_write(file) as temporary:
-        temporary.write_bytes(hashlib.sha256(content).digest() + content)
+    write_whole(file, hashlib.sha256(content).digest() + content)
     kept = sorted(file.parent.glob(f'[!.]*{SUFFIX}'), key=lambda path: path.stat().st_mtime)
     for old in kept[:-MOST_KEPT]:
         old.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +19,8 @@ from lemore_core import checkpoint
 from lemore_core.export.errors import ExportError
 from lemore_core.export.graph import ServingGraph, load_graph
 from lemore_core.image import to_network
-from lemore_core.system.files import atomic_write
+from lemore_core.image_file import read_image
+from lemore_core.system.files import write_whole
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -138,13 +138,12 @@ def write_onnx(
         content = quantise(
             content, [to_network(image, 'rgb8', height, width) for image in calibration]
         )
-    with atomic_write(output) as temporary:
-        temporary.write_bytes(content)
+    write_whole(output, content)
 
 
 def _images(height: int, width: int) -> NDArray[np.uint8]:
     """Return a street as a camera sees it, and its left and right halves (3, height, width, 3)."""
-    street = np.asarray(cv2.imread(str(STREET)), np.uint8)
+    street = read_image(STREET)
     middle = street.shape[1] // 2
     parts = (street, street[:, :middle], street[:, middle:])
-    return np.stack([to_network(part, 'bgr8', height, width) for part in parts])
+    return np.stack([to_network(part, 'rgb8', height, width) for part in parts])

@@ -51,6 +51,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file as :func:`atomic_write` does; text in UTF-8.
+
+    Raises:
+        OSError: the folder cannot be made or written.
+
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 def read_yaml(path: Path | Traversable, what: str, error: type[LemoreError]) -> Any:
     """Return the plain values of a YAML file; ``what`` is what an error calls it.
 

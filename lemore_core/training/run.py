@@ -28,7 +28,7 @@ from lemore_core.data.statistics import class_counts
 from lemore_core.errors import LemoreError
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
-from lemore_core.system.files import atomic_write, read_yaml
+from lemore_core.system.files import read_yaml, write_whole
 from lemore_core.system.memory import keep_freed_memory
 from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.averaging import MovingAverage
@@ -255,8 +255,7 @@ def prepare_output(run: BaseRun) -> Path | None:
     if state.exists() and is_first_here():
         msg = f'{run.output} holds a run already: --resume it, or choose another folder'
         raise TrainingError(msg)
-    with atomic_write(recipe_file) as temporary:
-        temporary.write_text(yaml.safe_dump(run.recipe.to_dict(), sort_keys=False), 'utf-8')
+    write_whole(recipe_file, yaml.safe_dump(run.recipe.to_dict(), sort_keys=False))
     return None
 
 

@@ -176,7 +176,7 @@ def _cameras(bag: Bag) -> tuple[list[TopicProbe], list[TopicProbe]]:
 def _probe(bag: Bag, topic: Topic) -> TopicProbe:
     problem = 'no image'
     for index, record in enumerate(bag.messages([topic])):
-        image = decode(record)
+        image = decode(record, bag.max_pixels)
         if isinstance(image, Image):
             message = record.message
             encoding = message.format if topic.is_compressed else message.encoding

@@ -13,13 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.image import Image
+from lemore_core.image_file import (
+    AS_TAKEN,
+    JPEG,
+    PNG,
+    ImageFileError,
+    decode_image,
+)
+from lemore_core.limits import MAX_PIXELS
 from lemore_ros.messages.encodings import ImageError, refuse_depth, require_outgoing
 
 CODECS = ('jpeg', 'jpg', 'png')
-JPEG, PNG = b'\xff\xd8', b'\x89PNG'
-JPEG_SCAN, JPEG_END, PNG_END = b'\xff\xda', b'\xff\xd9', b'IEND'
-# one channel stays one; a rotation that Exif asks for would part the pixels from the camera info
-READ_FLAGS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
 # labels are long runs of one value: this strategy is both the fastest and the smallest for them
 PNG_FLAGS = (
     cv2.IMWRITE_PNG_COMPRESSION,
@@ -30,7 +34,7 @@ PNG_FLAGS = (
 JPEG_QUALITY = 85
 
 
-def read_compressed(message: Any) -> Image:
+def read_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
     """Decode a ``sensor_msgs/CompressedImage`` of JPEG or PNG to an image of bgr8 or mono8.
 
     It is rgb8 where the format field says that the encoder took RGB for BGR. Channels of 16 bits
@@ -38,23 +42,21 @@ def read_compressed(message: Any) -> Image:
     pixels stay those of the camera info.
 
     Raises:
-        ImageError: the format is another one or that of a depth image, or the data are cut short
-            or damaged.
+        ImageError: the format is another one or that of a depth image, the image has more than
+            ``max_pixels``, or the data are cut short or damaged.
 
     """
     order = _channel_order(message.format)
-    data = np.frombuffer(message.data, np.uint8)
-    _require_whole(data.tobytes())
     try:
-        pixels = cv2.imdecode(data, READ_FLAGS)
-    except cv2.error as error:
-        msg = f'{data.size} bytes of format {message.format!r} cannot be decoded: {error}'
+        # one channel stays one; a rotation would part the pixels from the camera info
+        pixels = decode_image(
+            bytes(message.data), AS_TAKEN, order='BGR', kinds=(JPEG, PNG), max_pixels=max_pixels
+        )
+    except ImageFileError as error:
+        msg = f'the data, of format {message.format!r}, are not read: {error}'
         raise ImageError(msg) from error
-    if pixels is None:
-        msg = f'{data.size} bytes of format {message.format!r} cannot be decoded: damaged data'
-        raise ImageError(msg)
     encoding = 'mono8' if pixels.ndim == 2 else order
-    return Image(np.asarray(pixels, np.uint8), encoding, message.header)
+    return Image(pixels, encoding, message.header)
 
 
 def compressed_message(
@@ -132,24 +134,3 @@ def _channel_order(form: str) -> str:
         raise ImageError(msg)
     refuse_depth(raw.strip())
     return 'rgb8' if 'compressed rgb' in packed else 'bgr8'
-
-
-def _require_whole(data: bytes) -> None:
-    """Refuse what is cut short; OpenCV would fill the rest of a JPEG with grey.
-
-    Raises:
-        ImageError: with the size, and what is missing.
-
-    """
-    if data.startswith(JPEG):
-        # a marker cannot occur within a scan; one of a thumbnail comes before
-        if data.rfind(JPEG_END) > data.rfind(JPEG_SCAN):
-            return
-        msg = f'the jpeg data of {len(data)} bytes are cut short: the end marker is missing'
-    elif data.startswith(PNG):
-        if PNG_END in data[-64:]:
-            return
-        msg = f'the png data of {len(data)} bytes are cut short: the end chunk is missing'
-    else:
-        msg = f'the {len(data)} bytes are neither jpeg nor png, they begin with {data[:4]!r}'
-    raise ImageError(msg)

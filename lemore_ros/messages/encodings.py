@@ -25,6 +25,7 @@ VIEWED: Mapping[str, tuple[str, int]] = {
     'mono8': ('mono8', 1),
     '8UC1': ('mono8', 1),
     '8UC3': ('bgr8', 3),
+    '8UC4': ('bgra8', 4),
 }
 # the colours of these come in half as many rows again, below the brightness
 NV = ('nv12', 'nv21')

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.image import Image
+from lemore_core.limits import MAX_PIXELS
 from lemore_ros.messages.conversion import convert
 from lemore_ros.messages.encodings import (
     CONVERTED,
@@ -22,18 +23,22 @@ from lemore_ros.messages.encodings import (
 __all__ = ['ImageError', 'image_fields', 'image_message', 'read_image']
 
 
-def read_image(message: Any) -> Image:
+def read_image(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
     """View a ``sensor_msgs/Image`` (rclpy's, or any object with its fields) as an image.
 
     Encodings of 8-bit channels are views into the message's own memory, their rows may be padded.
     Bayer mosaics and YUV (BT.601) become bgr8, channels of 16 bits their upper 8.
 
     Raises:
-        ImageError: the image is empty, its encoding is not read, ``step`` or ``data`` are too
+        ImageError: the image is empty or too large, its encoding is not read, ``step`` or ``data`` are too
             short for its size, or YUV has an odd side.
 
     """
     refuse_depth(message.encoding)
+    if message.height * message.width > max_pixels:
+        size = f'{message.width}x{message.height}'
+        msg = f'the image has {size} pixels, allowed: up to {max_pixels} (max_pixels)'
+        raise ImageError(msg)
     if message.encoding in CONVERTED:
         return Image(*convert(message), message.header)
     if message.encoding not in VIEWED:

@@ -123,7 +123,7 @@ class CameraInput:
             return
         started = time.perf_counter()
         try:
-            image = self._read(message)
+            image = self._read(message, self._settings.parameters.max_pixels)
         except ImageError as error:
             self.output.fail(str(error))
             return

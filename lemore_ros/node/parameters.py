@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lemore_core.errors import LemoreError
+from lemore_core.limits import MAX_PIXELS
 from lemore_core.refine import ALLOWED_SIZES
 from lemore_core.validation import Entry, check_fields, entries, option
 from lemore_ros.outputs import OUTPUTS
@@ -139,6 +140,13 @@ class NodeParameters:
         'Most images a second that are labelled, of each camera. 0.0: all.',
         low=0.0,
         high=MAX_RATE_HZ,
+        live=True,
+    )
+    max_pixels: int = option(
+        MAX_PIXELS,
+        'Images of more pixels are refused before they are decoded.',
+        low=1,
+        high=10**9,
         live=True,
     )
     overlay_alpha: float = option(

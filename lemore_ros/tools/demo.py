@@ -25,7 +25,7 @@ from tqdm import tqdm
 from lemore_core.errors import LemoreError
 from lemore_core.export.model_card import read_model_card
 from lemore_core.segmenter import network_size, resolve_checkpoint
-from lemore_core.system.files import atomic_write
+from lemore_core.system.files import write_whole
 from lemore_ros.share import share_directory, shared_memory_profile
 from lemore_ros.tools.child import Child, ChildError, isolated_graph
 from lemore_ros.tools.clip import write_bag
@@ -127,8 +127,7 @@ def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> DemoResul
         prefix = f'{NODE}/overlay'
         count = write_video(segmented, prefix, output / 'overlay.mp4')
         write_contact_sheet(segmented, prefix, count, card.taxonomy, output / 'overlay.png')
-    with atomic_write(output / 'summary.json') as temporary:
-        temporary.write_text(json.dumps(asdict(result), indent=2) + '\n', encoding='utf-8')
+    write_whole(output / 'summary.json', json.dumps(asdict(result), indent=2) + '\n')
     return result
 
 

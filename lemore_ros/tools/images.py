@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
+from lemore_core.image_file import write_image
 from lemore_core.render import legend
-from lemore_core.system.files import atomic_write
 from lemore_core.taxonomy import Taxonomy
 from lemore_core.video import VideoWriter
 from lemore_ros.messages.stamps import stamp_ns
@@ -57,5 +57,4 @@ def write_contact_sheet(
         images.append(np.full_like(images[0], 255))
     rows = [np.hstack(images[r * COLUMNS : (r + 1) * COLUMNS]) for r in range(ROWS)]
     sheet = np.vstack([*rows, legend(taxonomy, COLUMNS * TILE_WIDTH)])
-    with atomic_write(output) as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    write_image(output, sheet)

@@ -17,7 +17,6 @@ import time
 from typing import Any
 
 import cv2
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
@@ -27,6 +26,7 @@ from sensor_msgs.msg import Image
 
 from lemore_core.errors import LemoreError
 from lemore_core.export.export import STREET
+from lemore_core.image_file import read_image
 from lemore_ros.messages.stamps import read_stamp, write_stamp
 from lemore_ros.tools.child import say
 
@@ -124,11 +124,11 @@ class Probe:
 
 def serialised_street(width: int, height: int) -> bytearray:
     """Return a bgr8 ``sensor_msgs/Image`` of this size, serialised."""
-    image = np.asarray(cv2.imread(str(STREET)), np.uint8)
+    image = read_image(STREET)
     pixels = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     message: Any = Image(height=height, width=width, step=3 * width, encoding='bgr8')
     message.header.frame_id = 'camera'
-    message.data.frombytes(pixels.tobytes())
+    message.data.frombytes(pixels[..., ::-1].tobytes())
     return bytearray(serialize_message(message))
 
 

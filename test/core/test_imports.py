@@ -21,9 +21,9 @@ LAYERS = [
     ('segmenter', 'segmenter_options'),
     ('inference', 'render', 'refine'),
     ('export',),
-    ('data', 'checkpoint', 'video', 'image'),
+    ('data', 'checkpoint', 'video', 'image', 'image_file'),
     ('model', 'taxonomy'),
-    ('segmentation', 'validation', 'errors', 'mailbox', 'system'),
+    ('segmentation', 'validation', 'errors', 'mailbox', 'system', 'limits'),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

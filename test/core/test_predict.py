@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lemore_core.cli.main import main
+from lemore_core.image_file import ImageFileError
 from lemore_core.predict import PredictError, find_sources, predict
 from lemore_core.segmenter import Segmenter
 from lemore_core.video import VideoError, VideoWriter, frames_expected, read_video
@@ -116,7 +117,7 @@ def test_inputs_that_cannot_be_are_named(segmenter: Segmenter, tmp_path: Path) -
     with pytest.raises(PredictError, match="2 inputs are called 'a'"):
         find_sources([str(tmp_path)])
     (source,) = find_sources([str(tmp_path / 'a.png')])
-    with pytest.raises(PredictError, match=r'a\.png is no readable image'):
+    with pytest.raises(ImageFileError, match=r'a\.png is no readable image'):
         list(predict(segmenter, source, tmp_path / 'out', alpha=0.5))
     assert not (tmp_path / 'out').exists()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lemore_core.data.layouts.pairs import first_folder, paired
-from lemore_core.data.pixels import IMAGES
 from lemore_core.data.readers import read_ids
 from lemore_core.data.samples import Sample
+from lemore_core.image_file import SUFFIXES
 from lemore_core.taxonomy import Taxonomy
 
 
@@ -18,6 +18,6 @@ def camvid(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
         first_folder(root, [split], needs),
         first_folder(root, [f'{split}annot'], needs),
         taxonomy,
-        image_ends=IMAGES,
+        image_ends=SUFFIXES,
         mask_readers={'.png': read_ids},
     )

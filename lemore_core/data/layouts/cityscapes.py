@@ -11,9 +11,9 @@ import numpy as np
 
 from lemore_core.data.errors import DataError
 from lemore_core.data.layouts.pairs import first_folder, paired
-from lemore_core.data.pixels import read_bytes
 from lemore_core.data.readers import read_ids, read_labels
 from lemore_core.data.samples import Sample
+from lemore_core.limits import MAX_PIXELS
 from lemore_core.taxonomy import Labels, Taxonomy
 
 UNLABELED = 0
@@ -71,13 +71,16 @@ def read_polygons(path: Path, taxonomy: Taxonomy) -> Labels:
         msg = f'{path} is drawn with Pillow: pip install pillow'
         raise DataError(msg) from error
     try:
-        annotation = json.loads(read_bytes(path))
+        annotation = json.loads(path.read_bytes())
         size = (int(annotation['imgWidth']), int(annotation['imgHeight']))
+        if size[0] * size[1] > MAX_PIXELS:
+            msg = f'{size[0]}x{size[1]} pixels, allowed: up to {MAX_PIXELS}'
+            raise ValueError(msg)  # noqa: TRY301 - as any other content that is none
         image = Image.new('L', size, UNLABELED)
         draw = ImageDraw.Draw(image)
         for value, polygon in _polygons(annotation, taxonomy):
             draw.polygon(polygon, fill=value)
-    except (KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         msg = f'{path} is no annotation of Cityscapes ({type(error).__name__}: {error})'
         raise DataError(msg) from error
     return taxonomy.encode(np.asarray(image))

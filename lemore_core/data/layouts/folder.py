@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lemore_core.data.layouts.pairs import first_folder, paired
-from lemore_core.data.pixels import IMAGES
 from lemore_core.data.readers import read_ids_or_colors
 from lemore_core.data.samples import Sample
+from lemore_core.image_file import SUFFIXES
 from lemore_core.taxonomy import Taxonomy
 
 CLASSES = 'classes.yaml'
@@ -25,6 +25,6 @@ def folder(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
         first_folder(root, [f'images/{split}'], needs),
         first_folder(root, [f'masks/{split}'], needs),
         taxonomy,
-        image_ends=IMAGES,
+        image_ends=SUFFIXES,
         mask_readers=dict.fromkeys(MASKS, read_ids_or_colors),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.evaluation.report.content import Plot, Report, ReportError, Table
-from lemore_core.system.files import atomic_write
+from lemore_core.system.files import write_whole
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -38,8 +38,7 @@ def write_report(report: Report, path: Path) -> None:
     """
     content = render_report(report)
     try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(content, encoding='utf-8')
+        write_whole(path, content)
     except OSError as error:
         msg = f'the report {path} cannot be written: {error.strerror}'
         raise ReportError(msg) from error

@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lemore_core.errors import LemoreError
-from lemore_core.system.files import atomic_write, user_cache
+from lemore_core.system.files import user_cache, write_whole
 
 FORMAT = 'lemore-engine/1'
 ENGINE, DESCRIPTION, LOCK, TIMINGS = '.engine', '.json', '.lock', '.timings'
@@ -290,8 +290,7 @@ class EngineCache:
 
     def _keep(self, path: Path, content: bytes) -> bool:
         try:
-            with atomic_write(path) as temporary:
-                temporary.write_bytes(content)
+            write_whole(path, content)
         except OSError as error:
             self._warn(error)
             return False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemore_core.cli.arguments import (
     add_json_argument,
+    add_max_pixels_argument,
     add_segmenter_arguments,
     load_segmenter,
     print_json,
@@ -44,6 +45,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='MS',
         help=f'how far stamps that belong together may differ ({TOLERANCE_MS:g})',
     )
+    add_max_pixels_argument(group)
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +86,7 @@ def open_images(arguments: argparse.Namespace) -> ImageSequence:
         masks=[name for one in named for name in ([one] if isinstance(one, str) else one)],
         start_s=arguments.skip,
         duration_s=arguments.duration,
+        max_pixels=arguments.max_pixels,
     )
 
 

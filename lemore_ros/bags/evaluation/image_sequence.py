@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.image import Image, to_rgb
+from lemore_core.limits import MAX_PIXELS
 from lemore_ros.bags.cameras import camera_topic
 from lemore_ros.bags.evaluation.matching import stamp_of
 from lemore_ros.bags.io.reader import BagError, open_bag
@@ -53,11 +54,13 @@ class ImageSequence:
         masks: Collection[str] = (),
         start_s: float = 0.0,
         duration_s: float | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.path = path
+        self._max_pixels = max_pixels
         self.error_counts: Counter[str] = Counter()
         self.damage = ''
-        with open_bag(path) as bag:
+        with open_bag(path, max_pixels) as bag:
             self.topic = camera_topic(bag, topic, masks)
             self._start_ns = bag.start_ns + round(start_s * 1e9)
             length = None if duration_s is None else round(duration_s * 1e9)
@@ -73,7 +76,7 @@ class ImageSequence:
 
         """
         count, reason = 0, ''
-        with open_bag(self.path) as bag:
+        with open_bag(self.path, self._max_pixels) as bag:
             for record, image in bag.frames(
                 self.topic, start_ns=self._start_ns, end_ns=self._end_ns
             ):

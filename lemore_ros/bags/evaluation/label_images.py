@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.image_file import NUMBERS, PNG, ImageFileError, decode_image
 from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.reader import Record
 from lemore_ros.messages.encodings import ImageError, rows_of
 
 BYTES = {'mono8': 1, '8UC1': 1, '16UC1': 2, 'mono16': 2}
-PNG = b'\x89PNG'
 
 
 def read_labels(record: Record, message: Any, taxonomy: Taxonomy) -> Labels:
@@ -74,12 +73,12 @@ def _raw(message: Any) -> NDArray[Any]:
 
 
 def _png(message: Any) -> NDArray[Any]:
-    data = np.frombuffer(message.data, np.uint8)
-    if data[:4].tobytes() != PNG:
-        msg = f'format {message.format!r} is no png, and other formats change class ids'
+    try:
+        pixels = decode_image(bytes(message.data), NUMBERS, kinds=(PNG,))
+    except ImageFileError as error:
+        msg = f'format {message.format!r}: {error}; formats other than png change class ids'
+        raise ImageError(msg) from error
+    if pixels.ndim != 2:
+        msg = f'the png has shape {pixels.shape}, labels have one channel'
         raise ImageError(msg)
-    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.ndim != 2:
-        msg = f'{data.size} bytes of png hold no one-channel image'
-        raise ImageError(msg)
-    return np.asarray(pixels)
+    return pixels

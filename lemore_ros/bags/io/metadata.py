@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from lemore_core.system.files import atomic_write
+from lemore_core.system.files import write_whole
 
 METADATA = 'metadata.yaml'
 INFORMATION = 'rosbag2_bagfile_information'
@@ -50,6 +50,4 @@ def merge(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def write(folder: Path, about: dict[str, Any]) -> None:
     """Write ``metadata.yaml`` into ``folder``."""
-    with atomic_write(folder / METADATA) as temporary:
-        text = yaml.safe_dump({INFORMATION: about}, sort_keys=False)
-        temporary.write_text(text, encoding='utf-8')
+    write_whole(folder / METADATA, yaml.safe_dump({INFORMATION: about}, sort_keys=False))

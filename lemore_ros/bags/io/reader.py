@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lemore_core.limits import MAX_PIXELS
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.message_types import MessageTypes
 from lemore_ros.bags.io.read_errors import ReadErrors
@@ -51,8 +52,9 @@ class Decoded(NamedTuple):
 class Bag:
     """An open bag; made by :func:`open_bag`. Iterators of one bag are used one at a time."""
 
-    def __init__(self, path: Path, storage: Storage) -> None:
+    def __init__(self, path: Path, storage: Storage, max_pixels: int) -> None:
         self.path = path
+        self.max_pixels = max_pixels
         self.types = MessageTypes(storage.distribution)
         self._storage = storage
 
@@ -125,24 +127,27 @@ class Bag:
     ) -> Iterator[Decoded]:
         """Yield the images of an image topic; one that cannot be decoded comes as its error."""
         for record in self.messages([topic], start_ns=start_ns, end_ns=end_ns):
-            yield Decoded(record, decode(record))
+            yield Decoded(record, decode(record, self.max_pixels))
 
 
-def decode(record: Record) -> Image | ImageError | BagError:
+def decode(record: Record, max_pixels: int = MAX_PIXELS) -> Image | ImageError | BagError:
     """Return the image of an image message, raw or compressed, or why it has none."""
     from lemore_ros.messages.compressed import read_compressed
     from lemore_ros.messages.images import ImageError, read_image
 
     try:
         message = record.message
-        return read_compressed(message) if record.topic.is_compressed else read_image(message)
+        read = read_compressed if record.topic.is_compressed else read_image
+        return read(message, max_pixels)
     except (ImageError, BagError) as error:
         return error
 
 
 @contextmanager
-def open_bag(path: Path) -> Iterator[Bag]:
+def open_bag(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Bag]:
     """Open a rosbag2 folder, a lone ``.mcap`` or ``.db3`` file of one, or a ROS 1 ``.bag``.
+
+    Its images of more than ``max_pixels`` are not decoded.
 
     Raises:
         BagError: there is nothing of that name, or it is none of these.
@@ -150,6 +155,6 @@ def open_bag(path: Path) -> Iterator[Bag]:
     """
     storage = open_storage(path)
     try:
-        yield Bag(path, storage)
+        yield Bag(path, storage, max_pixels)
     finally:
         storage.close()

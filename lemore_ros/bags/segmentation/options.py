@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lemore_core.limits import MAX_PIXELS
 from lemore_core.segmenter_options import SegmenterOptions
 from lemore_core.validation import check_fields, option
 from lemore_ros.bags.errors import BagError
@@ -82,6 +83,9 @@ class SegmentOptions:
     alpha: float = option(0.5, "weight of the overlay's colours", low=0.0, high=1.0)
     storage: str = option('mcap', 'mcap or sqlite3', choices=('mcap', 'sqlite3'))
     compression: str = option('zstd', 'zstd or none', choices=('zstd', 'none'))
+    max_pixels: int = option(
+        MAX_PIXELS, 'refuse images of more pixels before they are decoded', low=1
+    )
     file_frames: int = option(
         0, 'about so many segmented images a file, 0 to choose by the length of the bag', low=0
     )

@@ -51,7 +51,7 @@ class Session:
         self.segmenter = segmenter
         self._stack = ExitStack()
         try:
-            self.bag = self._stack.enter_context(open_bag(job.source))
+            self.bag = self._stack.enter_context(open_bag(job.source, job.options.max_pixels))
             self._cameras, self._others = find_cameras(self.bag, job.options)
         except BaseException:
             self.close()

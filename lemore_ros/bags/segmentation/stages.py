@@ -79,7 +79,7 @@ class Stages:
         """Decode the images that are to be segmented."""
         for item in group:
             if item.camera is not None:
-                image = decode(item.record)
+                image = decode(item.record, self._options.max_pixels)
                 if isinstance(image, Image):
                     item.image = image
                 else:

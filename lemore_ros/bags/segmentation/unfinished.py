@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lemore_core.system.files import atomic_write
+from lemore_core.system.files import write_whole
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io import metadata
 from lemore_ros.bags.segmentation.divide import Part
@@ -77,8 +77,7 @@ class UnfinishedBag:
             self.files.mkdir(parents=True, exist_ok=True)
             self._journal.mkdir(exist_ok=True)
             if not self._job.exists():
-                with atomic_write(self._job) as temporary:
-                    temporary.write_text(json.dumps(job, indent=2), encoding='utf-8')
+                write_whole(self._job, json.dumps(job, indent=2))
 
     def result_of(self, part: Part) -> PartResult | None:
         """Return what came of a part, None if it is not finished."""
@@ -90,8 +89,8 @@ class UnfinishedBag:
 
     def record(self, part: Part, result: PartResult) -> None:
         """Keep what came of a part whose file is in its place."""
-        with naming_a_full_disk(self.folder), atomic_write(self._entry(part)) as temporary:
-            temporary.write_text(json.dumps(asdict(result)), encoding='utf-8')
+        with naming_a_full_disk(self.folder):
+            write_whole(self._entry(part), json.dumps(asdict(result)))
         synchronise(self._journal)
 
     def finish(self, parts: list[Part]) -> PartResult:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lemore_core.data.pixels import read_pixels, truncated
+from lemore_core.data.pixels import read_pixels
 from lemore_core.data.readers import read_ids, read_ids_or_colors
 from lemore_core.data.samples import DataError
 from lemore_core.taxonomy import Taxonomy
@@ -67,23 +67,3 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     path.write_bytes(b'no image')
     with pytest.raises(DataError, match=r'a\.png is no readable image'):
         read_pixels(path)
-
-
-@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp'])
-def test_a_file_without_its_end_is_noticed(suffix: str) -> None:
-    random = np.random.default_rng(1)
-    encoded = cv2.imencode(suffix, random.integers(256, size=(64, 64, 3), dtype=np.uint8))[1]
-    content = encoded.tobytes()
-    assert not truncated(content)
-    assert not truncated(content + b'a note')
-    for keep in (len(content) - 1, len(content) // 2, 40):
-        assert truncated(content[:keep])
-
-
-def test_the_end_of_a_thumbnail_is_not_that_of_the_image() -> None:
-    content = cv2.imencode('.jpg', np.zeros((64, 64, 3), np.uint8))[1].tobytes()
-    thumbnail = b'Exif\0\0' + content
-    header = b'\xff\xe1' + (len(thumbnail) + 2).to_bytes(2, 'big') + thumbnail
-    whole = content[:2] + header + content[2:]
-    assert not truncated(whole)
-    assert truncated(whole[:-2])

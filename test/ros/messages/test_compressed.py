@@ -129,9 +129,14 @@ def thumbnailed(jpeg: bytes) -> bytes:
         (encoded(IMAGE)[:50], 'jpeg data of 50 bytes are cut short'),
         (thumbnailed(encoded(IMAGE))[:-30], 'jpeg data of [0-9]+ bytes are cut short'),
         (encoded(IMAGE, '.png')[:-20], 'png data of [0-9]+ bytes are cut short'),
-        (encoded(IMAGE)[:2] + b'\xff\xda\xff\xd9', '6 bytes of format .jpeg. cannot be decoded'),
-        (b'', "the 0 bytes are neither jpeg nor png, they begin with b''"),
-        (b'<html>', "6 bytes are neither jpeg nor png, they begin with b'<htm'"),
+        (
+            encoded(IMAGE)[:2] + b'\xff\xda\xff\xd9',
+            'jpeg data of 6 bytes are cut short: the frame header',
+        ),
+        (encoded(IMAGE, '.bmp'), 'bmp is not read, allowed: jpeg, png'),
+        (encoded(IMAGE, '.webp'), 'webp is not read, allowed: jpeg, png'),
+        (b'', "what begins with b'' is not read, allowed: jpeg, png"),
+        (b'<html>', "what begins with b'<htm' is not read, allowed: jpeg, png"),
     ],
 )
 def test_damaged_data_are_named(data: bytes, expected: str) -> None:

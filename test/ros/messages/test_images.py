@@ -30,6 +30,7 @@ def message(encoding: str = 'bgr8', *, padding: int = 0, channels: int = 3) -> I
         ('mono8', 1, 'mono8'),
         ('8UC1', 1, 'mono8'),
         ('8UC3', 3, 'bgr8'),
+        ('8UC4', 4, 'bgra8'),
     ],
 )
 def test_a_frame_is_a_view_of_the_message(
@@ -46,6 +47,12 @@ def test_a_frame_is_a_view_of_the_message(
         start = row * image.step
         expected = image.data[start : start + 5 * channels]
         assert frame.pixels[row].ravel().tolist() == expected.tolist()
+
+
+def test_images_beyond_the_limit_are_refused() -> None:
+    assert read_image(message(), 15).pixels.shape == (3, 5, 3)
+    with pytest.raises(ImageError, match=r'has 5x3 pixels, allowed: up to 14 \(max_pixels\)'):
+        read_image(message(), 14)
 
 
 def test_more_data_than_rows_is_no_matter() -> None:

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from lemore_core.image_file import (
+    AS_TAKEN,
+    NUMBERS,
+    ImageFileError,
+    decode_image,
+    read_image,
+    write_image,
+)
+
+NOISE = np.random.default_rng(1).integers(0, 256, (64, 80, 3), np.uint8)
+STREET = np.repeat(np.repeat(NOISE, 6, 0), 6, 1)
+
+
+def encoded(suffix: str, pixels: np.ndarray = NOISE) -> bytes:
+    return bytes(cv2.imencode(suffix, pixels[..., ::-1])[1].tobytes())
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, packed: bytes) -> bytes:
+    header = chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
+    return b'\x89PNG\r\n\x1a\n' + header + chunk(b'IDAT', packed) + chunk(b'IEND', b'')
+
+
+def claiming(jpeg: bytes, width: int, height: int) -> bytes:
+    place = jpeg.index(b'\xff\xc0') + 5
+    return jpeg[:place] + struct.pack('>HH', height, width) + jpeg[place + 4 :]
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.bmp', '.webp', '.tiff', '.ppm', '.jpg'])
+def test_every_kind_is_read_in_its_colors(suffix: str) -> None:
+    smooth = cv2.GaussianBlur(STREET, (31, 31), 9)
+    away = np.abs(decode_image(encoded(suffix, smooth)).astype(int) - smooth)
+    assert away.mean() < 2
+    blue_first = decode_image(encoded(suffix, smooth), AS_TAKEN, order='BGR')
+    assert np.array_equal(blue_first[..., ::-1], decode_image(encoded(suffix, smooth)))
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.bmp', '.tiff', '.ppm'])
+def test_a_file_without_its_end_is_refused(suffix: str) -> None:
+    content = encoded(suffix)
+    assert decode_image(content + b'a note').shape == NOISE.shape
+    for keep in (len(content) - 100, len(content) // 2, 40):
+        with pytest.raises(ImageFileError):
+            decode_image(content[:keep])
+
+
+def test_zeros_in_the_middle_of_a_jpeg_are_refused() -> None:
+    pytest.importorskip('simplejpeg', reason='without it, damage within the data is not seen')
+    content = bytearray(encoded('.jpg', STREET))
+    middle = len(content) // 2
+    content[middle : middle + 2000] = bytes(2000)
+    with pytest.raises(ImageFileError, match=r'jpeg data of [0-9]+ bytes are damaged: .*Corrupt'):
+        decode_image(bytes(content))
+
+
+HOSTILE = {
+    # 77 bytes, of which the reserved length once took gigabytes
+    'a chunk longer than the file': (
+        png(8, 8, b'')[:33] + struct.pack('>I', 0x7FFFFFFF) + b'IDAT' + bytes(36),
+        'the end chunk is missing',
+    ),
+    'a png bomb': (
+        png(50000, 50000, zlib.compress(bytes(10**6))),
+        r'png image has 50000x50000 pixels, allowed: 1 to 50000000 \(max_pixels\)',
+    ),
+    'a jpeg bomb': (claiming(encoded('.jpg'), 32000, 32000), 'jpeg image has 32000x32000 pixels'),
+    'a jpeg that is flat': (claiming(encoded('.jpg'), 0, 8), 'jpeg image has 0x8 pixels'),
+    'a bmp bomb': (
+        encoded('.bmp')[:18] + struct.pack('<ii', 40000, 40000) + encoded('.bmp')[26:],
+        'exceeds limit',
+    ),
+    'scans without end': (encoded('.jpg') + b'\xff\xda' * 101 + b'\xff\xd9', '102 scans, allowed'),
+    'a jpeg without a frame': (b'\xff\xd8\xff\xda\xff\xd9', 'the frame header is missing'),
+    'text': (b'<html>', r"what begins with b'<htm' is not read, allowed: jpeg, png, bmp"),
+    'nothing': (b'', r"what begins with b'' is not read"),
+    'a png of nothing': (png(8, 8, b''), 'cannot be decoded'),
+    'a png of noise': (png(8, 8, bytes(99)), 'cannot be decoded'),
+}
+
+
+@pytest.mark.parametrize('name', HOSTILE)
+def test_hostile_files_cost_nothing(name: str) -> None:
+    data, expected = HOSTILE[name]
+    with pytest.raises(ImageFileError, match=expected):
+        decode_image(data)
+
+
+def test_the_limit_is_the_callers() -> None:
+    assert decode_image(encoded('.png'), max_pixels=64 * 80).shape == NOISE.shape
+    with pytest.raises(ImageFileError, match='80x64 pixels, allowed: 1 to 5119'):
+        decode_image(encoded('.png'), max_pixels=64 * 80 - 1)
+
+
+def test_an_end_of_a_thumbnail_is_not_that_of_the_image() -> None:
+    content = encoded('.jpg')
+    thumbnail = b'Exif\0\0' + content
+    header = b'\xff\xe1' + (len(thumbnail) + 2).to_bytes(2, 'big') + thumbnail
+    whole = content[:2] + header + content[2:]
+    assert decode_image(whole).shape == NOISE.shape
+    with pytest.raises(ImageFileError, match='the end marker is missing'):
+        decode_image(whole[:-2])
+
+
+def test_a_photo_is_upright_and_cmyk_is_converted() -> None:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(NOISE).save(buffer, 'jpeg', exif=exif)
+    assert decode_image(buffer.getvalue()).shape == (80, 64, 3)
+    assert decode_image(buffer.getvalue(), AS_TAKEN).shape == (64, 80, 3)
+    buffer = io.BytesIO()
+    Image.new('CMYK', (5, 4), (0, 255, 255, 0)).save(buffer, 'jpeg')
+    assert decode_image(buffer.getvalue())[0, 0].tolist() == pytest.approx([255, 0, 0], abs=3)
+
+
+def test_numbers_stay_what_they_are() -> None:
+    wide = np.arange(6, dtype=np.uint16).reshape(2, 3) * 1000
+    data = cv2.imencode('.png', wide)[1].tobytes()
+    assert np.array_equal(decode_image(data, NUMBERS), wide)
+    assert decode_image(data, AS_TAKEN).dtype == np.uint8
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    # OpenCV ends the process on such names
+    path = tmp_path / os.fsdecode(b'stra\xdfe.png')
+    write_image(path, NOISE)
+    assert np.array_equal(read_image(path), NOISE)
+    with pytest.raises(ImageFileError, match='cannot be read'):
+        read_image(path.with_suffix('.jpg'))
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ImageFileError, match=r"float64 of shape \(2, 2\) is not written as '.xyz'"):
+        write_image(tmp_path / 'a.xyz', np.zeros((2, 2)))
+    (tmp_path / 'a file').touch()
+    with pytest.raises(OSError, match='a file'):
+        write_image(tmp_path / 'a file' / 'b.png', NOISE)
