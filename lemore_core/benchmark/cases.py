@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,85 +13,58 @@ from lemore_core.errors import LemoreError
 from lemore_core.export.model_card import read_model_card
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.input_size import network_size
-from lemore_core.inference.registry import missing
-from lemore_core.segmenter import Segmenter, resolve_checkpoint
+from lemore_core.segmenter import resolve_checkpoint
+from lemore_core.segmenter_options import SegmenterOptions
 
-Size = tuple[int, int]
 T = TypeVar('T')
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model served in one way, for images of ``image`` (height, width).
+    """A model that is loaded in one way, for images of ``image`` (height, width)."""
 
-    ``network`` (height, width) fixes the size at which the network sees them, None: as for a
-    Segmenter. The other values are those of :class:`~lemore_core.inference.ServingRequest`.
-    """
-
-    model: str
-    image: Size
-    _: KW_ONLY
-    dataset: str = ''
-    backend: str = AUTO
-    device: str = AUTO
-    precision: str = AUTO
-    batch: int = 1
-    network: Size | None = None
+    options: SegmenterOptions
+    image: tuple[int, int]
 
     def __str__(self) -> str:
-        asked = [word for word in (self.device, self.precision) if word != AUTO]
-        return self._name(self.backend, *asked)
+        given = (self.options.device, self.options.precision)
+        return self._name(self.options.backend, *(word for word in given if word != AUTO))
 
     def name(self, status: Status) -> str:
-        """Return the case in a few words, with the backend that it came to be served by."""
+        """Return the case in a few words, with the backend that was loaded for it."""
         return self._name(status.backend, status.device, status.precision)
 
-    def _name(self, *served: str) -> str:
-        batch = f' x {self.batch}' if self.batch > 1 else ''
-        return f'{" ".join([Path(self.model).name, *served])}, {of_size(self.image)}{batch}'
+    def _name(self, *words: str) -> str:
+        batch = f' x {self.options.batch}' if self.options.batch > 1 else ''
+        model = Path(self.options.model).name
+        return f'{" ".join([model, *words])}, {of_size(self.image)}{batch}'
 
     def request(self) -> ServingRequest:
-        """Return what a backend is asked for: the network size is resolved.
+        """Return what a backend is asked for; the network's size is that of a Segmenter.
 
         Raises:
             LemoreError: no such model, or a value that is not allowed.
 
         """
-        path = resolve_checkpoint(self.model, self.dataset)
+        asked = self.options
+        path = resolve_checkpoint(asked.model, asked.dataset)
         card = read_model_card(path)
         size = (card.config.height, card.config.width)
         if path.suffix != '.onnx':
-            size = self.network or network_size(size, self.image)
+            size = asked.size or network_size(size, self.image)
             card.config.for_size(*size)  # refuses what is out of bounds
         return ServingRequest(
-            path, *size, device=self.device, precision=self.precision, batch=self.batch
+            path, *size, device=asked.device, precision=asked.precision, batch=asked.batch
         )
 
-    def load_backend(self) -> Backend:
+    def load(self) -> Backend:
         """Load what a Segmenter would use for the images of this case.
 
         Raises:
             LemoreError: it is not to be had here.
 
         """
-        return backends.load(self.backend, self.request())
-
-    def load(self) -> Segmenter:
-        """Load a Segmenter that has this one network size loaded.
-
-        Raises:
-            LemoreError: it is not to be had here.
-
-        """
-        request = self.request()
-        return Segmenter.load(
-            request.path,
-            backend=self.backend,
-            device=self.device,
-            precision=self.precision,
-            batch=self.batch,
-            network_size=request.size,
-        )
+        return backends.load(self.options.backend, self.request())
 
 
 @dataclass(frozen=True)
@@ -108,53 +80,10 @@ class Skipped:
         return [{'not measured': self.what, 'because': self.reason}]
 
 
-def make_cases(
-    models: Sequence[str],
-    sizes: Sequence[Size],
-    names: Sequence[str],
-    *,
-    dataset: str = '',
-    devices: Sequence[str] = (AUTO,),
-    precisions: Sequence[str] = (AUTO,),
-    batches: Sequence[int] = (1,),
-    network: Size | None = None,
-) -> tuple[list[Case], list[Skipped]]:
-    """Return every combination on the backends ``names`` that are installed; the others skipped.
-
-    Raises:
-        BackendError: no backend has such a name.
-        SegmenterError: no model has such a name.
-        BenchmarkError: none of the backends is installed.
-
-    """
-    for model in models:
-        resolve_checkpoint(model, dataset)
-    reasons = {name: '' if name == AUTO else missing(name) for name in names}
-    skipped = [Skipped(name, reason) for name, reason in reasons.items() if reason]
-    cases = [
-        Case(
-            model,
-            size,
-            dataset=dataset,
-            backend=name,
-            device=device,
-            precision=precision,
-            batch=batch,
-            network=network,
-        )
-        for model, name, device, precision, size, batch in itertools.product(
-            models, names, devices, precisions, sizes, batches
-        )
-        if not reasons[name]
-    ]
-    _require_any(cases, skipped)
-    return cases, skipped
-
-
 def load_each(
     cases: Sequence[Case], load: Callable[[Case], T]
 ) -> tuple[list[tuple[Case, T]], list[Skipped]]:
-    """Load what can be loaded.
+    """Load what can be loaded; the rest is skipped.
 
     Raises:
         BenchmarkError: nothing can.
@@ -167,22 +96,13 @@ def load_each(
             loaded.append((case, load(case)))
         except LemoreError as error:  # noqa: PERF203 - loading takes seconds
             skipped.append(Skipped(str(case), str(error)))
-    _require_any(loaded, skipped)
+    if not loaded:
+        reasons = dict.fromkeys(one.reason for one in skipped)
+        msg = f'nothing can be measured: {"; ".join(reasons)}'
+        raise BenchmarkError(msg)
     return loaded, skipped
 
 
-def _require_any(measured: Sequence[object], skipped: Sequence[Skipped]) -> None:
-    """Refuse a benchmark of which nothing is left.
-
-    Raises:
-        BenchmarkError: ``measured`` is empty.
-
-    """
-    if not measured:
-        msg = f'nothing can be measured: {"; ".join(one.reason for one in skipped)}'
-        raise BenchmarkError(msg)
-
-
-def of_size(size: Size) -> str:
+def of_size(size: tuple[int, int]) -> str:
     """Write (height, width) as people do: width first."""
     return f'{size[1]}x{size[0]}'

@@ -10,17 +10,8 @@ from lemore_core.benchmark.rate import RateRow
 MOST_DROPPED = 0.05
 LEAST_REACHED = 0.95  # of the rate asked for, else the source was the limit
 RESOLUTION = 0.03
-ATTEMPTS = 2
 MOST_RATES = 16
 HIGHEST, LOWEST = 2000.0, 0.1
-
-
-@dataclass(frozen=True)
-class Search:
-    """The highest rate that passed (0: none did), and the lowest that failed (None: none did)."""
-
-    passed: float
-    failed: float | None
 
 
 @dataclass(frozen=True)
@@ -54,45 +45,23 @@ class PeakRow:
         return [line | {'probes': str(self.probes)}]
 
 
-def find_peak(probe: Callable[[float], RateRow], start: float, name: str = '') -> PeakRow:
-    """Search from ``start`` Hz; ``probe`` tries a rate for a few seconds.
-
-    A rate that fails is tried once more: the machine may have been busy with something else.
-    """
-    rows: list[RateRow] = []
-
-    def passes(rate: float) -> bool:
-        for _ in range(ATTEMPTS):
-            rows.append(probe(rate))
-            if sustained(rows[-1]):
-                return True
-        return False
-
-    found = search(passes, start)
-    return PeakRow(
-        name=name,
-        peak_hz=found.passed,
-        too_much_hz=found.failed,
-        probes=len(rows),
-        best=next((row for row in reversed(rows) if row.rate_hz == found.passed), None),
-    )
-
-
-def sustained(row: RateRow) -> bool:
-    """Whether under 5% were dropped and the images did come at the rate that was asked for."""
-    return row.drop_share < MOST_DROPPED and row.posted_hz >= LEAST_REACHED * row.rate_hz
-
-
-def search(passes: Callable[[float], bool], start: float, rates: int = MOST_RATES) -> Search:
+def find_peak(
+    probe: Callable[[float], RateRow], start: float, name: str = '', rates: int = MOST_RATES
+) -> PeakRow:
     """Double a rate until it fails, or halve it until it passes, then bisect between the two.
 
-    It ends when the two are near each other, or after so many ``rates``.
+    ``probe`` tries a rate for a few seconds; it is asked for ``rates`` different ones at most. A
+    rate that fails is tried once more: the machine may have been busy with something else.
     """
-    passed, failed = 0.0, None
+    best: RateRow | None = None
+    passed, failed, probes = 0.0, None, 0
     rate = min(max(start, LOWEST), HIGHEST)
     for _ in range(rates):
-        if passes(rate):
-            passed = rate
+        row, probes = probe(rate), probes + 1
+        if not sustained(row):
+            row, probes = probe(rate), probes + 1
+        if sustained(row):
+            best, passed = row, rate
         else:
             failed = rate
         if failed is None and passed < HIGHEST:
@@ -103,4 +72,9 @@ def search(passes: Callable[[float], bool], start: float, rates: int = MOST_RATE
             rate = (passed + failed) / 2
         else:
             break
-    return Search(passed, failed)
+    return PeakRow(name, passed, failed, probes, best)
+
+
+def sustained(row: RateRow) -> bool:
+    """Whether under 5% were dropped and the images did come at the rate that was asked for."""
+    return row.drop_share < MOST_DROPPED and row.posted_hz >= LEAST_REACHED * row.rate_hz

@@ -26,17 +26,3 @@ def percentiles(values: Sequence[float]) -> Percentiles:
     """Return the percentiles of at least one value, interpolated between the two nearest."""
     median, p95, p99 = (float(value) for value in np.percentile(values, (50, 95, 99)))
     return Percentiles(median, p95, p99)
-
-
-def robust_slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Return the median slope between any two points (Theil and Sen); 0 for fewer than two.
-
-    A single jump, such as a pool that grows once, hardly moves it.
-    """
-    across, up = np.asarray(x, float), np.asarray(y, float)
-    first, second = np.triu_indices(len(across), 1)
-    apart = across[second] != across[first]
-    first, second = first[apart], second[apart]
-    if not len(first):
-        return 0.0
-    return float(np.median((up[second] - up[first]) / (across[second] - across[first])))

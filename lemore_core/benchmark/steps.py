@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,12 @@ from typing import Protocol, runtime_checkable
 from tqdm import tqdm
 
 from lemore_core.benchmark.cases import Case, Skipped, load_each, of_size
-from lemore_core.benchmark.errors import BenchmarkError
 from lemore_core.benchmark.images import at_size, read_image
 from lemore_core.benchmark.interleaved import interleaved
-from lemore_core.benchmark.memory import MemoryRow, measure_memory
 from lemore_core.benchmark.percentiles import Percentiles, percentiles
 from lemore_core.image import Image
 from lemore_core.inference import Backend
 from lemore_core.segmentation import STEPS
-
-_log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -53,8 +48,7 @@ class StepsRow:
     """A case's figures. Milliseconds are those of a call, which segments ``batch`` images.
 
     ``steps_ms`` has those of ``STEPS`` that the backend reports. ``over_network`` is the median of
-    the whole over that of the network. The peaks are those of a fresh process that segments a few
-    images; None where they were not measured or there is no GPU.
+    the whole over that of the network.
     """
 
     kind = 'steps'
@@ -72,8 +66,6 @@ class StepsRow:
     steps_ms: Mapping[str, Percentiles]
     images_per_second: float
     over_network: float | None
-    peak_memory_mb: float | None
-    peak_gpu_memory_mb: float | None
 
     def lines(self) -> list[dict[str, str]]:
         """Return it by the columns of a table, a line for each step and one for the whole."""
@@ -93,39 +85,36 @@ class StepsRow:
             line['case'] = title
         lines[-1] |= {
             'images/s': f'{self.images_per_second:.1f}',
-            'peak MB': _whole_number(self.peak_memory_mb),
-            'peak GPU MB': _whole_number(self.peak_gpu_memory_mb),
             'calls': str(self.calls),
         }
         return lines
 
 
 def measure_steps(
-    cases: Sequence[Case], image: Path | None, repeats: int, *, memory: bool = True
+    cases: Sequence[Case], path: Path | None, repeats: int
 ) -> list[StepsRow | Skipped]:
-    """Time the steps of every case, interleaved; with the most memory that each holds.
+    """Time the steps of every case, interleaved.
 
-    ``image`` is as for :func:`~lemore_core.benchmark.images.read_image`.
+    ``path`` is as for :func:`~lemore_core.benchmark.images.read_image`.
 
     Raises:
         LemoreError: the image cannot be read, or nothing can be loaded.
 
     """
-    loaded, skipped = _load(cases, image)
-    held = {
-        one.case: _memory(one.case, image)
-        for one in tqdm(loaded if memory else [], desc='memory', leave=False, disable=None)
-    }
+    image = read_image(path)
+    loaded, skipped = load_each(cases, Case.load)
+    ready = [
+        LoadedCase(case, backend, [at_size(image, *case.image)] * case.options.batch)
+        for case, backend in loaded
+    ]
     timed = interleaved(
-        {one.case: one for one in loaded},
+        {one.case: one for one in ready},
         tqdm(range(repeats), desc='repeats', leave=False, disable=None),
     )
-    return [*(steps_row(one, timed[one.case], held.get(one.case)) for one in loaded), *skipped]
+    return [*(steps_row(one, timed[one.case]) for one in ready), *skipped]
 
 
-def steps_row(
-    loaded: LoadedCase, calls: Sequence[tuple[float, Mapping[str, float]]], held: MemoryRow | None
-) -> StepsRow:
+def steps_row(loaded: LoadedCase, calls: Sequence[tuple[float, Mapping[str, float]]]) -> StepsRow:
     """Return the row of a case from the milliseconds of its calls, whole and by step."""
     case, status = loaded.case, loaded.backend.status
     whole = percentiles([milliseconds for milliseconds, _ in calls])
@@ -136,41 +125,17 @@ def steps_row(
     network = steps.get('network')
     return StepsRow(
         name=case.name(status),
-        model=case.model,
+        model=case.options.model,
         backend=status.backend,
         device=status.device,
         precision=status.precision,
         degraded=status.degraded,
-        batch=case.batch,
+        batch=case.options.batch,
         image=of_size(case.image),
         network=of_size(case.request().size),
         calls=len(calls),
         total_ms=whole,
         steps_ms=steps,
-        images_per_second=1e3 * case.batch / whole.median,
+        images_per_second=1e3 * case.options.batch / whole.median,
         over_network=None if network is None else whole.median / network.median,
-        peak_memory_mb=None if held is None else held.peak_mb,
-        peak_gpu_memory_mb=None if held is None else held.peak_gpu_mb,
     )
-
-
-def _load(cases: Sequence[Case], path: Path | None) -> tuple[list[LoadedCase], list[Skipped]]:
-    image = read_image(path)
-    loaded, skipped = load_each(cases, Case.load_backend)
-    return [
-        LoadedCase(case, backend, [at_size(image, *case.image)] * case.batch)
-        for case, backend in loaded
-    ], skipped
-
-
-def _memory(case: Case, image: Path | None) -> MemoryRow | None:
-    try:
-        return measure_memory(case, image)
-    except BenchmarkError as error:
-        # the times are worth having without it
-        _log.warning('%s', error)
-        return None
-
-
-def _whole_number(value: float | None) -> str:
-    return '' if value is None else f'{value:.0f}'

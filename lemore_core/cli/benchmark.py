@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +23,13 @@ from lemore_core.cli.arguments import (
 from lemore_core.errors import LemoreError
 
 if TYPE_CHECKING:
-    from lemore_core.benchmark.cases import Case, Skipped
+    from lemore_core.benchmark.cases import Case
     from lemore_core.benchmark.rows import Measurement
 
 EXPLANATION = """\
 what is one of
   steps    the time of each step from bytes to labels, for every combination of the options,
-           interleaved; with the most memory that each holds
+           interleaved
   rate     images at a fixed rate, of which only the newest is segmented: the highest rate with
            less than 5% dropped, then latency, drops and CPU load at fixed rates
   memory   the memory of a fresh process over that of its libraries, and its growth
@@ -41,7 +42,7 @@ examples
 MEASUREMENTS = ('steps', 'rate', 'memory')
 # options that only some measurements take, and their defaults
 DEFAULTS = {
-    'steps': {'batches': [1], 'repeats': 30, 'no_memory': False},
+    'steps': {'batches': [1], 'repeats': 30},
     'rate': {'rates': [10.0, 30.0, 60.0], 'seconds': 10.0, 'probe_seconds': 3.0},
     'memory': {'batches': [1], 'images': 10_000},
 }
@@ -79,7 +80,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cases.add_argument('--batches', type=listed(count), help='steps, memory: images a call; 1')
     lengths = parser.add_argument_group('lengths')
     lengths.add_argument('--repeats', type=count, help='steps: calls of each; 30')
-    lengths.add_argument('--no-memory', action='store_true', default=None, help='steps: no memory')
     lengths.add_argument('--rates', type=listed(positive), metavar='HZ,…', help='rate: 10,30,60')
     lengths.add_argument('--seconds', type=positive, help='rate: length of a fixed rate; 10')
     lengths.add_argument('--probe-seconds', type=positive, help='rate: of a step of the search; 3')
@@ -96,11 +96,12 @@ def add_image_argument(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, and print tables or JSON."""
-    from lemore_core.benchmark.run import measure_memories, measure_rates
+    from lemore_core.benchmark.memory import measure_memories
+    from lemore_core.benchmark.rates import measure_rates
     from lemore_core.benchmark.steps import measure_steps
 
     _fill_in_defaults(arguments)
-    cases, missing = _cases(arguments)
+    cases = _cases(arguments)
     rows: Sequence[Measurement]
     if arguments.what == 'rate':
         rows = measure_rates(
@@ -113,10 +114,8 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.what == 'memory':
         rows = measure_memories(cases, arguments.image, arguments.images)
     else:
-        rows = measure_steps(
-            cases, arguments.image, arguments.repeats, memory=not arguments.no_memory
-        )
-    print_rows([*rows, *missing], as_json=arguments.json)
+        rows = measure_steps(cases, arguments.image, arguments.repeats)
+    print_rows(rows, as_json=arguments.json)
 
 
 def print_rows(rows: Sequence[Measurement], *, as_json: bool) -> None:
@@ -134,27 +133,32 @@ def print_rows(rows: Sequence[Measurement], *, as_json: bool) -> None:
         print(f'\n{table}')
 
 
-def _cases(arguments: argparse.Namespace) -> tuple[list[Case], list[Skipped]]:
-    from lemore_core.benchmark.cases import make_cases
+def _cases(arguments: argparse.Namespace) -> list[Case]:
+    from lemore_core.benchmark.cases import Case
     from lemore_core.benchmark.images import read_image
     from lemore_core.inference import AUTO, BACKENDS
+    from lemore_core.segmenter_options import SegmenterOptions
 
     sizes = arguments.sizes
     if sizes is None:
-        sizes = [MEMORY_SIZE]
-        if arguments.what != 'memory':
-            height, width, _ = read_image(arguments.image).shape
-            sizes = [(height, width)]
-    return make_cases(
-        arguments.models or [arguments.model],
-        sizes,
-        arguments.backends or (list(BACKENDS) if arguments.what == 'steps' else [AUTO]),
-        dataset=arguments.dataset,
-        devices=arguments.devices,
-        precisions=arguments.precisions,
-        batches=arguments.batches or [1],
-        network=requested_size(arguments),
-    )
+        of_image = read_image(arguments.image).shape[:2]
+        sizes = [MEMORY_SIZE if arguments.what == 'memory' else of_image]
+    backends = arguments.backends or (list(BACKENDS) if arguments.what == 'steps' else [AUTO])
+    network = requested_size(arguments)
+    return [
+        Case(
+            SegmenterOptions(model, arguments.dataset, backend, device, precision, network, batch),
+            size,
+        )
+        for model, backend, device, precision, size, batch in itertools.product(
+            arguments.models or [arguments.model],
+            backends,
+            arguments.devices,
+            arguments.precisions,
+            sizes,
+            arguments.batches or [1],
+        )
+    ]
 
 
 def _fill_in_defaults(arguments: argparse.Namespace) -> None:

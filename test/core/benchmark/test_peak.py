@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lemore_core.benchmark.peak import RESOLUTION, find_peak, search, sustained
+from lemore_core.benchmark.peak import RESOLUTION, find_peak, sustained
 from lemore_core.benchmark.percentiles import Percentiles
 from lemore_core.benchmark.rate import RateRow
 
@@ -14,23 +14,17 @@ def row_at(rate: float, *, dropped: int = 0, reached: float = 1.0) -> RateRow:
 @pytest.mark.parametrize('capacity', [0.3, 7.0, 133.0, 900.0])
 @pytest.mark.parametrize('start', [0.5, 50.0, 800.0])
 def test_the_highest_rate_of_a_server_is_found(capacity: float, start: float) -> None:
-    tried: list[float] = []
-
-    def passes(rate: float) -> bool:
-        tried.append(rate)
-        return rate <= capacity
-
-    found = search(passes, start, rates=30)
-    assert found.passed <= capacity < (found.failed or 0)
-    assert (found.failed or 0) / found.passed <= 1 + RESOLUTION
-    assert len(tried) == len(set(tried)) < 30
+    found = find_peak(lambda rate: row_at(rate, dropped=50 * (rate > capacity)), start, rates=30)
+    assert found.peak_hz <= capacity < (found.too_much_hz or 0)
+    assert (found.too_much_hz or 0) / found.peak_hz <= 1 + RESOLUTION
+    assert found.probes < 60
 
 
 def test_the_search_ends() -> None:
-    assert search(lambda _: True, 10, rates=30).failed is None
-    hopeless = search(lambda _: False, 10, rates=30)
-    assert (hopeless.passed, hopeless.failed) == (0, 0.1)
-    assert search(lambda rate: rate <= 133, 1, rates=4).failed is None
+    assert find_peak(row_at, 10).too_much_hz is None
+    hopeless = find_peak(lambda rate: row_at(rate, dropped=50), 10)
+    assert (hopeless.peak_hz, hopeless.too_much_hz) == (0, 0.1)
+    assert find_peak(row_at, 1, rates=4).peak_hz == 8
 
 
 def test_drops_and_a_late_source_count_against_a_rate() -> None:
