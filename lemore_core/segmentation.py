@@ -30,10 +30,11 @@ class Segmentation:
 
     ``labels`` (H, W) uint8, or uint16 beyond 255 classes: class ids. ``confidence`` (H, W) uint8:
     the label's probability, 255 for certain. ``network_size`` (height, width) is the size at which
-    the network saw the image.
+    the network saw the image, and ``resized`` the reason where that does not keep its aspect.
     """
 
     labels: NDArray[np.uint8] | NDArray[np.uint16]
     confidence: NDArray[np.uint8]
     network_size: tuple[int, int]
     timings: Timings
+    resized: str = ''

@@ -17,6 +17,7 @@ from lemore_core.export.model_card import read_model_card
 from lemore_core.image import Image, check_pixels, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.input_size import network_size
+from lemore_core.inference.loaded_sizes import LoadedSizes
 from lemore_core.inference.tensorrt.background import load_with_engine
 from lemore_core.model.variants import VARIANTS
 from lemore_core.segmentation import Segmentation
@@ -25,17 +26,12 @@ from lemore_core.taxonomy import Taxonomy
 
 WEIGHTS = Path(str(resources.files('lemore_core') / 'weights'))
 DEFAULT_DATASET = 'camvid'
-SIZES_KEPT = 4
 
 __all__ = ['Segmenter', 'SegmenterError', 'Status', 'network_size', 'resolve_checkpoint']
 
 
 class Segmenter:
-    """A loaded model. It is used from one thread; loading may happen on another.
-
-    ``sizes_kept`` is the number of network sizes that stay loaded, the newest ones: raise it for
-    images of many aspects or scales by turns.
-    """
+    """A loaded model. It is used from one thread; loading may happen on another."""
 
     def __init__(
         self,
@@ -44,16 +40,17 @@ class Segmenter:
         *,
         backend: str,
         fixed_size: tuple[int, int] | None,
-        background_engine: bool = False,
+        live: bool = False,
     ) -> None:
         self.card = card
-        self.sizes_kept = SIZES_KEPT
         self._request = request
-        self._backend = backend
-        self._load_backend = load_with_engine if background_engine else backends.load
         self._fixed_size = fixed_size
-        self._loaded: dict[tuple[int, int], Backend] = {}
-        self._newest: Backend | None = self._backend_for(self.trained_size)
+        self._live = live
+        load = load_with_engine if live else backends.load
+        self._sizes = LoadedSizes(
+            lambda size: load(backend, dataclasses.replace(request, height=size[0], width=size[1]))
+        )
+        self._newest: Backend | None = self._sizes.get(self.trained_size)
 
     @classmethod
     def load(
@@ -67,7 +64,7 @@ class Segmenter:
         engine_cache: Path | None = None,
         taxonomy: Taxonomy | None = None,
         network_size: tuple[int, int] | None = None,
-        background_engine: bool = False,
+        live: bool = False,
     ) -> Segmenter:
         """Load a ``.safetensors`` checkpoint or an exported ``.onnx`` file.
 
@@ -76,10 +73,11 @@ class Segmenter:
         follows the image's aspect (an ONNX file has one size). For ``precision``, ``batch`` and
         ``engine_cache`` see :class:`~lemore_core.inference.ServingRequest`.
 
-        ``background_engine``: where backend ``auto`` finds a GPU and TensorRT, another process
-        builds an engine for every size of which images keep coming; the engine replaces the first
-        backend between two of them. ``status`` tells how far that is; :meth:`close` stops it. Labels may
-        differ a little before and after.
+        ``live`` labels at once and improves later, so labels may differ a little before and after:
+        images whose size is not loaded are resized to one that is while another thread loads it
+        (see :class:`~lemore_core.inference.loaded_sizes.LoadedSizes`), and where backend ``auto``
+        finds a GPU and TensorRT, another process builds an engine for every size of which images
+        keep coming. ``status`` says how far that is; :meth:`close` stops it.
 
         Raises:
             CheckpointError: the file is missing, damaged, or not LeMoRe's.
@@ -115,7 +113,7 @@ class Segmenter:
             request,
             backend=backend,
             fixed_size=network_size,
-            background_engine=background_engine,
+            live=live,
         )
 
     @property
@@ -148,6 +146,15 @@ class Segmenter:
         return self.card.config.height, self.card.config.width
 
     @property
+    def sizes_kept(self) -> int:
+        """The number of network sizes that stay loaded: raise it for images of many aspects."""
+        return self._sizes.kept
+
+    @sizes_kept.setter
+    def sizes_kept(self, number: int) -> None:
+        self._sizes.kept = number
+
+    @property
     def device_memory_mb(self) -> float | None:
         """Megabytes (10^6 bytes) that the process holds on a GPU, ``None`` on a CPU."""
         return device_memory_mb(self.status.device)
@@ -158,13 +165,14 @@ class Segmenter:
 
     def warm_up(self, height: int, width: int) -> None:
         """Prepare for images of this size, so that the first one is not the slow one."""
+        self._sizes.get(self.network_size(height, width))
         self.segment(np.zeros((height, width, 3), np.uint8), 'rgb8')
 
     def segment(self, image: NDArray[np.uint8], encoding: str = 'rgb8') -> Segmentation:
         """Label an image.
 
         ``image`` is (H, W, 3) uint8 for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8, (H, W) for
-        mono8; its rows may be padded. The first image of a new aspect takes longer.
+        mono8; its rows may be padded. The first image of a new aspect takes longer, unless ``live``.
 
         Raises:
             PixelError: the image is not what its encoding says, or empty.
@@ -181,23 +189,32 @@ class Segmenter:
             BackendError: the device failed; the next images may succeed.
 
         """
+        self._sizes.update()
         indices: dict[tuple[int, int], list[int]] = {}
+        resized: dict[int, str] = {}
         for index, image in enumerate(images):
             check_pixels(image.pixels, image.encoding)
-            size = self.network_size(*image.pixels.shape[:2])
+            height, width = image.pixels.shape[:2]
+            size = wanted = self.network_size(height, width)
+            if self._live and (size := self._sizes.nearest(wanted)) != wanted:
+                reason = self._sizes.why_missing(wanted)
+                what = f'{width}x{height}'
+                resized[index] = (
+                    f'{what} is not prepared ({reason})' if reason else f'preparing {what}'
+                )
             indices.setdefault(size, []).append(index)
         found: dict[int, Segmentation] = {}
         for size, which in indices.items():
-            self._newest = backend = self._backend_for(size)
+            self._newest = backend = self._sizes[size] if self._live else self._sizes.get(size)
             results = backend.segment([images[index] for index in which])
             found.update(zip(which, results, strict=True))
+        for index, reason in resized.items():
+            found[index] = dataclasses.replace(found[index], resized=reason)
         return [found[index] for index in range(len(images))]
 
     def close(self) -> None:
         """Stop what works in the background, and let go of the network."""
-        for backend in self._loaded.values():
-            backend.close()
-        self._loaded.clear()
+        self._sizes.close()
         self._newest = None
         release_memory()
 
@@ -227,20 +244,8 @@ class Segmenter:
             raise SegmenterError(msg)
         self.card.config.for_size(*size)  # refuses what is out of bounds
         pixels = to_network(image, encoding, *size)
-        logits: NDArray[np.float32] = self._backend_for(size).logits(pixels[None])[0]
+        logits: NDArray[np.float32] = self._sizes.get(size).logits(pixels[None])[0]
         return logits
-
-    def _backend_for(self, size: tuple[int, int]) -> Backend:
-        backend = self._loaded.pop(size, None)
-        if backend is None:
-            while len(self._loaded) >= self.sizes_kept:
-                self._loaded.pop(next(iter(self._loaded))).close()
-            height, width = size
-            request = dataclasses.replace(self._request, height=height, width=width)
-            backend = self._load_backend(self._backend, request)
-        # the newest stands last, so the first is the one to drop
-        self._loaded[size] = backend
-        return backend
 
 
 def resolve_checkpoint(model: str, dataset: str = '') -> Path:

@@ -41,7 +41,7 @@ class SegmenterOptions:
     def __post_init__(self) -> None:
         check_fields(self, SegmenterError)
 
-    def load(self, *, background_engine: bool = False) -> Segmenter:
+    def load(self, *, live: bool = False) -> Segmenter:
         """Load the network.
 
         Raises:
@@ -60,5 +60,5 @@ class SegmenterOptions:
             engine_cache=self.engine_cache,
             taxonomy=load_taxonomy(self.dataset) if self.dataset else None,
             network_size=self.size,
-            background_engine=background_engine,
+            live=live,
         )

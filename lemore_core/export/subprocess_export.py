@@ -42,9 +42,16 @@ def export_in_subprocess(path: Path, height: int, width: int) -> bytes:
 
 
 def _export(order: Mapping[str, Any], _: Answer) -> None:
+    import torch
+
     from lemore_core.export.export import write_onnx
 
-    write_onnx(Path(order['path']), Path(order['output']), order['height'], order['width'])
+    # Python does most of it; threads that wait for each other take minutes on a busy processor
+    torch.set_num_threads(1)
+    output = Path(order['output'])
+    # the parent removes it, however this process ends
+    tempfile.tempdir = str(output.parent)
+    write_onnx(Path(order['path']), output, order['height'], order['width'])
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from lemore_core.inference.backend import (
     ServingRequest,
     Status,
 )
+from lemore_core.inference.cpu.decode import warm_up
 from lemore_core.inference.cpu.pipeline import CpuPipeline
 from lemore_core.system.cpu import thread_counts
 
@@ -107,7 +109,10 @@ def load(request: ServingRequest) -> CpuPipeline:
     card = read_model_card(request.path)
     _, device = _provider(request.device)
     precision = _precision(request, device)
-    network = OnnxNetwork(_content(request, precision), request.device, str(request.path))
+    # at a first start the decoder is compiled while another process exports the network
+    threading.Thread(target=warm_up, args=(card.config.classes,), daemon=True).start()
+    content = _content(request, precision)
+    network = OnnxNetwork(content, request.device, str(request.path))
     network.require_ports(request.size, card.config.classes, str(request.path))
     status = Status('onnxruntime', device, precision)
     return CpuPipeline(network, request.size, card.config.classes, status)

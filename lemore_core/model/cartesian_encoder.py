@@ -25,8 +25,11 @@ class AxisMixing(nn.Module):
     def __init__(self, axis: Axis, size: int) -> None:
         super().__init__()
         self.axis: Axis = axis
-        # Near zero: the views start as small corrections of the transverse one.
-        self.weight = nn.Parameter(torch.empty(size, size).normal_(std=0.02 / size**0.5))
+        self.weight = nn.Parameter(torch.empty(size, size))
+        # as in LeMoRe, a tensor without numbers is left alone
+        if not self.weight.is_meta:
+            # Near zero: the views start as small corrections of the transverse one.
+            nn.init.normal_(self.weight, std=0.02 / size**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix ``x`` (N, C, H, W) along the axis; the shape stays."""

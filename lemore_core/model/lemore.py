@@ -63,9 +63,11 @@ class LeMoRe(nn.Module):
             nn.Dropout2d(dropout),
             classifier,
         )
-        self.apply(_initialise)
-        # the first predictions are near uniform, whatever the number of classes
-        nn.init.normal_(classifier.weight, std=0.01)
+        # for tensors without numbers PyTorch would load its compiler, which takes seconds
+        if not classifier.weight.is_meta:
+            self.apply(_initialise)
+            # the first predictions are near uniform, whatever the number of classes
+            nn.init.normal_(classifier.weight, std=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised RGB (N, 3, H, W) to logits (N, classes, ceil(H / 8), ceil(W / 8)).

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -25,6 +26,9 @@ TAIL_BYTES = 4096
 ORPHANED = 2
 
 Answer = Callable[..., None]
+
+# the threads that started those that run
+_running: weakref.WeakKeyDictionary[JsonChild, threading.Thread] = weakref.WeakKeyDictionary()
 
 
 class ChildError(LemoreError):
@@ -56,10 +60,13 @@ class JsonChild:
                 stderr=self._errors,
                 env=same_modules(),
                 text=True,
+                # a group of its own: it is ended whole, and a terminal's Ctrl-C is for the parent
+                start_new_session=True,
             )
         except OSError:
             self._errors.close()
             raise
+        _running[self] = threading.current_thread()
 
     def __enter__(self) -> JsonChild:  # noqa: PYI034 - Self needs Python 3.11
         return self
@@ -95,16 +102,17 @@ class JsonChild:
 
     def stop(self) -> None:
         """End the process, if it still runs; may be called from any thread."""
-        self._process.terminate()
-        try:
-            self._process.wait(TERMINATE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            # it may have ended a moment ago
+            with suppress(subprocess.TimeoutExpired, ProcessLookupError):
+                if self._process.poll() is None:
+                    os.killpg(self._process.pid, number)
+                self._process.wait(TERMINATE_S)
 
     def close(self) -> None:
         """End the process, if it still runs, and close its pipes."""
         self.stop()
+        _running.pop(self, None)
         self._errors.close()
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):  # the order may still lie in it
@@ -121,6 +129,13 @@ class JsonChild:
         return ': '.join([f'the process {self._module} ended with code {code}', *last])
 
 
+def stop_children(thread: threading.Thread) -> None:
+    """End the children that a thread started and may be waiting for: it gets a ChildError."""
+    for child, owner in list(_running.items()):
+        if owner is thread:
+            child.stop()
+
+
 def serve_parent(work: Callable[[dict[str, Any], Answer], None]) -> int:
     """Do the parent's order and return the exit code; the other end of :class:`JsonChild`.
 
@@ -129,8 +144,6 @@ def serve_parent(work: Callable[[dict[str, Any], Answer], None]) -> int:
     """
     output = os.dup(1)
     os.dup2(2, 1)
-    # a terminal's Ctrl-C is for the parent, whose end closes standard input
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def answer(**values: Any) -> None:
         try:

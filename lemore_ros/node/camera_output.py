@@ -84,7 +84,13 @@ class CameraOutput:
             age_ms=(now - stamp) / 1e6 if stamp else None,
             segmenter_ms=result.timings.total_ms,
             work_ms=1e3 * (time.perf_counter() - started),
+            resized=result.resized,
         )
+        if result.resized:
+            height, width = result.network_size
+            self._log.warn(
+                'resized', f'{result.resized}: its images are resized to {width}x{height}'
+            )
 
     def _publish_points(self, image: Image, result: Segmentation) -> None:
         tolerance_ms = self._settings.parameters.depth_tolerance_ms

@@ -47,6 +47,7 @@ class CameraStats:
         self._idle: str | None = 'inactive'
         self._since = self._last_frame = clock()
         self._failure: str | None = None
+        self._resized = ''
         self._times = {name: deque[float]() for name in ('received', 'dropped', 'labelled')}
         self._ages, self._segmenter, self._work, self._intake = (
             deque[float](maxlen=FRAMES_REMEMBERED) for _ in range(4)
@@ -108,15 +109,19 @@ class CameraStats:
             self._count('failed')
             self._failure = reason
 
-    def count_labelled(self, age_ms: float | None, segmenter_ms: float, work_ms: float) -> None:
+    def count_labelled(
+        self, age_ms: float | None, segmenter_ms: float, work_ms: float, resized: str = ''
+    ) -> None:
         """Count a published frame.
 
         ``age_ms`` is the time from the camera's stamp to publication, if there is a stamp;
-        ``segmenter_ms`` and ``work_ms`` went into segmenting it and into publishing the outcome.
+        ``segmenter_ms`` and ``work_ms`` went into segmenting it and into publishing the outcome;
+        ``resized`` is the reason if the network did not see it in its own aspect.
         """
         with self._lock:
             self._count('labelled')
             self._failure = None
+            self._resized = resized
             self._segmenter.append(segmenter_ms)
             self._work.append(work_ms)
             if age_ms is not None:
@@ -148,7 +153,7 @@ class CameraStats:
                 f'falling behind: {rates["labelled"]:.0f} of {rates["received"]:.0f} images a '
                 'second are segmented, the newest ones: set max_rate_hz to receive fewer'
             )
-        return DiagnosticStatus.OK, 'segmenting'
+        return DiagnosticStatus.OK, ', '.join(filter(None, ['segmenting', self._resized]))
 
     def _values(self, rates: dict[str, float]) -> dict[str, str]:
         return {

@@ -51,6 +51,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         super().__init__(NAME, **options)
         # Node has a _parameters of its own
         self.values: NodeParameters = parameters.declare(self)
+        self.is_loading = False
         self._segmenter: Segmenter | None = None
         self._stats: dict[str, CameraStats] = {}
         self._pipeline: Pipeline | None = None
@@ -63,6 +64,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network and begin to publish diagnostics."""
+        self.is_loading = True
         try:
             self._segmenter = load_segmenter(self.values)
             OutputSettings.of(self.values, self._segmenter.taxonomy)  # refuses what does not fit
@@ -71,6 +73,8 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
             self._release()
             return self._refused('cannot configure', error)
+        finally:
+            self.is_loading = False
         status = self._segmenter.status
         self.get_logger().info(
             f'model {self.values.model} ({self._segmenter.taxonomy.name}) runs on '
@@ -226,8 +230,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 def load_segmenter(values: NodeParameters) -> Segmenter:
     """Load the network that the parameters name, and run it once.
 
-    With backend ``auto`` an engine may take over later, see
-    :meth:`lemore_core.segmenter.Segmenter.load`.
+    It is live: other sizes, and engines with backend ``auto``, are prepared while it segments.
 
     Raises:
         LemoreError: there is no such network, or it cannot run here.
@@ -243,7 +246,8 @@ def load_segmenter(values: NodeParameters) -> Segmenter:
         batch=len(values.camera_names),
         engine_cache=values.engine_cache,
     )
-    segmenter = options.load(background_engine=True)
+    segmenter = options.load(live=True)
+    segmenter.sizes_kept = max(segmenter.sizes_kept, len(values.camera_names))
     segmenter.warm_up(*segmenter.trained_size)
     return segmenter
 

@@ -20,18 +20,19 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.requested = False
-        self.spinning = False
+        # the node whose callbacks run
+        self.spinning: Any = None
 
     def handle(self, _number: int, _frame: FrameType | None) -> None:
         """Record a signal.
 
         Raises:
-            KeyboardInterrupt: the loop does not run yet (a model is loading), or it was asked
-                before.
+            KeyboardInterrupt: the loop would not see it soon, because a network is being loaded,
+                or it was asked before.
 
         """
         again, self.requested = self.requested, True
-        if again or not self.spinning:
+        if again or self.spinning is None or self.spinning.is_loading:
             raise KeyboardInterrupt
 
 
@@ -54,16 +55,17 @@ def stop_signals() -> Iterator[StopSignals]:
 def spin(node: Any, stop: StopSignals) -> None:
     """Run the callbacks of a node on this thread until a stop is requested or its context ends.
 
-    A callback that raises is reported and does not end the node.
+    A callback that raises is reported and does not end the node. ``node.is_loading`` tells that
+    one of them may take long.
     """
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
-    stop.spinning = True
+    stop.spinning = node
     try:
         while rclpy.ok(context=node.context) and not stop.requested:
             _spin_once(executor, node)
     finally:
-        stop.spinning = False
+        stop.spinning = None
         executor.shutdown()
 
 

@@ -187,4 +187,4 @@ def test_only_a_few_sizes_stay_loaded(untrained_checkpoint: Path) -> None:
     segmenter = Segmenter.load(untrained_checkpoint, backend='torch')
     for width in (64, 128, 192, 256, 320, 384):
         segmenter.segment(np.zeros((64, width, 3), np.uint8))
-    assert len(segmenter._loaded) <= 4
+    assert len(segmenter._sizes._loaded) <= 4

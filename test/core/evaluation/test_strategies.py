@@ -232,7 +232,7 @@ def test_every_scale_stays_loaded(untrained_checkpoint: Path) -> None:
     predictor = predictor_for(segmenter, Views(scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75)))
     image = red(99, 96, 128)
     predictor.predict(image)
-    loaded = dict(segmenter._loaded)
+    loaded = dict(segmenter._sizes._loaded)
     predictor.predict(image)
     assert len(loaded) == 6
-    assert all(segmenter._loaded[size] is backend for size, backend in loaded.items())
+    assert all(segmenter._sizes._loaded[size] is backend for size, backend in loaded.items())

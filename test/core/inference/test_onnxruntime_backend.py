@@ -110,7 +110,7 @@ def test_on_a_cpu_pytorch_stays_out_of_the_process() -> None:
     code = (
         'import sys, numpy as np\n'
         'from lemore_core.segmenter import Segmenter, resolve_checkpoint\n'
-        'segmenter = Segmenter.load(resolve_checkpoint("nano"), background_engine=True)\n'
+        'segmenter = Segmenter.load(resolve_checkpoint("nano"), live=True)\n'
         'labels = segmenter.segment(np.zeros((48, 64, 3), np.uint8)).labels\n'
         'assert labels.shape == (48, 64)\n'
         'assert segmenter.status.backend == "onnxruntime"\n'

@@ -6,9 +6,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from sensor_msgs.msg import Image
 
 LABELS = '/lemore_segmentation/labels'
@@ -59,3 +62,30 @@ def test_what_cannot_start_says_so_in_one_line_and_exits_with_1(
 def test_without_autostart_it_waits_unconfigured(graph: Any, start: Start) -> None:
     start(autostart='false')
     assert graph.state('/lemore_segmentation') == 'unconfigured'
+
+
+@pytest.mark.parametrize('autostart', ['true', 'false'])
+def test_stopping_during_an_export_ends_it_and_leaves_nothing(
+    graph: Any,
+    start: Start,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    autostart: str,
+) -> None:
+    cache, temporary = tmp_path / 'cache', tmp_path / 'temporary'
+    temporary.mkdir()
+    monkeypatch.setenv('XDG_CACHE_HOME', str(cache))
+    monkeypatch.setenv('TMPDIR', str(temporary))
+    process = start(backend='onnxruntime', autostart=autostart)
+    if autostart == 'false':
+        client = graph.peer.create_client(ChangeState, '/lemore_segmentation/change_state')
+        graph.wait_for(client.service_is_ready, 'the node')
+        configure = Transition(id=Transition.TRANSITION_CONFIGURE)
+        client.call_async(ChangeState.Request(transition=configure))
+    graph.wait_for(lambda: list(temporary.glob('lemore-export-*')), 'an export')
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, output
+    assert output == ''
+    assert not list(temporary.glob('lemore-*'))
+    assert not list(cache.rglob('*.onnx'))

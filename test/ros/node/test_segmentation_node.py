@@ -62,7 +62,7 @@ def test_labels_are_those_of_the_segmenter_under_the_header_of_the_image(
     labels = graph.collect(Image, f'{NAME}/labels')
     camera = graph.publisher()
     confidences = graph.collect(Image, f'{NAME}/confidence')
-    for stamp, size in enumerate([(60, 80), (60, 80), (96, 128), (33, 57)], start=1):
+    for stamp, size in enumerate([(60, 80), (60, 80), (96, 128), (33, 44)], start=1):
         message = make_image(stamp, size=size, frame_id=f'camera {stamp}/optical')
         found = graph.labels_of(camera, message, labels)
         expected = reference.segment(pixels_of(message), 'bgr8')
@@ -107,7 +107,7 @@ def test_images_without_a_stamp_are_warned_of_once(graph: Any, make_image: MakeI
 def test_padded_rows_of_every_encoding_give_the_same_labels(
     graph: Any, clip_frames: list[NDArray[np.uint8]], reference: Segmenter, encoding: str
 ) -> None:
-    bgr = cv2.resize(clip_frames[0], (160, 90))
+    bgr = cv2.resize(clip_frames[0], (160, 120))
     codes = {
         'rgb8': cv2.COLOR_BGR2RGB,
         'bgra8': cv2.COLOR_BGR2BGRA,
@@ -115,11 +115,11 @@ def test_padded_rows_of_every_encoding_give_the_same_labels(
         'mono8': cv2.COLOR_BGR2GRAY,
     }
     pixels = cv2.cvtColor(bgr, codes[encoding]) if encoding in codes else bgr
-    rows = pixels.reshape(90, -1)
+    rows = pixels.reshape(120, -1)
     step = rows.shape[1] + 13
-    padded = np.full((90, step), 0xAB, np.uint8)
+    padded = np.full((120, step), 0xAB, np.uint8)
     padded[:, : rows.shape[1]] = rows
-    message = Image(height=90, width=160, step=step, encoding=encoding, data=padded.tobytes())
+    message = Image(height=120, width=160, step=step, encoding=encoding, data=padded.tobytes())
     message.header.stamp.sec = 1
     labels = graph.collect(Image, f'{NAME}/labels')
     found = graph.labels_of(graph.publisher(), message, labels)

@@ -165,17 +165,15 @@ def test_the_engine_is_of_the_precision_that_torch_chose(
 
 
 @pytest.mark.usefixtures('installed', 'second_gpu')
-@pytest.mark.parametrize('background_engine', [True, False])
-def test_a_segmenter_has_it_where_it_is_asked_for(
-    untrained_checkpoint: Path, background_engine: bool
-) -> None:
-    segmenter = Segmenter.load(untrained_checkpoint, background_engine=background_engine)
-    engine = 'waiting for images' if background_engine else ''
+@pytest.mark.parametrize('live', [True, False])
+def test_a_segmenter_has_it_where_it_is_asked_for(untrained_checkpoint: Path, live: bool) -> None:
+    segmenter = Segmenter.load(untrained_checkpoint, live=live)
+    engine = 'waiting for images' if live else ''
     assert segmenter.status.engine == engine
     segmenter.close()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_here_nothing_is_built(untrained_checkpoint: Path) -> None:
-    segmenter = Segmenter.load(untrained_checkpoint, background_engine=True)
+    segmenter = Segmenter.load(untrained_checkpoint, live=True)
     assert segmenter.status == Status('onnxruntime', 'cpu', 'fp32')
