@@ -17,8 +17,8 @@ from lemore_core.cli.arguments import (
 
 if TYPE_CHECKING:
     from lemore_core.data.datasets import Dataset
-    from lemore_core.evaluation.evaluate import EvaluationResult
-    from lemore_core.evaluation.report.evaluation import WorstImages
+    from lemore_core.evaluation.evaluate import EvaluationResult, Judged
+    from lemore_core.evaluation.report.worst import WorstImages
     from lemore_core.evaluation.strategies import Views
     from lemore_core.segmenter import Segmenter
 
@@ -130,16 +130,18 @@ def _views(arguments: argparse.Namespace) -> Views:
     return Views(window, stride, tuple(arguments.scales), arguments.flip)
 
 
-def _worst_images(arguments: argparse.Namespace, segmenter: Segmenter) -> WorstImages | None:
+def _worst_images(
+    arguments: argparse.Namespace, segmenter: Segmenter
+) -> WorstImages[Judged] | None:
     if arguments.report is None:
         return None
-    from lemore_core.evaluation.report.evaluation import WorstImages
+    from lemore_core.evaluation.report.evaluation import worst_images
 
-    return WorstImages(arguments.report_images, segmenter.taxonomy)
+    return worst_images(arguments.report_images, segmenter.taxonomy)
 
 
 def _write_report(
-    path: Path, result: EvaluationResult, worst: WorstImages, facts: dict[str, Any]
+    path: Path, result: EvaluationResult, worst: WorstImages[Judged], facts: dict[str, Any]
 ) -> None:
     from lemore_core.evaluation.report.build import write_report
     from lemore_core.evaluation.report.evaluation import evaluation_report

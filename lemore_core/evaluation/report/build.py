@@ -7,10 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.evaluation.report.content import Plot, Report, ReportError, Table
+from lemore_core.evaluation.report.content import Report, ReportError, Table
 from lemore_core.system.files import write_whole
 
 if TYPE_CHECKING:
+    from bokeh.model import Model
     from markupsafe import Markup
 
 NEEDED = ('bokeh', 'jinja2')
@@ -81,18 +82,18 @@ def render_report(report: Report) -> str:
     )
 
 
-def _part(part: Plot | Table | Markup | str, plots: list[dict[str, Any]]) -> dict[str, Any]:
+def _part(part: Model | Table | str, plots: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what the template needs of a part; a plot is also added to ``plots``."""
     from bokeh.core.types import ID
     from bokeh.embed import json_item
 
-    if isinstance(part, Plot):
-        target = f'plot-{len(plots)}'
-        plots.append(dict(json_item(part.model, ID(target))))
-        return {'kind': 'plot', 'target': target, 'summary': part.summary}
+    if isinstance(part, str):
+        return {'text': part}
     if isinstance(part, Table):
-        return {'kind': 'table', 'table': part}
-    return {'kind': 'text', 'text': part}
+        return {'table': part}
+    target = f'plot-{len(plots)}'
+    plots.append(dict(json_item(part, ID(target))))
+    return {'plot': target}
 
 
 def _own_file(name: str) -> Markup:

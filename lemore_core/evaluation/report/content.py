@@ -1,7 +1,4 @@
-"""What a report holds, as plain values: any tool can fill it in.
-
-Texts are escaped when the report is built, except ``markupsafe.Markup``, which goes in as it is.
-"""
+"""What a report holds, as plain values: any tool can fill it in. Texts are escaped when it is built."""
 
 from __future__ import annotations
 
@@ -13,21 +10,12 @@ from lemore_core.errors import LemoreError
 
 if TYPE_CHECKING:
     from bokeh.model import Model
-    from markupsafe import Markup
 
     from lemore_core.taxonomy import Taxonomy
 
 
 class ReportError(LemoreError):
     """A report that cannot be built or written here."""
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A Bokeh model and what it shows, in words, for those who cannot see it."""
-
-    model: Model
-    summary: str
 
 
 @dataclass(frozen=True)
@@ -41,10 +29,10 @@ class Table:
 
 @dataclass(frozen=True)
 class ReportSection:
-    """A titled part of a report: plots, tables and text, in order."""
+    """A titled part of a report: Bokeh's plots, tables and text, in order."""
 
     title: str
-    parts: tuple[Plot | Table | Markup | str, ...]
+    parts: tuple[Model | Table | str, ...]
 
 
 @dataclass(frozen=True)
@@ -66,19 +54,13 @@ class Pane:
     layers: tuple[Layer, ...] = ()
     dimmed: bool = False
 
-    def __post_init__(self) -> None:
-        if len(self.layers) > 2:
-            msg = f'pane {self.caption!r} has {len(self.layers)} layers, it takes two at most'
-            raise ReportError(msg)
-
 
 @dataclass(frozen=True)
 class ReportImage:
     """A photograph (a data URI, with its size in pixels), its figures and the views of it.
 
     ``scores`` gives a number by class id for the classes that the image can be filtered by: the
-    lower, the earlier it is shown. ``ranks`` gives its place among the images that were chosen
-    for the same reason, by the reason: readers can have those of one reason alone.
+    lower, the earlier it is shown.
     """
 
     name: str
@@ -88,7 +70,6 @@ class ReportImage:
     panes: tuple[Pane, ...]
     figures: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[int, float] = field(default_factory=dict)
-    ranks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,8 +89,3 @@ class Report:
     images_note: str = ''
     taxonomy: Taxonomy | None = None
     score_name: str = 'IoU'
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why images were chosen, in the order in which the reasons first occur."""
-        return tuple(dict.fromkeys(reason for p in self.images for reason in p.ranks))

@@ -3,75 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from lemore_core.evaluation.evaluate import EvaluationResult, Judged
 from lemore_core.evaluation.metrics import percent
-from lemore_core.evaluation.report.content import Pane, Report, ReportImage
-from lemore_core.evaluation.report.encode import fit_width, photo_uri
-from lemore_core.evaluation.report.panes import (
-    IMAGE_WIDTH,
-    UNLABELLED,
-    WRONG,
-    Marked,
-    Named,
-    class_scores,
-    labels_pane,
-    marks_pane,
-)
+from lemore_core.evaluation.report.content import Report, ReportImage
+from lemore_core.evaluation.report.images import report_image, truth_panes
 from lemore_core.evaluation.report.sections import score_figures, score_sections
-from lemore_core.evaluation.report.worst import Worst
+from lemore_core.evaluation.report.worst import WorstImages
 from lemore_core.taxonomy import Taxonomy
 
 
-class WorstImages:
-    """Observes an evaluation and keeps the worst images, ready for the report.
-
-    Neither all images are held in memory nor any is segmented twice.
-    """
-
-    def __init__(self, limit: int, taxonomy: Taxonomy) -> None:
-        self._taxonomy = taxonomy
-        self._worst = Worst(limit)
-
-    def __call__(self, judged: Judged) -> None:
-        """Keep the image if it is among the worst so far."""
-        self._worst.offer(judged.result.badness, lambda: draw_image(judged, self._taxonomy))
-
-    @property
-    def images(self) -> tuple[ReportImage, ...]:
-        """The images, the worst first."""
-        return tuple(kept.image for kept in self._worst.kept)
+def worst_images(limit: int, taxonomy: Taxonomy) -> WorstImages[Judged]:
+    """Return what keeps the images of the lowest mIoU."""
+    draw = partial(draw_image, taxonomy=taxonomy)
+    return WorstImages(limit, lambda judged: {'low mIoU': judged.result.mean_iou}, draw)
 
 
-def draw_image(judged: Judged, taxonomy: Taxonomy, width: int = IMAGE_WIDTH) -> ReportImage:
-    """Return a judged image as the report shows it: bare, prediction against truth, errors."""
+def draw_image(judged: Judged, taxonomy: Taxonomy) -> ReportImage:
+    """Return a judged image as the report shows it: bare, labels against ground truth, errors."""
     image, truth, prediction, result = judged
-    unlabelled = truth >= len(taxonomy.classes)
-    size = fit_width(truth.shape, width)
-    return ReportImage(
-        name=result.name,
-        photo=photo_uri(image, size),
-        width=size[1],
-        height=size[0],
-        panes=(
-            Pane('image'),
-            labels_pane(
-                (Named('prediction', prediction.labels), Named('truth', truth, has_gaps=True)),
-                taxonomy,
-                size,
-            ),
-            marks_pane(
-                'errors red, unlabelled dark',
-                (Marked(prediction.labels != truth, WRONG), Marked(unlabelled, UNLABELLED)),
-                size,
-            ),
-        ),
-        figures={
-            'mIoU': percent(result.mean_iou),
-            'pixel accuracy': percent(result.pixel_accuracy),
-        },
-        scores=class_scores(result.iou),
-    )
+    figures = {
+        'mIoU': percent(result.mean_iou),
+        'pixel accuracy': percent(result.pixel_accuracy),
+    }
+    panes = truth_panes(taxonomy, prediction.labels, truth)
+    return report_image(result.name, image, panes, figures, result.iou)
 
 
 def evaluation_report(

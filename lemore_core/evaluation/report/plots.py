@@ -1,24 +1,13 @@
-"""The plots of an evaluation, as Bokeh figures.
-
-Colours of text, axes and grids are left to the report's theme, which follows the reader's.
-"""
+"""The plots of an evaluation, as Bokeh figures."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from bokeh.layouts import column
-from bokeh.models import (
-    BasicTicker,
-    Column,
-    ColumnDataSource,
-    FixedTicker,
-    HoverTool,
-    NumeralTickFormatter,
-    Range1d,
-    Ticker,
-)
+from bokeh.models import Column, ColumnDataSource, LinearColorMapper, NumeralTickFormatter
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
@@ -27,44 +16,29 @@ from lemore_core.evaluation.metrics import percent
 from lemore_core.taxonomy import Taxonomy
 
 ACCENT = '#4c8dff'
-SECOND = '#f28e2b'
-OUTLINE = '#808080'  # seen on white and on black
+OUTLINE = '#808080'
 ROW = 24
 MOST_NUMBERED = 20  # classes whose matrix has room for numbers
-MOST_NAMED = 60  # and for the names of all
+HEAT_WIDTH = 720
 
 
-def class_bars(taxonomy: Taxonomy, values: NDArray[np.float64], what: str) -> figure:
+def hex_color(color: tuple[int, int, int]) -> str:
+    """Return an RGB colour as HTML writes it."""
+    return '#{:02x}{:02x}{:02x}'.format(*color)
+
+
+def class_bars(taxonomy: Taxonomy, values: NDArray[np.float64], what: str) -> Any:
     """Plot one bar a class (values 0..1, NaN for none), the best on top; ``what`` names them."""
     order = np.argsort(np.nan_to_num(values, nan=-1), kind='stable')
-    places = range(len(order))
-    plot = _figure(
-        height=ROW * len(order) + 60,
-        x_range=(0, 1),
-        y_range=(-0.6, len(order) - 0.4),
-    )
-    data = {
-        'place': list(places),
-        'value': [float(v) for v in np.nan_to_num(values[order])],
-        'name': [taxonomy.classes[i] for i in order],
-        'color': ['#{:02x}{:02x}{:02x}'.format(*taxonomy.colors[i]) for i in order],
-    }
-    bars = plot.hbar(
-        y='place',
-        right='value',
+    names = [f'{taxonomy.classes[i]}  {percent(values[i])}' for i in order]
+    plot = _figure(ROW * len(order) + 60, x_range=(0, 1), y_range=names)
+    plot.hbar(
+        y=names,
+        right=np.nan_to_num(values[order]).tolist(),
         height=0.72,
-        fill_color='color',
+        fill_color=[hex_color(taxonomy.colors[i]) for i in order],
         line_color=OUTLINE,
-        source=ColumnDataSource(data=data),
     )
-    plot.add_tools(
-        HoverTool(renderers=[bars], tooltips=[('class', '@name'), (what, '@value{0.0 %}')])
-    )
-    plot.yaxis.ticker = FixedTicker(ticks=list(places))
-    plot.yaxis.major_label_overrides = {
-        place: f'{taxonomy.classes[i]}  {percent(values[i])}'
-        for place, i in zip(places, order, strict=True)
-    }
     plot.xaxis.axis_label = what
     plot.xaxis.formatter = NumeralTickFormatter(format='0 %')
     plot.ygrid.visible = False
@@ -75,139 +49,103 @@ def confusion_map(
     taxonomy: Taxonomy,
     counts: NDArray[np.int64],
     *,
-    rows: str = 'truth',
+    rows: str = 'ground truth',
     columns: str = 'predicted',
-) -> figure:
+) -> Any:
     """Plot a confusion matrix (classes, classes): of each class of a row, which column it got."""
-    number = len(counts)
-    cell = min(40, max(12, 900 // number))
+    names, number = list(taxonomy.classes), len(counts)
+    is_small = number <= MOST_NUMBERED
+    # pairs that never occur are left out: most of them, where classes are many
+    down, across = np.nonzero(counts)
+    shares = counts[down, across] / counts.sum(1)[down]
+    data = {
+        'row': [names[i] for i in down],
+        'column': [names[i] for i in across],
+        'share': shares.tolist(),
+        'pixels': counts[down, across].tolist(),
+        'percent': [f'{100 * share:.0f}' if share >= 0.005 else '' for share in shares],
+    }
+    source = ColumnDataSource(data=data)
     plot = _figure(
-        height=cell * number + 150,
-        x_range=(-0.5, number - 0.5),
-        y_range=(number - 0.5, -0.5),
+        min(40, max(12, 900 // number)) * number + 150,
+        x_range=names,
+        y_range=names[::-1],
         # a large one is read by zooming in
-        tools='' if number <= MOST_NUMBERED else 'pan,box_zoom,wheel_zoom,reset',
+        tools='hover' if is_small else 'hover,pan,box_zoom,wheel_zoom,reset',
+        tooltips=[
+            (rows, '@row'),
+            (columns, '@column'),
+            ('of the row', '@share{0.00 %}'),
+            ('pixels', '@pixels{0,0}'),
+        ],
     )
-    cells = plot.rect(
-        x='predicted',
-        y='true',
-        width=1,
-        height=1,
-        fill_color=ACCENT,
-        # transparency instead of a colour map: it fades to the page's colour, light or dark
-        fill_alpha='share',
-        line_color=None,
-        source=ColumnDataSource(data=_cells(taxonomy, counts)),
+    plot.rect(
+        'column', 'row', 1, 1, source=source, color=ACCENT, fill_alpha='share', line_color=None
     )
-    if number <= MOST_NUMBERED:
-        plot.text(
-            x='predicted',
-            y='true',
-            text='percent',
-            text_align='center',
-            text_baseline='middle',
-            text_font_size='11px',
-            source=cells.data_source,
-        )
-    tooltips = [
-        (rows, '@true_name'),
-        (columns, '@predicted_name'),
-        ('of the row', '@share{0.00 %}'),
-        ('pixels', '@pixels{0,0}'),
-    ]
-    plot.add_tools(HoverTool(renderers=[cells], tooltips=tooltips))
-    for axis, title in ((plot.xaxis, columns), (plot.yaxis, rows)):
-        axis.ticker = _class_ticker(number)
-        axis.major_label_overrides = dict(enumerate(taxonomy.classes))
-        axis.axis_label = title
-    plot.xaxis.major_label_orientation = math.pi / 4 if number <= MOST_NUMBERED else math.pi / 2
+    if is_small:
+        centred = {'text_align': 'center', 'text_baseline': 'middle', 'text_font_size': '11px'}
+        plot.text('column', 'row', 'percent', source=source, **centred)
+    else:
+        plot.axis.major_label_text_font_size = '8px'
+    plot.xaxis.axis_label, plot.yaxis.axis_label = columns, rows
+    plot.xaxis.major_label_orientation = math.pi / 4 if is_small else math.pi / 2
     plot.grid.visible = False
     return plot
-
-
-def _class_ticker(number: int) -> Ticker:
-    if number <= MOST_NAMED:
-        return FixedTicker(ticks=list(range(number)))
-    # names for which there is no room come up when the reader zooms in
-    return BasicTicker(desired_num_ticks=MOST_NAMED, min_interval=1, num_minor_ticks=0)
-
-
-def _cells(taxonomy: Taxonomy, counts: NDArray[np.int64]) -> dict[str, list[object]]:
-    totals = counts.sum(1)
-    # pairs that never occur are left out: most of them, where classes are many
-    rows, columns = np.nonzero(counts)
-    shares = counts[rows, columns] / totals[rows]
-    return {
-        'true': rows.tolist(),
-        'predicted': columns.tolist(),
-        'share': shares.tolist(),
-        'pixels': counts[rows, columns].tolist(),
-        'percent': [f'{100 * share:.0f}' if share >= 0.005 else '' for share in shares],
-        'true_name': [taxonomy.classes[i] for i in rows],
-        'predicted_name': [taxonomy.classes[i] for i in columns],
-    }
 
 
 def reliability(bins: CalibrationBins) -> Column:
     """Plot accuracy by confidence, and below it the share of the pixels in each bin."""
     filled = bins.counts > 0
-    total = max(int(bins.counts.sum()), 1)
-    data = {
-        'left': bins.edges[:-1][filled].tolist(),
-        'right': bins.edges[1:][filled].tolist(),
-        'accuracy': bins.accuracy[filled].tolist(),
-        'confidence': bins.confidence[filled].tolist(),
-        'pixels': bins.counts[filled].tolist(),
-        'share': (bins.counts[filled] / total).tolist(),
+    values = {
+        'left': bins.edges[:-1],
+        'right': bins.edges[1:],
+        'accuracy': bins.accuracy,
+        'confidence': bins.confidence,
+        'pixels': bins.counts,
+        'share': bins.counts / max(int(bins.counts.sum()), 1),
     }
-    upper = _figure(height=380, x_range=(0, 1), y_range=(0, 1))
-    lower = _figure(height=170, x_range=(0, 1), y_range=(0, 1))
-    source = ColumnDataSource(data=data)
-    bars = [
-        plot.quad(
-            left='left',
-            right='right',
-            bottom=0,
-            top=top,
-            source=source,
-            fill_color=ACCENT,
-            fill_alpha=0.6,  # the diagonal is seen through it
-            line_color=OUTLINE,
-        )
-        for plot, top in ((upper, 'accuracy'), (lower, 'share'))
-    ]
-    upper.line([0, 1], [0, 1], line_color=OUTLINE, line_dash='dashed', line_width=2)
-    upper.scatter('confidence', 'accuracy', source=source, size=7, color=SECOND)
+    source = ColumnDataSource(data={name: one[filled].tolist() for name, one in values.items()})
     tooltips = [
         ('mean confidence', '@confidence{0.0 %}'),
         ('accuracy', '@accuracy{0.0 %}'),
-        ('pixels', '@pixels{0,0}'),
-        ('of all pixels', '@share{0.00 %}'),
+        ('pixels', '@pixels{0,0} (@share{0.00 %})'),
     ]
-    for plot, quads, title in zip((upper, lower), bars, ('accuracy', 'pixels'), strict=True):
-        plot.add_tools(HoverTool(renderers=[quads], tooltips=tooltips))
-        plot.yaxis.axis_label = title
-        plot.yaxis.formatter = NumeralTickFormatter(format='0 %')
-        plot.xaxis.formatter = NumeralTickFormatter(format='0 %')
-    lower.xaxis.axis_label = 'confidence'
-    return column(upper, lower, sizing_mode='stretch_width')
+    plots = []
+    for name, height in (('accuracy', 380), ('share', 170)):
+        plot = _figure(height, x_range=(0, 1), y_range=(0, 1), tools='hover', tooltips=tooltips)
+        plot.quad('left', 'right', name, 0, source=source, color=ACCENT, line_color=OUTLINE)
+        plot.yaxis.axis_label = f'{name} of the pixels' if name == 'share' else name
+        for axis in (plot.xaxis, plot.yaxis):
+            axis.formatter = NumeralTickFormatter(format='0 %')
+        plots.append(plot)
+    plots[0].line([0, 1], [0, 1], line_color=OUTLINE, line_dash='dashed', line_width=2)
+    plots[1].xaxis.axis_label = 'confidence'
+    return column(*plots, sizing_mode='stretch_width')
 
 
-def _figure(
-    *, height: int, x_range: tuple[float, float], y_range: tuple[float, float], tools: str = ''
-) -> figure:
-    plot = figure(
-        height=height,
-        sizing_mode='stretch_width',
-        x_range=Range1d(start=x_range[0], end=x_range[1]),
-        y_range=Range1d(start=y_range[0], end=y_range[1]),
-        tools=tools,
-        toolbar_location='above' if tools else None,
-        # the page shows through, whatever its colour
-        background_fill_color=None,
-        border_fill_color=None,
+def heat_map(shares: NDArray[np.float64], what: str) -> Any:
+    """Plot shares (h, w) 0..1 over an image; ``what`` they are of, the pointer tells."""
+    rows, columns = shares.shape
+    plot = _figure(
+        round(HEAT_WIDTH * rows / columns),
+        width=HEAT_WIDTH,
+        sizing_mode='scale_width',
+        x_range=(0, columns),
+        y_range=(rows, 0),
+        tools='hover',
+        tooltips=[(what, '@image{0.0 %}')],
     )
-    plot.toolbar.logo = None
-    for axis in (plot.xaxis, plot.yaxis):
-        axis.minor_tick_line_color = None
+    # a drive without any differences still has a scale
+    colors = LinearColorMapper(palette='Inferno256', low=0, high=max(float(shares.max()), 0.001))
+    image = plot.image([shares], x=0, y=0, dw=columns, dh=rows, color_mapper=colors)
+    percentages = NumeralTickFormatter(format='0.0 %')
+    plot.add_layout(image.construct_color_bar(formatter=percentages), 'right')
+    plot.axis.visible = False
+    plot.grid.visible = False
     return plot
+
+
+def _figure(height: int, *, tools: str = '', **options: Any) -> Any:
+    options = {'sizing_mode': 'stretch_width', **options}
+    options['toolbar_location'] = 'above' if 'zoom' in tools else None
+    return figure(height=height, tools=tools, **options)

@@ -7,30 +7,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from bokeh.layouts import column
-from bokeh.models import (
-    BoxZoomTool,
-    Column,
-    ColumnDataSource,
-    CrosshairTool,
-    DataRange1d,
-    HoverTool,
-    NumeralTickFormatter,
-)
-from bokeh.models.annotations import Legend, LegendItem, Span
+from bokeh.models import Column, ColumnDataSource, DataRange1d, HoverTool, NumeralTickFormatter
 from bokeh.plotting import figure
 
 from lemore_core.evaluation.over_time import Course, OverTime
-from lemore_core.evaluation.report.plots import ACCENT, OUTLINE, SECOND
+from lemore_core.evaluation.report.plots import ACCENT, hex_color
 from lemore_core.taxonomy import Taxonomy
 
 POINTS = 1500
-HEIGHT = 190
-STACK_HEIGHT = 320
-COLORS = (ACCENT, SECOND, '#59a14f', '#b07aa1')
-PERCENT, PLAIN = '0 %', '0.0'
-OTHER = 'other classes'
+HEIGHT, STACK_HEIGHT = 190, 320
+COLORS = (ACCENT, '#f28e2b')
+PERCENT, PLAIN = '0.0 %', '0.0'
 MOST_STACKED = 20
-OTHER_COLOR = (128, 128, 128)
+OTHER, OTHER_COLOR = 'other classes', '#808080'
 
 
 class Row(NamedTuple):
@@ -49,114 +38,73 @@ def time_plots(
     Dragging or turning the wheel zooms all of them in time. Columns that were never known are left
     out. Where several frames are one point, a band goes from their least to their most.
     """
-    plots = _Plots()
-    course = series.course(POINTS)
+    course, time = series.course(POINTS), DataRange1d(range_padding=0.01)
+    plots = []
     for row in rows:
-        known = {
-            name: key for name, key in row.columns.items() if not np.isnan(course.mean[key]).all()
-        }
+        known = {n: key for n, key in row.columns.items() if not np.isnan(course.mean[key]).all()}
         if known:
-            plots.lines(row._replace(columns=known), course)
+            plots.append(_lines(row._replace(columns=known), course, time))
     if shares is not None:
-        plots.stack(shares.course(POINTS), taxonomy)
-    return plots.column()
+        plots.append(_stack(shares.course(POINTS), taxonomy, time))
+    for plot in plots:
+        plot.xaxis.axis_label = 'seconds'
+        plot.legend.click_policy = 'hide'
+        plot.legend.spacing = 0
+        plot.add_layout(plot.legend[0], 'right')
+    return column(*plots, sizing_mode='stretch_width')
 
 
-class _Plots:
-    """Figures over one time axis."""
-
-    def __init__(self) -> None:
-        self._time = DataRange1d(range_padding=0.01)
-        # one line for all: where the pointer is in one plot is seen in the others
-        self._pointer = Span(dimension='height', line_color=OUTLINE, line_dash='dotted')
-        self._plots: list[Any] = []
-
-    def lines(self, row: Row, course: Course) -> None:
-        """Add a plot of lines."""
-        plot = self._figure(HEIGHT, row.title, row.number)
-        seconds = course.seconds
-        for (name, key), color in zip(row.columns.items(), COLORS, strict=False):
-            data = {
-                'seconds': seconds,
-                'value': course.mean[key],
-                'low': course.low[key],
-                'high': course.high[key],
-            }
-            source = ColumnDataSource(data=data)
-            plot.varea('seconds', 'low', 'high', source=source, fill_color=color, fill_alpha=0.25)
-            line = plot.line('seconds', 'value', source=source, line_color=color, line_width=1.5)
-            # a figure that is known now and then makes no line
-            dots = plot.scatter('seconds', 'value', source=source, size=3, color=color)
-            tooltips = [('s', '@seconds{0.00}'), (name, f'@value{{{_finer(row.number)}}}')]
-            plot.add_tools(HoverTool(renderers=[dots], tooltips=tooltips, mode='vline'))
-            if len(row.columns) > 1:
-                self._legend(plot, name, [line])
-
-    def stack(self, course: Course, taxonomy: Taxonomy) -> None:
-        """Add a plot of the classes' shares of the image, one above the other."""
-        plot = self._figure(STACK_HEIGHT, 'share of the image', PERCENT)
-        plot.y_range.start, plot.y_range.end = 0, 1
-        layers = _layers(course, taxonomy)
-        data: dict[str, Any] = {f'y{i}': values for i, (_, _, values) in enumerate(layers)}
-        data['seconds'] = course.seconds
-        areas = plot.varea_stack(
-            [f'y{i}' for i in range(len(layers))],
-            x='seconds',
-            color=['#{:02x}{:02x}{:02x}'.format(*color) for _, color, _ in layers],
-            source=ColumnDataSource(data=data),
-        )
-        for area, (name, _, _) in zip(areas, layers, strict=True):
-            self._legend(plot, name, [area])
-        plot.legend[0].ncols = 2 if len(layers) > 10 else 1
-
-    def column(self) -> Column:
-        """Return the plots, one above the other."""
-        if self._plots:
-            self._plots[-1].xaxis.axis_label = 'seconds'
-        return column(*self._plots, sizing_mode='stretch_width')
-
-    def _figure(self, height: int, title: str, number: str) -> Any:
-        plot = figure(
-            height=height,
-            sizing_mode='stretch_width',
-            x_range=self._time,
-            tools='xpan,xwheel_zoom,reset',
-            toolbar_location='above',
-            background_fill_color=None,
-            border_fill_color=None,
-        )
-        plot.toolbar.logo = None
-        zoom = BoxZoomTool(dimensions='width')
-        plot.add_tools(zoom, CrosshairTool(overlay=self._pointer))
-        plot.toolbar.active_drag = zoom
-        plot.yaxis.axis_label = title
-        plot.yaxis.formatter = NumeralTickFormatter(format=number)
-        plot.min_border_left = 80  # the plots' time axes stand under each other
-        for axis in (plot.xaxis, plot.yaxis):
-            axis.minor_tick_line_color = None
-        self._plots.append(plot)
-        return plot
-
-    def _legend(self, plot: Any, name: str, renderers: list[Any]) -> None:
-        if not plot.legend:
-            legend = Legend(click_policy='hide', background_fill_alpha=0.6, spacing=0)
-            plot.add_layout(legend, 'right')
-        plot.legend[0].items.append(LegendItem(label={'value': name}, renderers=renderers))
+def _lines(row: Row, course: Course, time: DataRange1d) -> Any:
+    plot = _figure(HEIGHT, row.title, row.number, time)
+    for (name, key), color in zip(row.columns.items(), COLORS, strict=False):
+        data = {
+            'seconds': course.seconds,
+            'value': course.mean[key],
+            'low': course.low[key],
+            'high': course.high[key],
+        }
+        style = {'source': ColumnDataSource(data=data), 'color': color, 'legend_label': name}
+        plot.varea('seconds', 'low', 'high', fill_alpha=0.25, **style)
+        plot.line('seconds', 'value', line_width=1.5, **style)
+        # a figure that is known now and then makes no line
+        dots = plot.scatter('seconds', 'value', size=3, **style)
+        tooltips = [('s', '@seconds{0.00}'), (name, f'@value{{{row.number}}}')]
+        plot.add_tools(HoverTool(renderers=[dots], tooltips=tooltips, mode='vline'))
+    return plot
 
 
-def _layers(course: Course, taxonomy: Taxonomy) -> list[tuple[str, tuple[int, int, int], Any]]:
-    """Return name, colour and shares of the classes that occur; of many the largest, and the rest."""
-    found = [
-        (name, color, np.nan_to_num(course.mean[name]))
-        for name, color in zip(taxonomy.classes, taxonomy.colors, strict=True)
-        if np.nan_to_num(course.mean[name]).any()
-    ]
-    if len(found) <= MOST_STACKED:
-        return found
-    ranked = sorted(found, key=lambda layer: -float(layer[2].sum()))
-    rest = sum(values for _, _, values in ranked[MOST_STACKED:])
-    return [*ranked[:MOST_STACKED], (OTHER, OTHER_COLOR, rest)]
+def _stack(course: Course, taxonomy: Taxonomy, time: DataRange1d) -> Any:
+    """Plot the classes' shares of the image, one above the other; of many the largest, and the rest."""
+    plot = _figure(STACK_HEIGHT, 'share of the image', PERCENT, time)
+    plot.y_range.start, plot.y_range.end = 0, 1
+    shares = {name: np.nan_to_num(course.mean[name]) for name in taxonomy.classes}
+    colors = dict(zip(taxonomy.classes, map(hex_color, taxonomy.colors), strict=True))
+    largest = sorted(shares, key=lambda name: -float(shares[name].sum()))[:MOST_STACKED]
+    names = [name for name in taxonomy.classes if name in largest and shares[name].any()]
+    rest = np.array([shares[name] for name in taxonomy.classes if name not in names]).sum(0)
+    if np.any(rest):
+        names, shares[OTHER], colors[OTHER] = [*names, OTHER], rest, OTHER_COLOR
+    fields = {f'y{i}': shares[name] for i, name in enumerate(names)}
+    plot.varea_stack(
+        list(fields),
+        x='seconds',
+        color=[colors[name] for name in names],
+        legend_label=names,
+        source=ColumnDataSource(data={'seconds': course.seconds, **fields}),
+    )
+    return plot
 
 
-def _finer(number: str) -> str:
-    return '0.0 %' if number == PERCENT else '0.00'
+def _figure(height: int, title: str, number: str, time: DataRange1d) -> Any:
+    plot = figure(
+        height=height,
+        sizing_mode='stretch_width',
+        x_range=time,
+        y_axis_label=title,
+        tools='xpan,xbox_zoom,xwheel_zoom,reset',
+        active_drag='xbox_zoom',
+        toolbar_location='above',
+        min_border_left=80,  # the plots' time axes stand under each other
+    )
+    plot.yaxis.formatter = NumeralTickFormatter(format=number)
+    return plot

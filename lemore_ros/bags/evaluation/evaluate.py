@@ -25,7 +25,6 @@ from lemore_ros.bags.evaluation.temporal import Flicker, TemporalConsistency
 from lemore_ros.bags.io.reader import BagError
 
 DOUBTFUL = 128  # of 255: the label is less probable than all others together
-SHARE_ROWS = 1000
 COLUMNS = (
     'mean_iou',
     'pixel_accuracy',
@@ -100,7 +99,7 @@ class SequenceEvaluation:
         self.scores = Scores(classes)
         self.temporal = TemporalConsistency(classes)
         self.series = OverTime(COLUMNS)
-        self.shares = OverTime(taxonomy.classes, SHARE_ROWS)
+        self.shares = OverTime(taxonomy.classes)
         self.error_counts: Counter[str] = Counter()
         self.first_ns: int | None = None
         self.last_ns: int | None = None

@@ -9,20 +9,14 @@ import numpy as np
 
 from lemore_core.evaluation.metrics import percent
 from lemore_core.evaluation.over_time import OverTime
-from lemore_core.evaluation.report.content import (
-    Plot,
-    Report,
-    ReportImage,
-    ReportSection,
-    Table,
-)
+from lemore_core.evaluation.report.content import Report, ReportImage, ReportSection, Table
 from lemore_core.evaluation.report.sections import score_figures, score_sections
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.evaluation.evaluate import SequenceEvaluation
 
 HOW_TO_ZOOM = (
-    'Drag over a stretch of time, or choose the wheel above a plot, to zoom all plots; the arrow '
-    'that goes round resets them.'
+    'Drag over a stretch of time, or choose the wheel above a plot, to zoom all plots; the round '
+    'arrow resets them.'
 )
 ABOUT_FLICKER = (
     'Flicker is the share of the pixels whose label is another than in the frame before. Along the '
@@ -57,8 +51,8 @@ def evaluation_report(
         images=images,
         images_title='Worst frames',
         images_note=(
-            f'{len(images)} of {evaluation.frames} frames, no two for one reason within half a '
-            'second. Choose a class to see only those that have it.'
+            f'{len(images)} of {evaluation.frames} frames, each with the reason why it was chosen, '
+            'no two for one reason within half a second. Choose a class to see only those that have it.'
         ),
         taxonomy=taxonomy,
         score_name=_score_name(evaluation),
@@ -86,7 +80,7 @@ def _headline(evaluation: SequenceEvaluation) -> dict[str, str]:
     values = evaluation.to_dict()
     figures = {'frames': f'{evaluation.frames:,}', 'duration': f'{evaluation.seconds:.1f} s'}
     if evaluation.frames_with_truth:
-        figures['frames with truth'] = f'{evaluation.frames_with_truth:,}'
+        figures['frames with ground truth'] = f'{evaluation.frames_with_truth:,}'
         figures |= score_figures(evaluation.scores)
         if evaluation.unanswered:
             figures['left unlabelled'] = percent(evaluation.unanswered_share)
@@ -107,27 +101,13 @@ def _over_time(evaluation: SequenceEvaluation) -> ReportSection:
     from lemore_core.evaluation.report.time_plots import PLAIN, Row, time_plots
 
     rows = (
-        Row('against the truth', {'mIoU': 'mean_iou', 'pixel accuracy': 'pixel_accuracy'}),
+        Row('against ground truth', {'mIoU': 'mean_iou', 'pixel accuracy': 'pixel_accuracy'}),
         Row('confidence', {'mean': 'mean_confidence', 'pixels below 50 %': 'doubtful'}),
         Row('flicker', {'plain': 'flicker', 'along the motion': 'compensated_flicker'}),
         Row('latency in ms', {'latency': 'latency_ms'}, PLAIN),
     )
     plot = time_plots(rows, evaluation.series, evaluation.shares, evaluation.taxonomy)
-    return ReportSection(
-        'Over time', (ABOUT_FLICKER, HOW_TO_ZOOM, Plot(plot, _in_words(evaluation)))
-    )
-
-
-def _in_words(evaluation: SequenceEvaluation) -> str:
-    course = evaluation.series.course()
-    parts = []
-    for name, key in (('mIoU', 'mean_iou'), ('mean confidence', 'mean_confidence')):
-        values = course.mean[key]
-        if not np.isnan(values).all():
-            worst = int(np.nanargmin(values))
-            at = f'{course.seconds[worst]:.2f} s'
-            parts.append(f'the lowest {name} is {percent(float(values[worst]))} at {at}')
-    return 'Figures over time, and the shares of the classes: ' + '; '.join(parts)
+    return ReportSection('Over time', (ABOUT_FLICKER, HOW_TO_ZOOM, plot))
 
 
 def _shares(shares: OverTime, taxonomy: Taxonomy) -> ReportSection:

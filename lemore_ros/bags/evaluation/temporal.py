@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.evaluation.metrics import ConfusionMatrix
-from lemore_core.evaluation.report.encode import fit_width
+from lemore_core.evaluation.report.images import fit_width
 from lemore_core.refine import resized
 from lemore_ros.bags.evaluation.flow import OpticalFlow
 

@@ -25,30 +25,20 @@ def test_few_frames_are_kept_as_they_are() -> None:
     }
 
 
-@pytest.mark.parametrize('limit', [6, 7, 10])
-def test_many_frames_share_rows_and_keep_their_bounds(limit: int) -> None:
-    series = OverTime(('a', 'never'), limit)
+def test_neighbours_share_points_and_keep_their_bounds() -> None:
+    series = OverTime(('a', 'never'))
     values = np.random.default_rng(0).random(100)
     for index, value in enumerate(values):
         series.add(index, (value, math.nan))
-    course = series.course()
-    assert limit // 2 <= len(course.seconds) <= limit
-    assert (np.diff(course.seconds) > 0).all()
+    course = series.course(7)
+    assert course.frames == 15
+    assert course.seconds.tolist() == [7, 22, 37, 52, 67, 82, 94.5]
+    assert course.mean['a'][-1] == pytest.approx(values[90:].mean())
     assert course.low['a'].min() == values.min()
     assert course.high['a'].max() == values.max()
+    assert len(series.course().seconds) == 100
     assert series.mean()['a'] == pytest.approx(values.mean())
-    assert series.frames_per_bin in {16, 32}
     assert 'never' not in series.to_dict()
-
-
-def test_a_course_is_thinned_for_a_plot() -> None:
-    series = OverTime(('a',))
-    for index in range(1000):
-        series.add(index, (index,))
-    course = series.course(100)
-    assert len(course.seconds) <= 100
-    assert course.high['a'][-1] == 999
-    assert len(series.course().seconds) == 1000
 
 
 def test_nothing_added_is_nothing() -> None:

@@ -10,29 +10,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from lemore_core.data.samples import Sample
-from lemore_core.evaluation.evaluate import EvaluationResult, evaluate
+from lemore_core.evaluation.evaluate import EvaluationResult, Judged, evaluate
 from lemore_core.evaluation.report import build
 from lemore_core.evaluation.report.build import render_report, write_report
-from lemore_core.evaluation.report.content import (
-    Layer,
-    Pane,
-    Report,
-    ReportError,
-    ReportSection,
-    Table,
-)
-from lemore_core.evaluation.report.encode import fit_width
-from lemore_core.evaluation.report.evaluation import WorstImages, evaluation_report
+from lemore_core.evaluation.report.content import Report, ReportError, ReportSection, Table
+from lemore_core.evaluation.report.evaluation import evaluation_report, worst_images
+from lemore_core.evaluation.report.images import fit_width
 from lemore_core.evaluation.report.plots import class_bars, confusion_map, reliability
+from lemore_core.evaluation.report.worst import WorstImages
 from lemore_core.evaluation.strategies import Predictor
 from lemore_core.taxonomy import Taxonomy, load_taxonomy
 
 ROAD, CAR = 3, 8
 VOID = {'meta', 'img', 'input', 'link', 'br', 'hr'}
+Evaluated = tuple[EvaluationResult, WorstImages[Judged]]
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\'\\'
 
 
@@ -66,12 +60,12 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def result(predictor: Predictor, samples: list[Sample]) -> tuple[EvaluationResult, WorstImages]:
-    worst = WorstImages(50, predictor.taxonomy)
+def result(predictor: Predictor, samples: list[Sample]) -> Evaluated:
+    worst = worst_images(50, predictor.taxonomy)
     return evaluate(predictor, samples, worst), worst
 
 
-def page_of(result: tuple[EvaluationResult, WorstImages], title: str = 'a title') -> Page:
+def page_of(result: Evaluated, title: str = 'a title') -> Page:
     report = evaluation_report(
         result[0], result[1].images, title=title, facts={'model': 'red & green'}
     )
@@ -87,7 +81,7 @@ def decode(uri: str) -> NDArray[np.uint8]:
     return pixels if pixels.shape[2] == 4 else cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA)
 
 
-def test_images_stand_worst_first(result: tuple[EvaluationResult, WorstImages]) -> None:
+def test_images_stand_worst_first(result: Evaluated) -> None:
     page = page_of(result)
     assert page.texts['h3'] == ['bad', 'middling', 'good']
     assert [a['alt'] for a in page.all('img', 'photo')] == ['bad', 'middling', 'good']
@@ -99,14 +93,14 @@ def test_images_stand_worst_first(result: tuple[EvaluationResult, WorstImages]) 
 
 
 def test_each_has_a_slider_and_its_error_map(
-    result: tuple[EvaluationResult, WorstImages],
+    result: Evaluated,
 ) -> None:
     page = page_of(result)
     assert len(page.all('img')) == 3 * 4, 'a photograph, two overlays and an error map each'
     assert all(a['loading'] == 'lazy' for a in page.all('img'))
     sliders = [a for a in page.all('input') if 'aria-label' in a]
     assert len(sliders) == 3
-    assert 'prediction' in sliders[0]['aria-label']
+    assert 'ground truth' in sliders[0]['aria-label']
     predicted, truth, errors = (decode(a['src']) for a in page.all('img', 'layer')[3:6])
     camvid = load_taxonomy('camvid')
     # middling, whose upper right quarter says building instead of car; OpenCV gives BGRA
@@ -120,7 +114,7 @@ def test_each_has_a_slider_and_its_error_map(
     assert errors[0, 0].tolist() == [0, 0, 0, 200]
 
 
-def test_nothing_is_loaded_from_elsewhere(result: tuple[EvaluationResult, WorstImages]) -> None:
+def test_nothing_is_loaded_from_elsewhere(result: Evaluated) -> None:
     page = page_of(result)
     for tag, attributes in page.elements:
         assert tag not in {'link', 'iframe', 'object', 'base', 'form'}
@@ -133,9 +127,7 @@ def test_nothing_is_loaded_from_elsewhere(result: tuple[EvaluationResult, WorstI
     assert not re.search(r'url\(|@import', ' '.join(page.texts['style']))
 
 
-def test_texts_are_escaped(
-    predictor: Predictor, result: tuple[EvaluationResult, WorstImages]
-) -> None:
+def test_texts_are_escaped(predictor: Predictor, result: Evaluated) -> None:
     classes = (HOSTILE, *predictor.taxonomy.classes[1:])
     taxonomy = dataclasses.replace(predictor.taxonomy, classes=classes)
     evaluation = dataclasses.replace(result[0], taxonomy=taxonomy)
@@ -149,18 +141,15 @@ def test_texts_are_escaped(
     assert json.dumps(HOSTILE) in json.dumps(plots)
 
 
-def test_the_plots_hold_the_figures(result: tuple[EvaluationResult, WorstImages]) -> None:
+def test_the_plots_hold_the_figures(result: Evaluated) -> None:
     evaluation = result[0]
     bars = class_bars(evaluation.taxonomy, evaluation.matrix.iou, 'IoU')
-    labels = bars.yaxis[0].major_label_overrides
-    assert labels[10] == 'road  100.0 %'
-    assert labels[9] == 'car  50.0 %'
+    labels = bars.y_range.factors
+    assert labels[-2:] == ['car  50.0 %', 'road  100.0 %']
     assert labels[0].endswith('  -')
     matrix = confusion_map(evaluation.taxonomy, evaluation.matrix.counts)
     data = matrix.renderers[0].data_source.data
-    cells = dict(
-        zip(zip(data['true_name'], data['predicted_name'], strict=True), data['share'], strict=True)
-    )
+    cells = dict(zip(zip(data['row'], data['column'], strict=True), data['share'], strict=True))
     assert cells == {('road', 'road'): 1.0, ('car', 'building'): 0.5, ('car', 'car'): 0.5}
     upper, lower = reliability(evaluation.calibration.bins()).children
     data = upper.renderers[0].data_source.data
@@ -179,7 +168,7 @@ def test_many_classes_get_a_matrix_without_numbers() -> None:
 
 def test_only_the_worst_are_kept(predictor: Predictor, samples: list[Sample]) -> None:
     for limit, names in ((0, []), (1, ['bad']), (2, ['bad', 'middling'])):
-        worst = WorstImages(limit, predictor.taxonomy)
+        worst = worst_images(limit, predictor.taxonomy)
         # the good one comes before the middling one and must make room
         evaluate(predictor, samples, worst)
         assert [image.name for image in worst.images] == names
@@ -192,25 +181,15 @@ def test_any_tool_can_fill_a_report() -> None:
         sections=(
             ReportSection(
                 'Notes',
-                (
-                    '1 < 2',
-                    Markup('<em>on purpose</em>'),
-                    Table('rows', ('a', 'b'), (('x', '<y>'),)),
-                ),
+                ('1 < 2', Table('rows', ('a', 'b'), (('x', '<y>'),))),
             ),
         ),
     )
     page = Page(render_report(report))
-    assert page.texts['em'] == ['on purpose']
     assert page.texts['td'] == ['<y>']
     assert page.texts['p'][0] == '1 < 2'
     assert len(page.all('script')) == 1, 'no plots, no Bokeh'
     assert not page.all('article')
-
-
-def test_a_pane_takes_two_layers() -> None:
-    with pytest.raises(ReportError, match='3 layers'):
-        Pane('all', (Layer('x', 'data:'),) * 3)
 
 
 def test_images_shrink_and_never_grow() -> None:
@@ -229,10 +208,3 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, 'NEEDED', ('jinja2', 'no_such_package'))
     with pytest.raises(ReportError, match='pip install no_such_package'):
         render_report(Report('x'))
-
-
-def test_plots_carry_words(result: tuple[EvaluationResult, WorstImages]) -> None:
-    page = page_of(result)
-    plots = page.all('div', 'plot')
-    assert [a['role'] for a in plots] == ['img'] * 3
-    assert '50.0 % of car taken for building' in plots[1]['aria-label']

@@ -9,7 +9,7 @@ import pytest
 from lemore_core.data.samples import Sample
 from lemore_core.evaluation.evaluate import evaluate
 from lemore_core.evaluation.report.content import Report
-from lemore_core.evaluation.report.evaluation import WorstImages, evaluation_report
+from lemore_core.evaluation.report.evaluation import evaluation_report, worst_images
 from lemore_core.evaluation.strategies import Predictor
 from test.browser import needs_browser, read_in_browser
 
@@ -56,7 +56,7 @@ addEventListener('load', async () => {
 
 @pytest.fixture
 def report(predictor: Predictor, samples: list[Sample]) -> Report:
-    worst = WorstImages(50, predictor.taxonomy)
+    worst = worst_images(50, predictor.taxonomy)
     result = evaluate(predictor, samples, worst)
     return evaluation_report(result, worst.images, title='a report', facts={})
 
