@@ -23,6 +23,8 @@ PRECISIONS = (AUTO, FP32, FP16)
 MAX_BATCH = 64
 # of a process that lost its GPU: EX_TEMPFAIL of sysexits.h, a new process may succeed
 EXIT_GPU_LOST = 75
+# One answer of every pipeline. Decoded, a vector of NaN or +infinity would pass for any class.
+NOT_FINITE = 'the network gave NaN or infinite logits'
 
 
 class BackendError(LemoreError):

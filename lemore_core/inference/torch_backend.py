@@ -18,11 +18,9 @@ from lemore_core.inference.backend import (
 )
 from lemore_core.inference.cpu.pipeline import CpuPipeline
 from lemore_core.inference.gpu.errors import guarded
+from lemore_core.inference.gpu.exclusive import gpu_lock
 from lemore_core.inference.gpu.network import place
 from lemore_core.inference.gpu.pipeline import GpuPipeline
-
-# streams by turns: one uploads and downloads while the other computes
-LANES = 2
 
 
 class TorchNetwork:
@@ -70,13 +68,14 @@ def load(request: ServingRequest) -> Backend:
 
 def _on_gpu(request: ServingRequest, device: torch.device) -> GpuPipeline:
     graph = load_graph(request.path, *request.size)
-    network, degraded = guarded(
-        lambda: place(graph, request.path, device, request.precision, request.batch),
-        device,
-        f'{request.path.stem} with {request.batch} images of {request.width}x{request.height}',
-    )
-    status = Status('torch', str(device), network.precision, request.batch, degraded=degraded)
-    return GpuPipeline(network, request.size, status, lanes=LANES)
+    with gpu_lock:
+        network, degraded = guarded(
+            lambda: place(graph, request.path, device, request.precision, request.batch),
+            device,
+            f'{request.path.stem} with {request.batch} images of {request.width}x{request.height}',
+        )
+        status = Status('torch', str(device), network.precision, request.batch, degraded=degraded)
+        return GpuPipeline(network, request.size, status)
 
 
 def _device(name: str) -> str:

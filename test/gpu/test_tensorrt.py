@@ -10,6 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+pytest.importorskip('safetensors', reason='pip install -e .')
+
 from lemore_core.export.export import write_onnx
 from lemore_core.image import Image
 from lemore_core.inference import torch_backend

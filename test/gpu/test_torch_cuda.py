@@ -7,6 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+pytest.importorskip('safetensors', reason='pip install -e .')
+
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 
 if not torch.cuda.is_available():

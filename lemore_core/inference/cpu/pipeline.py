@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.image import Image, to_network
-from lemore_core.inference.backend import BackendError, Status
+from lemore_core.inference.backend import NOT_FINITE, BackendError, Status
 from lemore_core.inference.cpu.decode import decode, warm_up
 from lemore_core.segmentation import Segmentation, Timings
 
@@ -70,8 +70,9 @@ class CpuPipeline:
         if logits.ndim != 4 or logits.shape[-1] != self._classes:
             msg = f'the network gave {logits.shape}, not logits of {self._classes} classes'
             raise BackendError(msg)
-        # any NaN or infinity makes the sum one: decoded, it would pass for class 0
-        if not np.isfinite(logits.sum()):
-            msg = 'the network gave NaN or infinite logits'
-            raise BackendError(msg)
+        with np.errstate(invalid='ignore'):
+            # any NaN or infinity makes the sum one
+            total = logits.sum()
+        if not np.isfinite(total):
+            raise BackendError(NOT_FINITE)
         return logits

@@ -1,4 +1,4 @@
-"""What devices fail with, in the words of a backend, and memory given back."""
+"""What devices fail with, in the words of a backend, and memory returned after it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import torch
 
-from lemore_core.inference.backend import BackendError, DeviceMemoryError
+from lemore_core.inference.backend import BackendError, DeviceMemoryError, GpuContextLostError
+from lemore_core.inference.gpu.exclusive import gpu_lock
 
 # In the words of CUDA, cuBLAS and TensorRT; of PyTorch's allocator on a Jetson, where it cannot
 # ask NVML how much is left (pytorch/pytorch issues 128661 and 185240); and of Jetson's own.
@@ -20,6 +21,25 @@ OUT_OF_MEMORY = (
     'nvml_success == r internal assert failed',
     'nvmapmemalloc',
 )
+# Errors of cudaError_t after which, says its documentation, "the process must be terminated and
+# relaunched", with the words of cudaGetErrorString for libraries that pass on no number.
+CONTEXT_LOST = {
+    214: 'uncorrectable ecc error',
+    220: 'uncorrectable nvlink error',
+    700: 'an illegal memory access was encountered',
+    702: 'the launch timed out and was terminated',
+    709: 'context is destroyed',
+    710: 'device-side assert triggered',
+    714: 'hardware stack error',
+    715: 'an illegal instruction was encountered',
+    716: 'misaligned address',
+    717: 'operation not supported on global/shared address space',
+    718: 'invalid program counter',
+    719: 'unspecified launch failure',
+}
+# Their tracebacks hold what is on a lost GPU. Freed, pinned memory records an event, which throws
+# in a destructor that must not: the process would abort before anybody says why.
+_kept: list[BaseException] = []
 
 T = TypeVar('T')
 
@@ -35,6 +55,7 @@ def guarded(
     ``what`` says of the work what an error message needs.
 
     Raises:
+        GpuContextLostError: the GPU is of no use to this process any more; nothing was freed.
         DeviceMemoryError: there was no room for it.
         BackendError: it failed otherwise.
 
@@ -42,13 +63,20 @@ def guarded(
     try:
         with torch.inference_mode():
             return work()
-    except BackendError as error:
-        failure = error.with_traceback(None)
-    except RuntimeError as error:
+    except GpuContextLostError as error:
+        _kept.append(error)
+        raise
+    except (BackendError, RuntimeError) as error:
+        if is_context_lost(error):
+            raise _lost(error, device, what) from error
         failure = _explain(error, device, what)
     # here and not above, where the traceback still holds what was on the device
-    recover()
-    free_unused(device)
+    try:
+        recover()
+        free_unused(device)
+    except RuntimeError as error:
+        # clean-up fails where every call does
+        raise _lost(error, device, what) from error
     raise failure
 
 
@@ -60,16 +88,36 @@ def is_out_of_memory(error: BaseException | str) -> bool:
     )
 
 
+def is_context_lost(error: BaseException) -> bool:
+    """Say whether an error leaves the GPU of no use to this process."""
+    text = str(error).lower()
+    # of torch.AcceleratorError, which torch has from 2.8 on
+    code = getattr(error, 'error_code', None)
+    return code in CONTEXT_LOST or any(phrase in text for phrase in CONTEXT_LOST.values())
+
+
 def free_unused(device: torch.device) -> None:
-    """Give back what PyTorch keeps on a device for later."""
+    """Return the memory that PyTorch keeps on a device for later."""
     gc.collect()
     if device.type == 'cuda':
-        with torch.cuda.device(device):
+        with gpu_lock, torch.cuda.device(device):
             torch.cuda.empty_cache()
 
 
-def _explain(error: RuntimeError, device: torch.device, what: str) -> BackendError:
-    reason = str(error).partition('\n')[0]
+def first_line(error: BaseException) -> str:
+    """Return what an error says, without the advice that CUDA's go on with."""
+    return str(error).partition('\n')[0]
+
+
+def _lost(error: Exception, device: torch.device, what: str) -> GpuContextLostError:
+    _kept.append(error)
+    return GpuContextLostError(f'GPU context lost: {device} failed on {what}: {first_line(error)}')
+
+
+def _explain(error: Exception, device: torch.device, what: str) -> BackendError:
+    if isinstance(error, BackendError):
+        return error.with_traceback(None)
+    reason = first_line(error)
     if is_out_of_memory(error):
         msg = (
             f'{device} has no memory left for {what} ({reason}): use a smaller batch or model, '

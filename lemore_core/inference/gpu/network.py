@@ -1,4 +1,4 @@
-"""The serving graph in PyTorch on a device, in the precision and layout that serve best there."""
+"""The serving graph in PyTorch on a device, in the precision that serves best there."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ from torch import Tensor
 
 from lemore_core.export.graph import ServingGraph
 from lemore_core.inference.backend import FP16, FP32, BackendError
-from lemore_core.inference.gpu.stream import DeviceStream
-
-LAYOUTS = {'channels first': torch.contiguous_format, 'channels last': torch.channels_last}
-TRIALS = 10
 
 _log = logging.getLogger(__name__)
 
@@ -26,16 +22,13 @@ class DeviceNetwork:
     stays what it is.
     """
 
-    def __init__(
-        self, graph: ServingGraph, device: torch.device, precision: str, layout: str
-    ) -> None:
+    def __init__(self, graph: ServingGraph, device: torch.device, precision: str) -> None:
         self.precision = precision
-        self._format = LAYOUTS[layout]
         self._kind = torch.float16 if precision == FP16 else torch.float32
         graph = copy.deepcopy(graph).to(device)
         self._mean, self._std = graph.mean, graph.std if graph.divides else None
-        # mypy knows no overload with a layout
-        self._network = graph.network.to(self._kind).to(memory_format=self._format)  # type: ignore[call-overload]
+        # the layout of tensor cores; mypy knows no overload with one
+        self._network = graph.network.to(self._kind).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -45,7 +38,7 @@ class DeviceNetwork:
         x = pixels.permute(0, 3, 1, 2) - self._mean
         if self._std is not None:
             x /= self._std
-        x = x.to(self._kind, memory_format=self._format)
+        x = x.to(self._kind, memory_format=torch.channels_last)
         # tf32 is a precision nobody asked for
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
             logits: Tensor = self._network(x)
@@ -57,8 +50,8 @@ def place(
 ) -> tuple[DeviceNetwork, str]:
     """Return a network on a device, and why it is slower than it might be, or ''.
 
-    ``precision`` ``auto`` is half precision where the network's numbers fit it. Of the layouts,
-    that is chosen which is faster here for ``batch`` images.
+    ``precision`` ``auto`` is half precision where the network's numbers fit it, which ``batch``
+    images tell.
 
     Raises:
         BackendError: ``precision`` is fp16 and the network's numbers do not fit.
@@ -68,7 +61,7 @@ def place(
     if precision != FP32:
         reason = _too_large(graph)
         if not reason:
-            network = _fastest(graph, device, FP16, batch)
+            network = DeviceNetwork(graph, device, FP16)
             if _is_sound(network, _noise(graph, device, batch)):
                 return network, ''
             reason = 'its logits are not finite'
@@ -76,8 +69,8 @@ def place(
             msg = f'{path} cannot be served in fp16, {reason}: use fp32'
             raise BackendError(msg)
         _log.warning('%s is served in fp32, %s in fp16', path, reason)
-        return _fastest(graph, device, FP32, batch), f'{reason} in fp16, {FP32} serves'
-    return _fastest(graph, device, FP32, batch), ''
+        return DeviceNetwork(graph, device, FP32), f'{reason} in fp16, {FP32} serves'
+    return DeviceNetwork(graph, device, FP32), ''
 
 
 def _too_large(graph: ServingGraph) -> str:
@@ -92,39 +85,6 @@ def _too_large(graph: ServingGraph) -> str:
 
 def _is_sound(network: DeviceNetwork, pixels: Tensor) -> bool:
     return bool(network(pixels).isfinite().all())
-
-
-def _fastest(
-    graph: ServingGraph, device: torch.device, precision: str, batch: int
-) -> DeviceNetwork:
-    """Return the network in the layout that takes less time, which differs from GPU to GPU."""
-    pixels = _noise(graph, device, batch)
-    stream = DeviceStream(device)
-    stream.wait_for_others()
-    times = {}
-    for layout in LAYOUTS:
-        network = DeviceNetwork(graph, device, precision, layout)
-        times[_milliseconds(network, pixels, stream)] = network, layout
-    network, layout = times[min(times)]
-    _log.info('%s: %s, of %s ms', device, layout, [f'{time:.3f}' for time in times])
-    return network
-
-
-def _milliseconds(network: DeviceNetwork, pixels: Tensor, stream: DeviceStream) -> float:
-    """Return what a run takes the device: how fast the host starts it does not count."""
-
-    def work() -> None:
-        network(pixels)
-
-    with stream.entered():
-        run = stream.record(work, 'the network')
-        run()
-        before = stream.now()
-        for _ in range(TRIALS):
-            run()
-        after = stream.now()
-        stream.wait()
-    return after.milliseconds_since(before) / TRIALS
 
 
 def _noise(graph: ServingGraph, device: torch.device, batch: int) -> Tensor:

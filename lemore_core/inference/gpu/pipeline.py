@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lemore_core.image import Image
-from lemore_core.inference.backend import BackendError, Status
+from lemore_core.inference.backend import NOT_FINITE, BackendError, Status
 from lemore_core.inference.gpu.errors import free_unused, guarded
-from lemore_core.inference.gpu.graph_plan import DevicePlan, Kind, Network
+from lemore_core.inference.gpu.plan import Kind, Network, Plan
 from lemore_core.inference.gpu.stream import DeviceStream
 from lemore_core.segmentation import STEPS, Segmentation, Timings
 
 PLANS_KEPT = 8
-# Copies to and from pinned memory are what the host does, and one core does not fill the bus.
-COPIERS = 4
 
 T = TypeVar('T')
-
-
-class _Run(NamedTuple):
-    """Images, by their places in the caller's list, that a plan is at work on."""
-
-    plan: DevicePlan
-    stream: DeviceStream
-    places: list[int]
-    started: float
 
 
 class GpuPipeline:
@@ -43,12 +30,10 @@ class GpuPipeline:
     ``network`` maps RGB (batch, height, width, 3) uint8 on the device, for ``size`` (height,
     width) and the batch of ``status``, to logits (batch, h, w, classes) float32 or float16. It
     queues its work on PyTorch's current stream, waits for nothing and keeps nothing, so that it
-    can be recorded in a CUDA graph.
+    can be captured in a CUDA graph.
 
-    Images of one size and encoding run together. While the GPU works on a batch, the next one
-    is uploaded and the last one read, on ``lanes`` streams by turns: more than one needs a network
-    that can run on several at once. The ``plans_kept`` kinds of images that came last are kept
-    ready.
+    Images of one size and encoding run together. The ``plans_kept`` kinds of images that came
+    last are kept ready; the first image of a kind prepares it, on the thread that calls.
     """
 
     def __init__(
@@ -57,30 +42,39 @@ class GpuPipeline:
         size: tuple[int, int],
         status: Status,
         *,
-        lanes: int = 1,
         plans_kept: int = PLANS_KEPT,
     ) -> None:
-        self.status = status
+        self._status = status
         self._network = network
         self._size = size
         self._device = torch.device(status.device)
-        self._streams = [DeviceStream(self._device) for _ in range(lanes)]
-        self._streams[0].wait_for_others()  # which brought the network's weights there
-        self._plans: dict[tuple[Kind, int], DevicePlan] = {}
+        self._stream = DeviceStream(self._device)
+        self._stream.wait_for_caller()  # which brought the network's weights there
+        self._plans: dict[Kind, Plan] = {}
         self._plans_kept = plans_kept
-        self._copiers = ThreadPoolExecutor(COPIERS) if status.batch > 1 else None
+
+    @property
+    def status(self) -> Status:
+        """What was loaded, and what keeps it from doing better at this moment."""
+        reasons = filter(None, (self._status.degraded, self._stream.degraded))
+        return dataclasses.replace(self._status, degraded='; '.join(reasons))
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Label images of any sizes and encodings, as many at a time as there is room for.
+        """Segment images of any sizes and encodings, as many at a time as there is room for.
 
         Raises:
-            DeviceMemoryError: the device is full; it is given back what it held.
-            BackendError: the device failed.
+            DeviceMemoryError: the device is full; what this pipeline held there is freed.
+            GpuContextLostError: the GPU is of no use to this process any more.
+            BackendError: the device failed, or the network's logits are not finite.
 
         """
         if not images:
             return []
-        return self._guarded(lambda: self._segment(images), Kind.of(images[0]))
+        found, are_finite = self._guarded(lambda: self._segment(images), Kind.of(images[0]))
+        # raised here: the device is well
+        if not are_finite:
+            raise BackendError(NOT_FINITE)
+        return found
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return what the network says of RGB (N, height, width, 3) uint8.
@@ -106,25 +100,32 @@ class GpuPipeline:
             BackendError: see :meth:`segment`.
 
         """
-        return self._guarded(lambda: self._steps(images, rounds), Kind.of(images[0]))
+        kind = Kind.of(images[0])
+        return self._guarded(lambda: self._steps(kind, rounds), kind)
 
     def close(self) -> None:
-        """Give back the device's memory."""
-        self._forget()
-        free_unused(self._device)
-        if self._copiers is not None:
-            self._copiers.shutdown()
+        """Free the device's memory.
 
-    def _segment(self, images: Sequence[Image]) -> list[Segmentation]:
+        Raises:
+            GpuContextLostError: nothing can be freed any more.
+
+        """
+        self._guarded(self._release, Kind(*self._size, 'rgb8'))
+
+    def _segment(self, images: Sequence[Image]) -> tuple[list[Segmentation], bool]:
         results: dict[int, Segmentation] = {}
-        running: deque[_Run] = deque()
-        for number, places in enumerate(self._batches(images)):
-            if len(running) == len(self._streams):
-                results |= self._collect(running.popleft())
-            running.append(self._start(images, places, number % len(self._streams)))
-        while running:
-            results |= self._collect(running.popleft())
-        return [results[place] for place in range(len(images))]
+        are_finite = True
+        for places in self._batches(images):
+            started = time.perf_counter()
+            batch = [images[place] for place in places]
+            plan = self._plan(Kind.of(batch[0]))
+            with self._stream.entered():
+                decoded = plan.segment(batch)
+            timings = Timings(1e3 * (time.perf_counter() - started))
+            for place, (labels, confidence, is_finite) in zip(places, decoded, strict=True):
+                results[place] = Segmentation(labels, confidence, self._size, timings)
+                are_finite &= is_finite
+        return [results[place] for place in range(len(images))], are_finite
 
     def _batches(self, images: Sequence[Image]) -> Iterator[list[int]]:
         """Iterate over the places of images that run together."""
@@ -132,42 +133,24 @@ class GpuPipeline:
         for place, image in enumerate(images):
             kinds.setdefault(Kind.of(image), []).append(place)
         for places in kinds.values():
-            for start in range(0, len(places), self.status.batch):
-                yield places[start : start + self.status.batch]
+            for start in range(0, len(places), self._status.batch):
+                yield places[start : start + self._status.batch]
 
-    def _start(self, images: Sequence[Image], places: list[int], lane: int) -> _Run:
-        started = time.perf_counter()
-        batch = [images[place] for place in places]
-        plan = self._plan(Kind.of(batch[0]), lane)
-        with self._streams[lane].entered():
-            plan.start(batch, self._each)
-        return _Run(plan, self._streams[lane], places, started)
-
-    def _collect(self, run: _Run) -> dict[int, Segmentation]:
-        decoded = run.plan.collect(len(run.places), self._each)
-        timings = Timings(1e3 * (time.perf_counter() - run.started))
-        return {
-            place: Segmentation(*arrays, self._size, timings)
-            for place, arrays in zip(run.places, decoded, strict=True)
-        }
-
-    def _plan(self, kind: Kind, lane: int) -> DevicePlan:
-        plan = self._plans.pop((kind, lane), None)
+    def _plan(self, kind: Kind) -> Plan:
+        plan = self._plans.pop(kind, None)
         if plan is None:
             while len(self._plans) >= self._plans_kept:
                 del self._plans[next(iter(self._plans))]
-            stream = self._streams[lane]
-            with stream.entered():
-                plan = DevicePlan(self._network, self._size, kind, self.status.batch, stream)
-                stream.wait()
+            with self._stream.entered():
+                plan = Plan(self._network, self._size, kind, self._status.batch, self._stream)
         # the newest stands last, so the first is the one to drop
-        self._plans[kind, lane] = plan
+        self._plans[kind] = plan
         return plan
 
     def _logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        size = self.status.batch
+        size = self._status.batch
         parts = []
-        with self._streams[0].entered():
+        with self._stream.entered():
             for start in range(0, len(pixels), size):
                 part = pixels[start : start + size]
                 batch = np.zeros((size, *part.shape[1:]), np.uint8)
@@ -177,34 +160,29 @@ class GpuPipeline:
                 parts.append(logits.float().cpu().numpy().copy())
         return np.concatenate(parts)
 
-    def _steps(self, images: Sequence[Image], rounds: int) -> dict[str, float]:
-        plan = self._plan(Kind.of(images[0]), 0)
-        stream = self._streams[0]
-        with stream.entered():
-            plan.start(images, self._each)
-            times = [_time_steps(plan, stream) for _ in range(rounds)]
+    def _steps(self, kind: Kind, rounds: int) -> dict[str, float]:
+        plan = self._plan(kind)
+        with self._stream.entered():
+            times = [_time_steps(plan, self._stream) for _ in range(rounds)]
         return {step: statistics.median(row[step] for row in times) for step in STEPS}
-
-    def _each(self, function: Callable[[int], Any], count: int) -> list[Any]:
-        if self._copiers is None or count == 1:
-            return [function(i) for i in range(count)]
-        return list(self._copiers.map(function, range(count)))
 
     def _guarded(self, work: Callable[[], T], kind: Kind) -> T:
         """Do ``work``; if the device fails, start afresh and say why."""
         height, width = self._size
-        what = f'{self.status.batch} at a time of images such as {kind}, seen at {width}x{height}'
+        what = f'{self._status.batch} at a time of images such as {kind}, seen at {width}x{height}'
         return guarded(work, self._device, what, self._forget)
+
+    def _release(self) -> None:
+        self._forget()
+        free_unused(self._device)
 
     def _forget(self) -> None:
         """Drop everything on the device but the network."""
-        for stream in self._streams:
-            with suppress(RuntimeError):  # which is what brought us here
-                stream.wait()
+        self._stream.wait()
         self._plans.clear()
 
 
-def _time_steps(plan: DevicePlan, stream: DeviceStream) -> dict[str, float]:
+def _time_steps(plan: Plan, stream: DeviceStream) -> dict[str, float]:
     stream.wait()
     steps: list[str] = []
     moments = [stream.now()]

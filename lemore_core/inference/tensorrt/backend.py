@@ -137,7 +137,6 @@ def load_engine(request: ServingRequest, key: EngineKey) -> GpuPipeline:
 
 def _pipeline(network: Engine, request: ServingRequest, device: str) -> GpuPipeline:
     status = Status('tensorrt', device, request.gpu_precision, request.batch)
-    # one lane: an engine's context runs on one stream at a time
     return GpuPipeline(network, request.size, status)
 
 
