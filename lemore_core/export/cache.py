@@ -1,8 +1,9 @@
 """Exports kept on disk, so that only the first start with a network and a size makes one.
 
-An export takes seconds and a process of several hundred megabytes. It is kept under the hash of all
-that it follows from, the sources of this package included, behind a checksum. What is damaged is
-made again; a disk that is full or read-only costs the cache and nothing more.
+An export takes seconds, and a process of several hundred megabytes of its own where PyTorch is not
+in memory yet: a robot without a GPU has no other use for it. It is kept under the hash of all that
+it follows from, the sources of this package included, behind a checksum. What is damaged is made
+again; a disk that is full or read-only costs the cache and nothing more.
 """
 
 from __future__ import annotations
@@ -11,47 +12,84 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import lemore_core
+from lemore_core.checkpoint import CheckpointError
+from lemore_core.errors import LemoreError
+from lemore_core.export.errors import ExportError, PrecisionError
 from lemore_core.system.files import user_cache, write_whole
+from lemore_core.system.json_child import ChildError, JsonChild
 
+MODULE = 'lemore_core.export.export'
 MOST_KEPT = 32
 SUFFIX = '.onnx'
 PACKAGES = ('torch', 'onnx', 'onnxruntime')
 # the checkpoint's reading, the network, and the graph that is made of it
 SOURCES = ('.', 'model', 'export')
+ERRORS: Mapping[str, type[LemoreError]] = {
+    error.__name__: error for error in (CheckpointError, ExportError, PrecisionError)
+}
+_CHECKSUM = hashlib.sha256().digest_size
 
 _log = logging.getLogger(__name__)
 
 
-def cached_export(
-    path: Path, height: int, width: int, export: Callable[[Path, int, int], bytes]
-) -> bytes:
-    """Return the ONNX file of a checkpoint for one network size: a kept one, or ``export``'s.
+def cached_export(path: Path, height: int, width: int, *, half: bool = False) -> bytes:
+    """Return what :func:`lemore_core.export.export.export_onnx` does: a kept file, or a new one.
 
-    What ``export`` raises is passed on. Processes that want the same at once may each make it.
+    Processes that want the same at once may each make it.
+
+    Raises:
+        CheckpointError, ExportError, PrecisionError: see there; or the process of an export ended
+            otherwise.
+
     """
     try:
-        folder = user_cache() / 'exports'
-        file = folder / f'{_key(path, height, width)}{SUFFIX}'
+        file = user_cache() / 'exports' / f'{_key(path, height, width, half)}{SUFFIX}'
     except (OSError, RuntimeError):
         # this user has no home, or the checkpoint cannot be read, which the export explains
-        return export(path, height, width)
+        return _export(path, height, width, half=half)
     content = _read(file)
     if content is None:
-        content = export(path, height, width)
-        with _worth_no_failure(folder):
+        content = _export(path, height, width, half=half)
+        try:
             _keep(file, content)
+        except OSError as error:
+            _log.info('exports cannot be kept in %s (%s): each start makes one', file.parent, error)
     return content
 
 
-def _key(path: Path, height: int, width: int) -> str:
+def _export(path: Path, height: int, width: int, *, half: bool) -> bytes:
+    if 'torch' in sys.modules:
+        # its memory is spent already, and this takes less time
+        from lemore_core.export.export import export_onnx
+
+        return export_onnx(path, height, width, half=half)
+    return export_apart(path, height, width, half=half)
+
+
+def export_apart(path: Path, height: int, width: int, *, half: bool) -> bytes:
+    """Export in a process of its own, whose memory ends with it."""
+    with tempfile.TemporaryDirectory(prefix='lemore-export-') as folder:
+        output = Path(folder, 'model.onnx')
+        order = {'path': path, 'height': height, 'width': width, 'half': half, 'output': output}
+        try:
+            with JsonChild(MODULE, order) as child:
+                list(child)
+        except ChildError as error:
+            raise ERRORS.get(error.kind, ExportError)(*error.args) from error
+        return output.read_bytes()
+
+
+def _key(path: Path, height: int, width: int, half: bool) -> str:
     digest = hashlib.sha256(path.read_bytes())
-    digest.update(json.dumps([height, width, [_version(name) for name in PACKAGES]]).encode())
+    digest.update(json.dumps([height, width, half, *map(_version, PACKAGES)]).encode())
     root = Path(lemore_core.__file__).parent
     for source in sorted(file for name in SOURCES for file in (root / name).glob('*.py')):
         digest.update(source.read_bytes())
@@ -70,8 +108,7 @@ def _read(file: Path) -> bytes | None:
         kept = file.read_bytes()
     except OSError:
         return None
-    size = hashlib.sha256().digest_size
-    checksum, content = kept[:size], kept[size:]
+    checksum, content = kept[:_CHECKSUM], kept[_CHECKSUM:]
     if hashlib.sha256(content).digest() != checksum:
         _log.info('%s is damaged, the network is exported again', file)
         return None
@@ -87,11 +124,3 @@ def _keep(file: Path, content: bytes) -> None:
     kept = sorted(file.parent.glob(f'[!.]*{SUFFIX}'), key=lambda path: path.stat().st_mtime)
     for old in kept[:-MOST_KEPT]:
         old.unlink(missing_ok=True)
-
-
-@contextmanager
-def _worth_no_failure(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        _log.info('exports cannot be kept in %s (%s): the next start makes one', folder, error)

@@ -5,3 +5,7 @@ from lemore_core.errors import LemoreError
 
 class ExportError(LemoreError):
     """A network that cannot be exported, or whose export computes something else."""
+
+
+class PrecisionError(LemoreError):
+    """Numbers that half precision does not hold."""

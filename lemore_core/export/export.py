@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib.util
+import inspect
+import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lemore_core import checkpoint
+from lemore_core.export import BATCH
 from lemore_core.export.errors import ExportError
 from lemore_core.export.graph import ServingGraph, load_graph
 from lemore_core.image import to_network
 from lemore_core.image_file import read_image
 from lemore_core.system.files import write_whole
+from lemore_core.system.json_child import Answer, serve_parent
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -30,21 +35,27 @@ PACKAGES = ('onnx', 'onnxruntime')
 # Share of the logits' range. Rounding makes some 1e-5 of it, and up to 2e-3 in a network of
 # random weights, whose attention is at its steepest; a wrong operator makes far more.
 LARGEST_DIFFERENCE = 1e-2
+# in half precision, which rounds four digits earlier
+HALF_DIFFERENCE = 5e-2
 # what the check looks at; its licence lies beside it
 STREET = Path(str(resources.files('lemore_core.export') / 'street.jpg'))
 
 
-def export_onnx(path: Path, height: int, width: int, *, folded: bool = True) -> bytes:
+def export_onnx(
+    path: Path, height: int, width: int, *, half: bool = False, folded: bool = True
+) -> bytes:
     """Return the ONNX file of a checkpoint's serving graph for one network size.
 
-    Input ``pixels`` (1, height, width, 3) uint8 RGB; output ``logits`` (1, height / 8, width / 8,
-    classes) float32, sizes rounded up. The file's metadata is the checkpoint's card. ONNX
-    Runtime's logits of real images have been compared with PyTorch's. ``folded`` is as for
+    Input ``pixels`` (batch, height, width, 3) uint8 RGB; output ``logits`` (batch, height / 8,
+    width / 8, classes) float32, sizes rounded up; the batch is open. The file's metadata is the
+    checkpoint's card. ONNX Runtime's logits of real images have been compared with PyTorch's.
+    With ``half`` the network computes in half precision; ``folded`` is as for
     :func:`~lemore_core.export.graph.load_graph`.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
         ExportError: a package is not installed, or the file's logits are not the network's.
+        PrecisionError: the network's numbers are too large for half precision.
 
     """
     for package in PACKAGES:
@@ -54,62 +65,76 @@ def export_onnx(path: Path, height: int, width: int, *, folded: bool = True) -> 
     import onnx
 
     graph = load_graph(path, height, width, folded=folded)
-    model = trace_onnx(graph, height, width)
+    model = trace_onnx(copy.deepcopy(graph).halve() if half else graph, height, width)
     card = checkpoint.read_card(path)
     card = dataclasses.replace(card, config=graph.network.config)
     onnx.helper.set_model_props(model, card.to_metadata())
-    content = bytes(model.SerializeToString())
-    check_export(graph, content, _images(height, width))
+    content = bytes(model.SerializeToString(deterministic=True))
+    check_export(graph, content, street_images(height, width), HALF_DIFFERENCE if half else None)
     return content
 
 
-def trace_onnx(graph: ServingGraph, height: int, width: int, *, batch: int = 1) -> ModelProto:
-    """Return a graph as an ONNX model for ``batch`` images of one size, without metadata."""
+def trace_onnx(graph: ServingGraph, height: int, width: int) -> ModelProto:
+    """Return a graph as an ONNX model of one image size and an open batch, without metadata."""
     import onnx
 
+    pixels = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+    # Torch announces its other exporter, which needs onnxscript and gains this graph nothing;
+    # before 2.5 it has no other one, and no argument to choose by.
+    parameters = inspect.signature(torch.onnx.export).parameters
+    choice: dict[str, Any] = {'dynamo': False} if 'dynamo' in parameters else {}
     with (
         tempfile.TemporaryDirectory(prefix='lemore-export-') as folder,
         warnings.catch_warnings(),
         torch.no_grad(),
     ):
-        exported = Path(folder, 'graph.onnx')
-        # torch announces its other exporter, which needs onnxscript and gains this graph nothing
+        exported = str(Path(folder, 'graph.onnx'))
         warnings.simplefilter('ignore')
         torch.onnx.export(
             graph,
-            (torch.zeros(batch, height, width, 3, dtype=torch.uint8),),
+            (pixels,),
             exported,
             input_names=['pixels'],
             output_names=['logits'],
             opset_version=OPSET,
-            dynamo=False,
+            dynamic_axes={name: {0: BATCH} for name in ('pixels', 'logits')},
+            **choice,
         )
-        return onnx.load(exported)
+        model = onnx.load(exported)
+    config = graph.network.config
+    shape = model.graph.output[0].type.tensor_type.shape
+    for side, known in zip(shape.dim[1:], (*config.logit_size, config.classes), strict=True):
+        side.dim_value = known  # of which the tracer lost sight behind an open batch
+    return model
 
 
-def check_export(graph: ServingGraph, content: bytes, images: NDArray[np.uint8]) -> None:
+def check_export(
+    graph: ServingGraph, content: bytes, images: NDArray[np.uint8], allowed: float | None = None
+) -> None:
     """Compare the logits of an ONNX file for images (N, H, W, 3) uint8 with those of its graph.
 
     Raises:
-        ExportError: they differ by more than ``LARGEST_DIFFERENCE`` of their range.
+        ExportError: they differ by more than ``allowed`` of their range, by default
+            ``LARGEST_DIFFERENCE``.
 
     """
     import onnxruntime
 
+    if allowed is None:
+        allowed = LARGEST_DIFFERENCE
     session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
-    for image in images:
-        (found,) = session.run(['logits'], {'pixels': image[None]})
-        with torch.inference_mode():
-            expected = graph(torch.from_numpy(image)[None]).numpy()
-        difference = float(np.abs(found - expected).max() / np.ptp(expected))
-        # negated, because NaN is no agreement either
-        if not difference <= LARGEST_DIFFERENCE:
-            msg = (
-                f'the exported network differs from PyTorch by {difference:.2g} of the range of '
-                f'its logits, {LARGEST_DIFFERENCE:g} is allowed: torch {torch.__version__} and '
-                f'onnxruntime {onnxruntime.__version__} disagree about an operator'
-            )
-            raise ExportError(msg)
+    (found,) = session.run(['logits'], {'pixels': images})
+    with torch.inference_mode():
+        expected = graph(torch.from_numpy(images)).numpy()
+    difference = float(np.abs(found - expected).max() / np.ptp(expected))
+    # negated, because NaN is no agreement either
+    if not difference <= allowed:
+        msg = (
+            f'the exported network differs from PyTorch by {difference:.2g} of the range of '
+            f'its logits, {allowed:g} is allowed: torch {torch.__version__} and '
+            f'onnxruntime {onnxruntime.__version__} disagree about an operator'
+        )
+        raise ExportError(msg)
 
 
 def write_onnx(
@@ -141,9 +166,22 @@ def write_onnx(
     write_whole(output, content)
 
 
-def _images(height: int, width: int) -> NDArray[np.uint8]:
+def street_images(height: int, width: int) -> NDArray[np.uint8]:
     """Return a street as a camera sees it, and its left and right halves (3, height, width, 3)."""
     street = read_image(STREET)
     middle = street.shape[1] // 2
     parts = (street, street[:, :middle], street[:, middle:])
     return np.stack([to_network(part, 'rgb8', height, width) for part in parts])
+
+
+def _export(order: dict[str, Any], _: Answer) -> None:
+    # Python does most of it; threads that wait for each other take minutes on a busy processor
+    torch.set_num_threads(1)
+    path, output = Path(order.pop('path')), Path(order.pop('output'))
+    # the parent removes it, however this process ends
+    tempfile.tempdir = str(output.parent)
+    output.write_bytes(export_onnx(path, **order))
+
+
+if __name__ == '__main__':
+    sys.exit(serve_parent(_export))

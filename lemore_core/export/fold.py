@@ -60,28 +60,29 @@ class FoldedAttention(nn.Module):
         super().__init__()
         self.heads = attention.heads
         self.projection = _projection(attention)
-        self.widths = [
-            VIEWS * attention.heads * dim
-            for dim in (attention.key_dim, attention.key_dim, attention.value_dim)
-        ]
+        self.dims = [attention.key_dim, attention.key_dim, attention.value_dim]
         self.activation = attention.activation
         self.output = _fuse(attention.output)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend over the tokens ``x`` (N, D, h, w); the shape stays."""
-        n, _, height, width = (int(size) for size in x.shape)
-        tokens = height * width
+        heads, dims = self.heads, self.dims
+        height, width = (int(size) for size in x.shape[2:])
+        tokens, rows = height * width, VIEWS * height * width
+        # all shapes but the batch are numbers, so an export takes any batch without computing one
+        parts = torch.split(self.projection(x), [VIEWS * heads * dim for dim in dims], dim=1)
         query, key, value = (
-            part.reshape(n, self.heads, -1, VIEWS * tokens)
-            for part in torch.split(self.projection(x), self.widths, dim=1)
+            part.reshape(-1, heads, dim, rows) for part, dim in zip(parts, dims, strict=True)
         )
-        # (n, heads, 3 queries * hw, 3 keys * hw): each run of hw numbers is a row of one map
+        # (N, heads, 3 queries * hw, 3 keys * hw): each run of hw numbers is a row of one map
         products = torch.matmul(query.transpose(2, 3), key)
-        maps = products.reshape(n, self.heads, -1, tokens).softmax(dim=-1).reshape(products.shape)
+        maps = products.reshape(-1, heads, rows * VIEWS, tokens).softmax(dim=-1)
         # the value stands there once for each key, so this product sums over the keys as well
-        attended = torch.matmul(value, maps.transpose(2, 3))
-        attended = attended.reshape(n, -1, VIEWS, tokens).sum(dim=2)
-        y: Tensor = self.output(self.activation(attended.reshape(n, -1, height, width)))
+        attended = torch.matmul(value, maps.reshape(-1, heads, rows, rows).transpose(2, 3))
+        attended = attended.reshape(-1, heads * dims[-1], VIEWS, tokens).sum(dim=2)
+        y: Tensor = self.output(
+            self.activation(attended.reshape(-1, heads * dims[-1], height, width))
+        )
         return y
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import CheckpointError, ModelCard
+from lemore_core.export.errors import PrecisionError
 from lemore_core.export.fold import FoldedLeMoRe, fold, set_exportable_pool
 from lemore_core.model.lemore import LeMoRe
 
@@ -18,6 +19,7 @@ class ServingGraph(nn.Module):
 
     Maps RGB ``pixels`` (N, height, width, 3) uint8 to logits (N, height / 8, width / 8, classes)
     float32, sizes rounded up. ``model`` is the network as it was trained, or folded for ``card``.
+    After :meth:`halve` the network computes in half precision, between the same edges.
     """
 
     mean: Tensor
@@ -29,6 +31,7 @@ class ServingGraph(nn.Module):
         if isinstance(model, LeMoRe):
             set_exportable_pool(model)
         self.divides = isinstance(model, LeMoRe)
+        self.is_half = False
         self.register_buffer('mean', torch.tensor(card.mean).view(1, 3, 1, 1))
         self.register_buffer('std', torch.tensor(card.std).view(1, 3, 1, 1))
 
@@ -36,8 +39,27 @@ class ServingGraph(nn.Module):
         """Return the logits of ``pixels``; shapes and dtypes as above."""
         # the cast comes before the transpose: TensorRT takes uint8 only at the edge of a graph
         x = pixels.float().permute(0, 3, 1, 2) - self.mean
-        logits: Tensor = self.network(x / self.std if self.divides else x)
-        return logits.permute(0, 2, 3, 1)
+        if self.divides:
+            x = x / self.std
+        # The mean goes in single precision: it has no place in the grid of half precision.
+        logits: Tensor = self.network(x.half() if self.is_half else x)
+        return (logits.float() if self.is_half else logits).permute(0, 2, 3, 1)
+
+    def halve(self) -> ServingGraph:
+        """Let the network compute in half precision.
+
+        Raises:
+            PrecisionError: one of its numbers is beyond what half precision holds.
+
+        """
+        for name, tensor in self.network.state_dict().items():
+            if not torch.equal(tensor.isfinite(), tensor.half().isfinite()):
+                largest = float(tensor[tensor.isfinite()].abs().max())
+                msg = f'{name} holds {largest:g}, too large for fp16: use fp32'
+                raise PrecisionError(msg)
+        self.network.half()
+        self.is_half = True
+        return self
 
 
 def load_graph(path: Path, height: int, width: int, *, folded: bool = True) -> ServingGraph:

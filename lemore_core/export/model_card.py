@@ -1,12 +1,13 @@
-"""Reads what a servable file says about itself, without the packages that run it."""
+"""Reads what a servable file says about itself."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import CheckpointError, ModelCard
-from lemore_core.export.onnx_metadata import read_metadata
+from lemore_core.errors import in_one_line
 
 
 def read_model_card(path: Path) -> ModelCard:
@@ -19,9 +20,9 @@ def read_model_card(path: Path) -> ModelCard:
     if path.suffix != '.onnx':
         return checkpoint.read_card(path)
     try:
-        metadata = read_metadata(path)
-    except (OSError, ValueError) as error:
-        msg = f'{path} is no readable ONNX file: {error}'
+        metadata = _metadata(path.read_bytes())
+    except Exception as error:  # what reads it raises errors of its own, with no other base
+        msg = f'{path} is no readable ONNX file: {in_one_line(error)}'
         raise CheckpointError(msg) from error
     if 'format' not in metadata:
         msg = (
@@ -30,3 +31,18 @@ def read_model_card(path: Path) -> ModelCard:
         )
         raise CheckpointError(msg)
     return ModelCard.from_metadata(metadata, str(path))
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    if importlib.util.find_spec('onnxruntime') is None:
+        import onnx
+
+        model = onnx.load_from_string(content)
+        return {entry.key: entry.value for entry in model.metadata_props}
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4  # what is wrong is raised
+    session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
+    return dict(session.get_modelmeta().custom_metadata_map)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
-import sys
+import logging
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from lemore_core.export import BATCH
 from lemore_core.export.cache import cached_export
 from lemore_core.export.model_card import read_model_card
-from lemore_core.export.subprocess_export import export_in_subprocess
 from lemore_core.inference.backend import (
     AS_EXPORTED,
     AUTO,
@@ -34,6 +34,8 @@ _CUDA = 'CUDAExecutionProvider'
 _CPU = 'CPUExecutionProvider'
 _ERRORS_ONLY = 3
 
+_log = logging.getLogger(__name__)
+
 TRIAL_SECONDS = 0.12
 WORTHWHILE = 0.9
 # by the candidates: what was measured in this process, so that only the first session pays
@@ -43,15 +45,17 @@ _measured: dict[tuple[int, ...], int] = {}
 class OnnxNetwork:
     """The serving graph as an ONNX Runtime session.
 
-    On a CPU the first session of a process tries a few numbers of threads, see
-    :func:`choose_threads`; ``threads`` fixes it instead.
+    On a CPU it takes one image a run, and the first session of a process tries a few numbers of
+    threads, see :func:`choose_threads`; ``threads`` fixes it instead. ``device`` is where the
+    session runs in truth: ONNX Runtime takes the CPU where its CUDA provider does not start.
+    ``batch`` is the number of images that a run takes, None for any.
     """
 
     def __init__(
         self, content: bytes, device: str, source: str, *, threads: int | None = None
     ) -> None:
-        provider, self.device = _provider(device)
-        if self.device != 'cpu':
+        provider, device = _provider(device)
+        if device != 'cpu':
             # hardly anything runs on the CPU then
             threads = 1
         candidates = thread_counts()
@@ -67,6 +71,9 @@ class OnnxNetwork:
         if threads is None:
             _measured[candidates] = self.threads
         self._session = sessions[self.threads]
+        self.device = device if _CUDA in self._session.get_providers() else 'cpu'
+        batch = self._session.get_inputs()[0].shape[0]
+        self.batch: int | None = batch if isinstance(batch, int) else None
 
     def require_ports(self, size: tuple[int, int], classes: int, source: str) -> None:
         """Refuse a file whose input or output is not what its card says.
@@ -80,7 +87,8 @@ class OnnxNetwork:
             for ports in (self._session.get_inputs(), self._session.get_outputs())
         ]
         inputs, outputs = found
-        pixels = [('pixels', 'tensor(uint8)', [1, *size, 3])]
+        batch = BATCH if self.batch is None else 1
+        pixels = [('pixels', 'tensor(uint8)', [batch, *size, 3])]
         logits = [name == 'logits' and kind == 'tensor(float)' for name, kind, _ in outputs]
         if inputs != pixels or logits != [True] or outputs[0][2][-1] != classes:
             msg = (
@@ -99,23 +107,44 @@ class OnnxNetwork:
 def load(request: ServingRequest) -> CpuPipeline:
     """Load an exported ONNX file, or export a checkpoint (which needs torch) and load that.
 
+    Where the GPU cannot be used after all, the CPU serves, and the status says so.
+
     Raises:
         BackendError: the device is not there or has no half precision, or torch is missing where
             it is needed.
         CheckpointError: the checkpoint is not usable.
         ExportError: the checkpoint's export does not compute what it does.
+        PrecisionError: the checkpoint's numbers are too large for half precision.
 
     """
     card = read_model_card(request.path)
-    _, device = _provider(request.device)
-    precision = _precision(request, device)
+    _, wanted = _provider(request.device)
     # at a first start the decoder is compiled while another process exports the network
     threading.Thread(target=warm_up, args=(card.config.classes,), daemon=True).start()
-    content = _content(request, precision)
-    network = OnnxNetwork(content, request.device, str(request.path))
+    degraded = ''
+    network = _open(request, wanted)
+    if network.device != wanted:
+        degraded = (
+            f'the CPU because ONNX Runtime cannot use {wanted}: '
+            'see its log for the CUDA and cuDNN that this onnxruntime-gpu needs'
+        )
+        _log.warning('serving with %s', degraded)
+        request = dataclasses.replace(request, device='cpu', precision=AUTO)
+        network = _open(request, 'cpu')
     network.require_ports(request.size, card.config.classes, str(request.path))
-    status = Status('onnxruntime', device, precision)
+    status = Status(
+        'onnxruntime',
+        network.device,
+        _precision(request, network.device),
+        network.batch or request.batch,
+        degraded=degraded,
+    )
     return CpuPipeline(network, request.size, card.config.classes, status)
+
+
+def _open(request: ServingRequest, device: str) -> OnnxNetwork:
+    half = _precision(request, device) == FP16
+    return OnnxNetwork(_content(request, half), device, str(request.path))
 
 
 def _precision(request: ServingRequest, device: str) -> str:
@@ -127,7 +156,7 @@ def _precision(request: ServingRequest, device: str) -> str:
     return AS_EXPORTED if request.is_exported else FP32
 
 
-def _content(request: ServingRequest, precision: str) -> bytes:
+def _content(request: ServingRequest, half: bool) -> bytes:
     path = request.path
     if request.is_exported:
         return path.read_bytes()
@@ -137,21 +166,7 @@ def _content(request: ServingRequest, precision: str) -> bytes:
             'where torch is installed and load the .onnx file it writes'
         )
         raise BackendError(msg)
-    content = cached_export(path, *request.size, _exported)
-    if precision != FP16:
-        return content
-    from lemore_core.export.half_precision import halved
-
-    return halved(content)
-
-
-def _exported(path: Path, height: int, width: int) -> bytes:
-    if 'torch' in sys.modules:
-        # its memory is spent already, and this takes less time
-        from lemore_core.export.export import export_onnx
-
-        return export_onnx(path, height, width)
-    return export_in_subprocess(path, height, width)
+    return cached_export(path, *request.size, half=half)
 
 
 def measured_threads() -> int | None:
@@ -194,7 +209,11 @@ def measure(sessions: Mapping[int, Any]) -> dict[int, float]:
 def _session(
     content: bytes, provider: str | tuple[str, dict[str, int]], threads: int
 ) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(content, session_options(threads), providers=[provider])
+    options = session_options(threads)
+    if provider == _CPU:
+        # A CPU gains nothing from several images a run, and a quarter from knowing all shapes.
+        options.add_free_dimension_override_by_name(BATCH, 1)
+    return onnxruntime.InferenceSession(content, options, providers=[provider])
 
 
 def session_options(threads: int) -> Any:

@@ -33,9 +33,9 @@ def build(
 ) -> Built:
     """Build the engine of a serving graph, typed as its ONNX file is.
 
-    ``shape`` is (batch, height, width). A file whose batch is open gets a profile of 1 to
-    ``batch`` images, at its best for ``batch``. TensorRT itself builds for the current CUDA
-    device, whose capability the caller gives.
+    ``shape`` is (batch, height, width), to which an open batch is fixed: kernels are faster where
+    every shape is known. TensorRT itself builds for the current CUDA device, whose capability the
+    caller gives.
 
     Raises:
         BackendError: the file has nodes that TensorRT does not take, is no serving graph of this
@@ -53,9 +53,7 @@ def build(
     network = _parse(library, builder, logger, onnx)
     config = builder.create_builder_config()
     _clear_tf32(api, config)
-    _check_edges(api, network, shape)
-    if network.get_input(0).shape[0] == -1:
-        config.add_optimization_profile(_profile(builder, shape))
+    _fix_edges(api, network, shape)
     timed = None
     if library.package.builds_ahead:
         _name_capability(library, config, capability)
@@ -121,7 +119,7 @@ def _describe(error: Any) -> str:
     return f'node {name} ({operator}): {reason}'
 
 
-def _check_edges(api: Any, network: Any, shape: tuple[int, int, int]) -> None:
+def _fix_edges(api: Any, network: Any, shape: tuple[int, int, int]) -> None:
     batch, height, width = shape
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
@@ -140,6 +138,7 @@ def _check_edges(api: Any, network: Any, shape: tuple[int, int, int]) -> None:
             f'not {(batch, height, width, 3)}: export it for that size and batch'
         )
         raise BackendError(msg)
+    inputs[0].shape = (batch, height, width, 3)
 
 
 def _name_capability(library: Library, config: Any, capability: ComputeCapability) -> None:
@@ -163,11 +162,3 @@ def _use_timings(config: Any, timings: bytes) -> Any:
         cache = config.create_timing_cache(b'')
         config.set_timing_cache(cache, ignore_mismatch=False)
     return cache
-
-
-def _profile(builder: Any, shape: tuple[int, int, int]) -> Any:
-    batch, height, width = shape
-    profile = builder.create_optimization_profile()
-    largest = (batch, height, width, 3)
-    profile.set_shape(INPUT, (1, height, width, 3), largest, largest)
-    return profile

@@ -1,13 +1,11 @@
-"""The serving graph as TensorRT gets it: an ONNX file of one batch size and one precision.
+"""The serving graph as TensorRT gets it: an ONNX file of one precision and an open batch.
 
 TensorRT builds in the precision that the file is in, so half precision is a matter of the file.
 """
 
 from __future__ import annotations
 
-from lemore_core.export.export import trace_onnx
-from lemore_core.export.graph import load_graph
-from lemore_core.export.half_precision import to_half
+from lemore_core.export.cache import cached_export
 from lemore_core.export.model_card import read_model_card
 from lemore_core.inference.backend import FP16, ServingRequest
 
@@ -21,13 +19,10 @@ def engine_graph(request: ServingRequest) -> bytes:
     Raises:
         PrecisionError: the checkpoint's numbers are too large for half precision.
         CheckpointError: the file is missing, damaged, or not LeMoRe's.
+        ExportError: the export does not compute what the checkpoint does.
 
     """
     if request.is_exported:
         read_model_card(request.path)  # refuses a network of another kind
         return request.path.read_bytes()
-    graph = load_graph(request.path, request.height, request.width)
-    model = trace_onnx(graph, request.height, request.width, batch=request.batch)
-    if request.gpu_precision == FP16:
-        to_half(model)
-    return bytes(model.SerializeToString(deterministic=True))
+    return cached_export(request.path, *request.size, half=request.gpu_precision == FP16)

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from lemore_core.checkpoint import CheckpointError, read_card
 from lemore_core.export import cache as export_cache
-from lemore_core.export.cache import MOST_KEPT, cached_export
+from lemore_core.export.cache import MOST_KEPT, cached_export, export_apart
 from lemore_core.export.errors import ExportError
-
-Export = Callable[[Path, int, int], bytes]
+from lemore_core.export.export import export_onnx
 
 
 class Exports:
@@ -19,14 +21,19 @@ class Exports:
     def __init__(self) -> None:
         self.made: list[tuple[str, int, int]] = []
 
-    def __call__(self, path: Path, height: int, width: int) -> bytes:
+    def __call__(self, path: Path, height: int, width: int, *, half: bool) -> bytes:
+        if height == 8:
+            msg = 'height is 8'
+            raise ExportError(msg)
         self.made.append((path.read_text(), height, width))
-        return f'{path.read_text()} {height} {width}'.encode()
+        return f'{path.read_text()} {height} {width}{" half" * half}'.encode()
 
 
 @pytest.fixture
-def exports() -> Exports:
-    return Exports()
+def exports(monkeypatch: pytest.MonkeyPatch) -> Exports:
+    made = Exports()
+    monkeypatch.setattr(export_cache, '_export', made)
+    return made
 
 
 @pytest.fixture
@@ -44,7 +51,7 @@ def weights(tmp_path: Path) -> Path:
 
 def test_an_export_is_made_once(cache: Path, weights: Path, exports: Exports) -> None:
     for _ in range(3):
-        assert cached_export(weights, 96, 128, exports) == b'one 96 128'
+        assert cached_export(weights, 96, 128) == b'one 96 128'
     assert exports.made == [('one', 96, 128)]
     assert cache.stat().st_mode & 0o077 == 0
 
@@ -52,23 +59,24 @@ def test_an_export_is_made_once(cache: Path, weights: Path, exports: Exports) ->
 def test_other_weights_sizes_packages_and_sources_are_other_exports(
     cache: Path, weights: Path, exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cached_export(weights, 96, 128, exports)
-    cached_export(weights, 128, 96, exports)
+    cached_export(weights, 96, 128)
+    cached_export(weights, 128, 96)
+    assert cached_export(weights, 96, 128, half=True) == b'one 96 128 half'
     weights.write_text('two')
-    assert cached_export(weights, 96, 128, exports) == b'two 96 128'
-    assert len(exports.made) == 3
-    monkeypatch.setattr(export_cache, 'version', lambda name: f'{name} next')
-    cached_export(weights, 96, 128, exports)
+    assert cached_export(weights, 96, 128) == b'two 96 128'
     assert len(exports.made) == 4
+    monkeypatch.setattr(export_cache, 'version', lambda name: f'{name} next')
+    cached_export(weights, 96, 128)
+    assert len(exports.made) == 5
     package = tmp_path / 'lemore_core'
     shutil.copytree(Path(export_cache.__file__).parents[1], package)
     monkeypatch.setattr(export_cache.lemore_core, '__file__', str(package / '__init__.py'))
-    cached_export(weights, 96, 128, exports)
-    assert len(exports.made) == 4
-    for count, name in enumerate(('checkpoint', 'model/layers', 'export/fold'), 5):
+    cached_export(weights, 96, 128)
+    assert len(exports.made) == 5
+    for count, name in enumerate(('checkpoint', 'model/layers', 'export/fold'), 6):
         with (package / f'{name}.py').open('a') as source:
             source.write('# changed')
-        cached_export(weights, 96, 128, exports)
+        cached_export(weights, 96, 128)
         assert len(exports.made) == count
         assert len(list(cache.iterdir())) == count
 
@@ -77,11 +85,11 @@ def test_other_weights_sizes_packages_and_sources_are_other_exports(
 def test_what_is_damaged_is_made_again(
     cache: Path, weights: Path, exports: Exports, damage: bytes | None
 ) -> None:
-    cached_export(weights, 96, 128, exports)
+    cached_export(weights, 96, 128)
     (file,) = cache.iterdir()
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + b'x' if damage is None else damage)
-    assert cached_export(weights, 96, 128, exports) == b'one 96 128'
+    assert cached_export(weights, 96, 128) == b'one 96 128'
     assert len(exports.made) == 2
     assert file.read_bytes() == whole
 
@@ -92,36 +100,47 @@ def test_a_folder_that_cannot_be_written_costs_nothing_more(
     cache.parent.mkdir(parents=True)
     cache.write_text('in the way')
     for _ in range(2):
-        assert cached_export(weights, 96, 128, exports) == b'one 96 128'
+        assert cached_export(weights, 96, 128) == b'one 96 128'
     assert len(exports.made) == 2
 
 
-def test_a_user_without_a_home_has_no_cache(
-    weights: Path, exports: Exports, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures('exports')
+def test_a_user_without_a_home_has_no_cache(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def nowhere() -> Path:
         msg = 'Could not determine home directory.'
         raise RuntimeError(msg)
 
     monkeypatch.setattr(export_cache, 'user_cache', nowhere)
-    assert cached_export(weights, 96, 128, exports) == b'one 96 128'
+    assert cached_export(weights, 96, 128) == b'one 96 128'
 
 
+@pytest.mark.usefixtures('exports')
 def test_a_failing_export_leaves_nothing(cache: Path, weights: Path) -> None:
-    def fail(_path: Path, height: int, _width: int) -> bytes:
-        msg = f'height is {height}'
-        raise ExportError(msg)
-
     with pytest.raises(ExportError, match='height is 8'):
-        cached_export(weights, 8, 128, fail)
+        cached_export(weights, 8, 128)
     assert not cache.exists()
 
 
 def test_only_the_last_used_stay(cache: Path, weights: Path, exports: Exports) -> None:
     for width in range(MOST_KEPT + 3):
-        cached_export(weights, 96, width, exports)
+        cached_export(weights, 96, width)
     assert len(list(cache.iterdir())) == MOST_KEPT
-    cached_export(weights, 96, MOST_KEPT + 2, exports)
+    cached_export(weights, 96, MOST_KEPT + 2)
     assert len(exports.made) == MOST_KEPT + 3
-    cached_export(weights, 96, 0, exports)
+    cached_export(weights, 96, 0)
     assert len(exports.made) == MOST_KEPT + 4
+
+
+def test_a_process_of_its_own_exports_what_this_one_would(
+    untrained_checkpoint: Path, tmp_path: Path
+) -> None:
+    here = export_onnx(untrained_checkpoint, 96, 128)
+    apart = export_apart(untrained_checkpoint, 96, 128, half=False)
+    graphs = [onnx.load_from_string(content).graph for content in (here, apart)]
+    assert graphs[0] == graphs[1]
+    damaged = tmp_path / 'damaged.safetensors'
+    tensors = load_file(untrained_checkpoint)
+    name, _ = tensors.popitem()
+    save_file(tensors, damaged, metadata=read_card(untrained_checkpoint).to_metadata())
+    with pytest.raises(CheckpointError, match=rf'tensor {re.escape(name)} is missing'):
+        export_apart(damaged, 96, 128, half=False)

@@ -1,20 +1,30 @@
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
+from onnx import helper
 from torch import Tensor
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import CheckpointError
-from lemore_core.export.export import ExportError, check_export, export_onnx, write_onnx
+from lemore_core.export.errors import PrecisionError
+from lemore_core.export.export import (
+    ExportError,
+    check_export,
+    export_onnx,
+    trace_onnx,
+    write_onnx,
+)
 from lemore_core.export.graph import ServingGraph, load_graph
 from lemore_core.export.model_card import read_model_card
-from lemore_core.export.onnx_metadata import read_metadata
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork
 from lemore_core.segmenter import resolve_checkpoint
 
@@ -44,10 +54,8 @@ def test_an_exported_file_is_folded_and_keeps_its_form(exported: bytes) -> None:
     (opset,) = model.opset_import
     assert opset.version == 17
     ports = [(p.name, p.type.tensor_type) for p in (*model.graph.input, *model.graph.output)]
-    assert [(name, [d.dim_value for d in t.shape.dim]) for name, t in ports] == [
-        ('pixels', [1, 64, 128, 3]),
-        ('logits', [1, 8, 16, 11]),
-    ]
+    sides = [(name, [d.dim_param or d.dim_value for d in t.shape.dim]) for name, t in ports]
+    assert sides == [('pixels', ['batch', 64, 128, 3]), ('logits', ['batch', 8, 16, 11])]
     assert [t.elem_type for _, t in ports] == [onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT]
     operators = Counter(node.op_type for node in model.graph.node)
     assert not operators.keys() & {'BatchNormalization', 'Div', 'GlobalMaxPool'}
@@ -71,6 +79,55 @@ def test_an_export_is_compared_with_pytorch(exported: bytes, graph: ServingGraph
         check_export(graph, exported, image()[None])
 
 
+def test_a_batch_is_segmented_as_its_images_are(exported: bytes) -> None:
+    session = onnxruntime.InferenceSession(exported, providers=['CPUExecutionProvider'])
+    pair = np.stack([image(), 255 - image()])
+    (together,) = session.run(['logits'], {'pixels': pair})
+    alone = [session.run(['logits'], {'pixels': each[None]})[0] for each in pair]
+    assert together.shape == (2, 8, 16, 11)
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-4)
+
+
+def test_an_old_torch_has_one_exporter(
+    graph: ServingGraph, exported: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = torch.onnx.export
+
+    # the arguments of torch 2.4, https://docs.pytorch.org/docs/2.4/onnx_torchscript.html
+    def export(
+        model: Any,
+        args: Any,
+        f: str,
+        *,
+        input_names: Any,
+        output_names: Any,
+        opset_version: int,
+        dynamic_axes: Any,
+    ) -> None:
+        real(
+            model,
+            args,
+            f,
+            input_names=input_names,
+            output_names=output_names,
+            opset_version=opset_version,
+            dynamic_axes=dynamic_axes,
+            dynamo=False,
+        )
+
+    monkeypatch.setattr(torch.onnx, 'export', export)
+    assert trace_onnx(graph, 64, 128).graph == onnx.load_from_string(exported).graph
+
+
+def test_numbers_beyond_half_precision_are_refused(graph: ServingGraph) -> None:
+    with torch.no_grad():
+        bias(graph)[:2] = torch.tensor([-torch.inf, 65504.0])  # ruled out is no overflow
+        assert graph.halve().is_half
+        bias(graph.float())[1] = 70000.0
+    with pytest.raises(PrecisionError, match=r'classifier\.bias holds 70000, too large for fp16'):
+        graph.halve()
+
+
 def test_nan_is_no_agreement(exported: bytes, graph: ServingGraph) -> None:
     with torch.no_grad():
         bias(graph)[0] = torch.nan
@@ -87,7 +144,9 @@ def test_a_file_that_fails_the_check_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_card_goes_with_the_file(exported: bytes, tmp_path: Path) -> None:
+def test_the_card_goes_with_the_file(
+    exported: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / 'nano.onnx'
     path.write_bytes(exported)
     expected = checkpoint.read_card(NANO)
@@ -99,8 +158,9 @@ def test_the_card_goes_with_the_file(exported: bytes, tmp_path: Path) -> None:
         expected.mean,
         expected.licence,
     )
-    model = onnx.load_from_string(exported)
-    assert read_metadata(path) == {entry.key: entry.value for entry in model.metadata_props}
+    # the same without ONNX Runtime
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda _: None)
+    assert read_model_card(path) == found
 
 
 @pytest.mark.parametrize('kept', [0, 1, 1000, -1, -700])
@@ -112,10 +172,11 @@ def test_a_file_that_breaks_off_is_no_onnx_file(exported: bytes, tmp_path: Path,
 
 
 def test_another_network_is_not_taken_for_one(tmp_path: Path) -> None:
-    graph = onnx.helper.make_graph([], 'empty', [], [])
+    port = [helper.make_tensor_value_info('x', onnx.TensorProto.FLOAT, [1])]
+    graph = helper.make_graph([], 'empty', port, port)
     path = tmp_path / 'other.onnx'
-    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
-    assert read_metadata(path) == {}
+    opsets = [helper.make_opsetid('', 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
     with pytest.raises(
         CheckpointError,
         match='does not describe itself: write a file that does, with lemore import',

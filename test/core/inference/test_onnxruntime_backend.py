@@ -5,14 +5,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 
+from lemore_core.checkpoint import CheckpointError
 from lemore_core.export.export import export_onnx
+from lemore_core.image import Image
 from lemore_core.inference import onnxruntime_backend as onnx_backend
-from lemore_core.inference.backend import BackendError, ServingRequest
+from lemore_core.inference.backend import ServingRequest
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork, choose_threads, load
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 from lemore_core.system import cpu as processors
@@ -38,6 +41,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     real = onnxruntime.InferenceSession
 
     def session(content: bytes, options: onnxruntime.SessionOptions, **others: object) -> object:
+        if not options.intra_op_num_threads:
+            return real(content, options, **others)  # that reads the card
         threads.append(options.intra_op_num_threads)
         entry = options.get_session_config_entry('session.intra_op.allow_spinning')
         assert entry == '0', 'a node without images to label must burn no processor time'
@@ -124,8 +129,79 @@ def test_on_a_cpu_pytorch_stays_out_of_the_process() -> None:
 def test_a_file_whose_inside_is_damaged_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / 'nano.onnx'
     path.write_bytes(content.replace(b'Softmax', b'Hardmux'))
-    with pytest.raises(BackendError, match=r'cannot load .*nano\.onnx'):
+    with pytest.raises(CheckpointError, match=r'nano\.onnx is no readable ONNX file: .*Hardmux'):
         load(ServingRequest(path, 64, 128, device='cpu'))
+
+
+@pytest.fixture
+def cuda_listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """An onnxruntime-gpu; the list holds what its sessions run on: at first nothing but the CPU.
+
+    Where CUDA, cuDNN or the driver do not fit, ``get_available_providers`` lists CUDA all the same
+    and a session is made on the CPU, without an error; its own ``get_providers`` says so
+    (microsoft/onnxruntime issues 17801, 23059 and 23372).
+    """
+    started: list[str] = []
+    real = onnxruntime.InferenceSession
+
+    class Session:
+        def __init__(self, content: bytes, options: Any = None, *, providers: list[Any]) -> None:
+            self._session = real(content, options, providers=['CPUExecutionProvider'])
+            self._cuda = started if providers != ['CPUExecutionProvider'] else []
+
+        def get_providers(self) -> list[str]:
+            return [*self._cuda, 'CPUExecutionProvider']
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._session, name)
+
+    listed = ['CUDAExecutionProvider', 'CPUExecutionProvider']
+    monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: listed)
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', Session)
+    return started
+
+
+@pytest.mark.usefixtures('cuda_listed')
+@pytest.mark.parametrize('device', ['auto', 'cuda:0'])
+def test_a_gpu_that_cannot_be_used_is_no_gpu(
+    device: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(onnx_backend, 'thread_counts', lambda: (2, 3))
+    monkeypatch.setattr(onnx_backend, 'choose_threads', max)
+    exported: list[bool] = []
+    real = onnx_backend.cached_export
+
+    def export(*arguments: Any, half: bool) -> bytes:
+        exported.append(half)
+        return real(*arguments, half=False)
+
+    monkeypatch.setattr(onnx_backend, 'cached_export', export)
+    backend = load(ServingRequest(resolve_checkpoint('nano'), 64, 128, device=device, batch=2))
+    status = backend.status
+    assert (status.device, status.precision, status.batch) == ('cpu', 'fp32', 1)
+    assert status.degraded.startswith('the CPU because ONNX Runtime cannot use cuda:0: ')
+    assert [record.message for record in caplog.records] == [f'serving with {status.degraded}']
+    assert exported == [True, False], 'a CPU computes in single precision'
+    assert onnx_backend.measured_threads() == 3, 'threads of a CPU, not the one of a GPU'
+
+
+def test_a_gpu_segments_the_images_of_several_cameras_together(
+    content: bytes, cuda_listed: list[str], tmp_path: Path
+) -> None:
+    cuda_listed.append('CUDAExecutionProvider')
+    path = tmp_path / 'nano.onnx'
+    path.write_bytes(content)
+    backend = load(ServingRequest(path, 64, 128, batch=2))
+    assert (backend.status.device, backend.status.batch) == ('cuda:0', 2)
+    alone = load(ServingRequest(path, 64, 128, device='cpu', batch=2))
+    assert alone.status.batch == 1
+    random = np.random.default_rng(0)
+    images = [Image(random.integers(0, 256, (48, 64 + 2 * i, 3), np.uint8)) for i in range(3)]
+    for found, expected in zip(backend.segment(images), alone.segment(images), strict=True):
+        assert found.labels.shape == expected.labels.shape
+        assert np.mean(found.labels == expected.labels) > 0.999
+    pixels = np.concatenate([PIXELS, 255 - PIXELS, PIXELS])
+    np.testing.assert_allclose(backend.logits(pixels), alone.logits(pixels), atol=1e-4)
 
 
 @pytest.mark.parametrize(
