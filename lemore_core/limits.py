@@ -1,3 +1,8 @@
 """How much is taken in of what others send; light enough for help texts."""
 
 MAX_PIXELS = 50_000_000  # of one image
+MAX_MESSAGE_BYTES = 2**29  # of a message or chunk in a bag, once decompressed
+
+MAX_YAML_BYTES = 2**20
+MAX_YAML_VALUES = 20_000  # a table of 2,500 classes
+MAX_YAML_DEPTH = 32

@@ -32,6 +32,7 @@ from lemore_core.errors import LemoreError
 REQUIRED: Any = dataclasses.MISSING  # the default of a field that must be given
 
 _UNIONS = (Union, UnionType)
+_MOST_REFUSALS, _MOST_SHOWN = 8, 200  # refusals of one error, characters of a value in it
 _TYPE_NAMES = {
     int: 'an integer',
     float: 'a number',
@@ -96,7 +97,7 @@ class Entry:
         """Return why the field cannot hold a value, '' where it can."""
         if _fits(self.kind, value) and self.option.admits(value):
             return ''
-        return f'{self.name} is {value!r}, allowed: {self.allowed}'
+        return f'{self.name} is {shown(value)}, allowed: {self.allowed}'
 
 
 def option(
@@ -134,8 +135,17 @@ def option(
     return field(default=default, metadata=described)
 
 
+_known: dict[type[Any], Mapping[str, Entry]] = {}
+
+
 def entries(cls: type[Any]) -> Mapping[str, Entry]:
     """Return the fields of a dataclass that its constructor takes, by name."""
+    if cls not in _known:
+        _known[cls] = _entries(cls)
+    return _known[cls]
+
+
+def _entries(cls: type[Any]) -> Mapping[str, Entry]:
     # Python 3.10 takes dataclasses.KW_ONLY for no type
     kinds = get_type_hints(cls, localns={'KW_ONLY': None})
     missing = dataclasses.MISSING
@@ -162,7 +172,7 @@ def check_fields(instance: Any, error: type[LemoreError]) -> None:
     known = entries(type(instance)).values()
     refusals = [entry.refusal(getattr(instance, entry.name)) for entry in known]
     if any(refusals):
-        raise error('; '.join(filter(None, refusals)))
+        raise error(_joined(refusals))
 
 
 def from_mapping(cls: type[Kind], values: Any, source: str, error: type[LemoreError]) -> Kind:
@@ -177,7 +187,7 @@ def from_mapping(cls: type[Kind], values: Any, source: str, error: type[LemoreEr
 
     """
     if not isinstance(values, Mapping):
-        msg = f'{source} is {values!r}, allowed: fields and their values'
+        msg = f'{source} is {shown(values)}, allowed: fields and their values'
         raise error(msg)
     known = entries(cls)
     refusals = _unknown(known, values)
@@ -200,8 +210,20 @@ def from_mapping(cls: type[Kind], values: Any, source: str, error: type[LemoreEr
             return cls(**converted)
     except error as refused:  # what its fields must be to each other
         refusals.append(str(refused))
-    msg = f'{source}: {"; ".join(filter(None, refusals))}'
+    msg = f'{source}: {_joined(refusals)}'
     raise error(msg)
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error shows it; what others sent may be long."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f'{text[:_MOST_SHOWN]}…'
+
+
+def _joined(refusals: Sequence[str]) -> str:
+    found = [refusal for refusal in refusals if refusal]
+    more = len(found) - _MOST_REFUSALS
+    return '; '.join(found[:_MOST_REFUSALS]) + (f'; and {more} more' if more > 0 else '')
 
 
 def current_names(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,7 +258,7 @@ def _convert(kind: Any, value: Any, name: str, error: type[LemoreError]) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             return float(value)
     return value
 

@@ -1,4 +1,4 @@
-"""Files that users keep: written whole, beside their name and then renamed; YAML of theirs read."""
+"""Files that users keep: written whole, beside their name and then renamed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from lemore_core.errors import LemoreError
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
 
 
 def user_cache() -> Path:
@@ -60,20 +54,3 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """
     with atomic_write(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def read_yaml(path: Path | Traversable, what: str, error: type[LemoreError]) -> Any:
-    """Return the plain values of a YAML file; ``what`` is what an error calls it.
-
-    Raises:
-        LemoreError: of the type ``error``, the file is missing or no YAML.
-
-    """
-    # imported late: a GPU is measured where this package is absent
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as reason:
-        msg = f'{what} {path} cannot be read: {reason}'
-        raise error(msg) from reason

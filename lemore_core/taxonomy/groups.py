@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.system.shipped import ShippedFiles
-from lemore_core.taxonomy.taxonomy import Color, Labels, Taxonomy, TaxonomyError
+from lemore_core.taxonomy.taxonomy import (
+    ALLOWED_COLOR,
+    Labels,
+    Taxonomy,
+    TaxonomyError,
+    with_colors,
+)
+from lemore_core.validation import REQUIRED, from_mapping, option
 
 _SHIPPED = ShippedFiles(
     'lemore_core.taxonomy', 'groups', 'class groups', 'no class groups are called'
@@ -25,12 +31,13 @@ class GroupsError(TaxonomyError):
     """A table of groups that does not exist, is malformed, or does not fit the classes."""
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True)
+class Group:
     """A group, the RGB colour it is drawn in, and the names of its classes (perhaps none)."""
 
-    name: str
-    color: Color
-    classes: tuple[str, ...]
+    name: str = option(REQUIRED)
+    color: tuple[int, int, int] = option(REQUIRED, low=0, high=255, allowed=ALLOWED_COLOR)
+    classes: tuple[str, ...] = option(REQUIRED)
 
 
 @dataclass(frozen=True)
@@ -102,23 +109,17 @@ class ClassGroups:
             TaxonomyError: there are fewer than two groups, or a colour is none.
 
         """
-        try:
-            return cls(
-                name=str(values['name']),
-                of=of,
-                groups=tuple(
-                    Group(str(entry['name']), tuple(entry['color']), _names(entry['classes']))
-                    for entry in values['groups']
-                ),
-                ignored=_names(values.get('ignore', [])),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            msg = (
-                f'{source} holds no class groups ({type(error).__name__}: {error}): it needs name '
-                'and groups, each group with name, color [r, g, b] and classes (a list), and '
-                'ignore (a list) where a class is in no group'
-            )
-            raise GroupsError(msg) from error
+        table = from_mapping(_Table, with_colors(values, 'groups'), source, GroupsError)
+        return cls(table.name, of, table.groups, table.ignore)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Class groups as YAML holds them."""
+
+    name: str = option(REQUIRED)
+    groups: tuple[Group, ...] = option(REQUIRED)
+    ignore: tuple[str, ...] = option(())
 
 
 def load_groups(source: str, of: Taxonomy) -> ClassGroups:
@@ -138,10 +139,3 @@ def load_groups(source: str, of: Taxonomy) -> ClassGroups:
 
 def _repeated(counts: Counter[str]) -> list[str]:
     return [name for name, count in counts.items() if count > 1]
-
-
-def _names(values: Iterable[Any]) -> tuple[str, ...]:
-    if not isinstance(values, list):
-        msg = f'{values!r} is no list of classes'
-        raise TypeError(msg)
-    return tuple(str(value) for value in values)

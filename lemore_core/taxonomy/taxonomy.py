@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
 from lemore_core.system.shipped import ShippedFiles
+from lemore_core.validation import REQUIRED, from_mapping, option
 
 _SHIPPED = ShippedFiles('lemore_core.taxonomy', '', 'taxonomy', 'no dataset is called')
 BUILT_IN = _SHIPPED.names
@@ -21,6 +23,7 @@ UNLABELLED_16BIT = 65535
 NAMED_AT_MOST = 16  # unknown ids or colours in an error
 
 Color = tuple[int, int, int]
+ALLOWED_COLOR = "[red, green, blue] of 0 to 255, or '#rrggbb'"
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
@@ -120,6 +123,9 @@ class Taxonomy:
             TaxonomyError: a colour is no class's, or two classes share one.
 
         """
+        if mask.dtype != np.uint8:
+            msg = f'the mask has colors of {mask.dtype}, those of {self.name!r} have 8 bits'
+            raise TaxonomyError(msg)
         if len(set(self.colors)) < len(self.colors):
             msg = f'{self.name!r} has classes of one color, its masks must be ids, not colors'
             raise TaxonomyError(msg)
@@ -171,35 +177,63 @@ class Taxonomy:
             TaxonomyError: a field is missing, malformed or out of bounds.
 
         """
-        try:
-            return cls(
-                name=str(values['name']),
-                classes=tuple(str(entry['name']) for entry in values['classes']),
-                colors=tuple(tuple(entry['color']) for entry in values['classes']),
-                ignored=tuple(int(value) for value in values.get('ignored', ())),
-                ids=_read_ids(values['classes']),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            msg = (
-                f'{source} is no taxonomy ({type(error).__name__}: {error}): it needs name and '
-                'classes, each class with name and color [r, g, b], and id or ids where the '
-                'masks hold others than 0, 1, …'
-            )
-            raise TaxonomyError(msg) from error
+        table = from_mapping(_Table, with_colors(values, 'classes'), source, TaxonomyError)
+        places = tuple((index,) for index in range(len(table.classes)))
+        ids = tuple(
+            one.ids if one.ids is not None else (index if one.id is None else one.id,)
+            for index, one in enumerate(table.classes)
+        )
+        return cls(
+            name=table.name,
+            classes=tuple(one.name for one in table.classes),
+            colors=tuple(one.color for one in table.classes),
+            ignored=table.ignored,
+            ids=() if ids == places else ids,
+        )
+
+
+@dataclass(frozen=True)
+class _Class:
+    """A class as YAML and JSON hold it."""
+
+    name: str = option(REQUIRED)
+    color: tuple[int, int, int] = option(REQUIRED, low=0, high=255, allowed=ALLOWED_COLOR)
+    id: int | None = option(None, low=0, high=UNLABELLED_16BIT)
+    ids: tuple[int, ...] | None = option(None, low=0, high=UNLABELLED_16BIT)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A taxonomy as YAML and JSON hold it."""
+
+    name: str = option(REQUIRED)
+    classes: tuple[_Class, ...] = option(REQUIRED)
+    ignored: tuple[int, ...] = option((), low=0, high=UNLABELLED_16BIT)
+
+
+def with_colors(values: Any, rows: str) -> Any:
+    """Return plain values in whose list ``rows`` colours such as '#ff8000' are [255, 128, 0].
+
+    ``colour`` is ``color``; what is no such table stays as it is.
+    """
+    if not isinstance(values, Mapping) or not isinstance(values.get(rows), list | tuple):
+        return values
+    return {**values, rows: [_with_color(entry) for entry in values[rows]]}
+
+
+def _with_color(entry: Any) -> Any:
+    if not isinstance(entry, Mapping):
+        return entry
+    names = {'colour': 'color'} if 'color' not in entry else {}
+    entry = {names.get(name, name): value for name, value in entry.items()}
+    color = entry.get('color')
+    if isinstance(color, str) and re.fullmatch('#[0-9a-fA-F]{6}', color):
+        entry['color'] = list(bytes.fromhex(color[1:]))
+    return entry
 
 
 def _plain_ids(ids: tuple[int, ...]) -> dict[str, Any]:
     return {'id': ids[0]} if len(ids) == 1 else {'ids': list(ids)}
-
-
-def _read_ids(entries: Sequence[dict[str, Any]]) -> tuple[tuple[int, ...], ...]:
-    """Return the ids on disk of each class, or nothing where they are the classes' places."""
-    places = tuple((index,) for index in range(len(entries)))
-    ids = tuple(
-        tuple(int(value) for value in entry.get('ids', [entry.get('id', index)]))
-        for index, entry in enumerate(entries)
-    )
-    return () if ids == places else ids
 
 
 def _require_distinct_ids(taxonomy: Taxonomy) -> None:

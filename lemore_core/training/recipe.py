@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
-
 from lemore_core.errors import LemoreError
 from lemore_core.system.shipped import ShippedFiles
+from lemore_core.system.yaml_file import parse_yaml
 from lemore_core.validation import check_fields, current_names, from_mapping, option
 
 if TYPE_CHECKING:
@@ -185,12 +184,8 @@ def parse_changes(texts: list[str]) -> dict[str, Any]:
     changes = {}
     for text in texts:
         name, separator, value = text.partition('=')
-        try:
-            changes[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            msg = f'{text!r}: {value!r} is no value: {error}'
-            raise RecipeError(msg) from error
         if not separator:
             msg = f'{text!r} sets nothing: write name=value, such as learning_rate=1e-3'
             raise RecipeError(msg)
+        changes[name] = parse_yaml(value, repr(text), RecipeError)
     return changes

@@ -28,8 +28,9 @@ from lemore_core.data.statistics import class_counts
 from lemore_core.errors import LemoreError
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
-from lemore_core.system.files import read_yaml, write_whole
+from lemore_core.system.files import write_whole
 from lemore_core.system.memory import keep_freed_memory
+from lemore_core.system.yaml_file import read_yaml
 from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.averaging import MovingAverage
 from lemore_core.training.callbacks import STATE, Checkpoints, ProgressBar, RunState

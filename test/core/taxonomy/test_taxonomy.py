@@ -104,28 +104,44 @@ def test_a_users_own_table_is_read(tmp_path: Path) -> None:
     )
     taxonomy = load_taxonomy(str(path))
     assert taxonomy.classes == ('row', 'gap')
+    path.write_text(
+        "name: mine\nclasses:\n- {name: row, colour: '#010203'}\n- {name: gap, color: '#040506'}\n"
+    )
+    assert load_taxonomy(str(path)) == taxonomy
     assert Taxonomy.from_dict(taxonomy.to_dict(), 'itself') == taxonomy
 
 
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('', 'is no taxonomy'),
-        ('name: x\n', 'is no taxonomy'),
+        ('', r'bad\.yaml is None, allowed: fields and their values'),
+        ('name: x\n', r'bad\.yaml: classes is missing'),
         ('name: x\nclasses: [{name: a, color: [1, 2, 3]}]', 'has 1 classes'),
         (
             'name: x\nclasses: [{name: a, color: [1, 2]}, {name: b, color: [1, 2, 3]}]',
-            "color of 'a'",
+            r'classes\[0\]: color is \(1, 2\), allowed: \[red, green, blue\] of 0 to 255',
         ),
-        ('name: x\nclasses: [{name: a, color: 7}, {name: b, color: [1, 2, 3]}]', 'is no taxonomy'),
+        (
+            'name: x\nclasses: [{name: a, color: 7}, {name: b, color: [1, 2, 3]}]',
+            'color is 7, allowed',
+        ),
         ('name: x\nclasses: [{name: a, color: [1, 2, 300]}, {name: b, color: [1, 2, 3]}]', '300'),
         ('a: [', 'cannot be read'),
         (TWO.format('id: 3', 'id: 3'), "the id 3 of 'b' is that of 'a' too"),
         (TWO.format('id: 1', 'ids: [7, 8]') + 'ignored: [8]', "id 8 of 'b' is that of 'ignored'"),
-        (TWO.format('id: 1', 'note: x'), "the id 1 of 'b' is that of 'a' too"),
-        (TWO.format('id: -1', 'id: 1'), 'the id -1 is not within 0 to 65535'),
+        (TWO.format('id: 1', 'ids: [1]'), "the id 1 of 'b' is that of 'a' too"),
+        (TWO.format('id: 1', 'note: x'), r'classes\[1\]: unknown fields note'),
+        (
+            TWO.format('id: 7.9', 'id: 1'),
+            r'classes\[0\]: id is 7.9, allowed: nothing or an integer',
+        ),
+        (TWO.format('id: yes', 'id: 1'), 'id is True, allowed'),
+        (TWO.format('id: 1', 'id: 2, id: 2'), "line 5: the key 'id' stands twice"),
+        ('name: x\nclasses: abc', "classes is 'abc', allowed: a list"),
+        ('name: x\nclasses: [{name: a, color: red}]', "color is 'red', allowed: .*'#rrggbb'"),
+        (TWO.format('id: -1', 'id: 1'), 'id is -1, allowed: nothing or an integer from 0 to 65535'),
         (TWO.format('ids: []', 'id: 1'), "'a' has no id"),
-        (TWO.format('ids: 5', 'id: 1'), 'is no taxonomy'),
+        (TWO.format('ids: 5', 'id: 1'), 'ids is 5, allowed: nothing or a list'),
     ],
 )
 def test_a_malformed_table_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -183,6 +199,8 @@ def test_colors_become_class_ids() -> None:
     ]
     with pytest.raises(TaxonomyError, match=r'colors \[\[0, 0, 255\], \[255, 1, 0\]\], unknown'):
         table.encode_colors(np.array([[RED, (255, 1, 0), (0, 0, 255)]], np.uint8))
+    with pytest.raises(TaxonomyError, match='the mask has colors of uint16'):
+        table.encode_colors(np.zeros((1, 1, 3), np.uint16))
     black = Taxonomy('black', ('a', 'b'), ((0, 0, 0), GREEN))
     assert black.encode_colors(np.array([[GREEN, (0, 0, 0)]], np.uint8)).tolist() == [[1, 0]]
     with pytest.raises(TaxonomyError, match='classes of one color'):

@@ -91,7 +91,7 @@ def test_changes_are_name_and_value() -> None:
     }
     with pytest.raises(RecipeError, match="'rate' sets nothing: write name=value"):
         parse_changes(['rate'])
-    with pytest.raises(RecipeError, match=r"'scale=\[0\.5': '\[0\.5' is no value"):
+    with pytest.raises(RecipeError, match=r"'scale=\[0\.5' cannot be read, line"):
         parse_changes(['scale=[0.5'])
 
 

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lemore_core.errors import LemoreError
+from lemore_core.limits import MAX_YAML_BYTES
+from lemore_core.system.yaml_file import parse_yaml, read_yaml
+
+ALIASES = 'a0: &a0 [x, x, x, x, x, x, x, x, x]\n' + ''.join(
+    f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 9)}]\n' for i in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        (ALIASES, 'line 5: it holds more than 20000 values, aliases counted in full'),
+        ('&a [*a]', 'aliases counted in full'),
+        ('[' * 50, 'line 1: .* more than 32 levels'),
+        ('a: 1\nb: 2\na: 3', "line 3: the key 'a' stands twice"),
+        ('a: 1\nb: {c: 1, c: 2}', "line 2: the key 'c' stands twice"),
+        ('a: 0x' + 'f' * 5000, 'line 1: a number has more than 40 digits'),
+        ('1' + ':59' * 20000, 'a number has more than 40 digits'),
+        ('a:\n  2026-99-99', 'line 2: ValueError: month must be in 1..12'),
+        ('!!python/object/apply:os.system [ls]', 'could not determine a constructor'),
+        ('{[1]: 2}', 'unhashable key'),
+        ('a: \x01', 'control characters are not allowed'),
+        ('a: [1', 'line 2: did not find expected'),
+        (b'\xff\xfe\xff', "codec can't decode"),
+        ('x' * (MAX_YAML_BYTES + 1), 'it has more than 1048576 bytes'),
+    ],
+)
+def test_what_is_refused_is_named_with_its_line(text: str | bytes, expected: str) -> None:
+    with pytest.raises(LemoreError, match=f'^mine cannot be read.*{expected}'):
+        parse_yaml(text, 'mine', LemoreError)
+
+
+def test_plain_values_and_merges_are_read() -> None:
+    text = '\ufeffa: &a {x: 1}\nb:\n  <<: *a\n  y: [1e-3, 2.5, no]\n'.encode()
+    values = parse_yaml(text, 'mine', LemoreError)
+    assert values == {'a': {'x': 1}, 'b': {'x': 1, 'y': ['1e-3', 2.5, False]}}
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'pipe.yaml')
+    for name in ('pipe.yaml', 'gone.yaml', 'nul\0.yaml', '.'):
+        with pytest.raises(LemoreError, match=r'recipe .* cannot be read'):
+            read_yaml(tmp_path / name, 'recipe', LemoreError)
