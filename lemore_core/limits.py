@@ -3,6 +3,6 @@
 MAX_PIXELS = 50_000_000  # of one image
 MAX_MESSAGE_BYTES = 2**29  # of a message or chunk in a bag, once decompressed
 
-MAX_YAML_BYTES = 2**20
-MAX_YAML_VALUES = 20_000  # a table of 2,500 classes
+MAX_YAML_BYTES = 2**21
+MAX_YAML_VALUES = 50_000  # a table of 6,000 classes, the metadata of a long bag
 MAX_YAML_DEPTH = 32

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
-from rosbags.serde import SerdeError
 from rosbags.typesys import (
     Stores,
-    TypesysError,
     get_types_from_idl,
     get_types_from_msg,
     get_typestore,
 )
 from rosbags.typesys.store import Typestore
 
+from lemore_core.errors import in_one_line
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.topics import Topic
 
@@ -51,14 +50,8 @@ class MessageTypes:
         store = self.store(topic)
         try:
             return store.deserialize_cdr(data, topic.type)
-        # the generated code meets bytes that are cut short in ways of its own
-        except (SerdeError, ValueError, IndexError, TypeError, AssertionError) as error:
-            msg = f'{len(data)} bytes on {topic.name} are no {topic.type}: {error}'
-            raise BagError(msg) from error
-        except Exception as error:
-            if type(error).__module__ != 'struct':
-                raise
-            msg = f'{len(data)} bytes on {topic.name} are no {topic.type}: {error}'
+        except Exception as error:  # the generated code meets damage in its own ways
+            msg = f'{len(data)} bytes on {topic.name} are no {topic.type}: {in_one_line(error)}'
             raise BagError(msg) from error
 
     def store(self, topic: Topic) -> Typestore:
@@ -88,8 +81,9 @@ class MessageTypes:
         try:
             for types in _parse(topic):
                 store.register(types)
-        except TypesysError as error:
-            msg = f'the definition of {topic.type} in the bag cannot be read: {error}'
+        except Exception as error:
+            reason = in_one_line(error)
+            msg = f'the definition of {topic.type} in the bag cannot be read: {reason}'
             raise BagError(msg) from error
         return store
 

@@ -10,12 +10,13 @@ from typing import NamedTuple
 from rosbags.convert.converter import STATIC_MSGTYPE_RENAMES, is_same_wireformat
 from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag1 import Reader
-from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from lemore_core.errors import in_one_line
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.bag_file import BagFile, try_open
+from lemore_ros.bags.io.bounded import bound_rosbags
 from lemore_ros.bags.io.message_types import ASSUMED, distribution_types
 from lemore_ros.bags.io.read_errors import ReadErrors
 from lemore_ros.bags.io.storage import Message
@@ -45,6 +46,7 @@ class Rosbag1Storage:
     def __init__(self, path: Path) -> None:
         self.errors = ReadErrors()
         self.distribution = ASSUMED
+        bound_rosbags()
         self._reader = try_open(Reader, path)
         self._file = BagFile(path, self._reader, Rosbag1File, self.errors)
         found = self._file.connections
@@ -83,8 +85,9 @@ class Rosbag1Storage:
         for connection in connections:
             try:
                 kinds[connection.id] = _kind(connection)
-            except BagError as error:  # noqa: PERF203 - each is judged by itself
-                self.errors.add(str(error), connection.msgcount)
+            except Exception as error:  # noqa: BLE001, PERF203 - each definition is judged by itself
+                what = f'{connection.topic}: the definition of {connection.msgtype} cannot be read'
+                self.errors.add(f'{what}: {in_one_line(error)}', connection.msgcount)
         return kinds
 
     def _as_ros2(self, connection: Connection) -> Connection:
@@ -95,11 +98,7 @@ class Rosbag1Storage:
 def _kind(connection: Connection) -> _Kind:
     name = STATIC_MSGTYPE_RENAMES.get(connection.msgtype, connection.msgtype)
     store = get_typestore(Stores.EMPTY)
-    try:
-        types = get_types_from_msg(connection.msgdef.data, name)
-    except TypesysError as error:
-        msg = f'the definition of {name} on {connection.topic} cannot be read: {error}'
-        raise BagError(msg) from error
+    types = get_types_from_msg(connection.msgdef.data, name)
     known = distribution_types(ASSUMED)
     # a header of ROS 1 counts messages, that of ROS 2 does not
     store.register({**types, HEADER: known.fielddefs[HEADER], **_needed(known)})

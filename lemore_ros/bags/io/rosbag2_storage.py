@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-import zstandard
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
 from lemore_core.errors import in_one_line
+from lemore_core.system.yaml_file import read_yaml
+from lemore_core.validation import entries, from_mapping, option
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.bag_file import BagFile, Damaged, try_open
+from lemore_ros.bags.io.bounded import bound_rosbags, decompress
 from lemore_ros.bags.io.metadata import INFORMATION, METADATA
 from lemore_ros.bags.io.read_errors import ReadErrors
 from lemore_ros.bags.io.storage import Message
@@ -61,9 +63,10 @@ class Rosbag2Storage:
                 cdr = data
                 if data[:4] == ZSTD_MAGIC:
                     try:
-                        cdr = zstandard.ZstdDecompressor().decompressobj().decompress(data)
-                    except zstandard.ZstdError as error:
-                        self.errors.add(f'{connection.topic} at {time_ns} ns: {error}', 1)
+                        cdr = decompress('zstd', data)
+                    except Exception as error:  # noqa: BLE001 - damage shows in several ways
+                        place = f'{connection.topic} at {time_ns} ns'
+                        self.errors.add(f'{place}: {in_one_line(error)}', 1)
                         continue
                 yield wanted[connection.topic, connection.msgtype], time_ns, cdr
 
@@ -74,19 +77,20 @@ class Rosbag2Storage:
         self._opened.close()
 
     def _open(self, path: Path) -> list[Connection]:
-        folder = self._reader(path) if path.is_dir() else None
+        bound_rosbags()
+        about = _metadata(path, self.errors) if path.is_dir() else _About()
+        self.distribution = about.ros_distro
+        # rosbags reads the metadata again, and without any limit
+        folder = self._reader(path) if path.is_dir() and not self.errors.places else None
         if folder is not None:
-            self.distribution = folder.ros_distro or ''
             for reader in folder.storage.storages:
                 self._add(reader.path, reader)
             return list(folder.connections)
-        about = _metadata(path, self.errors) if path.is_dir() else {}
-        self.distribution = str(about.get('ros_distro') or '')
         for file in _named_files(path, about, self.errors):
             opened = self._reader(file)
             self._add(file, opened and opened.storage)
         connections = [c for file in self._files for c in file.connections]
-        expected, found = about.get('message_count', 0), sum(c.msgcount for c in connections)
+        expected, found = about.message_count, sum(c.msgcount for c in connections)
         if expected > found + self.errors.messages:
             missing = expected - found - self.errors.messages
             what = f'{missing} of the {expected} messages that {METADATA} counts'
@@ -117,31 +121,45 @@ def _damaged(path: Path) -> Damaged:
     return SqliteFile
 
 
-def _metadata(folder: Path, errors: ReadErrors) -> Mapping[str, Any]:
+@dataclass(frozen=True)
+class _About:
+    """What is needed of ``metadata.yaml``."""
+
+    message_count: int = option(0, low=0)
+    relative_file_paths: tuple[str, ...] = option(())
+    ros_distro: str = ''
+    compression_mode: str = ''
+
+
+def _metadata(folder: Path, errors: ReadErrors) -> _About:
     path = folder / METADATA
-    try:
-        about = dict(yaml.safe_load(path.read_text(encoding='utf-8'))[INFORMATION])
-        about['message_count'] = int(about['message_count'])
-    except OSError:
+    if not path.exists():
         errors.add(f'{METADATA} is missing')
-        about = {}
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        return _About()
+    try:
+        values = read_yaml(path, 'the metadata', BagError)
+        known = values[INFORMATION] if isinstance(values, dict) and INFORMATION in values else None
+        if isinstance(known, dict):
+            # it says more than that, and leaves empty what a bag has not
+            names = entries(_About).keys()
+            known = {n: v for n, v in known.items() if n in names and v is not None}
+        return from_mapping(_About, known, INFORMATION, BagError)
+    except BagError as error:
         errors.add(f'{METADATA} is damaged: {in_one_line(error)}')
-        about = {}
-    mode = str(about.get('compression_mode') or 'none').lower()
-    if mode not in {'none', 'message'} or any(folder.glob('*.zstd')):
+        return _About()
+
+
+def _named_files(path: Path, about: _About, errors: ReadErrors) -> list[Path]:
+    if path.is_file():
+        return [path]
+    mode = about.compression_mode.lower() or 'none'
+    if mode not in {'none', 'message'} or any(path.glob('*.zstd')):
         msg = (
-            f'{folder} is damaged, and compressed by rosbag2 (by {mode}): what is left of it '
+            f'{path} is damaged, and compressed by rosbag2 (by {mode}): what is left of it '
             'cannot be read so; uncompress its files with zstd -d and give them one by one'
         )
         raise BagError(msg)
-    return about
-
-
-def _named_files(path: Path, about: Mapping[str, Any], errors: ReadErrors) -> list[Path]:
-    if path.is_file():
-        return [path]
-    named = [path / Path(name).name for name in about.get('relative_file_paths') or ()]
+    named = [path / Path(name).name for name in about.relative_file_paths]
     for missing in (file for file in named if not file.is_file()):
         errors.add(f'{missing.name} is missing')
     found = named or sorted(path.iterdir(), key=_in_sequence)

@@ -10,7 +10,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rosbags.interfaces import Connection
+from rosbags.interfaces import Connection, Qos
+from rosbags.rosbag2.metadata import parse_qos
 
 from lemore_core.errors import in_one_line
 from lemore_ros.bags.io.read_errors import ReadErrors
@@ -91,3 +92,11 @@ class DamagedFile(ABC):
                 heapq.heappush(waiting, (found.time_ns, next(number), found))
         while waiting:
             yield heapq.heappop(waiting)[2]
+
+
+def read_qos(text: str) -> list[Qos]:
+    """Return the profiles of a topic's publishers, none where they cannot be read."""
+    try:
+        return list(parse_qos(text))
+    except Exception:  # noqa: BLE001 - a topic is read without them
+        return []

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition
 from rosbags.interfaces import MessageDefinitionFormat as Format
-from rosbags.rosbag2.metadata import parse_qos
 
 from lemore_ros.bags.io.read_errors import ReadErrors
-from lemore_ros.bags.recovery.damaged_file import DamagedFile, Found
+from lemore_ros.bags.recovery.damaged_file import DamagedFile, Found, read_qos
 from lemore_ros.bags.recovery.mcap_file import FORMATS
 
 
@@ -54,7 +53,7 @@ class SqliteFile(DamagedFile):
         return MessageDefinition(FORMATS[row['encoding']], row['encoded_message_definition'])
 
     def _connection(self, row: dict[str, str]) -> Connection:
-        qos = parse_qos(row.get('offered_qos_profiles') or '')
+        qos = read_qos(row.get('offered_qos_profiles') or '')
         more = ConnectionExtRosbag2(row['serialization_format'], qos)
         kind, digest = row['type'], row.get('type_description_hash') or ''
         definition = self._definition(kind)

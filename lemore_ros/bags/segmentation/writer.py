@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.storage_mcap import McapWriter
 
+from lemore_core.system.yaml_file import read_yaml
 from lemore_ros.bags.cameras import CameraTopic
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.message_types import MessageTypes
@@ -142,7 +142,7 @@ def take_whole(folder: Path, name: str) -> Written:
     """Give a file that was written by :func:`new_file` its place in ``folder``, for good."""
     aside = _aside(folder, name)
     with naming_a_full_disk(folder):
-        about = yaml.safe_load((aside / name / METADATA).read_text(encoding='utf-8'))
+        about = read_yaml(aside / name / METADATA, 'the metadata', BagError)
         (source,) = (path for path in (aside / name).iterdir() if path.suffix != '.yaml')
         synchronise(source)
         target = folder / source.name
