@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.errors import LemoreError
+from lemore_core.errors import LemoreError, in_one_line
 from lemore_core.model.imported import KIND, ImportedConfig
 from lemore_core.model.variants import LeMoReConfig
 from lemore_core.system.files import atomic_write
+from lemore_core.system.json_text import parse_json
 from lemore_core.taxonomy import Taxonomy
+from lemore_core.validation import REQUIRED, check_fields, from_mapping, option, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,20 +48,24 @@ class ModelCard:
     config: LeMoReConfig | ImportedConfig
     taxonomy: Taxonomy
     licence: str
-    mean: RGB = (123.675, 116.28, 103.53)
-    std: RGB = (58.395, 57.12, 57.375)
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
+    mean: tuple[float, float, float] = option((123.675, 116.28, 103.53), low=-255, high=510)
+    std: tuple[float, float, float] = option((58.395, 57.12, 57.375), low=1e-3, high=1e3)
+    metrics: Mapping[str, Any] = option({})
+    training: Mapping[str, Any] = option({})
 
     def __post_init__(self) -> None:
+        check_fields(self, CheckpointError)
+        untrained = self.training.get('untrained', [])
+        if not isinstance(untrained, list | tuple) or not all(
+            isinstance(n, str) for n in untrained
+        ):
+            msg = f'training.untrained is {shown(untrained)}, allowed: a list of names'
+            raise CheckpointError(msg)
         if self.config.classes != len(self.taxonomy.classes):
             msg = (
                 f'the network has {self.config.classes} classes, '
                 f'dataset {self.taxonomy.name!r} has {len(self.taxonomy.classes)}'
             )
-            raise CheckpointError(msg)
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            msg = f'mean {self.mean} and std {self.std} must be three numbers each, std positive'
             raise CheckpointError(msg)
 
     @property
@@ -97,23 +103,29 @@ class ModelCard:
             raise CheckpointError(msg)
         try:
             # other tools leave keys of their own in a file's metadata
-            values = {key: json.loads(metadata[key]) for key in KEYS}
+            values = {key: parse_json(metadata[key]) for key in KEYS}
+            normalisation = from_mapping(
+                _Normalisation, values.pop('normalisation'), 'normalisation', CheckpointError
+            )
             return cls(
-                name=values['name'],
-                config=_config(values['network']),
-                taxonomy=Taxonomy.from_dict(values['taxonomy'], source),
-                licence=values['licence'],
-                mean=_rgb(values['normalisation']['mean']),
-                std=_rgb(values['normalisation']['std']),
-                metrics=values['metrics'],
-                training=values['training'],
+                config=_config(values.pop('network')),
+                taxonomy=Taxonomy.from_dict(values.pop('taxonomy'), 'taxonomy'),
+                mean=normalisation.mean,
+                std=normalisation.std,
+                **values,
             )
         except (KeyError, TypeError, ValueError) as error:
-            msg = f'{source}: its metadata is incomplete or malformed: {error!r}'
+            msg = f'{source}: its metadata is incomplete or malformed: {in_one_line(error)}'
             raise CheckpointError(msg) from error
         except LemoreError as error:
             msg = f'{source}: {error}'
             raise CheckpointError(msg) from error
+
+
+@dataclass(frozen=True)
+class _Normalisation:
+    mean: tuple[float, float, float] = option(REQUIRED)
+    std: tuple[float, float, float] = option(REQUIRED)
 
 
 def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
@@ -157,7 +169,7 @@ def load(path: Path) -> tuple[ModelCard, LeMoRe]:
 
     Raises:
         CheckpointError: the file is missing, damaged, not a LeMoRe checkpoint, or its tensors do
-            not fit the network that its metadata describes.
+            not fit the network that its metadata describes, or are not finite.
 
     """
     import torch
@@ -190,11 +202,6 @@ def _config(values: dict[str, Any]) -> LeMoReConfig | ImportedConfig:
     return LeMoReConfig.from_dict(values)
 
 
-def _rgb(values: Any) -> RGB:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
-
-
 def _check_file(path: Path) -> None:
     if path.suffix in PICKLED:
         msg = (
@@ -219,6 +226,12 @@ def _check_tensors(path: Path, expected: dict[str, Tensor], found: dict[str, Ten
                 f'{path}: tensor {name} has shape {tuple(found[name].shape)}, '
                 f'its metadata asks for {tuple(expected[name].shape)}'
             )
+        elif found[name].is_floating_point() != expected[name].is_floating_point():
+            msg = f'{path}: tensor {name} is {found[name].dtype}, not {expected[name].dtype}'
+        elif not found[name].isfinite().all():
+            msg = f'{path}: tensor {name} holds NaN or infinite numbers: the training diverged'
+        elif name.endswith('running_var') and found[name].min() < 0:
+            msg = f'{path}: tensor {name} holds negative variances'
         else:
             continue
         raise CheckpointError(msg)

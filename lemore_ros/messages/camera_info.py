@@ -7,7 +7,6 @@ image shows. Both are applied as ``image_geometry`` applies them, and an image i
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
 
+# of any number, and the least focal length, in pixels
+LARGEST, SMALLEST_FOCAL = 1e9, 1e-3
 MATRICES = {'k': (3, 3), 'p': (3, 4)}
 
 
@@ -115,11 +116,24 @@ def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
 
 
 def _require_calibration(info: Any) -> None:
-    fx, fy = float(info.k[0]), float(info.k[4])
-    if not (fx > 0 and fy > 0 and math.isfinite(fx) and math.isfinite(fy)):
+    """Refuse matrices of which the image's geometry cannot be told; P may be empty.
+
+    Within these bounds no point of a depth image overflows.
+    """
+    focal = {'K': (info.k[0], info.k[4]), 'P': (info.p[0], info.p[5])}
+    if not any(focal['P']):
+        del focal['P']
+    wrong = [
+        name
+        for name in ('K', 'P', 'R', 'D')
+        if not all(abs(value) <= LARGEST for value in getattr(info, name.lower()))
+        or not all(value >= SMALLEST_FOCAL for value in focal.get(name, ()))
+    ]
+    if wrong:
+        values = ', '.join(f'{value:g}' for value in getattr(info, wrong[0].lower()))
         msg = (
-            f'the camera is not calibrated: K has the focal lengths {fx:g} and {fy:g}, '
-            'both must be above 0'
+            f'the camera is not calibrated: {wrong[0]} is [{values}], all numbers must be finite '
+            'and focal lengths above 0'
         )
         raise CameraInfoError(msg)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lemore_ros.messages.encodings import ImageError, rows_of
 
 # REP 118: encoding -> (dtype, metres of one unit)
+FARTHEST_M = 1e6
 UNITS = {'16UC1': ('u2', 0.001), '32FC1': ('f4', 1.0)}
 
 
@@ -17,7 +18,7 @@ def to_metres(message: Any) -> NDArray[np.float32]:
     """Return the depth of every pixel of a depth ``sensor_msgs/Image``, (H, W) float32 in metres.
 
     16UC1 holds millimetres, 32FC1 metres (REP 118). What is no measurement is NaN: 0 in 16UC1; NaN,
-    infinities (REP 117: too close, out of range), 0 and below in 32FC1.
+    infinities (REP 117: too close, out of range), 0 and below, and what lies beyond 1000 km, in 32FC1.
 
     Raises:
         ImageError: the encoding is another, the image is empty, or ``step`` or ``data`` are too
@@ -34,5 +35,5 @@ def to_metres(message: Any) -> NDArray[np.float32]:
     raw = np.ascontiguousarray(rows_of(message, dtype.itemsize)).view(dtype)
     metres: NDArray[np.float32] = np.multiply(raw, np.float32(unit), dtype=np.float32)
     # comparisons with NaN are false
-    metres[~((metres > 0) & (metres < np.inf))] = np.nan
+    metres[~((metres > 0) & (metres <= FARTHEST_M))] = np.nan
     return metres

@@ -130,11 +130,45 @@ def test_another_number_of_classes_is_named(saved: Path, card: ModelCard) -> Non
         ('taxonomy', '[]'),
         ('normalisation', '{"mean": [1, 2], "std": [1, 1, 1]}'),
         ('normalisation', '{"mean": [1, 2, 3], "std": [1, 0, 1]}'),
+        ('normalisation', '{"mean": [1, 2, 3], "std": [1, NaN, 1]}'),
+        ('normalisation', '{"mean": [1, 2, 3], "std": [1, 1e-300, 1]}'),
+        ('normalisation', '{"mean": [1, 2, Infinity], "std": [1, 1, 1]}'),
+        ('normalisation', '{"mean": [1, 2, -3000], "std": [1, 1, 1]}'),
+        ('normalisation', '{"mean": "123", "std": [1, 1, 1]}'),
+        ('normalisation', 'null'),
+        ('training', '[]'),
+        ('training', '{"untrained": 7}'),
+        ('metrics', 'null'),
+        ('metrics', '[' * 100_000),
+        ('name', '7'),
+        ('licence', '{}'),
+        ('network', '{"classes": 1e999}'),
+        ('network', '{"kind": "imported", "classes": 11, "height": 1e400, "width": 3}'),
+        ('taxonomy', '{"name": "x", "classes": "abc"}'),
     ],
 )
 def test_damaged_metadata_is_named(saved: Path, key: str, value: str) -> None:
     rewrite(saved, **{key: value})
     with pytest.raises(CheckpointError, match=r'model\.safetensors'):
+        checkpoint.load(saved)
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'expected'),
+    [
+        ('weight', float('nan'), 'holds NaN or infinite numbers'),
+        ('bias', float('inf'), 'holds NaN or infinite numbers'),
+        ('running_var', -1.0, 'holds negative variances'),
+    ],
+)
+def test_numbers_that_are_none_are_refused(
+    card: ModelCard, saved: Path, name: str, value: float, expected: str
+) -> None:
+    state = LeMoRe(card.config).state_dict()
+    chosen = next(key for key in state if key.endswith(name))
+    state[chosen].flatten()[0] = value
+    checkpoint.save(saved, card, state)
+    with pytest.raises(CheckpointError, match=f'tensor {chosen} {expected}'):
         checkpoint.load(saved)
 
 

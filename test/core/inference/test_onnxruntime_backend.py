@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -15,7 +16,7 @@ from lemore_core.checkpoint import CheckpointError
 from lemore_core.export.export import export_onnx
 from lemore_core.image import Image
 from lemore_core.inference import onnxruntime_backend as onnx_backend
-from lemore_core.inference.backend import ServingRequest
+from lemore_core.inference.backend import BackendError, ServingRequest
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork, choose_threads, load
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 from lemore_core.system import cpu as processors
@@ -124,6 +125,18 @@ def test_on_a_cpu_pytorch_stays_out_of_the_process() -> None:
     )
     environment = os.environ | {'CUDA_VISIBLE_DEVICES': ''}
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, env=environment)
+
+
+def test_weights_that_are_no_numbers_are_refused(content: bytes, tmp_path: Path) -> None:
+    model = onnx.load_from_string(content)
+    weights = next(one for one in model.graph.initializer if one.data_type == 1 and one.dims)
+    values = onnx.numpy_helper.to_array(weights).copy()
+    values.flat[0] = np.nan
+    weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
+    path = tmp_path / 'nano.onnx'
+    onnx.save(model, path)
+    with pytest.raises(BackendError, match=r'nano\.onnx: the weights .* hold NaN'):
+        load(ServingRequest(path, 64, 128, device='cpu'))
 
 
 def test_a_file_whose_inside_is_damaged_is_named(content: bytes, tmp_path: Path) -> None:

@@ -88,8 +88,14 @@ def test_a_side_that_was_rounded_fits() -> None:
 @pytest.mark.parametrize(
     ('changes', 'expected'),
     [
-        ({'k': [0.0] * 9}, 'not calibrated: K has the focal lengths 0 and 0'),
-        ({'k': [float('nan'), *[1.0] * 8]}, 'not calibrated: K has the focal lengths nan'),
+        ({'k': [0.0] * 9}, 'not calibrated: K is .0, 0, 0'),
+        ({'k': [float('nan'), *[1.0] * 8]}, 'not calibrated: K is .nan, 1'),
+        ({'k': [-500.0, 0.0, 320.0, 0.0, 510.0, 240.0, 0.0, 0.0, 1.0]}, 'K is .-500'),
+        ({'p': [*[400.0] * 5, -404.0, *[1.0] * 6]}, 'not calibrated: P is .400, .*-404'),
+        ({'p': [400.0, 0.0, float('inf'), *[404.0] * 9]}, 'P is .400, 0, inf'),
+        ({'p': [1e-30, *[400.0] * 11]}, 'P is .1e-30'),
+        ({'r': [float('nan')] * 9}, 'R is .nan'),
+        ({'d': [float('inf')]}, 'D is .inf'),
         ({'width': 0}, 'for 0x480, region 0x480, binning 1x1: that leaves no image'),
         ({'binning_y': 500}, 'binning 1x500: that leaves no image'),
         ({'width': 1280}, 'for 1280x480, an image of 640x480 has another shape'),

@@ -177,6 +177,13 @@ def test_readers_of_ros_read_it() -> None:
     assert points['label'].tolist() == [3, 3, 3]
 
 
+def test_x_y_and_z_are_measured_together() -> None:
+    far = depth_image([[1e30, 9e5], [np.nan, -1.0]])
+    cloud = points_of(to_point_cloud(grey(2, 2), plain(2, 2), far, camera(2, 2, fx=1e-3, cx=1e9)))
+    for name in ('x', 'y', 'z'):
+        assert np.isfinite(cloud[name]).ravel().tolist() == [False, True, False, False]
+
+
 def test_vga_takes_a_few_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
     # sensor_msgs_py assigns the data, which copies them
     monkeypatch.setitem(sys.modules, 'sensor_msgs_py.point_cloud2', None)
