@@ -12,4 +12,9 @@ class SegmenterError(LemoreError):
 def in_one_line(error: Exception) -> str:
     """Say what went wrong, with the kind of an error that was not raised on purpose."""
     kind = '' if isinstance(error, LemoreError) else f'{type(error).__name__}: '
-    return ' '.join(f'{kind}{error}'.split())
+    return printable(' '.join(f'{kind}{error}'.split()))
+
+
+def printable(text: str) -> str:
+    """Escape what would command a terminal: text of messages and files reaches logs."""
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)

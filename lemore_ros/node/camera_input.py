@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+from lemore_core.errors import in_one_line
 from lemore_core.image import Image
 from lemore_core.mailbox import Mailbox
 from lemore_ros.messages.compressed import read_compressed
@@ -15,6 +16,7 @@ from lemore_ros.messages.stamps import stamp_ns
 from lemore_ros.node.camera_output import CameraOutput
 from lemore_ros.node.camera_stats import CameraStats
 from lemore_ros.node.output_settings import OutputSettings
+from lemore_ros.node.qos_diagnosis import LARGE_IMAGES
 from lemore_ros.node.rate_limit import RateLimit
 from lemore_ros.node.subscriptions import COMPRESSED, Handlers, Subscriptions
 from lemore_ros.node.throttled_log import ThrottledLogger
@@ -52,6 +54,7 @@ class CameraInput:
         self._paused = ''
         self._limit = RateLimit()
         self._explained = ''
+        self._heard, self._lost = False, 0
         prefix = f'{name}/' if name else ''
         transport = settings.parameters.image_transport
         self._read = read_compressed if transport == COMPRESSED else read_image
@@ -104,6 +107,7 @@ class CameraInput:
         if not self._subscriptions.is_open:
             self._subscriptions.open()
             self._explained = ''
+            self._heard, self._lost = False, 0
             self._stats.expect_frames()
         self._subscriptions.take_depth(wanted=publishers.is_wanted('points'))
 
@@ -111,13 +115,14 @@ class CameraInput:
         """Refresh, and log once why no image comes."""
         # a middleware that does not report a subscriber costs a second, not the labels
         self.refresh()
-        gap_s = self._stats.image_gap_s
-        if gap_s >= EXPLAIN_AFTER_S:
+        gap_s = self._stats.silent_s(EXPLAIN_AFTER_S)
+        if gap_s:
             self._explain(f'no image for {gap_s:.0f} s: ')
 
     def _on_image(self, message: Any) -> None:
         self._stats.count_received()
         self._explained = ''
+        self._heard, self._lost = True, 0
         if not self._limit.admits(self._settings.parameters.max_rate_hz):
             self._stats.count_skipped()
             return
@@ -125,7 +130,7 @@ class CameraInput:
         try:
             image = self._read(message, self._settings.parameters.max_pixels)
         except ImageError as error:
-            self.output.fail(str(error))
+            self.output.fail(in_one_line(error))
             return
         if stamp_ns(image.header) == 0:
             self._log.warn('stamp', 'images have no time stamp; labels carry the same zero stamp')
@@ -135,11 +140,8 @@ class CameraInput:
 
     def _on_lost(self, lost: int) -> None:
         self._stats.count_lost(lost)
-        self._log.warn(
-            'lost',
-            f'the middleware lost {lost} images. Large images need the Fast DDS profile '
-            'config/dds/fastdds_shared_memory.xml at both ends',
-        )
+        self._lost += lost
+        self._log.warn_once('lost', f'the middleware lost {lost} images: {LARGE_IMAGES}')
 
     def _on_incompatible(self) -> None:
         # the event may come when nobody subscribes any more
@@ -147,7 +149,7 @@ class CameraInput:
             self._explain('')
 
     def _explain(self, what: str) -> None:
-        reason = self._subscriptions.why_no_images()
+        reason = self._subscriptions.why_no_images(heard=self._heard, lost=self._lost)
         if reason != self._explained:
             self._explained = reason
             self._node.get_logger().warning(f'{self._subscriptions.topic}: {what}{reason}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,9 @@ from lemore_ros.node.output_settings import OutputSettings
 from lemore_ros.node.publishers import Publishers
 from lemore_ros.node.throttled_log import ThrottledLogger
 from lemore_ros.outputs import OUTPUTS
+
+# labels of an older image are of no use live: its clock is another one
+OLDEST_MS = 60_000.0
 
 
 class CameraOutput:
@@ -40,6 +44,7 @@ class CameraOutput:
     ) -> None:
         self.stats = stats
         self.depth = DepthBuffer()
+        self._stamp = 0
         self.info: Any = None
         self.depth_info: Any = None
         self._node = node
@@ -55,7 +60,8 @@ class CameraOutput:
     def fail(self, reason: str) -> None:
         """Count an image that could not be segmented, and log why."""
         self.stats.count_failed(reason)
-        self._log.error('image', reason)
+        # numbers differ from frame to frame, trouble of another kind is news
+        self._log.error(re.sub(r'\d+', '', reason), reason)
 
     def publish(self, image: Image, result: Segmentation) -> None:
         """Publish what somebody subscribes to of a segmented image."""
@@ -78,10 +84,8 @@ class CameraOutput:
                 self._publish_points(image, refined)
         except (ImageError, CameraInfoError) as error:
             self._log.warn('points', str(error))
-        stamp = stamp_ns(image.header)
-        now: int = self._node.get_clock().now().nanoseconds
         self.stats.count_labelled(
-            age_ms=(now - stamp) / 1e6 if stamp else None,
+            age_ms=self._age_ms(stamp_ns(image.header)),
             segmenter_ms=result.timings.total_ms,
             work_ms=1e3 * (time.perf_counter() - started),
             resized=result.resized,
@@ -91,6 +95,22 @@ class CameraOutput:
             self._log.warn(
                 'resized', f'{result.resized}: its images are resized to {width}x{height}'
             )
+
+    def _age_ms(self, stamp: int) -> float | None:
+        now: int = self._node.get_clock().now().nanoseconds
+        age_ms = (now - stamp) / 1e6
+        former, self._stamp = self._stamp, stamp
+        if stamp == 0:
+            return None
+        if stamp >= former and 0 <= age_ms <= OLDEST_MS:
+            return age_ms
+        what = f'{age_ms:.0f} ms old' if stamp >= former else 'older than the one before'
+        self._log.warn_once(
+            'clock',
+            f'the image is {what}: unknown clock, its age is not counted. Synchronise the clocks, '
+            'or set use_sim_time where a bag or a simulation publishes /clock',
+        )
+        return None
 
     def _publish_points(self, image: Image, result: Segmentation) -> None:
         tolerance_ms = self._settings.parameters.depth_tolerance_ms

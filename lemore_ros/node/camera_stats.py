@@ -15,6 +15,8 @@ from diagnostic_msgs.msg import DiagnosticStatus
 RATE_WINDOW_S = 5.0
 FRAMES_REMEMBERED = 300
 NO_IMAGE_S = 3.0
+OVERDUE, LONGEST_WAIT_S = 3.0, 60.0
+UNKNOWN_CLOCK = 'unknown clock'
 # of the frames that came, more than this share replaced by newer ones is more than jitter
 FALLING_BEHIND = 0.1
 FEWEST_FRAMES = 10
@@ -46,11 +48,13 @@ class CameraStats:
         self._counts: Counter[str] = Counter()
         self._idle: str | None = 'inactive'
         self._since = self._last_frame = clock()
+        self._heard, self._apart = False, 0.0
         self._failure: str | None = None
         self._resized = ''
         self._times = {name: deque[float]() for name in ('received', 'dropped', 'labelled')}
-        self._ages, self._segmenter, self._work, self._intake = (
-            deque[float](maxlen=FRAMES_REMEMBERED) for _ in range(4)
+        self._ages: deque[float | None] = deque(maxlen=FRAMES_REMEMBERED)
+        self._segmenter, self._work, self._intake = (
+            deque[float](maxlen=FRAMES_REMEMBERED) for _ in range(3)
         )
 
     def __getitem__(self, count: str) -> int:
@@ -58,17 +62,21 @@ class CameraStats:
         with self._lock:
             return self._counts[count]
 
-    @property
-    def image_gap_s(self) -> float:
-        """Seconds since the last frame came, zero while none is expected."""
+    def silent_s(self, least: float = NO_IMAGE_S) -> float:
+        """Return the seconds since the last frame, zero while it is not overdue or not expected.
+
+        It is overdue after ``least`` seconds, and after ``OVERDUE`` times as long as the last two
+        frames were apart: a camera may be slow.
+        """
         with self._lock:
-            return 0.0 if self._idle is not None else self._clock() - self._last_frame
+            return self._silent_s(least)
 
     def expect_frames(self, idle: str | None = None) -> None:
         """Expect images from now on, or with ``idle`` none, and why."""
         with self._lock:
             self._idle = idle
             self._since = self._last_frame = self._clock()
+            self._heard, self._apart = False, 0.0
             for times in self._times.values():
                 times.clear()
 
@@ -80,7 +88,9 @@ class CameraStats:
     def count_received(self) -> None:
         """Count a message that arrived."""
         with self._lock:
-            self._last_frame = self._clock()
+            now = self._clock()
+            self._apart = now - self._last_frame if self._heard else 0.0
+            self._last_frame, self._heard = now, True
             self._count('received')
 
     def count_skipped(self) -> None:
@@ -114,7 +124,8 @@ class CameraStats:
     ) -> None:
         """Count a published frame.
 
-        ``age_ms`` is the time from the camera's stamp to publication, if there is a stamp;
+        ``age_ms`` is the time from the camera's stamp to publication, ``None`` where the stamp is
+        not of this node's clock;
         ``segmenter_ms`` and ``work_ms`` went into segmenting it and into publishing the outcome;
         ``resized`` is the reason if the network did not see it in its own aspect.
         """
@@ -124,8 +135,7 @@ class CameraStats:
             self._resized = resized
             self._segmenter.append(segmenter_ms)
             self._work.append(work_ms)
-            if age_ms is not None:
-                self._ages.append(age_ms)
+            self._ages.append(age_ms)
 
     def verdict(self) -> Verdict:
         """Return the verdict and the figures of this moment."""
@@ -144,9 +154,9 @@ class CameraStats:
             return DiagnosticStatus.OK, self._idle
         if self._failure is not None:
             return DiagnosticStatus.ERROR, f'the last frame failed: {self._failure}'
-        gap_s = self._clock() - self._last_frame
-        if gap_s >= NO_IMAGE_S:
-            return DiagnosticStatus.WARN, f'no image arrived for {gap_s:.0f} s'
+        silent_s = self._silent_s(NO_IMAGE_S)
+        if silent_s:
+            return DiagnosticStatus.WARN, f'no image arrived for {silent_s:.0f} s'
         dropped = len(self._times['dropped'])
         if dropped >= max(FEWEST_FRAMES, FALLING_BEHIND * len(self._times['received'])):
             return DiagnosticStatus.WARN, (
@@ -155,12 +165,20 @@ class CameraStats:
             )
         return DiagnosticStatus.OK, ', '.join(filter(None, ['segmenting', self._resized]))
 
+    def _silent_s(self, least: float) -> float:
+        gap_s = self._clock() - self._last_frame
+        due_s = max(least, min(OVERDUE * self._apart, LONGEST_WAIT_S))
+        expected = self._idle is None and gap_s >= due_s
+        return gap_s if expected else 0.0
+
     def _values(self, rates: dict[str, float]) -> dict[str, str]:
+        ages = [age for age in self._ages if age is not None]
+        known = _percentiles('age', ages)
         return {
             **{name: str(self._counts[name]) for name in COUNTS},
             'rate_in_hz': f'{rates["received"]:.2f}',
             'rate_hz': f'{rates["labelled"]:.2f}',
-            **_percentiles('age', self._ages),
+            **(dict.fromkeys(known, UNKNOWN_CLOCK) if self._ages and not ages else known),
             **_percentiles('segmenter', self._segmenter),
             'work_p50_ms': f'{_percentile(self._work, 50) + _percentile(self._intake, 50):.2f}',
         }

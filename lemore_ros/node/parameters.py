@@ -6,6 +6,7 @@ Descriptors, declaration, validation and the commented YAML file come from the f
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import textwrap
 from collections.abc import Callable, Mapping
@@ -302,6 +303,24 @@ def declare(node: Any) -> NodeParameters:
     for name, value in values.items():
         node.declare_parameter(name, value, descriptor(name), ignore_override=True)
     return checked
+
+
+def unknown(name: str) -> str:
+    """Say that there is no such parameter, and which one may be meant."""
+    close = difflib.get_close_matches(name, PARAMETERS, 1)
+    return f'{name!r} is no parameter of this node{f", did you mean {close[0]}?" if close else ""}'
+
+
+def unknown_overrides(node: Any) -> list[str]:
+    """Say of each value that a node was started with if it belongs to no parameter of it."""
+    # rclpy offers no other way to them
+    given = node._parameter_overrides  # noqa: SLF001
+    declared_later = ('qos_overrides.', 'diagnostic_updater.')
+    return [
+        unknown(name)
+        for name in given
+        if not node.has_parameter(name) and not name.startswith(declared_later)
+    ]
 
 
 def parameters_yaml() -> str:

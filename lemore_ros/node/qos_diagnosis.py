@@ -13,6 +13,9 @@ from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE
 TRANSPORTS = {IMAGE: 'raw', COMPRESSED_IMAGE: 'compressed'}
 COMPRESSED_SUFFIX = '/compressed'
 NAMED_AT_MOST = 3
+LARGE_IMAGES = (
+    'large images need the Fast DDS profile config/dds/fastdds_shared_memory.xml at both ends'
+)
 
 
 class Subscription(NamedTuple):
@@ -23,8 +26,11 @@ class Subscription(NamedTuple):
     qos: QoSProfile
 
 
-def why_no_images(node: Any, subscription: Subscription) -> str:
-    """Return why a subscription of ``node`` receives nothing, as far as the graph tells."""
+def why_no_images(node: Any, subscription: Subscription, *, heard: bool, lost: int) -> str:
+    """Return why a subscription of ``node`` receives nothing, as far as the graph tells.
+
+    ``heard`` says whether images came before, ``lost`` how many the middleware reported as lost.
+    """
     publishers = node.get_publishers_info_by_topic(subscription.topic)
     if not publishers:
         return _another_transport(node, subscription) or _nobody(node, subscription)
@@ -41,9 +47,13 @@ def why_no_images(node: Any, subscription: Subscription) -> str:
                     f'qos_overrides.{subscription.topic}.subscription.{_policy(reason)}'
                 )
     names = ', '.join(sorted({_name(info) for info in publishers if info not in others}))
+    if lost:
+        return f'messages of publisher {names} get lost: {LARGE_IMAGES}'
+    if heard:
+        return f'publisher {names} is silent: it is connected, and its images came until then'
     return (
-        f'publisher {names} is connected and sends nothing that arrives; large images between '
-        'processes need the Fast DDS profile config/dds/fastdds_shared_memory.xml at both ends'
+        f'publisher {names} is connected, and no image of it came yet. If it does publish '
+        f'(ros2 topic hz {subscription.topic}), {LARGE_IMAGES}'
     )
 
 

@@ -19,14 +19,16 @@ from lemore_core.errors import LemoreError, in_one_line
 from lemore_core.segmenter import Segmenter
 from lemore_core.segmenter_options import SegmenterOptions
 from lemore_core.system.memory import release_memory
-from lemore_ros.node import parameters
+from lemore_ros.node import exit_codes, parameters
 from lemore_ros.node.camera_stats import CameraStats
 from lemore_ros.node.diagnostics import Diagnostics, make_updater
 from lemore_ros.node.log_bridge import CoreLog
+from lemore_ros.node.namesakes import NamesakeCheck
 from lemore_ros.node.output_settings import OutputSettings
 from lemore_ros.node.parameters import NodeParameters
 from lemore_ros.node.pipeline import Pipeline
 from lemore_ros.node.spinning import StopSignals, spin, stop_signals
+from lemore_ros.node.transitions import refuse_impossible_transitions
 
 NAME = 'lemore_segmentation'
 
@@ -60,7 +62,10 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self._updater = make_updater(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
-        _answer_impossible_transitions(self)
+        self._namesakes = NamesakeCheck(self)
+        refuse_impossible_transitions(self)
+        for hint in parameters.unknown_overrides(self):
+            self.get_logger().warning(hint)
 
     def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network and begin to publish diagnostics."""
@@ -115,7 +120,11 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def set_parameters_atomically(self, parameter_list: list[Any]) -> SetParametersResult:
         """Set parameters; refuse with a reason that names the value and what is allowed."""
-        # asked first, because rclpy's reason for a wrong type does not even name the parameter
+        # asked first, because rclpy's reasons do not even name the parameter
+        unknown = [entry.name for entry in parameter_list if not self.has_parameter(entry.name)]
+        if unknown:
+            reason = parameters.unknown(unknown[0])
+            return SetParametersResult(successful=False, reason=reason)
         refusal = self._refusal(parameter_list)
         return refusal or super().set_parameters_atomically(parameter_list)
 
@@ -203,6 +212,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         )
 
     def _run_watchdog(self) -> None:
+        self._namesakes.run()
         if self._pipeline is not None:
             self._pipeline.run_watchdog()
 
@@ -252,27 +262,6 @@ def load_segmenter(values: NodeParameters) -> Segmenter:
     return segmenter
 
 
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split())
-
-
-def _answer_impossible_transitions(node: Any) -> None:
-    # rclpy lets the error of a transition that the state does not have escape from the service:
-    # whoever asked never gets an answer
-    service = node._service_change_state  # noqa: SLF001 - rclpy offers no other way to it
-    change_state = service.callback
-
-    def answer(request: Any, response: Any) -> Any:
-        try:
-            return change_state(request, response)
-        except rclpy_implementation.RCLError as error:
-            node.get_logger().error(f'transition refused: {_one_line(error)}')
-            response.success = False
-            return response
-
-    service.callback = answer
-
-
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit code."""
     with stop_signals() as stop:
@@ -280,10 +269,10 @@ def main(args: Sequence[str] | None = None) -> int:
             rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
             return _run(stop)
         except KeyboardInterrupt:
-            return 0
+            return exit_codes.STOPPED
         except (LemoreError, rclpy_implementation.RCLError) as error:
-            get_logger(NAME).fatal(f'cannot start: {_one_line(error)}')
-            return 1
+            get_logger(NAME).fatal(f'cannot start: {in_one_line(error)}')
+            return exit_codes.CANNOT_START
         finally:
             rclpy.try_shutdown()
 
@@ -292,11 +281,11 @@ def _run(stop: StopSignals) -> int:
     node = SegmentationNode()
     try:
         if node.values.autostart and not node.start():
-            return 1
+            return exit_codes.CANNOT_START
         spin(node, stop)
     finally:
         node.close()
-    return 0
+    return exit_codes.STOPPED
 
 
 if __name__ == '__main__':

@@ -93,11 +93,12 @@ class Subscriptions:
         while self._depth and not wanted:
             self._node.destroy_subscription(self._depth.pop())
 
-    def why_no_images(self) -> str:
-        """Return why no image comes, as far as the graph tells."""
+    def why_no_images(self, *, heard: bool, lost: int) -> str:
+        """Return why no image comes, see :func:`~lemore_ros.node.qos_diagnosis.why_no_images`."""
         kind = COMPRESSED_IMAGE if self._is_compressed else IMAGE
         profile = self._subscriptions[0].qos_profile
-        return why_no_images(self._node, Subscription(self.topic, kind, profile))
+        subscription = Subscription(self.topic, kind, profile)
+        return why_no_images(self._node, subscription, heard=heard, lost=lost)
 
     def _subscribe_to_images(self) -> Any:
         kind = CompressedImage if self._is_compressed else Image

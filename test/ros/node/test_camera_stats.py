@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from lemore_ros.node.camera_stats import COUNTS, NO_IMAGE_S, RATE_WINDOW_S, CameraStats
+from lemore_ros.node.camera_stats import (
+    COUNTS,
+    LONGEST_WAIT_S,
+    NO_IMAGE_S,
+    RATE_WINDOW_S,
+    UNKNOWN_CLOCK,
+    CameraStats,
+)
 
 
 class Clock:
@@ -83,7 +90,7 @@ def test_the_level_follows_what_happened(health: CameraStats, clock: Clock) -> N
     clock.now += NO_IMAGE_S
     assert health.verdict().level == DiagnosticStatus.WARN
     assert health.verdict().message == 'no image arrived for 3 s'
-    assert health.image_gap_s == NO_IMAGE_S
+    assert health.silent_s() == NO_IMAGE_S
     health.count_received()
     assert health.verdict().level == DiagnosticStatus.OK
 
@@ -115,6 +122,28 @@ def test_who_expects_no_frames_misses_none(health: CameraStats, clock: Clock) ->
     clock.now += 100
     assert health.verdict().level == DiagnosticStatus.OK
     assert health.verdict().message == 'paused'
-    assert health.image_gap_s == 0.0
+    assert health.silent_s() == 0.0
     health.expect_frames()
     assert health.verdict().message == 'segmenting'
+
+
+def test_a_slow_camera_is_not_overdue(health: CameraStats, clock: Clock) -> None:
+    for _ in range(3):
+        health.count_received()
+        clock.now += 10.0
+    assert health.verdict().message == 'segmenting'
+    assert health.silent_s() == 0.0
+    clock.now += 20.0
+    assert health.verdict().message == 'no image arrived for 30 s'
+    clock.now += 1000.0
+    health.count_received()
+    clock.now += LONGEST_WAIT_S
+    assert health.silent_s() == LONGEST_WAIT_S
+
+
+def test_ages_of_another_clock_are_no_percentiles(health: CameraStats) -> None:
+    health.count_labelled(None, 1.0, 1.0)
+    values = health.verdict().values
+    assert values['age_p50_ms'] == values['age_p95_ms'] == UNKNOWN_CLOCK
+    health.count_labelled(7.0, 1.0, 1.0)
+    assert health.verdict().values['age_p50_ms'] == '7.0'

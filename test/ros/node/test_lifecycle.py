@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rclpy
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
@@ -115,6 +116,34 @@ def test_every_state_can_be_shut_down_once(
     assert not graph.change(shutdown)
     assert not graph.change(CONFIGURE)
     assert graph.state() == 'finalized'
+
+
+def test_a_transition_that_is_refused_is_named_with_what_is_possible(
+    graph: Any, untrained: dict[str, Any]
+) -> None:
+    log = graph.collect(Log, '/rosout')
+    graph.node(**untrained)
+    assert not graph.change(ACTIVATE)
+    assert not graph.change(77)
+    told = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40][1:] and log)
+    refused = 'refused: the node is unconfigured, possible: configure, shutdown'
+    assert [m.msg for m in told] == [f"transition 'activate' {refused}", f'transition 77 {refused}']
+
+
+def test_a_namesake_that_stays_is_warned_of_once(
+    graph: Any, untrained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('lemore_ros.node.namesakes.CHECKS', 3)
+    log = graph.collect(Log, '/rosout')
+    node = graph.node(**untrained)
+    other = rclpy.create_node(NAME[1:])
+    graph.wait_for(lambda: node.get_node_names().count(NAME[1:]) == 2, 'the other one')
+    for _ in range(5):
+        node._namesakes.run()
+    told = graph.wait_for(lambda: [m.msg for m in log if 'is called' in m.msg])
+    other.destroy_node()
+    assert len(told) == 1
+    assert told[0].startswith('another node is called /lemore_segmentation too: ')
 
 
 def test_a_node_that_loads_can_be_interrupted(graph: Any, start: Callable[..., Any]) -> None:

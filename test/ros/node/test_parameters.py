@@ -21,6 +21,7 @@ from lemore_ros.node.parameters import (
     from_text,
     natural,
     parameters_yaml,
+    unknown_overrides,
 )
 
 FILE = Path(__file__).parents[3] / 'config' / 'segmentation.yaml'
@@ -153,6 +154,8 @@ def test_every_parameter_is_described(graph: Any) -> None:
         ('overlay_alpha', 2.0, 'overlay_alpha is 2.0, allowed: a number from 0 to 1'),
         ('overlay_alpha', 'x', "overlay_alpha is 'x', allowed: a number from 0 to 1"),
         ('backend', 'torch', 'backend is read-only: it is read when the node starts'),
+        ('backedn', 'torch', "'backedn' is no parameter of this node, did you mean backend?"),
+        ('robot', 1, "'robot' is no parameter of this node"),
     ],
 )
 def test_a_wrong_value_set_later_is_refused_with_the_reason(
@@ -163,6 +166,12 @@ def test_a_wrong_value_set_later_is_refused_with_the_reason(
     result = graph.call(SetParameters, f'{NAME}/set_parameters', request).results[0]
     assert (result.successful, result.reason) == (False, reason)
     assert node.values == NodeParameters()
+
+
+def test_a_value_at_start_for_no_parameter_is_named(graph: Any) -> None:
+    node = graph.node(modle='nano', **{'qos_overrides./image.subscription.depth': 2})
+    expected = "'modle' is no parameter of this node, did you mean model?"
+    assert unknown_overrides(node) == [expected]
 
 
 def test_a_live_parameter_is_set(graph: Any) -> None:

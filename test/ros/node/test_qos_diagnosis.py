@@ -30,9 +30,18 @@ def node(graph: Any) -> Iterator[Any]:
     node.destroy_node()
 
 
-def reason(graph: Any, node: Any, qos: QoSProfile, publishers: int = 1) -> str:
+def reason(
+    graph: Any,
+    node: Any,
+    qos: QoSProfile,
+    publishers: int = 1,
+    *,
+    heard: bool = False,
+    lost: int = 0,
+) -> str:
     graph.wait_for(lambda: node.count_publishers(TOPIC) == publishers, 'the publishers')
-    return why_no_images(node, Subscription(TOPIC, 'sensor_msgs/msg/Image', qos))
+    subscription = Subscription(TOPIC, 'sensor_msgs/msg/Image', qos)
+    return why_no_images(node, subscription, heard=heard, lost=lost)
 
 
 def test_a_promise_that_the_publisher_does_not_make_is_named(graph: Any, node: Any) -> None:
@@ -41,7 +50,19 @@ def test_a_promise_that_the_publisher_does_not_make_is_named(graph: Any, node: A
         'publisher /peer offers best effort, volatile, this node asks for reliable, volatile '
         '(reliability): set the parameter qos_overrides./front/image.subscription.reliability'
     )
-    assert 'is connected and sends nothing' in reason(graph, node, BEST_EFFORT)
+    assert 'is connected, and no image of it came yet' in reason(graph, node, BEST_EFFORT)
+
+
+def test_a_silent_publisher_is_not_one_whose_messages_get_lost(graph: Any, node: Any) -> None:
+    assert reason(graph, node, BEST_EFFORT, 0, heard=True).startswith('nobody publishes it')
+    graph.peer.create_publisher(Image, TOPIC, BEST_EFFORT)
+    assert reason(graph, node, BEST_EFFORT, heard=True) == (
+        'publisher /peer is silent: it is connected, and its images came until then'
+    )
+    assert reason(graph, node, BEST_EFFORT, heard=True, lost=2) == (
+        'messages of publisher /peer get lost: large images need the Fast DDS profile '
+        'config/dds/fastdds_shared_memory.xml at both ends'
+    )
 
 
 def test_other_policies_are_named(graph: Any, node: Any) -> None:

@@ -149,8 +149,11 @@ def test_bad_messages_give_one_clear_error_and_the_next_good_one_is_labelled(
     graph.labels_of(camera, make_image(99), labels)
     assert len(labels) == 1
     assert health_of(active)['failed'] == len(breaks)
-    errors = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40])
-    assert errors == ['/image: step is 7 bytes, width 80 in bgr8 needs at least 240']
+    errors = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40][4:] and log)
+    said = [m.msg for m in errors if m.level >= 40]
+    # one kind hides no other
+    for line, begin in zip(said, ('step', 'the image', 'data', 'encoding', 'the'), strict=True):
+        assert line.startswith(f'/image: {begin} ')
 
 
 def test_a_frame_that_fails_in_the_network_does_not_end_the_worker(
@@ -167,7 +170,7 @@ def test_a_frame_that_fails_in_the_network_does_not_end_the_worker(
     told = graph.wait_for(lambda: [m for m in diagnostics if m.status[0].level == b'\x02'])
     assert 'ZeroDivisionError' in told[0].status[0].message
     graph.labels_of(camera, make_image(2), labels)
-    assert health_of(active)['labelled'] == 1
+    graph.wait_for(lambda: health_of(active)['labelled'] == 1)
 
 
 def test_images_are_rendered_only_while_somebody_looks(
