@@ -16,7 +16,8 @@ from lemore_core.image_file import SUFFIXES, read_image, write_image
 from lemore_core.limits import MAX_PIXELS
 from lemore_core.render import overlay
 from lemore_core.segmenter import Segmenter
-from lemore_core.video import VideoWriter, frames_expected, read_video
+
+MOST_DIGITS = 4  # of a camera's number
 
 
 class PredictError(LemoreError):
@@ -46,7 +47,11 @@ class Source:
         """
         if self.is_image:
             return 1
-        return (frames_expected(self.path) or None) if self.path else None
+        if self.path is None:
+            return None
+        from lemore_core.video import frames_expected
+
+        return frames_expected(self.path) or None
 
     def frames(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield (time in nanoseconds, RGB (H, W, 3) uint8).
@@ -60,7 +65,9 @@ class Source:
         elif self.is_image:
             yield 0, read_image(self.path, max_pixels=self.max_pixels)
         else:
-            yield from read_video(self.path)
+            from lemore_core.video import read_video
+
+            yield from read_video(self.path, self.max_pixels)
 
 
 def find_sources(inputs: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[Source]:
@@ -74,7 +81,7 @@ def find_sources(inputs: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[So
     sources: list[Source] = []
     for text in inputs:
         path = Path(text)
-        if text.isdigit() and not path.exists():
+        if text.isdecimal() and len(text) <= MOST_DIGITS and not path.exists():
             sources.append(Source(f'camera{text}', None, int(text)))
         elif path.is_dir():
             sources += _of_folder(path, max_pixels)
@@ -112,6 +119,8 @@ def predict(
             write_image(output / 'overlay' / f'{source.name}.png', image)
             yield 1
         return
+    from lemore_core.video import VideoWriter
+
     with VideoWriter(output / 'overlay' / f'{source.name}.mp4') as video:
         for index, (stamp, pixels) in enumerate(source.frames()):
             if index == frames:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
+from lemore_core.limits import MAX_PIXELS
 from lemore_core.system.files import atomic_write
 
 CLOCK = 90_000  # ticks a second, the usual one of video containers
@@ -21,19 +22,35 @@ OPTIONS = {'crf': '23', 'preset': 'veryfast'}
 
 
 class VideoError(LemoreError):
-    """A video that cannot be read."""
+    """A video that cannot be read or written."""
 
 
-def read_video(path: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def read_video(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Yield (time in nanoseconds, RGB (H, W, 3) uint8) of every image of a video file.
 
     Raises:
-        VideoError: the file is no readable video.
+        VideoError: the file is no readable video, breaks off, or has images of more than
+            ``max_pixels``.
 
     """
+    count = 0
     with _opened(path) as container:
-        for frame in container.decode(video=0):
-            yield round(1e9 * float(frame.time or 0.0)), frame.to_ndarray(format='rgb24')
+        stream = container.streams.video[0]
+        if stream.width * stream.height > max_pixels:
+            size = f'{stream.width}x{stream.height}'
+            msg = f'{path} has images of {size} pixels, allowed: up to {max_pixels} (max_pixels)'
+            raise VideoError(msg)
+        try:
+            for frame in container.decode(stream):
+                yield round(1e9 * float(frame.time or 0.0)), frame.to_ndarray(format='rgb24')
+                count += 1
+        except av.FFmpegError as error:
+            msg = f'{path} is damaged after {count} images: {error}'
+            raise VideoError(msg) from error
+        # a few may be left out on purpose
+        if stream.frames - count > max(2, stream.frames // 100):
+            msg = f'{path} breaks off: it has {count} of {stream.frames} images'
+            raise VideoError(msg)
 
 
 def frames_expected(path: Path) -> int:
@@ -50,15 +67,26 @@ def frames_expected(path: Path) -> int:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
-        container = av.open(str(path))
-    except (OSError, av.FFmpegError) as error:
-        msg = f'{path} is no readable video: {error}'
+        # PyAV takes no names that are not UTF-8
+        file = path.open('rb')
+    except OSError as error:
+        msg = f'{path} cannot be read: {error.strerror}'
         raise VideoError(msg) from error
-    with container:
-        if not container.streams.video:
-            msg = f'{path} holds no video stream'
-            raise VideoError(msg)
-        yield container
+    with file:
+        try:
+            container = av.open(file)
+        except (OSError, ValueError) as error:
+            msg = f'{path} is no readable video: {error}'
+            raise VideoError(msg) from error
+        with container:
+            yield _with_images(path, container)
+
+
+def _with_images(path: Path, container: Any) -> Any:
+    if not container.streams.video:
+        msg = f'{path} holds no video stream'
+        raise VideoError(msg)
+    return container
 
 
 class VideoWriter:
@@ -71,6 +99,7 @@ class VideoWriter:
         self._container: Any = None
         self._stream: Any = None
         self._first = 0
+        self._size: tuple[int, int] | None = None
 
     def __enter__(self) -> VideoWriter:  # noqa: PYI034 - Self needs Python 3.11
         with ExitStack() as stack:
@@ -93,7 +122,11 @@ class VideoWriter:
         """Add an RGB image (H, W, 3) uint8 at ``time`` nanoseconds; the first one starts it."""
         # H.264 with halved colours needs even sides
         even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
+        if min(even.shape[:2]) == 0 or (self._size or even.shape[:2]) != even.shape[:2]:
+            msg = f'an image of {even.shape[1]}x{even.shape[0]} does not fit into {self._path}'
+            raise VideoError(msg)
         if self._stream is None:
+            self._size = (even.shape[0], even.shape[1])
             self._start(even.shape[0], even.shape[1], time)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format='rgb24')
         frame.time_base = Fraction(1, CLOCK)

@@ -160,7 +160,7 @@ def listed(read: Callable[[str], T]) -> Callable[[str], list[T]]:
 def image_size(text: str) -> tuple[int, int]:
     """Read WIDTHxHEIGHT as (height, width)."""
     width, _, height = text.partition('x')
-    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         msg = f'{text!r} is no size such as 640x480'
         raise argparse.ArgumentTypeError(msg)
     return int(height), int(width)
@@ -168,10 +168,22 @@ def image_size(text: str) -> tuple[int, int]:
 
 def count(text: str) -> int:
     """Read a whole number of at least 1."""
-    if not text.isdigit() or not int(text):
+    if not text.isdecimal() or len(text) > 18 or not int(text):
         msg = f'{text!r} is no whole number of at least 1'
         raise argparse.ArgumentTypeError(msg)
     return int(text)
+
+
+def share(text: str) -> float:
+    """Read a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        msg = f'{text!r} is no number from 0 to 1'
+        raise argparse.ArgumentTypeError(msg)
+    return value
 
 
 def positive(text: str) -> float:

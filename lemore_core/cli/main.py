@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import entry_points
+from io import TextIOWrapper
 from keyword import iskeyword
 from typing import Protocol, cast
 
 import lemore_core
-from lemore_core.errors import LemoreError
+from lemore_core.errors import LemoreError, in_one_line
 
 COMMANDS = {
     'info': 'parameters and operations of a network, or what a checkpoint says of itself',
@@ -30,6 +34,9 @@ COMMANDS = {
 RENAMED = {'pretrain': 'research pretrain'}
 # commands of other packages: each is a module with a docstring, add_arguments and run
 GROUP = 'lemore.commands'
+DEBUG = 'LEMORE_DEBUG'
+# imported name: what pip calls it, where that is another
+PACKAGES = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'yaml': 'PyYAML', 'google': 'onnx'}
 
 
 class Command(Protocol):
@@ -43,41 +50,82 @@ class Command(Protocol):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``lemore`` and return its exit status: 0, 1 for a failure, 2 for wrong usage."""
+    """Run ``lemore`` and return its exit status, see ``docs/reliability.md``.
+
+    0; 1 for a failure, 2 for wrong usage, 3 for an incomplete result, 70 for an error of our own,
+    130 when interrupted, 141 when whoever reads the output ends.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # names of files need not be UTF-8
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
     argv = sys.argv[1:] if argv is None else list(argv)
+    name = next((text for text in argv if not text.startswith('-')), '')
+    try:
+        return _run(argv, name)
+    except BrokenPipeError:
+        # Python would say so once more when it flushes
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        status, reason = _explained(error)
+        print(f'lemore {name}: {reason}', file=sys.stderr)
+        return status
+
+
+def _run(argv: list[str], name: str) -> int:
     parser = argparse.ArgumentParser('lemore', description=lemore_core.__doc__)
     parser.add_argument('--version', action='version', version=lemore_core.__version__)
     subparsers = parser.add_subparsers(dest='command', required=True, metavar='command')
-    modules = {name: (_module(name), text) for name, text in COMMANDS.items()}
-    if not argv or argv[0] not in COMMANDS:
+    modules = {known: (_module(known), text) for known, text in COMMANDS.items()}
+    if name not in COMMANDS:
         modules |= {entry.name: (entry.value, '') for entry in entry_points(group=GROUP)}
-    if argv and argv[0] in RENAMED:
-        print(f'lemore {argv[0]} is called lemore {RENAMED[argv[0]]} now', file=sys.stderr)
+    if name in RENAMED:
+        print(f'lemore {name} is called lemore {RENAMED[name]} now', file=sys.stderr)
         return 2
-    if argv and argv[0] not in modules and not argv[0].startswith('-'):
+    if name and name not in modules:
         print(
-            f'lemore: there is no command {argv[0]}, there are: {", ".join(modules)}; those of '
+            f'lemore: there is no command {name!r}, there are: {", ".join(modules)}; those of '
             'other packages are found once they are installed (pip install -e .)',
             file=sys.stderr,
         )
         return 2
     commands = {}
-    for name, (module, text) in modules.items():
+    for known, (module, text) in modules.items():
         summary = text or _first_line(module)
-        subparser = subparsers.add_parser(name, help=summary, description=summary)
+        subparser = subparsers.add_parser(known, help=summary, description=summary)
         # of our own only the chosen one is imported: help answers at once
-        if argv and argv[0] == name:
-            commands[name] = cast('Command', importlib.import_module(module))
-            commands[name].add_arguments(subparser)
+        if known == name:
+            commands[known] = cast('Command', importlib.import_module(module))
+            commands[known].add_arguments(subparser)
     arguments = parser.parse_args(argv)
-    try:
-        commands[arguments.command].run(arguments)
-    except LemoreError as error:
-        print(f'lemore {arguments.command}: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    commands[arguments.command].run(arguments)
     return 0
+
+
+def _explained(error: Exception) -> tuple[int, str]:
+    """Return the exit status for an error, and a line of what it is and what to do."""
+    if isinstance(error, LemoreError):
+        return 1, ' '.join(str(error).split())
+    if isinstance(error, ImportError) and error.name:
+        package = error.name.partition('.')[0]
+        return 1, f'this needs the package {package}: pip install {PACKAGES.get(package, package)}'
+    if isinstance(error, OSError):
+        name = '' if error.filename is None else f'{os.fsdecode(error.filename)}: '
+        advice = {
+            errno.ENOSPC: ': make room, or write elsewhere',
+            errno.EDQUOT: ': make room, or write elsewhere',
+            errno.EACCES: ': write elsewhere, or change the permissions',
+        }
+        return 1, f'{name}{error.strerror or error}{advice.get(error.errno or 0, "")}'
+    if isinstance(error, MemoryError):
+        return 1, 'there is not enough memory: take smaller images, or a smaller network'
+    return 70, f'{in_one_line(error)} (an error of lemore itself: {DEBUG}=1 shows where)'
 
 
 def _module(name: str) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 from lemore_core.cli.arguments import (
     add_max_pixels_argument,
     add_segmenter_arguments,
+    count,
     load_segmenter,
+    share,
 )
 
 
@@ -18,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'inputs', nargs='+', help='images, folders of images, videos, or numbers of cameras'
     )
     parser.add_argument('--output', '-o', type=Path, required=True, help='folder for the results')
-    parser.add_argument('--alpha', type=float, default=0.5, help='weight of the colours, 0.5')
-    parser.add_argument('--frames', type=int, help='of a video or camera, take only so many')
+    parser.add_argument('--alpha', type=share, default=0.5, help='weight of the colours, 0.5')
+    parser.add_argument('--frames', type=count, help='of a video or camera, take only so many')
     add_max_pixels_argument(parser)
     add_segmenter_arguments(parser)
 

@@ -250,7 +250,7 @@ def _provider(device: str) -> tuple[str | tuple[str, dict[str, int]], str]:
     if device == 'cpu' or (device == AUTO and _CUDA not in available):
         return _CPU, 'cpu'
     kind, _, index = device.partition(':')
-    if kind not in (AUTO, 'cuda') or _CUDA not in available or not (index or '0').isdigit():
+    if kind not in (AUTO, 'cuda') or _CUDA not in available or not (index or '0').isdecimal():
         msg = (
             f'ONNX Runtime cannot use device {device!r} here: it has {", ".join(available)}; '
             'use cpu, or install onnxruntime-gpu for cuda'

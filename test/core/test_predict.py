@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -96,6 +98,40 @@ def test_a_video_can_be_cut_short(segmenter: Segmenter, clip: Path, tmp_path: Pa
     assert len(list(read_video(tmp_path / 'out' / 'overlay' / 'drive.mp4'))) == 2
 
 
+@pytest.mark.parametrize('keep', [0.5, 0.9])
+def test_a_video_that_breaks_off_is_named(clip: Path, keep: float) -> None:
+    faststart = clip.with_name('cut.mp4')
+    with (
+        av.open(str(clip)) as source,
+        av.open(str(faststart), 'w', options={'movflags': 'faststart'}) as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    assert len(list(read_video(faststart))) == 5
+    content = faststart.read_bytes()
+    faststart.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(VideoError, match=r'cut\.mp4 (breaks off: it has \d of 5|is damaged)'):
+        list(read_video(faststart))
+
+
+def test_a_video_of_too_many_pixels_is_refused(clip: Path) -> None:
+    with pytest.raises(VideoError, match='images of 160x90 pixels, allowed: up to 100'):
+        list(read_video(clip, 100))
+    with VideoWriter(clip.with_name('new.mp4')) as video:
+        video.write(0, np.zeros((32, 32, 3), np.uint8))
+        with pytest.raises(VideoError, match='an image of 64x32 does not fit'):
+            video.write(1, np.zeros((32, 64, 3), np.uint8))
+
+
+def test_names_that_are_not_utf8(clip: Path) -> None:
+    strange = clip.rename(clip.with_name(os.fsdecode(b'stra\xdfe.mp4')))
+    assert frames_expected(strange) == 5
+    assert len(list(read_video(strange))) == 5
+
+
 def test_a_folder_is_its_images(tmp_path: Path) -> None:
     for name in ('b.PNG', 'a.jpg', 'notes.txt'):
         (tmp_path / name).touch()
@@ -105,6 +141,9 @@ def test_a_folder_is_its_images(tmp_path: Path) -> None:
 def test_a_number_is_a_camera() -> None:
     (source,) = find_sources(['3'])
     assert (source.name, source.camera, source.expected()) == ('camera3', 3, None)
+    for text in ('²', '12345', '-1'):
+        with pytest.raises(PredictError, match='it is no number of a camera'):
+            find_sources([text])
 
 
 def test_inputs_that_cannot_be_are_named(segmenter: Segmenter, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lemore_core.cli.arguments import share
 from lemore_ros.bags.cli.arguments import (
     add_image_arguments,
     add_label_arguments,
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--layout', default='overlay', help='overlay, or side-by-side: colours beside the image'
     )
-    parser.add_argument('--alpha', type=float, default=0.5, help='weight of the colours (0.5)')
+    parser.add_argument('--alpha', type=share, default=0.5, help='weight of the colours (0.5)')
     parser.add_argument('--no-legend', action='store_true', help='leave the legend out')
     parser.add_argument('--no-stamps', action='store_true', help='leave the stamps out')
     parser.add_argument(

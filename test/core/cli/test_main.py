@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lemore_core.cli.main import COMMANDS, main
+from lemore_core.cli import taxonomy
+from lemore_core.cli.main import COMMANDS, DEBUG, main
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_info_prints_the_papers_network(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,3 +87,64 @@ def test_a_command_that_moved_is_answered_with_its_new_name(
 ) -> None:
     assert main(['pretrain', '--output', 'out']) == 2
     assert capsys.readouterr().err == 'lemore pretrain is called lemore research pretrain now\n'
+
+
+def test_no_traceback_whatever_a_command_raises(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raised: list[Exception] = []
+
+    def fail(_: object) -> None:
+        raise raised[-1]
+
+    monkeypatch.setattr(taxonomy, 'run', fail)
+    for error, status, message in (
+        (OSError(28, 'No space left on device', 'out'), 1, 'out: No space left on device: make'),
+        (PermissionError(13, 'Permission denied', 'out'), 1, 'out: Permission denied: write'),
+        (ModuleNotFoundError("No module named 'av'", name='av.codec'), 1, 'pip install av'),
+        (ModuleNotFoundError("No module named 'PIL'", name='PIL'), 1, 'pip install pillow'),
+        (MemoryError(), 1, 'not enough memory'),
+        (ValueError('two\nlines'), 70, 'ValueError: two lines (an error of lemore itself'),
+        (BrokenPipeError(), 141, ''),
+    ):
+        raised.append(error)
+        assert main(['taxonomy', 'export', 'camvid', '-o', 'x.json']) == status
+        found = capsys.readouterr().err
+        assert message in found
+        assert found.count('\n') == bool(message)
+    monkeypatch.setenv(DEBUG, '1')
+    raised.append(ValueError('where'))
+    with pytest.raises(ValueError, match='where'):
+        main(['taxonomy', 'export', 'camvid', '-o', 'x.json'])
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['--', 'info'],
+        ['predict', 'x.png', '-o', 'y', '--alpha', 'nan'],
+        ['predict', 'x.png', '-o', 'y', '--alpha', '1.5'],
+        ['predict', 'x.png', '-o', 'y', '--frames', '²'],
+        ['predict', 'x.png', '-o', 'y', '--max-pixels', '0'],
+        ['benchmark', '--sizes', '²x3'],
+    ],
+)
+def test_wrong_usage_is_named(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        assert main(arguments) == 0
+        return
+    assert 'error: ' in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'file').touch()
+    assert main(['taxonomy', 'export', 'camvid', '-o', str(tmp_path / 'file' / 'x.json')]) == 1
+    assert capsys.readouterr().err.startswith(f'lemore taxonomy: {tmp_path}/file')
+
+
+def test_names_that_are_not_utf8_are_printed(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b'/stra\xdfe.json'
+    command = [sys.executable, '-m', 'lemore_core.cli.main', 'taxonomy', 'export', 'camvid', '-o']
+    done = subprocess.run([*command, name], capture_output=True, check=True, cwd=ROOT)
+    assert Path(os.fsdecode(name)).is_file()
+    assert b'Traceback' not in done.stderr
