@@ -15,7 +15,7 @@ from keyword import iskeyword
 from typing import Protocol, cast
 
 import lemore_core
-from lemore_core.errors import LemoreError, in_one_line
+from lemore_core.errors import GpuContextLostError, LemoreError, in_one_line
 
 COMMANDS = {
     'info': 'parameters and operations of a network, or what a checkpoint says of itself',
@@ -75,6 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         status, reason = _explained(error)
         print(f'lemore {name}: {reason}', file=sys.stderr)
+        if isinstance(error, GpuContextLostError):
+            # what it held on the GPU would abort the process on its way out
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
         return status
 
 

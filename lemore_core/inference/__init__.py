@@ -1,6 +1,13 @@
 """Backends: what runs the network. Only the one that is used is imported."""
 
-from lemore_core.inference.backend import AUTO, Backend, BackendError, ServingRequest, Status
+from lemore_core.inference.backend import (
+    AUTO,
+    Backend,
+    BackendError,
+    GpuContextLostError,
+    ServingRequest,
+    Status,
+)
 from lemore_core.inference.registry import BACKENDS, choose, load
 
 __all__ = [
@@ -8,6 +15,7 @@ __all__ = [
     'BACKENDS',
     'Backend',
     'BackendError',
+    'GpuContextLostError',
     'ServingRequest',
     'Status',
     'choose',

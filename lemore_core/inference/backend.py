@@ -21,8 +21,6 @@ AUTO = 'auto'
 FP32, FP16, AS_EXPORTED = 'fp32', 'fp16', 'as exported'
 PRECISIONS = (AUTO, FP32, FP16)
 MAX_BATCH = 64
-# of a process that lost its GPU: EX_TEMPFAIL of sysexits.h, a new process may succeed
-EXIT_GPU_LOST = 75
 # One answer of every pipeline. Decoded, a vector of NaN or +infinity would pass for any class.
 NOT_FINITE = 'the network gave NaN or infinite logits'
 
@@ -36,7 +34,7 @@ class DeviceMemoryError(BackendError):
 
 
 class GpuContextLostError(BackendError):
-    """A GPU whose state is lost to this process, which then ends with ``EXIT_GPU_LOST``.
+    """A GPU whose state is lost to this process; another process may be able to use it.
 
     Every further call on the GPU fails, and what it held cannot be freed: the destructors of
     pinned memory and CUDA graphs abort the process. So end it with ``os._exit``.

@@ -7,6 +7,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 
 from lemore_core.segmenter import Segmenter
 from lemore_core.system.memory import ProcessMemoryError, process_memory
@@ -14,6 +15,7 @@ from lemore_ros.node.camera_stats import CameraStats, Verdict
 
 PERIOD_S = 1.0
 QUEUE = 10
+LAST_WAIT = Duration(seconds=1)
 
 
 class Diagnostics:
@@ -62,16 +64,33 @@ class Diagnostics:
             for camera in self._stats:
                 self._updater.removeByName(_title(camera))
 
+    def publish_last(self, reason: str) -> None:
+        """Publish why the process ends, from any thread, and wait for subscribers to have it."""
+        for stats in self._stats.values():
+            stats.count_failed(reason)
+        publishers = [self._own]
+        if self._updater is None:
+            publishers.append(self._shared)
+        else:
+            self._updater.broadcast(DiagnosticStatus.ERROR, reason)
+        for publisher in publishers:
+            publisher.publish(self._message())
+            publisher.wait_for_all_acked(LAST_WAIT)
+
     def _publish(self) -> None:
         self._before()
-        message = DiagnosticArray(status=[self._status(camera) for camera in self._stats])
-        message.header.stamp = self._node.get_clock().now().to_msg()
+        message = self._message()
         self._own.publish(message)
         if self._updater is None:
             self._shared.publish(message)
         else:
             self._updater.setHardwareID(self._segmenter.status.device)
             self._updater.force_update()
+
+    def _message(self) -> DiagnosticArray:
+        message = DiagnosticArray(status=[self._status(camera) for camera in self._stats])
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        return message
 
     def _status(self, camera: str) -> DiagnosticStatus:
         verdict = self._verdict(camera)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from lemore_core.inference import GpuContextLostError
 from lemore_core.mailbox import Mailbox
 from lemore_core.segmenter import Segmenter
 from lemore_ros.node.camera_input import Arrival, CameraInput
@@ -23,9 +24,10 @@ class Pipeline:
         segmenter: Segmenter,
         stats: Mapping[str, CameraStats],
         settings: OutputSettings,
+        on_gpu_lost: Callable[[GpuContextLostError], None],
     ) -> None:
         mailbox: Mailbox[Arrival] = Mailbox()
-        self._worker = Worker(mailbox, segmenter)
+        self._worker = Worker(mailbox, segmenter, on_gpu_lost)
         self.cameras: list[CameraInput] = []
         self._worker.start()
         try:

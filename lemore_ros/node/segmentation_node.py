@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool
 
 from lemore_core.errors import LemoreError, in_one_line
+from lemore_core.inference import GpuContextLostError
 from lemore_core.segmenter import Segmenter
 from lemore_core.segmenter_options import SegmenterOptions
 from lemore_core.system.memory import release_memory
@@ -75,6 +77,9 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             OutputSettings.of(self.values, self._segmenter.taxonomy)  # refuses what does not fit
             self._stats = {name: CameraStats() for name in self.values.camera_names}
             self._diagnostics = self._start_diagnostics(self._segmenter)
+        except GpuContextLostError as error:
+            self._leave(error)
+            return ERROR
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
             self._release()
             return self._refused('cannot configure', error)
@@ -93,7 +98,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             return FAILURE
         try:
             settings = OutputSettings.of(self.values, self._segmenter.taxonomy)
-            self._pipeline = Pipeline(self, self._segmenter, self._stats, settings)
+            self._pipeline = Pipeline(self, self._segmenter, self._stats, settings, self._leave)
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
             return self._refused('cannot activate', error)
         return SUCCESS
@@ -142,6 +147,16 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self._log.close()
         self.destroy_node()
 
+    def _leave(self, error: GpuContextLostError) -> None:
+        """End the process without destructors, which abort it where its GPU is lost."""
+        code = exit_codes.DEVICE_LOST
+        self.get_logger().fatal(f'{in_one_line(error)}: ends with exit code {code}, start it again')
+        if self._diagnostics is not None:
+            self._diagnostics.publish_last(in_one_line(error))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
     def _refused(self, what: str, error: Exception) -> TransitionCallbackReturn:
         self.get_logger().error(f'{what}: {in_one_line(error)}')
         return FAILURE
@@ -149,6 +164,9 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
     def _undone(self, what: str, undo: Callable[[], None]) -> TransitionCallbackReturn:
         try:
             undo()
+        except GpuContextLostError as error:
+            self._leave(error)
+            return ERROR
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
             self.get_logger().error(f'cannot {what} in good order: {in_one_line(error)}')
             return ERROR

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from lemore_core.errors import in_one_line
+from lemore_core.inference import GpuContextLostError
 from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
@@ -15,12 +17,19 @@ class Worker:
     """Segments the newest images of a mailbox until it is stopped.
 
     As many as the backend gains from, each of another camera, are segmented together. Inference
-    stays on this one thread, as compiled models and CUDA graphs ask for.
+    stays on this one thread, as compiled models and CUDA graphs ask for. ``on_gpu_lost`` is called
+    on it where no image can be segmented any more, and need not return.
     """
 
-    def __init__(self, mailbox: Mailbox[Arrival], segmenter: Segmenter) -> None:
+    def __init__(
+        self,
+        mailbox: Mailbox[Arrival],
+        segmenter: Segmenter,
+        on_gpu_lost: Callable[[GpuContextLostError], None],
+    ) -> None:
         self._mailbox = mailbox
         self._segmenter = segmenter
+        self._on_gpu_lost = on_gpu_lost
         self._thread = threading.Thread(target=self._run, name='lemore_worker', daemon=True)
 
     def start(self) -> None:
@@ -55,6 +64,9 @@ class Worker:
         images = [arrival.image for arrival in arrivals]
         try:
             return list(zip(arrivals, self._segmenter.segment_batch(images), strict=True))
+        except GpuContextLostError as error:
+            self._on_gpu_lost(error)
+            return []
         except Exception as error:  # noqa: BLE001 - one image must not end the thread
             if len(arrivals) == 1:
                 arrivals[0].output.fail(in_one_line(error))

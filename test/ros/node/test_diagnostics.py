@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
+
+from lemore_core.inference import GpuContextLostError
+from lemore_ros.node import exit_codes
 
 NAME = '/lemore_segmentation'
 
@@ -167,3 +171,27 @@ def test_a_closed_node_leaves_the_librarys_log_as_it_was(
     assert library.level == logging.INFO
     second.close()
     assert (library.level, library.handlers) == before
+
+
+def test_a_lost_gpu_is_the_last_thing_that_is_said(
+    graph: Any, active: Any, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes: list[int] = []
+    error = GpuContextLostError('GPU context lost: cuda:0 failed on a network: CUDA error')
+
+    def lose(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, '_exit', codes.append)
+    monkeypatch.setattr(active._segmenter, 'segment_batch', lose)
+    log = graph.collect(Log, '/rosout')
+    found = graph.collect(DiagnosticArray, '/diagnostics')
+    labels = graph.collect(Image, f'{NAME}/labels')
+    graph.film(graph.publisher(), make_image(1), lambda: codes, 'the end')
+    assert set(codes) == {exit_codes.DEVICE_LOST}
+    assert not labels
+    statuses = graph.wait_for(lambda: [s for m in found for s in m.status if 'GPU' in s.message])
+    assert statuses[0].level == DiagnosticStatus.ERROR
+    assert str(error) in statuses[0].message
+    fatal = graph.wait_for(lambda: [m.msg for m in log if m.level == 50])
+    assert fatal[0] == f'{error}: ends with exit code 70, start it again'

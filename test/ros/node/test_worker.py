@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lemore_core.image import Image
+from lemore_core.inference import GpuContextLostError
 from lemore_core.mailbox import Mailbox
 from lemore_ros.node.camera_input import Arrival
 from lemore_ros.node.worker import Worker
@@ -53,6 +54,10 @@ class Segmenter:
         return [len(images)] * len(images)
 
 
+def never(_: Exception) -> None:
+    pytest.fail('the GPU is not lost')
+
+
 def image(header: object = None) -> Image:
     return Image(np.zeros((2, 2, 3), np.uint8), 'rgb8', header)
 
@@ -67,7 +72,7 @@ def test_as_many_as_the_backend_takes_are_segmented_together(mailbox: Mailbox[An
     for name in ('front', 'left', 'rear'):
         mailbox.put(Arrival(image(name), output), name)
     output.done.clear()
-    worker = Worker(mailbox, Segmenter(batch=2))
+    worker = Worker(mailbox, Segmenter(batch=2), never)
     worker.start()
     while len(output.results) < 3:
         assert output.done.wait(WAIT_S)
@@ -79,7 +84,7 @@ def test_as_many_as_the_backend_takes_are_segmented_together(mailbox: Mailbox[An
 
 def test_an_output_that_fails_does_not_end_the_thread(mailbox: Mailbox[Any]) -> None:
     broken, good = Output(is_broken=True), Output()
-    worker = Worker(mailbox, Segmenter())
+    worker = Worker(mailbox, Segmenter(), never)
     worker.start()
     mailbox.put(Arrival(image(), broken))
     assert broken.done.wait(WAIT_S)
@@ -89,10 +94,33 @@ def test_an_output_that_fails_does_not_end_the_thread(mailbox: Mailbox[Any]) -> 
     assert broken.failures == ['RuntimeError: the topic is gone']
 
 
+def test_a_lost_gpu_is_nothing_that_another_image_gets_over(mailbox: Mailbox[Any]) -> None:
+    class Lost(Segmenter):
+        def segment_batch(self, images: list[Image]) -> list[int]:
+            calls.append(len(images))
+            raise error
+
+    error, calls, left = GpuContextLostError('GPU context lost'), [], threading.Event()
+    outputs = [Output(), Output()]
+    for name, output in enumerate(outputs):
+        mailbox.put(Arrival(image(), output), str(name))
+
+    def leave(found: GpuContextLostError) -> None:
+        assert found is error
+        left.set()
+
+    worker = Worker(mailbox, Lost(batch=2), leave)
+    worker.start()
+    assert left.wait(WAIT_S)
+    worker.stop()
+    assert calls == [2]
+    assert not outputs[0].failures
+
+
 def test_stopping_waits_for_the_image_in_hand_and_drops_the_next(mailbox: Mailbox[Any]) -> None:
     output, segmenter = Output(), Segmenter()
     segmenter.release.clear()
-    worker = Worker(mailbox, segmenter)
+    worker = Worker(mailbox, segmenter, never)
     worker.start()
     mailbox.put(Arrival(image(1), output))
     assert segmenter.begun.wait(WAIT_S)
@@ -103,7 +131,7 @@ def test_stopping_waits_for_the_image_in_hand_and_drops_the_next(mailbox: Mailbo
 
 
 def test_a_worker_that_never_started_can_be_stopped(mailbox: Mailbox[Any]) -> None:
-    Worker(mailbox, Segmenter()).stop()
+    Worker(mailbox, Segmenter(), never).stop()
 
 
 def test_a_published_image_is_let_go(mailbox: Mailbox[Any]) -> None:
@@ -114,7 +142,7 @@ def test_a_published_image_is_let_go(mailbox: Mailbox[Any]) -> None:
     weakref.finalize(header, gone.set)
     output.stats = SimpleNamespace(count_accepted=lambda: None)
     output.publish = lambda _image, _result: output.done.set()
-    worker = Worker(mailbox, Segmenter())
+    worker = Worker(mailbox, Segmenter(), never)
     worker.start()
     mailbox.put(Arrival(image(header), output))
     del header
