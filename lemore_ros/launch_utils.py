@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, List  # noqa: UP035 - launch knows no list[str]
 
 from launch import LaunchContext
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, TimerAction
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from lemore_ros.node.exit_codes import RESTART
 from lemore_ros.node.parameters import DEFAULTS, PARAMETERS, ParameterError, from_text
 from lemore_ros.share import PACKAGE, share_directory, shared_memory_profile
 
 NAME = 'lemore_segmentation'
 EXECUTABLE = 'segmentation_node'
 CAMERA = '{camera}'
+RESPAWNS, RESPAWN_DELAY_S = 5, 3.0
 # the cameras of config/rviz/multi_camera.rviz: whichever there are take their places in turn
 SHOWN_CAMERAS = ('front', 'left', 'right', 'rear')
 SHOWN_TOPICS = ('overlay', 'color', 'points')
@@ -34,6 +37,8 @@ OTHER_ARGUMENTS: Mapping[str, str] = {
     'params_file': 'YAML file with the values of any parameters of the node.',
     'log_level': 'Least severity that is logged: debug, info, warn, error or fatal.',
     'use_sim_time': 'Take the time from /clock: true or false. Empty: as params_file says.',
+    'respawn': 'Start the node again where it lost its GPU, does not answer or crashed, '
+    f'{RESPAWN_DELAY_S:.0f} s later and at most {RESPAWNS} times: true or false.',
     'rviz': 'Start RViz too: true or false.',
     'rviz_config': 'Configuration file of RViz. Empty: the one of the package that fits.',
     'rviz_frame': 'Fixed frame of RViz: where there is a point cloud, the frame of the depth '
@@ -46,6 +51,7 @@ def arguments(**defaults: str) -> list[DeclareLaunchArgument]:
     values = {
         'params_file': str(share_directory() / 'config' / 'segmentation.yaml'),
         'log_level': 'info',
+        'respawn': 'true',
         'rviz': 'false',
         **defaults,
     }
@@ -81,8 +87,11 @@ def shared_memory(context: LaunchContext) -> list[SetEnvironmentVariable]:
     return [SetEnvironmentVariable(name, value) for name, value in variables.items()]
 
 
-def segmentation_node(context: LaunchContext) -> LifecycleNode:
+def segmentation_node(context: LaunchContext, respawns: int = RESPAWNS) -> LifecycleNode:
     """Return the node, with the parameter file and the arguments that were given.
+
+    Where ``respawn`` is true, it is started again after an end that another start may mend. Not
+    by launch's own ``respawn``: on Humble that has no bound, and it repeats a wrong argument.
 
     Raises:
         ParameterError: an argument has a value that is not allowed.
@@ -99,8 +108,20 @@ def segmentation_node(context: LaunchContext) -> LifecycleNode:
         parameters=[params_file, _given_parameters(context)],
         ros_arguments=['--log-level', text(context, 'log_level')],
         output='screen',
+        on_exit=_respawn(respawns) if switch(context, 'respawn') and respawns else None,
         **_program(),
     )
+
+
+def _respawn(times: int) -> Callable[[ProcessExited, LaunchContext], TimerAction | None]:
+    def on_exit(event: ProcessExited, context: LaunchContext) -> TimerAction | None:
+        # a signal ends a process with its negative number
+        if context.is_shutdown or not (event.returncode in RESTART or event.returncode < 0):
+            return None
+        again = segmentation_node(context, times - 1)
+        return TimerAction(period=RESPAWN_DELAY_S, actions=[again], cancel_on_shutdown=True)
+
+    return on_exit
 
 
 def rviz(context: LaunchContext) -> list[Node]:

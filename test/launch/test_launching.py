@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +11,12 @@ import yaml
 
 pytest.importorskip('launch_ros', reason='launch_ros is not installed')
 
-from launch import LaunchContext
+from launch import LaunchContext, LaunchDescription, LaunchService
+from launch.actions import OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
-from lemore_ros.launch_utils import NAME, arguments, inputs, shown
+from lemore_ros import launch_utils
+from lemore_ros.launch_utils import NAME, arguments, inputs, segmentation_node, shown
 from lemore_ros.node.parameters import PARAMETERS, ParameterError
 from lemore_ros.share import share_directory
 
@@ -100,3 +104,34 @@ def test_what_rviz_shows_follows_the_namespace(config: str, values: dict[str, st
     for topic in topics - {'/image'}:
         assert moved[topic] == topic.removeprefix('/')
         assert topic.startswith(f'/{NAME}/')
+
+
+@pytest.mark.parametrize(
+    ('end', 'respawn', 'starts'),
+    [
+        ('os._exit(70)', 'true', 3),
+        ('os.kill(os.getpid(), 11)', 'true', 3),
+        ('os._exit(70)', 'false', 1),
+        ('os._exit(1)', 'true', 1),
+        ('os._exit(0)', 'true', 1),
+    ],
+)
+def test_what_another_start_may_mend_is_started_again_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, respawn: str, starts: int
+) -> None:
+    started = tmp_path / 'started'
+    program = f'import os; open({str(started)!r}, "a").write("x"); {end}'
+    command = {'executable': sys.executable, 'arguments': ['-c', program]}
+    monkeypatch.setattr(launch_utils, '_program', lambda: command)
+    monkeypatch.setattr(launch_utils, 'RESPAWN_DELAY_S', 0.01)
+    monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path))
+
+    def start(context: LaunchContext) -> list[Any]:
+        return [segmentation_node(context, 2)]
+
+    service = LaunchService()
+    service.include_launch_description(
+        LaunchDescription([*arguments(respawn=respawn), OpaqueFunction(function=start)])
+    )
+    assert service.run() == 0
+    assert started.read_text() == 'x' * starts
