@@ -1,13 +1,6 @@
 """Backends: what runs the network. Only the one that is used is imported."""
 
-from lemore_core.inference.backend import (
-    AUTO,
-    Backend,
-    BackendError,
-    GpuContextLostError,
-    ServingRequest,
-    Status,
-)
+from lemore_core.inference.backend import AUTO, Backend, BackendError, ServingRequest, Status
 from lemore_core.inference.registry import BACKENDS, choose, load
 
 __all__ = [
@@ -15,7 +8,6 @@ __all__ = [
     'BACKENDS',
     'Backend',
     'BackendError',
-    'GpuContextLostError',
     'ServingRequest',
     'Status',
     'choose',

@@ -33,14 +33,6 @@ class DeviceMemoryError(BackendError):
     """A device whose memory is full. What it was asked to hold is let go; smaller may fit."""
 
 
-class GpuContextLostError(BackendError):
-    """A GPU whose state is lost to this process; another process may be able to use it.
-
-    Every further call on the GPU fails, and what it held cannot be freed: the destructors of
-    pinned memory and CUDA graphs abort the process. So end it with ``os._exit``.
-    """
-
-
 @dataclass(frozen=True)
 class ServingRequest:
     """A file to serve at one network size (height, width), and how.

@@ -16,8 +16,7 @@ from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool
 
-from lemore_core.errors import LemoreError, in_one_line
-from lemore_core.inference import GpuContextLostError
+from lemore_core.errors import GpuContextLostError, LemoreError, in_one_line
 from lemore_core.segmenter import Segmenter
 from lemore_core.segmenter_options import SegmenterOptions
 from lemore_core.system.memory import release_memory

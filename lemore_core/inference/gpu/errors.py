@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import torch
 
-from lemore_core.inference.backend import BackendError, DeviceMemoryError, GpuContextLostError
+from lemore_core.errors import GpuContextLostError
+from lemore_core.inference.backend import BackendError, DeviceMemoryError
 from lemore_core.inference.gpu.exclusive import gpu_lock
 
 # In the words of CUDA, cuBLAS and TensorRT; of PyTorch's allocator on a Jetson, where it cannot

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import in_one_line
+from lemore_core.errors import GpuContextLostError, in_one_line
 from lemore_core.image import Image
-from lemore_core.inference.backend import Backend, GpuContextLostError, Status
+from lemore_core.inference.backend import Backend, Status
 from lemore_core.inference.tensorrt.build_client import BuildRequest, wait_for_engine
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
 from lemore_core.inference.tensorrt.engine_status import EnginePhase, EngineStatus

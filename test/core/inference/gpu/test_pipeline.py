@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lemore_core.errors import GpuContextLostError
 from lemore_core.export.graph import load_graph
 from lemore_core.image import CHANNELS, Image, to_network
 from lemore_core.inference import torch_backend
@@ -22,7 +23,6 @@ from lemore_core.inference.backend import (
     FP32,
     BackendError,
     DeviceMemoryError,
-    GpuContextLostError,
     ServingRequest,
     Status,
 )

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import torch
 
+from lemore_core.errors import GpuContextLostError
 from lemore_core.inference.backend import (
     BackendError,
     DeviceMemoryError,
-    GpuContextLostError,
 )
 from lemore_core.inference.gpu import errors, stream
 from lemore_core.inference.gpu.errors import free_unused, guarded
