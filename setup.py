@@ -60,10 +60,16 @@ setup(
         'tqdm',
     ],
     extras_require={
-        'onnxruntime': ['onnxruntime', 'onnx'],
-        'torch': ['torch'],
-        'tensorrt': ['tensorrt', 'torch', 'onnx'],
-        'tensorrt-rtx': ['tensorrt-rtx-cu13', 'torch', 'onnx'],
+        # the oldest torch that JetPack 6 has wheels of is 2.3, its TensorRT is 10.3
+        'onnxruntime': ['onnxruntime>=1.18', 'onnx>=1.15'],
+        'torch': ['torch>=2.3'],
+        'tensorrt': ['tensorrt>=10.3', 'torch>=2.3', 'onnx>=1.15', 'onnxruntime>=1.18'],
+        'tensorrt-rtx': [
+            'tensorrt-rtx-cu13>=1.3',
+            'torch>=2.3',
+            'onnx>=1.15',
+            'onnxruntime>=1.18',
+        ],
         'train': ['torch', 'lightning', 'torchmetrics', 'tensorboard', 'scipy'],
         'report': ['bokeh', 'jinja2'],
         'video': ['av'],

@@ -110,7 +110,7 @@ def engine_processes() -> Callable[[], list[int]]:
             with suppress(OSError):
                 state, parent = (folder / 'stat').read_text().rpartition(')')[2].split()[:2]
                 command = (folder / 'cmdline').read_bytes()
-                mine = int(parent) == os.getpid() and b'build_worker' in command
+                mine = int(parent) == os.getpid() and b'build_process' in command
                 found += [int(folder.name)] if mine and state != 'Z' else []
         return found
 

@@ -14,7 +14,7 @@ from lemore_core.cli.benchmark import MEASUREMENTS
 from lemore_core.cli.main import COMMANDS, main
 from lemore_core.data.datasets import DATASETS
 from lemore_core.inference import BACKENDS
-from lemore_core.inference.tensorrt.engine_status import EnginePhase
+from lemore_core.inference.tensorrt.hot_swap import EnginePhase
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.training.recipe import RECIPES, Recipe
 from lemore_ros.bags.cli.main import COMMANDS as BAG_COMMANDS

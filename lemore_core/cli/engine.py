@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from datetime import timedelta
+import time
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from lemore_core.cli.arguments import (
@@ -16,8 +17,8 @@ from lemore_core.errors import LemoreError
 
 if TYPE_CHECKING:
     from lemore_core.inference.backend import ServingRequest
-    from lemore_core.inference.tensorrt.engine_cache import EngineKey
-    from lemore_core.inference.tensorrt.engine_spec import BuildTarget
+    from lemore_core.inference.tensorrt.build_process import Target
+    from lemore_core.inference.tensorrt.engine_cache import EngineRecord
 
 MIB = 1 << 20
 
@@ -52,18 +53,18 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineRecord
-    from lemore_core.inference.tensorrt.engine_spec import find_spec
+    from lemore_core.inference.tensorrt.build_process import BuildRequest, wait_for_engine
+    from lemore_core.inference.tensorrt.engine_cache import EngineCache
 
-    request = _request(arguments)
-    spec = find_spec(request, _target(arguments))
+    started = time.time()
+    with BuildRequest(_request(arguments), _target(arguments), low_priority=False).start() as build:
+        key = wait_for_engine(build)
     cache = EngineCache()
-    kept = cache.read(spec.key) is not None
-    spec.ensure(cache)
-    record = EngineRecord.read(cache.path(spec.key))
-    how = 'there already' if kept else f'built in {record.build_seconds:.1f} s'
-    print(f'{record.path}: {how}')
-    print(f'{_summary(record.key)}, {record.size / MIB:.1f} MiB')
+    (record,) = (record for record in cache.records() if record.key == key)
+    path = cache.path(key)
+    is_new = path.stat().st_mtime >= started
+    print(f'{path}: {f"built in {record.build_seconds:.1f} s" if is_new else "there already"}')
+    print(_summary(record))
 
 
 def _request(arguments: argparse.Namespace) -> ServingRequest:
@@ -77,14 +78,14 @@ def _request(arguments: argparse.Namespace) -> ServingRequest:
     return ServingRequest(path, height, width, precision=arguments.precision, batch=arguments.batch)
 
 
-def _target(arguments: argparse.Namespace) -> BuildTarget:
+def _target(arguments: argparse.Namespace) -> Target:
     from lemore_core.inference.backend import AUTO, BackendError
-    from lemore_core.inference.tensorrt.engine_spec import BuildTarget
+    from lemore_core.inference.tensorrt.build_process import Target
 
     capability, device = arguments.compute_capability, arguments.device
     if capability is None:
         try:
-            return BuildTarget.find(device)
+            return Target.here(device)
         except BackendError as error:
             msg = f'{error}; or build ahead for a GPU elsewhere: --compute-capability 8.6'
             raise LemoreError(msg) from error
@@ -94,7 +95,7 @@ def _target(arguments: argparse.Namespace) -> BuildTarget:
             'give one of them'
         )
         raise LemoreError(msg)
-    return BuildTarget.find(compute_capability=capability)
+    return Target(capability)
 
 
 def _list(_: argparse.Namespace) -> None:
@@ -104,8 +105,8 @@ def _list(_: argparse.Namespace) -> None:
     records = cache.records()
     for record in records:
         print(
-            f'{record.key.digest[:12]}  {_summary(record.key)}, {record.size / MIB:.1f} MiB, '
-            f'built in {record.build_seconds:.1f} s, used {record.used:%Y-%m-%d}'
+            f'{record.key.digest[:12]}  {_summary(record)}, built in {record.build_seconds:.1f} s, '
+            f'used {cache.used(record.key):%Y-%m-%d}'
         )
     total = sum(record.size for record in records) / MIB
     print(f'{len(records)} engines, {total:.1f} MiB, in {cache.folder}')
@@ -117,11 +118,13 @@ def _prune(arguments: argparse.Namespace) -> None:
     cache = EngineCache()
     before = sum(record.size for record in cache.records())
     if arguments.all:
-        removed = cache.prune(keep_bytes=0)
+        removed = cache.prune(lambda _: False)
     elif arguments.older_than is not None:
-        removed = cache.prune(older_than=timedelta(days=arguments.older_than))
+        oldest = datetime.now(timezone.utc) - timedelta(days=arguments.older_than)
+        removed = cache.prune(lambda record: cache.used(record.key) >= oldest)
     else:
-        removed = cache.prune(keep_versions=_versions_here())
+        versions = _versions_here()
+        removed = cache.prune(lambda r: (r.key.library, r.key.version) in versions)
     after = sum(record.size for record in cache.records())
     print(f'{len(removed)} engines deleted, {(before - after) / MIB:.1f} MiB freed')
 
@@ -138,9 +141,10 @@ def _versions_here() -> set[tuple[str, str]]:
     return versions
 
 
-def _summary(key: EngineKey) -> str:
-    where = f'compute capability {key.compute_capability}' if not key.gpu else key.gpu
+def _summary(record: EngineRecord) -> str:
+    key = record.key
+    where = key.gpu or f'compute capability {key.compute_capability}'
     return (
         f'{key.width}x{key.height} x {key.batch}, {key.precision}, {where}, '
-        f'{key.library} {key.version}'
+        f'{key.library} {key.version}, {record.size / MIB:.1f} MiB'
     )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lemore_core import checkpoint
 from lemore_core.export import BATCH
-from lemore_core.export.errors import ExportError
+from lemore_core.export.errors import ExportError, PrecisionError
 from lemore_core.export.graph import ServingGraph, load_graph
 from lemore_core.image import to_network
 from lemore_core.image_file import read_image
@@ -70,7 +70,7 @@ def export_onnx(
     card = dataclasses.replace(card, config=graph.network.config)
     onnx.helper.set_model_props(model, card.to_metadata())
     content = bytes(model.SerializeToString(deterministic=True))
-    check_export(graph, content, street_images(height, width), HALF_DIFFERENCE if half else None)
+    check_export(graph, content, street_images(height, width), half=half)
     return content
 
 
@@ -109,32 +109,38 @@ def trace_onnx(graph: ServingGraph, height: int, width: int) -> ModelProto:
 
 
 def check_export(
-    graph: ServingGraph, content: bytes, images: NDArray[np.uint8], allowed: float | None = None
+    graph: ServingGraph, content: bytes, images: NDArray[np.uint8], *, half: bool = False
 ) -> None:
     """Compare the logits of an ONNX file for images (N, H, W, 3) uint8 with those of its graph.
 
     Raises:
-        ExportError: they differ by more than ``allowed`` of their range, by default
-            ``LARGEST_DIFFERENCE``.
+        ExportError: they differ by more than ``LARGEST_DIFFERENCE`` of their range.
+        PrecisionError: those of a file in half precision do by more than ``HALF_DIFFERENCE``.
 
     """
     import onnxruntime
 
-    if allowed is None:
-        allowed = LARGEST_DIFFERENCE
     session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
     (found,) = session.run(['logits'], {'pixels': images})
     with torch.inference_mode():
         expected = graph(torch.from_numpy(images)).numpy()
     difference = float(np.abs(found - expected).max() / np.ptp(expected))
-    # negated, because NaN is no agreement either
-    if not difference <= allowed:
-        msg = (
-            f'the exported network differs from PyTorch by {difference:.2g} of the range of '
-            f'its logits, {allowed:g} is allowed: torch {torch.__version__} and '
-            f'onnxruntime {onnxruntime.__version__} disagree about an operator'
-        )
-        raise ExportError(msg)
+    allowed = HALF_DIFFERENCE if half else LARGEST_DIFFERENCE
+    # NaN is no agreement either
+    if difference <= allowed:
+        return
+    msg = (
+        f'the exported network differs from PyTorch by {difference:.2g} of the range of its logits, '
+        f'{allowed:g} is allowed: '
+    )
+    if half:
+        msg += 'what it computes does not fit fp16, use fp32'
+        raise PrecisionError(msg)
+    msg += (
+        f'torch {torch.__version__} and onnxruntime {onnxruntime.__version__} disagree about '
+        'an operator'
+    )
+    raise ExportError(msg)
 
 
 def write_onnx(

@@ -51,7 +51,7 @@ BACKENDS: Mapping[str, BackendEntry] = {
     ),
     'tensorrt': BackendEntry(
         'lemore_core.inference.tensorrt.backend',
-        (TENSORRT_PACKAGES, {'torch': 'torch'}, {'onnx': 'onnx'}),
+        (TENSORRT_PACKAGES, *({name: name} for name in ('torch', 'onnx', 'onnxruntime'))),
         ('.safetensors', '.onnx'),
     ),
 }

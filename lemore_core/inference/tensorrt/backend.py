@@ -13,9 +13,9 @@ from lemore_core.inference.gpu.device import find_gpu
 from lemore_core.inference.gpu.errors import guarded, is_out_of_memory
 from lemore_core.inference.gpu.exclusive import gpu_lock
 from lemore_core.inference.gpu.pipeline import GpuPipeline
+from lemore_core.inference.tensorrt.build_process import BuildRequest, Target, wait_for_engine
 from lemore_core.inference.tensorrt.builder import INPUT, OUTPUT, logger_of
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
-from lemore_core.inference.tensorrt.engine_spec import BuildTarget, find_spec
 from lemore_core.inference.tensorrt.libraries import Library, library_for_gpu
 
 _log = logging.getLogger(__name__)
@@ -30,15 +30,19 @@ class Engine:
 
     Maps ``batch`` images RGB (batch, height, width, 3) uint8 on ``device`` to logits (batch, h,
     w, classes) float32, which the next run overwrites. The work is queued on PyTorch's current
-    stream, and nothing waits for it.
+    stream, and nothing waits for it. TensorRT for RTX compiles its kernels when they are first
+    run, unless ``kernels`` are those that another :meth:`kernels` returned.
     """
 
-    def __init__(self, library: Library, engine: bytes, batch: int, device: str) -> None:
+    def __init__(
+        self, library: Library, engine: bytes, batch: int, device: str, kernels: bytes = b''
+    ) -> None:
         self._library = library
         self._logger = logger_of(library)
         self._runtime = library.api.Runtime(self._logger)
         self._engine = self._load(engine)
-        self._context = self._engine.create_execution_context()
+        self._kernels: Any = None
+        self._context = self._make_context(kernels)
         if self._context is None:
             msg = (
                 f'{device} has no memory left for an engine of batch {batch} '
@@ -67,6 +71,25 @@ class Engine:
             raise BackendError(msg)
         return self._logits
 
+    def kernels(self) -> bytes:
+        """Return the kernels that were compiled so far; empty where the engine holds them."""
+        return b'' if self._kernels is None else bytes(self._kernels.serialize())
+
+    def run_once(self) -> None:
+        """Run on black images and wait, so that every kernel is compiled."""
+        self(torch.zeros_like(self._pixels)).sum().item()
+
+    def _make_context(self, kernels: bytes) -> Any:
+        if not self._library.package.builds_ahead:
+            return self._engine.create_execution_context()
+        config = self._engine.create_runtime_config()
+        self._kernels = config.create_runtime_cache()
+        if kernels:
+            # refused where another driver or GPU compiled them: they are compiled again
+            self._kernels.deserialize(kernels)
+        config.set_runtime_cache(self._kernels)
+        return self._engine.create_execution_context(config)
+
     def _load(self, engine: bytes) -> Any:
         self._logger.forget()
         loaded = self._runtime.deserialize_cuda_engine(engine)
@@ -92,31 +115,30 @@ def load(request: ServingRequest) -> GpuPipeline:
 
     Raises:
         BackendError: the GPU, TensorRT or what torch needs for it is missing, or the network
-            cannot be built.
+            cannot be built, or its engine labels otherwise.
         DeviceMemoryError: the GPU has no room for it.
-        CheckpointError: the file is missing, damaged, or not LeMoRe's.
 
     """
-    gpu = find_gpu(request.device)
-    cache = EngineCache(request.engine_cache)
-    with torch.cuda.device(gpu.device):
-        library = library_for_gpu(gpu.capability)
-        spec = find_spec(request, BuildTarget(library, gpu.capability, gpu.name, gpu.driver))
-        try:
-            network = _place(library, spec.engine(cache), request, gpu.device)
-        except EngineRefusedError as error:
-            _log.warning('%s: it is built again', error)
-            cache.discard(spec.key)
-            network = _place(library, spec.engine(cache), request, gpu.device)
-    return _pipeline(network, request, gpu.device)
+    order = BuildRequest(request, Target.here(request.device), low_priority=False)
+    try:
+        return load_engine(request, build_engine(order))
+    except EngineRefusedError as error:
+        _log.warning('%s: it is built again', error)
+        return load_engine(request, build_engine(order))
+
+
+def build_engine(order: BuildRequest) -> EngineKey:
+    """Have an engine in the cache, see :func:`wait_for_engine`."""
+    with order.start() as build:
+        return wait_for_engine(build)
 
 
 def load_engine(request: ServingRequest, key: EngineKey) -> GpuPipeline:
-    """Load an engine that is in the cache, without an export to find out which one is wanted.
+    """Load an engine that is in the cache; it takes the batch of ``key``.
 
     Raises:
-        BackendError: it is not there, or the runtime refuses it, after which it is not kept; or
-            see :func:`load`.
+        EngineRefusedError: the runtime does not take it, and it is not kept.
+        BackendError: it is not there; or see :func:`load`.
         DeviceMemoryError: the GPU has no room for it.
 
     """
@@ -126,24 +148,21 @@ def load_engine(request: ServingRequest, key: EngineKey) -> GpuPipeline:
     if engine is None:
         msg = f'there is no engine {cache.path(key)}: the next start builds it again'
         raise BackendError(msg)
-    with torch.cuda.device(gpu.device):
+    library, kernels = library_for_gpu(gpu.capability), cache.read_kernels(key)
+
+    def place() -> Engine:
+        network = Engine(library, engine, key.batch, gpu.device, kernels)
+        network.run_once()
+        return network
+
+    with torch.cuda.device(gpu.device), gpu_lock:
         try:
-            network = _place(library_for_gpu(gpu.capability), engine, request, gpu.device)
+            what = f'an engine of batch {key.batch}'
+            network = guarded(place, torch.device(gpu.device), what)
         except EngineRefusedError:
             cache.discard(key)
             raise
-    return _pipeline(network, request, gpu.device)
-
-
-def _pipeline(network: Engine, request: ServingRequest, device: str) -> GpuPipeline:
-    status = Status('tensorrt', device, request.gpu_precision, request.batch)
+    if network.kernels() != kernels:
+        cache.keep_kernels(key, network.kernels())
+    status = Status('tensorrt', gpu.device, request.gpu_precision, key.batch)
     return GpuPipeline(network, request.size, status)
-
-
-def _place(library: Library, engine: bytes, request: ServingRequest, device: str) -> Engine:
-    with gpu_lock:
-        return guarded(
-            lambda: Engine(library, engine, request.batch, device),
-            torch.device(device),
-            f'an engine of batch {request.batch}',
-        )

@@ -10,7 +10,7 @@ from lemore_core.inference import registry
 from lemore_core.inference.backend import AUTO, Backend, BackendError, ServingRequest, Status
 from lemore_core.inference.fallback import Fallback
 from lemore_core.inference.gpu.driver import gpu_count
-from lemore_core.inference.tensorrt.build_client import BuildRequest
+from lemore_core.inference.tensorrt.build_process import BuildRequest, Target
 from lemore_core.inference.tensorrt.engine_cache import EngineKey
 from lemore_core.inference.tensorrt.hot_swap import EngineSource, HotSwapBackend
 
@@ -40,22 +40,19 @@ def find_engine_source(request: ServingRequest) -> EngineSource | None:
     if reason:
         _log.debug('no engine: %s', reason)
         return None
-    from lemore_core.inference.gpu.device import find_gpu
-    from lemore_core.inference.tensorrt.libraries import library_for_gpu
-
     try:
-        gpu = find_gpu(request.device)
+        target = Target.here(request.device)
     except BackendError as error:
         _log.debug('no engine: %s', error)
         return None
     try:
-        library_for_gpu(gpu.capability)
+        target.library(request.gpu_precision)
     except BackendError as error:
         # installed for nothing: whoever installed it wants to know
         _log.info('no engine: %s', error)
         return None
-    on_gpu = dataclasses.replace(request, device=gpu.device)
-    return EngineSource(BuildRequest(on_gpu), partial(_load_engine, on_gpu))
+    on_gpu = dataclasses.replace(request, device=target.device)
+    return EngineSource(BuildRequest(on_gpu, target), partial(_load_engine, on_gpu))
 
 
 def _as_served(request: ServingRequest, status: Status) -> ServingRequest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,17 +10,10 @@ from lemore_core.inference.backend import BackendError
 from lemore_core.inference.tensorrt.libraries import ComputeCapability, Library
 
 INPUT, OUTPUT = 'pixels', 'logits'
+WORKSPACE = 512 << 20  # bytes
 _SHOWN = 5
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Built:
-    """An engine, and the kernel timings that make the next one faster (empty where none count)."""
-
-    engine: bytes
-    timings: bytes
 
 
 def build(
@@ -29,8 +21,7 @@ def build(
     onnx: bytes,
     shape: tuple[int, int, int],
     capability: ComputeCapability,
-    timings: bytes = b'',
-) -> Built:
+) -> bytes:
     """Build the engine of a serving graph, typed as its ONNX file is.
 
     ``shape`` is (batch, height, width), to which an open batch is fixed: kernels are faster where
@@ -54,16 +45,15 @@ def build(
     config = builder.create_builder_config()
     _clear_tf32(api, config)
     _fix_edges(api, network, shape)
-    timed = None
+    # where memory is shared, as on a Jetson, the default is all of it
+    config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, WORKSPACE)
     if library.package.builds_ahead:
         _name_capability(library, config, capability)
-    else:
-        timed = _use_timings(config, timings)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         msg = f'{library.package.pip_name} {library.version} built no engine: {logger.reason()}'
         raise BackendError(msg)
-    return Built(bytes(engine), b'' if timed is None else bytes(timed.serialize()))
+    return bytes(engine)
 
 
 @cache
@@ -153,12 +143,3 @@ def _clear_tf32(api: Any, config: Any) -> None:
     flag = getattr(api.BuilderFlag, 'TF32', None)
     if flag is not None:
         config.clear_flag(flag)
-
-
-def _use_timings(config: Any, timings: bytes) -> Any:
-    cache = config.create_timing_cache(timings)
-    # timings that are damaged or another GPU's are refused: the kernels are timed anew
-    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
-        cache = config.create_timing_cache(b'')
-        config.set_timing_cache(cache, ignore_mismatch=False)
-    return cache

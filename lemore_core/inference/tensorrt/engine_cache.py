@@ -13,27 +13,29 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from lemore_core.errors import LemoreError
 from lemore_core.system.files import user_cache, write_whole
+from lemore_core.validation import check_fields, from_mapping, option
 
-FORMAT = 'lemore-engine/1'
-ENGINE, DESCRIPTION, LOCK, TIMINGS = '.engine', '.json', '.lock', '.timings'
+FORMAT = 'lemore-engine/2'
+ENGINE, DESCRIPTION, LOCK = '.engine', '.json', '.lock'
+KERNELS = '.kernels'  # what TensorRT for RTX compiled of the engine on the GPU here
 QUARANTINE = '.quarantine'
+SUFFIXES = (DESCRIPTION, ENGINE, KERNELS, LOCK, QUARANTINE)
 
 _log = logging.getLogger(__name__)
 
 
 class EngineCacheError(LemoreError):
-    """Engines that cannot be deleted, or must not be used."""
+    """Engines that cannot be read or deleted, or must not be used."""
 
 
 @dataclass(frozen=True)
@@ -57,78 +59,21 @@ class EngineKey:
     @property
     def digest(self) -> str:
         """The name under which the engine is kept."""
-        return _sha256(json.dumps(self.to_dict(), sort_keys=True).encode())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON holds."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> EngineKey:
-        """Read what :meth:`to_dict` wrote.
-
-        Raises:
-            ValueError: a field is missing, unknown or of another type.
-
-        """
-        types = {field.name: field.type for field in dataclasses.fields(cls)}
-        found = {name: type(value).__name__ for name, value in values.items()}
-        if found != types:
-            msg = f'an engine is described by {types}, not {found}'
-            raise ValueError(msg)
-        return cls(**values)
+        return _sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode())
 
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """An engine as its description has it; ``used`` is when it was last read or written."""
+    """An engine's description; its size is in bytes."""
 
-    path: Path
     key: EngineKey
     size: int
     sha256: str
     build_seconds: float
-    created: datetime
-    used: datetime
+    format: str = option(FORMAT, choices=(FORMAT,))
 
-    @classmethod
-    def read(cls, path: Path) -> EngineRecord:
-        """Read the description of the engine ``path``.
-
-        Raises:
-            OSError: there is none.
-            ValueError: it is damaged.
-
-        """
-        description = path.with_suffix(DESCRIPTION)
-        values = json.loads(description.read_text(encoding='utf-8'))
-        try:
-            if values['format'] != FORMAT:
-                msg = f'format {values["format"]!r} is not {FORMAT!r}'
-                raise ValueError(msg)
-            return cls(
-                path=path,
-                key=EngineKey.from_dict(values['key']),
-                size=int(values['size']),
-                sha256=str(values['sha256']),
-                build_seconds=float(values['build_seconds']),
-                created=datetime.fromisoformat(values['created']),
-                used=datetime.fromtimestamp(description.stat().st_mtime, timezone.utc),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            msg = f'malformed: {error!r}'
-            raise ValueError(msg) from error
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the description as JSON holds it."""
-        return {
-            'format': FORMAT,
-            'key': self.key.to_dict(),
-            'size': self.size,
-            'sha256': self.sha256,
-            'build_seconds': round(self.build_seconds, 3),
-            'created': self.created.isoformat(timespec='seconds'),
-        }
+    def __post_init__(self) -> None:
+        check_fields(self, EngineCacheError)
 
 
 def default_folder() -> Path:
@@ -141,7 +86,6 @@ class EngineCache:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
-        self._warned = False
 
     def get_or_build(self, key: EngineKey, build: Callable[[], bytes]) -> bytes:
         """Return the engine of ``key``, from the disk or from ``build``.
@@ -158,7 +102,8 @@ class EngineCache:
         if engine is not None:
             return engine
         with self._one_builder(key):
-            # another process may have built it while this one waited
+            # another process may have built it, or found it broken, while this one waited
+            self._refuse_quarantined(key)
             engine = self.read(key)
             if engine is None:
                 started = time.monotonic()
@@ -170,18 +115,15 @@ class EngineCache:
         """Return the engine of ``key``, or None where there is none that is whole."""
         path = self.path(key)
         try:
-            record = EngineRecord.read(path)
+            record = _read_record(path)
             engine = path.read_bytes()
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EngineCacheError) as error:
             _log.info('%s cannot be read, it is built again: %s', path, error)
             return None
-        if record.key != key:
-            _log.info('%s is the engine of something else, it is built again', path)
-            return None
-        if len(engine) != record.size or _sha256(engine) != record.sha256:
-            _log.info('%s is damaged, it is built again', path)
+        if record.key != key or _sha256(engine) != record.sha256:
+            _log.info('%s is damaged or the engine of something else, it is built again', path)
             return None
         with suppress(OSError):
             os.utime(path.with_suffix(DESCRIPTION))
@@ -196,69 +138,56 @@ class EngineCache:
         """Let no process use the engine of ``key`` until the file that says so is deleted."""
         self._keep(self.path(key).with_suffix(QUARANTINE), f'{reason}\n'.encode())
 
+    def read_kernels(self, key: EngineKey) -> bytes:
+        """Return what :meth:`keep_kernels` kept for the engine of ``key``, or nothing."""
+        try:
+            return self.path(key).with_suffix(KERNELS).read_bytes()
+        except OSError:
+            return b''
+
+    def keep_kernels(self, key: EngineKey, kernels: bytes) -> None:
+        """Keep what was compiled of the engine of ``key`` here, for the next start."""
+        self._keep(self.path(key).with_suffix(KERNELS), kernels)
+
     def path(self, key: EngineKey) -> Path:
         """Return the file of the engine of ``key``, which need not exist."""
         return self.folder / f'{key.digest}{ENGINE}'
+
+    def used(self, key: EngineKey) -> datetime:
+        """Return when the engine of ``key`` was last read or written.
+
+        Raises:
+            OSError: it is not there.
+
+        """
+        seconds = self.path(key).with_suffix(DESCRIPTION).stat().st_mtime
+        return datetime.fromtimestamp(seconds, timezone.utc)
 
     def records(self) -> list[EngineRecord]:
         """Return every engine whose description is whole, the last used first."""
         records = []
         for path in self._engines():
-            with suppress(OSError, ValueError):
-                records.append(EngineRecord.read(path))
-        return sorted(records, key=lambda record: record.used, reverse=True)
+            with suppress(OSError, ValueError, EngineCacheError):
+                record = _read_record(path)
+                records.append((self.used(record.key), record))
+        return [record for _, record in sorted(records, key=lambda pair: pair[0], reverse=True)]
 
-    def read_timings(self, key: EngineKey) -> bytes:
-        """Return the kernel timings of the key's library, version and GPU, if there are any."""
-        try:
-            return self._timings(key).read_bytes()
-        except OSError:
-            return b''
-
-    def write_timings(self, key: EngineKey, timings: bytes) -> None:
-        """Keep kernel timings for the next engine of the key's library, version and GPU."""
-        self._keep(self._timings(key), timings)
-
-    def prune(
-        self,
-        *,
-        keep_bytes: int | None = None,
-        older_than: timedelta | None = None,
-        keep_versions: Collection[tuple[str, str]] | None = None,
-    ) -> list[Path]:
+    def prune(self, is_kept: Callable[[EngineRecord], bool]) -> list[Path]:
         """Delete engines, and return which; one that is being built stays.
 
-        An engine goes if it was not used for ``older_than``, if its (library, version) is not
-        among ``keep_versions``, or if those used after it fill ``keep_bytes``. What is damaged or
-        was left half-written goes in any case, and timings that no engine is left of.
+        What is damaged or was left half-written goes in any case.
 
         Raises:
             EngineCacheError: something cannot be deleted.
 
         """
-        oldest = datetime.min.replace(tzinfo=timezone.utc)
-        if older_than is not None:
-            oldest = datetime.now(timezone.utc) - older_than
-        kept: dict[Path, EngineRecord] = {}
-        size = 0
-        for record in self.records():
-            size += record.size
-            if (
-                record.path.exists()
-                and record.used >= oldest
-                and (keep_versions is None or _version(record.key) in keep_versions)
-                and (keep_bytes is None or size <= keep_bytes)
-            ):
-                kept[record.path] = record
+        kept = {self.path(record.key) for record in self.records() if is_kept(record)}
+        kept = {path for path in kept if path.exists()}
         try:
-            removed = [path for path in self._engines() if path not in kept and self._remove(path)]
-            used = {self._timings(record.key) for record in kept.values()}
-            for timings in set(self.folder.glob(f'*{TIMINGS}')) - used:
-                timings.unlink(missing_ok=True)
+            return [path for path in self._engines() if path not in kept and self._remove(path)]
         except OSError as error:
             msg = f'engines in {self.folder} cannot be deleted: {error}'
             raise EngineCacheError(msg) from error
-        return removed
 
     def _refuse_quarantined(self, key: EngineKey) -> None:
         path = self.path(key).with_suffix(QUARANTINE)
@@ -280,10 +209,9 @@ class EngineCache:
             yield
 
     def _write(self, key: EngineKey, engine: bytes, seconds: float) -> None:
-        now = datetime.now(timezone.utc)
         path = self.path(key)
-        record = EngineRecord(path, key, len(engine), _sha256(engine), seconds, now, now)
-        description = json.dumps(record.to_dict(), indent=2) + '\n'
+        record = EngineRecord(key, len(engine), _sha256(engine), round(seconds, 3))
+        description = json.dumps(dataclasses.asdict(record), indent=2) + '\n'
         # the description comes second: alone it would describe what is not there
         if self._keep(path, engine):
             self._keep(path.with_suffix(DESCRIPTION), description.encode())
@@ -297,17 +225,15 @@ class EngineCache:
         return True
 
     def _warn(self, error: Exception) -> None:
-        if not self._warned:
-            _log.warning(
-                'engines cannot be kept in %s (%s): the next start builds again', self.folder, error
-            )
-        self._warned = True
+        _log.warning(
+            'engines cannot be kept in %s (%s): the next start builds again', self.folder, error
+        )
 
     def _engines(self) -> list[Path]:
         """List the engines that any file speaks of, be it a description or a lock."""
         names = {
             path.name.removeprefix('.').split('.')[0]
-            for suffix in (ENGINE, DESCRIPTION, LOCK, QUARANTINE)
+            for suffix in SUFFIXES
             for path in self.folder.glob(f'*{suffix}')
         }
         return [self.folder / f'{name}{ENGINE}' for name in sorted(names)]
@@ -320,18 +246,16 @@ class EngineCache:
             except Timeout:
                 return False
             there = path.exists() or path.with_suffix(DESCRIPTION).exists()
-            files = [path.with_suffix(suffix) for suffix in (DESCRIPTION, ENGINE, LOCK, QUARANTINE)]
+            files = [path.with_suffix(suffix) for suffix in SUFFIXES]
             for file in (*self.folder.glob(f'.{path.stem}.*'), *files):
                 file.unlink(missing_ok=True)
         return there
 
-    def _timings(self, key: EngineKey) -> Path:
-        hardware = _sha256(f'{key.gpu} {key.compute_capability} {key.driver}'.encode())[:16]
-        return self.folder / f'{key.library}-{key.version}-{hardware}{TIMINGS}'
 
-
-def _version(key: EngineKey) -> tuple[str, str]:
-    return key.library, key.version
+def _read_record(path: Path) -> EngineRecord:
+    """Read the description of the engine ``path``; OSError, ValueError, EngineCacheError."""
+    values = json.loads(path.with_suffix(DESCRIPTION).read_text(encoding='utf-8'))
+    return from_mapping(EngineRecord, values, 'its description', EngineCacheError)
 
 
 def _sha256(content: bytes) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import statistics
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +19,50 @@ from numpy.typing import NDArray
 from lemore_core.errors import GpuContextLostError, in_one_line
 from lemore_core.image import Image
 from lemore_core.inference.backend import Backend, Status
-from lemore_core.inference.tensorrt.build_client import BuildRequest, wait_for_engine
+from lemore_core.inference.tensorrt.build_process import BuildRequest, wait_for_engine
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
-from lemore_core.inference.tensorrt.engine_status import EnginePhase, EngineStatus
 from lemore_core.segmentation import Segmentation
 from lemore_core.system.json_child import JsonChild
 
 MIN_FRAMES = 10
+CHECKS = 5
 AGREEMENT = 0.99
 JOIN_S = 5.0
 POLL_S = 0.1
 
 _one_build = threading.Lock()
 _log = logging.getLogger(__name__)
+
+
+class EnginePhase(Enum):
+    """How far the engine is; each is the first word of ``Status.engine``."""
+
+    WAITING = 'waiting'
+    BUILDING = 'building'
+    LOADING = 'loading'
+    CHECKING = 'checking'
+    SERVING = 'serving'
+    REJECTED = 'rejected'
+    FAILED = 'failed'
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """A phase with what there is to say of it, and when it began."""
+
+    phase: EnginePhase
+    detail: str = ''
+    since: float = field(default_factory=time.monotonic)
+
+    def __str__(self) -> str:
+        if self.phase is EnginePhase.BUILDING:
+            return f'building, {time.monotonic() - self.since:.0f} s'
+        return f'{self.phase.value}{": " if self.gave_up else " "}{self.detail}'.rstrip()
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether there will be no engine."""
+        return self.phase in (EnginePhase.REJECTED, EnginePhase.FAILED)
 
 
 @dataclass(frozen=True)
@@ -43,9 +77,10 @@ class HotSwapBackend:
     """``serving`` segments until an engine has been built, loaded, and found to give the same labels.
 
     The build begins when ``min_frames`` images have been labelled, so that a size of which only
-    one came costs nothing; one engine is built at a time. The engine replaces it between two
-    calls of :meth:`segment`, after it labelled the images of one call as ``serving`` did, all
-    but one of a hundred pixels. Whatever fails on the way leaves ``serving`` where it is.
+    one came costs nothing; one engine is built at a time. The engine labels the images of five
+    calls of :meth:`segment` after ``serving`` did, and replaces it before the next if in the
+    median 99% of the pixels have the same label: one hard image rejects no engine. Whatever fails
+    on the way leaves ``serving`` where it is.
     """
 
     def __init__(
@@ -56,6 +91,7 @@ class HotSwapBackend:
         self._frames_left = min_frames
         self._stage = EngineStatus(EnginePhase.WAITING, 'for images')
         self._candidate: Backend | None = None
+        self._shares: list[float] = []  # of pixels that the candidate labelled the same, by call
         self._build: JsonChild | None = None
         self._key: EngineKey | None = None  # of the engine, from when it is loaded on
         self._closing = threading.Event()
@@ -157,14 +193,17 @@ class HotSwapBackend:
     def _check(
         self, candidate: Backend, images: Sequence[Image], expected: list[Segmentation]
     ) -> None:
-        """Replace the backend by the candidate if its labels of ``images`` are those expected."""
+        """Compare the candidate's labels; after the last time let it replace the backend, or not."""
         try:
-            same = _agreement(candidate.segment(images), expected)
+            self._shares.append(_agreement(candidate.segment(images), expected))
         except GpuContextLostError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs the engine only
             self._give_up(EnginePhase.FAILED, in_one_line(error))
             return
+        if len(self._shares) < CHECKS:
+            return
+        same = statistics.median(self._shares)
         if same < AGREEMENT:
             shown = math.floor(1e4 * same) / 100
             kind = self._serving.status.backend
@@ -184,8 +223,8 @@ class HotSwapBackend:
             cache = EngineCache(self._source.order.request.engine_cache)
             cache.quarantine(self._key, in_one_line(error))
 
-    def _give_up(self, state: EnginePhase, reason: str) -> None:
-        stage = EngineStatus(state, reason)
+    def _give_up(self, phase: EnginePhase, reason: str) -> None:
+        stage = EngineStatus(phase, reason)
         with self._lock:
             if self._closing.is_set():
                 return

@@ -10,8 +10,7 @@ import torch
 from onnx import TensorProto, helper
 
 from lemore_core.cli.main import main
-from lemore_core.inference.tensorrt import engine_spec
-from lemore_core.inference.tensorrt.builder import Built
+from lemore_core.export.export import export_onnx
 from lemore_core.inference.tensorrt.engine_cache import EngineCache
 from lemore_core.inference.tensorrt.libraries import installed_libraries
 
@@ -70,12 +69,11 @@ def test_an_engine_that_cannot_be_kept_is_a_failure(
     untrained_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
+    model = tmp_path / 'model.onnx'
+    model.write_bytes(export_onnx(untrained_checkpoint, 64, 64))
     (tmp_path / 'file').write_bytes(b'')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
-    monkeypatch.setattr(engine_spec, 'engine_graph', lambda _: b'onnx')
-    monkeypatch.setattr(engine_spec, 'build', lambda *_, **__: Built(b'engine', b''))
-    arguments = ['--model', str(untrained_checkpoint), '--compute-capability', '8.6']
-    assert main(['engine', 'build', *arguments]) == 1
+    assert main(['engine', 'build', '--model', str(model), '--compute-capability', '8.6']) == 1
     assert 'was built but cannot be kept in' in capsys.readouterr().err
 
 

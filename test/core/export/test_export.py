@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -15,9 +16,8 @@ from torch import Tensor
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import CheckpointError
-from lemore_core.export.errors import PrecisionError
+from lemore_core.export.errors import ExportError, PrecisionError
 from lemore_core.export.export import (
-    ExportError,
     check_export,
     export_onnx,
     trace_onnx,
@@ -119,6 +119,44 @@ def test_an_old_torch_has_one_exporter(
     assert trace_onnx(graph, 64, 128).graph == onnx.load_from_string(exported).graph
 
 
+@pytest.fixture(scope='module')
+def halved() -> bytes:
+    return export_onnx(NANO, 192, 320, half=True)
+
+
+def run(content: bytes, pixels: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
+    return np.asarray(session.run(['logits'], {'pixels': pixels})[0])
+
+
+def test_half_precision_labels_as_single_precision_does(
+    halved: bytes, clip_frames: list[np.ndarray]
+) -> None:
+    frames = [cv2.resize(frame, (320, 192))[..., ::-1] for frame in clip_frames[:3]]
+    logits, expected = (
+        run(halved, np.stack(frames)),
+        run(export_onnx(NANO, 192, 320), np.stack(frames)),
+    )
+    assert (logits.shape, logits.dtype) == (expected.shape, np.float32)
+    assert 0 < np.abs(logits - expected).max() < 0.02 * np.abs(expected).max()
+    assert (logits.argmax(-1) == expected.argmax(-1)).mean() >= 0.995
+    assert len(np.unique(expected.argmax(-1))) > 2, 'one label everywhere would prove nothing'
+
+
+def test_half_precision_is_half_inside_and_not_at_the_edges(halved: bytes) -> None:
+    model = onnx.load_from_string(halved)
+    (source,), (sink,) = model.graph.input, model.graph.output
+    assert source.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert sink.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    # the mean is taken from the pixels before that
+    mean = [1, 3, 1, 1]
+    weights = [t for t in model.graph.initializer if len(t.dims) == 4 and t.dims != mean]
+    assert len(weights) > 30
+    assert {t.data_type for t in weights} == {onnx.TensorProto.FLOAT16}
+    first = next(node for node in model.graph.node if 'pixels' in node.input)
+    assert first.op_type == 'Cast', 'TensorRT transposes no uint8'
+
+
 def test_numbers_beyond_half_precision_are_refused(graph: ServingGraph) -> None:
     with torch.no_grad():
         bias(graph)[:2] = torch.tensor([-torch.inf, 65504.0])  # ruled out is no overflow
@@ -133,6 +171,8 @@ def test_nan_is_no_agreement(exported: bytes, graph: ServingGraph) -> None:
         bias(graph)[0] = torch.nan
     with pytest.raises(ExportError, match='differs from PyTorch by nan'):
         check_export(graph, exported, image()[None])
+    with pytest.raises(PrecisionError, match=r'by nan .*does not fit fp16, use fp32'):
+        check_export(graph, exported, image()[None], half=True)
 
 
 def test_a_file_that_fails_the_check_is_not_written(

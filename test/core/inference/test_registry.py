@@ -68,3 +68,19 @@ def test_half_precision_is_refused_on_a_cpu(untrained_checkpoint: Path, name: st
     request = ServingRequest(untrained_checkpoint, 96, 128, device='cpu', precision='fp16')
     with pytest.raises(BackendError, match=r'fp16 .* on a CPU'):
         backends.load(name, request)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'precision': 'int8'}, "precision is 'int8', it must be one of auto, fp32, fp16"),
+        ({'precision': ''}, "precision is ''"),
+        ({'batch': 0}, 'batch is 0, it must be from 1 to 64'),
+        ({'batch': 65}, 'batch is 65'),
+        ({'path': Path('a.onnx'), 'precision': 'fp16'}, 'a.onnx is served in the precision'),
+    ],
+)
+def test_what_cannot_be_requested_is_named(options: dict[str, object], message: str) -> None:
+    values = {'path': Path('a.safetensors'), 'height': 128, 'width': 128, **options}
+    with pytest.raises(BackendError, match=message):
+        ServingRequest(**values)  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ Execution stands on test/gpu; here ONNX Runtime takes the place of an engine.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import importlib.util
-import logging
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,6 +16,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -35,12 +36,13 @@ from lemore_core.inference.gpu import device as gpu
 from lemore_core.inference.gpu.device import Gpu, find_gpu
 from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
-from lemore_core.inference.tensorrt import engine_spec, libraries
-from lemore_core.inference.tensorrt.backend import Engine
-from lemore_core.inference.tensorrt.builder import Built
-from lemore_core.inference.tensorrt.engine_cache import EngineCache
+from lemore_core.inference.tensorrt import libraries, trial
+from lemore_core.inference.tensorrt.backend import Engine, EngineRefusedError
+from lemore_core.inference.tensorrt.build_process import BuildRequest, Target
+from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
 from lemore_core.inference.tensorrt.libraries import (
     TENSORRT,
+    TENSORRT_RTX,
     ComputeCapability,
     Library,
     installed_libraries,
@@ -55,7 +57,8 @@ HEIGHT, WIDTH = 64, 128
 class FakeContext:
     """Runs the ONNX file that serves as an engine, from and to the addresses that it is given."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, config: FakeConfig | None = None) -> None:
+        self.cache = None if config is None else config.cache
         session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
         self.session = session
         self.addresses: dict[str, int] = {}
@@ -76,6 +79,8 @@ class FakeContext:
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == 7
         self.runs += 1
+        if self.cache is not None:
+            self.cache.kernels = self.cache.kernels or b'580 compiled'
         pixels = self._view('pixels', ctypes.c_uint8)
         logits = [self.session.run(None, {'pixels': image[None]})[0] for image in pixels]
         self._view('logits', ctypes.c_float)[:] = np.concatenate(logits)
@@ -84,6 +89,33 @@ class FakeContext:
     def _view(self, name: str, kind: Any) -> Any:
         pointer = ctypes.cast(self.addresses[name], ctypes.POINTER(kind))
         return np.ctypeslib.as_array(pointer, self.shapes[name])
+
+
+class FakeCache:
+    """IRuntimeCache: it takes bytes only of its own environment, and says whether it did."""
+
+    def __init__(self) -> None:
+        self.kernels = b''
+
+    def deserialize(self, blob: bytes) -> bool:
+        if not blob.startswith(b'580 '):
+            return False
+        self.kernels = bytes(blob)
+        return True
+
+    def serialize(self) -> memoryview:
+        return memoryview(self.kernels)
+
+
+class FakeConfig:
+    """IRuntimeConfig; https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/."""
+
+    def create_runtime_cache(self) -> FakeCache:
+        return FakeCache()
+
+    def set_runtime_cache(self, cache: FakeCache) -> bool:
+        self.cache = cache
+        return True
 
 
 class FakeRuntime:
@@ -100,7 +132,8 @@ class FakeRuntime:
             return None
         return SimpleNamespace(
             get_tensor_shape=lambda _: (1, HEIGHT, WIDTH, 3),
-            create_execution_context=lambda: FakeContext(content),
+            create_runtime_config=FakeConfig,
+            create_execution_context=lambda config=None: FakeContext(content, config),
         )
 
 
@@ -187,7 +220,7 @@ def test_an_engine_that_does_not_start_says_why(
 
 @pytest.mark.usefixtures('cuda')
 def test_no_room_for_an_engine_is_told(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[__name__], 'FakeContext', lambda _: None)
+    monkeypatch.setattr(sys.modules[__name__], 'FakeContext', lambda *_: None)
     with pytest.raises(DeviceMemoryError, match='cpu has no memory left for an engine of batch 4'):
         Engine(library, b'engine', 4, 'cpu')
 
@@ -198,54 +231,109 @@ def test_an_engine_that_finds_no_room_is_not_refused(library: Library) -> None:
         Engine(library, b'no room', 1, 'cpu')
 
 
+KEY = EngineKey('0', 'tensorrt', '11', 'GPU', '8.6', '580', 'fp16', HEIGHT, WIDTH, 2)
+
+
 @pytest.fixture
-def gpu_here(monkeypatch: pytest.MonkeyPatch, library: Library) -> None:
-    capability = ComputeCapability(8, 6)
+def cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: Library, engine: bytes
+) -> EngineCache:
+    """A cache with an engine for the GPU here, which is the CPU, and its libraries."""
     found = SimpleNamespace(
-        name='NVIDIA RTX A2000', capability=capability, driver='580.65', device='cpu'
+        name='NVIDIA RTX A2000', capability=ComputeCapability(8, 6), driver='580', device='cpu'
     )
     monkeypatch.setattr(tensorrt_backend, 'find_gpu', lambda _: found)
+    monkeypatch.setattr(gpu, 'find_gpu', lambda _: found)
     monkeypatch.setattr(tensorrt_backend, 'library_for_gpu', lambda _: library)
+    cache = EngineCache(tmp_path)
+    cache.get_or_build(KEY, lambda: engine)
+    return cache
 
 
-@pytest.mark.usefixtures('cuda', 'gpu_here')
+def request_in(cache: EngineCache) -> ServingRequest:
+    path = Path('not read.safetensors')
+    return ServingRequest(path, HEIGHT, WIDTH, batch=3, engine_cache=cache.folder)
+
+
+@pytest.mark.usefixtures('cuda')
+def test_an_engine_is_loaded_for_as_many_images_as_it_takes(cache: EngineCache) -> None:
+    pipeline = tensorrt_backend.load_engine(request_in(cache), KEY)
+    assert pipeline.status == Status('tensorrt', 'cpu', 'fp16', 2)
+    assert pipeline.logits(np.zeros((3, HEIGHT, WIDTH, 3), np.uint8)).shape == (3, 8, 16, 11)
+    assert cache.read_kernels(KEY) == b'', 'TensorRT compiled them with the engine'
+    with pytest.raises(BackendError, match=r'there is no engine .*: the next start builds it'):
+        tensorrt_backend.load_engine(request_in(cache), dataclasses.replace(KEY, batch=4))
+
+
+@pytest.mark.usefixtures('cuda')
+@pytest.mark.parametrize('kept', [b'', b'570 of another driver', b'580 kept'])
+def test_what_tensorrt_for_rtx_compiles_is_kept(
+    cache: EngineCache, library: Library, monkeypatch: pytest.MonkeyPatch, kept: bytes
+) -> None:
+    rtx = Library(TENSORRT_RTX, library.api)
+    monkeypatch.setattr(tensorrt_backend, 'library_for_gpu', lambda _: rtx)
+    cache.keep_kernels(KEY, kept)
+    tensorrt_backend.load_engine(request_in(cache), KEY)
+    expected = kept if kept.startswith(b'580') else b'580 compiled'
+    assert cache.read_kernels(KEY) == expected
+
+
+@pytest.mark.usefixtures('cuda')
 def test_a_refused_engine_is_built_again_once(
+    cache: EngineCache,
     monkeypatch: pytest.MonkeyPatch,
-    untrained_checkpoint: Path,
-    tmp_path: Path,
     engine: bytes,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    built = [b'refused', engine]
-    calls: list[tuple[object, ...]] = []
+    contents = [b'refused', engine, b'refused', b'refused']
+    orders: list[BuildRequest] = []
 
-    def build(_: Library, onnx: bytes, *options: object, **__: object) -> Built:
-        calls.append(options)
-        assert onnx == b'onnx'
-        return Built(built[len(calls) - 1], b'timings %d' % len(calls))
+    def build(order: BuildRequest) -> EngineKey:
+        orders.append(order)
+        cache.get_or_build(KEY, lambda: contents[len(orders) - 1])
+        return KEY
 
-    monkeypatch.setattr(engine_spec, 'build', build)
-    monkeypatch.setattr(engine_spec, 'engine_graph', lambda _: b'onnx')
-    cache = EngineCache(tmp_path)
-
-    def load() -> GpuPipeline:
-        return tensorrt_backend.load(
-            ServingRequest(untrained_checkpoint, HEIGHT, WIDTH, engine_cache=cache.folder)
-        )
-
-    with caplog.at_level(logging.WARNING):
-        assert load().logits(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)).shape == (1, 8, 16, 11)
-    capability = ComputeCapability(8, 6)
-    assert calls == [
-        ((1, HEIGHT, WIDTH), capability, b''),
-        ((1, HEIGHT, WIDTH), capability, b'timings 1'),
-    ]
+    monkeypatch.setattr(tensorrt_backend, 'build_engine', build)
+    cache.discard(KEY)
+    request = request_in(cache)
+    assert tensorrt_backend.load(request).status.backend == 'tensorrt'
     (warning,) = caplog.records
     assert 'tensorrt 11.4.0 cannot load the engine: made for another GPU' in warning.getMessage()
-    load()
-    assert len(calls) == 2, 'the engine was not kept'
-    (record,) = cache.records()
-    assert (record.key.gpu, record.key.driver) == ('NVIDIA RTX A2000', '580.65')
+    here = Target('8.6', 'cpu', 'NVIDIA RTX A2000', '580')
+    assert orders == [BuildRequest(request, here, low_priority=False)] * 2
+    cache.discard(KEY)
+    with pytest.raises(EngineRefusedError):
+        tensorrt_backend.load(request)
+    assert cache.read(KEY) is None, 'it would be refused again'
+
+
+@pytest.mark.usefixtures('cuda')
+def test_an_engine_that_finds_no_room_stays_in_the_cache(cache: EngineCache) -> None:
+    cache.discard(KEY)
+    cache.get_or_build(KEY, lambda: b'no room')
+    with pytest.raises(DeviceMemoryError):
+        tensorrt_backend.load_engine(request_in(cache), KEY)
+    assert cache.read(KEY) == b'no room'
+
+
+@pytest.mark.usefixtures('cuda')
+@pytest.mark.parametrize(
+    ('change', 'share'), [(0.0, ''), (1e9, r'\d+\.\d+%'), (float('nan'), '0.0%')]
+)
+def test_a_new_engine_is_tried_on_a_real_street(
+    library: Library, engine: bytes, change: float, share: str
+) -> None:
+    model = onnx.load_from_string(engine)
+    (bias,) = (t for t in model.graph.initializer if t.name.endswith('classifier.bias'))
+    values = onnx.numpy_helper.to_array(bias).copy()
+    values[3] += change
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+    changed = model.SerializeToString()
+    if not share:
+        trial.try_engine(library, changed, engine, KEY, 'cpu')
+        return
+    with pytest.raises(trial.EngineRejectedError, match=f'only {share} of its labels of a street'):
+        trial.try_engine(library, changed, engine, KEY, 'cpu')
 
 
 @pytest.mark.parametrize('device', ['cpu', 'cuda:x', 'warp'])

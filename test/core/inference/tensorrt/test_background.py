@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +16,11 @@ from lemore_core.inference.gpu import device as gpu
 from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
 from lemore_core.inference.tensorrt import background as serving
-from lemore_core.inference.tensorrt import libraries
-from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
+from lemore_core.inference.tensorrt import build_process
+from lemore_core.inference.tensorrt.build_process import Target
+from lemore_core.inference.tensorrt.engine_cache import EngineKey
 from lemore_core.inference.tensorrt.hot_swap import HotSwapBackend
-from lemore_core.inference.tensorrt.libraries import ComputeCapability
+from lemore_core.inference.tensorrt.libraries import TENSORRT, ComputeCapability
 from lemore_core.segmenter import Segmenter
 
 KEY = EngineKey('0', 'tensorrt', '11', 'GPU', '8.6', '580', 'fp16', 96, 128, 1)
@@ -31,7 +31,8 @@ REQUEST = ServingRequest(Path('a.safetensors'), 96, 128)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let TensorRT be there and build for every GPU."""
     monkeypatch.setattr(registry, 'missing', lambda _: '')
-    monkeypatch.setattr(libraries, 'library_for_gpu', lambda _: None)
+    library = SimpleNamespace(package=TENSORRT)
+    monkeypatch.setattr(build_process, 'library_for_gpu', lambda _: library)
 
 
 @pytest.fixture
@@ -53,46 +54,12 @@ def test_an_engine_is_for_the_gpu_that_was_found(monkeypatch: pytest.MonkeyPatch
     assert source is not None
     on_gpu = dataclasses.replace(REQUEST, device='cuda:1')
     assert source.order.request == on_gpu
+    assert source.order.target == Target('8.6', 'cuda:1', 'NVIDIA RTX A2000', '580')
     assert source.order.low_priority
     asked: list[Any] = []
     monkeypatch.setattr(tensorrt_backend, 'load_engine', lambda *args: asked.append(args))
     source.load(KEY)
     assert asked == [(on_gpu, KEY)]
-
-
-def test_an_engine_is_loaded_from_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = EngineCache(tmp_path)
-    request = ServingRequest(Path('not read.onnx'), 96, 128, engine_cache=tmp_path)
-    # a network stands in for the engine that no GPU here can run
-    monkeypatch.setattr(
-        tensorrt_backend,
-        'find_gpu',
-        lambda _: SimpleNamespace(device='cpu', capability=ComputeCapability(8, 6)),
-    )
-    monkeypatch.setattr(tensorrt_backend, 'library_for_gpu', lambda _: None)
-    monkeypatch.setattr(torch.cuda, 'device', lambda _: nullcontext())
-    placed: list[bytes] = []
-
-    def place(_library: None, engine: bytes, *_: Any) -> None:
-        placed.append(engine)
-        if engine == b'refused':
-            msg = 'made for another GPU'
-            raise tensorrt_backend.EngineRefusedError(msg)
-
-    monkeypatch.setattr(tensorrt_backend, '_place', place)
-    with pytest.raises(BackendError, match=r'there is no engine .*: the next start builds it'):
-        tensorrt_backend.load_engine(request, KEY)
-    cache.get_or_build(KEY, lambda: b'engine')
-    status = tensorrt_backend.load_engine(request, KEY).status
-    assert status == Status('tensorrt', 'cpu', 'as exported')
-    cache.discard(KEY)
-    cache.get_or_build(KEY, lambda: b'refused')
-    with pytest.raises(BackendError, match='made for another GPU'):
-        tensorrt_backend.load_engine(request, KEY)
-    assert cache.read(KEY) is None, 'it would be refused again'
-    assert placed == [b'engine', b'refused']
 
 
 @pytest.mark.usefixtures('second_gpu')
@@ -121,7 +88,7 @@ def test_where_there_is_no_gpu_nothing_is_said(
 def test_a_tensorrt_that_cannot_serve_the_gpu_is_told_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(libraries, 'library_for_gpu', refuse)
+    monkeypatch.setattr(build_process, 'library_for_gpu', refuse)
     with caplog.at_level(logging.INFO):
         assert serving.find_engine_source(REQUEST) is None
     assert [record.message for record in caplog.records] == ['no engine: there is none']

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,16 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from lemore_core.export.cache import cached_export
 from lemore_core.export.export import write_onnx
 from lemore_core.inference.backend import BackendError, ServingRequest
+from lemore_core.inference.tensorrt.build_process import Target
 from lemore_core.inference.tensorrt.builder import build, logger_of
-from lemore_core.inference.tensorrt.engine_cache import EngineCache
-from lemore_core.inference.tensorrt.engine_spec import BuildTarget, EngineSpec, find_spec
 from lemore_core.inference.tensorrt.libraries import (
-    TENSORRT,
     TENSORRT_RTX,
     ComputeCapability,
-    Library,
     load_library,
 )
 from lemore_core.segmenter import resolve_checkpoint
@@ -34,10 +29,6 @@ pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
 MIB = 1 << 20
 RTX = load_library(TENSORRT_RTX)
 AMPERE = ComputeCapability(8, 6)
-
-
-def target(capability: str) -> BuildTarget:
-    return BuildTarget(RTX, ComputeCapability.parse(capability))
 
 
 def test_the_capabilities_that_can_be_named() -> None:
@@ -67,15 +58,13 @@ def test_every_network_is_built(
     capability: str,
 ) -> None:
     request = ServingRequest(make_checkpoint(size, dataset), 128, 128, precision=precision)
-    spec = find_spec(request, target(capability))
-    built = build(RTX, spec.onnx, (1, 128, 128), spec.target.capability)
-    assert MIB < len(built.engine) < 100 * MIB
-    assert built.timings == b'', 'this package times no kernels'
+    onnx = cached_export(request.path, *request.size, half=precision == 'fp16')
+    engine = build(RTX, onnx, (1, 128, 128), ComputeCapability.parse(capability))
+    assert MIB < len(engine) < 100 * MIB
 
 
 def test_the_shipped_network_is_built_for_several_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
-    request = ServingRequest(resolve_checkpoint('tiny'), 320, 576, batch=3)
-    spec = find_spec(request, target('8.6'))
+    content = cached_export(resolve_checkpoint('tiny'), 320, 576, half=True)
     built = []
 
     class Builder(RTX.api.Builder):  # type: ignore[misc, name-defined]
@@ -84,7 +73,7 @@ def test_the_shipped_network_is_built_for_several_cameras(monkeypatch: pytest.Mo
             return super().build_serialized_network(network, config)
 
     monkeypatch.setattr(RTX.api, 'Builder', Builder)
-    engine = build(RTX, spec.onnx, (3, 320, 576), AMPERE).engine
+    engine = build(RTX, content, (3, 320, 576), AMPERE)
     assert MIB < len(engine) < 100 * MIB
     assert built == [(3, 40, 72, 11)], 'no shape is left open'
 
@@ -95,13 +84,10 @@ def test_a_quantised_file_is_built_as_it_is(
     path = tmp_path / 'int8.onnx'
     images = [frame[..., ::-1] for frame in clip_frames[:2]]
     write_onnx(resolve_checkpoint('nano'), path, 128, 192, calibration=images)
-    spec = find_spec(ServingRequest(path, 128, 192), target('8.9'))
-    assert spec.onnx == path.read_bytes()
-    nodes = onnx.load_from_string(spec.onnx).graph.node
+    nodes = onnx.load(path).graph.node
     assert sum(node.op_type == 'QuantizeLinear' for node in nodes) > 10
-    assert spec.key.precision == 'as exported'
-    built = build(RTX, spec.onnx, (1, 128, 192), spec.target.capability)
-    assert len(built.engine) > MIB // 2
+    engine = build(RTX, path.read_bytes(), (1, 128, 192), ComputeCapability(8, 9))
+    assert len(engine) > MIB // 2
 
 
 def model(*nodes: onnx.NodeProto, shape: tuple[int | str, ...] = (1, 64, 64, 3)) -> bytes:
@@ -150,15 +136,6 @@ def test_what_cannot_be_built_is_named(content: bytes, message: str) -> None:
     assert '\n' not in str(failure.value)
 
 
-@pytest.mark.filterwarnings('ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning')
-@pytest.mark.parametrize('timings', [b'', b'damaged'])
-def test_timings_are_kept_by_the_library_that_times_kernels(timings: bytes) -> None:
-    # the calls are the same in both, though TensorRT for RTX has nothing to time
-    built = build(Library(TENSORRT, RTX.api), model(CAST), (1, 64, 64), AMPERE, timings)
-    assert built.engine
-    assert len(built.timings) > 16
-
-
 def test_an_error_of_before_is_not_the_reason_of_another() -> None:
     content = model(CAST)
     with pytest.raises(BackendError, match='Transpose'):
@@ -172,7 +149,7 @@ def test_a_capability_that_is_not_supported_is_refused() -> None:
         build(RTX, model(CAST), (1, 64, 64), ComputeCapability(9, 0))
 
 
-def test_single_precision_is_not_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_precision_is_no_tf32_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     configs = []
 
     class Builder(RTX.api.Builder):  # type: ignore[misc, name-defined]
@@ -186,50 +163,11 @@ def test_single_precision_is_not_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(RTX.api, 'Builder', Builder)
     build(RTX, model(CAST), (1, 64, 64), AMPERE)
     assert [config.get_flag(tf32) for config in configs] == [False]
-
-
-def test_an_engine_comes_from_the_cache(tmp_path: Path, untrained_checkpoint: Path) -> None:
-    cache = EngineCache(tmp_path)
-    spec = find_spec(ServingRequest(untrained_checkpoint, 96, 128), target('8.6'))
-    engine = spec.engine(cache)
-    (record,) = cache.records()
-    assert record.key == spec.key
-    assert (record.key.library, record.key.version) == ('tensorrt_rtx', RTX.version)
-    assert (record.key.compute_capability, record.key.precision) == ('8.6', 'fp16')
-    assert (record.key.height, record.key.width, record.key.batch) == (96, 128, 1)
-    written = cache.path(spec.key).stat().st_mtime_ns
-    assert spec.engine(cache) == engine
-    assert cache.path(spec.key).stat().st_mtime_ns == written
-
-
-def test_an_engine_built_ahead_is_the_one_of_every_such_gpu() -> None:
-    request = ServingRequest(Path('a.safetensors'), 96, 128)
-    ahead = EngineSpec(request, target('8.6'), b'onnx').key
-    assert ahead.onnx_sha256 == hashlib.sha256(b'onnx').hexdigest()
-    assert (
-        ahead
-        == EngineSpec(request, BuildTarget(RTX, AMPERE, 'NVIDIA RTX A2000', '580.65'), b'onnx').key
-    )
-    others = [
-        EngineSpec(request, target('8.9'), b'onnx'),
-        EngineSpec(request, target('8.6'), b'another'),
-        EngineSpec(dataclasses.replace(request, batch=2), target('8.6'), b'onnx'),
-        EngineSpec(dataclasses.replace(request, precision='fp32'), target('8.6'), b'onnx'),
-    ]
-    assert len({ahead, *(other.key for other in others)}) == 5
-
-
-def test_an_engine_built_on_a_gpu_is_its_own() -> None:
-    request = ServingRequest(Path('a.safetensors'), 96, 128)
-    library = Library(TENSORRT, SimpleNamespace(__version__='11.4.0.106'))
-    key = EngineSpec(
-        request, BuildTarget(library, AMPERE, 'NVIDIA RTX A2000', '580.65'), b'onnx'
-    ).key
-    assert (key.library, key.version) == ('tensorrt', '11.4.0.106')
-    assert (key.gpu, key.driver) == ('NVIDIA RTX A2000', '580.65')
+    workspace = RTX.api.MemoryPoolType.WORKSPACE
+    assert [config.get_memory_pool_limit(workspace) for config in configs] == [512 * MIB]
 
 
 def test_turing_is_refused_single_precision_before_the_export() -> None:
-    request = ServingRequest(Path('not read.safetensors'), 96, 128, precision='fp32')
     with pytest.raises(BackendError, match=r'no float32.* compute capability 7\.5: .*fp16'):
-        find_spec(request, target('7.5'))
+        Target('7.5').library('fp32')
+    assert Target('7.5').library('fp16') == RTX

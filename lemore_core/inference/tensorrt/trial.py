@@ -1,0 +1,63 @@
+"""A new engine's first images, in the process that built it."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from lemore_core.export.export import street_images
+from lemore_core.inference.backend import BackendError
+from lemore_core.inference.gpu.errors import guarded
+from lemore_core.inference.tensorrt.backend import Engine
+from lemore_core.inference.tensorrt.engine_cache import EngineKey
+from lemore_core.inference.tensorrt.libraries import Library
+
+AGREEMENT = 0.99
+DEVICE = 'cuda:0'  # the only one that this process has
+
+
+class EngineRejectedError(BackendError):
+    """An engine that labels other than its network does."""
+
+
+def try_engine(
+    library: Library, engine: bytes, onnx: bytes, key: EngineKey, device: str = DEVICE
+) -> None:
+    """Compare an engine's classes of a real street, whole and by halves, with its network's.
+
+    The network is the ONNX file in ONNX Runtime on the CPU.
+
+    Raises:
+        EngineRejectedError: fewer than 99% of the logit vectors have the same winning class.
+        GpuContextLostError, DeviceMemoryError, BackendError: it does not run.
+
+    """
+    images = street_images(key.height, key.width)
+    found = guarded(
+        lambda: _run(Engine(library, engine, key.batch, device), images, key.batch, device),
+        torch.device(device),
+        f'the first images of an engine of batch {key.batch}',
+    )
+    session = onnxruntime.InferenceSession(onnx, providers=['CPUExecutionProvider'])
+    expected = np.concatenate([session.run(None, {'pixels': x[None]})[0] for x in images])
+    # NaN wins nowhere: argmax would take it for a class
+    same = np.isfinite(found).all(-1) & (found.argmax(-1) == expected.argmax(-1))
+    if same.mean() < AGREEMENT:
+        msg = (
+            f'only {np.floor(1e4 * same.mean()) / 100}% of its labels of a street are those of '
+            f'ONNX Runtime, {AGREEMENT:.0%} must be'
+        )
+        raise EngineRejectedError(msg)
+
+
+def _run(
+    network: Engine, images: NDArray[np.uint8], batch: int, device: str
+) -> NDArray[np.float32]:
+    results = []
+    for image in images:
+        pixels = torch.from_numpy(np.repeat(image[None], batch, axis=0)).to(device)
+        # the last of a batch, as one that ignores it would have given the first
+        results.append(network(pixels)[-1].cpu().numpy().copy())
+    return np.stack(results)
