@@ -45,7 +45,7 @@ def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
         process = subprocess.Popen(
             [sys.executable, *arguments],
-            env=os.environ | {'PYTHONPATH': path},
+            env=os.environ | {'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'},
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

@@ -111,8 +111,9 @@ class CameraInput:
             self._stats.expect_frames()
         self._subscriptions.take_depth(wanted=publishers.is_wanted('points'))
 
-    def run_watchdog(self) -> None:
-        """Refresh, and log once why no image comes."""
+    def run_watchdog(self, stuck_s: int) -> None:
+        """Refresh, and log once why no image comes; the network is stuck for ``stuck_s``."""
+        self._stats.stuck_s = stuck_s
         # a middleware that does not report a subscriber costs a second, not the labels
         self.refresh()
         gap_s = self._stats.silent_s(EXPLAIN_AFTER_S)

@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 RATE_WINDOW_S = 5.0
 FRAMES_REMEMBERED = 300
 NO_IMAGE_S = 3.0
+STUCK_S = 3
 OVERDUE, LONGEST_WAIT_S = 3.0, 60.0
 UNKNOWN_CLOCK = 'unknown clock'
 # of the frames that came, more than this share replaced by newer ones is more than jitter
@@ -51,6 +52,8 @@ class CameraStats:
         self._heard, self._apart = False, 0.0
         self._failure: str | None = None
         self._resized = ''
+        # seconds for which the network has not answered
+        self.stuck_s = 0
         self._times = {name: deque[float]() for name in ('received', 'dropped', 'labelled')}
         self._ages: deque[float | None] = deque(maxlen=FRAMES_REMEMBERED)
         self._segmenter, self._work, self._intake = (
@@ -152,6 +155,8 @@ class CameraStats:
     def _judge(self, rates: dict[str, float]) -> tuple[bytes, str]:
         if self._idle is not None:
             return DiagnosticStatus.OK, self._idle
+        if self.stuck_s >= STUCK_S:
+            return DiagnosticStatus.ERROR, f'the network has not answered for {self.stuck_s} s'
         if self._failure is not None:
             return DiagnosticStatus.ERROR, f'the last frame failed: {self._failure}'
         silent_s = self._silent_s(NO_IMAGE_S)

@@ -25,6 +25,7 @@ SIDE = r'[1-9]\d{0,3}'
 MAX_SIDE = 8192
 MAX_RATE_HZ = 1000.0
 MAX_TOLERANCE_MS = 1000.0
+MAX_TIMEOUT_S = 3600.0
 PAGE = """\
 # Parameters of the segmentation node
 
@@ -170,6 +171,13 @@ class NodeParameters:
         low=0.0,
         high=MAX_TOLERANCE_MS,
         live=True,
+    )
+    hang_timeout_s: float = option(
+        30.0,
+        'Seconds after which a network that does not answer ends the node, with exit code 71, so '
+        'that its launcher starts it again. 0.0: never.',
+        low=0.0,
+        high=MAX_TIMEOUT_S,
     )
     lazy: bool = option(
         True, 'Do only what somebody subscribes to: without a subscriber no image is even taken in.'

@@ -52,10 +52,15 @@ class Pipeline:
         for camera in self.cameras:
             camera.pause(reason)
 
-    def run_watchdog(self) -> None:
-        """Log why images do not come, and find subscribers that the middleware did not report."""
+    def run_watchdog(self) -> int:
+        """Log why images do not come, and find subscribers that the middleware did not report.
+
+        To be called once a second. Returns the seconds for which the network has not answered.
+        """
+        stuck_s = self._worker.count_stuck_checks()
         for camera in self.cameras:
-            camera.run_watchdog()
+            camera.run_watchdog(stuck_s)
+        return stuck_s
 
     def close(self) -> None:
         """Take no more images in, finish those in hand and destroy the topics.

@@ -77,7 +77,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             self._stats = {name: CameraStats() for name in self.values.camera_names}
             self._diagnostics = self._start_diagnostics(self._segmenter)
         except GpuContextLostError as error:
-            self._leave(error)
+            self._on_gpu_lost(error)
             return ERROR
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
             self._release()
@@ -97,7 +97,9 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             return FAILURE
         try:
             settings = OutputSettings.of(self.values, self._segmenter.taxonomy)
-            self._pipeline = Pipeline(self, self._segmenter, self._stats, settings, self._leave)
+            self._pipeline = Pipeline(
+                self, self._segmenter, self._stats, settings, self._on_gpu_lost
+            )
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
             return self._refused('cannot activate', error)
         return SUCCESS
@@ -146,12 +148,14 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self._log.close()
         self.destroy_node()
 
-    def _leave(self, error: GpuContextLostError) -> None:
-        """End the process without destructors, which abort it where its GPU is lost."""
-        code = exit_codes.DEVICE_LOST
-        self.get_logger().fatal(f'{in_one_line(error)}: ends with exit code {code}, start it again')
+    def _on_gpu_lost(self, error: GpuContextLostError) -> None:
+        self._leave(exit_codes.DEVICE_LOST, in_one_line(error))
+
+    def _leave(self, code: int, reason: str) -> None:
+        """End the process without destructors: what hangs or has lost its GPU cannot be closed."""
+        self.get_logger().fatal(f'{reason}: ends with exit code {code}, start it again')
         if self._diagnostics is not None:
-            self._diagnostics.publish_last(in_one_line(error))
+            self._diagnostics.publish_last(reason)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -164,7 +168,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         try:
             undo()
         except GpuContextLostError as error:
-            self._leave(error)
+            self._on_gpu_lost(error)
             return ERROR
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
             self.get_logger().error(f'cannot {what} in good order: {in_one_line(error)}')
@@ -230,8 +234,10 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def _run_watchdog(self) -> None:
         self._namesakes.run()
-        if self._pipeline is not None:
-            self._pipeline.run_watchdog()
+        stuck_s = 0 if self._pipeline is None else self._pipeline.run_watchdog()
+        if stuck_s > self.values.hang_timeout_s > 0:
+            reason = f'the network has not answered for {stuck_s} s (hang_timeout_s)'
+            self._leave(exit_codes.HUNG, reason)
 
     def _close_all(self) -> None:
         with ExitStack() as steps:

@@ -29,6 +29,8 @@ class Worker:
         self._mailbox = mailbox
         self._segmenter = segmenter
         self._on_gpu_lost = on_gpu_lost
+        # the number of the batch in hand, zero between two, and what the last checks found
+        self._batches = self._in_hand = self._found = self._checks = 0
         self._thread = threading.Thread(target=self._run, name='lemore_worker', daemon=True)
 
     def start(self) -> None:
@@ -41,9 +43,21 @@ class Worker:
         if self._thread.is_alive():
             self._thread.join()
 
+    def count_stuck_checks(self) -> int:
+        """Return how many calls of this in a row have found the same images in hand.
+
+        Calls are counted and not time, which goes on while the process is stopped.
+        """
+        in_hand, self._found = self._found, self._in_hand
+        self._checks = self._checks + 1 if in_hand and in_hand == self._found else 0
+        return self._checks
+
     def _run(self) -> None:
         while arrivals := self._mailbox.take(self._segmenter.status.batch):
+            self._batches += 1
+            self._in_hand = self._batches
             self._process(arrivals)
+            self._in_hand = 0
             # else the last images stay in memory until the next ones come
             del arrivals
 

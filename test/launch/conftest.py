@@ -144,6 +144,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     environment = os.environ | {
         'PYTHONPATH': os.pathsep.join(path for path in paths if path),
         'ROS_LOG_DIR': str(tmp_path / 'log'),
+        'OMP_NUM_THREADS': '1',
     }
 
     def start(

@@ -1,10 +1,14 @@
-"""The node with a network that takes its time: ``slow_node.py SECONDS --ros-args …``."""
+"""The node with a network that takes its time: ``slow_node.py SECONDS BATCHES --ros-args …``.
+
+After so many batches it does not answer any more.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Sequence
+from itertools import count
 
 from lemore_core.image import Image
 from lemore_core.segmentation import Segmentation
@@ -12,13 +16,15 @@ from lemore_core.segmenter import Segmenter
 from lemore_ros.node import segmentation_node
 from lemore_ros.node.parameters import NodeParameters
 
+FOREVER_S = 1e6
 
-def slowed(segmenter: Segmenter, seconds: float) -> Segmenter:
+
+def slowed(segmenter: Segmenter, seconds: float, batches: float) -> Segmenter:
     """Let every batch take ``seconds`` more."""
-    segment = segmenter.segment_batch
+    segment, done = segmenter.segment_batch, count()
 
     def segment_batch(images: Sequence[Image]) -> list[Segmentation]:
-        time.sleep(seconds)
+        time.sleep(seconds if next(done) < batches else FOREVER_S)
         return segment(images)
 
     segmenter.segment_batch = segment_batch  # type: ignore[method-assign]
@@ -26,10 +32,11 @@ def slowed(segmenter: Segmenter, seconds: float) -> Segmenter:
 
 
 def main() -> int:
-    load, seconds = segmentation_node.load_segmenter, float(sys.argv[1])
+    load = segmentation_node.load_segmenter
+    seconds, batches = float(sys.argv[1]), float(sys.argv[2])
 
     def load_slowed(values: NodeParameters) -> Segmenter:
-        return slowed(load(values), seconds)
+        return slowed(load(values), seconds, batches)
 
     segmentation_node.load_segmenter = load_slowed
     return segmentation_node.main()

@@ -20,6 +20,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
+from lemore_core.errors import in_one_line
+from lemore_core.inference.backend import DeviceMemoryError
 from lemore_core.render import blend, colorize, overlay
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
@@ -162,14 +164,22 @@ def test_a_frame_that_fails_in_the_network_does_not_end_the_worker(
     labels = graph.collect(Image, f'{NAME}/labels')
     camera = graph.publisher()
     diagnostics = graph.collect(DiagnosticArray, '/diagnostics')
-    with monkeypatch.context() as patch:
-        # no message makes the real network fail on demand
-        patch.setattr(active._segmenter, 'segment_batch', lambda *_: 1 / 0)
-        camera.publish(make_image(1))
-        graph.wait_for(lambda: health_of(active)['failed'] == 1)
-    told = graph.wait_for(lambda: [m for m in diagnostics if m.status[0].level == b'\x02'])
-    assert 'ZeroDivisionError' in told[0].status[0].message
-    graph.labels_of(camera, make_image(2), labels)
+    errors = [ZeroDivisionError('why'), MemoryError(), DeviceMemoryError('the GPU is full')]
+    for count, error in enumerate(errors, start=1):
+
+        def fail(*_: Any, error: Exception = error) -> None:
+            raise error
+
+        del diagnostics[:]
+        with monkeypatch.context() as patch:
+            # no message makes the real network fail on demand
+            patch.setattr(active._segmenter, 'segment_batch', fail)
+            camera.publish(make_image(count))
+            graph.wait_for(lambda n=count: health_of(active)['failed'] == n)
+        (status,) = graph.wait_for(lambda: diagnostics)[0].status
+        assert status.level == b'\x02'
+        assert status.message == f'the last frame failed: {in_one_line(error)}'
+    graph.labels_of(camera, make_image(9), labels)
     graph.wait_for(lambda: health_of(active)['labelled'] == 1)
 
 

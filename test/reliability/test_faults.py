@@ -1,0 +1,47 @@
+"""A network that hangs, and a process that is stopped: told apart."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from sensor_msgs.msg import Image
+
+from lemore_ros.node.exit_codes import HUNG
+
+SLOW_NODE = Path(__file__).parent / 'slow_node.py'
+NAME = '/lemore_segmentation'
+TIMEOUT_S = 3
+ANSWERED = 2
+
+
+def test_a_network_that_hangs_ends_the_node_and_a_process_that_was_stopped_goes_on(
+    graph: Any, start: Callable[..., Any], make_image: Callable[..., Image]
+) -> None:
+    process = start(program=(str(SLOW_NODE), '0', str(ANSWERED)), hang_timeout_s=float(TIMEOUT_S))
+    labels = graph.collect(Image, f'{NAME}/labels')
+    status = graph.collect(DiagnosticArray, f'{NAME}/status')
+    camera = graph.publisher()
+    graph.labels_of(camera, make_image(1), labels)
+
+    process.send_signal(signal.SIGSTOP)
+    # nothing tells that it was stopped for long enough
+    time.sleep(TIMEOUT_S + 1.5)
+    process.send_signal(signal.SIGCONT)
+    graph.labels_of(camera, make_image(2), labels)
+    assert process.poll() is None
+
+    camera.publish(make_image(3))
+    graph.wait_for(lambda: process.poll() is not None, 'the end')
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == HUNG
+    reason = f'the network has not answered for {TIMEOUT_S + 1} s (hang_timeout_s)'
+    assert f'{reason}: ends with exit code {HUNG}, start it again' in output
+    before, last = (message.status[0] for message in status[-2:])
+    assert before.level == last.level == DiagnosticStatus.ERROR
+    assert before.message == f'the network has not answered for {TIMEOUT_S} s'
+    assert last.message == f'the network has not answered for {TIMEOUT_S + 1} s'
