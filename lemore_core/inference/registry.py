@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import importlib.util
 import logging
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -38,6 +39,16 @@ class BackendEntry(NamedTuple):
 TENSORRT_PACKAGES: Mapping[str, str] = {
     'tensorrt': 'tensorrt',
     'tensorrt_rtx': 'tensorrt-rtx-cu13',
+}
+
+# On a Jetson NVIDIA's driver is of the system, and pip's packages do not fit it.
+JETSON_KERNEL = 'tegra'
+ON_JETSON: Mapping[str, str] = {
+    'tensorrt': (
+        'sudo apt install python3-libnvinfer, which is of JetPack, and make the virtual environment '
+        'with --system-site-packages (docs/jetson.md)'
+    ),
+    'torch': 'install the wheel of your JetPack (docs/jetson.md)',
 }
 
 BACKENDS: Mapping[str, BackendEntry] = {
@@ -94,6 +105,12 @@ def load(name: str, request: ServingRequest) -> Backend:
         return _load_smaller(name, request, error)
 
 
+def how_to_install(package: str) -> str:
+    """Say how a package gets onto this machine."""
+    hint = ON_JETSON.get(package) if platform.release().endswith(JETSON_KERNEL) else None
+    return hint or f'pip install {package}'
+
+
 def missing(name: str) -> str:
     """Say what the backend called ``name`` needs and is not installed; empty if nothing.
 
@@ -105,7 +122,7 @@ def missing(name: str) -> str:
         if not any(_installed(module) for module in modules):
             package, *_ = modules.values()
             choice = ' or '.join(modules.values())
-            return f'backend {name!r} needs the package {choice}: pip install {package}'
+            return f'backend {name!r} needs the package {choice}: {how_to_install(package)}'
     return ''
 
 

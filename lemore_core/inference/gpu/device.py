@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from lemore_core.inference.backend import AUTO, BackendError
+from lemore_core.inference.registry import how_to_install
 from lemore_core.inference.tensorrt.libraries import ComputeCapability
 
 _KERNEL_MODULE = Path('/proc/driver/nvidia/version')
@@ -45,7 +46,7 @@ def find_gpu(device: str) -> Gpu:
     if torch.version.cuda is None:
         msg = (
             f'TensorRT needs a torch with CUDA for its buffers, {torch.__version__} has none: '
-            'install the package torch for your CUDA version, see https://pytorch.org'
+            f'{how_to_install("torch")}, for your CUDA version (https://pytorch.org)'
         )
         raise BackendError(msg)
     if not torch.cuda.is_available():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lemore_core.inference.backend import BackendError
-from lemore_core.inference.registry import TENSORRT_PACKAGES
+from lemore_core.inference.registry import TENSORRT_PACKAGES, how_to_install
 
 OLDEST = 10  # the first with the calls that are used here; TensorRT for RTX counts from 1
 
@@ -106,14 +106,14 @@ def load_library(package: TensorRTPackage) -> Library:
 
     """
     if importlib.util.find_spec(package.module) is None:
-        msg = f'{package.pip_name} is not installed: pip install {package.pip_name}'
+        msg = f'{package.pip_name} is not installed: {how_to_install(package.pip_name)}'
         raise BackendError(msg)
     try:
         library = Library(package, importlib.import_module(package.module))
     except (ImportError, OSError) as error:
         msg = (
-            f'{package.pip_name} is installed but cannot be imported ({error}): '
-            f'pip install --force-reinstall {package.pip_name}'
+            f'{package.pip_name} is installed but cannot be imported ({error}), do it again: '
+            f'{how_to_install(package.pip_name)}'
         )
         raise BackendError(msg) from error
     if not package.builds_ahead and int(library.version.split('.')[0]) < OLDEST:

@@ -35,6 +35,7 @@ from lemore_core.inference.cpu.decode import decode
 from lemore_core.inference.gpu import device as gpu
 from lemore_core.inference.gpu.device import Gpu, find_gpu
 from lemore_core.inference.gpu.pipeline import GpuPipeline
+from lemore_core.inference.registry import how_to_install
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
 from lemore_core.inference.tensorrt import libraries, trial
 from lemore_core.inference.tensorrt.backend import Engine, EngineRefusedError
@@ -442,7 +443,10 @@ def test_the_library_is_what_runs_on_the_gpu(
     ('versions', 'message'),
     [
         ({}, 'tensorrt is not installed: .*; tensorrt-rtx-cu13 is not installed: pip install'),
-        ({'tensorrt': 'broken'}, 'cannot be imported .libnvinfer.*pip install --force-reinstall'),
+        (
+            {'tensorrt': 'broken'},
+            'cannot be imported .libnvinfer.*do it again: pip install tensorrt',
+        ),
         ({'tensorrt': '8.6.1'}, '8.6.1 is too old, 10 or newer is needed'),
         (
             {'tensorrt_rtx': '1.7.1'},
@@ -474,6 +478,24 @@ def test_the_registry_names_the_packages(
     message = 'needs the package tensorrt or tensorrt-rtx-cu13: pip install tensorrt$'
     with pytest.raises(BackendError, match=message):
         backends.load('tensorrt', ServingRequest(untrained_checkpoint, HEIGHT, WIDTH))
+
+
+@pytest.mark.parametrize('kernel', ['5.15.148-tegra', '6.8.12-tegra'])
+def test_on_a_jetson_tensorrt_comes_from_apt(
+    installed: Callable[..., None],
+    untrained_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kernel: str,
+) -> None:
+    installed()
+    monkeypatch.setattr('platform.release', lambda: kernel)
+    advice = r'sudo apt install python3-libnvinfer, .* --system-site-packages'
+    with pytest.raises(BackendError, match=advice):
+        library_for_gpu(ComputeCapability(8, 7))
+    with pytest.raises(BackendError, match=advice):
+        backends.load('tensorrt', ServingRequest(untrained_checkpoint, HEIGHT, WIDTH))
+    assert 'wheel of your JetPack' in how_to_install('torch')
+    assert how_to_install('onnx') == 'pip install onnx'
 
 
 @pytest.mark.parametrize(('text', 'expected'), [('8.6', (8, 6)), ('86', (8, 6)), ('120', (12, 0))])
