@@ -28,9 +28,10 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(BIN)/python -m lemore_ros.tools.demo --output out/demo
 
-# The plugins that a ROS installation brings along are made for older versions of pytest.
+# Two test processes, each with its own caches and ROS domain. The plugins that a ROS installation
+# brings along are made for older versions of pytest.
 test: lint
-	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p pytest_timeout
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p pytest_timeout -p xdist -n 2 --dist loadfile
 
 # cv_bridge and sensor_msgs_py as their sources have them, where no ROS installation brings them:
 # folders that hold these packages, such as common_interfaces/sensor_msgs_py.

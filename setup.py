@@ -74,7 +74,7 @@ setup(
         'report': ['bokeh', 'jinja2'],
         'video': ['av'],
         'bag': ['rosbags', 'rosbags-image', 'mcap', 'av'],
-        'test': ['pytest', 'pytest-timeout'],
+        'test': ['pytest', 'pytest-timeout', 'pytest-xdist'],
     },
     entry_points={
         'console_scripts': [

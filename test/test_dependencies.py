@@ -123,5 +123,5 @@ def test_package_xml_asks_for_what_a_robot_imports(
 
 def test_the_tests_run_where_rosdep_installed_what_they_need(extras: dict[str, set[str]]) -> None:
     # colcon runs pytest only where this extra is there
-    assert extras['test'] == {'pytest', 'pytest-timeout'}
+    assert extras['test'] == {'pytest', 'pytest-timeout', 'pytest-xdist'}
     assert depends('test_depend') >= {f'python3-{name}' for name in extras['test']}

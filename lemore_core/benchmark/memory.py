@@ -80,6 +80,7 @@ def measure_memories(
 
 
 def _measure(case: Case, path: Path | None, images: int) -> MemoryRow:
+    case.request()  # refuses here what no process need be started for
     # a first process finds out what serving the model imports, sooner or later: the libraries
     modules, _ = _in_fresh_process(case, path, FIRST_IMAGES, ())
     return _in_fresh_process(case, path, images, modules)[1]

@@ -52,10 +52,10 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 def segment(
-    source: Path, output: Path, options: SegmentOptions, *, resume: bool = False, **spread: Any
+    source: Path, output: Path, options: SegmentOptions, *, resume: bool = False
 ) -> PartResult:
     run = BagSegmentation(find_jobs([source], output, options), resume=resume)
-    ((_, result),) = run.segment(lambda _: None, **spread)
+    ((_, result),) = run.segment(lambda _: None)
     return result
 
 
@@ -289,18 +289,19 @@ def test_a_full_disk_stops_with_a_state_to_go_on_from(
     assert not list(bags.folder.glob('.out*'))
 
 
-def test_killed_at_any_moment_it_goes_on(bags: BagFolder, command: Start) -> None:
+def test_killed_at_any_moment_it_goes_on(
+    bags: BagFolder, command: Start, options: SegmentOptions
+) -> None:
     source = bags.write(drive(60))
-    unbroken = command(source, '-o', bags.folder / 'unbroken')
-    assert unbroken.wait(60) == 0, unbroken.stderr
+    segment(source, bags.folder / 'unbroken', options)
     luck = random.Random(6)
     output, part = bags.folder / 'out', bags.folder / '.out.part'
     kills = 0
-    while kills < 5:
+    while kills < 3:
         process = command(source, '-o', output, '--resume')
         finished = len(list(part.glob('journal/*.json')))
         # once it writes, after a moment of its own; before that, now and then
-        deadline = time.monotonic() + (luck.uniform(0.0, 2.0) if kills == 2 else 60)
+        deadline = time.monotonic() + (luck.uniform(0.0, 2.0) if kills == 1 else 60)
         while len(list(part.glob('journal/*.json'))) == finished and process.poll() is None:
             if time.monotonic() > deadline:
                 break
@@ -312,7 +313,7 @@ def test_killed_at_any_moment_it_goes_on(bags: BagFolder, command: Start) -> Non
         process.wait()
         kills += 1
         assert not output.exists() or not part.exists()
-    assert kills >= 3
+    assert kills >= 2
     if not output.exists():
         last = command(source, '-o', output, '--resume')
         assert last.wait(60) == 0, last.stderr
@@ -320,18 +321,12 @@ def test_killed_at_any_moment_it_goes_on(bags: BagFolder, command: Start) -> Non
     assert not list(bags.folder.glob('.out*'))
 
 
-def test_two_workers_write_the_same_bytes(bags: BagFolder, options: SegmentOptions) -> None:
-    source = bags.write(drive(12))
-    for name, workers in (('one', 1), ('two', 2)):
-        segment(source, bags.folder / name / 'out', options, workers=workers)
-    assert files(bags.folder / 'one' / 'out') == files(bags.folder / 'two' / 'out')
-
-
-def test_a_worker_that_dies_costs_nothing(bags: BagFolder, command: Start) -> None:
+def test_two_workers_write_the_same_bytes_even_if_one_dies(
+    bags: BagFolder, command: Start, options: SegmentOptions
+) -> None:
     source = bags.write(drive(60))
     whole, output = bags.folder / 'one' / 'out', bags.folder / 'two' / 'out'
-    unbroken = command(source, '-o', whole)
-    assert unbroken.wait(60) == 0, unbroken.stderr
+    segment(source, whole, options)
     process = command(source, '-o', output, '--workers', 2)
     journal = output.parent / '.out.part' / 'journal'
     while not list(journal.glob('*.json')):

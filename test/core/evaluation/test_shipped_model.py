@@ -12,8 +12,8 @@ from lemore_core import checkpoint
 from lemore_core.cli.main import main
 from lemore_core.segmenter import resolve_checkpoint
 
-# with the least mIoU on CamVid's validation split that each must have
-SHIPPED = {'nano': 0.58, 'tiny': 0.66, 'small': 0.66}
+# on so many images of CamVid's validation split, the least mIoU that each must have
+SHIPPED = {'nano': (101, 0.58), 'tiny': (25, 0.72), 'small': (25, 0.66)}
 
 
 @pytest.mark.parametrize('model', SHIPPED)
@@ -35,12 +35,13 @@ def test_it_segments_the_validation_split(
     model: str, camvid: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = ['--height', '360', '--width', '480']
-    arguments = ['--model', model, '--data', str(camvid), '--split', 'val', *size, '--json']
-    assert main(['evaluate', *arguments]) == 0
+    images, least = SHIPPED[model]
+    arguments = ['--model', model, '--data', str(camvid), '--limit', str(images), *size, '--json']
+    assert main(['evaluate', *arguments, '--split', 'val']) == 0
     values = json.loads(capsys.readouterr().out)
     card = checkpoint.read_card(resolve_checkpoint(model, 'camvid'))
-    assert values['images'] == 101
-    assert values['mean_iou'] >= SHIPPED[model]
-    if card.metrics['split'] == 'val':
+    assert values['images'] == images
+    assert values['mean_iou'] >= least
+    if card.metrics['split'] == 'val' and images == 101:
         # the card's figure was taken in single precision; the file holds half
         assert values['mean_iou'] == pytest.approx(card.metrics['mean_iou'], abs=0.002)

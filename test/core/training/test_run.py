@@ -187,15 +187,6 @@ def test_steps_differ_in_size_but_not_the_images_of_one(squares: Path) -> None:
     assert set(sizes) == {(4, 3, 64, 96), (4, 3, 48, 72), (4, 3, 32, 48)}
 
 
-def test_a_network_learns_from_steps_of_several_sizes(squares: Path, tmp_path: Path) -> None:
-    general = {'shrink': 0.5, 'light': True, 'paste': 0.5, 'rare': 0.5}
-    best = train(
-        TrainingRun(recipe(iterations=60, learning_rate=5e-3, **general), squares, tmp_path, CPU),
-        print,
-    )
-    assert checkpoint.read_card(best).metrics['iou']['road'] > 0.5
-
-
 def test_a_checkpoint_says_when_it_was_trained_on_what_it_is_judged_by(
     squares: Path, tmp_path: Path
 ) -> None:
@@ -225,5 +216,8 @@ def test_what_cannot_start_is_named(squares: Path, tmp_path: Path) -> None:
 
 
 def test_the_saved_state_holds_no_pickle(squares: Path, tmp_path: Path) -> None:
-    train(TrainingRun(recipe(iterations=6), squares, tmp_path, CPU), lambda _: None)
+    # with all that helps on unseen drives
+    general = {'shrink': 0.5, 'light': True, 'paste': 0.5, 'rare': 0.5}
+    best = train(TrainingRun(recipe(iterations=6, **general), squares, tmp_path, CPU), print)
     assert load_file(tmp_path / STATE), 'safetensors reads it'
+    assert checkpoint.read_card(best).training['recipe']['paste'] == 0.5
