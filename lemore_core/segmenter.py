@@ -14,7 +14,7 @@ from lemore_core import inference as backends
 from lemore_core.checkpoint import ModelCard
 from lemore_core.errors import SegmenterError
 from lemore_core.export.model_card import read_model_card
-from lemore_core.image import Image, check_pixels, to_network
+from lemore_core.image import CHANNELS, Image, check_pixels, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.input_size import network_size
 from lemore_core.inference.loaded_sizes import LoadedSizes
@@ -163,10 +163,11 @@ class Segmenter:
         """Return the size (height, width) at which the network sees images of this size."""
         return self._fixed_size or network_size(self.trained_size, (height, width))
 
-    def warm_up(self, height: int, width: int) -> None:
-        """Prepare for images of this size, so that the first one is not the slow one."""
+    def warm_up(self, height: int, width: int, encoding: str = 'rgb8') -> None:
+        """Prepare for images of this size and encoding, so that the first is not the slow one."""
         self._sizes.get(self.network_size(height, width))
-        self.segment(np.zeros((height, width, 3), np.uint8), 'rgb8')
+        shape = (height, width, CHANNELS[encoding])
+        self.segment(np.zeros(shape[: 2 if encoding == 'mono8' else 3], np.uint8), encoding)
 
     def segment(self, image: NDArray[np.uint8], encoding: str = 'rgb8') -> Segmentation:
         """Label an image.

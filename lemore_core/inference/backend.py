@@ -29,6 +29,10 @@ class BackendError(LemoreError):
     """A backend that is unknown, not installed, or cannot run what it was asked to."""
 
 
+class DeviceUnusableError(BackendError):
+    """A GPU that is there, and that what is installed cannot use."""
+
+
 class DeviceMemoryError(BackendError):
     """A device whose memory is full. What it was asked to hold is let go; smaller may fit."""
 

@@ -17,6 +17,7 @@ from lemore_core.inference.backend import (
     BackendError,
     BackendModule,
     DeviceMemoryError,
+    DeviceUnusableError,
     ServingRequest,
 )
 from lemore_core.inference.fallback import Fallback
@@ -71,25 +72,22 @@ BACKENDS: Mapping[str, BackendEntry] = {
 def choose(path: Path, device: str) -> str:
     """Return the backend that serves ``path`` best on ``device`` here, without building anything.
 
-    PyTorch where it has a GPU to use, else ONNX Runtime (several times faster on a CPU), else
+    PyTorch where there is a GPU, else ONNX Runtime (several times faster on a CPU), else
     PyTorch.
     """
     if path.suffix == '.onnx':
         return 'onnxruntime'
     if device != 'cpu' and _installed('torch') and gpu_count():
-        import torch
-
-        # it may be a build for CPUs
-        if torch.cuda.is_available():
-            return 'torch'
+        # where it cannot use the GPU, loading says why, and the CPU serves
+        return 'torch'
     return 'onnxruntime' if _installed('onnxruntime') and _installed('onnx') else 'torch'
 
 
 def load(name: str, request: ServingRequest) -> Backend:
     """Load what is requested into the backend called ``name``, or into the best one for ``auto``.
 
-    Where the device has too little memory, a smaller batch is tried, then the CPU; a warning says
-    so, and the status of what is returned.
+    Where the device has too little memory, a smaller batch is tried, then the CPU, which also
+    serves where a GPU cannot be used; a warning says so, and the status of what is returned.
 
     Raises:
         BackendError: no backend has that name, its package is not installed, it does not read
@@ -103,6 +101,8 @@ def load(name: str, request: ServingRequest) -> Backend:
         return _load(name, request)
     except DeviceMemoryError as error:
         return _load_smaller(name, request, error)
+    except DeviceUnusableError as error:
+        return _load_on_cpu(request, error)
 
 
 def how_to_install(package: str) -> str:
@@ -147,13 +147,17 @@ def _load_smaller(name: str, request: ServingRequest, error: DeviceMemoryError) 
         except DeviceMemoryError:
             continue
         return _fallen(backend, f'batches of {batch} instead of {request.batch}', error)
+    return _load_on_cpu(request, error)
+
+
+def _load_on_cpu(request: ServingRequest, error: BackendError) -> Backend:
     # half precision is a GPU's
     on_cpu = dataclasses.replace(request, device='cpu', precision=AUTO, batch=1)
     backend = _load(choose(request.path, 'cpu'), on_cpu)
     return _fallen(backend, 'the CPU', error)
 
 
-def _fallen(backend: Backend, what: str, error: DeviceMemoryError) -> Backend:
+def _fallen(backend: Backend, what: str, error: BackendError) -> Backend:
     degraded = f'{what} because {error}'
     _log.warning('serving with %s', degraded)
     return Fallback(backend, degraded)

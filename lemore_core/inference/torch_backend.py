@@ -13,11 +13,14 @@ from lemore_core.inference.backend import (
     FP32,
     Backend,
     BackendError,
+    DeviceMemoryError,
+    DeviceUnusableError,
     ServingRequest,
     Status,
 )
 from lemore_core.inference.cpu.pipeline import CpuPipeline
-from lemore_core.inference.gpu.errors import guarded
+from lemore_core.inference.gpu.driver import gpu_count
+from lemore_core.inference.gpu.errors import first_line, guarded
 from lemore_core.inference.gpu.exclusive import gpu_lock
 from lemore_core.inference.gpu.network import place
 from lemore_core.inference.gpu.pipeline import GpuPipeline
@@ -45,6 +48,7 @@ def load(request: ServingRequest) -> Backend:
     """Load a checkpoint for one network size.
 
     Raises:
+        DeviceUnusableError: this PyTorch cannot use the GPU that is here.
         BackendError: the device is not there, has no half precision or failed, or the network's
             numbers do not fit half precision.
         DeviceMemoryError: the device has no room for the network and the batch.
@@ -52,17 +56,17 @@ def load(request: ServingRequest) -> Backend:
 
     """
     device = _device(request.device)
-    if device.startswith('cuda'):
-        return _on_gpu(request, torch.device(device))
+    if device.type == 'cuda':
+        return _on_gpu(request, device)
     if request.precision == FP16:
         msg = 'PyTorch is slower in fp16 than in fp32 on a CPU: leave the precision at auto'
         raise BackendError(msg)
     graph = load_graph(request.path, *request.size)
     return CpuPipeline(
-        TorchNetwork(graph, device),
+        TorchNetwork(graph, str(device)),
         request.size,
         graph.network.config.classes,
-        Status('torch', device, FP32),
+        Status('torch', str(device), FP32),
     )
 
 
@@ -70,7 +74,7 @@ def _on_gpu(request: ServingRequest, device: torch.device) -> GpuPipeline:
     graph = load_graph(request.path, *request.size)
     with gpu_lock:
         network, degraded = guarded(
-            lambda: place(graph, request.path, device, request.precision, request.batch),
+            lambda: place(graph, request.path, device, request.precision),
             device,
             f'{request.path.stem} with {request.batch} images of {request.width}x{request.height}',
         )
@@ -78,14 +82,33 @@ def _on_gpu(request: ServingRequest, device: torch.device) -> GpuPipeline:
         return GpuPipeline(network, request.size, status)
 
 
-def _device(name: str) -> str:
+def _device(name: str) -> torch.device:
     if name == AUTO:
-        return 'cuda:0' if torch.cuda.is_available() else 'cpu'
+        name = 'cuda' if gpu_count() else 'cpu'
+    index = 0
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        if device.type == 'cuda':
+            index = device.index or 0
+            device = torch.device('cuda', index)
+        with gpu_lock:
+            guarded(lambda: _run_a_kernel(device), device, 'a first convolution')
+    except DeviceMemoryError:
+        raise
+    except (BackendError, RuntimeError, AssertionError) as error:
+        reason = first_line(error)
+        if name.startswith('cuda') and index < gpu_count():
+            msg = (
+                f'torch {torch.__version__} cannot use the GPU ({reason}): install the build of '
+                'torch for it and its CUDA, on a Jetson that of its JetPack'
+            )
+            raise DeviceUnusableError(msg) from error
         msg = f'torch cannot use device {name!r} here ({reason}): use cpu, cuda or cuda:N'
         raise BackendError(msg) from error
-    return f'cuda:{device.index or 0}' if device.type == 'cuda' else str(device)
+    return device
+
+
+def _run_a_kernel(device: torch.device) -> None:
+    """Convolve: a build without CUDA, without kernels for the GPU or without cuDNN fails here."""
+    image, weight = torch.ones(1, 8, 8, 8, device=device), torch.ones(8, 8, 3, 3, device=device)
+    torch.nn.functional.conv2d(image, weight).sum().item()

@@ -281,7 +281,9 @@ def load_segmenter(values: NodeParameters) -> Segmenter:
     )
     segmenter = options.load(live=True)
     segmenter.sizes_kept = max(segmenter.sizes_kept, len(values.camera_names))
-    segmenter.warm_up(*segmenter.trained_size)
+    # of a camera that is larger than the network's image, as they are
+    height, width = segmenter.trained_size
+    segmenter.warm_up(2 * height, 2 * width, 'bgr8')
     return segmenter
 
 

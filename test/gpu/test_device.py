@@ -61,7 +61,7 @@ def reference() -> list[NDArray[np.uint8]]:
 @cache
 def network(precision: str) -> DeviceNetwork:
     graph = networks.shipped('tiny', *SIZE)
-    return DeviceNetwork(graph, DEVICE, precision)
+    return DeviceNetwork(graph.halve() if precision == FP16 else graph, DEVICE)
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def test_a_full_device_costs_an_image_and_no_more(
 @pytest.mark.parametrize('precision', [FP16, FP32])
 def test_a_network_is_placed_in_its_precision(precision: str) -> None:
     graph = networks.shipped('nano', *SIZE)
-    placed, degraded = place(graph, networks.WEIGHTS, DEVICE, precision, 2)
+    placed, degraded = place(graph, networks.WEIGHTS, DEVICE, precision)
     assert (placed.precision, degraded) == (precision, '')
 
 

@@ -143,7 +143,7 @@ def _pipeline(device: torch.device, size: tuple[int, int], batch: int) -> Iterat
     precision = FP16 if device.type == 'cuda' else FP32
     graph = networks.untrained('tiny', *size, CLASSES)
     with torch.inference_mode():
-        network, _ = place(graph, networks.WEIGHTS, device, precision, batch)
+        network, _ = place(graph, networks.WEIGHTS, device, precision)
     pipeline = GpuPipeline(network, size, Status('torch', str(device), precision, batch))
     try:
         yield pipeline

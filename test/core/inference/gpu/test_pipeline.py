@@ -29,7 +29,6 @@ from lemore_core.inference.backend import (
 from lemore_core.inference.cpu.decode import decode
 from lemore_core.inference.cpu.pipeline import CpuPipeline
 from lemore_core.inference.gpu import errors
-from lemore_core.inference.gpu import network as device_network
 from lemore_core.inference.gpu.network import DeviceNetwork, place
 from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.gpu.stream import DeviceStream
@@ -294,7 +293,8 @@ def test_labels_of_the_clip_are_those_of_the_cpu_pipeline(
     path = resolve_checkpoint('tiny')
     images = [Image(frame, 'bgr8') for frame in clip_frames[: 1 if precision == FP16 else 2]]
     host = torch_backend.load(ServingRequest(path, *SHIPPED_SIZE, device='cpu'))
-    served = DeviceNetwork(load_graph(path, *SHIPPED_SIZE), CPU, precision)
+    graph = load_graph(path, *SHIPPED_SIZE)
+    served = DeviceNetwork(graph.halve() if precision == FP16 else graph, CPU)
     pipeline = GpuPipeline(served, SHIPPED_SIZE, Status('torch', 'cpu', precision, 2))
     same = [
         np.mean(one.labels == other.labels)
@@ -307,7 +307,7 @@ def test_labels_of_the_clip_are_those_of_the_cpu_pipeline(
 def test_a_network_is_copied(untrained_checkpoint: Path) -> None:
     graph = load_graph(untrained_checkpoint, 64, 64)
     before = {name: tensor.clone() for name, tensor in graph.state_dict().items()}
-    DeviceNetwork(graph, CPU, FP16)
+    place(graph, untrained_checkpoint, CPU, 'auto')
     for name, tensor in graph.state_dict().items():
         assert tensor.dtype == before[name].dtype
         assert torch.equal(tensor, before[name])
@@ -315,31 +315,46 @@ def test_a_network_is_copied(untrained_checkpoint: Path) -> None:
 
 @pytest.mark.parametrize('unfit', ['a weight', 'what it computes'])
 def test_what_does_not_fit_half_precision_is_served_in_single(
-    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, unfit: str
+    untrained_checkpoint: Path, unfit: str
 ) -> None:
+    # its random weights make numbers that grow from layer to layer
     graph = load_graph(untrained_checkpoint, 64, 64)
-    reason = 'its logits are not finite'
+    reason = 'its logits of a street are not finite: use fp32'
     if unfit == 'a weight':
         name, weight = next(
             (name, p) for name, p in graph.network.named_parameters() if p.dim() == 4
         )
         with torch.no_grad():
             weight[0] = 1e5
-        reason = f'{name} holds 100000'
-    else:
-        monkeypatch.setattr(device_network, '_is_sound', lambda *_: False)
-    network, degraded = place(graph, untrained_checkpoint, CPU, 'auto', 1)
+        reason = f'{name} holds 100000, too large for fp16: use fp32'
+    network, degraded = place(graph, untrained_checkpoint, CPU, 'auto')
     assert network.precision == FP32
-    assert degraded == f'{reason} in fp16, fp32 serves'
-    with pytest.raises(BackendError, match=f'cannot be served in fp16, {reason}: use fp32'):
-        place(graph, untrained_checkpoint, CPU, FP16, 1)
-    assert place(graph, untrained_checkpoint, CPU, FP32, 1)[1] == ''
+    assert degraded == f'fp32 instead of fp16: {reason}'
+    with pytest.raises(BackendError, match=f'cannot be served in fp16, {reason}'):
+        place(graph, untrained_checkpoint, CPU, FP16)
+    assert place(graph, untrained_checkpoint, CPU, FP32)[1] == ''
 
 
-def test_half_precision_on_a_cpu_is_refused() -> None:
-    request = ServingRequest(resolve_checkpoint('tiny'), 64, 64, device='cpu', precision=FP16)
-    with pytest.raises(BackendError, match='slower in fp16 than in fp32 on a CPU'):
-        torch_backend.load(request)
+def test_half_precision_is_served_where_it_fits() -> None:
+    path = resolve_checkpoint('nano')
+    network, degraded = place(load_graph(path, 64, 64), path, CPU, 'auto')
+    assert (network.precision, degraded) == (FP16, '')
+
+
+def test_no_thread_tries_convolutions_out_for_itself(
+    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CuDNN's trials are kept per thread: aten/src/ATen/native/cudnn/Conv_v8.cpp of PyTorch."""
+    found = []
+    monkeypatch.setattr(torch.backends.cudnn, 'benchmark', True)
+    served = DeviceNetwork(load_graph(untrained_checkpoint, 64, 64), CPU)
+    flags = torch.backends.cudnn
+    served._graph.network.register_forward_pre_hook(
+        lambda *_: found.append((flags.benchmark, flags.allow_tf32))
+    )
+    served(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    assert found == [(False, False)]
+    assert torch.backends.cudnn.benchmark
 
 
 def test_a_full_gpu_is_found_at_loading(
@@ -375,9 +390,9 @@ from lemore_core.inference.backend import FP32, Status
 from lemore_core.inference.gpu.network import DeviceNetwork
 from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.image import Image
-size = {SHIPPED_SIZE}
+size = (128, 256)
 (frame,) = networks.clip_frames(1)
-network = DeviceNetwork(networks.shipped('tiny', *size), torch.device('cpu'), FP32)
+network = DeviceNetwork(networks.shipped('tiny', *size), torch.device('cpu'))
 pipeline = GpuPipeline(network, size, Status('torch', 'cpu', FP32))
 (found,) = pipeline.segment([Image(frame, 'bgr8')])
 reference = networks.reference_labels(

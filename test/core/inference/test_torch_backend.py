@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lemore_core import inference as backends
+from lemore_core.inference import BackendError, ServingRequest, registry, torch_backend
+from lemore_core.inference.backend import DeviceMemoryError
+from lemore_core.inference.gpu import errors
+
+if torch.cuda.is_available():
+    pytest.skip('a GPU is here that PyTorch can use', allow_module_level=True)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be a GPU, as its driver says, for a PyTorch that may be built without CUDA."""
+    for module in (registry, torch_backend):
+        monkeypatch.setattr(module, 'gpu_count', lambda: 1)
+
+
+@pytest.mark.usefixtures('gpu')
+@pytest.mark.parametrize(('name', 'device'), [('auto', 'auto'), ('torch', 'cuda:0')])
+def test_a_torch_without_cuda_leaves_the_gpu_to_itself_and_says_so(
+    untrained_checkpoint: Path, name: str, device: str
+) -> None:
+    request = ServingRequest(untrained_checkpoint, 96, 128, device=device)
+    status = backends.load(name, request).status
+    assert status.device == 'cpu'
+    assert status.degraded == (
+        f'the CPU because torch {torch.__version__} cannot use the GPU (Torch not compiled with '
+        'CUDA enabled): install the build of torch for it and its CUDA, on a Jetson that of its '
+        'JetPack'
+    )
+
+
+@pytest.mark.usefixtures('gpu')
+@pytest.mark.parametrize(
+    ('message', 'kind', 'expected'),
+    [
+        (
+            # CUDA error 209, of a wheel without sm_87 on a Jetson Orin
+            'CUDA error: no kernel image is available for execution on the device\nSearch for',
+            backends.BackendError,
+            r'cannot use the GPU \(cuda:0 failed .*: no kernel image is available .* device\): inst',
+        ),
+        ('CUDA error: out of memory', DeviceMemoryError, 'cuda:0 has no memory left'),
+    ],
+)
+def test_a_first_kernel_tells_whether_there_are_any(
+    untrained_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    message: str,
+    kind: type[BackendError],
+    expected: str,
+) -> None:
+    def fail(_: torch.device) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(torch_backend, '_run_a_kernel', fail)
+    monkeypatch.setattr(errors, 'free_unused', lambda _: None)
+    with pytest.raises(kind, match=expected):
+        torch_backend.load(ServingRequest(untrained_checkpoint, 96, 128, device='cuda'))
+
+
+@pytest.mark.parametrize('device', ['cuda', 'cuda:7', 'cuda:x', 'toaster'])
+def test_a_device_that_is_not_there_is_an_error(untrained_checkpoint: Path, device: str) -> None:
+    request = ServingRequest(untrained_checkpoint, 96, 128, device=device)
+    with pytest.raises(BackendError, match=f'torch cannot use device {device!r} here'):
+        backends.load('torch', request)
