@@ -23,11 +23,11 @@ import lemore_core
 from lemore_core.checkpoint import CheckpointError
 from lemore_core.errors import LemoreError
 from lemore_core.export.errors import ExportError, PrecisionError
-from lemore_core.system.files import user_cache, write_whole
+from lemore_core.system.files import read_own, user_cache, write_own
 from lemore_core.system.json_child import ChildError, JsonChild
 
 MODULE = 'lemore_core.export.export'
-MOST_KEPT = 32
+MOST_KEPT, MOST_BYTES = 32, 2**31
 SUFFIX = '.onnx'
 PACKAGES = ('torch', 'onnx', 'onnxruntime')
 # the checkpoint's reading, the network, and the graph that is made of it
@@ -105,8 +105,11 @@ def _version(package: str) -> str:
 
 def _read(file: Path) -> bytes | None:
     try:
-        kept = file.read_bytes()
-    except OSError:
+        kept = read_own(file, MOST_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _log.warning('%s is not used, the network is exported again: %s', file, error)
         return None
     checksum, content = kept[:_CHECKSUM], kept[_CHECKSUM:]
     if hashlib.sha256(content).digest() != checksum:
@@ -119,8 +122,7 @@ def _read(file: Path) -> bytes | None:
 
 
 def _keep(file: Path, content: bytes) -> None:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_whole(file, hashlib.sha256(content).digest() + content)
+    write_own(file, hashlib.sha256(content).digest() + content)
     kept = sorted(file.parent.glob(f'[!.]*{SUFFIX}'), key=lambda path: path.stat().st_mtime)
     for old in kept[:-MOST_KEPT]:
         old.unlink(missing_ok=True)

@@ -1,8 +1,10 @@
-"""Files that users keep: written whole, beside their name and then renamed."""
+"""Files that users keep: written whole, beside their name and then renamed; caches of one user."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +20,12 @@ def user_cache() -> Path:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its name when the block succeeds.
 
     ``path`` is never seen half-written: if the block raises, it stays what it was. The temporary
-    file keeps the suffix, for writers that choose their format by it.
+    file keeps the suffix, for writers that choose their format by it. ``mode`` is what the umask
+    takes from.
 
     Raises:
         OSError: the folder cannot be made or written.
@@ -37,7 +40,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         # mkstemp makes private files, users expect what their umask says
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(mode & ~umask)
         with temporary.open('rb') as written:
             os.fsync(written.fileno())
         temporary.replace(path)
@@ -45,12 +48,66 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def write_whole(path: Path, content: bytes | str, mode: int = 0o666) -> None:
     """Write a file as :func:`atomic_write` does; text in UTF-8.
 
     Raises:
         OSError: the folder cannot be made or written.
 
     """
-    with atomic_write(path) as temporary:
+    with atomic_write(path, mode) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_own(path: Path, content: bytes) -> None:
+    """Write a file that :func:`read_own` reads, into a folder that is made where there is none.
+
+    Raises:
+        OSError: it cannot be written, or the folder is not this user's alone.
+
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    require_own_folder(path.parent)
+    write_whole(path, content, mode=0o600)
+
+
+def read_own(path: Path, most: int) -> bytes:
+    """Return a file that only this user can have written: engines and graphs are code.
+
+    Raises:
+        OSError: it is not there, no regular file, larger than ``most`` bytes, or it or its folder
+            belongs to somebody else or may be written by others.
+
+    """
+    require_own_folder(path.parent)
+    # a pipe would be waited for
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, 'rb') as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+            raise PermissionError(errno.EPERM, f'it is no file of up to {most} bytes', str(path))
+        _require_own(status, path)
+        return file.read(most)
+
+
+def require_own_folder(folder: Path) -> None:
+    """Refuse a folder in which somebody else may put or exchange files.
+
+    Raises:
+        OSError: there is none, or it belongs to somebody else or may be written by others.
+
+    """
+    _require_own(folder.stat(), folder)
+
+
+def _require_own(status: os.stat_result, path: Path) -> None:
+    if status.st_uid not in {os.geteuid(), 0}:
+        reason = (
+            f'it belongs to user {status.st_uid}, not to this one: delete it, or choose another'
+        )
+        raise PermissionError(errno.EPERM, reason, str(path))
+    # a group of one's own is usual, and files are made writable for it
+    is_private = status.st_gid == status.st_uid
+    if stat.S_IMODE(status.st_mode) & (0o002 if is_private else 0o022):
+        reason = 'others may write to it: chmod go-w, if you trust what it holds'
+        raise PermissionError(errno.EPERM, reason, str(path))

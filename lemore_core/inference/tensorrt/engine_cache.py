@@ -22,7 +22,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lemore_core.errors import LemoreError
-from lemore_core.system.files import user_cache, write_whole
+from lemore_core.limits import MAX_JSON_BYTES
+from lemore_core.system.files import read_own, require_own_folder, user_cache, write_own
+from lemore_core.system.json_text import parse_json
 from lemore_core.validation import check_fields, from_mapping, option
 
 FORMAT = 'lemore-engine/2'
@@ -30,6 +32,8 @@ ENGINE, DESCRIPTION, LOCK = '.engine', '.json', '.lock'
 KERNELS = '.kernels'  # what TensorRT for RTX compiled of the engine on the GPU here
 QUARANTINE = '.quarantine'
 SUFFIXES = (DESCRIPTION, ENGINE, KERNELS, LOCK, QUARANTINE)
+
+MOST_BYTES = 2**33  # of an engine
 
 _log = logging.getLogger(__name__)
 
@@ -116,8 +120,11 @@ class EngineCache:
         path = self.path(key)
         try:
             record = _read_record(path)
-            engine = path.read_bytes()
+            engine = read_own(path, MOST_BYTES)
         except FileNotFoundError:
+            return None
+        except PermissionError as error:
+            _log.warning('%s is not used, it is built again: %s', path, error)
             return None
         except (OSError, ValueError, EngineCacheError) as error:
             _log.info('%s cannot be read, it is built again: %s', path, error)
@@ -141,7 +148,7 @@ class EngineCache:
     def read_kernels(self, key: EngineKey) -> bytes:
         """Return what :meth:`keep_kernels` kept for the engine of ``key``, or nothing."""
         try:
-            return self.path(key).with_suffix(KERNELS).read_bytes()
+            return read_own(self.path(key).with_suffix(KERNELS), MOST_BYTES)
         except OSError:
             return b''
 
@@ -184,6 +191,8 @@ class EngineCache:
         kept = {self.path(record.key) for record in self.records() if is_kept(record)}
         kept = {path for path in kept if path.exists()}
         try:
+            if self.folder.exists():
+                require_own_folder(self.folder)  # a lock there may be a link to anything
             return [path for path in self._engines() if path not in kept and self._remove(path)]
         except OSError as error:
             msg = f'engines in {self.folder} cannot be deleted: {error}'
@@ -192,7 +201,7 @@ class EngineCache:
     def _refuse_quarantined(self, key: EngineKey) -> None:
         path = self.path(key).with_suffix(QUARANTINE)
         with suppress(OSError):
-            reason = path.read_text(encoding='utf-8').strip()
+            reason = read_own(path, MAX_JSON_BYTES).decode(errors='replace').strip()
             msg = f'the engine is in quarantine ({reason}): delete {path} to try it again'
             raise EngineCacheError(msg)
 
@@ -203,6 +212,7 @@ class EngineCache:
             try:
                 # an engine is code: nobody else writes where it lies
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                require_own_folder(self.folder)
                 stack.enter_context(FileLock(lock))
             except (OSError, NotImplementedError) as error:  # a file system without locks
                 self._warn(error)
@@ -218,7 +228,7 @@ class EngineCache:
 
     def _keep(self, path: Path, content: bytes) -> bool:
         try:
-            write_whole(path, content)
+            write_own(path, content)
         except OSError as error:
             self._warn(error)
             return False
@@ -254,7 +264,7 @@ class EngineCache:
 
 def _read_record(path: Path) -> EngineRecord:
     """Read the description of the engine ``path``; OSError, ValueError, EngineCacheError."""
-    values = json.loads(path.with_suffix(DESCRIPTION).read_text(encoding='utf-8'))
+    values = parse_json(read_own(path.with_suffix(DESCRIPTION), MAX_JSON_BYTES))
     return from_mapping(EngineRecord, values, 'its description', EngineCacheError)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lemore_core.system.files import atomic_write
+from lemore_core.system.files import atomic_write, read_own, write_own
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -43,3 +43,44 @@ def test_others_may_read_it_as_their_umask_says(tmp_path: Path) -> None:
     finally:
         os.umask(former)
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_of_ones_own_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / 'cache' / 'a.engine'
+    former = os.umask(0o002)
+    try:
+        write_own(path, b'code')
+    finally:
+        os.umask(former)
+    assert read_own(path, 4) == b'code'
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileNotFoundError):
+        read_own(path.with_name('gone'), 4)
+
+
+def test_what_others_may_have_written_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / 'cache' / 'a.engine'
+    write_own(path, b'code')
+    with pytest.raises(PermissionError, match='no file of up to 3 bytes'):
+        read_own(path, 3)
+    path.chmod(0o602)
+    with pytest.raises(PermissionError, match='others may write to it: chmod go-w'):
+        read_own(path, 4)
+    path.chmod(0o600)
+    path.parent.chmod(0o777)
+    for act in (lambda: read_own(path, 4), lambda: write_own(path, b'x')):
+        with pytest.raises(PermissionError, match=r'others may write to it.*cache'):
+            act()
+    path.parent.chmod(0o700)
+    (path.parent / 'link').symlink_to(path)
+    with pytest.raises(OSError, match='symbolic links'):
+        read_own(path.parent / 'link', 4)
+    os.mkfifo(path.parent / 'pipe')
+    with pytest.raises(PermissionError, match='no file of up to'):
+        read_own(path.parent / 'pipe', 4)
+    monkeypatch.setattr(os, 'geteuid', lambda: path.stat().st_uid + 1)
+    if path.stat().st_uid:
+        with pytest.raises(PermissionError, match=r'it belongs to user \d+'):
+            read_own(path, 4)

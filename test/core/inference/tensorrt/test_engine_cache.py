@@ -412,3 +412,32 @@ def test_the_folder_is_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path
     for ignored in ('', 'relative/path'):
         monkeypatch.setenv('XDG_CACHE_HOME', ignored)
         assert default_folder() == tmp_path / 'home' / '.cache' / 'lemore' / 'engines'
+
+
+@pytest.mark.parametrize('size', ['Infinity', '1e999', '[]', '{"a": 1}', '9' * 5000])
+def test_a_description_of_no_numbers_is_damage(tmp_path: Path, size: str) -> None:
+    cache = EngineCache(tmp_path)
+    cache.get_or_build(KEY, lambda: ENGINE)
+    description = cache.path(KEY).with_suffix('.json')
+    text = description.read_text().replace(f'"size": {len(ENGINE)}', f'"size": {size}')
+    description.write_text(text)
+    assert cache.records() == []
+    assert cache.get_or_build(KEY, lambda: b'another') == b'another'
+
+
+def test_a_folder_that_others_write_to_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = EngineCache(tmp_path / 'engines')
+    assert cache.get_or_build(KEY, lambda: ENGINE) == ENGINE
+    cache.folder.chmod(0o777)
+    assert cache.get_or_build(KEY, lambda: b'another') == b'another'
+    assert 'others may write to it: chmod go-w' in caplog.text
+    victim = tmp_path / 'victim'
+    victim.write_text('kept')
+    lock = cache.path(KEY).with_suffix('.lock')
+    lock.unlink(missing_ok=True)
+    lock.symlink_to(victim)
+    with pytest.raises(EngineCacheError, match='others may write to it'):
+        cache.prune(keep_bytes=0)
+    assert victim.read_text() == 'kept'
