@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-ros-packages lint format docs clean
+.PHONY: demo test test-ros-packages lint format fuzz docs clean
 .DEFAULT_GOAL := test
 
 demo: $(INSTALLED)
@@ -47,6 +47,13 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Inputs that others may send, for SECONDS; writes the table of docs/reliability.md.
+SECONDS ?= 600
+fuzz: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv-fuzz \
+		-r requirements/fuzz.txt || echo 'atheris is not there: inputs are chosen at random' >&2
+	PYTHONPATH=.venv-fuzz $(BIN)/python test/reliability/fuzz --seconds $(SECONDS)
 
 # The API reference. The launch files' own module needs launch, which has no wheel.
 docs: $(INSTALLED)

@@ -116,7 +116,7 @@ def _run(argv: list[str], name: str) -> int:
 def _explained(error: Exception) -> tuple[int, str]:
     """Return the exit status for an error, and a line of what it is and what to do."""
     if isinstance(error, LemoreError):
-        return 1, ' '.join(str(error).split())
+        return 1, in_one_line(error)
     if isinstance(error, ImportError) and error.name:
         package = error.name.partition('.')[0]
         return 1, f'this needs the package {package}: pip install {PACKAGES.get(package, package)}'

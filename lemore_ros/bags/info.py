@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from lemore_core.errors import printable
 from lemore_ros.bags.cameras import TopicProbe, probe_images
 from lemore_ros.bags.io.reader import Bag
 from lemore_ros.bags.segmentation.divide import NS
@@ -91,7 +92,7 @@ def in_words(info: BagInfo) -> str:
         lines.append('  no image topics')
     if info.damage:
         lines.append(f'  damaged, {info.unreadable} messages known to be lost: {info.damage}')
-    return '\n'.join([*lines, *(f'  {note}' for note in info.notes)])
+    return '\n'.join(map(printable, [*lines, *(f'  {note}' for note in info.notes)]))
 
 
 def _image_topic(bag: Bag, probe: TopicProbe, on_progress: Callable[[int], object]) -> ImageTopic:

@@ -33,7 +33,8 @@ def to_metres(message: Any) -> NDArray[np.float32]:
     kind, unit = UNITS[message.encoding]
     dtype = np.dtype(('>' if message.is_bigendian else '<') + kind)
     raw = np.ascontiguousarray(rows_of(message, dtype.itemsize)).view(dtype)
-    metres: NDArray[np.float32] = np.multiply(raw, np.float32(unit), dtype=np.float32)
+    with np.errstate(invalid='ignore'):  # a NaN may be a signalling one
+        metres: NDArray[np.float32] = np.multiply(raw, np.float32(unit), dtype=np.float32)
     # comparisons with NaN are false
     metres[~((metres > 0) & (metres <= FARTHEST_M))] = np.nan
     return metres

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lemore_core.errors import printable
+
 SHOWN = 3
 
 
@@ -16,6 +18,7 @@ class ReadErrors:
 
     def add(self, place: str, messages: int = 0) -> None:
         """Note a place and what is wrong there; ``messages`` is 0 where their number is unknown."""
+        place = printable(place)  # names of topics are the bag's
         self.places[place] = max(messages, self.places.get(place, 0))
 
     @property
