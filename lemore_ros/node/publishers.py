@@ -7,12 +7,12 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from rclpy.event_handler import PublisherEventCallbacks, UnsupportedEventTypeError
 from std_msgs.msg import Header, String
 
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.messages.label_info import classes_json, label_info_message
 from lemore_ros.node import qos
+from lemore_ros.node.compat import UnsupportedEventTypeError, publisher_events
 from lemore_ros.node.output_settings import OutputSettings
 from lemore_ros.node.qos_diagnosis import why_not_received
 from lemore_ros.outputs import OUTPUTS
@@ -89,7 +89,7 @@ class Publishers:
     def _offer(self, topic: str, kind: type) -> None:
         name, profile = self._prefix + topic, qos.output()
         try:
-            events = PublisherEventCallbacks(
+            events = publisher_events(
                 matched=lambda _: self._on_subscribers(),
                 incompatible_qos=lambda _: self._warn_of_qos(topic),
             )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lemore_ros.node import qos
+from lemore_ros.node.compat import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from lemore_ros.node.qos_diagnosis import Subscription, why_no_images
 from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE
 
