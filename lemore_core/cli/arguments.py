@@ -186,6 +186,15 @@ def share(text: str) -> float:
     return value
 
 
+def duration(text: str) -> float:
+    """Read a time such as 90s, 30m or 2h as seconds."""
+    units = {'s': 1, 'm': 60, 'h': 3600}
+    if text[-1:] not in units:
+        msg = f'{text!r} is no time such as 90s, 30m or 2h'
+        raise argparse.ArgumentTypeError(msg)
+    return positive(text[:-1]) * units[text[-1]]
+
+
 def positive(text: str) -> float:
     """Read a finite number above 0."""
     try:

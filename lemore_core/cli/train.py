@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lemore_core.cli.arguments import duration
 from lemore_core.errors import LemoreError
 
 if TYPE_CHECKING:
@@ -31,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--start', type=Path, help='checkpoint to start from')
     parser.add_argument('--teacher', type=Path, help='ONNX or TorchScript network to learn from')
     add_start_arguments(parser)
+    parser.add_argument(
+        '--time',
+        type=duration,
+        metavar='2h',
+        help='train for so long in all (90s, 30m, 2h), instead of the iterations of the recipe',
+    )
     add_hardware_arguments(parser)
 
 
@@ -72,7 +81,9 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, writes: bool = True
 def add_start_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare ``--resume`` and ``--no-check``."""
     parser.add_argument(
-        '--resume', action='store_true', help='go on with the unfinished run in the output folder'
+        '--resume',
+        action='store_true',
+        help='go on with the run in the output folder, also beyond its end with more iterations',
     )
     parser.add_argument(
         '--no-check', action='store_true', help='do not read the whole data set before training'
@@ -100,6 +111,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Train, with a progress bar and a line for each validation."""
     from tqdm import tqdm
 
+    from lemore_core.training.callbacks import STATE
     from lemore_core.training.run import TrainingRun, reproduced, train
 
     if arguments.reproduce is not None:
@@ -109,19 +121,24 @@ def run(arguments: argparse.Namespace) -> None:
         planned = reproduced(arguments.reproduce, arguments.start, arguments.teacher)
     else:
         planned = recipe(arguments)
-    train(
-        TrainingRun(
-            planned,
-            arguments.data,
-            arguments.output,
-            hardware(arguments),
-            start=arguments.start,
-            teacher=arguments.teacher,
-            resume=arguments.resume,
-            check=not arguments.no_check,
-        ),
-        tqdm.write,
+    run = TrainingRun(
+        planned,
+        arguments.data,
+        arguments.output,
+        hardware(arguments),
+        start=arguments.start,
+        teacher=arguments.teacher,
+        resume=arguments.resume,
+        check=not arguments.no_check,
+        seconds=arguments.time,
     )
+    try:
+        train(run, tqdm.write)
+    except KeyboardInterrupt:
+        if (arguments.output / STATE).is_file():
+            words = [word for word in sys.argv[1:] if word != '--resume']
+            print(f'go on with: lemore {shlex.join(words)} --resume', file=sys.stderr)
+        raise
 
 
 def recipe(arguments: argparse.Namespace) -> Recipe:

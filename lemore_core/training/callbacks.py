@@ -47,7 +47,7 @@ class Checkpoints(Callback):
             return
         names = ['last', 'best'] if is_best else ['last']
         for name in names:
-            self._save(name, trainer.global_step, pl_module, score)
+            self._save(name, trainer, pl_module, score)
         _log_validation(trainer, pl_module, score)
 
     def state_dict(self) -> dict[str, Any]:
@@ -58,11 +58,15 @@ class Checkpoints(Callback):
         """Take up what :meth:`state_dict` gave."""
         self.best = state_dict['best']
 
-    def _save(self, name: str, step: int, task: Task, score: Score) -> None:
+    def _save(self, name: str, trainer: Trainer, task: Task, score: Score) -> None:
         card = dataclasses.replace(
             task.card,
             metrics={'split': self.split, **score.figures},
-            training={**self.training, 'step': step},
+            training={
+                **self.training,
+                'step': trainer.global_step,
+                'finished': trainer.should_stop,
+            },
         )
         checkpoint.save(self.folder / f'{name}.safetensors', card, task.weights())
 
@@ -80,9 +84,14 @@ class RunState(Callback):
 
 
 class ProgressBar(Callback):
-    """A bar over all steps with the time left, and a line after each validation."""
+    """A bar over all steps with the time left, and a line after each validation.
 
-    def __init__(self, steps: int, checkpoints: Checkpoints, report: Callable[[str], None]) -> None:
+    ``steps`` is None where a run is given time instead.
+    """
+
+    def __init__(
+        self, steps: int | None, checkpoints: Checkpoints, report: Callable[[str], None]
+    ) -> None:
         self.steps = steps
         self.checkpoints = checkpoints
         self.report = report
@@ -105,11 +114,15 @@ class ProgressBar(Callback):
         batch_idx: int,
     ) -> None:
         """Move the bar."""
-        del trainer, pl_module, batch, batch_idx
+        del trainer, batch, batch_idx
+        assert isinstance(pl_module, Task)
         if self.bar is not None:
             self.bar.update()
             if not self.bar.disable:
-                self.bar.set_postfix(loss=f'{float(outputs["loss"]):.3f}', refresh=False)
+                used = pl_module.time_used
+                time = {} if used is None else {'time': f'{used:.0%}'}
+                loss = f'{float(outputs["loss"]):.3f}'
+                self.bar.set_postfix(loss=loss, **time, refresh=False)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the figures."""
@@ -119,7 +132,8 @@ class ProgressBar(Callback):
             return
         loss = trainer.callback_metrics.get('train/loss', torch.nan)
         self.report(
-            f'step {trainer.global_step}/{self.steps} loss {float(loss):.4f} '
+            f'step {trainer.global_step}{f"/{self.steps}" if self.steps else ""} '
+            f'loss {float(loss):.4f} '
             f'{score.measure} {100 * score.value:.2f} best {100 * self.checkpoints.best:.2f}'
         )
 

@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lemore_core.checkpoint import ModelCard, read_card
 from lemore_core.data.datasets import open_dataset
 from lemore_core.data.drives import drives
-from lemore_core.training.callbacks import STATE
-from lemore_core.training.run import TrainingRun, train
+from lemore_core.training.run import TrainingRun, train_unless_finished
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,5 @@ def cross_validate(run: TrainingRun, report: Callable[[str], None]) -> Iterator[
         report(f'without {drive}')
         recipe = dataclasses.replace(run.recipe, hold_out=drive)
         planned = dataclasses.replace(run, recipe=recipe, output=run.output / drive)
-        figures = dict(_train_unless_finished(planned, report).metrics)
+        figures = dict(train_unless_finished(planned, report).metrics)
         yield Fold(drive, len(held_out), figures)
-
-
-def _train_unless_finished(run: TrainingRun, report: Callable[[str], None]) -> ModelCard:
-    """Train, resume or leave alone the run in ``run.output``; return its newest checkpoint's card."""
-    last = run.output / 'last.safetensors'
-    started = (run.output / STATE).is_file()
-    if not last.is_file() or read_card(last).training['step'] < run.recipe.iterations:
-        train(dataclasses.replace(run, resume=started, check=run.check and not started), report)
-    return read_card(last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 
 import cv2
@@ -130,6 +131,7 @@ def validation_loader(images: Dataset[Batch], *, batch: int, workers: int) -> Da
 
 
 def one_thread(_: int = 0) -> None:
-    """Leave the cores to the training step and to the other workers."""
+    """Leave the cores to the training step and to the other workers, and Ctrl-C to the run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

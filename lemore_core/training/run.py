@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
@@ -34,6 +34,7 @@ from lemore_core.system.yaml_file import read_yaml
 from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.averaging import MovingAverage
 from lemore_core.training.callbacks import STATE, Checkpoints, ProgressBar, RunState
+from lemore_core.training.ending import Ending
 from lemore_core.training.images import (
     AugmentedImages,
     Batch,
@@ -49,7 +50,7 @@ from lemore_core.training.provenance import provenance
 from lemore_core.training.recipe import BaseRecipe, Recipe, RecipeError
 from lemore_core.training.sampling import Order, StepSampler, balanced_shares, frequency_weights
 from lemore_core.training.state_file import SafeStateFile
-from lemore_core.training.task import SegmentationTask
+from lemore_core.training.task import SegmentationTask, Task
 from lemore_core.training.teacher import load_teacher
 
 LICENCES = {'camvid': 'CC BY-NC 4.0: trained on CamVid, research use only'}
@@ -107,8 +108,9 @@ class Hardware:
 class BaseRun:
     """What every run is given, whatever it trains the network for.
 
-    ``resume`` goes on with the unfinished run in ``output``. ``check`` reads every file of the data
-    set before the first step.
+    ``resume`` goes on with the run in ``output``. ``check`` reads every file of the data set before
+    the first step. ``seconds`` are the run's time, in all: it then ends by the clock, and its
+    learning rate with it, however many steps that are.
     """
 
     recipe: BaseRecipe
@@ -118,6 +120,7 @@ class BaseRun:
     _: KW_ONLY
     resume: bool = False
     check: bool = True
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ def train(run: TrainingRun, report: Callable[[str], None]) -> Path:
         DataError: the data set is not where or what it should be.
         TrainingError: ``output`` holds another run, or none to resume; or val has fewer images
             than there are processes.
+        KeyboardInterrupt: Ctrl-C was pressed; the state is written and can be resumed.
 
     """
     report = rank_zero_only(report)
@@ -160,15 +164,53 @@ def train(run: TrainingRun, report: Callable[[str], None]) -> Path:
     trainer = make_trainer(
         run, _record(run), report, validation_split(run.recipe, samples, validation)
     )
-    trainer.fit(
-        task,
-        make_loader(run, samples, trainer.global_rank),
-        _validation_images(run, validation, trainer),
-        ckpt_path=state,
-    )
+    loader = make_loader(run, samples, trainer.global_rank, lambda: trainer.global_step)
+    fit(trainer, task, (loader, _validation_images(run, validation, trainer)), state, report)
     best = run.output / 'best.safetensors'
     report(f'best checkpoint: {best}')
     return best
+
+
+def fit(
+    trainer: Trainer,
+    task: Task,
+    loaders: tuple[DataLoader[Any], DataLoader[Any]],
+    state: Path | None,
+    report: Callable[[str], None],
+) -> None:
+    """Train with the images of ``loaders``, for training and validation.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; the state is written and can be resumed.
+
+    """
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    (ending,) = (one for one in callbacks if isinstance(one, Ending))
+    with ending.on_interrupt():
+        trainer.fit(task, *loaders, ckpt_path=state)
+    if ending.interrupted:
+        report(f'stopped after step {trainer.global_step}, which is saved: resume it')
+        raise KeyboardInterrupt
+
+
+def train_unless_finished(run: TrainingRun, report: Callable[[str], None]) -> ModelCard:
+    """Train, resume or leave alone the run in ``run.output``; return its newest checkpoint's card.
+
+    Raises:
+        LemoreError: see :func:`train`.
+
+    """
+    last = run.output / 'last.safetensors'
+    started = (run.output / STATE).is_file()
+    if not (last.is_file() and _is_finished(run, read_card(last).training)):
+        train(replace(run, resume=started, check=run.check and not started), report)
+    return read_card(last)
+
+
+def _is_finished(run: TrainingRun, record: Mapping[str, Any]) -> bool:
+    if run.seconds is not None:
+        return bool(record.get('finished') and record.get('seconds') == run.seconds)
+    return bool(record['step'] >= run.recipe.iterations)
 
 
 def split_samples(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
@@ -245,19 +287,25 @@ def prepare_output(run: BaseRun) -> Path | None:
             .from_record(read_yaml(recipe_file, 'recipe', RecipeError), str(recipe_file))
             .to_dict()
         )
-        other = [key for key, value in run.recipe.to_dict().items() if before[key] != value]
+        fixed = {key: value for key, value in run.recipe.to_dict().items() if key != 'iterations'}
+        other = [key for key, value in fixed.items() if before[key] != value]
         if other:
             msg = (
                 f'{recipe_file} differs from this recipe in {", ".join(other)}: resume with its own'
             )
             raise TrainingError(msg)
+        _write_recipe(run)
         return state
     # the other processes of a run find what the first one wrote
     if state.exists() and is_first_here():
         msg = f'{run.output} holds a run already: --resume it, or choose another folder'
         raise TrainingError(msg)
-    write_whole(recipe_file, yaml.safe_dump(run.recipe.to_dict(), sort_keys=False))
+    _write_recipe(run)
     return None
+
+
+def _write_recipe(run: BaseRun) -> None:
+    write_whole(run.output / RECIPE_FILE, yaml.safe_dump(run.recipe.to_dict(), sort_keys=False))
 
 
 def is_first_here() -> bool:
@@ -350,7 +398,7 @@ def make_trainer(
         num_nodes=hardware.nodes,
         strategy='ddp' if distributed else 'auto',
         precision=PRECISIONS[recipe.precision],
-        max_epochs=recipe.iterations // recipe.save_every,
+        max_epochs=-1,  # the callback Ending says when
         check_val_every_n_epoch=recipe.validate_every // recipe.save_every,
         num_sanity_val_steps=0,
         gradient_clip_val=recipe.grad_clip_norm or None,
@@ -358,9 +406,10 @@ def make_trainer(
         logger=TensorBoardLogger(run.output, name='', version='tensorboard'),
         # the order matters: checkpoints see the averaged weights before the average swaps them back
         callbacks=[
+            Ending(recipe.iterations, run.seconds),
             checkpoints,
             MovingAverage(recipe.ema_decay),
-            ProgressBar(recipe.iterations, checkpoints, report),
+            ProgressBar(recipe.iterations if run.seconds is None else None, checkpoints, report),
             RunState(run.output),
         ],
         plugins=[SafeStateFile(), *([BatchNormSync()] if distributed else [])],
@@ -371,12 +420,21 @@ def make_trainer(
     )
 
 
-def make_loader(run: TrainingRun, samples: list[Sample], process: int = 0) -> DataLoader[Batch]:
-    """Return one process's augmented batches; an epoch is the recipe's ``save_every`` steps."""
+def make_loader(
+    run: TrainingRun,
+    samples: list[Sample],
+    process: int = 0,
+    first_step: Callable[[], int] = lambda: 0,
+) -> DataLoader[Batch]:
+    """Return one process's augmented batches; an epoch is the recipe's ``save_every`` steps.
+
+    ``first_step`` returns the step that an epoch begins with.
+    """
     recipe = run.recipe
     shares = balanced_shares(class_counts(samples), recipe.balance) if recipe.balance else None
     sampler = StepSampler(
         Order(len(samples), recipe.seed, shares),
+        first_step,
         steps=recipe.save_every,
         batch=recipe.batch,
         process=process,
@@ -418,7 +476,8 @@ def _validation_images(
 
 def make_record(run: BaseRun) -> dict[str, Any]:
     """Return what checkpoints record of any run: enough to start it again elsewhere."""
-    return {'recipe': run.recipe.to_dict(), 'versions': provenance()}
+    time = {} if run.seconds is None else {'seconds': run.seconds}
+    return {'recipe': run.recipe.to_dict(), 'versions': provenance(), **time}
 
 
 def _record(run: TrainingRun) -> dict[str, Any]:

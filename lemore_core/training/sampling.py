@@ -6,7 +6,7 @@ see together what one would have seen alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,30 +46,34 @@ class Order:
 class StepSampler(Sampler[tuple[int, int]]):
     """Yields one process's share of the images of ``steps`` steps, as (position, index).
 
-    An epoch is that many steps; the trainer announces each with :meth:`set_epoch`. ``batch``
-    images make a step, every ``processes``-th of them for one process.
+    An epoch is that many steps from the one on that ``first_step`` returns when it begins: the
+    epoch before may have been broken off. ``batch`` images make a step, every ``processes``-th of
+    them for one process.
     """
 
     def __init__(
-        self, order: Order, *, steps: int, batch: int, process: int = 0, processes: int = 1
+        self,
+        order: Order,
+        first_step: Callable[[], int],
+        *,
+        steps: int,
+        batch: int,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
         self.order = order
         self.steps = steps
         self.batch = batch
         self.process = process
         self.processes = processes
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next iteration is."""
-        self.epoch = epoch
+        self.first_step = first_step
 
     def __len__(self) -> int:
         return self.steps * self.batch // self.processes
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        size = self.steps * self.batch
-        for position, index in self.order.positions(self.epoch * size, (self.epoch + 1) * size):
+        first = self.first_step() * self.batch
+        for position, index in self.order.positions(first, first + self.steps * self.batch):
             if position % self.processes == self.process:
                 yield position, index
 

@@ -58,6 +58,8 @@ class Task(LightningModule):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
         self.head_rate = head_rate
+        # share of the run's time that is used, None where its steps are counted
+        self.time_used: float | None = None
 
     def score(self) -> Score:
         """Return what the validation found, over all processes, which all must ask."""
@@ -74,7 +76,8 @@ class Task(LightningModule):
         start = FIRST_RATE / recipe.learning_rate if recipe.learning_rate else 1.0
 
         def factor(step: int) -> float:
-            decay = float(max(1.0 - step / recipe.iterations, 0.0) ** recipe.poly_power)
+            used = step / recipe.iterations if self.time_used is None else self.time_used
+            decay = float(max(1.0 - used, 0.0) ** recipe.poly_power)
             if step >= recipe.warmup:
                 return decay
             return decay * float(start + (1 - start) * (step + 1) / recipe.warmup)

@@ -24,6 +24,7 @@ from lemore_core.training.pretraining.recipe import PretrainRecipe
 from lemore_core.training.pretraining.task import PretrainTask
 from lemore_core.training.run import (
     BaseRun,
+    fit,
     is_first_here,
     licence,
     make_record,
@@ -62,12 +63,8 @@ def pretrain(run: PretrainRun, report: Callable[[str], None]) -> Path:
         _check(folder)
     task = _task(run, folder)
     trainer = make_trainer(run, {**make_record(run), 'untrained': list(UNTRAINED)}, report)
-    trainer.fit(
-        task,
-        _training_images(run, folder, trainer),
-        _validation_images(run, folder, trainer),
-        ckpt_path=state,
-    )
+    loaders = _training_images(run, folder, trainer), _validation_images(run, folder, trainer)
+    fit(trainer, task, loaders, state, report)
     best = run.output / 'best.safetensors'
     report(f'best checkpoint: {best}')
     return best
@@ -104,6 +101,7 @@ def _training_images(run: PretrainRun, folder: ImageFolder, trainer: Trainer) ->
     recipe = run.recipe
     sampler = StepSampler(
         Order(len(folder.train), recipe.seed),
+        lambda: trainer.global_step,
         steps=recipe.save_every,
         batch=recipe.batch,
         process=trainer.global_rank,

@@ -21,6 +21,7 @@ from lemore_core.cli.main import main
 from lemore_core.data.datasets import open_dataset
 from lemore_core.segmenter import Segmenter
 from lemore_core.training.callbacks import STATE
+from lemore_core.training.images import Batch
 from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.run import (
     Hardware,
@@ -29,8 +30,10 @@ from lemore_core.training.run import (
     make_loader,
     reproduced,
     train,
+    train_unless_finished,
 )
 from lemore_core.training.state_file import SafeStateFile
+from lemore_core.training.task import SegmentationTask
 
 ROOT = Path(__file__).parents[3]
 CPU = Hardware('cpu', workers=0)
@@ -126,6 +129,53 @@ def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
 
     train(dataclasses.replace(refused, resume=True), lambda _: None)
     assert_same_weights(whole, broken, 1e-6)
+
+
+def test_ctrl_c_keeps_the_step_and_a_resumed_run_may_be_longer(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / 'whole', tmp_path / 'broken'
+    step = SegmentationTask.training_step
+
+    def interrupted(task: SegmentationTask, batch: Batch, batch_idx: int) -> torch.Tensor:
+        if task.global_step == 4:
+            signal.raise_signal(signal.SIGINT)
+        return step(task, batch, batch_idx)
+
+    lines: list[str] = []
+    run = TrainingRun(recipe(), squares, broken, CPU)
+    monkeypatch.setattr(SegmentationTask, 'training_step', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(run, lines.append)
+    monkeypatch.undo()
+    assert lines == ['stopped after step 5, which is saved: resume it']  # in mid-epoch
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    train(dataclasses.replace(run, resume=True), lines.append)
+    train(dataclasses.replace(run, output=whole), lambda _: None)
+    assert checkpoint.read_card(broken / 'last.safetensors').training['finished']
+    assert_same_weights(whole, broken, 1e-6)
+
+    # resumed as it is, a finished run makes no step
+    before = (broken / 'last.safetensors').read_bytes()
+    train(dataclasses.replace(run, resume=True), lambda _: None)
+    assert (broken / 'last.safetensors').read_bytes() == before
+    train(dataclasses.replace(run, recipe=recipe(iterations=18), resume=True), lambda _: None)
+    record = checkpoint.read_card(broken / 'last.safetensors').training
+    assert (record['step'], record['recipe']['iterations']) == (18, 18)
+
+
+def test_a_run_of_a_time_ends_by_the_clock(squares: Path, tmp_path: Path) -> None:
+    short = {'iterations': 3, 'validate_every': 3}  # not what ends it
+    run = TrainingRun(recipe(**short), squares, tmp_path, CPU, seconds=4.0)
+    card = train_unless_finished(run, lambda _: None)
+    assert card.training['seconds'] == 4.0
+    assert card.training['finished']
+    assert card.training['step'] > 3
+    assert card.metrics['mean_iou'] > 0
+    # finished: it is left alone
+    state = (tmp_path / STATE).read_bytes()
+    assert train_unless_finished(run, lambda _: None) == card
+    assert (tmp_path / STATE).read_bytes() == state
 
 
 def test_two_processes_train_as_one_does(squares: Path, tmp_path: Path) -> None:
