@@ -43,6 +43,7 @@ _MAGIC = {
     'tiff': (b'II*\0', b'MM\0*'),
     'ppm': tuple(f'P{digit}'.encode() for digit in range(1, 7)),
 }
+JPEG_QUALITY = 95
 # libjpeg decodes every scan over the whole image; cameras write one, progressive files about ten
 MOST_SCANS = 100
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # ITU T.81, table B.1
@@ -61,6 +62,18 @@ class Header(NamedTuple):
     height: int
     width: int
     channels: int = 0
+
+
+def image_files(path: Path) -> list[Path]:
+    """Return the images in a folder and in all below it, by name; a file itself if it is one."""
+    found = sorted(path.rglob('*')) if path.is_dir() else [path]
+    return [
+        one
+        for one in found
+        if one.suffix.lower() in SUFFIXES
+        and one.is_file()
+        and not any(part.startswith('.') for part in one.relative_to(path).parts)
+    ]
 
 
 def read_image(
@@ -156,15 +169,26 @@ def write_image(path: Path, pixels: NDArray[Any]) -> None:
         OSError: the file cannot be written.
 
     """
+    write_whole(path, encode_image(pixels, path.suffix))
+
+
+def encode_image(pixels: NDArray[Any], suffix: str) -> bytes:
+    """Return the file of an image, (H, W) or RGB (H, W, 3), of the kind that ``suffix`` names.
+
+    Raises:
+        ImageFileError: the suffix or the array is none that can be encoded.
+
+    """
     ordered = pixels if pixels.ndim == 2 else pixels[..., ::-1]
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     try:
-        done, encoded = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(ordered))
+        done, encoded = cv2.imencode(suffix.lower(), np.ascontiguousarray(ordered), options)
     except cv2.error:
         done = False
     if not done:
-        msg = f'{path}: {pixels.dtype} of shape {pixels.shape} is not written as {path.suffix!r}'
+        msg = f'{pixels.dtype} of shape {pixels.shape} is not written as {suffix!r}'
         raise ImageFileError(msg)
-    write_whole(path, encoded.tobytes())
+    return encoded.tobytes()
 
 
 def _kind(data: bytes) -> str:

@@ -20,6 +20,7 @@ from lemore_core.errors import GpuContextLostError, LemoreError, in_one_line
 COMMANDS = {
     'info': 'parameters and operations of a network, or what a checkpoint says of itself',
     'train': 'train a network',
+    'distill': 'train a small network on your own images, labelled by a large one',
     'cross-validate': 'train without each drive in turn, and measure on it',
     'evaluate': 'measure a model against labelled images',
     'predict': 'segment images, folders, videos or cameras',

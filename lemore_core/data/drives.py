@@ -33,18 +33,31 @@ def drives(samples: Sequence[Sample], root: Path) -> dict[str, list[Sample]]:
         DataError: the file cannot be read, or does not name the drive of an image.
 
     """
+    found: dict[str, list[Sample]] = {}
+    names = drive_names([sample.image for sample in samples], root)
+    for name, sample in zip(names, samples, strict=True):
+        found.setdefault(name, []).append(sample)
+    return dict(sorted(found.items()))
+
+
+def drive_names(images: Sequence[Path], root: Path) -> list[str]:
+    """Return the drive of each image, as :func:`drives` has it.
+
+    Raises:
+        DataError: see :func:`drives`.
+
+    """
     path = root / GROUPS
     named = _read(path) if path.is_file() else None
-    found: dict[str, list[Sample]] = {}
-    for sample in samples:
-        name = sample.image.stem
+    found = []
+    for image in images:
+        name = image.stem
         if named is not None and name not in named:
             msg = f'{path} does not name the drive of {name}'
             raise DataError(msg)
-        beginning = name.partition('_')[0] if '_' in name else sample.image.parent.name
-        drive = beginning if named is None else named[name]
-        found.setdefault(drive, []).append(sample)
-    return dict(sorted(found.items()))
+        beginning = name.partition('_')[0] if '_' in name else image.parent.name
+        found.append(beginning if named is None else named[name])
+    return found
 
 
 def held_out(

@@ -14,20 +14,22 @@ from lemore_core.evaluation.report.worst import WorstImages
 from lemore_core.taxonomy import Taxonomy
 
 
-def worst_images(limit: int, taxonomy: Taxonomy) -> WorstImages[Judged]:
-    """Return what keeps the images of the lowest mIoU."""
-    draw = partial(draw_image, taxonomy=taxonomy)
+def worst_images(
+    limit: int, taxonomy: Taxonomy, truth: str = 'ground truth'
+) -> WorstImages[Judged]:
+    """Return what keeps the images of the lowest mIoU; ``truth`` is what true labels are called."""
+    draw = partial(draw_image, taxonomy=taxonomy, name=truth)
     return WorstImages(limit, lambda judged: {'low mIoU': judged.result.mean_iou}, draw)
 
 
-def draw_image(judged: Judged, taxonomy: Taxonomy) -> ReportImage:
+def draw_image(judged: Judged, taxonomy: Taxonomy, name: str) -> ReportImage:
     """Return a judged image as the report shows it: bare, labels against ground truth, errors."""
     image, truth, prediction, result = judged
     figures = {
         'mIoU': percent(result.mean_iou),
         'pixel accuracy': percent(result.pixel_accuracy),
     }
-    panes = truth_panes(taxonomy, prediction.labels, truth)
+    panes = truth_panes(taxonomy, prediction.labels, truth, name)
     return report_image(result.name, image, panes, figures, result.iou)
 
 

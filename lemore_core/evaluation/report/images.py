@@ -68,11 +68,13 @@ def marks_pane(caption: str, *marks: tuple[NDArray[np.bool_], Color]) -> Pane:
     return Pane(caption, (Layer(caption, _layer_uri(rgba)),), dimmed=True)
 
 
-def truth_panes(taxonomy: Taxonomy, labels: Labels, truth: Labels) -> tuple[Pane, Pane]:
+def truth_panes(
+    taxonomy: Taxonomy, labels: Labels, truth: Labels, name: str = GROUND_TRUTH
+) -> tuple[Pane, Pane]:
     """Return the views of labels (H, W) against ground truth: under a slider, and their errors."""
     unlabelled = truth >= len(taxonomy.classes)
     return (
-        labels_pane(taxonomy, {'labels': labels, GROUND_TRUTH: truth}),
+        labels_pane(taxonomy, {'labels': labels, name: truth}),
         marks_pane(
             'errors red, unlabelled dark', (labels != truth, WRONG), (unlabelled, UNLABELLED)
         ),

@@ -1,0 +1,1 @@
+"""A small network from a large one and unlabelled images: what ``lemore distill`` does."""
