@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
-from lemore_core.image_file import SUFFIXES, read_image, write_image
+from lemore_core.image_file import SUFFIXES, image_files, read_image, write_image
 from lemore_core.limits import MAX_PIXELS
+from lemore_core.palettes import write_labels
 from lemore_core.render import overlay
 from lemore_core.segmenter import Segmenter
 
@@ -71,7 +72,9 @@ class Source:
 
 
 def find_sources(inputs: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[Source]:
-    """Return what the inputs name: files, the images of folders, or cameras by number.
+    """Return what the inputs name: files, the images in and below folders, or cameras by number.
+
+    An image of a folder is called by its path in it.
 
     Raises:
         PredictError: an input does not exist, a folder holds no images, or two inputs would
@@ -103,7 +106,7 @@ def predict(
 ) -> Iterator[int]:
     """Segment a source and yield after each image how many are done.
 
-    An image becomes ``labels/NAME.png`` (class ids) and ``overlay/NAME.png``; a video or camera
+    An image becomes ``labels/NAME.png`` (class ids, with the classes' colours as palette) and ``overlay/NAME.png``; a video or camera
     becomes ``labels/NAME/000000.png`` and so on, and ``overlay/NAME.mp4``. ``frames`` ends it
     early, which is how a camera ends.
 
@@ -115,7 +118,7 @@ def predict(
     if source.is_image:
         for _, pixels in source.frames():
             labels, image = _segment(segmenter, pixels, alpha)
-            write_image(output / 'labels' / f'{source.name}.png', labels)
+            write_labels(output / 'labels' / f'{source.name}.png', labels, segmenter.taxonomy)
             write_image(output / 'overlay' / f'{source.name}.png', image)
             yield 1
         return
@@ -126,7 +129,8 @@ def predict(
             if index == frames:
                 break
             labels, image = _segment(segmenter, pixels, alpha)
-            write_image(output / 'labels' / source.name / f'{index:06}.png', labels)
+            path = output / 'labels' / source.name / f'{index:06}.png'
+            write_labels(path, labels, segmenter.taxonomy)
             video.write(stamp, image)
             yield video.count
         if not video.count:
@@ -142,11 +146,14 @@ def _segment(
 
 
 def _of_folder(folder: Path, max_pixels: int) -> list[Source]:
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
+    paths = image_files(folder)
     if not paths:
         msg = f'folder {folder} holds no images ({", ".join(SUFFIXES)})'
         raise PredictError(msg)
-    return [Source(path.stem, path, max_pixels=max_pixels) for path in paths]
+    names = [path.relative_to(folder).with_suffix('').as_posix() for path in paths]
+    return [
+        Source(name, path, max_pixels=max_pixels) for name, path in zip(names, paths, strict=True)
+    ]
 
 
 def _camera_frames(index: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:

@@ -17,7 +17,9 @@ from lemore_core.cli.arguments import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        'inputs', nargs='+', help='images, folders of images, videos, or numbers of cameras'
+        'inputs',
+        nargs='+',
+        help='images, folders (with all below them), videos, or numbers of cameras',
     )
     parser.add_argument('--output', '-o', type=Path, required=True, help='folder for the results')
     parser.add_argument('--alpha', type=share, default=0.5, help='weight of the colours, 0.5')

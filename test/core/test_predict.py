@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lemore_core.cli.main import main
+from lemore_core.data.readers import read_labels
 from lemore_core.image_file import ImageFileError
 from lemore_core.predict import PredictError, find_sources, predict
 from lemore_core.segmenter import Segmenter
@@ -72,7 +73,7 @@ def test_a_image_becomes_labels_and_overlay(
     cv2.imwrite(str(tmp_path / 'street.png'), clip_frames[0])
     (source,) = find_sources([str(tmp_path / 'street.png')])
     assert list(predict(segmenter, source, tmp_path / 'out', alpha=1.0)) == [1]
-    labels = read(tmp_path / 'out' / 'labels' / 'street.png')
+    labels = read_labels(tmp_path / 'out' / 'labels' / 'street.png', segmenter.taxonomy)
     assert np.array_equal(labels, segmenter.segment(clip_frames[0], 'bgr8').labels)
     colors = read(tmp_path / 'out' / 'overlay' / 'street.png')[..., ::-1]
     assert np.array_equal(colors, segmenter.taxonomy.palette[labels])
@@ -88,7 +89,8 @@ def test_a_video_becomes_a_video_and_numbered_labels(
     assert [time for time, _ in overlays] == [i * 500_000_000 for i in range(5)]
     images = [pixels for _, pixels in read_video(clip)]
     for index, pixels in enumerate(images):
-        labels = read(tmp_path / 'out' / 'labels' / 'drive' / f'{index:06}.png')
+        path = tmp_path / 'out' / 'labels' / 'drive' / f'{index:06}.png'
+        labels = read_labels(path, segmenter.taxonomy)
         assert np.array_equal(labels, segmenter.segment(pixels, 'rgb8').labels)
 
 
@@ -133,9 +135,10 @@ def test_names_that_are_not_utf8(clip: Path) -> None:
 
 
 def test_a_folder_is_its_images(tmp_path: Path) -> None:
-    for name in ('b.PNG', 'a.jpg', 'notes.txt'):
+    for name in ('b.PNG', 'a.jpg', 'notes.txt', 'sub/a.jpg', '.hidden/c.png'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [source.name for source in find_sources([str(tmp_path)])] == ['a', 'b']
+    assert [source.name for source in find_sources([str(tmp_path)])] == ['a', 'b', 'sub/a']
 
 
 def test_a_number_is_a_camera() -> None:
