@@ -36,6 +36,24 @@ class PixelError(LemoreError):
     """An image whose type, shape or encoding is not what it must be."""
 
 
+def as_image(image: Any, encoding: str) -> Image:
+    """Return an array as an image of that encoding, and an image of Pillow as rgb8.
+
+    Raises:
+        PixelError: it is neither.
+
+    """
+    if isinstance(image, np.ndarray):
+        return Image(image, encoding)
+    if hasattr(image, 'convert') and hasattr(image, 'getbands'):
+        return Image(np.asarray(image.convert('RGB')))
+    msg = (
+        f'the image is a {type(image).__name__}, it must be a NumPy array (H, W, 3) uint8, or an '
+        'image of Pillow; lemore_core.image_file.read_image reads files'
+    )
+    raise PixelError(msg)
+
+
 def check_pixels(image: NDArray[np.uint8], encoding: str) -> None:
     """Refuse what is no 8-bit image of that encoding.
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from lemore_core import inference as backends
 from lemore_core.checkpoint import ModelCard
 from lemore_core.errors import SegmenterError
 from lemore_core.export.model_card import read_model_card
-from lemore_core.image import CHANNELS, Image, check_pixels, to_network
+from lemore_core.image import CHANNELS, Image, as_image, check_pixels, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.input_size import network_size
 from lemore_core.inference.loaded_sizes import LoadedSizes
@@ -66,8 +67,9 @@ class Segmenter:
         network_size: tuple[int, int] | None = None,
         live: bool = False,
     ) -> Segmenter:
-        """Load a ``.safetensors`` checkpoint or an exported ``.onnx`` file.
+        """Load a ``.safetensors`` checkpoint or an exported ``.onnx`` file, or a shipped size.
 
+        ``checkpoint`` is a path, or a name for :func:`resolve_checkpoint` such as ``'tiny'``.
         ``taxonomy`` replaces the names and colours of the checkpoint's own; ``network_size``
         (height, width) fixes the size at which the network sees every image, which otherwise
         follows the image's aspect (an ONNX file has one size). For ``precision``, ``batch`` and
@@ -82,12 +84,12 @@ class Segmenter:
         Raises:
             CheckpointError: the file is missing, damaged, or not LeMoRe's.
             BackendError: the backend, the device or the precision is not to be had here.
-            SegmenterError: ``taxonomy`` has another number of classes than the network, or
-                ``network_size`` is not the ONNX file's.
+            SegmenterError: ``taxonomy`` has another number of classes than the network,
+                ``network_size`` is not the ONNX file's, or no model of that name is shipped.
             ConfigError: ``network_size`` is out of bounds.
 
         """
-        path = Path(checkpoint)
+        path = resolve_checkpoint(str(checkpoint))
         card = read_model_card(path)
         if taxonomy is not None:
             card = _with_taxonomy(card, taxonomy)
@@ -169,18 +171,19 @@ class Segmenter:
         shape = (height, width, CHANNELS[encoding])
         self.segment(np.zeros(shape[: 2 if encoding == 'mono8' else 3], np.uint8), encoding)
 
-    def segment(self, image: NDArray[np.uint8], encoding: str = 'rgb8') -> Segmentation:
+    def segment(self, image: Any, encoding: str = 'rgb8') -> Segmentation:
         """Label an image.
 
         ``image`` is (H, W, 3) uint8 for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8, (H, W) for
-        mono8; its rows may be padded. The first image of a new aspect takes longer, unless ``live``.
+        mono8, and its rows may be padded; or it is an image of Pillow. The first image of a new
+        aspect takes longer, unless ``live``.
 
         Raises:
             PixelError: the image is not what its encoding says, or empty.
             BackendError: the device failed; the next image may succeed.
 
         """
-        return self.segment_batch([Image(image, encoding)])[0]
+        return self.segment_batch([as_image(image, encoding)])[0]
 
     def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
         """Label images, those of one network size together where the device gains from it.
@@ -264,15 +267,20 @@ def resolve_checkpoint(model: str, dataset: str = '') -> Path:
         msg = f'no model is called {model!r}: give {", ".join(VARIANTS)}, or a checkpoint path'
         raise SegmenterError(msg)
     dataset = dataset or DEFAULT_DATASET
-    path = WEIGHTS / f'lemore_{model}_{dataset}.safetensors'
+    path = shipped(model, dataset)
     if not path.is_file():
-        shipped = ', '.join(p.stem for p in sorted(WEIGHTS.glob('*.safetensors')))
+        there = ', '.join(p.stem for p in sorted(WEIGHTS.glob('*.safetensors')))
         msg = (
-            f'model {model!r} for dataset {dataset!r} is not shipped (there is: {shipped}): '
+            f'model {model!r} for dataset {dataset!r} is not shipped (there is: {there}): '
             'give the path of a checkpoint instead'
         )
         raise SegmenterError(msg)
     return path
+
+
+def shipped(model: str, dataset: str = DEFAULT_DATASET) -> Path:
+    """Return where the weights of a size would be; not every one is shipped."""
+    return WEIGHTS / f'lemore_{model}_{dataset}.safetensors'
 
 
 def _with_taxonomy(card: ModelCard, taxonomy: Taxonomy) -> ModelCard:

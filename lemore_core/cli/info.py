@@ -34,14 +34,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what the network costs, or what a checkpoint says of itself."""
-    describe_model = _network if arguments.model in VARIANTS else _checkpoint
-    values = describe_model(arguments)
+    """Print what a checkpoint says of itself, or what a network of other classes or parts costs."""
+    from lemore_core.segmenter import resolve_checkpoint, shipped
+
+    asked = arguments.dataset or arguments.without or arguments.fusion_at_head
+    if arguments.model in VARIANTS and (asked or not shipped(arguments.model).is_file()):
+        values = _network(arguments)
+    else:
+        values = _checkpoint(arguments, resolve_checkpoint(arguments.model))
     if arguments.json:
         print_json(values)
         return
-    for name, value in values.items():
-        print(f'{name:<12} {value}')
+    for name, text in _card(values).items():
+        print(f'{name:<12} {text}')
+
+
+def _card(values: dict[str, Any]) -> dict[str, str]:
+    """Return what of ``values`` people want to know, in their words."""
+    size = f'{values["width"]}x{values["height"]}'
+    card = {'model': values['model'], 'classes': f'{values["classes"]} of {values["dataset"]}'}
+    if 'names' in values:
+        card['classes'] += f': {", ".join(values["names"])}'
+    card['input'] = size
+    if 'parameters' in values:
+        card['cost'] = (
+            f'{values["parameters"] / 1e6:.3f} M parameters, {values["gflops"]:.3f} GFLOPs at {size}'
+        )
+    if 'licence' in values:
+        card['licence'] = values['licence']
+    metrics, training = values.get('metrics', {}), values.get('training', {})
+    if 'mean_iou' in metrics:
+        card['measured'] = f'on {metrics["split"]}: mIoU {100 * metrics["mean_iou"]:.1f} %'
+        known = {name: iou for name, iou in metrics.get('iou', {}).items() if iou is not None}
+        if known:
+            card['IoU'] = ', '.join(f'{name} {100 * iou:.1f}' for name, iou in known.items())
+    recipe = training.get('recipe', {})
+    if recipe:
+        fields = ', '.join(f'{k} {recipe[k]}' for k in ('dataset', 'batch', 'seed') if k in recipe)
+        card['trained'] = f'{training.get("step", "?")} steps: {fields}'
+    for kind, what in (('start', 'started'), ('teacher', 'teacher'), ('imported', 'imported')):
+        if kind in training:
+            found = training[kind]
+            card[what] = f'from {found["name"] if isinstance(found, dict) else found}'
+    return card
 
 
 def _network(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -59,16 +94,17 @@ def _network(arguments: argparse.Namespace) -> dict[str, Any]:
     return {'model': arguments.model, 'dataset': taxonomy.name, **_cost(config)}
 
 
-def _checkpoint(arguments: argparse.Namespace) -> dict[str, Any]:
+def _checkpoint(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
     from lemore_core.export.model_card import read_model_card
 
-    card = read_model_card(Path(arguments.model))
+    card = read_model_card(path)
     config = card.config.for_size(
         *(requested_size(arguments) or (card.config.height, card.config.width))
     )
     return {
         'model': card.name,
         'dataset': card.taxonomy.name,
+        'names': list(card.taxonomy.classes),
         **_cost(config),
         'licence': card.licence,
         'metrics': dict(card.metrics),

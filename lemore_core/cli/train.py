@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument('--recipe', help=f'{", ".join(RECIPES)}, or the path of a .yaml file')
     what.add_argument(
-        '--reproduce', type=Path, metavar='CHECKPOINT', help='start the run that made a checkpoint'
+        '--reproduce', metavar='CHECKPOINT', help='start the run that made a checkpoint'
     )
     add_recipe_arguments(parser)
     parser.add_argument(
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='DRIVE',
         help='validate on this drive, and train on all others of train and val',
     )
-    parser.add_argument('--start', type=Path, help='checkpoint to start from')
+    parser.add_argument('--start', help='checkpoint to start from: a shipped size, or a path')
     parser.add_argument('--teacher', type=Path, help='ONNX or TorchScript network to learn from')
     add_start_arguments(parser)
     parser.add_argument(
@@ -111,14 +111,17 @@ def run(arguments: argparse.Namespace) -> None:
     """Train, with a progress bar and a line for each validation."""
     from tqdm import tqdm
 
+    from lemore_core.segmenter import resolve_checkpoint
     from lemore_core.training.callbacks import STATE
     from lemore_core.training.run import TrainingRun, reproduced, train
 
+    start = resolve_checkpoint(arguments.start) if arguments.start else None
     if arguments.reproduce is not None:
         if arguments.hold_out:
             msg = '--reproduce takes the drive that was held out from the checkpoint: give one of the two'
             raise LemoreError(msg)
-        planned = reproduced(arguments.reproduce, arguments.start, arguments.teacher)
+        checkpoint = resolve_checkpoint(arguments.reproduce)
+        planned = reproduced(checkpoint, start, arguments.teacher)
     else:
         planned = recipe(arguments)
     run = TrainingRun(
@@ -126,7 +129,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.data,
         arguments.output,
         hardware(arguments),
-        start=arguments.start,
+        start=start,
         teacher=arguments.teacher,
         resume=arguments.resume,
         check=not arguments.no_check,

@@ -188,3 +188,21 @@ def test_only_a_few_sizes_stay_loaded(untrained_checkpoint: Path) -> None:
     for width in (64, 128, 192, 256, 320, 384):
         segmenter.segment(np.zeros((64, width, 3), np.uint8))
     assert len(segmenter._sizes._loaded) <= 4
+
+
+def test_an_image_of_pillow_is_one_and_anything_else_is_named(
+    segmenter: Segmenter, clip_frames: Frames
+) -> None:
+    pillow = pytest.importorskip('PIL.Image')
+    rgb = np.ascontiguousarray(clip_frames[0][..., ::-1])
+    expected = segmenter.segment(rgb).labels
+    assert np.array_equal(segmenter.segment(pillow.fromarray(rgb)).labels, expected)
+    with pytest.raises(PixelError, match=r'is a str, it must be a NumPy array \(H, W, 3\) uint8'):
+        segmenter.segment('street.jpg')
+
+
+def test_a_shipped_size_is_loaded_by_its_name() -> None:
+    model = Segmenter.load('nano', backend='torch', device='cpu')
+    assert model.path == resolve_checkpoint('nano')
+    with pytest.raises(SegmenterError, match="no model is called 'nan'"):
+        Segmenter.load('nan')

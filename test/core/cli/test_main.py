@@ -37,6 +37,13 @@ def test_a_checkpoint_is_described(
 ) -> None:
     assert main(['info', '--model', str(untrained_checkpoint)]) == 0
     assert 'untrained' in capsys.readouterr().out
+    # a shipped size by its name, as a card for people
+    assert main(['info', '--model', 'nano']) == 0
+    card = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert card['classes'].startswith('11 of camvid: sky, building')
+    assert card['cost'] == '0.355 M parameters, 0.156 GFLOPs at 480x360'
+    assert card['licence'].startswith('CC BY-NC 4.0')
+    assert '{' not in str(card.values())
 
 
 def test_export_writes_a_file(
