@@ -151,13 +151,36 @@ class Recipe(BaseRecipe):
 def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Load a built-in recipe by name, or the user's own from a YAML file.
 
-    ``changes`` replaces some of its fields.
+    ``changes`` replaces some of its fields. Where ``resize`` is the size of the crop, as for images
+    of one camera, it follows a new ``height`` and ``width``.
 
     Raises:
-        RecipeError: there is no such recipe, or it is malformed.
+        RecipeError: there is no such recipe, it is malformed, or only two of ``height``, ``width``
+            and ``resize`` were changed and the third does not fit.
 
     """
-    return with_changes(Recipe, *_SHIPPED.read(name, RecipeError), changes)
+    values, source = _SHIPPED.read(name, RecipeError)
+    recipe = with_changes(Recipe, values, source, changes)
+    changed = set(changes or {}) & {'height', 'width', 'resize'}
+    if not changed & {'height', 'width'} or len(changed) == 3 or _resizes_to_crop(recipe):
+        return recipe
+    if not _resizes_to_crop(with_changes(Recipe, values, source, None)):
+        return recipe
+    if 'resize' in changed:
+        msg = (
+            f'{source}: height is {recipe.height}, width is {recipe.width} but resize is '
+            f'{recipe.resize}: set all three, or height and width, which resize follows'
+        )
+        raise RecipeError(msg)
+    return dataclasses.replace(recipe, resize=_long_and_short(recipe))
+
+
+def _resizes_to_crop(recipe: Recipe) -> bool:
+    return recipe.resize == _long_and_short(recipe)
+
+
+def _long_and_short(recipe: Recipe) -> tuple[int, int]:
+    return max(recipe.height, recipe.width), min(recipe.height, recipe.width)
 
 
 def with_changes(
