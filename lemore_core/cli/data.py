@@ -27,6 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--split', action='append', help='a split to check, may be repeated; default train and val'
     )
     check.add_argument('--workers', type=int, help="threads; default the processor's cores")
+    split = actions.add_parser('split', help='divide your own images and masks into train and val')
+    split.add_argument('images', type=Path, help='folder of images')
+    split.add_argument(
+        'masks', type=Path, help='folder of masks of the same names: a/1.jpg, a/1.png'
+    )
+    split.add_argument('--classes', type=Path, required=True, help='YAML file of the class table')
+    split.add_argument('--output', '-o', type=Path, required=True, help='folder of the data set')
+    split.add_argument(
+        '--hold-out',
+        action='append',
+        default=[],
+        metavar='DRIVE',
+        help='drive for val (repeat); default the last ones that make a fifth of the images',
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -36,7 +50,20 @@ def run(arguments: argparse.Namespace) -> None:
         DataError: the data set has errors; they have been printed.
 
     """
-    _check_splits(arguments)
+    if arguments.action == 'check':
+        _check_splits(arguments)
+        return
+    from lemore_core.data.split import split
+
+    found = split(
+        arguments.images,
+        arguments.masks,
+        arguments.classes,
+        arguments.output,
+        arguments.hold_out,
+    )
+    for part, names in found.items():
+        print(f'{part:<6} {", ".join(names)}')
 
 
 def _check_splits(arguments: argparse.Namespace) -> None:

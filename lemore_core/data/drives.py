@@ -6,7 +6,7 @@ that it was trained on is measured on what it has seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -75,6 +75,18 @@ def held_out(
         raise DataError(msg)
     others = [one for name, found in by_drive.items() if name != drive for one in found]
     return others, by_drive[drive]
+
+
+def last_drives(images: Mapping[str, int], share: float) -> list[str]:
+    """Return the last of the drives that make ``share`` of all images, without the first one.
+
+    ``images`` are how many each drive has.
+    """
+    chosen: list[str] = []
+    for name in reversed(list(images)[1:]):
+        if sum(images[one] for one in chosen) < share * sum(images.values()):
+            chosen.append(name)
+    return chosen
 
 
 def shared_drives(train: Sequence[Sample], val: Sequence[Sample], root: Path) -> list[str]:

@@ -17,6 +17,7 @@ import yaml
 from tqdm import tqdm
 
 from lemore_core.data.datasets import OWN, open_dataset
+from lemore_core.data.drives import last_drives
 from lemore_core.data.layouts.folder import CLASSES
 from lemore_core.data.samples import Sample
 from lemore_core.distill.errors import DistillError
@@ -31,7 +32,7 @@ from lemore_core.taxonomy import Taxonomy, load_groups
 from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.run import Hardware, TrainingRun, train_unless_finished
 
-RECIPE = 'distill'
+RECIPE = 'folder_distill'
 HELD_OUT = 0.2  # of the images, at least, where no drives are named
 PLAN = 'plan.json'
 REPORT = 'report.html'
@@ -147,12 +148,7 @@ def _held_out(
         raise DistillError(msg)
     if names:
         return tuple(dict.fromkeys(names))
-    total = sum(map(len, drives.values()))
-    chosen: list[str] = []
-    # the last ones until they are enough, but never the first
-    for name in reversed(list(drives)[1:]):
-        if sum(len(drives[one]) for one in chosen) < HELD_OUT * total:
-            chosen.append(name)
+    chosen = last_drives({name: len(images) for name, images in drives.items()}, HELD_OUT)
     report(f'held out: {", ".join(chosen)} (choose with --hold-out)')
     return tuple(chosen)
 
@@ -163,8 +159,7 @@ def _recipe(run: DistillRun, image: Path) -> Recipe:
     if {'height', 'width', 'resize'} & set(run.changes):
         return recipe
     height, width = network_size((recipe.height, recipe.width), read_image(image).shape[:2])
-    sides = {'height': height, 'width': width, 'resize': [max(height, width), min(height, width)]}
-    return load_recipe(run.recipe, {**run.changes, **sides})
+    return load_recipe(run.recipe, {**run.changes, 'height': height, 'width': width})
 
 
 def _write_dataset(

@@ -20,10 +20,27 @@ MASKS = ('.png', '.bmp', '.tif', '.tiff')
 
 def folder(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
     """List a split, see :class:`~lemore_core.data.layouts.Layout`."""
-    needs = f'a data set of your own needs images/{split}/ and masks/{split}/ in {root}'
-    return paired(
+    needs = (
+        f'a data set of your own needs images/{split}/ and masks/{split}/ in {root}, with the same '
+        f'names in both but for the suffix: images/{split}/a/1.jpg and masks/{split}/a/1.png'
+    )
+    return pairs(
         first_folder(root, [f'images/{split}'], needs),
         first_folder(root, [f'masks/{split}'], needs),
+        taxonomy,
+    )
+
+
+def pairs(images: Path, masks: Path, taxonomy: Taxonomy) -> list[Sample]:
+    """Return the images and masks below two folders that have the same names but for the suffix.
+
+    Raises:
+        DataError: see :func:`lemore_core.data.layouts.pairs.paired`.
+
+    """
+    return paired(
+        images,
+        masks,
         taxonomy,
         image_ends=SUFFIXES,
         mask_readers=dict.fromkeys(MASKS, read_ids_or_colors),

@@ -77,3 +77,33 @@ def test_wrong_arguments_are_named(
 ) -> None:
     assert main(['data', 'check', *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_own_images_are_divided_by_drives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ['{name: row, color: [1, 2, 3]}', '{name: gap, color: [4, 5, 6]}']
+    classes = tmp_path / 'classes.yaml'
+    classes.write_text(f'name: rows\nclasses: [{", ".join(rows)}]\n')
+    for name in ('a_1', 'a_2', 'a_3', 'b_1', 'b_2', 'c_1'):
+        for kind, pixels in (('photos', np.zeros((1, 4, 3), np.uint8)), ('labels', MASK)):
+            (tmp_path / kind / 'deep').mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / kind / 'deep' / f'{name}.png'), pixels)
+    mine = tmp_path / 'mine'
+    command = ['data', 'split', str(tmp_path / 'photos'), str(tmp_path / 'labels')]
+    command += ['--classes', str(classes), '-o', str(mine)]
+    assert main([*command, '--hold-out', 'z']) == 1
+    assert 'z cannot be held out: the drives are a, b, c' in capsys.readouterr().err
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines() == ['train  a', 'val    b, c']
+    assert sorted(path.name for path in (mine / 'masks' / 'val' / 'deep').iterdir()) == [
+        'b_1.png',
+        'b_2.png',
+        'c_1.png',
+    ]
+    assert main(['data', 'check', '--dataset', 'folder', '--data', str(mine)]) == 0
+    assert main(command) == 1
+    assert 'exists already' in capsys.readouterr().err
+    (tmp_path / 'labels' / 'deep' / 'a_2.png').unlink()
+    assert main([*command[:-1], str(tmp_path / 'other')]) == 1
+    assert 'a_2.png has no mask' in capsys.readouterr().err

@@ -42,7 +42,7 @@ def test_a_recipe_is_that_of_the_networks_family(name: str) -> None:
 
 
 def test_every_built_in_recipe_is_looked_at() -> None:
-    assert set(RECIPES) == set(PUBLISHED) | {'camvid', 'camvid_general', 'folder'}
+    assert set(RECIPES) == set(PUBLISHED) | {'camvid', 'camvid_general', 'folder', 'folder_distill'}
 
 
 def test_the_defaults_make_a_recipe() -> None:
@@ -81,6 +81,16 @@ def test_yaml_is_read_as_people_mean_it() -> None:
     recipe = load_recipe('folder', {**changes, **parse_changes(['precision=16', 'batch=32'])})
     assert (recipe.learning_rate, recipe.lovasz, recipe.batch) == (1e-3, 1.0, 32)
     assert (recipe.scale, recipe.resize, recipe.precision) == ((1.0, 2.0), None, '16')
+
+
+def test_the_crop_of_one_camera_is_what_images_are_resized_to() -> None:
+    portrait = load_recipe('folder', {'height': 640, 'width': 360})
+    assert portrait.resize == (640, 360)
+    assert load_recipe('ade20k', {'height': 256, 'width': 256}).resize == (2048, 512)
+    own = {'height': 256, 'width': 256, 'resize': [1024, 512]}
+    assert load_recipe('folder', own).resize == (1024, 512)
+    with pytest.raises(RecipeError, match='set all three, or height and width'):
+        load_recipe('folder', {'height': 288, 'resize': [384, 288]})
 
 
 def test_changes_are_name_and_value() -> None:
