@@ -17,10 +17,12 @@ from lemore_core.cli.arguments import (
 
 if TYPE_CHECKING:
     from lemore_core.data.datasets import Dataset
+    from lemore_core.data.samples import Sample
     from lemore_core.evaluation.evaluate import EvaluationResult, Judged
     from lemore_core.evaluation.report.worst import WorstImages
     from lemore_core.evaluation.strategies import Views
     from lemore_core.segmenter import Segmenter
+    from lemore_core.taxonomy import Taxonomy
 
 REPORT_IMAGES = 50
 TABLE = ('iou', 'accuracy', 'boundary_f')
@@ -32,6 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', type=Path, required=True, help='folder of the data set')
     parser.add_argument('--split', default='val', help='val')
     parser.add_argument('--limit', type=count, help='only so many images, the first ones')
+    parser.add_argument('--drive', help='only the images of this drive, of train and val')
+    parser.add_argument(
+        '--groups', default='', metavar='FILE', help="class groups of the model's classes"
+    )
+    parser.add_argument(
+        '--truth-groups',
+        default='',
+        metavar='FILE',
+        help="class groups of the data set's classes, of the same names in the same order",
+    )
     add_json_argument(parser)
     views = parser.add_argument_group('views', 'whose probabilities are averaged')
     views.add_argument(
@@ -64,7 +76,8 @@ def run(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lemore_core.evaluation.evaluate import evaluate
-    from lemore_core.evaluation.strategies import predictor_for
+    from lemore_core.evaluation.strategies import Grouped, predictor_for
+    from lemore_core.taxonomy import load_groups
 
     views = _views(arguments)
     if arguments.report is not None:
@@ -72,16 +85,17 @@ def run(arguments: argparse.Namespace) -> None:
 
         check_requirements()
     dataset = _open_dataset(arguments)
-    samples = dataset.samples(arguments.split)[: arguments.limit]
+    samples = _samples(arguments, dataset)[: arguments.limit]
     segmenter = _load_segmenter(arguments)
-    worst = _worst_images(arguments, segmenter)
-    result = evaluate(
-        predictor_for(segmenter, views), tqdm(samples, unit='image', disable=None), worst
-    )
+    predictor = predictor_for(segmenter, views)
+    if arguments.groups:
+        predictor = Grouped(predictor, load_groups(arguments.groups, predictor.taxonomy))
+    worst = _worst_images(arguments, predictor.taxonomy)
+    result = evaluate(predictor, tqdm(samples, unit='image', disable=None), worst)
     facts = {
         'model': segmenter.card.name,
         'dataset': dataset.name,
-        'split': arguments.split,
+        'split': f'drive {arguments.drive}' if arguments.drive else arguments.split,
         'images': len(samples),
         'backend': f'{segmenter.status.backend} {segmenter.status.device}',
         'views': views.describe(),
@@ -92,6 +106,23 @@ def run(arguments: argparse.Namespace) -> None:
         print_json({**facts, **result.to_dict()})
     else:
         _print(facts, result, arguments.report)
+
+
+def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:
+    """Return the samples that are asked for, in the groups of their classes if there are."""
+    from lemore_core.data.drives import held_out
+    from lemore_core.data.samples import in_groups
+    from lemore_core.taxonomy import load_groups
+
+    if arguments.drive:
+        both = [*dataset.samples('train'), *dataset.samples('val')]
+        _, samples = held_out(both, dataset.root, arguments.drive)
+    else:
+        samples = dataset.samples(arguments.split)
+    if not arguments.truth_groups:
+        return samples
+    groups = load_groups(arguments.truth_groups, dataset.taxonomy)
+    return [in_groups(sample, groups) for sample in samples]
 
 
 def _open_dataset(arguments: argparse.Namespace) -> Dataset:
@@ -113,7 +144,7 @@ def _load_segmenter(arguments: argparse.Namespace) -> Segmenter:
     from lemore_core.data.datasets import OWN
 
     # a layout and no class table: the model keeps its own
-    dataset = '' if arguments.dataset == OWN else arguments.dataset
+    dataset = '' if arguments.dataset == OWN or arguments.truth_groups else arguments.dataset
     return load_segmenter(argparse.Namespace(**{**vars(arguments), 'dataset': dataset}))
 
 
@@ -131,13 +162,13 @@ def _views(arguments: argparse.Namespace) -> Views:
 
 
 def _worst_images(
-    arguments: argparse.Namespace, segmenter: Segmenter
+    arguments: argparse.Namespace, taxonomy: Taxonomy
 ) -> WorstImages[Judged] | None:
     if arguments.report is None:
         return None
     from lemore_core.evaluation.report.evaluation import worst_images
 
-    return worst_images(arguments.report_images, segmenter.taxonomy)
+    return worst_images(arguments.report_images, taxonomy)
 
 
 def _write_report(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lemore_core.data.errors import DataError
 from lemore_core.data.pixels import read_rgb
 from lemore_core.data.readers import read_ids
-from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
+from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy, TaxonomyError
 
 __all__ = ['DataError', 'MaskReader', 'Sample']
 
@@ -52,3 +52,12 @@ class Sample:
         except TaxonomyError as error:
             msg = f'{self.mask}: {error}'
             raise DataError(msg) from error
+
+
+def in_groups(sample: Sample, groups: ClassGroups) -> Sample:
+    """Return a sample whose classes are the groups of its classes; it cannot be pickled."""
+
+    def read(path: Path, _: Taxonomy) -> Labels:
+        return groups.apply(sample.reader(path, sample.taxonomy))
+
+    return replace(sample, taxonomy=groups.taxonomy, reader=read)

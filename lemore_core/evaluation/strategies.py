@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
 from lemore_core.segmenter import Segmenter
-from lemore_core.taxonomy import Taxonomy
+from lemore_core.taxonomy import ClassGroups, Taxonomy
 from lemore_core.validation import check_fields, option
 
 LOGIT_STRIDE = 8
@@ -176,6 +176,31 @@ class AveragedViews:
         logits = self._segmenter.logits(np.ascontiguousarray(seen), 'rgb8', network_size=size)
         probabilities = softmax(upsample(logits, height, width))
         return probabilities[:, ::-1] if flipped else probabilities
+
+
+class Grouped:
+    """Another predictor's labels as groups of its classes.
+
+    The confidence is that of the class. A group of "all else" must be among the groups: a class
+    that is ignored would be no label at all, which counts for no class.
+    """
+
+    def __init__(self, predictor: Predictor, groups: ClassGroups) -> None:
+        if groups.ignored:
+            msg = f'groups {groups.name!r} ignore {", ".join(groups.ignored)}: put all predicted classes into groups'
+            raise ViewError(msg)
+        self._predictor = predictor
+        self._groups = groups
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """What the labels mean."""
+        return self._groups.taxonomy
+
+    def predict(self, image: NDArray[np.uint8]) -> Prediction:
+        """Segment an RGB image (H, W, 3) uint8."""
+        prediction = self._predictor.predict(image)
+        return prediction._replace(labels=self._groups.apply(prediction.labels))
 
 
 def predictor_for(segmenter: Segmenter, views: Views) -> Predictor:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,41 @@ def test_what_is_no_number_is_wrong_usage(command: list[str], arguments: list[st
     with pytest.raises(SystemExit) as stop:
         main([*command, *arguments])
     assert stop.value.code == 2
+
+
+def test_model_and_truth_are_compared_in_groups_on_one_drive(
+    command: list[str], small_camvid: Path, tmp_path: Path, capsys: Output
+) -> None:
+    names = load_taxonomy('camvid').classes
+    rows = [
+        ('ground', ['road', 'pavement']),
+        ('else', [n for n in names[:-1] if n not in ('road', 'pavement')]),
+    ]
+    table = {
+        'name': 'two',
+        'groups': [
+            {'name': name, 'color': [i, i, i], 'classes': classes}
+            for i, (name, classes) in enumerate(rows)
+        ],
+        'ignore': ['bicyclist'],
+    }
+    (tmp_path / 'truth.yaml').write_text(yaml.safe_dump(table))
+    whole = {**table, 'ignore': []}
+    whole['groups'] = [
+        *table['groups'][:1],
+        {**table['groups'][1], 'classes': [*rows[1][1], 'bicyclist']},
+    ]
+    (tmp_path / 'model.yaml').write_text(yaml.safe_dump(whole))
+    # drives are looked for in both splits; these images have the names of none
+    for name in ('', 'annot'):
+        shutil.copytree(small_camvid / f'val{name}', small_camvid / f'train{name}')
+    grouped = [*command, '--dataset', 'camvid', '--truth-groups', str(tmp_path / 'truth.yaml')]
+    assert main([*grouped, '--groups', str(tmp_path / 'model.yaml'), '--json']) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert list(values['iou']) == ['ground', 'else']
+    assert main([*grouped, '--groups', str(tmp_path / 'truth.yaml')]) == 1
+    assert "groups 'two' ignore bicyclist" in capsys.readouterr().err
+    assert main([*command, '--drive', 'nowhere']) == 1
+    assert 'nowhere cannot be held out: the drives are train, val' in capsys.readouterr().err
+    assert main([*command, '--drive', 'train', '--json']) == 0
+    assert json.loads(capsys.readouterr().out)['split'] == 'drive train'
