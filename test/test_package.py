@@ -59,7 +59,7 @@ def test_the_wheel_brings_the_commands(wheel: zipfile.ZipFile) -> None:
     # all of them land on the PATH: none may have a name that other programs have
     scripts = {'lemore', 'lemore_demo', 'segmentation_node', 'measure_latency'}
     assert set(declared['console_scripts']) == scripts
-    for group in ('console_scripts', 'lemore.commands'):
+    for group in ('console_scripts', 'lemore.commands', 'lemore.images'):
         for target in declared[group].values():
             assert EntryPoint('', target, group).load()
 

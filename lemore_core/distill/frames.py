@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -110,7 +110,9 @@ class FrameStore:
         hashes: list[int] = []
         left_out: Counter[str] = Counter()
         # numbers of the images in the drive, so that a name says where it was
-        for number, frame in enumerate(chain.from_iterable(map(self._every_nth, sources))):
+        frames = enumerate(chain.from_iterable(source.frames() for source in sources))
+        every = self._options.every or (MOVING_EVERY if sources[0].is_moving else 1)
+        for number, frame in islice(frames, 0, None, every):
             on_image(1)
             try:
                 pixels = read_image(frame) if isinstance(frame, Path) else frame
@@ -133,10 +135,6 @@ class FrameStore:
             msg = f'{names} gave no images ({reasons or "there are none in it"})'
             raise DistillError(msg)
         return Frames(tuple(images), tuple(hashes), left_out)
-
-    def _every_nth(self, source: ImageSource) -> Iterator[Frame]:
-        every = self._options.every or (MOVING_EVERY if source.is_moving else 1)
-        return islice(source.frames(), 0, None, every)
 
 
 def _listed(folder: Path, key: str) -> Frames | None:
