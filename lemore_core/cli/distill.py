@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument('--model', default='nano', help='nano, tiny, small or base')
     training.add_argument('--time', type=duration, metavar='30m', help='train for so long in all')
     training.add_argument('--start', help='a shipped size or a checkpoint to start from')
-    training.add_argument('--recipe', default='folder_distill', help='name, or path of a .yaml file')
+    training.add_argument(
+        '--recipe', default='folder_distill', help='name, or path of a .yaml file'
+    )
     training.add_argument(
         '--set', nargs='+', default=[], action='extend', metavar='FIELD=VALUE', help='of the recipe'
     )

@@ -161,9 +161,7 @@ def _views(arguments: argparse.Namespace) -> Views:
     return Views(window, stride, tuple(arguments.scales), arguments.flip)
 
 
-def _worst_images(
-    arguments: argparse.Namespace, taxonomy: Taxonomy
-) -> WorstImages[Judged] | None:
+def _worst_images(arguments: argparse.Namespace, taxonomy: Taxonomy) -> WorstImages[Judged] | None:
     if arguments.report is None:
         return None
     from lemore_core.evaluation.report.evaluation import worst_images
