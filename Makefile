@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-ros-packages lint format fuzz docs clean
+.PHONY: demo test test-ros-packages lint format fuzz docs soak clean
 .DEFAULT_GOAL := test
 
 demo: $(INSTALLED)
@@ -72,6 +72,11 @@ $(INSTALLED): $(READY) setup.py setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--no-index --editable .
 	touch $@
+
+# One node under load for long; prints a table for docs/reliability.md.
+FRAMES ?= 100000
+soak: $(INSTALLED)
+	$(BIN)/python -m lemore_ros.tools.soak --frames $(FRAMES)
 
 clean:
 	rm -rf .venv .venv-* out build install log *.egg-info

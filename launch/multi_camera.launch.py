@@ -15,6 +15,7 @@ from lemore_ros.launch_utils import (
     CAMERA,
     SHOWN_CAMERAS,
     arguments,
+    misspelt,
     rviz,
     segmentation_node,
     shared_memory,
@@ -29,4 +30,4 @@ def generate_launch_description() -> LaunchDescription:
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Return the actions for the arguments' values."""
-    return [*shared_memory(context), segmentation_node(context), *rviz(context)]
+    return [*misspelt(context), *shared_memory(context), segmentation_node(context), *rviz(context)]

@@ -8,7 +8,13 @@ from __future__ import annotations
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import OpaqueFunction
 
-from lemore_ros.launch_utils import arguments, rviz, segmentation_node, shared_memory
+from lemore_ros.launch_utils import (
+    arguments,
+    misspelt,
+    rviz,
+    segmentation_node,
+    shared_memory,
+)
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -18,4 +24,4 @@ def generate_launch_description() -> LaunchDescription:
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Return the actions for the arguments' values."""
-    return [*shared_memory(context), segmentation_node(context), *rviz(context)]
+    return [*misspelt(context), *shared_memory(context), segmentation_node(context), *rviz(context)]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, List  # noqa: UP035 - launch knows no list[str]
 
 from launch import LaunchContext
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, TimerAction
+from launch.actions import DeclareLaunchArgument, LogInfo, SetEnvironmentVariable, TimerAction
 from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from lemore_ros.node.exit_codes import RESTART
+from lemore_core.errors import LemoreError
+from lemore_ros.node.exit_codes import RESTART, STOPPED
 from lemore_ros.node.parameters import DEFAULTS, PARAMETERS, ParameterError, from_text
 from lemore_ros.share import PACKAGE, share_directory, shared_memory_profile
 
@@ -22,6 +24,7 @@ NAME = 'lemore_segmentation'
 EXECUTABLE = 'segmentation_node'
 CAMERA = '{camera}'
 RESPAWNS, RESPAWN_DELAY_S = 5, 3.0
+LOOKS_LIKE = 0.75
 # the cameras of config/rviz/multi_camera.rviz: whichever there are take their places in turn
 SHOWN_CAMERAS = ('front', 'left', 'right', 'rear')
 SHOWN_TOPICS = ('overlay', 'color', 'points')
@@ -44,6 +47,10 @@ OTHER_ARGUMENTS: Mapping[str, str] = {
     'rviz_frame': 'Fixed frame of RViz: where there is a point cloud, the frame of the depth '
     'images. Empty: as rviz_config says.',
 }
+
+
+class NodeFailedError(LemoreError):
+    """The node ended for good, and the launch with it."""
 
 
 def arguments(**defaults: str) -> list[DeclareLaunchArgument]:
@@ -81,6 +88,24 @@ def switch(context: LaunchContext, name: str) -> bool:
     return SWITCHES[value.lower()]
 
 
+def misspelt(context: LaunchContext) -> list[LogInfo]:
+    """Name the arguments that nobody declares and that look like one of these.
+
+    Others may belong to the launch file that includes this one.
+    """
+    known = [*PARAMETERS, *OTHER_ARGUMENTS]
+    pairs = [
+        (name, get_close_matches(name, known, 1, LOOKS_LIKE))
+        for name in context.launch_configurations
+        if name not in known
+    ]
+    return [
+        LogInfo(msg=f'there is no argument {name!r}, did you mean {close[0]}?')
+        for name, close in pairs
+        if close
+    ]
+
+
 def shared_memory(context: LaunchContext) -> list[SetEnvironmentVariable]:
     """Let images travel through shared memory, unless the user chose a profile of their own."""
     variables = shared_memory_profile(context.environment)
@@ -108,18 +133,23 @@ def segmentation_node(context: LaunchContext, respawns: int = RESPAWNS) -> Lifec
         parameters=[params_file, _given_parameters(context)],
         ros_arguments=['--log-level', text(context, 'log_level')],
         output='screen',
-        on_exit=_respawn(respawns) if switch(context, 'respawn') and respawns else None,
+        on_exit=_on_exit(respawns if switch(context, 'respawn') else 0),
         **_program(),
     )
 
 
-def _respawn(times: int) -> Callable[[ProcessExited, LaunchContext], TimerAction | None]:
+def _on_exit(respawns: int) -> Callable[[ProcessExited, LaunchContext], TimerAction | None]:
     def on_exit(event: ProcessExited, context: LaunchContext) -> TimerAction | None:
-        # a signal ends a process with its negative number
-        if context.is_shutdown or not (event.returncode in RESTART or event.returncode < 0):
+        code = event.returncode
+        if context.is_shutdown or code == STOPPED:
             return None
-        again = segmentation_node(context, times - 1)
-        return TimerAction(period=RESPAWN_DELAY_S, actions=[again], cancel_on_shutdown=True)
+        # a signal ends a process with its negative number
+        if respawns and (code in RESTART or code < 0):
+            again = segmentation_node(context, respawns - 1)
+            return TimerAction(period=RESPAWN_DELAY_S, actions=[again], cancel_on_shutdown=True)
+        # what is raised ends the launch with a code that is not zero
+        msg = f'the segmentation node ended with exit code {code}, see its last lines'
+        raise NodeFailedError(msg)
 
     return on_exit
 
@@ -128,6 +158,9 @@ def rviz(context: LaunchContext) -> list[Node]:
     """Return RViz where it is asked for, its configuration's topics moved to where they are."""
     if not switch(context, 'rviz'):
         return []
+    if not _is_installed('rviz2', 'rviz2'):
+        msg = 'rviz is true, and RViz is not installed: apt install ros-$ROS_DISTRO-rviz2'
+        raise ParameterError(msg)
     config, frame = text(context, 'rviz_config'), text(context, 'rviz_frame')
     use_sim_time = text(context, 'use_sim_time') and switch(context, 'use_sim_time')
     return [
@@ -236,13 +269,16 @@ def _given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
 
 def _program() -> dict[str, Any]:
     """Return what to run: the installed executable, else the module (from pip or the sources)."""
+    if _is_installed(PACKAGE, EXECUTABLE):
+        return {'package': PACKAGE, 'executable': EXECUTABLE}
+    return {'executable': sys.executable, 'arguments': ['-m', f'{PACKAGE}.node.{EXECUTABLE}']}
+
+
+def _is_installed(package: str, executable: str) -> bool:
     # without a sourced ROS installation the index cannot even be asked
     from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
     try:
-        installed = Path(get_package_prefix(PACKAGE), 'lib', PACKAGE, EXECUTABLE)
+        return Path(get_package_prefix(package), 'lib', package, executable).is_file()
     except (PackageNotFoundError, OSError):
-        installed = None
-    if installed is not None and installed.is_file():
-        return {'package': PACKAGE, 'executable': EXECUTABLE}
-    return {'executable': sys.executable, 'arguments': ['-m', f'{PACKAGE}.node.{EXECUTABLE}']}
+        return False

@@ -55,6 +55,11 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
     def poll(self) -> dict[str, Any]:
         """Take in what the child has said and return the newest value of every key."""
         while not self._lines.empty():

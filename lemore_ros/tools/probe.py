@@ -22,7 +22,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from lemore_core.errors import LemoreError
 from lemore_core.export.export import STREET
@@ -31,7 +31,7 @@ from lemore_ros.messages.stamps import read_stamp, write_stamp
 from lemore_ros.tools.child import say
 
 MATCH_S = 60.0
-# a network for another aspect is prepared when its first image comes, on a busy machine slowly
+# the first start on a machine compiles, on a busy one slowly
 WARM_UP_S = 60.0
 WARM_UP_FRAMES = 10
 # the node's status is a second apart: one that was made after the last image has come by then
@@ -63,7 +63,8 @@ class Probe:
         for topic in labels:
             self._node.create_subscription(Image, topic, self._on_labels, RELIABLE, raw=True)
         for topic in others:
-            self._node.create_subscription(Image, topic, lambda _: None, RELIABLE, raw=True)
+            kind = CompressedImage if topic.endswith('/compressed') else Image
+            self._node.create_subscription(kind, topic, lambda _: None, RELIABLE, raw=True)
         self._node.create_subscription(DiagnosticArray, status, self._on_status, RELIABLE)
 
     def connect(self) -> None:
@@ -122,11 +123,11 @@ class Probe:
             self.figures[status.name] = {pair.key: pair.value for pair in status.values}
 
 
-def serialised_street(width: int, height: int) -> bytearray:
-    """Return a bgr8 ``sensor_msgs/Image`` of this size, serialised."""
+def serialised_street(width: int, height: int, encoding: str = 'bgr8') -> bytearray:
+    """Return a bgr8 ``sensor_msgs/Image`` of this size, serialised; ``encoding`` is what it says."""
     image = read_image(STREET)
     pixels = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    message: Any = Image(height=height, width=width, step=3 * width, encoding='bgr8')
+    message: Any = Image(height=height, width=width, step=3 * width, encoding=encoding)
     message.header.frame_id = 'camera'
     message.data.frombytes(pixels[..., ::-1].tobytes())
     return bytearray(serialize_message(message))

@@ -107,17 +107,17 @@ def test_what_rviz_shows_follows_the_namespace(config: str, values: dict[str, st
 
 
 @pytest.mark.parametrize(
-    ('end', 'respawn', 'starts'),
+    ('end', 'respawn', 'starts', 'code'),
     [
-        ('os._exit(70)', 'true', 3),
-        ('os.kill(os.getpid(), 11)', 'true', 3),
-        ('os._exit(70)', 'false', 1),
-        ('os._exit(1)', 'true', 1),
-        ('os._exit(0)', 'true', 1),
+        ('os._exit(70)', 'true', 3, 1),
+        ('os.kill(os.getpid(), 11)', 'true', 3, 1),
+        ('os._exit(70)', 'false', 1, 1),
+        ('os._exit(1)', 'true', 1, 1),
+        ('os._exit(0)', 'true', 1, 0),
     ],
 )
 def test_what_another_start_may_mend_is_started_again_a_few_times(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, respawn: str, starts: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, respawn: str, starts: int, code: int
 ) -> None:
     started = tmp_path / 'started'
     program = f'import os; open({str(started)!r}, "a").write("x"); {end}'
@@ -133,5 +133,5 @@ def test_what_another_start_may_mend_is_started_again_a_few_times(
     service.include_launch_description(
         LaunchDescription([*arguments(respawn=respawn), OpaqueFunction(function=start)])
     )
-    assert service.run() == 0
+    assert service.run() == code
     assert started.read_text() == 'x' * starts

@@ -87,6 +87,9 @@ def test_a_profile_of_the_user_stays(start: Any, peer: Any, tmp_path: Path) -> N
             "image_topic is '/camera': with camera_names it must hold {camera}",
         ),
         ({'rviz': 'maybe'}, "rviz is 'maybe', allowed: true or false"),
+        ({'rviz': 'true'}, 'rviz is true, and RViz is not installed: apt install'),
+        ({'model': 'gone.onnx', 'modle': 'x'}, "no argument 'modle', did you mean model?"),
+        ({'model': 'gone.onnx'}, 'the segmentation node ended with exit code 1, see its last'),
         ({'use_sim_time': 'maybe'}, "use_sim_time is 'maybe', allowed: true or false"),
     ],
 )
