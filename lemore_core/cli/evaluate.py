@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lemore_core.taxonomy import Taxonomy
 
 REPORT_IMAGES = 50
-TABLE = ('iou', 'accuracy', 'boundary_f')
+TABLE = ('iou', 'accuracy')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.evaluation.boundary import BoundaryScore
 from lemore_core.evaluation.calibration import Calibration
 from lemore_core.evaluation.metrics import ConfusionMatrix, by_name, rounded
 
 
 class Scores:
-    """Confusion matrix, boundary score and calibration of the images so far."""
+    """Confusion matrix and calibration of the images so far."""
 
     def __init__(self, classes: int) -> None:
         self.matrix = ConfusionMatrix(classes)
-        self.boundary = BoundaryScore(classes)
         self.calibration = Calibration(classes)
 
     def add(
@@ -39,7 +37,6 @@ class Scores:
         own = ConfusionMatrix(self.matrix.classes)
         own.add(truth, labels)
         self.matrix.merge(own)
-        self.boundary.add(truth, labels)
         if confidence is not None:
             self.calibration.add(truth, labels, confidence)
         return own
@@ -48,10 +45,8 @@ class Scores:
         """Return the figures by name, rounded, as JSON holds them; ``names`` are the classes'."""
         return {
             **self.matrix.figures(names),
-            'mean_boundary_f': rounded(self.boundary.mean),
             'calibration_error': rounded(self.calibration.expected_error()),
             'accuracy': by_name(names, self.matrix.accuracy),
-            'boundary_f': by_name(names, self.boundary.scores),
         }
 
     def to_dict(self, names: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,27 +84,6 @@ class Child:
             msg = f'the {self.name} ended with status {status}, {self.log} says:\n{tail}'
             raise ChildError(msg)
 
-    def wait_for(self, key: str, timeout_s: float) -> Any:
-        """Wait until the child has reported ``key`` and return its value.
-
-        Raises:
-            ChildError: the process ended first, or the time is up.
-
-        """
-        deadline = time.monotonic() + timeout_s
-        while key not in self.poll():
-            self.check()
-            if self.ended:
-                # what it said last may still be on its way
-                self._reader.join(STOP_S)
-                if key in self.poll():
-                    break
-            if self.ended or time.monotonic() > deadline:
-                msg = f'the {self.name} did not report {key!r} within {timeout_s} s, see {self.log}'
-                raise ChildError(msg)
-            time.sleep(0.02)
-        return self.last[key]
-
     def stop(self) -> None:
         """Interrupt the process, kill it if that does not end it, and take in its last words."""
         if not self.ended:
@@ -126,6 +105,27 @@ class Child:
                 continue
             if isinstance(value, dict):
                 self._lines.put(value)
+
+
+def wait_until(
+    condition: Callable[[], object], timeout_s: float, what: str, children: Iterable[Child]
+) -> None:
+    """Wait for a condition while the children run well; ``what`` says it in an error.
+
+    Raises:
+        ChildError: a child failed, or the time is up.
+
+    """
+    deadline = time.monotonic() + timeout_s
+    children = list(children)
+    while not condition():
+        for child in children:
+            child.check()
+        if time.monotonic() > deadline:
+            logs = ', '.join(str(child.log) for child in children)
+            msg = f'{what}: not within {timeout_s:.0f} s, see {logs}'
+            raise ChildError(msg)
+        time.sleep(0.02)
 
 
 def say(**values: Any) -> None:

@@ -27,7 +27,7 @@ from lemore_core.export.model_card import read_model_card
 from lemore_core.segmenter import network_size, resolve_checkpoint
 from lemore_core.system.files import write_whole
 from lemore_ros.share import share_directory, shared_memory_profile
-from lemore_ros.tools.child import Child, ChildError, isolated_graph
+from lemore_ros.tools.child import Child, isolated_graph, wait_until
 from lemore_ros.tools.clip import write_bag
 from lemore_ros.tools.images import overlay_frames, write_contact_sheet, write_video
 
@@ -152,7 +152,9 @@ def _play_through(
         recorder = stack.enter_context(
             child('recorder', 'lemore_ros.tools.recorder', str(temporary), '--prefix', NODE)
         )
-        _wait_until_ready(node, recorder)
+        wait_until(
+            lambda: 'ready' in recorder.poll(), START_S, 'the node is ready', (node, recorder)
+        )
         player = stack.enter_context(
             child('player', 'lemore_ros.tools.player', str(camera), '--topic', TOPIC)
         )
@@ -171,17 +173,6 @@ def _play_through(
     shutil.rmtree(segmented, ignore_errors=True)
     temporary.rename(segmented)
     return {**player.poll(), **recorder.poll()}
-
-
-def _wait_until_ready(node: Child, recorder: Child) -> None:
-    deadline = time.monotonic() + START_S
-    while 'ready' not in recorder.poll():
-        node.check()
-        recorder.check()
-        if time.monotonic() > deadline:
-            msg = f'the node was not ready within {START_S} s, see {node.log}'
-            raise ChildError(msg)
-        time.sleep(0.05)
 
 
 def _settle(node: Child, recorder: Child) -> None:

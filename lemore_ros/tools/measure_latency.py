@@ -17,16 +17,13 @@ import math
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from lemore_core.errors import LemoreError
 from lemore_ros.node.camera_stats import FRAMES_REMEMBERED
 from lemore_ros.tools.figures import (
     TRANSPORT_RATE_HZ,
-    Memory,
-    RoundTrip,
-    Transport,
+    Figures,
     measure_memory,
     measure_round_trip,
     measure_transport,
@@ -44,9 +41,6 @@ examples
 """
 
 
-Figure = RoundTrip | Transport | Memory
-
-
 def main(args: Sequence[str] | None = None) -> int:
     """Measure, print and return the exit status."""
     arguments = _parser().parse_args(args)
@@ -58,13 +52,13 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     if arguments.json:
-        print(json.dumps([_without_nan(asdict(figure)) for figure in figures], indent=2))
+        print(json.dumps([_without_nan(figure) for figure in figures], indent=2))
     else:
         print_table(figures)
     return 0
 
 
-def measure(arguments: argparse.Namespace) -> Sequence[Figure]:
+def measure(arguments: argparse.Namespace) -> Sequence[Figures]:
     """Measure what the arguments ask for; figures of one kind.
 
     Raises:
@@ -89,10 +83,10 @@ def measure(arguments: argparse.Namespace) -> Sequence[Figure]:
     return [measure_round_trip(target, load) for load in loads]
 
 
-def print_table(figures: Sequence[Figure]) -> None:
+def print_table(figures: Sequence[Figures]) -> None:
     """Print figures of one kind below their names."""
-    names = [re.sub('_p50|_ms', '', name).replace('_with_', '+') for name in asdict(figures[0])]
-    for row in (names, *([str(value) for value in asdict(f).values()] for f in figures)):
+    names = [re.sub('_p50|_ms', '', name).replace('_with_', '+') for name in figures[0]]
+    for row in (names, *([str(value) for value in f.values()] for f in figures)):
         print('  '.join(f'{cell:>16}' for cell in row))
 
 

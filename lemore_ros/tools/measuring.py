@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from lemore_ros.share import PROFILE_VARIABLES, shared_memory_profile
-from lemore_ros.tools.child import Child, ChildError, isolated_graph
+from lemore_ros.tools.child import Child, isolated_graph, wait_until
 
 NODE = '/lemore_segmentation'
 TIMEOUT_S = 180.0
@@ -91,7 +90,10 @@ class MeasuredNode:
             module, arguments = 'lemore_ros.tools.probe', self._probe_arguments(load)
             probe = Child('probe', module, arguments, logs / 'probe.log', environment)
             running.append(stack.enter_context(probe))
-            _wait_for_end(probe, running, TIMEOUT_S + load.count / load.rate_hz)
+            timeout_s = TIMEOUT_S + load.count / load.rate_hz
+            wait_until(lambda: probe.ended, timeout_s, 'the end of the probe', running)
+            probe.check()
+        # leaving the block took in what it said last
         return Reading(**probe.poll())
 
     def _environment(self, *, profile: bool) -> dict[str, str]:
@@ -127,16 +129,3 @@ def _log_folder() -> Iterator[Path]:
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
-
-
-def _wait_for_end(probe: Child, running: list[Child], timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not probe.ended:
-        for child in running:
-            child.check()
-        if time.monotonic() > deadline:
-            msg = f'the probe did not end within {timeout_s:.0f} s, see {probe.log}'
-            raise ChildError(msg)
-        time.sleep(0.05)
-    probe.check()
-    probe.wait_for('latencies_ms', 1.0)

@@ -18,7 +18,6 @@ def score_figures(scores: Scores) -> dict[str, str]:
         'mIoU': percent(matrix.mean_iou),
         'pixel accuracy': percent(matrix.pixel_accuracy),
         'mean accuracy': percent(matrix.mean_accuracy),
-        'boundary F': percent(scores.boundary.mean),
         'calibration error': percent(scores.calibration.expected_error()),
     }
 
@@ -33,11 +32,9 @@ def score_sections(taxonomy: Taxonomy, scores: Scores) -> tuple[ReportSection, .
     from lemore_core.evaluation.report.plots import reliability
 
     matrix = scores.matrix
-    figures = (matrix.iou, matrix.accuracy, scores.boundary.scores)
     columns = {
-        'IoU': [percent(value) for value in figures[0]],
-        'accuracy': [percent(value) for value in figures[1]],
-        'boundary F': [percent(value) for value in figures[2]],
+        'IoU': [percent(value) for value in matrix.iou],
+        'accuracy': [percent(value) for value in matrix.accuracy],
         'true pixels': [f'{pixels:,}' for pixels in matrix.counts.sum(1)],
     }
     sections = (
