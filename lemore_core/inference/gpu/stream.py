@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -58,10 +57,6 @@ class DeviceStream:
         """
         if self.is_cuda:
             torch.cuda.current_stream(self.device).synchronize()
-
-    def now(self) -> Moment:
-        """Return the moment at which what was queued so far is done; within :meth:`entered`."""
-        return Moment(cuda=self.is_cuda)
 
     def record(self, work: Callable[[], None], name: str) -> Callable[[], None]:
         """Return what queues ``work`` at one call: its CUDA graph, or ``work`` if there is none.
@@ -132,19 +127,3 @@ class DeviceStream:
         except (RuntimeError, TypeError) as error:
             msg = f'GPU context lost: a CUDA graph failed ({failure}), then {first_line(error)}'
             raise GpuContextLostError(msg) from failure
-
-
-class Moment:
-    """When the work that was queued before it is done; on a CPU, now."""
-
-    def __init__(self, *, cuda: bool) -> None:
-        self._time = time.perf_counter()
-        self._event = torch.cuda.Event(enable_timing=True) if cuda else None  # type: ignore[no-untyped-call]
-        if self._event is not None:
-            self._event.record()
-
-    def milliseconds_since(self, before: Moment) -> float:
-        """Return the time between two moments, both of which have come."""
-        if self._event is None or before._event is None:
-            return 1e3 * (self._time - before._time)
-        return float(before._event.elapsed_time(self._event))

@@ -91,6 +91,7 @@ class HotSwapBackend:
         self._frames_left = min_frames
         self._stage = EngineStatus(EnginePhase.WAITING, 'for images')
         self._candidate: Backend | None = None
+        self._blank: list[Image] = []  # like those that come
         self._shares: list[float] = []  # of pixels that the candidate labelled the same, by call
         self._build: JsonChild | None = None
         self._key: EngineKey | None = None  # of the engine, from when it is loaded on
@@ -128,6 +129,7 @@ class HotSwapBackend:
         found = self._serving.segment(images)
         self._frames_left -= len(images)
         if self._frames_left <= 0 and self._thread.ident is None and not self._closing.is_set():
+            self._blank = [Image(np.zeros_like(one.pixels), one.encoding) for one in images]
             self._thread.start()
         if self._candidate is not None and images:
             self._check(self._candidate, images, found)
@@ -161,7 +163,7 @@ class HotSwapBackend:
                 return
             self._key = key
             self._enter(EngineStatus(EnginePhase.LOADING))
-            candidate = self._source.load(key)
+            candidate = self._load(key)
         except GpuContextLostError as error:
             # the next image fails on this as well, where the node can react to it
             self._quarantine(error)
@@ -189,6 +191,18 @@ class HotSwapBackend:
                 self._stage = EngineStatus(EnginePhase.BUILDING)
             with build:
                 return wait_for_engine(build)
+
+    def _load(self, key: EngineKey) -> Backend:
+        """Return the engine, run once for images like those that come: that takes long at first."""
+        candidate = self._source.load(key)
+        try:
+            candidate.segment(self._blank)
+        except GpuContextLostError:
+            raise
+        except Exception:
+            _close_quietly(candidate)
+            raise
+        return candidate
 
     def _check(
         self, candidate: Backend, images: Sequence[Image], expected: list[Segmentation]

@@ -46,6 +46,7 @@ class StandIn:
     def __init__(self, backend: Backend, *, wrong: float = 0.0) -> None:
         self.status = Status('tensorrt', 'cuda:0', 'fp16')
         self.calls = 0
+        self.warmed_up_on: list[str] = []
         self.closed = False
         self.broken = False
         self.lost: GpuContextLostError | None = None
@@ -53,7 +54,10 @@ class StandIn:
         self.wrong = wrong
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
-        self.calls += 1
+        if any(image.pixels.any() for image in images):
+            self.calls += 1
+        else:
+            self.warmed_up_on.append(threading.current_thread().name)
         if self.lost is not None:
             raise self.lost
         if self.broken:
@@ -159,6 +163,7 @@ def test_an_engine_takes_over_between_two_images(
     go_on.set()
     wait_until(lambda: backend.status.engine == 'checking')
     assert engine.calls == 0, 'it waits for an image'
+    assert engine.warmed_up_on == ['lemore_engine'], 'not between the labels of two images'
     calls = serving.calls
     for checks in range(1, CHECKS + 1):
         # one image on which an engine errs is not what rejects it
@@ -266,13 +271,12 @@ def test_an_engine_that_loses_the_context_is_not_used_by_the_next_start(
     serving: StandIn, network: Backend, tmp_path: Path, when: str
 ) -> None:
     engine, lost = StandIn(network), GpuContextLostError('GPU context lost')
-    if when == 'first image':
-        engine.lost = lost
 
     def load(_: EngineKey) -> Backend:
-        if when == 'load':
+        if when != 'serving':
             # what one thread does to the context, every thread sees
-            serving.lost = lost
+            engine.lost = serving.lost = lost
+        if when == 'load':
             raise lost
         return engine
 
