@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-ros-packages lint format fuzz docs soak clean
+.PHONY: demo test test-ros-packages lint format fuzz audit docs soak clean
 .DEFAULT_GOAL := test
 
 demo: $(INSTALLED)
@@ -54,6 +54,14 @@ fuzz: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv-fuzz \
 		-r requirements/fuzz.txt || echo 'atheris is not there: inputs are chosen at random' >&2
 	PYTHONPATH=.venv-fuzz $(BIN)/python test/reliability/fuzz --seconds $(SECONDS)
+
+# The pinned packages against the advisories of PyPI; it says so where it cannot ask.
+audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/audit.txt
+	.venv-audit/bin/pip-audit --progress-spinner off --disable-pip --no-deps --strict \
+		-r requirements/run.txt -r requirements/train.txt -r requirements/test.txt || \
+		{ echo 'make audit: there are advisories, or nobody could be asked: see above' >&2; exit 1; }
 
 # The API reference. The launch files' own module needs launch, which has no wheel.
 docs: $(INSTALLED)
