@@ -8,7 +8,7 @@ from functools import partial
 from lemore_core.evaluation.evaluate import EvaluationResult, Judged
 from lemore_core.evaluation.metrics import percent
 from lemore_core.evaluation.report.content import Report, ReportImage
-from lemore_core.evaluation.report.images import report_image, truth_panes
+from lemore_core.evaluation.report.images import ground_truth_panes, report_image
 from lemore_core.evaluation.report.sections import score_figures, score_sections
 from lemore_core.evaluation.report.worst import WorstImages
 from lemore_core.taxonomy import Taxonomy
@@ -29,7 +29,7 @@ def draw_image(judged: Judged, taxonomy: Taxonomy, name: str) -> ReportImage:
         'mIoU': percent(result.mean_iou),
         'pixel accuracy': percent(result.pixel_accuracy),
     }
-    panes = truth_panes(taxonomy, prediction.labels, truth, name)
+    panes = ground_truth_panes(taxonomy, prediction.labels, truth, name)
     return report_image(result.name, image, panes, figures, result.iou)
 
 

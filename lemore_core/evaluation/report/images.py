@@ -68,7 +68,7 @@ def marks_pane(caption: str, *marks: tuple[NDArray[np.bool_], Color]) -> Pane:
     return Pane(caption, (Layer(caption, _layer_uri(rgba)),), dimmed=True)
 
 
-def truth_panes(
+def ground_truth_panes(
     taxonomy: Taxonomy, labels: Labels, truth: Labels, name: str = GROUND_TRUTH
 ) -> tuple[Pane, Pane]:
     """Return the views of labels (H, W) against ground truth: under a slider, and their errors."""

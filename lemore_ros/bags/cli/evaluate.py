@@ -76,8 +76,10 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.report is not None:
             from lemore_ros.bags.evaluation.worst_frames import worst_frames
 
-            has_truth = truth is not None
-            worst = worst_frames(arguments.report_images, source.taxonomy, has_truth=has_truth)
+            has_ground_truth = truth is not None
+            worst = worst_frames(
+                arguments.report_images, source.taxonomy, has_ground_truth=has_ground_truth
+            )
         step = stack.enter_context(progress(images.expected, worst))
         evaluation = evaluate_sequence(images, source, truth, step)
         facts |= {**source.facts(), **({'damage': images.damage} if images.damage else {})}

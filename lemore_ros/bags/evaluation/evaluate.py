@@ -1,4 +1,4 @@
-"""Measures the labels of a sequence: against the truth, over time, and from frame to frame."""
+"""Measures the labels of a sequence: against the ground truth, over time, and from frame to frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lemore_core.evaluation.metrics import rounded
 from lemore_core.evaluation.over_time import OverTime
 from lemore_core.evaluation.scores import Scores
 from lemore_core.taxonomy import Labels, Taxonomy
-from lemore_ros.bags.evaluation.ground_truth import GroundTruth, to_size_of_truth
+from lemore_ros.bags.evaluation.ground_truth import GroundTruth, to_size_of_ground_truth
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
 from lemore_ros.bags.evaluation.label_sources import FrameLabels, LabelSource
 from lemore_ros.bags.evaluation.matching import with_next
@@ -35,13 +35,13 @@ COLUMNS = (
     'latency_ms',
 )
 OUT_OF_ORDER = 'images whose stamps are not after the one before'
-WITHOUT_IMAGE = 'label images of the truth without an image'
+WITHOUT_IMAGE = 'label images of the ground truth without an image'
 
 
 class Compared(NamedTuple):
-    """Labels and confidence (or None) at the size of their truth, all (H, W).
+    """Labels and confidence (or None) at the size of their ground truth, all (H, W).
 
-    The truth is unlabelled where the labels are, so that no class is blamed for it.
+    The ground truth is unlabelled where the labels are, so that no class is blamed for it.
     """
 
     truth: Labels
@@ -85,7 +85,7 @@ class JudgedFrame:
 class SequenceEvaluation:
     """The figures of a sequence so far, in memory that does not grow with it.
 
-    ``unanswered`` and ``asked`` count the pixels that the truth labels: those that the labels left
+    ``left_unlabelled`` and ``labelled`` count the pixels that the ground truth labels: those that the labels left
     out, and all.
     """
 
@@ -93,9 +93,9 @@ class SequenceEvaluation:
         classes = len(taxonomy.classes)
         self.taxonomy = taxonomy
         self.frames = 0
-        self.frames_with_truth = 0
-        self.unanswered = 0
-        self.asked = 0
+        self.frames_with_ground_truth = 0
+        self.left_unlabelled = 0
+        self.labelled = 0
         self.scores = Scores(classes)
         self.temporal = TemporalConsistency(classes)
         self.series = OverTime(COLUMNS)
@@ -115,7 +115,7 @@ class SequenceEvaluation:
         """Measure a frame.
 
         Raises:
-            BagError: the truth has another shape than the image.
+            BagError: the ground truth has another shape than the image.
 
         """
         self._note_time(image.time_ns)
@@ -131,16 +131,16 @@ class SequenceEvaluation:
         return judged
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON holds them; without truth, those that need one are missing."""
+        """Return the figures as JSON holds them; without ground truth, those that need one are missing."""
         means = self.series.mean()
         latency = self.series.course().mean['latency_ms']
         known = latency[~np.isnan(latency)]
         return {
             'frames': self.frames,
-            'frames_with_truth': self.frames_with_truth,
+            'frames_with_ground_truth': self.frames_with_ground_truth,
             'seconds': round(self.seconds, 6),
             'classes': list(self.taxonomy.classes),
-            **(self._truth_figures() if self.frames_with_truth else {}),
+            **(self._ground_truth_figures() if self.frames_with_ground_truth else {}),
             'mean_confidence': rounded(means['mean_confidence']),
             'doubtful': rounded(means['doubtful']),
             'latency_ms': rounded(float(np.median(known)) if known.size else math.nan),
@@ -157,14 +157,14 @@ class SequenceEvaluation:
         }
 
     @property
-    def unanswered_share(self) -> float:
-        """Of the pixels that the truth labels, the share that the labels leave out."""
-        return self.unanswered / self.asked if self.asked else math.nan
+    def unlabelled_share(self) -> float:
+        """Of the pixels that the ground truth labels, the share that the labels leave out."""
+        return self.left_unlabelled / self.labelled if self.labelled else math.nan
 
-    def _truth_figures(self) -> dict[str, Any]:
+    def _ground_truth_figures(self) -> dict[str, Any]:
         return {
             **self.scores.to_dict(self.taxonomy.classes),
-            'unanswered': rounded(self.unanswered_share),
+            'left_unlabelled': rounded(self.unlabelled_share),
         }
 
     def _note_time(self, time_ns: int) -> None:
@@ -174,18 +174,18 @@ class SequenceEvaluation:
         self.last_ns = max(time_ns, self.last_ns or time_ns)
 
     def _compare(self, frame_labels: FrameLabels, truth: Labels) -> Compared:
-        labels = to_size_of_truth(frame_labels.labels, truth)
+        labels = to_size_of_ground_truth(frame_labels.labels, truth)
         confidence = frame_labels.confidence
         if confidence is not None:
-            confidence = to_size_of_truth(confidence, truth)
+            confidence = to_size_of_ground_truth(confidence, truth)
         classes = len(self.taxonomy.classes)
-        asked, answered = truth < classes, labels < classes
-        self.asked += int(np.count_nonzero(asked))
-        self.unanswered += int(np.count_nonzero(asked & ~answered))
+        labelled, answered = truth < classes, labels < classes
+        self.labelled += int(np.count_nonzero(labelled))
+        self.left_unlabelled += int(np.count_nonzero(labelled & ~answered))
         judged = truth.copy()
         judged[~answered] = self.taxonomy.unlabelled
         own = self.scores.add(judged, labels, confidence)
-        self.frames_with_truth += 1
+        self.frames_with_ground_truth += 1
         return Compared(truth, labels, confidence, ImageResult.from_matrix(Path(), own))
 
 
@@ -198,7 +198,7 @@ def evaluate_sequence(
     """Take the labels of the images of a sequence and measure them; ``on_frame`` is called with each frame.
 
     Raises:
-        LemoreError: the sequence holds no images, the truth fits none of them, or the model failed.
+        LemoreError: the sequence holds no images, the ground truth fits none of them, or the model failed.
 
     """
     evaluation = SequenceEvaluation(source.taxonomy)

@@ -47,7 +47,7 @@ class GroundTruth:
         self._resources = resources
 
     def at(self, time_ns: int, next_ns: int | None) -> Labels | None:
-        """Return the truth (H, W) of an image; ``next_ns`` is the next one's time.
+        """Return the ground truth (H, W) of an image; ``next_ns`` is the next one's time.
 
         Raises:
             LemoreError: it cannot be read.
@@ -69,7 +69,7 @@ class GroundTruth:
         own = self.matcher.first_ns, self.matcher.last_ns
         times = 'it is empty' if None in own else f'it spans {_span(own[0], own[1])}'
         msg = (
-            f'no truth of {self.source} is within {self._tolerance / 1e6:g} ms of an image: '
+            f'no ground truth of {self.source} is within {self._tolerance / 1e6:g} ms of an image: '
             f'{times}, the images {_span(first_ns, last_ns)}; '
             'check its stamps, or raise --tolerance-ms'
         )
@@ -89,7 +89,7 @@ def open_ground_truth(
     topic: str = '',
     ids: str = CLASS_IDS,
 ) -> GroundTruth:
-    """Open what the user calls the truth: a topic of the bag ``bag_path``, a folder, or another bag.
+    """Open ground truth: a topic of the bag ``bag_path``, a folder, or another bag.
 
     ``topic`` is that of another bag. ``ids`` says what the numbers of a folder's masks are:
     ``classes``, or ``dataset`` for the data set's own ids or colours.
@@ -115,8 +115,8 @@ def open_ground_truth(
     return GroundTruth(items, source, tolerance_ns, resources)
 
 
-def to_size_of_truth(image: NDArray[Any], truth: Labels) -> NDArray[Any]:
-    """Return labels or confidences (H, W) at the size of the truth, by nearest neighbour.
+def to_size_of_ground_truth(image: NDArray[Any], truth: Labels) -> NDArray[Any]:
+    """Return labels or confidences (H, W) at the size of the ground truth, by nearest neighbour.
 
     Raises:
         BagError: the two differ in shape by more than rounding, so they show other things.
@@ -127,7 +127,7 @@ def to_size_of_truth(image: NDArray[Any], truth: Labels) -> NDArray[Any]:
         abs(height * true_width / width - true_height) > 1
     ):
         msg = (
-            f'the truth is {true_width}x{true_height} and the image {width}x{height}: '
+            f'the ground truth is {true_width}x{true_height} and the image {width}x{height}: '
             'they differ in shape, so they are not of one camera'
         )
         raise BagError(msg)

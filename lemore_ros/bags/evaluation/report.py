@@ -39,9 +39,9 @@ def evaluation_report(
 
     """
     taxonomy = evaluation.taxonomy
-    with_truth = evaluation.frames_with_truth > 0
+    with_ground_truth = evaluation.frames_with_ground_truth > 0
     sections = [_over_time(evaluation), _shares(evaluation.shares, taxonomy)]
-    if with_truth:
+    if with_ground_truth:
         sections += score_sections(taxonomy, evaluation.scores)
     return Report(
         title=title,
@@ -70,7 +70,7 @@ def _breaks(evaluation: SequenceEvaluation) -> dict[str, str]:
 
 
 def _score_name(evaluation: SequenceEvaluation) -> str:
-    if evaluation.frames_with_truth:
+    if evaluation.frames_with_ground_truth:
         return 'IoU'
     known = not np.isnan(evaluation.series.mean()['mean_confidence'])
     return 'mean confidence' if known else 'share'
@@ -79,11 +79,11 @@ def _score_name(evaluation: SequenceEvaluation) -> str:
 def _headline(evaluation: SequenceEvaluation) -> dict[str, str]:
     values = evaluation.to_dict()
     figures = {'frames': f'{evaluation.frames:,}', 'duration': f'{evaluation.seconds:.1f} s'}
-    if evaluation.frames_with_truth:
-        figures['frames with ground truth'] = f'{evaluation.frames_with_truth:,}'
+    if evaluation.frames_with_ground_truth:
+        figures['frames with ground truth'] = f'{evaluation.frames_with_ground_truth:,}'
         figures |= score_figures(evaluation.scores)
-        if evaluation.unanswered:
-            figures['left unlabelled'] = percent(evaluation.unanswered_share)
+        if evaluation.left_unlabelled:
+            figures['left unlabelled'] = percent(evaluation.unlabelled_share)
     temporal = evaluation.temporal
     shares = {
         'mean confidence': evaluation.series.mean()['mean_confidence'],

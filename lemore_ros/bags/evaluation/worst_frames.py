@@ -16,10 +16,10 @@ from lemore_core.evaluation.report.content import Pane, ReportImage
 from lemore_core.evaluation.report.images import (
     UNLABELLED,
     WRONG,
+    ground_truth_panes,
     labels_pane,
     marks_pane,
     report_image,
-    truth_panes,
 )
 from lemore_core.evaluation.report.worst import WorstImages
 from lemore_core.taxonomy import Taxonomy
@@ -32,11 +32,11 @@ APART_S = 0.5
 
 
 def worst_frames(
-    limit: int, taxonomy: Taxonomy, *, has_truth: bool = False
+    limit: int, taxonomy: Taxonomy, *, has_ground_truth: bool = False
 ) -> WorstImages[JudgedFrame]:
     """Return what keeps the worst frames of an evaluation: low mIoU, low confidence, flicker.
 
-    ``has_truth`` says that the frames are filtered by IoU; those without ground truth then have none.
+    ``has_ground_truth`` says that the frames are filtered by IoU; those without ground truth then have none.
     """
 
     def badness(judged: JudgedFrame) -> Mapping[str, float]:
@@ -46,14 +46,16 @@ def worst_frames(
             MOST_FLICKER: -judged.flicker.compensated if judged.flicker else math.nan,
         }
 
-    draw = partial(draw_frame, taxonomy=taxonomy, has_truth=has_truth)
+    draw = partial(draw_frame, taxonomy=taxonomy, has_ground_truth=has_ground_truth)
     return WorstImages(limit, badness, draw, place=attrgetter('seconds'), apart=APART_S)
 
 
-def draw_frame(judged: JudgedFrame, taxonomy: Taxonomy, *, has_truth: bool = False) -> ReportImage:
+def draw_frame(
+    judged: JudgedFrame, taxonomy: Taxonomy, *, has_ground_truth: bool = False
+) -> ReportImage:
     """Return a frame as the report shows it: bare, labels (and ground truth), doubt and errors."""
     scores = _scores(judged, taxonomy)
-    if has_truth and not judged.compared:
+    if has_ground_truth and not judged.compared:
         scores = np.full_like(scores, np.nan)
     return report_image(
         frame_name(judged.seconds, judged.image.time_ns),
@@ -75,7 +77,7 @@ def _panes(judged: JudgedFrame, taxonomy: Taxonomy) -> list[Pane]:
     if compared is None:
         panes.append(labels_pane(taxonomy, {'labels': judged.frame_labels.labels}))
     else:
-        panes += truth_panes(taxonomy, compared.labels, compared.truth)
+        panes += ground_truth_panes(taxonomy, compared.labels, compared.truth)
     if confidence is not None:
         panes.append(marks_pane('confidence below 50 % red', (confidence < DOUBTFUL, WRONG)))
     if flicker is not None:

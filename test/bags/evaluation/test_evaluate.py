@@ -65,7 +65,7 @@ def evaluated(drive: Path, dataset: str = '') -> SequenceEvaluation:
 
 def test_labels_of_a_recording_have_its_latency_and_confidence(drive: Path) -> None:
     values = evaluated(drive).to_dict()
-    assert (values['frames'], values['frames_with_truth']) == (4, 0)
+    assert (values['frames'], values['frames_with_ground_truth']) == (4, 0)
     assert values['seconds'] == 0.3
     assert values['latency_ms'] == 20
     assert values['mean_confidence'] == 0.8
@@ -146,7 +146,7 @@ def test_the_worst_frames_are_kept_for_each_reason(tmp_path: Path) -> None:
         for m in messages
     ]
     drive = write_messages(tmp_path / 'drive', messages)
-    worst = worst_frames(2, CAMVID, has_truth=True)
+    worst = worst_frames(2, CAMVID, has_ground_truth=True)
     truth = open_ground_truth(TRUTH, drive, CAMVID, TOLERANCE)
     evaluate_sequence(
         ImageSequence(drive), RecordedLabels(drive, LABELS, '', TOLERANCE), truth, worst

@@ -25,7 +25,7 @@ from lemore_ros.bags.evaluation.evaluate import WITHOUT_IMAGE, SequenceEvaluatio
 from lemore_ros.bags.evaluation.ground_truth import (
     open_ground_truth,
     stamp_of_name,
-    to_size_of_truth,
+    to_size_of_ground_truth,
 )
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.evaluation.label_sources import RecordedLabels
@@ -61,7 +61,7 @@ def by_seconds(stamp_ns: int) -> str:
 def require_known(evaluation: SequenceEvaluation) -> None:
     """The figures that follow from a right half of which the upper half is wrong."""
     values = evaluation.to_dict()
-    assert evaluation.frames_with_truth == 4
+    assert evaluation.frames_with_ground_truth == 4
     assert values['iou']['road'] == 1
     assert values['iou']['car'] == 0.5
     assert values['iou']['building'] == 0
@@ -105,7 +105,7 @@ def test_a_mask_of_half_the_size_is_compared_at_its_own(drive: Path, tmp_path: P
 def test_some_images_have_truth_and_some_truth_no_image(drive: Path, tmp_path: Path) -> None:
     stamps = [STAMPS[1], STAMPS[1] + 20_000_000, STAMPS[3] + STEP_NS]
     evaluation = evaluated(drive, write_masks(tmp_path / 'masks', map(str, stamps)))
-    assert (evaluation.frames, evaluation.frames_with_truth) == (4, 1)
+    assert (evaluation.frames, evaluation.frames_with_ground_truth) == (4, 1)
     assert evaluation.error_counts[WITHOUT_IMAGE] == 2
     assert evaluation.to_dict()['over_time']['mean_iou'] == [None, 0.75, None, None]
 
@@ -123,7 +123,7 @@ def test_ids_of_the_data_set_are_asked_for(drive: Path, tmp_path: Path) -> None:
     folder = write_masks(tmp_path / 'masks', map(str, STAMPS), mask)
     with pytest.raises(LemoreError, match=r'\[11\].*--ground-truth-ids'):
         evaluated(drive, folder)
-    assert evaluated(drive, folder, ids='dataset').frames_with_truth == 4
+    assert evaluated(drive, folder, ids='dataset').frames_with_ground_truth == 4
 
 
 def test_labels_that_are_left_open_are_no_errors_but_are_told(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_labels_that_are_left_open_are_no_errors_but_are_told(tmp_path: Path) ->
     truth = open_ground_truth(TRUTH, bag, CAMVID, TOLERANCE)
     values = evaluate_sequence(ImageSequence(bag, '/camera/image_raw'), source, truth).to_dict()
     assert values['pixel_accuracy'] == 1
-    assert values['unanswered'] == 0.25
+    assert values['left_unlabelled'] == 0.25
     assert values['calibration_error'] is None
 
 
@@ -172,9 +172,9 @@ def test_truth_that_is_not_there_is_refused(drive: Path) -> None:
 def test_truth_of_another_camera_is_refused() -> None:
     labels = np.full((HEIGHT, WIDTH), CAR, np.uint8)
     with pytest.raises(LemoreError, match='64x64 and the image 64x48'):
-        to_size_of_truth(labels, np.zeros((64, 64), np.uint8))
+        to_size_of_ground_truth(labels, np.zeros((64, 64), np.uint8))
     # a pixel of rounding is none of that
-    assert to_size_of_truth(labels, np.zeros((5, 6), np.uint8)).shape == (5, 6)
+    assert to_size_of_ground_truth(labels, np.zeros((5, 6), np.uint8)).shape == (5, 6)
 
 
 def test_stamps_are_read_from_names() -> None:

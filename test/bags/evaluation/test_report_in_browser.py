@@ -82,7 +82,7 @@ def require_usable(seen: dict[str, Any]) -> None:
 
 
 def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
-    worst = worst_frames(2, CAMVID, has_truth=True)
+    worst = worst_frames(2, CAMVID, has_ground_truth=True)
     truth = open_ground_truth(TRUTH, long_drive, CAMVID, 5_000_000)
     evaluation = evaluate_sequence(
         ImageSequence(long_drive), recorded(long_drive, LABELS), truth, worst
@@ -95,7 +95,7 @@ def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
     reasons = {image.name[:4]: image.figures['chosen for'] for image in report.images}
     assert 'flicker' in reasons['1.00'] + reasons.get('1.10', '')
     assert seen['plots'] == len(seen['drawn']) == 4
-    # against the truth, confidence, flicker, latency, and the classes
+    # against the ground truth, confidence, flicker, latency, and the classes
     assert seen['zoomed'] == [0.1] * 5
 
 
