@@ -132,7 +132,7 @@ def _prune(arguments: argparse.Namespace) -> None:
 def _versions_here() -> set[tuple[str, str]]:
     from lemore_core.inference.tensorrt.libraries import installed_libraries
 
-    versions = {(library.package.module, library.version) for library in installed_libraries()}
+    versions = {(library.module, library.version) for library in installed_libraries()}
     if not versions:
         msg = (
             'no TensorRT is installed, so no version is the current one: give --all or --older-than'

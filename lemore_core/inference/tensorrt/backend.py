@@ -80,7 +80,7 @@ class Engine:
         self(torch.zeros_like(self._pixels)).sum().item()
 
     def _make_context(self, kernels: bytes) -> Any:
-        if not self._library.package.builds_ahead:
+        if not self._library.builds_ahead:
             return self._engine.create_execution_context()
         config = self._engine.create_runtime_config()
         self._kernels = config.create_runtime_cache()
@@ -94,7 +94,7 @@ class Engine:
         self._logger.forget()
         loaded = self._runtime.deserialize_cuda_engine(engine)
         if loaded is None:
-            package, version = self._library.package.pip_name, self._library.version
+            package, version = self._library.pip_name, self._library.version
             reason = self._logger.reason()
             msg = f'{package} {version} cannot load the engine: {reason}'
             if is_out_of_memory(reason):

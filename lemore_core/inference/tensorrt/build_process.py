@@ -78,9 +78,9 @@ class Target:
         capability = ComputeCapability.parse(self.compute_capability)
         choose = library_for_gpu if self.device else library_for_capability
         library = choose(capability)
-        if library.package.builds_ahead and capability < AMPERE and precision == FP32:
+        if library.builds_ahead and capability < AMPERE and precision == FP32:
             msg = (
-                f'{library.package.pip_name} multiplies no float32 matrices on compute capability '
+                f'{library.pip_name} multiplies no float32 matrices on compute capability '
                 f'{capability}: use precision fp16'
             )
             raise BackendError(msg)
@@ -126,10 +126,10 @@ def wait_for_engine(build: JsonChild) -> EngineKey:
 def engine_key(request: ServingRequest, target: Target, library: Library, onnx: bytes) -> EngineKey:
     """Return everything that the engine of an ONNX file depends on."""
     # built ahead, it is one engine for every GPU of the capability, wherever it was built
-    ahead = library.package.builds_ahead
+    ahead = library.builds_ahead
     return EngineKey(
         onnx_sha256=hashlib.sha256(onnx).hexdigest(),
-        library=library.package.module,
+        library=library.module,
         version=library.version,
         gpu='' if ahead else target.gpu,
         compute_capability=target.compute_capability,

@@ -39,7 +39,7 @@ def build(
     try:
         builder = api.Builder(logger)
     except TypeError as error:  # what its bindings make of a null pointer
-        msg = f'{library.package.pip_name} cannot build here: {logger.reason()}'
+        msg = f'{library.pip_name} cannot build here: {logger.reason()}'
         raise BackendError(msg) from error
     network = _parse(library, builder, logger, onnx)
     config = builder.create_builder_config()
@@ -47,11 +47,11 @@ def build(
     _fix_edges(api, network, shape)
     # where memory is shared, as on a Jetson, the default is all of it
     config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, WORKSPACE)
-    if library.package.builds_ahead:
+    if library.builds_ahead:
         _name_capability(library, config, capability)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        msg = f'{library.package.pip_name} {library.version} built no engine: {logger.reason()}'
+        msg = f'{library.pip_name} {library.version} built no engine: {logger.reason()}'
         raise BackendError(msg)
     return bytes(engine)
 
@@ -92,7 +92,7 @@ def _parse(library: Library, builder: Any, logger: Any, onnx: bytes) -> Any:
     parser = api.OnnxParser(network, logger)
     if not parser.parse(onnx):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        msg = f'{library.package.pip_name} {library.version} cannot parse the network: '
+        msg = f'{library.pip_name} {library.version} cannot parse the network: '
         msg += '; '.join(map(_describe, errors[:_SHOWN])) or logger.reason()
         if len(errors) > _SHOWN:
             msg += f'; and {len(errors) - _SHOWN} more'

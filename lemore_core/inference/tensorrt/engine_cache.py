@@ -28,10 +28,9 @@ from lemore_core.system.json_text import parse_json
 from lemore_core.validation import check_fields, from_mapping, option
 
 FORMAT = 'lemore-engine/2'
-ENGINE, DESCRIPTION, LOCK = '.engine', '.json', '.lock'
+ENGINE, DESCRIPTION, LOCK = '.engine', '.json', 'build.lock'
 KERNELS = '.kernels'  # what TensorRT for RTX compiled of the engine on the GPU here
 QUARANTINE = '.quarantine'
-SUFFIXES = (DESCRIPTION, ENGINE, KERNELS, LOCK, QUARANTINE)
 
 MOST_BYTES = 2**33  # of an engine
 
@@ -94,8 +93,8 @@ class EngineCache:
     def get_or_build(self, key: EngineKey, build: Callable[[], bytes]) -> bytes:
         """Return the engine of ``key``, from the disk or from ``build``.
 
-        Processes that want the same engine wait for the first of them; if that one dies, the next
-        builds. What ``build`` raises is passed on and leaves nothing behind.
+        One process builds at a time, because the memory is for one; if it dies, the next builds.
+        What ``build`` raises is passed on and leaves nothing behind.
 
         Raises:
             EngineCacheError: the engine is in quarantine.
@@ -105,7 +104,7 @@ class EngineCache:
         engine = self.read(key)
         if engine is not None:
             return engine
-        with self._one_builder(key):
+        with self._one_builder():
             # another process may have built it, or found it broken, while this one waited
             self._refuse_quarantined(key)
             engine = self.read(key)
@@ -173,30 +172,38 @@ class EngineCache:
     def records(self) -> list[EngineRecord]:
         """Return every engine whose description is whole, the last used first."""
         records = []
-        for path in self._engines():
+        for path in self.folder.glob(f'*{DESCRIPTION}'):
             with suppress(OSError, ValueError, EngineCacheError):
                 record = _read_record(path)
                 records.append((self.used(record.key), record))
         return [record for _, record in sorted(records, key=lambda pair: pair[0], reverse=True)]
 
     def prune(self, is_kept: Callable[[EngineRecord], bool]) -> list[Path]:
-        """Delete engines, and return which; one that is being built stays.
-
-        What is damaged or was left half-written goes in any case.
+        """Delete engines, and return which; what is damaged or half-written goes in any case.
 
         Raises:
-            EngineCacheError: something cannot be deleted.
+            EngineCacheError: something cannot be deleted, or an engine is being built.
 
         """
-        kept = {self.path(record.key) for record in self.records() if is_kept(record)}
-        kept = {path for path in kept if path.exists()}
+        engines = [self.path(record.key) for record in self.records() if is_kept(record)]
+        kept = {path.stem for path in engines if path.exists()}
+        removed = set()
+        if not self.folder.exists():
+            return []
         try:
-            if self.folder.exists():
-                require_own_folder(self.folder)  # a lock there may be a link to anything
-            return [path for path in self._engines() if path not in kept and self._remove(path)]
-        except OSError as error:
-            msg = f'engines in {self.folder} cannot be deleted: {error}'
+            require_own_folder(self.folder)  # a lock there may be a link to anything
+            with FileLock(self.folder / LOCK, timeout=0):
+                for file in self.folder.iterdir():
+                    # a name that begins with a dot is of a file that was not written to its end
+                    if file.name != LOCK and file.name.partition('.')[0] not in kept:
+                        file.unlink(missing_ok=True)
+                        if file.suffix in (ENGINE, DESCRIPTION) and file.name[0] != '.':
+                            removed.add(file.with_suffix(ENGINE))
+        except (OSError, Timeout) as error:
+            busy = 'one is being built' if isinstance(error, Timeout) else error
+            msg = f'engines in {self.folder} cannot be deleted: {busy}'
             raise EngineCacheError(msg) from error
+        return sorted(removed)
 
     def _refuse_quarantined(self, key: EngineKey) -> None:
         path = self.path(key).with_suffix(QUARANTINE)
@@ -206,14 +213,13 @@ class EngineCache:
             raise EngineCacheError(msg)
 
     @contextmanager
-    def _one_builder(self, key: EngineKey) -> Iterator[None]:
-        lock = self.path(key).with_suffix(LOCK)
+    def _one_builder(self) -> Iterator[None]:
         with ExitStack() as stack:
             try:
                 # an engine is code: nobody else writes where it lies
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 require_own_folder(self.folder)
-                stack.enter_context(FileLock(lock))
+                stack.enter_context(FileLock(self.folder / LOCK))
             except (OSError, NotImplementedError) as error:  # a file system without locks
                 self._warn(error)
             yield
@@ -238,28 +244,6 @@ class EngineCache:
         _log.warning(
             'engines cannot be kept in %s (%s): the next start builds again', self.folder, error
         )
-
-    def _engines(self) -> list[Path]:
-        """List the engines that any file speaks of, be it a description or a lock."""
-        names = {
-            path.name.removeprefix('.').split('.')[0]
-            for suffix in SUFFIXES
-            for path in self.folder.glob(f'*{suffix}')
-        }
-        return [self.folder / f'{name}{ENGINE}' for name in sorted(names)]
-
-    def _remove(self, path: Path) -> bool:
-        """Delete all that belongs to an engine, unless a process builds it; was there one?"""
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(FileLock(path.with_suffix(LOCK), timeout=0))
-            except Timeout:
-                return False
-            there = path.exists() or path.with_suffix(DESCRIPTION).exists()
-            files = [path.with_suffix(suffix) for suffix in SUFFIXES]
-            for file in (*self.folder.glob(f'.{path.stem}.*'), *files):
-                file.unlink(missing_ok=True)
-        return there
 
 
 def _read_record(path: Path) -> EngineRecord:

@@ -8,8 +8,7 @@ import math
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -28,9 +27,7 @@ MIN_FRAMES = 10
 CHECKS = 5
 AGREEMENT = 0.99
 JOIN_S = 5.0
-POLL_S = 0.1
 
-_one_build = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
@@ -77,7 +74,7 @@ class HotSwapBackend:
     """``serving`` segments until an engine has been built, loaded, and found to give the same labels.
 
     The build begins when ``min_frames`` images have been labelled, so that a size of which only
-    one came costs nothing; one engine is built at a time. The engine labels the images of five
+    one came costs nothing. The engine labels the images of five
     calls of :meth:`segment` after ``serving`` did, and replaces it before the next if in the
     median 99% of the pixels have the same label: one hard image rejects no engine. Whatever fails
     on the way leaves ``serving`` where it is.
@@ -158,18 +155,20 @@ class HotSwapBackend:
     def _prepare(self) -> None:
         """Have the engine built and loaded; runs on the thread."""
         try:
-            key = self._built()
-            if key is None:
-                return
-            self._key = key
-            self._enter(EngineStatus(EnginePhase.LOADING))
-            candidate = self._load(key)
-        except GpuContextLostError as error:
-            # the next image fails on this as well, where the node can react to it
-            self._quarantine(error)
-            self._give_up(EnginePhase.FAILED, in_one_line(error))
-            return
+            with self._lock:
+                if self._closing.is_set():
+                    return
+                self._build = build = self._source.order.start()
+                self._stage = EngineStatus(EnginePhase.BUILDING)
+            with build:
+                self._key = wait_for_engine(build)
+            with self._lock:
+                self._stage = EngineStatus(EnginePhase.LOADING)
+            candidate = self._load(self._key)
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs the engine only
+            if isinstance(error, GpuContextLostError):
+                # the next image fails on this as well, where the node can react to it
+                self._quarantine(error)
             self._give_up(EnginePhase.FAILED, in_one_line(error))
             return
         with self._lock:
@@ -177,20 +176,6 @@ class HotSwapBackend:
                 self._candidate, self._stage = candidate, EngineStatus(EnginePhase.CHECKING)
                 return
         _close_quietly(candidate)
-
-    def _built(self) -> EngineKey | None:
-        """Return the key of the engine in the cache, None where it is wanted no longer."""
-        with _other_builds_ended(
-            self._closing,
-            lambda: self._enter(EngineStatus(EnginePhase.WAITING, 'for another build')),
-        ):
-            with self._lock:
-                if self._closing.is_set():
-                    return None
-                self._build = build = self._source.order.start()
-                self._stage = EngineStatus(EnginePhase.BUILDING)
-            with build:
-                return wait_for_engine(build)
 
     def _load(self, key: EngineKey) -> Backend:
         """Return the engine, run once for images like those that come: that takes long at first."""
@@ -248,10 +233,6 @@ class HotSwapBackend:
         if candidate is not None:
             _close_quietly(candidate)
 
-    def _enter(self, stage: EngineStatus) -> None:
-        with self._lock:
-            self._stage = stage
-
     @property
     def _what(self) -> str:
         request = self._source.order.request
@@ -274,18 +255,3 @@ def _agreement(found: list[Segmentation], expected: list[Segmentation]) -> float
     pairs = list(zip(found, expected, strict=True))
     same = sum(np.count_nonzero(a.labels == b.labels) for a, b in pairs)
     return same / sum(b.labels.size for _, b in pairs)
-
-
-@contextmanager
-def _other_builds_ended(unwanted: threading.Event, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Wait for other builds of this process to end, though not once it is ``unwanted``."""
-    mine = _one_build.acquire(blocking=False)
-    if not mine:
-        on_wait()
-    while not mine and not unwanted.is_set():
-        mine = _one_build.acquire(timeout=POLL_S)
-    try:
-        yield
-    finally:
-        if mine:
-            _one_build.release()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lemore_core.inference.backend import BackendError
 from lemore_core.inference.registry import TENSORRT_PACKAGES, how_to_install
 
+TENSORRT, TENSORRT_RTX = TENSORRT_PACKAGES
 OLDEST = 10  # the first with the calls that are used here; TensorRT for RTX counts from 1
 
 
@@ -39,34 +41,25 @@ class ComputeCapability(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TensorRTPackage:
-    """One of the two; ``module`` is its name in Python.
-
-    The one that builds ahead is told a compute capability, needs no GPU, and its engine runs on
-    every GPU of that capability, where its kernels are compiled. The other one times kernels on
-    the GPU at hand, and its engine runs there.
-    """
+class Library:
+    """An imported module, ``TENSORRT`` or ``TENSORRT_RTX``; ``api`` is the module itself."""
 
     module: str
-    builds_ahead: bool
+    api: Any
+
+    @property
+    def builds_ahead(self) -> bool:
+        """Whether it is told a compute capability and needs no GPU.
+
+        Its engine runs on every GPU of that capability, where its kernels are compiled. The other
+        one times kernels on the GPU at hand, and its engine runs there.
+        """
+        return self.module == TENSORRT_RTX
 
     @property
     def pip_name(self) -> str:
         """What pip calls it."""
         return TENSORRT_PACKAGES[self.module]
-
-
-TENSORRT = TensorRTPackage('tensorrt', builds_ahead=False)
-TENSORRT_RTX = TensorRTPackage('tensorrt_rtx', builds_ahead=True)
-PACKAGES = (TENSORRT, TENSORRT_RTX)
-
-
-@dataclass(frozen=True)
-class Library:
-    """An imported package; ``api`` is its module."""
-
-    package: TensorRTPackage
-    api: Any
 
     @property
     def version(self) -> str:
@@ -76,8 +69,6 @@ class Library:
     @property
     def named_capabilities(self) -> tuple[ComputeCapability, ...]:
         """The compute capabilities that can be named to it, in rising order."""
-        if not self.package.builds_ahead:
-            return ()
         names = self.api.ComputeCapability.__members__
         found = (name.removeprefix('SM') for name in names if name.startswith('SM'))
         return tuple(sorted(ComputeCapability.parse(name) for name in found))
@@ -92,32 +83,33 @@ class Library:
         if capability not in self.named_capabilities:
             known = ', '.join(map(str, self.named_capabilities))
             msg = (
-                f'{self.package.pip_name} {self.version} builds for the compute capabilities '
-                f'{known}, not {capability}: on that GPU itself, {TENSORRT.pip_name} may'
+                f'{self.pip_name} {self.version} builds for the compute capabilities '
+                f'{known}, not {capability}: on that GPU itself, {TENSORRT} may'
             )
             raise BackendError(msg)
 
 
-def load_library(package: TensorRTPackage) -> Library:
-    """Import a package.
+def load_library(module: str) -> Library:
+    """Import a library.
 
     Raises:
         BackendError: it is not installed, incomplete or too old.
 
     """
-    if importlib.util.find_spec(package.module) is None:
-        msg = f'{package.pip_name} is not installed: {how_to_install(package.pip_name)}'
+    name = TENSORRT_PACKAGES[module]
+    if importlib.util.find_spec(module) is None:
+        msg = f'{name} is not installed: {how_to_install(name)}'
         raise BackendError(msg)
     try:
-        library = Library(package, importlib.import_module(package.module))
+        library = Library(module, importlib.import_module(module))
     except (ImportError, OSError) as error:
         msg = (
-            f'{package.pip_name} is installed but cannot be imported ({error}), do it again: '
-            f'{how_to_install(package.pip_name)}'
+            f'{name} is installed but cannot be imported ({error}), do it again: '
+            f'{how_to_install(name)}'
         )
         raise BackendError(msg) from error
-    if not package.builds_ahead and int(library.version.split('.')[0]) < OLDEST:
-        msg = f'{package.pip_name} {library.version} is too old, {OLDEST} or newer is needed'
+    if not library.builds_ahead and int(library.version.split('.')[0]) < OLDEST:
+        msg = f'{name} {library.version} is too old, {OLDEST} or newer is needed'
         raise BackendError(msg)
     return library
 
@@ -129,17 +121,17 @@ def library_for_gpu(capability: ComputeCapability) -> Library:
         BackendError: neither can be used, with the reason for each.
 
     """
-    choices = [_usable(package, capability) for package in PACKAGES]
-    for choice in choices:
-        if isinstance(choice, Library):
-            return choice
-    raise BackendError('; '.join(map(str, choices)))
-
-
-def installed_libraries() -> tuple[Library, ...]:
-    """Return the packages that can be imported here."""
-    choices = [_usable(package) for package in PACKAGES]
-    return tuple(choice for choice in choices if isinstance(choice, Library))
+    reasons = []
+    for module in TENSORRT_PACKAGES:
+        try:
+            library = load_library(module)
+            if library.builds_ahead:
+                library.check(capability)
+        except BackendError as error:  # noqa: PERF203 - of two at most
+            reasons.append(str(error))
+        else:
+            return library
+    raise BackendError('; '.join(reasons))
 
 
 def library_for_capability(capability: ComputeCapability) -> Library:
@@ -154,13 +146,10 @@ def library_for_capability(capability: ComputeCapability) -> Library:
     return library
 
 
-def _usable(
-    package: TensorRTPackage, capability: ComputeCapability | None = None
-) -> Library | BackendError:
-    try:
-        library = load_library(package)
-        if capability is not None and package.builds_ahead:
-            library.check(capability)
-    except BackendError as error:
-        return error
-    return library
+def installed_libraries() -> tuple[Library, ...]:
+    """Return those that can be imported here."""
+    found = []
+    for module in TENSORRT_PACKAGES:
+        with suppress(BackendError):
+            found.append(load_library(module))
+    return tuple(found)

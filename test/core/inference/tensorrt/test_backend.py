@@ -436,7 +436,7 @@ def test_the_library_is_what_runs_on_the_gpu(
 ) -> None:
     installed(**versions)
     library = library_for_gpu(ComputeCapability.parse(capability))
-    assert (library.package.module, library.version) == (package, versions[package])
+    assert (library.module, library.version) == (package, versions[package])
 
 
 @pytest.mark.parametrize(

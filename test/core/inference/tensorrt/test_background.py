@@ -20,7 +20,7 @@ from lemore_core.inference.tensorrt import build_process
 from lemore_core.inference.tensorrt.build_process import Target
 from lemore_core.inference.tensorrt.engine_cache import EngineKey
 from lemore_core.inference.tensorrt.hot_swap import HotSwapBackend
-from lemore_core.inference.tensorrt.libraries import TENSORRT, ComputeCapability
+from lemore_core.inference.tensorrt.libraries import ComputeCapability
 from lemore_core.segmenter import Segmenter
 
 KEY = EngineKey('0', 'tensorrt', '11', 'GPU', '8.6', '580', 'fp16', 96, 128, 1)
@@ -31,7 +31,7 @@ REQUEST = ServingRequest(Path('a.safetensors'), 96, 128)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let TensorRT be there and build for every GPU."""
     monkeypatch.setattr(registry, 'missing', lambda _: '')
-    library = SimpleNamespace(package=TENSORRT)
+    library = SimpleNamespace(builds_ahead=False)
     monkeypatch.setattr(build_process, 'library_for_gpu', lambda _: library)
 
 

@@ -37,7 +37,6 @@ from lemore_core.inference.tensorrt.libraries import (
     TENSORRT,
     TENSORRT_RTX,
     Library,
-    TensorRTPackage,
 )
 from lemore_core.inference.tensorrt.trial import EngineRejectedError
 from lemore_core.validation import from_mapping
@@ -81,7 +80,7 @@ def test_a_second_process_waits_and_takes_what_the_first_built(
 ) -> None:
     cache, key = built
     with order_in(tmp_path).start() as build:
-        with FileLock(tmp_path / f'{key.digest}{LOCK}'):
+        with FileLock(tmp_path / LOCK):
             for path in (cache.path(key), cache.path(key).with_suffix('.json')):
                 shutil.copy(path, tmp_path)
             written = (tmp_path / cache.path(key).name).stat().st_mtime_ns
@@ -140,8 +139,8 @@ def test_an_order_comes_through_as_it_was(tmp_path: Path) -> None:
         assert from_mapping(BuildRequest, line, 'order', BackendError) == order
 
 
-def library(package: TensorRTPackage, version: str = '11.4.0.106') -> Library:
-    return Library(package, SimpleNamespace(__version__=version))
+def library(module: str, version: str = '11.4.0.106') -> Library:
+    return Library(module, SimpleNamespace(__version__=version))
 
 
 def test_an_engine_built_ahead_is_the_one_of_every_such_gpu() -> None:

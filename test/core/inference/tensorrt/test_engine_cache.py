@@ -271,15 +271,24 @@ def test_threads_build_it_once(cache: EngineCache) -> None:
     assert len(builds) == 1
 
 
-def test_other_engines_are_not_waited_for(cache: EngineCache, tmp_path: Path) -> None:
+def test_one_engine_is_built_at_a_time(cache: EngineCache, tmp_path: Path) -> None:
     builds = tmp_path / 'builds'
     process = start(cache.folder, builds, 600.0)
     try:
         wait_until(lambda: is_building(builds))
-        assert cache.get_or_build(other(batch=4), lambda: ENGINE) == ENGINE
+        built: list[bytes] = []
+        another = other(batch=4)
+        thread = threading.Thread(
+            target=lambda: built.append(cache.get_or_build(another, lambda: ENGINE))
+        )
+        thread.start()
+        thread.join(0.2)
+        assert not built, 'there is memory for one'
     finally:
         process.kill()
         process.communicate()
+    thread.join(20)
+    assert built == [ENGINE]
 
 
 def test_a_full_disk_costs_the_cache_and_nothing_else(cache: EngineCache, tmp_path: Path) -> None:
@@ -345,7 +354,7 @@ def filled(cache: EngineCache) -> EngineCache:
 
 
 KEYS = [KEY, other(batch=2), other(version='10.3.0')]
-SUFFIXES = ('.engine', '.json', '.kernels', '.lock')
+SUFFIXES = ('.engine', '.json', '.kernels')
 
 
 @pytest.mark.parametrize('kept', [KEYS, KEYS[:2], [KEY], []], ids=len)
@@ -354,7 +363,7 @@ def test_prune_keeps_what_it_is_told_to(filled: EngineCache, kept: list[EngineKe
     assert [record.key for record in filled.records()] == kept
     assert set(removed) == {filled.path(key) for key in KEYS if key not in kept}
     expected = {filled.path(key).with_suffix(suffix) for key in kept for suffix in SUFFIXES}
-    assert set(filled.folder.iterdir()) == expected
+    assert set(filled.folder.iterdir()) == expected | {filled.folder / 'build.lock'}
     for key in kept:
         assert filled.get_or_build(key, never) == ENGINE
 
@@ -381,10 +390,12 @@ def test_prune_deletes_what_is_damaged_or_half_written(filled: EngineCache) -> N
     assert not orphan.exists()
 
 
-def test_prune_leaves_alone_what_is_being_built(filled: EngineCache) -> None:
-    with FileLock(filled.path(KEYS[0]).with_suffix('.lock')):
-        removed = filled.prune(lambda _: False)
-    assert set(removed) == {filled.path(key) for key in KEYS[1:]}
+def test_prune_waits_for_no_build(filled: EngineCache) -> None:
+    with (
+        FileLock(filled.folder / 'build.lock'),
+        pytest.raises(EngineCacheError, match='cannot be deleted: one is being built'),
+    ):
+        filled.prune(lambda _: False)
     assert filled.get_or_build(KEYS[0], never) == ENGINE
 
 
@@ -435,7 +446,7 @@ def test_a_folder_that_others_write_to_is_not_used(
     assert 'others may write to it: chmod go-w' in caplog.text
     victim = tmp_path / 'victim'
     victim.write_text('kept')
-    lock = cache.path(KEY).with_suffix('.lock')
+    lock = cache.folder / 'build.lock'
     lock.unlink(missing_ok=True)
     lock.symlink_to(victim)
     with pytest.raises(EngineCacheError, match='others may write to it'):

@@ -356,21 +356,6 @@ def test_closing_ends_a_build_at_once(
     assert not caplog.records, 'it did not fail, it was stopped'
 
 
-def test_one_engine_is_built_at_a_time(make: Make, engine_processes: Running) -> None:
-    first, second = make(never, min_frames=1), make(never, min_frames=1)
-    label_until(first, 'building')
-    label_until(second, 'waiting for another build')
-    assert len(engine_processes()) == 1
-    first.close()
-    label_until(second, 'building')
-    third = make(never, min_frames=1)
-    label_until(third, 'waiting for another build')
-    third.close()
-    second.close()
-    assert not engine_processes()
-    assert not threads()
-
-
 def test_an_engine_that_comes_too_late_is_let_go(
     make: Make, serving: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
