@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -262,3 +264,28 @@ def test_a_broken_capture_leaves_a_process_that_goes_on(
     monkeypatch.setattr(stream_module, '_failed', [])
     (again,) = make_pipeline().segment([image])
     np.testing.assert_array_equal(again.labels, expected.labels)
+
+
+LOSE = """
+import os
+import torch
+from lemore_core.errors import GpuContextLostError
+from lemore_core.inference.gpu.errors import guarded
+def work():
+    there = torch.zeros(8, pin_memory=True).to('cuda', non_blocking=True)
+    there[torch.tensor([99], device='cuda')].cpu()
+try:
+    guarded(work, torch.device('cuda:0'), 'a wrong index')
+except GpuContextLostError as error:
+    print(error, flush=True)
+    os._exit(70)
+"""
+
+
+@needs_cuda
+def test_a_lost_context_is_named_and_left_behind() -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', LOSE], cwd=networks.ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith('GPU context lost: cuda:0 failed on a wrong index: ')
+    assert done.returncode == 70, done.stderr
