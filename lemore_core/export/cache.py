@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,7 @@ from lemore_core.system.files import read_own, user_cache, write_own
 from lemore_core.system.json_child import ChildError, JsonChild
 
 MODULE = 'lemore_core.export.export'
+NICENESS = 10
 MOST_KEPT, MOST_BYTES = 32, 2**31
 SUFFIX = '.onnx'
 PACKAGES = ('torch', 'onnx', 'onnxruntime')
@@ -66,8 +68,8 @@ def cached_export(path: Path, height: int, width: int, *, half: bool = False) ->
 
 
 def _export(path: Path, height: int, width: int, *, half: bool) -> bytes:
-    if 'torch' in sys.modules:
-        # its memory is spent already, and this takes less time
+    if 'torch' in sys.modules and threading.current_thread() is threading.main_thread():
+        # its memory is spent already, and nothing else goes on that this would hold up
         from lemore_core.export.export import export_onnx
 
         return export_onnx(path, height, width, half=half)
@@ -75,10 +77,15 @@ def _export(path: Path, height: int, width: int, *, half: bool) -> bytes:
 
 
 def export_apart(path: Path, height: int, width: int, *, half: bool) -> bytes:
-    """Export in a process of its own, whose memory ends with it."""
+    """Export in a process of its own, whose memory ends with it.
+
+    Beside the main thread, which may be labelling, it leaves the processors to all else.
+    """
+    in_front = threading.current_thread() is threading.main_thread()
     with tempfile.TemporaryDirectory(prefix='lemore-export-') as folder:
         output = Path(folder, 'model.onnx')
         order = {'path': path, 'height': height, 'width': width, 'half': half, 'output': output}
+        order['niceness'] = 0 if in_front else NICENESS
         try:
             with JsonChild(MODULE, order) as child:
                 list(child)

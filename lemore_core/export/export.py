@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import importlib.util
 import inspect
+import os
 import sys
 import tempfile
 import warnings
@@ -183,6 +184,7 @@ def street_images(height: int, width: int) -> NDArray[np.uint8]:
 def _export(order: dict[str, Any], _: Answer) -> None:
     # Python does most of it; threads that wait for each other take minutes on a busy processor
     torch.set_num_threads(1)
+    os.nice(order.pop('niceness'))
     path, output = Path(order.pop('path')), Path(order.pop('output'))
     # the parent removes it, however this process ends
     tempfile.tempdir = str(output.parent)

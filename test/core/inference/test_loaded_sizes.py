@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from lemore_core.errors import LemoreError
-from lemore_core.export.cache import export_apart
 from lemore_core.inference import loaded_sizes
 from lemore_core.inference.loaded_sizes import SEEN, LoadedSizes, Size
 from lemore_core.segmenter import Segmenter
@@ -162,9 +161,9 @@ def test_closing_ends_an_export_at_once(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr('lemore_core.export.cache._export', export_apart)
     monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
     segmenter = Segmenter.load(untrained_checkpoint, backend='onnxruntime', live=True)
+    caplog.clear()
     image = np.zeros((64, 192, 3), np.uint8)
     for _ in range(SEEN):
         result = segmenter.segment(image)
