@@ -47,10 +47,10 @@ class Segmenter:
         self._request = request
         self._fixed_size = fixed_size
         self._live = live
-        load = load_with_engine if live else backends.load
-        self._sizes = LoadedSizes(
-            lambda size: load(backend, dataclasses.replace(request, height=size[0], width=size[1]))
-        )
+        self._backend = backend
+        # shape and encoding of the first image of each size
+        self._kinds: dict[tuple[int, int], tuple[tuple[int, ...], str]] = {}
+        self._sizes = LoadedSizes(self._load_size)
         self._newest: Backend | None = self._sizes.get(self.trained_size)
 
     @classmethod
@@ -200,6 +200,8 @@ class Segmenter:
             check_pixels(image.pixels, image.encoding)
             height, width = image.pixels.shape[:2]
             size = wanted = self.network_size(height, width)
+            if self._live:
+                self._kinds.setdefault(wanted, (image.pixels.shape, image.encoding))
             if self._live and (size := self._sizes.nearest(wanted)) != wanted:
                 reason = self._sizes.why_missing(wanted)
                 what = f'{width}x{height}'
@@ -215,6 +217,16 @@ class Segmenter:
         for index, reason in resized.items():
             found[index] = dataclasses.replace(found[index], resized=reason)
         return [found[index] for index in range(len(images))]
+
+    def _load_size(self, size: tuple[int, int]) -> Backend:
+        load = load_with_engine if self._live else backends.load
+        request = dataclasses.replace(self._request, height=size[0], width=size[1])
+        backend = load(self._backend, request)
+        if size in self._kinds:
+            # here, beside the labels of other sizes: a backend's first run takes long
+            shape, encoding = self._kinds[size]
+            backend.segment([Image(np.zeros(shape, np.uint8), encoding)])
+        return backend
 
     def close(self) -> None:
         """Stop what works in the background, and let go of the network."""

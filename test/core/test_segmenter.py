@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -7,10 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lemore_core import segmenter as segmenter_module
 from lemore_core.checkpoint import CheckpointError
 from lemore_core.errors import LemoreError
 from lemore_core.export.export import write_onnx
 from lemore_core.image import Image, PixelError
+from lemore_core.inference import Backend, ServingRequest
+from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter, SegmenterError, resolve_checkpoint
 from lemore_core.taxonomy import Taxonomy, load_taxonomy
 
@@ -206,3 +212,33 @@ def test_a_shipped_size_is_loaded_by_its_name() -> None:
     assert model.path == resolve_checkpoint('nano')
     with pytest.raises(SegmenterError, match="no model is called 'nan'"):
         Segmenter.load('nan')
+
+
+def test_a_live_size_is_warmed_up_by_the_thread_that_loads_it(
+    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, tuple[int, ...], str]] = []
+    load = segmenter_module.load_with_engine
+
+    def watched(name: str, request: ServingRequest) -> Backend:
+        backend = load(name, request)
+        segment = backend.segment
+
+        def note(images: Sequence[Image]) -> list[Segmentation]:
+            shape, encoding = images[0].pixels.shape, images[0].encoding
+            seen.append((threading.current_thread().name, shape, encoding))
+            return segment(images)
+
+        monkeypatch.setattr(backend, 'segment', note)
+        return backend
+
+    monkeypatch.setattr(segmenter_module, 'load_with_engine', watched)
+    segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu', live=True)
+    flat = np.full((50, 150), 7, np.uint8)
+    deadline = time.monotonic() + 30
+    while segmenter.segment(flat, 'mono8').resized:
+        assert time.monotonic() < deadline
+    assert [one for one in seen if one[0] != threading.current_thread().name] == [
+        ('lemore_sizes', (50, 150), 'mono8')
+    ]
+    segmenter.close()
