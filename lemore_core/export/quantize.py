@@ -78,26 +78,22 @@ def quantise(
 
 def label_agreement(first: bytes, second: bytes, images: Images) -> float:
     """Return the share of logit vectors for which two ONNX files choose the same class."""
-    sessions = [
-        onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
-        for content in (first, second)
-    ]
-    shares = []
-    for image in images:
-        a, b = (s.run(['logits'], {'pixels': image[None]})[0].argmax(-1) for s in sessions)
-        shares.append(np.mean(a == b))
-    return float(np.mean(shares))
+    found = []
+    for content in (first, second):
+        session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
+        runs = (session.run(['logits'], {'pixels': image[None]})[0] for image in images)
+        found.append([logits.argmax(-1) for logits in runs])
+    return float(np.mean(np.equal(*found)))
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
     """The images, one at a time, as the calibration asks for them."""
 
     def __init__(self, images: Images) -> None:
-        self._images = iter(images)
+        self._inputs = ({'pixels': image[None]} for image in images)
 
     def get_next(self) -> dict[str, Any] | None:
-        image = next(self._images, None)
-        return None if image is None else {'pixels': image[None]}
+        return next(self._inputs, None)
 
 
 def _quantised(model: onnx.ModelProto, images: Images, folder: Path) -> onnx.ModelProto:
