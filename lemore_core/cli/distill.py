@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from lemore_core.cli.arguments import duration, listed
@@ -92,6 +93,9 @@ def run(arguments: argparse.Namespace) -> None:
     except OSError as error:
         msg = f'{error.filename or arguments.output}: {error.strerror}; what is done is kept, the same command goes on'
         raise DistillError(msg) from error
+    except KeyboardInterrupt:
+        print('what is done is kept: the same command goes on', file=sys.stderr)
+        raise
     judgement = judge(distilled, arguments.output / REPORT)
     print(f'{"class":<18} agreement (IoU)')
     for name, iou in judgement.result.figures['iou'].items():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +25,7 @@ from lemore_core.validation import check_fields, option
 
 MOST_OF_ONE = 0.99  # of the labelled pixels: more of one class teaches nothing
 LEAST_LABELLED = 0.05  # of all pixels
+LONGEST_SIDE = 1024  # pixels, at which images are labelled
 JUDGED_EARLY = 20  # images after which a useless teacher is refused, and not after all of them
 
 
@@ -106,6 +108,14 @@ class TeacherLabels:
 
     def _labels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the labels of RGB (H, W, 3) uint8."""
+        height, width = image.shape[:2]
+        if max(height, width) > LONGEST_SIDE:
+            # the probabilities of every class at every pixel of a large image would fill the memory
+            size = [max(1, side * LONGEST_SIDE // max(height, width)) for side in (width, height)]
+            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            labels = self._labels(np.asarray(small, np.uint8))
+            large = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+            return np.asarray(large, np.uint8)
         views = [self._views(image, scale).probabilities(image) for scale in self._options.scales]
         merged = sum(views[1:], start=views[0]) / np.float32(len(views)) @ self._merging
         labels = merged.argmax(-1)

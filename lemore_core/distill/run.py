@@ -132,6 +132,14 @@ def _take(run: DistillRun, report: Callable[[str], None]) -> dict[str, tuple[Pat
         left_out = ', '.join(f'{count} {reason}' for reason, count in found.left_out.items())
         report(f'{drive}: {len(found.images)} images' + (f', not {left_out}' if left_out else ''))
         taken[drive] = found.images
+    if len(taken) == 1:
+        ((drive, images),) = taken.items()
+        if len(images) < 2:
+            msg = f'there is only one image, {images[0]}: give more'
+            raise DistillError(msg)
+        cut = min(len(images) - 1, round(len(images) * (1 - HELD_OUT)))
+        report(f'there is only {drive}: its end is held out, which flatters; give more drives')
+        taken = {drive: images[:cut], f'{drive}-end': images[cut:]}
     return taken
 
 
@@ -139,11 +147,11 @@ def _held_out(
     drives: Mapping[str, tuple[Path, ...]], names: Sequence[str], report: Callable[[str], None]
 ) -> tuple[str, ...]:
     unknown = [name for name in names if name not in drives]
-    if unknown or len(drives) < 2 or len(set(names)) == len(drives):
+    if unknown or len(set(names)) == len(drives):
         msg = (
-            f'{", ".join(unknown or names) or "no drive"} cannot be held out of the drives '
+            f'{", ".join(unknown or names)} cannot be held out of the drives '
             f'{", ".join(drives)}: a network is judged by drives that it was not trained on, so '
-            'give two drives or more (a bag, a video or a folder each) and hold some of them out'
+            'hold some of them out, but not all'
         )
         raise DistillError(msg)
     if names:

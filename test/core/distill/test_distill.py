@@ -214,5 +214,14 @@ def test_distil_from_folders_to_a_report_in_stages(
     assert 'was trained on other images, labels or settings' in capsys.readouterr().err
     assert main([*base, '--hold-out', 'd9']) == 1
     assert 'd9 cannot be held out of the drives d1, d2, d3' in capsys.readouterr().err
+    # of a single drive the end is held out; a large image is labelled at a size that fits memory
+    write(
+        tmp_path / 'one',
+        **{f'x_{i}': np.kron(blocks(i), np.ones((9, 9, 1), np.uint8)) for i in range(2)},
+    )
+    single = ['distill', str(tmp_path / 'one'), *base[2:], '--classes', halves]
+    single[single.index('-o') + 1] = str(tmp_path / 'single')
+    assert main(single) == 0
+    assert '1 to train, 1 held out' in (tmp_path / 'single' / 'report.html').read_text('utf-8')
     names = json.loads((output / 'frames' / 'd1' / 'frames.json').read_text())['images']
     assert names == ['d1_000000.png', 'd1_000001.png', 'd1_000002.png']
