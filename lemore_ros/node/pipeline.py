@@ -28,6 +28,7 @@ class Pipeline:
     ) -> None:
         mailbox: Mailbox[Arrival] = Mailbox()
         self._worker = Worker(mailbox, segmenter, on_gpu_lost)
+        self._hang_timeout_s = settings.parameters.hang_timeout_s
         self.cameras: list[CameraInput] = []
         self._worker.start()
         try:
@@ -70,6 +71,6 @@ class Pipeline:
         with ExitStack() as steps:
             for camera in self.cameras:
                 steps.callback(camera.close)
-            steps.callback(self._worker.stop)
+            steps.callback(self._worker.stop, self._hang_timeout_s)
             for camera in self.cameras:
                 steps.callback(camera.pause, 'inactive')

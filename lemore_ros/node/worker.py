@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from lemore_core.errors import GpuContextLostError, in_one_line
+from lemore_core.errors import GpuContextLostError, LemoreError, in_one_line
 from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.node.camera_input import Arrival
+
+
+class HungError(LemoreError):
+    """A network that does not answer."""
 
 
 class Worker:
@@ -37,11 +41,19 @@ class Worker:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Close the mailbox, drop what waits in it, and wait for the images in hand."""
+    def stop(self, timeout_s: float = 0.0) -> None:
+        """Close the mailbox, drop what waits in it, and wait for the images in hand.
+
+        Raises:
+            HungError: they took longer than ``timeout_s``; zero waits for as long as it takes.
+
+        """
         self._mailbox.close()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(timeout_s or None)
+        if self._thread.is_alive():
+            msg = f'the network has not answered for {timeout_s:g} s (hang_timeout_s)'
+            raise HungError(msg)
 
     def count_stuck_checks(self) -> int:
         """Return how many calls of this in a row have found the same images in hand.

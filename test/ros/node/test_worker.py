@@ -13,7 +13,7 @@ from lemore_core.errors import GpuContextLostError
 from lemore_core.image import Image
 from lemore_core.mailbox import Mailbox
 from lemore_ros.node.camera_input import Arrival
-from lemore_ros.node.worker import Worker
+from lemore_ros.node.worker import HungError, Worker
 
 WAIT_S = 10
 
@@ -128,6 +128,21 @@ def test_stopping_waits_for_the_image_in_hand_and_drops_the_next(mailbox: Mailbo
     threading.Timer(0.05, segmenter.release.set).start()
     worker.stop()
     assert [header for _, header, _ in output.results] == [1]
+
+
+def test_stopping_waits_no_longer_than_a_network_may_take(mailbox: Mailbox[Any]) -> None:
+    segmenter = Segmenter()
+    segmenter.release.clear()
+    worker = Worker(mailbox, segmenter, never)
+    worker.start()
+    mailbox.put(Arrival(image(), Output()))
+    assert segmenter.begun.wait(WAIT_S)
+    with pytest.raises(HungError, match=r'has not answered for 0\.01 s'):
+        worker.stop(0.01)
+    assert [worker.count_stuck_checks() for _ in range(3)] == [0, 1, 2]
+    segmenter.release.set()
+    worker.stop()
+    assert [worker.count_stuck_checks() for _ in range(2)] == [0, 0]
 
 
 def test_a_worker_that_never_started_can_be_stopped(mailbox: Mailbox[Any]) -> None:
