@@ -60,8 +60,7 @@ class CameraOutput:
     def fail(self, reason: str) -> None:
         """Count an image that could not be segmented, and log why."""
         self.stats.count_failed(reason)
-        # numbers differ from frame to frame, trouble of another kind is news
-        self._log.error(re.sub(r'\d+', '', reason), reason)
+        self._log.error(_kind(reason), reason)
 
     def publish(self, image: Image, result: Segmentation) -> None:
         """Publish what somebody subscribes to of a segmented image."""
@@ -92,9 +91,8 @@ class CameraOutput:
         )
         if result.resized:
             height, width = result.network_size
-            self._log.warn(
-                'resized', f'{result.resized}: its images are resized to {width}x{height}'
-            )
+            text = f'{result.resized}: its images are resized to {width}x{height}'
+            self._log.warn_once(_kind(result.resized), text)
 
     def _age_ms(self, stamp: int) -> float | None:
         now: int = self._node.get_clock().now().nanoseconds
@@ -129,3 +127,8 @@ class CameraOutput:
                     f'{image.header.frame_id!r}: depth must be registered to the camera',
                 )
             self.publishers.publish('points', to_point_cloud(image, result, depth, info))
+
+
+def _kind(reason: str) -> str:
+    # numbers differ from frame to frame, trouble of another kind is news
+    return re.sub(r'\d+', '', reason)
