@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lemore_core.errors import LemoreError
+from lemore_core.errors import LemoreError, in_one_line
 from lemore_core.system.files import atomic_write
 
 FORMAT = 'lemore-run/1'
@@ -59,7 +59,11 @@ class SafeStateFile(CheckpointIO):
         if metadata.get('format') != FORMAT:
             msg = f'{path} is no state of a run: its format is {metadata.get("format")!r}'
             raise StateError(msg)
-        values: dict[str, Any] = _restore(json.loads(metadata['tree']), tensors)
+        try:
+            values: dict[str, Any] = _restore(json.loads(metadata['tree']), tensors)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            msg = f'{path} is a damaged state of a run: {in_one_line(error)}'
+            raise StateError(msg) from error
         return values
 
     def remove_checkpoint(self, path: Any) -> None:

@@ -7,12 +7,12 @@ camera, or none, because of a word in its name.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from lemore_core.image import Image
+from lemore_core.system.json_text import parse_json
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.reader import Bag, decode
 from lemore_ros.bags.io.topics import Topic
@@ -194,7 +194,7 @@ def _is_class_table(bag: Bag, topic: Topic) -> bool:
         return False
     record = next(bag.messages([topic]), None)
     try:
-        rows = json.loads(record.message.data) if record else []
+        rows = parse_json(record.message.data) if record else []
         return bool(rows) and all(row['name'] and 'id' in row for row in rows)
     except (BagError, KeyError, TypeError, ValueError):
         return False

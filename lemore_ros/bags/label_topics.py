@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
-from lemore_core.taxonomy import Taxonomy, TaxonomyError, load_taxonomy
+from lemore_core.errors import LemoreError
+from lemore_core.system.json_text import parse_json
+from lemore_core.taxonomy import Taxonomy, load_taxonomy
 from lemore_ros.bags.cameras import CLASSES, COMPRESSED, image_topic, raw_first, result_topics
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.reader import Bag
@@ -71,12 +71,12 @@ def class_table(bag: Bag, labels: Topic, dataset: str = '') -> Taxonomy:
         raise BagError(msg)
     source = f'{topic.name} in {bag.path}'
     try:
-        rows = sorted(json.loads(record.message.data), key=lambda row: int(row['id']))
+        rows = sorted(parse_json(record.message.data), key=lambda row: int(row['id']))
         if [row['id'] for row in rows] != list(range(len(rows))):
             msg = f'{source} does not number its classes 0, 1, …'
             raise BagError(msg)
         return Taxonomy.from_dict({'name': 'recorded', 'classes': rows}, source)
-    except (AttributeError, KeyError, TypeError, ValueError, TaxonomyError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, LemoreError) as error:
         msg = f'{source} is no class table: {error}'
         raise BagError(msg) from error
 

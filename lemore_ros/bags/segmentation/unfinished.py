@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lemore_core.errors import in_one_line
 from lemore_core.system.files import write_whole
+from lemore_core.system.json_text import parse_json
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io import metadata
 from lemore_ros.bags.segmentation.divide import Part
@@ -82,10 +84,11 @@ class UnfinishedBag:
     def result_of(self, part: Part) -> PartResult | None:
         """Return what came of a part, None if it is not finished."""
         try:
-            found = json.loads(self._entry(part).read_text(encoding='utf-8'))
+            return PartResult(**parse_json(self._entry(part).read_bytes()))
         except FileNotFoundError:
             return None
-        return PartResult(**found)
+        except (ValueError, TypeError) as error:
+            raise BagError(_damaged(self._entry(part), error)) from error
 
     def record(self, part: Part, result: PartResult) -> None:
         """Keep what came of a part whose file is in its place."""
@@ -132,7 +135,10 @@ class UnfinishedBag:
                 'go on with --resume, or delete the folder'
             )
             raise BagError(msg)
-        before = json.loads(self._job.read_text(encoding='utf-8'))
+        try:
+            before = dict(parse_json(self._job.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise BagError(_damaged(self._job, error)) from error
         for name, value in json.loads(json.dumps(job)).items():
             if before.get(name) != value:
                 msg = (
@@ -140,3 +146,7 @@ class UnfinishedBag:
                     'give the same arguments, or delete the folder and begin again'
                 )
                 raise BagError(msg)
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f'{path} is damaged ({in_one_line(error)}): delete the folder and begin again'
