@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 SEEDS = Path(__file__).parent / 'seeds'
 PAGE = ROOT / 'docs' / 'reliability.md'
 BEGIN, END = '<!-- fuzz -->', '<!-- /fuzz -->'
-HANGS_S = 10
+HANGS_S, SLOW_S, MUCH_MB = 10, 1, 256
 EVERY = 100  # inputs between two reports
 
 
@@ -61,26 +61,35 @@ class Child:
         self.row = Row(name)
 
     def try_one(self, data: bytes) -> None:
-        """Run the target, and keep what fails."""
+        """Run the target, and keep what fails, is slow, or takes much memory."""
         self._last.write_bytes(data)
-        started = time.perf_counter()
+        started, used, peak = time.perf_counter(), time.process_time(), _rss_mb()
         signal.alarm(HANGS_S)
         try:
             self._run(data)
         except Exception as error:  # noqa: BLE001 - whatever it raises is a finding
-            self.row.failures += 1
             where = traceback.extract_tb(error.__traceback__)[-1]
-            reason = f'{type(error).__name__} in {Path(where.filename).name}:{where.lineno}'
-            if reason not in self.row.reasons:
-                keep(self.row.target, data)
-            self.row.reasons[reason] = self.row.reasons.get(reason, 0) + 1
+            self._fail(
+                data, f'{type(error).__name__} in {Path(where.filename).name}:{where.lineno}'
+            )
         finally:
             signal.alarm(0)
-        self.row.worst_ms = max(self.row.worst_ms, 1e3 * (time.perf_counter() - started))
         self.row.inputs += 1
         self.row.peak_mb = _rss_mb() - self._base
+        self.row.worst_ms = max(self.row.worst_ms, 1e3 * (time.perf_counter() - started))
+        # the first input imports
+        if self.row.inputs > 1 and time.process_time() - used > SLOW_S:
+            self._fail(data, f'more than {SLOW_S} s of the processor')
+        if _rss_mb() - peak > MUCH_MB:
+            self._fail(data, f'more than {MUCH_MB} MB')
         if self.row.inputs % EVERY == 0:
             print(json.dumps(asdict(self.row)), flush=True)
+
+    def _fail(self, data: bytes, reason: str) -> None:
+        self.row.failures += 1
+        if reason not in self.row.reasons:
+            keep(self.row.target, data)
+        self.row.reasons[reason] = self.row.reasons.get(reason, 0) + 1
 
     def run(self) -> None:
         """Try the seeds, then mutations of them."""
