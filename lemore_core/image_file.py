@@ -46,6 +46,7 @@ _MAGIC = {
 JPEG_QUALITY = 95
 # libjpeg decodes every scan over the whole image; cameras write one, progressive files about ten
 MOST_SCANS = 100
+_IHDR = b'\0\0\0\x0dIHDR'
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # ITU T.81, table B.1
 _SCAN, _SCAN_BYTES, _END = 0xDA, b'\xff\xda', b'\xff\xd9'
 
@@ -232,7 +233,7 @@ def _png_header(data: bytes) -> Header:
     place = len(PNG_MAGIC)
     while place + 12 <= len(data):
         length, kind = struct.unpack_from('>I4s', data, place)
-        if kind == b'IEND' and data.startswith(b'IHDR', len(PNG_MAGIC) + 4):
+        if kind == b'IEND' and not length and data.startswith(_IHDR, len(PNG_MAGIC)):
             width, height = struct.unpack_from('>II', data, len(PNG_MAGIC) + 8)
             return Header(height, width)
         place += 12 + length

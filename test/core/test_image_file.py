@@ -75,6 +75,10 @@ HOSTILE = {
         png(8, 8, b'')[:33] + struct.pack('>I', 0x7FFFFFFF) + b'IDAT' + bytes(36),
         'the end chunk is missing',
     ),
+    'an end that says it is long': (
+        png(8, 8, b'')[:33] + b'IENDIEND' + bytes(900),
+        'the end chunk is missing',
+    ),
     'a png bomb': (
         png(50000, 50000, zlib.compress(bytes(10**6))),
         r'png image has 50000x50000 pixels, allowed: 1 to 50000000 \(max_pixels\)',
