@@ -13,7 +13,7 @@ from lemore_core.errors import LemoreError
 
 if TYPE_CHECKING:
     from lemore_core.training.recipe import Recipe
-    from lemore_core.training.run import TrainingRun
+    from lemore_core.training.start import TrainingRun
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, writes: bool = True) -
 
 def planned_run(arguments: argparse.Namespace) -> TrainingRun:
     """Return the run of a recipe that the arguments describe."""
-    from lemore_core.training.run import TrainingRun
+    from lemore_core.training.start import TrainingRun
 
     output = getattr(arguments, 'output', Path())
     return TrainingRun(recipe(arguments), arguments.data, output, hardware(arguments))
@@ -99,8 +99,8 @@ def add_hardware_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def hardware(arguments: argparse.Namespace) -> Any:
-    """Return the :class:`lemore_core.training.run.Hardware` that the arguments describe."""
-    from lemore_core.training.run import Hardware
+    """Return the :class:`lemore_core.training.start.Hardware` that the arguments describe."""
+    from lemore_core.training.start import Hardware
 
     return Hardware(
         arguments.accelerator, arguments.devices, arguments.num_nodes, arguments.workers
@@ -113,7 +113,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     from lemore_core.segmenter import resolve_checkpoint
     from lemore_core.training.callbacks import STATE
-    from lemore_core.training.run import TrainingRun, reproduced, train
+    from lemore_core.training.run import train
+    from lemore_core.training.start import TrainingRun, reproduced
 
     start = resolve_checkpoint(arguments.start) if arguments.start else None
     if arguments.reproduce is not None:

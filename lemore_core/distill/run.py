@@ -30,7 +30,8 @@ from lemore_core.segmenter import Segmenter
 from lemore_core.system.files import write_whole
 from lemore_core.taxonomy import Taxonomy, load_groups
 from lemore_core.training.recipe import Recipe, load_recipe
-from lemore_core.training.run import Hardware, TrainingRun, train_unless_finished
+from lemore_core.training.run import train_unless_finished
+from lemore_core.training.start import Hardware, TrainingRun
 
 RECIPE = 'folder_distill'
 HELD_OUT = 0.2  # of the images, at least, where no drives are named

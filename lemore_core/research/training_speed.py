@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 from lemore_core.data.datasets import open_dataset
 from lemore_core.system.memory import keep_freed_memory
 from lemore_core.training.images import Batch
-from lemore_core.training.run import TrainingRun, make_loader, make_task
+from lemore_core.training.run import make_loader, make_task
+from lemore_core.training.start import TrainingRun
 from lemore_core.training.task import SegmentationTask
 
 WARM_UP = 2  # batches that are not counted

@@ -9,7 +9,8 @@ from typing import Any
 
 from lemore_core.data.datasets import open_dataset
 from lemore_core.data.drives import drives
-from lemore_core.training.run import TrainingRun, train_unless_finished
+from lemore_core.training.run import train_unless_finished
+from lemore_core.training.start import TrainingRun
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,9 @@ from lemore_core.training.pretraining.classifier import UNTRAINED, Classifier
 from lemore_core.training.pretraining.images import CentredImages, CroppedImages
 from lemore_core.training.pretraining.recipe import PretrainRecipe
 from lemore_core.training.pretraining.task import PretrainTask
-from lemore_core.training.run import (
-    BaseRun,
-    fit,
-    is_first_here,
-    licence,
-    make_record,
-    make_trainer,
-    set_up,
-)
+from lemore_core.training.run import fit, licence, make_record, make_trainer
 from lemore_core.training.sampling import Order, StepSampler
+from lemore_core.training.start import BaseRun, is_first_here, set_up
 
 BLACK = (0, 0, 0)
 

@@ -23,15 +23,8 @@ from lemore_core.segmenter import Segmenter
 from lemore_core.training.callbacks import STATE
 from lemore_core.training.images import Batch
 from lemore_core.training.recipe import Recipe, load_recipe
-from lemore_core.training.run import (
-    Hardware,
-    TrainingError,
-    TrainingRun,
-    make_loader,
-    reproduced,
-    train,
-    train_unless_finished,
-)
+from lemore_core.training.run import make_loader, train, train_unless_finished
+from lemore_core.training.start import Hardware, TrainingError, TrainingRun, reproduced
 from lemore_core.training.state_file import SafeStateFile
 from lemore_core.training.task import SegmentationTask
 

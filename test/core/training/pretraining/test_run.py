@@ -17,7 +17,7 @@ from lemore_core.training.initialise import initialise
 from lemore_core.training.pretraining.recipe import PretrainRecipe, load_pretrain_recipe
 from lemore_core.training.pretraining.run import PretrainRun, pretrain
 from lemore_core.training.recipe import RecipeError
-from lemore_core.training.run import Hardware, TrainingError, reproduced
+from lemore_core.training.start import Hardware, TrainingError, reproduced
 from lemore_core.training.state_file import SafeStateFile
 
 CPU = Hardware('cpu', workers=0)
