@@ -133,17 +133,36 @@ def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
 
     Convolution and axis weights are stored in half precision, which halves the file; the rest
     (biases, BatchNorm statistics) stays in single precision.
-    """
-    from safetensors.torch import save_file
 
+    Raises:
+        CheckpointError: the disk is full, or the file cannot be written for another reason.
+
+    """
     tensors = {
         name: (
             tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
         ).contiguous()
         for name, tensor in state.items()
     }
-    with atomic_write(path) as temporary:
-        save_file(tensors, temporary, metadata=card.to_metadata())
+    write_tensors(path, tensors, card.to_metadata())
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        CheckpointError: the disk is full, or the file cannot be written for another reason.
+
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
+    except (OSError, SafetensorError) as error:
+        msg = f'{path} cannot be written, what was there is kept: {error}'
+        raise CheckpointError(msg) from error
 
 
 def read_card(path: Path) -> ModelCard:

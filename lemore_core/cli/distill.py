@@ -62,7 +62,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Distill, and say what came of it."""
     from tqdm import tqdm
 
-    from lemore_core.distill.errors import DistillError
     from lemore_core.distill.frames import FrameOptions
     from lemore_core.distill.labels import LabelOptions
     from lemore_core.distill.report import commands, judge
@@ -90,10 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     try:
         distilled = distill(planned, tqdm.write)
-    except OSError as error:
-        msg = f'{error.filename or arguments.output}: {error.strerror}; what is done is kept, the same command goes on'
-        raise DistillError(msg) from error
-    except KeyboardInterrupt:
+    except (OSError, KeyboardInterrupt):
         print('what is done is kept: the same command goes on', file=sys.stderr)
         raise
     judgement = judge(distilled, arguments.output / REPORT)

@@ -13,11 +13,10 @@ from typing import Any
 
 from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from lemore_core.checkpoint import write_tensors
 from lemore_core.errors import LemoreError, in_one_line
-from lemore_core.system.files import atomic_write
 
 FORMAT = 'lemore-run/1'
 
@@ -36,8 +35,7 @@ class SafeStateFile(CheckpointIO):
         del storage_options
         tensors: dict[str, Tensor] = {}
         tree = _flatten(checkpoint, tensors)
-        with atomic_write(Path(path)) as temporary:
-            save_file(tensors, temporary, metadata={'format': FORMAT, 'tree': json.dumps(tree)})
+        write_tensors(Path(path), tensors, {'format': FORMAT, 'tree': json.dumps(tree)})
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None

@@ -183,7 +183,9 @@ def test_distil_from_folders_to_a_report_in_stages(
 
     monkeypatch.setattr(frames_module, 'write_whole', full)
     assert main([*base, '--classes', halves]) == 1
-    assert 'No space left on device; what is done is kept' in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert 'what is done is kept: the same command goes on' in error
+    assert 'No space left on device: make room' in error
     monkeypatch.undo()
 
     assert main([*base, '--classes', halves]) == 0

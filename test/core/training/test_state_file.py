@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lemore_core.checkpoint import CheckpointError
 from lemore_core.training.state_file import SafeStateFile, StateError
 
 
@@ -70,3 +72,18 @@ def test_what_json_cannot_hold_is_refused_and_nothing_written(tmp_path: Path) ->
     with pytest.raises(StateError, match='holds a PosixPath, which cannot be written as JSON'):
         SafeStateFile().save_checkpoint({'callbacks': [{'folder': path}]}, path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_costs_nothing_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / 'run.safetensors'
+    SafeStateFile().save_checkpoint({'step': 1}, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        # no file may grow beyond this, which fails in the same call as a full disk does
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        with pytest.raises(CheckpointError, match='cannot be written, what was there is kept'):
+            SafeStateFile().save_checkpoint({'a': torch.ones(2000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert SafeStateFile().load_checkpoint(path) == {'step': 1}
+    assert [file.name for file in tmp_path.iterdir()] == ['run.safetensors']
