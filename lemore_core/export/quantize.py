@@ -83,7 +83,7 @@ def label_agreement(first: bytes, second: bytes, images: Images) -> float:
         session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
         runs = (session.run(['logits'], {'pixels': image[None]})[0] for image in images)
         found.append([logits.argmax(-1) for logits in runs])
-    return float(np.mean(np.equal(*found)))
+    return float(np.mean(np.array(found[0]) == np.array(found[1])))
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
