@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lemore_core.image import Image
 from lemore_core.inference.backend import NOT_FINITE, BackendError, Status
 from lemore_core.inference.gpu.errors import free_unused, guarded
+from lemore_core.inference.gpu.exclusive import gpu_lock
 from lemore_core.inference.gpu.plan import Kind, Network, Plan
 from lemore_core.inference.gpu.stream import DeviceStream
 from lemore_core.segmentation import STEPS, Segmentation, Timings
@@ -141,7 +142,8 @@ class GpuPipeline:
         if plan is None:
             while len(self._plans) >= self._plans_kept:
                 del self._plans[next(iter(self._plans))]
-            with self._stream.entered():
+            # pinned memory is allocated, which the whole device waits for
+            with gpu_lock, self._stream.entered():
                 plan = Plan(self._network, self._size, kind, self._status.batch, self._stream)
         # the newest stands last, so the first is the one to drop
         self._plans[kind] = plan

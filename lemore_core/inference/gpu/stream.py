@@ -81,7 +81,9 @@ class DeviceStream:
                 return work
             try:
                 return self._capture(work)
-            except RuntimeError as error:
+            except GpuContextLostError:
+                raise
+            except Exception as error:
                 if is_out_of_memory(error) or is_context_lost(error):
                     raise
                 _log.warning('no CUDA graph of %s: %s', name, error)
@@ -90,14 +92,14 @@ class DeviceStream:
     def _capture(self, work: Callable[[], None]) -> Callable[[], None]:
         # not torch.cuda.graph: it synchronises the device, and does not close what broke
         graph = torch.cuda.CUDAGraph()
-        failure: RuntimeError | None = None
+        failure: Exception | None = None
         try:
             # Other threads may use the GPU meanwhile. The graphs of a stream share their memory:
             # they run one after the other, and none has anything to keep.
             graph.capture_begin(self._pool, capture_error_mode='thread_local')
             try:
                 work()
-            except RuntimeError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the capture must end
                 failure = error
             graph.capture_end()
         except RuntimeError as error:
@@ -111,7 +113,7 @@ class DeviceStream:
             _failed.append((graph, first_line(failure)))
         raise failure
 
-    def _close_pool(self, failure: RuntimeError) -> None:
+    def _close_pool(self, failure: Exception) -> None:
         """End the allocation to the graphs' pool, which PyTorch leaves open when a capture fails.
 
         ``CUDAGraph::capture_end`` throws the error of ``cudaStreamEndCapture`` before it calls

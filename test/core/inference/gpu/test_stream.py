@@ -169,6 +169,19 @@ def test_a_full_device_is_no_reason_to_go_on(cuda: FakeCuda, invalidates: bool) 
     assert cuda.events[-1] == 'empty'
 
 
+def test_a_capture_ends_whatever_fails_in_it(cuda: FakeCuda) -> None:
+    def work() -> None:
+        if cuda.events.count('begin') > cuda.events.count('end'):
+            msg = 'TensorRT cannot run the engine: it does not say why'
+            raise BackendError(msg)
+        cuda.events.append('work')
+
+    DeviceStream(GPU).record(work, 'the work')()
+    assert not cuda.captures_underway
+    assert cuda.events[-2:] == ['end', 'work']
+    assert DeviceStream(GPU).degraded.startswith('without CUDA graphs: TensorRT cannot run')
+
+
 def test_a_context_lost_while_capturing_frees_nothing(cuda: FakeCuda) -> None:
     def work() -> None:
         if 'begin' in cuda.events:
