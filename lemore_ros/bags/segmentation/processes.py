@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
+from lemore_core.errors import GpuContextLostError
 from lemore_core.system.cpu import usable_processors
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.segmentation.divide import Part
@@ -57,8 +58,15 @@ _worker = Worker()  # of a process that others give parts to
 
 
 def segment_part(task: PartOfJob) -> PartResult:
-    """Segment a part in a process that others give parts to."""
-    return _worker.segment(task)
+    """Segment a part in a process that others give parts to.
+
+    A process that lost its GPU ends: the part is tried again in another one.
+    """
+    try:
+        return _worker.segment(task)
+    except GpuContextLostError:
+        # what it held on the GPU would abort it on its way out
+        os._exit(1)
 
 
 def in_this_process(

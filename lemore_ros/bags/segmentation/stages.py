@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lemore_core.errors import LemoreError
+from lemore_core.errors import GpuContextLostError, LemoreError
 from lemore_core.image import Image
 from lemore_core.refine import Refinement
 from lemore_core.segmentation import Segmentation
@@ -91,6 +91,8 @@ class Stages:
         items = [item for item in group if item.image is not None]
         try:
             self._segment(items)
+        except GpuContextLostError:
+            raise  # no image after it would have labels
         except LemoreError:
             for item in items:
                 try:
