@@ -51,7 +51,7 @@ def test_each_has_its_own_topics_headers_sizes_and_encodings(
     assert graph.node(**untrained, camera_names=names).start()
     cameras, labels = open_cameras(graph, names)
     colored = make_image(1, size=(60, 80), frame_id='front/optical')
-    grey = plain_image(90, stamp=2, size=(96, 64))
+    grey = plain_image(90, stamp=2, size=(48, 64))
     grey.header.frame_id = 'rear/optical'
     for name, message in {'front': colored, 'robot/rear': grey}.items():
         found = graph.labels_of(cameras[name], message, labels[name])
