@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--groups', default='', metavar='FILE', help="class groups of the model's classes"
     )
     parser.add_argument(
-        '--truth-groups',
+        '--ground-truth-groups',
         default='',
         metavar='FILE',
         help="class groups of the data set's classes, of the same names in the same order",
@@ -119,9 +119,9 @@ def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:
         _, samples = held_out(both, dataset.root, arguments.drive)
     else:
         samples = dataset.samples(arguments.split)
-    if not arguments.truth_groups:
+    if not arguments.ground_truth_groups:
         return samples
-    groups = load_groups(arguments.truth_groups, dataset.taxonomy)
+    groups = load_groups(arguments.ground_truth_groups, dataset.taxonomy)
     return [in_groups(sample, groups) for sample in samples]
 
 
@@ -144,7 +144,7 @@ def _load_segmenter(arguments: argparse.Namespace) -> Segmenter:
     from lemore_core.data.datasets import OWN
 
     # a layout and no class table: the model keeps its own
-    dataset = '' if arguments.dataset == OWN or arguments.truth_groups else arguments.dataset
+    dataset = '' if arguments.dataset == OWN or arguments.ground_truth_groups else arguments.dataset
     return load_segmenter(argparse.Namespace(**{**vars(arguments), 'dataset': dataset}))
 
 

@@ -1,1 +1,1 @@
-"""Metrics of a segmentation against the truth."""
+"""Metrics of a segmentation against the ground truth."""

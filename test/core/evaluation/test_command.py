@@ -128,7 +128,13 @@ def test_model_and_truth_are_compared_in_groups_on_one_drive(
     # drives are looked for in both splits; these images have the names of none
     for name in ('', 'annot'):
         shutil.copytree(small_camvid / f'val{name}', small_camvid / f'train{name}')
-    grouped = [*command, '--dataset', 'camvid', '--truth-groups', str(tmp_path / 'truth.yaml')]
+    grouped = [
+        *command,
+        '--dataset',
+        'camvid',
+        '--ground-truth-groups',
+        str(tmp_path / 'truth.yaml'),
+    ]
     assert main([*grouped, '--groups', str(tmp_path / 'model.yaml'), '--json']) == 0
     values = json.loads(capsys.readouterr().out)
     assert list(values['iou']) == ['ground', 'else']
