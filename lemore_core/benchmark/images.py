@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.benchmark.errors import BenchmarkError
+from lemore_core.errors import LemoreError
 from lemore_core.export.export import STREET
 from lemore_core.image import Image
+from lemore_core.image_file import SUFFIXES, decode_image, read_bytes
 
 ENCODING = 'bgr8'  # what most cameras of robots send
 SIZE = (540, 960)
@@ -26,12 +28,17 @@ def read_image(path: Path | None) -> Pixels:
 
     """
     if path is None:
-        return at_size(np.asarray(cv2.imread(str(STREET)), np.uint8), *SIZE).pixels
-    found, image = cv2.VideoCapture(str(path)).read() if path.is_file() else (False, None)
-    if not found:
-        msg = f'{path} is no readable image or video'
-        raise BenchmarkError(msg)
-    return np.asarray(image, np.uint8)
+        return at_size(decode_image(read_bytes(STREET), order='BGR'), *SIZE).pixels
+    try:
+        if path.suffix.lower() in SUFFIXES:
+            return decode_image(read_bytes(path), order='BGR')
+        from lemore_core.video import read_video
+
+        _, image = next(read_video(path))
+    except (LemoreError, StopIteration) as error:
+        msg = f'{path} is no readable image or video: {error}'
+        raise BenchmarkError(msg) from error
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def at_size(image: Pixels, height: int, width: int) -> Image:

@@ -16,7 +16,7 @@ pytest.importorskip('hypothesis', reason='hypothesis is not installed')
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-MUTATIONS = {'bag': 10, 'arguments': 10, 'onnx_card': 20}
+MUTATIONS = {'bag': 3, 'arguments': 10, 'onnx_card': 10, 'image_file': 15}
 
 
 def _load() -> ModuleType:
