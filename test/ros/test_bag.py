@@ -29,7 +29,7 @@ def test_labels_are_those_of_the_live_node(
 ) -> None:
     asked = {'min_confidence': 0.3, 'output_size': '64x48'}
     drive, labelled = tmp_path / 'drive', tmp_path / 'labelled'
-    sizes = [(60, 80), (60, 80), (48, 96), (60, 80)]
+    sizes = [(60, 80), (60, 80), (48, 64), (60, 80)]
     with Writer(drive, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         store = get_typestore(Stores.ROS2_JAZZY)
         connection = writer.add_connection(TOPIC, 'sensor_msgs/msg/Image', typestore=store)
