@@ -80,8 +80,8 @@ def trace_onnx(graph: ServingGraph, height: int, width: int) -> ModelProto:
     import onnx
 
     pixels = torch.zeros(1, height, width, 3, dtype=torch.uint8)
-    # Torch announces its other exporter, which needs onnxscript and gains this graph nothing;
-    # before 2.5 it has no other one, and no argument to choose by.
+    # Torch announces its other exporter, which needs onnxscript and gains this graph nothing; torch
+    # 2.3 of JetPack 6 has no other one, and no argument to choose by.
     parameters = inspect.signature(torch.onnx.export).parameters
     choice: dict[str, Any] = {'dynamo': False} if 'dynamo' in parameters else {}
     with (

@@ -93,7 +93,7 @@ def test_an_old_torch_has_one_exporter(
 ) -> None:
     real = torch.onnx.export
 
-    # the arguments of torch 2.4, https://docs.pytorch.org/docs/2.4/onnx_torchscript.html
+    # the arguments of torch 2.3, https://docs.pytorch.org/docs/2.3/onnx_torchscript.html
     def export(
         model: Any,
         args: Any,
