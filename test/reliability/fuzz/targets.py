@@ -261,8 +261,8 @@ WORDS = [
     'cpu',
     'é',
 ]
-# what would train, download, or take a camera
-LONG = {'train', 'cross-validate', 'benchmark', 'research', 'import'}
+# what takes long when its arguments are right
+LONG = {'train', 'cross-validate', 'benchmark', 'research', 'import', 'export', 'evaluate'}
 
 
 def arguments(data: bytes) -> None:
