@@ -261,8 +261,8 @@ WORDS = [
     'cpu',
     'é',
 ]
-# what takes long when its arguments are right
-LONG = {'train', 'cross-validate', 'benchmark', 'research', 'import', 'export', 'evaluate'}
+# what takes long when its arguments are right, as the import of torch does
+LONG = {'train', 'cross-validate', 'benchmark', 'research', 'import', 'export', 'evaluate', 'info'}
 
 
 def arguments(data: bytes) -> None:
