@@ -152,5 +152,5 @@ def test_a_checkout_that_is_not_installed_says_so() -> None:
         [sys.executable, '-c', code], check=False, cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert 'there is no command bag' in done.stderr
+    assert "there is no command 'bag'" in done.stderr
     assert 'once they are installed (pip install -e .)' in done.stderr
