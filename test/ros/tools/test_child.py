@@ -51,7 +51,9 @@ def test_a_silent_child_is_not_waited_for_forever(run) -> None:  # type: ignore[
 
 
 def test_a_stopped_child_may_say_its_last_words(run) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
-    source = 'try:\n say(up=1)\n time.sleep(60)\nexcept KeyboardInterrupt:\n say(last=1)'
+    # a shell starts what runs in the background with SIGINT ignored, and a child inherits that
+    ready = 'import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n'
+    source = f'{ready}try:\n say(up=1)\n time.sleep(60)\nexcept KeyboardInterrupt:\n say(last=1)'
     with run(source) as child:
         wait_until(lambda: 'up' in child.poll(), 30, 'up', [child])
     assert child.poll()['last'] == 1
