@@ -43,7 +43,6 @@ _MAGIC = {
     'tiff': (b'II*\0', b'MM\0*'),
     'ppm': tuple(f'P{digit}'.encode() for digit in range(1, 7)),
 }
-JPEG_QUALITY = 95
 # libjpeg decodes every scan over the whole image; cameras write one, progressive files about ten
 MOST_SCANS = 100
 _IHDR = b'\0\0\0\x0dIHDR'
@@ -181,9 +180,8 @@ def encode_image(pixels: NDArray[Any], suffix: str) -> bytes:
 
     """
     ordered = pixels if pixels.ndim == 2 else pixels[..., ::-1]
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     try:
-        done, encoded = cv2.imencode(suffix.lower(), np.ascontiguousarray(ordered), options)
+        done, encoded = cv2.imencode(suffix.lower(), np.ascontiguousarray(ordered))
     except cv2.error:
         done = False
     if not done:
