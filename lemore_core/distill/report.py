@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from tqdm import tqdm
 
+from lemore_core.benchmark.interleaved import interleaved_times
 from lemore_core.distill.run import Distilled
 from lemore_core.evaluation.evaluate import EvaluationResult, evaluate
 from lemore_core.evaluation.report.build import write_report
@@ -66,13 +67,7 @@ def commands(student: Path) -> tuple[str, str]:
 
 
 def _times(segmenters: list[Segmenter], image: Path) -> list[float]:
-    """Return the median milliseconds of each for an image, measured by turns."""
+    """Return the median milliseconds of each for an image, interleaved."""
     pixels = read_image(image)
-    took: list[list[float]] = [[] for _ in segmenters]
-    for number in range(TIMED + 1):
-        for segmenter, times in zip(segmenters, took, strict=True):
-            start = time.perf_counter()
-            segmenter.segment(pixels)
-            if number:  # the first one prepares
-                times.append(1e3 * (time.perf_counter() - start))
-    return [median(times) for times in took]
+    calls = {place: partial(each.segment, pixels) for place, each in enumerate(segmenters)}
+    return [median(times) for times in interleaved_times(calls, range(TIMED)).values()]
