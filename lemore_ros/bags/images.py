@@ -12,10 +12,8 @@ from lemore_core.distill.sources import ImageSource, drive_name
 from lemore_core.image import Image, to_rgb
 from lemore_ros.bags.cameras import find_cameras
 from lemore_ros.bags.io.reader import open_bag
+from lemore_ros.bags.io.storage import is_bag
 from lemore_ros.bags.segmentation.options import SegmentOptions
-
-FILES = ('.bag', '.mcap', '.db3', '.active')
-METADATA = 'metadata.yaml'
 
 
 def open_images(path: Path) -> ImageSource | None:
@@ -25,7 +23,7 @@ def open_images(path: Path) -> ImageSource | None:
         BagError: it is a bag without a camera, or nothing of it can be read.
 
     """
-    if not (path.suffix in FILES or (path / METADATA).is_file()):
+    if not is_bag(path):
         return None
     with open_bag(path) as bag:
         cameras, _ = find_cameras(bag, SegmentOptions(only_results=True))

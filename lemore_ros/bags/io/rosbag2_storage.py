@@ -19,13 +19,12 @@ from lemore_ros.bags.io.bag_file import BagFile, Damaged, try_open
 from lemore_ros.bags.io.bounded import bound_rosbags, decompress
 from lemore_ros.bags.io.metadata import INFORMATION, METADATA
 from lemore_ros.bags.io.read_errors import ReadErrors
-from lemore_ros.bags.io.storage import Message
+from lemore_ros.bags.io.storage import ROSBAG2_SUFFIXES, Message
 from lemore_ros.bags.io.topics import Topic, topics_of
 
 # no CDR begins so; a file whose messages are compressed says so in the metadata beside it only,
 # which may be damaged or missing
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-SUFFIXES = ('.mcap', '.db3')
 
 
 class Rosbag2Storage:
@@ -163,9 +162,9 @@ def _named_files(path: Path, about: _About, errors: ReadErrors) -> list[Path]:
     for missing in (file for file in named if not file.is_file()):
         errors.add(f'{missing.name} is missing')
     found = named or sorted(path.iterdir(), key=_in_sequence)
-    files = [file for file in found if file.suffix in SUFFIXES and file.is_file()]
+    files = [file for file in found if file.suffix in ROSBAG2_SUFFIXES and file.is_file()]
     if not files:
-        errors.add(f'it holds no {" or ".join(SUFFIXES)} file')
+        errors.add(f'it holds no {" or ".join(ROSBAG2_SUFFIXES)} file')
     return files
 
 

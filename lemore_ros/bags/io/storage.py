@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Protocol
 
 from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.io.metadata import METADATA
 from lemore_ros.bags.io.read_errors import ReadErrors
 from lemore_ros.bags.io.topics import Topic
 
 Message = tuple[Topic, int, bytes]
+# the latter is what a recording is called until it ends
+ROSBAG1_ENDINGS = ('.bag', '.bag.active')
+ROSBAG2_SUFFIXES = ('.mcap', '.db3')
 KINDS = 'a rosbag2 folder, a .mcap or .db3 file, or a ROS 1 .bag'
 
 
@@ -36,6 +40,11 @@ class Storage(Protocol):
         """Close the files."""
 
 
+def is_bag(path: Path) -> bool:
+    """Say whether a path is a bag: a file by its name, a folder by its metadata."""
+    return path.name.endswith((*ROSBAG1_ENDINGS, *ROSBAG2_SUFFIXES)) or (path / METADATA).is_file()
+
+
 def open_storage(path: Path) -> Storage:
     """Open a bag, and one that is damaged as far as it can be read.
 
@@ -46,12 +55,11 @@ def open_storage(path: Path) -> Storage:
     if not path.exists():
         msg = f'there is no bag {path}'
         raise BagError(msg)
-    # the latter is what a recording is called until it ends
-    if path.is_file() and path.name.endswith(('.bag', '.bag.active')):
+    if path.is_file() and path.name.endswith(ROSBAG1_ENDINGS):
         from lemore_ros.bags.io.rosbag1_storage import Rosbag1Storage
 
         return Rosbag1Storage(path)
-    if path.is_dir() or path.suffix in {'.mcap', '.db3'}:
+    if path.is_dir() or path.suffix in ROSBAG2_SUFFIXES:
         from lemore_ros.bags.io.rosbag2_storage import Rosbag2Storage
 
         return Rosbag2Storage(path)
