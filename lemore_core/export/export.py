@@ -105,7 +105,7 @@ def trace_onnx(graph: ServingGraph, height: int, width: int) -> ModelProto:
     config = graph.network.config
     shape = model.graph.output[0].type.tensor_type.shape
     for side, known in zip(shape.dim[1:], (*config.logit_size, config.classes), strict=True):
-        side.dim_value = known  # of which the tracer lost sight behind an open batch
+        side.dim_value = known  # which the tracer does not derive behind an open batch
     return model
 
 

@@ -116,7 +116,7 @@ def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
 
 
 def _require_calibration(info: Any) -> None:
-    """Refuse matrices of which the image's geometry cannot be told; P may be empty.
+    """Refuse matrices of which the image's geometry cannot be derived; P may be empty.
 
     Within these bounds no point of a depth image overflows.
     """

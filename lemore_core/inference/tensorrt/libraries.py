@@ -49,7 +49,7 @@ class Library:
 
     @property
     def builds_ahead(self) -> bool:
-        """Whether it is told a compute capability and needs no GPU.
+        """Whether it is given a compute capability and needs no GPU.
 
         Its engine runs on every GPU of that capability, where its kernels are compiled. The other
         one times kernels on the GPU at hand, and its engine runs there.

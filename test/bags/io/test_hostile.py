@@ -20,6 +20,7 @@ from lemore_ros.bags.io.message_types import MessageTypes
 from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.bags.io.topics import Topic
 from test.bags.conftest import BagFolder, drive
+from test.hostile_yaml import ALIASES
 
 LIMIT = 200_000
 BOMB = zstd.compress(bytes(10 * LIMIT))
@@ -67,11 +68,6 @@ def test_decompression_has_an_end(kind: str) -> None:
         decompress(kind, packed[:-6])
     with pytest.raises(ValueError, match=f'more than {LIMIT} bytes'):
         decompress(kind, compress[kind](bytes(LIMIT + 1)))
-
-
-ALIASES = 'a0: &a0 [x, x, x, x, x, x, x, x, x]\n' + ''.join(
-    f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 9)}]\n' for i in range(1, 12)
-)
 
 
 @pytest.mark.parametrize(

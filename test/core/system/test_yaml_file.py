@@ -8,10 +8,7 @@ import pytest
 from lemore_core.errors import LemoreError
 from lemore_core.limits import MAX_YAML_BYTES
 from lemore_core.system.yaml_file import parse_yaml, read_yaml
-
-ALIASES = 'a0: &a0 [x, x, x, x, x, x, x, x, x]\n' + ''.join(
-    f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 9)}]\n' for i in range(1, 12)
-)
+from test.hostile_yaml import ALIASES
 
 
 @pytest.mark.parametrize(
