@@ -1,0 +1,44 @@
+"""The SROS 2 policy grants what the node has in the graph, and nothing else."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from lemore_ros.outputs import OUTPUTS
+
+POLICY = Path(__file__).parents[3] / 'config' / 'security' / 'policy.xml'
+NAME = 'lemore_segmentation'
+
+
+def granted(path: str) -> set[str]:
+    """Return the full names that the policy's profile has under a path."""
+    (profile,) = ET.parse(POLICY).getroot().iter('profile')
+    assert (profile.get('ns'), profile.get('node')) == ('/', NAME)
+    texts = [str(element.text).replace('~', f'/{NAME}') for element in profile.findall(path)]
+    assert len(set(texts)) == len(texts)
+    return {text if text.startswith('/') else f'/{text}' for text in texts}
+
+
+def test_the_policy_is_the_nodes_own_graph(graph: Any, untrained: dict[str, Any]) -> None:
+    outputs = {output.parameter: True for output in OUTPUTS.values() if output.parameter}
+    published, subscribed, served = set(), set(), set()
+    for transport in ('raw', 'compressed'):
+        node = graph.node(
+            **untrained, **outputs, lazy=False, image_transport=transport, use_sim_time=True
+        )
+        assert node.start()
+        own = node.get_name(), node.get_namespace()
+        published |= {name for name, _ in node.get_publisher_names_and_types_by_node(*own)}
+        subscribed |= {name for name, _ in node.get_subscriber_names_and_types_by_node(*own)}
+        served |= {name for name, _ in node.get_service_names_and_types_by_node(*own)}
+        graph.nodes.pop().close()
+
+    if find_spec('vision_msgs') is None:
+        published.add(f'/{NAME}/label_info')
+    assert published == granted('topics[@publish="ALLOW"]/topic')
+    assert subscribed == granted('topics[@subscribe="ALLOW"]/topic')
+    # Humble has no service for type descriptions
+    assert served | {f'/{NAME}/get_type_description'} == granted('services[@reply="ALLOW"]/service')
