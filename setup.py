@@ -41,7 +41,6 @@ setup(
             'taxonomy/*.yaml',
             'taxonomy/groups/*.yaml',
             'training/recipes/*.yaml',
-            'training/pretraining/*.yaml',
             'weights/*.safetensors',
         ],
         'lemore_ros': ['py.typed'],

@@ -18,7 +18,7 @@ from lemore_core.model.variants import LeMoReConfig
 from lemore_core.system.files import atomic_write
 from lemore_core.system.json_text import parse_json
 from lemore_core.taxonomy import Taxonomy
-from lemore_core.validation import REQUIRED, check_fields, from_mapping, option, shown
+from lemore_core.validation import REQUIRED, check_fields, from_mapping, option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,23 +55,12 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         check_fields(self, CheckpointError)
-        untrained = self.training.get('untrained', [])
-        if not isinstance(untrained, list | tuple) or not all(
-            isinstance(n, str) for n in untrained
-        ):
-            msg = f'training.untrained is {shown(untrained)}, allowed: a list of names'
-            raise CheckpointError(msg)
         if self.config.classes != len(self.taxonomy.classes):
             msg = (
                 f'the network has {self.config.classes} classes, '
                 f'dataset {self.taxonomy.name!r} has {len(self.taxonomy.classes)}'
             )
             raise CheckpointError(msg)
-
-    @property
-    def untrained(self) -> tuple[str, ...]:
-        """The network's parts that are still random, such as a pre-trained encoder's head."""
-        return tuple(self.training.get('untrained', ()))
 
     def to_metadata(self) -> dict[str, str]:
         """Return the card as string pairs, the only metadata that safetensors and ONNX hold."""

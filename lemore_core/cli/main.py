@@ -30,9 +30,8 @@ COMMANDS = {
     'export': 'write a model as an ONNX file for one input size',
     'engine': 'build, list or delete TensorRT engines',
     'benchmark': 'time the steps from bytes to labels on this machine',
-    'research': 'pre-train the encoder, time the network and its parts',
+    'research': 'time what the authors of a network ask for',
 }
-RENAMED = {'pretrain': 'research pretrain'}
 # commands of other packages: each is a module with a docstring, add_arguments and run
 GROUP = 'lemore.commands'
 DEBUG = 'LEMORE_DEBUG'
@@ -91,9 +90,6 @@ def _run(argv: list[str], name: str) -> int:
     modules = {known: (_module(known), text) for known, text in COMMANDS.items()}
     if name not in COMMANDS:
         modules |= {entry.name: (entry.value, '') for entry in entry_points(group=GROUP)}
-    if name in RENAMED:
-        print(f'lemore {name} is called lemore {RENAMED[name]} now', file=sys.stderr)
-        return 2
     if name and name not in modules:
         print(
             f'lemore: there is no command {name!r}, there are: {", ".join(modules)}; those of '

@@ -33,7 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--start', help='checkpoint to start from: a shipped size, or a path')
     parser.add_argument('--teacher', type=Path, help='ONNX or TorchScript network to learn from')
-    add_start_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on with the run in the output folder, also beyond its end with more iterations',
+    )
+    parser.add_argument(
+        '--no-check', action='store_true', help='do not read the whole data set before training'
+    )
     parser.add_argument(
         '--time',
         type=duration,
@@ -75,18 +82,6 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, writes: bool = True
         action='extend',
         metavar='FIELD=VALUE',
         help='fields of the recipe to change, such as learning_rate=1e-3 iterations=20000',
-    )
-
-
-def add_start_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--resume`` and ``--no-check``."""
-    parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='go on with the run in the output folder, also beyond its end with more iterations',
-    )
-    parser.add_argument(
-        '--no-check', action='store_true', help='do not read the whole data set before training'
     )
 
 

@@ -45,7 +45,7 @@ class DistillRun:
 
     ``classes`` names class groups of the teacher's classes, empty for these themselves. ``hold_out``
     names drives to validate on; where there are none, the last ones are taken. ``changes`` are
-    fields of the recipe; for ``seconds`` see :class:`lemore_core.training.start.BaseRun`.
+    fields of the recipe; for ``seconds`` see :class:`lemore_core.training.start.TrainingRun`.
     """
 
     teacher: Path

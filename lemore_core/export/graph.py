@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lemore_core import checkpoint
-from lemore_core.checkpoint import CheckpointError, ModelCard
+from lemore_core.checkpoint import ModelCard
 from lemore_core.export.errors import PrecisionError
 from lemore_core.export.fold import FoldedLeMoRe, fold, set_exportable_pool
 from lemore_core.model.lemore import LeMoRe
@@ -68,16 +68,9 @@ def load_graph(path: Path, height: int, width: int, *, folded: bool = True) -> S
     ``folded`` is for measuring what folding brings: the logits are the same either way.
 
     Raises:
-        CheckpointError: see :func:`lemore_core.checkpoint.load`; or parts of the network are
-            untrained, so that it can label nothing.
+        CheckpointError: see :func:`lemore_core.checkpoint.load`.
 
     """
     card, model = checkpoint.load(path)
-    if card.untrained:
-        msg = (
-            f'{path} is a pre-trained encoder, its {" and ".join(card.untrained)} are untrained: '
-            'it is where a training starts (lemore train --start), it labels no images'
-        )
-        raise CheckpointError(msg)
     model = model.resized(height, width)
     return ServingGraph(card, fold(model, card.std) if folded else model).eval()

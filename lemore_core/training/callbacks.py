@@ -16,14 +16,14 @@ from tqdm import tqdm
 from lemore_core import checkpoint
 from lemore_core.render import overlay
 from lemore_core.taxonomy import Taxonomy
-from lemore_core.training.task import Score, SegmentationTask, Task
+from lemore_core.training.task import Score, SegmentationTask
 
 STATE = 'run.safetensors'
 ALPHA = 0.6
 
 
 class Checkpoints(Callback):
-    """Writes ``last.safetensors`` after each validation, and ``best.safetensors`` by its measure.
+    """Writes ``last.safetensors`` after each validation, and ``best.safetensors`` by its mIoU.
 
     It stands before the moving average among the callbacks: at the end of a validation the task
     still holds the averaged weights, which are the ones to keep. ``split`` names in them what their
@@ -39,10 +39,10 @@ class Checkpoints(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the averaged weights and log the figures."""
-        assert isinstance(pl_module, Task)
+        assert isinstance(pl_module, SegmentationTask)
         score = self.latest = pl_module.score()
-        is_best = score.value > self.best
-        self.best = max(self.best, score.value)
+        is_best = score.mean_iou > self.best
+        self.best = max(self.best, score.mean_iou)
         if not trainer.is_global_zero:
             return
         names = ['last', 'best'] if is_best else ['last']
@@ -58,7 +58,7 @@ class Checkpoints(Callback):
         """Take up what :meth:`state_dict` gave."""
         self.best = state_dict['best']
 
-    def _save(self, name: str, trainer: Trainer, task: Task, score: Score) -> None:
+    def _save(self, name: str, trainer: Trainer, task: SegmentationTask, score: Score) -> None:
         card = dataclasses.replace(
             task.card,
             metrics={'split': self.split, **score.figures},
@@ -68,7 +68,7 @@ class Checkpoints(Callback):
                 'finished': trainer.should_stop,
             },
         )
-        checkpoint.save(self.folder / f'{name}.safetensors', card, task.weights())
+        checkpoint.save(self.folder / f'{name}.safetensors', card, task.network.state_dict())
 
 
 class RunState(Callback):
@@ -115,7 +115,7 @@ class ProgressBar(Callback):
     ) -> None:
         """Move the bar."""
         del trainer, batch, batch_idx
-        assert isinstance(pl_module, Task)
+        assert isinstance(pl_module, SegmentationTask)
         if self.bar is not None:
             self.bar.update()
             if not self.bar.disable:
@@ -134,7 +134,7 @@ class ProgressBar(Callback):
         self.report(
             f'step {trainer.global_step}{f"/{self.steps}" if self.steps else ""} '
             f'loss {float(loss):.4f} '
-            f'{score.measure} {100 * score.value:.2f} best {100 * self.checkpoints.best:.2f}'
+            f'mIoU {100 * score.mean_iou:.2f} best {100 * self.checkpoints.best:.2f}'
         )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -144,16 +144,15 @@ class ProgressBar(Callback):
             self.bar.close()
 
 
-def _log_validation(trainer: Trainer, task: Task, score: Score) -> None:
+def _log_validation(trainer: Trainer, task: SegmentationTask, score: Score) -> None:
     logger = trainer.logger
     if not isinstance(logger, TensorBoardLogger):
         return
     step = trainer.global_step
     logger.log_metrics(score.curves, step)
-    if isinstance(task, SegmentationTask):
-        for i, preview in enumerate(task.previews):
-            image = side_by_side(*preview, task.card.taxonomy)
-            logger.experiment.add_image(f'val/{i}', image, step, dataformats='HWC')
+    for i, preview in enumerate(task.previews):
+        image = side_by_side(*preview, task.card.taxonomy)
+        logger.experiment.add_image(f'val/{i}', image, step, dataformats='HWC')
 
 
 def side_by_side(image: Tensor, truth: Tensor, labels: Tensor, taxonomy: Taxonomy) -> Any:

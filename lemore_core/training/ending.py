@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lemore_core.training.task import Task
+from lemore_core.training.task import SegmentationTask
 
 
 class Ending(Callback):
@@ -70,7 +70,7 @@ class Ending(Callback):
 
     def _used(self, trainer: Trainer, task: LightningModule) -> float:
         """Return how much of the run is done, 0 to 1; where time counts, tell the task."""
-        assert isinstance(task, Task)
+        assert isinstance(task, SegmentationTask)
         self._elapsed = time.monotonic() - self._resumed
         if self.seconds is None:
             return trainer.global_step / self.iterations

@@ -1,4 +1,4 @@
-"""Weights to start from: another checkpoint's, or a pre-trained encoder's."""
+"""Weights to start from: another checkpoint's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def initialise(network: LeMoRe, path: Path, report: Callable[[str], None]) -> No
     """Copy into ``network`` every tensor of a checkpoint that fits it.
 
     Axis weights are resampled to the network's size. What the checkpoint lacks or has in another
-    shape (a classifier of other classes, the head of a pre-trained encoder) keeps its random start
+    shape (a classifier of other classes) keeps its random start
     and is reported.
 
     Raises:
@@ -38,7 +38,7 @@ def initialise(network: LeMoRe, path: Path, report: Callable[[str], None]) -> No
     kept = []
     for name, tensor in state.items():
         value = _fitting(found.get(name), tensor, is_axis=name in axes)
-        if value is None or name.split('.')[0] in card.untrained:
+        if value is None:
             kept.append(name)
         else:
             state[name] = value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from lemore_core.errors import LemoreError
 from lemore_core.system.shipped import ShippedFiles
@@ -27,16 +27,14 @@ SWITCHES = (
     'fusion_at_head',
 )
 
-Kind = TypeVar('Kind', bound='BaseRecipe')
-
 
 class RecipeError(LemoreError):
     """A recipe that does not exist, or with a field that is unknown or out of bounds."""
 
 
 @dataclass(frozen=True)
-class BaseRecipe:
-    """What every run has, whatever it trains the network for.
+class Recipe:
+    """The settings of a run, which its checkpoints record.
 
     Iterations are optimiser steps and ``batch`` is the number of images in one, over all devices,
     so that a recipe says the same on one machine and on many.
@@ -66,6 +64,40 @@ class BaseRecipe:
     validate_every: int = option(4000, 'steps between two validations', low=1)
     save_every: int = option(1000, 'steps between two saved states', low=1)
     seed: int = option(0, 'of initialisation, order and augmentation', low=0)
+    dataset: str = option('camvid', 'data set, by name')
+    hold_out: str = option(
+        '', 'drive to validate on, and to train on all others of train and val; empty: the splits'
+    )
+    height: int = option(360, 'crop height in pixels', low=32, high=8192)
+    width: int = option(480, 'crop width in pixels', low=32, high=8192)
+    resize: tuple[int, int] | None = option(
+        None, 'long and short side that images are fitted to before the random scale', low=1
+    )
+    scale: tuple[float, float] = option(
+        (0.5, 2.0), 'range of the random scale', low=0.1, high=8, ascending=True
+    )
+    shrink: float = option(
+        1.0, "sides of the smallest crop by the largest's: steps differ in size", low=0.25, high=1
+    )
+    light: bool = option(False, 'augment by light from noon to dusk, blur, noise and JPEG')
+    paste: float = option(
+        0.0, 'chance that an image is given the rare objects of another', low=0, high=1
+    )
+    rare: float = option(0.03, 'share of the pixels below which a class is rare', low=0, high=1)
+    head_rate: float = option(1.0, "factor of the head's learning rate", low=0, high=100)
+    class_weights: float = option(
+        0.0, 'power of the inverse frequency that weighs a class, 0 for none', low=0, high=1
+    )
+    ohem: float = option(
+        0.0, 'keep pixels whose true class has less than this probability, 0 for all', low=0, high=1
+    )
+    lovasz: float = option(0.0, 'weight of Lovász-softmax beside the cross-entropy', low=0)
+    loss_stride: int = option(1, 'the loss looks at every n-th row and column', low=1, high=8)
+    balance: float = option(
+        0.0, 'temperature of class-balanced sampling of images, 0 for none', low=0
+    )
+    distill: float = option(1.0, "weight of the teacher's labels, where there is one", low=0)
+    temperature: float = option(2.0, "softens the teacher's probabilities", low=0.1, high=100)
 
     def __post_init__(self) -> None:
         check_fields(self, RecipeError)
@@ -108,46 +140,6 @@ class BaseRecipe:
         return cls.from_dict(current_names(cls, values), source)
 
 
-@dataclass(frozen=True)
-class Recipe(BaseRecipe):
-    """The settings of a segmentation run, which its checkpoints record."""
-
-    dataset: str = option('camvid', 'data set, by name')
-    hold_out: str = option(
-        '', 'drive to validate on, and to train on all others of train and val; empty: the splits'
-    )
-    height: int = option(360, 'crop height in pixels', low=32, high=8192)
-    width: int = option(480, 'crop width in pixels', low=32, high=8192)
-    resize: tuple[int, int] | None = option(
-        None, 'long and short side that images are fitted to before the random scale', low=1
-    )
-    scale: tuple[float, float] = option(
-        (0.5, 2.0), 'range of the random scale', low=0.1, high=8, ascending=True
-    )
-    shrink: float = option(
-        1.0, "sides of the smallest crop by the largest's: steps differ in size", low=0.25, high=1
-    )
-    light: bool = option(False, 'augment by light from noon to dusk, blur, noise and JPEG')
-    paste: float = option(
-        0.0, 'chance that an image is given the rare objects of another', low=0, high=1
-    )
-    rare: float = option(0.03, 'share of the pixels below which a class is rare', low=0, high=1)
-    head_rate: float = option(1.0, "factor of the head's learning rate", low=0, high=100)
-    class_weights: float = option(
-        0.0, 'power of the inverse frequency that weighs a class, 0 for none', low=0, high=1
-    )
-    ohem: float = option(
-        0.0, 'keep pixels whose true class has less than this probability, 0 for all', low=0, high=1
-    )
-    lovasz: float = option(0.0, 'weight of Lovász-softmax beside the cross-entropy', low=0)
-    loss_stride: int = option(1, 'the loss looks at every n-th row and column', low=1, high=8)
-    balance: float = option(
-        0.0, 'temperature of class-balanced sampling of images, 0 for none', low=0
-    )
-    distill: float = option(1.0, "weight of the teacher's labels, where there is one", low=0)
-    temperature: float = option(2.0, "softens the teacher's probabilities", low=0.1, high=100)
-
-
 def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Load a built-in recipe by name, or the user's own from a YAML file.
 
@@ -160,11 +152,11 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
 
     """
     values, source = _SHIPPED.read(name, RecipeError)
-    recipe = with_changes(Recipe, values, source, changes)
+    recipe = _with_changes(values, source, changes)
     changed = set(changes or {}) & {'height', 'width', 'resize'}
     if not changed & {'height', 'width'} or len(changed) == 3 or _resizes_to_crop(recipe):
         return recipe
-    if not _resizes_to_crop(with_changes(Recipe, values, source, None)):
+    if not _resizes_to_crop(_with_changes(values, source, None)):
         return recipe
     if 'resize' in changed:
         msg = (
@@ -183,18 +175,10 @@ def _long_and_short(recipe: Recipe) -> tuple[int, int]:
     return max(recipe.height, recipe.width), min(recipe.height, recipe.width)
 
 
-def with_changes(
-    kind: type[Kind], values: Any, source: str, changes: Mapping[str, Any] | None
-) -> Kind:
-    """Return a recipe of plain values of which ``changes`` replaces some.
-
-    Raises:
-        RecipeError: see :meth:`BaseRecipe.from_dict`.
-
-    """
+def _with_changes(values: Any, source: str, changes: Mapping[str, Any] | None) -> Recipe:
     if isinstance(values, Mapping):
         values = {**values, **(changes or {})}
-    return kind.from_dict(values, source)
+    return Recipe.from_dict(values, source)
 
 
 def parse_changes(texts: list[str]) -> dict[str, Any]:

@@ -42,14 +42,13 @@ from lemore_core.training.provenance import provenance
 from lemore_core.training.recipe import Recipe
 from lemore_core.training.sampling import Order, StepSampler, balanced_shares, frequency_weights
 from lemore_core.training.start import (
-    BaseRun,
     TrainingError,
     TrainingRun,
     is_first_here,
     set_up,
 )
 from lemore_core.training.state_file import SafeStateFile
-from lemore_core.training.task import SegmentationTask, Task
+from lemore_core.training.task import SegmentationTask
 from lemore_core.training.teacher import load_teacher
 
 LICENCES = {'camvid': 'CC BY-NC 4.0: trained on CamVid, research use only'}
@@ -93,32 +92,16 @@ def train(run: TrainingRun, report: Callable[[str], None]) -> Path:
         run, _record(run), report, validation_split(run.recipe, samples, validation)
     )
     loader = make_loader(run, samples, trainer.global_rank, lambda: trainer.global_step)
-    fit(trainer, task, (loader, _validation_images(run, validation, trainer)), state, report)
-    best = run.output / 'best.safetensors'
-    report(f'best checkpoint: {best}')
-    return best
-
-
-def fit(
-    trainer: Trainer,
-    task: Task,
-    loaders: tuple[DataLoader[Any], DataLoader[Any]],
-    state: Path | None,
-    report: Callable[[str], None],
-) -> None:
-    """Train with the images of ``loaders``, for training and validation.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C was pressed; the state is written and can be resumed.
-
-    """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     (ending,) = (one for one in callbacks if isinstance(one, Ending))
     with ending.on_interrupt():
-        trainer.fit(task, *loaders, ckpt_path=state)
+        trainer.fit(task, loader, _validation_images(run, validation, trainer), ckpt_path=state)
     if ending.interrupted:
         report(f'stopped after step {trainer.global_step}, which is saved: resume it')
         raise KeyboardInterrupt
+    best = run.output / 'best.safetensors'
+    report(f'best checkpoint: {best}')
+    return best
 
 
 def train_unless_finished(run: TrainingRun, report: Callable[[str], None]) -> ModelCard:
@@ -217,7 +200,7 @@ def validation_split(recipe: Recipe, training: list[Sample], validation: list[Sa
 
 
 def make_trainer(
-    run: BaseRun, record: dict[str, Any], report: Callable[[str], None], split: str = 'val'
+    run: TrainingRun, record: dict[str, Any], report: Callable[[str], None], split: str = 'val'
 ) -> Trainer:
     """Return the trainer of a run.
 
@@ -309,14 +292,11 @@ def _validation_images(
     return validation_loader(WholeImages(share), batch=1, workers=run.hardware.loaders)
 
 
-def make_record(run: BaseRun) -> dict[str, Any]:
-    """Return what checkpoints record of any run: enough to start it again elsewhere."""
-    time = {} if run.seconds is None else {'seconds': run.seconds}
-    return {'recipe': run.recipe.to_dict(), 'versions': provenance(), **time}
-
-
 def _record(run: TrainingRun) -> dict[str, Any]:
-    record = make_record(run)
+    # enough to start the run again elsewhere
+    record: dict[str, Any] = {'recipe': run.recipe.to_dict(), 'versions': provenance()}
+    if run.seconds is not None:
+        record['seconds'] = run.seconds
     if run.teacher is not None:
         record['teacher'] = _named(run.teacher)
     if run.start is not None:

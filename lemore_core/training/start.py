@@ -19,7 +19,7 @@ from lemore_core.system.memory import keep_freed_memory
 from lemore_core.system.yaml_file import read_yaml
 from lemore_core.training.callbacks import STATE
 from lemore_core.training.initialise import sha256
-from lemore_core.training.recipe import BaseRecipe, Recipe, RecipeError
+from lemore_core.training.recipe import Recipe, RecipeError
 
 RECIPE_FILE = 'recipe.yaml'
 
@@ -64,15 +64,16 @@ class Hardware:
 
 
 @dataclass(frozen=True)
-class BaseRun:
-    """What every run is given, whatever it trains the network for.
+class TrainingRun:
+    """A run to be done.
 
     ``resume`` goes on with the run in ``output``. ``check`` reads every file of the data set before
     the first step. ``seconds`` are the run's time, in all: it then ends by the clock, and its
-    learning rate with it, however many steps that are.
+    learning rate with it, however many steps that are. ``start`` is a checkpoint to start from,
+    ``teacher`` an ONNX or TorchScript file to learn from.
     """
 
-    recipe: BaseRecipe
+    recipe: Recipe
     data: Path
     output: Path
     hardware: Hardware = Hardware()
@@ -80,21 +81,11 @@ class BaseRun:
     resume: bool = False
     check: bool = True
     seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class TrainingRun(BaseRun):
-    """A segmentation run to be done.
-
-    ``start`` is a checkpoint to start from, ``teacher`` an ONNX or TorchScript file to learn from.
-    """
-
-    recipe: Recipe
     start: Path | None = None
     teacher: Path | None = None
 
 
-def set_up(run: BaseRun) -> Path | None:
+def set_up(run: TrainingRun) -> Path | None:
     """Prepare folder and process for a run, and return the state to resume from, if it is to.
 
     Raises:
@@ -109,7 +100,7 @@ def set_up(run: BaseRun) -> Path | None:
     return state
 
 
-def prepare_output(run: BaseRun) -> Path | None:
+def prepare_output(run: TrainingRun) -> Path | None:
     """Make the folder of the run, and return the state to resume from, if it is to.
 
     Raises:
@@ -124,11 +115,8 @@ def prepare_output(run: BaseRun) -> Path | None:
         if not state.is_file():
             msg = f'{run.output} holds no {STATE} to resume from: start without --resume'
             raise TrainingError(msg)
-        before = (
-            type(run.recipe)
-            .from_record(read_yaml(recipe_file, 'recipe', RecipeError), str(recipe_file))
-            .to_dict()
-        )
+        written = read_yaml(recipe_file, 'recipe', RecipeError)
+        before = Recipe.from_record(written, str(recipe_file)).to_dict()
         fixed = {key: value for key, value in run.recipe.to_dict().items() if key != 'iterations'}
         other = [key for key, value in fixed.items() if before[key] != value]
         if other:
@@ -146,7 +134,7 @@ def prepare_output(run: BaseRun) -> Path | None:
     return None
 
 
-def _write_recipe(run: BaseRun) -> None:
+def _write_recipe(run: TrainingRun) -> None:
     write_whole(run.output / RECIPE_FILE, yaml.safe_dump(run.recipe.to_dict(), sort_keys=False))
 
 

@@ -21,7 +21,7 @@ from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.images import Batch
 from lemore_core.training.losses import Objective
 from lemore_core.training.mixing import paste_objects
-from lemore_core.training.recipe import BaseRecipe, Recipe
+from lemore_core.training.recipe import Recipe
 from lemore_core.training.teacher import Teacher, distillation_loss
 
 FIRST_RATE = 1e-6  # where the warm-up starts
@@ -30,26 +30,24 @@ PREVIEWS = 4  # images that a validation shows
 
 @dataclass(frozen=True)
 class Score:
-    """What a validation found.
+    """What a validation found: ``figures`` are what checkpoints record, ``curves`` what is drawn."""
 
-    ``measure`` is the name of ``value`` (0..1), by which checkpoints are compared. ``figures`` is
-    what they record, ``curves`` what is drawn over the steps.
-    """
-
-    measure: str
-    value: float
+    mean_iou: float
     figures: dict[str, Any]
     curves: dict[str, float]
 
 
-class Task(LightningModule):
-    """Trains ``network`` by a recipe; ``card`` is what its checkpoints will say of themselves.
-
-    ``head_rate`` is the factor of the learning rate of the parameters under ``head``.
-    """
+class SegmentationTask(LightningModule):
+    """Trains a LeMoRe by a recipe; ``card`` is what its checkpoints will say of themselves."""
 
     def __init__(
-        self, recipe: BaseRecipe, card: ModelCard, network: nn.Module, head_rate: float = 1.0
+        self,
+        recipe: Recipe,
+        card: ModelCard,
+        network: LeMoRe,
+        objective: Objective,
+        teacher: Teacher | None = None,
+        rare: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.recipe = recipe
@@ -57,22 +55,21 @@ class Task(LightningModule):
         # planes side by side make a step on a CPU half as long again
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
-        self.head_rate = head_rate
         # share of the run's time that is used, None where its steps are counted
         self.time_used: float | None = None
-
-    def score(self) -> Score:
-        """Return what the validation found, over all processes, which all must ask."""
-        raise NotImplementedError
-
-    def weights(self) -> dict[str, Tensor]:
-        """Return what a checkpoint holds."""
-        raise NotImplementedError
+        self.objective = objective
+        self.teacher = teacher
+        self.rare = rare
+        self.confusion = MulticlassConfusionMatrix(
+            card.config.classes, ignore_index=UNLABELLED_8BIT, validate_args=False
+        )
+        self.previews: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._resized: dict[tuple[int, int], LeMoRe] = {}
 
     def configure_optimizers(self) -> Any:
         """Return AdamW, and its rate: a linear warm-up, then a polynomial decay to zero."""
         recipe = self.recipe
-        optimizer = torch.optim.AdamW(parameter_groups(self.network, recipe, self.head_rate))
+        optimizer = torch.optim.AdamW(parameter_groups(self.network, recipe))
         start = FIRST_RATE / recipe.learning_rate if recipe.learning_rate else 1.0
 
         def factor(step: int) -> float:
@@ -98,32 +95,6 @@ class Task(LightningModule):
         like = next(self.network.parameters())
         mean, std = (like.new_tensor(v).view(3, 1, 1) for v in (self.card.mean, self.card.std))
         return ((images.to(like.dtype) - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-class SegmentationTask(Task):
-    """Trains a LeMoRe to label pixels."""
-
-    recipe: Recipe
-    network: LeMoRe
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        card: ModelCard,
-        network: LeMoRe,
-        objective: Objective,
-        teacher: Teacher | None = None,
-        rare: Tensor | None = None,
-    ) -> None:
-        super().__init__(recipe, card, network, recipe.head_rate)
-        self.objective = objective
-        self.teacher = teacher
-        self.rare = rare
-        self.confusion = MulticlassConfusionMatrix(
-            card.config.classes, ignore_index=UNLABELLED_8BIT, validate_args=False
-        )
-        self.previews: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._resized: dict[tuple[int, int], LeMoRe] = {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of RGB (N, 3, H, W) uint8 and ids (N, H, W) uint8."""
@@ -181,11 +152,7 @@ class SegmentationTask(Task):
         curves = {'val/mean_iou': matrix.mean_iou, 'val/pixel_accuracy': matrix.pixel_accuracy}
         for name, iou in zip(names, matrix.iou, strict=True):
             curves[f'iou/{name}'] = float(iou)
-        return Score('mIoU', matrix.mean_iou, matrix.figures(names), curves)
-
-    def weights(self) -> dict[str, Tensor]:
-        """Return the network's state."""
-        return self.network.state_dict()
+        return Score(matrix.mean_iou, matrix.figures(names), curves)
 
     def _network_for(self, size: tuple[int, int]) -> LeMoRe:
         if size == (self.recipe.height, self.recipe.width):
@@ -203,13 +170,11 @@ def full_precision(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def parameter_groups(
-    network: nn.Module, recipe: BaseRecipe, head_rate: float
-) -> list[dict[str, Any]]:
+def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Return the optimiser's groups: the head has its own rate, vectors are not decayed."""
     groups = []
     for is_head in (False, True):
-        rate = recipe.learning_rate * (head_rate if is_head else 1.0)
+        rate = recipe.learning_rate * (recipe.head_rate if is_head else 1.0)
         for is_matrix in (False, True):
             parameters = [
                 parameter

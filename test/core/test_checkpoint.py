@@ -137,7 +137,6 @@ def test_another_number_of_classes_is_named(saved: Path, card: ModelCard) -> Non
         ('normalisation', '{"mean": "123", "std": [1, 1, 1]}'),
         ('normalisation', 'null'),
         ('training', '[]'),
-        ('training', '{"untrained": 7}'),
         ('metrics', 'null'),
         ('metrics', '[' * 100_000),
         ('name', '7'),

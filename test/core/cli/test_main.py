@@ -89,13 +89,6 @@ def test_what_is_wrong_is_said_in_one_line(
     assert error.count('\n') == 1
 
 
-def test_a_command_that_moved_is_answered_with_its_new_name(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert main(['pretrain', '--output', 'out']) == 2
-    assert capsys.readouterr().err == 'lemore pretrain is called lemore research pretrain now\n'
-
-
 def test_no_traceback_whatever_a_command_raises(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

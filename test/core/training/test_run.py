@@ -7,8 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,25 +49,14 @@ def recipe(**changes: object) -> Recipe:
     return load_recipe('camvid', {**STEPS, 'model': 'nano', **changes})
 
 
-def command(squares: Path, output: Path, *more: str, **changes: object) -> list[str]:
-    fields = [f'{name}={value}' for name, value in {**STEPS, **changes}.items()]
-    run = ['train', '--recipe', 'camvid', '--model', 'nano', '--accelerator', 'cpu']
-    paths = ['--data', str(squares), '--output', str(output), '--workers', '0']
-    return [sys.executable, '-m', 'lemore_core.cli.main', *run, *paths, '--set', *fields, *more]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
-
-
 def test_a_network_learns_and_its_checkpoint_is_served(
     squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines: list[str] = []
-    planned = recipe(iterations=120, validate_every=20, save_every=20, learning_rate=5e-3)
+    planned = recipe(iterations=60, validate_every=20, save_every=20, learning_rate=1e-2)
     best = train(TrainingRun(planned, squares, tmp_path, CPU), lines.append)
     losses = [float(re.search(r'loss ([\d.]+)', line)[1]) for line in lines[:-1]]  # type: ignore[index]
-    assert len(losses) == 6
+    assert len(losses) == 3
     assert lines[-1] == f'best checkpoint: {best}'
     assert losses[-1] < 0.5 * losses[0]
     card = checkpoint.read_card(best)
@@ -94,67 +84,76 @@ def test_a_network_learns_and_its_checkpoint_is_served(
         reproduced(best, best, None)
 
 
-def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
-    squares: Path, tmp_path: Path
+@pytest.fixture(scope='module')
+def unbroken(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed."""
+    output = tmp_path_factory.mktemp('unbroken')
+    train(TrainingRun(recipe(), squares, output, CPU), lambda _: None)
+    return output
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
+    """Have something happen in a step of the next runs."""
+    step = SegmentationTask.training_step
+
+    def arrange(number: int, happen: Callable[[], None]) -> None:
+        def disturbed(task: SegmentationTask, batch: Batch, batch_idx: int) -> torch.Tensor:
+            if task.global_step == number:
+                happen()
+            return step(task, batch, batch_idx)
+
+        monkeypatch.setattr(SegmentationTask, 'training_step', disturbed)
+
+    return arrange
+
+
+def test_a_run_that_broke_off_resumes_to_the_weights_of_an_unbroken_one(
+    squares: Path, tmp_path: Path, unbroken: Path, at_step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, broken = tmp_path / 'whole', tmp_path / 'broken'
-    train(TrainingRun(recipe(), squares, whole, CPU), lambda _: None)
+    def break_off() -> None:
+        raise ZeroDivisionError
 
-    process = subprocess.Popen(
-        command(squares, broken), env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 150
-    while not (broken / STATE).exists() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    _, errors = process.communicate()
-    assert process.returncode == -signal.SIGKILL, errors
-    state = SafeStateFile().load_checkpoint(broken / STATE)
-    assert 3 <= state['global_step'] < 12, 'it was killed too late to show anything'
+    run = TrainingRun(recipe(), squares, tmp_path, CPU)
+    at_step(7, break_off)
+    with pytest.raises(ZeroDivisionError):
+        train(run, lambda _: None)
+    monkeypatch.undo()
+    assert SafeStateFile().load_checkpoint(tmp_path / STATE)['global_step'] == 6  # saved every 3
 
-    refused = TrainingRun(recipe(), squares, broken, CPU)
     with pytest.raises(TrainingError, match='holds a run already'):
-        train(refused, lambda _: None)
-    other = dataclasses.replace(refused, recipe=recipe(learning_rate=1e-4), resume=True)
+        train(run, lambda _: None)
+    other = dataclasses.replace(run, recipe=recipe(learning_rate=1e-4), resume=True)
     with pytest.raises(TrainingError, match='differs from this recipe in learning_rate'):
         train(other, lambda _: None)
 
-    train(dataclasses.replace(refused, resume=True), lambda _: None)
-    assert_same_weights(whole, broken, 1e-6)
+    train(dataclasses.replace(run, resume=True), lambda _: None)
+    assert_same_weights(unbroken, tmp_path, 1e-6)
 
 
 def test_ctrl_c_keeps_the_step_and_a_resumed_run_may_be_longer(
-    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    squares: Path, tmp_path: Path, unbroken: Path, at_step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, broken = tmp_path / 'whole', tmp_path / 'broken'
-    step = SegmentationTask.training_step
-
-    def interrupted(task: SegmentationTask, batch: Batch, batch_idx: int) -> torch.Tensor:
-        if task.global_step == 4:
-            signal.raise_signal(signal.SIGINT)
-        return step(task, batch, batch_idx)
-
     lines: list[str] = []
-    run = TrainingRun(recipe(), squares, broken, CPU)
+    run = TrainingRun(recipe(), squares, tmp_path, CPU)
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(SegmentationTask, 'training_step', interrupted)
+    at_step(4, lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         train(run, lines.append)
     monkeypatch.undo()
     assert lines == ['stopped after step 5, which is saved: resume it']  # in mid-epoch
     assert signal.getsignal(signal.SIGINT) is before
     train(dataclasses.replace(run, resume=True), lines.append)
-    train(dataclasses.replace(run, output=whole), lambda _: None)
-    assert checkpoint.read_card(broken / 'last.safetensors').training['finished']
-    assert_same_weights(whole, broken, 1e-6)
+    last = tmp_path / 'last.safetensors'
+    assert checkpoint.read_card(last).training['finished']
+    assert_same_weights(unbroken, tmp_path, 1e-6)
 
     # resumed as it is, a finished run makes no step
-    before = (broken / 'last.safetensors').read_bytes()
+    written = last.read_bytes()
     train(dataclasses.replace(run, resume=True), lambda _: None)
-    assert (broken / 'last.safetensors').read_bytes() == before
+    assert last.read_bytes() == written
     train(dataclasses.replace(run, recipe=recipe(iterations=18), resume=True), lambda _: None)
-    record = checkpoint.read_card(broken / 'last.safetensors').training
+    record = checkpoint.read_card(last).training
     assert (record['step'], record['recipe']['iterations']) == (18, 18)
 
 
@@ -177,11 +176,14 @@ def test_two_processes_train_as_one_does(squares: Path, tmp_path: Path) -> None:
     # AdamW turns a gradient's last digits into whole steps where it is near zero: hence 64 bits.
     plain = {'dropout': 0.0, 'drop_path': 0.0, 'lovasz': 0.0, 'precision': 64}
     one, two = tmp_path / 'one', tmp_path / 'two'
-    fields = {**plain, 'iterations': 6}
+    fields = {**plain, 'iterations': 3, 'validate_every': 3}
     train(TrainingRun(recipe(**fields), squares, one, CPU), lambda _: None)
+    command = [sys.executable, '-m', 'lemore_core.cli.main', 'train', '--recipe', 'camvid']
+    command += ['--model', 'nano', '--accelerator', 'cpu', '--devices', '2', '--workers', '0']
+    command += ['--data', str(squares), '--output', str(two), '--set']
     result = subprocess.run(
-        command(squares, two, '--devices', '2', **fields),
-        env=environment(),
+        [*command, *(f'{name}={value}' for name, value in {**STEPS, **fields}.items())],
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
         capture_output=True,
         text=True,
         timeout=200,

@@ -1,1 +1,0 @@
-"""Pre-training of the encoder as a classifier of whole images."""
