@@ -24,15 +24,16 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_an_engine_is_built_listed_and_deleted(
-    untrained_checkpoint: Path, folder: Path, capsys: Output
+    untrained_checkpoint: Path, folder: Path, tmp_path: Path, capsys: Output
 ) -> None:
     tensorrt = pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
-    size = ['--height', '64', '--width', '128', '--batch', '2', '--precision', 'fp32']
-    build = ['engine', 'build', '--model', str(untrained_checkpoint), *size]
+    model = tmp_path / 'model.onnx'
+    model.write_bytes(export_onnx(untrained_checkpoint, 64, 128))
+    build = ['engine', 'build', '--model', str(model), '--batch', '2']
     capability = ['--compute-capability', '8.6']
     assert main([*build, *capability]) == 0
     (path,) = folder.glob('*.engine')
-    what = f'128x64 x 2, fp32, compute capability 8.6, tensorrt_rtx {tensorrt.__version__}'
+    what = f'128x64 x 2, as exported, compute capability 8.6, tensorrt_rtx {tensorrt.__version__}'
     mib = f'{path.stat().st_size / 2**20:.1f} MiB'
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f'{path}: built in ')

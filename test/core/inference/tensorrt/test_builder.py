@@ -36,16 +36,12 @@ def test_the_capabilities_that_can_be_named() -> None:
     assert ComputeCapability(9, 0) not in RTX.named_capabilities
 
 
-# every size in both precisions, every number of classes, every capability
+# every size, both precisions, few and many classes, the oldest and the newest capability
 BUILDS = [
-    ('nano', 'camvid', 'fp16', '8.6'),
     ('nano', 'coco_stuff', 'fp32', '8.9'),
     ('tiny', 'ade20k', 'fp16', '7.5'),
-    ('tiny', 'cityscapes', 'fp32', '8.0'),
     ('small', 'pascal_context_59', 'fp16', '12.0'),
-    ('small', 'ade20k', 'fp32', '8.6'),
-    ('base', 'coco_stuff', 'fp16', '8.0'),
-    ('base', 'camvid', 'fp32', '12.0'),
+    ('base', 'camvid', 'fp32', '8.0'),
 ]
 
 
@@ -64,7 +60,7 @@ def test_every_network_is_built(
 
 
 def test_the_shipped_network_is_built_for_several_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = cached_export(resolve_checkpoint('tiny'), 320, 576, half=True)
+    content = cached_export(resolve_checkpoint('nano'), 128, 192, half=True)
     built = []
 
     class Builder(RTX.api.Builder):  # type: ignore[misc, name-defined]
@@ -73,9 +69,9 @@ def test_the_shipped_network_is_built_for_several_cameras(monkeypatch: pytest.Mo
             return super().build_serialized_network(network, config)
 
     monkeypatch.setattr(RTX.api, 'Builder', Builder)
-    engine = build(RTX, content, (3, 320, 576), AMPERE)
-    assert MIB < len(engine) < 100 * MIB
-    assert built == [(3, 40, 72, 11)], 'no shape is left open'
+    engine = build(RTX, content, (3, 128, 192), AMPERE)
+    assert len(engine) > MIB // 2
+    assert built == [(3, 16, 24, 11)], 'no shape is left open'
 
 
 def test_a_quantised_file_is_built_as_it_is(

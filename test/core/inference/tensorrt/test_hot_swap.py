@@ -36,6 +36,7 @@ from lemore_core.segmentation import Segmentation
 pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
 
 WAIT_S = 60.0
+KEY = EngineKey('ab' * 32, 'tensorrt', '11.4.0', 'GPU', '8.6', '580', 'fp16', 96, 128, 1)
 Make = Callable[..., HotSwapBackend]
 Running = Callable[[], list[int]]
 
@@ -75,6 +76,29 @@ class StandIn:
         self.closed = True
 
 
+class BuiltAlready:
+    """A build, as its parent sees it, that answers at once."""
+
+    def __init__(self, request: ServingRequest, key: EngineKey) -> None:
+        self.request = request
+        self._answer = dataclasses.asdict(key)
+
+    def start(self) -> Any:
+        return self
+
+    def stop(self) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield self._answer
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 @pytest.fixture(scope='module')
 def network(untrained_checkpoint: Path) -> Backend:
     return torch_backend.load(request_of(untrained_checkpoint))
@@ -89,11 +113,23 @@ def serving(network: Backend) -> StandIn:
 
 @pytest.fixture
 def make(serving: StandIn, exported: Path, tmp_path: Path) -> Iterator[Make]:
-    """Return a function that makes a swap from ``serving`` to what ``load`` gives."""
+    """Return a function that makes a swap from ``serving`` to what ``load`` gives.
+
+    Where ``builds`` is false, the engine is there before it is asked for.
+    """
     made: list[HotSwapBackend] = []
 
-    def make(load: Callable[[EngineKey], Backend], *, path: Path = exported, **options: Any) -> Any:
-        order = BuildRequest(request_of(path, tmp_path), Target('8.6'), low_priority=False)
+    def make(
+        load: Callable[[EngineKey], Backend],
+        *,
+        path: Path = exported,
+        builds: bool = True,
+        **options: Any,
+    ) -> Any:
+        request = request_of(path, tmp_path)
+        order: Any = BuiltAlready(request, KEY)
+        if builds:
+            order = BuildRequest(request, Target('8.6'), low_priority=False)
         made.append(HotSwapBackend(serving, EngineSource(order, load), **options))
         return made[-1]
 
@@ -202,7 +238,7 @@ def test_an_engine_that_labels_otherwise_is_rejected(
     make: Make, serving: StandIn, other_weights: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = StandIn(torch_backend.load(request_of(other_weights)))
-    backend = make(lambda _: engine, min_frames=1)
+    backend = make(lambda _: engine, builds=False, min_frames=1)
     expected = backend.segment(images())
     *_, text = label_until(backend, 'rejected')
     assert text.startswith('rejected: only ')
@@ -229,7 +265,7 @@ def test_an_engine_that_fails_at_first_leaves_the_old_one_serving(
             raise RuntimeError(msg)
         return engine
 
-    backend = make(load, min_frames=1)
+    backend = make(load, builds=False, min_frames=1)
     expected = backend.segment(images())
     label_until(backend, 'failed')
     reason = {
@@ -241,29 +277,6 @@ def test_an_engine_that_fails_at_first_leaves_the_old_one_serving(
     assert same(backend.segment(images()), expected)
     assert engine.closed is (when == 'first image')
     assert not serving.closed
-
-
-class BuiltAlready:
-    """A build, as its parent sees it, that answers at once."""
-
-    def __init__(self, request: ServingRequest, key: EngineKey) -> None:
-        self.request = request
-        self._answer = dataclasses.asdict(key)
-
-    def start(self) -> Any:
-        return self
-
-    def stop(self) -> None:
-        pass
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        yield self._answer
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 @pytest.mark.parametrize('when', ['load', 'first image', 'serving'])
@@ -280,8 +293,7 @@ def test_an_engine_that_loses_the_context_is_not_used_by_the_next_start(
             raise lost
         return engine
 
-    key = EngineKey('ab' * 32, 'tensorrt', '11.4.0', 'GPU', '8.6', '580', 'fp16', 96, 128, 1)
-    order: Any = BuiltAlready(request_of(tmp_path / 'model.onnx', tmp_path), key)
+    order: Any = BuiltAlready(request_of(tmp_path / 'model.onnx', tmp_path), KEY)
     backend = HotSwapBackend(serving, EngineSource(order, load), min_frames=1)
     if when == 'serving':
         label_until(backend, 'serving')
@@ -290,7 +302,7 @@ def test_an_engine_that_loses_the_context_is_not_used_by_the_next_start(
         label_until(backend, 'never')
     assert not engine.closed, 'freeing what is on a lost GPU aborts the process'
     with pytest.raises(EngineCacheError, match=r'in quarantine \(GPU context lost\)'):
-        EngineCache(tmp_path).get_or_build(key, lambda: pytest.fail('it was built again'))
+        EngineCache(tmp_path).get_or_build(KEY, lambda: pytest.fail('it was built again'))
 
 
 def test_a_build_that_is_killed_leaves_the_old_one_serving(
@@ -367,7 +379,7 @@ def test_an_engine_that_comes_too_late_is_let_go(
         assert go_on.wait(WAIT_S)
         return engine
 
-    backend = make(load, min_frames=1)
+    backend = make(load, builds=False, min_frames=1)
     backend.segment(images())
     wait_until(loading.is_set)
     assert backend.status.engine == 'loading'
