@@ -33,6 +33,30 @@ def read_model_card(path: Path) -> ModelCard:
     return ModelCard.from_metadata(metadata, str(path))
 
 
+def require_finite_weights(path: Path) -> None:
+    """Refuse an ONNX file with weights that are NaN, as far as the package onnx is there to look.
+
+    Raises:
+        CheckpointError: with the name of the weights.
+
+    """
+    if importlib.util.find_spec('onnx') is None:
+        return
+    import numpy as np
+    import onnx
+
+    try:
+        weights = onnx.load(path).graph.initializer
+    except Exception:  # noqa: BLE001 - whoever reads its card says what is wrong with it
+        return
+    for one in weights:
+        values = onnx.numpy_helper.to_array(one)
+        # infinities may be meant, as in masks of attention; NaN may vanish in a ReLU
+        if values.dtype.kind == 'f' and np.isnan(values.sum(dtype=np.float64)):
+            msg = f'{path}: the weights {one.name} hold NaN: the training diverged'
+            raise CheckpointError(msg)
+
+
 def _metadata(content: bytes) -> dict[str, str]:
     if importlib.util.find_spec('onnxruntime') is None:
         import onnx

@@ -33,6 +33,10 @@ class DeviceUnusableError(BackendError):
     """A GPU that is there, and that what is installed cannot use."""
 
 
+class QuarantinedError(BackendError):
+    """An engine that broke the GPU's context before, or failed its first images."""
+
+
 class DeviceMemoryError(BackendError):
     """A device whose memory is full. What it was asked to hold is let go; smaller may fit."""
 

@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,8 +140,7 @@ def load(request: ServingRequest) -> CpuPipeline:
         degraded=degraded,
     )
     pipeline = CpuPipeline(network, request.size, card.config.classes, status)
-    if request.is_exported:  # the weights of a checkpoint were checked
-        _require_finite_weights(request.path)
+    if request.is_exported:
         pipeline.logits(np.zeros((1, *request.size, 3), np.uint8))
     return pipeline
 
@@ -150,19 +148,6 @@ def load(request: ServingRequest) -> CpuPipeline:
 def _open(request: ServingRequest, device: str) -> OnnxNetwork:
     half = _precision(request, device) == FP16
     return OnnxNetwork(_content(request, half), device, str(request.path))
-
-
-def _require_finite_weights(path: Path) -> None:
-    if importlib.util.find_spec('onnx') is None:
-        return
-    import onnx
-
-    for weights in onnx.load(path).graph.initializer:
-        values = onnx.numpy_helper.to_array(weights)
-        # infinities may be meant, as in masks of attention; NaN may vanish in a ReLU
-        if values.dtype.kind == 'f' and np.isnan(values.sum(dtype=np.float64)):
-            msg = f'{path}: the weights {weights.name} hold NaN: the training diverged'
-            raise BackendError(msg)
 
 
 def _precision(request: ServingRequest, device: str) -> str:

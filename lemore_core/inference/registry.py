@@ -18,6 +18,7 @@ from lemore_core.inference.backend import (
     BackendModule,
     DeviceMemoryError,
     DeviceUnusableError,
+    QuarantinedError,
     ServingRequest,
 )
 from lemore_core.inference.fallback import Fallback
@@ -87,7 +88,8 @@ def load(name: str, request: ServingRequest) -> Backend:
     """Load what is requested into the backend called ``name``, or into the best one for ``auto``.
 
     Where the device has too little memory, a smaller batch is tried, then the CPU, which also
-    serves where a GPU cannot be used; a warning says so, and the status of what is returned.
+    serves where a GPU cannot be used; what ``auto`` means serves in the place of an engine that is
+    in quarantine. A warning says so, and the status of what is returned.
 
     Raises:
         BackendError: no backend has that name, its package is not installed, it does not read
@@ -103,6 +105,9 @@ def load(name: str, request: ServingRequest) -> Backend:
         return _load_smaller(name, request, error)
     except DeviceUnusableError as error:
         return _load_on_cpu(request, error)
+    except QuarantinedError as error:
+        name = choose(request.path, request.device)
+        return _fallen(_load(name, request), name, error)
 
 
 def how_to_install(package: str) -> str:
@@ -134,6 +139,11 @@ def _load(name: str, request: ServingRequest) -> Backend:
     if request.path.suffix not in entry.suffixes:
         msg = f'backend {name!r} reads {" and ".join(entry.suffixes)} files, not {request.path}'
         raise BackendError(msg)
+    if request.is_exported:
+        # a checkpoint's weights are checked as it is read
+        from lemore_core.export.model_card import require_finite_weights
+
+        require_finite_weights(request.path)
     module = cast('BackendModule', importlib.import_module(entry.module))
     return module.load(request)
 

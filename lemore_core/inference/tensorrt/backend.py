@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lemore_core.inference.backend import BackendError, DeviceMemoryError, ServingRequest, Status
+from lemore_core.errors import GpuContextLostError, in_one_line
+from lemore_core.export.errors import PrecisionError
+from lemore_core.image import Image
+from lemore_core.inference.backend import (
+    AUTO,
+    FP32,
+    BackendError,
+    DeviceMemoryError,
+    ServingRequest,
+    Status,
+)
 from lemore_core.inference.gpu.device import find_gpu
 from lemore_core.inference.gpu.errors import guarded, is_out_of_memory
 from lemore_core.inference.gpu.exclusive import gpu_lock
@@ -17,6 +29,7 @@ from lemore_core.inference.tensorrt.build_process import BuildRequest, Target, w
 from lemore_core.inference.tensorrt.builder import INPUT, OUTPUT, logger_of
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
 from lemore_core.inference.tensorrt.libraries import Library, library_for_gpu
+from lemore_core.segmentation import Segmentation
 
 _log = logging.getLogger(__name__)
 
@@ -110,21 +123,62 @@ class Engine:
         return buffer
 
 
-def load(request: ServingRequest) -> GpuPipeline:
+class QuarantiningBackend:
+    """An engine; if the GPU's context is lost while it labels, the next start does without it."""
+
+    def __init__(self, pipeline: GpuPipeline, cache: EngineCache, key: EngineKey) -> None:
+        self._pipeline = pipeline
+        self._cache = cache
+        self._key = key
+        self.logits = pipeline.logits
+        self.close = pipeline.close
+
+    @property
+    def status(self) -> Status:
+        """That of the engine."""
+        return self._pipeline.status
+
+    def segment(self, images: Sequence[Image]) -> list[Segmentation]:
+        """Label images, see :class:`~lemore_core.inference.backend.Backend`."""
+        try:
+            return self._pipeline.segment(images)
+        except GpuContextLostError as error:
+            self._cache.quarantine(self._key, in_one_line(error))
+            raise
+
+
+def load(request: ServingRequest) -> QuarantiningBackend:
     """Load a checkpoint or an ONNX file; its engine is built on the first time, which takes long.
 
     Raises:
         BackendError: the GPU, TensorRT or what torch needs for it is missing, or the network
             cannot be built, or its engine labels otherwise.
+        QuarantinedError: its engine must not be used.
+        PrecisionError: half precision was asked for, and does not hold the network's numbers.
         DeviceMemoryError: the GPU has no room for it.
 
     """
-    order = BuildRequest(request, Target.here(request.device), low_priority=False)
     try:
-        return load_engine(request, build_engine(order))
+        return _load_built(request)
     except EngineRefusedError as error:
         _log.warning('%s: it is built again', error)
-        return load_engine(request, build_engine(order))
+        return _load_built(request)
+    except PrecisionError as error:
+        if request.precision != AUTO:
+            raise
+        _log.warning('%s: the engine is built in fp32', error)
+        return _load_built(dataclasses.replace(request, precision=FP32))
+
+
+def _load_built(request: ServingRequest) -> QuarantiningBackend:
+    order = BuildRequest(request, Target.here(request.device), low_priority=False)
+    key = build_engine(order)
+    cache = EngineCache(request.engine_cache)
+    try:
+        return QuarantiningBackend(load_engine(request, key), cache, key)
+    except GpuContextLostError as error:
+        cache.quarantine(key, in_one_line(error))
+        raise
 
 
 def build_engine(order: BuildRequest) -> EngineKey:

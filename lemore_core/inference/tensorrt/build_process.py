@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lemore_core.errors import GpuContextLostError
+from lemore_core.errors import GpuContextLostError, LemoreError
 from lemore_core.export.cache import cached_export
+from lemore_core.export.errors import PrecisionError
 from lemore_core.inference.backend import (
     AUTO,
     FP16,
     FP32,
     BackendError,
     DeviceMemoryError,
+    QuarantinedError,
     ServingRequest,
 )
 from lemore_core.inference.tensorrt.builder import build
@@ -41,6 +43,10 @@ MODULE = 'lemore_core.inference.tensorrt.build_process'
 NICENESS = 19
 OOM_SCORE = 1000  # the highest: first to go
 AMPERE = ComputeCapability(8, 0)
+# what a build may fail with that this process tells apart
+ERRORS: Mapping[str, type[LemoreError]] = {
+    error.__name__: error for error in (DeviceMemoryError, QuarantinedError, PrecisionError)
+}
 
 
 @dataclass(frozen=True)
@@ -112,14 +118,15 @@ def wait_for_engine(build: JsonChild) -> EngineKey:
 
     Raises:
         DeviceMemoryError: the GPU has no room to try it.
+        QuarantinedError: it was built before, and must not be used.
+        PrecisionError: the network's numbers are too large for half precision.
         BackendError: there is no engine, for the reason given.
 
     """
     try:
         (answer,) = build
     except ChildError as error:
-        kind = DeviceMemoryError if error.kind == DeviceMemoryError.__name__ else BackendError
-        raise kind(str(error)) from error
+        raise ERRORS.get(error.kind, BackendError)(str(error)) from error
     return from_mapping(EngineKey, answer, 'the answer of a build', BackendError)
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lemore_core.errors import LemoreError
+from lemore_core.inference.backend import QuarantinedError
 from lemore_core.limits import MAX_JSON_BYTES
 from lemore_core.system.files import read_own, require_own_folder, user_cache, write_own
 from lemore_core.system.json_text import parse_json
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class EngineCacheError(LemoreError):
-    """Engines that cannot be read or deleted, or must not be used."""
+    """Engines that cannot be read or deleted."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class EngineCache:
         What ``build`` raises is passed on and leaves nothing behind.
 
         Raises:
-            EngineCacheError: the engine is in quarantine.
+            QuarantinedError: the engine is in quarantine.
 
         """
         self._refuse_quarantined(key)
@@ -210,7 +211,7 @@ class EngineCache:
         with suppress(OSError):
             reason = read_own(path, MAX_JSON_BYTES).decode(errors='replace').strip()
             msg = f'the engine is in quarantine ({reason}): delete {path} to try it again'
-            raise EngineCacheError(msg)
+            raise QuarantinedError(msg)
 
     @contextmanager
     def _one_builder(self) -> Iterator[None]:

@@ -16,7 +16,8 @@ from lemore_core.checkpoint import CheckpointError
 from lemore_core.export.export import export_onnx
 from lemore_core.image import Image
 from lemore_core.inference import onnxruntime_backend as onnx_backend
-from lemore_core.inference.backend import BackendError, ServingRequest
+from lemore_core.inference import registry
+from lemore_core.inference.backend import ServingRequest
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork, choose_threads, load
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 from lemore_core.system import cpu as processors
@@ -135,8 +136,9 @@ def test_weights_that_are_no_numbers_are_refused(content: bytes, tmp_path: Path)
     weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
     path = tmp_path / 'nano.onnx'
     onnx.save(model, path)
-    with pytest.raises(BackendError, match=r'nano\.onnx: the weights .* hold NaN'):
-        load(ServingRequest(path, 64, 128, device='cpu'))
+    for backend in ('onnxruntime', 'tensorrt'):
+        with pytest.raises(CheckpointError, match=r'nano\.onnx: the weights .* hold NaN'):
+            registry.load(backend, ServingRequest(path, 64, 128, device='cpu'))
 
 
 def test_a_file_whose_inside_is_damaged_is_named(content: bytes, tmp_path: Path) -> None:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import importlib.util
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -22,6 +20,8 @@ import pytest
 import torch
 
 from lemore_core import inference as backends
+from lemore_core.errors import GpuContextLostError
+from lemore_core.export.errors import PrecisionError
 from lemore_core.export.export import export_onnx
 from lemore_core.image import Image, to_network
 from lemore_core.inference.backend import (
@@ -33,11 +33,9 @@ from lemore_core.inference.backend import (
 )
 from lemore_core.inference.cpu.decode import decode
 from lemore_core.inference.gpu import device as gpu
-from lemore_core.inference.gpu.device import Gpu, find_gpu
 from lemore_core.inference.gpu.pipeline import GpuPipeline
-from lemore_core.inference.registry import how_to_install
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
-from lemore_core.inference.tensorrt import libraries, trial
+from lemore_core.inference.tensorrt import trial
 from lemore_core.inference.tensorrt.backend import Engine, EngineRefusedError
 from lemore_core.inference.tensorrt.build_process import BuildRequest, Target
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
@@ -46,10 +44,6 @@ from lemore_core.inference.tensorrt.libraries import (
     TENSORRT_RTX,
     ComputeCapability,
     Library,
-    installed_libraries,
-    library_for_capability,
-    library_for_gpu,
-    load_library,
 )
 
 HEIGHT, WIDTH = 64, 128
@@ -309,6 +303,51 @@ def test_a_refused_engine_is_built_again_once(
 
 
 @pytest.mark.usefixtures('cuda')
+def test_an_engine_that_lost_the_context_is_not_what_the_next_start_serves(
+    cache: EngineCache, monkeypatch: pytest.MonkeyPatch, untrained_checkpoint: Path
+) -> None:
+    def lose(*_: object) -> None:
+        msg = 'GPU context lost: an illegal memory access'
+        raise GpuContextLostError(msg)
+
+    def build(_: BuildRequest) -> EngineKey:
+        cache.get_or_build(KEY, lambda: pytest.fail('it is there'))
+        return KEY
+
+    monkeypatch.setattr(tensorrt_backend, 'build_engine', build)
+    request = dataclasses.replace(request_in(cache), path=untrained_checkpoint, device='cpu')
+    backend = backends.load('tensorrt', request)
+    assert backend.status.backend == 'tensorrt'
+    with monkeypatch.context() as lost:
+        lost.setattr(GpuPipeline, 'segment', lose)
+        with pytest.raises(GpuContextLostError):
+            backend.segment([])
+    again = backends.load('tensorrt', request)
+    assert again.status.backend == 'onnxruntime'
+    assert again.status.degraded.startswith(
+        'onnxruntime because the engine is in quarantine (GPU context lost: an illegal memory'
+    )
+
+
+def test_numbers_that_half_precision_does_not_hold_are_served_in_single(
+    cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def load_built(request: ServingRequest) -> None:
+        asked.append(request.precision)
+        if request.gpu_precision == 'fp16':
+            msg = 'head.weight holds 1e+06, too large for fp16: use fp32'
+            raise PrecisionError(msg)
+
+    monkeypatch.setattr(tensorrt_backend, '_load_built', load_built)
+    tensorrt_backend.load(request_in(cache))
+    assert asked == ['auto', 'fp32']
+    with pytest.raises(PrecisionError):
+        tensorrt_backend.load(dataclasses.replace(request_in(cache), precision='fp16'))
+
+
+@pytest.mark.usefixtures('cuda')
 def test_an_engine_that_finds_no_room_stays_in_the_cache(cache: EngineCache) -> None:
     cache.discard(KEY)
     cache.get_or_build(KEY, lambda: b'no room')
@@ -335,176 +374,3 @@ def test_a_new_engine_is_tried_on_a_real_street(
         return
     with pytest.raises(trial.EngineRejectedError, match=f'only {share} of its labels of a street'):
         trial.try_engine(library, changed, engine, KEY, 'cpu')
-
-
-@pytest.mark.parametrize('device', ['cpu', 'cuda:x', 'warp'])
-def test_a_device_that_is_no_gpu_is_named(device: str) -> None:
-    with pytest.raises(BackendError, match=f'not on device {device!r}: use auto, cuda or cuda:N'):
-        find_gpu(device)
-
-
-@pytest.mark.skipif(torch.version.cuda is not None, reason='torch has CUDA here')
-def test_a_torch_without_cuda_is_named(untrained_checkpoint: Path) -> None:
-    pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
-    with pytest.raises(BackendError, match=r'torch with CUDA .* has none: .*pytorch\.org'):
-        backends.load('tensorrt', ServingRequest(untrained_checkpoint, HEIGHT, WIDTH))
-
-
-def test_an_absent_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.version, 'cuda', '13.0')
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(BackendError, match='needs an NVIDIA GPU and its driver, torch finds none'):
-        find_gpu('auto')
-
-
-@pytest.mark.parametrize(('device', 'index'), [('auto', 0), ('cuda', 0), ('cuda:1', 1)])
-def test_a_gpu_is_described(monkeypatch: pytest.MonkeyPatch, device: str, index: int) -> None:
-    monkeypatch.setattr(torch.version, 'cuda', '13.0')
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    described = [
-        SimpleNamespace(name='GPU', major=8, minor=6 + i, multi_processor_count=26 + i)
-        for i in range(2)
-    ]
-    monkeypatch.setattr(torch.cuda, 'get_device_properties', described.__getitem__)
-    monkeypatch.setattr(gpu, 'driver_version', lambda: '580.65')
-    capability = ComputeCapability(8, 6 + index)
-    assert find_gpu(device) == Gpu(index, f'GPU ({26 + index} SMs)', capability, '580.65')
-    assert find_gpu(device).device == f'cuda:{index}'
-    with pytest.raises(BackendError, match='the GPUs here are cuda:0 to cuda:1'):
-        find_gpu('cuda:2')
-
-
-@pytest.mark.parametrize(
-    ('content', 'version'),
-    [
-        ('NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22', '550.54.14'),
-        (
-            'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release',
-            '580.65.06',
-        ),
-    ],
-)
-def test_the_driver_says_its_version(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str, version: str
-) -> None:
-    path = tmp_path / 'version'
-    path.write_text(content)
-    monkeypatch.setattr(gpu, '_KERNEL_MODULE', path)
-    assert gpu.driver_version() == version
-
-
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return a function that says which packages are there, by module and version."""
-
-    def install(**versions: str) -> None:
-        names = ('NONE', 'CURRENT', 'SM75', 'SM86', 'SM120')
-        capabilities = SimpleNamespace(__members__=dict.fromkeys(names))
-
-        def import_module(name: str) -> SimpleNamespace:
-            if versions[name] == 'broken':
-                msg = 'libnvinfer.so.11: cannot open shared object file'
-                raise ImportError(msg)
-            return SimpleNamespace(__version__=versions[name], ComputeCapability=capabilities)
-
-        find = importlib.util.find_spec
-        fake = ('tensorrt', 'tensorrt_rtx')
-        monkeypatch.setattr(
-            importlib.util,
-            'find_spec',
-            lambda name: (name in versions or None) if name in fake else find(name),
-        )
-        modules = SimpleNamespace(import_module=import_module, util=importlib.util)
-        monkeypatch.setattr(libraries, 'importlib', modules)
-
-    return install
-
-
-@pytest.mark.parametrize(
-    ('versions', 'capability', 'package'),
-    [
-        ({'tensorrt': '11.4.0', 'tensorrt_rtx': '1.7.1'}, '8.6', 'tensorrt'),
-        ({'tensorrt': '10.3.0'}, '8.7', 'tensorrt'),
-        ({'tensorrt_rtx': '1.7.1'}, '8.6', 'tensorrt_rtx'),
-        ({'tensorrt': 'broken', 'tensorrt_rtx': '1.7.1'}, '12.0', 'tensorrt_rtx'),
-        ({'tensorrt': '8.6.1', 'tensorrt_rtx': '1.7.1'}, '7.5', 'tensorrt_rtx'),
-    ],
-)
-def test_the_library_is_what_runs_on_the_gpu(
-    installed: Callable[..., None], versions: dict[str, str], capability: str, package: str
-) -> None:
-    installed(**versions)
-    library = library_for_gpu(ComputeCapability.parse(capability))
-    assert (library.module, library.version) == (package, versions[package])
-
-
-@pytest.mark.parametrize(
-    ('versions', 'message'),
-    [
-        ({}, 'tensorrt is not installed: .*; tensorrt-rtx-cu13 is not installed: pip install'),
-        (
-            {'tensorrt': 'broken'},
-            'cannot be imported .libnvinfer.*do it again: pip install tensorrt',
-        ),
-        ({'tensorrt': '8.6.1'}, '8.6.1 is too old, 10 or newer is needed'),
-        (
-            {'tensorrt_rtx': '1.7.1'},
-            r'compute capabilities 7\.5, 8\.6, 12\.0, not 9\.0: .*tensorrt',
-        ),
-    ],
-)
-def test_what_is_missing_is_named(
-    installed: Callable[..., None], versions: dict[str, str], message: str
-) -> None:
-    installed(**versions)
-    with pytest.raises(BackendError, match=message):
-        library_for_gpu(ComputeCapability(9, 0))
-
-
-def test_building_ahead_needs_the_one_for_rtx(installed: Callable[..., None]) -> None:
-    installed(tensorrt='11.4.0')
-    with pytest.raises(BackendError, match='pip install tensorrt-rtx-cu13'):
-        library_for_capability(ComputeCapability(8, 6))
-    with pytest.raises(BackendError, match='pip install tensorrt-rtx-cu13'):
-        load_library(libraries.TENSORRT_RTX)
-    assert [library.version for library in installed_libraries()] == ['11.4.0']
-
-
-def test_the_registry_names_the_packages(
-    installed: Callable[..., None], untrained_checkpoint: Path
-) -> None:
-    installed()
-    message = 'needs the package tensorrt or tensorrt-rtx-cu13: pip install tensorrt$'
-    with pytest.raises(BackendError, match=message):
-        backends.load('tensorrt', ServingRequest(untrained_checkpoint, HEIGHT, WIDTH))
-
-
-@pytest.mark.parametrize('kernel', ['5.15.148-tegra', '6.8.12-tegra'])
-def test_on_a_jetson_tensorrt_comes_from_apt(
-    installed: Callable[..., None],
-    untrained_checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    kernel: str,
-) -> None:
-    installed()
-    monkeypatch.setattr('platform.release', lambda: kernel)
-    advice = r'sudo apt install python3-libnvinfer, .* --system-site-packages'
-    with pytest.raises(BackendError, match=advice):
-        library_for_gpu(ComputeCapability(8, 7))
-    with pytest.raises(BackendError, match=advice):
-        backends.load('tensorrt', ServingRequest(untrained_checkpoint, HEIGHT, WIDTH))
-    assert 'wheel of your JetPack' in how_to_install('torch')
-    assert how_to_install('onnx') == 'pip install onnx'
-
-
-@pytest.mark.parametrize(('text', 'expected'), [('8.6', (8, 6)), ('86', (8, 6)), ('120', (12, 0))])
-def test_a_capability_is_read(text: str, expected: tuple[int, int]) -> None:
-    assert ComputeCapability.parse(text) == expected
-    assert str(ComputeCapability.parse(text)) == f'{expected[0]}.{expected[1]}'
-
-
-@pytest.mark.parametrize('text', ['', '8', 'sm_86', '8.6.1', '8,6', '-8.6', '8.66'])
-def test_what_is_no_capability_is_named(text: str) -> None:
-    with pytest.raises(BackendError, match='is no compute capability: give one such as 8'):
-        ComputeCapability.parse(text)

@@ -19,7 +19,7 @@ from filelock import FileLock
 from onnx import TensorProto, helper
 
 from lemore_core.errors import GpuContextLostError, LemoreError
-from lemore_core.inference.backend import BackendError, ServingRequest
+from lemore_core.inference.backend import BackendError, QuarantinedError, ServingRequest
 from lemore_core.inference.tensorrt import build_process, trial
 from lemore_core.inference.tensorrt.build_process import (
     BuildRequest,
@@ -30,7 +30,6 @@ from lemore_core.inference.tensorrt.build_process import (
 from lemore_core.inference.tensorrt.engine_cache import (
     LOCK,
     EngineCache,
-    EngineCacheError,
     EngineKey,
 )
 from lemore_core.inference.tensorrt.libraries import (
@@ -218,5 +217,5 @@ def test_an_engine_that_fails_its_first_images_is_not_built_again(
 
     with pytest.raises(type(error)):
         cache.get_or_build(key, build)
-    with pytest.raises(EngineCacheError, match=rf'in quarantine \({error}\)'):
+    with pytest.raises(QuarantinedError, match=rf'in quarantine \({error}\)'):
         cache.get_or_build(key, build)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from lemore_core.inference.backend import QuarantinedError
 from lemore_core.inference.tensorrt.engine_cache import (
     EngineCache,
     EngineCacheError,
@@ -208,7 +209,7 @@ def test_an_engine_in_quarantine_is_neither_used_nor_built(cache: EngineCache) -
     cache.get_or_build(KEY, lambda: ENGINE)
     cache.quarantine(KEY, 'GPU context lost')
     marker = cache.path(KEY).with_suffix('.quarantine')
-    with pytest.raises(EngineCacheError, match=f'GPU context lost.*: delete {marker} to try'):
+    with pytest.raises(QuarantinedError, match=f'GPU context lost.*: delete {marker} to try'):
         EngineCache(cache.folder).get_or_build(KEY, never)
     assert cache.get_or_build(other(batch=2), lambda: ENGINE) == ENGINE
     marker.unlink()

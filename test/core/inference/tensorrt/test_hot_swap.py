@@ -24,12 +24,13 @@ from lemore_core.inference import torch_backend
 from lemore_core.inference.backend import (
     Backend,
     BackendError,
+    QuarantinedError,
     ServingRequest,
     Status,
 )
 from lemore_core.inference.tensorrt import build_process, hot_swap
 from lemore_core.inference.tensorrt.build_process import BuildRequest, Target
-from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineCacheError, EngineKey
+from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
 from lemore_core.inference.tensorrt.hot_swap import CHECKS, EngineSource, HotSwapBackend
 from lemore_core.segmentation import Segmentation
 
@@ -301,7 +302,7 @@ def test_an_engine_that_loses_the_context_is_not_used_by_the_next_start(
     with pytest.raises(GpuContextLostError):
         label_until(backend, 'never')
     assert not engine.closed, 'freeing what is on a lost GPU aborts the process'
-    with pytest.raises(EngineCacheError, match=r'in quarantine \(GPU context lost\)'):
+    with pytest.raises(QuarantinedError, match=r'in quarantine \(GPU context lost\)'):
         EngineCache(tmp_path).get_or_build(KEY, lambda: pytest.fail('it was built again'))
 
 
