@@ -109,6 +109,21 @@ def test_a_batch_is_labelled_as_its_images_are(clip_frames: Frames) -> None:
         segmenter.segment_batch([images[0], Image(wide, 'bgra8')])
 
 
+@pytest.mark.parametrize('backend', ['onnxruntime', 'torch'])
+def test_an_image_has_the_same_bytes_in_every_batch_and_at_every_start(
+    backend: str, untrained_checkpoint: Path, clip_frames: Frames
+) -> None:
+    images = [Image(np.roll(clip_frames[0], 50 * i, 1), 'bgr8') for i in range(8)]
+    alone = Segmenter.load(untrained_checkpoint, backend=backend, device='cpu')
+    expected = [alone.segment(image.pixels, image.encoding) for image in images]
+    again = Segmenter.load(untrained_checkpoint, backend=backend, device='cpu', batch=8)
+    for count in range(1, 9):
+        found = again.segment_batch(images[:count])
+        for one, other in zip(found, expected[:count], strict=True):
+            assert one.labels.tobytes() == other.labels.tobytes()
+            assert one.confidence.tobytes() == other.confidence.tobytes()
+
+
 def test_backends_agree_on_real_images(clip_frames: Frames) -> None:
     path = resolve_checkpoint('tiny')
     onnx = Segmenter.load(path, backend='onnxruntime', device='cpu')
