@@ -125,7 +125,7 @@ def test_an_image_has_the_same_bytes_in_every_batch_and_at_every_start(
 
 
 def test_backends_agree_on_real_images(clip_frames: Frames) -> None:
-    path = resolve_checkpoint('tiny')
+    path = resolve_checkpoint('nano')
     onnx = Segmenter.load(path, backend='onnxruntime', device='cpu')
     torch = Segmenter.load(path, backend='torch', device='cpu')
     same = 0
