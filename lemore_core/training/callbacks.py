@@ -115,14 +115,35 @@ class ProgressBar(Callback):
     ) -> None:
         """Move the bar."""
         del trainer, batch, batch_idx
-        assert isinstance(pl_module, SegmentationTask)
         if self.bar is not None:
             self.bar.update()
             if not self.bar.disable:
-                used = pl_module.time_used
-                time = {} if used is None else {'time': f'{used:.0%}'}
-                loss = f'{float(outputs["loss"]):.3f}'
-                self.bar.set_postfix(loss=loss, **time, refresh=False)
+                self._show(pl_module, loss=f'{float(outputs["loss"]):.3f}')
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the images of a validation, which may take minutes."""
+        del outputs, batch, dataloader_idx
+        if self.bar is not None and not self.bar.disable:
+            total = int(sum(trainer.num_val_batches))
+            self._show(pl_module, validating=f'{batch_idx + 1}/{total}')
+            self.bar.refresh()
+
+    def _show(self, pl_module: LightningModule, **values: str) -> None:
+        assert isinstance(pl_module, SegmentationTask)
+        assert self.bar is not None
+        if pl_module.time_used is not None:
+            values['time'] = f'{pl_module.time_used:.0%}'
+        if self.checkpoints.latest is not None:
+            values['mIoU'] = f'{100 * self.checkpoints.latest.mean_iou:.1f}'
+        self.bar.set_postfix(values, refresh=False)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the figures."""
