@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import ModelCard
+from lemore_core.export.export import export_onnx
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
 from lemore_core.taxonomy import load_taxonomy
@@ -82,6 +83,14 @@ def untrained_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     card = ModelCard(name='untrained', config=config, taxonomy=taxonomy, licence='none')
     path = tmp_path_factory.mktemp('weights') / 'untrained.safetensors'
     checkpoint.save(path, card, model.state_dict())
+    return path
+
+
+@pytest.fixture(scope='session')
+def exported(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The untrained network as an ONNX file, which loads without PyTorch."""
+    path = tmp_path_factory.mktemp('exported') / 'untrained.onnx'
+    path.write_bytes(export_onnx(untrained_checkpoint, 96, 128))
     return path
 
 

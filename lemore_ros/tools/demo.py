@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -64,14 +65,14 @@ class DemoResult:
         return self.accepted > 0 and self.recorded >= ENOUGH * self.accepted
 
 
-def main() -> int:
+def main(args: Sequence[str] | None = None) -> int:
     """Run the demo and return the exit status."""
     parser = argparse.ArgumentParser('lemore_demo', description=__doc__)
     parser.add_argument('--output', type=Path, default=Path('out/demo'), help='out/demo')
     parser.add_argument('--clip', type=Path, help='a video file; the shipped motorway drive')
     parser.add_argument('--model', default='tiny', help='tiny, or the path of a checkpoint')
     parser.add_argument('--backend', default='auto', help='auto, onnxruntime or torch')
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(args)
     try:
         result = run_demo(
             arguments.clip or share_directory() / 'config' / 'demo' / 'solid_white_right.mp4',

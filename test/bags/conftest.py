@@ -26,7 +26,6 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from lemore_core.export.export import export_onnx
 from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.bags.segmentation.options import ModelOptions, SegmentOptions
 
@@ -135,14 +134,6 @@ class BagFolder:
 @pytest.fixture
 def bags(tmp_path: Path) -> BagFolder:
     return BagFolder(tmp_path)
-
-
-@pytest.fixture(scope='session')
-def exported(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The untrained network as an ONNX file, which loads without PyTorch."""
-    path = tmp_path_factory.mktemp('exported') / 'untrained.onnx'
-    path.write_bytes(export_onnx(untrained_checkpoint, 96, 128))
-    return path
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ service.include_launch_description(LaunchDescription([include]))
 sys.exit(service.run())
 """
 
-# takes note of how it was called, under its own name, and ends unless it is told to stay
+# writes how it was called beside itself, and ends unless it is asked to stay
 STAND_IN = f"""#!{sys.executable}
 import json, os, pathlib, sys, time
 called = pathlib.Path(sys.argv[0]).with_suffix('.json')
@@ -191,7 +191,7 @@ def untrained(untrained_checkpoint: Path) -> dict[str, str]:
 
 
 class StandIns:
-    """Programs named ros2 and rviz2 that take note of how they are called."""
+    """Programs named ros2 and rviz2 that write down how they are called."""
 
     def __init__(self, folder: Path) -> None:
         self._rviz2 = folder / 'prefix' / 'lib' / 'rviz2' / 'rviz2'

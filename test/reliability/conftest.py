@@ -16,6 +16,7 @@ assert _spec.loader is not None
 _ros = module_from_spec(_spec)
 _spec.loader.exec_module(_ros)
 
+_loaded_once = _ros._loaded_once
 _rclpy = _ros._rclpy
 active = _ros.active
 graph = _ros.graph

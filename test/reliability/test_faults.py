@@ -1,4 +1,4 @@
-"""A network that hangs, and a process that is stopped: told apart."""
+"""A network that hangs ends the node, a process that is stopped goes on."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_what_is_published_stays_young_and_memory_flat(
     process = start(program=(str(SLOW_NODE), str(SERVICE_S), 'inf'))
     status = Path(f'/proc/{process.pid}/status')
     arrivals = listen(graph)
-    told = graph.collect(DiagnosticArray, f'{NAME}/status')
+    statuses = graph.collect(DiagnosticArray, f'{NAME}/status')
     memory: list[float] = []
     begin = time.monotonic()
     flood(
@@ -89,7 +89,7 @@ def test_what_is_published_stays_young_and_memory_flat(
     ages = [arrival.age for arrival in arrivals if arrival.when > begin + WARM_UP_S]
     p50, p95 = np.percentile(ages, [50, 95])
     growth = float(np.median(memory[-3:]) - np.median(memory[warm : warm + 3]))
-    values = {entry.key: entry.value for entry in told[-1].status[0].values}
+    values = {entry.key: entry.value for entry in statuses[-1].status[0].values}
     print(
         f'\n{DURATION_S:.0f} s, service {1e3 * SERVICE_S:.0f} ms: {len(ages)} labelled, age p50 '
         f'{1e3 * p50:.1f} p95 {1e3 * p95:.1f} max {1e3 * max(ages):.1f} ms, memory '
@@ -98,6 +98,6 @@ def test_what_is_published_stays_young_and_memory_flat(
     assert p95 < 2 * SERVICE_S + SLACK_S
     assert growth < GROWTH_MB
     assert int(values['dropped']) > int(values['labelled']) > 0
-    assert told[-1].status[0].level == DiagnosticStatus.WARN
-    assert told[-1].status[0].message.startswith('falling behind')
+    assert statuses[-1].status[0].level == DiagnosticStatus.WARN
+    assert statuses[-1].status[0].message.startswith('falling behind')
     assert process.poll() is None

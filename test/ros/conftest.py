@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from lemore_core import image as core
+from lemore_core.inference import torch_backend
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter, Status
 from lemore_ros.node.segmentation_node import SegmentationNode
@@ -81,10 +83,14 @@ class Graph:
             self.executor.spin_once(timeout_sec=0.02)
         return result
 
-    def node(self, **values: Any) -> SegmentationNode:
+    def node(
+        self, *, namespace: str = '', cli_args: Sequence[str] = (), **values: Any
+    ) -> SegmentationNode:
         """Return a node with these parameters, unconfigured."""
         overrides = [Parameter(name, value=value) for name, value in values.items()]
-        node = SegmentationNode(parameter_overrides=overrides)
+        node = SegmentationNode(
+            parameter_overrides=overrides, namespace=namespace, cli_args=list(cli_args)
+        )
         self.nodes.append(node)
         self.executor.add_node(node)
         return node
@@ -205,8 +211,16 @@ def _rclpy() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.fixture(scope='session')
+def _loaded_once() -> Iterator[None]:
+    """Reading and folding a checkpoint is most of what a node's start takes: once for a size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_backend, 'load_graph', lru_cache(torch_backend.load_graph))
+        yield
+
+
 @pytest.fixture
-def graph(_rclpy: None) -> Iterator[Graph]:
+def graph(_rclpy: None, _loaded_once: None) -> Iterator[Graph]:
     # a node that is not collected keeps its name's place on /rosout from the next one; pytest held
     # that of the test before until now
     gc.collect()

@@ -82,7 +82,7 @@ def test_a_bag_without_labels_is_segmented_and_one_of_several_is_chosen(
 ) -> None:
     messages = drive_messages([0.5] * 2)
     bare = write_messages(tmp_path / 'bare', [m for m in messages if m.topic == CAMERA])
-    run('evaluate', bare, '--model', 'nano', '--device', 'cpu')
+    run('evaluate', bare, '--model', 'nano', '--backend', 'torch', '--device', 'cpu')
     assert capsys.readouterr().out.startswith('model ')
     again = [m._replace(topic=m.topic.replace(NODE, '/rear')) for m in messages if NODE in m.topic]
     both = write_messages(tmp_path / 'both', [*messages, *again])

@@ -126,7 +126,7 @@ def test_ids_of_the_data_set_are_asked_for(drive: Path, tmp_path: Path) -> None:
     assert evaluated(drive, folder, ids='dataset').frames_with_ground_truth == 4
 
 
-def test_labels_that_are_left_open_are_no_errors_but_are_told(tmp_path: Path) -> None:
+def test_labels_that_are_left_open_are_no_errors_but_are_counted(tmp_path: Path) -> None:
     said = true_labels()
     said[:, : WIDTH // 4] = 255
     messages = []

@@ -205,8 +205,8 @@ def test_a_camera_that_is_not_calibrated_still_has_points_by_its_depth_camera(
     log = graph.collect(Log, '/rosout')
     rig.shoot(make_image(1), depth_image(slope(), '32FC1', 1))
     assert np.isfinite(rig.cloud(1)['z'][:, 1:]).all()
-    told = graph.wait_for(lambda: [m.msg for m in log if m.level == 30])
-    assert told[0].startswith('/image: the camera is not calibrated')
+    warnings = graph.wait_for(lambda: [m.msg for m in log if m.level == 30])
+    assert warnings[0].startswith('/image: the camera is not calibrated')
     assert not rig.infos
 
 

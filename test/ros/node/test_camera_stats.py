@@ -53,7 +53,7 @@ def test_everything_is_counted(health: CameraStats) -> None:
     assert {name: health[name] for name in COUNTS} == expected
 
 
-def test_times_are_told_by_percentiles(health: CameraStats) -> None:
+def test_times_are_given_as_percentiles(health: CameraStats) -> None:
     assert health.verdict().values['age_p50_ms'] == 'nan'
     for number in range(1, 101):
         health.count_labelled(float(number), 2.0 * number, 0.5)
@@ -98,7 +98,7 @@ def test_the_level_follows_what_happened(health: CameraStats, clock: Clock) -> N
 @pytest.mark.parametrize(
     ('every', 'level'), [(2, DiagnosticStatus.WARN), (30, DiagnosticStatus.OK)]
 )
-def test_a_camera_that_is_too_fast_is_told_of(
+def test_a_camera_that_is_too_fast_is_reported(
     health: CameraStats, clock: Clock, every: int, level: bytes
 ) -> None:
     for number in range(300):

@@ -72,11 +72,11 @@ def label_until(
     stamps = count(1)
 
     def label(said: Callable[[DiagnosticStatus], bool]) -> list[DiagnosticStatus]:
-        def told() -> bool:
+        def has_said() -> bool:
             graph.labels_of(camera, make_image(next(stamps)), labels)
             return bool(diagnostics) and said(diagnostics[-1].status[0])
 
-        graph.wait_for(told)
+        graph.wait_for(has_said)
         return [message.status[0] for message in diagnostics]
 
     return label
@@ -87,13 +87,13 @@ def value(status: DiagnosticStatus, key: str) -> str:
 
 
 def test_the_diagnostics_follow_the_engine_until_it_serves(label_until: Any) -> None:
-    told = label_until(lambda status: value(status, 'engine') == 'serving')
-    assert value(told[0], 'backend') == 'onnxruntime'
-    assert value(told[-1], 'backend') == 'tensorrt'
-    assert value(told[-1], 'precision') == 'fp16'
-    assert told[-1].hardware_id == 'cuda:0'
-    assert any(value(status, 'engine').startswith('building, ') for status in told)
-    assert {status.level for status in told} == {DiagnosticStatus.OK}
+    statuses = label_until(lambda status: value(status, 'engine') == 'serving')
+    assert value(statuses[0], 'backend') == 'onnxruntime'
+    assert value(statuses[-1], 'backend') == 'tensorrt'
+    assert value(statuses[-1], 'precision') == 'fp16'
+    assert statuses[-1].hardware_id == 'cuda:0'
+    assert any(value(status, 'engine').startswith('building, ') for status in statuses)
+    assert {status.level for status in statuses} == {DiagnosticStatus.OK}
 
 
 def test_a_node_whose_build_is_killed_goes_on_and_says_so(
@@ -102,11 +102,11 @@ def test_a_node_whose_build_is_killed_goes_on_and_says_so(
     label_until(lambda _: bool(engine_processes()))
     for pid in engine_processes():
         os.kill(pid, signal.SIGKILL)
-    *_, told = label_until(lambda status: value(status, 'degraded') != '')
-    assert told.level == DiagnosticStatus.WARN
-    assert told.message.startswith('segmenting, degraded: onnxruntime serves without an engine (')
-    assert 'ended by SIGKILL' in value(told, 'engine')
-    assert value(told, 'backend') == 'onnxruntime'
+    *_, last = label_until(lambda status: value(status, 'degraded') != '')
+    assert last.level == DiagnosticStatus.WARN
+    assert last.message.startswith('segmenting, degraded: onnxruntime serves without an engine (')
+    assert 'ended by SIGKILL' in value(last, 'engine')
+    assert value(last, 'backend') == 'onnxruntime'
     label_until(lambda _: True)
 
 

@@ -101,8 +101,8 @@ def test_groups_that_do_not_fit_are_refused_with_the_reason(
     # the network whose classes they are for is not known yet
     assert graph.set(class_groups=str(path))[0].successful
     assert not graph.change(Transition.TRANSITION_CONFIGURE)
-    told = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40])
-    assert told[0].startswith("cannot configure: groups 'mine' do not fit 'camvid': ")
+    errors = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40])
+    assert errors[0].startswith("cannot configure: groups 'mine' do not fit 'camvid': ")
     assert graph.set(class_groups='')[0].successful
     assert graph.change(Transition.TRANSITION_CONFIGURE)
     for source, reason in {

@@ -172,7 +172,7 @@ def test_a_frame_that_fails_in_the_network_does_not_end_the_worker(
 
         del diagnostics[:]
         with monkeypatch.context() as patch:
-            # no message makes the real network fail on demand
+            # no message makes the real network fail when asked
             patch.setattr(active._segmenter, 'segment_batch', fail)
             camera.publish(make_image(count))
             graph.wait_for(lambda n=count: health_of(active)['failed'] == n)
@@ -292,12 +292,12 @@ def test_diagnostics_tell_what_happened(active: Any, graph: Any, make_image: Mak
     message.header.stamp = active.get_clock().now().to_msg()
     graph.labels_of(camera, message, labels)
 
-    def told() -> dict[str, str]:
+    def labelled_once() -> dict[str, str]:
         statuses = [m.status[0] for m in diagnostics]
         found = [{v.key: v.value for v in s.values} for s in statuses]
         return next((f for f in found if f['labelled'] == '1'), {})
 
-    values = graph.wait_for(told)
+    values = graph.wait_for(labelled_once)
     assert values['received'] == values['accepted'] == '1'
     assert values['backend'] == 'torch'
     assert 0 < float(values['age_p50_ms']) < 30_000
@@ -362,10 +362,10 @@ def test_what_cannot_be_configured_is_said_in_one_line_and_can_be_tried_again(
         assert not graph.change(Transition.TRANSITION_CONFIGURE)
         assert graph.state(NAME) == 'unconfigured'
         graph.wait_for(lambda n=count: len([m for m in log if m.level >= 40]) == n)
-    told = [m.msg for m in log if m.level >= 40]
-    assert told[0].startswith('cannot configure: ')
-    assert reason in told[0]
-    assert '\n' not in told[0]
+    errors = [m.msg for m in log if m.level >= 40]
+    assert errors[0].startswith('cannot configure: ')
+    assert reason in errors[0]
+    assert '\n' not in errors[0]
 
 
 def test_a_pause_keeps_the_network_and_takes_no_images(

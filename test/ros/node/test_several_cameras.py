@@ -60,10 +60,12 @@ def test_each_has_its_own_topics_headers_sizes_and_encodings(
         expected = reference.segment(frame.pixels, frame.encoding).labels
         assert np.array_equal(read_image(found).pixels, expected)
     assert [len(found) for found in labels.values()] == [1, 1]
-    told = graph.collect(DiagnosticArray, '/diagnostics')
-    graph.wait_for(lambda: told)
+    diagnostics = graph.collect(DiagnosticArray, '/diagnostics')
+    graph.wait_for(lambda: diagnostics)
     prefix = 'lemore_segmentation: segmentation'
-    assert [status.name for status in told[0].status] == [f'{prefix} {name}' for name in names]
+    assert [status.name for status in diagnostics[0].status] == [
+        f'{prefix} {name}' for name in names
+    ]
     topics = {name for name, _ in graph.peer.get_topic_names_and_types()}
     assert f'{NAME}/robot/rear/classes' in topics
     assert f'{NAME}/labels' not in topics
@@ -94,7 +96,7 @@ def test_one_that_fails_in_the_network_costs_the_others_nothing(
     segment = slow.segment_batch
 
     def segment_batch(images: Sequence[core.Image]) -> list[Segmentation]:
-        # no image makes the real network fail on demand
+        # no image makes the real network fail when asked
         if any(image.pixels.flat[0] == 3 for image in images):
             slow.batches.append([int(image.pixels.flat[0]) for image in images])
             msg = 'out of memory'
@@ -122,7 +124,7 @@ def test_garbage_and_silence_of_some_hurt_none_of_the_others(
     node = graph.node(**untrained, camera_names=names)
     assert node.start()
     log = graph.collect(Log, '/rosout')
-    told = graph.collect(DiagnosticArray, '/diagnostics')
+    diagnostics = graph.collect(DiagnosticArray, '/diagnostics')
     cameras, labels = open_cameras(graph, names)
     for stamp in range(1, 6):
         for name, step in {'front': 7, 'left': 5}.items():
@@ -140,23 +142,21 @@ def test_garbage_and_silence_of_some_hurt_none_of_the_others(
         '/front/image: step is 7',
         '/left/image: step is 5',
     ]
-    seen = len(told)
-    graph.wait_for(lambda: len(told) > seen)
-    levels = [status.level for status in told[-1].status]
+    seen = len(diagnostics)
+    graph.wait_for(lambda: len(diagnostics) > seen)
+    levels = [status.level for status in diagnostics[-1].status]
     assert levels == [DiagnosticStatus.ERROR, DiagnosticStatus.ERROR, DiagnosticStatus.OK]
 
 
-def test_a_fast_camera_leaves_the_slow_ones_their_turns(
-    graph: Any, untrained: dict[str, Any]
-) -> None:
+def test_a_fast_camera_leaves_the_slow_ones_theirs(graph: Any, exported: Path) -> None:
     # PyTorch would wait for Python's lock at every operation while the cameras keep it busy
-    values = untrained | {'backend': 'onnxruntime'}
+    values = {'model': str(exported), 'backend': 'onnxruntime', 'device': 'cpu'}
     _, slow = graph.slow_node(0.03, **values, camera_names=FOUR)
     cameras, _ = open_cameras(graph, FOUR)
     fast, *others = cameras.values()
 
     def enough() -> bool:
-        # all wait at every turn; the fast one sends five times as many
+        # all wait each time; the fast one sends five times as many
         for _ in range(5):
             fast.publish(plain_image(1))
             graph.executor.spin_once(timeout_sec=0.002)
@@ -165,13 +165,13 @@ def test_a_fast_camera_leaves_the_slow_ones_their_turns(
         return len(slow.batches) >= 33
 
     graph.wait_for(enough)
-    turns = [batch[0] for batch in slow.batches[1:]]
-    counts = Counter(turns)
+    order = [batch[0] for batch in slow.batches[1:]]
+    counts = Counter(order)
     assert set(counts) == {1, 2, 3, 4}
     assert max(counts.values()) <= 2 * min(counts.values())
     waits = []
     for value in counts:
-        served = [turn for turn, found in enumerate(turns) if found == value]
+        served = [place for place, found in enumerate(order) if found == value]
         waits += np.diff(served).tolist()
-    # in turns of the network: each of four waits for three others, one more where it came late
+    # in runs of the network: each of four waits for three others, one more where it came late
     assert np.percentile(waits, 95) <= 2 * len(FOUR)

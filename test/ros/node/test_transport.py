@@ -26,8 +26,6 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-# longer than the node waits before it explains silence
-SILENCE_S = 7.0
 
 # what is larger than the middleware's shared memory gets lost on its way to another process; that
 # is noticed when something smaller arrives after it
@@ -136,11 +134,11 @@ def test_another_transport_is_explained(
     graph.peer.create_publisher(kind, topic, 5)
     graph.wait_for(lambda: node._stats[''].verdict().message == 'segmenting')
     graph.wait_for(lambda: graph.peer.count_publishers(topic))
-    # five seconds of silence, without waiting for them
+    # five seconds without an image, not waited for
     node._stats['']._last_frame -= 6.0
-    told = graph.wait_for(lambda: warnings_in(log))
-    assert told[0].startswith(f'{topic_of[transport]}: no image for ')
-    assert remedy in told[0]
+    warnings = graph.wait_for(lambda: warnings_in(log))
+    assert warnings[0].startswith(f'{topic_of[transport]}: no image for ')
+    assert remedy in warnings[0]
 
 
 def test_a_camera_that_promises_too_little_is_explained_once(
@@ -177,19 +175,19 @@ def test_a_subscriber_that_asks_for_too_much_is_explained_once(graph: Any) -> No
     assert warnings_in(log) == [expected]
 
 
-def test_lost_images_are_told_of_with_the_remedy(graph: Any, active: Any) -> None:
+def test_lost_images_are_reported_with_the_remedy(graph: Any, active: Any) -> None:
     log = graph.collect(Log, '/rosout')
     graph.collect(Image, f'{NAME}/labels')
     graph.wait_for(lambda: graph.peer.count_subscribers('/image'))
     camera = subprocess.Popen([sys.executable, '-c', LARGE_AND_SMALL])
     try:
-        told = graph.wait_for(lambda: [m for m in warnings_in(log) if 'lost' in m], 'a loss')
+        warnings = graph.wait_for(lambda: [m for m in warnings_in(log) if 'lost' in m], 'a loss')
     finally:
         camera.kill()
         camera.wait()
     assert 0 < active._stats['']['lost'] < 10_000
-    assert told[0].startswith('/image: the middleware lost ')
-    assert 'Fast DDS profile config/dds/fastdds_shared_memory.xml at both ends' in told[0]
+    assert warnings[0].startswith('/image: the middleware lost ')
+    assert 'Fast DDS profile config/dds/fastdds_shared_memory.xml at both ends' in warnings[0]
 
 
 def test_overrides_hold_for_every_topic(graph: Any, untrained: dict[str, Any]) -> None:

@@ -16,7 +16,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-unt
 
     def start(source: str, **env: str) -> Child:
         (tmp_path / 'program.py').write_text(
-            f'import os, sys, time\nfrom lemore_ros.tools.child import say\n{source}\n'
+            'import os, signal, sys, time\n'
+            'from lemore_ros.tools.child import say\n'
+            # a shell starts what runs in the background with SIGINT ignored, which is inherited
+            'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
+            f'{source}\n'
         )
         return Child('program', 'program', ['x'], tmp_path / 'log', env)
 
@@ -51,9 +55,7 @@ def test_a_silent_child_is_not_waited_for_forever(run) -> None:  # type: ignore[
 
 
 def test_a_stopped_child_may_say_its_last_words(run) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
-    # a shell starts what runs in the background with SIGINT ignored, and a child inherits that
-    ready = 'import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n'
-    source = f'{ready}try:\n say(up=1)\n time.sleep(60)\nexcept KeyboardInterrupt:\n say(last=1)'
+    source = 'try:\n say(up=1)\n time.sleep(60)\nexcept KeyboardInterrupt:\n say(last=1)'
     with run(source) as child:
         wait_until(lambda: 'up' in child.poll(), 30, 'up', [child])
     assert child.poll()['last'] == 1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import av
@@ -18,6 +17,7 @@ from rosbags.typesys import Stores, get_typestore
 from lemore_core.taxonomy import load_taxonomy
 from lemore_core.video import VideoError
 from lemore_ros.messages.stamps import read_stamp, write_stamp
+from lemore_ros.tools import demo
 from lemore_ros.tools.clip import write_bag
 from lemore_ros.tools.demo import DemoResult
 from lemore_ros.tools.images import overlay_frames, write_contact_sheet, write_video
@@ -150,13 +150,13 @@ def test_too_few_label_images_are_a_failure() -> None:
     assert not dataclasses.replace(good, received=0, dropped=0, accepted=0, recorded=0).is_good
 
 
-def test_the_demo_runs_through(clip: Path, untrained_checkpoint: Path, tmp_path: Path) -> None:
-    command = [sys.executable, '-m', 'lemore_ros.tools.demo', '--clip', str(clip)]
-    command += ['--model', str(untrained_checkpoint), '--output', str(tmp_path)]
-    result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert result.returncode == 0, result.stderr
+def test_the_demo_runs_through(
+    clip: Path, untrained_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('PYTHONPATH', f'{ROOT}:{os.environ.get("PYTHONPATH", "")}')
+    arguments = ['--clip', clip, '--model', untrained_checkpoint, '--output', tmp_path]
+    arguments += ['--backend', 'torch']
+    assert demo.main([str(argument) for argument in arguments]) == 0
     summary = json.loads((tmp_path / 'summary.json').read_text())
     assert summary['sent'] == 25
     assert summary['recorded'] >= 0.95 * summary['accepted'] > 0
@@ -169,15 +169,8 @@ def test_the_demo_runs_through(clip: Path, untrained_checkpoint: Path, tmp_path:
     assert counts['/lemore_segmentation/classes'] == 1
 
 
-def test_a_demo_with_a_missing_model_says_so(tmp_path: Path) -> None:
-    command = [sys.executable, '-m', 'lemore_ros.tools.demo', '--output', str(tmp_path)]
-    result = subprocess.run(
-        [*command, '--model', 'gone.safetensors'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert result.returncode == 2
-    assert 'demo: there is no checkpoint gone.safetensors' in result.stderr
+def test_a_demo_with_a_missing_model_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert demo.main(['--output', str(tmp_path), '--model', 'gone.safetensors']) == 2
+    assert 'demo: there is no checkpoint gone.safetensors' in capsys.readouterr().err

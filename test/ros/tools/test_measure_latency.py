@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rclpy.serialization import deserialize_message
@@ -24,9 +24,9 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def target(untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> MeasuredNode:
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes that are started import this project."""
     monkeypatch.setenv('PYTHONPATH', f'{ROOT}:{os.environ.get("PYTHONPATH", "")}')
-    return MeasuredNode({'model': str(untrained_checkpoint), 'backend': 'torch', 'device': 'cpu'})
 
 
 def reading(latencies_ms: list[float], **figures: str) -> Reading:
@@ -35,9 +35,11 @@ def reading(latencies_ms: list[float], **figures: str) -> Reading:
     return Reading(sent=7, latencies_ms=latencies_ms, before=before, after=after)
 
 
+@pytest.mark.usefixtures('importable')
 def test_labels_of_every_camera_come_back_and_the_node_says_what_it_did(
-    target: MeasuredNode,
+    untrained: dict[str, Any],
 ) -> None:
+    target = MeasuredNode(untrained)
     load = Load((80, 60), 5.0, count=6, cameras=('front', 'rear'), others=('overlay',))
     found = target.measure(load)
     assert found.sent == 6
@@ -99,19 +101,18 @@ def test_a_node_that_cannot_start_is_named_with_its_log(
     assert sorted(path.name for path in tmp_path.glob('*/*')) == ['node.log', 'probe.log']
 
 
-def test_a_running_node_is_measured_where_it_is(target: MeasuredNode, tmp_path: Path) -> None:
-    command = [sys.executable, '-m', 'lemore_ros.node.segmentation_node', '--ros-args']
-    values = {**target.parameters}
-    for name, value in values.items():
-        command += ['-p', f'{name}:={value}']
-    command += ['-r', 'image:=/camera', '-r', '__ns:=/robot']
-    with (tmp_path / 'log').open('wb') as log, subprocess.Popen(command, stderr=log) as node:
-        try:
-            attached = MeasuredNode(attach='/robot/lemore_segmentation', image_topic='/camera')
-            found = attached.measure(Load((80, 60), rate_hz=20.0, count=5))
-        finally:
-            node.terminate()
-    assert len(found.latencies_ms) >= 4
+@pytest.mark.usefixtures('importable')
+def test_a_running_node_is_measured_where_it_is(graph: Any, untrained: dict[str, Any]) -> None:
+    node = graph.node(
+        **untrained, namespace='robot', cli_args=['--ros-args', '-r', 'image:=/camera']
+    )
+    assert node.start()
+    attached = MeasuredNode(attach='/robot/lemore_segmentation', image_topic='/camera')
+    with ThreadPoolExecutor(1) as pool:
+        measured = pool.submit(attached.measure, Load((80, 60), rate_hz=20.0, count=5))
+        while not measured.done():
+            graph.executor.spin_once(timeout_sec=0.05)
+    assert len(measured.result().latencies_ms) >= 4
 
 
 def test_figures_are_a_table_or_json(

@@ -71,10 +71,10 @@ def test_somebody_who_was_there_first_is_served(
     assert node._stats[''].verdict().message == 'segmenting'
 
 
-def test_a_listener_that_nobody_told_of_is_found_within_a_second(
+def test_a_listener_that_is_not_reported_is_found_within_a_second(
     graph: Any, active: Any, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # no middleware at hand forgets one on demand
+    # no middleware at hand forgets one when asked
     (camera,) = active._pipeline.cameras
     monkeypatch.setattr(camera.output.publishers, '_on_subscribers', lambda: None)
     labels = graph.collect(Image, f'{NAME}/labels')
