@@ -14,7 +14,7 @@ from typing import NamedTuple
 from lemore_core.image import Image
 from lemore_core.system.json_text import parse_json
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.reader import Bag, decode
+from lemore_ros.bags.io.bag import Bag, decode
 from lemore_ros.bags.io.topics import Topic
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.outputs import OUTPUTS

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from lemore_core.errors import printable
 from lemore_ros.bags.cameras import TopicProbe, probe_images
-from lemore_ros.bags.io.reader import Bag
+from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.segmentation.divide import NS
 from lemore_ros.messages.stamps import read_stamp
 

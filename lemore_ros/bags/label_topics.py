@@ -7,7 +7,7 @@ from lemore_core.system.json_text import parse_json
 from lemore_core.taxonomy import Taxonomy, load_taxonomy
 from lemore_ros.bags.cameras import CLASSES, COMPRESSED, image_topic, raw_first, result_topics
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.reader import Bag
+from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.io.topics import Topic
 
 LABELS = 'labels'

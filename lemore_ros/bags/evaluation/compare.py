@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from lemore_core.evaluation.metrics import ConfusionMatrix, by_name, rounded
 from lemore_core.evaluation.over_time import OverTime
 from lemore_core.taxonomy import Labels, Taxonomy
+from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
 from lemore_ros.bags.evaluation.label_sources import FrameLabels, LabelSource
 from lemore_ros.bags.evaluation.matching import with_next
-from lemore_ros.bags.io.reader import BagError
 
 COLUMNS = ('agreement', 'mean_iou', 'confidence_a', 'confidence_b', 'latency_a', 'latency_b')
 MAP_WIDTH = 96

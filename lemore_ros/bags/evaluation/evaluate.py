@@ -17,12 +17,12 @@ from lemore_core.evaluation.metrics import rounded
 from lemore_core.evaluation.over_time import OverTime
 from lemore_core.evaluation.scores import Scores
 from lemore_core.taxonomy import Labels, Taxonomy
+from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.ground_truth import GroundTruth, to_size_of_ground_truth
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
 from lemore_ros.bags.evaluation.label_sources import FrameLabels, LabelSource
 from lemore_ros.bags.evaluation.matching import with_next
 from lemore_ros.bags.evaluation.temporal import Flicker, TemporalConsistency
-from lemore_ros.bags.io.reader import BagError
 
 DOUBTFUL = 128  # of 255: the label is less probable than all others together
 COLUMNS = (

@@ -19,10 +19,11 @@ from lemore_core.data.readers import read_ids_or_colors
 from lemore_core.data.readers import read_labels as read_label_file
 from lemore_core.refine import resized
 from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
+from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.label_images import read_labels
 from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamped_messages
 from lemore_ros.bags.io.metadata import METADATA
-from lemore_ros.bags.io.reader import BagError, open_bag
+from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.bags.label_topics import label_topic
 
 CLASS_IDS, DATASET_IDS = 'classes', 'dataset'

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from lemore_core.refine import resized
 from lemore_core.taxonomy import Labels, Taxonomy
+from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import StampedImage
 from lemore_ros.bags.evaluation.label_images import read_confidence, read_labels
 from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamped_messages
-from lemore_ros.bags.io.reader import BagError, Topic, open_bag
+from lemore_ros.bags.io.reader import open_bag
+from lemore_ros.bags.io.topics import Topic
 from lemore_ros.bags.label_topics import class_table, label_topic, recorded_labels, sibling
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,12 @@ def merge(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     starts = [about[START][SINCE] for about in files]
     ends = [s + about['duration']['nanoseconds'] for s, about in zip(starts, files, strict=True)]
-    counts: dict[tuple[str, str], int] = {}
+    counts = Counter[tuple[str, str]]()
     for about in files:
         for topic in about['topics_with_message_count']:
-            key = topic['topic_metadata']['name'], topic['topic_metadata']['type']
-            counts[key] = counts.get(key, 0) + topic['message_count']
+            counts[_key(topic)] += topic['message_count']
     topics = [
-        {
-            **topic,
-            'message_count': counts[
-                topic['topic_metadata']['name'], topic['topic_metadata']['type']
-            ],
-        }
+        {**topic, 'message_count': counts[_key(topic)]}
         for topic in files[0]['topics_with_message_count']
     ]
     return {
@@ -51,3 +46,7 @@ def merge(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def write(folder: Path, about: dict[str, Any]) -> None:
     """Write ``metadata.yaml`` into ``folder``."""
     write_whole(folder / METADATA, yaml.safe_dump({INFORMATION: about}, sort_keys=False))
+
+
+def _key(topic: dict[str, Any]) -> tuple[str, str]:
+    return topic['topic_metadata']['name'], topic['topic_metadata']['type']

@@ -1,160 +1,44 @@
-"""Reads bags of every kind as one: rosbag2 folders, lone files of theirs, and ROS 1 bags."""
+"""Opens bags of every kind: rosbag2 folders, lone files of theirs, and ROS 1 bags."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lemore_core.limits import MAX_PIXELS
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.message_types import MessageTypes
-from lemore_ros.bags.io.read_errors import ReadErrors
-from lemore_ros.bags.io.storage import Storage, open_storage
-from lemore_ros.bags.io.topics import Topic
-
-if TYPE_CHECKING:
-    from lemore_core.image import Image
-    from lemore_ros.messages.encodings import ImageError
-
-__all__ = ['Bag', 'BagError', 'Decoded', 'Record', 'Topic', 'open_bag']
+from lemore_ros.bags.io.bag import Bag
+from lemore_ros.bags.io.metadata import METADATA
+from lemore_ros.bags.io.rosbag1 import ROSBAG1_ENDINGS, Rosbag1Bag
+from lemore_ros.bags.io.rosbag2 import ROSBAG2_SUFFIXES, Rosbag2Bag
 
 
-@dataclass(frozen=True)
-class Record:
-    """A message as it was recorded: ``time_ns`` is when it was received, ``data`` is CDR."""
-
-    topic: Topic
-    time_ns: int
-    data: bytes = field(repr=False)
-    _types: MessageTypes = field(repr=False, compare=False)
-
-    @property
-    def message(self) -> Any:
-        """The message with its fields; made anew at every call, arrays are views into ``data``.
-
-        Raises:
-            BagError: the bytes are no message of the topic's type.
-
-        """
-        return self._types.deserialize(self.topic, self.data)
-
-
-class Decoded(NamedTuple):
-    """An image message and its image, or why it has none."""
-
-    record: Record
-    image: Image | ImageError | BagError
-
-
-class Bag:
-    """An open bag; made by :func:`open_bag`. Iterators of one bag are used one at a time."""
-
-    def __init__(self, path: Path, storage: Storage, max_pixels: int) -> None:
-        self.path = path
-        self.max_pixels = max_pixels
-        self.types = MessageTypes(storage.distribution)
-        self._storage = storage
-
-    @property
-    def topics(self) -> tuple[Topic, ...]:
-        """Every topic, by name."""
-        return self._storage.topics
-
-    @property
-    def image_topics(self) -> tuple[Topic, ...]:
-        """The topics of raw and compressed images, by name."""
-        return tuple(topic for topic in self.topics if topic.is_image)
-
-    @property
-    def start_ns(self) -> int:
-        """When the first message was received; 0 for an empty bag."""
-        return self._storage.start_ns
-
-    @property
-    def end_ns(self) -> int:
-        """When the last message was received; 0 for an empty bag."""
-        return self._storage.end_ns
-
-    @property
-    def damage(self) -> str:
-        """What could not be read so far, and why; empty for a whole bag."""
-        return str(self._storage.errors)
-
-    @property
-    def errors(self) -> ReadErrors:
-        """The places that could not be read so far."""
-        return self._storage.errors
-
-    @property
-    def unreadable(self) -> int:
-        """How many messages are known to be lost so far; there may be more that left no trace."""
-        return self._storage.errors.messages
-
-    def topic(self, name: str) -> Topic:
-        """Return the topic called ``name``, the image topic where several are.
-
-        Raises:
-            BagError: there is none.
-
-        """
-        found = [topic for topic in self.topics if topic.name == name]
-        if not found:
-            names = ', '.join(topic.name for topic in self.topics) or 'none'
-            msg = f'{self.path} has no topic {name}, there are: {names}'
-            raise BagError(msg)
-        return max(found, key=lambda topic: topic.is_image)
-
-    def messages(
-        self,
-        topics: Collection[Topic] | None = None,
-        *,
-        start_ns: int | None = None,
-        end_ns: int | None = None,
-    ) -> Iterator[Record]:
-        """Yield messages in the order of their receive times, those of ``topics`` (None: all).
-
-        They were received from ``start_ns`` until before ``end_ns`` (None: no bound). What cannot be read is left out, counted by :attr:`unreadable` and named by :attr:`damage`.
-        """
-        chosen = self.topics if topics is None else tuple(topics)
-        for topic, time_ns, data in self._storage.messages(chosen, start_ns, end_ns):
-            yield Record(topic, time_ns, data, self.types)
-
-    def frames(
-        self, topic: Topic, *, start_ns: int | None = None, end_ns: int | None = None
-    ) -> Iterator[Decoded]:
-        """Yield the images of an image topic; one that cannot be decoded comes as its error."""
-        for record in self.messages([topic], start_ns=start_ns, end_ns=end_ns):
-            yield Decoded(record, decode(record, self.max_pixels))
-
-
-def decode(record: Record, max_pixels: int = MAX_PIXELS) -> Image | ImageError | BagError:
-    """Return the image of an image message, raw or compressed, or why it has none."""
-    from lemore_ros.messages.compressed import read_compressed
-    from lemore_ros.messages.images import ImageError, read_image
-
-    try:
-        message = record.message
-        read = read_compressed if record.topic.is_compressed else read_image
-        return read(message, max_pixels)
-    except (ImageError, BagError) as error:
-        return error
+def is_bag(path: Path) -> bool:
+    """Say whether a path is a bag: a file by its name, a folder by its metadata."""
+    return path.name.endswith((*ROSBAG1_ENDINGS, *ROSBAG2_SUFFIXES)) or (path / METADATA).is_file()
 
 
 @contextmanager
 def open_bag(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Bag]:
     """Open a rosbag2 folder, a lone ``.mcap`` or ``.db3`` file of one, or a ROS 1 ``.bag``.
 
-    Its images of more than ``max_pixels`` are not decoded.
+    One that is damaged is opened as far as it can be read. Its images of more than ``max_pixels``
+    are not decoded.
 
     Raises:
-        BagError: there is nothing of that name, or it is none of these.
+        BagError: there is nothing of that name, it is no bag, or nothing of it can be read.
 
     """
-    storage = open_storage(path)
-    try:
-        yield Bag(path, storage, max_pixels)
-    finally:
-        storage.close()
+    if not path.exists():
+        msg = f'there is no bag {path}'
+        raise BagError(msg)
+    if path.is_file() and path.name.endswith(ROSBAG1_ENDINGS):
+        kind: type[Bag] = Rosbag1Bag
+    elif path.is_dir() or path.suffix in ROSBAG2_SUFFIXES:
+        kind = Rosbag2Bag
+    else:
+        msg = f'{path} is no bag: give a rosbag2 folder, a .mcap or .db3 file, or a ROS 1 .bag'
+        raise BagError(msg)
+    with closing(kind(path, max_pixels)) as bag:
+        yield bag

@@ -13,8 +13,7 @@ from rosbags.interfaces import (
     Qos,
 )
 
-IMAGE = 'sensor_msgs/msg/Image'
-COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE
 
 
 @dataclass(frozen=True)

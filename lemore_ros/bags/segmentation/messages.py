@@ -18,11 +18,10 @@ from rosbags.typesys.store import Typestore
 
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.io.message_types import ASSUMED, distribution_types
-from lemore_ros.bags.io.topics import COMPRESSED_IMAGE, IMAGE
 from lemore_ros.messages.compressed import compressed_fields
 from lemore_ros.messages.images import image_fields
 from lemore_ros.messages.label_info import classes_json
-from lemore_ros.outputs import Output
+from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE, Output
 
 STRING, LABEL_INFO = 'std_msgs/msg/String', 'vision_msgs/msg/LabelInfo'
 HEADER, TIME = 'std_msgs/msg/Header', 'builtin_interfaces/msg/Time'

@@ -14,7 +14,7 @@ from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.cameras import CameraTopic
-from lemore_ros.bags.io.reader import Record, decode
+from lemore_ros.bags.io.bag import Record, decode
 from lemore_ros.bags.segmentation.messages import serialize, to_compressed, to_image
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.messages.rendering import Rendering

@@ -24,7 +24,8 @@ from lemore_core.cli.main import main
 from lemore_core.image import Image
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.reader import Bag, open_bag
+from lemore_ros.bags.io.bag import Bag
+from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.bags.segmentation.segment_bags import BagSegmentation, find_jobs
 from lemore_ros.messages.images import ImageError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -11,19 +11,19 @@ from rosbags.convert.converter import STATIC_MSGTYPE_RENAMES, is_same_wireformat
 from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag1 import Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
 
 from lemore_core.errors import in_one_line
 from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.io.bag_file import BagFile, try_open
 from lemore_ros.bags.io.bounded import bound_rosbags
-from lemore_ros.bags.io.message_types import ASSUMED, distribution_types
-from lemore_ros.bags.io.read_errors import ReadErrors
-from lemore_ros.bags.io.storage import Message
+from lemore_ros.bags.io.message_types import ASSUMED, MessageTypes, distribution_types
 from lemore_ros.bags.io.topics import Topic, topics_of
 from lemore_ros.bags.recovery.rosbag1_file import Rosbag1File
 
-HEADER = 'std_msgs/msg/Header'
+# the latter is what a recording is called until it ends
+ROSBAG1_ENDINGS = ('.bag', '.bag.active')
+HEADER, TIME = 'std_msgs/msg/Header', 'builtin_interfaces/msg/Time'
 
 
 class _Kind(NamedTuple):
@@ -35,7 +35,7 @@ class _Kind(NamedTuple):
     to_cdr: Callable[[bytes], memoryview]
 
 
-class Rosbag1Storage:
+class Rosbag1Bag(Bag):
     """A ROS 1 bag. Types that ROS 2 has, of the same fields, are given as those of ROS 2.
 
     Raises:
@@ -43,9 +43,9 @@ class Rosbag1Storage:
 
     """
 
-    def __init__(self, path: Path) -> None:
-        self.errors = ReadErrors()
-        self.distribution = ASSUMED
+    def __init__(self, path: Path, max_pixels: int) -> None:
+        super().__init__(path, max_pixels)
+        self.types = MessageTypes()
         bound_rosbags()
         self._reader = try_open(Reader, path)
         self._file = BagFile(path, self._reader, Rosbag1File, self.errors)
@@ -59,13 +59,17 @@ class Rosbag1Storage:
         self._recorded = [c for c in found if c.id in self._kinds]
         self.topics = topics_of(self._as_ros2(c) for c in self._recorded)
 
-    def messages(
-        self, topics: Sequence[Topic], start_ns: int | None, end_ns: int | None
-    ) -> Iterator[Message]:
-        """Yield topic, receive time and CDR bytes, in the order of the receive times."""
-        wanted = {(topic.name, topic.type): topic for topic in topics}
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        if self._reader is not None:
+            self._reader.close()
+
+    def _read(
+        self, topics: dict[tuple[str, str], Topic], start_ns: int | None, end_ns: int | None
+    ) -> Iterator[tuple[Topic, int, bytes]]:
         keys = {(c.topic, c.msgtype): (c.topic, self._kinds[c.id].name) for c in self._recorded}
-        chosen = {key: wanted[name] for key, name in keys.items() if name in wanted}
+        chosen = {key: topics[name] for key, name in keys.items() if name in topics}
         for connection, time_ns, data in self._file.messages(chosen, start_ns, end_ns):
             try:
                 cdr = bytes(self._kinds[connection.id].to_cdr(data))
@@ -73,12 +77,6 @@ class Rosbag1Storage:
                 self.errors.add(f'{connection.topic} at {time_ns} ns: {in_one_line(error)}', 1)
                 continue
             yield chosen[connection.topic, connection.msgtype], time_ns, cdr
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        if self._reader is not None:
-            self._reader.close()
 
     def _known(self, connections: list[Connection]) -> dict[int, _Kind]:
         kinds: dict[int, _Kind] = {}
@@ -101,17 +99,10 @@ def _kind(connection: Connection) -> _Kind:
     types = get_types_from_msg(connection.msgdef.data, name)
     known = distribution_types(ASSUMED)
     # a header of ROS 1 counts messages, that of ROS 2 does not
-    store.register({**types, HEADER: known.fielddefs[HEADER], **_needed(known)})
+    store.register({**types, HEADER: known.fielddefs[HEADER], TIME: known.fielddefs[TIME]})
     if name in known.fielddefs and is_same_wireformat(store, known, name, name):
         store = known
-    return _Kind(name, *_described(store, name), partial(store.ros1_to_cdr, typename=name))
-
-
-def _needed(known: Typestore) -> dict[str, object]:
-    time = 'builtin_interfaces/msg/Time'
-    return {time: known.fielddefs[time]}
-
-
-def _described(store: Typestore, name: str) -> tuple[MessageDefinition, str]:
     text, _ = store.generate_msgdef(name, ros_version=2)
-    return MessageDefinition(MessageDefinitionFormat.MSG, text), store.hash_rihs01(name)
+    definition = MessageDefinition(MessageDefinitionFormat.MSG, text)
+    to_cdr = partial(store.ros1_to_cdr, typename=name)
+    return _Kind(name, definition, store.hash_rihs01(name), to_cdr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +15,21 @@ from lemore_core.errors import in_one_line
 from lemore_core.system.yaml_file import read_yaml
 from lemore_core.validation import entries, from_mapping, option
 from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.io.bag_file import BagFile, Damaged, try_open
 from lemore_ros.bags.io.bounded import bound_rosbags, decompress
+from lemore_ros.bags.io.message_types import MessageTypes
 from lemore_ros.bags.io.metadata import INFORMATION, METADATA
 from lemore_ros.bags.io.read_errors import ReadErrors
-from lemore_ros.bags.io.storage import ROSBAG2_SUFFIXES, Message
 from lemore_ros.bags.io.topics import Topic, topics_of
 
+ROSBAG2_SUFFIXES = ('.mcap', '.db3')
 # no CDR begins so; a file whose messages are compressed says so in the metadata beside it only,
 # which may be damaged or missing
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 
 
-class Rosbag2Storage:
+class Rosbag2Bag(Bag):
     """A rosbag2 folder, or a lone file of one.
 
     Raises:
@@ -35,8 +37,8 @@ class Rosbag2Storage:
 
     """
 
-    def __init__(self, path: Path) -> None:
-        self.errors = ReadErrors()
+    def __init__(self, path: Path, max_pixels: int) -> None:
+        super().__init__(path, max_pixels)
         self._files: list[BagFile] = []
         self._opened = ExitStack()
         try:
@@ -52,13 +54,17 @@ class Rosbag2Storage:
         self.end_ns = max((last for _, last in spans), default=0)
         self.topics = topics_of(connections)
 
-    def messages(
-        self, topics: Sequence[Topic], start_ns: int | None, end_ns: int | None
-    ) -> Iterator[Message]:
-        """Yield topic, receive time and CDR bytes, in the order of the receive times."""
-        wanted = {(topic.name, topic.type): topic for topic in topics}
+    def close(self) -> None:
+        """Close the files."""
         for file in self._files:
-            for connection, time_ns, data in file.messages(wanted, start_ns, end_ns):
+            file.close()
+        self._opened.close()
+
+    def _read(
+        self, topics: dict[tuple[str, str], Topic], start_ns: int | None, end_ns: int | None
+    ) -> Iterator[tuple[Topic, int, bytes]]:
+        for file in self._files:
+            for connection, time_ns, data in file.messages(topics, start_ns, end_ns):
                 cdr = data
                 if data[:4] == ZSTD_MAGIC:
                     try:
@@ -67,18 +73,12 @@ class Rosbag2Storage:
                         place = f'{connection.topic} at {time_ns} ns'
                         self.errors.add(f'{place}: {in_one_line(error)}', 1)
                         continue
-                yield wanted[connection.topic, connection.msgtype], time_ns, cdr
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in self._files:
-            file.close()
-        self._opened.close()
+                yield topics[connection.topic, connection.msgtype], time_ns, cdr
 
     def _open(self, path: Path) -> list[Connection]:
         bound_rosbags()
         about = _metadata(path, self.errors) if path.is_dir() else _About()
-        self.distribution = about.ros_distro
+        self.types = MessageTypes(about.ros_distro)
         # rosbags reads the metadata again, and without any limit
         folder = self._reader(path) if path.is_dir() and not self.errors.places else None
         if folder is not None:
