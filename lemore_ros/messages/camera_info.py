@@ -49,16 +49,6 @@ class _Window(NamedTuple):
         return self.height // self.binning_y, self.width // self.binning_x
 
 
-def image_size(info: Any) -> tuple[int, int]:
-    """Return (height, width) of the images that a ``CameraInfo`` describes, in pixels.
-
-    Raises:
-        CameraInfoError: it states no size, or a region that is not on the sensor.
-
-    """
-    return _window(info).image_size
-
-
 def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> Any:
     """Return the ``CameraInfo`` of the same image at ``height`` x ``width`` pixels.
 
@@ -100,7 +90,7 @@ def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
 
     """
     _require_calibration(info)
-    known_height, known_width = image_size(info)
+    known_height, known_width = _window(info).image_size
     # a side that was rounded may be off by one pixel
     if abs(width * known_height / known_width - height) > 1:
         msg = (

@@ -59,43 +59,16 @@ def read_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
     return Image(pixels, encoding, message.header)
 
 
-def compressed_message(
-    pixels: NDArray[np.uint8] | NDArray[np.uint16],
-    encoding: str,
-    header: Any,
-    *,
-    form: str,
-    quality: int = JPEG_QUALITY,
-) -> Any:
-    """Return a ``sensor_msgs/CompressedImage`` with ``header`` itself.
-
-    ``pixels`` is as for :func:`~lemore_ros.messages.images.image_message`. ``form`` is ``png`` (lossless)
-    or, for rgb8 alone, ``jpeg`` of ``quality`` 1..100.
-
-    Raises:
-        ImageError: ``pixels`` is not what ``encoding`` says, or ``form`` is not for it.
-
-    """
-    # the bag tools read frames with this module where no ROS is installed
-    from sensor_msgs.msg import CompressedImage
-
-    fields = compressed_fields(pixels, encoding, form=form, quality=quality)
-    message = CompressedImage(header=header, format=fields['format'])
-    # the message's own array grows in place: one that is assigned may be copied once more
-    message.data.frombytes(fields['data'].data)
-    return message
-
-
 def compressed_fields(
     pixels: NDArray[np.uint8] | NDArray[np.uint16],
     encoding: str,
     *,
     form: str,
-    quality: int = JPEG_QUALITY,
 ) -> dict[str, Any]:
     """Return the fields of a ``sensor_msgs/CompressedImage`` but for its header.
 
-    The arguments are those of :func:`compressed_message`; ``data`` is (bytes,) uint8.
+    ``pixels`` is as for :func:`~lemore_ros.messages.images.image_fields`. ``form`` is ``png``
+    (lossless) or, for rgb8 alone, ``jpeg``; ``data`` is (bytes,) uint8.
 
     Raises:
         ImageError: ``pixels`` is not what ``encoding`` says, or ``form`` is not for it.
@@ -108,7 +81,7 @@ def compressed_fields(
     if form == 'jpeg' and encoding != 'rgb8':
         msg = f'{encoding} is not written as jpeg, which changes class ids: use png'
         raise ImageError(msg)
-    flags = PNG_FLAGS if form == 'png' else (cv2.IMWRITE_JPEG_QUALITY, quality)
+    flags = PNG_FLAGS if form == 'png' else (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
     order = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
     _, encoded = cv2.imencode(f'.{form}', np.ascontiguousarray(order), flags)
     return {

@@ -20,7 +20,7 @@ from lemore_ros.messages.encodings import (
     rows_of,
 )
 
-__all__ = ['ImageError', 'image_fields', 'image_message', 'read_image']
+__all__ = ['ImageError', 'image_fields', 'read_image']
 
 
 def read_image(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
@@ -52,32 +52,11 @@ def read_image(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
     return Image(pixels, encoding, message.header)
 
 
-def image_message(
-    pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str, header: Any
-) -> Any:
-    """Return a ``sensor_msgs/Image`` with unpadded rows and ``header`` itself.
-
-    ``pixels`` is (H, W) uint8 for mono8, (H, W) uint16 for 16UC1, (H, W, 3) uint8 for rgb8.
-
-    Raises:
-        ImageError: ``pixels`` is not what ``encoding`` says, or the encoding is another.
-
-    """
-    # the bag tools read frames with this module where no ROS is installed
-    from sensor_msgs import msg
-
-    fields = image_fields(pixels, encoding)
-    raw = fields.pop('data')
-    message = msg.Image(header=header, **fields)
-    # the message's own array grows in place: one that is assigned may be copied once more
-    message.data.frombytes(raw.data)
-    return message
-
-
 def image_fields(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str) -> dict[str, Any]:
-    """Return the fields of a ``sensor_msgs/Image`` but for its header.
+    """Return the fields of a ``sensor_msgs/Image`` with unpadded rows, but for its header.
 
-    ``pixels`` is as for :func:`image_message`; ``data`` is (bytes,) uint8.
+    ``pixels`` is (H, W) uint8 for mono8, (H, W) uint16 for 16UC1, (H, W, 3) uint8 for rgb8;
+    ``data`` is (bytes,) uint8.
 
     Raises:
         ImageError: ``pixels`` is not what ``encoding`` says, or the encoding is another.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -14,18 +14,30 @@ from lemore_core.render import blend, colorize
 from lemore_core.segmentation import Segmentation
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.messages.camera_info import scaled_camera_info
-from lemore_ros.messages.compressed import compressed_message
-from lemore_ros.messages.images import image_message
+from lemore_ros.messages.compressed import compressed_fields
+from lemore_ros.messages.images import image_fields
 from lemore_ros.outputs import Output
 
 RGB, GREY, IDS_16BIT = 'rgb8', 'mono8', '16UC1'
+
+
+def ros_message(kind: str, header: Any, fields: Mapping[str, Any]) -> Any:
+    """Return a message of ``sensor_msgs``, as rclpy publishes it, with ``header`` itself."""
+    # the bag tools render images with this module where no ROS is installed
+    from sensor_msgs import msg
+
+    plain = {name: value for name, value in fields.items() if name != 'data'}
+    message = getattr(msg, kind.rpartition('/')[2])(header=header, **plain)
+    # the message's own array grows in place: one that is assigned may be copied once more
+    message.data.frombytes(fields['data'].data)
+    return message
 
 
 class Rendering:
     """The messages of one image, all with its header.
 
     ``result`` is refined: its labels are those of ``taxonomy``, at the size of the outputs.
-    ``to_image`` and ``to_compressed`` make the messages, rclpy's unless others are given.
+    ``make`` makes a message of its type, header and other fields.
     """
 
     def __init__(
@@ -34,16 +46,13 @@ class Rendering:
         result: Segmentation,
         taxonomy: Taxonomy,
         alpha: float,
-        *,
-        to_image: Callable[..., Any] = image_message,
-        to_compressed: Callable[..., Any] = compressed_message,
+        make: Callable[[str, Any, Mapping[str, Any]], Any] = ros_message,
     ) -> None:
         self._image = image
         self._result = result
         self._palette = taxonomy.palette
         self._alpha = alpha
-        self._to_image = to_image
-        self._to_compressed = to_compressed
+        self._make = make
 
     def message(self, output: Output) -> Any:
         """Return the message of an output that ``is_image``.
@@ -53,8 +62,10 @@ class Rendering:
         """
         pixels, encoding = self._pixels(output.content)
         if output.codec:
-            return self._to_compressed(pixels, encoding, self._image.header, form=output.codec)
-        return self._to_image(pixels, encoding, self._image.header)
+            fields = compressed_fields(pixels, encoding, form=output.codec)
+        else:
+            fields = image_fields(pixels, encoding)
+        return self._make(output.type, self._image.header, fields)
 
     def camera_info(self, info: Any) -> Any:
         """Return the ``sensor_msgs/CameraInfo`` of the labels, from that of the image."""

@@ -40,7 +40,7 @@ def cameras(path: Path) -> list[str]:
     with open_bag(path) as bag:
         found, _ = find_cameras(bag, SegmentOptions(only_results=True))
         names = [camera.topic.name for camera in found]
-        assert [image.name for image in inspect(bag).images if not image.problem] == names
+        assert [i['name'] for i in inspect(bag)['images'] if not i['problem']] == names
         if len(names) == 1:
             assert camera_topic(bag).name == names[0]
         return names

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
             )
             facts['ground_truth'] = truth.source
         if arguments.report is not None:
-            from lemore_ros.bags.evaluation.worst_frames import worst_frames
+            from lemore_ros.bags.evaluation.report import worst_frames
 
             has_ground_truth = truth is not None
             worst = worst_frames(

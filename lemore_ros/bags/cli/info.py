@@ -16,8 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print what the bag holds."""
-    from dataclasses import asdict
-
     from tqdm import tqdm
 
     from lemore_ros.bags.info import in_words, inspect
@@ -29,6 +27,6 @@ def run(arguments: argparse.Namespace) -> None:
         with tqdm(desc='reading', total=images, unit='image', disable=None, leave=False) as bar:
             info = inspect(bag, bar.update)
     if arguments.json:
-        print_json(asdict(info))
+        print_json(info)
     else:
         print(in_words(info))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lemore_core.cli.arguments import add_segmenter_arguments, listed, renamed, requested_size
 from lemore_core.validation import entries
 from lemore_ros.bags.cli.arguments import INCOMPLETE
-from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.errors import BagError, describe
 from lemore_ros.bags.segmentation.options import ModelOptions, SegmentOptions
 
 if TYPE_CHECKING:
@@ -111,8 +111,6 @@ def _add_options(group: Any, kind: type, names: Sequence[str]) -> None:
 
 
 def _say_what_is_missing(source: Path, result: PartResult) -> bool:
-    from lemore_ros.bags.io.read_errors import describe
-
     if result.read_errors:
         count, places = sum(result.read_errors.values()), describe(list(result.read_errors))
         print(f'{source} is damaged, {count} messages known to be lost: {places}', file=sys.stderr)

@@ -38,8 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the video, and say what was left out of it."""
-    from lemore_ros.bags.evaluation.canvas import VideoStyle
-    from lemore_ros.bags.evaluation.video import write_video
+    from lemore_ros.bags.evaluation.video import VideoStyle, write_video
 
     style = VideoStyle(
         arguments.layout,

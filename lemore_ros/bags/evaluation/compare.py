@@ -18,7 +18,6 @@ from lemore_core.taxonomy import Labels, Taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
 from lemore_ros.bags.evaluation.label_sources import FrameLabels, LabelSource
-from lemore_ros.bags.evaluation.matching import with_next
 
 COLUMNS = ('agreement', 'mean_iou', 'confidence_a', 'confidence_b', 'latency_a', 'latency_b')
 MAP_WIDTH = 96
@@ -103,8 +102,8 @@ class Comparison:
         self.pixels += differs.size
         self.where.add(differs)
         frame = ComparedFrame(seconds, image, first, second, equal / differs.size, own.iou)
-        sure = (_mean(frame_labels.confidence) for frame_labels in (first, second))
-        latencies = (first.latency_ms, second.latency_ms)
+        sure = first.mean_confidence, second.mean_confidence
+        latencies = first.latency_ms, second.latency_ms
         self.series.add(seconds, (frame.agreement, own.mean_iou, *sure, *latencies))
         return frame
 
@@ -151,8 +150,7 @@ def compare_sources(
         )
         raise BagError(msg)
     comparison = Comparison(first.taxonomy)
-    for image, following in with_next(images.images()):
-        next_ns = None if following is None else following.time_ns
+    for image, next_ns in images.images():
         one, other = (source.labels_of(image, next_ns) for source in (first, second))
         if one is None or other is None:
             comparison.error_counts[UNEQUAL] += (one is None) != (other is None)
@@ -168,10 +166,6 @@ def compare_sources(
         )
         raise BagError(msg)
     return comparison
-
-
-def _mean(confidence: NDArray[np.uint8] | None) -> float:
-    return math.nan if confidence is None else float(confidence.mean()) / 255
 
 
 def _some(taxonomy: Taxonomy) -> str:

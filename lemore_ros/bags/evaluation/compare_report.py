@@ -13,8 +13,7 @@ from lemore_core.evaluation.report.sections import class_section, confusion_sect
 from lemore_core.evaluation.report.worst import WorstImages
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.evaluation.compare import ComparedFrame, Comparison
-from lemore_ros.bags.evaluation.report import HOW_TO_ZOOM, error_facts
-from lemore_ros.bags.evaluation.worst_frames import APART_S, frame_name
+from lemore_ros.bags.evaluation.report import APART_S, HOW_TO_ZOOM, error_facts, frame_name
 
 Names = tuple[str, str]
 

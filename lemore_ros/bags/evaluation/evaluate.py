@@ -21,7 +21,6 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.ground_truth import GroundTruth, to_size_of_ground_truth
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
 from lemore_ros.bags.evaluation.label_sources import FrameLabels, LabelSource
-from lemore_ros.bags.evaluation.matching import with_next
 from lemore_ros.bags.evaluation.temporal import Flicker, TemporalConsistency
 
 DOUBTFUL = 128  # of 255: the label is less probable than all others together
@@ -61,12 +60,6 @@ class JudgedFrame:
     flicker: Flicker | None
 
     @property
-    def mean_confidence(self) -> float:
-        """Mean confidence 0..1; NaN where it is not known."""
-        confidence = self.frame_labels.confidence
-        return math.nan if confidence is None else float(confidence.mean()) / 255
-
-    @property
     def figures(self) -> tuple[float, ...]:
         """The figures in the order of ``COLUMNS``."""
         result = self.compared.result if self.compared else None
@@ -74,7 +67,7 @@ class JudgedFrame:
         return (
             result.mean_iou if result else math.nan,
             result.pixel_accuracy if result else math.nan,
-            self.mean_confidence,
+            self.frame_labels.mean_confidence,
             math.nan if confidence is None else float((confidence < DOUBTFUL).mean()),
             self.flicker.plain if self.flicker else math.nan,
             self.flicker.compensated if self.flicker else math.nan,
@@ -202,8 +195,7 @@ def evaluate_sequence(
 
     """
     evaluation = SequenceEvaluation(source.taxonomy)
-    for image, following in with_next(images.images()):
-        next_ns = None if following is None else following.time_ns
+    for image, next_ns in images.images():
         frame_labels = source.labels_of(image, next_ns)
         if frame_labels is None:
             continue

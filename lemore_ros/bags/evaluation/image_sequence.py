@@ -69,14 +69,16 @@ class ImageSequence:
         self.is_whole = not start_s and duration_s is None
         self.expected = self.topic.count if self.is_whole else None
 
-    def images(self) -> Iterator[StampedImage]:
-        """Yield the images; what cannot be decoded is counted and left out.
+    def images(self) -> Iterator[tuple[StampedImage, int | None]]:
+        """Yield each image and the time of the next one, None after the last.
+
+        What cannot be decoded is counted and left out.
 
         Raises:
             BagError: there is not one image.
 
         """
-        count, reason = 0, ''
+        last, reason = None, ''
         with open_bag(self.path, self._max_pixels) as bag:
             for record, image in bag.frames(
                 self.topic, start_ns=self._start_ns, end_ns=self._end_ns
@@ -85,9 +87,13 @@ class ImageSequence:
                     self.error_counts[UNREADABLE] += 1
                     reason = f', {self.error_counts[UNREADABLE]} cannot be decoded: {image}'
                     continue
-                count += 1
-                yield StampedImage(stamp_of(image, record), record.time_ns, image)
+                following = StampedImage(stamp_of(image, record), record.time_ns, image)
+                if last is not None:
+                    yield last, following.time_ns
+                last = following
             self.damage = bag.damage
-        if count == 0:
+        if last is not None:
+            yield last, None
+        else:
             msg = f'{self.path} has no images on {self.topic.name} in the part asked for{reason}'
             raise BagError(msg)

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.refine import resized
-from lemore_core.taxonomy import Labels, Taxonomy
+from lemore_core.taxonomy import Labels
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import StampedImage
 from lemore_ros.bags.evaluation.label_images import read_confidence, read_labels
@@ -40,28 +40,10 @@ class FrameLabels(NamedTuple):
     confidence: NDArray[np.uint8] | None
     latency_ms: float
 
-
-class LabelSource(Protocol):
-    """Gives the labels of images, one after the other; ``error_counts`` counts what went wrong.
-
-    ``description`` says in a few words where they come from. Two of one ``name`` may
-    differ in their ``origin``.
-    """
-
-    taxonomy: Taxonomy
-    name: str
-    origin: str
-    description: str
-    error_counts: Counter[str]
-
-    def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
-        """Return an image's labels, None if it has none; ``next_ns`` is the next one's time."""
-
-    def facts(self) -> dict[str, str]:
-        """Say where the labels come from."""
-
-    def close(self) -> None:
-        """Let go of what was opened."""
+    @property
+    def mean_confidence(self) -> float:
+        """Mean confidence 0..1; NaN where it is not known."""
+        return math.nan if self.confidence is None else float(self.confidence.mean()) / 255
 
 
 def label_topic_of(path: Path, ground_truth: str = '') -> str | None:
@@ -83,7 +65,11 @@ def label_topic_of(path: Path, ground_truth: str = '') -> str | None:
 
 
 class ModelLabels:
-    """Labels by a model; the latency is what it took."""
+    """Labels by a model; the latency is what it took.
+
+    As every source of labels it says in a ``description`` where they come from; two sources of one
+    ``name`` may differ in their ``origin``; ``error_counts`` counts what went wrong.
+    """
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.taxonomy = segmenter.taxonomy
@@ -94,7 +80,7 @@ class ModelLabels:
         self._segmenter = segmenter
         self._warm: set[tuple[int, int]] = set()
 
-    def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
+    def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels:
         """Segment an image."""
         del next_ns
         if image.size not in self._warm:
@@ -143,7 +129,7 @@ class RecordedLabels:
             self._confidence = Matcher(messages, tolerance_ns)
 
     def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
-        """Return the labels that were recorded for an image."""
+        """Return an image's labels, None if it has none; ``next_ns`` is the next one's time."""
         found = self._labels.take(image.time_ns, next_ns)
         sure = None
         if self._confidence is not None:
@@ -172,3 +158,6 @@ class RecordedLabels:
         # a bag has one iterator at a time, hence one bag for each topic
         bag = self._resources.enter_context(open_bag(self._path))
         return stamped_messages(bag, topic, read, self.error_counts)
+
+
+LabelSource = ModelLabels | RecordedLabels

@@ -133,12 +133,3 @@ def in_order(items: Iterator[Stamped[T]], ahead: int = AHEAD) -> Iterator[Stampe
             yield heapq.heappop(waiting)[2]
     while waiting:
         yield heapq.heappop(waiting)[2]
-
-
-def with_next(items: Iterator[T]) -> Iterator[tuple[T, T | None]]:
-    """Yield each item and the one after it, ``None`` after the last."""
-    last = next(items, None)
-    while last is not None:
-        following = next(items, None)
-        yield last, following
-        last = following

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lemore_core.limits import MAX_PIXELS
-from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.errors import BagError, ReadErrors
 from lemore_ros.bags.io.message_types import MessageTypes
-from lemore_ros.bags.io.read_errors import ReadErrors
 from lemore_ros.bags.io.topics import Topic
 
 if TYPE_CHECKING:

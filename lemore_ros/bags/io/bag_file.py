@@ -10,8 +10,7 @@ from typing import Any
 from rosbags.interfaces import Connection
 
 from lemore_core.errors import in_one_line
-from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.read_errors import ReadErrors
+from lemore_ros.bags.errors import BagError, ReadErrors
 from lemore_ros.bags.recovery.damaged_file import DamagedFile, Key
 
 Read = tuple[Connection, int, bytes]

@@ -14,13 +14,12 @@ from rosbags.rosbag2 import Reader
 from lemore_core.errors import in_one_line
 from lemore_core.system.yaml_file import read_yaml
 from lemore_core.validation import entries, from_mapping, option
-from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.errors import BagError, ReadErrors
 from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.io.bag_file import BagFile, Damaged, try_open
 from lemore_ros.bags.io.bounded import bound_rosbags, decompress
 from lemore_ros.bags.io.message_types import MessageTypes
 from lemore_ros.bags.io.metadata import INFORMATION, METADATA
-from lemore_ros.bags.io.read_errors import ReadErrors
 from lemore_ros.bags.io.topics import Topic, topics_of
 
 ROSBAG2_SUFFIXES = ('.mcap', '.db3')

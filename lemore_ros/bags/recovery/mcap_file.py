@@ -16,8 +16,8 @@ from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefiniti
 from rosbags.interfaces import MessageDefinitionFormat as Format
 
 from lemore_core.limits import MAX_MESSAGE_BYTES
+from lemore_ros.bags.errors import ReadErrors
 from lemore_ros.bags.io.bounded import KINDS, decompress
-from lemore_ros.bags.io.read_errors import ReadErrors
 from lemore_ros.bags.recovery.damaged_file import DamagedFile, Found, read_qos
 
 FORMATS = {'ros2msg': Format.MSG, 'ros2idl': Format.IDL}

@@ -17,7 +17,7 @@ from rosbags.rosbag1 import reader as rosbag1
 from rosbags.rosbag1.reader import Header, RecordType, read_bytes, read_uint32
 from rosbags.typesys.msg import normalize_msgtype
 
-from lemore_ros.bags.io.read_errors import ReadErrors
+from lemore_ros.bags.errors import ReadErrors
 from lemore_ros.bags.recovery.damaged_file import DamagedFile, Found
 
 

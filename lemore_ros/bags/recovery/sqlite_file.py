@@ -9,7 +9,7 @@ from pathlib import Path
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition
 from rosbags.interfaces import MessageDefinitionFormat as Format
 
-from lemore_ros.bags.io.read_errors import ReadErrors
+from lemore_ros.bags.errors import ReadErrors
 from lemore_ros.bags.recovery.damaged_file import DamagedFile, Found, read_qos
 from lemore_ros.bags.recovery.mcap_file import FORMATS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -18,10 +19,8 @@ from rosbags.typesys.store import Typestore
 
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.io.message_types import ASSUMED, distribution_types
-from lemore_ros.messages.compressed import compressed_fields
-from lemore_ros.messages.images import image_fields
 from lemore_ros.messages.label_info import classes_json
-from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE, Output
+from lemore_ros.outputs import Output
 
 STRING, LABEL_INFO = 'std_msgs/msg/String', 'vision_msgs/msg/LabelInfo'
 HEADER, TIME = 'std_msgs/msg/Header', 'builtin_interfaces/msg/Time'
@@ -42,15 +41,11 @@ def output_types() -> Typestore:
     return store
 
 
-def to_image(pixels: Any, encoding: str, header: Any) -> Any:
-    """Return an image message of rosbags; see :func:`lemore_ros.messages.images.image_message`."""
-    return output_types().types[IMAGE](header=_header(header), **image_fields(pixels, encoding))
-
-
-def to_compressed(pixels: Any, encoding: str, header: Any, *, form: str) -> Any:
-    """Return one of rosbags; see :func:`lemore_ros.messages.compressed.compressed_message`."""
-    fields = compressed_fields(pixels, encoding, form=form)
-    return output_types().types[COMPRESSED_IMAGE](header=_header(header), **fields)
+def make_message(kind: str, header: Any, fields: Mapping[str, Any]) -> Any:
+    """Return a message of rosbags, as :func:`lemore_ros.messages.rendering.ros_message` does."""
+    types, stamp = output_types().types, header.stamp
+    own = types[HEADER](types[TIME](stamp.sec, stamp.nanosec), header.frame_id)
+    return types[kind](header=own, **fields)
 
 
 def serialize(message: Any, kind: str) -> memoryview:
@@ -88,9 +83,3 @@ def output_qos(output: Output) -> Qos:
         forever,
         avoid_ros_namespace_conventions=False,
     )
-
-
-def _header(header: Any) -> Any:
-    types = output_types().types
-    stamp = header.stamp
-    return types[HEADER](types[TIME](stamp.sec, stamp.nanosec), header.frame_id)

@@ -32,10 +32,9 @@ MOST_AHEAD, AHEAD_BYTES = 4, 8 * 2**20
 class Division(NamedTuple):
     """What a job comes to: its parts, about how many images are segmented, and notes for the user."""
 
-    job: Job
-    parts: tuple[Part, ...]
+    parts: list[Part]
     frames: int
-    notes: tuple[str, ...]
+    notes: list[str]
 
 
 class Session:
@@ -85,7 +84,7 @@ class Session:
             frames = min(frames, slots)
         parts = divide(start_ns, end_ns, frames, options.file_frames, options.rate)
         notes = [f'{p.topic.name} is not segmented: {p.problem}' for p in self._others]
-        return Division(self.job, tuple(parts), frames, (*notes, *bag.types.notes))
+        return Division(parts, frames, [*notes, *bag.types.notes])
 
     def segment(self, part: Part, on_progress: Callable[[int], object]) -> PartResult:
         """Segment a part into its file; ``on_progress`` is called with every few images.
@@ -101,13 +100,8 @@ class Session:
         with new_file(unfinished.files, name, options, threads=threads) as writer:
             target = BagWriter(writer, topics, self._cameras, self.bag.types, options)
             result = self._write(part, target, on_progress)
-            is_empty = not any(writer.counts.values())
         result.read_errors = dict(self.bag.errors.places)
-        written = take_whole(unfinished.files, name)
-        if is_empty:
-            written.file.unlink()
-        else:
-            result.about = written.metadata
+        result.about = take_whole(unfinished.files, name)
         unfinished.record(part, result)
         return result
 
@@ -129,7 +123,7 @@ class Session:
             # written by this thread: SQLite wants the one that opened the file
             for batch in stack.enter_context(read_ahead(stages.encode(segmented), ahead)):
                 if batch.messages and target.is_new:
-                    time_ns = batch.messages[0].record.time_ns
+                    time_ns = batch.messages[0].time_ns
                     target.describe(latched(taxonomy, refinement.min_confidence, time_ns), time_ns)
                 while batch.messages:
                     # a message that is written is let go of
@@ -155,8 +149,8 @@ class Session:
         return group(records, camera_of, batch=batch)
 
 
-def begin(job: Job, *, resume: bool) -> tuple[Division, list[Part], int]:
-    """Divide a job and open its folder; return the parts left, and how many images were done.
+def begin(job: Job, *, resume: bool) -> Division:
+    """Divide a job and open its folder.
 
     Raises:
         BagError: the bag cannot be segmented, or its result cannot be begun.
@@ -171,9 +165,7 @@ def begin(job: Job, *, resume: bool) -> tuple[Division, list[Part], int]:
         unfinished.begin(_identity(job, session.bag), resume=resume)
     finally:
         session.close()
-    results = {part: unfinished.result_of(part) for part in division.parts}
-    resumed = sum(result.frames for result in results.values() if result is not None)
-    return division, [part for part, result in results.items() if result is None], resumed
+    return division
 
 
 def _taxonomy(model: ModelOptions) -> Any:

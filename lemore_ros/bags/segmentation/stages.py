@@ -15,7 +15,7 @@ from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.cameras import CameraTopic
 from lemore_ros.bags.io.bag import Record, decode
-from lemore_ros.bags.segmentation.messages import serialize, to_compressed, to_image
+from lemore_ros.bags.segmentation.messages import make_message, serialize
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.messages.rendering import Rendering
 from lemore_ros.outputs import OUTPUTS
@@ -27,11 +27,13 @@ LARGE_BYTES = 2**20
 
 
 class OutMessage(NamedTuple):
-    """A serialised message on its way into the bag; ``output`` is empty for a recorded one."""
+    """A serialised message on its way into the bag.
 
-    record: Record
-    camera: CameraTopic | None
-    output: str
+    ``key`` is a recorded topic's name and type, or a camera's prefix and the output's name.
+    """
+
+    key: tuple[str, str]
+    time_ns: int
     data: bytes | memoryview
 
 
@@ -123,21 +125,21 @@ class Stages:
             item.result = self._refinement.apply(result)
 
     def _messages(self, item: Item) -> Iterator[OutMessage]:
+        topic, time_ns = item.record.topic, item.record.time_ns
         if not self._options.only_results:
-            yield OutMessage(item.record, None, '', item.record.data)
-        if item.image is None or item.result is None:
+            yield OutMessage((topic.name, topic.type), time_ns, item.record.data)
+        if item.camera is None or item.image is None or item.result is None:
             return
         rendering = Rendering(
             item.image,
             item.result,
             self._taxonomy,
             self._options.alpha,
-            to_image=to_image,
-            to_compressed=to_compressed,
+            make_message,
         )
         for output in self._outputs:
             data = serialize(rendering.message(output), output.type)
-            yield OutMessage(item.record, item.camera, output.name, data)
+            yield OutMessage((item.camera.prefix, output.name), time_ns, data)
 
 
 def group(

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
@@ -40,13 +40,6 @@ JOB_BYTES = 2**20
 NO_DIGEST = f'RIHS01_{"0" * 64}'
 
 
-class Written(NamedTuple):
-    """A whole file, and what the bag's metadata say of it."""
-
-    file: Path
-    metadata: dict[str, Any]
-
-
 class BagWriter:
     """Recorded topics and results as connections of one file."""
 
@@ -60,7 +53,7 @@ class BagWriter:
     ) -> None:
         self.is_new = True
         self._writer = writer
-        self._recorded = {
+        recorded = {
             (topic.name, topic.type): _add_recorded(writer, topic, types) for topic in topics
         }
         self._results = {
@@ -73,14 +66,11 @@ class BagWriter:
             for camera in cameras
             for output in options.outputs
         }
+        self._connections = recorded | self._results
 
     def write(self, out: OutMessage) -> None:
         """Write a message at the time at which its record was received."""
-        if out.camera is None:
-            connection = self._recorded[out.record.topic.name, out.record.topic.type]
-        else:
-            connection = self._results[out.camera.prefix, out.output]
-        self._writer.write(connection, out.record.time_ns, out.data)
+        self._writer.write(self._connections[out.key], out.time_ns, out.data)
 
     def describe(self, messages: Mapping[str, memoryview], time_ns: int) -> None:
         """Write what every camera's labels mean; every file of a bag says it once."""
@@ -114,9 +104,6 @@ def new_file(folder: Path, name: str, options: SegmentOptions, *, threads: int) 
             if isinstance(writer.storage, McapWriter) and options.compression != 'none':
                 writer.storage.compressor = compressor(threads)
             yield writer
-            if writer.storage is not None and not any(writer.counts.values()):
-                # rosbags would state the largest number for the time of the first message
-                writer.min_timestamp = 0
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -138,18 +125,21 @@ def compressor(threads: int) -> Callable[[bytes], bytes]:
     return lambda chunk: kept.compress(chunk, kept.FLUSH_FRAME)
 
 
-def take_whole(folder: Path, name: str) -> Written:
-    """Give a file that was written by :func:`new_file` its place in ``folder``, for good."""
+def take_whole(folder: Path, name: str) -> dict[str, Any] | None:
+    """Give a file that was written by :func:`new_file` its place in ``folder``, for good.
+
+    Returns what the bag's metadata say of it; None for one without messages, which does not stay.
+    """
     aside = _aside(folder, name)
-    with naming_a_full_disk(folder):
-        about = read_yaml(aside / name / METADATA, 'the metadata', BagError)
-        (source,) = (path for path in (aside / name).iterdir() if path.suffix != '.yaml')
-        synchronise(source)
-        target = folder / source.name
-        source.replace(target)
-        synchronise(folder)
+    about = read_yaml(aside / name / METADATA, 'the metadata', BagError)[INFORMATION]
+    if about['message_count']:
+        with naming_a_full_disk(folder):
+            (source,) = (path for path in (aside / name).iterdir() if path.suffix != '.yaml')
+            synchronise(source)
+            source.replace(folder / source.name)
+            synchronise(folder)
     shutil.rmtree(aside, ignore_errors=True)
-    return Written(target, about[INFORMATION])
+    return about if about['message_count'] else None
 
 
 def synchronise(path: Path) -> None:

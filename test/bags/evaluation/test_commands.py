@@ -49,17 +49,17 @@ def test_evaluate_prints_figures_and_writes_both_files(
     assert json.loads(out)['frames'] == 4
 
 
-def test_evaluate_predicts(drive: Path, untrained_checkpoint: Path, capsys: Output) -> None:
-    model = ['--model', untrained_checkpoint, '--backend', 'torch', '--device', 'cpu']
+def test_evaluate_predicts(drive: Path, exported: Path, capsys: Output) -> None:
+    model = ['--model', exported, '--backend', 'onnxruntime', '--device', 'cpu']
     run('evaluate', drive, *model, '--ground-truth', TRUTH, '--duration', '0.2', '--json')
     values = json.loads(capsys.readouterr().out)
-    assert (values['model'], values['backend']) == ('untrained', 'torch cpu fp32')
+    assert (values['model'], values['backend']) == ('untrained', 'onnxruntime cpu as exported')
     assert values['frames'] == 2
     assert 0 <= values['mean_iou'] <= 1
 
 
 def test_labels_of_the_bag_are_taken_where_no_model_is_named(
-    drive: Path, tmp_path: Path, untrained_checkpoint: Path, capsys: Output
+    drive: Path, tmp_path: Path, exported: Path, capsys: Output
 ) -> None:
     first = f'labels of {LABELS} in drive'
     run('evaluate', drive, '--ground-truth', TRUTH)
@@ -72,7 +72,7 @@ def test_labels_of_the_bag_are_taken_where_no_model_is_named(
     out, err = capsys.readouterr()
     assert json.loads(out)['labels'] == f'{LABELS} in drive'
     assert err.splitlines()[0] == first
-    model = ['--model', untrained_checkpoint, '--backend', 'torch', '--device', 'cpu']
+    model = ['--model', exported, '--backend', 'onnxruntime', '--device', 'cpu']
     run('video', drive, '-o', tmp_path / 'model.mp4', '--duration', '0.2', *model)
     assert capsys.readouterr().out.splitlines()[0] == 'model untrained (camvid)'
 
@@ -118,15 +118,15 @@ def test_images_may_be_in_another_bag(drive: Path, tmp_path: Path, capsys: Outpu
 
 
 def test_compare_takes_topics_bags_and_models(
-    drive: Path, tmp_path: Path, untrained_checkpoint: Path, capsys: Output
+    drive: Path, tmp_path: Path, exported: Path, capsys: Output
 ) -> None:
     again = write_messages(tmp_path / 'again', drive_messages([0.0] * 4))
-    camvid, model = ['--dataset', 'camvid'], ['--backend', 'torch', '--device', 'cpu']
+    camvid, model = ['--dataset', 'camvid'], ['--backend', 'onnxruntime', '--device', 'cpu']
     for arguments, agreement in (
         ([drive, '--labels', LABELS, TRUTH, *camvid], 0.75),
         ([drive, again, '--labels', LABELS], 0.75),
         ([drive, again, '--labels', LABELS, TRUTH, *camvid], 0.75),
-        ([drive, '--models', untrained_checkpoint, untrained_checkpoint, *model], 1.0),
+        ([drive, '--models', exported, exported, *model], 1.0),
     ):
         run('compare', *arguments, '--json')
         values = json.loads(capsys.readouterr().out)

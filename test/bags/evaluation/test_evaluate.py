@@ -43,7 +43,7 @@ from lemore_ros.bags.evaluation.label_sources import (
     ModelLabels,
     RecordedLabels,
 )
-from lemore_ros.bags.evaluation.worst_frames import (
+from lemore_ros.bags.evaluation.report import (
     LOWEST_CONFIDENCE,
     LOWEST_IOU,
     MOST_FLICKER,
@@ -174,7 +174,7 @@ def test_a_frame_is_shown_to_who_observes(drive: Path) -> None:
     source = RecordedLabels(drive, LABELS, '', TOLERANCE)
     evaluate_sequence(ImageSequence(drive), source, None, seen.append)
     assert [round(frame.seconds, 3) for frame in seen] == [0, 0.1, 0.2, 0.3]
-    assert seen[0].mean_confidence == CONFIDENCE / 255
+    assert seen[0].frame_labels.mean_confidence == CONFIDENCE / 255
     assert seen[0].flicker is None
     assert math.isnan(seen[0].figures[0])
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 import pytest
 
-from lemore_ros.bags.evaluation.matching import REMEMBERED, Matcher, Stamped, with_next
+from lemore_ros.bags.evaluation.matching import REMEMBERED, Matcher, Stamped
 
 
 def items(times: Sequence[int]) -> Iterator[Stamped[int]]:
@@ -14,7 +15,7 @@ def items(times: Sequence[int]) -> Iterator[Stamped[int]]:
 def taken(times: Sequence[int], asked: Sequence[int], tolerance: int) -> list[int | None]:
     matcher = Matcher(items(times), tolerance)
     found = []
-    for moment, following in with_next(iter(asked)):
+    for moment, following in zip_longest(asked, asked[1:]):
         item = matcher.take(moment, following)
         found.append(None if item is None else item.load())
     return found

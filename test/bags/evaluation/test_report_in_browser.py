@@ -15,8 +15,7 @@ from lemore_ros.bags.evaluation.evaluate import evaluate_sequence
 from lemore_ros.bags.evaluation.ground_truth import open_ground_truth
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.evaluation.label_sources import RecordedLabels
-from lemore_ros.bags.evaluation.report import evaluation_report
-from lemore_ros.bags.evaluation.worst_frames import worst_frames
+from lemore_ros.bags.evaluation.report import evaluation_report, worst_frames
 from test.browser import needs_browser, read_in_browser
 
 CAMVID = load_taxonomy('camvid')

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lemore_ros.bags.evaluation.flow import OpticalFlow
-from lemore_ros.bags.evaluation.temporal import TemporalConsistency
+from lemore_ros.bags.evaluation.temporal import OpticalFlow, TemporalConsistency
 
 HEIGHT, WIDTH, SHIFT = 240, 400, 8
 STEP_NS = 100_000_000

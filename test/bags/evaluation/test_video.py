@@ -26,13 +26,14 @@ from numpy.typing import NDArray
 from lemore_core.errors import LemoreError
 from lemore_core.render import legend
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.bags.evaluation.canvas import SIDE_BY_SIDE, VideoStyle
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.evaluation.label_sources import RecordedLabels
 from lemore_ros.bags.evaluation.video import (
     OUT_OF_ORDER,
     SCALED,
+    SIDE_BY_SIDE,
     UNLABELLED,
+    VideoStyle,
     VideoSummary,
     write_video,
 )

@@ -12,7 +12,7 @@ import pytest
 
 from lemore_core.errors import GpuContextLostError
 from lemore_core.image import Image
-from lemore_ros.bags.segmentation import processes
+from lemore_ros.bags.segmentation import segment_bags
 from lemore_ros.bags.segmentation.stages import Item, Stages
 
 LOST = GpuContextLostError('GPU context lost')
@@ -35,7 +35,7 @@ def test_the_images_left_are_not_blamed() -> None:
 def test_its_process_ends_so_that_another_takes_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     monkeypatch.setattr(os, '_exit', codes.append)
-    monkeypatch.setattr(processes._worker, 'segment', lose)
+    monkeypatch.setattr(segment_bags._worker, 'segment', lose)
     task: Any = None
-    processes.segment_part(task)
+    segment_bags.segment_part(task)
     assert codes == [1]

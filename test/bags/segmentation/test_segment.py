@@ -102,17 +102,15 @@ def test_labels_are_those_of_the_segmenter(
         assert len(np.unique(labels)) > 1
 
 
-@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
-@pytest.mark.parametrize('compression', ['zstd', 'none'])
-def test_storages_and_compressions_hold_the_same(
-    bags: BagFolder, options: SegmentOptions, storage: str, compression: str
-) -> None:
-    kind = {'mcap': StoragePlugin.SQLITE3, 'sqlite3': StoragePlugin.MCAP}[storage]
-    source = bags.write(drive(5), storage=kind, compression=CompressionMode.MESSAGE)
-    segment(source, bags.folder / 'a', options)
-    chosen = replace(options, storage=storage, compression=compression)
-    segment(source, bags.folder / 'b', chosen)
-    assert Counter(contents(bags.folder / 'a')) == Counter(contents(bags.folder / 'b'))
+def test_storages_and_compressions_hold_the_same(bags: BagFolder, options: SegmentOptions) -> None:
+    held = []
+    for storage, kind in {'mcap': StoragePlugin.SQLITE3, 'sqlite3': StoragePlugin.MCAP}.items():
+        source = bags.write(drive(5), kind.name, storage=kind, compression=CompressionMode.MESSAGE)
+        for compression in ('zstd', 'none'):
+            output = bags.folder / f'{storage}-{compression}'
+            segment(source, output, replace(options, storage=storage, compression=compression))
+            held.append(Counter(contents(output)))
+    assert held[1:] == held[:-1]
 
 
 def test_files_do_not_change_what_a_bag_holds(bags: BagFolder, options: SegmentOptions) -> None:

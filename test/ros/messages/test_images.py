@@ -8,7 +8,9 @@ import pytest
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from lemore_ros.messages.images import ImageError, image_message, read_image
+from lemore_ros.messages.images import ImageError, image_fields, read_image
+from lemore_ros.messages.rendering import ros_message
+from lemore_ros.outputs import IMAGE
 
 
 def message(encoding: str = 'bgr8', *, padding: int = 0, channels: int = 3) -> Image:
@@ -101,7 +103,7 @@ def test_a_message_holds_the_pixels_without_padding(
     wide = np.zeros((8, 12, *shape[2:]), dtype)
     wide[::2, ::2] = pixels
     for source in (pixels, wide[::2, ::2]):
-        image = image_message(source, encoding, header)
+        image = ros_message(IMAGE, header, image_fields(source, encoding))
         assert image.header is header
         assert (image.height, image.width, image.step) == (4, 6, step)
         assert (image.encoding, image.is_bigendian) == (encoding, 0)
@@ -119,7 +121,7 @@ def test_a_message_holds_the_pixels_without_padding(
 )
 def test_pixels_of_another_kind_are_refused(encoding: str, pixels: np.ndarray) -> None:
     with pytest.raises(ImageError, match=encoding):
-        image_message(pixels, encoding, Header())
+        image_fields(pixels, encoding)
 
 
 def test_a_frame_of_full_hd_costs_next_to_nothing() -> None:
