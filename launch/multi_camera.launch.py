@@ -8,26 +8,11 @@ other argument that is given wins over ``params_file``; one that is not given le
 
 from __future__ import annotations
 
-from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import OpaqueFunction
+from launch import LaunchDescription
 
-from lemore_ros.launch_utils import (
-    CAMERA,
-    SHOWN_CAMERAS,
-    arguments,
-    misspelt,
-    rviz,
-    segmentation_node,
-    shared_memory,
-)
+from lemore_ros.launch_utils import CAMERA, SHOWN_CAMERAS, node_and_rviz
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments, and start what they ask for."""
-    declared = arguments(camera_names=','.join(SHOWN_CAMERAS), image_topic=f'{CAMERA}/image_raw')
-    return LaunchDescription([*declared, OpaqueFunction(function=start)])
-
-
-def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Return the actions for the arguments' values."""
-    return [*misspelt(context), *shared_memory(context), segmentation_node(context), *rviz(context)]
+    return node_and_rviz(camera_names=','.join(SHOWN_CAMERAS), image_topic=f'{CAMERA}/image_raw')

@@ -19,15 +19,7 @@ from launch.actions import (
 )
 from launch_ros.event_handlers import OnStateTransition
 
-from lemore_ros.launch_utils import (
-    arguments,
-    misspelt,
-    rviz,
-    segmentation_node,
-    shared_memory,
-    switch,
-    text,
-)
+from lemore_ros.launch_utils import arguments, before, rviz, segmentation_node, switch, text
 from lemore_ros.node.parameters import ParameterError
 
 
@@ -59,13 +51,12 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Return the actions for the arguments' values."""
     player = bag_player(context)
     if not switch(context, 'node'):
-        return [*misspelt(context), *shared_memory(context), player, *rviz(context)]
+        return [*before(context), player, *rviz(context)]
     node = segmentation_node(context)
     when_active = OnStateTransition(
         target_lifecycle_node=node, goal_state='active', entities=[player], handle_once=True
     )
-    started = [RegisterEventHandler(when_active), node, *rviz(context)]
-    return [*misspelt(context), *shared_memory(context), *started]
+    return [*before(context), RegisterEventHandler(when_active), node, *rviz(context)]
 
 
 def bag_player(context: LaunchContext) -> ExecuteProcess:

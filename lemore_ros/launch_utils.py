@@ -8,8 +8,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, List  # noqa: UP035 - launch knows no list[str]
 
-from launch import LaunchContext
-from launch.actions import DeclareLaunchArgument, LogInfo, SetEnvironmentVariable, TimerAction
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import (
+    DeclareLaunchArgument,
+    LogInfo,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+    TimerAction,
+)
 from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
@@ -69,6 +75,23 @@ def arguments(**defaults: str) -> list[DeclareLaunchArgument]:
     ]
 
 
+def node_and_rviz(**defaults: str) -> LaunchDescription:
+    """Return the arguments, with ``defaults``, and the node and RViz as they ask for them."""
+
+    def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+        return [*before(context), segmentation_node(context), *rviz(context)]
+
+    return LaunchDescription([*arguments(**defaults), OpaqueFunction(function=start)])
+
+
+def before(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Return what comes first: hints at misspelt arguments, and shared memory for images."""
+    # a user's own choice of a profile stays
+    variables = shared_memory_profile(context.environment)
+    profile = [SetEnvironmentVariable(name, value) for name, value in variables.items()]
+    return [*misspelt(context), *profile]
+
+
 def text(context: LaunchContext, name: str) -> str:
     """Return the value of a launch argument."""
     return str(LaunchConfiguration(name).perform(context))
@@ -104,12 +127,6 @@ def misspelt(context: LaunchContext) -> list[LogInfo]:
         for name, close in pairs
         if close
     ]
-
-
-def shared_memory(context: LaunchContext) -> list[SetEnvironmentVariable]:
-    """Let images travel through shared memory, unless the user chose a profile of their own."""
-    variables = shared_memory_profile(context.environment)
-    return [SetEnvironmentVariable(name, value) for name, value in variables.items()]
 
 
 def segmentation_node(context: LaunchContext, respawns: int = RESPAWNS) -> LifecycleNode:

@@ -18,7 +18,7 @@ from lemore_ros.node.camera_stats import CameraStats
 from lemore_ros.node.output_settings import OutputSettings
 from lemore_ros.node.qos_diagnosis import LARGE_IMAGES
 from lemore_ros.node.rate_limit import RateLimit
-from lemore_ros.node.subscriptions import COMPRESSED, Handlers, Subscriptions
+from lemore_ros.node.subscriptions import COMPRESSED, Subscriptions
 from lemore_ros.node.throttled_log import ThrottledLogger
 
 EXPLAIN_AFTER_S = 5.0
@@ -58,14 +58,14 @@ class CameraInput:
         prefix = f'{name}/' if name else ''
         transport = settings.parameters.image_transport
         self._read = read_compressed if transport == COMPRESSED else read_image
-        handlers = Handlers(
-            image=self._on_image,
-            lost=self._on_lost,
-            incompatible=self._on_incompatible,
-            info=self._on_info,
-            depth=self._on_depth,
-            depth_info=self._on_depth_info,
-        )
+        handlers = {
+            'image': self._on_image,
+            'lost': self._on_lost,
+            'incompatible': self._on_incompatible,
+            'camera_info': self._on_info,
+            'depth': self._on_depth,
+            'depth/camera_info': self._on_depth_info,
+        }
         self._subscriptions = Subscriptions(node, prefix, transport, handlers)
         self._subscriptions.check()
         self._log = ThrottledLogger(node.get_logger(), self._subscriptions.topic)
@@ -100,7 +100,7 @@ class CameraInput:
         if self._paused or not publishers.are_wanted:
             self._subscriptions.close()
             if self._mailbox.clear(self.name):
-                self._stats.count_dropped()
+                self._stats.count('dropped')
             self.output.depth.clear()
             self._stats.expect_frames(idle=self._paused or NO_SUBSCRIBER)
             return
@@ -125,7 +125,7 @@ class CameraInput:
         self._explained = ''
         self._heard, self._lost = True, 0
         if not self._limit.admits(self._settings.parameters.max_rate_hz):
-            self._stats.count_skipped()
+            self._stats.count('skipped')
             return
         started = time.perf_counter()
         try:
@@ -136,15 +136,15 @@ class CameraInput:
         if stamp_ns(image.header) == 0:
             self._log.warn('stamp', 'images have no time stamp; labels carry the same zero stamp')
         if self._mailbox.put(Arrival(image, self.output), self.name):
-            self._stats.count_dropped()
-        self._stats.count_intake(1e3 * (time.perf_counter() - started))
+            self._stats.count('dropped')
+        self._stats.add_intake(1e3 * (time.perf_counter() - started))
 
     def _on_lost(self, lost: int) -> None:
-        self._stats.count_lost(lost)
+        self._stats.count('lost', lost)
         self._lost += lost
         self._log.warn_once('lost', f'the middleware lost {lost} images: {LARGE_IMAGES}')
 
-    def _on_incompatible(self) -> None:
+    def _on_incompatible(self, _event: Any) -> None:
         # the event may come when nobody subscribes any more
         if self._subscriptions.is_open:
             self._explain('')

@@ -83,10 +83,10 @@ class CameraStats:
             for times in self._times.values():
                 times.clear()
 
-    def count_lost(self, messages: int) -> None:
-        """Count messages that the middleware lost on the way."""
+    def count(self, name: str, number: int = 1) -> None:
+        """Count messages or frames, by one of ``COUNTS`` that needs no more to be known."""
         with self._lock:
-            self._counts['lost'] += messages
+            self._count(name, number)
 
     def count_received(self) -> None:
         """Count a message that arrived."""
@@ -96,25 +96,10 @@ class CameraStats:
             self._last_frame, self._heard = now, True
             self._count('received')
 
-    def count_skipped(self) -> None:
-        """Count a message that the rate limit did not admit."""
-        with self._lock:
-            self._count('skipped')
-
-    def count_dropped(self) -> None:
-        """Count a frame that a newer one replaced."""
-        with self._lock:
-            self._count('dropped')
-
-    def count_intake(self, milliseconds: float) -> None:
-        """Record the time that a message took to become an image."""
+    def add_intake(self, milliseconds: float) -> None:
+        """Add the time that a message took to become an image."""
         with self._lock:
             self._intake.append(milliseconds)
-
-    def count_accepted(self) -> None:
-        """Count a frame that the worker took."""
-        with self._lock:
-            self._count('accepted')
 
     def count_failed(self, reason: str) -> None:
         """Count a message or frame that could not be labelled."""
@@ -147,8 +132,8 @@ class CameraStats:
             level, message = self._judge(rates)
             return Verdict(level, message, self._values(rates))
 
-    def _count(self, name: str) -> None:
-        self._counts[name] += 1
+    def _count(self, name: str, number: int = 1) -> None:
+        self._counts[name] += number
         if name in self._times:
             self._times[name].append(self._clock())
 

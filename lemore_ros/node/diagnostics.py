@@ -104,10 +104,8 @@ class Diagnostics:
 
     def _task(self, camera: str) -> Callable[[Any], Any]:
         def fill(status: Any) -> Any:
-            verdict = self._verdict(camera)
-            status.summary(verdict.level, verdict.message)
-            for key, value in verdict.values.items():
-                status.add(key, value)
+            mine = self._status(camera)
+            status.level, status.message, status.values = mine.level, mine.message, mine.values
             return status
 
         return fill

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,30 +16,23 @@ from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE
 RAW, COMPRESSED = 'raw', 'compressed'
 NUMBERLESS = 2**31 - 1
 
-
-@dataclass(frozen=True)
-class Handlers:
-    """What is called on the executor's thread: with a message, or the number of lost ones.
-
-    ``incompatible`` is called where the QoS of a publisher and of this node do not match.
-    """
-
-    image: Callable[[Any], None]
-    lost: Callable[[int], None]
-    incompatible: Callable[[], None]
-    info: Callable[[Any], None]
-    depth: Callable[[Any], None]
-    depth_info: Callable[[Any], None]
+Handler = Callable[[Any], None]
 
 
 class Subscriptions:
     """The subscriptions of one camera: ``<prefix>image`` and so on.
 
+    ``handlers`` are called on the executor's thread with what comes on ``image``, ``camera_info``,
+    ``depth`` and ``depth/camera_info``; ``lost`` with the number of images that got lost, and
+    ``incompatible`` where the QoS of a publisher and of this node do not match.
+
     They exist only while they are open, so that a node without subscribers costs the network and
     the processor nothing.
     """
 
-    def __init__(self, node: Any, prefix: str, transport: str, handlers: Handlers) -> None:
+    def __init__(
+        self, node: Any, prefix: str, transport: str, handlers: Mapping[str, Handler]
+    ) -> None:
         self._node = node
         self._prefix = prefix
         self._handlers = handlers
@@ -73,9 +65,7 @@ class Subscriptions:
         """Take images in."""
         if not self.is_open:
             self._subscriptions = [self._subscribe_to_images()]
-            self._subscriptions.append(
-                self._subscribe(CameraInfo, 'camera_info', self._handlers.info)
-            )
+            self._subscriptions.append(self._subscribe(CameraInfo, 'camera_info'))
 
     def close(self) -> None:
         """Take nothing in."""
@@ -86,10 +76,8 @@ class Subscriptions:
     def take_depth(self, *, wanted: bool) -> None:
         """Take depth images in as well, or no longer."""
         if wanted and not self._depth:
-            self._depth = [self._subscribe(Image, 'depth', self._handlers.depth)]
-            self._depth.append(
-                self._subscribe(CameraInfo, 'depth/camera_info', self._handlers.depth_info)
-            )
+            self._depth = [self._subscribe(Image, 'depth')]
+            self._depth.append(self._subscribe(CameraInfo, 'depth/camera_info'))
         while self._depth and not wanted:
             self._node.destroy_subscription(self._depth.pop())
 
@@ -106,24 +94,24 @@ class Subscriptions:
             self._node.create_subscription,
             kind,
             self._image_topic,
-            self._handlers.image,
+            self._handlers['image'],
             qos_overriding_options=qos.overridable(),
         )
         try:
             events = SubscriptionEventCallbacks(
-                message_lost=lambda event: self._handlers.lost(_lost(event.total_count_change)),
-                incompatible_qos=lambda _: self._handlers.incompatible(),
+                message_lost=lambda event: self._handlers['lost'](_lost(event.total_count_change)),
+                incompatible_qos=self._handlers['incompatible'],
             )
             return create(qos.newest(), event_callbacks=events)
         except UnsupportedEventTypeError:
             # not every middleware tells
             return create(qos.newest())
 
-    def _subscribe(self, kind: type, topic: str, handler: Callable[[Any], None]) -> Any:
+    def _subscribe(self, kind: type, topic: str) -> Any:
         return self._node.create_subscription(
             kind,
             self._prefix + topic,
-            handler,
+            self._handlers[topic],
             qos.newest(),
             qos_overriding_options=qos.overridable(),
         )

@@ -75,7 +75,7 @@ class Worker:
 
     def _process(self, arrivals: list[Arrival]) -> None:
         for arrival in arrivals:
-            arrival.output.stats.count_accepted()
+            arrival.output.stats.count('accepted')
         for arrival, result in self._segment(arrivals):
             self._publish(arrival, result)
 

@@ -36,14 +36,14 @@ def health(clock: Clock) -> CameraStats:
 def test_everything_is_counted(health: CameraStats) -> None:
     for _ in range(6):
         health.count_received()
-    health.count_skipped()
-    health.count_dropped()
+    health.count('skipped')
+    health.count('dropped')
     for _ in range(3):
-        health.count_accepted()
+        health.count('accepted')
     health.count_labelled(10.0, 5.0, 1.0)
     health.count_labelled(None, 5.0, 1.0)
     health.count_failed('x')
-    health.count_lost(4)
+    health.count('lost', 4)
     expected = {
         'received': 6, 'skipped': 1, 'dropped': 1, 'accepted': 3, 'failed': 1, 'lost': 4,
         'labelled': 2,
@@ -57,7 +57,7 @@ def test_times_are_given_as_percentiles(health: CameraStats) -> None:
     assert health.verdict().values['age_p50_ms'] == 'nan'
     for number in range(1, 101):
         health.count_labelled(float(number), 2.0 * number, 0.5)
-        health.count_intake(0.25)
+        health.add_intake(0.25)
     health.count_labelled(None, 101.0, 0.5)
     values = {name: float(value) for name, value in health.verdict().values.items()}
     assert values['age_p50_ms'] == pytest.approx(50.5, abs=0.1)
@@ -107,7 +107,7 @@ def test_a_camera_that_is_too_fast_is_reported(
         if number % every:
             health.count_labelled(1.0, 1.0, 1.0)
         else:
-            health.count_dropped()
+            health.count('dropped')
     report = health.verdict()
     assert report.level == level
     if level == DiagnosticStatus.WARN:

@@ -62,6 +62,7 @@ def test_what_cannot_start_says_so_in_one_line_and_exits_with_1(
 def test_stopping_during_an_export_ends_it_and_leaves_nothing(
     graph: Any,
     start: Start,
+    untrained: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     autostart: str,
@@ -70,7 +71,7 @@ def test_stopping_during_an_export_ends_it_and_leaves_nothing(
     temporary.mkdir()
     monkeypatch.setenv('XDG_CACHE_HOME', str(cache))
     monkeypatch.setenv('TMPDIR', str(temporary))
-    process = start(backend='onnxruntime', autostart=autostart)
+    process = start(**untrained | {'backend': 'onnxruntime'}, autostart=autostart)
     if autostart == 'false':
         assert graph.state('/lemore_segmentation') == 'unconfigured'
         client = graph.peer.create_client(ChangeState, '/lemore_segmentation/change_state')

@@ -22,7 +22,7 @@ class Output:
     """Where the labels go: it remembers them, or cannot publish."""
 
     def __init__(self, *, is_broken: bool = False) -> None:
-        self.stats = SimpleNamespace(count_accepted=lambda: None)
+        self.stats = SimpleNamespace(count=lambda _: None)
         self.results: list[Any] = []
         self.failures: list[str] = []
         self.done = threading.Event()
@@ -155,7 +155,7 @@ def test_a_published_image_is_let_go(mailbox: Mailbox[Any]) -> None:
 
     header, gone, output = Header(), threading.Event(), SimpleNamespace(done=threading.Event())
     weakref.finalize(header, gone.set)
-    output.stats = SimpleNamespace(count_accepted=lambda: None)
+    output.stats = SimpleNamespace(count=lambda _: None)
     output.publish = lambda _image, _result: output.done.set()
     worker = Worker(mailbox, Segmenter(), never)
     worker.start()
