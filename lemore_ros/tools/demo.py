@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,40 +28,19 @@ from lemore_core.segmenter import network_size, resolve_checkpoint
 from lemore_core.system.files import write_whole
 from lemore_ros.share import share_directory, shared_memory_profile
 from lemore_ros.tools.child import Child, isolated_graph, wait_until
-from lemore_ros.tools.clip import write_bag
-from lemore_ros.tools.images import overlay_frames, write_contact_sheet, write_video
+from lemore_ros.tools.demo_media import (
+    overlay_frames,
+    write_bag,
+    write_contact_sheet,
+    write_video,
+)
 
 TOPIC = '/camera/image'
 NODE = '/lemore_segmentation'
 ENOUGH = 0.95
+COUNTS = ('received', 'dropped', 'accepted', 'labelled', 'failed')
 START_S = 120.0
 SETTLE_S = 15.0
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """What went in and what came out.
-
-    ``received`` by the node were either ``dropped`` for a newer frame or ``accepted`` by its
-    worker; ``recorded`` are the label images that arrived. ``latency`` is from the camera's stamp
-    to the publication of the labels.
-    """
-
-    sent: int
-    received: int
-    dropped: int
-    accepted: int
-    labelled: int
-    failed: int
-    recorded: int
-    latency_median_ms: float
-    latency_p95_ms: float
-    rate_hz: float
-
-    @property
-    def is_good(self) -> bool:
-        """Whether nearly all that the node accepted came out as label images."""
-        return self.accepted > 0 and self.recorded >= ENOUGH * self.accepted
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -74,7 +52,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument('--backend', default='auto', help='auto, onnxruntime or torch')
     arguments = parser.parse_args(args)
     try:
-        result = run_demo(
+        summary = run_demo(
             arguments.clip or share_directory() / 'config' / 'demo' / 'solid_white_right.mp4',
             arguments.output,
             model=arguments.model,
@@ -85,19 +63,16 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    for name, value in asdict(result).items():
+    for name, value in summary.items():
         print(f'{name:<18} {value}')
-    if not result.is_good:
-        print(
-            f'demo: {result.recorded} label images came out of {result.accepted} accepted '
-            f'frames, expected at least {100 * ENOUGH:.0f}%',
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+    if is_good(summary):
+        return 0
+    found = '{recorded} label images came out of {accepted} accepted frames'.format(**summary)
+    print(f'demo: {found}, expected at least {100 * ENOUGH:.0f}%', file=sys.stderr)
+    return 1
 
 
-def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> DemoResult:
+def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> dict[str, float]:
     """Play ``clip`` into the node, record, draw, and return the figures.
 
     Writes ``camera`` and ``segmented`` (bags), ``overlay.mp4``, ``overlay.png``, ``summary.json``
@@ -122,14 +97,13 @@ def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> DemoResul
         'network_height': height,
         'network_width': width,
     }
-    reports = _play_through(output, camera, segmented, parameters, frames)
-    result = _result_of(reports)
-    if result.recorded:
+    summary = summarise(_play_through(output, camera, segmented, parameters, frames))
+    if summary['recorded']:
         prefix = f'{NODE}/overlay'
         count = write_video(segmented, prefix, output / 'overlay.mp4')
         write_contact_sheet(segmented, prefix, count, card.taxonomy, output / 'overlay.png')
-    write_whole(output / 'summary.json', json.dumps(asdict(result), indent=2) + '\n')
-    return result
+    write_whole(output / 'summary.json', json.dumps(summary, indent=2) + '\n')
+    return summary
 
 
 def _play_through(
@@ -190,22 +164,29 @@ def _settle(node: Child, recorder: Child) -> None:
         time.sleep(0.1)
 
 
-def _result_of(reports: dict[str, Any]) -> DemoResult:
+def summarise(reports: dict[str, Any]) -> dict[str, float]:
+    """Return what went in and what came out, of what recorder and player reported.
+
+    ``received`` by the node were either ``dropped`` for a newer frame or ``accepted`` by its
+    worker; ``recorded`` are the label images that arrived. ``latency`` is from the camera's stamp
+    to the publication of the labels.
+    """
     counts = reports.get('node', {})
     latencies = np.asarray(reports.get('latencies_ms', []), np.float64)
     median, p95 = np.percentile(latencies, [50, 95]) if latencies.size else (np.nan, np.nan)
-    return DemoResult(
-        sent=int(reports.get('sent', 0)),
-        received=int(counts.get('received', 0)),
-        dropped=int(counts.get('dropped', 0)),
-        accepted=int(counts.get('accepted', 0)),
-        labelled=int(counts.get('labelled', 0)),
-        failed=int(counts.get('failed', 0)),
-        recorded=int(reports.get('labels', 0)),
-        latency_median_ms=round(float(median), 1),
-        latency_p95_ms=round(float(p95), 1),
-        rate_hz=round(float(reports.get('rate_hz', 0.0)), 1),
-    )
+    return {
+        'sent': reports.get('sent', 0),
+        **{name: int(counts.get(name, 0)) for name in COUNTS},
+        'recorded': reports.get('labels', 0),
+        'latency_median_ms': round(float(median), 1),
+        'latency_p95_ms': round(float(p95), 1),
+        'rate_hz': round(reports.get('rate_hz', 0.0), 1),
+    }
+
+
+def is_good(summary: dict[str, float]) -> bool:
+    """Say whether nearly all that the node accepted came out as label images."""
+    return summary['recorded'] >= ENOUGH * summary['accepted'] > 0
 
 
 def _advance(bar: Any, position: int, total: int) -> None:

@@ -13,24 +13,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from lemore_core.cli.arguments import image_size, listed, positive
 from lemore_core.errors import LemoreError
 from lemore_ros.node.camera_stats import FRAMES_REMEMBERED
-from lemore_ros.tools.figures import (
+from lemore_ros.tools.measuring import (
+    NODE,
     TRANSPORT_RATE_HZ,
     Figures,
+    Load,
+    MeasuredNode,
     measure_memory,
     measure_round_trip,
     measure_transport,
 )
-from lemore_ros.tools.measuring import NODE, Load, MeasuredNode
 
-SIZES = '640x480,1920x1080'
+SIZES, DEFAULT_SIZES = listed(image_size), '640x480,1920x1080'
 EXAMPLES = """\
 examples
   ros2 run lemore_ros measure_latency
@@ -75,11 +77,11 @@ def measure(arguments: argparse.Namespace) -> Sequence[Figures]:
         return [measure_transport(target, images, profile=used) for used in (True, False)]
     count = max(1, round(arguments.rate * arguments.seconds))
     if arguments.cameras:
-        load = Load(arguments.sizes[0], arguments.rate, count)
+        load = Load(arguments.sizes[0][::-1], arguments.rate, count)
         return [measure_memory(target, load, n) for n in sorted({1, arguments.cameras})]
     # a running node's medians are those of its last images: they must all be of this load
     count = max(count, FRAMES_REMEMBERED) if arguments.attach else count
-    loads = [Load(size, arguments.rate, count) for size in arguments.sizes]
+    loads = [Load((w, h), arguments.rate, count) for h, w in arguments.sizes]
     return [measure_round_trip(target, load) for load in loads]
 
 
@@ -94,30 +96,16 @@ def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
     return {name: None if value != value else value for name, value in values.items()}  # noqa: PLR0124
 
 
-def _sizes(text: str) -> list[tuple[int, int]]:
-    sizes = [re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', entry) for entry in text.split(',')]
-    if None in sizes:
-        msg = f'{text!r} is no list of sizes such as {SIZES}'
-        raise argparse.ArgumentTypeError(msg)
-    return [(int(size[1]), int(size[2])) for size in sizes if size]
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        msg = f'{text} is not above zero'
-        raise argparse.ArgumentTypeError(msg)
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         'measure_latency', description=__doc__, epilog=EXAMPLES, formatter_class=form
     )
-    parser.add_argument('--sizes', type=_sizes, default=_sizes(SIZES), help=f'images: {SIZES}')
-    parser.add_argument('--rate', type=_positive, default=10.0, help='images a second: 10')
-    parser.add_argument('--seconds', type=_positive, default=10.0, help='of each run: 10')
+    parser.add_argument(
+        '--sizes', type=SIZES, default=SIZES(DEFAULT_SIZES), help=f'images: {DEFAULT_SIZES}'
+    )
+    parser.add_argument('--rate', type=positive, default=10.0, help='images a second: 10')
+    parser.add_argument('--seconds', type=positive, default=10.0, help='of each run: 10')
     parser.add_argument('--model', default='tiny', help='tiny, or as the parameter of the node')
     parser.add_argument('--backend', default='auto', help='auto, or as the parameter of the node')
     parser.add_argument('--device', default='auto', help='auto, or as the parameter of the node')

@@ -15,19 +15,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
-from sensor_msgs.msg import Image
 
 from lemore_core.errors import LemoreError
 from lemore_ros.share import shared_memory_profile
 from lemore_ros.tools.child import Child, ChildError, isolated_graph
 from lemore_ros.tools.measuring import NODE
-from lemore_ros.tools.probe import NEWEST, RELIABLE
+from lemore_ros.tools.probe import Probe, serialised_street
 
 CAMERAS = 'front', 'rear'
 USUAL, ODD = (640, 480), (1000, 100)
@@ -36,45 +32,33 @@ PERIOD_S, SETTLE_S, TIMEOUT_S = 0.1, 3.0, 180.0
 
 
 class Cameras:
-    """Two cameras and subscribers to their labels."""
+    """Two cameras and the subscriber to their labels."""
 
     def __init__(self) -> None:
-        self.arrivals: dict[str, list[float]] = {name: [] for name in CAMERAS}
-        self.said: dict[str, str] = {}
-        self._node = rclpy.create_node('lemore_cameras')
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._publishers = {
-            name: self._node.create_publisher(Image, f'/{name}/image', NEWEST) for name in CAMERAS
-        }
-        for name in CAMERAS:
-            self._node.create_subscription(
-                Image, f'{NODE}/{name}/labels', self._on_labels(name), RELIABLE, raw=True
-            )
-        self._node.create_subscription(DiagnosticArray, f'{NODE}/status', self._on_status, RELIABLE)
+        images = [f'/{name}/image' for name in CAMERAS]
+        labels = [f'{NODE}/{name}/labels' for name in CAMERAS]
+        self._probe = Probe(images, labels, [], f'{NODE}/status')
+        self._images = {size: serialised_street(*size) for size in (USUAL, ODD, *SIZES)}
 
     def film(self, **sizes: tuple[int, int]) -> None:
         """Send an image of each camera that is given, and receive for a period."""
-        end = time.monotonic() + PERIOD_S
-        for name, (width, height) in sizes.items():
-            message: Any = Image(height=height, width=width, step=3 * width, encoding='bgr8')
-            message.header.stamp = self._node.get_clock().now().to_msg()
-            message.data.frombytes(np.random.default_rng(0).bytes(3 * width * height))
-            self._publishers[name].publish(message)
-        while (left := end - time.monotonic()) > 0:
-            self._executor.spin_once(timeout_sec=left)
+        for name, size in sizes.items():
+            self._probe.send(f'/{name}/image', self._images[size])
+        self._probe.spin(PERIOD_S)
+
+    def arrivals(self, name: str) -> list[float]:
+        """Return when labels of a camera came."""
+        return self._probe.arrivals[f'{NODE}/{name}/labels']
+
+    def prepares(self, name: str) -> bool:
+        """Say whether the status of a camera says that a size is prepared."""
+        said = self._probe.messages.items()
+        return any(title.endswith(name) and 'prepar' in text for title, text in said)
 
     def gap_s(self, name: str, since: float) -> float:
         """Return the longest time without labels of a camera, until now."""
-        times = [since, *(t for t in self.arrivals[name] if t > since), time.monotonic()]
+        times = [since, *(t for t in self.arrivals(name) if t > since), time.monotonic()]
         return float(np.diff(times).max())
-
-    def _on_labels(self, name: str) -> Any:
-        return lambda _: self.arrivals[name].append(time.monotonic())
-
-    def _on_status(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            self.said[status.name.rpartition(' ')[2]] = status.message
 
 
 def measure(model: str, folder: Path) -> dict[str, float]:
@@ -94,10 +78,10 @@ def measure(model: str, folder: Path) -> dict[str, float]:
     started = time.monotonic()
     module = 'lemore_ros.node.segmentation_node'
     with Child('node', module, arguments, folder / 'node.log', environment) as node:
-        while not cameras.arrivals['front']:
+        while not cameras.arrivals('front'):
             cameras.film(front=USUAL)
             _check(node, started)
-        first = cameras.arrivals['front'][0]
+        first = cameras.arrivals('front')[0]
         found = {'from start to first label': first - started}
         found['processor time until then, with the export'] = _processor_s(node.pid)
         # the first is what the machine does anyway
@@ -107,7 +91,7 @@ def measure(model: str, folder: Path) -> dict[str, float]:
             settled = changed + SETTLE_S
             while time.monotonic() < settled:
                 cameras.film(front=USUAL, rear=size)
-                if 'prepar' in cameras.said.get('rear', ''):
+                if cameras.prepares('rear'):
                     settled = time.monotonic() + SETTLE_S
                 _check(node, changed)
             what = 'longest without labels, rear sends {}x{}'.format(*size)

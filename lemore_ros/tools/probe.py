@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import cv2
@@ -47,21 +48,25 @@ class ProbeError(LemoreError):
 class Probe:
     """Publishes on ``images`` and subscribes to ``labels``, ``others`` and ``status``.
 
-    ``others`` are subscribed to only so that the node renders them.
+    ``others`` are subscribed to only so that the node renders them. ``arrivals`` has when labels of
+    each topic came (:func:`time.monotonic`), ``messages`` and ``figures`` what the statuses say.
     """
 
     def __init__(
         self, images: list[str], labels: list[str], others: list[str], status: str
     ) -> None:
         self.latencies_ms: list[float] = []
+        self.arrivals: dict[str, list[float]] = {topic: [] for topic in labels}
+        self.messages: dict[str, str] = {}
         self.figures: dict[str, dict[str, str]] = {}
         self._subscribed = [*labels, *others]
         self._node = rclpy.create_node('lemore_probe')
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
-        self._publishers = [self._node.create_publisher(Image, t, NEWEST) for t in images]
+        self._publishers = {t: self._node.create_publisher(Image, t, NEWEST) for t in images}
         for topic in labels:
-            self._node.create_subscription(Image, topic, self._on_labels, RELIABLE, raw=True)
+            on_labels = partial(self._on_labels, topic)
+            self._node.create_subscription(Image, topic, on_labels, RELIABLE, raw=True)
         for topic in others:
             kind = CompressedImage if topic.endswith('/compressed') else Image
             self._node.create_subscription(kind, topic, lambda _: None, RELIABLE, raw=True)
@@ -83,7 +88,7 @@ class Probe:
                 )
                 raise ProbeError(msg)
             self.spin(0.1)
-        for topic in (publisher.topic_name for publisher in self._publishers):
+        for topic in self._publishers:
             if self._node.count_publishers(topic) > 1:
                 msg = f'another camera publishes on {topic}: stop it for as long as this measures'
                 raise ProbeError(msg)
@@ -100,10 +105,14 @@ class Probe:
         """Publish a serialised image so many times on every topic, each stamped with its time."""
         started = time.monotonic()
         for index in range(count):
-            for publisher in self._publishers:
-                write_stamp(data, time.time_ns())
-                publisher.publish(bytes(data))
+            for topic in self._publishers:
+                self.send(topic, data)
             self.spin(started + (index + 1) / rate_hz - time.monotonic())
+
+    def send(self, topic: str, data: bytearray) -> None:
+        """Publish a serialised image, stamped with its time."""
+        write_stamp(data, time.time_ns())
+        self._publishers[topic].publish(bytes(data))
 
     def spin(self, seconds: float) -> None:
         """Receive what comes for so many seconds."""
@@ -112,14 +121,16 @@ class Probe:
             self._executor.spin_once(timeout_sec=left)
 
     def _missing(self) -> list[str]:
-        unmatched = [p.topic_name for p in self._publishers if not p.get_subscription_count()]
+        unmatched = [t for t, p in self._publishers.items() if not p.get_subscription_count()]
         return unmatched + [t for t in self._subscribed if not self._node.count_publishers(t)]
 
-    def _on_labels(self, data: bytes) -> None:
+    def _on_labels(self, topic: str, data: bytes) -> None:
+        self.arrivals[topic].append(time.monotonic())
         self.latencies_ms.append((time.time_ns() - read_stamp(data)) / 1e6)
 
     def _on_status(self, message: DiagnosticArray) -> None:
         for status in message.status:
+            self.messages[status.name] = status.message
             self.figures[status.name] = {pair.key: pair.value for pair in status.values}
 
 

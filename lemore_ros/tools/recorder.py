@@ -24,10 +24,10 @@ from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from lemore_ros.bags.segmentation.writer import VERSION
 from lemore_ros.messages.stamps import read_stamp
 from lemore_ros.outputs import OUTPUTS
 from lemore_ros.tools.child import say
-from lemore_ros.tools.clip import BAG_VERSION
 
 LATCHED = QoSProfile(
     depth=1,
@@ -96,7 +96,7 @@ def main() -> int:
     parser.add_argument('--prefix', required=True, help="the node's name, with its slash")
     arguments = parser.parse_args()
     rclpy.init(args=[])
-    with Writer(arguments.bag, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP) as writer:
+    with Writer(arguments.bag, version=VERSION, storage_plugin=StoragePlugin.MCAP) as writer:
         recorder = Recorder(writer, arguments.prefix)
         with suppress(KeyboardInterrupt, ExternalShutdownException):
             rclpy.spin(recorder)

@@ -21,5 +21,6 @@ _rclpy = _ros._rclpy
 active = _ros.active
 graph = _ros.graph
 make_image = _ros.make_image
+served = _ros.served
 start = _ros.start
 untrained = _ros.untrained

@@ -239,7 +239,7 @@ def active(graph: Graph, untrained: dict[str, Any]) -> SegmentationNode:
 
 @pytest.fixture
 def start(
-    untrained: dict[str, Any], start_python: Callable[..., subprocess.Popen[str]]
+    served: dict[str, Any], start_python: Callable[..., subprocess.Popen[str]]
 ) -> Callable[..., subprocess.Popen[str]]:
     """Start the node with parameters as a process of its own; it is gone after the test."""
 
@@ -250,7 +250,7 @@ def start(
         **values: Any,
     ) -> subprocess.Popen[str]:
         arguments = [*program, '--ros-args', '-r', f'__node:={name}']
-        for parameter, value in (untrained | values).items():
+        for parameter, value in (served | values).items():
             arguments += ['-p', f'{parameter}:={value}']
         return start_python(*arguments, stderr=subprocess.STDOUT)
 
@@ -261,6 +261,12 @@ def start(
 def untrained(untrained_checkpoint: Path) -> dict[str, Any]:
     """Parameters of a node that loads quickly."""
     return {'model': str(untrained_checkpoint), 'backend': 'torch', 'device': 'cpu'}
+
+
+@pytest.fixture
+def served(exported: Path) -> dict[str, Any]:
+    """Parameters of a node that loads quickly in a process of its own, without PyTorch."""
+    return {'model': str(exported), 'backend': 'onnxruntime', 'device': 'cpu'}
 
 
 @pytest.fixture

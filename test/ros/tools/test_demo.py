@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -18,9 +17,13 @@ from lemore_core.taxonomy import load_taxonomy
 from lemore_core.video import VideoError
 from lemore_ros.messages.stamps import read_stamp, write_stamp
 from lemore_ros.tools import demo
-from lemore_ros.tools.clip import write_bag
-from lemore_ros.tools.demo import DemoResult
-from lemore_ros.tools.images import overlay_frames, write_contact_sheet, write_video
+from lemore_ros.tools.demo import is_good, summarise
+from lemore_ros.tools.demo_media import (
+    overlay_frames,
+    write_bag,
+    write_contact_sheet,
+    write_video,
+)
 
 ROOT = Path(__file__).parents[3]
 STORE = get_typestore(Stores.ROS2_JAZZY)
@@ -60,7 +63,7 @@ def test_a_clip_becomes_camera_messages(bag: Path) -> None:
     assert [stamp for stamp, _ in messages] == [i * 40_000_000 for i in range(25)]
     for i, (stamp, message) in enumerate(messages):
         assert (message.height, message.width, message.step) == (96, 128, 384)
-        assert (message.encoding, message.header.frame_id) == ('bgr8', 'camera')
+        assert (message.encoding, message.header.frame_id) == ('rgb8', 'camera')
         assert message.header.stamp.sec * 10**9 + message.header.stamp.nanosec == stamp
         assert abs(float(message.data.mean()) - 10 * i) < 4
 
@@ -133,29 +136,18 @@ def test_six_overlays_become_a_contact_sheet(overlays: Path, tmp_path: Path) -> 
 
 
 def test_too_few_label_images_are_a_failure() -> None:
-    good = DemoResult(
-        sent=100,
-        received=98,
-        dropped=8,
-        accepted=90,
-        labelled=90,
-        failed=0,
-        recorded=90,
-        latency_median_ms=1.0,
-        latency_p95_ms=2.0,
-        rate_hz=25.0,
-    )
-    assert good.is_good
-    assert not dataclasses.replace(good, recorded=85).is_good
-    assert not dataclasses.replace(good, received=0, dropped=0, accepted=0, recorded=0).is_good
+    good = summarise({'labels': 90, 'node': {'received': '98', 'dropped': '8', 'accepted': '90'}})
+    assert is_good(good)
+    assert not is_good(good | {'recorded': 85})
+    assert not is_good(summarise({}))
 
 
 def test_the_demo_runs_through(
-    clip: Path, untrained_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clip: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('PYTHONPATH', f'{ROOT}:{os.environ.get("PYTHONPATH", "")}')
-    arguments = ['--clip', clip, '--model', untrained_checkpoint, '--output', tmp_path]
-    arguments += ['--backend', 'torch']
+    arguments = ['--clip', clip, '--model', exported, '--output', tmp_path]
+    arguments += ['--backend', 'onnxruntime']
     assert demo.main([str(argument) for argument in arguments]) == 0
     summary = json.loads((tmp_path / 'summary.json').read_text())
     assert summary['sent'] == 25

@@ -16,8 +16,13 @@ from sensor_msgs.msg import Image
 from lemore_ros.messages.stamps import read_stamp
 from lemore_ros.tools import measure_latency
 from lemore_ros.tools.child import ChildError
-from lemore_ros.tools.figures import measure_memory, round_trip
-from lemore_ros.tools.measuring import Load, MeasuredNode, Reading
+from lemore_ros.tools.measuring import (
+    Load,
+    MeasuredNode,
+    Reading,
+    measure_memory,
+    round_trip,
+)
 from lemore_ros.tools.probe import serialised_street
 
 ROOT = Path(__file__).parents[3]
@@ -37,9 +42,9 @@ def reading(latencies_ms: list[float], **figures: str) -> Reading:
 
 @pytest.mark.usefixtures('importable')
 def test_labels_of_every_camera_come_back_and_the_node_says_what_it_did(
-    untrained: dict[str, Any],
+    served: dict[str, Any],
 ) -> None:
-    target = MeasuredNode(untrained)
+    target = MeasuredNode(served)
     load = Load((80, 60), 5.0, count=6, cameras=('front', 'rear'), others=('overlay',))
     found = target.measure(load)
     assert found.sent == 6
@@ -133,8 +138,8 @@ def test_figures_are_a_table_or_json(
 @pytest.mark.parametrize(
     ('arguments', 'expected'),
     [
-        (['--sizes', '640'], "'640' is no list of sizes such as 640x480,1920x1080"),
-        (['--rate', '0'], '0 is not above zero'),
+        (['--sizes', '640'], "'640' is no size such as 640x480"),
+        (['--rate', '0'], "'0' is no number above 0"),
         (['--attach', '/node', '--transport'], 'not allowed with argument'),
     ],
 )
