@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lemore_core.benchmark.errors import BenchmarkError
 from lemore_core.errors import LemoreError
-from lemore_core.export.export import STREET
+from lemore_core.export.street import STREET
 from lemore_core.image import Image
 from lemore_core.image_file import SUFFIXES, decode_image, read_bytes
 

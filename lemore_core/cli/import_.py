@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _image(path: Path | None) -> NDArray[np.uint8]:
-    from lemore_core.export.export import STREET
+    from lemore_core.export.street import STREET
     from lemore_core.image_file import read_image
 
     return read_image(path or STREET)

@@ -11,7 +11,6 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from lemore_core import checkpoint
 from lemore_core.export import BATCH
 from lemore_core.export.errors import ExportError, PrecisionError
 from lemore_core.export.graph import ServingGraph, load_graph
+from lemore_core.export.street import STREET
 from lemore_core.image import to_network
 from lemore_core.image_file import read_image
 from lemore_core.system.files import write_whole
@@ -39,7 +39,6 @@ LARGEST_DIFFERENCE = 1e-2
 # in half precision, which rounds four digits earlier
 HALF_DIFFERENCE = 5e-2
 # what the check looks at; its licence lies beside it
-STREET = Path(str(resources.files('lemore_core.export') / 'street.jpg'))
 
 
 def export_onnx(

@@ -26,7 +26,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from lemore_core.errors import LemoreError
-from lemore_core.export.export import STREET
+from lemore_core.export.street import STREET
 from lemore_core.image_file import read_image
 from lemore_ros.messages.stamps import read_stamp, write_stamp
 from lemore_ros.tools.child import say

@@ -152,7 +152,7 @@ def unnoticed(kind: str, damage: Callable[[bytearray, random.Random], None]) -> 
     import cv2
     import numpy as np
 
-    from lemore_core.export.export import STREET
+    from lemore_core.export.street import STREET
     from lemore_core.image_file import ImageFileError, decode_image, read_image
 
     street = cv2.resize(read_image(STREET), (640, 360), interpolation=cv2.INTER_AREA)
