@@ -139,7 +139,7 @@ def bags(tmp_path: Path) -> BagFolder:
 @pytest.fixture
 def options(exported: Path) -> SegmentOptions:
     model = ModelOptions(str(exported), backend='onnxruntime', device='cpu')
-    return SegmentOptions(model, file_frames=4)
+    return SegmentOptions(model)
 
 
 @pytest.fixture

@@ -162,9 +162,8 @@ def test_a_damaged_chunk_costs_its_own_messages(bags: BagFolder) -> None:
         lost = Counter(drive(450)) - Counter(found)
         assert not Counter(found) - Counter(drive(450))
         assert 0 < lost.total() == bag.unreadable
-        assert {m[2] for m in lost} <= set(
-            range(chunk.message_start_time, chunk.message_end_time + 1, 1000)
-        )
+        first, last = chunk.message_start_time, chunk.message_end_time
+        assert all(first <= m[2] <= last for m in lost)
         assert 'the chunk at byte' in bag.damage
 
 

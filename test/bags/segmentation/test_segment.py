@@ -263,6 +263,7 @@ def test_an_existing_bag_is_not_overwritten(bags: BagFolder, options: SegmentOpt
 def test_a_full_disk_stops_with_a_state_to_go_on_from(
     bags: BagFolder, options: SegmentOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    options = replace(options, file_frames=4)
     source = bags.write(drive(12))
     segment(source, bags.folder / 'whole', options)
     written = []
@@ -291,6 +292,7 @@ def test_a_full_disk_stops_with_a_state_to_go_on_from(
 def test_killed_at_any_moment_it_goes_on(
     bags: BagFolder, command: Start, options: SegmentOptions
 ) -> None:
+    options = replace(options, file_frames=4)
     source = bags.write(drive(40))
     segment(source, bags.folder / 'unbroken', options)
     luck = random.Random(6)
@@ -323,6 +325,7 @@ def test_killed_at_any_moment_it_goes_on(
 def test_two_workers_write_the_same_bytes_even_if_one_dies(
     bags: BagFolder, options: SegmentOptions
 ) -> None:
+    options = replace(options, file_frames=4)
     source = bags.write(drive(60))
     whole, output = bags.folder / 'one' / 'out', bags.folder / 'two' / 'out'
     segment(source, whole, options)
