@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from lemore_core.errors import printable
-from lemore_ros.bags.cameras import TopicProbe, probe_images
 from lemore_ros.bags.io.bag import Bag
+from lemore_ros.bags.roles import TopicProbe, probe_images
 from lemore_ros.bags.segmentation.divide import NS
 from lemore_ros.messages.stamps import read_stamp
 

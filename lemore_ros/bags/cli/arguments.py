@@ -40,8 +40,9 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--duration', type=seconds, help='take only so many seconds')
     group.add_argument(
         '--tolerance-ms',
-        type=seconds,
-        default=TOLERANCE_MS,
+        dest='tolerance_ns',
+        type=lambda text: round(1e6 * seconds(text)),
+        default=round(1e6 * TOLERANCE_MS),
         metavar='MS',
         help=f'how far stamps that belong together may differ ({TOLERANCE_MS:g})',
     )
@@ -109,7 +110,7 @@ def opened_labels(arguments: argparse.Namespace) -> Iterator[LabelSource]:
     if topic is None:
         source = open_model(arguments, arguments.model or 'tiny')
     else:
-        source = RecordedLabels(arguments.bag, topic, arguments.dataset, tolerance_ns(arguments))
+        source = RecordedLabels(arguments.bag, topic, arguments.dataset, arguments.tolerance_ns)
     is_json = vars(arguments).get('json', False)
     print(source.description, file=sys.stderr if is_json else sys.stdout)
     try:
@@ -123,12 +124,6 @@ def open_model(arguments: argparse.Namespace, model: str) -> ModelLabels:
     from lemore_ros.bags.evaluation.label_sources import ModelLabels
 
     return ModelLabels(load_segmenter(argparse.Namespace(**{**vars(arguments), 'model': model})))
-
-
-def tolerance_ns(arguments: argparse.Namespace) -> int:
-    """Return the tolerance between stamps that belong together."""
-    milliseconds: float = arguments.tolerance_ms
-    return round(milliseconds * 1e6)
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from lemore_ros.bags.cli.arguments import (
     open_model,
     progress,
     require_report_packages,
-    tolerance_ns,
     write_results,
 )
 from lemore_ros.bags.errors import BagError
@@ -63,8 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     with ExitStack() as stack:
         sides: list[LabelSource] = []
         for path, topic in topics:
-            tolerance = tolerance_ns(arguments)
-            sides.append(RecordedLabels(path, topic, arguments.dataset, tolerance))
+            sides.append(RecordedLabels(path, topic, arguments.dataset, arguments.tolerance_ns))
             stack.enter_context(closing(sides[-1]))
         for model in arguments.models:
             sides.append(open_model(arguments, model))

@@ -19,7 +19,6 @@ from lemore_ros.bags.cli.arguments import (
     opened_labels,
     progress,
     require_report_packages,
-    tolerance_ns,
     write_results,
 )
 
@@ -68,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
                 arguments.ground_truth,
                 arguments.bag,
                 source.taxonomy,
-                tolerance_ns(arguments),
+                arguments.tolerance_ns,
                 topic=arguments.ground_truth_topic,
                 ids=arguments.ground_truth_ids,
             )

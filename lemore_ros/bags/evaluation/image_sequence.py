@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from lemore_core.image import Image, to_rgb
 from lemore_core.limits import MAX_PIXELS
-from lemore_ros.bags.cameras import camera_topic
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.matching import stamp_of
 from lemore_ros.bags.io.reader import open_bag
+from lemore_ros.bags.roles import camera_topic
 
 UNREADABLE = 'images that cannot be decoded'
 

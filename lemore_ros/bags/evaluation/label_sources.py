@@ -21,7 +21,7 @@ from lemore_ros.bags.evaluation.label_images import read_confidence, read_labels
 from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamped_messages
 from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.bags.io.topics import Topic
-from lemore_ros.bags.label_topics import class_table, label_topic, recorded_labels, sibling
+from lemore_ros.bags.roles import class_table, label_topic, recorded_labels, sibling
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter

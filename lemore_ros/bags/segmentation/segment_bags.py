@@ -105,7 +105,7 @@ class BagSegmentation:
     def _done(self, on_progress: Callable[[int], object], workers: int) -> Iterator[Done]:
         tasks = list(self._left)
         if workers > 1 and tasks:
-            return in_processes(tasks, min(workers, len(tasks)))
+            return in_processes(tasks, workers)
         return in_this_process(tasks, on_progress)
 
     def _finished(self) -> list[tuple[Job, PartResult]]:
@@ -174,7 +174,7 @@ def in_processes(tasks: Sequence[PartOfJob], workers: int) -> Iterator[Done]:
     left = list(tasks)
     for _ in range(ATTEMPTS):
         try:
-            for done in _with_pool(left, workers):
+            for done in _with_pool(left, min(workers, len(left))):
                 left.remove(done[0])
                 yield done
         except BrokenProcessPool:

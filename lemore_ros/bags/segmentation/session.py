@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 from lemore_core.system.cpu import usable_processors
 from lemore_core.system.memory import keep_freed_memory
-from lemore_ros.bags.cameras import CameraTopic, find_cameras
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.bag import Bag, Record
 from lemore_ros.bags.io.reader import open_bag
+from lemore_ros.bags.roles import CameraTopic, find_cameras
 from lemore_ros.bags.segmentation.divide import NS, Part, Slots, divide
 from lemore_ros.bags.segmentation.messages import latched
 from lemore_ros.bags.segmentation.options import Job, ModelOptions

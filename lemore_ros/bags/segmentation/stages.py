@@ -13,8 +13,8 @@ from lemore_core.refine import Refinement
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import Taxonomy
-from lemore_ros.bags.cameras import CameraTopic
 from lemore_ros.bags.io.bag import Record, decode
+from lemore_ros.bags.roles import CameraTopic
 from lemore_ros.bags.segmentation.messages import make_message, serialize
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.messages.rendering import Rendering

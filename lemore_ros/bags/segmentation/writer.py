@@ -18,11 +18,11 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.rosbag2.storage_mcap import McapWriter
 
 from lemore_core.system.yaml_file import read_yaml
-from lemore_ros.bags.cameras import CameraTopic
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.message_types import MessageTypes
 from lemore_ros.bags.io.metadata import INFORMATION, METADATA
 from lemore_ros.bags.io.topics import Topic
+from lemore_ros.bags.roles import CameraTopic
 from lemore_ros.bags.segmentation.messages import output_qos, output_types
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.bags.segmentation.stages import OutMessage

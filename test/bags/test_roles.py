@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.bags.cameras import camera_topic, find_cameras, probe_images
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.info import inspect
 from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.label_topics import recorded_labels
+from lemore_ros.bags.roles import camera_topic, find_cameras, probe_images, recorded_labels
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.messages.label_info import classes_json
 from test.bags.conftest import IMAGE, START, STORE, STRING, TYPES, BagFolder, header, image, text
