@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
+from rclpy.qos import QoSProfile
 from std_msgs.msg import Header, String
 
 from lemore_core.taxonomy import Taxonomy
@@ -39,7 +41,7 @@ class Publishers:
         self._described: tuple[Taxonomy, float] | None = None
         self._knows_subscribers = True
         try:
-            self._describe_with()
+            self._offer_latched()
             self.apply(settings)
         except Exception:
             self.destroy()
@@ -87,25 +89,17 @@ class Publishers:
         self._latched.clear()
 
     def _offer(self, topic: str, kind: type) -> None:
-        name, profile = self._prefix + topic, qos.output()
+        create = partial(self._create, topic, kind, qos.output())
         try:
             events = publisher_events(
                 matched=lambda _: self._on_subscribers(),
                 incompatible_qos=lambda _: self._warn_of_qos(topic),
             )
-            publisher = self._node.create_publisher(
-                kind,
-                name,
-                profile,
-                event_callbacks=events,
-                qos_overriding_options=qos.overridable(),
-            )
+            publisher = create(event_callbacks=events)
         except UnsupportedEventTypeError:
             # not every middleware tells who subscribes: then images are always taken in
             self._knows_subscribers = False
-            publisher = self._node.create_publisher(
-                kind, name, profile, qos_overriding_options=qos.overridable()
-            )
+            publisher = create()
         with self._lock:
             self._publishers[topic] = publisher
 
@@ -123,15 +117,19 @@ class Publishers:
                 f'{publisher.topic_name} does not reach every subscriber: {reason}'
             )
 
-    def _describe_with(self) -> None:
+    def _offer_latched(self) -> None:
         for topic, output in OUTPUTS.items():
             if output.is_latched and (kind := _message_class(output.type)) is not None:
-                self._latched[topic] = self._node.create_publisher(
-                    kind,
-                    self._prefix + topic,
-                    qos.latched(),
-                    qos_overriding_options=qos.overridable(),
-                )
+                self._latched[topic] = self._create(topic, kind, qos.latched())
+
+    def _create(self, topic: str, kind: type, profile: QoSProfile, **options: Any) -> Any:
+        return self._node.create_publisher(
+            kind,
+            self._prefix + topic,
+            profile,
+            qos_overriding_options=qos.overridable(),
+            **options,
+        )
 
     def _describe(self, taxonomy: Taxonomy, min_confidence: float) -> None:
         self._latched['classes'].publish(String(data=classes_json(taxonomy)))

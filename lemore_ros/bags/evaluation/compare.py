@@ -26,7 +26,10 @@ UNEQUAL = 'images that only one of the two labels'
 
 @dataclass(frozen=True)
 class ComparedFrame:
-    """A frame with both sources' labels; ``agreement`` is the share 0..1 of equal labels."""
+    """A frame with both sources' labels; ``agreement`` is the share 0..1 of equal labels.
+
+    ``differs`` (H, W) marks the pixels whose labels differ; unlabelled is a label here.
+    """
 
     seconds: float
     image: StampedImage
@@ -34,11 +37,7 @@ class ComparedFrame:
     second: FrameLabels
     agreement: float
     iou: NDArray[np.float64]
-
-    @property
-    def differs(self) -> NDArray[np.bool_]:
-        """The pixels (H, W) whose labels differ; unlabelled is a label here."""
-        return np.asarray(self.first.labels != self.second.labels)
+    differs: NDArray[np.bool_]
 
 
 class DifferenceMap:
@@ -95,13 +94,14 @@ class Comparison:
         seconds = (image.time_ns - self.first_ns) / 1e9
         self.seconds = max(seconds, self.seconds)
         own = self._count(first.labels, second.labels)
-        differs = first.labels != second.labels
+        differs = np.asarray(first.labels != second.labels)
         equal = differs.size - int(np.count_nonzero(differs))
         self.frames += 1
         self.equal_pixels += equal
         self.pixels += differs.size
         self.where.add(differs)
-        frame = ComparedFrame(seconds, image, first, second, equal / differs.size, own.iou)
+        share = equal / differs.size
+        frame = ComparedFrame(seconds, image, first, second, share, own.iou, differs)
         sure = first.mean_confidence, second.mean_confidence
         latencies = first.latency_ms, second.latency_ms
         self.series.add(seconds, (frame.agreement, own.mean_iou, *sure, *latencies))
