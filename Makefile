@@ -32,7 +32,7 @@ READY := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
 SUPPLY := .venv-supply/.ready
 
-.PHONY: demo test test-ros-packages lint format fuzz audit lock sbom docs soak clean
+.PHONY: demo test test-ros-packages lint format exports fuzz audit lock sbom docs soak clean
 .DEFAULT_GOAL := test
 
 demo: $(INSTALLED)
@@ -57,6 +57,10 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The .onnx files beside the shipped checkpoints, after a change of weights or graph.
+exports: $(INSTALLED)
+	$(BIN)/python -m lemore_core.export.shipped
 
 # Inputs that others may send, for SECONDS; writes the table of docs/reliability.md.
 SECONDS ?= 600

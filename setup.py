@@ -41,6 +41,7 @@ setup(
             'taxonomy/*.yaml',
             'taxonomy/groups/*.yaml',
             'training/recipes/*.yaml',
+            'weights/*.onnx',
             'weights/*.safetensors',
         ],
         'lemore_ros': ['py.typed'],

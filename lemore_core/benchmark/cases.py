@@ -64,7 +64,11 @@ class Case:
             LemoreError: it is not to be had here.
 
         """
-        return backends.load(self.options.backend, self.request())
+        from lemore_core.inference.cpu.decode import wait_until_compiled
+
+        backend = backends.load(self.options.backend, self.request())
+        wait_until_compiled()
+        return backend
 
 
 @dataclass(frozen=True)

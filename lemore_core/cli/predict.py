@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lemore_core.cli.arguments import (
     add_max_pixels_argument,
@@ -12,6 +14,9 @@ from lemore_core.cli.arguments import (
     load_segmenter,
     share,
 )
+
+if TYPE_CHECKING:
+    from lemore_core.predict import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +35,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write labels and overlays, with a progress bar."""
-    from tqdm import tqdm
-
-    from lemore_core.predict import find_sources, predict
+    from lemore_core.predict import find_sources
 
     sources = find_sources(arguments.inputs, arguments.max_pixels)
+    # seconds without a word look like a failure
+    log = logging.getLogger('lemore_core.export')
+    log.setLevel(logging.INFO)
+    log.addHandler(handler := logging.StreamHandler())
+    try:
+        _predict(arguments, sources)
+    finally:
+        log.removeHandler(handler)
+    print(f'{len(sources)} inputs: {arguments.output / "labels"}, {arguments.output / "overlay"}')
+
+
+def _predict(arguments: argparse.Namespace, sources: list[Source]) -> None:
+    from tqdm import tqdm
+
+    from lemore_core.predict import predict
+
     segmenter = load_segmenter(arguments)
     for source in sources:
         known = [n for n in (source.expected(), arguments.frames) if n is not None]
@@ -45,4 +64,3 @@ def run(arguments: argparse.Namespace) -> None:
             steps, desc=source.name, total=min(known, default=None), unit='image', disable=None
         ):
             pass
-    print(f'{len(sources)} inputs: {arguments.output / "labels"}, {arguments.output / "overlay"}')

@@ -9,6 +9,7 @@ again; a disk that is full or read-only costs the cache and nothing more.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ import lemore_core
 from lemore_core.checkpoint import CheckpointError
 from lemore_core.errors import LemoreError
 from lemore_core.export.errors import ExportError, PrecisionError
+from lemore_core.export.shipped import read_shipped
 from lemore_core.system.files import read_own, user_cache, write_own
 from lemore_core.system.json_child import ChildError, JsonChild
 
@@ -43,15 +45,18 @@ _log = logging.getLogger(__name__)
 
 
 def cached_export(path: Path, height: int, width: int, *, half: bool = False) -> bytes:
-    """Return what :func:`lemore_core.export.export.export_onnx` does: a kept file, or a new one.
+    """Return what :func:`~lemore_core.export.export.export_onnx` does: shipped, kept, or new.
 
     Processes that want the same at once may each make it.
 
     Raises:
-        CheckpointError, ExportError, PrecisionError: see there; or the process of an export ended
-            otherwise.
+        CheckpointError, ExportError, PrecisionError: see there; or torch is not installed, or the
+            process of an export ended otherwise.
 
     """
+    shipped = None if half else read_shipped(path, height, width)
+    if shipped is not None:
+        return shipped
     try:
         file = user_cache() / 'exports' / f'{_key(path, height, width, half)}{SUFFIX}'
     except (OSError, RuntimeError):
@@ -68,6 +73,13 @@ def cached_export(path: Path, height: int, width: int, *, half: bool = False) ->
 
 
 def _export(path: Path, height: int, width: int, *, half: bool) -> bytes:
+    if importlib.util.find_spec('torch') is None:
+        msg = (
+            f'{path} must be exported for ONNX Runtime, which needs torch: run lemore export '
+            'where torch is installed and load the .onnx file it writes'
+        )
+        raise ExportError(msg)
+    _log.info('exporting %s for %dx%d, once on this machine', path.name, width, height)
     if 'torch' in sys.modules and threading.current_thread() is threading.main_thread():
         # its memory is spent already, and nothing else goes on that this would hold up
         from lemore_core.export.export import export_onnx

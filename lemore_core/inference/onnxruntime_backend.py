@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import logging
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +25,6 @@ from lemore_core.inference.backend import (
     ServingRequest,
     Status,
 )
-from lemore_core.inference.cpu.decode import warm_up
 from lemore_core.inference.cpu.pipeline import CpuPipeline
 from lemore_core.system.cpu import thread_counts
 
@@ -110,17 +108,14 @@ def load(request: ServingRequest) -> CpuPipeline:
     Where the GPU cannot be used after all, the CPU serves, and the status says so.
 
     Raises:
-        BackendError: the device is not there or has no half precision, or torch is missing where
-            it is needed.
+        BackendError: the device is not there or has no half precision.
         CheckpointError: the checkpoint is not usable.
-        ExportError: the checkpoint's export does not compute what it does.
+        ExportError: the checkpoint's export does not compute what it does, or torch is missing.
         PrecisionError: the checkpoint's numbers are too large for half precision.
 
     """
     card = read_model_card(request.path)
     _, wanted = _provider(request.device)
-    # at a first start the decoder is compiled while another process exports the network
-    threading.Thread(target=warm_up, args=(card.config.classes,), daemon=True).start()
     degraded = ''
     network = _open(request, wanted)
     if network.device != wanted:
@@ -163,12 +158,6 @@ def _content(request: ServingRequest, half: bool) -> bytes:
     path = request.path
     if request.is_exported:
         return path.read_bytes()
-    if importlib.util.find_spec('torch') is None:
-        msg = (
-            f'{path} must be exported for ONNX Runtime, which needs torch: run lemore export '
-            'where torch is installed and load the .onnx file it writes'
-        )
-        raise BackendError(msg)
     return cached_export(path, *request.size, half=half)
 
 

@@ -15,15 +15,33 @@ softmax of every upsampled pixel would cost more than the network.
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
+import threading
+from contextlib import suppress
 from functools import lru_cache
+from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
-from lemore_core.inference.cpu.decode_numba import Axis, Floats, Labels, decode_kernel
+from lemore_core.inference.cpu.decode_numba import Axis, Bytes, Floats, Labels, decode_kernel
+from lemore_core.inference.cpu.decode_plain import decode_plainly
+from lemore_core.system.json_child import Answer, ChildError, JsonChild, serve_parent, stop_children
 
 MAX_CLASSES = 65535  # that id itself means unlabelled, as 255 does in eight bits
+MODULE = 'lemore_core.inference.cpu.decode'
+NICENESS = 10
+JOIN_S = 2.0
+
+# labels have 8 or 16 bits and a kernel for each: those asked for, and those being compiled
+_prepared: set[np.dtype[Any]] = set()
+_compiling: dict[np.dtype[Any], threading.Thread] = {}
+_lock = threading.Lock()
+_is_ending = threading.Event()
 
 
 class DecodeError(LemoreError):
@@ -54,28 +72,73 @@ def decode(logits: Floats, height: int, width: int) -> tuple[Labels, NDArray[np.
 
     """
     _check(logits, height, width)
-    rows, columns, classes = logits.shape
-    labels = np.empty((height, width), np.uint8 if classes <= 255 else np.uint16)
-    confidence = np.empty((height, width), np.uint8)
-    # plain and read-only whatever came in: each other kind of array would be compiled for anew
-    view = logits.view(np.ndarray)
-    view.flags.writeable = False
-    decode_kernel(view, _axis(rows, height), _axis(columns, width), labels, confidence)
+    arguments = _arguments(logits, height, width)
+    *_, labels, confidence = arguments
+    kernel = decode_plainly if labels.dtype in _compiling else decode_kernel
+    kernel(*arguments)
     return labels, confidence
 
 
-def warm_up(classes: int = 2) -> None:
-    """Compile the kernel, or load it from the cache, for a network of so many classes.
+def prepare(classes: int) -> None:
+    """Have the kernel loaded for a network of so many classes, or compiled, which takes long.
 
-    Compiling takes seconds, loading a fraction of one. Labels of 8 and of 16 bits have a kernel
-    each.
+    Meanwhile decoding is slower. Its results are the same.
     """
-    logits = np.zeros((2, 2, classes), np.float32)
+    kind = _arguments(np.zeros((2, 2, classes), np.float32), 2, 2)[3].dtype
+    with _lock:
+        if kind not in _prepared:
+            _prepared.add(kind)
+            thread = threading.Thread(target=_prepare, args=(classes, kind), daemon=True)
+            _compiling[kind] = thread
+            thread.start()
+
+
+def wait_until_compiled() -> None:
+    """Wait for what :func:`prepare` started: for whoever measures."""
+    for thread in list(_compiling.values()):
+        thread.join()
+
+
+def warm_up(classes: int = 2) -> None:
+    """Compile the kernel, or load it from the cache, for a network of so many classes."""
+    arguments = _arguments(np.zeros((2, 2, classes), np.float32), 2, 2)
     try:
-        decode(logits, 2, 2)
+        decode_kernel(*arguments)
     except OSError:
         # the disk has no room for the cache, which is written after the kernel is in place
-        decode(logits, 2, 2)
+        decode_kernel(*arguments)
+
+
+def _prepare(classes: int, kind: np.dtype[Any]) -> None:
+    arguments = _arguments(np.zeros((2, 2, classes), np.float32), 2, 2)
+    signature = tuple(map(numba.typeof, arguments))
+    # there is no public way to ask whether a call would compile
+    if not decode_kernel._cache.load_overload(signature, decode_kernel.targetctx):  # type: ignore[attr-defined]  # noqa: SLF001
+        # in another process: compiling holds the interpreter, and would hold up labels
+        with suppress(ChildError, OSError), JsonChild(MODULE, {'classes': classes}) as child:
+            list(child)
+    if not _is_ending.is_set():
+        warm_up(classes)
+        del _compiling[kind]
+
+
+@atexit.register
+def _end() -> None:
+    # the library that compiles must not be at work when its own exit handlers run
+    _is_ending.set()
+    for thread in list(_compiling.values()):
+        stop_children(thread)
+        thread.join(JOIN_S)
+
+
+def _arguments(logits: Floats, height: int, width: int) -> tuple[Floats, Axis, Axis, Labels, Bytes]:
+    rows, columns, classes = logits.shape
+    labels = np.empty((height, width), np.uint8 if classes <= 255 else np.uint16)
+    # plain and read-only whatever came in: each other kind of array would be compiled for anew
+    view = logits.view(np.ndarray)
+    view.flags.writeable = False
+    confidence = np.empty((height, width), np.uint8)
+    return view, _axis(rows, height), _axis(columns, width), labels, confidence
 
 
 def _check(logits: Floats, height: int, width: int) -> None:
@@ -107,3 +170,12 @@ def _axis(logits: int, pixels: int) -> Axis:
     weights = (source - cell).astype(np.float32)
     starts.flags.writeable = weights.flags.writeable = False  # every caller gets the same arrays
     return Axis(starts, weights)
+
+
+def _work(order: dict[str, Any], _: Answer) -> None:
+    os.nice(NICENESS)
+    warm_up(order['classes'])
+
+
+if __name__ == '__main__':
+    sys.exit(serve_parent(_work))

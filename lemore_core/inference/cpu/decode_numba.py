@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import numba
 import numpy as np
@@ -86,21 +86,19 @@ class Scratch(NamedTuple):
 
 
 def _inlined(function: Callable[P, R]) -> Callable[P, R]:
-    # 'contract' lets a multiplication and an addition fuse. The other fastmath flags would let
-    # the compiler assume away NaN or reorder the sums that round. Left to itself the compiler
-    # calls the larger functions, which costs a third more time.
-    compiled: Callable[P, R] = numba.njit(fastmath={'contract'}, forceinline=True)(function)
+    # No fastmath: fused or reordered operations round otherwise, and labels would depend on the
+    # processor. Left to itself the compiler calls the larger functions: a third more time.
+    compiled: Callable[P, R] = numba.njit(forceinline=True)(function)
     return compiled
 
 
 def _entry(function: Callable[P, R]) -> Callable[P, R]:
-    options: dict[str, Any] = {'nogil': True, 'fastmath': {'contract'}}
     compiled: Callable[P, R]
     try:
-        compiled = numba.njit(cache=True, **options)(function)
+        compiled = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:
         # neither the package's folder nor the user's cache can be written
-        compiled = numba.njit(**options)(function)
+        compiled = numba.njit(nogil=True)(function)
     return compiled
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lemore_core.image import Image, to_network
 from lemore_core.inference.backend import NOT_FINITE, BackendError, Status
-from lemore_core.inference.cpu.decode import decode, warm_up
+from lemore_core.inference.cpu.decode import decode, prepare
 from lemore_core.segmentation import Segmentation, Timings
 
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -31,7 +31,7 @@ class CpuPipeline:
         self._network = network
         self._size = size
         self._classes = classes
-        warm_up(classes)
+        prepare(classes)
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
         """Label images, a batch at a time.

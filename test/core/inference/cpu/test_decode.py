@@ -1,6 +1,9 @@
 """Decoding against its definition: upsample in double precision, then argmax."""
 
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import cv2
 import numba
@@ -13,7 +16,8 @@ from torch.nn import functional
 from lemore_core.errors import LemoreError
 from lemore_core.inference.cpu import decode as module
 from lemore_core.inference.cpu import decode_numba as kernel
-from lemore_core.inference.cpu.decode import DecodeError, decode, warm_up
+from lemore_core.inference.cpu.decode import DecodeError, decode, prepare, warm_up
+from lemore_core.inference.cpu.decode_plain import decode_plainly
 
 MARGIN = 1e-4
 
@@ -33,6 +37,10 @@ def softmax(logits: Array) -> NDArray[np.float64]:
 
 def check(logits: Array, height: int, width: int) -> None:
     labels, confidence = decode(logits, height, width)
+    plain = module._arguments(logits, height, width)
+    decode_plainly(*plain)
+    np.testing.assert_array_equal(plain[3], labels)
+    np.testing.assert_array_equal(plain[4], confidence)
     classes = logits.shape[2]
     assert labels.shape == confidence.shape == (height, width)
     assert labels.dtype == (np.uint8 if classes <= 255 else np.uint16)
@@ -280,6 +288,7 @@ def test_most_classes() -> None:
 
 
 def test_compiles_without_a_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    warm_up()  # what numba itself compiles is not meant
     real = numba.njit
 
     def nowhere(*, cache: bool = False, **options: object) -> object:
@@ -299,11 +308,35 @@ def test_compiles_without_a_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -
 def test_warm_up_survives_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def full_at_first(logits: Array, height: int, width: int) -> None:
-        calls.append((logits.shape, height, width))
+    def full_at_first(logits: Array, *_: object) -> None:
+        calls.append(logits.shape)
         if len(calls) == 1:
             raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(module, 'decode', full_at_first)
+    monkeypatch.setattr(module, 'decode_kernel', full_at_first)
     warm_up(300)
-    assert calls == [((2, 2, 300), 2, 2)] * 2
+    assert calls == [(2, 2, 300)] * 2
+
+
+def test_labels_do_not_wait_for_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    @contextmanager
+    def compiler(name: str, order: dict[str, int]) -> Iterator[list[object]]:
+        assert (name, order) == ('lemore_core.inference.cpu.decode', {'classes': 7})
+        assert ended.wait(30)
+        yield []
+
+    logits = noise(5, 5, 7)
+    expected = decode(logits, 40, 40)
+    monkeypatch.setattr(module, 'JsonChild', compiler)
+    monkeypatch.setattr(module, '_prepared', set())
+    monkeypatch.setattr(kernel.decode_kernel._cache, 'load_overload', lambda *_: None)
+    prepare(7)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, 'decode_kernel', None)
+        for found, kernels in zip(decode(logits, 40, 40), expected, strict=True):
+            np.testing.assert_array_equal(found, kernels)
+    ended.set()
+    module.wait_until_compiled()
+    assert not module._compiling
