@@ -37,6 +37,7 @@ targets = _load()
 def _cache() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('XDG_CACHE_HOME', str(targets.FOLDER))
+        patch.chdir(targets.FOLDER)
         yield
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from lemore_core.system.memory import process_memory
 
@@ -101,3 +101,37 @@ def test_what_is_published_stays_young_and_memory_flat(
     assert statuses[-1].status[0].level == DiagnosticStatus.WARN
     assert statuses[-1].status[0].message.startswith('falling behind')
     assert process.poll() is None
+
+
+def test_200_subscribers_come_and_go(
+    graph: Any, active: Any, make_image: Callable[..., Image]
+) -> None:
+    labels = graph.collect(Image, f'{NAME}/labels')
+    camera = graph.publisher()
+    topics = {
+        'labels': Image,
+        'overlay': Image,
+        'color': Image,
+        'overlay/compressed': CompressedImage,
+    }
+    publishers = active._pipeline.cameras[0].output.publishers._publishers
+    descriptors, count, rounds = [], 0, 10
+    for stamp in range(1, rounds + 1):
+        found: list[Any] = []
+        listeners = [
+            graph.peer.create_subscription(kind, f'{NAME}/{topic}', found.append, 5)
+            for topic, kind in topics.items()
+            for _ in range(5)
+        ]
+        count += len(listeners)
+        graph.wait_for(lambda: publishers['overlay'].get_subscription_count() == 5)
+        graph.labels_of(camera, make_image(stamp), labels)
+        graph.wait_for(lambda seen=found, every=listeners: len(seen) == len(every), 'every output')
+        for listener in listeners:
+            graph.peer.destroy_subscription(listener)
+        graph.wait_for(lambda: not publishers['overlay'].get_subscription_count())
+        descriptors.append(len(list(Path('/proc/self/fd').iterdir())))
+    assert count == 200
+    assert descriptors[-1] == descriptors[0]
+    health = active._stats['']
+    assert health['received'] == health['labelled'] == rounds

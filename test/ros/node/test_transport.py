@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from lemore_core.segmenter import Segmenter
+from lemore_core.system.memory import process_memory
 from lemore_ros.messages.images import read_image
 
 NAME = '/lemore_segmentation'
@@ -70,13 +72,14 @@ def spin_for(graph: Any, seconds: float) -> None:
     graph.wait_for(lambda: graph.peer.get_clock().now().nanoseconds > end)
 
 
-def test_jpeg_and_png_come_in(
+def test_jpeg_and_png_come_in_and_bombs_cost_nothing(
     graph: Any,
     untrained: dict[str, Any],
     clip_frames: list[NDArray[np.uint8]],
     reference: Segmenter,
 ) -> None:
-    assert graph.node(**untrained, image_transport='compressed').start()
+    node = graph.node(**untrained, image_transport='compressed')
+    assert node.start()
     labels = graph.collect(Image, f'{NAME}/labels')
     camera = graph.publisher('/image/compressed', CompressedImage)
     pixels = cv2.resize(clip_frames[0], (160, 120))
@@ -87,6 +90,31 @@ def test_jpeg_and_png_come_in(
         assert found.header == message.header
         expected = reference.segment(np.asarray(decoded, np.uint8), 'bgr8').labels
         assert np.array_equal(read_image(found).pixels, expected)
+
+    Path('/proc/self/clear_refs').write_text('5')  # the peak begins anew, see proc(5)
+    before = process_memory().peak_mb
+    for number, message in enumerate(bombs(pixels), start=1):
+        camera.publish(message)
+        graph.wait_for(lambda n=number: node._stats['']['failed'] == n)
+    graph.labels_of(camera, compressed(pixels, 'png', 3), labels)
+    assert process_memory().peak_mb < before + 20
+
+
+def bombs(pixels: NDArray[np.uint8]) -> Iterator[CompressedImage]:
+    """Yield small messages that once took gigabytes: a false length, and two false sizes."""
+    png, jpeg = (compressed(pixels, form, 9) for form in ('png', 'jpeg'))
+    false = bytearray(png.data)[:77]
+    false[33:37] = struct.pack('>I', 0x7FFFFFFF)
+    large = bytearray(png.data)
+    large[16:24] = struct.pack('>II', 50_000, 50_000)
+    for data in (false, large):
+        png.data = bytes(data)
+        yield png
+    claims = bytearray(jpeg.data)
+    place = claims.index(b'\xff\xc0') + 5
+    claims[place : place + 4] = struct.pack('>HH', 32_000, 32_000)
+    jpeg.data = bytes(claims)
+    yield jpeg
 
 
 @pytest.mark.usefixtures('active')
