@@ -24,6 +24,12 @@ MARGIN = 1e-4
 Array = NDArray[np.float32]
 
 
+@pytest.fixture(autouse=True, scope='module')
+def _compiled() -> None:
+    # another test may have begun it: until then the plain decoder serves, for finite logits only
+    module.wait_until_compiled()
+
+
 def upsampled(values: NDArray[np.floating], height: int, width: int) -> torch.Tensor:
     """Return (classes, height, width) float64."""
     planes = torch.from_numpy(values.astype(np.float64)).permute(2, 0, 1)[None]
