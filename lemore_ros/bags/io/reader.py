@@ -10,8 +10,10 @@ from lemore_core.limits import MAX_PIXELS
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.io.metadata import METADATA
-from lemore_ros.bags.io.rosbag1 import ROSBAG1_ENDINGS, Rosbag1Bag
 from lemore_ros.bags.io.rosbag2 import ROSBAG2_SUFFIXES, Rosbag2Bag
+
+# the latter is what a recording is called until it ends
+ROSBAG1_ENDINGS = ('.bag', '.bag.active')
 
 
 def is_bag(path: Path) -> bool:
@@ -34,6 +36,8 @@ def open_bag(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Bag]:
         msg = f'there is no bag {path}'
         raise BagError(msg)
     if path.is_file() and path.name.endswith(ROSBAG1_ENDINGS):
+        from lemore_ros.bags.io.rosbag1 import Rosbag1Bag
+
         kind: type[Bag] = Rosbag1Bag
     elif path.is_dir() or path.suffix in ROSBAG2_SUFFIXES:
         kind = Rosbag2Bag

@@ -21,8 +21,6 @@ from lemore_ros.bags.io.message_types import ASSUMED, MessageTypes, distribution
 from lemore_ros.bags.io.topics import Topic, topics_of
 from lemore_ros.bags.recovery.rosbag1_file import Rosbag1File
 
-# the latter is what a recording is called until it ends
-ROSBAG1_ENDINGS = ('.bag', '.bag.active')
 HEADER, TIME = 'std_msgs/msg/Header', 'builtin_interfaces/msg/Time'
 
 
