@@ -116,10 +116,16 @@ class Graph:
         return publisher
 
     def collect(self, kind: type, topic: str, qos: QoSProfile | None = None) -> list[Any]:
-        """Return a list that grows with the messages of a topic, once it has a publisher."""
+        """Return a list that grows with the messages of a topic, once its publishers are matched."""
         messages: list[Any] = []
-        self.peer.create_subscription(kind, topic, messages.append, qos or reliable())
-        self.wait_for(lambda: self.peer.count_publishers(topic), f'a publisher of {topic}')
+        subscription = self.peer.create_subscription(
+            kind, topic, messages.append, qos or reliable()
+        )
+        # every node here has one of /rosout, the peer as well
+        least = len(self.nodes) + 1 if topic == '/rosout' else 1
+        self.wait_for(
+            lambda: subscription.get_publisher_count() >= least, f'{least} publishers of {topic}'
+        )
         return messages
 
     def call(self, kind: Any, service: str, request: Any) -> Any:

@@ -18,16 +18,19 @@ from test.bags.conftest import ROOT
 
 
 def test_results_come_in_order_and_stages_overlap() -> None:
-    def slow(item: int) -> int:
-        time.sleep(0.01 if item % 3 else 0.03)
+    begun = [threading.Event() for _ in range(5)]
+    begun[4].set()
+
+    def first(item: int) -> int:
+        begun[item].set()
         return item * 2
 
-    started = time.perf_counter()
-    with read_ahead(map(slow, range(20))) as first, read_ahead(map(slow, first)) as second:
-        assert list(map(slow, second)) == [item * 8 for item in range(20)]
-    took = time.perf_counter() - started
-    assert list(map(slow, map(slow, map(slow, range(20))))) == [item * 8 for item in range(20)]
-    assert took < 0.75 * (time.perf_counter() - started - took)
+    def second(item: int) -> int:
+        assert begun[item // 2 + 1].wait(30), 'the stage before has not gone on'
+        return item * 2
+
+    with read_ahead(map(first, range(4))) as ahead, read_ahead(map(second, ahead)) as results:
+        assert list(results) == [0, 4, 8, 12]
 
 
 @pytest.mark.parametrize('ahead', [1, 3])

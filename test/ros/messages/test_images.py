@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import array
-import time
 
 import numpy as np
 import pytest
@@ -124,14 +123,7 @@ def test_pixels_of_another_kind_are_refused(encoding: str, pixels: np.ndarray) -
         image_fields(pixels, encoding)
 
 
-def test_a_frame_of_full_hd_costs_next_to_nothing() -> None:
-    image = Image(height=1080, width=1920, step=5760, encoding='bgr8')
-    image.data = array.array('B', bytes(1080 * 5760))
-    best = min(_seconds(image) for _ in range(20))
-    assert best < 1e-3, 'a copy of 6 MB takes longer'
-
-
-def _seconds(image: Image) -> float:
-    started = time.perf_counter()
-    read_image(image)
-    return time.perf_counter() - started
+def test_a_frame_is_viewed_not_copied() -> None:
+    image = Image(height=4, width=6, step=18, encoding='bgr8')
+    image.data = array.array('B', bytes(4 * 18))
+    assert np.shares_memory(read_image(image).pixels, np.frombuffer(image.data, np.uint8))

@@ -82,6 +82,6 @@ def test_stopping_during_an_export_ends_it_and_leaves_nothing(
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, output
-    assert output == ''
+    assert all('exporting' in line for line in output.splitlines()), output
     assert not list(temporary.glob('lemore-*'))
     assert not list(cache.rglob('*.onnx'))
