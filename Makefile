@@ -32,7 +32,7 @@ READY := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
 SUPPLY := .venv-supply/.ready
 
-.PHONY: demo test test-ros-packages lint format exports fuzz audit lock sbom docs soak clean
+.PHONY: demo test test-ros-packages lint format exports fuzz audit lock sbom mutants coverage docs soak clean
 .DEFAULT_GOAL := test
 
 demo: $(INSTALLED)
@@ -94,6 +94,25 @@ $(SUPPLY): requirements/supply.txt
 	$(PYTHON) -m venv .venv-supply
 	.venv-supply/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
+
+# Lines and branches that the tests run, in other processes too. The decoder's kernel is compiled, which
+# no tracer sees: it is left out, and tested as plain Python by make mutants.
+coverage: $(INSTALLED)
+	$(PIP_INSTALL) -r requirements/measure.txt
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p pytest_timeout -p xdist -p pytest_cov.plugin \
+		-n 2 --dist loadfile --cov --cov-report=term:skip-covered
+
+# How many faults the tests find that are put into what a robot depends on most: [tool.mutmut] in
+# pyproject.toml. Compiled functions cannot be mutated, the decoder's kernel is run as plain Python.
+mutants: $(INSTALLED)
+	$(PIP_INSTALL) -r requirements/measure.txt
+	rm -rf out/mutants && mkdir -p out/mutants
+	cp -r pyproject.toml config lemore_core lemore_ros test out/mutants
+	sed -i '/^@_inlined$$/d; /^@_entry$$/d' out/mutants/lemore_core/inference/cpu/decode_numba.py
+	cd out/mutants && OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 \
+		$(abspath $(BIN))/mutmut run --max-children 2
+	cd out/mutants && $(abspath $(BIN))/mutmut results --all true | \
+		awk -F': ' '{ sub(/\.x.*/, "", $$1); n[$$1 ": " $$2]++ } END { for (m in n) print m, n[m] }' | sort
 
 # The API reference. The launch files' own module needs launch, which has no wheel.
 docs: $(INSTALLED)

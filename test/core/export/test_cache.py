@@ -58,20 +58,21 @@ def test_other_weights_sizes_packages_and_sources_are_other_exports(
     cache: Path, weights: Path, exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cached_export(weights, 96, 128)
+    cached_export(weights, 96, 96)
     cached_export(weights, 128, 96)
     assert cached_export(weights, 96, 128, half=True) == b'one 96 128 half'
     weights.write_text('two')
     assert cached_export(weights, 96, 128) == b'two 96 128'
-    assert len(exports.made) == 4
+    assert len(exports.made) == 5
     monkeypatch.setattr(export_cache, 'version', lambda name: f'{name} next')
     cached_export(weights, 96, 128)
-    assert len(exports.made) == 5
+    assert len(exports.made) == 6
     package = tmp_path / 'lemore_core'
     shutil.copytree(Path(export_cache.__file__).parents[1], package)
     monkeypatch.setattr(export_cache.lemore_core, '__file__', str(package / '__init__.py'))
     cached_export(weights, 96, 128)
-    assert len(exports.made) == 5
-    for count, name in enumerate(('checkpoint', 'model/layers', 'export/fold'), 6):
+    assert len(exports.made) == 6
+    for count, name in enumerate(('checkpoint', 'model/layers', 'export/fold'), 7):
         with (package / f'{name}.py').open('a') as source:
             source.write('# changed')
         cached_export(weights, 96, 128)
