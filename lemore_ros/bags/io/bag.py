@@ -141,3 +141,7 @@ def decode(record: Record, max_pixels: int = MAX_PIXELS) -> Image | ImageError |
         return read(message, max_pixels)
     except (ImageError, BagError) as error:
         return error
+    except (AttributeError, TypeError) as error:
+        # what the fields are called and hold is what the bag says
+        msg = f'the definition of {record.topic.type} in the bag is not the one of ROS: {error}'
+        return BagError(msg)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mcap.records import Channel, Chunk, DataEnd, McapRecord, Message, Schema
-from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.stream_reader import MAGIC_SIZE, StreamReader, breakup_chunk
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition
 from rosbags.interfaces import MessageDefinitionFormat as Format
 
@@ -31,7 +31,7 @@ class McapFile(DamagedFile):
         super().__init__(path, path.open('rb'), errors)
 
     def _scan(self) -> Iterator[tuple[int, list[Found]]]:
-        offset = 0
+        offset = MAGIC_SIZE
         for record in _records(self._file):
             if isinstance(record, DataEnd):
                 return
