@@ -13,7 +13,7 @@ from lemore_ros.node.compat import SubscriptionEventCallbacks, UnsupportedEventT
 from lemore_ros.node.qos_diagnosis import Subscription, why_no_images
 from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE
 
-RAW, COMPRESSED = 'raw', 'compressed'
+COMPRESSED = 'compressed'
 NUMBERLESS = 2**31 - 1
 
 Handler = Callable[[Any], None]

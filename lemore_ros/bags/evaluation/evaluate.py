@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lemore_core.evaluation.evaluate import ImageResult
 from lemore_core.evaluation.metrics import rounded
@@ -38,14 +37,13 @@ WITHOUT_IMAGE = 'label images of the ground truth without an image'
 
 
 class Compared(NamedTuple):
-    """Labels and confidence (or None) at the size of their ground truth, all (H, W).
+    """Labels at the size of their ground truth, both (H, W).
 
     The ground truth is unlabelled where the labels are, so that no class is blamed for it.
     """
 
     truth: Labels
     labels: Labels
-    confidence: NDArray[np.uint8] | None
     result: ImageResult
 
 
@@ -179,7 +177,7 @@ class SequenceEvaluation:
         judged[~answered] = self.taxonomy.unlabelled
         own = self.scores.add(judged, labels, confidence)
         self.frames_with_ground_truth += 1
-        return Compared(truth, labels, confidence, ImageResult.from_matrix(Path(), own))
+        return Compared(truth, labels, ImageResult.from_matrix(Path(), own))
 
 
 def evaluate_sequence(
