@@ -146,15 +146,16 @@ def test_depth_that_cannot_be_read_is_named_once_and_labels_go_on(
     rig: Rig, graph: Any, make_image: MakeImage
 ) -> None:
     log = graph.collect(Log, '/rosout')
-    # without any depth first
-    rig.shoot(make_image(1))
-    for stamp in range(2, 6):
-        rig.shoot(make_image(stamp), depth_image(slope(), 'mono8', stamp))
-    assert len(rig.labels) == 5
 
     def warnings() -> list[str]:
         return [m.msg for m in log if m.level == 30 and 'depth' in m.msg]
 
+    # without any depth first; labels come before the points that are not to be had
+    rig.shoot(make_image(1))
+    graph.wait_for(warnings)
+    for stamp in range(2, 6):
+        rig.shoot(make_image(stamp), depth_image(slope(), 'mono8', stamp))
+    assert len(rig.labels) == 5
     graph.wait_for(lambda: len(warnings()) == 2)
     assert warnings() == [
         '/image: no points: no depth image within 20 ms of the image',
