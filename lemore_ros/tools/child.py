@@ -137,6 +137,6 @@ def isolated_graph() -> dict[str, str]:
     """Return the variables that keep processes out of a robot's graph, and it out of theirs."""
     return {
         # domains above 101 share their ports with what Linux gives to any socket
-        'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
+        'ROS_DOMAIN_ID': str(1 + os.getpid() % 50),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
     }

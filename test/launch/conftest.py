@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 100 + 1)
+os.environ['ROS_DOMAIN_ID'] = str(51 + os.getpid() % 50)  # tools take those below
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 ROOT = Path(__file__).parents[2]
