@@ -53,7 +53,8 @@ def judge(distilled: Distilled, path: Path) -> Judgement:
         'licence': student.card.licence,
     }
     title = 'The student against its teacher, on drives that it was not trained on'
-    write_report(evaluation_report(result, worst.images, title=title, facts=facts), path)
+    report = evaluation_report(result, worst.images, title=title, facts=facts, truth='teacher')
+    write_report(report, path)
     return Judgement(result, student_ms, teacher_ms)
 
 

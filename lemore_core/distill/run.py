@@ -182,7 +182,7 @@ def _write_dataset(
     One that is there already is left as it is, with what a user has corrected in it.
 
     Raises:
-        DistillError: the run in the output was trained on other images, labels or settings.
+        DistillError: what is in the output is of other images, labels or settings.
 
     """
     settings = {k: v for k, v in recipe.to_dict().items() if k != 'iterations'}
@@ -191,11 +191,12 @@ def _write_dataset(
     path, data = run.output / PLAN, run.output / 'data'
     if path.is_file() and path.read_text(encoding='utf-8') == plan:
         return
-    if (run.output / 'training').exists():
+    there = [one for one in (data, run.output / 'training') if one.exists()]
+    if path.is_file() and there:
         msg = (
-            f'{run.output} holds a network that was trained on other images, labels or settings: '
-            f'choose another --output, or delete {run.output / "training"} (images and labels are '
-            'used again)'
+            f'{run.output} was trained on other images, labels or settings: choose another --output, '
+            f'or delete {" and ".join(map(str, there))}, with the masks that were corrected there '
+            '(images and labels are used again)'
         )
         raise DistillError(msg)
     shutil.rmtree(data, ignore_errors=True)

@@ -39,8 +39,11 @@ def evaluation_report(
     *,
     title: str,
     facts: Mapping[str, str],
+    truth: str = 'ground truth',
 ) -> Report:
     """Return the report of an evaluation; ``images`` are the worst, ``facts`` tell of the run.
+
+    ``truth`` is what the labels were compared with.
 
     Raises:
         ReportError: Bokeh is not installed.
@@ -50,7 +53,7 @@ def evaluation_report(
         title=title,
         figures=score_figures(result.scores),
         facts=facts,
-        sections=score_sections(result.taxonomy, result.scores),
+        sections=score_sections(result.taxonomy, result.scores, truth),
         images=images,
         images_title='Worst images',
         images_note=(

@@ -22,8 +22,12 @@ def score_figures(scores: Scores) -> dict[str, str]:
     }
 
 
-def score_sections(taxonomy: Taxonomy, scores: Scores) -> tuple[ReportSection, ...]:
+def score_sections(
+    taxonomy: Taxonomy, scores: Scores, truth: str = 'ground truth'
+) -> tuple[ReportSection, ...]:
     """Return the sections on classes, confusion and calibration (if confidences were counted).
+
+    ``truth`` is what the labels were compared with.
 
     Raises:
         ReportError: Bokeh is not installed.
@@ -39,7 +43,7 @@ def score_sections(taxonomy: Taxonomy, scores: Scores) -> tuple[ReportSection, .
     }
     sections = (
         class_section(taxonomy, matrix.iou, 'IoU', columns),
-        confusion_section(taxonomy, matrix.counts),
+        confusion_section(taxonomy, matrix.counts, rows=truth),
     )
     if not scores.calibration.counts.any():
         return sections
