@@ -1,6 +1,6 @@
-"""The node with a network that takes its time: ``slow_node.py SECONDS BATCHES --ros-args …``.
+"""The node with a network that takes its time: ``slow_node.py SECONDS --ros-args …``.
 
-After so many batches it does not answer any more.
+At a black image it does not answer any more.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from itertools import count
 
 from lemore_core.image import Image
 from lemore_core.segmentation import Segmentation
@@ -19,12 +18,12 @@ from lemore_ros.node.parameters import NodeParameters
 FOREVER_S = 1e6
 
 
-def slowed(segmenter: Segmenter, seconds: float, batches: float) -> Segmenter:
+def slowed(segmenter: Segmenter, seconds: float) -> Segmenter:
     """Let every batch take ``seconds`` more."""
-    segment, done = segmenter.segment_batch, count()
+    segment = segmenter.segment_batch
 
     def segment_batch(images: Sequence[Image]) -> list[Segmentation]:
-        time.sleep(seconds if next(done) < batches else FOREVER_S)
+        time.sleep(seconds if all(image.pixels.any() for image in images) else FOREVER_S)
         return segment(images)
 
     segmenter.segment_batch = segment_batch  # type: ignore[method-assign]
@@ -33,10 +32,10 @@ def slowed(segmenter: Segmenter, seconds: float, batches: float) -> Segmenter:
 
 def main() -> int:
     load = segmentation_node.load_segmenter
-    seconds, batches = float(sys.argv[1]), float(sys.argv[2])
+    seconds = float(sys.argv[1])
 
     def load_slowed(values: NodeParameters) -> Segmenter:
-        return slowed(load(values), seconds, batches)
+        return slowed(load(values), seconds)
 
     segmentation_node.load_segmenter = load_slowed
     return segmentation_node.main()

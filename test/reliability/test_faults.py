@@ -16,13 +16,12 @@ from lemore_ros.node.exit_codes import HUNG
 SLOW_NODE = Path(__file__).parent / 'slow_node.py'
 NAME = '/lemore_segmentation'
 TIMEOUT_S = 3
-ANSWERED = 2
 
 
 def test_a_network_that_hangs_ends_the_node_and_a_process_that_was_stopped_goes_on(
     graph: Any, start: Callable[..., Any], make_image: Callable[..., Image]
 ) -> None:
-    process = start(program=(str(SLOW_NODE), '0', str(ANSWERED)), hang_timeout_s=float(TIMEOUT_S))
+    process = start(program=(str(SLOW_NODE), '0'), hang_timeout_s=float(TIMEOUT_S))
     labels = graph.collect(Image, f'{NAME}/labels')
     status = graph.collect(DiagnosticArray, f'{NAME}/status')
     camera = graph.publisher()
@@ -32,10 +31,13 @@ def test_a_network_that_hangs_ends_the_node_and_a_process_that_was_stopped_goes_
     # nothing tells that it was stopped for long enough
     time.sleep(TIMEOUT_S + 1.5)
     process.send_signal(signal.SIGCONT)
-    graph.labels_of(camera, make_image(2), labels)
+    # what is sent before the process is awake may be lost: best effort
+    graph.film(camera, make_image(2), lambda: labels[1:], 'labels after the stop')
     assert process.poll() is None
 
-    camera.publish(make_image(3))
+    black = make_image(3)
+    black.data = bytes(len(black.data))
+    camera.publish(black)
     graph.wait_for(lambda: process.poll() is not None, 'the end')
     output, _ = process.communicate(timeout=30)
     assert process.returncode == HUNG

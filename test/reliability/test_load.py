@@ -73,7 +73,7 @@ def flood(graph: Any, message: Image, seconds: float, look: Callable[[], None]) 
 def test_what_is_published_stays_young_and_memory_flat(
     graph: Any, start: Callable[..., Any], make_image: Callable[..., Image]
 ) -> None:
-    process = start(program=(str(SLOW_NODE), str(SERVICE_S), 'inf'))
+    process = start(program=(str(SLOW_NODE), str(SERVICE_S)))
     status = Path(f'/proc/{process.pid}/status')
     arrivals = listen(graph)
     statuses = graph.collect(DiagnosticArray, f'{NAME}/status')
