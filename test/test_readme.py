@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from lemore_ros.node.parameters import parameters_page
 
 ROOT = Path(__file__).parents[1]
 # what the card of weights says that no labelled image is left to judge
-ALL_IMAGES = 'train (all 468 images)'
+ALL_IMAGES = 'val, of which 101 of 101 were trained on'
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 TRAINING, SERVING, BAGS = (
     (ROOT / 'docs' / name).read_text(encoding='utf-8')
@@ -90,11 +91,18 @@ def test_the_model_card_is_the_checkpoints() -> None:
     assert f'| trained on | {used} |' in README
     files = ' | '.join(f'{path.stat().st_size / 1e6:.1f} MB' for path in paths)
     assert f'| file | {files} |' in README
-    recipes = ' | '.join(
-        '`camvid`, then `camvid_general`' if card.training['recipe'].get('light') else '`camvid`'
-        for card in cards
-    )
+    recipes = ' | '.join(', then '.join(_recipes(card.training)) for card in cards)
     assert f'| recipes | {recipes} |' in README
+
+
+def _recipes(training: Any) -> list[str]:
+    """Name the recipes behind weights, the first one first, each once in a row."""
+    recipe = training.get('recipe', {})
+    name = '`camvid`'
+    if recipe.get('light'):
+        name = '`camvid_general`' if recipe['paste'] else '`camvid` with `light=true`'
+    former = _recipes(training['start']['training']) if 'start' in training else []
+    return former if former[-1:] == [name] else [*former, name]
 
 
 @pytest.mark.parametrize(
