@@ -17,6 +17,11 @@ _TO_RGB = {
     'bgra8': cv2.COLOR_BGRA2RGB,
     'mono8': cv2.COLOR_GRAY2RGB,
 }
+_ROTATE = {
+    90: cv2.ROTATE_90_CLOCKWISE,
+    180: cv2.ROTATE_180,
+    270: cv2.ROTATE_90_COUNTERCLOCKWISE,
+}
 
 
 class Image(NamedTuple):
@@ -24,12 +29,14 @@ class Image(NamedTuple):
 
     ``pixels`` (H, W, 3) uint8 for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8, (H, W) for mono8;
     rows may be padded. ``header`` is the ``std_msgs/Header`` of the message that it was, if it
-    was one; nothing here looks into it.
+    was one; nothing here looks into it. ``rotation`` is by how many degrees clockwise (one of
+    ``limits.ROTATIONS``) the network sees it rotated, as where the camera is mounted on its side.
     """
 
     pixels: NDArray[np.uint8]
     encoding: str = 'rgb8'
     header: Any = None
+    rotation: int = 0
 
 
 class PixelError(LemoreError):
@@ -74,6 +81,11 @@ def check_pixels(image: NDArray[np.uint8], encoding: str) -> None:
     if image.size == 0:
         msg = f'the image has shape {image.shape}, it holds no pixels'
         raise PixelError(msg)
+
+
+def rotated(pixels: NDArray[Any], degrees: int) -> NDArray[Any]:
+    """Return (H, W) or (H, W, C) rotated clockwise by one of ``limits.ROTATIONS``, itself by 0."""
+    return cv2.rotate(pixels, _ROTATE[degrees]) if degrees else pixels
 
 
 def to_rgb(image: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:

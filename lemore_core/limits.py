@@ -7,3 +7,5 @@ MAX_JSON_BYTES = 2**22
 MAX_YAML_BYTES = 2**21
 MAX_YAML_VALUES = 50_000  # a table of 6,000 classes, the metadata of a long bag
 MAX_YAML_DEPTH = 32
+# degrees clockwise by which the network may see an image rotated
+ROTATIONS = (0, 90, 180, 270)

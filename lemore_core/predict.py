@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.errors import LemoreError
+from lemore_core.image import Image
 from lemore_core.image_file import SUFFIXES, image_files, read_image, write_image
 from lemore_core.limits import MAX_PIXELS
 from lemore_core.palettes import write_labels
@@ -102,13 +103,19 @@ def find_sources(inputs: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[So
 
 
 def predict(
-    segmenter: Segmenter, source: Source, output: Path, *, alpha: float, frames: int | None = None
+    segmenter: Segmenter,
+    source: Source,
+    output: Path,
+    *,
+    alpha: float,
+    frames: int | None = None,
+    rotation: int = 0,
 ) -> Iterator[int]:
     """Segment a source and yield after each image how many are done.
 
     An image becomes ``labels/NAME.png`` (class ids, with the classes' colours as palette) and ``overlay/NAME.png``; a video or camera
     becomes ``labels/NAME/000000.png`` and so on, and ``overlay/NAME.mp4``. ``frames`` ends it
-    early, which is how a camera ends.
+    early, which is how a camera ends. ``rotation`` is that of :class:`~lemore_core.image.Image`.
 
     Raises:
         LemoreError: the source cannot be read.
@@ -117,7 +124,7 @@ def predict(
     """
     if source.is_image:
         for _, pixels in source.frames():
-            labels, image = _segment(segmenter, pixels, alpha)
+            labels, image = _segment(segmenter, Image(pixels, rotation=rotation), alpha)
             write_labels(output / 'labels' / f'{source.name}.png', labels, segmenter.taxonomy)
             write_image(output / 'overlay' / f'{source.name}.png', image)
             yield 1
@@ -128,7 +135,7 @@ def predict(
         for index, (stamp, pixels) in enumerate(source.frames()):
             if index == frames:
                 break
-            labels, image = _segment(segmenter, pixels, alpha)
+            labels, image = _segment(segmenter, Image(pixels, rotation=rotation), alpha)
             path = output / 'labels' / source.name / f'{index:06}.png'
             write_labels(path, labels, segmenter.taxonomy)
             video.write(stamp, image)
@@ -139,10 +146,10 @@ def predict(
 
 
 def _segment(
-    segmenter: Segmenter, pixels: NDArray[np.uint8], alpha: float
+    segmenter: Segmenter, image: Image, alpha: float
 ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], NDArray[np.uint8]]:
-    labels = segmenter.segment(pixels, 'rgb8').labels
-    return labels, overlay(pixels, 'rgb8', labels, segmenter.taxonomy.palette, alpha)
+    labels = segmenter.segment_batch([image])[0].labels
+    return labels, overlay(image.pixels, image.encoding, labels, segmenter.taxonomy.palette, alpha)
 
 
 def _of_folder(folder: Path, max_pixels: int) -> list[Source]:

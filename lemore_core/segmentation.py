@@ -30,7 +30,7 @@ class Segmentation:
 
     ``labels`` (H, W) uint8, or uint16 beyond 255 classes: class ids. ``confidence`` (H, W) uint8:
     the label's probability, 255 for certain. ``network_size`` (height, width) is the size at which
-    the network saw the image, and ``resized`` the reason where that does not keep its aspect.
+    the network saw the image (as the image lies), and ``resized`` the reason where that does not keep its aspect.
     """
 
     labels: NDArray[np.uint8] | NDArray[np.uint16]

@@ -15,7 +15,7 @@ from lemore_core import inference as backends
 from lemore_core.checkpoint import ModelCard
 from lemore_core.errors import SegmenterError
 from lemore_core.export.model_card import read_model_card
-from lemore_core.image import CHANNELS, Image, as_image, check_pixels, to_network
+from lemore_core.image import CHANNELS, Image, as_image, check_pixels, rotated, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.input_size import network_size
 from lemore_core.inference.loaded_sizes import LoadedSizes
@@ -188,16 +188,24 @@ class Segmenter:
     def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
         """Label images, those of one network size together where the device gains from it.
 
+        The labels of an image with a ``rotation`` are rotated back: they lie on its own pixels.
+
         Raises:
             PixelError: one of them is not what its encoding says, or empty.
             BackendError: the device failed; the next images may succeed.
 
         """
+        for image in images:
+            check_pixels(image.pixels, image.encoding)
+        upright = [one._replace(pixels=rotated(one.pixels, one.rotation)) for one in images]
+        results = self._segment_upright(upright)
+        return [_as_taken(*pair) for pair in zip(images, results, strict=True)]
+
+    def _segment_upright(self, images: Sequence[Image]) -> list[Segmentation]:
         self._sizes.update()
         indices: dict[tuple[int, int], list[int]] = {}
         resized: dict[int, str] = {}
         for index, image in enumerate(images):
-            check_pixels(image.pixels, image.encoding)
             height, width = image.pixels.shape[:2]
             size = wanted = self.network_size(height, width)
             if self._live:
@@ -293,6 +301,19 @@ def resolve_checkpoint(model: str, dataset: str = '') -> Path:
 def shipped(model: str, dataset: str = DEFAULT_DATASET) -> Path:
     """Return where the weights of a size would be; not every one is shipped."""
     return WEIGHTS / f'lemore_{model}_{dataset}.safetensors'
+
+
+def _as_taken(image: Image, result: Segmentation) -> Segmentation:
+    if not image.rotation:
+        return result
+    back = 360 - image.rotation
+    height, width = result.network_size
+    return dataclasses.replace(
+        result,
+        labels=rotated(result.labels, back),
+        confidence=rotated(result.confidence, back),
+        network_size=(height, width) if back == 180 else (width, height),
+    )
 
 
 def _with_taxonomy(card: ModelCard, taxonomy: Taxonomy) -> ModelCard:

@@ -23,12 +23,11 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from lemore_core.errors import LemoreError
 from lemore_ros.node.exit_codes import RESTART, STOPPED
-from lemore_ros.node.parameters import DEFAULTS, PARAMETERS, ParameterError, from_text
+from lemore_ros.node.parameters import CAMERA, DEFAULTS, PARAMETERS, ParameterError, from_text
 from lemore_ros.share import PACKAGE, share_directory, shared_memory_profile
 
 NAME = 'lemore_segmentation'
 EXECUTABLE = 'segmentation_node'
-CAMERA = '{camera}'
 RESPAWNS, RESPAWN_DELAY_S = 5, 3.0
 LOOKS_LIKE = 0.75
 # the cameras of config/rviz/multi_camera.rviz: whichever there are take their places in turn
@@ -276,7 +275,7 @@ def _given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
         if given:
             value = from_text(name, given)
             if isinstance(value, tuple):
-                values[name] = ParameterValue(list(value), value_type=List[str])  # noqa: UP006
+                values[name] = ParameterValue(list(value), value_type=List[type(value[0])])  # type: ignore[misc]  # noqa: UP006
             else:
                 values[name] = ParameterValue(value, value_type=type(value))
     if text(context, 'use_sim_time'):

@@ -14,6 +14,7 @@ from lemore_core.cli.arguments import (
     load_segmenter,
     share,
 )
+from lemore_core.limits import ROTATIONS
 
 if TYPE_CHECKING:
     from lemore_core.predict import Source
@@ -29,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--output', '-o', type=Path, required=True, help='folder for the results')
     parser.add_argument('--alpha', type=share, default=0.5, help='weight of the colours, 0.5')
     parser.add_argument('--frames', type=count, help='of a video or camera, take only so many')
+    parser.add_argument(
+        '--rotate',
+        type=int,
+        choices=ROTATIONS,
+        default=0,
+        help='degrees clockwise that make the images upright before the network sees them',
+    )
     add_max_pixels_argument(parser)
     add_segmenter_arguments(parser)
 
@@ -58,7 +66,12 @@ def _predict(arguments: argparse.Namespace, sources: list[Source]) -> None:
     for source in sources:
         known = [n for n in (source.expected(), arguments.frames) if n is not None]
         steps = predict(
-            segmenter, source, arguments.output, alpha=arguments.alpha, frames=arguments.frames
+            segmenter,
+            source,
+            arguments.output,
+            alpha=arguments.alpha,
+            frames=arguments.frames,
+            rotation=arguments.rotate,
         )
         for _ in tqdm(
             steps, desc=source.name, total=min(known, default=None), unit='image', disable=None

@@ -88,7 +88,7 @@ class Rendering:
 
     @cached_property
     def _overlay(self) -> NDArray[np.uint8]:
-        pixels, encoding, _ = self._image
+        pixels, encoding = self._image[:2]
         labels = self._result.labels
         if pixels.shape[:2] != labels.shape:
             pixels, encoding = to_network(pixels, encoding, *labels.shape), RGB

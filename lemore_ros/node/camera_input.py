@@ -56,6 +56,8 @@ class CameraInput:
         self._explained = ''
         self._heard, self._lost = False, 0
         prefix = f'{name}/' if name else ''
+        self._rotation = settings.parameters.rotation_of(name)
+        self._frame_id = settings.parameters.frame_of(name)
         transport = settings.parameters.image_transport
         self._read = read_compressed if transport == COMPRESSED else read_image
         handlers = {
@@ -133,6 +135,9 @@ class CameraInput:
         except ImageError as error:
             self.output.fail(in_one_line(error))
             return
+        image = image._replace(rotation=self._rotation)
+        if self._frame_id:
+            image.header.frame_id = self._frame_id
         if stamp_ns(image.header) == 0:
             self._log.warn('stamp', 'images have no time stamp; labels carry the same zero stamp')
         if self._mailbox.put(Arrival(image, self.output), self.name):

@@ -111,7 +111,8 @@ class CameraOutput:
         return None
 
     def _publish_points(self, image: Image, result: Segmentation) -> None:
-        tolerance_ms = self._settings.parameters.depth_tolerance_ms
+        settings = self._settings
+        tolerance_ms = settings.parameters.depth_tolerance_ms
         depth = self.depth.nearest(stamp_ns(image.header), int(1e6 * tolerance_ms))
         info = self.depth_info or self.info
         if depth is None:
@@ -120,7 +121,8 @@ class CameraOutput:
         elif info is None:
             self._log.warn('depth', 'no points: no camera_info came')
         else:
-            if depth.header.frame_id not in {'', image.header.frame_id}:
+            renamed = bool(settings.parameters.frame_id)
+            if not renamed and depth.header.frame_id not in {'', image.header.frame_id}:
                 self._log.warn(
                     'frame_id',
                     f'the depth image is of frame {depth.header.frame_id!r}, the image of '

@@ -9,13 +9,14 @@ import dataclasses
 import difflib
 import json
 import textwrap
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lemore_core.errors import LemoreError
-from lemore_core.limits import MAX_PIXELS
+from lemore_core.limits import MAX_PIXELS, ROTATIONS
 from lemore_core.refine import ALLOWED_SIZES
 from lemore_core.validation import Entry, check_fields, entries, option
 from lemore_ros.outputs import OUTPUTS
@@ -34,6 +35,8 @@ Written by `python -m lemore_ros.node.parameters`, from the descriptors that
 their defaults, and launch arguments carry the same names. *Live* ones may change while the node
 runs, the others are read at start.
 """
+# stands for a camera's name where there are several
+CAMERA = '{camera}'
 # a name that may stand in a topic's, as the rules of ROS 2 topic names have it
 CAMERA_NAME = r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*'
 
@@ -115,6 +118,19 @@ class NodeParameters:
         'raw',
         'Form in which images come in. compressed: JPEG or PNG on image/compressed.',
         choices=('raw', 'compressed'),
+    )
+    rotate: tuple[int, ...] = option(
+        (0,),
+        'Degrees clockwise that make the images upright where a camera is mounted otherwise. Only '
+        'the network sees them so: what is published lies on the images as they come. One number '
+        'for all cameras, or one for each.',
+        choices=ROTATIONS,
+        allowed='some of 0, 90, 180 and 270: one, or as many as camera_names',
+    )
+    frame_id: str = option(
+        '',
+        'Frame in the headers of what is published, with {camera} in place of the name where there '
+        "are several cameras. Empty: that of the camera's images.",
     )
     output_size: str = option(
         'camera',
@@ -200,6 +216,14 @@ class NodeParameters:
         names = self.camera_names
         if len(set(names)) != len(names) or ('' in names and len(names) > 1) or not names:
             raise ParameterError(_refusal('camera_names', names))
+        if len(self.rotate) not in {1, len(names)}:
+            raise ParameterError(_refusal('rotate', self.rotate))
+        if self.frame_id and len(names) > 1 and CAMERA not in self.frame_id:
+            msg = (
+                f'frame_id is {self.frame_id!r}: with several cameras it must hold {CAMERA}, '
+                f'such as {CAMERA}_optical_frame'
+            )
+            raise ParameterError(msg)
 
     @property
     def network_size(self) -> tuple[int, int] | None:
@@ -211,6 +235,14 @@ class NodeParameters:
         """The folder of engines, ``None`` for the user's."""
         return Path(self.engine_cache_dir).expanduser() if self.engine_cache_dir else None
 
+    def rotation_of(self, camera: str) -> int:
+        """Return by how many degrees clockwise a camera's images must be rotated."""
+        return self.rotate[self.camera_names.index(camera) if len(self.rotate) > 1 else 0]
+
+    def frame_of(self, camera: str) -> str:
+        """Return the frame of what is published of a camera, empty for that of its images."""
+        return self.frame_id.replace(CAMERA, camera)
+
     def changed(self, values: Mapping[str, Any]) -> NodeParameters:
         """Return a copy with other values; names that are not of these parameters are ignored.
 
@@ -218,7 +250,7 @@ class NodeParameters:
             ParameterError: a value is not allowed, or its parameter is read-only.
 
         """
-        mine = {name: natural(value) for name, value in values.items() if name in PARAMETERS}
+        mine = {name: natural(name, value) for name, value in values.items() if name in PARAMETERS}
         for name in mine:
             if name not in LIVE:
                 msg = f'{name} is read-only: it is read when the node starts'
@@ -232,9 +264,18 @@ DEFAULTS: Mapping[str, Any] = dataclasses.asdict(NodeParameters())
 LIVE = {entry.name for entry in dataclasses.fields(NodeParameters) if entry.metadata.get('live')}
 
 
-def natural(value: Any) -> Any:
-    """Return a value as ROS holds it in the type that a frozen dataclass holds: lists as tuples."""
-    return tuple(value) if isinstance(value, list) else value
+def natural(name: str, value: Any) -> Any:
+    """Return a parameter's value as ROS holds it in the type that the dataclass holds.
+
+    Lists become tuples; 90 is meant as [90] where a list is asked for, and 1 as 1.0 where a number
+    is.
+    """
+    kind = type(DEFAULTS[name])
+    if kind is tuple and type(value) is int:
+        return (value,)
+    if isinstance(value, (list, array)):
+        return tuple(value)
+    return float(value) if type(value) is int and kind is float else value
 
 
 def _refusal(name: str, value: Any) -> str:
@@ -245,11 +286,11 @@ def _read_bool(text: str) -> bool:
     return {'true': True, 'false': False}[text.lower()]
 
 
-def _read_list(text: str) -> tuple[str, ...]:
-    return tuple(entry.strip(' \'"') for entry in text.strip(' []').split(','))
+def _read_list(text: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
+    return tuple(kind(entry.strip(' \'"')) for entry in text.strip(' []').split(','))
 
 
-_READERS: Mapping[type, Callable[[str], Any]] = {bool: _read_bool, tuple: _read_list}
+_READERS: Mapping[type, Callable[[str], Any]] = {bool: _read_bool}
 
 
 def from_text(name: str, text: str) -> Any:
@@ -259,9 +300,13 @@ def from_text(name: str, text: str) -> Any:
         ParameterError: the text is no such value, or one that is not allowed.
 
     """
-    kind = type(DEFAULTS[name])
+    default = DEFAULTS[name]
+    kind = type(default)
     try:
-        value = _READERS.get(kind, kind)(text)
+        if isinstance(default, tuple):
+            value = _read_list(text, type(default[0]))
+        else:
+            value = _READERS.get(kind, kind)(text)
     except (KeyError, ValueError) as error:
         raise ParameterError(_refusal(name, text)) from error
     if PARAMETERS[name].refusal(value):
@@ -304,9 +349,7 @@ def declare(node: Any) -> NodeParameters:
     for name, default in DEFAULTS.items():
         value = node.declare_parameter(name, default, anything).value
         node.undeclare_parameter(name)
-        # YAML's 1 is meant as 1.0 where a number is asked for
-        is_whole = type(value) is int and type(default) is float
-        values[name] = float(value) if is_whole else natural(value)
+        values[name] = natural(name, value)
     checked = NodeParameters(**values)
     for name, value in values.items():
         node.declare_parameter(name, value, descriptor(name), ignore_override=True)

@@ -174,6 +174,8 @@ def test_the_command_takes_several_inputs(
     cv2.imwrite(str(tmp_path / 'street.png'), clip_frames[0])
     inputs = [str(clip), str(tmp_path / 'street.png')]
     options = [
+        '--rotate',
+        '180',
         '--model',
         str(untrained_checkpoint),
         '--backend',

@@ -55,6 +55,20 @@ def test_every_encoding_of_a_image_gives_the_same_labels(
     assert len(np.unique(expected.labels)) > 1, 'one label everywhere would prove nothing'
 
 
+@pytest.mark.parametrize('degrees', [90, 180, 270])
+def test_labels_lie_on_the_image_whichever_way_it_must_be_rotated(
+    segmenter: Segmenter, clip_frames: Frames, degrees: int
+) -> None:
+    upright = np.ascontiguousarray(clip_frames[0][:300, :500])
+    taken = np.ascontiguousarray(np.rot90(upright, degrees // 90))  # counter-clockwise
+    expected = segmenter.segment(upright, 'bgr8')
+    result = segmenter.segment_batch([Image(taken, 'bgr8', rotation=degrees)])[0]
+    assert np.array_equal(result.labels, np.rot90(expected.labels, degrees // 90))
+    assert np.array_equal(result.confidence, np.rot90(expected.confidence, degrees // 90))
+    sides = expected.network_size
+    assert result.network_size == (sides if degrees == 180 else sides[::-1])
+
+
 def test_a_grey_image_is_three_equal_channels(segmenter: Segmenter, clip_frames: Frames) -> None:
     grey = cv2.cvtColor(clip_frames[0], cv2.COLOR_BGR2GRAY)
     expected = segmenter.segment(cv2.merge([grey, grey, grey]), 'bgr8')

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.limits import MAX_PIXELS
+from lemore_core.limits import MAX_PIXELS, ROTATIONS
 from lemore_core.segmenter_options import SegmenterOptions
 from lemore_core.validation import check_fields, option
 from lemore_ros.bags.errors import BagError
@@ -83,6 +83,11 @@ class SegmentOptions:
     alpha: float = option(0.5, "weight of the overlay's colours", low=0.0, high=1.0)
     storage: str = option('mcap', 'mcap or sqlite3', choices=('mcap', 'sqlite3'))
     compression: str = option('zstd', 'zstd or none', choices=('zstd', 'none'))
+    rotate: int = option(
+        0,
+        'degrees clockwise that make the images upright before the network sees them',
+        choices=ROTATIONS,
+    )
     max_pixels: int = option(
         MAX_PIXELS, 'refuse images of more pixels before they are decoded', low=1
     )

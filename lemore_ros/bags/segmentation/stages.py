@@ -83,7 +83,7 @@ class Stages:
             if item.camera is not None:
                 image = decode(item.record, self._options.max_pixels)
                 if isinstance(image, Image):
-                    item.image = image
+                    item.image = image._replace(rotation=self._options.rotate)
                 else:
                     item.problem = str(image)
         return group

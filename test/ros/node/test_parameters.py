@@ -53,6 +53,8 @@ WRONG = [
     ('camera_names', ('1st',), "camera_names is ('1st',), allowed"),
     ('camera_names', (), 'camera_names is (), allowed'),
     ('image_transport', 'theora', "image_transport is 'theora', allowed: one of raw, compressed"),
+    ('rotate', (45,), 'rotate is (45,), allowed: some of 0, 90, 180 and 270'),
+    ('rotate', (0, 180), 'rotate is (0, 180), allowed: some of'),
     ('output_size', '640', "output_size is '640', allowed: camera, network, or WIDTHxHEIGHT"),
     ('output_size', '0x480', "output_size is '0x480', allowed"),
     ('min_confidence', 1.5, 'min_confidence is 1.5, allowed: a number from 0 to 1'),
@@ -63,7 +65,7 @@ WRONG = [
 def test_the_file_lists_every_parameter_with_its_default() -> None:
     assert FILE.read_text(encoding='utf-8') == parameters_yaml()
     values = yaml.safe_load(parameters_yaml())['/**']['ros__parameters']
-    values = {name: natural(value) for name, value in values.items()}
+    values = {name: natural(name, value) for name, value in values.items()}
     assert values == dataclasses.asdict(NodeParameters())
     assert NodeParameters(**values) == NodeParameters()
 
@@ -80,6 +82,13 @@ def test_every_kind_of_right_value_is_taken() -> None:
     assert NodeParameters(network_height=96, network_width=128).network_size == (96, 128)
     assert NodeParameters().network_size is None
     assert NodeParameters().engine_cache is None
+    two = NodeParameters(
+        camera_names=('front', 'rear'), rotate=(0, 180), frame_id='{camera}_optical'
+    )
+    assert [two.rotation_of(name) for name in two.camera_names] == [0, 180]
+    assert [two.frame_of(name) for name in two.camera_names] == ['front_optical', 'rear_optical']
+    with pytest.raises(ParameterError, match='with several cameras it must hold {camera}'):
+        NodeParameters(camera_names=('front', 'rear'), frame_id='optical')
     assert NodeParameters(engine_cache_dir='~/engines').engine_cache == Path.home() / 'engines'
     for alpha in (0.0, 1.0):
         assert NodeParameters(overlay_alpha=alpha).overlay_alpha == alpha
@@ -94,7 +103,13 @@ def test_only_live_parameters_change() -> None:
 
 @pytest.mark.parametrize(
     ('name', 'text', 'value'),
-    [('model', 'nano', 'nano'), ('overlay_alpha', '1', 1.0), ('autostart', 'False', False)],
+    [
+        ('model', 'nano', 'nano'),
+        ('overlay_alpha', '1', 1.0),
+        ('autostart', 'False', False),
+        ('camera_names', '[front, rear]', ('front', 'rear')),
+        ('rotate', '0, 180', (0, 180)),
+    ],
 )
 def test_text_is_read_as_the_type_of_the_parameter(name: str, text: str, value: Any) -> None:
     found = from_text(name, text)
@@ -123,8 +138,9 @@ def test_a_wrong_override_at_start_is_named(name: str, value: Any, expected: str
 
 @pytest.mark.usefixtures('graph')
 def test_a_whole_number_is_taken_for_a_number() -> None:
-    node = _node([Parameter('overlay_alpha', value=1)])
-    assert parameters.declare(node).overlay_alpha == 1.0
+    node = _node([Parameter('overlay_alpha', value=1), Parameter('rotate', value=90)])
+    values = parameters.declare(node)
+    assert (values.overlay_alpha, values.rotate) == (1.0, (90,))
     assert node.get_parameter('overlay_alpha').type_ == Parameter.Type.DOUBLE
     node.destroy_node()
 
