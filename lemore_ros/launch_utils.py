@@ -25,6 +25,7 @@ from lemore_core.errors import LemoreError
 from lemore_ros.node.exit_codes import RESTART, STOPPED
 from lemore_ros.node.parameters import CAMERA, DEFAULTS, PARAMETERS, ParameterError, from_text
 from lemore_ros.share import PACKAGE, share_directory, shared_memory_profile
+from lemore_ros.transports import TRANSPORTS
 
 NAME = 'lemore_segmentation'
 EXECUTABLE = 'segmentation_node'
@@ -36,7 +37,7 @@ SHOWN_TOPICS = ('overlay', 'color', 'points')
 SWITCHES: Mapping[str, bool] = {'true': True, '1': True, 'false': False, '0': False}
 OTHER_ARGUMENTS: Mapping[str, str] = {
     'image_topic': 'Topic of the camera images, with {camera} in place of the name where there are '
-    'several cameras; <topic>/compressed where image_transport is compressed. Empty: image.',
+    'several cameras; <topic>/<image_transport> where that is not raw. Empty: image.',
     'camera_info_topic': 'Topic of the calibration, with {camera} likewise. Empty: camera_info '
     'beside image_topic.',
     'depth_topic': 'Topic of depth images that are registered to the camera, with {camera} '
@@ -212,7 +213,8 @@ def inputs(context: LaunchContext, camera: str) -> list[tuple[str, str]]:
     )
     moved: dict[str, str] = {}
     if image:
-        moved = {'image': image, 'image/compressed': f'{image}/compressed'}
+        suffixes = [transport.suffix for transport in TRANSPORTS.values()]
+        moved = {f'image{suffix}': f'{image}{suffix}' for suffix in suffixes}
         moved['camera_info'] = _beside(image)
     if info:
         moved['camera_info'] = info

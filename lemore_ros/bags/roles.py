@@ -16,10 +16,11 @@ from lemore_core.image import Image
 from lemore_core.system.json_text import parse_json
 from lemore_core.taxonomy import Taxonomy, load_taxonomy
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.bag import Bag, decode
+from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.io.topics import Topic
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.outputs import OUTPUTS
+from lemore_ros.transports import BY_TYPE
 
 CLASSES = OUTPUTS['classes']
 LABELS = 'labels'
@@ -27,6 +28,8 @@ COMPRESSED = '/compressed'
 RESULT = 'it is the result of a segmentation'
 # a camera may need a moment to come up, but not its whole life
 FIRST_IMAGES = 10
+# a video may begin anywhere between two key frames
+FIRST_PACKETS = 600
 # what drivers and image_proc append to a camera's namespace
 GENERIC = {
     'image',
@@ -37,6 +40,8 @@ GENERIC = {
     'image_rect_color',
     'image_rect_mono',
     'compressed',
+    'ffmpeg',
+    'foxglove',
 }
 
 
@@ -161,11 +166,18 @@ def image_topic(bag: Bag, name: str) -> Topic:
 
 def raw_first(bag: Bag) -> list[Topic]:
     """Return the image topics, without those that image_transport made of another one."""
-    names = {topic.name for topic in bag.image_topics}
+    order = list(BY_TYPE)
+    ranks = [
+        (topic.name.removesuffix(topic.transport.suffix), order.index(topic.type), topic)
+        for topic in bag.image_topics
+    ]
     return [
         topic
-        for topic in bag.image_topics
-        if not (topic.is_compressed and topic.name.removesuffix(COMPRESSED) in names - {topic.name})
+        for base, rank, topic in ranks
+        if not any(
+            other.name != topic.name and (same, better) == (base, min(better, rank - 1))
+            for same, better, other in ranks
+        )
     ]
 
 
@@ -246,16 +258,16 @@ def _cameras(bag: Bag) -> tuple[list[TopicProbe], list[TopicProbe]]:
 
 def _probe(bag: Bag, topic: Topic) -> TopicProbe:
     problem = 'no image'
-    for index, record in enumerate(bag.messages([topic])):
-        image = decode(record, bag.max_pixels)
+    most = FIRST_PACKETS if topic.transport.is_video else FIRST_IMAGES
+    for index, (record, image) in enumerate(bag.frames(topic)):
         if isinstance(image, Image):
             message = record.message
-            encoding = message.format if topic.is_compressed else message.encoding
+            encoding = message.encoding if hasattr(message, 'encoding') else message.format
             height, width = image.pixels.shape[:2]
             is_grey = image.pixels.ndim == 2
             return TopicProbe(topic, encoding, height, width, image.pixels.size, is_grey)
         problem = problem if index else str(image)
-        if index + 1 == FIRST_IMAGES:
+        if index + 1 == most:
             break
     return TopicProbe(topic, problem=problem)
 

@@ -9,16 +9,14 @@ from typing import Any, NamedTuple
 from lemore_core.errors import in_one_line
 from lemore_core.image import Image
 from lemore_core.mailbox import Mailbox
-from lemore_ros.messages.compressed import read_compressed
 from lemore_ros.messages.encodings import ImageError
-from lemore_ros.messages.images import read_image
 from lemore_ros.messages.stamps import stamp_ns
 from lemore_ros.node.camera_output import CameraOutput
 from lemore_ros.node.camera_stats import CameraStats
 from lemore_ros.node.output_settings import OutputSettings
 from lemore_ros.node.qos_diagnosis import LARGE_IMAGES
 from lemore_ros.node.rate_limit import RateLimit
-from lemore_ros.node.subscriptions import COMPRESSED, Subscriptions
+from lemore_ros.node.subscriptions import Subscriptions
 from lemore_ros.node.throttled_log import ThrottledLogger
 
 EXPLAIN_AFTER_S = 5.0
@@ -59,7 +57,6 @@ class CameraInput:
         self._rotation = settings.parameters.rotation_of(name)
         self._frame_id = settings.parameters.frame_of(name)
         transport = settings.parameters.image_transport
-        self._read = read_compressed if transport == COMPRESSED else read_image
         handlers = {
             'image': self._on_image,
             'lost': self._on_lost,
@@ -111,6 +108,7 @@ class CameraInput:
             self._explained = ''
             self._heard, self._lost = False, 0
             self._stats.expect_frames()
+        self._subscriptions.follow()
         self._subscriptions.take_depth(wanted=publishers.is_wanted('points'))
 
     def run_watchdog(self, stuck_s: int) -> None:
@@ -126,12 +124,14 @@ class CameraInput:
         self._stats.count_received()
         self._explained = ''
         self._heard, self._lost = True, 0
-        if not self._limit.admits(self._settings.parameters.max_rate_hz):
+        reader, parameters = self._subscriptions.reader, self._settings.parameters
+        if not self._limit.admits(parameters.max_rate_hz):
+            reader.skip(message, parameters.max_pixels)
             self._stats.count('skipped')
             return
         started = time.perf_counter()
         try:
-            image = self._read(message, self._settings.parameters.max_pixels)
+            image = reader.read(message, parameters.max_pixels)
         except ImageError as error:
             self.output.fail(in_one_line(error))
             return

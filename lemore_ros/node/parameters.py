@@ -20,6 +20,7 @@ from lemore_core.limits import MAX_PIXELS, ROTATIONS
 from lemore_core.refine import ALLOWED_SIZES
 from lemore_core.validation import Entry, check_fields, entries, option
 from lemore_ros.outputs import OUTPUTS
+from lemore_ros.transports import AUTO, TRANSPORTS
 
 MIN_SIDE = 32
 SIDE = r'[1-9]\d{0,3}'
@@ -116,8 +117,10 @@ class NodeParameters:
     )
     image_transport: str = option(
         'raw',
-        'Form in which images come in. compressed: JPEG or PNG on image/compressed.',
-        choices=('raw', 'compressed'),
+        'Form in which images come in. compressed: JPEG or PNG on image/compressed; ffmpeg, '
+        'foxglove: H.264 or H.265 on image/ffmpeg (FFMPEGPacket), image/foxglove '
+        '(CompressedVideo); auto: the first of these that somebody publishes.',
+        choices=(*TRANSPORTS, AUTO),
     )
     rotate: tuple[int, ...] = option(
         (0,),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 from rclpy.qos import QoSProfile
@@ -13,6 +12,7 @@ from std_msgs.msg import Header, String
 
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.messages.label_info import classes_json, label_info_message
+from lemore_ros.messages.types import message_class
 from lemore_ros.node import qos
 from lemore_ros.node.compat import UnsupportedEventTypeError, publisher_events
 from lemore_ros.node.output_settings import OutputSettings
@@ -55,7 +55,7 @@ class Publishers:
             if not getattr(settings.parameters, output.parameter):
                 self._withdraw(name)
             elif name not in self._publishers:
-                self._offer(name, _message_class(output.type))
+                self._offer(name, message_class(output.type))
         if (settings.taxonomy, settings.parameters.min_confidence) != self._described:
             self._described = settings.taxonomy, settings.parameters.min_confidence
             self._describe(*self._described)
@@ -119,7 +119,7 @@ class Publishers:
 
     def _offer_latched(self) -> None:
         for topic, output in OUTPUTS.items():
-            if output.is_latched and (kind := _message_class(output.type)) is not None:
+            if output.is_latched and (kind := message_class(output.type)) is not None:
                 self._latched[topic] = self._create(topic, kind, qos.latched())
 
     def _create(self, topic: str, kind: type, profile: QoSProfile, **options: Any) -> Any:
@@ -137,12 +137,3 @@ class Publishers:
             header = Header(stamp=self._node.get_clock().now().to_msg())
             info = label_info_message(taxonomy, header, threshold=min_confidence)
             self._latched['label_info'].publish(info)
-
-
-def _message_class(name: str) -> Any:
-    """Return the class of a message type such as ``std_msgs/msg/String``, ``None`` if missing."""
-    package, _, kind = name.partition('/msg/')
-    try:
-        return getattr(import_module(f'{package}.msg'), kind)
-    except ModuleNotFoundError:
-        return None

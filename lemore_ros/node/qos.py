@@ -12,6 +12,8 @@ from rclpy.qos import (
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 OUTPUT_DEPTH = 5
+# packets that may wait while others are decoded
+VIDEO_DEPTH = 60
 OVERRIDABLE = (
     QoSPolicyKind.HISTORY,
     QoSPolicyKind.DEPTH,
@@ -24,6 +26,15 @@ def newest() -> QoSProfile:
     """For images in: best effort accepts every publisher, and only the newest counts."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
+    )
+
+
+def every() -> QoSProfile:
+    """For video in: best effort likewise, but an image is made of those before it."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=VIDEO_DEPTH,
+        reliability=ReliabilityPolicy.BEST_EFFORT,
     )
 
 

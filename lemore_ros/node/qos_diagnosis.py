@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 from rclpy.duration import Duration, Infinite
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
-from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE
+from lemore_ros.messages.types import message_class
+from lemore_ros.transports import BY_TYPE, TRANSPORTS, Transport
 
-TRANSPORTS = {IMAGE: 'raw', COMPRESSED_IMAGE: 'compressed'}
-COMPRESSED_SUFFIX = '/compressed'
 NAMED_AT_MOST = 3
 LARGE_IMAGES = (
     'large images need the Fast DDS profile config/dds/fastdds_shared_memory.xml at both ends'
@@ -71,18 +70,27 @@ def why_not_received(node: Any, topic: str, offered: QoSProfile) -> str:
 
 
 def _another_transport(node: Any, subscription: Subscription) -> str:
-    """Name who sends the same images in the other form, as ``image_transport`` names topics."""
-    if subscription.kind == IMAGE:
-        topic, kind = f'{subscription.topic}{COMPRESSED_SUFFIX}', COMPRESSED_IMAGE
-    else:
-        topic, kind = subscription.topic.removesuffix(COMPRESSED_SUFFIX), IMAGE
-    for info in node.get_publishers_info_by_topic(topic):
-        if info.topic_type == kind:
-            return (
-                f'nobody publishes it, publisher {_name(info)} sends {kind} on {topic}: '
-                f'set image_transport to {TRANSPORTS[kind]}'
-            )
+    """Name who sends the same images in another form, as ``image_transport`` names topics."""
+    own = BY_TYPE.get(subscription.kind)
+    if own is None:
+        return ''
+    base = subscription.topic.removesuffix(own.suffix)
+    for other in TRANSPORTS.values():
+        topic = f'{base}{other.suffix}'
+        for info in node.get_publishers_info_by_topic(topic):
+            if other is not own and info.topic_type == other.type:
+                return (
+                    f'nobody publishes it, publisher {_name(info)} sends {other.type} on {topic}: '
+                    f'{_to_take(other)}'
+                )
     return ''
+
+
+def _to_take(transport: Transport) -> str:
+    package = transport.type.partition('/')[0]
+    if message_class(transport.type) is None:
+        return f'install {package}, with image_transport {transport.name} or auto'
+    return f'set image_transport to {transport.name}'
 
 
 def _nobody(node: Any, subscription: Subscription) -> str:
@@ -107,8 +115,8 @@ def _another_type(info: Any, subscription: Subscription) -> str:
     reason = (
         f'publisher {_name(info)} sends {info.topic_type}, this node asks for {subscription.kind}'
     )
-    if info.topic_type in TRANSPORTS and subscription.kind in TRANSPORTS:
-        return f'{reason}: set image_transport to {TRANSPORTS[info.topic_type]}'
+    if info.topic_type in BY_TYPE and subscription.kind in BY_TYPE:
+        return f'{reason}: {_to_take(BY_TYPE[info.topic_type])}'
     return f'{reason}: remap to another topic'
 
 

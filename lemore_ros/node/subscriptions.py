@@ -6,21 +6,30 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, Image
 
+from lemore_core.errors import LemoreError
+from lemore_ros.messages.readers import make_reader
+from lemore_ros.messages.types import message_class
 from lemore_ros.node import qos
 from lemore_ros.node.compat import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from lemore_ros.node.qos_diagnosis import Subscription, why_no_images
-from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE
+from lemore_ros.transports import AUTO, TRANSPORTS, Transport
 
-COMPRESSED = 'compressed'
 NUMBERLESS = 2**31 - 1
 
 Handler = Callable[[Any], None]
 
 
+class TransportError(LemoreError):
+    """Images in a form for which a package is not installed."""
+
+
 class Subscriptions:
     """The subscriptions of one camera: ``<prefix>image`` and so on.
+
+    ``transport`` is the form in which images come, or ``auto``: then it is the first of those that
+    somebody publishes. ``reader`` reads their messages.
 
     ``handlers`` are called on the executor's thread with what comes on ``image``, ``camera_info``,
     ``depth`` and ``depth/camera_info``; ``lost`` with the number of images that got lost, and
@@ -36,12 +45,16 @@ class Subscriptions:
         self._node = node
         self._prefix = prefix
         self._handlers = handlers
-        self._is_compressed = transport == COMPRESSED
-        name = f'{prefix}image/compressed' if self._is_compressed else f'{prefix}image'
-        self._image_topic = name
-        self.topic: str = node.resolve_topic_name(name)
+        self._is_auto = transport == AUTO
+        self._transport = TRANSPORTS['raw' if self._is_auto else transport]
+        self.reader = make_reader(self._transport.type)
         self._subscriptions: list[Any] = []
         self._depth: list[Any] = []
+
+    @property
+    def topic(self) -> str:
+        """The resolved name of the topic of images."""
+        return str(self._resolved(self._transport))
 
     @property
     def is_open(self) -> bool:
@@ -52,9 +65,17 @@ class Subscriptions:
         """Refuse a QoS that cannot be had, before somebody subscribes to the outputs.
 
         Raises:
+            TransportError: the messages of the transport are of a package that is not installed.
             Exception: what the middleware says of it.
 
         """
+        if message_class(self._transport.type) is None:
+            package = self._transport.type.partition('/')[0]
+            msg = (
+                f'image_transport is {self._transport.name}, and {package} is not installed: '
+                f'apt install ros-$ROS_DISTRO-{package.replace("_", "-")}'
+            )
+            raise TransportError(msg)
         try:
             self.open()
             self.take_depth(wanted=True)
@@ -64,8 +85,15 @@ class Subscriptions:
     def open(self) -> None:
         """Take images in."""
         if not self.is_open:
+            self._transport = self._offered() or self._transport
             self._subscriptions = [self._subscribe_to_images()]
             self._subscriptions.append(self._subscribe(CameraInfo, 'camera_info'))
+
+    def follow(self) -> None:
+        """Go over to the form in which images are offered, if another one is meant to be taken."""
+        if self.is_open and self._offered() not in {None, self._transport}:
+            self.close()
+            self.open()
 
     def close(self) -> None:
         """Take nothing in."""
@@ -83,17 +111,35 @@ class Subscriptions:
 
     def why_no_images(self, *, heard: bool, lost: int) -> str:
         """Return why no image comes, see :func:`~lemore_ros.node.qos_diagnosis.why_no_images`."""
-        kind = COMPRESSED_IMAGE if self._is_compressed else IMAGE
         profile = self._subscriptions[0].qos_profile
-        subscription = Subscription(self.topic, kind, profile)
+        subscription = Subscription(self.topic, self._transport.type, profile)
         return why_no_images(self._node, subscription, heard=heard, lost=lost)
 
+    def _offered(self) -> Transport | None:
+        """Return the form to take where that is not settled; the one that is taken stays."""
+        if not self._is_auto:
+            return None
+        offered = [
+            transport
+            for transport in TRANSPORTS.values()
+            if message_class(transport.type) is not None
+            and any(
+                info.topic_type == transport.type
+                for info in self._node.get_publishers_info_by_topic(self._resolved(transport))
+            )
+        ]
+        return self._transport if self._transport in offered else next(iter(offered), None)
+
+    def _resolved(self, transport: Transport) -> Any:
+        return self._node.resolve_topic_name(f'{self._prefix}image{transport.suffix}')
+
     def _subscribe_to_images(self) -> Any:
-        kind = CompressedImage if self._is_compressed else Image
+        self.reader = make_reader(self._transport.type)
+        profile = qos.every() if self._transport.is_video else qos.newest()
         create = partial(
             self._node.create_subscription,
-            kind,
-            self._image_topic,
+            message_class(self._transport.type),
+            f'{self._prefix}image{self._transport.suffix}',
             self._handlers['image'],
             qos_overriding_options=qos.overridable(),
         )
@@ -102,10 +148,10 @@ class Subscriptions:
                 message_lost=lambda event: self._handlers['lost'](_lost(event.total_count_change)),
                 incompatible_qos=self._handlers['incompatible'],
             )
-            return create(qos.newest(), event_callbacks=events)
+            return create(profile, event_callbacks=events)
         except UnsupportedEventTypeError:
             # not every middleware tells
-            return create(qos.newest())
+            return create(profile)
 
     def _subscribe(self, kind: type, topic: str) -> Any:
         return self._node.create_subscription(

@@ -24,10 +24,11 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.bags.segmentation.options import ModelOptions, SegmentOptions
+from lemore_ros.transports import COMPRESSED_VIDEO, FFMPEG_PACKET
 
 ROOT = Path(__file__).parents[2]
 STORE = get_typestore(Stores.ROS2_JAZZY)
@@ -51,6 +52,18 @@ QOS = Qos(
     avoid_ros_namespace_conventions=False,
 )
 Message = tuple[str, str, int, bytes]
+# as ffmpeg_image_transport_msgs and foxglove_msgs define them
+STORE.register(
+    get_types_from_msg(
+        'std_msgs/Header header\nint32 width\nint32 height\nstring encoding\nuint64 pts\n'
+        'uint8 flags\nbool is_bigendian\nuint8[] data\n',
+        FFMPEG_PACKET,
+    )
+    | get_types_from_msg(
+        'builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n',
+        COMPRESSED_VIDEO,
+    )
+)
 
 
 def header(stamp: int) -> Any:
@@ -79,6 +92,20 @@ def image(
 def jpeg(index: int, stamp: int) -> bytes:
     _, data = cv2.imencode('.jpg', pattern(index))
     return bytes(STORE.serialize_cdr(TYPES[COMPRESSED](header(stamp), 'jpeg', data), COMPRESSED))
+
+
+def packet(data: bytes, stamp: int) -> bytes:
+    message = TYPES[FFMPEG_PACKET](
+        header(stamp), 64, 48, 'libx264;yuv420p;bgr8', 0, 0, False, np.frombuffer(data, np.uint8)
+    )
+    return bytes(STORE.serialize_cdr(message, FFMPEG_PACKET))
+
+
+def foxglove_video(data: bytes, stamp: int) -> bytes:
+    message = TYPES[COMPRESSED_VIDEO](
+        header(stamp).stamp, 'cam', np.frombuffer(data, np.uint8), 'h265'
+    )
+    return bytes(STORE.serialize_cdr(message, COMPRESSED_VIDEO))
 
 
 def text(content: str) -> bytes:

@@ -21,7 +21,7 @@ LAYERS = [
     ('segmenter', 'segmenter_options'),
     ('inference', 'render', 'refine'),
     ('export',),
-    ('data', 'checkpoint', 'video', 'image', 'image_file'),
+    ('data', 'checkpoint', 'video', 'video_stream', 'image', 'image_file'),
     ('model', 'taxonomy'),
     ('segmentation', 'validation', 'errors', 'mailbox', 'system', 'limits'),
 ]

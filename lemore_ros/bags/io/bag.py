@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -126,19 +126,36 @@ class Bag(ABC):
         self, topic: Topic, *, start_ns: int | None = None, end_ns: int | None = None
     ) -> Iterator[Decoded]:
         """Yield the images of an image topic; one that cannot be decoded comes as its error."""
+        decoder = Decoder(topic, self.max_pixels)
         for record in self.messages([topic], start_ns=start_ns, end_ns=end_ns):
-            yield Decoded(record, decode(record, self.max_pixels))
+            yield Decoded(record, decoder.decode(record))
 
 
-def decode(record: Record, max_pixels: int = MAX_PIXELS) -> Image | ImageError | BagError:
-    """Return the image of an image message, raw or compressed, or why it has none."""
-    from lemore_ros.messages.compressed import read_compressed
-    from lemore_ros.messages.images import ImageError, read_image
+class Decoder:
+    """Decodes the images of a topic, all of which it is given, in their order."""
+
+    def __init__(self, topic: Topic, max_pixels: int = MAX_PIXELS) -> None:
+        from lemore_ros.messages.readers import make_reader
+
+        self._reader = make_reader(topic.type)
+        self._max_pixels = max_pixels
+
+    def decode(self, record: Record) -> Image | ImageError | BagError:
+        """Return the image of a message, or why it has none."""
+        image: Image | ImageError | BagError
+        image = _attempt(record, self._reader.read, self._max_pixels)
+        return image
+
+    def skip(self, record: Record) -> None:
+        """Take note of a message whose image is not needed: that of a later one may be made of it."""
+        _attempt(record, self._reader.skip, self._max_pixels)
+
+
+def _attempt(record: Record, read: Callable[[Any, int], Any], max_pixels: int) -> Any:
+    from lemore_ros.messages.encodings import ImageError
 
     try:
-        message = record.message
-        read = read_compressed if record.topic.is_compressed else read_image
-        return read(message, max_pixels)
+        return read(record.message, max_pixels)
     except (ImageError, BagError) as error:
         return error
     except (AttributeError, TypeError) as error:

@@ -13,7 +13,8 @@ from rosbags.interfaces import (
     Qos,
 )
 
-from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE
+from lemore_ros.outputs import COMPRESSED_IMAGE
+from lemore_ros.transports import BY_TYPE, Transport
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,13 @@ class Topic:
 
     @property
     def is_image(self) -> bool:
-        """Whether its messages are images, raw or compressed; depth images are among them."""
-        return self.type in {IMAGE, COMPRESSED_IMAGE}
+        """Whether its messages are images, in whichever form; depth images are among them."""
+        return self.type in BY_TYPE
+
+    @property
+    def transport(self) -> Transport:
+        """The form of its images."""
+        return BY_TYPE[self.type]
 
 
 def topics_of(connections: Iterable[Connection]) -> tuple[Topic, ...]:

@@ -25,6 +25,8 @@ from lemore_ros.bags.segmentation.unfinished import PartResult, UnfinishedBag
 from lemore_ros.bags.segmentation.writer import BagWriter, new_file, take_whole
 
 MOST_COMPRESSORS = 4
+# key frames of a video are closer together than this
+KEY_FRAME_NS = 10 * NS
 # stages even out their pace with a few images between them, where these are small
 MOST_AHEAD, AHEAD_BYTES = 4, 8 * 2**20
 
@@ -113,6 +115,7 @@ class Session:
         result, problems, segmenter = PartResult(None), Counter[str](), self.segmenter
         refinement, taxonomy = self.job.options.model.refinement(segmenter.taxonomy)
         stages = Stages(segmenter, refinement, taxonomy, self.job.options)
+        stages.prime(self._video_before(part.start_ns))
         batch_bytes = segmenter.status.batch * max(c.image_bytes for c in self._cameras)
         ahead = min(MOST_AHEAD, max(1, AHEAD_BYTES // batch_bytes))
         with ExitStack() as stack:
@@ -133,6 +136,11 @@ class Session:
                 on_progress(batch.frames)
         result.problems = dict(problems)
         return result
+
+    def _video_before(self, time_ns: int) -> Iterator[Record]:
+        topics = [c.topic for c in self._cameras if c.topic.transport.is_video]
+        if topics:
+            yield from self.bag.messages(topics, start_ns=time_ns - KEY_FRAME_NS, end_ns=time_ns)
 
     def _groups(self, part: Part, batch: int) -> Iterator[Group]:
         options = self.job.options

@@ -13,7 +13,8 @@ from lemore_core.refine import Refinement
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import Taxonomy
-from lemore_ros.bags.io.bag import Record, decode
+from lemore_ros.bags.io.bag import Decoder, Record
+from lemore_ros.bags.io.topics import Topic
 from lemore_ros.bags.roles import CameraTopic
 from lemore_ros.bags.segmentation.messages import make_message, serialize
 from lemore_ros.bags.segmentation.options import SegmentOptions
@@ -76,17 +77,31 @@ class Stages:
         self._taxonomy = taxonomy
         self._outputs = [OUTPUTS[name] for name in options.outputs if OUTPUTS[name].is_image]
         self._options = options
+        self._decoders: dict[Topic, Decoder] = {}
+
+    def prime(self, records: Iterable[Record]) -> None:
+        """Take note of the messages of video before the first that is segmented."""
+        for record in records:
+            self._decoder(record.topic).skip(record)
 
     def decode(self, group: Group) -> Group:
         """Decode the images that are to be segmented."""
         for item in group:
-            if item.camera is not None:
-                image = decode(item.record, self._options.max_pixels)
+            topic = item.record.topic
+            if item.camera is None and topic in self._decoders:
+                self._decoders[topic].skip(item.record)
+            elif item.camera is not None:
+                image = self._decoder(topic).decode(item.record)
                 if isinstance(image, Image):
                     item.image = image._replace(rotation=self._options.rotate)
                 else:
                     item.problem = str(image)
         return group
+
+    def _decoder(self, topic: Topic) -> Decoder:
+        if topic not in self._decoders:
+            self._decoders[topic] = Decoder(topic, self._options.max_pixels)
+        return self._decoders[topic]
 
     def segment(self, group: Group) -> Group:
         """Segment the images; one that fails does not cost the others their labels."""

@@ -99,12 +99,12 @@ def test_labels_are_those_of_the_segmenter(
     segmenter = Segmenter.load(exported, backend='onnxruntime', device='cpu')
     segment(bags.folder / 'drive', bags.folder / 'rotated', replace(options, rotate=180))
     rotated = labels_of(bags.folder / 'rotated')
-    for index, (time, labels) in enumerate(sorted(labels_of(bags.folder / 'out').items())):
+    for index, (stamp, labels) in enumerate(sorted(labels_of(bags.folder / 'out').items())):
         np.testing.assert_array_equal(labels, segmenter.segment(pattern(index), 'bgr8').labels)
         assert len(np.unique(labels)) > 1
         upright = np.ascontiguousarray(pattern(index)[::-1, ::-1])
         expected = segmenter.segment(upright, 'bgr8').labels[::-1, ::-1]
-        np.testing.assert_array_equal(rotated[time], expected)
+        np.testing.assert_array_equal(rotated[stamp], expected)
 
 
 def test_storages_and_compressions_hold_the_same(bags: BagFolder, options: SegmentOptions) -> None:

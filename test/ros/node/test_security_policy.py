@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from lemore_ros.messages.types import message_class
 from lemore_ros.outputs import OUTPUTS
+from lemore_ros.transports import TRANSPORTS
 
 POLICY = Path(__file__).parents[3] / 'config' / 'security' / 'policy.xml'
 NAME = 'lemore_segmentation'
@@ -25,9 +27,12 @@ def granted(path: str) -> set[str]:
 def test_the_policy_is_the_nodes_own_graph(graph: Any, untrained: dict[str, Any]) -> None:
     outputs = {output.parameter: True for output in OUTPUTS.values() if output.parameter}
     published, subscribed, served = set(), set(), set()
-    for transport in ('raw', 'compressed'):
+    for transport in TRANSPORTS.values():
+        if message_class(transport.type) is None:
+            subscribed.add(f'/image{transport.suffix}')
+            continue
         node = graph.node(
-            **untrained, **outputs, lazy=False, image_transport=transport, use_sim_time=True
+            **untrained, **outputs, lazy=False, image_transport=transport.name, use_sim_time=True
         )
         assert node.start()
         own = node.get_name(), node.get_namespace()

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ for image in itertools.cycle(images):
     time.sleep(0.02)
 """
 
+NOT_INSTALLED = (
+    'cannot activate: image_transport is ffmpeg, and ffmpeg_image_transport_msgs is not installed: '
+    'apt install ros-$ROS_DISTRO-ffmpeg-image-transport-msgs'
+)
 MakeImage = Callable[..., Image]
 
 
@@ -167,6 +172,34 @@ def test_another_transport_is_explained(
     warnings = graph.wait_for(lambda: warnings_in(log))
     assert warnings[0].startswith(f'{topic_of[transport]}: no image for ')
     assert remedy in warnings[0]
+
+
+def test_auto_takes_what_is_offered(
+    graph: Any,
+    untrained: dict[str, Any],
+    make_image: MakeImage,
+    clip_frames: list[NDArray[np.uint8]],
+) -> None:
+    node = graph.node(**untrained, image_transport='auto')
+    assert node.start()
+    labels = graph.collect(Image, f'{NAME}/labels')
+    packed = graph.publisher('/image/compressed', CompressedImage)
+    graph.labels_of(packed, compressed(clip_frames[0][:60, :80], 'png', 1), labels)
+    raw = graph.peer.create_publisher(Image, '/image', 5)
+    graph.labels_of(packed, compressed(clip_frames[0][:60, :80], 'png', 2), labels)
+    assert raw.get_subscription_count() == 0  # what is taken stays while it is offered
+    graph.peer.destroy_publisher(packed)
+    graph.wait_for(raw.get_subscription_count, 'the raw images to be taken')
+    graph.labels_of(raw, make_image(3), labels)
+
+
+@pytest.mark.skipif(find_spec('ffmpeg_image_transport_msgs') is not None, reason='it is installed')
+def test_a_transport_whose_messages_are_not_installed_is_named(
+    graph: Any, untrained: dict[str, Any]
+) -> None:
+    log = graph.collect(Log, '/rosout')
+    assert not graph.node(**untrained, image_transport='ffmpeg').start()
+    graph.wait_for(lambda: [entry for entry in log if NOT_INSTALLED in entry.msg])
 
 
 def test_a_camera_that_promises_too_little_is_explained_once(
