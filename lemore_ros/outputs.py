@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+MASK = 'mask'
 
 
 class Output(NamedTuple):
@@ -29,7 +32,7 @@ class Output(NamedTuple):
     @property
     def parameter(self) -> str:
         """The node's parameter that turns the topic on and off, empty if none does."""
-        return '' if self.is_latched else f'publish_{self.content}'
+        return '' if self.is_latched or self.content == MASK else f'publish_{self.content}'
 
     @property
     def is_image(self) -> bool:
@@ -61,7 +64,7 @@ OUTPUTS: Mapping[str, Output] = {
         Output('overlay/compressed', COMPRESSED_IMAGE, _OVERLAY, codec='jpeg'),
         Output(
             'camera_info',
-            'sensor_msgs/msg/CameraInfo',
+            CAMERA_INFO,
             "the camera's calibration at the size of the labels",
         ),
         Output(
@@ -83,3 +86,15 @@ OUTPUTS: Mapping[str, Output] = {
         ),
     )
 }
+
+
+def mask_outputs(name: str) -> tuple[Output, Output]:
+    """Return the two topics of a mask: ``~/mask/<name>`` and its camera_info.
+
+    What a topic cannot be called becomes ``_``: ``mask/traffic_light``.
+    """
+    topic = f'{MASK}/{re.sub("[^A-Za-z0-9_]|^(?=[0-9])", "_", name)}'
+    return (
+        Output(topic, IMAGE, f'255 where the label is of {name}, 0 elsewhere'),
+        Output(f'{topic}/camera_info', CAMERA_INFO, "the camera's calibration, likewise"),
+    )

@@ -7,6 +7,7 @@ from lemore_core.taxonomy.groups import (
     GroupsError,
     load_groups,
 )
+from lemore_core.taxonomy.masks import mask_tables
 from lemore_core.taxonomy.taxonomy import (
     BUILT_IN,
     UNLABELLED_8BIT,
@@ -28,4 +29,5 @@ __all__ = [
     'TaxonomyError',
     'load_groups',
     'load_taxonomy',
+    'mask_tables',
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ class Rendering:
     """The messages of one image, all with its header.
 
     ``result`` is refined: its labels are those of ``taxonomy``, at the size of the outputs.
-    ``make`` makes a message of its type, header and other fields.
+    ``make`` makes a message of its type, header and other fields; ``masks`` has the tables of
+    :func:`~lemore_core.taxonomy.mask_tables` by topic.
     """
 
     def __init__(
@@ -47,20 +49,25 @@ class Rendering:
         taxonomy: Taxonomy,
         alpha: float,
         make: Callable[[str, Any, Mapping[str, Any]], Any] = ros_message,
+        masks: Mapping[str, NDArray[np.uint8]] = MappingProxyType({}),
     ) -> None:
         self._image = image
         self._result = result
         self._palette = taxonomy.palette
         self._alpha = alpha
         self._make = make
+        self._masks = masks
 
     def message(self, output: Output) -> Any:
         """Return the message of an output that ``is_image``.
 
         Class ids are mono8, or 16UC1 beyond 255 classes, and lossless where they are compressed;
-        colours are rgb8, confidence is mono8.
+        colours are rgb8, confidence and masks are mono8.
         """
-        pixels, encoding = self._pixels(output.content)
+        if output.name in self._masks:
+            pixels, encoding = self._masks[output.name].take(self._result.labels), GREY
+        else:
+            pixels, encoding = self._pixels(output.content)
         if output.codec:
             fields = compressed_fields(pixels, encoding, form=output.codec)
         else:

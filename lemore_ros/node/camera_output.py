@@ -19,7 +19,7 @@ from lemore_ros.node.depth_buffer import DepthBuffer
 from lemore_ros.node.output_settings import OutputSettings
 from lemore_ros.node.publishers import Publishers
 from lemore_ros.node.throttled_log import ThrottledLogger
-from lemore_ros.outputs import OUTPUTS
+from lemore_ros.outputs import CAMERA_INFO
 
 # labels of an older image are of no use live: its clock is another one
 OLDEST_MS = 60_000.0
@@ -68,14 +68,13 @@ class CameraOutput:
         settings = self._settings
         refined = settings.refinement.apply(result)
         alpha = settings.parameters.overlay_alpha
-        rendering = Rendering(image, refined, settings.taxonomy, alpha)
-        for name, output in OUTPUTS.items():
+        rendering = Rendering(image, refined, settings.taxonomy, alpha, masks=settings.masks)
+        for name, output in settings.outputs.items():
             if output.is_image and self.publishers.is_wanted(name):
                 self.publishers.publish(name, rendering.message(output))
         # labels are right whatever is wrong with the calibration or the depth
         try:
-            if self.info is not None and self.publishers.is_wanted('camera_info'):
-                self.publishers.publish('camera_info', rendering.camera_info(self.info))
+            self._publish_camera_info(rendering)
         except CameraInfoError as error:
             self._log.warn('camera_info', str(error))
         try:
@@ -93,6 +92,17 @@ class CameraOutput:
             height, width = result.network_size
             text = f'{result.resized}: its images are resized to {width}x{height}'
             self._log.warn_once(_kind(result.resized), text)
+
+    def _publish_camera_info(self, rendering: Rendering) -> None:
+        topics = [
+            name
+            for name, output in self._settings.outputs.items()
+            if output.type == CAMERA_INFO and self.publishers.is_wanted(name)
+        ]
+        if topics and self.info is not None:
+            message = rendering.camera_info(self.info)
+            for name in topics:
+                self.publishers.publish(name, message)
 
     def _age_ms(self, stamp: int) -> float | None:
         now: int = self._node.get_clock().now().nanoseconds

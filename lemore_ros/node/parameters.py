@@ -149,6 +149,14 @@ class NodeParameters:
         allowed='empty, auto, the name of built-in groups, or a path that ends in .yaml',
         live=True,
     )
+    masks: tuple[str, ...] = option(
+        ('',),
+        'Names of which binary masks are published, on ~/mask/<name> with its camera_info: classes, '
+        'or groups of classes (those of class_groups, else the built-in ones). A list of one empty '
+        'name: none.',
+        allowed='names of classes or groups; or one empty name',
+        live=True,
+    )
     min_confidence: float = option(
         0.0,
         'Labels of a lower probability become unlabelled.',

@@ -49,12 +49,16 @@ class Publishers:
 
     def apply(self, settings: OutputSettings) -> None:
         """Publish the topics that the parameters ask for, and describe their labels."""
-        for name, output in OUTPUTS.items():
-            if output.is_latched:
-                continue
-            if not getattr(settings.parameters, output.parameter):
-                self._withdraw(name)
-            elif name not in self._publishers:
+        asked = {
+            name: output
+            for name, output in settings.outputs.items()
+            if not output.is_latched
+            and (not output.parameter or getattr(settings.parameters, output.parameter))
+        }
+        for name in self._publishers.keys() - asked.keys():
+            self._withdraw(name)
+        for name, output in asked.items():
+            if name not in self._publishers:
                 self._offer(name, message_class(output.type))
         if (settings.taxonomy, settings.parameters.min_confidence) != self._described:
             self._described = settings.taxonomy, settings.parameters.min_confidence
@@ -71,7 +75,7 @@ class Publishers:
     @property
     def are_wanted(self) -> bool:
         """Whether images are worth segmenting: a topic is wanted, or nobody can tell."""
-        return not self._knows_subscribers or any(self.is_wanted(topic) for topic in OUTPUTS)
+        return not self._knows_subscribers or any(map(self.is_wanted, [*self._publishers]))
 
     def publish(self, topic: str, message: Any) -> None:
         """Publish a message, unless its topic was withdrawn meanwhile."""

@@ -41,6 +41,13 @@ def test_every_argument_is_explained_and_every_parameter_is_one(name: str) -> No
     assert all(text.endswith('.') for text in declared.values())
 
 
+def forms(topic: str) -> list[str]:
+    return [f'{topic}{suffix}' for suffix in ('', '/compressed', '/ffmpeg', '/foxglove')]
+
+
+IMAGES = forms('image')
+
+
 @pytest.mark.parametrize(
     ('values', 'camera', 'expected'),
     [
@@ -50,8 +57,7 @@ def test_every_argument_is_explained_and_every_parameter_is_one(name: str) -> No
             {'image_topic': 'camera/image_raw'},
             '',
             {
-                'image': 'camera/image_raw',
-                'image/compressed': 'camera/image_raw/compressed',
+                **dict(zip(IMAGES, forms('camera/image_raw'), strict=True)),
                 'camera_info': 'camera/camera_info',
             },
         ),
@@ -59,8 +65,7 @@ def test_every_argument_is_explained_and_every_parameter_is_one(name: str) -> No
             {'image_topic': 'usb', 'camera_info_topic': '/usb/info', 'depth_topic': '/d/image'},
             '',
             {
-                'image': 'usb',
-                'image/compressed': 'usb/compressed',
+                **dict(zip(IMAGES, forms('usb'), strict=True)),
                 'camera_info': '/usb/info',
                 'depth': '/d/image',
                 'depth/camera_info': '/d/camera_info',

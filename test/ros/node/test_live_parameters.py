@@ -13,7 +13,7 @@ from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Log
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
 from lemore_core.refine import without_doubtful
@@ -204,3 +204,38 @@ def test_what_is_read_at_start_says_so(graph: Any) -> None:
     for name, result in zip(values, graph.set(**values), strict=True):
         expected = f'{name} is read-only: it is read when the node starts'
         assert (result.successful, result.reason) == (False, expected)
+
+
+def test_masks_come_and_go_and_lie_on_their_own_calibration(
+    graph: Any, active: Any, make_image: MakeImage
+) -> None:
+    calibration = CameraInfo(height=60, width=80, k=[50.0, 0, 40, 0, 50, 30, 0, 0, 1])
+    assert graph.set(masks=['dynamic', 'road'])[0].successful
+    labels = graph.collect(Image, f'{NAME}/labels')
+    masks = {name: graph.collect(Image, f'{NAME}/mask/{name}') for name in ('dynamic', 'road')}
+    infos = graph.collect(CameraInfo, f'{NAME}/mask/road/camera_info')
+    camera = graph.publisher()
+    graph.publisher('/camera_info', CameraInfo).publish(calibration)
+    graph.wait_for(lambda: active._pipeline.cameras[0].output.info, 'the calibration')
+    message = make_image(1)
+    found = read_image(graph.labels_of(camera, message, labels)).pixels
+    graph.wait_for(lambda: infos and all(masks.values()))
+    assert infos[0].header == masks['road'][0].header == message.header
+    assert (infos[0].height, infos[0].width) == found.shape
+    ids = {'road': ['road'], 'dynamic': ['car', 'pedestrian', 'bicyclist']}
+    for name, classes in ids.items():
+        among = [active._segmenter.taxonomy.classes.index(one) for one in classes]
+        mask = read_image(masks[name][0])
+        assert mask.encoding == 'mono8'
+        assert np.array_equal(mask.pixels, 255 * np.isin(found, among).astype(np.uint8))
+
+    for wrong, reason in {
+        'rough': 'no class belongs to it',
+        'moon': 'nothing is called so',
+    }.items():
+        result = graph.set(masks=[wrong])[0]
+        assert not result.successful
+        assert f'there is no mask of {wrong!r}: {reason}, there are: bicyclist' in result.reason
+    assert graph.set(class_groups='auto')[0].reason.startswith("there is no mask of 'road'")
+    assert graph.set(masks=[''])[0].successful
+    graph.wait_for(lambda: not graph.peer.count_publishers(f'{NAME}/mask/road'))
