@@ -25,7 +25,7 @@ from lemore_core.errors import LemoreError
 from lemore_ros.node.exit_codes import RESTART, STOPPED
 from lemore_ros.node.parameters import CAMERA, DEFAULTS, PARAMETERS, ParameterError, from_text
 from lemore_ros.share import PACKAGE, share_directory, shared_memory_profile
-from lemore_ros.transports import TRANSPORTS
+from lemore_ros.transports import COMPRESSED_DEPTH, TRANSPORTS
 
 NAME = 'lemore_segmentation'
 EXECUTABLE = 'segmentation_node'
@@ -220,6 +220,7 @@ def inputs(context: LaunchContext, camera: str) -> list[tuple[str, str]]:
         moved['camera_info'] = info
     if depth:
         moved |= {'depth': depth, 'depth/camera_info': _beside(depth)}
+        moved[f'depth/{COMPRESSED_DEPTH}'] = f'{depth}/{COMPRESSED_DEPTH}'
     return [(_prefixed(camera, name), topic) for name, topic in moved.items()]
 
 

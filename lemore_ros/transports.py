@@ -10,6 +10,7 @@ from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE
 FFMPEG_PACKET = 'ffmpeg_image_transport_msgs/msg/FFMPEGPacket'
 COMPRESSED_VIDEO = 'foxglove_msgs/msg/CompressedVideo'
 AUTO = 'auto'
+COMPRESSED_DEPTH = 'compressedDepth'
 
 
 class Transport(NamedTuple):

@@ -65,7 +65,9 @@ class CameraInput:
             'depth': self._on_depth,
             'depth/camera_info': self._on_depth_info,
         }
-        self._subscriptions = Subscriptions(node, prefix, transport, handlers)
+        self._subscriptions = Subscriptions(
+            node, prefix, transport, handlers, settings.parameters.depth_transport
+        )
         self._subscriptions.check()
         self._log = ThrottledLogger(node.get_logger(), self._subscriptions.topic)
         self.output = CameraOutput(node, prefix, settings, stats, self._log, self.refresh)

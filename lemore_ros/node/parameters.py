@@ -20,7 +20,7 @@ from lemore_core.limits import MAX_PIXELS, ROTATIONS
 from lemore_core.refine import ALLOWED_SIZES
 from lemore_core.validation import Entry, check_fields, entries, option
 from lemore_ros.outputs import OUTPUTS
-from lemore_ros.transports import AUTO, TRANSPORTS
+from lemore_ros.transports import AUTO, COMPRESSED_DEPTH, TRANSPORTS
 
 MIN_SIDE = 32
 SIDE = r'[1-9]\d{0,3}'
@@ -121,6 +121,11 @@ class NodeParameters:
         'foxglove: H.264 or H.265 on image/ffmpeg (FFMPEGPacket), image/foxglove '
         '(CompressedVideo); auto: the first of these that somebody publishes.',
         choices=(*TRANSPORTS, AUTO),
+    )
+    depth_transport: str = option(
+        'raw',
+        'Form in which depth images come in, on depth or on depth/compressedDepth (PNG).',
+        choices=('raw', COMPRESSED_DEPTH),
     )
     rotate: tuple[int, ...] = option(
         (0,),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lemore_core.errors import LemoreError
 from lemore_ros.messages.readers import make_reader
@@ -14,7 +14,7 @@ from lemore_ros.messages.types import message_class
 from lemore_ros.node import qos
 from lemore_ros.node.compat import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from lemore_ros.node.qos_diagnosis import Subscription, why_no_images
-from lemore_ros.transports import AUTO, TRANSPORTS, Transport
+from lemore_ros.transports import AUTO, COMPRESSED_DEPTH, TRANSPORTS, Transport
 
 NUMBERLESS = 2**31 - 1
 
@@ -40,11 +40,17 @@ class Subscriptions:
     """
 
     def __init__(
-        self, node: Any, prefix: str, transport: str, handlers: Mapping[str, Handler]
+        self,
+        node: Any,
+        prefix: str,
+        transport: str,
+        handlers: Mapping[str, Handler],
+        depth_transport: str = 'raw',
     ) -> None:
         self._node = node
         self._prefix = prefix
         self._handlers = handlers
+        self._is_depth_packed = depth_transport == COMPRESSED_DEPTH
         self._is_auto = transport == AUTO
         self._transport = TRANSPORTS['raw' if self._is_auto else transport]
         self.reader = make_reader(self._transport.type)
@@ -104,7 +110,12 @@ class Subscriptions:
     def take_depth(self, *, wanted: bool) -> None:
         """Take depth images in as well, or no longer."""
         if wanted and not self._depth:
-            self._depth = [self._subscribe(Image, 'depth')]
+            handler = self._handlers['depth']
+            if self._is_depth_packed:
+                topic = f'depth/{COMPRESSED_DEPTH}'
+                self._depth = [self._subscribe(CompressedImage, topic, handler)]
+            else:
+                self._depth = [self._subscribe(Image, 'depth', handler)]
             self._depth.append(self._subscribe(CameraInfo, 'depth/camera_info'))
         while self._depth and not wanted:
             self._node.destroy_subscription(self._depth.pop())
@@ -153,11 +164,11 @@ class Subscriptions:
             # not every middleware tells
             return create(profile)
 
-    def _subscribe(self, kind: type, topic: str) -> Any:
+    def _subscribe(self, kind: type, topic: str, handler: Handler | None = None) -> Any:
         return self._node.create_subscription(
             kind,
             self._prefix + topic,
-            self._handlers[topic],
+            handler or self._handlers[topic],
             qos.newest(),
             qos_overriding_options=qos.overridable(),
         )

@@ -69,6 +69,7 @@ IMAGES = forms('image')
                 'camera_info': '/usb/info',
                 'depth': '/d/image',
                 'depth/camera_info': '/d/camera_info',
+                'depth/compressedDepth': '/d/image/compressedDepth',
             },
         ),
         (
@@ -77,6 +78,7 @@ IMAGES = forms('image')
             {
                 'rear/depth': '/rear/depth/image',
                 'rear/depth/camera_info': '/rear/depth/camera_info',
+                'rear/depth/compressedDepth': '/rear/depth/image/compressedDepth',
             },
         ),
     ],

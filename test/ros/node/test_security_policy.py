@@ -32,7 +32,12 @@ def test_the_policy_is_the_nodes_own_graph(graph: Any, untrained: dict[str, Any]
             subscribed.add(f'/image{transport.suffix}')
             continue
         node = graph.node(
-            **untrained, **outputs, lazy=False, image_transport=transport.name, use_sim_time=True
+            **untrained,
+            **outputs,
+            lazy=False,
+            image_transport=transport.name,
+            depth_transport='raw' if transport.name == 'raw' else 'compressedDepth',
+            use_sim_time=True,
         )
         assert node.start()
         own = node.get_name(), node.get_namespace()
