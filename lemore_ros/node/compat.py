@@ -1,4 +1,4 @@
-"""What the rclpy of ROS 2 Humble calls otherwise or lacks; everything else takes it from here."""
+"""What the distributions' rclpy call otherwise or lack; everything else takes it from here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,40 @@ except ModuleNotFoundError:  # up to Humble, rclpy 3.3
         UnsupportedEventTypeError,
     )
 
-__all__ = ['SubscriptionEventCallbacks', 'UnsupportedEventTypeError', 'publisher_events']
+from rclpy.executors import SingleThreadedExecutor
+
+from lemore_core.errors import LemoreError
+
+__all__ = [
+    'ExecutorError',
+    'SubscriptionEventCallbacks',
+    'UnsupportedEventTypeError',
+    'make_executor',
+    'publisher_events',
+]
+
+EVENTS = 'events'
+
+
+class ExecutorError(LemoreError):
+    """An executor that this rclpy does not have."""
+
+
+def make_executor(kind: str, context: Any) -> Any:
+    """Return rclpy's single-threaded executor, or its ``EventsExecutor`` for kind ``events``.
+
+    Raises:
+        ExecutorError: rclpy has no such executor.
+
+    """
+    if kind != EVENTS:
+        return SingleThreadedExecutor(context=context)
+    try:
+        from rclpy.experimental import EventsExecutor
+    except ImportError as error:  # Humble, and Jazzy before rclpy 7.1.5
+        msg = "executor is 'events', and this rclpy has no EventsExecutor: set it to single"
+        raise ExecutorError(msg) from error
+    return EventsExecutor(context=context)
 
 
 def publisher_events(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -130,6 +131,7 @@ class Diagnostics:
             'degraded': status.degraded,
             'device_memory_mb': '' if device_mb is None else f'{device_mb:.0f}',
             'memory_mb': _memory_mb(),
+            'cpu_s': f'{time.process_time():.2f}',
         }
 
 

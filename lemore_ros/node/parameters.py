@@ -211,6 +211,12 @@ class NodeParameters:
         low=0.0,
         high=MAX_TIMEOUT_S,
     )
+    executor: str = option(
+        'single',
+        "What calls the node's callbacks: rclpy's single-threaded executor, or its EventsExecutor, "
+        'which costs the processor less where the distribution has it (Kilted, late Jazzy).',
+        choices=('single', 'events'),
+    )
     lazy: bool = option(
         True, 'Do only what somebody subscribes to: without a subscriber no image is even taken in.'
     )

@@ -9,7 +9,8 @@ from types import FrameType
 from typing import Any
 
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
+
+from lemore_ros.node.compat import make_executor
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 WAKE_S = 0.1
@@ -57,8 +58,12 @@ def spin(node: Any, stop: StopSignals) -> None:
 
     A callback that raises is reported and does not end the node. ``node.is_loading`` tells that
     one of them may take long.
+
+    Raises:
+        ExecutorError: rclpy lacks the executor that the parameter ``executor`` names.
+
     """
-    executor = SingleThreadedExecutor(context=node.context)
+    executor = make_executor(node.values.executor, node.context)
     executor.add_node(node)
     stop.spinning = node
     try:

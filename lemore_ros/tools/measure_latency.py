@@ -4,7 +4,8 @@ A node is started for it, and a probe beside it that is camera and subscriber; i
 travel over DDS, with Fast DDS's shared-memory profile unless you have set your own. Times are
 medians in milliseconds: ``total`` from the publish call to the arrival of the labels, ``segmenter``
 what the network's library says it took, ``rest`` the difference, ``work`` what the node itself does
-besides for each image, and ``work+overlay`` the same while the overlay is subscribed to.
+besides for each image, and ``work+overlay`` the same while the overlay is subscribed to; ``cpu`` is
+what all of its process takes of a core for an image.
 
 Exit status: 0; 2 where nothing could be measured.
 """
@@ -68,7 +69,7 @@ def measure(arguments: argparse.Namespace) -> Sequence[Figures]:
 
     """
     target = MeasuredNode(
-        {name: getattr(arguments, name) for name in ('model', 'backend', 'device')},
+        {name: getattr(arguments, name) for name in ('model', 'backend', 'device', 'executor')},
         arguments.attach,
         arguments.image_topic,
     )
@@ -109,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--model', default='tiny', help='tiny, or as the parameter of the node')
     parser.add_argument('--backend', default='auto', help='auto, or as the parameter of the node')
     parser.add_argument('--device', default='auto', help='auto, or as the parameter of the node')
+    parser.add_argument('--executor', default='single', help='single, or events')
     parser.add_argument('--image-topic', default='/image', help="the --attach node's: /image")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(

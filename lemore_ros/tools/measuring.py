@@ -62,6 +62,15 @@ class Reading:
         earlier = sum(int(values[key]) for values in self.before.values())
         return sum(int(values[key]) for values in self.after.values()) - earlier
 
+    @property
+    def cpu_ms(self) -> float:
+        """Milliseconds that the node's process used the processor for an image; NaN if unknown."""
+        before, after = (
+            float(next(iter(values.values()), {}).get('cpu_s', 'nan'))
+            for values in (self.before, self.after)
+        )
+        return 1e3 * (after - before) / max(1, self.increase('received'))
+
 
 @dataclass(frozen=True)
 class MeasuredNode:
@@ -150,6 +159,7 @@ def round_trip(load: Load, plain: Reading, overlaid: Reading) -> Figures:
         'segmenter_p50_ms': segmenter,
         'rest_p50_ms': round(median - segmenter, 2),
         'work_p50_ms': plain.figure('work_p50_ms'),
+        'cpu_ms': round(plain.cpu_ms, 2),
         'work_with_overlay_p50_ms': overlaid.figure('work_p50_ms'),
     }
 

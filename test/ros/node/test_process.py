@@ -20,10 +20,13 @@ WAIT_S = 60
 Start = Callable[..., 'subprocess.Popen[str]']
 
 
+@pytest.mark.parametrize('executor', ['single', 'events'])
 def test_it_starts_itself_and_ends_in_good_order_with_a_frame_in_flight(
-    graph: Any, start: Start, make_image: Callable[..., Image]
+    graph: Any, start: Start, make_image: Callable[..., Image], executor: str
 ) -> None:
-    process = start()
+    if executor == 'events':
+        pytest.importorskip('rclpy.experimental')
+    process = start(executor=executor)
     labels = graph.collect(Image, LABELS)
     camera = graph.publisher()
     message = make_image(1, size=(540, 960))

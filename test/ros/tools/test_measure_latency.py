@@ -35,8 +35,8 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reading(latencies_ms: list[float], **figures: str) -> Reading:
-    before = {'camera': {'received': '3'}}
-    after = {'camera': {'received': '10', **figures}}
+    before = {'camera': {'received': '3', 'cpu_s': '5.00'}}
+    after = {'camera': {'received': '10', 'cpu_s': '5.07', **figures}}
     return Reading(sent=7, latencies_ms=latencies_ms, before=before, after=after)
 
 
@@ -53,6 +53,7 @@ def test_labels_of_every_camera_come_back_and_the_node_says_what_it_did(
     assert min(found.latencies_ms) > 0
     assert found.figure('work_p50_ms') > 0
     assert found.figure('memory_mb') > 50
+    assert found.cpu_ms > 0
 
 
 def test_memory_is_that_of_a_node_with_so_many_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +84,7 @@ def test_what_is_not_the_segmenters_is_the_rest() -> None:
         'segmenter_p50_ms': 8.5,
         'rest_p50_ms': 3.5,
         'work_p50_ms': 0.5,
+        'cpu_ms': 10.0,
         'work_with_overlay_p50_ms': 1.5,
     }
     assert plain.increase('received') == 7
