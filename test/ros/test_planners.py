@@ -1,0 +1,99 @@
+"""What nav2's semantic segmentation layer and elevation_mapping_cupy ask of the node's topics.
+
+The rules are those of kiwicampus/semantic_segmentation_layer, src/semantic_segmentation_layer.cpp:
+QoS of its subscriptions, one stamp, as many points as labels, classes by their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from lemore_core.taxonomy import BUILT_IN_GROUPS, load_groups, load_taxonomy, mask_tables
+from lemore_ros.outputs import CAMERA_INFO, OUTPUTS, mask_outputs
+
+CONFIG = Path(__file__).parents[2] / 'config'
+NODE = '/lemore_segmentation'
+SENSOR_DATA = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+TOPICS = {
+    'segmentation_topic': Image,
+    'confidence_topic': Image,
+    'pointcloud_topic': PointCloud2,
+}
+
+
+def layer() -> Any:
+    text = (CONFIG / 'nav2' / 'semantic_segmentation_layer.yaml').read_text(encoding='utf-8')
+    return yaml.safe_load(text)['local_costmap']['local_costmap']['ros__parameters'][
+        'semantic_layer'
+    ]
+
+
+def test_the_costs_are_of_the_groups_of_every_built_in_table() -> None:
+    source = layer()['camera']
+    named = [name for kind in source['class_types'] for name in source[kind]['classes']]
+    assert len(set(named)) == len(named)
+    for table in BUILT_IN_GROUPS:
+        groups = load_groups('auto', load_taxonomy(table)).taxonomy
+        assert set(named) == set(groups.classes) - {'sky'}, table
+    for kind in source['class_types']:
+        assert 0 <= source[kind]['base_cost'] <= source[kind]['max_cost'] <= 254
+    assert source[source['class_types'][-1]]['max_cost'] == 254
+
+
+def test_the_layers_topics_are_the_nodes() -> None:
+    source = layer()['camera']
+    for key, value in source.items():
+        if key.endswith('_topic'):
+            output = OUTPUTS[value.removeprefix(f'{NODE}/')]
+            kind = TOPICS.get(key)
+            assert kind is None or output.type.endswith(f'/{kind.__name__}')
+
+
+def test_the_layer_gets_what_it_synchronises(
+    graph: Any, untrained: dict[str, Any], make_image: Callable[..., Image]
+) -> None:
+    # a depth image of another size than the camera's
+    assert graph.node(**untrained, class_groups='auto', output_size='40x30').start()
+    source = layer()['camera']
+    messages = {key: graph.collect(kind, source[key], SENSOR_DATA) for key, kind in TOPICS.items()}
+    camera, depth = graph.publisher(), graph.publisher('/depth')
+    info = CameraInfo(height=60, width=80, k=[50.0, 0, 40, 0, 50, 30, 0, 0, 1])
+    graph.publisher('/camera_info', CameraInfo).publish(info)
+    held = graph.nodes[0]._pipeline.cameras[0].output
+    graph.wait_for(lambda: held.info, 'the calibration')
+    for stamp in (1, 2, 3):
+        image = make_image(stamp)
+        measured = Image(height=30, width=40, encoding='16UC1', step=80, header=image.header)
+        measured.data = (1000).to_bytes(2, 'little') * (30 * 40)
+        depth.publish(measured)
+        graph.wait_for(lambda n=stamp: len(held.depth) == n, 'the depth image')
+        camera.publish(image)
+        graph.wait_for(lambda n=stamp: all(len(found) == n for found in messages.values()))
+    for labels, confidence, cloud in zip(*messages.values(), strict=True):
+        assert labels.header == confidence.header == cloud.header
+        assert labels.encoding == confidence.encoding == 'mono8'
+        assert labels.width * labels.height == cloud.width * cloud.height == len(labels.data)
+        assert len(confidence.data) == len(labels.data)
+    names = load_groups('auto', load_taxonomy('camvid')).taxonomy.classes
+    assert {*messages['segmentation_topic'][0].data} <= {*range(len(names)), 255}
+
+
+@pytest.mark.parametrize('table', BUILT_IN_GROUPS)
+def test_the_layers_of_the_elevation_map_are_masks(table: str) -> None:
+    text = (CONFIG / 'elevation_mapping' / 'lemore_masks.yaml').read_text(encoding='utf-8')
+    subscribers = yaml.safe_load(text)['/elevation_mapping_node']['ros__parameters']['subscribers']
+    names = [name for entry in subscribers.values() for name in entry['channels']]
+    assert mask_tables(names, load_taxonomy(table)).keys() == set(names)
+    for entry in subscribers.values():
+        mask, info = mask_outputs(entry['channels'][0])
+        assert entry['data_type'] == 'image'
+        assert entry['topic_name'] == f'{NODE}/{mask.name}'
+        assert entry['camera_info_topic_name'] == f'{NODE}/{info.name}'
+        assert info.type == CAMERA_INFO
