@@ -24,7 +24,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from lemore_core.errors import LemoreError
 from lemore_ros.node.exit_codes import RESTART, STOPPED
 from lemore_ros.node.parameters import CAMERA, DEFAULTS, PARAMETERS, ParameterError, from_text
-from lemore_ros.share import PACKAGE, share_directory, shared_memory_profile
+from lemore_ros.share import PACKAGE, image_profile, share_directory
 from lemore_ros.transports import COMPRESSED_DEPTH, TRANSPORTS
 
 NAME = 'lemore_segmentation'
@@ -87,7 +87,7 @@ def node_and_rviz(**defaults: str) -> LaunchDescription:
 def before(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Return what comes first: hints at misspelt arguments, and shared memory for images."""
     # a user's own choice of a profile stays
-    variables = shared_memory_profile(context.environment)
+    variables = image_profile(context.environment)
     profile = [SetEnvironmentVariable(name, value) for name, value in variables.items()]
     return [*misspelt(context), *profile]
 

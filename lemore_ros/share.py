@@ -1,4 +1,4 @@
-"""Where the package's launch and configuration files lie."""
+"""Where the package's launch and configuration files lie, and which of them the middleware takes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PACKAGE = 'lemore_ros'
+FAST_DDS = 'rmw_fastrtps_cpp'
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+# middleware -> the variables by which a user configures it, and what camera images need there; {dds}
+# is the folder of profiles
+_FAST_DDS_PROFILE = dict.fromkeys(PROFILE_VARIABLES, '{dds}/fastdds_shared_memory.xml')
+_PROFILES: Mapping[str, Mapping[str, str]] = {
+    FAST_DDS: _FAST_DDS_PROFILE,
+    'rmw_fastrtps_dynamic_cpp': _FAST_DDS_PROFILE,
+    'rmw_cyclonedds_cpp': {'CYCLONEDDS_URI': 'file://{dds}/cyclonedds_images.xml'},
+    'rmw_zenoh_cpp': {
+        'ZENOH_CONFIG_OVERRIDE': 'transport/shared_memory/enabled=true',
+        'ZENOH_SHM_ALLOC_SIZE': str(128 * 1024 * 1024),
+    },
+}
 
 
 def share_directory() -> Path:
@@ -20,16 +33,37 @@ def share_directory() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[1]
 
 
-def shared_memory_profile(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that let Fast DDS carry camera images through shared memory.
+def image_profile(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that let the middleware carry camera images.
 
-    Its default segment is smaller than a frame. None are returned where ``environment`` names a
-    profile of the user's own.
+    By default Fast DDS has a shared-memory segment that is smaller than a frame, Cyclone DDS a short
+    receive buffer, and Zenoh no shared memory. The middleware is that of ``RMW_IMPLEMENTATION``, else
+    Fast DDS. None are returned where ``environment`` configures it already, or it is another one.
     """
-    if any(environment.get(variable) for variable in PROFILE_VARIABLES):
+    profile = _PROFILES.get(environment.get('RMW_IMPLEMENTATION') or FAST_DDS, {})
+    # Zenoh's two variables say nothing of what the user's own configuration file has
+    configured = (*profile, 'ZENOH_SESSION_CONFIG_URI')
+    if any(environment.get(variable) for variable in configured):
         return {}
-    profile = share_directory() / 'config' / 'dds' / 'fastdds_shared_memory.xml'
-    return dict.fromkeys(PROFILE_VARIABLES, str(profile))
+    folder = share_directory() / 'config' / 'dds'
+    return {name: value.format(dds=folder) for name, value in profile.items()}
+
+
+def no_profile(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that leave the middleware to its defaults."""
+    return dict.fromkeys(_PROFILES.get(environment.get('RMW_IMPLEMENTATION') or FAST_DDS, {}), '')
+
+
+def profile_advice(middleware: str) -> str:
+    """Say what large images need of a middleware, such as ``rmw_fastrtps_cpp``, at both ends."""
+    match middleware:
+        case 'rmw_cyclonedds_cpp':
+            what = 'the Cyclone DDS profile config/dds/cyclonedds_images.xml'
+        case 'rmw_zenoh_cpp':
+            what = 'ZENOH_CONFIG_OVERRIDE=transport/shared_memory/enabled=true'
+        case _:
+            what = 'the Fast DDS profile config/dds/fastdds_shared_memory.xml'
+    return f'large images need {what} at both ends'
 
 
 def _from_ament_index() -> Path | None:

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from rclpy.duration import Duration, Infinite
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.utilities import get_rmw_implementation_identifier
 
 from lemore_ros.messages.types import message_class
+from lemore_ros.share import profile_advice
 from lemore_ros.transports import BY_TYPE, TRANSPORTS, Transport
 
 NAMED_AT_MOST = 3
-LARGE_IMAGES = (
-    'large images need the Fast DDS profile config/dds/fastdds_shared_memory.xml at both ends'
-)
+LARGE_IMAGES = profile_advice(get_rmw_implementation_identifier())
 
 
 class Subscription(NamedTuple):

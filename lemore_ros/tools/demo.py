@@ -26,7 +26,7 @@ from lemore_core.errors import LemoreError
 from lemore_core.export.model_card import read_model_card
 from lemore_core.segmenter import network_size, resolve_checkpoint
 from lemore_core.system.files import write_whole
-from lemore_ros.share import share_directory, shared_memory_profile
+from lemore_ros.share import image_profile, share_directory
 from lemore_ros.tools.child import Child, isolated_graph, wait_until
 from lemore_ros.tools.demo_media import (
     overlay_frames,
@@ -113,7 +113,7 @@ def _play_through(
     temporary = segmented.with_name(f'.{segmented.name}.part')
     shutil.rmtree(temporary, ignore_errors=True)
     # a robot on the same network must neither see the demo's camera nor be seen by it
-    environment = isolated_graph() | shared_memory_profile(os.environ)
+    environment = isolated_graph() | image_profile(os.environ)
     node_arguments = ['--ros-args', '-r', f'image:={TOPIC}']
     for name, value in parameters.items():
         node_arguments += ['-p', f'{name}:={value}']

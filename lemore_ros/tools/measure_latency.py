@@ -1,7 +1,7 @@
 """How long a camera's image takes to become labels in another process, and where the time goes.
 
 A node is started for it, and a probe beside it that is camera and subscriber; images and labels
-travel over DDS, with Fast DDS's shared-memory profile unless you have set your own. Times are
+travel over the middleware of RMW_IMPLEMENTATION, with its profile for images unless you have set your own. Times are
 medians in milliseconds: ``total`` from the publish call to the arrival of the labels, ``segmenter``
 what the network's library says it took, ``rest`` the difference, ``work`` what the node itself does
 besides for each image, and ``work+overlay`` the same while the overlay is subscribed to; ``cpu`` is
@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         '--transport',
         action='store_true',
         help='count instead how many 1920x1080 images at 30 Hz reach the node, with a profile and '
-        "with Fast DDS's defaults",
+        "with the middleware's defaults",
     )
     instead.add_argument(
         '--cameras',

@@ -13,8 +13,9 @@ from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
+from rclpy.utilities import get_rmw_implementation_identifier
 
-from lemore_ros.share import PROFILE_VARIABLES, shared_memory_profile
+from lemore_ros.share import image_profile, no_profile
 from lemore_ros.tools.child import Child, isolated_graph, wait_until
 
 NODE = '/lemore_segmentation'
@@ -91,7 +92,7 @@ class MeasuredNode:
     def measure(self, load: Load, *, profile: bool = True) -> Reading:
         """Put the node under a load.
 
-        ``profile`` lets Fast DDS use the user's profile, else the shipped one, and otherwise none.
+        ``profile`` lets the middleware use the user's profile, else the shipped one, and otherwise none.
 
         Raises:
             ChildError: a process failed or did not end in time, with what its log says.
@@ -114,9 +115,9 @@ class MeasuredNode:
         return Reading(**probe.poll())
 
     def _environment(self, *, profile: bool) -> dict[str, str]:
-        transport = shared_memory_profile(os.environ) if profile else {}
+        transport = image_profile(os.environ) if profile else {}
         if not profile:
-            transport = dict.fromkeys(PROFILE_VARIABLES, '')
+            transport = no_profile(os.environ)
         return transport if self.attach else {**isolated_graph(), **transport}
 
     def _node_arguments(self, load: Load) -> list[str]:
@@ -165,12 +166,13 @@ def round_trip(load: Load, plain: Reading, overlaid: Reading) -> Figures:
 
 
 def measure_transport(target: MeasuredNode, images: int, *, profile: bool) -> Figures:
-    """Count how many full-HD images at 30 Hz reach the node, with a Fast DDS profile or without."""
+    """Count how many full-HD images at 30 Hz reach the node, with the middleware's profile or without."""
     load = Load(TRANSPORT_SIZE, TRANSPORT_RATE_HZ, images)
     reading = target.measure(load, profile=profile)
     received = reading.increase('received')
     share = round(100 * received / reading.sent, 1)
     return {
+        'middleware': get_rmw_implementation_identifier(),
         'profile': profile,
         'sent': reading.sent,
         'received': received,

@@ -20,7 +20,7 @@ import numpy as np
 import rclpy
 
 from lemore_core.errors import LemoreError
-from lemore_ros.share import shared_memory_profile
+from lemore_ros.share import image_profile
 from lemore_ros.tools.child import Child, ChildError, isolated_graph
 from lemore_ros.tools.measuring import NODE
 from lemore_ros.tools.probe import Probe, serialised_street
@@ -68,7 +68,7 @@ def measure(model: str, folder: Path) -> dict[str, float]:
         LemoreError: the node failed or labelled nothing.
 
     """
-    environment = {**isolated_graph(), **shared_memory_profile(os.environ)}
+    environment = {**isolated_graph(), **image_profile(os.environ)}
     environment |= {'XDG_CACHE_HOME': str(folder / 'cache')}
     os.environ.update(environment)
     pairs = (f'model:={model}', f'camera_names:={list(CAMERAS)}')

@@ -21,7 +21,7 @@ import rclpy
 
 from lemore_core.errors import LemoreError
 from lemore_core.system.memory import process_memory
-from lemore_ros.share import shared_memory_profile
+from lemore_ros.share import image_profile
 from lemore_ros.tools.child import Child, isolated_graph
 from lemore_ros.tools.measuring import NODE
 from lemore_ros.tools.probe import STATUS_S, Probe, serialised_street
@@ -115,7 +115,7 @@ def soak(frames: int, rate_hz: float) -> Soak:
         LemoreError: a process failed, or the topics are not as they must be.
 
     """
-    environment = {**isolated_graph(), **shared_memory_profile(os.environ)}
+    environment = {**isolated_graph(), **image_profile(os.environ)}
     os.environ.update(environment)
     arguments = ['--ros-args', *(word for pair in PARAMETERS for word in ('-p', pair))]
     with tempfile.TemporaryDirectory(prefix='lemore-soak-') as folder:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lemore_ros import share
-from lemore_ros.share import share_directory
+from lemore_ros.share import image_profile, profile_advice, share_directory
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,3 +58,36 @@ def test_the_dds_profile_is_well_formed() -> None:
     root = ET.parse(path).getroot()
     sizes = [int(e.text or 0) for e in root.iterfind('.//dds:segment_size', namespace)]
     assert sizes == [128 * 1024 * 1024]
+
+
+@pytest.mark.parametrize(
+    ('middleware', 'variables', 'named'),
+    [
+        ('', share.PROFILE_VARIABLES, 'fastdds_shared_memory.xml'),
+        ('rmw_fastrtps_cpp', share.PROFILE_VARIABLES, 'fastdds_shared_memory.xml'),
+        ('rmw_cyclonedds_cpp', ('CYCLONEDDS_URI',), 'cyclonedds_images.xml'),
+        ('rmw_zenoh_cpp', ('ZENOH_CONFIG_OVERRIDE', 'ZENOH_SHM_ALLOC_SIZE'), 'shared_memory'),
+        ('rmw_gurumdds_cpp', (), 'fastdds'),
+    ],
+)
+def test_the_middleware_gets_its_profile_unless_the_user_has_one(
+    middleware: str, variables: tuple[str, ...], named: str
+) -> None:
+    profile = image_profile({'RMW_IMPLEMENTATION': middleware})
+    assert tuple(profile) == variables
+    assert share.no_profile({'RMW_IMPLEMENTATION': middleware}) == dict.fromkeys(variables, '')
+    for value in profile.values():
+        path = value.removeprefix('file://')
+        assert not path.endswith('.xml') or Path(path).is_file()
+    for variable in variables:
+        assert image_profile({'RMW_IMPLEMENTATION': middleware, variable: 'mine'}) == {}
+    assert named in profile_advice(middleware)
+    own = {'RMW_IMPLEMENTATION': 'rmw_zenoh_cpp', 'ZENOH_SESSION_CONFIG_URI': 'mine.json5'}
+    assert image_profile(own) == {}
+
+
+def test_the_profile_of_cyclone_dds_is_well_formed() -> None:
+    root = ET.parse(ROOT / 'config' / 'dds' / 'cyclonedds_images.xml').getroot()
+    (buffer,) = root.iter('{https://cdds.io/config}SocketReceiveBufferSize')
+    # a least size above what the kernel allows would end the node
+    assert buffer.attrib == {'min': 'default', 'max': '32MB'}
