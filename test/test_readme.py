@@ -23,7 +23,7 @@ from lemore_ros.node.parameters import parameters_page
 
 ROOT = Path(__file__).parents[1]
 # what the card of weights says that no labelled image is left to judge
-ALL_IMAGES = 'val, of which 101 of 101 were trained on'
+ALL_IMAGES = 'train (all 468 images)'
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 TRAINING, SERVING, BAGS = (
     (ROOT / 'docs' / name).read_text(encoding='utf-8')
