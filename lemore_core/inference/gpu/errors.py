@@ -100,7 +100,8 @@ def is_context_lost(error: BaseException) -> bool:
 def free_unused(device: torch.device) -> None:
     """Return the memory that PyTorch keeps on a device for later."""
     gc.collect()
-    if device.type == 'cuda':
+    # without a driver CUDA never began, and asking it would fail once more
+    if device.type == 'cuda' and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         with gpu_lock, torch.cuda.device(device):
             torch.cuda.empty_cache()
 

@@ -103,6 +103,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     monkeypatch.setattr(torch.cuda, 'CUDAGraph', fake.graph)
     monkeypatch.setattr(torch.cuda, 'graph_pool_handle', fake.pool)
     monkeypatch.setattr(torch.cuda, 'empty_cache', fake.empty_cache)
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: True)
     newest, oldest = END_ALLOCATION
     monkeypatch.setattr(torch._C, newest, fake.end_allocate_to_pool, raising=False)
     monkeypatch.delattr(torch._C, oldest, raising=False)
