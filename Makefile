@@ -32,7 +32,7 @@ READY := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
 SUPPLY := .venv-supply/.ready
 
-.PHONY: demo test test-ros-packages lint format exports fuzz audit lock sbom mutants coverage docs soak clean
+.PHONY: demo test test-launch test-ros-packages lint format exports fuzz audit lock sbom mutants coverage docs soak clean
 .DEFAULT_GOAL := test
 
 demo: $(INSTALLED)
@@ -48,6 +48,15 @@ test: lint
 test-ros-packages: $(INSTALLED)
 	PYTHONPATH="$(CV_BRIDGE_SRC):$(SENSOR_MSGS_PY_SRC):$$PYTHONPATH" PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 \
 		$(BIN)/python -m pytest -p pytest_timeout test/ros/messages/test_field_packages.py
+
+# The launch files, started for real where no ROS installation brings launch: LAUNCH_SRC names the folders
+# of the sources of launch and launch_ros (ros2/launch, ros2/launch_ros), with colons between.
+LAUNCH_SRC ?=
+test-launch: $(INSTALLED)
+	@$(if $(LAUNCH_SRC),true,echo 'name the sources: make test-launch LAUNCH_SRC=launch/launch:launch_ros/launch_ros' >&2; exit 2)
+	$(PIP_INSTALL) --target .venv-launch --upgrade -r requirements/launch.txt
+	PYTHONPATH="$(LAUNCH_SRC):$(CURDIR)/test/launch/stubs:$(CURDIR)/.venv-launch" PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 \
+		$(BIN)/python -m pytest -p pytest_timeout test/launch
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

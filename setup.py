@@ -7,6 +7,9 @@ from setuptools import find_packages, setup
 PACKAGE = 'lemore_ros'
 # with --symlink-install colcon runs a link to this file, from a folder that lacks the rest
 ROOT = Path(__file__).resolve().parent
+# the oldest torch that JetPack 6 has wheels of is 2.3, its TensorRT is 10.3
+TORCH, ONNXRUNTIME = ['torch>=2.3'], ['onnxruntime>=1.18', 'onnx>=1.15']
+RECORDINGS, REPORT = ['rosbags', 'rosbags-image', 'mcap', 'av'], ['bokeh', 'jinja2']
 
 
 def shared_files() -> list[tuple[str, list[str]]]:
@@ -60,20 +63,17 @@ setup(
         'tqdm',
     ],
     extras_require={
-        # the oldest torch that JetPack 6 has wheels of is 2.3, its TensorRT is 10.3
-        'onnxruntime': ['onnxruntime>=1.18', 'onnx>=1.15'],
-        'torch': ['torch>=2.3'],
-        'tensorrt': ['tensorrt>=10.3', 'torch>=2.3', 'onnx>=1.15', 'onnxruntime>=1.18'],
-        'tensorrt-rtx': [
-            'tensorrt-rtx-cu13>=1.3',
-            'torch>=2.3',
-            'onnx>=1.15',
-            'onnxruntime>=1.18',
-        ],
+        # what most want, in one word
+        'cpu': [*ONNXRUNTIME, *TORCH, *RECORDINGS, *REPORT],
+        'gpu': ['tensorrt>=10.3', *ONNXRUNTIME, *TORCH, *RECORDINGS, *REPORT],
+        'onnxruntime': ONNXRUNTIME,
+        'torch': TORCH,
+        'tensorrt': ['tensorrt>=10.3', *TORCH, *ONNXRUNTIME],
+        'tensorrt-rtx': ['tensorrt-rtx-cu13>=1.3', *TORCH, *ONNXRUNTIME],
         'train': ['torch', 'lightning', 'torchmetrics', 'tensorboard', 'scipy'],
-        'report': ['bokeh', 'jinja2'],
+        'report': REPORT,
         'video': ['av'],
-        'bag': ['rosbags', 'rosbags-image', 'mcap', 'av'],
+        'bag': RECORDINGS,
         'test': ['pytest', 'pytest-timeout', 'pytest-xdist'],
     },
     entry_points={

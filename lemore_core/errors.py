@@ -1,5 +1,8 @@
 """The root of every error that the library raises on purpose."""
 
+# as pip takes it: the plain name brings gigabytes of CUDA
+TORCH = 'torch (without a GPU: --index-url https://download.pytorch.org/whl/cpu)'
+
 
 class LemoreError(Exception):
     """Something that the user can put right; the message says what and how."""

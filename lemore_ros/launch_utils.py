@@ -43,6 +43,9 @@ OTHER_ARGUMENTS: Mapping[str, str] = {
     'depth_topic': 'Topic of depth images that are registered to the camera, with {camera} '
     'likewise; their camera_info is beside it. Empty: depth.',
     'namespace': 'Namespace of the node and its topics.',
+    'python': 'Python that runs the node, such as /home/me/venv/bin/python. Empty: that of the '
+    'active virtual environment if PyTorch or ONNX Runtime is in it, else the one that the package '
+    'was installed for.',
     'params_file': 'YAML file with the values of any parameters of the node.',
     'log_level': 'Least severity that is logged: debug, info, warn, error or fatal.',
     'use_sim_time': 'Take the time from /clock: true or false. Empty: as params_file says.',
@@ -151,7 +154,7 @@ def segmentation_node(context: LaunchContext, respawns: int = RESPAWNS) -> Lifec
         ros_arguments=['--log-level', text(context, 'log_level')],
         output='screen',
         on_exit=_on_exit(respawns if switch(context, 'respawn') else 0),
-        **_program(),
+        **_program(context),
     )
 
 
@@ -286,11 +289,31 @@ def _given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
     return values
 
 
-def _program() -> dict[str, Any]:
-    """Return what to run: the installed executable, else the module (from pip or the sources)."""
-    if _is_installed(PACKAGE, EXECUTABLE):
+def _program(context: LaunchContext) -> dict[str, Any]:
+    """Return what to run: the installed executable, or the module, where a Python is chosen.
+
+    A package from ROS finds its modules by ``PYTHONPATH``, in whichever Python.
+
+    Raises:
+        ParameterError: ``python`` is no file.
+
+    """
+    python = text(context, 'python')
+    if python and not Path(python).expanduser().is_file():
+        msg = f'python is {python!r}: there is no such file'
+        raise ParameterError(msg)
+    python = python or _environment_python(context.environment.get('VIRTUAL_ENV', ''))
+    if not python and _is_installed(PACKAGE, EXECUTABLE):
         return {'package': PACKAGE, 'executable': EXECUTABLE}
-    return {'executable': sys.executable, 'arguments': ['-m', f'{PACKAGE}.node.{EXECUTABLE}']}
+    executable = str(Path(python).expanduser()) if python else sys.executable
+    return {'executable': executable, 'arguments': ['-m', f'{PACKAGE}.node.{EXECUTABLE}']}
+
+
+def _environment_python(folder: str) -> str:
+    packages = [*Path(folder).glob('lib/python*/site-packages/*')] if folder else []
+    python = Path(folder, 'bin', 'python')
+    holds_backend = {'onnxruntime', 'torch'} & {path.name for path in packages}
+    return str(python) if holds_backend and python.is_file() else ''
 
 
 def _is_installed(package: str, executable: str) -> bool:

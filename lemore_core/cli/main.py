@@ -15,7 +15,7 @@ from keyword import iskeyword
 from typing import Protocol, cast
 
 import lemore_core
-from lemore_core.errors import GpuContextLostError, LemoreError, in_one_line
+from lemore_core.errors import TORCH, GpuContextLostError, LemoreError, in_one_line
 
 COMMANDS = {
     'info': 'parameters and operations of a network, or what a checkpoint says of itself',
@@ -36,7 +36,13 @@ COMMANDS = {
 GROUP = 'lemore.commands'
 DEBUG = 'LEMORE_DEBUG'
 # imported name: what pip calls it, where that is another
-PACKAGES = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'yaml': 'PyYAML', 'google': 'onnx'}
+PACKAGES = {
+    'PIL': 'pillow',
+    'cv2': 'opencv-python-headless',
+    'google': 'onnx',
+    'torch': TORCH,
+    'yaml': 'PyYAML',
+}
 
 
 class Command(Protocol):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from lemore_core.errors import TORCH
 from lemore_core.inference.backend import (
     AUTO,
     Backend,
@@ -113,7 +114,7 @@ def load(name: str, request: ServingRequest) -> Backend:
 def how_to_install(package: str) -> str:
     """Say how a package gets onto this machine."""
     hint = ON_JETSON.get(package) if platform.release().endswith(JETSON_KERNEL) else None
-    return hint or f'pip install {package}'
+    return hint or f'pip install {TORCH if package == "torch" else package}'
 
 
 def missing(name: str) -> str:

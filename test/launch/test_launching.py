@@ -89,6 +89,26 @@ def test_inputs_are_where_the_arguments_say(
     assert dict(inputs(context_of(**values), camera)) == expected
 
 
+def test_the_node_runs_in_the_python_that_holds_its_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch_utils, '_is_installed', lambda *_: True)
+    monkeypatch.setenv('VIRTUAL_ENV', str(tmp_path))
+    python = tmp_path / 'bin' / 'python'
+    python.parent.mkdir()
+    python.touch()
+    installed = {'package': 'lemore_ros', 'executable': 'segmentation_node'}
+    module = ['-m', 'lemore_ros.node.segmentation_node']
+    assert launch_utils._program(context_of(python='')) == installed
+    (tmp_path / 'lib' / 'python3.12' / 'site-packages' / 'onnxruntime').mkdir(parents=True)
+    chosen = launch_utils._program(context_of(python=''))
+    assert chosen == {'executable': str(python), 'arguments': module}
+    chosen = launch_utils._program(context_of(python=sys.executable))
+    assert chosen == {'executable': sys.executable, 'arguments': module}
+    with pytest.raises(ParameterError, match="python is '/gone/python': there is no such file"):
+        launch_utils._program(context_of(python='/gone/python'))
+
+
 def test_cameras_do_not_share_a_topic() -> None:
     with pytest.raises(ParameterError, match=r"depth_topic is '/depth': with camera_names it must"):
         inputs(context_of(depth_topic='/depth'), 'front')
@@ -129,7 +149,7 @@ def test_what_another_start_may_mend_is_started_again_a_few_times(
     started = tmp_path / 'started'
     program = f'import os; open({str(started)!r}, "a").write("x"); {end}'
     command = {'executable': sys.executable, 'arguments': ['-c', program]}
-    monkeypatch.setattr(launch_utils, '_program', lambda: command)
+    monkeypatch.setattr(launch_utils, '_program', lambda _: command)
     monkeypatch.setattr(launch_utils, 'RESPAWN_DELAY_S', 0.01)
     monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def test_labels_come_out_and_it_ends_in_good_order(
         FILE,
         params_file=params_file,
         namespace='front',
+        python=sys.executable,
         image_topic='/camera/image_raw',
         overlay_alpha=1,
     )

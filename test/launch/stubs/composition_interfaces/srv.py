@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+
+class LoadNode:
+    class Request:
+        pass
+
+    class Response:
+        pass
