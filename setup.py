@@ -73,6 +73,7 @@ setup(
         'train': ['torch', 'lightning', 'torchmetrics', 'tensorboard', 'scipy'],
         'report': REPORT,
         'video': ['av'],
+        'view': ['rerun-sdk'],
         'bag': RECORDINGS,
         'test': ['pytest', 'pytest-timeout', 'pytest-xdist'],
     },
@@ -82,6 +83,7 @@ setup(
             'segmentation_node = lemore_ros.node.segmentation_node:main',
             'lemore_demo = lemore_ros.tools.demo:main',
             'measure_latency = lemore_ros.tools.measure_latency:main',
+            'lemore_view = lemore_ros.tools.view:main',
         ],
         # commands that other packages add to lemore: modules with add_arguments and run
         'lemore.commands': ['bag = lemore_ros.bags.cli.main'],

@@ -35,6 +35,7 @@ BROUGHT_BY: dict[str, tuple[str, str | None]] = {
     'onnx': ('onnx', None),
     'onnxruntime': ('onnxruntime', 'python3-onnxruntime-pip'),
     'psutil': ('psutil', 'python3-psutil'),
+    'rerun': ('rerun-sdk', None),
     'rosbags': ('rosbags', 'python3-rosbags-pip'),
     'safetensors': ('safetensors', None),
     'simplejpeg': ('simplejpeg', None),

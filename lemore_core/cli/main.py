@@ -24,6 +24,7 @@ COMMANDS = {
     'cross-validate': 'train without each drive in turn, and measure on it',
     'evaluate': 'measure a model against labelled images',
     'predict': 'segment images, folders, videos or cameras',
+    'view': 'show images, labels and figures over time, in Rerun',
     'data': 'check a data set before training',
     'taxonomy': 'show a class table, or write it for other programs',
     'import': 'make any segmentation network in ONNX one that is served like the shipped ones',

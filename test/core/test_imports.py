@@ -17,7 +17,7 @@ ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'launch', 'launch_ros', 'ament_index_
 LAYERS = [
     ('cli',),
     ('research', 'distill'),
-    ('training', 'evaluation', 'benchmark', 'predict', 'palettes'),
+    ('training', 'evaluation', 'benchmark', 'predict', 'palettes', 'view'),
     ('segmenter', 'segmenter_options'),
     ('inference', 'render', 'refine'),
     ('export',),

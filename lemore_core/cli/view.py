@@ -1,0 +1,51 @@
+"""``lemore view``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lemore_core.cli.arguments import add_segmenter_arguments, count, load_segmenter
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument('inputs', nargs='+', type=Path, help='bags, videos, images or folders')
+    parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a file instead')
+    parser.add_argument('--frames', type=count, help='take only so many of each drive')
+    add_segmenter_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Segment, and show it, or write it."""
+    from itertools import islice
+
+    from tqdm import tqdm
+
+    from lemore_core.distill.sources import open_sources
+    from lemore_core.image import Image
+    from lemore_core.image_file import read_image
+    from lemore_core.view import View
+
+    sources = open_sources(arguments.inputs)
+    frame = 0
+    with View(arguments.save) as view:
+        segmenter = load_segmenter(arguments)
+        view.describe(segmenter.taxonomy)
+        for source in sources:
+            known = [n for n in (source.expected, arguments.frames) if n is not None]
+            for given in tqdm(
+                islice(source.frames(), arguments.frames),
+                desc=source.drive,
+                total=min(known, default=None),
+                unit='image',
+                disable=None,
+            ):
+                pixels = read_image(given) if isinstance(given, Path) else given
+                view.at(frame=frame)
+                view.image(Image(pixels))
+                result = segmenter.segment(pixels)
+                view.labels(result.labels, result.confidence)
+                view.figure('figures/latency_ms', result.timings.total_ms)
+                frame += 1
+    print(f'{frame} images: {arguments.save or "in the viewer"}')

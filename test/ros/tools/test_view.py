@@ -1,0 +1,59 @@
+"""A running node's topics, logged for Rerun."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sensor_msgs.msg import Image
+
+from lemore_ros.messages.images import read_image
+
+NAME = '/lemore_segmentation'
+
+
+@pytest.mark.usefixtures('active')
+def test_what_a_node_labels_is_logged_with_its_names(
+    graph: Any,
+    start_python: Callable[..., subprocess.Popen[str]],
+    make_image: Callable[..., Image],
+    tmp_path: Path,
+) -> None:
+    chunk = pytest.importorskip('rerun.chunk', reason='pip install rerun-sdk')
+    output = tmp_path / 'live.rrd'
+    viewer = start_python('-m', 'lemore_ros.tools.view', '--save', output, '--seconds', '600')
+    camera = graph.publisher()
+    for topic in ('confidence', 'classes'):
+        graph.wait_for(lambda t=topic: graph.peer.count_subscribers(f'{NAME}/{t}'), 'the viewer')
+    labels = graph.collect(Image, f'{NAME}/labels')
+    message = make_image(1)
+    graph.film(camera, message, lambda: len(labels) >= 30)
+    viewer.send_signal(2)
+    _, errors = viewer.communicate(timeout=60)
+    assert viewer.returncode == 0, errors
+
+    found: dict[str, list[Any]] = {}
+    for part in chunk.RrdReader(output).stream():
+        found.setdefault(part.entity_path, []).append(part.to_record_batch())
+    assert {'/', '/camera/image', '/camera/labels', '/confidence'} <= found.keys()
+    batch = found['/camera/labels'][0]
+    buffer = batch.column('SegmentationImage:buffer')[0].as_py()
+    assert bytes(buffer[0]) == read_image(labels[0]).pixels.tobytes()
+    stamp = batch.column('stamp').cast('int64')[0].as_py()
+    assert stamp == pytest.approx(1_700_000_000 * 10**9 + 1, abs=1000)
+    assert 'pedestrian' in str(found['/'][0].column('AnnotationContext:context')[0].as_py())
+
+
+def test_without_rerun_it_says_what_to_install(
+    start_python: Callable[..., subprocess.Popen[str]],
+) -> None:
+    code = 'import sys; sys.modules["rerun"] = None\nfrom lemore_ros.tools.view import main\nsys.exit(main([]))'
+    viewer = start_python('-c', code)
+    _, errors = viewer.communicate(timeout=60)
+    assert (viewer.returncode, errors) == (
+        2,
+        "lemore_view: the viewer is Rerun, which is not installed: pip install 'lemore_ros[view]'\n",
+    )
