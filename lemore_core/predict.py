@@ -16,7 +16,7 @@ from lemore_core.image import Image
 from lemore_core.image_file import SUFFIXES, image_files, read_image, write_image
 from lemore_core.limits import MAX_PIXELS
 from lemore_core.palettes import write_labels
-from lemore_core.render import overlay
+from lemore_core.render import legend, overlay
 from lemore_core.segmenter import Segmenter
 
 MOST_DIGITS = 4  # of a camera's number
@@ -110,12 +110,14 @@ def predict(
     alpha: float,
     frames: int | None = None,
     rotation: int = 0,
+    has_legend: bool = False,
 ) -> Iterator[int]:
     """Segment a source and yield after each image how many are done.
 
     An image becomes ``labels/NAME.png`` (class ids, with the classes' colours as palette) and ``overlay/NAME.png``; a video or camera
     becomes ``labels/NAME/000000.png`` and so on, and ``overlay/NAME.mp4``. ``frames`` ends it
-    early, which is how a camera ends. ``rotation`` is that of :class:`~lemore_core.image.Image`.
+    early, which is how a camera ends. ``rotation`` is that of :class:`~lemore_core.image.Image`;
+    ``has_legend`` puts the names of the classes below the overlay.
 
     Raises:
         LemoreError: the source cannot be read.
@@ -124,7 +126,7 @@ def predict(
     """
     if source.is_image:
         for _, pixels in source.frames():
-            labels, image = _segment(segmenter, Image(pixels, rotation=rotation), alpha)
+            labels, image = _segment(segmenter, Image(pixels, rotation=rotation), alpha, has_legend)
             write_labels(output / 'labels' / f'{source.name}.png', labels, segmenter.taxonomy)
             write_image(output / 'overlay' / f'{source.name}.png', image)
             yield 1
@@ -135,7 +137,7 @@ def predict(
         for index, (stamp, pixels) in enumerate(source.frames()):
             if index == frames:
                 break
-            labels, image = _segment(segmenter, Image(pixels, rotation=rotation), alpha)
+            labels, image = _segment(segmenter, Image(pixels, rotation=rotation), alpha, has_legend)
             path = output / 'labels' / source.name / f'{index:06}.png'
             write_labels(path, labels, segmenter.taxonomy)
             video.write(stamp, image)
@@ -146,10 +148,12 @@ def predict(
 
 
 def _segment(
-    segmenter: Segmenter, image: Image, alpha: float
+    segmenter: Segmenter, image: Image, alpha: float, has_legend: bool
 ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], NDArray[np.uint8]]:
     labels = segmenter.segment_batch([image])[0].labels
-    return labels, overlay(image.pixels, image.encoding, labels, segmenter.taxonomy.palette, alpha)
+    taxonomy = segmenter.taxonomy
+    shown = overlay(image.pixels, image.encoding, labels, taxonomy.palette, alpha)
+    return labels, np.vstack([shown, legend(taxonomy, shown.shape[1])]) if has_legend else shown
 
 
 def _of_folder(folder: Path, max_pixels: int) -> list[Source]:

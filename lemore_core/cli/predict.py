@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--output', '-o', type=Path, required=True, help='folder for the results')
     parser.add_argument('--alpha', type=share, default=0.5, help='weight of the colours, 0.5')
     parser.add_argument('--frames', type=count, help='of a video or camera, take only so many')
+    parser.add_argument('--no-legend', action='store_true', help='leave the legend out')
     parser.add_argument(
         '--rotate',
         type=int,
@@ -72,6 +73,7 @@ def _predict(arguments: argparse.Namespace, sources: list[Source]) -> None:
             alpha=arguments.alpha,
             frames=arguments.frames,
             rotation=arguments.rotate,
+            has_legend=not arguments.no_legend,
         )
         for _ in tqdm(
             steps, desc=source.name, total=min(known, default=None), unit='image', disable=None

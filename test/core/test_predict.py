@@ -13,7 +13,9 @@ from lemore_core.cli.main import main
 from lemore_core.data.readers import read_labels
 from lemore_core.image_file import ImageFileError
 from lemore_core.predict import PredictError, find_sources, predict
+from lemore_core.render import legend
 from lemore_core.segmenter import Segmenter
+from lemore_core.taxonomy import load_taxonomy
 from lemore_core.video import VideoError, VideoWriter, frames_expected, read_video
 
 
@@ -186,4 +188,7 @@ def test_the_command_takes_several_inputs(
     assert main(['predict', *inputs, *options]) == 0
     assert '2 inputs' in capsys.readouterr().out
     assert (tmp_path / 'o' / 'overlay' / 'drive.mp4').is_file()
-    assert (tmp_path / 'o' / 'overlay' / 'street.png').is_file()
+    overlaid = read(tmp_path / 'o' / 'overlay' / 'street.png')
+    height, width = clip_frames[0].shape[:2]
+    names = legend(load_taxonomy('camvid'), width)
+    assert np.array_equal(overlaid[height:, :, ::-1], names)
