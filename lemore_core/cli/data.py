@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lemore_core.words import counted
+
 if TYPE_CHECKING:
     from lemore_core.data.check import CheckResult
     from lemore_core.data.datasets import Dataset
@@ -127,7 +129,7 @@ def _warn_of_leaks(dataset: Dataset, results: Mapping[str, CheckResult | None]) 
 
 def _print_table(split: str, report: CheckResult) -> None:
     total = max(1, report.total_pixels)
-    print(f'{split}: {report.samples} images, {_sizes(report)}')
+    print(f'{split}: {counted(report.samples, "image")}, {_sizes(report)}')
     print(f'{"id":>5}  {"share":>8}  {"images":>7}  class')
     rows = zip(report.taxonomy.classes, report.pixels, report.images, strict=True)
     for index, (name, pixels, images) in enumerate(rows):

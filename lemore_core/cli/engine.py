@@ -14,6 +14,7 @@ from lemore_core.cli.arguments import (
     requested_size,
 )
 from lemore_core.errors import LemoreError
+from lemore_core.words import counted
 
 if TYPE_CHECKING:
     from lemore_core.inference.backend import ServingRequest
@@ -109,7 +110,7 @@ def _list(_: argparse.Namespace) -> None:
             f'used {cache.used(record.key):%Y-%m-%d}'
         )
     total = sum(record.size for record in records) / MIB
-    print(f'{len(records)} engines, {total:.1f} MiB, in {cache.folder}')
+    print(f'{counted(len(records), "engine")}, {total:.1f} MiB, in {cache.folder}')
 
 
 def _prune(arguments: argparse.Namespace) -> None:
@@ -126,7 +127,7 @@ def _prune(arguments: argparse.Namespace) -> None:
         versions = _versions_here()
         removed = cache.prune(lambda r: (r.key.library, r.key.version) in versions)
     after = sum(record.size for record in cache.records())
-    print(f'{len(removed)} engines deleted, {(before - after) / MIB:.1f} MiB freed')
+    print(f'{counted(len(removed), "engine")} deleted, {(before - after) / MIB:.1f} MiB freed')
 
 
 def _versions_here() -> set[tuple[str, str]]:

@@ -76,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
+        print(f'lemore {name}: interrupted', file=sys.stderr)
         return 130
     except Exception as error:
         if os.environ.get(DEBUG):

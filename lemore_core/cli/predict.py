@@ -15,6 +15,7 @@ from lemore_core.cli.arguments import (
     share,
 )
 from lemore_core.limits import ROTATIONS
+from lemore_core.words import counted
 
 if TYPE_CHECKING:
     from lemore_core.predict import Source
@@ -55,7 +56,8 @@ def run(arguments: argparse.Namespace) -> None:
         _predict(arguments, sources)
     finally:
         log.removeHandler(handler)
-    print(f'{len(sources)} inputs: {arguments.output / "labels"}, {arguments.output / "overlay"}')
+    inputs = counted(len(sources), 'input')
+    print(f'{inputs}: {arguments.output / "labels"}, {arguments.output / "overlay"}')
 
 
 def _predict(arguments: argparse.Namespace, sources: list[Source]) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from lemore_core.cli.arguments import add_segmenter_arguments, count, load_segmenter
+from lemore_core.words import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,4 +49,4 @@ def run(arguments: argparse.Namespace) -> None:
                 view.labels(result.labels, result.confidence)
                 view.figure('figures/latency_ms', result.timings.total_ms)
                 frame += 1
-    print(f'{frame} images: {arguments.save or "in the viewer"}')
+    print(f'{counted(frame, "image")}: {arguments.save or "in the viewer"}')

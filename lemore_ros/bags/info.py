@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from lemore_core.errors import printable
+from lemore_core.words import counted
 from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.roles import TopicProbe, probe_images
 from lemore_ros.bags.segmentation.divide import NS
@@ -42,21 +43,22 @@ def inspect(bag: Bag, on_progress: Callable[[int], object] = lambda _: None) -> 
 
 def in_words(info: dict[str, Any]) -> str:
     """Return it as lines for a terminal."""
-    count = f'{info["messages"]} messages on {len(info["topics"])} topics'
+    count = f'{counted(info["messages"], "message")} on {counted(len(info["topics"]), "topic")}'
     lines = [f'{info["path"]}: {count}, {info["duration_s"]:g} s']
     for image in info['images']:
         size = '{width}x{height} {encoding}'.format(**image) if image['width'] else '?'
         verdict = f'no camera: {image["problem"]}' if image['problem'] else 'a camera'
-        rate = f'{image["count"]} images, {image["rate_hz"]:g} Hz'
+        rate = f'{counted(image["count"], "image")}, {image["rate_hz"]:g} Hz'
         lines.append(f'  {image["name"]}  {size}  {rate}  {verdict}')
         lines += [f'    a gap of {length:.2f} s at {at:.2f} s' for at, length in image['gaps_s']]
         more = image['gaps'] - len(image['gaps_s'])
-        lines += [f'    and {more} gaps more'] if more else []
+        lines += [f'    and {counted(more, "gap")} more'] if more else []
         if image['stamps_back']:
-            lines.append(f'    {image["stamps_back"]} stamps are older than the ones before')
+            back = counted(image['stamps_back'], 'stamp')
+            lines.append(f'    {back} older than the one before')
     lines += [] if info['images'] else ['  no image topics']
     if info['damage']:
-        lost = f'{info["unreadable"]} messages known to be lost'
+        lost = f'{counted(info["unreadable"], "message")} known to be lost'
         lines.append(f'  damaged, {lost}: {info["damage"]}')
     return '\n'.join(map(printable, [*lines, *(f'  {note}' for note in info['notes'])]))
 

@@ -23,7 +23,7 @@ LAYERS = [
     ('export',),
     ('data', 'checkpoint', 'video', 'video_stream', 'image', 'image_file'),
     ('model', 'taxonomy'),
-    ('segmentation', 'validation', 'errors', 'mailbox', 'system', 'limits'),
+    ('segmentation', 'validation', 'errors', 'mailbox', 'system', 'limits', 'words'),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -28,6 +28,17 @@ INCOMPLETE = 3
 TOLERANCE_MS = 5.0
 
 
+# what figures on the terminal mean, where the name alone does not say it
+EXPLAINED = {
+    'doubtful': '  share of pixels of less than 50 % confidence',
+    'flicker': '  share of pixels whose label differs from the frame before',
+    'compensated_flicker': '  the same, labels carried along the motion',
+    'consistency': '  mean IoU of carried and present labels',
+    'left_unlabelled': '  share of ground truth without a label',
+    'agreement': '  share of pixels with the same label',
+}
+
+
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare which images are meant."""
     group = parser.add_argument_group('images')
@@ -205,4 +216,4 @@ def _print_figures(values: dict[str, Any]) -> None:
         if isinstance(value, dict) and key in {'temporal', 'error_counts'}:
             _print_figures(value)
         elif not isinstance(value, dict | list) and value is not None:
-            print(f'{key:<22} {value}')
+            print(f'{key:<22} {value}{EXPLAINED.get(key, "")}')

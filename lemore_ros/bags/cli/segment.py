@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemore_core.cli.arguments import add_segmenter_arguments, listed, renamed, requested_size
 from lemore_core.validation import entries
+from lemore_core.words import counted
 from lemore_ros.bags.cli.arguments import INCOMPLETE
 from lemore_ros.bags.errors import BagError, describe
 from lemore_ros.bags.segmentation.options import ModelOptions, SegmentOptions
@@ -63,9 +64,15 @@ def run(arguments: argparse.Namespace) -> None:
         unit='image',
         disable=None,
     ) as bar:
-        results = segmentation.segment(bar.update, workers=arguments.workers)
+        try:
+            results = segmentation.segment(bar.update, workers=arguments.workers)
+        except KeyboardInterrupt:
+            done = counted(int(bar.n), 'image')
+            bar.close()
+            print(f'interrupted after {done}: --resume goes on', file=sys.stderr)
+            raise
     for job, result in results:
-        print(f'{job.output}: {result.frames} images segmented')
+        print(f'{job.output}: {counted(result.frames, "image")} segmented')
     print(f'in {time.perf_counter() - started:.1f} s')
     incomplete = [_say_what_is_missing(job.source, result) for job, result in results]
     if any(incomplete):
@@ -113,7 +120,13 @@ def _add_options(group: Any, kind: type, names: Sequence[str]) -> None:
 def _say_what_is_missing(source: Path, result: PartResult) -> bool:
     if result.read_errors:
         count, places = sum(result.read_errors.values()), describe(list(result.read_errors))
-        print(f'{source} is damaged, {count} messages known to be lost: {places}', file=sys.stderr)
+        print(
+            f'{source} is damaged, {counted(count, "message")} known to be lost: {places}',
+            file=sys.stderr,
+        )
     for reason, count in result.problems.items():
-        print(f'{source}: {count} images are not segmented, {reason}', file=sys.stderr)
+        verb = 'is' if count == 1 else 'are'
+        print(
+            f'{source}: {counted(count, "image")} {verb} not segmented, {reason}', file=sys.stderr
+        )
     return bool(result.read_errors or result.problems)

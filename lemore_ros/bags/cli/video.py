@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from lemore_core.cli.arguments import share
+from lemore_core.words import counted
 from lemore_ros.bags.cli.arguments import (
     add_image_arguments,
     add_label_arguments,
@@ -51,7 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
     with opened_labels(arguments) as source, progress(images.expected) as step:
         summary = write_video(images, source, arguments.output, style, step)
     rate = f', {summary.rate_hz:.2f} a second' if summary.frames > 1 else ''
-    print(f'{arguments.output}: {summary.frames} frames in {summary.seconds:.3f} s{rate}')
+    print(
+        f'{arguments.output}: {counted(summary.frames, "frame")} in {summary.seconds:.3f} s{rate}'
+    )
     for what, number in summary.error_counts.items():
         print(f'{number} {what}')
     exit_if_incomplete(images)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -324,6 +325,21 @@ def test_killed_at_any_moment_it_goes_on(
         segment(source, output, options, resume=True)
     assert contents(output) == contents(bags.folder / 'unbroken')
     assert not list(bags.folder.glob('.out*'))
+
+
+def test_ctrl_c_says_where_it_stands(bags: BagFolder, command: Start) -> None:
+    output = bags.folder / 'out'
+    process = command(bags.write(drive(400)), '-o', output)
+    journal = bags.folder / '.out.part' / 'journal'
+    while process.poll() is None and not list(journal.glob('*.json')):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.search(
+        r'interrupted after \d+ images: --resume goes on\nlemore bag: interrupted', errors
+    )
+    assert not output.exists()
 
 
 def test_two_workers_write_the_same_bytes_even_if_one_dies(

@@ -28,8 +28,8 @@ def test_a_sound_data_set(root: Path, capsys: pytest.CaptureFixture[str]) -> Non
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert [line for line in lines if ':' in line] == [
-        'train: 1 images, 4x1 pixels',
-        'val: 1 images, 4x1 pixels',
+        'train: 1 image, 4x1 pixels',
+        'val: 1 image, 4x1 pixels',
     ]
     assert [line.split() for line in lines[2:5]] == [
         ['0', '25.000%', '1', 'row'],
@@ -61,7 +61,7 @@ def test_a_missing_split_does_not_hide_the_other(
     captured = capsys.readouterr()
     assert 'error: test: there is no folder' in captured.err
     assert 'lemore data: 1 error in test, val' in captured.err
-    assert 'val: 1 images' in captured.out
+    assert 'val: 1 image' in captured.out
 
 
 @pytest.mark.parametrize(

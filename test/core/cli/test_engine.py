@@ -45,7 +45,7 @@ def test_an_engine_is_built_listed_and_deleted(
     assert main(['engine', 'list']) == 0
     listed, total = capsys.readouterr().out.splitlines()
     assert listed.startswith(f'{path.name[:12]}  {what}, {mib}, built in ')
-    assert total == f'1 engines, {mib}, in {folder}'
+    assert total == f'1 engine, {mib}, in {folder}'
 
     for options in ([], ['--older-than', '1']):
         assert main(['engine', 'prune', *options]) == 0
@@ -53,7 +53,7 @@ def test_an_engine_is_built_listed_and_deleted(
     then = time.time() - 2 * 86400
     os.utime(path.with_suffix('.json'), (then, then))
     assert main(['engine', 'prune', '--older-than', '1']) == 0
-    assert capsys.readouterr().out == f'1 engines deleted, {mib} freed\n'
+    assert capsys.readouterr().out == f'1 engine deleted, {mib} freed\n'
     assert [path.name for path in folder.iterdir()] == ['build.lock']
 
 
@@ -61,7 +61,7 @@ def test_all_engines_are_deleted(folder: Path, capsys: Output) -> None:
     folder.mkdir(parents=True)
     (folder / 'damaged.engine').write_bytes(b'')
     assert main(['engine', 'prune', '--all']) == 0
-    assert capsys.readouterr().out == '1 engines deleted, 0.0 MiB freed\n'
+    assert capsys.readouterr().out == '1 engine deleted, 0.0 MiB freed\n'
     assert EngineCache().folder == folder
     assert [path.name for path in folder.iterdir()] == ['build.lock']
 
