@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lemore_core.benchmark.rate import RateRow
 
@@ -45,6 +46,14 @@ class PeakRow:
         return [line | {'probes': str(self.probes)}]
 
 
+class Search(NamedTuple):
+    """The highest rate that passed (0: none), the lowest that failed, and how many were tried."""
+
+    passed: float
+    failed: float | None
+    probes: int
+
+
 def find_peak(
     probe: Callable[[float], RateRow], start: float, name: str = '', rates: int = MOST_RATES
 ) -> PeakRow:
@@ -54,14 +63,28 @@ def find_peak(
     rate that fails is tried once more: the machine may have been busy with something else.
     """
     best: RateRow | None = None
+
+    def passes(rate: float) -> bool:
+        nonlocal best
+        row = probe(rate)
+        if sustained(row):
+            best = row
+        return sustained(row)
+
+    found = search_rate(passes, start, rates)
+    return PeakRow(name, found.passed, found.failed, found.probes, best)
+
+
+def search_rate(passes: Callable[[float], bool], start: float, rates: int = MOST_RATES) -> Search:
+    """Find the highest rate that passes, as :func:`find_peak` does."""
     passed, failed, probes = 0.0, None, 0
     rate = min(max(start, LOWEST), HIGHEST)
     for _ in range(rates):
-        row, probes = probe(rate), probes + 1
-        if not sustained(row):
-            row, probes = probe(rate), probes + 1
-        if sustained(row):
-            best, passed = row, rate
+        is_passed, probes = passes(rate), probes + 1
+        if not is_passed:
+            is_passed, probes = passes(rate), probes + 1
+        if is_passed:
+            passed = rate
         else:
             failed = rate
         if failed is None and passed < HIGHEST:
@@ -72,7 +95,7 @@ def find_peak(
             rate = (passed + failed) / 2
         else:
             break
-    return PeakRow(name, passed, failed, probes, best)
+    return Search(passed, failed, probes)
 
 
 def sustained(row: RateRow) -> bool:

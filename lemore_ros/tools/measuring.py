@@ -44,13 +44,15 @@ class Load:
 class Reading:
     """What the probe saw: milliseconds from publish call to label, and the node's own figures.
 
-    ``before`` and ``after`` are the values of ``~/status`` by the name of each status.
+    ``sent_ms`` and ``arrived_ms`` are when, since 1970, of images and labels. ``before`` and ``after`` are the values of ``~/status`` by the name of each status.
     """
 
     sent: int
     latencies_ms: list[float]
     before: Mapping[str, Mapping[str, str]]
     after: Mapping[str, Mapping[str, str]]
+    sent_ms: list[float] = field(default_factory=list)
+    arrived_ms: list[float] = field(default_factory=list)
 
     def figure(self, key: str) -> float:
         """Return a figure of the node's, that of the first camera; NaN where there is none."""

@@ -56,6 +56,9 @@ class Probe:
         self, images: list[str], labels: list[str], others: list[str], status: str
     ) -> None:
         self.latencies_ms: list[float] = []
+        # milliseconds since 1970
+        self.sent_ms: list[float] = []
+        self.arrived_ms: list[float] = []
         self.arrivals: dict[str, list[float]] = {topic: [] for topic in labels}
         self.messages: dict[str, str] = {}
         self.figures: dict[str, dict[str, str]] = {}
@@ -99,7 +102,8 @@ class Probe:
         while len(self.latencies_ms) < WARM_UP_FRAMES and time.monotonic() < deadline:
             self.publish(data, 1, 10.0)
         self.spin(STATUS_S)
-        self.latencies_ms.clear()
+        for times in (self.latencies_ms, self.sent_ms, self.arrived_ms):
+            times.clear()
 
     def publish(self, data: bytearray, count: int, rate_hz: float) -> None:
         """Publish a serialised image so many times on every topic, each stamped with its time."""
@@ -111,7 +115,9 @@ class Probe:
 
     def send(self, topic: str, data: bytearray) -> None:
         """Publish a serialised image, stamped with its time."""
-        write_stamp(data, time.time_ns())
+        stamp = time.time_ns()
+        write_stamp(data, stamp)
+        self.sent_ms.append(stamp / 1e6)
         self._publishers[topic].publish(bytes(data))
 
     def spin(self, seconds: float) -> None:
@@ -126,7 +132,9 @@ class Probe:
 
     def _on_labels(self, topic: str, data: bytes) -> None:
         self.arrivals[topic].append(time.monotonic())
-        self.latencies_ms.append((time.time_ns() - read_stamp(data)) / 1e6)
+        now = time.time_ns()
+        self.arrived_ms.append(now / 1e6)
+        self.latencies_ms.append((now - read_stamp(data)) / 1e6)
 
     def _on_status(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -173,7 +181,13 @@ def _measure(arguments: argparse.Namespace) -> None:
     say(before=probe.figures)
     probe.publish(data, arguments.count, arguments.rate)
     probe.spin(STATUS_S)
-    say(after=probe.figures, sent=arguments.count, latencies_ms=probe.latencies_ms)
+    say(
+        after=probe.figures,
+        sent=arguments.count,
+        latencies_ms=probe.latencies_ms,
+        sent_ms=probe.sent_ms,
+        arrived_ms=probe.arrived_ms,
+    )
 
 
 if __name__ == '__main__':

@@ -54,6 +54,9 @@ def test_labels_of_every_camera_come_back_and_the_node_says_what_it_did(
     assert found.figure('work_p50_ms') > 0
     assert found.figure('memory_mb') > 50
     assert found.cpu_ms > 0
+    # of both cameras
+    assert len(found.sent_ms) == 12
+    assert len(found.arrived_ms) == len(found.latencies_ms)
 
 
 def test_memory_is_that_of_a_node_with_so_many_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
