@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -34,6 +35,7 @@ from lemore_core.inference import torch_backend
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter, Status
 from lemore_ros.node.segmentation_node import SegmentationNode
+from test.ros.interfaces import make_importable, why_not
 
 ROOT = Path(__file__).parents[2]
 NAME = '/lemore_segmentation'
@@ -202,6 +204,15 @@ class Graph:
 
 def reliable(depth: int = 50) -> QoSProfile:
     return QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _interfaces() -> None:
+    """Have the message packages that no wheel brings, in this process and those it starts."""
+    if not why_not():
+        folder = str(make_importable())
+        sys.path.append(folder)
+        os.environ['PYTHONPATH'] = os.pathsep.join([os.environ.get('PYTHONPATH', ''), folder])
 
 
 @pytest.fixture(scope='session')

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from lemore_core.taxonomy import BUILT_IN_GROUPS, load_groups, load_taxonomy, mask_tables
@@ -20,6 +20,11 @@ from lemore_ros.outputs import CAMERA_INFO, OUTPUTS, mask_outputs
 
 CONFIG = Path(__file__).parents[2] / 'config'
 NODE = '/lemore_segmentation'
+LATCHED = QoSProfile(
+    depth=5,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
 SENSOR_DATA = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 TOPICS = {
     'segmentation_topic': Image,
@@ -76,6 +81,15 @@ def test_the_layer_gets_what_it_synchronises(
         graph.wait_for(lambda n=stamp: len(held.depth) == n, 'the depth image')
         camera.publish(image)
         graph.wait_for(lambda n=stamp: all(len(found) == n for found in messages.values()))
+    vision_msgs = pytest.importorskip('vision_msgs.msg')
+    tables = graph.collect(vision_msgs.LabelInfo, source['labels_topic'], LATCHED)
+    graph.wait_for(lambda: tables, 'the table of a node that published it before')
+    kinds = [name for kind in source['class_types'] for name in source[kind]['classes']]
+    assert {entry.class_name for entry in tables[0].class_map} == {*kinds, 'sky'}
+    assert graph.set(class_groups='', min_confidence=0.25)[0].successful
+    graph.wait_for(lambda: len(tables) > 1 and tables[-1].threshold == 0.25)
+    named = [(entry.class_id, entry.class_name) for entry in tables[-1].class_map]
+    assert named == list(enumerate(load_taxonomy('camvid').classes))
     for labels, confidence, cloud in zip(*messages.values(), strict=True):
         assert labels.header == confidence.header == cloud.header
         assert labels.encoding == confidence.encoding == 'mono8'

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Log
-from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from lemore_core.segmenter import Segmenter
-from lemore_core.taxonomy import load_groups, load_taxonomy
 from lemore_ros.messages.images import read_image
-from lemore_ros.node.output_settings import OutputSettings
-from lemore_ros.node.parameters import NodeParameters
-from lemore_ros.node.publishers import Publishers
 
 NAME = '/lemore_segmentation'
 SIZE = (60, 80)
@@ -209,57 +203,3 @@ def test_a_camera_that_is_not_calibrated_still_has_points_by_its_depth_camera(
     warnings = graph.wait_for(lambda: [m.msg for m in log if m.level == 30])
     assert warnings[0].startswith('/image: the camera is not calibrated')
     assert not rig.infos
-
-
-class Recorder:
-    """A node whose topic of labels is kept as the wire would carry it.
-
-    The type is made of its definition, where ``vision_msgs`` is not installed: rclpy cannot send it.
-    """
-
-    def __init__(self, node: Any, store: Any, kind: Any) -> None:
-        self.sent: list[Any] = []
-        self.qos: Any = None
-        self._node = node
-        self._store = store
-        self._kind = kind
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._node, name)
-
-    def create_publisher(self, kind: Any, topic: str, profile: Any, **options: Any) -> Any:
-        if kind is not self._kind:
-            return self._node.create_publisher(kind, topic, profile, **options)
-        assert topic == '~/front/label_info'
-        self.qos = profile
-        return SimpleNamespace(publish=self._publish)
-
-    def destroy_publisher(self, publisher: Any) -> None:
-        if not isinstance(publisher, SimpleNamespace):
-            self._node.destroy_publisher(publisher)
-
-    def _publish(self, message: Any) -> None:
-        name = 'vision_msgs/msg/LabelInfo'
-        raw = self._store.serialize_cdr(message, name)
-        self.sent.append(self._store.deserialize_cdr(raw, name))
-
-
-def test_the_table_of_labels_is_sent_when_it_changes(graph: Any, vision_msgs: Any) -> None:
-    node = Recorder(graph.peer, vision_msgs, vision_msgs.types['vision_msgs/msg/LabelInfo'])
-    camvid = load_taxonomy('camvid')
-
-    def settings(**values: Any) -> OutputSettings:
-        return OutputSettings.of(NodeParameters(**values), camvid)
-
-    outputs = Publishers(node, 'front/', settings(), lambda: None)
-    assert node.qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
-    outputs.apply(settings(overlay_alpha=0.25))
-    assert [[entry.class_name for entry in sent.class_map] for sent in node.sent] == [
-        list(camvid.classes)
-    ]
-    outputs.apply(settings(class_groups='auto', min_confidence=0.25))
-    assert len(node.sent) == 2
-    groups = load_groups('auto', camvid).taxonomy
-    assert [entry.class_name for entry in node.sent[1].class_map] == list(groups.classes)
-    assert node.sent[1].threshold == 0.25
-    outputs.destroy()

@@ -6,7 +6,6 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,9 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from lemore_core.segmenter import Segmenter
 from lemore_core.system.memory import process_memory
+from lemore_core.video_stream import H264, H265, VideoStream
 from lemore_ros.messages.images import read_image
+from test.encoded_video import GOP, packets_of
 
 NAME = '/lemore_segmentation'
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -193,13 +194,57 @@ def test_auto_takes_what_is_offered(
     graph.labels_of(raw, make_image(3), labels)
 
 
-@pytest.mark.skipif(find_spec('ffmpeg_image_transport_msgs') is not None, reason='it is installed')
 def test_a_transport_whose_messages_are_not_installed_is_named(
-    graph: Any, untrained: dict[str, Any]
+    graph: Any, untrained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ('ffmpeg_image_transport_msgs', 'ffmpeg_image_transport_msgs.msg'):
+        monkeypatch.setitem(sys.modules, name, None)
     log = graph.collect(Log, '/rosout')
     assert not graph.node(**untrained, image_transport='ffmpeg').start()
     graph.wait_for(lambda: [entry for entry in log if NOT_INSTALLED in entry.msg])
+
+
+@pytest.mark.parametrize('transport', ['ffmpeg', 'foxglove', 'auto'])
+def test_encoded_video_is_labelled_from_its_first_key_frame_on(
+    graph: Any,
+    untrained: dict[str, Any],
+    clip_frames: list[NDArray[np.uint8]],
+    reference: Segmenter,
+    transport: str,
+) -> None:
+    form = 'ffmpeg' if transport == 'auto' else transport
+    packages = {'ffmpeg': 'ffmpeg_image_transport_msgs.msg', 'foxglove': 'foxglove_msgs.msg'}
+    kinds = pytest.importorskip(packages[form])
+    codec = {'ffmpeg': H264, 'foxglove': H265}[form]
+    small = np.ascontiguousarray(cv2.resize(clip_frames[0], (160, 120))[..., ::-1])
+    packets = packets_of([small // (1 + index % 2) for index in range(2 * GOP)], codec)
+
+    def message(data: bytes, stamp: int) -> Any:
+        if form == 'ffmpeg':
+            made = kinds.FFMPEGPacket(encoding='libx264', width=160, height=120, data=data)
+            made.header.stamp.sec, made.header.frame_id = stamp, 'cam'
+            return made
+        made = kinds.CompressedVideo(format='h265', frame_id='cam', data=data)
+        made.timestamp.sec = stamp
+        return made
+
+    node = graph.node(**untrained, image_transport=transport)
+    assert node.start()
+    labels = graph.collect(Image, f'{NAME}/labels')
+    kind = kinds.FFMPEGPacket if form == 'ffmpeg' else kinds.CompressedVideo
+    camera = graph.publisher(f'/image/{form}', kind)
+    stream = VideoStream(codec, 10**6)
+    # who subscribes in the middle has seen no key frame
+    for number, index in enumerate(range(2, GOP), start=1):
+        camera.publish(message(packets[index], index))
+        graph.wait_for(lambda n=number: node._stats['']['failed'] == n)
+    assert 'two key frames' in node._stats[''].verdict().message
+    for index in range(GOP, 2 * GOP):
+        camera.publish(message(packets[index], index))
+        found = graph.wait_for(lambda i=index: [m for m in labels if m.header.stamp.sec == i])[0]
+        assert found.header.frame_id == 'cam'
+        expected = reference.segment(stream.decode(packets[index]), 'bgr8').labels
+        assert np.array_equal(read_image(found).pixels, expected)
 
 
 def test_a_camera_that_promises_too_little_is_explained_once(
