@@ -94,7 +94,8 @@ def run(arguments: argparse.Namespace) -> None:
     result = evaluate(predictor, tqdm(samples, unit='image', disable=None), worst)
     facts = {
         'model': segmenter.card.name,
-        'dataset': dataset.name,
+        # of images of one's own it is what their classes.yaml calls them
+        'dataset': dataset.taxonomy.name,
         'split': f'drive {arguments.drive}' if arguments.drive else arguments.split,
         'images': len(samples),
         'backend': f'{segmenter.status.backend} {segmenter.status.device}',

@@ -41,7 +41,7 @@ class ImageResult:
         there = matrix.counts.sum(1) > 0
         iou = matrix.iou
         mean = float(iou[there].mean()) if there.any() else math.nan
-        return cls(path.stem, path, mean, matrix.pixel_accuracy, iou)
+        return cls(f'{path.parent.name}/{path.stem}', path, mean, matrix.pixel_accuracy, iou)
 
     @property
     def badness(self) -> tuple[float, str]:

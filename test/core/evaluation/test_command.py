@@ -73,7 +73,7 @@ def test_a_data_set_of_ones_own_is_measured_in_its_own_classes(
         assert main([*command, '--dataset', dataset, '--json']) == 0
         figures.append(json.loads(capsys.readouterr().out))
     assert figures[0] == figures[1]
-    assert (figures[0]['dataset'], figures[0]['images']) == ('folder', 3)
+    assert (figures[0]['dataset'], figures[0]['images']) == ('mine', 3)
 
 
 @pytest.mark.parametrize(

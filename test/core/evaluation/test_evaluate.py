@@ -38,7 +38,7 @@ def test_the_figures_of_a_small_data_set(predictor: Predictor, samples: list[Sam
 
 def test_the_worst_image_comes_first(predictor: Predictor, samples: list[Sample]) -> None:
     result = evaluate(predictor, samples)
-    assert [image.name for image in result.images] == ['bad', 'middling', 'good']
+    assert [image.name for image in result.images] == ['val/bad', 'val/middling', 'val/good']
     assert [image.mean_iou for image in result.images] == [0.5, 0.75, 1.0]
     worst = result.images[0]
     assert worst.iou[CAR] == worst.iou[BUILDING] == 0
@@ -50,7 +50,7 @@ def test_an_observer_sees_each_image_as_it_is_judged(
 ) -> None:
     seen: list[Judged] = []
     evaluate(predictor, samples, seen.append)
-    assert [judged.result.name for judged in seen] == ['bad', 'good', 'middling']
+    assert [judged.result.name for judged in seen] == ['val/bad', 'val/good', 'val/middling']
     assert seen[0].truth[0, 0] == 255
     assert seen[0].image.shape == (60, 80, 3)
 

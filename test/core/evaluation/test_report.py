@@ -83,8 +83,8 @@ def decode(uri: str) -> NDArray[np.uint8]:
 
 def test_images_stand_worst_first(result: Evaluated) -> None:
     page = page_of(result)
-    assert page.texts['h3'] == ['bad', 'middling', 'good']
-    assert [a['alt'] for a in page.all('img', 'photo')] == ['bad', 'middling', 'good']
+    assert page.texts['h3'] == ['val/bad', 'val/middling', 'val/good']
+    assert [a['alt'] for a in page.all('img', 'photo')] == ['val/bad', 'val/middling', 'val/good']
     scores = [json.loads(a['data-scores']) for a in page.all('article')]
     assert [s[str(CAR)] for s in scores] == [0.0, 0.5, 1.0]
     assert scores[0] == {'1': 0.0, str(ROAD): 1.0, str(CAR): 0.0}
@@ -167,7 +167,7 @@ def test_many_classes_get_a_matrix_without_numbers() -> None:
 
 
 def test_only_the_worst_are_kept(predictor: Predictor, samples: list[Sample]) -> None:
-    for limit, names in ((0, []), (1, ['bad']), (2, ['bad', 'middling'])):
+    for limit, names in ((0, []), (1, ['val/bad']), (2, ['val/bad', 'val/middling'])):
         worst = worst_images(limit, predictor.taxonomy)
         # the good one comes before the middling one and must make room
         evaluate(predictor, samples, worst)

@@ -64,10 +64,10 @@ def report(predictor: Predictor, samples: list[Sample]) -> Report:
 @needs_browser
 def test_a_reader_can_work_the_report(report: Report, tmp_path: Path) -> None:
     seen = read_in_browser(report, DRIVER, tmp_path)
-    assert seen['all'] == seen['again'] == ['bad', 'middling', 'good']
-    assert seen['car'] == ['bad', 'middling', 'good']
+    assert seen['all'] == seen['again'] == ['val/bad', 'val/middling', 'val/good']
+    assert seen['car'] == ['val/bad', 'val/middling', 'val/good']
     assert seen['score'].split() == ['IoU', 'of', 'car', '0.0', '%']
-    assert seen['building'] == ['bad', 'middling']
+    assert seen['building'] == ['val/bad', 'val/middling']
     assert seen['status'] == '2 of 3 images have building, the worst first'
     assert seen['pole'] == []
     assert '50%' in seen['before']
