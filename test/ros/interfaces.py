@@ -16,12 +16,15 @@ import sys
 import sysconfig
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import gettempdir
 
 import numpy as np
 from filelock import FileLock
+
+from lemore_core.system.files import require_own_folder
 
 DEFINITIONS: Mapping[str, Mapping[str, str]] = {
     'vision_msgs': {
@@ -72,11 +75,12 @@ def make_importable() -> Path:
 
     They are made once for all test processes of a machine.
     """
-    versions = json.dumps([DEFINITIONS, str(PREFIX), sys.version, os.getuid()])
+    generators = [version(name) for name in ('ros-rosidl-generator-py', 'numpy')]
+    versions = json.dumps([DEFINITIONS, str(PREFIX), sys.version, os.getuid(), generators])
     source = Path(__file__).read_bytes() + versions.encode()
     folder = Path(gettempdir(), f'lemore_interfaces_{hashlib.sha256(source).hexdigest()[:16]}')
     folder.mkdir(mode=0o700, exist_ok=True)
-    assert folder.stat().st_uid == os.getuid()
+    require_own_folder(folder)
     with FileLock(folder / 'lock'):
         for package, messages in DEFINITIONS.items():
             if find_spec(package) is None and not (folder / 'python' / package).is_dir():
