@@ -50,12 +50,14 @@ def run(arguments: argparse.Namespace) -> None:
     sources = find_sources(arguments.inputs, arguments.max_pixels)
     # seconds without a word look like a failure
     log = logging.getLogger('lemore_core.export')
+    former = log.level
     log.setLevel(logging.INFO)
     log.addHandler(handler := logging.StreamHandler())
     try:
         _predict(arguments, sources)
     finally:
         log.removeHandler(handler)
+        log.setLevel(former)
     inputs = counted(len(sources), 'input')
     print(f'{inputs}: {arguments.output / "labels"}, {arguments.output / "overlay"}')
 

@@ -329,7 +329,10 @@ def test_killed_at_any_moment_it_goes_on(
 
 def test_ctrl_c_says_where_it_stands(bags: BagFolder, command: Start) -> None:
     output = bags.folder / 'out'
+    # where the tests are run in the background SIGINT is ignored, which children inherit
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = command(bags.write(drive(400)), '-o', output)
+    signal.signal(signal.SIGINT, former)
     journal = bags.folder / '.out.part' / 'journal'
     while process.poll() is None and not list(journal.glob('*.json')):
         time.sleep(0.01)
