@@ -76,11 +76,12 @@ def run(arguments: argparse.Namespace) -> None:
             worst = worst_differences(arguments.report_images, first.taxonomy, names)
         step = stack.enter_context(progress(images.expected, worst))
         comparison = compare_sources(images, first, second, step)
-    facts = {
-        'images': f'{images.topic.name} in {images.path}',
-        'A': first.description,
-        'B': second.description,
-    }
+    described = [side.description for side in sides]
+    if described[0] == described[1] and len(topics) == 2:
+        # bags of one name, in two folders
+        described = [f'{text} ({path})' for text, (path, _) in zip(described, topics, strict=True)]
+    images_of = f'{images.topic.name} in {images.path}'
+    facts = {'images': images_of, 'A': described[0], 'B': described[1]}
     if worst is not None:
         from lemore_ros.bags.evaluation.compare_report import comparison_report
 

@@ -148,6 +148,11 @@ def test_compare_takes_topics_bags_and_models(
     run('compare', drive, again, '--labels', LABELS, '--report', report, '--report-images', '1')
     assert report.read_text().count('<article') == 1
     assert '<title>drive and again</title>' in report.read_text()
+    other = write_messages(tmp_path / 'other' / 'drive', drive_messages([0.0] * 4))
+    run('compare', drive, other, '--labels', LABELS, '--json')
+    values = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert values['A'].endswith(f'in drive ({drive})')
+    assert values['B'].endswith(f'in drive ({other})')
 
 
 @pytest.mark.parametrize(
