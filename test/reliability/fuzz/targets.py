@@ -15,11 +15,13 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 from rosbags.serde import cdr, ros1
@@ -44,6 +46,7 @@ from lemore_ros.messages.compressed import read_compressed
 from lemore_ros.messages.depth import to_metres
 from lemore_ros.messages.encodings import CONVERTED, DEPTH, VIEWED
 from lemore_ros.messages.images import read_image
+from lemore_ros.messages.video import VideoReader
 
 MAX_PIXELS = 1_000_000
 CAMVID = load_taxonomy('camvid')
@@ -162,6 +165,27 @@ def depth_message(data: bytes) -> None:
         assert not (metres <= 0).any()
 
 
+def compressed_depth(data: bytes) -> None:
+    draw = Draw(data[:8])
+    form = draw.choice(('16UC1; compressedDepth png', '32FC1; compressedDepth', '16UC1', 'x;'))
+    message = SimpleNamespace(format=form, data=data, header=HEADER)
+    with contextlib.suppress(LemoreError):
+        metres = to_metres(message, MAX_PIXELS)
+        assert metres.size <= MAX_PIXELS
+        assert not (metres <= 0).any()
+
+
+def encoded_video(data: bytes) -> None:
+    # which codec a seed is of, and where its second packet begins
+    codec, length = ('h264', 'h265')[data[:1] == b'1'], int.from_bytes(data[1:3], 'big')
+    reader, packets = VideoReader(), data[3:]
+    for part in (packets[:length], packets[length:], packets[:length]):
+        with contextlib.suppress(LemoreError):
+            message = SimpleNamespace(encoding=codec, data=part, header=HEADER)
+            found = reader.read(message, MAX_PIXELS)
+            assert found.pixels.shape[0] * found.pixels.shape[1] <= MAX_PIXELS
+
+
 def yaml_file(data: bytes) -> None:
     with contextlib.suppress(LemoreError):
         values = parse_yaml(data, 'x', LemoreError)
@@ -262,6 +286,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         image_file,
         camera_info,
         depth_message,
+        compressed_depth,
+        encoded_video,
         yaml_file,
         checkpoint,
         onnx_card,
@@ -278,6 +304,8 @@ def seeds(name: str) -> list[bytes]:
     made = {
         'compressed_message': _images,
         'image_file': _images,
+        'compressed_depth': _depths,
+        'encoded_video': _videos,
         'yaml_file': _yaml,
         'checkpoint': _checkpoints,
         'onnx_card': _onnx,
@@ -294,6 +322,31 @@ def _images() -> list[bytes]:
     grey = [cv2.imencode(suffix, noise[..., 0])[1].tobytes() for suffix in ('.jpg', '.png')]
     progressive = cv2.imencode('.jpg', noise, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     return [*(cv2.imencode(s, noise)[1].tobytes() for s in suffixes), *grey, progressive]
+
+
+def _depths() -> list[bytes]:
+    steps = np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)
+    return [struct.pack('<iff', 0, 1e4, 1.0) + cv2.imencode('.png', steps)[1].tobytes()]
+
+
+def _videos() -> list[bytes]:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    made = []
+    for codec, name in enumerate(('libx264', 'libx265')):
+        encoder = av.CodecContext.create(name, 'w')
+        encoder.height = encoder.width = 64
+        encoder.pix_fmt, encoder.time_base = 'yuv420p', Fraction(1, 30)
+        encoder.options = {
+            'preset': 'ultrafast',
+            'tune': 'zerolatency',
+            'x265-params': 'log-level=0',
+        }
+        images = [av.VideoFrame.from_ndarray(noise // (1 + i), 'rgb24') for i in range(2)]
+        for pts, image in enumerate(images):
+            image.pts = pts
+        first, second = (bytes(p) for image in (*images, None) for p in encoder.encode(image))
+        made.append(str(codec).encode() + len(first).to_bytes(2, 'big') + first + second)
+    return made
 
 
 def _yaml() -> list[bytes]:
