@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PACKAGE = 'lemore_ros'
-FAST_DDS = 'rmw_fastrtps_cpp'
+FAST_DDS, ZENOH = 'rmw_fastrtps_cpp', 'rmw_zenoh_cpp'
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 # middleware -> the variables by which a user configures it, and what camera images need there; {dds}
 # is the folder of profiles
@@ -16,7 +16,7 @@ _PROFILES: Mapping[str, Mapping[str, str]] = {
     FAST_DDS: _FAST_DDS_PROFILE,
     'rmw_fastrtps_dynamic_cpp': _FAST_DDS_PROFILE,
     'rmw_cyclonedds_cpp': {'CYCLONEDDS_URI': 'file://{dds}/cyclonedds_images.xml'},
-    'rmw_zenoh_cpp': {
+    ZENOH: {
         'ZENOH_CONFIG_OVERRIDE': 'transport/shared_memory/enabled=true',
         'ZENOH_SHM_ALLOC_SIZE': str(128 * 1024 * 1024),
     },
@@ -40,10 +40,11 @@ def image_profile(environment: Mapping[str, str]) -> dict[str, str]:
     receive buffer, and Zenoh no shared memory. The middleware is that of ``RMW_IMPLEMENTATION``, else
     Fast DDS. None are returned where ``environment`` configures it already, or it is another one.
     """
-    profile = _PROFILES.get(environment.get('RMW_IMPLEMENTATION') or FAST_DDS, {})
-    # Zenoh's two variables say nothing of what the user's own configuration file has
-    configured = (*profile, 'ZENOH_SESSION_CONFIG_URI')
-    if any(environment.get(variable) for variable in configured):
+    middleware = environment.get('RMW_IMPLEMENTATION') or FAST_DDS
+    profile = _PROFILES.get(middleware, {})
+    # what Zenoh has of its own file its other variables would change
+    of_file = ('ZENOH_SESSION_CONFIG_URI',) if middleware == ZENOH else ()
+    if any(environment.get(variable) for variable in (*profile, *of_file)):
         return {}
     folder = share_directory() / 'config' / 'dds'
     return {name: value.format(dds=folder) for name, value in profile.items()}

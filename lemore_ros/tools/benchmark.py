@@ -104,13 +104,14 @@ def benchmark(
     if not peak:
         msg = 'more than 5 % of the images are lost at every rate that was tried'
         raise LemoreError(msg)
-    result: dict[str, object] = {}
-    for rate in (peak, *rates):
-        readings = [run(rate) for _ in range(runs)]
-        found = concluded([metrics(reading) for reading in readings])
-        result |= found if rate == peak else {f'{rate:.1f}fps': found}
+    readings = [run(peak) for _ in range(runs)]
+    at_rates = {
+        f'{rate:.1f}fps': concluded([metrics(run(rate)) for _ in range(runs)]) for rate in rates
+    }
     values = next(iter(readings[-1].after.values()))
-    return result | {
+    return {
+        **concluded([metrics(reading) for reading in readings]),
+        **at_rates,
         'BenchmarkMetadata.PEAK_THROUGHPUT_PREDICTION': round(peak, 2),
         'metadata': {
             'name': f'lemore_ros {values["model"]}',

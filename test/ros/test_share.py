@@ -84,6 +84,8 @@ def test_the_middleware_gets_its_profile_unless_the_user_has_one(
     assert named in profile_advice(middleware)
     own = {'RMW_IMPLEMENTATION': 'rmw_zenoh_cpp', 'ZENOH_SESSION_CONFIG_URI': 'mine.json5'}
     assert image_profile(own) == {}
+    del own['RMW_IMPLEMENTATION']
+    assert image_profile(own), 'Fast DDS does not read it'
 
 
 def test_the_profile_of_cyclone_dds_is_well_formed() -> None:
