@@ -19,7 +19,7 @@ from lemore_core.inference.tensorrt.hot_swap import EnginePhase
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.training.recipe import RECIPES, Recipe
 from lemore_ros.bags.cli.main import COMMANDS as BAG_COMMANDS
-from lemore_ros.node.parameters import parameters_page
+from lemore_ros.node.parameter_pages import parameters_page
 
 ROOT = Path(__file__).parents[1]
 # what the card of weights says that no labelled image is left to judge
@@ -33,7 +33,7 @@ TRAINING, SERVING, BAGS = (
 
 def test_the_parameters_are_those_of_the_node() -> None:
     page = (ROOT / 'docs' / 'parameters.md').read_text(encoding='utf-8')
-    assert page == parameters_page(), 'run python -m lemore_ros.node.parameters'
+    assert page == parameters_page(), 'run python -m lemore_ros.node.parameter_pages'
 
 
 def test_every_file_it_links_is_there() -> None:

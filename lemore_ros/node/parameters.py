@@ -1,14 +1,13 @@
 """The node's parameters: one dataclass from which all else about them is made.
 
-Descriptors, declaration, validation and the commented YAML file come from the fields below.
+Descriptors, declaration and validation come from the fields below, and the pages about them
+(:mod:`lemore_ros.node.parameter_pages`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
-import textwrap
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,14 +27,6 @@ MAX_SIDE = 8192
 MAX_RATE_HZ = 1000.0
 MAX_TOLERANCE_MS = 1000.0
 MAX_TIMEOUT_S = 3600.0
-PAGE = """\
-# Parameters of the segmentation node
-
-Written by `python -m lemore_ros.node.parameters`, from the descriptors that
-`ros2 param describe /lemore_segmentation NAME` shows. `config/segmentation.yaml` lists the same with
-their defaults, and launch arguments carry the same names. *Live* ones may change while the node
-runs, the others are read at start.
-"""
 # stands for a camera's name where there are several
 CAMERA = '{camera}'
 # a name that may stand in a topic's, as the rules of ROS 2 topic names have it
@@ -394,43 +385,3 @@ def unknown_overrides(node: Any) -> list[str]:
         for name in given
         if not node.has_parameter(name) and not name.startswith(declared_later)
     ]
-
-
-def parameters_yaml() -> str:
-    """Return a parameter file with every parameter, its default and what it means."""
-    lines = ['# Every parameter of the segmentation node with its default.', '', '/**:']
-    lines.append('  ros__parameters:')
-    for name, entry in PARAMETERS.items():
-        when = 'may be set while the node runs' if name in LIVE else 'read at start'
-        notes = f'{entry.option.text} Allowed: {entry.allowed}; {when}.'
-        lines.append('')
-        lines += [f'    # {line}' for line in textwrap.wrap(notes, 90)]
-        lines.append(f'    {name}: {json.dumps(DEFAULTS[name])}')
-    return '\n'.join(lines) + '\n'
-
-
-def parameters_page() -> str:
-    """Return ``docs/parameters.md``: a table of the parameters, in Markdown."""
-    lines = [PAGE, '| parameter | default | allowed | | meaning |', '|---|---|---|---|---|']
-    for name, entry in PARAMETERS.items():
-        cells = (
-            f'`{name}`',
-            f'`{json.dumps(DEFAULTS[name])}`',
-            entry.allowed,
-            'live' if name in LIVE else 'at start',
-            entry.option.text,
-        )
-        lines.append(f'| {" | ".join(cells)} |')
-    return '\n'.join(lines) + '\n'
-
-
-def main() -> None:
-    """Write the generated files into the source tree."""
-    root = Path(__file__).parents[2]
-    pages = {'config/segmentation.yaml': parameters_yaml(), 'docs/parameters.md': parameters_page()}
-    for name, text in pages.items():
-        (root / name).write_text(text, encoding='utf-8')
-
-
-if __name__ == '__main__':
-    main()

@@ -12,6 +12,7 @@ from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
 
 from lemore_ros.node import parameters
+from lemore_ros.node.parameter_pages import parameters_yaml
 from lemore_ros.node.parameters import (
     DEFAULTS,
     LIVE,
@@ -20,7 +21,6 @@ from lemore_ros.node.parameters import (
     ParameterError,
     from_text,
     natural,
-    parameters_yaml,
     unknown_overrides,
 )
 
