@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from lemore_core.video import VideoError
 
 H264, H265 = 'h264', 'hevc'
-CODECS = (H264, H265)
-_NAL = re.compile(
-    rb'\x00\x00\x01(.)', re.DOTALL
-)  # the start of a unit and its type, Annex B of both
+# the start of a unit and its type, Annex B of both
+_NAL = re.compile(rb'\x00\x00\x01(.)', re.DOTALL)
 # parameter sets, and images that need no other: H.264 table 7-1, H.265 table 7-1
 _H264_KEY = {5, 7}
 _H265_KEY = {*range(16, 22), 33}
@@ -24,7 +22,7 @@ _H265_KEY = {*range(16, 22), 33}
 class VideoStream:
     """Decodes the packets of one stream in their order; B-frames, which need later ones, are not.
 
-    ``codec`` is one of ``CODECS``. Nothing is decoded before the first key frame, and after damage
+    ``codec`` is ``H264`` or ``H265``. Nothing is decoded before the first key frame, and after damage
     not before the next one: what refers to images that are missing would be made up.
 
     Raises:

@@ -310,9 +310,9 @@ def _program(context: LaunchContext) -> dict[str, Any]:
 
 
 def _environment_python(folder: str) -> str:
-    packages = [*Path(folder).glob('lib/python*/site-packages/*')] if folder else []
     python = Path(folder, 'bin', 'python')
-    holds_backend = {'onnxruntime', 'torch'} & {path.name for path in packages}
+    places = [f'lib/python*/site-packages/{name}' for name in ('onnxruntime', 'torch')]
+    holds_backend = folder and any(any(Path(folder).glob(place)) for place in places)
     return str(python) if holds_backend and python.is_file() else ''
 
 

@@ -5,22 +5,46 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = 'lemore_ros'
-FAST_DDS, ZENOH = 'rmw_fastrtps_cpp', 'rmw_zenoh_cpp'
+FAST_DDS = 'rmw_fastrtps_cpp'
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
-# middleware -> the variables by which a user configures it, and what camera images need there; {dds}
-# is the folder of profiles
-_FAST_DDS_PROFILE = dict.fromkeys(PROFILE_VARIABLES, '{dds}/fastdds_shared_memory.xml')
-_PROFILES: Mapping[str, Mapping[str, str]] = {
+
+
+class _Profile(NamedTuple):
+    """What camera images need of a middleware.
+
+    ``variables`` configure it; {dds} is the folder of profiles. Nor is it touched where the user has
+    one of ``others``. ``advice`` is what both ends need, in words.
+    """
+
+    variables: Mapping[str, str]
+    advice: str
+    others: tuple[str, ...] = ()
+
+
+_FAST_DDS_PROFILE = _Profile(
+    dict.fromkeys(PROFILE_VARIABLES, '{dds}/fastdds_shared_memory.xml'),
+    'the Fast DDS profile config/dds/fastdds_shared_memory.xml',
+)
+_PROFILES: Mapping[str, _Profile] = {
     FAST_DDS: _FAST_DDS_PROFILE,
     'rmw_fastrtps_dynamic_cpp': _FAST_DDS_PROFILE,
-    'rmw_cyclonedds_cpp': {'CYCLONEDDS_URI': 'file://{dds}/cyclonedds_images.xml'},
-    ZENOH: {
-        'ZENOH_CONFIG_OVERRIDE': 'transport/shared_memory/enabled=true',
-        'ZENOH_SHM_ALLOC_SIZE': str(128 * 1024 * 1024),
-    },
+    'rmw_cyclonedds_cpp': _Profile(
+        {'CYCLONEDDS_URI': 'file://{dds}/cyclonedds_images.xml'},
+        'the Cyclone DDS profile config/dds/cyclonedds_images.xml',
+    ),
+    'rmw_zenoh_cpp': _Profile(
+        {
+            'ZENOH_CONFIG_OVERRIDE': 'transport/shared_memory/enabled=true',
+            'ZENOH_SHM_ALLOC_SIZE': str(128 * 1024 * 1024),
+        },
+        'ZENOH_CONFIG_OVERRIDE=transport/shared_memory/enabled=true',
+        ('ZENOH_SESSION_CONFIG_URI',),
+    ),
 }
+_OTHER = _Profile({}, _FAST_DDS_PROFILE.advice)
 
 
 def share_directory() -> Path:
@@ -40,31 +64,25 @@ def image_profile(environment: Mapping[str, str]) -> dict[str, str]:
     receive buffer, and Zenoh no shared memory. The middleware is that of ``RMW_IMPLEMENTATION``, else
     Fast DDS. None are returned where ``environment`` configures it already, or it is another one.
     """
-    middleware = environment.get('RMW_IMPLEMENTATION') or FAST_DDS
-    profile = _PROFILES.get(middleware, {})
-    # what Zenoh has of its own file its other variables would change
-    of_file = ('ZENOH_SESSION_CONFIG_URI',) if middleware == ZENOH else ()
-    if any(environment.get(variable) for variable in (*profile, *of_file)):
+    profile = _profile_of(environment)
+    if any(environment.get(variable) for variable in (*profile.variables, *profile.others)):
         return {}
     folder = share_directory() / 'config' / 'dds'
-    return {name: value.format(dds=folder) for name, value in profile.items()}
+    return {name: value.format(dds=folder) for name, value in profile.variables.items()}
 
 
 def no_profile(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that leave the middleware to its defaults."""
-    return dict.fromkeys(_PROFILES.get(environment.get('RMW_IMPLEMENTATION') or FAST_DDS, {}), '')
+    return dict.fromkeys(_profile_of(environment).variables, '')
 
 
 def profile_advice(middleware: str) -> str:
     """Say what large images need of a middleware, such as ``rmw_fastrtps_cpp``, at both ends."""
-    match middleware:
-        case 'rmw_cyclonedds_cpp':
-            what = 'the Cyclone DDS profile config/dds/cyclonedds_images.xml'
-        case 'rmw_zenoh_cpp':
-            what = 'ZENOH_CONFIG_OVERRIDE=transport/shared_memory/enabled=true'
-        case _:
-            what = 'the Fast DDS profile config/dds/fastdds_shared_memory.xml'
-    return f'large images need {what} at both ends'
+    return f'large images need {_PROFILES.get(middleware, _OTHER).advice} at both ends'
+
+
+def _profile_of(environment: Mapping[str, str]) -> _Profile:
+    return _PROFILES.get(environment.get('RMW_IMPLEMENTATION') or FAST_DDS, _OTHER)
 
 
 def _from_ament_index() -> Path | None:

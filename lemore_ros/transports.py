@@ -21,6 +21,11 @@ class Transport(NamedTuple):
     suffix: str
 
     @property
+    def package(self) -> str:
+        """The package of its messages."""
+        return self.type.partition('/')[0]
+
+    @property
     def is_video(self) -> bool:
         """Whether an image is made of the messages before it, too."""
         return self.type in {FFMPEG_PACKET, COMPRESSED_VIDEO}

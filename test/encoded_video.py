@@ -32,8 +32,8 @@ def packets_of(frames: Frames, codec: str, *, b_frames: int = 0) -> list[bytes]:
     encoder.flags &= ~Flags.global_header
     packets = []
     for index, frame in enumerate([*frames, None]):
-        picture = None if frame is None else av.VideoFrame.from_ndarray(frame, 'rgb24')
-        if picture is not None:
-            picture.pts = index
-        packets += [bytes(packet) for packet in encoder.encode(picture)]
+        image = None if frame is None else av.VideoFrame.from_ndarray(frame, 'rgb24')
+        if image is not None:
+            image.pts = index
+        packets += [bytes(packet) for packet in encoder.encode(image)]
     return packets

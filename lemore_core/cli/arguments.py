@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lemore_core.errors import LemoreError
@@ -142,6 +142,17 @@ def add_max_pixels_argument(parser: Any) -> None:
         metavar='N',
         help=f'refuse images of more pixels before they are decoded ({MAX_PIXELS})',
     )
+
+
+def image_bar(images: Iterable[T], name: str, *counts: int | None) -> Iterable[T]:
+    """Yield ``images`` with a bar on the terminal; the least of the ``counts`` known will come."""
+    from tqdm import tqdm
+
+    known = [number for number in counts if number is not None]
+    bar: Iterable[T] = tqdm(
+        images, desc=name, total=min(known, default=None), unit='image', disable=None
+    )
+    return bar
 
 
 def listed(read: Callable[[str], T]) -> Callable[[str], list[T]]:

@@ -11,6 +11,7 @@ from lemore_core.cli.arguments import (
     add_max_pixels_argument,
     add_segmenter_arguments,
     count,
+    image_bar,
     load_segmenter,
     share,
 )
@@ -63,13 +64,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace, sources: list[Source]) -> None:
-    from tqdm import tqdm
-
     from lemore_core.predict import predict
 
     segmenter = load_segmenter(arguments)
     for source in sources:
-        known = [n for n in (source.expected(), arguments.frames) if n is not None]
         steps = predict(
             segmenter,
             source,
@@ -79,7 +77,5 @@ def _predict(arguments: argparse.Namespace, sources: list[Source]) -> None:
             rotation=arguments.rotate,
             has_legend=not arguments.no_legend,
         )
-        for _ in tqdm(
-            steps, desc=source.name, total=min(known, default=None), unit='image', disable=None
-        ):
+        for _ in image_bar(steps, source.name, source.expected(), arguments.frames):
             pass

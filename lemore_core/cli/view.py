@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lemore_core.cli.arguments import add_segmenter_arguments, count, load_segmenter
+from lemore_core.cli.arguments import add_segmenter_arguments, count, image_bar, load_segmenter
 from lemore_core.words import counted
 
 
@@ -21,8 +21,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Segment, and show it, or write it."""
     from itertools import islice
 
-    from tqdm import tqdm
-
     from lemore_core.distill.sources import open_sources
     from lemore_core.image import Image
     from lemore_core.image_file import read_image
@@ -34,14 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
         segmenter = load_segmenter(arguments)
         view.describe(segmenter.taxonomy)
         for source in sources:
-            known = [n for n in (source.expected, arguments.frames) if n is not None]
-            for given in tqdm(
-                islice(source.frames(), arguments.frames),
-                desc=source.drive,
-                total=min(known, default=None),
-                unit='image',
-                disable=None,
-            ):
+            images = islice(source.frames(), arguments.frames)
+            for given in image_bar(images, source.drive, source.expected, arguments.frames):
                 pixels = read_image(given) if isinstance(given, Path) else given
                 view.at(frame=frame)
                 view.image(Image(pixels))

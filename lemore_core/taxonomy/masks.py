@@ -25,7 +25,10 @@ def mask_tables(
         GroupsError: nothing is called so, or no class belongs to it.
 
     """
-    members: dict[str, tuple[str, ...]] = {}
+    names = tuple(names)
+    if not names:
+        return {}  # settings are worked out often, and groups are read from a file
+    members: dict[str, tuple[str, ...]]
     if groups is None:
         labels, members = classes, {name: (name,) for name in classes.classes}
         with suppress(TaxonomyError):  # a table of the user's own has no built-in groups

@@ -19,6 +19,7 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.io.topics import Topic
 from lemore_ros.bags.segmentation.options import SegmentOptions
+from lemore_ros.messages.encodings import encoding_of
 from lemore_ros.outputs import OUTPUTS
 from lemore_ros.transports import BY_TYPE
 
@@ -167,18 +168,14 @@ def image_topic(bag: Bag, name: str) -> Topic:
 def raw_first(bag: Bag) -> list[Topic]:
     """Return the image topics, without those that image_transport made of another one."""
     order = list(BY_TYPE)
-    ranks = [
-        (topic.name.removesuffix(topic.transport.suffix), order.index(topic.type), topic)
-        for topic in bag.image_topics
-    ]
-    return [
-        topic
-        for base, rank, topic in ranks
-        if not any(
-            other.name != topic.name and (same, better) == (base, min(better, rank - 1))
-            for same, better, other in ranks
-        )
-    ]
+
+    def is_of(topic: Topic, other: Topic) -> bool:
+        bases = [one.name.removesuffix(one.transport.suffix) for one in (topic, other)]
+        is_later = order.index(topic.type) > order.index(other.type)
+        return topic.name != other.name and bases[0] == bases[1] and is_later
+
+    topics = bag.image_topics
+    return [topic for topic in topics if not any(is_of(topic, other) for other in topics)]
 
 
 def recorded_labels(bag: Bag) -> list[Topic]:
@@ -261,8 +258,7 @@ def _probe(bag: Bag, topic: Topic) -> TopicProbe:
     most = FIRST_PACKETS if topic.transport.is_video else FIRST_IMAGES
     for index, (record, image) in enumerate(bag.frames(topic)):
         if isinstance(image, Image):
-            message = record.message
-            encoding = message.encoding if hasattr(message, 'encoding') else message.format
+            encoding = encoding_of(record.message)
             height, width = image.pixels.shape[:2]
             is_grey = image.pixels.ndim == 2
             return TopicProbe(topic, encoding, height, width, image.pixels.size, is_grey)

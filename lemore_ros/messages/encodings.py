@@ -48,6 +48,11 @@ class ImageError(LemoreError):
     """An image message that contradicts itself or has an encoding that is not read."""
 
 
+def encoding_of(message: Any) -> str:
+    """Return what an image message says of its form, in whichever field its type has for it."""
+    return str(message.encoding if hasattr(message, 'encoding') else message.format)
+
+
 def rows_of(message: Any, bytes_per_pixel: int) -> NDArray[np.uint8]:
     """View the bytes of an image's rows without their padding, (rows, width * bytes_per_pixel).
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lemore_core.errors import LemoreError
 from lemore_core.image import Image
 from lemore_core.limits import MAX_PIXELS
-from lemore_ros.messages.encodings import ImageError
+from lemore_ros.messages.encodings import ImageError, encoding_of
 
 if TYPE_CHECKING:
     from lemore_core.video_stream import VideoStream
@@ -64,7 +64,7 @@ def codec_of(message: Any) -> str:
 
     """
     # FFMPEGPacket: the encoder or codec, and what follows semicolons is about pixels
-    text = message.encoding if hasattr(message, 'encoding') else message.format
+    text = encoding_of(message)
     name = text.partition(';')[0].lower()
     for part, codec in NAMES.items():
         if part in name:

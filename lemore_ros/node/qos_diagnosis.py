@@ -87,9 +87,8 @@ def _another_transport(node: Any, subscription: Subscription) -> str:
 
 
 def _to_take(transport: Transport) -> str:
-    package = transport.type.partition('/')[0]
     if message_class(transport.type) is None:
-        return f'install {package}, with image_transport {transport.name} or auto'
+        return f'install {transport.package}, with image_transport {transport.name} or auto'
     return f'set image_transport to {transport.name}'
 
 

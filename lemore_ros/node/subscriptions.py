@@ -8,9 +8,8 @@ from typing import Any
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from lemore_core.errors import LemoreError
 from lemore_ros.messages.readers import make_reader
-from lemore_ros.messages.types import message_class
+from lemore_ros.messages.types import message_class, transport_class
 from lemore_ros.node import qos
 from lemore_ros.node.compat import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from lemore_ros.node.qos_diagnosis import Subscription, why_no_images
@@ -19,10 +18,6 @@ from lemore_ros.transports import AUTO, COMPRESSED_DEPTH, TRANSPORTS, Transport
 NUMBERLESS = 2**31 - 1
 
 Handler = Callable[[Any], None]
-
-
-class TransportError(LemoreError):
-    """Images in a form for which a package is not installed."""
 
 
 class Subscriptions:
@@ -75,13 +70,6 @@ class Subscriptions:
             Exception: what the middleware says of it.
 
         """
-        if message_class(self._transport.type) is None:
-            package = self._transport.type.partition('/')[0]
-            msg = (
-                f'image_transport is {self._transport.name}, and {package} is not installed: '
-                f'apt install ros-$ROS_DISTRO-{package.replace("_", "-")}'
-            )
-            raise TransportError(msg)
         try:
             self.open()
             self.take_depth(wanted=True)
@@ -149,7 +137,7 @@ class Subscriptions:
         profile = qos.every() if self._transport.is_video else qos.newest()
         create = partial(
             self._node.create_subscription,
-            message_class(self._transport.type),
+            transport_class(self._transport),
             f'{self._prefix}image{self._transport.suffix}',
             self._handlers['image'],
             qos_overriding_options=qos.overridable(),

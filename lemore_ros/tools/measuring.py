@@ -44,7 +44,8 @@ class Load:
 class Reading:
     """What the probe saw: milliseconds from publish call to label, and the node's own figures.
 
-    ``sent_ms`` and ``arrived_ms`` are when, since 1970, of images and labels. ``before`` and ``after`` are the values of ``~/status`` by the name of each status.
+    ``sent_ms`` and ``arrived_ms`` are when images were sent and labels came, since 1970. ``before`` and
+    ``after`` are the values of ``~/status`` by the name of each status.
     """
 
     sent: int

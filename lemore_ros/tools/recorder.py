@@ -17,7 +17,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
@@ -26,14 +26,10 @@ from std_msgs.msg import String
 
 from lemore_ros.bags.segmentation.writer import VERSION
 from lemore_ros.messages.stamps import read_stamp
+from lemore_ros.node.qos import latched
 from lemore_ros.outputs import OUTPUTS
 from lemore_ros.tools.child import say
 
-LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
 IMAGES = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 RECORDED = ('labels', 'confidence', 'color', 'overlay', 'classes')
 
@@ -52,8 +48,8 @@ class Recorder(Node):  # type: ignore[misc]
         for name in RECORDED:
             output, topic = OUTPUTS[name], f'{prefix}/{name}'
             connection = writer.add_connection(topic, output.type, typestore=store)
-            kind, qos = (String, LATCHED) if output.is_latched else (Image, IMAGES)
-            self._subscribe(name, kind, topic, qos, connection)
+            kind, profile = (String, latched()) if output.is_latched else (Image, IMAGES)
+            self._subscribe(name, kind, topic, profile, connection)
             self._topics.append(topic)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         self.create_timer(0.1, self._report)

@@ -21,7 +21,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import String
 
@@ -34,16 +34,13 @@ from lemore_ros.messages.images import read_image
 from lemore_ros.messages.point_cloud import POINT
 from lemore_ros.messages.readers import make_reader
 from lemore_ros.messages.stamps import stamp_ns
-from lemore_ros.messages.types import message_class
+from lemore_ros.messages.types import transport_class
+from lemore_ros.messages.video import message_header
+from lemore_ros.node import qos
 from lemore_ros.tools.measuring import NODE
 from lemore_ros.transports import TRANSPORTS
 
 BEST_EFFORT = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
-LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
 
 
 class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
@@ -55,27 +52,27 @@ class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
         form = TRANSPORTS[transport]
         reader = make_reader(form.type)
         own = f'{source}/{prefix}/' if prefix else f'{source}/'
-        kind = message_class(form.type)
-        if kind is None:
-            msg = f'{form.type.partition("/")[0]} is not installed, which --transport needs'
-            raise LemoreError(msg)
-        self._listen(kind, f'{image}{form.suffix}', lambda m: view.image(reader.read(m, 10**9)))
-        self._listen(Image, f'{own}labels', lambda m: view.labels(read_image(m).pixels))
-        self._listen(Image, f'{own}confidence', lambda m: view.confidence(read_image(m).pixels))
-        self._listen(PointCloud2, f'{own}points', self._on_points)
-        self.create_subscription(String, f'{own}classes', self._on_classes, LATCHED)
+        log_image = self._logging(lambda m: view.image(reader.read(m, 10**9)))
+        profile = qos.every() if form.is_video else BEST_EFFORT
+        self.create_subscription(transport_class(form), f'{image}{form.suffix}', log_image, profile)
+        for kind, topic, log in (
+            (Image, 'labels', lambda m: view.labels(read_image(m).pixels)),
+            (Image, 'confidence', lambda m: view.confidence(read_image(m).pixels)),
+            (PointCloud2, 'points', self._on_points),
+        ):
+            self.create_subscription(kind, f'{own}{topic}', self._logging(log), BEST_EFFORT)
+        self.create_subscription(String, f'{own}classes', self._on_classes, qos.latched())
         self.create_subscription(DiagnosticArray, f'{source}/status', self._on_status, 10)
 
-    def _listen(self, kind: type, topic: str, log: Callable[[Any], None]) -> None:
+    def _logging(self, log: Callable[[Any], None]) -> Callable[[Any], None]:
         def on_message(message: Any) -> None:
-            header = getattr(message, 'header', None)
-            self._view.at(stamp_ns=stamp_ns(header) if header else time.time_ns())
+            self._view.at(stamp_ns=stamp_ns(message_header(message)))
             try:
                 log(message)
             except LemoreError as error:
                 self.get_logger().warning(in_one_line(error), throttle_duration_sec=5.0)
 
-        self.create_subscription(kind, topic, on_message, BEST_EFFORT)
+        return on_message
 
     def _on_points(self, message: PointCloud2) -> None:
         points = np.frombuffer(message.data, POINT)

@@ -29,6 +29,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.bags.segmentation.options import ModelOptions, SegmentOptions
 from lemore_ros.transports import COMPRESSED_VIDEO, FFMPEG_PACKET
+from test.message_definitions import DEFINITIONS
 
 ROOT = Path(__file__).parents[2]
 STORE = get_typestore(Stores.ROS2_JAZZY)
@@ -52,18 +53,9 @@ QOS = Qos(
     avoid_ros_namespace_conventions=False,
 )
 Message = tuple[str, str, int, bytes]
-# as ffmpeg_image_transport_msgs and foxglove_msgs define them
-STORE.register(
-    get_types_from_msg(
-        'std_msgs/Header header\nint32 width\nint32 height\nstring encoding\nuint64 pts\n'
-        'uint8 flags\nbool is_bigendian\nuint8[] data\n',
-        FFMPEG_PACKET,
-    )
-    | get_types_from_msg(
-        'builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n',
-        COMPRESSED_VIDEO,
-    )
-)
+for kind in (FFMPEG_PACKET, COMPRESSED_VIDEO):
+    package, _, name = kind.split('/')
+    STORE.register(get_types_from_msg(DEFINITIONS[package][name], kind))
 
 
 def header(stamp: int) -> Any:

@@ -1,7 +1,6 @@
 """Message packages that have no wheel, made by the rosidl generators that the ROS wheels bring along.
 
-Only tests need them: a ROS installation has the packages. The definitions are those of vision_msgs 4,
-ffmpeg_image_transport_msgs and foxglove_msgs. Everything of a package is compiled into its one extension
+Only tests need them: a ROS installation has the packages. Everything of a package is compiled into its one extension
 module; rmw_fastrtps asks for two libraries by their names, which are empty and link to it.
 """
 
@@ -25,26 +24,8 @@ import numpy as np
 from filelock import FileLock
 
 from lemore_core.system.files import require_own_folder
+from test.message_definitions import DEFINITIONS
 
-DEFINITIONS: Mapping[str, Mapping[str, str]] = {
-    'vision_msgs': {
-        'VisionClass': 'uint16 class_id\nstring class_name\n',
-        'LabelInfo': (
-            'std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n'
-        ),
-    },
-    'ffmpeg_image_transport_msgs': {
-        'FFMPEGPacket': (
-            'std_msgs/Header header\nint32 width\nint32 height\nstring encoding\nuint64 pts\n'
-            'uint8 flags\nbool is_bigendian\nuint8[] data\n'
-        ),
-    },
-    'foxglove_msgs': {
-        'CompressedVideo': (
-            'builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n'
-        ),
-    },
-}
 USED = ('std_msgs', 'builtin_interfaces')  # packages whose messages these are made of
 SUPPORTS = ('rosidl_typesupport_fastrtps_c', 'rosidl_typesupport_introspection_c')
 PREFIX = Path(sys.prefix)
@@ -123,7 +104,7 @@ def _make(folder: Path, package: str, messages: Mapping[str, str]) -> None:
         path.write_text(json.dumps(values))
         return str(path)
 
-    with Path(os.devnull).open('w') as silence, redirect_stdout(silence):
+    with Path(os.devnull).open('w') as nowhere, redirect_stdout(nowhere):
         for name, text in messages.items():
             (sources / 'msg' / f'{name}.msg').write_text(text)
             convert_msg_to_idl(sources, package, Path('msg', f'{name}.msg'), sources / 'msg')
