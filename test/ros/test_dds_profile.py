@@ -60,5 +60,6 @@ def test_full_hd_images_arrive_in_another_process() -> None:
     )
     subprocess.run([sys.executable, '-c', PUBLISH], env=environment, check=True, timeout=60)
     output, _ = viewer.communicate(timeout=60)
-    # with Fast DDS's defaults it is some 3 of 45
-    assert int(output) > FRAMES / 2
+    # before it may stand what Fast DDS says of ports that killed processes left; with its defaults it
+    # is some 3 of 45
+    assert int(output.splitlines()[-1]) > FRAMES / 2
