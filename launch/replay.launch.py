@@ -14,12 +14,18 @@ from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
     OpaqueFunction,
-    RegisterEventHandler,
     Shutdown,
 )
-from launch_ros.event_handlers import OnStateTransition
 
-from lemore_ros.launch_utils import arguments, before, rviz, segmentation_node, switch, text
+from lemore_ros.launch_utils import (
+    arguments,
+    before,
+    rviz,
+    segmentation_node,
+    switch,
+    text,
+    when_active,
+)
 from lemore_ros.node.parameters import ParameterError
 
 
@@ -53,10 +59,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if not switch(context, 'node'):
         return [*before(context), player, *rviz(context)]
     node = segmentation_node(context)
-    when_active = OnStateTransition(
-        target_lifecycle_node=node, goal_state='active', entities=[player], handle_once=True
-    )
-    return [*before(context), RegisterEventHandler(when_active), node, *rviz(context)]
+    return [*before(context), node, when_active(node, player), *rviz(context)]
 
 
 def bag_player(context: LaunchContext) -> ExecuteProcess:

@@ -20,6 +20,11 @@ from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.ros_adapters import get_ros_node
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+from rclpy.client import Client
+from rclpy.task import Future
 
 from lemore_core.errors import LemoreError
 from lemore_ros.node.exit_codes import RESTART, STOPPED
@@ -30,6 +35,8 @@ from lemore_ros.transports import COMPRESSED_DEPTH, TRANSPORTS
 NAME = 'lemore_segmentation'
 EXECUTABLE = 'segmentation_node'
 RESPAWNS, RESPAWN_DELAY_S = 5, 3.0
+STATE_PERIOD_S = 0.5
+STATE_PERIOD_S = 0.5
 LOOKS_LIKE = 0.75
 # the cameras of config/rviz/multi_camera.rviz: whichever there are take their places in turn
 SHOWN_CAMERAS = ('front', 'left', 'right', 'rear')
@@ -172,6 +179,31 @@ def _on_exit(respawns: int) -> Callable[[ProcessExited, LaunchContext], TimerAct
         raise NodeFailedError(msg)
 
     return on_exit
+
+
+def when_active(node: LifecycleNode, then: LaunchDescriptionEntity) -> OpaqueFunction:
+    """Return what waits until the node is active, and then does ``then``.
+
+    The node is asked for its state: of a transition that comes before launch and the node know of
+    each other, launch never hears.
+    """
+    clients: list[Client] = []
+    asked: list[Future] = []
+
+    def ask(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+        if State.PRIMARY_STATE_ACTIVE in [
+            future.result().current_state.id for future in asked if future.done()
+        ]:
+            return [then]
+        if not clients:
+            service = f'{node.node_name}/get_state'
+            clients.append(get_ros_node(context).create_client(GetState, service))
+        if clients[0].service_is_ready():
+            asked.append(clients[0].call_async(GetState.Request()))
+        again = OpaqueFunction(function=ask)
+        return [TimerAction(period=STATE_PERIOD_S, actions=[again], cancel_on_shutdown=True)]
+
+    return OpaqueFunction(function=ask)
 
 
 def rviz(context: LaunchContext) -> list[Node]:
