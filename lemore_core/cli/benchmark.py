@@ -37,13 +37,13 @@ what is one of
 examples
   lemore benchmark
   lemore benchmark --models nano,tiny,small --sizes 640x480,1280x720
-  lemore benchmark rate --backends onnxruntime
+  lemore benchmark rate --models tiny,other.onnx --backends onnxruntime --report rates.html
 """
 MEASUREMENTS = ('steps', 'rate', 'memory')
 # options that only some measurements take, and their defaults
 DEFAULTS = {
     'steps': {'batches': [1], 'repeats': 30},
-    'rate': {'rates': [10.0, 30.0, 60.0], 'seconds': 10.0, 'probe_seconds': 3.0},
+    'rate': {'rates': [10.0, 30.0, 60.0], 'seconds': 10.0, 'probe_seconds': 3.0, 'report': None},
     'memory': {'batches': [1], 'images': 10_000},
 }
 MEMORY_SIZE = (480, 640)
@@ -61,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image_argument(parser)
     add_json_argument(parser)
     cases = parser.add_argument_group('cases: every combination')
-    cases.add_argument('--models', type=listed(str), help='such as nano,tiny; that of --model')
+    cases.add_argument(
+        '--models', type=listed(str), help='such as nano,tiny or files; that of --model'
+    )
     cases.add_argument(
         '--backends', type=listed(str), help='such as onnxruntime,torch; all for steps, else auto'
     )
@@ -78,6 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sizes of the image, such as 640x480; the image's own, for memory 640x480",
     )
     cases.add_argument('--batches', type=listed(count), help='steps, memory: images a call; 1')
+    parser.add_argument(
+        '--report', type=Path, metavar='FILE.html', help='rate: all models in one plot'
+    )
     lengths = parser.add_argument_group('lengths')
     lengths.add_argument('--repeats', type=count, help='steps: calls of each; 30')
     lengths.add_argument('--rates', type=listed(positive), metavar='HZ,…', help='rate: 10,30,60')
@@ -96,21 +101,29 @@ def add_image_argument(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, and print tables or JSON."""
+    from lemore_core.benchmark.machine import machine_facts
     from lemore_core.benchmark.memory import measure_memories
     from lemore_core.benchmark.rates import measure_rates
     from lemore_core.benchmark.steps import measure_steps
+    from lemore_core.evaluation.report.build import check_requirements
 
     _fill_in_defaults(arguments)
     cases = _cases(arguments)
     rows: Sequence[Measurement]
+    if arguments.report is not None:
+        check_requirements()
     if arguments.what == 'rate':
-        rows = measure_rates(
+        rows = rates = measure_rates(
             cases,
             arguments.image,
             rates=arguments.rates,
             seconds=arguments.seconds,
             probe_seconds=arguments.probe_seconds,
         )
+        if arguments.report is not None:
+            from lemore_core.benchmark.report import write_rates
+
+            write_rates(rates, machine_facts(), arguments.report)
     elif arguments.what == 'memory':
         rows = measure_memories(cases, arguments.image, arguments.images)
     else:

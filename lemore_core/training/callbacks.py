@@ -16,7 +16,7 @@ from tqdm import tqdm
 from lemore_core import checkpoint
 from lemore_core.render import overlay
 from lemore_core.taxonomy import Taxonomy
-from lemore_core.training.task import Score, SegmentationTask
+from lemore_core.training.task import LOSS, Score, SegmentationTask
 
 STATE = 'run.safetensors'
 ALPHA = 0.6
@@ -151,7 +151,7 @@ class ProgressBar(Callback):
         score = self.checkpoints.latest
         if not trainer.is_global_zero or score is None:
             return
-        loss = trainer.callback_metrics.get('train/loss', torch.nan)
+        loss = trainer.callback_metrics.get(LOSS, torch.nan)
         self.report(
             f'step {trainer.global_step}{f"/{self.steps}" if self.steps else ""} '
             f'loss {float(loss):.4f} '

@@ -26,6 +26,8 @@ from lemore_core.training.teacher import Teacher, distillation_loss
 
 FIRST_RATE = 1e-6  # where the warm-up starts
 PREVIEWS = 4  # images that a validation shows
+# TensorBoard orders groups by name, and opens on the first
+LOSS, MEAN_IOU, PIXEL_ACCURACY = 'curves/loss', 'curves/mean_iou', 'curves/pixel_accuracy'
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class SegmentationTask(LightningModule):
         if self.rare is not None and self.recipe.paste:
             batch = paste_objects(*batch, self.rare.to(batch[1].device), self.recipe.paste)
         loss = self.loss(*batch, (dice.randrange(stride), dice.randrange(stride)))
-        self.log('train/loss', loss)
+        self.log(LOSS, loss)
         return loss
 
     def loss(self, images: Tensor, masks: Tensor, offset: tuple[int, int]) -> Tensor:
@@ -149,7 +151,7 @@ class SegmentationTask(LightningModule):
         matrix = ConfusionMatrix(self.card.config.classes)
         matrix.counts += self.confusion.compute().cpu().numpy()
         names = self.card.taxonomy.classes
-        curves = {'val/mean_iou': matrix.mean_iou, 'val/pixel_accuracy': matrix.pixel_accuracy}
+        curves = {MEAN_IOU: matrix.mean_iou, PIXEL_ACCURACY: matrix.pixel_accuracy}
         for name, iou in zip(names, matrix.iou, strict=True):
             curves[f'iou/{name}'] = float(iou)
         return Score(matrix.mean_iou, matrix.figures(names), curves)

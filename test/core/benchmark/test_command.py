@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,11 @@ def test_steps(untrained_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -
     assert batch['batch'] == 2
 
 
-def test_rates(untrained_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ['rate', '--model', str(untrained_checkpoint), *SHORT]
+def test_rates(
+    untrained_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / 'rates.html'
+    arguments = ['rate', '--model', str(untrained_checkpoint), *SHORT, '--report', str(report)]
     lengths = ['--rates', '5,20', '--seconds', '0.4', '--probe-seconds', '0.1']
     peak, slow, fast = measured([*arguments, *lengths], capsys)
     assert (peak['kind'], slow['kind']) == ('peak', 'rate')
@@ -37,6 +41,10 @@ def test_rates(untrained_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -
     assert (slow['posted'], fast['posted']) == (2, 8)
     assert fast['segmented'] + fast['dropped'] == 8
     assert slow['name'] == peak['name']
+    text = report.read_text(encoding='utf-8')
+    # in the plot's legend, and the first cell of a row of each table
+    assert text.count(peak['name']) >= 4
+    assert re.search(r'"median",\[[\d.]+,[\d.]+', re.sub(r'\s', '', text))
 
 
 def test_a_table(untrained_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,6 +63,7 @@ def test_a_table(untrained_checkpoint: Path, capsys: pytest.CaptureFixture[str])
         (['--image', 'gone.png'], 'gone.png is no readable image or video'),
         (['--height', '64'], 'give both or neither'),
         (['rate', '--repeats', '3'], '--repeats is for steps, rate has no use for it'),
+        (['--report', 'a.html'], '--report is for rate, steps has no use for it'),
         (['steps', '--images', '3'], '--images is for memory, steps has no use for it'),
         (
             ['memory', '--model', 'gone.safetensors', '--images', '5'],

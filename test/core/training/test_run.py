@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lemore_core import checkpoint
 from lemore_core.cli.main import main
@@ -64,7 +65,12 @@ def test_a_network_learns_and_its_checkpoint_is_served(
     assert card.metrics['split'] == 'val'
     assert card.licence.startswith('CC BY-NC 4.0')
     assert str(tmp_path) not in str(card.to_metadata())
-    assert list((tmp_path / 'tensorboard').glob('events*'))
+    curves = EventAccumulator(str(tmp_path / 'tensorboard'))
+    curves.Reload()
+    tags = sorted(curves.Tags()['scalars'])
+    assert tags[:2] == ['curves/loss', 'curves/mean_iou']  # what TensorBoard opens on
+    assert [event.step for event in curves.Scalars('curves/mean_iou')] == [20, 40, 60]
+    assert curves.Tags()['images'] == [f'val/{i}' for i in range(4)]
     image = cv2.imread(str(squares / 'val' / '0.png'))
     assert image is not None
     labels = Segmenter.load(best, backend='torch', device='cpu').segment(image, 'bgr8').labels
