@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import logging
 import platform
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -128,7 +129,10 @@ def missing(name: str) -> str:
         if not any(_installed(module) for module in modules):
             package, *_ = modules.values()
             choice = ' or '.join(modules.values())
-            return f'backend {name!r} needs the package {choice}: {how_to_install(package)}'
+            return (
+                f'backend {name!r} needs the package {choice}, which {sys.executable} does not find: '
+                f'{how_to_install(package)}'
+            )
     return ''
 
 

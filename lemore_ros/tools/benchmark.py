@@ -2,7 +2,8 @@
 
 First the highest rate at which under 5 % of the images are lost, then latency at 10, 30 and 60 Hz. Every
 figure is the mean over several runs without the best and the worst, as theirs are; times are
-milliseconds between the publish call and the arrival of the label image in another process.
+milliseconds between the publish call and the arrival of the label image in another process. Their
+``ResourceMetrics`` are not taken: the node's own processor time is in ``measure_latency``.
 
 Exit status: 0; 2 where nothing could be measured.
 """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,7 +108,10 @@ def test_the_registry_names_the_packages(
     installed: Callable[..., None], untrained_checkpoint: Path
 ) -> None:
     installed()
-    message = 'needs the package tensorrt or tensorrt-rtx-cu13: pip install tensorrt$'
+    message = (
+        f'needs the package tensorrt or tensorrt-rtx-cu13, which {re.escape(sys.executable)} '
+        'does not find: pip install tensorrt$'
+    )
     with pytest.raises(BackendError, match=message):
         backends.load('tensorrt', ServingRequest(untrained_checkpoint, 64, 128))
 
