@@ -22,6 +22,7 @@ from lemore_core.distill.errors import DistillError
 from lemore_core.distill.sources import Frame, ImageSource
 from lemore_core.image_file import ImageFileError, encode_image, read_image
 from lemore_core.system.files import write_whole
+from lemore_core.system.json_text import parse_json
 from lemore_core.validation import check_fields, option
 
 MOVING_EVERY = 10  # of a video or a bag: two or three images a second
@@ -140,13 +141,13 @@ class FrameStore:
 def _listed(folder: Path, key: str) -> Frames | None:
     """Return what an earlier run took, None where there was none, or another."""
     try:
-        values = json.loads((folder / LIST).read_text(encoding='utf-8'))
+        values = parse_json((folder / LIST).read_bytes())
         images = tuple(folder / name for name in values['images'])
-    except (OSError, ValueError, KeyError):
+        found = Frames(images, tuple(values['hashes']), Counter(values['left_out']))
+        is_same = values['key'] == key
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    if values['key'] != key or not all(path.is_file() for path in images):
-        return None
-    return Frames(images, tuple(values['hashes']), Counter(values['left_out']))
+    return found if is_same and all(path.is_file() for path in images) else None
 
 
 def _write(stem: Path, frame: Frame) -> Path:

@@ -97,6 +97,11 @@ def test_blurred_damaged_and_similar_images_are_left_out_and_nothing_is_read_twi
     assert len(seen) == 9
     assert take() == found
     assert len(seen) == 9
+    for damaged in ('[' * 10**5, '[]', '{"images": [1]}'):
+        (tmp_path / 'out' / 'in' / 'frames.json').write_text(damaged)
+        seen.clear()
+        assert take() == found
+        assert len(seen) == 9
     # the seventh is like the sixth, which is not among every second
     assert [path.stem for path in take(every=2).images] == [f'in_{i:06}' for i in (0, 2, 4, 6)]
     assert sorted(path.name for path in (tmp_path / 'in').iterdir()) == before
