@@ -88,7 +88,7 @@ def image_logits(frame: NDArray[np.uint8], h: int, w: int, classes: int) -> Arra
 @pytest.mark.parametrize(
     ('low', 'classes', 'high'),
     [
-        ((64, 64), 150, (512, 512)),
+        ((32, 32), 150, (256, 256)),
         ((90, 160), 19, (720, 1280)),
         ((45, 60), 11, (360, 480)),
         ((45, 60), 11, (540, 960)),
