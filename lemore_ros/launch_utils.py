@@ -36,7 +36,6 @@ NAME = 'lemore_segmentation'
 EXECUTABLE = 'segmentation_node'
 RESPAWNS, RESPAWN_DELAY_S = 5, 3.0
 STATE_PERIOD_S = 0.5
-STATE_PERIOD_S = 0.5
 LOOKS_LIKE = 0.75
 # the cameras of config/rviz/multi_camera.rviz: whichever there are take their places in turn
 SHOWN_CAMERAS = ('front', 'left', 'right', 'rear')
@@ -187,23 +186,26 @@ def when_active(node: LifecycleNode, then: LaunchDescriptionEntity) -> OpaqueFun
     The node is asked for its state: of a transition that comes before launch and the node know of
     each other, launch never hears.
     """
-    clients: list[Client] = []
-    asked: list[Future] = []
 
-    def ask(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-        if State.PRIMARY_STATE_ACTIVE in [
-            future.result().current_state.id for future in asked if future.done()
-        ]:
-            return [then]
-        if not clients:
-            service = f'{node.node_name}/get_state'
-            clients.append(get_ros_node(context).create_client(GetState, service))
-        if clients[0].service_is_ready():
-            asked.append(clients[0].call_async(GetState.Request()))
-        again = OpaqueFunction(function=ask)
-        return [TimerAction(period=STATE_PERIOD_S, actions=[again], cancel_on_shutdown=True)]
+    def begin(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+        client = get_ros_node(context).create_client(GetState, f'{node.node_name}/get_state')
+        return _then_if_active(client, [], then)
 
-    return OpaqueFunction(function=ask)
+    return OpaqueFunction(function=begin)
+
+
+def _then_if_active(
+    client: Client, asked: list[Future], then: LaunchDescriptionEntity
+) -> list[LaunchDescriptionEntity]:
+    """Return ``then`` where one of the requests was answered so, else what asks again."""
+    answers = [future.result() for future in asked if future.done()]
+    if any(answer.current_state.id == State.PRIMARY_STATE_ACTIVE for answer in answers):
+        return [then]
+    waiting = [future for future in asked if not future.done()]
+    if client.service_is_ready():
+        waiting.append(client.call_async(GetState.Request()))
+    again = OpaqueFunction(function=lambda _: _then_if_active(client, waiting, then))
+    return [TimerAction(period=STATE_PERIOD_S, actions=[again], cancel_on_shutdown=True)]
 
 
 def rviz(context: LaunchContext) -> list[Node]:

@@ -13,6 +13,7 @@ from bokeh.plotting import ColumnDataSource, figure
 from lemore_core.benchmark.cases import Skipped
 from lemore_core.benchmark.peak import PeakRow
 from lemore_core.benchmark.rate import RateRow
+from lemore_core.benchmark.rows import columns_by_kind
 from lemore_core.evaluation.report.build import write_report
 from lemore_core.evaluation.report.content import Report, ReportSection, Table
 
@@ -32,18 +33,15 @@ def write_rates(
         ReportError: Jinja2 is not installed, or the file cannot be written.
 
     """
-    kinds = [
-        [row.lines()[0] for row in rows if isinstance(row, kind)] for kind in (PeakRow, RateRow)
-    ]
-    tables = [_table(lines) for lines in kinds if lines]
-    skipped = [
-        f'{row.what} was not measured: {row.reason}' for row in rows if isinstance(row, Skipped)
-    ]
-    section = ReportSection('Latency and rate', (READING, _plot(rows), *tables, *skipped))
+    skipped = [row for row in rows if isinstance(row, Skipped)]
+    measured = [row for row in rows if not isinstance(row, Skipped)]
+    tables = [_table(columns) for columns in columns_by_kind(measured)]
+    notes = [f'{row.what} was not measured: {row.reason}' for row in skipped]
+    section = ReportSection('Latency and rate', (READING, _plot(measured), *tables, *notes))
     write_report(Report('Benchmark', facts=machine, sections=(section,)), path)
 
 
-def _plot(rows: Sequence[PeakRow | RateRow | Skipped]) -> figure:
+def _plot(rows: Sequence[PeakRow | RateRow]) -> figure:
     plot = figure(
         height=HEIGHT,
         sizing_mode='stretch_width',
@@ -85,7 +83,6 @@ def _plot(rows: Sequence[PeakRow | RateRow | Skipped]) -> figure:
     return plot
 
 
-def _table(lines: Sequence[Mapping[str, str]]) -> Table:
-    columns = tuple(dict.fromkeys(name for line in lines for name in line))
-    rows = tuple(tuple(line.get(name, '') for name in columns) for line in lines)
-    return Table(columns[0].capitalize(), ('', *columns[1:]), rows)
+def _table(columns: Sequence[Sequence[str]]) -> Table:
+    (title, *names), *rows = zip(*columns, strict=True)
+    return Table(title.capitalize(), ('', *names), tuple(rows))

@@ -43,22 +43,29 @@ def document(rows: Sequence[Measurement], machine: dict[str, str]) -> dict[str, 
 
 def tables(rows: Sequence[Measurement]) -> list[str]:
     """Return a table for each kind of rows, without empty columns."""
+    return [_table(columns) for columns in columns_by_kind(rows)]
+
+
+def columns_by_kind(rows: Sequence[Measurement]) -> list[list[list[str]]]:
+    """Return the columns of a table for each kind of rows, each led by its name; no empty ones."""
     return [
-        _table([line for row in group for line in row.lines()])
+        _columns([line for row in group for line in row.lines()])
         for _, group in itertools.groupby(rows, lambda row: row.kind)
     ]
 
 
-def _table(lines: Sequence[dict[str, str]]) -> str:
-    """Return aligned text: words to the left, numbers to the right."""
+def _columns(lines: Sequence[dict[str, str]]) -> list[list[str]]:
     names = dict.fromkeys(name for line in lines for name in line)
-    columns: list[list[str]] = []
-    for name in names:
-        cells = [line.get(name, '') for line in lines]
-        if not any(cells):
-            continue
+    columns = {name: [line.get(name, '') for line in lines] for name in names}
+    return [[name, *cells] for name, cells in columns.items() if any(cells)]
+
+
+def _table(columns: Sequence[list[str]]) -> str:
+    """Return aligned text: words to the left, numbers to the right."""
+    aligned: list[list[str]] = []
+    for name, *cells in columns:
         width = max(map(len, [name, *cells]))
-        is_number = columns and all(not cell or cell[0] in '+-0123456789' for cell in cells)
+        is_number = aligned and all(not cell or cell[0] in '+-0123456789' for cell in cells)
         align = str.rjust if is_number else str.ljust
-        columns.append([align(cell, width) for cell in (name, *cells)])
-    return '\n'.join('  '.join(row).rstrip() for row in zip(*columns, strict=True))
+        aligned.append([align(cell, width) for cell in (name, *cells)])
+    return '\n'.join('  '.join(row).rstrip() for row in zip(*aligned, strict=True))

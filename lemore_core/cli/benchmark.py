@@ -60,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_size_arguments(parser)
     add_image_argument(parser)
     add_json_argument(parser)
+    parser.add_argument(
+        '--report', type=Path, metavar='FILE.html', help='rate: all models in one plot'
+    )
     cases = parser.add_argument_group('cases: every combination')
     cases.add_argument(
         '--models', type=listed(str), help='such as nano,tiny or files; that of --model'
@@ -80,9 +83,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sizes of the image, such as 640x480; the image's own, for memory 640x480",
     )
     cases.add_argument('--batches', type=listed(count), help='steps, memory: images a call; 1')
-    parser.add_argument(
-        '--report', type=Path, metavar='FILE.html', help='rate: all models in one plot'
-    )
     lengths = parser.add_argument_group('lengths')
     lengths.add_argument('--repeats', type=count, help='steps: calls of each; 30')
     lengths.add_argument('--rates', type=listed(positive), metavar='HZ,…', help='rate: 10,30,60')
@@ -101,34 +101,41 @@ def add_image_argument(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, and print tables or JSON."""
-    from lemore_core.benchmark.machine import machine_facts
     from lemore_core.benchmark.memory import measure_memories
-    from lemore_core.benchmark.rates import measure_rates
     from lemore_core.benchmark.steps import measure_steps
-    from lemore_core.evaluation.report.build import check_requirements
 
     _fill_in_defaults(arguments)
     cases = _cases(arguments)
     rows: Sequence[Measurement]
-    if arguments.report is not None:
-        check_requirements()
     if arguments.what == 'rate':
-        rows = rates = measure_rates(
-            cases,
-            arguments.image,
-            rates=arguments.rates,
-            seconds=arguments.seconds,
-            probe_seconds=arguments.probe_seconds,
-        )
-        if arguments.report is not None:
-            from lemore_core.benchmark.report import write_rates
-
-            write_rates(rates, machine_facts(), arguments.report)
+        rows = _rates(arguments, cases)
     elif arguments.what == 'memory':
         rows = measure_memories(cases, arguments.image, arguments.images)
     else:
         rows = measure_steps(cases, arguments.image, arguments.repeats)
     print_rows(rows, as_json=arguments.json)
+
+
+def _rates(arguments: argparse.Namespace, cases: list[Case]) -> Sequence[Measurement]:
+    """Measure rates, and write the report that was asked for."""
+    from lemore_core.benchmark.machine import machine_facts
+    from lemore_core.benchmark.rates import measure_rates
+    from lemore_core.evaluation.report.build import check_requirements
+
+    if arguments.report is not None:
+        check_requirements()
+    rows = measure_rates(
+        cases,
+        arguments.image,
+        rates=arguments.rates,
+        seconds=arguments.seconds,
+        probe_seconds=arguments.probe_seconds,
+    )
+    if arguments.report is not None:
+        from lemore_core.benchmark.report import write_rates
+
+        write_rates(rows, machine_facts(), arguments.report)
+    return rows
 
 
 def print_rows(rows: Sequence[Measurement], *, as_json: bool) -> None:

@@ -290,7 +290,7 @@ def test_an_error_holds_nothing_that_was_on_the_device(
 def test_labels_of_the_clip_are_those_of_the_cpu_pipeline(
     clip_frames: list[NDArray[np.uint8]], precision: str, share: float
 ) -> None:
-    path = resolve_checkpoint('nano')
+    path = resolve_checkpoint('tiny')
     images = [Image(frame, 'bgr8') for frame in clip_frames[: 1 if precision == FP16 else 2]]
     host = torch_backend.load(ServingRequest(path, *SHIPPED_SIZE, device='cpu'))
     graph = load_graph(path, *SHIPPED_SIZE)
