@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.errors import LemoreError, in_one_line
+from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.files import atomic_write
+from lemore_core.common.json_text import parse_json
+from lemore_core.common.validation import REQUIRED, check_fields, from_mapping, option
 from lemore_core.model.imported import KIND, ImportedConfig
 from lemore_core.model.variants import LeMoReConfig
-from lemore_core.system.files import atomic_write
-from lemore_core.system.json_text import parse_json
 from lemore_core.taxonomy import Taxonomy
-from lemore_core.validation import REQUIRED, check_fields, from_mapping, option
 
 if TYPE_CHECKING:
     from torch import Tensor

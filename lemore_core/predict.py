@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import LemoreError
-from lemore_core.image import Image
-from lemore_core.image_file import SUFFIXES, image_files, read_image, write_image
-from lemore_core.limits import MAX_PIXELS
-from lemore_core.palettes import write_labels
-from lemore_core.render import legend, overlay
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.images.files import SUFFIXES, image_files, read_image, write_image
+from lemore_core.images.image import Image
+from lemore_core.images.palettes import write_labels
+from lemore_core.images.render import legend, overlay
 from lemore_core.segmenter import Segmenter
 
 MOST_DIGITS = 4  # of a camera's number
@@ -51,7 +51,7 @@ class Source:
             return 1
         if self.path is None:
             return None
-        from lemore_core.video import frames_expected
+        from lemore_core.images.video import frames_expected
 
         return frames_expected(self.path) or None
 
@@ -67,7 +67,7 @@ class Source:
         elif self.is_image:
             yield 0, read_image(self.path, max_pixels=self.max_pixels)
         else:
-            from lemore_core.video import read_video
+            from lemore_core.images.video import read_video
 
             yield from read_video(self.path, self.max_pixels)
 
@@ -116,7 +116,7 @@ def predict(
 
     An image becomes ``labels/NAME.png`` (class ids, with the classes' colours as palette) and ``overlay/NAME.png``; a video or camera
     becomes ``labels/NAME/000000.png`` and so on, and ``overlay/NAME.mp4``. ``frames`` ends it
-    early, which is how a camera ends. ``rotation`` is that of :class:`~lemore_core.image.Image`;
+    early, which is how a camera ends. ``rotation`` is that of :class:`~lemore_core.images.image.Image`;
     ``has_legend`` puts the names of the classes below the overlay.
 
     Raises:
@@ -131,7 +131,7 @@ def predict(
             write_image(output / 'overlay' / f'{source.name}.png', image)
             yield 1
         return
-    from lemore_core.video import VideoWriter
+    from lemore_core.images.video import VideoWriter
 
     with VideoWriter(output / 'overlay' / f'{source.name}.mp4') as video:
         for index, (stamp, pixels) in enumerate(source.frames()):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 from lemore_core.segmentation import Segmentation
 from lemore_core.taxonomy import ClassGroups
 

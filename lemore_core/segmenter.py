@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from lemore_core import inference as backends
 from lemore_core.checkpoint import ModelCard
-from lemore_core.errors import SegmenterError
+from lemore_core.common.errors import SegmenterError
+from lemore_core.common.memory import device_memory_mb, release_memory
 from lemore_core.export.model_card import read_model_card
-from lemore_core.image import CHANNELS, Image, as_image, check_pixels, rotated, to_network
+from lemore_core.images.image import CHANNELS, Image, as_image, check_pixels, rotated, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.input_size import network_size
 from lemore_core.inference.loaded_sizes import LoadedSizes
 from lemore_core.inference.tensorrt.background import load_with_engine
 from lemore_core.model.variants import VARIANTS
 from lemore_core.segmentation import Segmentation
-from lemore_core.system.memory import device_memory_mb, release_memory
 from lemore_core.taxonomy import Taxonomy
 
 WEIGHTS = Path(str(resources.files('lemore_core') / 'weights'))

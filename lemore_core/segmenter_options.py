@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemore_core.errors import SegmenterError
+from lemore_core.common.errors import SegmenterError
+from lemore_core.common.validation import check_fields, option
 from lemore_core.inference import AUTO, BACKENDS
 from lemore_core.inference.backend import MAX_BATCH, PRECISIONS
-from lemore_core.validation import check_fields, option
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter

@@ -26,7 +26,7 @@ from lifecycle_msgs.srv import GetState
 from rclpy.client import Client
 from rclpy.task import Future
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 from lemore_ros.node.exit_codes import RESTART, STOPPED
 from lemore_ros.node.parameters import CAMERA, DEFAULTS, PARAMETERS, ParameterError, from_text
 from lemore_ros.share import PACKAGE, image_profile, share_directory

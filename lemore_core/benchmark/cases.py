@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from lemore_core import inference as backends
 from lemore_core.benchmark.errors import BenchmarkError
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 from lemore_core.export.model_card import read_model_card
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.input_size import network_size

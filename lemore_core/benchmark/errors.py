@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 
 class BenchmarkError(LemoreError):

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.benchmark.errors import BenchmarkError
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 from lemore_core.export.street import STREET
-from lemore_core.image import Image
-from lemore_core.image_file import SUFFIXES, decode_image, read_bytes
+from lemore_core.images.files import SUFFIXES, decode_image, read_bytes
+from lemore_core.images.image import Image
 
 ENCODING = 'bgr8'  # what most cameras of robots send
 SIZE = (540, 960)
@@ -32,7 +32,7 @@ def read_image(path: Path | None) -> Pixels:
     try:
         if path.suffix.lower() in SUFFIXES:
             return decode_image(read_bytes(path), order='BGR')
-        from lemore_core.video import read_video
+        from lemore_core.images.video import read_video
 
         _, image = next(read_video(path))
     except (LemoreError, StopIteration) as error:

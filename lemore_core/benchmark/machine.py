@@ -10,7 +10,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import lemore_core
-from lemore_core.system.cpu import thread_counts
+from lemore_core.common.cpu import thread_counts
 
 CPUINFO = Path('/proc/cpuinfo')
 LIBRARY = re.compile('torch|numba|numpy|onnxruntime(-gpu)?|opencv-.*|tensorrt(-rtx)?(-cu[0-9]+)?')

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from lemore_core.benchmark.cases import Case, Skipped, load_each
 from lemore_core.benchmark.errors import BenchmarkError
 from lemore_core.benchmark.images import at_size, read_image
-from lemore_core.system.memory import process_memory
+from lemore_core.common.memory import process_memory
 
 FIRST_IMAGES = 5
 

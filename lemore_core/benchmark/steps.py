@@ -13,7 +13,7 @@ from lemore_core.benchmark.cases import Case, Skipped, load_each, of_size
 from lemore_core.benchmark.images import at_size, read_image
 from lemore_core.benchmark.interleaved import interleaved
 from lemore_core.benchmark.percentiles import Percentiles, percentiles
-from lemore_core.image import Image
+from lemore_core.images.image import Image
 from lemore_core.inference import Backend
 from lemore_core.segmentation import STEPS
 

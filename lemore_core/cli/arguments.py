@@ -8,8 +8,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lemore_core.errors import LemoreError
-from lemore_core.limits import MAX_PIXELS
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter

@@ -20,7 +20,7 @@ from lemore_core.cli.arguments import (
     renamed,
     requested_size,
 )
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 if TYPE_CHECKING:
     from lemore_core.benchmark.cases import Case

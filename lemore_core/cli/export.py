@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemore_core.cli.arguments import add_model_arguments, add_size_arguments, requested_size
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ def calibration_images(folder: Path) -> list[NDArray[np.uint8]]:
         LemoreError: there are none, or one is not readable.
 
     """
-    from lemore_core.image_file import SUFFIXES, read_image
+    from lemore_core.images.files import SUFFIXES, read_image
 
     paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES)
     if not paths:

@@ -15,7 +15,7 @@ from keyword import iskeyword
 from typing import Protocol, cast
 
 import lemore_core
-from lemore_core.errors import TORCH, GpuContextLostError, LemoreError, in_one_line
+from lemore_core.common.errors import TORCH, GpuContextLostError, LemoreError, in_one_line
 
 COMMANDS = {
     'info': 'parameters and operations of a network, or what a checkpoint says of itself',

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the table, or write it."""
     taxonomy = load_taxonomy(arguments.name)
     if arguments.action == 'export':
-        from lemore_core.palettes import export_taxonomy
+        from lemore_core.images.palettes import export_taxonomy
 
         export_taxonomy(taxonomy, arguments.output)
         return

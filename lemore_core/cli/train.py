@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.cli.arguments import duration
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 if TYPE_CHECKING:
     from lemore_core.training.recipe import Recipe

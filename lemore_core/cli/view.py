@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from lemore_core.cli.arguments import add_segmenter_arguments, count, image_bar, load_segmenter
-from lemore_core.words import counted
+from lemore_core.common.words import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +22,9 @@ def run(arguments: argparse.Namespace) -> None:
     from itertools import islice
 
     from lemore_core.distill.sources import open_sources
-    from lemore_core.image import Image
-    from lemore_core.image_file import read_image
-    from lemore_core.view import View
+    from lemore_core.images.files import read_image
+    from lemore_core.images.image import Image
+    from lemore_core.images.view import View
 
     sources = open_sources(arguments.inputs)
     frame = 0

@@ -1,6 +1,6 @@
 """The error of a data set."""
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 
 class DataError(LemoreError):

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.common.errors import in_one_line
 from lemore_core.data.errors import DataError
-from lemore_core.errors import in_one_line
-from lemore_core.image_file import (
+from lemore_core.images.files import (
     NUMBERS,
     PNG_MAGIC,
     ImageFileError,

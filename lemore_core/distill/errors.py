@@ -1,6 +1,6 @@
 """The error of a distillation."""
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 
 class DistillError(LemoreError):

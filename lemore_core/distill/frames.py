@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.common.files import write_whole
+from lemore_core.common.json_text import parse_json
+from lemore_core.common.validation import check_fields, option
 from lemore_core.data.drives import image_hash, near_duplicates
 from lemore_core.distill.errors import DistillError
 from lemore_core.distill.sources import Frame, ImageSource
-from lemore_core.image_file import ImageFileError, encode_image, read_image
-from lemore_core.system.files import write_whole
-from lemore_core.system.json_text import parse_json
-from lemore_core.validation import check_fields, option
+from lemore_core.images.files import ImageFileError, encode_image, read_image
 
 MOVING_EVERY = 10  # of a video or a bag: two or three images a second
 NEIGHBOURS = 50  # images whose sharpness a blurred one is compared with

@@ -13,15 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.common.validation import check_fields, option
 from lemore_core.data.readers import read_ids
 from lemore_core.data.statistics import count_labels
 from lemore_core.distill.errors import DistillError
 from lemore_core.evaluation.strategies import AveragedViews, Views
-from lemore_core.image_file import read_bytes, read_image
-from lemore_core.palettes import write_labels
+from lemore_core.images.files import read_bytes, read_image
+from lemore_core.images.palettes import write_labels
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import UNLABELLED_8BIT, ClassGroups, Labels, Taxonomy
-from lemore_core.validation import check_fields, option
 
 MOST_OF_ONE = 0.99  # of the labelled pixels: more of one class teaches nothing
 LEAST_LABELLED = 0.05  # of all pixels

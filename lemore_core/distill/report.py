@@ -15,7 +15,7 @@ from lemore_core.evaluation.evaluate import EvaluationResult, evaluate
 from lemore_core.evaluation.report.build import write_report
 from lemore_core.evaluation.report.evaluation import evaluation_report, worst_images
 from lemore_core.evaluation.strategies import SingleScale
-from lemore_core.image_file import read_image
+from lemore_core.images.files import read_image
 from lemore_core.segmenter import Segmenter
 
 IMAGES = 24

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
+from lemore_core.common.files import write_whole
 from lemore_core.data.datasets import OWN, open_dataset
 from lemore_core.data.drives import last_drives
 from lemore_core.data.layouts.folder import CLASSES
@@ -24,10 +25,9 @@ from lemore_core.distill.errors import DistillError
 from lemore_core.distill.frames import FrameOptions, FrameStore
 from lemore_core.distill.labels import LabelOptions, TeacherLabels
 from lemore_core.distill.sources import ImageSource, open_sources
-from lemore_core.image_file import read_image
+from lemore_core.images.files import read_image
 from lemore_core.inference.input_size import network_size
 from lemore_core.segmenter import Segmenter
-from lemore_core.system.files import write_whole
 from lemore_core.taxonomy import Taxonomy, load_groups
 from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.run import train_unless_finished

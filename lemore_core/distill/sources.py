@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from lemore_core.data.drives import drive_names
 from lemore_core.distill.errors import DistillError
-from lemore_core.image_file import image_files
-from lemore_core.video import frames_expected, read_video
+from lemore_core.images.files import image_files
+from lemore_core.images.video import frames_expected, read_video
 
 # functions of other packages, such as the bags': each takes a path and returns its images, or
 # None where the path is nothing of theirs

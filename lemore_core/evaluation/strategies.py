@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.validation import check_fields, option
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import ClassGroups, Taxonomy
-from lemore_core.validation import check_fields, option
 
 LOGIT_STRIDE = 8
 SMALLEST_SIDE = 32

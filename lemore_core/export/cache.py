@@ -23,11 +23,11 @@ from pathlib import Path
 
 import lemore_core
 from lemore_core.checkpoint import CheckpointError
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.files import read_own, user_cache, write_own
+from lemore_core.common.json_child import ChildError, JsonChild
 from lemore_core.export.errors import ExportError, PrecisionError
 from lemore_core.export.shipped import read_shipped
-from lemore_core.system.files import read_own, user_cache, write_own
-from lemore_core.system.json_child import ChildError, JsonChild
 
 MODULE = 'lemore_core.export.export'
 NICENESS = 10

@@ -1,6 +1,6 @@
 """Errors that are raised by modules whose import takes long."""
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 
 class ExportError(LemoreError):

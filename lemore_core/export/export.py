@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from lemore_core import checkpoint
+from lemore_core.common.files import write_whole
+from lemore_core.common.json_child import Answer, serve_parent
 from lemore_core.export import BATCH
 from lemore_core.export.errors import ExportError, PrecisionError
 from lemore_core.export.graph import ServingGraph, load_graph
 from lemore_core.export.street import STREET
-from lemore_core.image import to_network
-from lemore_core.image_file import read_image
-from lemore_core.system.files import write_whole
-from lemore_core.system.json_child import Answer, serve_parent
+from lemore_core.images.files import read_image
+from lemore_core.images.image import to_network
 
 if TYPE_CHECKING:
     from onnx import ModelProto

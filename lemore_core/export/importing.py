@@ -269,7 +269,7 @@ def _run(
     """Run a graph from pixels on a real image, and return its own outputs by name."""
     import onnxruntime
 
-    from lemore_core.image import to_network
+    from lemore_core.images.image import to_network
 
     pixels = to_network(image, 'rgb8', source.height, source.width)
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import CheckpointError, ModelCard
-from lemore_core.errors import in_one_line
+from lemore_core.common.errors import in_one_line
 
 
 def read_model_card(path: Path) -> ModelCard:

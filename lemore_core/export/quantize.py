@@ -31,7 +31,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 KEPT = '/stem/'
 # of the logit vectors' winning classes; what works keeps well over 0.9

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from lemore_core.checkpoint import read_card
-from lemore_core.system.files import write_whole
+from lemore_core.common.files import write_whole
 
 WEIGHTS = Path(__file__).parents[1] / 'weights'
 # larger ones would double what the package weighs for what is done once on a machine

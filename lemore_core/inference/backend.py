@@ -7,14 +7,14 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 if TYPE_CHECKING:
     # command lines ask for the names of backends, and must answer at once
     import numpy as np
     from numpy.typing import NDArray
 
-    from lemore_core.image import Image
+    from lemore_core.images.image import Image
     from lemore_core.segmentation import Segmentation
 
 AUTO = 'auto'

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lemore_core.image import Image
+    from lemore_core.images.image import Image
     from lemore_core.segmentation import Segmentation
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from lemore_core.common.cpu import thread_counts
 from lemore_core.export import BATCH
 from lemore_core.export.cache import cached_export
 from lemore_core.export.model_card import read_model_card
@@ -25,7 +26,6 @@ from lemore_core.inference.backend import (
     Status,
 )
 from lemore_core.inference.cpu.pipeline import CpuPipeline
-from lemore_core.system.cpu import thread_counts
 
 _CUDA = 'CUDAExecutionProvider'
 _CPU = 'CPUExecutionProvider'

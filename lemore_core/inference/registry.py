@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from lemore_core.errors import TORCH
+from lemore_core.common.errors import TORCH
 from lemore_core.inference.backend import (
     AUTO,
     Backend,

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from lemore_core.errors import LemoreError
-from lemore_core.validation import REQUIRED, check_fields, from_mapping, option
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.validation import REQUIRED, check_fields, from_mapping, option
 
 MAX_CLASSES = 65535  # label images are 16 bit at most, and one value means unlabelled
 MAX_SIDE = 8192

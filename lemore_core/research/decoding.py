@@ -19,7 +19,7 @@ from lemore_core.benchmark.images import Pixels
 from lemore_core.benchmark.interleaved import interleaved_times
 from lemore_core.benchmark.percentiles import Percentiles, percentiles
 from lemore_core.export.export import export_onnx
-from lemore_core.image import to_network
+from lemore_core.images.image import to_network
 from lemore_core.inference import ServingRequest
 from lemore_core.inference.cpu.decode import decode
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork

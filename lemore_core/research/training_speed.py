@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DataLoader
 
+from lemore_core.common.memory import keep_freed_memory
 from lemore_core.data.datasets import open_dataset
-from lemore_core.system.memory import keep_freed_memory
 from lemore_core.training.images import Batch
 from lemore_core.training.run import make_loader, make_task
 from lemore_core.training.start import TrainingRun

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.system.shipped import ShippedFiles
+from lemore_core.common.shipped import ShippedFiles
+from lemore_core.common.validation import REQUIRED, from_mapping, option
 from lemore_core.taxonomy.taxonomy import (
     ALLOWED_COLOR,
     Labels,
@@ -18,7 +19,6 @@ from lemore_core.taxonomy.taxonomy import (
     TaxonomyError,
     with_colors,
 )
-from lemore_core.validation import REQUIRED, from_mapping, option
 
 _SHIPPED = ShippedFiles(
     'lemore_core.taxonomy', 'groups', 'class groups', 'no class groups are called'

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import LemoreError
-from lemore_core.system.shipped import ShippedFiles
-from lemore_core.validation import REQUIRED, from_mapping, option
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.shipped import ShippedFiles
+from lemore_core.common.validation import REQUIRED, from_mapping, option
 
 _SHIPPED = ShippedFiles('lemore_core.taxonomy', '', 'taxonomy', 'no dataset is called')
 BUILT_IN = _SHIPPED.names

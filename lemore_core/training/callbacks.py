@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lemore_core import checkpoint
-from lemore_core.render import overlay
+from lemore_core.images.render import overlay
 from lemore_core.taxonomy import Taxonomy
 from lemore_core.training.task import LOSS, Score, SegmentationTask
 

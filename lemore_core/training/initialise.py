@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lemore_core import checkpoint
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 from lemore_core.model.cartesian_encoder import AxisMixing, resample_axis_weight
 from lemore_core.model.lemore import LeMoRe
 

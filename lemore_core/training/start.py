@@ -13,10 +13,10 @@ import yaml
 from lightning.pytorch import seed_everything
 
 from lemore_core.checkpoint import read_card
-from lemore_core.errors import LemoreError
-from lemore_core.system.files import write_whole
-from lemore_core.system.memory import keep_freed_memory
-from lemore_core.system.yaml_file import read_yaml
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.files import write_whole
+from lemore_core.common.memory import keep_freed_memory
+from lemore_core.common.yaml_file import read_yaml
 from lemore_core.training.callbacks import STATE
 from lemore_core.training.initialise import sha256
 from lemore_core.training.recipe import Recipe, RecipeError

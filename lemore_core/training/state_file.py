@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lemore_core.checkpoint import write_tensors
-from lemore_core.errors import LemoreError, in_one_line
+from lemore_core.common.errors import LemoreError, in_one_line
 
 FORMAT = 'lemore-run/1'
 

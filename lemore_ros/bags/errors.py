@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lemore_core.errors import LemoreError, printable
+from lemore_core.common.errors import LemoreError, printable
 
 SHOWN = 3
 

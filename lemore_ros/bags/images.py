@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.distill.sources import ImageSource, drive_name
-from lemore_core.image import Image, to_rgb
+from lemore_core.images.image import Image, to_rgb
 from lemore_ros.bags.io.reader import is_bag, open_bag
 from lemore_ros.bags.roles import find_cameras
 from lemore_ros.bags.segmentation.options import SegmentOptions

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 # of any number, and the least focal length, in pixels
 LARGEST, SMALLEST_FOCAL = 1e9, 1e-3

@@ -12,15 +12,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.image import Image
-from lemore_core.image_file import (
+from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.images.files import (
     AS_TAKEN,
     JPEG,
     PNG,
     ImageFileError,
     decode_image,
 )
-from lemore_core.limits import MAX_PIXELS
+from lemore_core.images.image import Image
 from lemore_ros.messages.encodings import ImageError, refuse_depth, require_outgoing
 
 CODECS = ('jpeg', 'jpg', 'png')

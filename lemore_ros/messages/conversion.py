@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import in_one_line
+from lemore_core.common.errors import in_one_line
 from lemore_ros.messages.encodings import CONVERTED, NV, ImageError, rows_of
 
 # the names by which cv_bridge knows YUV 4:2:2 on every distribution

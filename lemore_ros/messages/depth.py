@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.image_file import NUMBERS, PNG, ImageFileError, decode_image
-from lemore_core.limits import MAX_PIXELS
+from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.images.files import NUMBERS, PNG, ImageFileError, decode_image
 from lemore_ros.messages.encodings import ImageError, rows_of
 
 # REP 118: encoding -> (dtype, metres of one unit)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 DEPTH = ('16UC1', '32FC1')
 # outgoing: encoding -> (dtype, dimensions); 16UC1 is little-endian as is_bigendian says

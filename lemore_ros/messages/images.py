@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.image import Image
-from lemore_core.limits import MAX_PIXELS
+from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.images.image import Image
 from lemore_ros.messages.conversion import convert
 from lemore_ros.messages.encodings import (
     CONVERTED,

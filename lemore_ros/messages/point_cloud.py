@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.image import Image
+from lemore_core.images.image import Image
 from lemore_core.refine import resized
 from lemore_core.segmentation import Segmentation
 from lemore_ros.messages.camera_info import Intrinsics, rectified_intrinsics

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lemore_core.image import Image
-from lemore_core.limits import MAX_PIXELS
+from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.images.image import Image
 from lemore_ros.messages.compressed import read_compressed
 from lemore_ros.messages.images import read_image
 from lemore_ros.messages.video import VideoReader

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.image import Image, to_network
-from lemore_core.render import blend, colorize
+from lemore_core.images.image import Image, to_network
+from lemore_core.images.render import blend, colorize
 from lemore_core.segmentation import Segmentation
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.messages.camera_info import scaled_camera_info

@@ -6,13 +6,13 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.errors import LemoreError
-from lemore_core.image import Image
-from lemore_core.limits import MAX_PIXELS
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.images.image import Image
 from lemore_ros.messages.encodings import ImageError, encoding_of
 
 if TYPE_CHECKING:
-    from lemore_core.video_stream import VideoStream
+    from lemore_core.images.video_stream import VideoStream
 
 # the names of encoders (libx264, hevc_nvenc, …) hold what they encode
 NAMES = {'264': 'h264', 'avc': 'h264', '265': 'hevc', 'hevc': 'hevc'}
@@ -48,7 +48,7 @@ class VideoReader:
     def _opened(self, codec: str, max_pixels: int) -> VideoStream:
         if self._stream is None or codec != self._codec:
             try:
-                from lemore_core.video_stream import VideoStream
+                from lemore_core.images.video_stream import VideoStream
             except ImportError as error:
                 msg = f'{codec} is decoded by PyAV, which is not installed: pip install av'
                 raise ImageError(msg) from error

@@ -6,8 +6,8 @@ import time
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from lemore_core.errors import in_one_line
-from lemore_core.image import Image
+from lemore_core.common.errors import in_one_line
+from lemore_core.images.image import Image
 from lemore_core.mailbox import Mailbox
 from lemore_ros.messages.encodings import ImageError
 from lemore_ros.messages.stamps import stamp_ns

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from lemore_core.image import Image
+from lemore_core.images.image import Image
 from lemore_core.segmentation import Segmentation
 from lemore_ros.messages.camera_info import CameraInfoError
 from lemore_ros.messages.encodings import ImageError

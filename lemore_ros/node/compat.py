@@ -21,7 +21,7 @@ except ModuleNotFoundError:  # up to Humble, rclpy 3.3
 
 from rclpy.executors import SingleThreadedExecutor
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 __all__ = [
     'ExecutorError',

@@ -10,8 +10,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 
+from lemore_core.common.memory import ProcessMemoryError, process_memory
 from lemore_core.segmenter import Segmenter
-from lemore_core.system.memory import ProcessMemoryError, process_memory
 from lemore_ros.node.camera_stats import CameraStats, Verdict
 
 PERIOD_S = 1.0

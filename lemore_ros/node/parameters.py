@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lemore_core.errors import LemoreError
-from lemore_core.limits import MAX_PIXELS, ROTATIONS
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.limits import MAX_PIXELS, ROTATIONS
+from lemore_core.common.validation import Entry, check_fields, entries, option
 from lemore_core.refine import ALLOWED_SIZES
-from lemore_core.validation import Entry, check_fields, entries, option
 from lemore_ros.outputs import OUTPUTS
 from lemore_ros.transports import AUTO, COMPRESSED_DEPTH, TRANSPORTS
 

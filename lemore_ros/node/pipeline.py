@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from lemore_core.errors import GpuContextLostError
+from lemore_core.common.errors import GpuContextLostError
 from lemore_core.mailbox import Mailbox
 from lemore_core.segmenter import Segmenter
 from lemore_ros.node.camera_input import Arrival, CameraInput

@@ -16,10 +16,10 @@ from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool
 
-from lemore_core.errors import GpuContextLostError, LemoreError, in_one_line
+from lemore_core.common.errors import GpuContextLostError, LemoreError, in_one_line
+from lemore_core.common.memory import release_memory
 from lemore_core.segmenter import Segmenter
 from lemore_core.segmenter_options import SegmenterOptions
-from lemore_core.system.memory import release_memory
 from lemore_ros.node import exit_codes, parameters
 from lemore_ros.node.camera_stats import CameraStats
 from lemore_ros.node.diagnostics import Diagnostics, make_updater

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from lemore_core.errors import printable
+from lemore_core.common.errors import printable
 
 PERIOD_S = 5.0
 # different lines in a period: a hostile sender may have as many kinds as it likes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from lemore_core.errors import GpuContextLostError, LemoreError, in_one_line
+from lemore_core.common.errors import GpuContextLostError, LemoreError, in_one_line
 from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter

@@ -21,7 +21,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 
 from lemore_core.benchmark.peak import LEAST_REACHED, MOST_DROPPED, search_rate
 from lemore_core.cli.arguments import count, image_size, listed, positive
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 from lemore_ros.tools.measuring import NODE, Load, MeasuredNode, Reading
 
 PREFIX = 'BasicPerformanceMetrics.'

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 STOP_S = 10.0
 LOG_LINES = 15

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.files import write_whole
 from lemore_core.export.model_card import read_model_card
 from lemore_core.segmenter import network_size, resolve_checkpoint
-from lemore_core.system.files import write_whole
 from lemore_ros.share import image_profile, share_directory
 from lemore_ros.tools.child import Child, isolated_graph, wait_until
 from lemore_ros.tools.demo_media import (

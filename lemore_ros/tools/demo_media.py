@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from lemore_core.image import Image
-from lemore_core.image_file import write_image
-from lemore_core.render import legend
+from lemore_core.images.files import write_image
+from lemore_core.images.image import Image
+from lemore_core.images.render import legend
+from lemore_core.images.video import VideoError, VideoWriter, frames_expected, read_video
 from lemore_core.taxonomy import Taxonomy
-from lemore_core.video import VideoError, VideoWriter, frames_expected, read_video
 from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.bags.segmentation.messages import make_message, output_types, serialize
 from lemore_ros.bags.segmentation.writer import VERSION

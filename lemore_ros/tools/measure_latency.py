@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lemore_core.cli.arguments import image_size, listed, positive
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 from lemore_ros.node.camera_stats import FRAMES_REMEMBERED
 from lemore_ros.tools.measuring import (
     NODE,

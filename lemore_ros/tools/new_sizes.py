@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import rclpy
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 from lemore_ros.share import image_profile
 from lemore_ros.tools.child import Child, ChildError, isolated_graph
 from lemore_ros.tools.measuring import NODE

@@ -25,9 +25,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 from lemore_core.export.street import STREET
-from lemore_core.image_file import read_image
+from lemore_core.images.files import read_image
 from lemore_ros.messages.stamps import read_stamp, write_stamp
 from lemore_ros.tools.child import say
 

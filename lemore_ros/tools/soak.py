@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import rclpy
 
-from lemore_core.errors import LemoreError
-from lemore_core.system.memory import process_memory
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.memory import process_memory
 from lemore_ros.share import image_profile
 from lemore_ros.tools.child import Child, isolated_graph
 from lemore_ros.tools.measuring import NODE

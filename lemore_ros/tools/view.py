@@ -26,10 +26,10 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import String
 
 from lemore_core.cli.arguments import positive
-from lemore_core.errors import LemoreError, in_one_line
-from lemore_core.system.json_text import parse_json
+from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.json_text import parse_json
+from lemore_core.images.view import View
 from lemore_core.taxonomy import Taxonomy
-from lemore_core.view import View
 from lemore_ros.messages.images import read_image
 from lemore_ros.messages.point_cloud import POINT
 from lemore_ros.messages.readers import make_reader

@@ -17,13 +17,15 @@ ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'launch', 'launch_ros', 'ament_index_
 LAYERS = [
     ('cli',),
     ('research', 'distill'),
-    ('training', 'evaluation', 'benchmark', 'predict', 'palettes', 'view'),
+    ('training', 'evaluation', 'benchmark', 'predict'),
     ('segmenter', 'segmenter_options'),
-    ('inference', 'render', 'refine'),
+    ('inference', 'refine'),
     ('export',),
-    ('data', 'checkpoint', 'video', 'video_stream', 'image', 'image_file'),
+    ('data', 'checkpoint'),
+    ('images',),
     ('model', 'taxonomy'),
-    ('segmentation', 'validation', 'errors', 'mailbox', 'system', 'limits', 'words'),
+    ('segmentation', 'mailbox'),
+    ('common',),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

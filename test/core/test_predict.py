@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from lemore_core.cli.main import main
 from lemore_core.data.readers import read_labels
-from lemore_core.image_file import ImageFileError
+from lemore_core.images.files import ImageFileError
+from lemore_core.images.render import legend
+from lemore_core.images.video import VideoError, VideoWriter, frames_expected, read_video
 from lemore_core.predict import PredictError, find_sources, predict
-from lemore_core.render import legend
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
-from lemore_core.video import VideoError, VideoWriter, frames_expected, read_video
 
 
 @pytest.fixture(scope='module')

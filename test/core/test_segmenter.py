@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from lemore_core import segmenter as segmenter_module
 from lemore_core.checkpoint import CheckpointError
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 from lemore_core.export.export import write_onnx
-from lemore_core.image import Image, PixelError
+from lemore_core.images.image import Image, PixelError
 from lemore_core.inference import Backend, ServingRequest
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter, SegmenterError, resolve_checkpoint

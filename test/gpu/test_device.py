@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from lemore_core.image import CHANNELS, Image, to_network
+from lemore_core.images.image import CHANNELS, Image, to_network
 from lemore_core.inference.backend import FP16, FP32, DeviceMemoryError, Status
 from lemore_core.inference.gpu import stream as stream_module
 from lemore_core.inference.gpu.decode import decode
@@ -269,7 +269,7 @@ def test_a_broken_capture_leaves_a_process_that_goes_on(
 LOSE = """
 import os
 import torch
-from lemore_core.errors import GpuContextLostError
+from lemore_core.common.errors import GpuContextLostError
 from lemore_core.inference.gpu.errors import guarded
 def work():
     there = torch.zeros(8, pin_memory=True).to('cuda', non_blocking=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 pytest.importorskip('safetensors', reason='pip install -e .')
 
 from lemore_core.export.export import write_onnx
-from lemore_core.image import Image
+from lemore_core.images.image import Image
 from lemore_core.inference import torch_backend
 from lemore_core.inference.backend import BackendError, ServingRequest, Status
 from lemore_core.inference.gpu.pipeline import GpuPipeline

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from lemore_core.image import Image
+from lemore_core.images.image import Image
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.node import segmentation_node

@@ -12,7 +12,7 @@ from rcl_interfaces.msg import Log
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from lemore_core.system.memory import process_memory
+from lemore_core.common.memory import process_memory
 from lemore_ros.messages.images import read_image
 
 NAME = '/lemore_segmentation'

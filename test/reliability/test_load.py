@@ -17,7 +17,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import CompressedImage, Image
 
-from lemore_core.system.memory import process_memory
+from lemore_core.common.memory import process_memory
 
 SLOW_NODE = Path(__file__).parent / 'slow_node.py'
 NAME = '/lemore_segmentation'

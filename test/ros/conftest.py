@@ -30,7 +30,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from lemore_core import image as core
+from lemore_core.images import image as core
 from lemore_core.inference import torch_backend
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter, Status

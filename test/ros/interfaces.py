@@ -23,7 +23,7 @@ from tempfile import gettempdir
 import numpy as np
 from filelock import FileLock
 
-from lemore_core.system.files import require_own_folder
+from lemore_core.common.files import require_own_folder
 from test.message_definitions import DEFINITIONS
 
 USED = ('std_msgs', 'builtin_interfaces')  # packages whose messages these are made of

@@ -7,7 +7,7 @@ from pathlib import Path
 from lemore_core.data.layouts.pairs import first_folder, paired
 from lemore_core.data.readers import read_ids
 from lemore_core.data.samples import Sample
-from lemore_core.image_file import SUFFIXES
+from lemore_core.images.files import SUFFIXES
 from lemore_core.taxonomy import Taxonomy
 
 

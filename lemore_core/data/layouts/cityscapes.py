@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.data.errors import DataError
 from lemore_core.data.layouts.pairs import first_folder, paired
 from lemore_core.data.readers import read_ids, read_labels
 from lemore_core.data.samples import Sample
-from lemore_core.limits import MAX_PIXELS
 from lemore_core.taxonomy import Labels, Taxonomy
 
 UNLABELED = 0

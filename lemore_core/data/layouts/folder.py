@@ -10,7 +10,7 @@ from pathlib import Path
 from lemore_core.data.layouts.pairs import first_folder, paired
 from lemore_core.data.readers import read_ids_or_colors
 from lemore_core.data.samples import Sample
-from lemore_core.image_file import SUFFIXES
+from lemore_core.images.files import SUFFIXES
 from lemore_core.taxonomy import Taxonomy
 
 CLASSES = 'classes.yaml'

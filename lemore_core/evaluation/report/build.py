@@ -7,8 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lemore_core.common.files import write_whole
 from lemore_core.evaluation.report.content import Report, ReportError, Table
-from lemore_core.system.files import write_whole
 
 if TYPE_CHECKING:
     from bokeh.model import Model

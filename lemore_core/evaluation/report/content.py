@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 if TYPE_CHECKING:
     from bokeh.model import Model

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.evaluation.report.content import Layer, Pane, ReportImage
-from lemore_core.render import Labels, colorize
+from lemore_core.images.render import Labels, colorize
 from lemore_core.taxonomy import Taxonomy
 
 WIDTH = 640

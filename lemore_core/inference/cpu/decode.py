@@ -27,10 +27,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.json_child import Answer, ChildError, JsonChild, serve_parent, stop_children
 from lemore_core.inference.cpu.decode_numba import Axis, Bytes, Floats, Labels, decode_kernel
 from lemore_core.inference.cpu.decode_plain import decode_plainly
-from lemore_core.system.json_child import Answer, ChildError, JsonChild, serve_parent, stop_children
 
 MAX_CLASSES = 65535  # that id itself means unlabelled, as 255 does in eight bits
 MODULE = 'lemore_core.inference.cpu.decode'

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.image import Image, to_network
+from lemore_core.images.image import Image, to_network
 from lemore_core.inference.backend import NOT_FINITE, BackendError, Status
 from lemore_core.inference.cpu.decode import decode, prepare
 from lemore_core.segmentation import Segmentation, Timings

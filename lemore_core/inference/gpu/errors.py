@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from lemore_core.errors import GpuContextLostError
+from lemore_core.common.errors import GpuContextLostError
 from lemore_core.inference.backend import BackendError, DeviceMemoryError
 from lemore_core.inference.gpu.exclusive import gpu_lock
 

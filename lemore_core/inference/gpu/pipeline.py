@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lemore_core.image import Image
+from lemore_core.images.image import Image
 from lemore_core.inference.backend import NOT_FINITE, BackendError, Status
 from lemore_core.inference.gpu.errors import free_unused, guarded
 from lemore_core.inference.gpu.exclusive import gpu_lock

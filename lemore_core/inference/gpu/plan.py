@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lemore_core.image import CHANNELS, Image
+from lemore_core.images.image import CHANNELS, Image
 from lemore_core.inference.gpu.decode import decode
 from lemore_core.inference.gpu.resize import DeviceResize
 from lemore_core.inference.gpu.stream import DeviceStream

@@ -25,7 +25,7 @@ class DeviceResize:
     device, (N, H, W, 1) for mono8, it returns RGB (N, h, w, 3) uint8. Nothing waits for the host,
     so a call can be captured in a CUDA graph.
 
-    As :func:`lemore_core.image.to_network`, it averages over areas where both sides shrink, else
+    As :func:`lemore_core.images.image.to_network`, it averages over areas where both sides shrink, else
     it interpolates; a grey level may round otherwise. The modes of PyTorch's ``interpolate`` are
     no choice: its areas overlap, and 0.4% to 1.4% of a street's labels change (here 0.02%).
     """

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-from lemore_core.errors import GpuContextLostError
+from lemore_core.common.errors import GpuContextLostError
 from lemore_core.inference.gpu.errors import first_line, is_context_lost, is_out_of_memory
 from lemore_core.inference.gpu.exclusive import gpu_lock
 

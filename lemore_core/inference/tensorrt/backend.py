@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lemore_core.errors import GpuContextLostError, in_one_line
+from lemore_core.common.errors import GpuContextLostError, in_one_line
 from lemore_core.export.errors import PrecisionError
-from lemore_core.image import Image
+from lemore_core.images.image import Image
 from lemore_core.inference.backend import (
     AUTO,
     FP32,

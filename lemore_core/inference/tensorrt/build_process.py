@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lemore_core.errors import GpuContextLostError, LemoreError
+from lemore_core.common.errors import GpuContextLostError, LemoreError
+from lemore_core.common.json_child import Answer, ChildError, JsonChild, serve_parent
+from lemore_core.common.validation import from_mapping
 from lemore_core.export.cache import cached_export
 from lemore_core.export.errors import PrecisionError
 from lemore_core.inference.backend import (
@@ -36,8 +38,6 @@ from lemore_core.inference.tensorrt.libraries import (
     library_for_capability,
     library_for_gpu,
 )
-from lemore_core.system.json_child import Answer, ChildError, JsonChild, serve_parent
-from lemore_core.validation import from_mapping
 
 MODULE = 'lemore_core.inference.tensorrt.build_process'
 NICENESS = 19

@@ -21,12 +21,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.files import read_own, require_own_folder, user_cache, write_own
+from lemore_core.common.json_text import parse_json
+from lemore_core.common.limits import MAX_JSON_BYTES
+from lemore_core.common.validation import check_fields, from_mapping, option
 from lemore_core.inference.backend import QuarantinedError
-from lemore_core.limits import MAX_JSON_BYTES
-from lemore_core.system.files import read_own, require_own_folder, user_cache, write_own
-from lemore_core.system.json_text import parse_json
-from lemore_core.validation import check_fields, from_mapping, option
 
 FORMAT = 'lemore-engine/2'
 ENGINE, DESCRIPTION, LOCK = '.engine', '.json', 'build.lock'

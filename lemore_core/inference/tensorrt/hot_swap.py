@@ -15,13 +15,13 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import GpuContextLostError, in_one_line
-from lemore_core.image import Image
+from lemore_core.common.errors import GpuContextLostError, in_one_line
+from lemore_core.common.json_child import JsonChild
+from lemore_core.images.image import Image
 from lemore_core.inference.backend import Backend, Status
 from lemore_core.inference.tensorrt.build_process import BuildRequest, wait_for_engine
 from lemore_core.inference.tensorrt.engine_cache import EngineCache, EngineKey
 from lemore_core.segmentation import Segmentation
-from lemore_core.system.json_child import JsonChild
 
 MIN_FRAMES = 10
 CHECKS = 5

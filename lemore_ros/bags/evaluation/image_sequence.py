@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.image import Image, to_rgb
-from lemore_core.limits import MAX_PIXELS
+from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.images.image import Image, to_rgb
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.matching import stamp_of
 from lemore_ros.bags.io.reader import open_bag

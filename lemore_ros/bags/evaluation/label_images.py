@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.image_file import NUMBERS, PNG, ImageFileError, decode_image
+from lemore_core.images.files import NUMBERS, PNG, ImageFileError, decode_image
 from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.bag import Record

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.render import FONT, colorize, legend, overlay
+from lemore_core.common.validation import check_fields, option
+from lemore_core.images.render import FONT, colorize, legend, overlay
+from lemore_core.images.video import CLOCK, VideoWriter
 from lemore_core.taxonomy import Taxonomy
-from lemore_core.validation import check_fields, option
-from lemore_core.video import CLOCK, VideoWriter
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
 from lemore_ros.bags.evaluation.label_sources import FrameLabels, LabelSource

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lemore_core.limits import MAX_PIXELS
+from lemore_core.common.limits import MAX_PIXELS
 from lemore_ros.bags.errors import BagError, ReadErrors
 from lemore_ros.bags.io.message_types import MessageTypes
 from lemore_ros.bags.io.topics import Topic
 
 if TYPE_CHECKING:
-    from lemore_core.image import Image
+    from lemore_core.images.image import Image
     from lemore_ros.messages.encodings import ImageError
 
 

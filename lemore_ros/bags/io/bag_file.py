@@ -9,7 +9,7 @@ from typing import Any
 
 from rosbags.interfaces import Connection
 
-from lemore_core.errors import in_one_line
+from lemore_core.common.errors import in_one_line
 from lemore_ros.bags.errors import BagError, ReadErrors
 from lemore_ros.bags.recovery.damaged_file import DamagedFile, Key
 

@@ -12,7 +12,7 @@ import lz4.frame
 from rosbags.rosbag1 import reader as rosbag1
 from rosbags.rosbag2 import storage_mcap
 
-from lemore_core.limits import MAX_MESSAGE_BYTES
+from lemore_core.common.limits import MAX_MESSAGE_BYTES
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -13,7 +13,7 @@ from rosbags.typesys import (
 )
 from rosbags.typesys.store import Typestore
 
-from lemore_core.errors import in_one_line
+from lemore_core.common.errors import in_one_line
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.topics import Topic
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from lemore_core.system.files import write_whole
+from lemore_core.common.files import write_whole
 
 METADATA = 'metadata.yaml'
 INFORMATION = 'rosbag2_bagfile_information'

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from lemore_core.limits import MAX_PIXELS
+from lemore_core.common.limits import MAX_PIXELS
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.io.metadata import METADATA

@@ -12,7 +12,7 @@ from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionF
 from rosbags.rosbag1 import Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from lemore_core.errors import in_one_line
+from lemore_core.common.errors import in_one_line
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.io.bag_file import BagFile, try_open

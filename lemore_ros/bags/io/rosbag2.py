@@ -11,9 +11,9 @@ from typing import Any
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
-from lemore_core.errors import in_one_line
-from lemore_core.system.yaml_file import read_yaml
-from lemore_core.validation import entries, from_mapping, option
+from lemore_core.common.errors import in_one_line
+from lemore_core.common.validation import entries, from_mapping, option
+from lemore_core.common.yaml_file import read_yaml
 from lemore_ros.bags.errors import BagError, ReadErrors
 from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.io.bag_file import BagFile, Damaged, try_open

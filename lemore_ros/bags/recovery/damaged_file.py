@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rosbags.interfaces import Connection, Qos
 from rosbags.rosbag2.metadata import parse_qos
 
-from lemore_core.errors import in_one_line
+from lemore_core.common.errors import in_one_line
 from lemore_ros.bags.errors import ReadErrors
 
 Key = tuple[str, str]  # a topic's name and type

@@ -15,7 +15,7 @@ from mcap.stream_reader import MAGIC_SIZE, StreamReader, breakup_chunk
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition
 from rosbags.interfaces import MessageDefinitionFormat as Format
 
-from lemore_core.limits import MAX_MESSAGE_BYTES
+from lemore_core.common.limits import MAX_MESSAGE_BYTES
 from lemore_ros.bags.errors import ReadErrors
 from lemore_ros.bags.io.bounded import KINDS, decompress
 from lemore_ros.bags.recovery.damaged_file import DamagedFile, Found, read_qos

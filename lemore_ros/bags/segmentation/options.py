@@ -7,9 +7,9 @@ from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.limits import MAX_PIXELS, ROTATIONS
+from lemore_core.common.limits import MAX_PIXELS, ROTATIONS
+from lemore_core.common.validation import check_fields, option
 from lemore_core.segmenter_options import SegmenterOptions
-from lemore_core.validation import check_fields, option
 from lemore_ros.bags.errors import BagError
 from lemore_ros.outputs import OUTPUTS
 

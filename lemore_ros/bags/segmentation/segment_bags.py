@@ -11,8 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lemore_core.errors import GpuContextLostError
-from lemore_core.system.cpu import usable_processors
+from lemore_core.common.cpu import usable_processors
+from lemore_core.common.errors import GpuContextLostError
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.segmentation.divide import Part
 from lemore_ros.bags.segmentation.options import Job, SegmentOptions

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lemore_core.common.cpu import usable_processors
+from lemore_core.common.memory import keep_freed_memory
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
-from lemore_core.system.cpu import usable_processors
-from lemore_core.system.memory import keep_freed_memory
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.bag import Bag, Record
 from lemore_ros.bags.io.reader import open_bag

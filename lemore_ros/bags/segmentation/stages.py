@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lemore_core.errors import GpuContextLostError, LemoreError
-from lemore_core.image import Image
+from lemore_core.common.errors import GpuContextLostError, LemoreError
+from lemore_core.images.image import Image
 from lemore_core.refine import Refinement
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter

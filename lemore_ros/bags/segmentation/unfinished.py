@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lemore_core.errors import in_one_line
-from lemore_core.system.files import write_whole
-from lemore_core.system.json_text import parse_json
+from lemore_core.common.errors import in_one_line
+from lemore_core.common.files import write_whole
+from lemore_core.common.json_text import parse_json
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io import metadata
 from lemore_ros.bags.segmentation.divide import Part

@@ -17,7 +17,7 @@ from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.storage_mcap import McapWriter
 
-from lemore_core.system.yaml_file import read_yaml
+from lemore_core.common.yaml_file import read_yaml
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.message_types import MessageTypes
 from lemore_ros.bags.io.metadata import INFORMATION, METADATA

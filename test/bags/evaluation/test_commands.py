@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from known_drives import CAMERA, NODE, TRUTH, drive_messages, write_messages
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 Output = pytest.CaptureFixture[str]
 LABELS = f'{NODE}/labels'

@@ -20,7 +20,7 @@ from known_drives import (
     write_messages,
 )
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.evaluation.compare import (
     UNEQUAL,

@@ -23,8 +23,8 @@ from known_drives import (
 )
 from numpy.typing import NDArray
 
+from lemore_core.common.errors import LemoreError
 from lemore_core.data.datasets import open_dataset
-from lemore_core.errors import LemoreError
 from lemore_core.evaluation.evaluate import evaluate
 from lemore_core.evaluation.strategies import Views, predictor_for
 from lemore_core.segmenter import Segmenter, resolve_checkpoint

@@ -23,8 +23,8 @@ from known_drives import (
 )
 from numpy.typing import NDArray
 
-from lemore_core.errors import LemoreError
-from lemore_core.render import legend
+from lemore_core.common.errors import LemoreError
+from lemore_core.images.render import legend
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.evaluation.label_sources import RecordedLabels

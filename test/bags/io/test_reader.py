@@ -21,7 +21,7 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 
 from lemore_core.cli.main import main
-from lemore_core.image import Image
+from lemore_core.images.image import Image
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.bag import Bag

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lemore_core.errors import GpuContextLostError
-from lemore_core.image import Image
+from lemore_core.common.errors import GpuContextLostError
+from lemore_core.images.image import Image
 from lemore_ros.bags.segmentation import segment_bags
 from lemore_ros.bags.segmentation.stages import Item, Stages
 

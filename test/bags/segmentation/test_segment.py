@@ -23,8 +23,8 @@ from rosbags.interfaces import QosDurability
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from lemore_core.cli.main import main
+from lemore_core.common.memory import ProcessMemoryError, process_memory
 from lemore_core.segmenter import Segmenter
-from lemore_core.system.memory import ProcessMemoryError, process_memory
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.bags.segmentation import writer

@@ -14,7 +14,7 @@ from lemore_core.benchmark.errors import BenchmarkError
 from lemore_core.benchmark.images import at_size, read_image
 from lemore_core.benchmark.percentiles import Percentiles
 from lemore_core.benchmark.steps import LoadedCase, steps_row
-from lemore_core.image import Image
+from lemore_core.images.image import Image
 from lemore_core.inference import Status
 from lemore_core.segmentation import Segmentation, Timings
 from lemore_core.segmenter import Segmenter

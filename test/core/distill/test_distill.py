@@ -20,9 +20,9 @@ from lemore_core.distill.frames import FrameOptions, FrameStore
 from lemore_core.distill.labels import LabelOptions, TeacherLabels
 from lemore_core.distill.sources import open_sources
 from lemore_core.evaluation.strategies import AveragedViews, Views
+from lemore_core.images.video import VideoWriter
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_groups, load_taxonomy
-from lemore_core.video import VideoWriter
 
 CLASSES = load_taxonomy('camvid').classes
 

@@ -19,7 +19,7 @@ from lemore_core.export.pooling import (
     halving_matrix,
     resizing_matrix,
 )
-from lemore_core.image import to_network
+from lemore_core.images.image import to_network
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import VARIANTS, LeMoReConfig, variant
 from lemore_core.segmenter import resolve_checkpoint

@@ -11,13 +11,13 @@ from onnx import numpy_helper
 
 from lemore_core.cli.export import calibration_images
 from lemore_core.cli.main import main
+from lemore_core.common.errors import LemoreError
 from lemore_core.data.datasets import open_dataset
-from lemore_core.errors import LemoreError
 from lemore_core.evaluation.metrics import ConfusionMatrix
 from lemore_core.export.export import export_onnx
 from lemore_core.export.model_card import read_model_card
 from lemore_core.export.quantize import QuantisationError, label_agreement, quantise
-from lemore_core.image import to_network
+from lemore_core.images.image import to_network
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lemore_core.errors import LemoreError
+from lemore_core.common import json_child
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.json_child import JsonChild
 from lemore_core.inference import loaded_sizes
 from lemore_core.inference.loaded_sizes import SEEN, LoadedSizes, Size
 from lemore_core.segmenter import Segmenter
-from lemore_core.system import json_child
-from lemore_core.system.json_child import JsonChild
 
 LOADED, WIDE, TALL, FLAT = (96, 128), (64, 192), (192, 64), (64, 640)
 

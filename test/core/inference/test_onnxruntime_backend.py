@@ -13,14 +13,14 @@ import onnxruntime
 import pytest
 
 from lemore_core.checkpoint import CheckpointError
+from lemore_core.common import cpu as processors
 from lemore_core.export.export import export_onnx
-from lemore_core.image import Image
+from lemore_core.images.image import Image
 from lemore_core.inference import onnxruntime_backend as onnx_backend
 from lemore_core.inference import registry
 from lemore_core.inference.backend import ServingRequest
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork, choose_threads, load
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
-from lemore_core.system import cpu as processors
 
 ROOT = Path(__file__).parents[3]
 PIXELS = np.random.default_rng(0).integers(0, 256, (1, 64, 128, 3), np.uint8)

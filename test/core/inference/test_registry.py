@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lemore_core import inference as backends
-from lemore_core.image import Image
+from lemore_core.images.image import Image
 from lemore_core.inference import BackendError, ServingRequest, torch_backend
 from lemore_core.inference.backend import Backend, DeviceMemoryError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lemore_core.render import colorize
+from lemore_core.images.render import colorize
 from lemore_core.taxonomy import (
     BUILT_IN,
     BUILT_IN_GROUPS,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lemore_core.palettes import export_taxonomy
+from lemore_core.images.palettes import export_taxonomy
 from lemore_core.taxonomy import BUILT_IN, Taxonomy, TaxonomyError, load_taxonomy
 
 TWO = """

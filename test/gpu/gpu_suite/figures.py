@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from gpu_suite import networks
 from gpu_suite.floor import count_work, find_floor, measure_rates
-from lemore_core.image import Image
+from lemore_core.images.image import Image
 from lemore_core.inference.backend import FP16, FP32, Status
 from lemore_core.inference.gpu.network import place
 from lemore_core.inference.gpu.pipeline import GpuPipeline

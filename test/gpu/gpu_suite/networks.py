@@ -16,7 +16,7 @@ from torch.nn import functional
 from lemore_core.checkpoint import ModelCard
 from lemore_core.export.fold import fold
 from lemore_core.export.graph import ServingGraph
-from lemore_core.image import to_network
+from lemore_core.images.image import to_network
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import LeMoReConfig, variant
 from lemore_core.taxonomy import Taxonomy

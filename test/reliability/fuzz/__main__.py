@@ -159,7 +159,7 @@ def unnoticed(kind: str, damage: Callable[[bytearray, random.Random], None]) -> 
     import numpy as np
 
     from lemore_core.export.street import STREET
-    from lemore_core.image_file import ImageFileError, decode_image, read_image
+    from lemore_core.images.files import ImageFileError, decode_image, read_image
 
     street = cv2.resize(read_image(STREET), (640, 360), interpolation=cv2.INTER_AREA)
     whole = cv2.imencode('.jpg', street[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()

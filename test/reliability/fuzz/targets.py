@@ -30,14 +30,14 @@ from safetensors.numpy import save
 
 from lemore_core.checkpoint import ModelCard, read_card
 from lemore_core.cli import main as cli
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.files import write_own
+from lemore_core.common.yaml_file import parse_yaml
 from lemore_core.export.model_card import read_model_card
-from lemore_core.image import check_pixels
-from lemore_core.image_file import KINDS, NUMBERS, decode_image
+from lemore_core.images.files import KINDS, NUMBERS, decode_image
+from lemore_core.images.image import check_pixels
 from lemore_core.inference.tensorrt.engine_cache import FORMAT, EngineCache
 from lemore_core.model.imported import ImportedConfig
-from lemore_core.system.files import write_own
-from lemore_core.system.yaml_file import parse_yaml
 from lemore_core.taxonomy import ClassGroups, Taxonomy, load_taxonomy
 from lemore_core.training.recipe import Recipe
 from lemore_ros.bags.io.reader import open_bag

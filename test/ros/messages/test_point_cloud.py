@@ -8,7 +8,7 @@ import pytest
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from lemore_core import image as core
+from lemore_core.images import image as core
 from lemore_core.segmentation import Segmentation, Timings
 from lemore_ros.messages.camera_info import CameraInfoError
 from lemore_ros.messages.images import ImageError

@@ -15,7 +15,7 @@ from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
 
-from lemore_core.errors import GpuContextLostError
+from lemore_core.common.errors import GpuContextLostError
 from lemore_ros.node import exit_codes
 
 NAME = '/lemore_segmentation'

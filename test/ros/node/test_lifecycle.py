@@ -12,9 +12,9 @@ from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
 
+from lemore_core.common.memory import process_memory
 from lemore_core.export.graph import load_graph
 from lemore_core.inference import torch_backend
-from lemore_core.system.memory import process_memory
 
 NAME = '/lemore_segmentation'
 CONFIGURE = Transition.TRANSITION_CONFIGURE

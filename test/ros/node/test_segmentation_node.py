@@ -20,9 +20,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
-from lemore_core.errors import in_one_line
+from lemore_core.common.errors import in_one_line
+from lemore_core.images.render import blend, colorize, overlay
 from lemore_core.inference.backend import DeviceMemoryError
-from lemore_core.render import blend, colorize, overlay
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.messages import rendering

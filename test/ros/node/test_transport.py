@@ -17,9 +17,9 @@ from rcl_interfaces.msg import Log
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
+from lemore_core.common.memory import process_memory
+from lemore_core.images.video_stream import H264, H265, VideoStream
 from lemore_core.segmenter import Segmenter
-from lemore_core.system.memory import process_memory
-from lemore_core.video_stream import H264, H265, VideoStream
 from lemore_ros.messages.images import read_image
 from test.encoded_video import GOP, packets_of
 

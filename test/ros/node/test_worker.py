@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lemore_core.errors import GpuContextLostError
-from lemore_core.image import Image
+from lemore_core.common.errors import GpuContextLostError
+from lemore_core.images.image import Image
 from lemore_core.mailbox import Mailbox
 from lemore_ros.node.camera_input import Arrival
 from lemore_ros.node.worker import HungError, Worker

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 from lemore_ros.tools.benchmark import concluded, main, metrics
 from lemore_ros.tools.measuring import Load, MeasuredNode, Reading
 

@@ -13,8 +13,8 @@ import pytest
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from lemore_core.images.video import VideoError
 from lemore_core.taxonomy import load_taxonomy
-from lemore_core.video import VideoError
 from lemore_ros.messages.stamps import read_stamp, write_stamp
 from lemore_ros.tools import demo
 from lemore_ros.tools.demo import is_good, summarise

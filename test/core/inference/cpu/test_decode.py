@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 from lemore_core.inference.cpu import decode as module
 from lemore_core.inference.cpu import decode_numba as kernel
 from lemore_core.inference.cpu.decode import DecodeError, decode, prepare, warm_up

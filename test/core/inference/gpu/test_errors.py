@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 import torch
 
-from lemore_core.errors import GpuContextLostError
+from lemore_core.common.errors import GpuContextLostError
 from lemore_core.inference.backend import BackendError, DeviceMemoryError
 from lemore_core.inference.gpu import errors
 from lemore_core.inference.gpu.errors import CONTEXT_LOST, guarded

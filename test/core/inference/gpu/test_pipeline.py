@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lemore_core.errors import GpuContextLostError
+from lemore_core.common.errors import GpuContextLostError
 from lemore_core.export.graph import load_graph
-from lemore_core.image import CHANNELS, Image, to_network
+from lemore_core.images.image import CHANNELS, Image, to_network
 from lemore_core.inference import torch_backend
 from lemore_core.inference.backend import (
     FP16,
@@ -389,7 +389,7 @@ from gpu_suite import figures, networks
 from lemore_core.inference.backend import FP32, Status
 from lemore_core.inference.gpu.network import DeviceNetwork
 from lemore_core.inference.gpu.pipeline import GpuPipeline
-from lemore_core.image import Image
+from lemore_core.images.image import Image
 size = (128, 256)
 (frame,) = networks.clip_frames(1)
 network = DeviceNetwork(networks.shipped('tiny', *size), torch.device('cpu'))

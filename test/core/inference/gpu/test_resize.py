@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lemore_core.image import CHANNELS, to_network
+from lemore_core.images.image import CHANNELS, to_network
 from lemore_core.inference.gpu.resize import DeviceResize
 
 Bytes = NDArray[np.uint8]

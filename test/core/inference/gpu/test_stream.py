@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from lemore_core.errors import GpuContextLostError
+from lemore_core.common.errors import GpuContextLostError
 from lemore_core.inference.backend import (
     BackendError,
     DeviceMemoryError,

@@ -20,10 +20,10 @@ import pytest
 import torch
 
 from lemore_core import inference as backends
-from lemore_core.errors import GpuContextLostError
+from lemore_core.common.errors import GpuContextLostError
 from lemore_core.export.errors import PrecisionError
 from lemore_core.export.export import export_onnx
-from lemore_core.image import Image, to_network
+from lemore_core.images.image import Image, to_network
 from lemore_core.inference.backend import (
     FP32,
     BackendError,

@@ -18,7 +18,8 @@ import pytest
 from filelock import FileLock
 from onnx import TensorProto, helper
 
-from lemore_core.errors import GpuContextLostError, LemoreError
+from lemore_core.common.errors import GpuContextLostError, LemoreError
+from lemore_core.common.validation import from_mapping
 from lemore_core.inference.backend import BackendError, QuarantinedError, ServingRequest
 from lemore_core.inference.tensorrt import build_process, trial
 from lemore_core.inference.tensorrt.build_process import (
@@ -38,7 +39,6 @@ from lemore_core.inference.tensorrt.libraries import (
     Library,
 )
 from lemore_core.inference.tensorrt.trial import EngineRejectedError
-from lemore_core.validation import from_mapping
 
 WAIT_S = 60.0
 

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from lemore_core import checkpoint
-from lemore_core.errors import GpuContextLostError
-from lemore_core.image import Image
+from lemore_core.common.errors import GpuContextLostError
+from lemore_core.images.image import Image
 from lemore_core.inference import torch_backend
 from lemore_core.inference.backend import (
     Backend,

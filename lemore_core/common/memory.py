@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 STATUS = Path('/proc/self/status')
 KIB_IN_MB = 1024 / 1e6

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lemore_core.errors import LemoreError
-from lemore_core.validation import (
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.validation import (
     REQUIRED,
     check_fields,
     current_names,

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.image import to_rgb
+from lemore_core.images.image import to_rgb
 from lemore_core.taxonomy import Taxonomy
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lemore_core.image_file import (
+from lemore_core.images.files import (
     AS_TAKEN,
     NUMBERS,
     ImageFileError,

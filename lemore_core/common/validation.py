@@ -27,7 +27,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 REQUIRED: Any = dataclasses.MISSING  # the default of a field that must be given
 

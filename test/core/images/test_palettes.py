@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lemore_core.cli.main import main
-from lemore_core.palettes import PaletteError, export_taxonomy
+from lemore_core.images.palettes import PaletteError, export_taxonomy
 from lemore_core.taxonomy import BUILT_IN, Taxonomy, load_taxonomy
 
 CAMVID = load_taxonomy('camvid')

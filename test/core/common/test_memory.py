@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lemore_core.system.memory import ProcessMemoryError, process_memory
+from lemore_core.common.memory import ProcessMemoryError, process_memory
 
 ROOT = Path(__file__).parents[3]
 # in a process of its own: it changes how the whole process allocates
 CODE = """
-from lemore_core.system.memory import keep_freed_memory, process_memory, release_memory
+from lemore_core.common.memory import keep_freed_memory, process_memory, release_memory
 
 keep_freed_memory()
 # blocks that would be returned one by one

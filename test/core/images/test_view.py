@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lemore_core.cli.main import main
-from lemore_core.image import Image
+from lemore_core.images.image import Image
+from lemore_core.images.view import View, ViewError
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
-from lemore_core.view import View, ViewError
 
 CAMVID = load_taxonomy('camvid')
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import LemoreError
+from lemore_core.common.errors import LemoreError
 
 CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
 _TO_RGB = {
@@ -56,7 +56,7 @@ def as_image(image: Any, encoding: str) -> Image:
         return Image(np.asarray(image.convert('RGB')))
     msg = (
         f'the image is a {type(image).__name__}, it must be a NumPy array (H, W, 3) uint8, or an '
-        'image of Pillow; lemore_core.image_file.read_image reads files'
+        'image of Pillow; lemore_core.images.files.read_image reads files'
     )
     raise PixelError(msg)
 

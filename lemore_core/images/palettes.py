@@ -7,10 +7,10 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from lemore_core.errors import LemoreError
-from lemore_core.image_file import encode_image, write_image
-from lemore_core.render import Labels, legend
-from lemore_core.system.files import write_whole
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.files import write_whole
+from lemore_core.images.files import encode_image, write_image
+from lemore_core.images.render import Labels, legend
 from lemore_core.taxonomy import Taxonomy
 
 LEGEND_WIDTH = 960

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lemore_core.render import colorize, legend, overlay
+from lemore_core.images.render import colorize, legend, overlay
 from lemore_core.taxonomy import load_taxonomy
 
 CAMVID = load_taxonomy('camvid')

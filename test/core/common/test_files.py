@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lemore_core.system.files import atomic_write, read_own, write_own
+from lemore_core.common.files import atomic_write, read_own, write_own
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from lemore_core.errors import LemoreError, in_one_line
-from lemore_core.system.child_env import same_modules
+from lemore_core.common.child_env import same_modules
+from lemore_core.common.errors import LemoreError, in_one_line
 
 TERMINATE_S = 2.0
 TAIL_BYTES = 4096

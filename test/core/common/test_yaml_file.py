@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lemore_core.errors import LemoreError
-from lemore_core.limits import MAX_YAML_BYTES
-from lemore_core.system.yaml_file import parse_yaml, read_yaml
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.limits import MAX_YAML_BYTES
+from lemore_core.common.yaml_file import parse_yaml, read_yaml
 from test.hostile_yaml import ALIASES
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from av.codec.context import Flags
 from numpy.typing import NDArray
 
-from lemore_core.video import VideoError
+from lemore_core.images.video import VideoError
 
 H264, H265 = 'h264', 'hevc'
 # the start of a unit and its type, Annex B of both

@@ -7,8 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lemore_core.errors import LemoreError
-from lemore_core.system.yaml_file import read_yaml
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)

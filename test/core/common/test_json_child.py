@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from lemore_core.system.json_child import ChildError, JsonChild
+from lemore_core.common.json_child import ChildError, JsonChild
 
 ROOT = Path(__file__).parents[3]
 WAIT_S = 60.0
 CHILD = """
 import os, sys, time
-from lemore_core.system.json_child import serve_parent
+from lemore_core.common.json_child import serve_parent
 
 def work(order, answer):
 {}
@@ -85,7 +85,7 @@ def test_it_ends_with_its_parent(write: Write, tmp_path: Path) -> None:
     module = write('answer()\ntime.sleep(60)')
     code = (
         f'import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\n'
-        'from lemore_core.system.json_child import JsonChild\n'
+        'from lemore_core.common.json_child import JsonChild\n'
         f'child = JsonChild({module!r}, {{}})\n'
         'for _ in child: print(child.pid, flush=True)'
     )

@@ -6,8 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lemore_core.errors import LemoreError, in_one_line
-from lemore_core.limits import MAX_YAML_BYTES, MAX_YAML_DEPTH, MAX_YAML_VALUES
+from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.limits import MAX_YAML_BYTES, MAX_YAML_DEPTH, MAX_YAML_VALUES
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

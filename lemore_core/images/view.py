@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import LemoreError
-from lemore_core.image import Image, to_rgb
-from lemore_core.image_file import encode_image
+from lemore_core.common.errors import LemoreError
+from lemore_core.images.files import encode_image
+from lemore_core.images.image import Image, to_rgb
 from lemore_core.taxonomy import Labels, Taxonomy
 
 NAME = 'lemore'

@@ -13,9 +13,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import LemoreError
-from lemore_core.limits import MAX_PIXELS
-from lemore_core.system.files import atomic_write
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.files import atomic_write
+from lemore_core.common.limits import MAX_PIXELS
 
 CLOCK = 90_000  # ticks a second, the usual one of video containers
 OPTIONS = {'crf': '23', 'preset': 'veryfast'}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lemore_core.limits import MAX_JSON_BYTES
+from lemore_core.common.limits import MAX_JSON_BYTES
 
 
 def parse_json(text: str | bytes) -> Any:

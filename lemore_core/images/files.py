@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.errors import LemoreError, in_one_line
-from lemore_core.limits import MAX_PIXELS
-from lemore_core.system.files import write_whole
+from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.files import write_whole
+from lemore_core.common.limits import MAX_PIXELS
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm')
 

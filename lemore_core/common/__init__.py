@@ -1,0 +1,1 @@
+"""Errors, validation, files and processes that every part uses."""

@@ -1,0 +1,1 @@
+"""Images: pixels and their encodings, files, videos, drawing."""

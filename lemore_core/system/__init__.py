@@ -1,1 +1,0 @@
-"""Files, memory and processes."""
