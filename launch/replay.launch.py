@@ -67,7 +67,6 @@ def bag_player(context: LaunchContext) -> ExecuteProcess:
 
     Raises:
         ParameterError: there is no such bag, or an argument has a value that is not allowed.
-
     """
     bag = text(context, 'bag')
     if not Path(bag).exists():
@@ -92,7 +91,6 @@ def rate(context: LaunchContext) -> float:
 
     Raises:
         ParameterError: it is no number above zero.
-
     """
     given = text(context, 'rate')
     try:

@@ -81,7 +81,6 @@ class ModelCard:
 
         Raises:
             CheckpointError: the metadata is not LeMoRe's, incomplete or malformed.
-
         """
         if metadata.get('format') != FORMAT:
             found = metadata.get('format')
@@ -125,7 +124,6 @@ def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
 
     Raises:
         CheckpointError: the disk is full, or the file cannot be written for another reason.
-
     """
     tensors = {
         name: (
@@ -141,7 +139,6 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
     Raises:
         CheckpointError: the disk is full, or the file cannot be written for another reason.
-
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -159,7 +156,6 @@ def read_card(path: Path) -> ModelCard:
 
     Raises:
         CheckpointError: the file is missing, damaged or not a LeMoRe checkpoint.
-
     """
     from safetensors import SafetensorError, safe_open
 
@@ -178,7 +174,6 @@ def load(path: Path) -> tuple[ModelCard, LeMoRe]:
     Raises:
         CheckpointError: the file is missing, damaged, not a LeMoRe checkpoint, or its tensors do
             not fit the network that its metadata describes, or are not finite.
-
     """
     import torch
     from safetensors import SafetensorError

@@ -45,7 +45,6 @@ class Source:
 
         Raises:
             VideoError: the file is no readable video.
-
         """
         if self.is_image:
             return 1
@@ -60,7 +59,6 @@ class Source:
 
         Raises:
             LemoreError: the image, video or camera cannot be read.
-
         """
         if self.path is None:
             yield from _camera_frames(self.camera or 0)
@@ -80,7 +78,6 @@ def find_sources(inputs: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[So
     Raises:
         PredictError: an input does not exist, a folder holds no images, or two inputs would
             write results of one name.
-
     """
     sources: list[Source] = []
     for text in inputs:
@@ -122,7 +119,6 @@ def predict(
     Raises:
         LemoreError: the source cannot be read.
         OSError: the output cannot be written.
-
     """
     if source.is_image:
         for _, pixels in source.frames():

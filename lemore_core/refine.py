@@ -38,7 +38,6 @@ class OutputSize:
 
         Raises:
             RefinementError: it is none of them, or a side is out of bounds.
-
         """
         if text in {CAMERA, NETWORK}:
             return cls(is_network=text == NETWORK)

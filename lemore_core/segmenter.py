@@ -87,7 +87,6 @@ class Segmenter:
             SegmenterError: ``taxonomy`` has another number of classes than the network,
                 ``network_size`` is not the ONNX file's, or no model of that name is shipped.
             ConfigError: ``network_size`` is out of bounds.
-
         """
         path = resolve_checkpoint(str(checkpoint))
         card = read_model_card(path)
@@ -129,7 +128,6 @@ class Segmenter:
 
         Raises:
             SegmenterError: it is closed.
-
         """
         newest = self._newest
         if newest is None:
@@ -181,7 +179,6 @@ class Segmenter:
         Raises:
             PixelError: the image is not what its encoding says, or empty.
             BackendError: the device failed; the next image may succeed.
-
         """
         return self.segment_batch([as_image(image, encoding)])[0]
 
@@ -193,7 +190,6 @@ class Segmenter:
         Raises:
             PixelError: one of them is not what its encoding says, or empty.
             BackendError: the device failed; the next images may succeed.
-
         """
         for image in images:
             check_pixels(image.pixels, image.encoding)
@@ -259,7 +255,6 @@ class Segmenter:
             PixelError: the image is not what its encoding says, or empty.
             SegmenterError: an ONNX file was exported for another size.
             ConfigError: ``network_size`` is out of bounds.
-
         """
         check_pixels(image, encoding)
         size = network_size or self.network_size(*image.shape[:2])
@@ -279,7 +274,6 @@ def resolve_checkpoint(model: str, dataset: str = '') -> Path:
 
     Raises:
         SegmenterError: nothing of that name is shipped.
-
     """
     if model not in VARIANTS:
         if Path(model).suffix:

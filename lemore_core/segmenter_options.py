@@ -24,7 +24,6 @@ class SegmenterOptions:
 
     Raises:
         SegmenterError: a value that is not allowed.
-
     """
 
     model: str = option('tiny', 'a shipped size, or the path of a checkpoint')
@@ -46,7 +45,6 @@ class SegmenterOptions:
 
         Raises:
             LemoreError: see :meth:`lemore_core.segmenter.Segmenter.load`.
-
         """
         from lemore_core.segmenter import Segmenter, resolve_checkpoint
         from lemore_core.taxonomy import load_taxonomy

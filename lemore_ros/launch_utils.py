@@ -111,7 +111,6 @@ def switch(context: LaunchContext, name: str) -> bool:
 
     Raises:
         ParameterError: it is neither.
-
     """
     value = text(context, name)
     if value.lower() not in SWITCHES:
@@ -146,7 +145,6 @@ def segmentation_node(context: LaunchContext, respawns: int = RESPAWNS) -> Lifec
 
     Raises:
         ParameterError: an argument has a value that is not allowed.
-
     """
     params_file = text(context, 'params_file')
     if not Path(params_file).is_file():
@@ -242,7 +240,6 @@ def inputs(context: LaunchContext, camera: str) -> list[tuple[str, str]]:
 
     Raises:
         ParameterError: cameras would share a topic.
-
     """
     image, info, depth = (
         _topic(context, name, camera)
@@ -330,7 +327,6 @@ def _program(context: LaunchContext) -> dict[str, Any]:
 
     Raises:
         ParameterError: ``python`` is no file.
-
     """
     python = text(context, 'python')
     if python and not Path(python).expanduser().is_file():

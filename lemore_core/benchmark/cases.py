@@ -44,7 +44,6 @@ class Case:
 
         Raises:
             LemoreError: no such model, or a value that is not allowed.
-
         """
         asked = self.options
         path = resolve_checkpoint(asked.model, asked.dataset)
@@ -62,7 +61,6 @@ class Case:
 
         Raises:
             LemoreError: it is not to be had here.
-
         """
         from lemore_core.inference.cpu.decode import wait_until_compiled
 
@@ -91,7 +89,6 @@ def load_each(
 
     Raises:
         BenchmarkError: nothing can.
-
     """
     loaded: list[tuple[Case, T]] = []
     skipped: list[Skipped] = []

@@ -25,7 +25,6 @@ def read_image(path: Path | None) -> Pixels:
 
     Raises:
         BenchmarkError: the file is no readable image or video.
-
     """
     if path is None:
         return at_size(decode_image(read_bytes(STREET), order='BGR'), *SIZE).pixels

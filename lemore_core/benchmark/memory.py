@@ -73,7 +73,6 @@ def measure_memories(
 
     Raises:
         BenchmarkError: no case can be loaded.
-
     """
     rows, skipped = load_each(cases, lambda case: _measure(case, path, images))
     return [*(row for _, row in rows), *skipped]

@@ -30,7 +30,6 @@ def measure_rates(
 
     Raises:
         LemoreError: the image cannot be read, or nothing can be loaded.
-
     """
     image = read_image(path)
     loaded, skipped = load_each(cases, Case.load)

@@ -31,7 +31,6 @@ def write_rates(
 
     Raises:
         ReportError: Jinja2 is not installed, or the file cannot be written.
-
     """
     skipped = [row for row in rows if isinstance(row, Skipped)]
     measured = [row for row in rows if not isinstance(row, Skipped)]

@@ -99,7 +99,6 @@ def measure_steps(
 
     Raises:
         LemoreError: the image cannot be read, or nothing can be loaded.
-
     """
     image = read_image(path)
     loaded, skipped = load_each(cases, Case.load)

@@ -55,7 +55,6 @@ def requested_size(arguments: argparse.Namespace) -> tuple[int, int] | None:
 
     Raises:
         LemoreError: only one of the two was given.
-
     """
     height, width = arguments.height, arguments.width
     if (height is None) != (width is None):
@@ -69,7 +68,6 @@ def segmenter_options(arguments: argparse.Namespace) -> SegmenterOptions:
 
     Raises:
         LemoreError: a value that is not allowed.
-
     """
     from lemore_core.segmenter_options import SegmenterOptions
 
@@ -88,7 +86,6 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
 
     Raises:
         LemoreError: see :meth:`lemore_core.segmenter.Segmenter.load`.
-
     """
     return segmenter_options(arguments).load()
 
@@ -125,7 +122,6 @@ def require_packages(*names: str) -> None:
 
     Raises:
         LemoreError: with the line that installs them.
-
     """
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:

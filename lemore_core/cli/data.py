@@ -50,7 +50,6 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises:
         DataError: the data set has errors; they have been printed.
-
     """
     if arguments.action == 'check':
         _check_splits(arguments)

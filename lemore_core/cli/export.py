@@ -50,7 +50,6 @@ def calibration_images(folder: Path) -> list[NDArray[np.uint8]]:
 
     Raises:
         LemoreError: there are none, or one is not readable.
-
     """
     from lemore_core.images.files import SUFFIXES, read_image
 

@@ -145,7 +145,6 @@ def recipe(arguments: argparse.Namespace) -> Recipe:
 
     Raises:
         RecipeError: see :func:`lemore_core.training.recipe.load_recipe`.
-
     """
     from lemore_core.training.recipe import load_recipe, parse_changes
 

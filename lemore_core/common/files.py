@@ -29,7 +29,6 @@ def atomic_write(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
     Raises:
         OSError: the folder cannot be made or written.
-
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix)
@@ -53,7 +52,6 @@ def write_whole(path: Path, content: bytes | str, mode: int = 0o666) -> None:
 
     Raises:
         OSError: the folder cannot be made or written.
-
     """
     with atomic_write(path, mode) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -64,7 +62,6 @@ def write_own(path: Path, content: bytes) -> None:
 
     Raises:
         OSError: it cannot be written, or the folder is not this user's alone.
-
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     require_own_folder(path.parent)
@@ -77,7 +74,6 @@ def read_own(path: Path, most: int) -> bytes:
     Raises:
         OSError: it is not there, no regular file, larger than ``most`` bytes, or it or its folder
             belongs to somebody else or may be written by others.
-
     """
     require_own_folder(path.parent)
     # a pipe would be waited for
@@ -95,7 +91,6 @@ def require_own_folder(folder: Path) -> None:
 
     Raises:
         OSError: there is none, or it belongs to somebody else or may be written by others.
-
     """
     _require_own(folder.stat(), folder)
 

@@ -44,7 +44,6 @@ class JsonChild:
 
     Raises:
         OSError: no process can be started.
-
     """
 
     def __init__(self, module: str, order: Mapping[str, Any]) -> None:
@@ -84,7 +83,6 @@ class JsonChild:
 
         Raises:
             ChildError: it failed, with the message of its exception, or died.
-
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -13,7 +13,6 @@ def parse_json(text: str | bytes) -> Any:
 
     Raises:
         ValueError: it is none, too large or nested too deeply.
-
     """
     if len(text) > MAX_JSON_BYTES:
         msg = f'it has more than {MAX_JSON_BYTES} bytes'

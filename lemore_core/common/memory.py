@@ -42,7 +42,6 @@ def process_memory(status: Path = STATUS) -> ProcessMemory:
 
     Raises:
         ProcessMemoryError: the system does not tell, or not in Linux' way.
-
     """
     try:
         text = status.read_text(encoding='ascii')

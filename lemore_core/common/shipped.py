@@ -34,7 +34,6 @@ class ShippedFiles:
 
         Raises:
             LemoreError: of the type ``error``; there is no such file, or it is no YAML.
-
         """
         names = self.names
         shipped = files(self.package) / self.folder / f'{name}.yaml'

@@ -126,7 +126,6 @@ def option(
         allowed: what is allowed, in words, where the bounds do not say it well.
         was: the field's former name; whoever gives that one is answered with the new one.
         metadata: what else the field carries.
-
     """
     known = Option(text, low, high, tuple(choices), pattern, ascending, allowed, was)
     described = {'option': known, **metadata}
@@ -167,7 +166,6 @@ def check_fields(instance: Any, error: type[LemoreError]) -> None:
     Raises:
         LemoreError: of the type ``error``; it names every wrong field, its value and what is
             allowed.
-
     """
     known = entries(type(instance)).values()
     refusals = [entry.refusal(getattr(instance, entry.name)) for entry in known]
@@ -184,7 +182,6 @@ def from_mapping(cls: type[Kind], values: Any, source: str, error: type[LemoreEr
     Raises:
         LemoreError: of the type ``error``; it names every field that is unknown, missing, of
             another type than declared or out of bounds.
-
     """
     if not isinstance(values, Mapping):
         msg = f'{source} is {shown(values)}, allowed: fields and their values'

@@ -21,7 +21,6 @@ def read_yaml(path: Path | Traversable, what: str, error: type[LemoreError]) -> 
     Raises:
         LemoreError: of the type ``error``; the file is missing, no YAML, or :func:`parse_yaml`
             refuses it.
-
     """
     try:
         if not path.is_file():  # a pipe or a device has no end
@@ -41,7 +40,6 @@ def parse_yaml(content: bytes | str, source: str, error: type[LemoreError]) -> A
     Raises:
         LemoreError: of the type ``error``; it is no YAML, too large or too deep, its aliases
             stand for too much, or a key stands twice.
-
     """
     # imported late: a GPU is measured where this package is absent
     import yaml
@@ -66,7 +64,6 @@ def _check_events(text: str) -> None:
 
     Raises:
         MarkedYAMLError: with the line.
-
     """
     import yaml
 

@@ -58,7 +58,6 @@ def check(
 
     Raises:
         DataError: there are no samples.
-
     """
     if not samples:
         msg = 'there are no samples to check'
@@ -71,7 +70,6 @@ def require_sound(samples: Sequence[Sample]) -> None:
 
     Raises:
         DataError: there are none, or a file is not what it must be; the first are named.
-
     """
     errors = check(samples).errors
     if errors:

@@ -35,7 +35,6 @@ class Dataset:
 
         Raises:
             DataError: the folders are missing or empty, an image has no mask or a mask no image.
-
         """
         samples = self.listing(split)
         broken = [missing(sample) for sample in samples]
@@ -51,7 +50,6 @@ class Dataset:
 
         Raises:
             DataError: the folders are missing or empty.
-
         """
         return LAYOUTS.get(self.name, folder)(self.root, split, self.taxonomy)
 
@@ -71,7 +69,6 @@ def open_dataset(name: str, root: Path) -> Dataset:
     Raises:
         DataError: no data set has that name, or the root is no folder.
         TaxonomyError: the classes of a user's own data set cannot be read.
-
     """
     if name not in DATASETS:
         msg = f'no data set is called {name!r}: give one of {", ".join(DATASETS)}'

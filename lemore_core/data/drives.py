@@ -31,7 +31,6 @@ def drives(samples: Sequence[Sample], root: Path) -> dict[str, list[Sample]]:
 
     Raises:
         DataError: the file cannot be read, or does not name the drive of an image.
-
     """
     found: dict[str, list[Sample]] = {}
     names = drive_names([sample.image for sample in samples], root)
@@ -45,7 +44,6 @@ def drive_names(images: Sequence[Path], root: Path) -> list[str]:
 
     Raises:
         DataError: see :func:`drives`.
-
     """
     path = root / GROUPS
     named = _read(path) if path.is_file() else None
@@ -67,7 +65,6 @@ def held_out(
 
     Raises:
         DataError: there is no such drive, or no other.
-
     """
     by_drive = drives(samples, root)
     if drive not in by_drive or len(by_drive) < 2:
@@ -94,7 +91,6 @@ def shared_drives(train: Sequence[Sample], val: Sequence[Sample], root: Path) ->
 
     Raises:
         DataError: see :func:`drives`.
-
     """
     seen = drives(train, root)
     return [

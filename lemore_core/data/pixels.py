@@ -43,7 +43,6 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
     Raises:
         DataError: the file is no whole, readable image.
-
     """
     try:
         return read_image(path)
@@ -56,7 +55,6 @@ def read_pixels(path: Path) -> Pixels:
 
     Raises:
         DataError: the file is no whole, readable image.
-
     """
     try:
         content = read_bytes(path)

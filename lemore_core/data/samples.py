@@ -36,7 +36,6 @@ class Sample:
 
         Raises:
             DataError: the file is no readable image.
-
         """
         return read_rgb(self.image)
 
@@ -45,7 +44,6 @@ class Sample:
 
         Raises:
             DataError: the file is no readable mask, or an id is not in the taxonomy.
-
         """
         try:
             return self.reader(self.mask, self.taxonomy).astype(np.uint8, copy=False)

@@ -27,7 +27,6 @@ def split(
         DataError: a file lacks its partner, ``output`` is there already, or drives cannot be held
             out, such as the only one.
         TaxonomyError: the classes cannot be read.
-
     """
     samples = pairs(images, masks, load_taxonomy(str(classes)))
     lacking = [text for sample in samples if (text := missing(sample))]

@@ -18,7 +18,6 @@ def class_counts(samples: Sequence[Sample]) -> NDArray[np.int64]:
 
     Raises:
         DataError: there are no samples, or a mask is unreadable.
-
     """
     if not samples:
         msg = 'there are no samples to count the classes of'

@@ -38,7 +38,6 @@ class FrameOptions:
 
     Raises:
         DistillError: a value is out of bounds.
-
     """
 
     every: int | None = option(
@@ -80,7 +79,6 @@ class FrameStore:
         Raises:
             DistillError: not one image can be taken.
             OSError: an image cannot be written.
-
         """
         folder = self._folder / sources[0].drive
         key = self._key(sources)

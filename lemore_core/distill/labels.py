@@ -35,7 +35,6 @@ class LabelOptions:
 
     Raises:
         DistillError: a value is out of bounds.
-
     """
 
     scales: tuple[float, ...] = option((1.0, 1.5), 'of the image, 1 and more', low=1, high=4)
@@ -78,7 +77,6 @@ class TeacherLabels:
         Raises:
             ImageFileError: the image is unreadable.
             OSError: the label image cannot be written.
-
         """
         name = hashlib.sha256(self._settings + read_bytes(image)).hexdigest()[:32]
         path = self._cache / f'{name}.png'
@@ -94,7 +92,6 @@ class TeacherLabels:
         Raises:
             DistillError: nothing is to be learned from the labels: one class, or none.
             LemoreError: see :meth:`label`.
-
         """
         paths = []
         counts = np.zeros(UNLABELLED_8BIT + 1, np.int64)

@@ -36,7 +36,6 @@ def judge(distilled: Distilled, path: Path) -> Judgement:
 
     Raises:
         LemoreError: Bokeh or Jinja2 is not installed, or the report cannot be written.
-
     """
     student = Segmenter.load(distilled.student)
     worst = worst_images(IMAGES, student.taxonomy, 'teacher')

@@ -81,7 +81,6 @@ def distill(run: DistillRun, report: Callable[[str], None]) -> Distilled:
             nothing is to be learned from the labels.
         OSError: a file cannot be written; what is done is kept.
         KeyboardInterrupt: Ctrl-C was pressed; what is done is kept.
-
     """
     teacher = Segmenter.load(run.teacher)
     groups = load_groups(run.classes, teacher.taxonomy) if run.classes else None
@@ -183,7 +182,6 @@ def _write_dataset(
 
     Raises:
         DistillError: what is in the output is of other images, labels or settings.
-
     """
     settings = {k: v for k, v in recipe.to_dict().items() if k != 'iterations'}
     pairs = {split: [[i.name, m.name] for i, m in found] for split, found in splits.items()}

@@ -51,7 +51,6 @@ def open_sources(inputs: Sequence[Path]) -> list[ImageSource]:
 
     Raises:
         DistillError: an input does not exist, or holds nothing that can be read.
-
     """
     readers: list[Reader] = [entry.load() for entry in entry_points(group=READERS)]
     sources: list[ImageSource] = []

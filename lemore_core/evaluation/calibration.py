@@ -54,7 +54,6 @@ class Calibration:
 
         Raises:
             ValueError: the three differ in shape.
-
         """
         if not truth.shape == labels.shape == confidence.shape:
             msg = (

@@ -113,7 +113,6 @@ def evaluate(
     Raises:
         DataError: an image or mask is unreadable, the two differ in size, or the labels of a
             sample are of other classes than the predictor's.
-
     """
     scores = Scores(len(predictor.taxonomy.classes))
     images = []

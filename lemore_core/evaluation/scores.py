@@ -32,7 +32,6 @@ class Scores:
 
         Raises:
             ValueError: they differ in shape.
-
         """
         own = ConfusionMatrix(self.matrix.classes)
         own.add(truth, labels)

@@ -61,7 +61,6 @@ class Views:
 
     Raises:
         ViewError: a value is out of bounds, or a stride has no window.
-
     """
 
     window: tuple[int, int] | None = option(None, low=SMALLEST_SIDE)

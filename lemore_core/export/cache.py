@@ -52,7 +52,6 @@ def cached_export(path: Path, height: int, width: int, *, half: bool = False) ->
     Raises:
         CheckpointError, ExportError, PrecisionError: see there; or torch is not installed, or the
             process of an export ended otherwise.
-
     """
     shipped = None if half else read_shipped(path, height, width)
     if shipped is not None:

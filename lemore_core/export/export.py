@@ -56,7 +56,6 @@ def export_onnx(
         CheckpointError: the checkpoint cannot be loaded.
         ExportError: a package is not installed, or the file's logits are not the network's.
         PrecisionError: the network's numbers are too large for half precision.
-
     """
     for package in PACKAGES:
         if importlib.util.find_spec(package) is None:
@@ -116,7 +115,6 @@ def check_export(
     Raises:
         ExportError: they differ by more than ``LARGEST_DIFFERENCE`` of their range.
         PrecisionError: those of a file in half precision do by more than ``HALF_DIFFERENCE``.
-
     """
     import onnxruntime
 
@@ -160,7 +158,6 @@ def write_onnx(
         CheckpointError: the checkpoint cannot be loaded.
         ExportError: see :func:`export_onnx`.
         QuantisationError: the images do not do, or the quantised network fails on them.
-
     """
     content = export_onnx(path, height, width)
     if calibration is not None:

@@ -50,7 +50,6 @@ class ServingGraph(nn.Module):
 
         Raises:
             PrecisionError: one of its numbers is beyond what half precision holds.
-
         """
         for name, tensor in self.network.state_dict().items():
             if not torch.equal(tensor.isfinite(), tensor.half().isfinite()):
@@ -69,7 +68,6 @@ def load_graph(path: Path, height: int, width: int, *, folded: bool = True) -> S
 
     Raises:
         CheckpointError: see :func:`lemore_core.checkpoint.load`.
-
     """
     card, model = checkpoint.load(path)
     model = model.resized(height, width)

@@ -80,7 +80,6 @@ def import_onnx(
         ImportedModelError: the file is missing, damaged or no segmentation network; it takes or
             gives other types, ranks or sizes than can be adapted; its classes are not as many as
             the taxonomy's; or it gives NaN or one class everywhere for the image.
-
     """
     from onnx import checker, helper
 

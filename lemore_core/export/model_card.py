@@ -15,7 +15,6 @@ def read_model_card(path: Path) -> ModelCard:
 
     Raises:
         CheckpointError: the file is missing, damaged, or not LeMoRe's.
-
     """
     if path.suffix != '.onnx':
         return checkpoint.read_card(path)
@@ -38,7 +37,6 @@ def require_finite_weights(path: Path) -> None:
 
     Raises:
         CheckpointError: with the name of the weights.
-
     """
     if importlib.util.find_spec('onnx') is None:
         return

@@ -55,7 +55,6 @@ def quantise(
     Raises:
         QuantisationError: there are no images, or on less than ``least_agreement`` of them the
             labels are still the float network's.
-
     """
     if not images:
         msg = 'there are no images to calibrate with: give a few dozen of what it will see'

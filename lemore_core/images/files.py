@@ -83,7 +83,6 @@ def read_image(
 
     Raises:
         ImageFileError: the file cannot be read, or is no whole image of at most ``max_pixels``.
-
     """
     content = read_bytes(path)
     try:
@@ -98,7 +97,6 @@ def read_bytes(path: Path) -> bytes:
 
     Raises:
         ImageFileError: the file is not there, cannot be read or is empty.
-
     """
     try:
         content = path.read_bytes()
@@ -127,7 +125,6 @@ def decode_image(
     Raises:
         ImageFileError: the data are of none of ``kinds``, of more than ``max_pixels``, cut short or
             damaged.
-
     """
     kind, header = check_header(data, kinds=kinds, max_pixels=max_pixels)
     if kind == JPEG and _simplejpeg() is not None:
@@ -146,7 +143,6 @@ def check_header(
 
     Raises:
         ImageFileError: the data are of none of ``kinds``, of more than ``max_pixels``, or cut short.
-
     """
     kind = _kind(data)
     if kind not in kinds:
@@ -167,7 +163,6 @@ def write_image(path: Path, pixels: NDArray[Any]) -> None:
     Raises:
         ImageFileError: the suffix or the array is none that can be encoded.
         OSError: the file cannot be written.
-
     """
     write_whole(path, encode_image(pixels, path.suffix))
 
@@ -177,7 +172,6 @@ def encode_image(pixels: NDArray[Any], suffix: str) -> bytes:
 
     Raises:
         ImageFileError: the suffix or the array is none that can be encoded.
-
     """
     ordered = pixels if pixels.ndim == 2 else pixels[..., ::-1]
     try:

@@ -48,7 +48,6 @@ def as_image(image: Any, encoding: str) -> Image:
 
     Raises:
         PixelError: it is neither.
-
     """
     if isinstance(image, np.ndarray):
         return Image(image, encoding)
@@ -66,7 +65,6 @@ def check_pixels(image: NDArray[np.uint8], encoding: str) -> None:
 
     Raises:
         PixelError: with the value found and what is allowed.
-
     """
     if encoding not in CHANNELS:
         msg = f'encoding {encoding!r} is not one of {", ".join(CHANNELS)}'

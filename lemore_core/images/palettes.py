@@ -28,7 +28,6 @@ def export_taxonomy(taxonomy: Taxonomy, path: Path) -> None:
     Raises:
         PaletteError: the suffix is another.
         OSError: the file cannot be written.
-
     """
     write = _FORMATS.get(path.suffix.lower())
     if write is None:
@@ -44,7 +43,6 @@ def write_labels(path: Path, labels: Labels, taxonomy: Taxonomy) -> None:
 
     Raises:
         OSError: the file cannot be written.
-
     """
     content = encode_image(labels, '.png')
     if labels.dtype == 'uint8':

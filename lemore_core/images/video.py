@@ -31,7 +31,6 @@ def read_video(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[int, 
     Raises:
         VideoError: the file is no readable video, breaks off, or has images of more than
             ``max_pixels``.
-
     """
     count = 0
     with _opened(path) as container:
@@ -58,7 +57,6 @@ def frames_expected(path: Path) -> int:
 
     Raises:
         VideoError: the file is no readable video.
-
     """
     with _opened(path) as container:
         return int(container.streams.video[0].frames)

@@ -27,7 +27,6 @@ class VideoStream:
 
     Raises:
         VideoError: the FFmpeg that PyAV brings has no such decoder.
-
     """
 
     def __init__(self, codec: str, max_pixels: int) -> None:
@@ -42,7 +41,6 @@ class VideoStream:
         Raises:
             VideoError: it is damaged, holds no image or several, or the stream waits for its
                 next key frame.
-
         """
         if self._waits and not is_key(self._codec, packet):
             msg = 'the video begins between two key frames: waits for the next one'

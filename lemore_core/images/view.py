@@ -31,7 +31,6 @@ class View:
 
     Raises:
         ViewError: see there.
-
     """
 
     def __init__(self, save: Path | None = None) -> None:

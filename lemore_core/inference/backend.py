@@ -52,7 +52,6 @@ class ServingRequest:
 
     Raises:
         BackendError: a value that is not allowed.
-
     """
 
     path: Path
@@ -124,7 +123,6 @@ class Backend(Protocol):
 
         Raises:
             BackendError: the device failed; the next images may succeed.
-
         """
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

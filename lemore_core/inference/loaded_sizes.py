@@ -51,7 +51,6 @@ class LoadedSizes:
 
         Raises:
             LemoreError: it cannot be loaded.
-
         """
         if size not in self._loaded:
             while len(self._loaded) >= self.kept:

@@ -77,7 +77,6 @@ class OnnxNetwork:
 
         Raises:
             BackendError: with what was found and what is needed.
-
         """
         found = [
             [(port.name, port.type, port.shape) for port in ports]
@@ -111,7 +110,6 @@ def load(request: ServingRequest) -> CpuPipeline:
         CheckpointError: the checkpoint is not usable.
         ExportError: the checkpoint's export does not compute what it does, or torch is missing.
         PrecisionError: the checkpoint's numbers are too large for half precision.
-
     """
     card = read_model_card(request.path)
     _, wanted = _provider(request.device)

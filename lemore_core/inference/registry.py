@@ -97,7 +97,6 @@ def load(name: str, request: ServingRequest) -> Backend:
         BackendError: no backend has that name, its package is not installed, it does not read
             this kind of file, or the device is not there.
         CheckpointError: the checkpoint is not usable.
-
     """
     if name == AUTO:
         name = choose(request.path, request.device)
@@ -123,7 +122,6 @@ def missing(name: str) -> str:
 
     Raises:
         BackendError: no backend has that name.
-
     """
     for modules in _entry(name).needs:
         if not any(_installed(module) for module in modules):

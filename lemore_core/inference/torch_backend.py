@@ -53,7 +53,6 @@ def load(request: ServingRequest) -> Backend:
             numbers do not fit half precision.
         DeviceMemoryError: the device has no room for the network and the batch.
         CheckpointError: the checkpoint is not usable.
-
     """
     device = _device(request.device)
     if device.type == 'cuda':

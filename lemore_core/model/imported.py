@@ -31,7 +31,6 @@ class ImportedConfig:
 
         Raises:
             ConfigError: another size is asked for.
-
         """
         if (height, width) != (self.height, self.width):
             msg = (
@@ -51,7 +50,6 @@ class ImportedConfig:
 
         Raises:
             ConfigError: a field is missing, unknown or out of bounds.
-
         """
         fields = {name: value for name, value in values.items() if name != 'kind'}
         try:

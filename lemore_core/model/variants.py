@@ -111,7 +111,6 @@ class LeMoReConfig:
 
         Raises:
             ConfigError: a field is missing, unknown, of the wrong type or out of bounds.
-
         """
         return from_mapping(cls, values, 'the network configuration', ConfigError)
 
@@ -178,7 +177,6 @@ def variant(
 
     Raises:
         ConfigError: no variant has that name, or a value is out of bounds.
-
     """
     if name not in _VARIANTS:
         msg = f'no model is called {name!r}, there are {", ".join(VARIANTS)}'

@@ -75,7 +75,6 @@ def time_decoding(
 
     Raises:
         LemoreError: the checkpoint cannot be loaded.
-
     """
     classes = len(load_taxonomy(dataset).classes)
     pixels = to_network(image, 'bgr8', *size)[None]

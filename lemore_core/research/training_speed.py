@@ -42,7 +42,6 @@ def measure_speed(run: TrainingRun, steps: int) -> Speed:
 
     Raises:
         LemoreError: see :func:`lemore_core.training.run.train`.
-
     """
     if not run.hardware.uses_gpu:
         keep_freed_memory(all_blocks=True)

@@ -107,7 +107,6 @@ class ClassGroups:
         Raises:
             GroupsError: a field is missing or malformed, or the groups do not fit ``of``.
             TaxonomyError: there are fewer than two groups, or a colour is none.
-
         """
         table = from_mapping(_Table, with_colors(values, 'groups'), source, GroupsError)
         return cls(table.name, of, table.groups, table.ignore)
@@ -130,7 +129,6 @@ def load_groups(source: str, of: Taxonomy) -> ClassGroups:
     Raises:
         GroupsError: there are none of that name, the file cannot be read, or they do not fit.
         TaxonomyError: there are fewer than two groups, or a colour is none.
-
     """
     name = of.name if source == AUTO else source
     values, path = _SHIPPED.read(name, GroupsError)

@@ -23,7 +23,6 @@ def mask_tables(
 
     Raises:
         GroupsError: nothing is called so, or no class belongs to it.
-
     """
     names = tuple(names)
     if not names:

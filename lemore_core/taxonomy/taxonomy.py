@@ -100,7 +100,6 @@ class Taxonomy:
 
         Raises:
             TaxonomyError: the mask holds ids that are no class's and not ignored.
-
         """
         table = self._class_by_id
         inside = mask
@@ -121,7 +120,6 @@ class Taxonomy:
 
         Raises:
             TaxonomyError: a colour is no class's, or two classes share one.
-
         """
         if mask.dtype != np.uint8:
             msg = f'the mask has colors of {mask.dtype}, those of {self.name!r} have 8 bits'
@@ -175,7 +173,6 @@ class Taxonomy:
 
         Raises:
             TaxonomyError: a field is missing, malformed or out of bounds.
-
         """
         table = from_mapping(_Table, with_colors(values, 'classes'), source, TaxonomyError)
         places = tuple((index,) for index in range(len(table.classes)))
@@ -279,6 +276,5 @@ def load_taxonomy(name: str) -> Taxonomy:
 
     Raises:
         TaxonomyError: there is no such table, or it is malformed.
-
     """
     return Taxonomy.from_dict(*_SHIPPED.read(name, TaxonomyError))

@@ -31,7 +31,6 @@ def cross_validate(run: TrainingRun, report: Callable[[str], None]) -> Iterator[
 
     Raises:
         LemoreError: see :func:`lemore_core.training.run.train`.
-
     """
     dataset = open_dataset(run.recipe.dataset, run.data)
     samples = [*dataset.samples('train'), *dataset.samples('val')]

@@ -28,7 +28,6 @@ def read_pair(sample: Sample) -> Pair:
 
     Raises:
         DataError: a file is unreadable, or image and mask differ in size.
-
     """
     image, mask = sample.read_image(), sample.read_mask()
     if image.shape[:2] != mask.shape:

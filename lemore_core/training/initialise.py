@@ -29,7 +29,6 @@ def initialise(network: LeMoRe, path: Path, report: Callable[[str], None]) -> No
     Raises:
         CheckpointError: the file is missing, damaged, or not LeMoRe's.
         InitialiseError: not even the encoder fits, so it is another model size.
-
     """
     card, source = checkpoint.load(path)
     found = dict(source.state_dict())

@@ -125,7 +125,6 @@ class Recipe:
 
         Raises:
             RecipeError: a field is unknown, of another type or out of bounds.
-
         """
         return from_mapping(cls, values, source, RecipeError)
 
@@ -135,7 +134,6 @@ class Recipe:
 
         Raises:
             RecipeError: see :meth:`from_dict`.
-
         """
         return cls.from_dict(current_names(cls, values), source)
 
@@ -149,7 +147,6 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     Raises:
         RecipeError: there is no such recipe, it is malformed, or only two of ``height``, ``width``
             and ``resize`` were changed and the third does not fit.
-
     """
     values, source = _SHIPPED.read(name, RecipeError)
     recipe = _with_changes(values, source, changes)
@@ -186,7 +183,6 @@ def parse_changes(texts: list[str]) -> dict[str, Any]:
 
     Raises:
         RecipeError: a text is malformed.
-
     """
     changes = {}
     for text in texts:

@@ -75,7 +75,6 @@ def train(run: TrainingRun, report: Callable[[str], None]) -> Path:
         TrainingError: ``output`` holds another run, or none to resume; or val has fewer images
             than there are processes.
         KeyboardInterrupt: Ctrl-C was pressed; the state is written and can be resumed.
-
     """
     report = rank_zero_only(report)
     state = set_up(run)
@@ -109,7 +108,6 @@ def train_unless_finished(run: TrainingRun, report: Callable[[str], None]) -> Mo
 
     Raises:
         LemoreError: see :func:`train`.
-
     """
     last = run.output / 'last.safetensors'
     started = (run.output / STATE).is_file()
@@ -129,7 +127,6 @@ def split_samples(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[
 
     Raises:
         DataError: a file is missing, or there is no such drive.
-
     """
     train, val = dataset.samples('train'), dataset.samples('val')
     return (
@@ -145,7 +142,6 @@ def make_task(
     Raises:
         TrainingError: the data set has more classes than 8-bit masks hold.
         LemoreError: the weights to start from or the teacher do not fit.
-
     """
     recipe, taxonomy = run.recipe, dataset.taxonomy
     if len(taxonomy.classes) > UNLABELLED_8BIT:

@@ -90,7 +90,6 @@ def set_up(run: TrainingRun) -> Path | None:
 
     Raises:
         TrainingError: see :func:`prepare_output`.
-
     """
     state = prepare_output(run)
     if not run.hardware.uses_gpu:
@@ -105,7 +104,6 @@ def prepare_output(run: TrainingRun) -> Path | None:
 
     Raises:
         TrainingError: the batch cannot be shared out, or the folder holds another run, or none.
-
     """
     if run.recipe.batch % run.hardware.processes:
         msg = f'batch is {run.recipe.batch}, {run.hardware.processes} processes cannot share it'
@@ -155,7 +153,6 @@ def reproduced(path: Path, start: Path | None, teacher: Path | None) -> Recipe:
     Raises:
         CheckpointError: the file is no checkpoint.
         TrainingError: its run is not recorded, or started from or learned from another file.
-
     """
     record = read_card(path).training
     if 'recipe' not in record:

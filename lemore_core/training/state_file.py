@@ -44,7 +44,6 @@ class SafeStateFile(CheckpointIO):
 
         Raises:
             StateError: the file is missing, damaged, or no state of a run.
-
         """
         del map_location, weights_only
         try:

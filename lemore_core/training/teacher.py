@@ -38,7 +38,6 @@ def load_teacher(path: Path, classes: int) -> Teacher:
 
     Raises:
         TeacherError: the file is missing or unreadable, or has another form.
-
     """
     if not path.is_file():
         msg = f'there is no teacher {path}'

@@ -20,7 +20,6 @@ def open_images(path: Path) -> ImageSource | None:
 
     Raises:
         BagError: it is a bag without a camera, or nothing of it can be read.
-
     """
     if not is_bag(path):
         return None

@@ -92,7 +92,6 @@ def camera_topic(bag: Bag, name: str = '', masks: Collection[str] = ()) -> Topic
 
     Raises:
         BagError: there is no such topic, no camera, or there are several.
-
     """
     if name:
         return image_topic(bag, name)
@@ -115,7 +114,6 @@ def find_cameras(bag: Bag, options: SegmentOptions) -> tuple[list[CameraTopic], 
     Raises:
         BagError: a topic that was asked for is not there or cannot be segmented, none can, or the
             bag has topics already that are called as the results.
-
     """
     if options.topics:
         chosen = [image_topic(bag, name) for name in dict.fromkeys(options.topics)]
@@ -155,7 +153,6 @@ def image_topic(bag: Bag, name: str) -> Topic:
 
     Raises:
         BagError: there is none.
-
     """
     topic = bag.topic(name)
     if not topic.is_image:
@@ -189,7 +186,6 @@ def label_topic(bag: Bag, name: str = '', *, option: str = '--labels') -> Topic:
 
     Raises:
         BagError: there is no such topic, or there are several.
-
     """
     if name:
         return image_topic(bag, name)
@@ -222,7 +218,6 @@ def class_table(bag: Bag, labels: Topic, dataset: str = '') -> Taxonomy:
     Raises:
         BagError: neither is there, or the recorded table cannot be read.
         TaxonomyError: there is no such data set.
-
     """
     if dataset:
         return load_taxonomy(dataset)

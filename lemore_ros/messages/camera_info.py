@@ -58,7 +58,6 @@ def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> An
 
     Raises:
         CameraInfoError: ``info`` is not calibrated, states no size, or the new size is empty.
-
     """
     # the bag tools read frames with this package where no ROS is installed
     from sensor_msgs.msg import CameraInfo
@@ -87,7 +86,6 @@ def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
 
     Raises:
         CameraInfoError: ``info`` is not calibrated, states no size, or one of another shape.
-
     """
     _require_calibration(info)
     known_height, known_width = _window(info).image_size

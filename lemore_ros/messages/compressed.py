@@ -44,7 +44,6 @@ def read_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
     Raises:
         ImageError: the format is another one or that of a depth image, the image has more than
             ``max_pixels``, or the data are cut short or damaged.
-
     """
     order = _channel_order(message.format)
     try:
@@ -72,7 +71,6 @@ def compressed_fields(
 
     Raises:
         ImageError: ``pixels`` is not what ``encoding`` says, or ``form`` is not for it.
-
     """
     require_outgoing(pixels, encoding)
     if form not in {'png', 'jpeg'}:
@@ -95,7 +93,6 @@ def _channel_order(form: str) -> str:
 
     Raises:
         ImageError: the format is not read.
-
     """
     raw, semicolon, packed = form.partition(';')
     words = (packed if semicolon else raw).split()

@@ -53,7 +53,6 @@ def convert(message: Any) -> tuple[NDArray[np.uint8], str]:
     Raises:
         ImageError: the image is empty, ``step`` or ``data`` are too short for its size, its size
             is none that the encoding can have, or nothing is installed that converts it.
-
     """
     target, bytes_per_pixel = CONVERTED[message.encoding]
     rows = rows_of(message, bytes_per_pixel)

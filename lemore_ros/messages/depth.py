@@ -30,7 +30,6 @@ def to_metres(message: Any, max_pixels: int = MAX_PIXELS) -> NDArray[np.float32]
     Raises:
         ImageError: the encoding is another, the image is empty, or ``step`` or ``data`` are too
             short for its size, or no whole PNG.
-
     """
     if hasattr(message, 'format'):
         return _unpacked(message, max_pixels)

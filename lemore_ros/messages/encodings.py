@@ -58,7 +58,6 @@ def rows_of(message: Any, bytes_per_pixel: int) -> NDArray[np.uint8]:
 
     Raises:
         ImageError: the image is empty, or ``step`` or ``data`` are too short for its size.
-
     """
     height, width, step = message.height, message.width, message.step
     if height == 0 or width == 0:
@@ -84,7 +83,6 @@ def require_outgoing(pixels: NDArray[Any], encoding: str) -> None:
 
     Raises:
         ImageError: with what they are, and what is allowed.
-
     """
     if encoding not in OUTGOING:
         msg = f'encoding {encoding!r} is not written, allowed: {", ".join(OUTGOING)}'
@@ -100,7 +98,6 @@ def refuse_depth(encoding: str) -> None:
 
     Raises:
         ImageError: what to do instead.
-
     """
     if encoding in DEPTH:
         msg = (

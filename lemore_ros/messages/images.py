@@ -32,7 +32,6 @@ def read_image(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
     Raises:
         ImageError: the image is empty or too large, its encoding is not read, ``step`` or ``data`` are too
             short for its size, or YUV has an odd side.
-
     """
     refuse_depth(message.encoding)
     if message.height * message.width > max_pixels:
@@ -60,7 +59,6 @@ def image_fields(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str) 
 
     Raises:
         ImageError: ``pixels`` is not what ``encoding`` says, or the encoding is another.
-
     """
     require_outgoing(pixels, encoding)
     raw = np.ascontiguousarray(pixels, OUTGOING[encoding][0])

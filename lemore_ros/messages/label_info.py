@@ -20,7 +20,6 @@ def label_info_message(taxonomy: Taxonomy, header: Any, *, threshold: float = 0.
 
     Raises:
         ImportError: ``vision_msgs`` is not installed.
-
     """
     from vision_msgs.msg import LabelInfo, VisionClass
 

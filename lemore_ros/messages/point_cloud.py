@@ -53,7 +53,6 @@ def to_point_cloud(image: Image, result: Segmentation, depth: Any, info: Any) ->
     Raises:
         ImageError: ``depth`` contradicts itself or is neither 16UC1 nor 32FC1.
         CameraInfoError: ``info`` is not calibrated, or its shape is not that of ``depth``.
-
     """
     z = to_metres(depth)
     size = height, width = z.shape

@@ -27,7 +27,6 @@ def transport_class(transport: Transport) -> Any:
 
     Raises:
         TransportError: their package is not installed.
-
     """
     kind = message_class(transport.type)
     if kind is None:

@@ -31,7 +31,6 @@ class VideoReader:
         Raises:
             ImageError: the codec is none of H.264 and H.265 or is not installed, the image is
                 damaged or too large, or the stream waits for its next key frame.
-
         """
         header = message_header(message)
         try:
@@ -61,7 +60,6 @@ def codec_of(message: Any) -> str:
 
     Raises:
         ImageError: it is another one.
-
     """
     # FFMPEGPacket: the encoder or codec, and what follows semicolons is about pixels
     text = encoding_of(message)

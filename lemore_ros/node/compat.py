@@ -43,7 +43,6 @@ def make_executor(kind: str, context: Any) -> Any:
 
     Raises:
         ExecutorError: rclpy has no such executor.
-
     """
     if kind != EVENTS:
         return SingleThreadedExecutor(context=context)

@@ -34,7 +34,6 @@ class OutputSettings:
 
         Raises:
             GroupsError: ``class_groups`` names no groups of these classes, or ``masks`` none of them.
-
         """
         groups = load_groups(parameters.class_groups, classes) if parameters.class_groups else None
         refinement = Refinement(

@@ -261,7 +261,6 @@ class NodeParameters:
 
         Raises:
             ParameterError: a value is not allowed, or its parameter is read-only.
-
         """
         mine = {name: natural(name, value) for name, value in values.items() if name in PARAMETERS}
         for name in mine:
@@ -311,7 +310,6 @@ def from_text(name: str, text: str) -> Any:
 
     Raises:
         ParameterError: the text is no such value, or one that is not allowed.
-
     """
     default = DEFAULTS[name]
     kind = type(default)
@@ -351,7 +349,6 @@ def declare(node: Any) -> NodeParameters:
 
     Raises:
         ParameterError: a value given at start is not allowed.
-
     """
     from rcl_interfaces.msg import ParameterDescriptor
 

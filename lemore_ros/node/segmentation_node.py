@@ -47,7 +47,6 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     Raises:
         ParameterError: a parameter was given a value that is not allowed.
-
     """
 
     def __init__(self, **options: Any) -> None:
@@ -267,7 +266,6 @@ def load_segmenter(values: NodeParameters) -> Segmenter:
 
     Raises:
         LemoreError: there is no such network, or it cannot run here.
-
     """
     options = SegmenterOptions(
         model=values.model,

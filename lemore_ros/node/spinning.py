@@ -30,7 +30,6 @@ class StopSignals:
         Raises:
             KeyboardInterrupt: the loop would not see it soon, because a network is being loaded,
                 or it was asked before.
-
         """
         again, self.requested = self.requested, True
         if again or self.spinning is None or self.spinning.is_loading:
@@ -61,7 +60,6 @@ def spin(node: Any, stop: StopSignals) -> None:
 
     Raises:
         ExecutorError: rclpy lacks the executor that the parameter ``executor`` names.
-
     """
     executor = make_executor(node.values.executor, node.context)
     executor.add_node(node)

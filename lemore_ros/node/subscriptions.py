@@ -68,7 +68,6 @@ class Subscriptions:
         Raises:
             TransportError: the messages of the transport are of a package that is not installed.
             Exception: what the middleware says of it.
-
         """
         try:
             self.open()

@@ -46,7 +46,6 @@ class Worker:
 
         Raises:
             HungError: they took longer than ``timeout_s``; zero waits for as long as it takes.
-
         """
         self._mailbox.close()
         if self._thread.is_alive():

@@ -90,7 +90,6 @@ def benchmark(
 
     Raises:
         LemoreError: a process failed, or too few labels arrived.
-
     """
 
     def run(rate: float) -> Reading:

@@ -76,7 +76,6 @@ class Child:
 
         Raises:
             ChildError: with the end of its log.
-
         """
         status = self._process.poll()
         if status:
@@ -114,7 +113,6 @@ def wait_until(
 
     Raises:
         ChildError: a child failed, or the time is up.
-
     """
     deadline = time.monotonic() + timeout_s
     children = list(children)

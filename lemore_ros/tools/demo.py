@@ -80,7 +80,6 @@ def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> dict[str,
 
     Raises:
         LemoreError: the clip or the model cannot be read, or a process failed.
-
     """
     output.mkdir(parents=True, exist_ok=True)
     card = read_model_card(resolve_checkpoint(model))

@@ -38,7 +38,6 @@ def write_bag(clip: Path, bag: Path, topic: str, progress: Callable[[int, int], 
 
     Raises:
         VideoError: the video cannot be read or holds no frames.
-
     """
     bag.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=bag.parent, prefix=f'.{bag.name}.') as folder:

@@ -66,7 +66,6 @@ def measure(arguments: argparse.Namespace) -> Sequence[Figures]:
 
     Raises:
         LemoreError: a process failed, or the topics are not as they must be.
-
     """
     target = MeasuredNode(
         {name: getattr(arguments, name) for name in ('model', 'backend', 'device', 'executor')},

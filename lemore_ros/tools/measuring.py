@@ -99,7 +99,6 @@ class MeasuredNode:
 
         Raises:
             ChildError: a process failed or did not end in time, with what its log says.
-
         """
         environment = self._environment(profile=profile)
         with _log_folder() as logs, ExitStack() as stack:

@@ -66,7 +66,6 @@ def measure(model: str, folder: Path) -> dict[str, float]:
 
     Raises:
         LemoreError: the node failed or labelled nothing.
-
     """
     environment = {**isolated_graph(), **image_profile(os.environ)}
     environment |= {'XDG_CACHE_HOME': str(folder / 'cache')}

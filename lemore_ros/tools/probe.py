@@ -80,7 +80,6 @@ class Probe:
 
         Raises:
             ProbeError: there is none, or another camera is on a topic.
-
         """
         deadline = time.monotonic() + MATCH_S
         while missing := self._missing():

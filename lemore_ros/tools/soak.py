@@ -113,7 +113,6 @@ def soak(frames: int, rate_hz: float) -> Soak:
 
     Raises:
         LemoreError: a process failed, or the topics are not as they must be.
-
     """
     environment = {**isolated_graph(), **image_profile(os.environ)}
     os.environ.update(environment)

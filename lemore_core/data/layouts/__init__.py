@@ -32,7 +32,6 @@ class Layout(Protocol):
 
         Raises:
             DataError: the folders are missing or empty.
-
         """
 
 

@@ -63,7 +63,6 @@ def read_polygons(path: Path, taxonomy: Taxonomy) -> Labels:
 
     Raises:
         DataError: the file is no annotation, or Pillow is missing.
-
     """
     try:
         from PIL import Image, ImageDraw

@@ -36,7 +36,6 @@ def pairs(images: Path, masks: Path, taxonomy: Taxonomy) -> list[Sample]:
 
     Raises:
         DataError: see :func:`lemore_core.data.layouts.pairs.paired`.
-
     """
     return paired(
         images,

@@ -19,7 +19,6 @@ def first_folder(root: Path, names: Sequence[str], layout: str) -> Path:
 
     Raises:
         DataError: none of them is.
-
     """
     for name in names:
         if (root / name).is_dir():
@@ -44,7 +43,6 @@ def paired(
 
     Raises:
         DataError: there is no image and no mask, or two images have the same name.
-
     """
     found = _find(images, image_ends)
     labelled = _find(masks, list(mask_readers))

@@ -49,7 +49,6 @@ class LabelMapReader:
 
         Raises:
             DataError: the file holds no such map, or SciPy is missing.
-
         """
         try:
             from scipy.io import loadmat

@@ -22,7 +22,6 @@ def check_requirements() -> None:
 
     Raises:
         ReportError: Bokeh or Jinja2 is not installed.
-
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -35,7 +34,6 @@ def write_report(report: Report, path: Path) -> None:
 
     Raises:
         ReportError: Bokeh or Jinja2 is not installed, or the file cannot be written.
-
     """
     content = render_report(report)
     try:
@@ -50,7 +48,6 @@ def render_report(report: Report) -> str:
 
     Raises:
         ReportError: Bokeh or Jinja2 is not installed.
-
     """
     check_requirements()
     from bokeh.resources import Resources

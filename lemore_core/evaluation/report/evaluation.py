@@ -47,7 +47,6 @@ def evaluation_report(
 
     Raises:
         ReportError: Bokeh is not installed.
-
     """
     return Report(
         title=title,

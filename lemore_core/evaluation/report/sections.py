@@ -31,7 +31,6 @@ def score_sections(
 
     Raises:
         ReportError: Bokeh is not installed.
-
     """
     from lemore_core.evaluation.report.plots import reliability
 

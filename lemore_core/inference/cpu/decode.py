@@ -69,7 +69,6 @@ def decode(logits: Floats, height: int, width: int) -> tuple[Labels, NDArray[np.
 
     Raises:
         DecodeError: logits of another type, shape or layout, or an empty size.
-
     """
     _check(logits, height, width)
     arguments = _arguments(logits, height, width)

@@ -38,7 +38,6 @@ class CpuPipeline:
 
         Raises:
             BackendError: the network's logits are not those of its classes, or not finite.
-
         """
         starts = range(0, len(images), self.status.batch)
         batches = (images[start : start + self.status.batch] for start in starts)

@@ -37,7 +37,6 @@ def find_gpu(device: str) -> Gpu:
 
     Raises:
         BackendError: it is another kind of device, there is no GPU, or torch cannot use it.
-
     """
     match = re.fullmatch(rf'(?:{AUTO}|cuda(?::(\d+))?)', device)
     if match is None:

@@ -59,7 +59,6 @@ def guarded(
         GpuContextLostError: the GPU is of no use to this process any more; nothing was freed.
         DeviceMemoryError: there was no room for it.
         BackendError: it failed otherwise.
-
     """
     try:
         with torch.inference_mode():

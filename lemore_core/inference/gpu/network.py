@@ -53,7 +53,6 @@ def place(
     Raises:
         BackendError: ``precision`` is fp16 and the network's numbers do not fit.
         RuntimeError: the device failed.
-
     """
     config = graph.network.config
     streets = torch.from_numpy(street_images(config.height, config.width)).to(device)

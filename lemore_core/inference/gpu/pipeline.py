@@ -67,7 +67,6 @@ class GpuPipeline:
             DeviceMemoryError: the device is full; what this pipeline held there is freed.
             GpuContextLostError: the GPU is of no use to this process any more.
             BackendError: the device failed, or the network's logits are not finite.
-
         """
         if not images:
             return []
@@ -82,7 +81,6 @@ class GpuPipeline:
 
         Raises:
             BackendError: the pixels are of another shape, or see :meth:`segment`.
-
         """
         height, width = self._size
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (height, width, 3):
@@ -99,7 +97,6 @@ class GpuPipeline:
 
         Raises:
             BackendError: see :meth:`segment`.
-
         """
         kind = Kind.of(images[0])
         return self._guarded(lambda: self._steps(kind, rounds), kind)
@@ -109,7 +106,6 @@ class GpuPipeline:
 
         Raises:
             GpuContextLostError: nothing can be freed any more.
-
         """
         self._guarded(self._release, Kind(*self._size, 'rgb8'))
 

@@ -68,7 +68,6 @@ class DeviceStream:
         Raises:
             GpuContextLostError: the capture failed, and has left PyTorch unusable.
             RuntimeError: the warm-up failed, or there is no memory for the graph.
-
         """
         if self._stream is None:
             return work

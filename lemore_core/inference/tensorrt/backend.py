@@ -72,7 +72,6 @@ class Engine:
 
         Raises:
             BackendError: the pixels are not what the engine takes, or it did not start.
-
         """
         if pixels.shape != self._pixels.shape or pixels.dtype != torch.uint8:
             found, taken = tuple(pixels.shape), tuple(self._pixels.shape)
@@ -156,7 +155,6 @@ def load(request: ServingRequest) -> QuarantiningBackend:
         QuarantinedError: its engine must not be used.
         PrecisionError: half precision was asked for, and does not hold the network's numbers.
         DeviceMemoryError: the GPU has no room for it.
-
     """
     try:
         return _load_built(request)
@@ -194,7 +192,6 @@ def load_engine(request: ServingRequest, key: EngineKey) -> GpuPipeline:
         EngineRefusedError: the runtime does not take it, and it is not kept.
         BackendError: it is not there; or see :func:`load`.
         DeviceMemoryError: the GPU has no room for it.
-
     """
     gpu = find_gpu(request.device)
     cache = EngineCache(request.engine_cache)

@@ -22,7 +22,6 @@ def load_with_engine(name: str, request: ServingRequest) -> Backend:
 
     Raises:
         BackendError, CheckpointError: see there.
-
     """
     backend = registry.load(name, request)
     # a GPU whose memory was too small already has none for an engine beside

@@ -67,7 +67,6 @@ class Target:
 
         Raises:
             BackendError: there is no such GPU, or torch cannot use it.
-
         """
         from lemore_core.inference.gpu.device import find_gpu
 
@@ -79,7 +78,6 @@ class Target:
 
         Raises:
             BackendError: there is none, or not in this precision.
-
         """
         capability = ComputeCapability.parse(self.compute_capability)
         choose = library_for_gpu if self.device else library_for_capability
@@ -107,7 +105,6 @@ class BuildRequest:
         Raises:
             BackendError: nothing here builds for the target.
             OSError: no process can be started.
-
         """
         self.target.library(self.request.gpu_precision)
         return JsonChild(MODULE, dataclasses.asdict(self))
@@ -121,7 +118,6 @@ def wait_for_engine(build: JsonChild) -> EngineKey:
         QuarantinedError: it was built before, and must not be used.
         PrecisionError: the network's numbers are too large for half precision.
         BackendError: there is no engine, for the reason given.
-
     """
     try:
         (answer,) = build

@@ -31,7 +31,6 @@ def build(
     Raises:
         BackendError: the file has nodes that TensorRT does not take, is no serving graph of this
             shape, or cannot be built.
-
     """
     api = library.api
     logger = logger_of(library)

@@ -99,7 +99,6 @@ class EngineCache:
 
         Raises:
             QuarantinedError: the engine is in quarantine.
-
         """
         self._refuse_quarantined(key)
         engine = self.read(key)
@@ -165,7 +164,6 @@ class EngineCache:
 
         Raises:
             OSError: it is not there.
-
         """
         seconds = self.path(key).with_suffix(DESCRIPTION).stat().st_mtime
         return datetime.fromtimestamp(seconds, timezone.utc)
@@ -184,7 +182,6 @@ class EngineCache:
 
         Raises:
             EngineCacheError: something cannot be deleted, or an engine is being built.
-
         """
         engines = [self.path(record.key) for record in self.records() if is_kept(record)]
         kept = {path.stem for path in engines if path.exists()}

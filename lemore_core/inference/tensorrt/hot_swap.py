@@ -114,7 +114,6 @@ class HotSwapBackend:
         Raises:
             GpuContextLostError: the engine, if there is one, is in quarantine after it.
             BackendError: see :class:`~lemore_core.inference.backend.Backend`.
-
         """
         try:
             return self._segment(images)

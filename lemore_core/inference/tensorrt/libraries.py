@@ -28,7 +28,6 @@ class ComputeCapability(NamedTuple):
 
         Raises:
             BackendError: it is neither.
-
         """
         match = re.fullmatch(r'(\d{1,2})\.?(\d)', text)
         if match is None:
@@ -78,7 +77,6 @@ class Library:
 
         Raises:
             BackendError: it is not among those that can be named.
-
         """
         if capability not in self.named_capabilities:
             known = ', '.join(map(str, self.named_capabilities))
@@ -94,7 +92,6 @@ def load_library(module: str) -> Library:
 
     Raises:
         BackendError: it is not installed, incomplete or too old.
-
     """
     name = TENSORRT_PACKAGES[module]
     if importlib.util.find_spec(module) is None:
@@ -119,7 +116,6 @@ def library_for_gpu(capability: ComputeCapability) -> Library:
 
     Raises:
         BackendError: neither can be used, with the reason for each.
-
     """
     reasons = []
     for module in TENSORRT_PACKAGES:
@@ -139,7 +135,6 @@ def library_for_capability(capability: ComputeCapability) -> Library:
 
     Raises:
         BackendError: it is not installed, or cannot build for that one.
-
     """
     library = load_library(TENSORRT_RTX)
     library.check(capability)

@@ -32,7 +32,6 @@ def try_engine(
     Raises:
         EngineRejectedError: fewer than 99% of the logit vectors have the same winning class.
         GpuContextLostError, DeviceMemoryError, BackendError: it does not run.
-
     """
     images = street_images(key.height, key.width)
     found = guarded(

@@ -87,7 +87,6 @@ def open_images(arguments: argparse.Namespace) -> ImageSequence:
 
     Raises:
         BagError: there is no such bag, or no such topic in it.
-
     """
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 
@@ -110,7 +109,6 @@ def opened_labels(arguments: argparse.Namespace) -> Iterator[LabelSource]:
 
     Raises:
         LemoreError: there is no such topic or model, or nobody says what its labels mean.
-
     """
     from lemore_ros.bags.evaluation.label_sources import RecordedLabels, label_topic_of
 
@@ -159,7 +157,6 @@ def require_report_packages(arguments: argparse.Namespace) -> None:
 
     Raises:
         ReportError: a package is not installed.
-
     """
     if arguments.report is not None:
         from lemore_core.evaluation.report.build import check_requirements
@@ -174,7 +171,6 @@ def write_results(
 
     Raises:
         ReportError: the report cannot be written.
-
     """
     if report is not None:
         from lemore_core.evaluation.report.build import write_report

@@ -95,7 +95,6 @@ def _topics(arguments: argparse.Namespace) -> list[tuple[Path, str]]:
 
     Raises:
         BagError: with the models, there are not two sides.
-
     """
     topics = arguments.labels
     if arguments.model is not None:

@@ -32,7 +32,6 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises:
         LemoreError: it failed, or what reads bags is not installed.
-
     """
     if find_spec('rosbags') is None:
         msg = "bags are read with the package rosbags: pip install 'lemore_ros[bag]'"

@@ -84,7 +84,6 @@ def segment_options(arguments: argparse.Namespace) -> SegmentOptions:
 
     Raises:
         LemoreError: a value that is not allowed.
-
     """
     given = vars(arguments)
     names = entries(ModelOptions).keys() & given.keys() - {'size'}

@@ -141,7 +141,6 @@ def compare_sources(
 
     Raises:
         LemoreError: the two know other classes, no image has labels of both, or a model failed.
-
     """
     if first.taxonomy.classes != second.taxonomy.classes:
         msg = (

@@ -53,7 +53,6 @@ def comparison_report(
 
     Raises:
         ReportError: Bokeh is not installed.
-
     """
     from lemore_core.evaluation.report.plots import heat_map
     from lemore_core.evaluation.report.time_plots import PLAIN, Row, time_plots

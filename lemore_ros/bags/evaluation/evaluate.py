@@ -107,7 +107,6 @@ class SequenceEvaluation:
 
         Raises:
             BagError: the ground truth has another shape than the image.
-
         """
         self._note_time(image.time_ns)
         compared = None if truth is None else self._compare(frame_labels, truth)
@@ -190,7 +189,6 @@ def evaluate_sequence(
 
     Raises:
         LemoreError: the sequence holds no images, the ground truth fits none of them, or the model failed.
-
     """
     evaluation = SequenceEvaluation(source.taxonomy)
     for image, next_ns in images.images():

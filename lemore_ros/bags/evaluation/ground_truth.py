@@ -52,7 +52,6 @@ class GroundTruth:
 
         Raises:
             LemoreError: it cannot be read.
-
         """
         found = self.matcher.take(time_ns, next_ns)
         return None if found is None else found.load()
@@ -62,7 +61,6 @@ class GroundTruth:
 
         Raises:
             BagError: with the times of both.
-
         """
         self.matcher.finish()
         if self.matcher.matched:
@@ -97,7 +95,6 @@ def open_ground_truth(
 
     Raises:
         BagError: it is none of these, or holds no labels.
-
     """
     resources = ExitStack()
     path = Path(text)
@@ -121,7 +118,6 @@ def to_size_of_ground_truth(image: NDArray[Any], truth: Labels) -> NDArray[Any]:
 
     Raises:
         BagError: the two differ in shape by more than rounding, so they show other things.
-
     """
     (height, width), (true_height, true_width) = image.shape, truth.shape
     if abs(height * true_width / (width * true_height) - 1) > SHAPE_SLACK and (
@@ -140,7 +136,6 @@ def stamp_of_name(path: Path) -> int:
 
     Raises:
         BagError: the name is no stamp.
-
     """
     found = STAMP.fullmatch(path.stem)
     if found is None or (found['sec'] is not None and int(found['nanosec']) >= 10**9):

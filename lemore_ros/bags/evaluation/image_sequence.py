@@ -76,7 +76,6 @@ class ImageSequence:
 
         Raises:
             BagError: there is not one image.
-
         """
         last, reason = None, ''
         with open_bag(self.path, self._max_pixels) as bag:

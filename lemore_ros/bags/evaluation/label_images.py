@@ -23,7 +23,6 @@ def read_labels(record: Record, message: Any, taxonomy: Taxonomy) -> Labels:
 
     Raises:
         BagError: the message is no label image, or holds ids that are no class's.
-
     """
     try:
         ids = _png(message) if record.topic.is_compressed else _raw(message)
@@ -38,7 +37,6 @@ def read_confidence(record: Record, message: Any) -> NDArray[np.uint8]:
 
     Raises:
         BagError: the message is no mono8 image.
-
     """
     try:
         values = _png(message) if record.topic.is_compressed else _raw(message)

@@ -53,7 +53,6 @@ def label_topic_of(path: Path, ground_truth: str = '') -> str | None:
 
     Raises:
         BagError: there are several.
-
     """
     with open_bag(path) as bag:
         names = [topic.name for topic in recorded_labels(bag) if topic.name != ground_truth]

@@ -50,7 +50,6 @@ def stamped_messages(
 
     Raises:
         BagError: one cannot be read, and nothing counts them.
-
     """
     for record in bag.messages([topic]):
         try:

@@ -53,7 +53,6 @@ def evaluation_report(
 
     Raises:
         ReportError: Bokeh is not installed.
-
     """
     taxonomy = evaluation.taxonomy
     with_ground_truth = evaluation.frames_with_ground_truth > 0

@@ -40,7 +40,6 @@ class VideoStyle:
 
     Raises:
         BagError: a value that is not allowed.
-
     """
 
     layout: str = option(OVERLAY, choices=(OVERLAY, SIDE_BY_SIDE))
@@ -173,7 +172,6 @@ def write_video(
 
     Raises:
         LemoreError: the sequence has no images, the model failed, or the file cannot be written.
-
     """
     if output.suffix.lower() not in SUFFIXES:
         msg = f'the video {output} must be called {", ".join(f"*{suffix}" for suffix in SUFFIXES)}'

@@ -33,7 +33,6 @@ class Record:
 
         Raises:
             BagError: the bytes are no message of the topic's type.
-
         """
         return self._types.deserialize(self.topic, self.data)
 
@@ -96,7 +95,6 @@ class Bag(ABC):
 
         Raises:
             BagError: there is none.
-
         """
         found = [topic for topic in self.topics if topic.name == name]
         if not found:

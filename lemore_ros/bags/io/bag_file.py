@@ -92,7 +92,6 @@ def try_open(kind: Callable[[Path], Any], path: Path) -> Any:
 
     Raises:
         BagError: it may not be read.
-
     """
     try:
         reader = kind(path)

@@ -32,7 +32,6 @@ def decompress(kind: str, data: bytes, most: int = MAX_MESSAGE_BYTES) -> bytes:
     Raises:
         ValueError: they stand for more than ``most`` bytes, or break off.
         Exception: they are damaged; each library has its own.
-
     """
     most = min(most, MAX_MESSAGE_BYTES)
     parts, size = [], 0

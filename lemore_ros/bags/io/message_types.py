@@ -45,7 +45,6 @@ class MessageTypes:
 
         Raises:
             BagError: the bytes are no such message, or nobody defines its type.
-
         """
         store = self.store(topic)
         try:
@@ -59,7 +58,6 @@ class MessageTypes:
 
         Raises:
             BagError: the definition cannot be read, or there is none.
-
         """
         key = topic.type, topic.definition
         if key not in self._stores:

@@ -30,7 +30,6 @@ def open_bag(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Bag]:
 
     Raises:
         BagError: there is nothing of that name, it is no bag, or nothing of it can be read.
-
     """
     if not path.exists():
         msg = f'there is no bag {path}'

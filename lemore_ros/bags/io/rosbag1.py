@@ -38,7 +38,6 @@ class Rosbag1Bag(Bag):
 
     Raises:
         BagError: it is none, or nothing of it can be read.
-
     """
 
     def __init__(self, path: Path, max_pixels: int) -> None:

@@ -33,7 +33,6 @@ class Rosbag2Bag(Bag):
 
     Raises:
         BagError: nothing of it can be read.
-
     """
 
     def __init__(self, path: Path, max_pixels: int) -> None:

@@ -41,7 +41,6 @@ class ModelOptions(SegmenterOptions):
 
         Raises:
             LemoreError: a confidence, groups or a size that is not allowed.
-
         """
         from lemore_core.refine import OutputSize, Refinement
         from lemore_core.taxonomy import load_groups
@@ -58,7 +57,6 @@ class SegmentOptions:
 
     Raises:
         BagError: a value that is not allowed.
-
     """
 
     model: ModelOptions = ModelOptions()

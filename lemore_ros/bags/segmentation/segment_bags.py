@@ -37,7 +37,6 @@ def find_jobs(inputs: Sequence[Path], output: Path, options: SegmentOptions) -> 
 
     Raises:
         BagError: two inputs would write bags of one name.
-
     """
     sources = [path.resolve() for path in inputs]
     folder = output.absolute()
@@ -59,7 +58,6 @@ class BagSegmentation:
 
     Raises:
         LemoreError: one of the bags cannot be segmented, or its result cannot be begun.
-
     """
 
     def __init__(self, jobs: Sequence[Job], *, resume: bool) -> None:
@@ -92,7 +90,6 @@ class BagSegmentation:
         Raises:
             LemoreError: the network, the device, the disk or the workers failed; what is finished
                 by then is kept for another run.
-
         """
         results = self._finished()
         for task, result in self._done(on_progress, workers):
@@ -169,7 +166,6 @@ def in_processes(tasks: Sequence[PartOfJob], workers: int) -> Iterator[Done]:
 
     Raises:
         BagError: processes keep dying.
-
     """
     left = list(tasks)
     for _ in range(ATTEMPTS):

@@ -44,7 +44,6 @@ class Session:
 
     Raises:
         BagError: there is no such bag, or no camera in it.
-
     """
 
     def __init__(self, job: Job, *, segmenter: Segmenter | None = None) -> None:
@@ -69,7 +68,6 @@ class Session:
 
         Raises:
             BagError: the bag ends before the time that is asked for begins.
-
         """
         options, bag = self.job.options, self.bag
         start_ns, end_ns = self._start_ns, bag.end_ns
@@ -93,7 +91,6 @@ class Session:
 
         Raises:
             LemoreError: the network, the device or the disk failed.
-
         """
         unfinished, options = UnfinishedBag(self.job.output), self.job.options
         name = f'{self.job.output.name}_{part.index}'
@@ -162,7 +159,6 @@ def begin(job: Job, *, resume: bool) -> Division:
 
     Raises:
         BagError: the bag cannot be segmented, or its result cannot be begun.
-
     """
     unfinished = UnfinishedBag(job.output)
     unfinished.refuse_existing(resume=resume)

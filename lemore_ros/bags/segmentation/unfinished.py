@@ -57,7 +57,6 @@ class UnfinishedBag:
 
         Raises:
             BagError: it exists.
-
         """
         if self.output.exists():
             hint = 'it is finished, there is nothing to resume' if resume else 'not overwriting'
@@ -70,7 +69,6 @@ class UnfinishedBag:
         Raises:
             BagError: the result exists, or so does a run that broke off and ``resume`` is not
                 asked for, or that run was for another job.
-
         """
         self.refuse_existing(resume=resume)
         if self._job.exists():
@@ -101,7 +99,6 @@ class UnfinishedBag:
 
         Raises:
             BagError: nothing was written.
-
         """
         total, files = PartResult(None), []
         for part in parts:

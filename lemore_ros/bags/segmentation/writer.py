@@ -88,7 +88,6 @@ def new_file(folder: Path, name: str, options: SegmentOptions, *, threads: int) 
 
     Raises:
         BagError: the disk is full; what is whole by then stays.
-
     """
     aside = _aside(folder, name)
     shutil.rmtree(aside, ignore_errors=True)
@@ -157,7 +156,6 @@ def naming_a_full_disk(folder: Path) -> Iterator[None]:
 
     Raises:
         BagError: there is no space left.
-
     """
     try:
         yield
