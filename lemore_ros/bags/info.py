@@ -12,7 +12,7 @@ from lemore_core.common.words import counted
 from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.roles import TopicProbe, probe_images
 from lemore_ros.bags.segmentation.divide import NS
-from lemore_ros.messages.stamps import read_stamp
+from lemore_ros.messages.common import read_stamp
 
 # a pause is a gap when it is so many times as long as the usual one
 GAP = 3.0

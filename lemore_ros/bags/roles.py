@@ -19,7 +19,7 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.bag import Bag
 from lemore_ros.bags.io.topics import Topic
 from lemore_ros.bags.segmentation.options import SegmentOptions
-from lemore_ros.messages.encodings import encoding_of
+from lemore_ros.messages.images import encoding_of
 from lemore_ros.outputs import OUTPUTS
 from lemore_ros.transports import BY_TYPE
 

@@ -1,8 +1,7 @@
-"""What a ``sensor_msgs/CameraInfo`` says of an image, and of the same image at another size.
+"""Scale ``sensor_msgs/CameraInfo`` to an image of another size.
 
-The message describes the sensor; its binning and region of interest say which part of it the
-image shows. Both are applied as ``image_geometry`` applies them, and an image is resized as
-``image_proc`` resizes it: focal lengths and principal point grow with the image.
+The message describes the sensor; its binning and region of interest are applied as
+``image_geometry`` applies them, and an image is resized as ``image_proc`` resizes it.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
 
-# of any number, and the least focal length, in pixels
+# of any number, and of a focal length in pixels: points of a depth image cannot overflow
 LARGEST, SMALLEST_FOCAL = 1e9, 1e-3
 MATRICES = {'k': (3, 3), 'p': (3, 4)}
 
 
 class CameraInfoError(LemoreError):
-    """A camera that is not calibrated, or a description that does not fit the image."""
+    """A camera that is not calibrated, or a camera info that does not fit the image."""
 
 
 class Intrinsics(NamedTuple):
-    """A pinhole camera: focal lengths and principal point in pixels of a height x width image."""
+    """Focal lengths and principal point in pixels of a height x width image."""
 
     fx: float
     fy: float
@@ -35,7 +34,7 @@ class Intrinsics(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """The part of the sensor that the image shows, in the sensor's pixels, and its binning."""
+    """Part of the sensor that the image shows, in the sensor's pixels, and its binning."""
 
     left: int
     top: int
@@ -52,14 +51,12 @@ class _Window(NamedTuple):
 def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> Any:
     """Return the ``CameraInfo`` of the same image at ``height`` x ``width`` pixels.
 
-    K and P are those of the new size, hence no binning and no region of interest are left.
-    Distortion and rectification are in normalised coordinates and stay. ``header`` is the
-    image's own.
+    K and P are scaled, without binning and region of interest. Distortion and rectification are in
+    normalised coordinates and stay. ``header`` is the image's own.
 
     Raises:
         CameraInfoError: ``info`` is not calibrated, states no size, or the new size is empty.
     """
-    # the bag tools read frames with this package where no ROS is installed
     from sensor_msgs.msg import CameraInfo
 
     if height < 1 or width < 1:
@@ -81,11 +78,10 @@ def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> An
 def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
     """Return the pinhole camera of a rectified image of ``height`` x ``width`` pixels.
 
-    That is P, or K where a driver leaves P empty; distortion plays no part in a rectified image.
-    The size is the one that ``info`` describes, or another of the same shape: the camera is scaled.
+    That is P, or K where a driver leaves P empty, scaled from the size in ``info``.
 
     Raises:
-        CameraInfoError: ``info`` is not calibrated, states no size, or one of another shape.
+        CameraInfoError: ``info`` is not calibrated, or its size is missing or of another aspect.
     """
     _require_calibration(info)
     known_height, known_width = _window(info).image_size
@@ -104,10 +100,7 @@ def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
 
 
 def _require_calibration(info: Any) -> None:
-    """Refuse matrices of which the image's geometry cannot be derived; P may be empty.
-
-    Within these bounds no point of a depth image overflows.
-    """
+    """Refuse matrices that are not finite or have no focal length; P may be empty."""
     focal = {'K': (info.k[0], info.k[4]), 'P': (info.p[0], info.p[5])}
     if not any(focal['P']):
         del focal['P']

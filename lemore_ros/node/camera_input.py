@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from lemore_core.common.errors import in_one_line
 from lemore_core.images.image import Image
 from lemore_core.mailbox import Mailbox
-from lemore_ros.messages.encodings import ImageError
-from lemore_ros.messages.stamps import stamp_ns
+from lemore_ros.messages.common import stamp_ns
+from lemore_ros.messages.images import ImageError
 from lemore_ros.node.camera_output import CameraOutput
 from lemore_ros.node.camera_stats import CameraStats
 from lemore_ros.node.output_settings import OutputSettings

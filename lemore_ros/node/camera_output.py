@@ -10,10 +10,10 @@ from typing import Any
 from lemore_core.images.image import Image
 from lemore_core.segmentation import Segmentation
 from lemore_ros.messages.camera_info import CameraInfoError
-from lemore_ros.messages.encodings import ImageError
+from lemore_ros.messages.common import stamp_ns
+from lemore_ros.messages.images import ImageError
 from lemore_ros.messages.point_cloud import to_point_cloud
 from lemore_ros.messages.rendering import Rendering
-from lemore_ros.messages.stamps import stamp_ns
 from lemore_ros.node.camera_stats import CameraStats
 from lemore_ros.node.depth_buffer import DepthBuffer
 from lemore_ros.node.output_settings import OutputSettings

@@ -6,7 +6,7 @@ import threading
 from bisect import bisect_left
 from typing import Any
 
-from lemore_ros.messages.stamps import stamp_ns
+from lemore_ros.messages.common import stamp_ns
 
 CAPACITY = 30
 # messages of one camera overtake each other by less; more is a clock that was set back

@@ -11,8 +11,8 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Header, String
 
 from lemore_core.taxonomy import Taxonomy
-from lemore_ros.messages.label_info import classes_json, label_info_message
-from lemore_ros.messages.types import message_class
+from lemore_ros.messages.common import message_class
+from lemore_ros.messages.rendering import classes_json, label_info_message
 from lemore_ros.node import qos
 from lemore_ros.node.compat import UnsupportedEventTypeError, publisher_events
 from lemore_ros.node.output_settings import OutputSettings

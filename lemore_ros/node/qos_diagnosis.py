@@ -9,7 +9,7 @@ from rclpy.duration import Duration, Infinite
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from lemore_ros.messages.types import message_class
+from lemore_ros.messages.common import message_class
 from lemore_ros.share import profile_advice
 from lemore_ros.transports import BY_TYPE, TRANSPORTS, Transport
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from lemore_ros.messages.common import message_class, transport_class
 from lemore_ros.messages.readers import make_reader
-from lemore_ros.messages.types import message_class, transport_class
 from lemore_ros.node import qos
 from lemore_ros.node.compat import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from lemore_ros.node.qos_diagnosis import Subscription, why_no_images

@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import Image
 
-from lemore_ros.messages.stamps import write_stamp
+from lemore_ros.messages.common import write_stamp
 from lemore_ros.tools.child import say
 
 MATCH_S = 30.0

@@ -28,7 +28,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from lemore_core.common.errors import LemoreError
 from lemore_core.export.street import STREET
 from lemore_core.images.files import read_image
-from lemore_ros.messages.stamps import read_stamp, write_stamp
+from lemore_ros.messages.common import read_stamp, write_stamp
 from lemore_ros.tools.child import say
 
 MATCH_S = 60.0

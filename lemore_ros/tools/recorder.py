@@ -25,7 +25,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from lemore_ros.bags.segmentation.writer import VERSION
-from lemore_ros.messages.stamps import read_stamp
+from lemore_ros.messages.common import read_stamp
 from lemore_ros.node.qos import latched
 from lemore_ros.outputs import OUTPUTS
 from lemore_ros.tools.child import say

@@ -14,7 +14,7 @@ from lemore_ros.bags.info import inspect
 from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.bags.roles import camera_topic, find_cameras, probe_images, recorded_labels
 from lemore_ros.bags.segmentation.options import SegmentOptions
-from lemore_ros.messages.label_info import classes_json
+from lemore_ros.messages.rendering import classes_json
 from test.bags.conftest import IMAGE, START, STORE, STRING, TYPES, BagFolder, header, image, text
 
 TABLE = classes_json(load_taxonomy('camvid'))

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io.bag import Bag, Record
 from lemore_ros.bags.io.topics import Topic
-from lemore_ros.messages.stamps import stamp_ns
+from lemore_ros.messages.common import stamp_ns
 
 # moments that are asked for out of order still find their item among so many
 REMEMBERED = 16

@@ -15,7 +15,7 @@ from lemore_ros.bags.io.topics import Topic
 
 if TYPE_CHECKING:
     from lemore_core.images.image import Image
-    from lemore_ros.messages.encodings import ImageError
+    from lemore_ros.messages.images import ImageError
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Decoder:
 
 
 def _attempt(record: Record, read: Callable[[Any, int], Any], max_pixels: int) -> Any:
-    from lemore_ros.messages.encodings import ImageError
+    from lemore_ros.messages.images import ImageError
 
     try:
         return read(record.message, max_pixels)

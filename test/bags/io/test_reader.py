@@ -29,7 +29,7 @@ from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.bags.segmentation.options import SegmentOptions
 from lemore_ros.bags.segmentation.segment_bags import BagSegmentation, find_jobs
 from lemore_ros.messages.images import ImageError
-from lemore_ros.messages.label_info import classes_json
+from lemore_ros.messages.rendering import classes_json
 from test.bags.conftest import (
     COMPRESSED,
     IMAGE,

@@ -44,9 +44,8 @@ from lemore_ros.bags.io.reader import open_bag
 from lemore_ros.messages.camera_info import rectified_intrinsics
 from lemore_ros.messages.compressed import read_compressed
 from lemore_ros.messages.depth import to_metres
-from lemore_ros.messages.encodings import CONVERTED, DEPTH, VIEWED
-from lemore_ros.messages.images import read_image
-from lemore_ros.messages.video import VideoReader
+from lemore_ros.messages.images import CONVERTED, DEPTH, VIEWED, read_image
+from lemore_ros.messages.readers import VideoReader
 
 MAX_PIXELS = 1_000_000
 CAMVID = load_taxonomy('camvid')
@@ -165,16 +164,6 @@ def depth_message(data: bytes) -> None:
         assert not (metres <= 0).any()
 
 
-def compressed_depth(data: bytes) -> None:
-    draw = Draw(data[:8])
-    form = draw.choice(('16UC1; compressedDepth png', '32FC1; compressedDepth', '16UC1', 'x;'))
-    message = SimpleNamespace(format=form, data=data, header=HEADER)
-    with contextlib.suppress(LemoreError):
-        metres = to_metres(message, MAX_PIXELS)
-        assert metres.size <= MAX_PIXELS
-        assert not (metres <= 0).any()
-
-
 def encoded_video(data: bytes) -> None:
     # which codec a seed is of, and where its second packet begins
     codec, length = ('h264', 'h265')[data[:1] == b'1'], int.from_bytes(data[1:3], 'big')
@@ -286,7 +275,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         image_file,
         camera_info,
         depth_message,
-        compressed_depth,
         encoded_video,
         yaml_file,
         checkpoint,
@@ -304,7 +292,6 @@ def seeds(name: str) -> list[bytes]:
     made = {
         'compressed_message': _images,
         'image_file': _images,
-        'compressed_depth': _depths,
         'encoded_video': _videos,
         'yaml_file': _yaml,
         'checkpoint': _checkpoints,
@@ -322,11 +309,6 @@ def _images() -> list[bytes]:
     grey = [cv2.imencode(suffix, noise[..., 0])[1].tobytes() for suffix in ('.jpg', '.png')]
     progressive = cv2.imencode('.jpg', noise, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     return [*(cv2.imencode(s, noise)[1].tobytes() for s in suffixes), *grey, progressive]
-
-
-def _depths() -> list[bytes]:
-    steps = np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)
-    return [struct.pack('<iff', 0, 1e4, 1.0) + cv2.imencode('.png', steps)[1].tobytes()]
 
 
 def _videos() -> list[bytes]:

@@ -4,7 +4,7 @@ import threading
 
 from sensor_msgs.msg import Image
 
-from lemore_ros.messages.stamps import stamp_ns
+from lemore_ros.messages.common import stamp_ns
 from lemore_ros.node.depth_buffer import DepthBuffer
 
 SECOND = 1_000_000_000

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from lemore_ros.messages.types import message_class
+from lemore_ros.messages.common import message_class
 from lemore_ros.outputs import OUTPUTS
 from lemore_ros.transports import TRANSPORTS
 

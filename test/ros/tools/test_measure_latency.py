@@ -13,7 +13,7 @@ import pytest
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
-from lemore_ros.messages.stamps import read_stamp
+from lemore_ros.messages.common import read_stamp
 from lemore_ros.tools import measure_latency
 from lemore_ros.tools.benchmark import metrics
 from lemore_ros.tools.child import ChildError
