@@ -62,10 +62,10 @@ class SlowSegmenter:
     def status(self) -> Status:
         return dataclasses.replace(self._segmenter.status, batch=self._batch)
 
-    def segment_batch(self, images: Sequence[core.Image]) -> list[Segmentation]:
+    def segment_batch(self, images: Sequence[core.Image], *refinement: Any) -> list[Segmentation]:
         self.batches.append([int(image.pixels.flat[0]) for image in images])
         time.sleep(self._seconds)
-        return self._segmenter.segment_batch(images)
+        return self._segmenter.segment_batch(images, *refinement)
 
 
 class Graph:

@@ -135,9 +135,10 @@ class Stages:
             yield batch
 
     def _segment(self, items: list[Item]) -> None:
-        results = self._segmenter.segment_batch([item.image for item in items if item.image])
+        images = [item.image for item in items if item.image]
+        results = self._segmenter.segment_batch(images, self._refinement)
         for item, result in zip(items, results, strict=True):
-            item.result = self._refinement.apply(result)
+            item.result = result
 
     def _messages(self, item: Item) -> Iterator[OutMessage]:
         topic, time_ns = item.record.topic, item.record.time_ns

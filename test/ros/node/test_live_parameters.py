@@ -16,7 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
-from lemore_core.refine import without_doubtful
+from lemore_core.refine import mask_low_confidence
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_groups, load_taxonomy
 from lemore_ros.messages.images import read_image
@@ -57,7 +57,7 @@ def test_doubt_and_groups_change_between_two_frames(
 ) -> None:
     plain = reference.segment(read_image(make_image(1)).pixels, 'bgr8')
     median = float(np.median(plain.confidence)) / 255
-    certain = without_doubtful(plain.labels, plain.confidence, median)
+    certain = mask_low_confidence(plain.labels, plain.confidence, median)
     assert 0 < (certain == 255).sum() < certain.size
     groups = load_groups('auto', load_taxonomy('camvid'))
     steps: list[tuple[dict[str, Any], NDArray[Any]]] = [
