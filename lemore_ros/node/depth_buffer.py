@@ -1,4 +1,4 @@
-"""Depth images waiting for the labels of their moment."""
+"""Keep depth images until the labels of their moment are there."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ JUMP_NS = 1_000_000_000
 
 
 class DepthBuffer:
-    """The last depth messages of one camera, by stamp; safe to use from several threads.
+    """Keep the last depth messages of one camera by stamp; safe to use from several threads.
 
     It holds ``capacity`` messages with a stamp, and the newest one without (a stamp of zero), which
-    only a frame without a stamp is paired with. A stamp that is more than a second older than the
-    newest means that time jumped back, as when a bag starts over: what was held is forgotten.
+    is paired only with a frame without a stamp. A stamp more than a second older than the newest
+    means that time jumped back, as when a bag starts over: the buffer is cleared.
     """
 
     def __init__(self, *, capacity: int = CAPACITY) -> None:
@@ -33,19 +33,25 @@ class DepthBuffer:
             return len(self._messages) + (self._unstamped is not None)
 
     def put(self, message: Any) -> None:
-        """Hold a message; of two with the same stamp the later one is held."""
+        """Add a message; it replaces one with the same stamp."""
         stamp = stamp_ns(message.header)
         with self._lock:
             if stamp == 0:
                 self._unstamped = message
-            else:
-                self._insert(stamp, message)
+                return
+            if self._stamps and stamp < self._stamps[-1] - JUMP_NS:
+                self._clear()
+            place = bisect_left(self._stamps, stamp)
+            same = self._stamps[place : place + 1] == [stamp]
+            self._stamps[place : place + same] = [stamp]
+            self._messages[place : place + same] = [message]
+            # the oldest goes, even if it just arrived
+            del self._stamps[: -self._capacity], self._messages[: -self._capacity]
 
     def nearest(self, stamp: int, tolerance_ns: int) -> Any:
-        """Return the message whose stamp is nearest to ``stamp``, or ``None``.
+        """Return the message nearest to ``stamp`` (ns), ``None`` beyond ``tolerance_ns``.
 
-        Both are nanoseconds. ``None``: nothing is held within ``tolerance_ns``. Of two that are
-        equally near, the earlier one is taken.
+        Of two that are equally near, the earlier one is returned.
         """
         with self._lock:
             if stamp == 0:
@@ -58,21 +64,9 @@ class DepthBuffer:
             return self._messages[best]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all messages."""
         with self._lock:
             self._clear()
-
-    def _insert(self, stamp: int, message: Any) -> None:
-        if self._stamps and stamp < self._stamps[-1] - JUMP_NS:
-            self._clear()
-        place = bisect_left(self._stamps, stamp)
-        if place < len(self._stamps) and self._stamps[place] == stamp:
-            self._messages[place] = message
-            return
-        self._stamps.insert(place, stamp)
-        self._messages.insert(place, message)
-        # the oldest goes, even if it is the one that came just now
-        del self._stamps[: -self._capacity], self._messages[: -self._capacity]
 
     def _clear(self) -> None:
         self._stamps.clear()

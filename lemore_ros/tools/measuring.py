@@ -45,7 +45,7 @@ class Reading:
     """What the probe saw: milliseconds from publish call to label, and the node's own figures.
 
     ``sent_ms`` and ``arrived_ms`` are when images were sent and labels came, since 1970. ``before`` and
-    ``after`` are the values of ``~/status`` by the name of each status.
+    ``after`` are the values of ``/diagnostics`` by the name of each status.
     """
 
     sent: int
@@ -135,7 +135,7 @@ class MeasuredNode:
             *('--images', *images),
             *('--labels', *(f'{self.name}/{prefix}labels' for prefix in prefixes)),
             *('--others', *(f'{self.name}/{p}{other}' for p in prefixes for other in load.others)),
-            *('--status', f'{self.name}/status'),
+            *('--status', '/diagnostics'),
             *('--width', str(width), '--height', str(height)),
             *('--rate', str(load.rate_hz), '--count', str(load.count)),
         ]

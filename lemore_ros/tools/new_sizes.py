@@ -37,7 +37,7 @@ class Cameras:
     def __init__(self) -> None:
         images = [f'/{name}/image' for name in CAMERAS]
         labels = [f'{NODE}/{name}/labels' for name in CAMERAS]
-        self._probe = Probe(images, labels, [], f'{NODE}/status')
+        self._probe = Probe(images, labels, [], '/diagnostics')
         self._images = {size: serialised_street(*size) for size in (USUAL, ODD, *SIZES)}
 
     def film(self, **sizes: tuple[int, int]) -> None:

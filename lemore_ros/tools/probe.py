@@ -4,7 +4,7 @@ Publishes the image of a street at a rate, and records how long after each publi
 its labels arrived. Images are serialised ahead and labels taken in as bytes, so that what is timed
 is the middleware and the node and not Python's serialiser at this end.
 
-Reports JSON lines: ``before`` and ``after`` (what the node's ``~/status`` said of each camera
+Reports JSON lines: ``before`` and ``after`` (what the node's ``/diagnostics`` said of each camera
 around the measurement), ``sent`` (images of each camera) and ``latencies_ms``. Exit status: 1
 where the topics are not as they must be.
 """
@@ -137,8 +137,9 @@ class Probe:
 
     def _on_status(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            self.messages[status.name] = status.message
-            self.figures[status.name] = {pair.key: pair.value for pair in status.values}
+            values = {pair.key: pair.value for pair in status.values}
+            if 'received' in values:  # other nodes publish diagnostics as well
+                self.messages[status.name], self.figures[status.name] = status.message, values
 
 
 def serialised_street(width: int, height: int, encoding: str = 'bgr8') -> bytearray:

@@ -130,7 +130,7 @@ def soak(frames: int, rate_hz: float) -> Soak:
 
 def _soak(node: Child, frames: int, rate_hz: float) -> Soak:
     others = [f'{NODE}/{other}' for other in OTHERS]
-    probe = Probe(['/image'], [f'{NODE}/labels'], others, f'{NODE}/status')
+    probe = Probe(['/image'], [f'{NODE}/labels'], others, '/diagnostics')
     good, refused = serialised_street(*SIZE), serialised_street(*SIZE, encoding='none8')
     probe.connect()
     probe.warm_up(good)

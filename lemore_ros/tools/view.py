@@ -60,7 +60,7 @@ class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
         ):
             self.create_subscription(kind, f'{own}{topic}', self._logging(log), BEST_EFFORT)
         self.create_subscription(String, f'{own}classes', self._on_classes, qos.latched())
-        self.create_subscription(DiagnosticArray, f'{source}/status', self._on_status, 10)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_status, 10)
 
     def _logging(self, log: Callable[[Any], None]) -> Callable[[Any], None]:
         def on_message(message: Any) -> None:
@@ -83,7 +83,8 @@ class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
         self._view.describe(Taxonomy.from_dict({'name': 'live', 'classes': rows}, '~/classes'))
 
     def _on_status(self, message: DiagnosticArray) -> None:
-        values = {pair.key: pair.value for status in message.status for pair in status.values}
+        mine = [status for status in message.status if status.name.startswith(NODE[1:])]
+        values = {pair.key: pair.value for status in mine for pair in status.values}
         self._view.at(stamp_ns=stamp_ns(message.header))
         for name in ('age_p50_ms', 'segmenter_p50_ms'):
             with suppress(KeyError, ValueError):  # ages are words where the clocks differ

@@ -69,7 +69,7 @@ def test_size_and_encoding_change_in_flight(graph: Any, active: Any) -> None:
                 found = graph.labels_of(camera, message, labels)
                 assert read_image(found).pixels.shape == size
                 assert found.header == message.header
-    assert active._stats['']['failed'] == 0
+    assert active.stats['']['failed'] == 0
 
 
 @pytest.mark.usefixtures('active')
@@ -100,8 +100,8 @@ def test_a_bag_that_starts_over_pairs_its_own_depth(
         graph.publisher('/clock', Clock),
     )
     graph.publisher('/camera_info', CameraInfo).publish(pinhole())
-    (of_camera,) = node._pipeline.cameras
-    graph.wait_for(lambda: of_camera.output.info, 'the calibration')
+    (of_camera,) = node.pipeline.cameras
+    graph.wait_for(lambda: of_camera.info, 'the calibration')
     # the second time the same moments are 2 m away
     for loop in (1, 2):
         for tenth in range(20):
@@ -111,7 +111,7 @@ def test_a_bag_that_starts_over_pairs_its_own_depth(
             depth.publish(depth_image(loop, stamp))
             graph.wait_for(
                 lambda t=stamp, m=loop: (
-                    (held := of_camera.output.depth.nearest(t.sec * 10**9 + t.nanosec, 0))
+                    (held := of_camera.depth.nearest(t.sec * 10**9 + t.nanosec, 0))
                     and held.data[:4].tobytes() == np.float32(m).tobytes()
                 ),
                 'the depth',
@@ -125,7 +125,7 @@ def test_a_bag_that_starts_over_pairs_its_own_depth(
             points = np.frombuffer(clouds[-1].data, '<f4').reshape(*SIZE, 6)
             assert clouds[-1].header.stamp == stamp
             assert (points[..., 2] == loop).all()
-    assert node._stats['']['labelled'] == 40
+    assert node.stats['']['labelled'] == 40
 
 
 def test_a_node_that_is_switched_on_and_off_stays_small(
@@ -143,4 +143,4 @@ def test_a_node_that_is_switched_on_and_off_stays_small(
         graph.wait_for(lambda: not camera.get_subscription_count())
         resident.append(process_memory().resident_mb)
     assert max(resident[10:]) - max(resident[:5]) < 15
-    assert active._stats['']['failed'] == 0
+    assert active.stats['']['failed'] == 0

@@ -76,7 +76,7 @@ def test_what_is_published_stays_young_and_memory_flat(
     process = start(program=(str(SLOW_NODE), str(SERVICE_S)))
     status = Path(f'/proc/{process.pid}/status')
     arrivals = listen(graph)
-    statuses = graph.collect(DiagnosticArray, f'{NAME}/status')
+    statuses = graph.collect(DiagnosticArray, '/diagnostics')
     memory: list[float] = []
     begin = time.monotonic()
     flood(
@@ -114,7 +114,7 @@ def test_200_subscribers_come_and_go(
         'color': Image,
         'overlay/compressed': CompressedImage,
     }
-    publishers = active._pipeline.cameras[0].output.publishers._publishers
+    (overlay,) = (one for one in active.publishers if one.topic_name == f'{NAME}/overlay')
     descriptors, count, rounds = [], 0, 10
     for stamp in range(1, rounds + 1):
         found: list[Any] = []
@@ -124,14 +124,14 @@ def test_200_subscribers_come_and_go(
             for _ in range(5)
         ]
         count += len(listeners)
-        graph.wait_for(lambda: publishers['overlay'].get_subscription_count() == 5)
+        graph.wait_for(lambda: overlay.get_subscription_count() == 5)
         graph.labels_of(camera, make_image(stamp), labels)
         graph.wait_for(lambda seen=found, every=listeners: len(seen) == len(every), 'every output')
         for listener in listeners:
             graph.peer.destroy_subscription(listener)
-        graph.wait_for(lambda: not publishers['overlay'].get_subscription_count())
+        graph.wait_for(lambda: not overlay.get_subscription_count())
         descriptors.append(len(list(Path('/proc/self/fd').iterdir())))
     assert count == 200
     assert descriptors[-1] == descriptors[0]
-    health = active._stats['']
+    health = active.stats['']
     assert health['received'] == health['labelled'] == rounds

@@ -34,7 +34,7 @@ def node(graph: Any, untrained: dict[str, Any], gate: threading.Event) -> Any:
     """A node of two cameras."""
     node = graph.node(**untrained, camera_names=['front', 'rear'])
     assert node.start()
-    sizes = node._segmenter._sizes
+    sizes = node.segmenter._sizes
     load = sizes._load
 
     def load_later(size: tuple[int, int]) -> Any:
@@ -50,7 +50,7 @@ def test_all_cameras_are_labelled_while_a_size_is_prepared(
 ) -> None:
     labels = {name: graph.collect(Image, f'{NAME}/{name}/labels') for name in ('front', 'rear')}
     cameras = {name: graph.publisher(f'/{name}/image') for name in labels}
-    status = graph.collect(DiagnosticArray, f'{NAME}/status')
+    status = graph.collect(DiagnosticArray, '/diagnostics')
     for stamp in range(1, SEEN + 3):
         graph.labels_of(cameras['front'], make_image(stamp), labels['front'])
         found = graph.labels_of(cameras['rear'], make_image(stamp, size=WIDE), labels['rear'])
@@ -61,7 +61,7 @@ def test_all_cameras_are_labelled_while_a_size_is_prepared(
     assert (rear.level, rear.message) == (DiagnosticStatus.OK, 'segmenting, preparing 160x90')
 
     gate.set()
-    preparation = node._segmenter._sizes._preparation
+    preparation = node.segmenter._sizes._preparation
     assert preparation is not None
     graph.wait_for(lambda: not preparation.is_running, 'the new size')
     message = make_image(99, size=WIDE)
@@ -69,5 +69,5 @@ def test_all_cameras_are_labelled_while_a_size_is_prepared(
     reference = Segmenter.load(untrained['model'], backend='torch', device='cpu')
     expected = reference.segment(read_image(message).pixels, 'bgr8')
     assert np.array_equal(read_image(found).pixels, expected.labels)
-    for stats in node._stats.values():
+    for stats in node.stats.values():
         assert stats['labelled'] == stats['received']

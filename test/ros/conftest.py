@@ -103,9 +103,9 @@ class Graph:
         """Return an active node whose network takes its time."""
         node = self.node(**values)
         node.trigger_configure()
-        assert node._segmenter is not None
-        slow = SlowSegmenter(node._segmenter, seconds, batch)
-        node._segmenter = slow  # type: ignore[assignment]
+        assert node.segmenter is not None
+        slow = SlowSegmenter(node.segmenter, seconds, batch)
+        node.segmenter = slow
         node.trigger_activate()
         return node, slow
 

@@ -69,9 +69,9 @@ class Rig:
         self.camera = graph.publisher()
         self.depth = graph.publisher('/depth')
         graph.publisher('/camera_info', CameraInfo).publish(calibration)
-        (camera,) = graph.nodes[0]._pipeline.cameras
-        self._held = camera.output.depth
-        graph.wait_for(lambda: camera.output.info, 'the calibration')
+        (camera,) = graph.nodes[0].pipeline.cameras
+        self._held = camera.depth
+        graph.wait_for(lambda: camera.info, 'the calibration')
 
     def shoot(self, image: Image, *depths: Image) -> Image:
         """Publish depths, then the image; return its labels."""
@@ -157,7 +157,7 @@ def test_depth_that_cannot_be_read_is_named_once_and_labels_go_on(
     ]
     assert not rig.clouds
     graph.wait_for(lambda: len(rig.infos) == 5)
-    assert graph.nodes[0]._stats['']['failed'] == 0
+    assert graph.nodes[0].stats['']['failed'] == 0
 
 
 def test_depth_of_another_frame_is_named(rig: Rig, graph: Any, make_image: MakeImage) -> None:
@@ -195,8 +195,8 @@ def test_a_camera_that_is_not_calibrated_still_has_points_by_its_depth_camera(
 ) -> None:
     rig = Rig(graph, CameraInfo(height=SIZE[0], width=SIZE[1]))
     graph.publisher('/depth/camera_info', CameraInfo).publish(calibration)
-    (camera,) = active._pipeline.cameras
-    graph.wait_for(lambda: camera.output.depth_info, 'the calibration of the depth')
+    (camera,) = active.pipeline.cameras
+    graph.wait_for(lambda: camera.depth_info, 'the calibration of the depth')
     log = graph.collect(Log, '/rosout')
     rig.shoot(make_image(1), depth_image(slope(), '32FC1', 1))
     assert np.isfinite(rig.cloud(1)['z'][:, 1:]).all()
