@@ -72,23 +72,17 @@ class Camera:
         self._paused = self._explained = ''
         self._heard, self._lost = False, 0
         self._stamp = 0
-        self.depth = DepthBuffer()
-        self.info: Any = None
-        self.depth_info: Any = None
         prefix = f'{name}/' if name else ''
-        self._subscriptions = Subscriptions(
+        self.subscriptions = Subscriptions(
             node,
             prefix,
             settings.parameters.image_transport,
             on_image=self._on_image,
-            on_info=self._on_info,
-            on_depth=self.depth.put,
-            on_depth_info=self._on_depth_info,
             on_lost=self._on_lost,
             on_incompatible=self._on_incompatible,
         )
-        self._subscriptions.check()
-        self._log = ThrottledLogger(node.get_logger(), self._subscriptions.topic)
+        self.subscriptions.check()
+        self._log = ThrottledLogger(node.get_logger(), self.subscriptions.topic)
         self._publishers = Publishers(node, prefix, settings, self.refresh)
         self.refresh()
 
@@ -117,19 +111,18 @@ class Camera:
     def refresh(self) -> None:
         """Subscribe to the camera's topics while the outputs have subscribers."""
         if self._paused or not self._publishers.has_subscribers():
-            self._subscriptions.close()
+            self.subscriptions.close()
             if self._mailbox.clear(self.name):
                 self.stats.count('dropped')
-            self.depth.clear()
             self.stats.expect_frames(idle=self._paused or NO_SUBSCRIBER)
             return
-        if not self._subscriptions.is_open:
-            self._subscriptions.open()
+        if not self.subscriptions.is_open:
+            self.subscriptions.open()
             self._explained = ''
             self._heard, self._lost = False, 0
             self.stats.expect_frames()
-        self._subscriptions.follow()
-        self._subscriptions.use_depth(wanted=self._publishers.has_subscribers('points'))
+        self.subscriptions.follow()
+        self.subscriptions.use_depth(wanted=self._publishers.has_subscribers('points'))
 
     def run_watchdog(self, stuck_s: int) -> None:
         """Refresh, and log once why no image comes; the network is stuck for ``stuck_s``."""
@@ -156,7 +149,7 @@ class Camera:
         started = time.perf_counter()
         # labels are right whatever is wrong with the calibration or the depth
         try:
-            self._publishers.publish_images(image, result, settings, self.info)
+            self._publishers.publish_images(image, result, settings, self.subscriptions.info)
         except CameraInfoError as error:
             self._log.warn('camera_info', str(error))
         try:
@@ -185,7 +178,7 @@ class Camera:
         self.stats.count_received()
         self._explained = ''
         self._heard, self._lost = True, 0
-        reader, parameters = self._subscriptions.reader, self._settings.parameters
+        reader, parameters = self.subscriptions.reader, self._settings.parameters
         if not self._limit.admits(parameters.max_rate_hz):
             reader.skip(message, parameters.max_pixels)
             self.stats.count('skipped')
@@ -199,12 +192,6 @@ class Camera:
         if self._mailbox.put(arrival, self.name):
             self.stats.count('dropped')
 
-    def _on_info(self, message: Any) -> None:
-        self.info = message
-
-    def _on_depth_info(self, message: Any) -> None:
-        self.depth_info = message
-
     def _on_lost(self, lost: int) -> None:
         self.stats.count('lost', lost)
         self._lost += lost
@@ -212,14 +199,14 @@ class Camera:
 
     def _on_incompatible(self, _event: Any) -> None:
         # the event may come after the last subscriber has gone
-        if self._subscriptions.is_open:
+        if self.subscriptions.is_open:
             self._explain('')
 
     def _explain(self, what: str) -> None:
-        reason = self._subscriptions.why_no_images(heard=self._heard, lost=self._lost)
+        reason = self.subscriptions.why_no_images(heard=self._heard, lost=self._lost)
         if reason != self._explained:
             self._explained = reason
-            self._node.get_logger().warning(f'{self._subscriptions.topic}: {what}{reason}')
+            self._node.get_logger().warning(f'{self.subscriptions.topic}: {what}{reason}')
 
     def _age_ms(self, stamp: int) -> float | None:
         """Return the age of a stamp, ``None`` if it is not of this node's clock."""
@@ -240,8 +227,9 @@ class Camera:
         return None
 
     def _publish_points(self, image: Image, result: Segmentation, tolerance_ms: float) -> None:
-        depth = self.depth.nearest(stamp_ns(image.header), int(1e6 * tolerance_ms))
-        info = self.depth_info or self.info
+        beside = self.subscriptions
+        depth = beside.depth.nearest(stamp_ns(image.header), int(1e6 * tolerance_ms))
+        info = beside.depth_info or beside.info
         if depth is None:
             msg = f'no points: no depth image within {tolerance_ms:g} ms of the image'
             self._log.warn('depth', msg)
@@ -261,8 +249,9 @@ class Subscriptions:
     """Subscribe to ``<prefix>image``, ``camera_info``, ``depth`` and ``depth/camera_info``.
 
     ``transport`` is the image transport, or ``auto`` for the first one that is published.
-    ``reader`` reads its messages. The callbacks run on the executor's thread; ``on_lost`` gets the
-    number of lost images, ``on_incompatible`` the event of a publisher with another QoS.
+    ``reader`` reads its messages; ``info``, ``depth`` and ``depth_info`` are the last messages
+    beside them. The callbacks run on the executor's thread; ``on_lost`` gets the number of lost
+    images, ``on_incompatible`` the event of a publisher with another QoS.
     """
 
     def __init__(
@@ -272,25 +261,22 @@ class Subscriptions:
         transport: str,
         *,
         on_image: Callable[[Any], None],
-        on_info: Callable[[Any], None],
-        on_depth: Callable[[Any], None],
-        on_depth_info: Callable[[Any], None],
         on_lost: Callable[[int], None],
         on_incompatible: Callable[[Any], None],
     ) -> None:
         self._node = node
         self._prefix = prefix
         self._on_image = on_image
-        self._on_info = on_info
-        self._on_depth = on_depth
-        self._on_depth_info = on_depth_info
         self._on_lost = on_lost
         self._on_incompatible = on_incompatible
         self._is_auto = transport == AUTO
         self._transport = TRANSPORTS['raw' if self._is_auto else transport]
         self.reader = make_reader(self._transport.type)
+        self.info: Any = None
+        self.depth = DepthBuffer()
+        self.depth_info: Any = None
         self._subscriptions: list[Any] = []
-        self._depth: list[Any] = []
+        self._of_depth: list[Any] = []
 
     @property
     def topic(self) -> str:
@@ -331,13 +317,14 @@ class Subscriptions:
 
     def use_depth(self, *, wanted: bool) -> None:
         """Subscribe to depth images and their camera info, or unsubscribe."""
-        if wanted and not self._depth:
-            self._depth = [self._subscribe(ImageMessage, 'depth', self._on_depth)]
-            self._depth.append(
+        if wanted and not self._of_depth:
+            self._of_depth = [self._subscribe(ImageMessage, 'depth', self.depth.put)]
+            self._of_depth.append(
                 self._subscribe(CameraInfo, 'depth/camera_info', self._on_depth_info)
             )
-        while self._depth and not wanted:
-            self._node.destroy_subscription(self._depth.pop())
+        while self._of_depth and not wanted:
+            self._node.destroy_subscription(self._of_depth.pop())
+            self.depth.clear()
 
     def why_no_images(self, *, heard: bool, lost: int) -> str:
         """Return why no image comes, see :func:`~lemore_ros.node.qos_diagnosis.why_no_images`."""
@@ -380,13 +367,16 @@ class Subscriptions:
             incompatible_qos=self._on_incompatible,
         )
 
+    def _on_info(self, message: Any) -> None:
+        self.info = message
+
+    def _on_depth_info(self, message: Any) -> None:
+        self.depth_info = message
+
     def _subscribe(self, kind: type, topic: str, handler: Callable[[Any], None]) -> Any:
+        options = {'qos_overriding_options': qos.overridable()}
         return self._node.create_subscription(
-            kind,
-            self._prefix + topic,
-            handler,
-            qos.newest(),
-            qos_overriding_options=qos.overridable(),
+            kind, self._prefix + topic, handler, qos.newest(), **options
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
 from typing import Any
 
 from lemore_ros.messages.common import stamp_ns
@@ -24,29 +23,21 @@ class DepthBuffer:
     def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._stamps: list[int] = []
-        self._messages: list[Any] = []
-        self._unstamped: Any = None
+        self._messages: dict[int, Any] = {}
 
     def __len__(self) -> int:
-        with self._lock:
-            return len(self._messages) + (self._unstamped is not None)
+        return len(self._messages)
 
     def put(self, message: Any) -> None:
         """Add a message; it replaces one with the same stamp."""
         stamp = stamp_ns(message.header)
         with self._lock:
-            if stamp == 0:
-                self._unstamped = message
-                return
-            if self._stamps and stamp < self._stamps[-1] - JUMP_NS:
-                self._clear()
-            place = bisect_left(self._stamps, stamp)
-            same = self._stamps[place : place + 1] == [stamp]
-            self._stamps[place : place + same] = [stamp]
-            self._messages[place : place + same] = [message]
-            # the oldest goes, even if it just arrived
-            del self._stamps[: -self._capacity], self._messages[: -self._capacity]
+            if stamp and stamp < max(self._messages, default=0) - JUMP_NS:
+                self._messages.clear()
+            self._messages[stamp] = message
+            stamps = [one for one in self._messages if one]
+            if len(stamps) > self._capacity:
+                del self._messages[min(stamps)]
 
     def nearest(self, stamp: int, tolerance_ns: int) -> Any:
         """Return the message nearest to ``stamp`` (ns), ``None`` beyond ``tolerance_ns``.
@@ -55,20 +46,12 @@ class DepthBuffer:
         """
         with self._lock:
             if stamp == 0:
-                return self._unstamped
-            place = bisect_left(self._stamps, stamp)
-            around = range(max(0, place - 1), min(place + 1, len(self._stamps)))
-            best = min(around, key=lambda index: abs(self._stamps[index] - stamp), default=None)
-            if best is None or abs(self._stamps[best] - stamp) > tolerance_ns:
-                return None
-            return self._messages[best]
+                return self._messages.get(0)
+            near = [one for one in self._messages if one and abs(one - stamp) <= tolerance_ns]
+            best = min(near, key=lambda one: (abs(one - stamp), one), default=None)
+            return None if best is None else self._messages[best]
 
     def clear(self) -> None:
         """Drop all messages."""
         with self._lock:
-            self._clear()
-
-    def _clear(self) -> None:
-        self._stamps.clear()
-        self._messages.clear()
-        self._unstamped = None
+            self._messages.clear()

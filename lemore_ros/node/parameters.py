@@ -15,12 +15,7 @@ from lemore_core.common.validation import Entry, check_fields, entries, option
 from lemore_core.refine import ALLOWED_SIZES
 from lemore_ros.transports import AUTO, TRANSPORTS
 
-MIN_SIDE = 32
-SIDE = r'[1-9]\d{0,3}'
-MAX_SIDE = 8192
-MAX_RATE_HZ = 1000.0
-MAX_TOLERANCE_MS = 1000.0
-MAX_TIMEOUT_S = 3600.0
+MIN_SIDE, MAX_SIDE = 32, 8192
 # part of a topic name, by the rules of ROS 2
 CAMERA_NAME = r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*'
 
@@ -82,8 +77,8 @@ class NodeParameters:
     network_width: int = _side('Width')
     camera_names: tuple[str, ...] = option(
         ('',),
-        'Names of several cameras that share the network: of each, the topics are <name>/image and '
-        '~/<name>/labels and so on. A list of one empty name: one camera, image and ~/labels.',
+        'Names of cameras that share the network, with topics <name>/image, ~/<name>/labels and so '
+        'on. A list of one empty name: one camera, image and ~/labels.',
         pattern=rf'|{CAMERA_NAME}',
         allowed='names such as front, each once; or one empty name',
     )
@@ -106,7 +101,7 @@ class NodeParameters:
         'camera',
         "Size of what is published: the camera image's, the network's, or a fixed one such as "
         '640x480; labels by nearest neighbour.',
-        pattern=rf'camera|network|{SIDE}x{SIDE}',
+        pattern=r'camera|network|[1-9]\d{0,3}x[1-9]\d{0,3}',
         allowed=ALLOWED_SIZES,
     )
     class_groups: str = option(
@@ -135,7 +130,7 @@ class NodeParameters:
         0.0,
         'Most images a second that are labelled, of each camera. 0.0: all.',
         low=0.0,
-        high=MAX_RATE_HZ,
+        high=1000.0,
         live=True,
     )
     max_pixels: int = option(
@@ -157,7 +152,7 @@ class NodeParameters:
         'Most milliseconds between the stamps of an image and of the depth image it is paired '
         'with.',
         low=0.0,
-        high=MAX_TOLERANCE_MS,
+        high=1000.0,
         live=True,
     )
     hang_timeout_s: float = option(
@@ -165,7 +160,7 @@ class NodeParameters:
         'Seconds after which a network that does not answer ends the node, with exit code 71, so '
         'that its launcher starts it again. 0.0: never.',
         low=0.0,
-        high=MAX_TIMEOUT_S,
+        high=3600.0,
     )
     executor: str = option(
         'single',

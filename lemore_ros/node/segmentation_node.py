@@ -26,7 +26,7 @@ from lemore_ros.node.diagnostics import Diagnostics
 from lemore_ros.node.logs import CoreLog
 from lemore_ros.node.parameters import NodeParameters
 from lemore_ros.node.publishers import OutputSettings
-from lemore_ros.node.worker import Pipeline
+from lemore_ros.node.worker import Worker
 
 NAME = 'lemore_segmentation'
 
@@ -53,7 +53,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self.is_loading = False
         self.segmenter: Segmenter | None = None
         self.stats: dict[str, CameraStats] = {}
-        self.pipeline: Pipeline | None = None
+        self.worker: Worker | None = None
         self._diagnostics: Diagnostics | None = None
         self._log = CoreLog(self.get_logger())
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -92,14 +92,16 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             return FAILURE
         try:
             settings = OutputSettings.of(self.values, self.segmenter.taxonomy)
-            self.pipeline = Pipeline(self, self.segmenter, self.stats, settings, self._on_gpu_lost)
+            worker = Worker(self.segmenter, settings, self._on_gpu_lost)
+            worker.start(self, self.stats)
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
             return self._refused('cannot activate', error)
+        self.worker = worker
         return SUCCESS
 
     def on_deactivate(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Finish the frame in flight and close the topics."""
-        return self._undone('deactivate', self._close_pipeline)
+        return self._undone('deactivate', self._close_worker)
 
     def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Release the network and stop engine builds."""
@@ -197,20 +199,20 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         return SetParametersResult(successful=True)
 
     def _apply_values(self) -> None:
-        if self.pipeline is not None and self.segmenter is not None:
-            self.pipeline.apply(OutputSettings.of(self.values, self.segmenter.taxonomy))
+        if self.worker is not None and self.segmenter is not None:
+            self.worker.apply(OutputSettings.of(self.values, self.segmenter.taxonomy))
 
     def _on_set_enabled(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
-        response.success = self.pipeline is not None
-        if self.pipeline is None:
+        response.success = self.worker is not None
+        if self.worker is None:
             response.message = 'the node is not active: configure and activate it first'
         elif request.data:
-            self.pipeline.resume()
+            self.worker.resume()
             response.message = 'segmenting'
         else:
-            self.pipeline.pause('paused')
+            self.worker.pause('paused')
             response.message = 'paused, the network stays loaded'
         return response
 
@@ -220,7 +222,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def _run_watchdog(self) -> None:
         self._duplicates.run()
-        stuck_s = 0 if self.pipeline is None else self.pipeline.run_watchdog()
+        stuck_s = 0 if self.worker is None else self.worker.run_watchdog()
         if stuck_s > self.values.hang_timeout_s > 0:
             reason = f'the network has not answered for {stuck_s} s (hang_timeout_s)'
             self._leave(lifecycle.HUNG, reason)
@@ -228,13 +230,13 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
     def _close_all(self) -> None:
         with ExitStack() as steps:
             steps.callback(self._release)
-            steps.callback(self._close_pipeline)
+            steps.callback(self._close_worker)
 
-    def _close_pipeline(self) -> None:
+    def _close_worker(self) -> None:
         # clear the reference first, so that on_error does not close it again
-        pipeline, self.pipeline = self.pipeline, None
-        if pipeline is not None:
-            pipeline.close()
+        worker, self.worker = self.worker, None
+        if worker is not None:
+            worker.close()
 
     def _release(self) -> None:
         diagnostics, self._diagnostics = self._diagnostics, None

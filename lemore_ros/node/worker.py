@@ -25,56 +25,90 @@ class HungError(LemoreError):
 
 
 class Worker:
-    """Decode, segment and publish the newest messages of a mailbox until it is stopped.
+    """Decode, segment and publish the newest messages of ``cameras`` until it is closed.
 
-    Images of several cameras are batched if the backend gains from it. Inference stays on this one
-    thread, as compiled models and CUDA graphs require. ``on_gpu_lost`` is called on it if no image
-    can be segmented any more, and need not return.
+    Images of several cameras are batched if the backend gains from it. Inference stays on the
+    worker's one thread, as compiled models and CUDA graphs require; the methods are called on the
+    executor's. ``on_gpu_lost`` is called on the worker's thread if no image can be segmented any
+    more, and need not return.
     """
 
     def __init__(
-        self,
-        mailbox: Mailbox[Arrival],
-        segmenter: Segmenter,
-        settings: OutputSettings,
-        on_gpu_lost: OnGpuLost,
+        self, segmenter: Segmenter, settings: OutputSettings, on_gpu_lost: OnGpuLost
     ) -> None:
-        self.settings = settings
-        self._mailbox = mailbox
+        self.cameras: list[Camera] = []
+        self.mailbox: Mailbox[Arrival] = Mailbox()
         self._segmenter = segmenter
+        self._settings = settings
         self._on_gpu_lost = on_gpu_lost
         # the number of the batch in hand, zero between two, and the results of the last checks
         self._batches = self._in_hand = self._found = self._checks = 0
         self._thread = threading.Thread(target=self._run, name='lemore_worker', daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, node: Any, stats: Mapping[str, CameraStats]) -> None:
+        """Start the thread and open the topics of every camera of ``stats``."""
         self._thread.start()
+        try:
+            for name, of_camera in stats.items():
+                camera = Camera(node, name, self._settings, of_camera, self.mailbox)
+                self.cameras.append(camera)
+        except Exception:
+            self.close()
+            raise
 
-    def stop(self, timeout_s: float = 0.0) -> None:
-        """Close the mailbox, drop waiting messages, and wait for the images in hand.
+    def apply(self, settings: OutputSettings) -> None:
+        """Apply other settings from the next image on."""
+        for camera in self.cameras:
+            camera.apply(settings)
+        self._settings = settings
+
+    def resume(self) -> None:
+        """Subscribe to images again."""
+        for camera in self.cameras:
+            camera.resume()
+
+    def pause(self, reason: str) -> None:
+        """Unsubscribe from images; the diagnostics show ``reason``."""
+        for camera in self.cameras:
+            camera.pause(reason)
+
+    def run_watchdog(self) -> int:
+        """Check every camera, once a second; return the seconds without an answer of the network.
+
+        Calls that find the same images in hand are counted instead of time, which passes while the
+        process is stopped.
+        """
+        in_hand, self._found = self._found, self._in_hand
+        self._checks = self._checks + 1 if in_hand and in_hand == self._found else 0
+        for camera in self.cameras:
+            camera.run_watchdog(self._checks)
+        return self._checks
+
+    def close(self) -> None:
+        """Unsubscribe, finish the images in hand and destroy the topics.
 
         Raises:
-            HungError: they took longer than ``timeout_s``; zero waits without a limit.
+            HungError: the images took longer than ``hang_timeout_s``; errors are raised only when
+                everything else is closed.
         """
-        self._mailbox.close()
+        with ExitStack() as steps:
+            for camera in self.cameras:
+                steps.callback(camera.close)
+            steps.callback(self._stop)
+            for camera in self.cameras:
+                steps.callback(camera.pause, 'inactive')
+
+    def _stop(self) -> None:
+        timeout_s = self._settings.parameters.hang_timeout_s
+        self.mailbox.close()
         if self._thread.is_alive():
             self._thread.join(timeout_s or None)
         if self._thread.is_alive():
             msg = f'the network has not answered for {timeout_s:g} s (hang_timeout_s)'
             raise HungError(msg)
 
-    def count_stuck_checks(self) -> int:
-        """Return how many calls in a row have found the same images in hand.
-
-        Calls are counted instead of time, which passes while the process is stopped.
-        """
-        in_hand, self._found = self._found, self._in_hand
-        self._checks = self._checks + 1 if in_hand and in_hand == self._found else 0
-        return self._checks
-
     def _run(self) -> None:
-        while arrivals := self._mailbox.take(self._segmenter.status.batch):
+        while arrivals := self.mailbox.take(self._segmenter.status.batch):
             self._batches += 1
             self._in_hand = self._batches
             self._process(arrivals)
@@ -83,7 +117,7 @@ class Worker:
             del arrivals
 
     def _process(self, arrivals: list[Arrival]) -> None:
-        settings, frames = self.settings, list[Frame]()
+        settings, frames = self._settings, list[Frame]()
         for camera, message, reader, decoded in arrivals:
             image = decoded or camera.decode(message, reader)
             if image is not None:
@@ -111,62 +145,3 @@ class Worker:
                 return []
         # one camera's image must not cost the others theirs
         return [pair for frame in frames for pair in self._segment([frame], settings)]
-
-
-class Pipeline:
-    """The cameras of one activation, and the worker that they share."""
-
-    def __init__(
-        self,
-        node: Any,
-        segmenter: Segmenter,
-        stats: Mapping[str, CameraStats],
-        settings: OutputSettings,
-        on_gpu_lost: OnGpuLost,
-    ) -> None:
-        mailbox: Mailbox[Arrival] = Mailbox()
-        self._worker = Worker(mailbox, segmenter, settings, on_gpu_lost)
-        self._hang_timeout_s = settings.parameters.hang_timeout_s
-        self.cameras: list[Camera] = []
-        self._worker.start()
-        try:
-            for name, of_camera in stats.items():
-                self.cameras.append(Camera(node, name, settings, of_camera, mailbox))
-        except Exception:
-            self.close()
-            raise
-
-    def apply(self, settings: OutputSettings) -> None:
-        """Apply other settings from the next image on."""
-        for camera in self.cameras:
-            camera.apply(settings)
-        self._worker.settings = settings
-
-    def resume(self) -> None:
-        """Subscribe to images again."""
-        for camera in self.cameras:
-            camera.resume()
-
-    def pause(self, reason: str) -> None:
-        """Unsubscribe from images; the diagnostics show ``reason``."""
-        for camera in self.cameras:
-            camera.pause(reason)
-
-    def run_watchdog(self) -> int:
-        """Check every camera, once a second; return the seconds without an answer of the network."""
-        stuck_s = self._worker.count_stuck_checks()
-        for camera in self.cameras:
-            camera.run_watchdog(stuck_s)
-        return stuck_s
-
-    def close(self) -> None:
-        """Unsubscribe, finish the images in hand and destroy the topics.
-
-        An error of one step is raised after all the others.
-        """
-        with ExitStack() as steps:
-            for camera in self.cameras:
-                steps.callback(camera.close)
-            steps.callback(self._worker.stop, self._hang_timeout_s)
-            for camera in self.cameras:
-                steps.callback(camera.pause, 'inactive')

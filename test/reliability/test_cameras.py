@@ -100,8 +100,8 @@ def test_a_bag_that_starts_over_pairs_its_own_depth(
         graph.publisher('/clock', Clock),
     )
     graph.publisher('/camera_info', CameraInfo).publish(pinhole())
-    (of_camera,) = node.pipeline.cameras
-    graph.wait_for(lambda: of_camera.info, 'the calibration')
+    (of_camera,) = node.worker.cameras
+    graph.wait_for(lambda: of_camera.subscriptions.info, 'the calibration')
     # the second time the same moments are 2 m away
     for loop in (1, 2):
         for tenth in range(20):
@@ -111,7 +111,7 @@ def test_a_bag_that_starts_over_pairs_its_own_depth(
             depth.publish(depth_image(loop, stamp))
             graph.wait_for(
                 lambda t=stamp, m=loop: (
-                    (held := of_camera.depth.nearest(t.sec * 10**9 + t.nanosec, 0))
+                    (held := of_camera.subscriptions.depth.nearest(t.sec * 10**9 + t.nanosec, 0))
                     and held.data[:4].tobytes() == np.float32(m).tobytes()
                 ),
                 'the depth',

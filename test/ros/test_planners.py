@@ -71,7 +71,7 @@ def test_the_layer_gets_what_it_synchronises(
     camera, depth = graph.publisher(), graph.publisher('/depth')
     info = CameraInfo(height=60, width=80, k=[50.0, 0, 40, 0, 50, 30, 0, 0, 1])
     graph.publisher('/camera_info', CameraInfo).publish(info)
-    held = graph.nodes[0].pipeline.cameras[0]
+    held = graph.nodes[0].worker.cameras[0].subscriptions
     graph.wait_for(lambda: held.info, 'the calibration')
     for stamp in (1, 2, 3):
         image = make_image(stamp)

@@ -69,9 +69,9 @@ class Rig:
         self.camera = graph.publisher()
         self.depth = graph.publisher('/depth')
         graph.publisher('/camera_info', CameraInfo).publish(calibration)
-        (camera,) = graph.nodes[0].pipeline.cameras
-        self._held = camera.depth
-        graph.wait_for(lambda: camera.info, 'the calibration')
+        (camera,) = graph.nodes[0].worker.cameras
+        self._held = camera.subscriptions.depth
+        graph.wait_for(lambda: camera.subscriptions.info, 'the calibration')
 
     def shoot(self, image: Image, *depths: Image) -> Image:
         """Publish depths, then the image; return its labels."""
@@ -195,8 +195,8 @@ def test_a_camera_that_is_not_calibrated_still_has_points_by_its_depth_camera(
 ) -> None:
     rig = Rig(graph, CameraInfo(height=SIZE[0], width=SIZE[1]))
     graph.publisher('/depth/camera_info', CameraInfo).publish(calibration)
-    (camera,) = active.pipeline.cameras
-    graph.wait_for(lambda: camera.depth_info, 'the calibration of the depth')
+    (camera,) = active.worker.cameras
+    graph.wait_for(lambda: camera.subscriptions.depth_info, 'the calibration of the depth')
     log = graph.collect(Log, '/rosout')
     rig.shoot(make_image(1), depth_image(slope(), '32FC1', 1))
     assert np.isfinite(rig.cloud(1)['z'][:, 1:]).all()

@@ -46,7 +46,7 @@ def test_an_error_on_the_way_down_leads_to_a_node_that_starts_again(
     *before, failing = transitions
     for transition in before:
         assert graph.change(transition)
-    broken = active.pipeline.cameras[0]._subscriptions if active.pipeline else active.segmenter
+    broken = active.worker.cameras[0].subscriptions if active.worker else active.segmenter
     close = broken.close
 
     def fail() -> None:
@@ -106,7 +106,7 @@ def test_every_state_can_be_shut_down_once(
     assert graph.change(shutdown)
     assert graph.state() == 'finalized'
     assert node.segmenter is None
-    assert node.pipeline is None
+    assert node.worker is None
     assert not graph.change(shutdown)
     assert not graph.change(CONFIGURE)
     assert graph.state() == 'finalized'

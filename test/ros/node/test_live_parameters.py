@@ -157,7 +157,7 @@ def test_masks_come_and_go_and_lie_on_their_own_calibration(
     infos = graph.collect(CameraInfo, f'{NAME}/mask/road/camera_info')
     camera = graph.publisher()
     graph.publisher('/camera_info', CameraInfo).publish(calibration)
-    graph.wait_for(lambda: active.pipeline.cameras[0].info, 'the calibration')
+    graph.wait_for(lambda: active.worker.cameras[0].subscriptions.info, 'the calibration')
     message = make_image(1)
     found = read_image(graph.labels_of(camera, message, labels)).pixels
     graph.wait_for(lambda: infos and all(masks.values()))

@@ -11,12 +11,12 @@ import pytest
 
 from lemore_core.common.errors import GpuContextLostError, in_one_line
 from lemore_core.images.image import Image
-from lemore_core.mailbox import Mailbox
 from lemore_ros.node.camera import Arrival
 from lemore_ros.node.worker import HungError, Worker
 
 WAIT_S = 10
-SETTINGS: Any = SimpleNamespace(refinement='refined')
+PARAMETERS = SimpleNamespace(hang_timeout_s=0.0)
+SETTINGS: Any = SimpleNamespace(refinement='refined', parameters=PARAMETERS)
 
 
 class Camera:
@@ -70,22 +70,16 @@ def arrival(camera: Any, header: object = None, *, is_video: bool = False) -> Ar
     return Arrival(camera, None, reader, image) if is_video else Arrival(camera, image, reader)
 
 
-@pytest.fixture
-def mailbox() -> Mailbox[Arrival]:
-    return Mailbox()
-
-
-def test_as_many_as_the_backend_takes_are_segmented_together(mailbox: Mailbox[Any]) -> None:
-    camera = Camera()
-    mailbox.put(Arrival(camera, None, Any), 'unreadable')
+def test_as_many_as_the_backend_takes_are_segmented_together() -> None:
+    camera, worker = Camera(), Worker(Segmenter(batch=2), SETTINGS, never)
+    worker.mailbox.put(Arrival(camera, None, Any), 'unreadable')
     for name in ('front', 'left', 'rear'):
-        mailbox.put(arrival(camera, name, is_video=name == 'left'), name)
-    worker = Worker(mailbox, Segmenter(batch=2), SETTINGS, never)
-    worker.start()
+        worker.mailbox.put(arrival(camera, name, is_video=name == 'left'), name)
+    worker.start(None, {})
     while len(camera.results) < 3:
         assert camera.done.wait(WAIT_S)
         camera.done.clear()
-    worker.stop()
+    worker.close()
     assert [result[1:] for result in camera.results] == [
         ('front', (1, 'refined')),
         ('left', (2, 'refined')),
@@ -95,18 +89,18 @@ def test_as_many_as_the_backend_takes_are_segmented_together(mailbox: Mailbox[An
     assert (camera.counts, camera.failures) == (['accepted'] * 3, ['unreadable'])
 
 
-def test_an_output_that_fails_does_not_end_the_thread(mailbox: Mailbox[Any]) -> None:
+def test_an_output_that_fails_does_not_end_the_thread() -> None:
     broken, good = Camera(is_broken=True), Camera()
-    worker = Worker(mailbox, Segmenter(), SETTINGS, never)
-    worker.start()
+    worker = Worker(Segmenter(), SETTINGS, never)
+    worker.start(None, {})
     for camera in (broken, good):
-        mailbox.put(arrival(camera))
+        worker.mailbox.put(arrival(camera))
         assert camera.done.wait(WAIT_S)
-    worker.stop()
+    worker.close()
     assert broken.failures == ['RuntimeError: the topic is gone']
 
 
-def test_a_lost_gpu_is_nothing_that_another_image_gets_over(mailbox: Mailbox[Any]) -> None:
+def test_a_lost_gpu_is_nothing_that_another_image_gets_over() -> None:
     class Lost(Segmenter):
         def segment_batch(self, images: list[Image], refinement: Any) -> list[Any]:
             calls.append((len(images), refinement))
@@ -114,43 +108,47 @@ def test_a_lost_gpu_is_nothing_that_another_image_gets_over(mailbox: Mailbox[Any
 
     error, calls, left = GpuContextLostError('GPU context lost'), [], threading.Event()
     cameras = [Camera(), Camera()]
-    for name, camera in enumerate(cameras):
-        mailbox.put(arrival(camera), str(name))
 
     def leave(found: GpuContextLostError) -> None:
         assert found is error
         left.set()
 
-    worker = Worker(mailbox, Lost(batch=2), SETTINGS, leave)
-    worker.start()
+    worker = Worker(Lost(batch=2), SETTINGS, leave)
+    for name, camera in enumerate(cameras):
+        worker.mailbox.put(arrival(camera), str(name))
+    worker.start(None, {})
     assert left.wait(WAIT_S)
-    worker.stop()
+    worker.close()
     assert [count for count, _ in calls] == [2]
     assert not cameras[0].failures
 
 
-def test_stopping_waits_for_the_image_in_hand_and_drops_the_next(mailbox: Mailbox[Any]) -> None:
+def test_closing_waits_for_the_image_in_hand_and_drops_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     camera, segmenter = Camera(), Segmenter()
     segmenter.release.clear()
-    worker = Worker(mailbox, segmenter, SETTINGS, never)
-    worker.start()
-    mailbox.put(arrival(camera, 1))
+    worker = Worker(segmenter, SETTINGS, never)
+    worker.start(None, {})
+    worker.mailbox.put(arrival(camera, 1))
     assert segmenter.begun.wait(WAIT_S)
-    mailbox.put(arrival(camera, 2))
+    worker.mailbox.put(arrival(camera, 2))
+    monkeypatch.setattr(PARAMETERS, 'hang_timeout_s', 0.01)
     with pytest.raises(HungError, match=r'has not answered for 0\.01 s'):
-        worker.stop(0.01)
-    assert [worker.count_stuck_checks() for _ in range(3)] == [0, 1, 2]
+        worker.close()
+    monkeypatch.undo()
+    assert [worker.run_watchdog() for _ in range(3)] == [0, 1, 2]
     segmenter.release.set()
-    worker.stop()
-    assert [worker.count_stuck_checks() for _ in range(2)] == [0, 0]
+    worker.close()
+    assert [worker.run_watchdog() for _ in range(2)] == [0, 0]
     assert [header for _, header, _ in camera.results] == [1]
 
 
-def test_a_worker_that_never_started_can_be_stopped(mailbox: Mailbox[Any]) -> None:
-    Worker(mailbox, Segmenter(), SETTINGS, never).stop()
+def test_a_worker_that_never_started_can_be_closed() -> None:
+    Worker(Segmenter(), SETTINGS, never).close()
 
 
-def test_a_published_image_is_released(mailbox: Mailbox[Any]) -> None:
+def test_a_published_image_is_released() -> None:
     class Header:
         pass
 
@@ -160,11 +158,11 @@ def test_a_published_image_is_released(mailbox: Mailbox[Any]) -> None:
 
     header, gone, camera = Header(), threading.Event(), Forgetful()
     weakref.finalize(header, gone.set)
-    worker = Worker(mailbox, Segmenter(), SETTINGS, never)
-    worker.start()
-    mailbox.put(arrival(camera, header))
+    worker = Worker(Segmenter(), SETTINGS, never)
+    worker.start(None, {})
+    worker.mailbox.put(arrival(camera, header))
     del header
     assert camera.done.wait(WAIT_S)
     gc.collect()
     assert gone.wait(WAIT_S), 'the worker still holds it while it waits for the next'
-    worker.stop()
+    worker.close()
