@@ -33,21 +33,6 @@ class Intrinsics(NamedTuple):
     width: int
 
 
-class _Window(NamedTuple):
-    """Part of the sensor that the image shows, in the sensor's pixels, and its binning."""
-
-    left: int
-    top: int
-    height: int
-    width: int
-    binning_x: int
-    binning_y: int
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.height // self.binning_y, self.width // self.binning_x
-
-
 def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> Any:
     """Return the ``CameraInfo`` of the same image at ``height`` x ``width`` pixels.
 
@@ -84,7 +69,7 @@ def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
         CameraInfoError: ``info`` is not calibrated, or its size is missing or of another aspect.
     """
     _require_calibration(info)
-    known_height, known_width = _window(info).image_size
+    known_height, known_width = _image_size(info)
     # a side that was rounded may be off by one pixel
     if abs(width * known_height / known_width - height) > 1:
         msg = (
@@ -119,30 +104,34 @@ def _require_calibration(info: Any) -> None:
         raise CameraInfoError(msg)
 
 
-def _window(info: Any) -> _Window:
+def _image_size(info: Any) -> tuple[int, int]:
+    """Return (height, width) of the image: that of the region of interest, after binning."""
     roi = info.roi
-    # 0 stands for "all of it" and "no binning"
+    # 0 stands for the whole sensor, and for no binning
     whole = roi.height == 0 and roi.width == 0
     height, width = (info.height, info.width) if whole else (roi.height, roi.width)
-    window = _Window(
-        roi.x_offset, roi.y_offset, height, width, max(1, info.binning_x), max(1, info.binning_y)
-    )
-    if min(window.image_size) < 1:
+    binning_x, binning_y = _binning(info)
+    size = height // binning_y, width // binning_x
+    if min(size) < 1:
         msg = (
             f'the camera info is for {info.width}x{info.height}, region {width}x{height}, binning '
-            f'{window.binning_x}x{window.binning_y}: that leaves no image'
+            f'{binning_x}x{binning_y}: that leaves no image'
         )
         raise CameraInfoError(msg)
-    return window
+    return size
+
+
+def _binning(info: Any) -> tuple[int, int]:
+    return max(1, info.binning_x), max(1, info.binning_y)
 
 
 def _matrix(info: Any, name: str, height: int, width: int) -> NDArray[np.float64]:
     """Return K or P for the image that ``info`` describes, resized to height x width."""
-    window = _window(info)
-    own_height, own_width = window.image_size
+    own_height, own_width = _image_size(info)
+    binning_x, binning_y = _binning(info)
     matrix = np.array(getattr(info, name), np.float64).reshape(MATRICES[name])
-    matrix[0, 2] -= window.left
-    matrix[1, 2] -= window.top
-    matrix[0] *= width / (own_width * window.binning_x)
-    matrix[1] *= height / (own_height * window.binning_y)
+    matrix[0, 2] -= info.roi.x_offset
+    matrix[1, 2] -= info.roi.y_offset
+    matrix[0] *= width / (own_width * binning_x)
+    matrix[1] *= height / (own_height * binning_y)
     return matrix
