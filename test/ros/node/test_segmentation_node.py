@@ -181,6 +181,23 @@ def test_under_overload_only_the_newest_frame_is_labelled(
     assert health['accepted'] == health['labelled']
 
 
+def test_a_message_that_is_dropped_is_never_decoded(
+    graph: Any, untrained: dict[str, Any], make_image: MakeImage
+) -> None:
+    node, slow = graph.slow_node(1.0, **untrained)
+    graph.collect(Image, f'{NAME}/labels')
+    camera, health = graph.publisher(), health_of(node)
+    camera.publish(make_image(1))
+    graph.wait_for(lambda: slow.batches, 'the first')
+    broken = make_image(2)
+    broken.step = 7
+    for count in range(2, 7):
+        camera.publish(broken)
+        graph.wait_for(lambda n=count: health['received'] == n)
+    graph.wait_for(lambda: health['failed'] and health['labelled'])
+    assert (health['dropped'], health['failed'], health['accepted']) == (4, 1, 1)
+
+
 def test_services_lead_through_the_whole_life(
     graph: Any, untrained: dict[str, Any], make_image: MakeImage
 ) -> None:

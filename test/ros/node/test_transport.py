@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from rcl_interfaces.msg import Log
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
-from lemore_core.common.memory import process_memory
 from lemore_core.images.video_stream import H264, H265, VideoStream
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.images import read_image
@@ -78,7 +76,7 @@ def spin_for(graph: Any, seconds: float) -> None:
     graph.wait_for(lambda: graph.peer.get_clock().now().nanoseconds > end)
 
 
-def test_jpeg_and_png_come_in_and_bombs_cost_nothing(
+def test_jpeg_and_png_come_in(
     graph: Any,
     untrained: dict[str, Any],
     clip_frames: list[NDArray[np.uint8]],
@@ -96,31 +94,6 @@ def test_jpeg_and_png_come_in_and_bombs_cost_nothing(
         assert found.header == message.header
         expected = reference.segment(np.asarray(decoded, np.uint8), 'bgr8').labels
         assert np.array_equal(read_image(found).pixels, expected)
-
-    Path('/proc/self/clear_refs').write_text('5')  # the peak begins anew, see proc(5)
-    before = process_memory().peak_mb
-    for number, message in enumerate(bombs(pixels), start=1):
-        camera.publish(message)
-        graph.wait_for(lambda n=number: node.stats['']['failed'] == n)
-    graph.labels_of(camera, compressed(pixels, 'png', 3), labels)
-    assert process_memory().peak_mb < before + 20
-
-
-def bombs(pixels: NDArray[np.uint8]) -> Iterator[CompressedImage]:
-    """Yield small messages that once took gigabytes: a false length, and two false sizes."""
-    png, jpeg = (compressed(pixels, form, 9) for form in ('png', 'jpeg'))
-    false = bytearray(png.data)[:77]
-    false[33:37] = struct.pack('>I', 0x7FFFFFFF)
-    large = bytearray(png.data)
-    large[16:24] = struct.pack('>II', 50_000, 50_000)
-    for data in (false, large):
-        png.data = bytes(data)
-        yield png
-    claims = bytearray(jpeg.data)
-    place = claims.index(b'\xff\xc0') + 5
-    claims[place : place + 4] = struct.pack('>HH', 32_000, 32_000)
-    jpeg.data = bytes(claims)
-    yield jpeg
 
 
 @pytest.mark.usefixtures('active')
