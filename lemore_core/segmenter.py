@@ -42,7 +42,7 @@ class Segmenter:
         *,
         backend: str,
         fixed_size: tuple[int, int] | None,
-        live: bool = False,
+        live: bool,
     ) -> None:
         self.card = card
         self._request = request
@@ -77,10 +77,9 @@ class Segmenter:
         :class:`~lemore_core.inference.ServingRequest`.
 
         ``live`` segments at once and improves later, so labels may differ a little before and
-        after: images of a new size are resized to a loaded one while another thread loads theirs
-        (see :class:`~lemore_core.inference.loaded_sizes.LoadedSizes`), and where backend ``auto``
-        finds a GPU and TensorRT, another process builds engines. ``status`` reports the progress;
-        :meth:`close` stops it.
+        after: images of a new size are resized to a loaded one while another thread loads theirs,
+        and with backend ``auto``, a GPU and TensorRT, another process builds engines. ``status``
+        reports the progress; :meth:`close` stops it.
 
         Raises:
             CheckpointError: the file is missing, damaged, or not LeMoRe's.

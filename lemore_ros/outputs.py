@@ -19,7 +19,6 @@ class Output(NamedTuple):
 
     name: str
     type: str
-    description: str
     codec: str = ''
     is_latched: bool = False
 
@@ -44,36 +43,22 @@ class Output(NamedTuple):
         return self.is_recorded and not self.codec
 
 
-_LABELS = 'the class of every pixel'
-_OVERLAY = 'the colours blended onto the camera image'
 OUTPUTS: Mapping[str, Output] = {
     output.name: output
     for output in (
-        Output('labels', IMAGE, _LABELS),
+        Output('labels', IMAGE),
         # JPEG would change the class ids
-        Output('labels/compressed', COMPRESSED_IMAGE, _LABELS, codec='png'),
-        Output('confidence', IMAGE, 'the probability of every label, 255 for certain'),
-        Output('color', IMAGE, "the labels in their classes' colours"),
-        Output('overlay', IMAGE, _OVERLAY),
-        Output('overlay/compressed', COMPRESSED_IMAGE, _OVERLAY, codec='jpeg'),
-        Output('camera_info', CAMERA_INFO, "the camera's calibration at the size of the labels"),
-        Output(
-            'points',
-            'sensor_msgs/msg/PointCloud2',
-            'a labelled point cloud, where a depth image comes on depth',
-        ),
-        Output(
-            'classes',
-            'std_msgs/msg/String',
-            'names and colours of the classes, as JSON',
-            is_latched=True,
-        ),
-        Output(
-            'label_info',
-            'vision_msgs/msg/LabelInfo',
-            'names of the classes, where vision_msgs is installed',
-            is_latched=True,
-        ),
+        Output('labels/compressed', COMPRESSED_IMAGE, codec='png'),
+        Output('confidence', IMAGE),
+        Output('color', IMAGE),
+        Output('overlay', IMAGE),
+        Output('overlay/compressed', COMPRESSED_IMAGE, codec='jpeg'),
+        # of the labels, at their size
+        Output('camera_info', CAMERA_INFO),
+        Output('points', 'sensor_msgs/msg/PointCloud2'),
+        # the class table, as JSON and for nav2
+        Output('classes', 'std_msgs/msg/String', is_latched=True),
+        Output('label_info', 'vision_msgs/msg/LabelInfo', is_latched=True),
     )
 }
 
@@ -84,7 +69,4 @@ def mask_outputs(name: str) -> tuple[Output, Output]:
     Characters that a topic name cannot hold become ``_``: ``mask/traffic_light``.
     """
     topic = f'mask/{re.sub("[^A-Za-z0-9_]|^(?=[0-9])", "_", name)}'
-    return (
-        Output(topic, IMAGE, f'255 where the label is of {name}, 0 elsewhere'),
-        Output(f'{topic}/camera_info', CAMERA_INFO, "the camera's calibration, likewise"),
-    )
+    return Output(topic, IMAGE), Output(f'{topic}/camera_info', CAMERA_INFO)

@@ -70,7 +70,11 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             self.segmenter = load_segmenter(self.values)
             OutputSettings.of(self.values, self.segmenter.taxonomy)  # refuses what does not fit
             self.stats = {name: CameraStats() for name in self.values.camera_names}
-            self._diagnostics = self._start_diagnostics(self.segmenter)
+            dataset = self.segmenter.taxonomy.name
+            constants = {'model': self.values.model, 'dataset': dataset}
+            self._diagnostics = Diagnostics(
+                self, self.stats, self.segmenter, constants, self._run_watchdog
+            )
         except GpuContextLostError as error:
             self._on_gpu_lost(error)
             return ERROR
@@ -81,7 +85,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             self.is_loading = False
         status = self.segmenter.status
         self.get_logger().info(
-            f'model {self.values.model} ({self.segmenter.taxonomy.name}) runs on '
+            f'model {self.values.model} ({dataset}) runs on '
             f'{status.backend}, {status.device}, {status.precision}'
         )
         return SUCCESS
@@ -123,11 +127,10 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         """Set parameters; refuse with a reason that names the value and what is allowed."""
         # checked first: rclpy's reasons do not name the parameter
         unknown = [entry.name for entry in parameter_list if not self.has_parameter(entry.name)]
-        if unknown:
-            reason = parameters.unknown(unknown[0])
+        reason = parameters.unknown(unknown[0]) if unknown else self._refusal(parameter_list)
+        if reason:
             return SetParametersResult(successful=False, reason=reason)
-        refusal = self._refusal(parameter_list)
-        return refusal or super().set_parameters_atomically(parameter_list)
+        return super().set_parameters_atomically(parameter_list)
 
     def start(self) -> bool:
         """Configure and activate without a lifecycle manager; return whether both succeeded."""
@@ -170,33 +173,30 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             return ERROR
         return SUCCESS
 
-    def _refusal(self, parameter_list: list[Any]) -> SetParametersResult | None:
+    def _refusal(self, parameter_list: list[Any]) -> str:
         try:
             values = self._changed(parameter_list)
             if self.segmenter is not None:
                 OutputSettings.of(values, self.segmenter.taxonomy)
         except LemoreError as error:
-            return SetParametersResult(successful=False, reason=in_one_line(error))
-        return None
+            return in_one_line(error)
+        return ''
 
     def _changed(self, parameter_list: list[Any]) -> NodeParameters:
         return self.values.changed({entry.name: entry.value for entry in parameter_list})
 
     def _on_set_parameters(self, parameter_list: list[Any]) -> SetParametersResult:
-        refusal = self._refusal(parameter_list)
-        if refusal is not None:
-            return refusal
-        former, self.values = self.values, self._changed(parameter_list)
-        if self.values == former:
-            # called for the QoS parameters of new topics as well
-            return SetParametersResult(successful=True)
-        try:
-            self._apply_values()
-        except Exception as error:  # noqa: BLE001 - the client would never get an answer
-            self.values = former
-            self._apply_values()
-            return SetParametersResult(successful=False, reason=in_one_line(error))
-        return SetParametersResult(successful=True)
+        reason = self._refusal(parameter_list)
+        # rclpy calls this for the QoS parameters of new topics as well, which change nothing here
+        if not reason and (values := self._changed(parameter_list)) != self.values:
+            former, self.values = self.values, values
+            try:
+                self._apply_values()
+            except Exception as error:  # noqa: BLE001 - the client would never get an answer
+                self.values = former
+                self._apply_values()
+                reason = in_one_line(error)
+        return SetParametersResult(successful=not reason, reason=reason)
 
     def _apply_values(self) -> None:
         if self.worker is not None and self.segmenter is not None:
@@ -215,10 +215,6 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             self.worker.pause('paused')
             response.message = 'paused, the network stays loaded'
         return response
-
-    def _start_diagnostics(self, segmenter: Segmenter) -> Diagnostics:
-        constants = {'model': self.values.model, 'dataset': segmenter.taxonomy.name}
-        return Diagnostics(self, self.stats, segmenter, constants, self._run_watchdog)
 
     def _run_watchdog(self) -> None:
         self._duplicates.run()
