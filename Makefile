@@ -71,7 +71,7 @@ format: $(INSTALLED)
 exports: $(INSTALLED)
 	$(BIN)/python -m lemore_core.export.shipped
 
-# Inputs that others may send, for SECONDS; writes the table of docs/reliability.md.
+# Inputs that others may send, for SECONDS; prints the table of docs/reliability.md.
 SECONDS ?= 600
 fuzz: $(INSTALLED)
 	$(PIP_INSTALL) --upgrade --target .venv-fuzz -r requirements/fuzz.txt || echo 'atheris is not there: inputs are chosen at random' >&2
