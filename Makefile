@@ -144,7 +144,7 @@ $(INSTALLED): $(READY) setup.py setup.cfg pyproject.toml
 # One node under load for long; prints a table for docs/reliability.md.
 FRAMES ?= 100000
 soak: $(INSTALLED)
-	PYTHONPATH=$(CURDIR) $(BIN)/python test/reliability/soak.py --frames $(FRAMES)
+	$(BIN)/python test/reliability/soak.py --frames $(FRAMES)
 
 clean:
 	rm -rf .venv .venv-* out build install log *.egg-info

@@ -39,14 +39,6 @@ def test_the_ament_index_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert share_directory() == overlay / 'share' / 'lemore_ros'
 
 
-def test_the_dds_profile_is_well_formed() -> None:
-    path = ROOT / 'config' / 'dds' / 'fastdds_shared_memory.xml'
-    namespace = {'dds': 'http://www.eprosima.com'}
-    root = ET.parse(path).getroot()
-    sizes = [int(e.text or 0) for e in root.iterfind('.//dds:segment_size', namespace)]
-    assert sizes == [128 * 1024 * 1024]
-
-
 @pytest.mark.parametrize(
     ('middleware', 'variables', 'named'),
     [
