@@ -35,7 +35,7 @@ from lemore_ros.messages.images import read_image
 from lemore_ros.messages.point_cloud import POINT
 from lemore_ros.messages.readers import make_reader, message_header
 from lemore_ros.node import qos
-from lemore_ros.tools.measuring import NODE
+from lemore_ros.tools.processes import NODE
 from lemore_ros.transports import TRANSPORTS
 
 BEST_EFFORT = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -11,10 +11,9 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import Image
 
-from lemore_ros.node.lifecycle import HUNG
-
 SLOW_NODE = Path(__file__).parent / 'slow_node.py'
 NAME = '/lemore_segmentation'
+HUNG = 71
 TIMEOUT_S = 3
 
 
