@@ -31,7 +31,7 @@ from lemore_ros.transports import AUTO, TRANSPORTS, Transport
 
 EXPLAIN_AFTER_S = 5.0
 NO_SUBSCRIBER = 'nobody subscribes to its outputs'
-# labels of an older image are of no use live: its clock is another one
+# an image that seems older has the stamp of another clock
 OLDEST_MS = 60_000.0
 # Fast DDS reports this number of lost messages if it does not know how many
 UNKNOWN_NUMBER = 2**31 - 1

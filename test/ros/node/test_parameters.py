@@ -12,7 +12,7 @@ from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
 
 from lemore_ros.node import parameters
-from lemore_ros.node.parameter_pages import parameters_yaml
+from lemore_ros.node.parameter_pages import parameters_page, parameters_yaml
 from lemore_ros.node.parameters import (
     LIVE,
     PARAMETERS,
@@ -60,8 +60,10 @@ WRONG = [
 ]
 
 
-def test_the_file_lists_every_parameter_with_its_default() -> None:
+def test_file_and_page_list_every_parameter_with_its_default() -> None:
     assert FILE.read_text(encoding='utf-8') == parameters_yaml()
+    page = FILE.parents[1] / 'docs' / 'parameters.md'
+    assert page.read_text(encoding='utf-8') == parameters_page()
     values = yaml.safe_load(parameters_yaml())['/**']['ros__parameters']
     values = {name: natural(name, value) for name, value in values.items()}
     assert values == dataclasses.asdict(NodeParameters())
@@ -99,20 +101,16 @@ def test_texts_and_lists_are_read_from_launch_arguments() -> None:
         from_text('backend', 'caffe')
 
 
-@pytest.mark.parametrize(('name', 'value', 'expected'), WRONG)
 @pytest.mark.usefixtures('graph')
-def test_a_wrong_override_at_start_is_named(name: str, value: Any, expected: str) -> None:
-    overrides = [Parameter(name, value=value)]
-    node = _node(overrides)
-    with pytest.raises(ParameterError) as error:
-        parameters.declare(node)
-    assert expected in str(error.value)
-    node.destroy_node()
-
-
-@pytest.mark.usefixtures('graph')
-def test_a_whole_number_is_taken_for_a_number() -> None:
-    node = _node([Parameter('overlay_alpha', value=1), Parameter('rotate', value=90)])
+def test_start_values_are_checked_and_converted() -> None:
+    for name, value, expected in WRONG:
+        node = rclpy.create_node('bare', parameter_overrides=[Parameter(name, value=value)])
+        with pytest.raises(ParameterError) as error:
+            parameters.declare(node)
+        assert expected in str(error.value)
+        node.destroy_node()
+    overrides = [Parameter('overlay_alpha', value=1), Parameter('rotate', value=90)]
+    node = rclpy.create_node('bare', parameter_overrides=overrides)
     values = parameters.declare(node)
     assert (values.overlay_alpha, values.rotate) == (1.0, (90,))
     assert node.get_parameter('overlay_alpha').type_ == Parameter.Type.DOUBLE
@@ -166,16 +164,3 @@ def test_a_value_at_start_for_no_parameter_is_named(graph: Any) -> None:
         "'modle' is no parameter of this node, did you mean model?",
         "'lazy' is no parameter of this node",
     ]
-
-
-def test_a_live_parameter_is_set(graph: Any) -> None:
-    node = graph.node()
-    right = Parameter('overlay_alpha', value=0.125).to_parameter_msg()
-    request = SetParameters.Request(parameters=[right])
-    result = graph.call(SetParameters, f'{NAME}/set_parameters', request).results[0]
-    assert result.successful
-    assert node.values.overlay_alpha == node.get_parameter('overlay_alpha').value == 0.125
-
-
-def _node(overrides: list[Parameter]) -> Any:
-    return rclpy.create_node('bare', parameter_overrides=overrides)
