@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import cv2
@@ -32,7 +31,6 @@ from lemore_core.data.drives import last_drives
 from lemore_core.data.layouts.folder import CLASSES
 from lemore_core.data.readers import read_ids
 from lemore_core.data.samples import Sample
-from lemore_core.data.statistics import count_labels
 from lemore_core.evaluation.evaluate import EvaluationResult, evaluate
 from lemore_core.evaluation.strategies import AveragedViews, SingleScale, Views
 from lemore_core.images.files import read_image, write_image
@@ -41,12 +39,11 @@ from lemore_core.images.palettes import write_labels
 from lemore_core.inference.input_size import network_size
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Source, error_lines, open_sources
-from lemore_core.taxonomy import UNLABELLED_8BIT, ClassGroups, Labels, Taxonomy, load_groups
+from lemore_core.taxonomy import UNLABELLED_8BIT, Labels, Taxonomy, load_groups
 from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.run import train_unless_finished
 from lemore_core.training.start import Hardware, TrainingRun
 
-RECIPE = 'folder_distill'
 FOLDERS = ('frames', 'labels', 'data', 'training')  # each is made from those before it
 PLAN, REPORT = 'plan.json', 'report.html'
 MOVING_EVERY = 10  # of a video or a bag: two or three images a second
@@ -55,8 +52,9 @@ JUDGED_EARLY = 20  # images after which a useless teacher is refused
 MOST_OF_ONE = 0.99  # of the labelled pixels: more of one class teaches nothing
 LEAST_LABELLED = 0.05  # of all pixels
 HELD_OUT = 0.2  # of the images, at least, where no drives are named
-WORST_IMAGES, TIMED_IMAGES = 24, 10
+WORST_IMAGES = 24  # in the report
 
+Report = Callable[[str], None]
 Splits = dict[str, list[Path]]
 
 
@@ -68,9 +66,8 @@ class DistillError(LemoreError):
 class DistillRun:
     """Inputs, teacher, output folder and options of a distillation.
 
-    ``classes`` names groups of the teacher's classes, empty for these themselves. ``hold_out``
-    names drives to validate on, by default the last ones. ``every`` is 10 of videos and bags by
-    default. ``changes`` are fields of the recipe, ``seconds`` those of the training in all.
+    ``classes`` names groups of the teacher's classes, ``hold_out`` drives to validate on (default:
+    the last ones), ``changes`` fields of the recipe, ``seconds`` the time of the training.
 
     Raises:
         DistillError: a value is out of bounds.
@@ -86,7 +83,7 @@ class DistillRun:
     scales: tuple[float, ...] = option((1.0, 1.5), 'of the image, 1 and more', low=1, high=4)
     flip: bool = option(True, 'add the mirror image of every view')
     min_probability: float = option(0.5, 'less certain pixels get no label', low=0, high=1)
-    recipe: str = RECIPE
+    recipe: str = 'folder_distill'
     changes: Mapping[str, Any] = field(default_factory=dict)
     start: Path | None = None
     seconds: float | None = None
@@ -96,26 +93,24 @@ class DistillRun:
         check_fields(self, DistillError)
 
 
-@dataclass(frozen=True)
-class Distilled:
-    """The student's checkpoint, its agreement with the teacher, and milliseconds an image."""
-
-    student: Path
-    result: EvaluationResult
-    student_ms: float
-    teacher_ms: float
-
-
 class Teacher:
     """Labels images for a run: the mean of several views, doubtful pixels ignored."""
 
     def __init__(self, run: DistillRun) -> None:
         self.segmenter = Segmenter.load(run.teacher)
-        classes = self.segmenter.taxonomy
-        groups = load_groups(run.classes, classes) if run.classes else None
-        self.taxonomy = (groups.taxonomy if groups else classes).of_labels
+        self.taxonomy = self.segmenter.taxonomy.of_labels
+        ids: Labels = np.arange(len(self.taxonomy.classes), dtype=np.uint16)
+        if run.classes:
+            groups = load_groups(run.classes, self.segmenter.taxonomy)
+            self.taxonomy, ids = groups.taxonomy.of_labels, groups.apply(ids)
+        number = len(self.taxonomy.classes)
+        if number >= UNLABELLED_8BIT:
+            msg = f'{number} classes are too many to train on: merge them into at most 254'
+            raise DistillError(msg)
         self._run = run
-        self._merging = _merging(classes, groups)
+        # (classes, groups + 1): 1 where a class is of a group, the last column for those of none
+        one_hot: NDArray[np.float32] = np.eye(number + 1, dtype=np.float32)
+        self._merging = one_hot[np.minimum(ids, number)]
 
     @property
     def digest(self) -> str:
@@ -136,7 +131,6 @@ class Teacher:
         probabilities = self._probabilities(image)
         labels = probabilities.argmax(-1)
         doubtful = probabilities.max(-1) < self._run.min_probability
-        # the last column is that of classes in no group
         unknown = doubtful | (labels == len(self.taxonomy.classes))
         return np.where(unknown, UNLABELLED_8BIT, labels).astype(np.uint8)
 
@@ -154,8 +148,8 @@ class Teacher:
         if known[most] > MOST_OF_ONE * total:
             msg = (
                 f'the teacher {self._run.teacher} calls {known[most] / total:.1%} of the pixels '
-                f'{self.taxonomy.classes[most]!r}, nothing is to be learned from that: look at what '
-                'lemore predict --model shows, and at --mean, --std and classes of lemore import'
+                f'{self.taxonomy.classes[most]!r}, which teaches nothing: look at its labels with '
+                'lemore predict, and at --mean, --std and classes of lemore import'
             )
             raise DistillError(msg)
 
@@ -166,20 +160,19 @@ class Teacher:
         for scale in self._run.scales:
             # windows, since a teacher's file may have but one size
             window = (math.ceil(height / scale), math.ceil(width / scale)) if scale > 1 else None
-            seen = AveragedViews(self.segmenter, Views(window=window, flip=self._run.flip))
-            views.append(seen.probabilities(image))
+            views_at = Views(window=window, flip=self._run.flip)
+            views.append(AveragedViews(self.segmenter, views_at).probabilities(image))
         mean = sum(views[1:], start=views[0]) / np.float32(len(views))
         return np.asarray(mean @ self._merging, np.float32)
 
 
-def distill(run: DistillRun, report: Callable[[str], None]) -> Distilled:
-    """Train a network on the teacher's labels of the inputs, and write how well they agree.
+def distill(run: DistillRun, report: Report) -> tuple[Path, EvaluationResult]:
+    """Train a student on the teacher's labels; return its checkpoint and its agreement with them.
 
     Raises:
         LemoreError: an input, the teacher, the classes or an option is not what it must be, or
             nothing is to be learned from the labels.
-        OSError: a file cannot be written; finished files are kept.
-        KeyboardInterrupt: Ctrl-C was pressed; finished files are kept.
+        OSError, KeyboardInterrupt: it was interrupted; finished files are kept.
     """
     teacher = Teacher(run)
     drives: dict[str, list[Source]] = {}
@@ -188,10 +181,7 @@ def distill(run: DistillRun, report: Callable[[str], None]) -> Distilled:
             msg = f'{source.name} has no end: record a video of it, and give that'
             raise DistillError(msg)
         drives.setdefault(source.drive, []).append(source)
-    plan = {
-        f'frames/{drive}': _digest(run.every, [one.stats for one in sources])
-        for drive, sources in drives.items()
-    }
+    plan = {f'frames/{drive}': _digest(run.every, _stats(each)) for drive, each in drives.items()}
     _keep_plan(run.output, {**plan, 'labels': teacher.digest})
     images = {drive: _take(run, drive, each, report) for drive, each in drives.items()}
     splits = _split(images, run.hold_out, report)
@@ -201,24 +191,19 @@ def distill(run: DistillRun, report: Callable[[str], None]) -> Distilled:
     plan = {'data': _digest(data), 'training': _digest(fixed, str(run.start or ''))}
     _keep_plan(run.output, plan)
     _label(splits['train'] + splits['val'], run.output / 'labels', teacher)
+    dataset = _write_dataset(run.output, splits, teacher.taxonomy)
+    training = run.output / 'training'
     planned = TrainingRun(
-        recipe,
-        _write_dataset(run.output, splits, teacher.taxonomy),
-        run.output / 'training',
-        run.hardware,
-        start=run.start,
-        check=False,
-        seconds=run.seconds,
+        recipe, dataset, training, run.hardware, start=run.start, check=False, seconds=run.seconds
     )
     train_unless_finished(planned, report)
-    facts = {'images': f'{len(splits["train"])} to train, {len(splits["val"])} held out'}
-    samples = open_dataset(OWN, planned.data).samples('val')
-    return _judge(planned.output / 'last.safetensors', teacher, samples, facts, run.output / REPORT)
+    student, samples = training / 'last.safetensors', open_dataset(OWN, dataset).samples('val')
+    return student, _evaluate(student, teacher, samples, run.output / REPORT)
 
 
-def _judge(
-    path: Path, teacher: Teacher, samples: Sequence[Sample], facts: dict[str, str], report: Path
-) -> Distilled:
+def _evaluate(
+    path: Path, teacher: Teacher, samples: Sequence[Sample], report: Path
+) -> EvaluationResult:
     """Measure the student on the held-out drives, and write the report."""
     from lemore_core.evaluation.report.build import write_report
     from lemore_core.evaluation.report.evaluation import evaluation_report, worst_images
@@ -227,33 +212,25 @@ def _judge(
     worst = worst_images(WORST_IMAGES, student.taxonomy, 'teacher')
     shown = tqdm(samples, desc='student', unit='image', disable=None)
     result = evaluate(SingleScale(student), shown, worst)
-    networks, pixels = (student, teacher.segmenter), read_image(samples[0].image)
-    # interleaved, so that a busy moment of the machine falls on both; the first of each is slow
-    times = [
-        [network.segment(pixels).timings.total_ms for network in networks]
-        for _ in range(TIMED_IMAGES + 1)
-    ]
-    student_ms, teacher_ms = map(median, zip(*times[1:], strict=True))
-    facts['student'] = f'{student.card.name}, {student_ms:.1f} ms an image'
-    facts['teacher'] = f'{teacher.segmenter.card.name}, {teacher_ms:.1f} ms an image'
-    facts['licence'] = student.card.licence
+    facts = {
+        'student': student.card.name,
+        'teacher': teacher.segmenter.card.name,
+        'held out': f'{len(samples)} images',
+        'licence': student.card.licence,
+    }
     title = 'The student against its teacher, on drives that it was not trained on'
     page = evaluation_report(result, worst.images, title=title, facts=facts, truth='teacher')
     write_report(page, report)
-    return Distilled(path, result, student_ms, teacher_ms)
+    return result
 
 
 def _keep_plan(output: Path, plan: Mapping[str, str]) -> None:
-    """Record digests of what the folders are made from; refuse folders made from something else.
-
-    A data set in whose masks a user may have corrected mistakes is never rewritten.
-    """
+    """Record digests of what the folders are made from; refuse folders made from something else."""
     path = output / PLAN
     try:
         before = dict(parse_json(path.read_bytes())) if path.is_file() else {}
-    except (ValueError, TypeError) as error:
-        msg = f'{path} is damaged ({error}): choose another --output, or delete {output}'
-        raise DistillError(msg) from error
+    except (ValueError, TypeError):
+        before = dict.fromkeys(plan)  # damaged: the folders may be made from anything
     changed = [key.partition('/')[0] for key in plan if before.get(key, plan[key]) != plan[key]]
     first = min(map(FOLDERS.index, changed), default=len(FOLDERS))
     stale = [str(output / name) for name in FOLDERS[first:] if (output / name).exists()]
@@ -270,9 +247,12 @@ def _digest(*values: object) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
-def _take(
-    run: DistillRun, drive: str, sources: Sequence[Source], report: Callable[[str], None]
-) -> list[Path]:
+def _stats(sources: Sequence[Source]) -> list[tuple[str, int, int]]:
+    files = [(path.resolve(), path.stat()) for source in sources for path in source.paths]
+    return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files]
+
+
+def _take(run: DistillRun, drive: str, sources: Sequence[Source], report: Report) -> list[Path]:
     """Return the images of a drive, written into its folder unless that exists."""
     folder = run.output / 'frames' / drive
     if not folder.exists():
@@ -281,13 +261,12 @@ def _take(
         every = run.every or (MOVING_EVERY if sources[0].is_moving else 1)
         numbered = islice(enumerate(frames), 0, None, every)
         for number, frame in tqdm(numbered, desc=drive, unit='image', disable=None):
-            # the number is that in the drive, so that a name says where it was
-            stem = part / f'{drive}_{number:06}'
-            if frame.path is not None:
-                shutil.copyfile(frame.path, stem.with_suffix(frame.path.suffix.lower()))
+            suffix = frame.path.suffix.lower() if frame.path else '.jpg'
+            path = part / f'{drive}_{number:06}{suffix}'
+            if frame.path:
+                shutil.copyfile(frame.path, path)
             else:
-                pixels = to_rgb(frame.image.pixels, frame.image.encoding)
-                write_image(stem.with_suffix('.jpg'), pixels)
+                write_image(path, to_rgb(frame.image.pixels, frame.image.encoding))
         for line in error_lines(sources):
             report(line)
         if not any(part.iterdir()):
@@ -305,9 +284,7 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def _split(
-    drives: Mapping[str, list[Path]], hold_out: Sequence[str], report: Callable[[str], None]
-) -> Splits:
+def _split(drives: Mapping[str, list[Path]], hold_out: Sequence[str], report: Report) -> Splits:
     """Return the images to train and to validate on, which share no drive."""
     unknown = [name for name in hold_out if name not in drives]
     if unknown or (hold_out and len(set(hold_out)) == len(drives)):
@@ -336,12 +313,12 @@ def _split(
 def _label(images: Sequence[Path], folder: Path, teacher: Teacher) -> None:
     """Write the teacher's mask of each image that has none."""
     counts = np.zeros(UNLABELLED_8BIT + 1, np.int64)
-    bar = tqdm(images, desc='teacher', unit='image', disable=None)
-    for number, image in enumerate(bar, 1):
+    for number, image in enumerate(tqdm(images, desc='teacher', unit='image', disable=None), 1):
         path = folder / f'{image.stem}.png'
         if not path.is_file():
             write_labels(path, teacher.label(read_image(image)), teacher.taxonomy)
-        counts += count_labels(read_ids(path, teacher.taxonomy).astype(np.uint8))
+        ids = read_ids(path, teacher.taxonomy)
+        counts += np.bincount(ids.ravel(), minlength=len(counts))
         if number in (JUDGED_EARLY, len(images)):
             teacher.require_use(counts)
 
@@ -362,25 +339,12 @@ def _write_dataset(output: Path, splits: Splits, taxonomy: Taxonomy) -> Path:
         return data
     part = _empty(output / '.data.part')
     for split, images in splits.items():
-        for kind in ('images', 'masks'):
-            (part / kind / split).mkdir(parents=True)
         for image in images:
-            mask = f'{image.stem}.png'
-            shutil.copyfile(image, part / 'images' / split / image.name)
-            shutil.copyfile(output / 'labels' / mask, part / 'masks' / split / mask)
+            mask = output / 'labels' / f'{image.stem}.png'
+            for kind, source in (('images', image), ('masks', mask)):
+                target = part / kind / split / source.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
     (part / CLASSES).write_text(yaml.safe_dump(taxonomy.to_dict(), sort_keys=False), 'utf-8')
     part.rename(data)
     return data
-
-
-def _merging(taxonomy: Taxonomy, groups: ClassGroups | None) -> NDArray[np.float32]:
-    """Return (classes, groups + 1): 1 where a class is of a group, the last for those of none."""
-    labels: Labels = np.arange(len(taxonomy.classes), dtype=np.uint16)
-    if groups is not None:
-        labels = groups.apply(labels)
-    number = len(groups.groups if groups else taxonomy.classes)
-    if number >= UNLABELLED_8BIT:
-        msg = f'{number} classes are too many to train on: merge them into at most 254'
-        raise DistillError(msg)
-    merging: NDArray[np.float32] = np.eye(number + 1, dtype=np.float32)
-    return merging[np.minimum(labels, number)]

@@ -1,4 +1,4 @@
-"""Read images of image files, folders, videos, cameras, and inputs that other packages read."""
+"""Read images from image files, folders, videos, cameras, and inputs that other packages read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -24,7 +24,7 @@ from lemore_core.taxonomy import Labels, Taxonomy
 
 READERS = 'lemore.images'  # entry points of other packages, each a Reader
 MOST_DIGITS = 4  # of a camera's number
-BAGS = "bags are read by lemore_ros with its extra: pip install 'lemore_ros[bag]'"
+BAGS = "bags are read with: pip install 'lemore_ros[bag]'"
 
 
 class SourceError(LemoreError):
@@ -52,7 +52,7 @@ class Source(ABC):
 
     ``paths`` are the files that hold them, ``expected`` is their number where it is known,
     ``taxonomy`` belongs to labels recorded with them. ``errors`` counts what could not be read.
-    ``is_moving`` images are many a second, those of ``is_recording`` were recorded on a robot.
+    ``is_moving`` images are many a second; ``is_recording`` ones were recorded on a robot.
     """
 
     is_moving: ClassVar[bool] = True
@@ -63,7 +63,6 @@ class Source(ABC):
     paths: tuple[Path, ...] = ()
     expected: int | None = None
     max_pixels: int = MAX_PIXELS
-    _: KW_ONLY
     taxonomy: Taxonomy | None = None
     errors: Counter[str] = field(default_factory=Counter)
 
@@ -75,30 +74,17 @@ class Source(ABC):
             LemoreError: the source cannot be opened.
         """
 
-    @property
-    def results(self) -> list[str]:
-        """The names of its results: one for each image, or one for all images of a video."""
-        return [self.name]
-
-    @property
-    def stats(self) -> list[tuple[str, int, int]]:
-        """Path, bytes and time of change in nanoseconds of each file."""
-        found = [(path.resolve(), path.stat()) for path in self.paths]
-        return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found]
-
 
 @dataclass
 class ImageFiles(Source):
-    """Image files in or below ``folder``."""
+    """Image files, each called by one of ``names``."""
 
     is_moving: ClassVar[bool] = False
-
-    _: KW_ONLY
-    folder: Path
+    names: tuple[str, ...] = ()
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the images by name."""
-        for name, path in zip(self.results, self.paths, strict=True):
+        """Yield the images."""
+        for name, path in zip(self.names, self.paths, strict=True):
             try:
                 pixels = read_image(path, max_pixels=self.max_pixels)
             except ImageFileError as error:  # noqa: PERF203 - one costs the others nothing
@@ -106,13 +92,7 @@ class ImageFiles(Source):
             else:
                 yield Frame(self.drive, name, Image(pixels), path=path)
 
-    @property
-    def results(self) -> list[str]:
-        """The paths of the images in ``folder``, without suffix."""
-        return [path.relative_to(self.folder).with_suffix('').as_posix() for path in self.paths]
 
-
-@dataclass
 class Video(Source):
     """A video file; a damaged one is read up to the damage."""
 
@@ -131,38 +111,34 @@ class Video(Source):
 class Camera(Source):
     """A camera of this machine; it has no end."""
 
-    _: KW_ONLY
-    index: int
+    index: int = 0
 
     def frames(self) -> Iterator[Frame]:
         """Yield the images, numbered from 0."""
         capture = cv2.VideoCapture(self.index)
+        number = 0
         try:
-            number = 0
-            while True:
-                found, pixels = capture.read()
-                if not found:
-                    msg = f'camera {self.index} gives no images'
-                    raise SourceError(msg)
-                image = Image(np.asarray(pixels, np.uint8), 'bgr8')
+            while (read := capture.read())[0]:
+                image = Image(np.asarray(read[1], np.uint8), 'bgr8')
                 yield Frame(self.drive, f'{number:06}', image, time.monotonic_ns())
                 number += 1
         finally:
             capture.release()
+        self.errors[f'camera {self.index} gives no more images'] += 1
 
 
-# path, most pixels of an image, and whether recorded labels are wanted -> sources; none: not mine
+# path, most pixels of an image, whether recorded labels are wanted; no sources: not its file
 Reader = Callable[[Path, int, bool], Sequence[Source]]
 
 
 def open_sources(
     inputs: Sequence[str | Path], max_pixels: int = MAX_PIXELS, *, with_labels: bool = False
 ) -> list[Source]:
-    """Return the sources of images files, folders with all below, videos, bags, or camera numbers.
+    """Open image files, folders with all below, videos, bags, and cameras by number.
 
     Images of a folder are one source for each drive, see :func:`lemore_core.data.drives.drives`;
     where the drive would be one word for all, such as ``frame``, it is the folder. A bag has one
-    source for each camera. ``with_labels`` takes labels that were recorded in it.
+    source for each camera; ``with_labels`` opens the labels that were recorded in it.
 
     Raises:
         LemoreError: an input does not exist, or has no images.
@@ -198,7 +174,10 @@ def _open(path: Path, max_pixels: int, with_labels: bool) -> Sequence[Source]:
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         return _by_drive(path.parent, [path], max_pixels)
     for entry in entry_points(group=READERS):
-        read: Reader = entry.load()
+        try:
+            read: Reader = entry.load()
+        except ModuleNotFoundError:
+            continue  # what it reads with is an extra
         if found := read(path, max_pixels, with_labels):
             return found
     if path.is_dir():
@@ -218,13 +197,20 @@ def _open(path: Path, max_pixels: int, with_labels: bool) -> Sequence[Source]:
 
 
 def _by_drive(folder: Path, images: Sequence[Path], max_pixels: int) -> list[Source]:
-    names = drive_names(images, folder)
-    if len(set(names)) == 1 and not any(map(str.isdigit, names[0])):
-        names = [folder.resolve().name] * len(images)
+    drives = drive_names(images, folder)
+    if len(set(drives)) == 1 and not any(map(str.isdigit, drives[0])):
+        drives = [folder.resolve().name] * len(images)
     by_drive: dict[str, list[Path]] = {}
-    for name, image in zip(names, images, strict=True):
-        by_drive.setdefault(drive_name(name), []).append(image)
+    for drive, image in zip(drives, images, strict=True):
+        by_drive.setdefault(drive_name(drive), []).append(image)
     return [
-        ImageFiles(drive, drive, tuple(paths), len(paths), max_pixels, folder=folder)
+        ImageFiles(
+            drive,
+            drive,
+            tuple(paths),
+            len(paths),
+            max_pixels,
+            names=tuple(one.relative_to(folder).with_suffix('').as_posix() for one in paths),
+        )
         for drive, paths in by_drive.items()
     ]

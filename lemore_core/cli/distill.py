@@ -76,18 +76,18 @@ def run(arguments: argparse.Namespace) -> None:
         hardware=hardware(arguments),
     )
     try:
-        distilled = distill(planned, tqdm.write)
+        student, result = distill(planned, tqdm.write)
     except (OSError, KeyboardInterrupt):
         print('finished files are kept: run the same command to continue', file=sys.stderr)
         raise
     print(f'{"class":<18} agreement (IoU)')
-    for name, iou in distilled.result.figures['iou'].items():
+    for name, iou in result.figures['iou'].items():
         print(f'{name:<18} {"-" if iou is None else f"{iou:.4f}"}')
-    student = distilled.student.resolve()
+    student = student.resolve()
     print(
-        f'\nstudent {distilled.student_ms:.1f} ms, teacher {distilled.teacher_ms:.1f} ms an image\n'
-        f'{arguments.output / REPORT}\n'
+        f'\n{arguments.output / REPORT}\n'
         f'lemore predict IMAGES --model {student} --output out/predict\n'
+        f'lemore benchmark --models {student},{planned.teacher}\n'
         'ros2 launch lemore_ros segmentation.launch.py image_topic:=/camera/image_raw '
         f'model:={student}'
     )
