@@ -124,7 +124,7 @@ class Camera(Source):
                 number += 1
         finally:
             capture.release()
-        self.errors[f'camera {self.index} gives no more images'] += 1
+        self.errors['it cannot be opened, or was unplugged'] += 1
 
 
 # path, most pixels of an image, whether recorded labels are wanted; no sources: not its file
@@ -191,7 +191,7 @@ def _open(path: Path, max_pixels: int, with_labels: bool) -> Sequence[Source]:
     try:
         expected = frames_expected(path) or None
     except VideoError as error:
-        msg = f'{path} is no image ({", ".join(SUFFIXES)}), video or bag: {error}; {BAGS}'
+        msg = f'{error}; images end in {", ".join(SUFFIXES)}; {BAGS}'
         raise SourceError(msg) from error
     return [Video(path.stem, drive_name(path.stem), (path,), expected, max_pixels)]
 

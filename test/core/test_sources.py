@@ -68,7 +68,10 @@ def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
     [
         ('gone.png', r'no file or folder .*gone\.png'),
         ('empty', 'holds no images'),
-        ('text.mp4', r'text\.mp4 is no image .*, video or bag'),
+        (
+            'text.mp4',
+            r'text\.mp4 is no readable video: .*; images end in \.png, .*; bags are read with',
+        ),
     ],
 )
 def test_inputs_without_images_are_refused(tmp_path: Path, name: str, message: str) -> None:
