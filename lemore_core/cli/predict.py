@@ -15,7 +15,7 @@ from lemore_core.cli.arguments import (
     add_segmenter_arguments,
     count,
     image_bar,
-    load_segmenter,
+    segmenter_options,
     share,
 )
 from lemore_core.common.limits import ROTATIONS
@@ -56,16 +56,19 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.predict import check_names, predict
     from lemore_core.sources import open_sources
 
-    is_named = arguments.model is not None
-    sources = open_sources(arguments.inputs, arguments.max_pixels, with_labels=not is_named)
+    has_model = arguments.model is not None
+    arguments.model = arguments.model or 'tiny'
+    options = segmenter_options(arguments)
+    sources = open_sources(arguments.inputs, arguments.max_pixels, with_labels=not has_model)
     check_names(sources)
     segmenter = None
     if any(source.taxonomy is None for source in sources):
-        arguments.model = arguments.model or 'tiny'
         with _export_logged():
-            segmenter = load_segmenter(arguments)
+            segmenter = options.load()
     images = unlabelled = 0
     for source in sources:
+        if source.taxonomy is not None:
+            print(f'{source.name}: labels as recorded; those of a network with --model')
         steps = predict(
             segmenter,
             source,
@@ -75,8 +78,6 @@ def run(arguments: argparse.Namespace) -> None:
             rotation=arguments.rotate,
             has_legend=not arguments.no_legend,
         )
-        if source.taxonomy is not None:
-            print(f'{source.name}: labels as recorded; those of a network with --model')
         for frame in image_bar(steps, source.name, source.expected, arguments.frames):
             images += 1
             unlabelled += source.taxonomy is not None and frame.labels is None
