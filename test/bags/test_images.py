@@ -37,7 +37,7 @@ CAMVID = load_taxonomy('camvid')
 LABELS = f'{NODE}/labels'
 
 
-def near(pixel: Any, color: Any) -> bool:
+def is_near(pixel: Any, color: Any) -> bool:
     return bool(np.abs(np.subtract(pixel, color, dtype=float)).max() < 16)
 
 
@@ -111,8 +111,8 @@ def test_recorded_labels_are_taken_unless_a_model_is_named(
     first = frames[0][1]
     assert first.shape == ((HEIGHT + names.shape[0]) // 2 * 2, 2 * WIDTH, 3)
     assert np.abs(first[:HEIGHT, :WIDTH].astype(float) - camera_image()[..., ::-1]).mean() < 12
-    assert near(first[HEIGHT // 2, WIDTH + WIDTH // 4], CAMVID.colors[ROAD])
-    assert near(frames[3][1][HEIGHT // 2, WIDTH + WIDTH // 2], CAMVID.colors[BUILDING])
+    assert is_near(first[HEIGHT // 2, WIDTH + WIDTH // 4], CAMVID.colors[ROAD])
+    assert is_near(frames[3][1][HEIGHT // 2, WIDTH + WIDTH // 2], CAMVID.colors[BUILDING])
 
     options = ['--model', exported, '--backend', 'onnxruntime', '--device', 'cpu', '--frames', '1']
     status, out, _ = predict(capsys, drive, '-o', tmp_path / 'model', *options)
@@ -132,16 +132,15 @@ def test_labels_belong_to_the_camera_of_their_name_or_the_only_one_in_colour(
     assert found.keys() == {'drive/camera', 'drive/truth/labels'}
     assert found['drive/camera'] is not None
     assert found['drive/truth/labels'] is None
-    # results of several cameras
-    several = [
-        m._replace(topic=m.topic.replace(NODE, f'{NODE}/{name}').replace('/camera/', f'/{name}/'))
-        for name in ('front', 'rear')
+    named = [
+        m._replace(topic=m.topic.replace(NODE, f'{NODE}/front').replace('/camera/', '/front/'))
         for m in messages
-        if m.topic != '/truth/labels' and (name == 'front' or '/confidence' not in m.topic)
+        if m.topic != '/truth/labels'
     ]
-    path = write_messages(
-        tmp_path / 'several', [m for m in several if m.topic != f'{NODE}/rear/labels']
-    )
+    rear = [
+        m._replace(topic=m.topic.replace('/front/', '/rear/')) for m in named if NODE not in m.topic
+    ]
+    path = write_messages(tmp_path / 'several', [*named, *rear])
     found = {one.name: one.taxonomy for one in open_sources([path], with_labels=True)}
     assert found['several/front'] is not None
     assert found['several/rear'] is None

@@ -46,18 +46,14 @@ def read(path: Path) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
-def test_a_written_video_is_read_back(clip: Path) -> None:
-    frames = list(read_video(clip))
-    assert [time for time, _ in frames] == [i * 500_000_000 for i in range(5)]
-    assert frames[0][1].shape == (90, 160, 3)
-    # names need not be UTF-8
+def test_names_of_videos_need_not_be_utf8_and_large_ones_are_refused(clip: Path) -> None:
     strange = clip.rename(clip.with_name(os.fsdecode(b'stra\xdfe.mp4')))
     assert frames_expected(strange) == len(list(read_video(strange))) == 5
     with pytest.raises(VideoError, match='images of 160x90 pixels, allowed: up to 100'):
         list(read_video(strange, 100))
 
 
-def test_an_unfinished_video_does_not_appear(tmp_path: Path) -> None:
+def test_a_video_that_cannot_be_finished_does_not_appear(tmp_path: Path) -> None:
     def write(*widths: int) -> None:
         with VideoWriter(tmp_path / 'never.mp4') as video:
             for time, width in enumerate(widths):
