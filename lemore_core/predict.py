@@ -18,7 +18,7 @@ from lemore_core.images.image import to_rgb
 from lemore_core.images.palettes import write_labels
 from lemore_core.images.render import legend, overlay
 from lemore_core.segmenter import Segmenter
-from lemore_core.sources import Frame, ImageFiles, Source
+from lemore_core.sources import Frame, Source
 
 OUT_OF_ORDER = 'not in the video: the stamp is not after the one before'
 
@@ -33,10 +33,7 @@ def check_names(sources: Sequence[Source]) -> None:
     Raises:
         PredictError: with the name.
     """
-    counts: Counter[str] = Counter()
-    for one in sources:
-        counts.update(one.names if isinstance(one, ImageFiles) else [one.name])
-    for name, count in counts.items():
+    for name, count in Counter(name for one in sources for name in one.results).items():
         if count > 1:
             msg = f'{count} inputs are called {name!r}: predict them one at a time'
             raise PredictError(msg)

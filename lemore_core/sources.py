@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -46,85 +45,39 @@ class Frame(NamedTuple):
     labels: Labels | None = None
 
 
+Read = Callable[[Counter[str]], Iterator[Frame]]
+
+
 @dataclass
-class Source(ABC):
+class Source:
     """Images of one drive, in their order.
 
-    ``paths`` are the files that hold them, ``expected`` is their number where it is known,
-    ``taxonomy`` belongs to labels recorded with them. ``errors`` counts what could not be read.
-    ``is_moving`` images are many a second; ``is_recording`` ones were recorded on a robot.
+    ``read`` yields them and counts what could not be read in ``errors``; ``paths`` are the files
+    that hold them, ``expected`` is their number where it is known. ``results`` are the names of
+    what is made of them: one for each image file, or one for all images of a video.
+    ``is_moving`` images are many a second; ``is_recording`` ones were recorded on a robot, and
+    ``taxonomy`` belongs to labels that were recorded with them.
     """
-
-    is_moving: ClassVar[bool] = True
-    is_recording: ClassVar[bool] = False
 
     name: str
     drive: str
+    read: Read
     paths: tuple[Path, ...] = ()
     expected: int | None = None
-    max_pixels: int = MAX_PIXELS
+    _: KW_ONLY
+    results: tuple[str, ...]
+    is_moving: bool = True
+    is_recording: bool = False
     taxonomy: Taxonomy | None = None
     errors: Counter[str] = field(default_factory=Counter)
 
-    @abstractmethod
     def frames(self) -> Iterator[Frame]:
         """Yield the images; unreadable ones are left out and counted in ``errors``.
 
         Raises:
             LemoreError: the source cannot be opened.
         """
-
-
-@dataclass
-class ImageFiles(Source):
-    """Image files, each called by one of ``names``."""
-
-    is_moving: ClassVar[bool] = False
-    names: tuple[str, ...] = ()
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield the images."""
-        for name, path in zip(self.names, self.paths, strict=True):
-            try:
-                pixels = read_image(path, max_pixels=self.max_pixels)
-            except ImageFileError as error:  # noqa: PERF203 - one costs the others nothing
-                self.errors[str(error)] += 1
-            else:
-                yield Frame(self.drive, name, Image(pixels), path=path)
-
-
-class Video(Source):
-    """A video file; a damaged one is read up to the damage."""
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield the images, numbered from 0."""
-        from lemore_core.images.video import VideoError, read_video
-
-        try:
-            for number, (ns, pixels) in enumerate(read_video(self.paths[0], self.max_pixels)):
-                yield Frame(self.drive, f'{number:06}', Image(pixels), ns)
-        except VideoError as error:
-            self.errors[str(error)] += 1
-
-
-@dataclass
-class Camera(Source):
-    """A camera of this machine; it has no end."""
-
-    index: int = 0
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield the images, numbered from 0."""
-        capture = cv2.VideoCapture(self.index)
-        number = 0
-        try:
-            while (read := capture.read())[0]:
-                image = Image(np.asarray(read[1], np.uint8), 'bgr8')
-                yield Frame(self.drive, f'{number:06}', image, time.monotonic_ns())
-                number += 1
-        finally:
-            capture.release()
-        self.errors['it cannot be opened, or was unplugged'] += 1
+        return self.read(self.errors)
 
 
 # path, most pixels of an image, whether recorded labels are wanted; no sources: not its file
@@ -149,7 +102,7 @@ def open_sources(
         if path.exists():
             sources += _open(path, max_pixels, with_labels)
         elif text.isdecimal() and len(text) <= MOST_DIGITS:
-            sources.append(Camera(f'camera{text}', f'camera{text}', index=int(text)))
+            sources.append(_camera(int(text)))
         else:
             msg = f'there is no file or folder {text}, and it is no number of a camera'
             raise SourceError(msg)
@@ -186,14 +139,45 @@ def _open(path: Path, max_pixels: int, with_labels: bool) -> Sequence[Source]:
             msg = f'folder {path} holds no images ({", ".join(SUFFIXES)}) and is no bag; {BAGS}'
             raise SourceError(msg)
         return _by_drive(path, images, max_pixels)
-    from lemore_core.images.video import VideoError, frames_expected
+    return [_video(path, max_pixels)]
 
+
+def _video(path: Path, max_pixels: int) -> Source:
+    from lemore_core.images.video import VideoError, frames_expected, read_video
+
+    drive = drive_name(path.stem)
     try:
         expected = frames_expected(path) or None
     except VideoError as error:
         msg = f'{error}; images end in {", ".join(SUFFIXES)}; {BAGS}'
         raise SourceError(msg) from error
-    return [Video(path.stem, drive_name(path.stem), (path,), expected, max_pixels)]
+
+    def read(errors: Counter[str]) -> Iterator[Frame]:
+        try:
+            for number, (ns, pixels) in enumerate(read_video(path, max_pixels)):
+                yield Frame(drive, f'{number:06}', Image(pixels), ns)
+        except VideoError as error:
+            errors[str(error)] += 1
+
+    return Source(path.stem, drive, read, (path,), expected, results=(path.stem,))
+
+
+def _camera(index: int) -> Source:
+    name = f'camera{index}'
+
+    def read(errors: Counter[str]) -> Iterator[Frame]:
+        capture = cv2.VideoCapture(index)
+        number = 0
+        try:
+            while (found := capture.read())[0]:
+                image = Image(np.asarray(found[1], np.uint8), 'bgr8')
+                yield Frame(name, f'{number:06}', image, time.monotonic_ns())
+                number += 1
+        finally:
+            capture.release()
+        errors['it cannot be opened, or was unplugged'] += 1
+
+    return Source(name, name, read, results=(name,))
 
 
 def _by_drive(folder: Path, images: Sequence[Path], max_pixels: int) -> list[Source]:
@@ -203,14 +187,19 @@ def _by_drive(folder: Path, images: Sequence[Path], max_pixels: int) -> list[Sou
     by_drive: dict[str, list[Path]] = {}
     for drive, image in zip(drives, images, strict=True):
         by_drive.setdefault(drive_name(drive), []).append(image)
-    return [
-        ImageFiles(
-            drive,
-            drive,
-            tuple(paths),
-            len(paths),
-            max_pixels,
-            names=tuple(one.relative_to(folder).with_suffix('').as_posix() for one in paths),
-        )
-        for drive, paths in by_drive.items()
-    ]
+    return [_files(drive, folder, tuple(paths), max_pixels) for drive, paths in by_drive.items()]
+
+
+def _files(drive: str, folder: Path, paths: tuple[Path, ...], max_pixels: int) -> Source:
+    names = tuple(path.relative_to(folder).with_suffix('').as_posix() for path in paths)
+
+    def read(errors: Counter[str]) -> Iterator[Frame]:
+        for name, path in zip(names, paths, strict=True):
+            try:
+                pixels = read_image(path, max_pixels=max_pixels)
+            except ImageFileError as error:  # noqa: PERF203 - one costs the others nothing
+                errors[str(error)] += 1
+            else:
+                yield Frame(drive, name, Image(pixels), path=path)
+
+    return Source(drive, drive, read, paths, len(paths), results=names, is_moving=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 from lemore_core.sources import Frame, Source, drive_name
 from lemore_ros.bags.errors import BagError
@@ -26,34 +26,7 @@ from lemore_ros.bags.segmentation.options import NODE, SegmentOptions
 TOLERANCE_NS = 5_000_000  # by which the stamps of an image and its labels may differ
 
 
-@dataclass
-class BagCamera(Source):
-    """Images of a topic of a bag, and labels of another topic if that is named."""
-
-    is_recording: ClassVar[bool] = True
-
-    topic: str = ''
-    labels: str = ''
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield the images in the order of recording, numbered from 0."""
-        (path,) = self.paths
-        sequence = ImageSequence(path, self.topic, max_pixels=self.max_pixels)
-        recorded = RecordedLabels(path, self.labels, '', TOLERANCE_NS) if self.labels else None
-        with closing(recorded) if recorded else nullcontext():
-            for number, (image, next_ns) in enumerate(sequence.images()):
-                found = recorded.labels_of(image, next_ns) if recorded else None
-                labels = found.labels if found else None
-                yield Frame(self.drive, f'{number:06}', image.image, image.time_ns, labels=labels)
-        if sequence.damage:
-            self.errors[sequence.damage] += 1
-        self.errors.update(sequence.error_counts)
-        for error, times in recorded.error_counts.items() if recorded else ():
-            if error not in (WITHOUT_LABELS, RESIZED):
-                self.errors[error] += times
-
-
-def open_images(path: Path, max_pixels: int, with_labels: bool) -> list[BagCamera]:
+def open_images(path: Path, max_pixels: int, with_labels: bool) -> list[Source]:
     """Open the cameras of a bag, with their recorded labels if wanted; none if it is no bag.
 
     Raises:
@@ -61,24 +34,45 @@ def open_images(path: Path, max_pixels: int, with_labels: bool) -> list[BagCamer
     """
     if not is_bag(path):
         return []
+    sources = []
     with open_bag(path, max_pixels) as bag:
         cameras, _ = find_cameras(bag, SegmentOptions(only_results=True))
         names = {camera.topic.name: camera.prefix.removeprefix(NODE) for camera in cameras}
         labels = _labels_of(bag, names) if with_labels else {}
-        return [
-            BagCamera(
-                path.stem + names[camera.topic.name],
+        for topic in (camera.topic for camera in cameras):
+            name, own = path.stem + names[topic.name], labels.get(topic.name, '')
+            source = Source(
+                name,
                 drive_name(path.stem),
+                partial(_read, path, topic.name, own, max_pixels),
                 (path,),
-                camera.topic.count,
-                max_pixels,
-                class_table(bag, bag.topic(found)) if found else None,
-                topic=camera.topic.name,
-                labels=found,
+                topic.count,
+                results=(name,),
+                is_recording=True,
+                taxonomy=class_table(bag, bag.topic(own)) if own else None,
             )
-            for camera in cameras
-            for found in [labels.get(camera.topic.name, '')]
-        ]
+            sources.append(source)
+    return sources
+
+
+def _read(
+    path: Path, topic: str, labels: str, max_pixels: int, errors: Counter[str]
+) -> Iterator[Frame]:
+    """Yield the images of a topic, with the labels of another topic if that is named."""
+    sequence = ImageSequence(path, topic, max_pixels=max_pixels)
+    recorded = RecordedLabels(path, labels, '', TOLERANCE_NS) if labels else None
+    with closing(recorded) if recorded else nullcontext():
+        for number, (image, next_ns) in enumerate(sequence.images()):
+            found = recorded.labels_of(image, next_ns) if recorded else None
+            own = found.labels if found else None
+            name = f'{number:06}'
+            yield Frame(drive_name(path.stem), name, image.image, image.time_ns, labels=own)
+    if sequence.damage:
+        errors[sequence.damage] += 1
+    errors.update(sequence.error_counts)
+    for error, times in recorded.error_counts.items() if recorded else ():
+        if error not in (WITHOUT_LABELS, RESIZED):
+            errors[error] += times
 
 
 def _labels_of(bag: Bag, names: dict[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from lemore_core.images.video import read_video
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import open_sources
 from lemore_core.taxonomy import load_taxonomy
-from test.bags.conftest import IMAGE, START, STRING, BagFolder, image, pattern, text
+from test.bags.conftest import IMAGE, START, BagFolder, image, pattern
 from test.bags.evaluation.known_drives import (
     BUILDING,
     CAMERA,
@@ -168,9 +168,3 @@ def test_a_damaged_bag_is_taken_up_to_the_damage(
     assert 1 < int(out.partition(' images')[0]) < 6
     assert 'drive: images that cannot be decoded' in err
     assert file.name in err
-
-
-def test_a_bag_without_a_camera_is_refused(bags: BagFolder) -> None:
-    path = bags.write([('/note', STRING, START, text('hello'))])
-    with pytest.raises(LemoreError, match='has no camera'):
-        open_sources([path])
