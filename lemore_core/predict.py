@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from lemore_core.images.render import legend, overlay
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Frame, Source
 
+Pixels = NDArray[np.uint8]  # RGB (H, W, 3)
 OUT_OF_ORDER = 'not in the video: the stamp is not after the one before'
 
 
@@ -62,66 +64,56 @@ def predict(
         LemoreError: the source cannot be read, or has no image.
         OSError: the output cannot be written.
     """
-    drawn = _draw(segmenter, source, output / 'labels', alpha, frames, rotation, has_legend)
-    if source.is_moving:
-        yield from _write_video(output / 'overlay' / f'{source.name}.mp4', drawn, source.errors)
-        return
-    for frame, shown in drawn:
-        write_image(output / 'overlay' / f'{frame.name}.png', shown)
-        yield frame
-
-
-def _draw(
-    segmenter: Segmenter | None,
-    source: Source,
-    folder: Path,
-    alpha: float,
-    frames: int | None,
-    rotation: int,
-    has_legend: bool,
-) -> Iterator[tuple[Frame, NDArray[np.uint8]]]:
-    """Write the labels into ``folder``, and yield each image and its overlay, RGB uint8."""
-    taxonomy = source.taxonomy
-    if taxonomy is None and segmenter is not None:
-        taxonomy = segmenter.taxonomy
+    taxonomy = segmenter.taxonomy if segmenter and not source.taxonomy else source.taxonomy
     if taxonomy is None:
         msg = f'{source.name} has no labels: give a segmenter'
         raise PredictError(msg)
-    if source.is_moving:
-        folder /= source.name
+    folder = output / 'labels' / (source.name if source.is_moving else '')
     is_empty = True
-    for frame in islice(source.frames(), frames):
-        is_empty = False
-        pixels, encoding = frame.image.pixels, frame.image.encoding
-        labels, shown = frame.labels, to_rgb(pixels, encoding)
-        if source.taxonomy is None and segmenter is not None:
-            labels = segmenter.segment_batch([frame.image._replace(rotation=rotation)])[0].labels
-        panes = [shown] if source.is_recording else []
-        if labels is not None:
-            write_labels(folder / f'{frame.name}.png', labels, taxonomy)
-            shown = overlay(pixels, encoding, labels, taxonomy.palette, alpha)
-        shown = np.hstack([*panes, shown])
-        yield frame, np.vstack([shown, legend(taxonomy, shown.shape[1])]) if has_legend else shown
-    if is_empty:
-        msg = '; '.join([f'{source.name} gave no images', *source.errors])
-        raise PredictError(msg)
+    with _overlays(source, output / 'overlay') as write:
+        for frame in islice(source.frames(), frames):
+            pixels, encoding, *_ = frame.image
+            labels, bare = frame.labels, to_rgb(pixels, encoding)
+            if segmenter and not source.taxonomy:
+                image = frame.image._replace(rotation=rotation)
+                labels = segmenter.segment_batch([image])[0].labels
+            shown = bare
+            if labels is not None:
+                write_labels(folder / f'{frame.name}.png', labels, taxonomy)
+                shown = overlay(pixels, encoding, labels, taxonomy.palette, alpha)
+            if source.is_recording:
+                shown = np.hstack([bare, shown])
+            if has_legend:
+                shown = np.vstack([shown, legend(taxonomy, shown.shape[1])])
+            write(frame, shown)
+            is_empty = False
+            yield frame
+        if is_empty:
+            msg = '; '.join([f'{source.name} gave no images', *source.errors])
+            raise PredictError(msg)
 
 
-def _write_video(
-    path: Path, drawn: Iterator[tuple[Frame, NDArray[np.uint8]]], errors: Counter[str]
-) -> Iterator[Frame]:
-    """Write a video at the images' stamps and at the size of the first one."""
+@contextmanager
+def _overlays(source: Source, folder: Path) -> Iterator[Callable[[Frame, Pixels], None]]:
+    """Yield what writes an image's overlay: as a file, or into a video of the first one's size."""
+    if not source.is_moving:
+        yield lambda frame, shown: write_image(folder / f'{frame.name}.png', shown)
+        return
     from lemore_core.images.video import CLOCK, VideoWriter
 
-    size: tuple[int, ...] = ()
-    last = -math.inf
-    with VideoWriter(path) as video:
-        for frame, shown in drawn:
+    last, size = -math.inf, (0, 0)
+    with VideoWriter(folder / f'{source.name}.mp4') as video:
+
+        def write(frame: Frame, shown: Pixels) -> None:
+            nonlocal last, size
             stamp_ns = frame.stamp_ns or 0
-            if (tick := stamp_ns * CLOCK // 10**9) > last:
-                last, size = tick, size or shown.shape[1::-1]
-                fits = shown.shape[1::-1] == size
-                video.write(stamp_ns, shown if fits else np.asarray(cv2.resize(shown, size)))
-            else:
-                errors[OUT_OF_ORDER] += 1
-            yield frame
+            if (tick := stamp_ns * CLOCK // 10**9) <= last:
+                source.errors[OUT_OF_ORDER] += 1
+                return
+            size = size if video.count else (shown.shape[1], shown.shape[0])
+            if shown.shape[1::-1] != size:
+                shown = np.asarray(cv2.resize(shown, size), np.uint8)
+            last = tick
+            video.write(stamp_ns, shown)
+
+        yield write
