@@ -21,6 +21,7 @@ LAYERS = [
     ('segmenter', 'segmenter_options'),
     ('inference', 'refine'),
     ('export',),
+    ('sources',),
     ('data', 'checkpoint'),
     ('images',),
     ('model', 'taxonomy'),
