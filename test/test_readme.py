@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from lemore_core import checkpoint
-from lemore_core.cli.benchmark import MEASUREMENTS
 from lemore_core.cli.main import COMMANDS, main
 from lemore_core.data.datasets import DATASETS
 from lemore_core.inference import BACKENDS
@@ -63,11 +62,6 @@ def test_every_backend_and_every_state_of_an_engine_is_explained() -> None:
 
 def test_every_command_for_bags_is_explained() -> None:
     assert set(re.findall(r'^lemore bag (\w+)', BAGS, re.MULTILINE)) == set(BAG_COMMANDS)
-
-
-def test_every_measurement_is_explained() -> None:
-    named = set(re.findall(r'^lemore benchmark ([a-z]\w+)', SERVING, re.MULTILINE))
-    assert named | {'steps'} == set(MEASUREMENTS)
 
 
 def test_every_data_set_and_every_part_of_a_recipe_it_names_exists() -> None:

@@ -9,7 +9,7 @@ from statistics import median
 
 from tqdm import tqdm
 
-from lemore_core.benchmark.interleaved import interleaved_times
+from lemore_core.benchmark import interleaved
 from lemore_core.distill.run import Distilled
 from lemore_core.evaluation.evaluate import EvaluationResult, evaluate
 from lemore_core.evaluation.report.build import write_report
@@ -70,4 +70,5 @@ def _times(segmenters: list[Segmenter], image: Path) -> list[float]:
     """Return the median milliseconds of each for an image, interleaved."""
     pixels = read_image(image)
     calls = {place: partial(each.segment, pixels) for place, each in enumerate(segmenters)}
-    return [median(times) for times in interleaved_times(calls, range(TIMED)).values()]
+    timed = interleaved(calls, range(TIMED))
+    return [median(ms for ms, _ in found) for found in timed.values()]

@@ -257,7 +257,7 @@ SPOKEN = """
 """
 WORDS = SPOKEN.split()
 # what takes long when its arguments are right
-LONG = {'train', 'cross-validate', 'benchmark', 'research'}
+LONG = {'train', 'cross-validate', 'benchmark'}
 
 
 def arguments(data: bytes) -> None:
