@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.distill.labels import LabelOptions
     from lemore_core.distill.report import commands, judge
     from lemore_core.distill.run import REPORT, DistillRun, distill
-    from lemore_core.evaluation.report.build import check_requirements
+    from lemore_core.evaluation.report import check_requirements
     from lemore_core.segmenter import resolve_checkpoint
     from lemore_core.training.recipe import parse_changes
 

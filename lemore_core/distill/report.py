@@ -12,8 +12,7 @@ from tqdm import tqdm
 from lemore_core.benchmark import interleaved
 from lemore_core.distill.run import Distilled
 from lemore_core.evaluation.evaluate import EvaluationResult, evaluate
-from lemore_core.evaluation.report.build import write_report
-from lemore_core.evaluation.report.evaluation import evaluation_report, worst_images
+from lemore_core.evaluation.report import evaluation_report, worst_images, write_report
 from lemore_core.evaluation.strategies import SingleScale
 from lemore_core.images.files import read_image
 from lemore_core.segmenter import Segmenter

@@ -31,34 +31,29 @@ from lemore_core.segmenter import Segmenter, resolve_checkpoint
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.evaluation.evaluate import (
     OUT_OF_ORDER,
+    DriveEvaluation,
     JudgedFrame,
-    SequenceEvaluation,
-    evaluate_sequence,
+    evaluate_drive,
 )
-from lemore_ros.bags.evaluation.ground_truth import open_ground_truth
 from lemore_ros.bags.evaluation.image_sequence import UNREADABLE, ImageSequence
 from lemore_ros.bags.evaluation.label_sources import (
     RESIZED,
     WITHOUT_LABELS,
+    GroundTruth,
     ModelLabels,
     RecordedLabels,
 )
-from lemore_ros.bags.evaluation.report import (
-    LOWEST_CONFIDENCE,
-    LOWEST_IOU,
-    MOST_FLICKER,
-    worst_frames,
-)
+from lemore_ros.bags.evaluation.report import worst_frames
 
 CAMVID = load_taxonomy('camvid')
 TOLERANCE = 5_000_000
 LABELS = f'{NODE}/labels'
 
 
-def evaluated(drive: Path, dataset: str = '') -> SequenceEvaluation:
+def evaluated(drive: Path, dataset: str = '') -> DriveEvaluation:
     source = RecordedLabels(drive, LABELS, dataset, TOLERANCE)
     try:
-        return evaluate_sequence(ImageSequence(drive), source)
+        return evaluate_drive(ImageSequence(drive), source)
     finally:
         source.close()
 
@@ -147,17 +142,15 @@ def test_the_worst_frames_are_kept_for_each_reason(tmp_path: Path) -> None:
     ]
     drive = write_messages(tmp_path / 'drive', messages)
     worst = worst_frames(2, CAMVID, has_ground_truth=True)
-    truth = open_ground_truth(TRUTH, drive, CAMVID, TOLERANCE)
-    evaluate_sequence(
-        ImageSequence(drive), RecordedLabels(drive, LABELS, '', TOLERANCE), truth, worst
-    )
+    truth = GroundTruth(TRUTH, drive, CAMVID, TOLERANCE)
+    evaluate_drive(ImageSequence(drive), RecordedLabels(drive, LABELS, '', TOLERANCE), truth, worst)
     found = {
         reason: [p.name.split()[0] for p in worst.images if reason in p.figures['chosen for']]
-        for reason in (LOWEST_IOU, LOWEST_CONFIDENCE, MOST_FLICKER)
+        for reason in ('low mIoU', 'low confidence', 'flicker')
     }
-    assert found[LOWEST_IOU] == ['3.00', '2.10'], '2.00 is no half second before'
-    assert '3.50' in found[LOWEST_CONFIDENCE]
-    assert {'3.00', '3.10'} & set(found[MOST_FLICKER])
+    assert found['low mIoU'] == ['3.00', '2.10'], '2.00 is no half second before'
+    assert '3.50' in found['low confidence']
+    assert {'3.00', '3.10'} & set(found['flicker'])
     first = worst.images[0]
     assert first.scores[8] == 0
     assert [pane.caption for pane in first.panes] == [
@@ -169,14 +162,14 @@ def test_the_worst_frames_are_kept_for_each_reason(tmp_path: Path) -> None:
     ]
 
 
-def test_a_frame_is_shown_to_who_observes(drive: Path) -> None:
+def test_each_frame_is_observed(drive: Path) -> None:
     seen: list[JudgedFrame] = []
     source = RecordedLabels(drive, LABELS, '', TOLERANCE)
-    evaluate_sequence(ImageSequence(drive), source, None, seen.append)
+    evaluate_drive(ImageSequence(drive), source, None, seen.append)
     assert [round(frame.seconds, 3) for frame in seen] == [0, 0.1, 0.2, 0.3]
-    assert seen[0].frame_labels.mean_confidence == CONFIDENCE / 255
+    assert seen[0].labels.mean_confidence == CONFIDENCE / 255
     assert seen[0].flicker is None
-    assert math.isnan(seen[0].figures[0])
+    assert math.isnan(seen[0].figures['mean_iou'])
 
 
 @pytest.mark.parametrize(
@@ -201,18 +194,14 @@ def test_labels_of_another_time_are_refused(drive: Path, tmp_path: Path) -> None
     other = write_messages(tmp_path / 'other', late)
     source = RecordedLabels(other, LABELS, 'camvid', TOLERANCE)
     with pytest.raises(LemoreError, match=r'no image .* has labels of .* in other'):
-        evaluate_sequence(ImageSequence(drive), source)
-
-
-def test_a_part_without_images_is_refused(drive: Path) -> None:
-    source = RecordedLabels(drive, LABELS, '', TOLERANCE)
-    with pytest.raises(LemoreError, match='no images on /camera/image_raw in the part'):
-        evaluate_sequence(ImageSequence(drive, start_s=100), source)
+        evaluate_drive(ImageSequence(drive), source)
 
 
 def test_a_part_is_measured_alone(drive: Path) -> None:
     source = RecordedLabels(drive, LABELS, '', TOLERANCE)
-    evaluation = evaluate_sequence(ImageSequence(drive, start_s=0.1, duration_s=0.2), source)
+    with pytest.raises(LemoreError, match='no images on /camera/image_raw in the part'):
+        evaluate_drive(ImageSequence(drive, start_s=100), source)
+    evaluation = evaluate_drive(ImageSequence(drive, start_s=0.1, duration_s=0.2), source)
     assert evaluation.frames == 2
 
 
@@ -226,11 +215,11 @@ def test_the_model_labels_as_it_does_elsewhere(
     drive = write_messages(tmp_path / 'drive', messages)
     segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
     seen: list[JudgedFrame] = []
-    evaluation = evaluate_sequence(ImageSequence(drive), ModelLabels(segmenter), None, seen.append)
+    evaluation = evaluate_drive(ImageSequence(drive), ModelLabels(segmenter), None, seen.append)
     assert evaluation.frames == 3
     for frame, judged in zip(frames, seen, strict=True):
         own = segmenter.segment(frame, 'bgr8')
-        assert np.array_equal(own.labels, judged.frame_labels.labels)
+        assert np.array_equal(own.labels, judged.labels.labels)
     assert evaluation.to_dict()['latency_ms'] > 0
 
 
@@ -246,8 +235,8 @@ def test_figures_are_those_of_the_data_set(camvid: Path, tmp_path: Path) -> None
         cv2.imwrite(str(masks / f'{stamp}.png'), mask)
     drive = write_messages(tmp_path / 'drive', messages)
     segmenter = Segmenter.load(resolve_checkpoint('nano'), backend='torch', device='cpu')
-    truth = open_ground_truth(str(masks), drive, CAMVID, 0, ids='dataset')
-    found = evaluate_sequence(ImageSequence(drive), ModelLabels(segmenter), truth)
+    truth = GroundTruth(str(masks), drive, CAMVID, 0, ids='dataset')
+    found = evaluate_drive(ImageSequence(drive), ModelLabels(segmenter), truth)
     expected = evaluate(predictor_for(segmenter, Views()), samples)
     assert found.scores.figures(CAMVID.classes) == expected.figures
     assert found.scores.matrix.mean_iou > 0.4

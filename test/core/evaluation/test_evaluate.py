@@ -24,7 +24,7 @@ def test_the_figures_of_a_small_data_set(predictor: Predictor, samples: list[Sam
     counts = np.zeros((11, 11), int)
     counts[ROAD, ROAD] = road
     counts[CAR, CAR], counts[CAR, BUILDING] = 1.5 * half, 1.5 * half
-    assert np.array_equal(result.matrix.counts, counts), 'unlabelled pixels are not counted'
+    assert np.array_equal(result.scores.matrix.counts, counts), 'unlabelled pixels are not counted'
     figures = result.figures
     assert figures['iou']['road'] == 1.0
     assert figures['iou']['car'] == 0.5
@@ -55,7 +55,7 @@ def test_an_observer_sees_each_image_as_it_is_judged(
     assert seen[0].image.shape == (60, 80, 3)
 
 
-def test_a_image_without_labels_has_no_figures_and_comes_last() -> None:
+def test_an_image_without_labels_has_no_figures_and_comes_last() -> None:
     empty = ConfusionMatrix(2)
     full = ConfusionMatrix(2)
     full.add(np.zeros((1, 1), int), np.ones((1, 1), int))
