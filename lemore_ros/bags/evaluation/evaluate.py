@@ -21,9 +21,7 @@ from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImag
 from lemore_ros.bags.evaluation.label_sources import FrameLabels, GroundTruth, LabelSource
 from lemore_ros.bags.evaluation.temporal import Flicker, TemporalConsistency
 
-DOUBTFUL = 128  # of 255: the label is less probable than all others together
 MAP_WIDTH = 96
-SHAPE_SLACK = 0.01
 COLUMNS = (
     'mean_iou',
     'pixel_accuracy',
@@ -36,6 +34,14 @@ COLUMNS = (
     'reference_confidence',
     'reference_latency_ms',
 )
+OF_GROUND_TRUTH = {
+    'pixel_accuracy',
+    'mean_accuracy',
+    'accuracy',
+    'calibration',
+    'calibration_error',
+    'left_unlabelled',
+}
 OUT_OF_ORDER = 'images whose stamps are not after the one before'
 WITHOUT_IMAGE = 'label images of the ground truth without an image'
 UNEQUAL = 'images that only one of the two labels'
@@ -51,7 +57,8 @@ class Compared:
     labels: Labels
     reference: Labels
     differs: NDArray[np.bool_]
-    result: ImageResult
+    iou: NDArray[np.float64]
+    figures: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ class DriveEvaluation:
         self.where = DifferenceMap()
         self.error_counts: Counter[str] = Counter()
         self.first_ns = self.last_ns = 0
-        self._pixels: Counter[str] = Counter()
+        self._labelled = self._left_unlabelled = 0
 
     @property
     def seconds(self) -> float:
@@ -117,14 +124,9 @@ class DriveEvaluation:
         return (self.last_ns - self.first_ns) / 1e9
 
     @property
-    def agreement(self) -> float:
-        """Share of all compared pixels with equal labels; NaN without any."""
-        return self._share('equal', 'compared')
-
-    @property
     def unlabelled_share(self) -> float:
         """Share of the labelled pixels of the reference without a label; NaN without any."""
-        return self._share('left_unlabelled', 'labelled')
+        return self._left_unlabelled / self._labelled if self._labelled else math.nan
 
     def add(
         self, image: StampedImage, labels: FrameLabels, reference: FrameLabels | None
@@ -145,20 +147,15 @@ class DriveEvaluation:
         flicker = None
         if not self.is_comparison:
             flicker = self.temporal.add(image.time_ns, image.rgb, labels.labels)
-        figures = dict.fromkeys(COLUMNS, math.nan)
-        figures |= {'mean_confidence': labels.mean_confidence, 'latency_ms': labels.latency_ms}
-        if labels.confidence is not None:
-            figures['doubtful'] = float((labels.confidence < DOUBTFUL).mean())
+        figures = {
+            **dict.fromkeys(COLUMNS, math.nan),
+            'mean_confidence': labels.mean_confidence,
+            'doubtful': labels.doubtful,
+            'latency_ms': labels.latency_ms,
+            **(compared.figures if compared else {}),
+        }
         if flicker is not None:
             figures |= {'flicker': flicker.plain, 'compensated_flicker': flicker.compensated}
-        if reference is not None and compared is not None:
-            figures |= {
-                'mean_iou': compared.result.mean_iou,
-                'pixel_accuracy': compared.result.pixel_accuracy,
-                'agreement': 1 - float(compared.differs.mean()),
-                'reference_confidence': reference.mean_confidence,
-                'reference_latency_ms': reference.latency_ms,
-            }
         self.series.add(seconds, list(figures.values()))
         classes = len(self.taxonomy.classes)
         pixels = np.bincount(labels.labels.ravel(), minlength=classes)[:classes]
@@ -167,44 +164,35 @@ class DriveEvaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for JSON."""
-        means = self.series.mean()
-        values: dict[str, Any] = {
-            'frames': self.frames,
-            'seconds': round(self.seconds, 6),
-            'classes': list(self.taxonomy.classes),
-        }
-        if not self.is_comparison:
-            values['frames_with_ground_truth'] = self.frames_compared
+        means, temporal = self.series.mean(), self.temporal
+        values: dict[str, Any] = {'frames': self.frames, 'seconds': round(self.seconds, 6)}
+        values['classes'] = list(self.taxonomy.classes)
         if self.frames_compared:
             values |= self.scores.to_dict(self.taxonomy.classes)
             values['left_unlabelled'] = rounded(self.unlabelled_share)
             values['differences'] = np.round(self.where.shares, 4).tolist()
         if self.is_comparison:
-            del values['calibration'], values['calibration_error']
-            values['agreement'] = rounded(self.agreement)
+            values = {key: value for key, value in values.items() if key not in OF_GROUND_TRUTH}
+            values['agreement'] = rounded(means['agreement'])
         else:
-            temporal = self.temporal
-            values['temporal'] = {
-                'pairs': temporal.pairs,
-                'breaks': temporal.breaks,
-                'flicker': rounded(temporal.flicker),
-                'compensated_flicker': rounded(temporal.compensated_flicker),
-                'consistency': rounded(temporal.consistency),
+            latency = self.series.points().mean['latency_ms']
+            known = latency[~np.isnan(latency)]
+            values |= {
+                'frames_with_ground_truth': self.frames_compared,
+                'mean_confidence': rounded(means['mean_confidence']),
+                'doubtful': rounded(means['doubtful']),
+                'latency_ms': rounded(float(np.median(known)) if known.size else math.nan),
+                'temporal': {
+                    'pairs': temporal.pairs,
+                    'breaks': temporal.breaks,
+                    'flicker': rounded(temporal.flicker),
+                    'compensated_flicker': rounded(temporal.compensated_flicker),
+                    'consistency': rounded(temporal.consistency),
+                },
+                'class_shares': {k: rounded(v) for k, v in self.shares.mean().items()},
             }
-        latency = self.series.points().mean['latency_ms']
-        known = latency[~np.isnan(latency)]
-        return {
-            **values,
-            'mean_confidence': rounded(means['mean_confidence']),
-            'doubtful': rounded(means['doubtful']),
-            'latency_ms': rounded(float(np.median(known)) if known.size else math.nan),
-            'class_shares': {k: rounded(v) for k, v in self.shares.mean().items()},
-            'error_counts': dict(self.error_counts),
-            'over_time': self.series.to_dict(),
-        }
-
-    def _share(self, part: str, whole: str) -> float:
-        return self._pixels[part] / self._pixels[whole] if self._pixels[whole] else math.nan
+        values['error_counts'] = dict(self.error_counts)
+        return {**values, 'over_time': self.series.to_dict()}
 
     def _compare(self, labels: FrameLabels, reference: FrameLabels) -> Compared:
         truth, classes = reference.labels, len(self.taxonomy.classes)
@@ -220,15 +208,18 @@ class DriveEvaluation:
         confidence = None if self.is_comparison else labels.confidence
         own = self.scores.add(judged, labels.labels, confidence)
         self.where.add(differs)
-        self._pixels.update(
-            compared=differs.size,
-            equal=differs.size - int(differs.sum()),
-            labelled=int(labelled.sum()),
-            left_unlabelled=int((labelled & ~answered).sum()),
-        )
+        self._labelled += int(labelled.sum())
+        self._left_unlabelled += int((labelled & ~answered).sum())
         self.frames_compared += 1
         result = ImageResult.from_matrix(Path(), own)
-        return Compared(labels.labels, truth, differs, result)
+        figures = {
+            'mean_iou': result.mean_iou,
+            'pixel_accuracy': result.pixel_accuracy,
+            'agreement': 1 - float(differs.mean()),
+            'reference_confidence': reference.mean_confidence,
+            'reference_latency_ms': reference.latency_ms,
+        }
+        return Compared(labels.labels, truth, differs, result.iou, figures)
 
 
 def evaluate_drive(
@@ -273,24 +264,20 @@ def evaluate_drive(
 
 
 def _require_same_classes(first: LabelSource, second: LabelSource) -> None:
-    if first.taxonomy.classes == second.taxonomy.classes:
-        return
-    texts = [
-        f'{", ".join(names[:3])}{", …" * (len(names) > 3)} ({len(names)})'
-        for names in (first.taxonomy.classes, second.taxonomy.classes)
-    ]
-    msg = (
-        f'{first.description} has the classes {texts[0]}, {second.description} {texts[1]}: '
-        'only labels of the same classes can be compared'
-    )
-    raise BagError(msg)
+    if first.taxonomy.classes != second.taxonomy.classes:
+        texts = [
+            f'{one.description} has {len(one.taxonomy.classes)} classes from '
+            f'{one.taxonomy.classes[0]} to {one.taxonomy.classes[-1]}'
+            for one in (first, second)
+        ]
+        msg = f'{", ".join(texts)}: only labels of the same classes can be compared'
+        raise BagError(msg)
 
 
 def _require_shape(size: tuple[int, ...], true_size: tuple[int, ...]) -> None:
     (height, width), (true_height, true_width) = size, true_size
-    if abs(height * true_width / (width * true_height) - 1) > SHAPE_SLACK and (
-        abs(height * true_width / width - true_height) > 1
-    ):
+    # a pixel or a hundredth of rounding is allowed
+    if abs(height * true_width / width - true_height) > max(1, 0.01 * true_height):
         msg = (
             f'the ground truth is {true_width}x{true_height} and the image {width}x{height}: '
             'they differ in shape, so they are not of one camera'

@@ -37,6 +37,7 @@ from lemore_ros.messages.encodings import ImageError, rows_of
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter
 
+DOUBTFUL = 128  # of 255: the label is less probable than all others together
 WITHOUT_LABELS = 'images without labels'
 RESIZED = 'labels of another size than their image'
 CLASS_IDS, DATASET_IDS = 'classes', 'dataset'
@@ -58,6 +59,11 @@ class FrameLabels(NamedTuple):
     def mean_confidence(self) -> float:
         """Mean confidence 0..1; NaN if unknown."""
         return math.nan if self.confidence is None else float(self.confidence.mean()) / 255
+
+    @property
+    def doubtful(self) -> float:
+        """Share of the pixels of less than 50 % confidence; NaN if unknown."""
+        return math.nan if self.confidence is None else float((self.confidence < DOUBTFUL).mean())
 
     def at_size(self, size: tuple[int, int]) -> FrameLabels:
         """Return the labels resized to (height, width) by nearest neighbour."""
@@ -202,15 +208,12 @@ class GroundTruth:
         self.matcher.finish()
         if self.matcher.matched:
             return
-        first, last = self.matcher.first_ns, self.matcher.last_ns
-        spans = [
-            f'{(a or 0) / 1e9:.3f} to {(b or 0) / 1e9:.3f} s'
-            for a, b in ((first, last), (first_ns, last_ns))
-        ]
-        times = 'it is empty' if first is None else f'it spans {spans[0]}'
+        own = _span(self.matcher.first_ns or 0, self.matcher.last_ns or 0)
+        times = 'it is empty' if self.matcher.first_ns is None else f'it spans {own}'
         msg = (
             f'no ground truth of {self.name} is within {self._tolerance / 1e6:g} ms of an image: '
-            f'{times}, the images {spans[1]}; check its stamps, or raise --tolerance-ms'
+            f'{times}, the images {_span(first_ns, last_ns)}; '
+            'check its stamps, or raise --tolerance-ms'
         )
         raise BagError(msg)
 
@@ -323,3 +326,7 @@ def _stamp_of_name(path: Path) -> int:
         )
         raise BagError(msg)
     return int(found['sec'] or 0) * 10**9 + int(found['nanosec'])
+
+
+def _span(first_ns: int, last_ns: int) -> str:
+    return f'{first_ns / 1e9:.3f} to {last_ns / 1e9:.3f} s'

@@ -32,7 +32,8 @@ from lemore_core.evaluation.worst import (
     report_image,
 )
 from lemore_core.taxonomy import Taxonomy
-from lemore_ros.bags.evaluation.evaluate import DOUBTFUL, DriveEvaluation, JudgedFrame
+from lemore_ros.bags.evaluation.evaluate import DriveEvaluation, JudgedFrame
+from lemore_ros.bags.evaluation.label_sources import DOUBTFUL
 
 # reasons why a frame is shown: the figure, and the sign that makes lower worse
 REASONS = {
@@ -106,25 +107,22 @@ def worst_frames(
 
 
 def _headline(evaluation: DriveEvaluation) -> dict[str, str]:
+    means, temporal = evaluation.series.mean(), evaluation.temporal
     figures = {'frames': f'{evaluation.frames:,}', 'duration': f'{evaluation.seconds:.1f} s'}
-    values = evaluation.to_dict()
     if evaluation.is_comparison:
-        agreement = percent(evaluation.agreement)
-        mean_iou = percent(evaluation.scores.matrix.mean_iou)
-        return {**figures, 'agreement': agreement, 'mean IoU of the two': mean_iou}
+        figures['agreement'] = percent(means['agreement'])
+        return {**figures, 'mean IoU of the two': percent(evaluation.scores.matrix.mean_iou)}
     if evaluation.frames_compared:
         figures['frames with ground truth'] = f'{evaluation.frames_compared:,}'
         figures |= score_figures(evaluation.scores)
-        if evaluation.unlabelled_share:
-            figures['left unlabelled'] = percent(evaluation.unlabelled_share)
+        figures['left unlabelled'] = percent(evaluation.unlabelled_share or np.nan)
     figures |= {
-        'mean confidence': percent(evaluation.series.mean()['mean_confidence']),
-        'flicker': percent(evaluation.temporal.flicker),
-        'flicker along the motion': percent(evaluation.temporal.compensated_flicker),
-        'temporal consistency': percent(evaluation.temporal.consistency),
+        'mean confidence': percent(means['mean_confidence']),
+        'flicker': percent(temporal.flicker),
+        'flicker along the motion': percent(temporal.compensated_flicker),
+        'temporal consistency': percent(temporal.consistency),
+        'median latency': _milliseconds(evaluation.to_dict()['latency_ms']),
     }
-    if values['latency_ms'] is not None:
-        figures['median latency'] = f'{values["latency_ms"]:.1f} ms'
     return {name: text for name, text in figures.items() if text != '-'}
 
 
@@ -201,15 +199,18 @@ def _figures(frame: JudgedFrame, names: Names | None) -> dict[str, str]:
         'along the motion': 'compensated_flicker',
     }
     figures = {name: percent(frame.figures[key]) for name, key in shown.items()}
-    if not np.isnan(frame.labels.latency_ms):
-        figures['latency'] = f'{frame.labels.latency_ms:.1f} ms'
+    figures['latency'] = _milliseconds(frame.labels.latency_ms)
     return {name: text for name, text in figures.items() if text != '-'}
+
+
+def _milliseconds(value: float | None) -> str:
+    return '-' if value is None or np.isnan(value) else f'{value:.1f} ms'
 
 
 def _scores(frame: JudgedFrame, taxonomy: Taxonomy) -> NDArray[np.float64]:
     """Return the sort key of the class filter: IoU, else confidence, else share of the image."""
     if frame.compared is not None:
-        return frame.compared.result.iou
+        return frame.compared.iou
     labels, classes = frame.labels.labels.ravel(), len(taxonomy.classes)
     pixels: NDArray[Any] = np.bincount(labels, minlength=classes)[:classes]
     if frame.labels.confidence is None:

@@ -83,7 +83,7 @@ def test_unlabelled_is_a_difference_and_no_confusion(tmp_path: Path) -> None:
             messages.append(Message(topic, START_NS + i * STEP_NS, pixels))
     bag = write_messages(tmp_path / 'drive', messages)
     comparison = compared(bag, bag, ('/a/labels', '/b/labels'))
-    assert comparison.agreement == 0.75
+    assert comparison.to_dict()['agreement'] == 0.75
     assert comparison.scores.matrix.mean_iou == 1
 
 
