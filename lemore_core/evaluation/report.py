@@ -6,7 +6,7 @@ be mailed.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
 from lemore_core.evaluation.evaluate import EvaluationResult, Judged
-from lemore_core.evaluation.metrics import ConfusionMatrix, Scores, percent
+from lemore_core.evaluation.metrics import Calibration, ConfusionMatrix, Scores, percent
 from lemore_core.evaluation.worst import (
     GROUND_TRUTH,
     LOSSLESS,
@@ -34,11 +34,9 @@ from lemore_core.evaluation.worst import (
 )
 from lemore_core.taxonomy import Taxonomy
 
-NEEDED = ('bokeh', 'jinja2')
-
 
 class ReportError(LemoreError):
-    """A report that cannot be built or written."""
+    """A report that cannot be written."""
 
 
 class Cell(NamedTuple):
@@ -83,7 +81,6 @@ class Report:
     images: Sequence[ReportImage]
     images_title: str
     images_note: str
-    score_name: str = 'IoU'
 
 
 def evaluation_report(
@@ -94,14 +91,7 @@ def evaluation_report(
     facts: Mapping[str, str],
     truth: str = GROUND_TRUTH,
 ) -> Report:
-    """Return the report of an evaluation.
-
-    ``images`` are the worst (:func:`worst_images`), ``facts`` describe the run, ``truth`` names
-    the labels of the reference.
-
-    Raises:
-        ReportError: Bokeh or Jinja2 is not installed.
-    """
+    """Return the report of an evaluation; ``facts`` describe the run, ``truth`` names the reference."""
     return Report(
         title,
         result.taxonomy,
@@ -111,7 +101,7 @@ def evaluation_report(
         images,
         'Worst images',
         f'The {len(images)} of {len(result.images)} images with the lowest mIoU over the classes in '
-        'them, worst first. Choose a class to see only images with it, lowest IoU first.',
+        'them, worst first.',
     )
 
 
@@ -119,7 +109,7 @@ def write_report(report: Report, path: Path) -> None:
     """Write a report as HTML.
 
     Raises:
-        ReportError: Bokeh or Jinja2 is not installed, or the file cannot be written.
+        ReportError: the file cannot be written.
     """
     content = render_report(report)
     try:
@@ -129,21 +119,21 @@ def write_report(report: Report, path: Path) -> None:
         raise ReportError(msg) from error
 
 
-def render_report(report: Report) -> str:
-    """Return the HTML of a report.
+def check_requirements() -> None:
+    """Import the packages of a report: a missing one is reported before a long evaluation."""
+    importlib.import_module('bokeh')
+    importlib.import_module('jinja2')
 
-    Raises:
-        ReportError: Bokeh or Jinja2 is not installed.
-    """
-    check_requirements()
+
+def render_report(report: Report) -> str:
+    """Return the HTML of a report."""
     from bokeh.core.types import ID
     from bokeh.embed import json_item
     from bokeh.resources import Resources
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    options: Any = {'trim_blocks': True, 'lstrip_blocks': True}
+    environment = Environment(autoescape=True, undefined=StrictUndefined, **options)
     # Bokeh defines a model where it is first met: sorted keys would refer to it before
     environment.policies['json.dumps_kwargs'] = {'sort_keys': False}
     plots: list[Any] = []
@@ -162,18 +152,6 @@ def render_report(report: Report) -> str:
     return environment.from_string(template).render(
         report=report, sections=sections, plots=plots, bokeh=bokeh if plots else ''
     )
-
-
-def check_requirements() -> None:
-    """Refuse a report before a long evaluation if a package is missing.
-
-    Raises:
-        ReportError: Bokeh or Jinja2 is not installed.
-    """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        msg = f'a report needs {" and ".join(NEEDED)}: pip install {" ".join(missing)}'
-        raise ReportError(msg)
 
 
 def score_figures(scores: Scores) -> dict[str, str]:
@@ -197,41 +175,52 @@ def score_sections(
         Section('Confusion', [text, _confusion_table(taxonomy, scores.matrix)]),
     ]
     if scores.calibration.counts.any():
-        check_requirements()
-        from lemore_core.evaluation.plots import reliability
-
         error = percent(scores.calibration.expected_error())
-        text = f'Accuracy of the labels by confidence: the mean gap to the dashed line is {error}.'
-        sections.append(Section('Calibration', [text, reliability(scores.calibration.bins())]))
+        text = f'Accuracy of the labels by their confidence: the mean gap is {error}.'
+        sections.append(Section('Calibration', [text, _calibration_table(scores.calibration)]))
     return sections
 
 
 def _class_table(taxonomy: Taxonomy, matrix: ConfusionMatrix) -> Table:
     iou, accuracy, pixels = matrix.iou, matrix.accuracy, matrix.counts.sum(1)
-    order = np.argsort(-np.nan_to_num(iou, nan=-1), kind='stable')
     rows = [
-        (
-            taxonomy.classes[i],
-            Cell(percent(iou[i]), np.nan_to_num(iou[i])),
-            percent(accuracy[i]),
-            f'{pixels[i]:,}',
-        )
-        for i in order
+        (taxonomy.classes[i], _bar(iou[i]), percent(accuracy[i]), f'{pixels[i]:,}')
+        for i in np.argsort(-np.nan_to_num(iou, nan=-1), kind='stable')
     ]
     return Table(('class', 'IoU', 'accuracy', 'pixels'), rows)
 
 
 def _confusion_table(taxonomy: Taxonomy, matrix: ConfusionMatrix) -> Table:
-    rows = []
-    for name, counts in zip(taxonomy.classes, matrix.counts, strict=True):
-        row: list[str | Cell] = [name]
-        for other, count in zip(taxonomy.classes, counts, strict=True):
-            share = count / max(counts.sum(), 1)
-            text = f'{100 * share:.0f}' if share >= 0.005 else ''
-            hint = f'{name}, {other}: {count:,} pixels, {100 * share:.2f} %'
-            row.append(Cell(text, round(share, 4), hint) if count else '')
-        rows.append(row)
-    return Table(('', *taxonomy.classes), rows, 'shade')
+    def cell(name: str, other: str, count: int, total: int) -> str | Cell:
+        share = count / max(total, 1)
+        hint = f'{name}, {other}: {count:,} pixels, {100 * share:.2f} %'
+        text = f'{100 * share:.0f}' if share >= 0.005 else ''
+        return Cell(text, round(share, 4), hint) if count else ''
+
+    names = taxonomy.classes
+    rows = [
+        (name, *(cell(name, *pair, counts.sum()) for pair in zip(names, counts, strict=True)))
+        for name, counts in zip(names, matrix.counts, strict=True)
+    ]
+    return Table(('', *names), rows, 'shade')
+
+
+def _calibration_table(calibration: Calibration) -> Table:
+    bins, total = calibration.bins(), calibration.counts.sum()
+    rows = [
+        (
+            f'{100 * bins.edges[i]:.0f} to {100 * bins.edges[i + 1]:.0f} %',
+            _bar(bins.confidence[i]),
+            _bar(bins.accuracy[i]),
+            _bar(count / total, f'{count:,}'),
+        )
+        for i, count in enumerate(bins.counts)
+    ]
+    return Table(('confidence', 'mean confidence', 'accuracy', 'pixels'), rows)
+
+
+def _bar(share: float, text: str = '') -> Cell:
+    return Cell(text or percent(share), round(float(np.nan_to_num(share)), 4))
 
 
 def heat_map(shares: NDArray[np.float64], what: str) -> Picture:
@@ -257,4 +246,4 @@ def _draw_judged(judged: Judged, taxonomy: Taxonomy, truth: str) -> ReportImage:
         'pixel accuracy': percent(result.pixel_accuracy),
     }
     panes = error_panes(taxonomy, judged.prediction.labels, judged.truth, truth)
-    return report_image(result.name, judged.image, panes, figures, result.iou)
+    return report_image(result.name, judged.image, panes, figures)

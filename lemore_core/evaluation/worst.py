@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import bisect
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import cv2
@@ -41,30 +39,21 @@ class Pane(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ReportImage:
-    """A photograph (data URI), its figures and its panes.
-
-    ``scores`` has a number by class id for the class filter, lowest first.
-    """
+    """A photograph (data URI), its figures and its panes."""
 
     name: str
     photo: str
     panes: Sequence[Pane]
     figures: Mapping[str, str]
-    scores: Mapping[int, float]
 
 
 def report_image(
-    name: str,
-    rgb: NDArray[np.uint8],
-    panes: Sequence[Pane],
-    figures: Mapping[str, str],
-    scores: NDArray[np.float64],
+    name: str, rgb: NDArray[np.uint8], panes: Sequence[Pane], figures: Mapping[str, str]
 ) -> ReportImage:
-    """Return an image (H, W, 3) uint8, bare and in ``panes``; ``scores`` (classes,), NaN for none."""
+    """Return an image (H, W, 3) uint8, bare and in ``panes``."""
     small = shrink(rgb, WIDTH, cv2.INTER_AREA)
     photo = image_uri(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), PHOTO_QUALITY)
-    known = {i: round(float(v), 4) for i, v in enumerate(scores) if not np.isnan(v)}
-    return ReportImage(name, photo, (Pane('image'), *panes), figures, known)
+    return ReportImage(name, photo, (Pane('image'), *panes), figures)
 
 
 def labels_pane(taxonomy: Taxonomy, shown: Mapping[str, Labels]) -> Pane:
@@ -144,38 +133,29 @@ class WorstImages(Generic[T]):
 
     def __call__(self, item: T) -> None:
         """Keep the image for each reason for which it is among the worst so far."""
-        draw_once = lru_cache(1)(lambda: self._draw(item))
+        place, image = self._place(item), None
         for reason, value in self._badness(item).items():
-            if not math.isnan(value):
-                kept = self._kept.setdefault(reason, [])
-                self._kept[reason] = self._with(kept, value, self._place(item), draw_once)
+            kept = self._kept.setdefault(reason, [])
+            near = [one for one in kept if abs(one.place - place) < self._apart]
+            others = [one for one in kept if one not in near]
+            # a neighbour that is worse wins, and so does a full list of worse ones
+            rivals = [*near, *others[self._limit - 1 :]]
+            if math.isnan(value) or not self._limit or any(one.value <= value for one in rivals):
+                continue
+            image = image or self._draw(item)
+            others.append(_Kept(value, place, image))
+            self._kept[reason] = sorted(others, key=lambda one: one.value)[: self._limit]
 
     @property
     def images(self) -> list[ReportImage]:
         """The images, each once with its reasons, those of the first reason first."""
-        images = {id(one.image): one.image for kept in self._kept.values() for one in kept}
-        if len(self._kept) < 2:
-            return list(images.values())
-        reasons: dict[int, list[str]] = {key: [] for key in images}
+        found: dict[int, tuple[ReportImage, list[str]]] = {}
         for reason, kept in self._kept.items():
             for one in kept:
-                reasons[id(one.image)].append(reason)
+                found.setdefault(id(one.image), (one.image, []))[1].append(reason)
+        if len(self._kept) < 2:
+            return [image for image, _ in found.values()]
         return [
-            dataclasses.replace(
-                image, figures={'chosen for': ', '.join(reasons[key]), **image.figures}
-            )
-            for key, image in images.items()
+            dataclasses.replace(image, figures={'chosen for': ', '.join(reasons), **image.figures})
+            for image, reasons in found.values()
         ]
-
-    def _with(
-        self, kept: list[_Kept], value: float, place: float, draw: Callable[[], ReportImage]
-    ) -> list[_Kept]:
-        near = [one for one in kept if abs(one.place - place) < self._apart]
-        others = [one for one in kept if one not in near]
-        is_full = len(others) >= self._limit
-        if any(one.value <= value for one in near) or (
-            is_full and (not others or value >= others[-1].value)
-        ):
-            return kept
-        bisect.insort(others, _Kept(value, place, draw()), key=lambda one: one.value)
-        return others[: self._limit]

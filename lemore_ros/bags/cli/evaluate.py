@@ -71,8 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
             )
             stack.enter_context(closing(truth))
             facts['ground_truth'] = truth.name
-        count, has_truth = arguments.report_images, truth is not None
-        worst = worst_frames(count, source.taxonomy, has_ground_truth=has_truth)
+        worst = worst_frames(arguments.report_images, source.taxonomy)
         observe = None if arguments.report is None else worst
         step = stack.enter_context(progress(images.expected, observe))
         evaluation = evaluate_drive(images, source, truth, step)

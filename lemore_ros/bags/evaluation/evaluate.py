@@ -57,7 +57,6 @@ class Compared:
     labels: Labels
     reference: Labels
     differs: NDArray[np.bool_]
-    iou: NDArray[np.float64]
     figures: dict[str, float]
 
 
@@ -219,7 +218,7 @@ class DriveEvaluation:
             'reference_confidence': reference.mean_confidence,
             'reference_latency_ms': reference.latency_ms,
         }
-        return Compared(labels.labels, truth, differs, result.iou, figures)
+        return Compared(labels.labels, truth, differs, figures)
 
 
 def evaluate_drive(

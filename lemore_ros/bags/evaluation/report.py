@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lemore_core.evaluation.metrics import percent
 from lemore_core.evaluation.report import (
@@ -71,10 +69,6 @@ def drive_report(
     errors = {what: f'{number:,}' for what, number in evaluation.error_counts.items()}
     if evaluation.temporal.breaks:
         errors['frames not compared with the one before'] = f'{evaluation.temporal.breaks:,}'
-    score_name = 'IoU'
-    if not evaluation.frames_compared:
-        known = not np.isnan(evaluation.series.mean()['mean_confidence'])
-        score_name = 'mean confidence' if known else 'share'
     return Report(
         title,
         evaluation.taxonomy,
@@ -84,25 +78,23 @@ def drive_report(
         images,
         'Frames that differ most' if evaluation.is_comparison else 'Worst frames',
         f'{len(images)} of {evaluation.frames} frames, the worst first, no two for one reason '
-        'within half a second. Choose a class to see only frames with it.',
-        score_name,
+        'within half a second.',
     )
 
 
 def worst_frames(
-    limit: int, taxonomy: Taxonomy, names: Names | None = None, *, has_ground_truth: bool = False
+    limit: int, taxonomy: Taxonomy, names: Names | None = None
 ) -> WorstImages[JudgedFrame]:
     """Return an observer that keeps the worst frames: low mIoU, low confidence, flicker.
 
     ``names`` are those of two sources that are compared: then the frames of least agreement.
-    ``has_ground_truth`` filters by IoU, which frames without ground truth do not have.
     """
     reasons = REASONS if names is None else DIFFERENCE
 
     def badness(frame: JudgedFrame) -> dict[str, float]:
         return {why: sign * frame.figures[key] for why, (key, sign) in reasons.items()}
 
-    draw = partial(_draw, taxonomy=taxonomy, names=names, has_ground_truth=has_ground_truth)
+    draw = partial(_draw, taxonomy=taxonomy, names=names)
     return WorstImages(limit, badness, draw, place=attrgetter('seconds'), apart=APART_S)
 
 
@@ -162,16 +154,11 @@ def _sections(evaluation: DriveEvaluation, names: Names) -> list[Section]:
     return sections
 
 
-def _draw(
-    frame: JudgedFrame, taxonomy: Taxonomy, names: Names | None, *, has_ground_truth: bool
-) -> ReportImage:
+def _draw(frame: JudgedFrame, taxonomy: Taxonomy, names: Names | None) -> ReportImage:
     compared, flicker, confidence = frame.compared, frame.flicker, frame.labels.confidence
     panes: list[Pane] = []
-    scores = _scores(frame, taxonomy)
     if compared is None:
         panes.append(labels_pane(taxonomy, {'labels': frame.labels.labels}))
-        if has_ground_truth:
-            scores = np.full_like(scores, np.nan)
     elif names is None:
         panes += error_panes(taxonomy, compared.labels, compared.reference)
     else:
@@ -185,7 +172,7 @@ def _draw(
         panes.append(marks_pane(caption, (flicker.changed, RED), (flicker.unsure, DARK)))
     seconds, nanoseconds = divmod(frame.image.time_ns, 10**9)
     name = f'{frame.seconds:.2f} s (stamp {seconds}.{nanoseconds:09d})'
-    return report_image(name, frame.image.rgb, panes, _figures(frame, names), scores)
+    return report_image(name, frame.image.rgb, panes, _figures(frame, names))
 
 
 def _figures(frame: JudgedFrame, names: Names | None) -> dict[str, str]:
@@ -205,16 +192,3 @@ def _figures(frame: JudgedFrame, names: Names | None) -> dict[str, str]:
 
 def _milliseconds(value: float | None) -> str:
     return '-' if value is None or np.isnan(value) else f'{value:.1f} ms'
-
-
-def _scores(frame: JudgedFrame, taxonomy: Taxonomy) -> NDArray[np.float64]:
-    """Return the sort key of the class filter: IoU, else confidence, else share of the image."""
-    if frame.compared is not None:
-        return frame.compared.iou
-    labels, classes = frame.labels.labels.ravel(), len(taxonomy.classes)
-    pixels: NDArray[Any] = np.bincount(labels, minlength=classes)[:classes]
-    if frame.labels.confidence is None:
-        return np.where(pixels > 0, pixels / labels.size, np.nan)
-    sums = np.bincount(labels, frame.labels.confidence.ravel() / 255, classes)[:classes]
-    with np.errstate(invalid='ignore'):
-        return np.asarray(sums / pixels, np.float64)

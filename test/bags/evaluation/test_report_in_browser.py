@@ -46,17 +46,9 @@ addEventListener('load', async () => {
     element.value = value;
     element.dispatchEvent(new Event(event, { bubbles: true }));
   };
-  const names = () => [...document.querySelectorAll('.card:not([hidden]) h3')]
-    .map((e) => e.textContent.split(' ')[0]);
-  const classes = document.getElementById('class-filter');
-  const seen = { all: names() };
-  set(classes, '8', 'change');
-  Object.assign(seen, { car: names(), score: document.querySelector('.score').innerText });
-  seen.status = document.getElementById('shown').textContent;
-  set(classes, '2', 'change');
-  seen.pole = names();
-  set(classes, '', 'change');
-  seen.again = names();
+  const seen = {
+    all: [...document.querySelectorAll('.card h3')].map((e) => e.textContent.split(' ')[0]),
+  };
   const pane = document.querySelector('.pane:has(.after)');
   const clip = () => getComputedStyle(pane.querySelector('.after')).clipPath;
   seen.before = clip();
@@ -64,7 +56,7 @@ addEventListener('load', async () => {
   seen.after = clip();
   set(document.getElementById('strength'), '10', 'input');
   seen.strength = getComputedStyle(pane.querySelector('.after')).opacity;
-  seen.photos = [...document.querySelectorAll('.card:first-child .photo')].map((e) => e.naturalWidth);
+  seen.photos = [...document.querySelector('.card').querySelectorAll('.photo')].map((e) => e.naturalWidth);
   seen.layers = [...document.querySelectorAll('.layer')].map((e) => e.clientHeight > 100);
   seen.drawn = [...document.querySelectorAll('.plot')].map((e) => e.clientHeight > 150);
   // all plots over time share one axis: zooming one zooms all
@@ -108,11 +100,6 @@ def long_drive(tmp_path: Path) -> Path:
 
 def require_usable(seen: dict[str, Any]) -> None:
     """Check the controls that every report has."""
-    assert seen['all'] == seen['again'] != []
-    assert sorted(seen['car']) == sorted(seen['all'])
-    assert seen['score'].split()[-5:] == ['IoU', 'of', 'car', '0.0', '%']
-    assert seen['status'].endswith('have car, the worst first')
-    assert seen['pole'] == []
     assert '50%' in seen['before']
     assert '25%' in seen['after']
     assert seen['strength'] == '0.1'
@@ -122,7 +109,7 @@ def require_usable(seen: dict[str, Any]) -> None:
 
 
 def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
-    worst = worst_frames(2, CAMVID, has_ground_truth=True)
+    worst = worst_frames(2, CAMVID)
     truth = GroundTruth(TRUTH, long_drive, CAMVID, TOLERANCE)
     source = RecordedLabels(long_drive, LABELS, 'camvid', TOLERANCE)
     evaluation = evaluate_drive(ImageSequence(long_drive), source, truth, worst)
