@@ -166,10 +166,10 @@ def score_figures(scores: Scores) -> dict[str, str]:
 
 
 def score_sections(
-    taxonomy: Taxonomy, scores: Scores, truth: str = GROUND_TRUTH, predicted: str = 'predicted'
+    taxonomy: Taxonomy, scores: Scores, truth: str = GROUND_TRUTH, labels: str = 'labels'
 ) -> list[Section]:
     """Return the sections on classes, confusion and (where confidences are known) calibration."""
-    text = f'Percentage of the pixels of each class by {truth} (a row) by class {predicted}.'
+    text = f'Percentages of each class of {truth} (a row) by the class of {labels} (a column).'
     sections = [
         Section('Classes', [_class_table(taxonomy, scores.matrix)]),
         Section('Confusion', [text, _confusion_table(taxonomy, scores.matrix)]),

@@ -59,13 +59,9 @@ def drive_report(
     *,
     title: str,
     facts: Mapping[str, str],
-    names: Names = (GROUND_TRUTH, 'predicted'),
+    names: Names = (GROUND_TRUTH, 'labels'),
 ) -> Report:
-    """Return the report of a drive; ``names`` are those of the reference and of the labels.
-
-    Raises:
-        ReportError: Bokeh is not installed.
-    """
+    """Return the report of a drive; ``names`` are those of the reference and of the labels."""
     errors = {what: f'{number:,}' for what, number in evaluation.error_counts.items()}
     if evaluation.temporal.breaks:
         errors['frames not compared with the one before'] = f'{evaluation.temporal.breaks:,}'
@@ -122,31 +118,34 @@ def _sections(evaluation: DriveEvaluation, names: Names) -> list[Section]:
     from lemore_core.evaluation.plots import PLAIN, Row, time_plots
 
     taxonomy, shares = evaluation.taxonomy, evaluation.shares
-    if evaluation.is_comparison:
-        rows = [
-            Row('agreement', {'equal pixels': 'agreement', 'mean IoU': 'mean_iou'}),
-            Row('confidence', {names[0]: 'reference_confidence', names[1]: 'mean_confidence'}),
-            Row('latency in ms', {names[0]: 'reference_latency_ms', names[1]: 'latency_ms'}, PLAIN),
-        ]
-        plot = time_plots(rows, evaluation.series, None, taxonomy)
-        sections = [Section('Over time', [ZOOM, plot])]
-    else:
-        rows = [
-            Row('against ground truth', {'mIoU': 'mean_iou', 'pixel accuracy': 'pixel_accuracy'}),
-            Row('confidence', {'mean': 'mean_confidence', 'pixels below 50 %': 'doubtful'}),
-            Row('flicker', {'plain': 'flicker', 'along the motion': 'compensated_flicker'}),
-            Row('latency in ms', {'latency': 'latency_ms'}, PLAIN),
-        ]
-        plot = time_plots(rows, evaluation.series, shares, taxonomy)
-        points, means = shares.points(), shares.mean()
-        table = [
-            (name, *map(percent, (means[name], points.low[name].min(), points.high[name].max())))
-            for name in taxonomy.classes
-        ]
-        sections = [
-            Section('Over time', [FLICKER, ZOOM, plot]),
-            Section('Class shares', [Table(('class', 'mean share', 'least', 'most'), table)]),
-        ]
+    reference, labels = names
+    # columns that are unknown are left out
+    rows = [
+        Row(f'against {reference}', {'mIoU': 'mean_iou', 'pixel accuracy': 'pixel_accuracy'}),
+        Row(
+            'confidence',
+            {
+                reference: 'reference_confidence',
+                labels: 'mean_confidence',
+                'pixels below 50 %': 'doubtful',
+            },
+        ),
+        Row('flicker', {'plain': 'flicker', 'along the motion': 'compensated_flicker'}),
+        Row('latency in ms', {reference: 'reference_latency_ms', labels: 'latency_ms'}, PLAIN),
+    ]
+    plot = time_plots(rows, evaluation.series, shares, taxonomy)
+    about = [ZOOM] if evaluation.is_comparison else [FLICKER, ZOOM]
+    points, means = shares.points(), shares.mean()
+    table = [
+        (name, *map(percent, (means[name], points.low[name].min(), points.high[name].max())))
+        for name in taxonomy.classes
+    ]
+    sections = [
+        Section('Over time', [*about, plot]),
+        Section(
+            f'Class shares ({labels})', [Table(('class', 'mean share', 'least', 'most'), table)]
+        ),
+    ]
     if evaluation.frames_compared:
         where = heat_map(evaluation.where.shares, 'share of the frames with different labels')
         sections.append(Section('Where they differ', [where]))

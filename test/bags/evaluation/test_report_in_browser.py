@@ -116,7 +116,7 @@ def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
     report = drive_report(evaluation, worst.images, title='a drive', facts={})
     assert report.figures['mIoU'] == '49.2 %', 'car 9.5 of 20, road all, building none'
     titles = [section.title for section in report.sections]
-    assert titles[:3] == ['Over time', 'Class shares', 'Where they differ']
+    assert titles[:3] == ['Over time', 'Class shares (labels)', 'Where they differ']
     assert titles[3:] == ['Classes', 'Confusion', 'Calibration']
     seen = read_in_browser(report, tmp_path)
     require_usable(seen)
@@ -137,9 +137,15 @@ def test_the_report_of_a_comparison(long_drive: Path, tmp_path: Path) -> None:
     report = drive_report(evaluation, worst.images, title='two', facts={}, names=names)
     assert report.figures['agreement'] == '73.8 %'
     titles = [section.title for section in report.sections]
-    assert titles == ['Over time', 'Where they differ', 'Classes', 'Confusion']
+    assert titles == [
+        'Over time',
+        'Class shares (the other)',
+        'Where they differ',
+        'Classes',
+        'Confusion',
+    ]
     seen = read_in_browser(report, tmp_path)
     require_usable(seen)
     assert seen['all'][0] == '1.00'
-    # agreement, confidence, latency
-    assert seen['zoomed'] == [0.1] * 3
+    # agreement, confidence, latency, and the classes of the second
+    assert seen['zoomed'] == [0.1] * 4
