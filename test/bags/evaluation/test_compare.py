@@ -66,13 +66,6 @@ def test_two_topics_of_one_bag(drive: Path) -> None:
     assert where.sum() == where.size / 4
 
 
-def test_two_runs(drive: Path, tmp_path: Path) -> None:
-    again = write_messages(tmp_path / 'again', drive_messages([0.5, 0.5, 0.0, 0.5]))
-    values = compared(drive, again).to_dict()
-    assert values['over_time']['agreement'] == [1, 1, 0.75, 1]
-    assert values['agreement'] == 0.9375
-
-
 def test_unlabelled_is_a_difference_and_no_confusion(tmp_path: Path) -> None:
     messages = []
     for i in range(2):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import cv2
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 from known_drives import (
     CAMERA,
-    CONFIDENCE,
     HEIGHT,
     NODE,
     START_NS,
@@ -69,17 +67,6 @@ def test_labels_of_a_recording_have_its_latency_and_confidence(drive: Path) -> N
     assert (shares['road'], shares['car'], shares['building']) == (0.5, 0.25, 0.25)
     assert 'mean_iou' not in values
     assert 'mean_iou' not in values['over_time']
-
-
-def test_flicker_is_that_of_the_labels(tmp_path: Path) -> None:
-    # the right half is all car, then half building, and stays so
-    drive = write_messages(tmp_path / 'drive', drive_messages([0, 0.5, 0.5]))
-    evaluation = evaluated(drive)
-    over_time = evaluation.to_dict()['over_time']
-    assert over_time['flicker'] == [None, 0.25, 0]
-    assert over_time['compensated_flicker'][1] == pytest.approx(0.25, abs=0.02)
-    assert over_time['compensated_flicker'][2] == 0
-    assert evaluation.temporal.flicker == pytest.approx(0.125)
 
 
 def test_what_is_wrong_with_a_drive_is_counted(tmp_path: Path) -> None:
@@ -161,16 +148,6 @@ def test_the_worst_frames_are_kept_for_each_reason(tmp_path: Path) -> None:
     ]
 
 
-def test_each_frame_is_observed(drive: Path) -> None:
-    seen: list[JudgedFrame] = []
-    source = RecordedLabels(drive, LABELS, '', TOLERANCE)
-    evaluate_drive(ImageSequence(drive), source, None, seen.append)
-    assert [round(frame.seconds, 3) for frame in seen] == [0, 0.1, 0.2, 0.3]
-    assert seen[0].labels.mean_confidence == CONFIDENCE / 255
-    assert seen[0].flicker is None
-    assert math.isnan(seen[0].figures['mean_iou'])
-
-
 @pytest.mark.parametrize(
     ('labels', 'dataset', 'message'),
     [
@@ -186,14 +163,6 @@ def test_labels_that_cannot_be_had_are_refused(
 ) -> None:
     with pytest.raises(LemoreError, match=message):
         RecordedLabels(drive, labels, dataset, TOLERANCE)
-
-
-def test_labels_of_another_time_are_refused(drive: Path, tmp_path: Path) -> None:
-    late = [Message(LABELS, START_NS + 10**12, said_labels())]
-    other = write_messages(tmp_path / 'other', late)
-    source = RecordedLabels(other, LABELS, 'camvid', TOLERANCE)
-    with pytest.raises(LemoreError, match=r'no image .* has labels of .* in other'):
-        evaluate_drive(ImageSequence(drive), source)
 
 
 def test_a_part_is_measured_alone(drive: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lemore_ros.bags.evaluation.temporal import TemporalConsistency, optical_flow_back
+from lemore_ros.bags.evaluation.temporal import TemporalConsistency
 
 HEIGHT, WIDTH, SHIFT = 240, 400, 8
 STEP_NS = 100_000_000
@@ -26,15 +26,6 @@ def shifted(image: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image[:, step * SHIFT : step * SHIFT + WIDTH])
 
 
-def test_the_flow_finds_the_shift_and_what_came_in_is_unsure() -> None:
-    grey = np.asarray(cv2.cvtColor(scene()[0], cv2.COLOR_RGB2GRAY), np.uint8)
-    column, _, is_sure = optical_flow_back(shifted(grey, 0), shifted(grey, 1))
-    across = column - np.arange(WIDTH)
-    assert np.abs(across - SHIFT)[is_sure].mean() < 0.1
-    assert is_sure[20:-20, 20:-20].mean() > 0.95
-    assert not is_sure[:, -SHIFT + 2 :].any()
-
-
 def test_labels_that_move_with_the_image_do_not_flicker() -> None:
     image, labels = scene()
     temporal = TemporalConsistency(3)
@@ -45,6 +36,8 @@ def test_labels_that_move_with_the_image_do_not_flicker() -> None:
     assert flicker.plain == pytest.approx(8 / 40, abs=0.01)
     assert flicker.compensated < 0.003
     assert flicker.unsure.mean() < 0.1
+    # new pixels have no flow
+    assert flicker.unsure[:, -SHIFT + 2 :].all()
     assert temporal.consistency > 0.99
     assert temporal.flicker == pytest.approx(flicker.plain)
 
@@ -100,12 +93,3 @@ def test_a_tiny_image_is_compared_without_flow() -> None:
     assert flicker is not None
     assert flicker.plain == 0
     assert math.isnan(flicker.compensated)
-
-
-def test_16_bit_labels_are_carried() -> None:
-    image, labels = scene()
-    temporal = TemporalConsistency(300)
-    for step in (0, 1):
-        wide = shifted(labels, step).astype(np.uint16) + 290
-        temporal.add(1 + step * STEP_NS, shifted(image, step), wide)
-    assert temporal.compensated_flicker < 0.003

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lemore_core.data.samples import DataError, Sample
-from lemore_core.evaluation.evaluate import ImageResult, Judged, evaluate
+from lemore_core.evaluation.evaluate import ImageResult, evaluate
 from lemore_core.evaluation.metrics import ConfusionMatrix
 from lemore_core.evaluation.strategies import Predictor
 from lemore_core.taxonomy import load_taxonomy
@@ -43,16 +43,6 @@ def test_the_worst_image_comes_first(predictor: Predictor, samples: list[Sample]
     worst = result.images[0]
     assert worst.iou[CAR] == worst.iou[BUILDING] == 0
     assert np.isnan(worst.iou[0])
-
-
-def test_an_observer_sees_each_image_as_it_is_judged(
-    predictor: Predictor, samples: list[Sample]
-) -> None:
-    seen: list[Judged] = []
-    evaluate(predictor, samples, seen.append)
-    assert [judged.result.name for judged in seen] == ['val/bad', 'val/good', 'val/middling']
-    assert seen[0].truth[0, 0] == 255
-    assert seen[0].image.shape == (60, 80, 3)
 
 
 def test_an_image_without_labels_has_no_figures_and_comes_last() -> None:

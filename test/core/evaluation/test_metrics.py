@@ -10,8 +10,6 @@ from lemore_core.evaluation.metrics import (
     Calibration,
     ConfusionMatrix,
     TimeSeries,
-    percent,
-    rounded,
 )
 
 
@@ -62,12 +60,6 @@ def test_nothing_labelled_gives_no_figures_and_no_warnings() -> None:
     json.dumps(figures, allow_nan=False)
 
 
-def test_figures_are_rounded_and_spoken() -> None:
-    assert rounded(2 / 3) == 0.6667
-    assert percent(2 / 3) == '66.7 %'
-    assert percent(np.nan) == '-'
-
-
 def test_the_calibration_agrees_with_torchmetrics() -> None:
     metrics = pytest.importorskip('torchmetrics.classification', reason='no torchmetrics')
     import torch
@@ -104,13 +96,6 @@ def test_a_known_gap() -> None:
     assert (bins.accuracy[0], bins.accuracy[-1]) == (0.5, 1.0)
     assert (bins.confidence[0], bins.confidence[-1]) == (0.0, 1.0)
     assert np.isnan(bins.accuracy[1:-1]).all()
-
-
-def test_a_bin_holds_its_lower_bound() -> None:
-    calibration = Calibration(2)
-    same = np.zeros((1, 4), np.uint8)
-    calibration.add(same, same, np.array([[16, 17, 33, 34]], np.uint8))
-    assert calibration.bins().counts[:3].tolist() == [1, 2, 1]
 
 
 @pytest.mark.filterwarnings('error')
@@ -160,8 +145,3 @@ def test_neighbours_share_points_and_keep_their_bounds() -> None:
     assert len(series.points().seconds) == 100
     assert series.mean()['a'] == pytest.approx(values.mean())
     assert 'never' not in series.to_dict()
-
-
-def test_nothing_added_is_nothing() -> None:
-    points = TimeSeries(('a',)).points()
-    assert points.seconds.size == points.mean['a'].size == 0

@@ -26,7 +26,7 @@ from lemore_core.evaluation.report import (
     write_report,
 )
 from lemore_core.evaluation.strategies import Predictor
-from lemore_core.evaluation.worst import ReportImage, WorstImages, shrink
+from lemore_core.evaluation.worst import ReportImage, WorstImages
 from lemore_core.taxonomy import load_taxonomy
 
 VOID = {'meta', 'img', 'input', 'link', 'br', 'hr'}
@@ -156,11 +156,6 @@ def test_a_heat_map_names_its_scale() -> None:
     assert pixels[0, 0, :3].sum() < 20
     assert pixels[0, -1, :3].sum() > 400
     assert 'brightest' in heat_map(np.zeros((1, 1)), 'x').caption
-
-
-def test_images_shrink_and_never_grow() -> None:
-    for size, expected in (((36, 48), (36, 48)), ((1080, 1920), (360, 640)), ((1, 900), (1, 640))):
-        assert shrink(np.zeros(size, np.uint8), 640, cv2.INTER_AREA).shape == expected
 
 
 def test_a_report_that_cannot_be_written_is_named(result: Evaluated, tmp_path: Path) -> None:
