@@ -250,51 +250,51 @@ def read_labels(record: Record, message: Any, taxonomy: Taxonomy) -> Labels:
     Raises:
         BagError: the message is no label image, or holds ids of no class.
     """
+    ids = _read_numbers(record, message)
+    unlabelled = ids == np.iinfo(ids.dtype).max
+    is_known = ids[~unlabelled].max(initial=0) < len(taxonomy.classes)
+    if ids.dtype == taxonomy.label_dtype and is_known:
+        return ids
     try:
-        ids = _numbers(record, message)
-        unlabelled = ids == np.iinfo(ids.dtype).max
-        is_known = ids[~unlabelled].max(initial=0) < len(taxonomy.classes)
-        if ids.dtype == taxonomy.label_dtype and is_known:
-            return np.ascontiguousarray(ids)
         return taxonomy.of_labels.encode(np.where(unlabelled, taxonomy.unlabelled, ids))
-    except (ImageError, TaxonomyError) as error:
+    except TaxonomyError as error:
         msg = f'{record.topic.name} holds no labels of {taxonomy.name!r}: {error}'
         raise BagError(msg) from error
 
 
 def read_confidence(record: Record, message: Any) -> NDArray[np.uint8]:
     """Return the confidences of a message, (H, W) uint8, 255 for certain."""
-    try:
-        values = _numbers(record, message)
-    except ImageError as error:
-        msg = f'{record.topic.name} holds no confidences: {error}'
-        raise BagError(msg) from error
+    values = _read_numbers(record, message)
     if values.dtype != np.uint8:
         msg = f'{record.topic.name} holds {values.dtype} numbers, confidences are mono8'
         raise BagError(msg)
-    return np.ascontiguousarray(values)
+    return values
 
 
-def _numbers(record: Record, message: Any) -> NDArray[Any]:
-    if record.topic.is_compressed:
-        try:
+def _read_numbers(record: Record, message: Any) -> NDArray[Any]:
+    try:
+        if record.topic.is_compressed:
+            # other formats than png change class ids
             pixels = decode_image(bytes(message.data), NUMBERS, kinds=(PNG,))
-        except ImageFileError as error:
-            msg = f'format {message.format!r}: {error}; formats other than png change class ids'
-            raise ImageError(msg) from error
-        if pixels.ndim != 2:
-            msg = f'the png has shape {pixels.shape}, labels have one channel'
-            raise ImageError(msg)
-        return pixels
+        else:
+            pixels = _raw_numbers(message)
+    except (ImageError, ImageFileError) as error:
+        msg = f'{record.topic.name} holds no labels or confidences: {error}'
+        raise BagError(msg) from error
+    if pixels.ndim != 2:
+        msg = f'{record.topic.name} has images of shape {pixels.shape}, labels have one channel'
+        raise BagError(msg)
+    return np.ascontiguousarray(pixels)
+
+
+def _raw_numbers(message: Any) -> NDArray[Any]:
     size = BYTES.get(message.encoding)
     if size is None:
         msg = f'encoding {message.encoding!r} is none of {", ".join(BYTES)}'
         raise ImageError(msg)
-    rows = rows_of(message, size)
-    if size == 1:
-        return rows
-    order = '>u2' if message.is_bigendian else '<u2'
-    return np.ascontiguousarray(rows).view(order).astype(np.uint16, copy=False)
+    order = '>' if message.is_bigendian else '<'
+    rows = np.ascontiguousarray(rows_of(message, size))
+    return rows.view(f'{order}u{size}').astype(f'u{size}', copy=False)
 
 
 def _masks(folder: Path, taxonomy: Taxonomy, ids: str) -> Iterator[Stamped[Labels]]:
