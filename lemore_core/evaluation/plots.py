@@ -13,7 +13,7 @@ from bokeh.plotting import figure
 from lemore_core.evaluation.metrics import Points, TimeSeries
 from lemore_core.taxonomy import Taxonomy
 
-COLORS = ('#4c8dff', '#f28e2b', '#59a14f')
+COLORS = ('#4c8dff', '#f28e2b')
 MOST_STACKED = 20
 REST, REST_COLOR = 'other classes', (128, 128, 128)
 POINTS = 1500

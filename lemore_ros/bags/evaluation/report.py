@@ -119,17 +119,11 @@ def _sections(evaluation: DriveEvaluation, names: Names) -> list[Section]:
 
     taxonomy, shares = evaluation.taxonomy, evaluation.shares
     reference, labels = names
+    doubt = {} if evaluation.is_comparison else {'pixels below 50 %': 'doubtful'}
     # columns that are unknown are left out
     rows = [
         Row(f'against {reference}', {'mIoU': 'mean_iou', 'pixel accuracy': 'pixel_accuracy'}),
-        Row(
-            'confidence',
-            {
-                reference: 'reference_confidence',
-                labels: 'mean_confidence',
-                'pixels below 50 %': 'doubtful',
-            },
-        ),
+        Row('confidence', {reference: 'reference_confidence', labels: 'mean_confidence'} | doubt),
         Row('flicker', {'plain': 'flicker', 'along the motion': 'compensated_flicker'}),
         Row('latency in ms', {reference: 'reference_latency_ms', labels: 'latency_ms'}, PLAIN),
     ]

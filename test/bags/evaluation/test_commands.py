@@ -49,15 +49,6 @@ def test_evaluate_prints_figures_and_writes_both_files(
     assert json.loads(out)['frames'] == 4
 
 
-def test_evaluate_predicts(drive: Path, exported: Path, capsys: Output) -> None:
-    model = ['--model', exported, '--backend', 'onnxruntime', '--device', 'cpu']
-    run('evaluate', drive, *model, '--ground-truth', TRUTH, '--duration', '0.2', '--json')
-    values = json.loads(capsys.readouterr().out)
-    assert (values['model'], values['backend']) == ('untrained', 'onnxruntime cpu as exported')
-    assert values['frames'] == 2
-    assert 0 <= values['mean_iou'] <= 1
-
-
 def test_labels_of_the_bag_are_taken_where_no_model_is_named(drive: Path, capsys: Output) -> None:
     first = f'labels of {LABELS} in drive'
     run('evaluate', drive, '--ground-truth', TRUTH)

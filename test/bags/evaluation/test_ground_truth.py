@@ -102,13 +102,6 @@ def test_some_images_have_truth_and_some_truth_no_image(drive: Path, tmp_path: P
     assert evaluation.to_dict()['over_time']['mean_iou'] == [None, 0.75, None, None]
 
 
-def test_unlabelled_truth_does_not_count(drive: Path, tmp_path: Path) -> None:
-    mask = true_labels()
-    mask[: HEIGHT // 2] = 255
-    values = evaluated(drive, write_masks(tmp_path / 'masks', map(str, STAMPS), mask)).to_dict()
-    assert values['pixel_accuracy'] == 1
-
-
 def test_ids_of_the_data_set_are_asked_for(drive: Path, tmp_path: Path) -> None:
     mask = true_labels()
     mask[0] = 11  # CamVid's own id for unlabelled
