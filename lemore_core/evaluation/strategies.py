@@ -19,13 +19,11 @@ from numpy.typing import NDArray
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.validation import check_fields, option
 from lemore_core.segmenter import Segmenter
-from lemore_core.taxonomy import ClassGroups, Taxonomy
+from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy
 
 LOGIT_STRIDE = 8
 SMALLEST_SIDE = 32
 OVERLAP = 1 / 3  # of neighbouring windows, where no stride is given
-
-Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class ViewError(LemoreError):
@@ -82,7 +80,7 @@ class Views:
 
     @property
     def single(self) -> bool:
-        """Whether an image is segmented once, whole."""
+        """True if an image is segmented once, whole."""
         return self.window is None and self.scales == (1.0,) and not self.flip
 
     def describe(self) -> str:

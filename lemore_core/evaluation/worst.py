@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.images.render import Labels, colorize
-from lemore_core.taxonomy import Taxonomy
+from lemore_core.images.render import colorize
+from lemore_core.taxonomy import Labels, Taxonomy
 
 GROUND_TRUTH = 'ground truth'
 WIDTH = 640

@@ -91,6 +91,6 @@ class ImageSequence:
                 last = following
             self.damage = bag.damage
         if last is None:
-            msg = f'{self.path} has no images on {self.topic.name} in the part asked for{reason}'
+            msg = f'{self.path} has no images on {self.topic.name} in this part (--skip, --duration){reason}'
             raise BagError(msg)
         yield last, None

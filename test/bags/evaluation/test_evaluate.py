@@ -167,7 +167,7 @@ def test_labels_that_cannot_be_had_are_refused(
 
 def test_a_part_is_measured_alone(drive: Path) -> None:
     source = RecordedLabels(drive, LABELS, '', TOLERANCE)
-    with pytest.raises(LemoreError, match='no images on /camera/image_raw in the part'):
+    with pytest.raises(LemoreError, match='no images on /camera/image_raw in this part'):
         evaluate_drive(ImageSequence(drive, start_s=100), source)
     evaluation = evaluate_drive(ImageSequence(drive, start_s=0.1, duration_s=0.2), source)
     assert evaluation.frames == 2
