@@ -81,7 +81,6 @@ setup(
         'console_scripts': [
             'lemore = lemore_core.cli.main:main',
             'segmentation_node = lemore_ros.node.segmentation_node:main',
-            'lemore_benchmark = lemore_ros.tools.benchmark:main',
             'lemore_demo = lemore_ros.tools.demo:main',
             'measure_latency = lemore_ros.tools.measure_latency:main',
             'lemore_view = lemore_ros.tools.view:main',

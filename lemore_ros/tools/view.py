@@ -37,7 +37,7 @@ from lemore_ros.messages.stamps import stamp_ns
 from lemore_ros.messages.types import transport_class
 from lemore_ros.messages.video import message_header
 from lemore_ros.node import qos
-from lemore_ros.tools.measuring import NODE
+from lemore_ros.tools.processes import NODE
 from lemore_ros.transports import TRANSPORTS
 
 BEST_EFFORT = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)

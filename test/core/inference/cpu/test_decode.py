@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import cv2
 import numba
@@ -328,14 +329,13 @@ def test_labels_do_not_wait_for_the_compiler(monkeypatch: pytest.MonkeyPatch) ->
     ended = threading.Event()
 
     @contextmanager
-    def compiler(name: str, order: dict[str, int]) -> Iterator[list[object]]:
+    def compiler(name: str, order: dict[str, int]) -> Iterator[SimpleNamespace]:
         assert (name, order) == ('lemore_core.inference.cpu.decode', {'classes': 7})
-        assert ended.wait(30)
-        yield []
+        yield SimpleNamespace(result=lambda: ended.wait(30))
 
     logits = noise(5, 5, 7)
     expected = decode(logits, 40, 40)
-    monkeypatch.setattr(module, 'JsonChild', compiler)
+    monkeypatch.setattr(module, 'Child', compiler)
     monkeypatch.setattr(module, '_prepared', set())
     monkeypatch.setattr(kernel.decode_kernel._cache, 'load_overload', lambda *_: None)
     prepare(7)
