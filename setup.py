@@ -39,7 +39,7 @@ setup(
     package_data={
         'lemore_core': [
             'py.typed',
-            'evaluation/report/templates/*',
+            'evaluation/report.html',
             'export/street.*',
             'taxonomy/*.yaml',
             'taxonomy/groups/*.yaml',

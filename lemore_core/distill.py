@@ -205,8 +205,7 @@ def _evaluate(
     path: Path, teacher: Teacher, samples: Sequence[Sample], report: Path
 ) -> EvaluationResult:
     """Measure the student on the held-out drives, and write the report."""
-    from lemore_core.evaluation.report.build import write_report
-    from lemore_core.evaluation.report.evaluation import evaluation_report, worst_images
+    from lemore_core.evaluation.report import evaluation_report, worst_images, write_report
 
     student = Segmenter.load(path)
     worst = worst_images(WORST_IMAGES, student.taxonomy, 'teacher')

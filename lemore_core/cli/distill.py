@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lemore_core.distill import REPORT, DistillRun, distill
-    from lemore_core.evaluation.report.build import check_requirements
+    from lemore_core.evaluation.report import check_requirements
     from lemore_core.segmenter import resolve_checkpoint
     from lemore_core.training.recipe import parse_changes
 
