@@ -1,7 +1,7 @@
-"""Drives: images that were recorded one after another, which no split may divide.
+"""Group images by drive: the images of one recording, which a split must not divide.
 
-Frames of one drive show the same road in the same light. A network that is validated on a drive
-that it was trained on is measured on what it has seen.
+Frames of one drive show the same road in the same light. Figures of a network on a drive that it
+was trained on are optimistic.
 """
 
 from __future__ import annotations
@@ -9,17 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from lemore_core.data.errors import DataError
-from lemore_core.data.samples import Sample
+from lemore_core.data.samples import DataError, Sample
 
 GROUPS = 'groups.txt'
-# data sets whose names begin with that of a drive; in others they are numbered as they were found
+# data sets whose names begin with that of a drive; in others images are numbered without order
 RECORDED = ('camvid', 'cityscapes', 'folder')
-SIMILAR_BITS = 4  # of 64, by which the hashes of two near-duplicates differ at most
 
 
 def drives(samples: Sequence[Sample], root: Path) -> dict[str, list[Sample]]:
@@ -40,22 +34,27 @@ def drives(samples: Sequence[Sample], root: Path) -> dict[str, list[Sample]]:
 
 
 def drive_names(images: Sequence[Path], root: Path) -> list[str]:
-    """Return the drive of each image, as :func:`drives` has it.
+    """Return the drive of each image, by the rules of :func:`drives`.
 
     Raises:
         DataError: see :func:`drives`.
     """
     path = root / GROUPS
-    named = _read(path) if path.is_file() else None
-    found = []
-    for image in images:
-        name = image.stem
-        if named is not None and name not in named:
-            msg = f'{path} does not name the drive of {name}'
-            raise DataError(msg)
-        beginning = name.partition('_')[0] if '_' in name else image.parent.name
-        found.append(beginning if named is None else named[name])
-    return found
+    if not path.is_file():
+        return [
+            one.stem.partition('_')[0] if '_' in one.stem else one.parent.name for one in images
+        ]
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+        named = dict(line.split() for line in lines if line.strip())
+    except (OSError, ValueError) as error:
+        msg = f'{path} must hold an image name and a drive a line: {error}'
+        raise DataError(msg) from error
+    unknown = [one.stem for one in images if one.stem not in named]
+    if unknown:
+        msg = f'{path} does not name the drive of {unknown[0]}'
+        raise DataError(msg)
+    return [named[one.stem] for one in images]
 
 
 def held_out(
@@ -75,9 +74,9 @@ def held_out(
 
 
 def last_drives(images: Mapping[str, int], share: float) -> list[str]:
-    """Return the last of the drives that make ``share`` of all images, without the first one.
+    """Return the last drives that make ``share`` of all images, without the first one.
 
-    ``images`` are how many each drive has.
+    ``images`` is the number of images of each drive.
     """
     chosen: list[str] = []
     for name in reversed(list(images)[1:]):
@@ -87,7 +86,7 @@ def last_drives(images: Mapping[str, int], share: float) -> list[str]:
 
 
 def shared_drives(train: Sequence[Sample], val: Sequence[Sample], root: Path) -> list[str]:
-    """Say which drives both splits have images of, a sentence each.
+    """Return a warning for each drive with images in both splits.
 
     Raises:
         DataError: see :func:`drives`.
@@ -99,33 +98,3 @@ def shared_drives(train: Sequence[Sample], val: Sequence[Sample], root: Path) ->
         for name, found in drives(val, root).items()
         if name in seen
     ]
-
-
-def image_hash(image: NDArray[np.uint8]) -> int:
-    """Return 64 bits that images (H, W, 3) of the same look share: dark to light, cell by cell."""
-    small = cv2.resize(
-        cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA
-    )
-    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), 'big')
-
-
-def near_duplicates(train: Sequence[int | None], val: Sequence[int | None]) -> list[int]:
-    """Return the places in ``val`` of hashes to which one in ``train`` is alike."""
-    known = np.array([one for one in train if one is not None], np.uint64)
-    found = []
-    for place, one in enumerate(val):
-        if one is None or not len(known):
-            continue
-        differing = np.unpackbits((known ^ np.uint64(one)).view(np.uint8)).reshape(-1, 64).sum(1)
-        if differing.min() <= SIMILAR_BITS:
-            found.append(place)
-    return found
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-        return dict(line.split() for line in lines if line.strip())
-    except (OSError, ValueError) as error:
-        msg = f'{path} must hold an image name and a drive a line: {error}'
-        raise DataError(msg) from error

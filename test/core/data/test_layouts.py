@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -55,16 +54,6 @@ class TestCityscapes:
         labels: list[list[int]] = sample.read_mask().tolist()
         return labels
 
-    def annotate(self, root: Path, objects: list[tuple[str, list[list[int]]]]) -> Path:
-        path = root / f'{self.LABEL}polygons.json'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shapes = [
-            {'label': label.removesuffix('!'), 'deleted': int(label.endswith('!')), 'polygon': p}
-            for label, p in objects
-        ]
-        path.write_text(json.dumps({'imgWidth': 8, 'imgHeight': 4, 'objects': shapes}))
-        return path
-
     def test_label_ids_become_train_ids(self, tmp_path: Path, put: Put) -> None:
         put(f'{self.LABEL}labelIds.png', [[*range(8)], [*range(8, 16)], [*range(16, 24)]])
         assert self.mask(tmp_path) == [
@@ -75,37 +64,6 @@ class TestCityscapes:
         put(f'{self.LABEL}labelIds.png', [[*range(24, 34)]])
         assert self.mask(tmp_path) == [[11, 12, 13, 14, 15, 255, 255, 16, 17, 18]]
 
-    def test_polygons_are_drawn_in_the_order_of_the_file(self, tmp_path: Path, put: Put) -> None:
-        self.annotate(
-            tmp_path,
-            [
-                ('road', [[0, 0], [7, 0], [7, 3], [0, 3]]),
-                ('cargroup', [[2, 1], [5, 1], [5, 2], [2, 2]]),
-                ('person!', [[0, 0], [7, 0], [7, 3], [0, 3]]),
-                ('license plate', [[3, 1], [4, 1], [4, 2], [3, 2]]),
-                ('polegroup', [[5, 1], [6, 1], [6, 2], [5, 2]]),
-                ('out of roi', [[0, 3], [7, 3], [7, 3], [0, 3]]),
-            ],
-        )
-        drawn = self.mask(tmp_path)
-        assert drawn == [
-            [0, 0, 0, 0, 0, 0, 0, 0],
-            [0, 0, 13, 13, 13, 255, 255, 0],
-            [0, 0, 13, 13, 13, 255, 255, 0],
-            [255] * 8,
-        ]
-        # what the data set's own tools write of them
-        label_ids = [[7] * 8, *[[7, 7, 26, 26, 26, 18, 18, 7]] * 2, [3] * 8]
-        put(f'{self.LABEL}labelIds.png', label_ids)
-        assert self.mask(tmp_path) == drawn
-
-    def test_slanted_edges_belong_to_the_polygon(self, tmp_path: Path) -> None:
-        self.annotate(tmp_path, [('sky', [[0, 0], [6, 0], [0, 3]])])
-        mask = np.array(self.mask(tmp_path))
-        assert mask[0].tolist() == [10, 10, 10, 10, 10, 10, 10, 255]
-        assert [mask[1, 4], mask[2, 2], mask[3, 0]] == [10, 10, 10]
-        assert [mask[1, 6], mask[2, 4], mask[3, 2]] == [255, 255, 255]
-
     def test_train_ids_are_read_where_there_is_nothing_else(self, tmp_path: Path, put: Put) -> None:
         put(f'{self.LABEL}labelTrainIds.png', [[0, 18, 255, 11]])
         put(f'{self.LABEL}color.png', [[(1, 2, 3)]])
@@ -113,22 +71,6 @@ class TestCityscapes:
         assert self.mask(tmp_path) == [[0, 18, 255, 11]]
         put(f'{self.LABEL}labelIds.png', [[7, 7, 7, 7]])
         assert self.mask(tmp_path) == [[0, 0, 0, 0]]
-
-    @pytest.mark.parametrize(
-        ('text', 'message'),
-        [
-            ('{', 'no annotation of Cityscapes'),
-            ('{"imgWidth": 8, "imgHeight": 4}', "KeyError: 'objects'"),
-            (
-                '{"imgWidth": 8, "imgHeight": 4, "objects": [{"label": "ufo", "polygon": []}]}',
-                'ufo',
-            ),
-        ],
-    )
-    def test_what_is_no_annotation_is_named(self, tmp_path: Path, text: str, message: str) -> None:
-        self.annotate(tmp_path, []).write_text(text)
-        with pytest.raises(DataError, match=message):
-            self.mask(tmp_path)
 
 
 class TestPascalContext:

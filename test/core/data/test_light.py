@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lemore_core.data.light import MEDIAN, add_noise, color_matrix, compress, relight, response
+from lemore_core.data.augment import MEDIAN, add_noise, color_matrix, compress, relight, response
 
 
 def street(median: int, seed: int = 0) -> np.ndarray:
