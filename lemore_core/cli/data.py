@@ -114,13 +114,8 @@ def _print_table(split: str, samples: list[Sample], result: CheckResult) -> None
 
 
 def _sizes(result: CheckResult) -> str:
-    """Return the one size, or the smallest and largest sides of several."""
-    if not result.sizes:
-        return 'none readable'
-    heights, widths = zip(*result.sizes, strict=True)
-    if len(result.sizes) == 1:
-        return f'{widths[0]}x{heights[0]} pixels'
-    return (
-        f'{min(widths)} to {max(widths)} pixels wide and {min(heights)} to {max(heights)} high, '
-        f'{len(result.sizes)} sizes'
-    )
+    """Return the one size, or the smallest and the largest of several."""
+    sizes = [f'{w}x{h} pixels' for h, w in sorted(result.sizes, key=lambda size: size[0] * size[1])]
+    if len(sizes) > 1:
+        return f'{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}'
+    return sizes[0] if sizes else 'none readable'

@@ -34,11 +34,7 @@ def drives(samples: Sequence[Sample], root: Path) -> dict[str, list[Sample]]:
 
 
 def drive_names(images: Sequence[Path], root: Path) -> list[str]:
-    """Return the drive of each image, by the rules of :func:`drives`.
-
-    Raises:
-        DataError: see :func:`drives`.
-    """
+    """Return the drive of each image, by the rules of :func:`drives`."""
     path = root / GROUPS
     if not path.is_file():
         return [
@@ -86,11 +82,7 @@ def last_drives(images: Mapping[str, int], share: float) -> list[str]:
 
 
 def shared_drives(train: Sequence[Sample], val: Sequence[Sample], root: Path) -> list[str]:
-    """Return a warning for each drive with images in both splits.
-
-    Raises:
-        DataError: see :func:`drives`.
-    """
+    """Return a warning for each drive with images in both splits."""
     seen = drives(train, root)
     return [
         f'{len(found)} images of val are of drive {name}, of which train has {len(seen[name])}: '

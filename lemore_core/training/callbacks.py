@@ -10,10 +10,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -97,7 +99,9 @@ def _log_validation(trainer: Trainer, task: SegmentationTask, matrix: ConfusionM
         logger.experiment.add_image(f'val/{i}', image, trainer.global_step, dataformats='HWC')
 
 
-def side_by_side(image: Tensor, truth: Tensor, labels: Tensor, taxonomy: Taxonomy) -> Any:
+def side_by_side(
+    image: Tensor, truth: Tensor, labels: Tensor, taxonomy: Taxonomy
+) -> NDArray[np.uint8]:
     """Return the prediction over the image, and the truth over it, (H, 2 W, 3) RGB uint8.
 
     ``image`` is RGB (3, H, W) uint8, ``truth`` and ``labels`` are class ids (H, W).
@@ -107,7 +111,7 @@ def side_by_side(image: Tensor, truth: Tensor, labels: Tensor, taxonomy: Taxonom
         overlay(pixels, 'rgb8', ids.to(torch.uint8).numpy(), taxonomy.palette, ALPHA)
         for ids in (labels, truth)
     ]
-    return torch.cat([torch.from_numpy(half) for half in halves], dim=1).numpy()
+    return np.concatenate(halves, axis=1)
 
 
 def moving_average(decay: float) -> WeightAveraging:

@@ -93,12 +93,7 @@ class TrainingRun:
 
 
 def set_up(run: TrainingRun) -> Path | None:
-    """Prepare folder and process for a run; return the state to resume from, None for a new run.
-
-    Raises:
-        TrainingError: the batch cannot be shared by the processes, ``output`` holds another run, or
-            none to resume.
-    """
+    """Prepare folder and process for a run; return the state to resume from, None for a new run."""
     if run.recipe.batch % run.hardware.processes:
         msg = f'batch is {run.recipe.batch}, {run.hardware.processes} processes cannot share it'
         raise TrainingError(msg)

@@ -30,20 +30,12 @@ def folder(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
 
 
 def pairs(images: Path, masks: Path, taxonomy: Taxonomy) -> list[Sample]:
-    """Return the images and masks below two folders that have the same names but for the suffix.
-
-    Raises:
-        DataError: see :func:`paired`.
-    """
+    """Return the images and masks below two folders that have the same names but for the suffix."""
     return paired(images, masks, taxonomy, SUFFIXES, dict.fromkeys(MASKS, read_ids_or_colors))
 
 
 def first_folder(root: Path, names: Sequence[str], needs: str) -> Path:
-    """Return the first of the named folders in ``root``; ``needs`` describes the layout in errors.
-
-    Raises:
-        DataError: ``root`` has none of them.
-    """
+    """Return the first of the named folders in ``root``; ``needs`` describes the layout in errors."""
     for name in names:
         if (root / name).is_dir():
             return root / name

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lemore_core.cli.main import main
-from lemore_core.data.drives import drives, held_out, shared_drives
+from lemore_core.data.drives import drives, held_out
 from lemore_core.data.samples import DataError, Sample
 from lemore_core.taxonomy import load_taxonomy
 
@@ -49,11 +49,6 @@ def test_one_drive_is_held_out_of_all(tmp_path: Path) -> None:
         held_out(TRAIN, tmp_path, '0001')
     with pytest.raises(DataError, match=r'the drives are a$'):
         held_out(samples('a_1.png', 'a_2.png'), tmp_path, 'a')
-
-
-def test_a_drive_in_both_splits_is_named(tmp_path: Path) -> None:
-    (message,) = shared_drives(TRAIN, VAL, tmp_path)
-    assert message.startswith('1 images of val are of drive 0016E5, of which train has 2')
 
 
 def test_the_check_warns_of_a_split_that_leaks(
