@@ -42,7 +42,7 @@ class CheckResult:
 def check(samples: Sequence[Sample], workers: int | None = None, label: str = '') -> CheckResult:
     """Read every image and mask and return the findings.
 
-    ``workers`` and ``label`` are those of :func:`~lemore_core.data.statistics.for_each`.
+    For ``workers`` and ``label`` see :func:`~lemore_core.data.statistics.for_each`.
 
     Raises:
         DataError: there are no samples.

@@ -56,7 +56,7 @@ def drive_names(images: Sequence[Path], root: Path) -> list[str]:
 def held_out(
     samples: Sequence[Sample], root: Path, drive: str
 ) -> tuple[list[Sample], list[Sample]]:
-    """Return the samples of all other drives, and those of ``drive``.
+    """Return the samples of all other drives, and of ``drive``.
 
     Raises:
         DataError: there is no such drive, or no other.

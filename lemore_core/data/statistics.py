@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import TypeVar
@@ -28,7 +27,7 @@ def for_each(
     ``workers`` is the number of threads, by default that of the cores: decoders and NumPy release
     the interpreter lock. With a ``label`` a terminal shows a progress bar.
     """
-    with ThreadPool(workers or os.cpu_count()) as pool:
+    with ThreadPool(workers) as pool:
         found = pool.imap(function, samples)
         yield from tqdm(found, label, len(samples), unit='image', disable=None if label else True)
 

@@ -21,7 +21,7 @@ from lemore_core.training.sampling import StepSampler
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 Batch = tuple[Tensor, Tensor]
 
-SIZES = 1  # separates the seeds of the sizes from those of the images
+SIZES = 1  # separates the seeds of sizes and images
 CACHE_BYTES = 2 << 30  # decoded images kept in memory by each loading process
 RIM = 2  # pixels of the donor around an object: a cut along its outline would give it away
 

@@ -99,14 +99,11 @@ class Recipe:
         if unknown:
             msg = f'network has no part {unknown}, its parts are {", ".join(SWITCHES)}'
             raise RecipeError(msg)
-        self._check_multiple('validate_every', 'save_every')
-        self._check_multiple('iterations', 'validate_every')
-
-    def _check_multiple(self, name: str, factor: str) -> None:
-        value, unit = getattr(self, name), getattr(self, factor)
-        if value % unit:
-            msg = f'{name} is {value}, it must be a multiple of {factor} ({unit})'
-            raise RecipeError(msg)
+        for name, factor in (('validate_every', 'save_every'), ('iterations', 'validate_every')):
+            value, unit = getattr(self, name), getattr(self, factor)
+            if value % unit:
+                msg = f'{name} is {value}, it must be a multiple of {factor} ({unit})'
+                raise RecipeError(msg)
 
     @property
     def crop(self) -> tuple[int, int]:

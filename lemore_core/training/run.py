@@ -186,7 +186,7 @@ def make_task(
 
 
 def licence(dataset: str, start: Path | None = None) -> str:
-    """Return the terms of the weights: those of the data, and of the weights to start from."""
+    """Return the licence of the weights, with that of the checkpoint to start from."""
     own = LICENCES.get(dataset, 'unknown: the terms of the training data apply')
     if start is None:
         return own

@@ -1,7 +1,7 @@
 """Choose the images of a step, and weigh its classes.
 
-The images are a function of the seed and the step alone: a resumed run sees those of an unbroken
-one, and several processes see together those of a single one.
+The images follow from the seed and the step alone: a resumed run sees the same images as an
+unbroken one, and several processes see together the images of a single one.
 """
 
 from __future__ import annotations

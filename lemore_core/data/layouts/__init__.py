@@ -59,7 +59,7 @@ def coco_stuff(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
     images = first_folder(root, [f'images/{name}', name], needs)
     folders = ('annotations', archive, f'annotations/{archive}')
     masks = first_folder(root, [f'{folder}/{name}' for folder in folders], needs)
-    # some tools write masks of the 171 class ids beside those of the archive
+    # some tools write masks of the 171 class ids beside the archive's
     readers = {'.png': read_ids, '_labelTrainIds.png': read_labels}
     return paired(images, masks, taxonomy, ['.jpg'], readers)
 
