@@ -27,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         '--split', action='append', help='a split to check, may be repeated; default train and val'
     )
-    check.add_argument('--workers', type=int, help="threads; default the processor's cores")
     split = actions.add_parser('split', help='divide your own images and masks into train and val')
     split.add_argument('images', type=Path, help='folder of images')
     split.add_argument(
@@ -73,9 +72,6 @@ def _check(arguments: argparse.Namespace) -> None:
     from lemore_core.data.drives import RECORDED, shared_drives
     from lemore_core.data.samples import DataError
 
-    if arguments.workers is not None and arguments.workers < 1:
-        msg = f'--workers is {arguments.workers}, it must be at least 1'
-        raise DataError(msg)
     dataset = open_dataset(arguments.dataset, arguments.data)
     splits = arguments.split or SPLITS
     listed: dict[str, list[Sample]] = {}
@@ -87,7 +83,7 @@ def _check(arguments: argparse.Namespace) -> None:
             errors += 1
             print(f'error: {split}: {error}', file=sys.stderr)
             continue
-        result = check(samples, arguments.workers, split)
+        result = check(samples, split)
         errors += len(result.errors)
         _print_table(split, samples, result)
         for kind, messages in (('error', result.errors), ('warning', result.warnings)):

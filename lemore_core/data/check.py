@@ -39,10 +39,8 @@ class CheckResult:
         self.warnings += other.warnings
 
 
-def check(samples: Sequence[Sample], workers: int | None = None, label: str = '') -> CheckResult:
-    """Read every image and mask and return the findings.
-
-    For ``workers`` and ``label`` see :func:`~lemore_core.data.statistics.for_each`.
+def check(samples: Sequence[Sample], label: str = '') -> CheckResult:
+    """Read every image and mask and return the findings; a ``label`` shows a progress bar.
 
     Raises:
         DataError: there are no samples.
@@ -51,7 +49,7 @@ def check(samples: Sequence[Sample], workers: int | None = None, label: str = ''
         msg = 'there are no samples to check'
         raise DataError(msg)
     result = CheckResult()
-    for found in for_each(_inspect, samples, workers, label):
+    for found in for_each(_inspect, samples, label):
         result.add(found)
     classes = samples[0].taxonomy.classes
     absent = [name for name, count in zip(classes, result.masks, strict=False) if not count]

@@ -17,17 +17,13 @@ Result = TypeVar('Result')
 
 
 def for_each(
-    function: Callable[[Sample], Result],
-    samples: Sequence[Sample],
-    workers: int | None = None,
-    label: str = '',
+    function: Callable[[Sample], Result], samples: Sequence[Sample], label: str = ''
 ) -> Iterator[Result]:
-    """Yield the results of ``function`` in the order of the samples, computed by threads.
+    """Yield the results of ``function`` in the order of the samples, computed by a thread per core.
 
-    ``workers`` is the number of threads, by default that of the cores: decoders and NumPy release
-    the interpreter lock. With a ``label`` a terminal shows a progress bar.
+    With a ``label`` a terminal shows a progress bar.
     """
-    with ThreadPool(workers) as pool:
+    with ThreadPool() as pool:  # decoders and NumPy release the interpreter lock
         found = pool.imap(function, samples)
         yield from tqdm(found, label, len(samples), unit='image', disable=None if label else True)
 
