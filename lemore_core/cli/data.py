@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.action == 'check':
         _check(arguments)
         return
-    from lemore_core.data.split import split
+    from lemore_core.data.drives import split
 
     found = split(
         arguments.images,
