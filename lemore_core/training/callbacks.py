@@ -30,6 +30,7 @@ STATE = 'run.ckpt'
 ALPHA = 0.6
 
 
+@dataclasses.dataclass(eq=False)
 class Checkpoints(Callback):
     """Write ``last.safetensors`` after each validation, and ``best.safetensors`` by its mIoU.
 
@@ -38,14 +39,11 @@ class Checkpoints(Callback):
     their origin, and the images of their figures. The state of the run is written after each epoch.
     """
 
-    def __init__(
-        self, folder: Path, training: dict[str, Any], split: str, report: Callable[[str], None]
-    ) -> None:
-        self.folder = folder
-        self.training = training
-        self.split = split
-        self.report = report
-        self.best = -1.0
+    folder: Path
+    training: dict[str, Any]
+    split: str
+    report: Callable[[str], None]
+    best: float = -1.0
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the averaged weights, log and report the figures."""
@@ -131,8 +129,7 @@ def moving_average(decay: float) -> WeightAveraging:
 class Interrupt(Callback):
     """Stop a run after its step on Ctrl-C, without a validation; a second Ctrl-C ends it at once."""
 
-    def __init__(self) -> None:
-        self.pressed = False
+    pressed = False
 
     @contextmanager
     def handled(self) -> Iterator[None]:

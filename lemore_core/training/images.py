@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -40,6 +41,7 @@ def tensors(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Batch:
     return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask)
 
 
+@dataclass(eq=False)
 class AugmentedImages(Dataset[Batch]):
     """Samples augmented as a function of the seed and their position in the order.
 
@@ -48,15 +50,12 @@ class AugmentedImages(Dataset[Batch]):
     items is augmented by one of ``augmentations``, so that all its items have one size.
     """
 
-    def __init__(
-        self, samples: list[Sample], augmentations: Sequence[Augmentation], seed: int, batch: int
-    ) -> None:
-        self.samples = samples
-        self.augmentations = augmentations
-        self.seed = seed
-        self.batch = batch
-        self.cache: dict[int, Pair] = {}
-        self.cached_bytes = 0
+    samples: list[Sample]
+    augmentations: Sequence[Augmentation]
+    seed: int
+    batch: int
+    cache: dict[int, Pair] = field(default_factory=dict)
+    cached_bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -79,11 +78,11 @@ class AugmentedImages(Dataset[Batch]):
         return pair
 
 
+@dataclass(eq=False)
 class WholeImages(Dataset[Batch]):
     """Samples without augmentation: RGB (3, H, W) uint8 and class ids (H, W) uint8."""
 
-    def __init__(self, samples: list[Sample]) -> None:
-        self.samples = samples
+    samples: list[Sample]
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -32,7 +32,6 @@ from lemore_core.training.initialise import initialise
 from lemore_core.training.losses import Objective
 from lemore_core.training.recipe import Recipe
 from lemore_core.training.sampling import (
-    Order,
     StepSampler,
     balanced_shares,
     frequency_weights,
@@ -247,12 +246,14 @@ def make_loader(
     recipe, processes = run.recipe, run.hardware.processes
     shares = balanced_shares(class_counts(samples), recipe.balance) if recipe.balance else None
     sampler = StepSampler(
-        Order(len(samples), recipe.seed, shares),
+        len(samples),
+        recipe.seed,
         first_step,
-        steps=recipe.save_every,
-        batch=recipe.batch,
-        process=process,
-        processes=processes,
+        recipe.save_every,
+        recipe.batch,
+        shares,
+        process,
+        processes,
     )
     augmentations = [
         Augmentation(*size, scale=recipe.scale, resize=recipe.resize, light=recipe.light)

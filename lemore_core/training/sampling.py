@@ -16,17 +16,32 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 
-@dataclass(frozen=True)
-class Order:
-    """The endless order of ``length`` images, by position: a new permutation at each pass.
+@dataclass(eq=False)
+class StepSampler(Sampler[tuple[int, int]]):
+    """One process's share of the images of an epoch of ``steps`` steps, as (position, index).
 
-    With ``shares`` (length,), which sum to one, images are drawn with these probabilities
-    instead.
+    The endless order of ``length`` images is a new permutation at each pass. With ``shares``
+    (length,), which sum to one, images are drawn with these probabilities instead.
+
+    The epoch begins with the step that ``first_step`` returns: the one before may have been cut
+    short. ``batch`` images make a step, every ``processes``-th of them for one process.
     """
 
     length: int
     seed: int
+    first_step: Callable[[], int]
+    steps: int
+    batch: int
     shares: NDArray[np.float64] | None = None
+    process: int = 0
+    processes: int = 1
+
+    def __len__(self) -> int:
+        return self.steps * self.batch // self.processes
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        positions = self.positions(self.first_step() * self.batch)
+        return islice(positions, self.process, self.steps * self.batch, self.processes)
 
     def positions(self, start: int) -> Iterator[tuple[int, int]]:
         """Yield (position, image index) from the position ``start`` on."""
@@ -40,38 +55,6 @@ class Order:
             for place in range(skipped, self.length):
                 yield number * self.length + place, int(indices[place])
             skipped = 0
-
-
-class StepSampler(Sampler[tuple[int, int]]):
-    """One process's share of the images of an epoch of ``steps`` steps, as (position, index).
-
-    The epoch begins with the step that ``first_step`` returns: the one before may have been cut
-    short. ``batch`` images make a step, every ``processes``-th of them for one process.
-    """
-
-    def __init__(
-        self,
-        order: Order,
-        first_step: Callable[[], int],
-        *,
-        steps: int,
-        batch: int,
-        process: int = 0,
-        processes: int = 1,
-    ) -> None:
-        self.order = order
-        self.first_step = first_step
-        self.steps = steps
-        self.batch = batch
-        self.process = process
-        self.processes = processes
-
-    def __len__(self) -> int:
-        return self.steps * self.batch // self.processes
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        positions = self.order.positions(self.first_step() * self.batch)
-        return islice(positions, self.process, self.steps * self.batch, self.processes)
 
 
 def balanced_shares(counts: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:

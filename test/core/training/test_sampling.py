@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ import torch
 
 from lemore_core.training.images import RIM, paste_objects
 from lemore_core.training.sampling import (
-    Order,
     StepSampler,
     balanced_shares,
     frequency_weights,
@@ -16,45 +16,46 @@ from lemore_core.training.sampling import (
 )
 
 
-def drawn(order: Order, start: int, end: int) -> list[tuple[int, int]]:
-    return list(islice(order.positions(start), end - start))
+def sampler(length: int, seed: int, **options: Any) -> StepSampler:
+    return StepSampler(length, seed, **{'first_step': lambda: 8, 'steps': 4, 'batch': 6, **options})
+
+
+def drawn(length: int, seed: int, start: int, end: int) -> list[tuple[int, int]]:
+    return list(islice(sampler(length, seed).positions(start), end - start))
 
 
 def test_each_pass_covers_each_image_once_in_another_order() -> None:
-    found = drawn(Order(7, seed=3), 0, 21)
+    found = drawn(7, 3, 0, 21)
     assert [position for position, _ in found] == list(range(21))
     passes = [[index for _, index in found[i : i + 7]] for i in (0, 7, 14)]
     assert all(sorted(indices) == list(range(7)) for indices in passes)
     assert len({tuple(indices) for indices in passes}) == 3
-    assert drawn(Order(7, seed=4), 0, 7) != found[:7]
+    assert drawn(7, 4, 0, 7) != found[:7]
     # a position says the same wherever one begins
-    assert drawn(Order(7, seed=3), 8, 16) == found[8:16]
+    assert drawn(7, 3, 8, 16) == found[8:16]
 
 
 def test_epochs_continue_where_the_last_one_ended() -> None:
     steps = iter([0, 3, 5])  # the second epoch was broken off after two of its three steps
-    sampler = StepSampler(Order(5, seed=1), lambda: next(steps), steps=3, batch=4)
-    assert len(sampler) == 12
-    seen = list(sampler) + list(sampler)[:8] + list(sampler)
-    assert seen == drawn(Order(5, seed=1), 0, 32)
+    epochs = sampler(5, 1, first_step=lambda: next(steps), steps=3, batch=4)
+    assert len(epochs) == 12
+    seen = list(epochs) + list(epochs)[:8] + list(epochs)
+    assert seen == drawn(5, 1, 0, 32)
 
 
 def test_two_processes_see_together_what_one_sees() -> None:
-    order = Order(9, seed=2)
-    alone = StepSampler(order, lambda: 8, steps=4, batch=6)
-    shares = [
-        StepSampler(order, lambda: 8, steps=4, batch=6, process=i, processes=2) for i in (0, 1)
-    ]
+    alone = sampler(9, 2)
+    shares = [sampler(9, 2, process=i, processes=2) for i in (0, 1)]
     first, second = (list(share) for share in shares)
     assert len(first) == len(second) == len(shares[0]) == 12
     assert [pair for pairs in zip(first, second, strict=True) for pair in pairs] == list(alone)
 
 
 def test_shares_are_how_often_an_image_is_drawn() -> None:
-    order = Order(3, seed=0, shares=np.array([0.7, 0.3, 0.0]))
-    indices = [index for _, index in drawn(order, 0, 6000)]
+    order = sampler(3, 0, shares=np.array([0.7, 0.3, 0.0]), steps=1000)
+    indices = [index for _, index in order]
     assert np.bincount(indices, minlength=3) / 6000 == pytest.approx([0.7, 0.3, 0], abs=0.02)
-    assert drawn(order, 0, 10) == drawn(order, 0, 20)[:10]
+    assert list(order) == list(islice(order.positions(48), 6000))
 
 
 def test_the_image_with_the_rare_class_is_favoured() -> None:

@@ -32,19 +32,15 @@ def images(count: int = 2) -> tuple[Tensor, Tensor]:
     return pixels.to(torch.uint8), normalised
 
 
-def lemore(seed: int = 0) -> tuple[ModelCard, LeMoRe]:
-    torch.manual_seed(seed)
-    config = variant('nano', classes=CLASSES, height=64, width=96)
-    network = LeMoRe(config, dropout=0.0).eval()
-    nn.init.normal_(network.head[-1].weight, std=0.3)  # type: ignore[arg-type]
-    return ModelCard('lemore_nano_test', config, load_taxonomy('camvid'), 'none'), network
-
-
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LeMoRe]:
     folder = tmp_path_factory.mktemp('teacher')
     source, path = folder / 'teacher.safetensors', folder / 'teacher.onnx'
-    card, network = lemore()
+    torch.manual_seed(0)
+    config = variant('nano', classes=CLASSES, height=64, width=96)
+    network = LeMoRe(config)
+    nn.init.normal_(network.head[-1].weight, std=0.3)  # type: ignore[arg-type]
+    card = ModelCard('lemore_nano_test', config, load_taxonomy('camvid'), 'none')
     checkpoint.save(source, card, network.state_dict())
     assert main(['export', '--model', str(source), '--output', str(path)]) == 0
     # the file holds the weights in half precision
