@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from lemore_core.distill.sources import ImageSource, drive_name
 from lemore_core.images.image import Image, to_rgb
-from lemore_ros.bags.io.reader import is_bag, open_bag
-from lemore_ros.bags.roles import find_cameras
-from lemore_ros.bags.segmentation.options import SegmentOptions
+from lemore_ros.bags.reader import is_bag, open_bag
+from lemore_ros.bags.topics import find_cameras
 
 
 def open_images(path: Path) -> ImageSource | None:
@@ -24,7 +23,7 @@ def open_images(path: Path) -> ImageSource | None:
     if not is_bag(path):
         return None
     with open_bag(path) as bag:
-        cameras, _ = find_cameras(bag, SegmentOptions(only_results=True))
+        cameras, _ = find_cameras(bag)
     names = tuple(camera.topic.name for camera in cameras)
     return ImageSource(
         drive_name(path.stem),

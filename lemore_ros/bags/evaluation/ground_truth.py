@@ -22,9 +22,9 @@ from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.label_images import read_labels
 from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamped_messages
-from lemore_ros.bags.io.metadata import METADATA
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.roles import label_topic
+from lemore_ros.bags.files import METADATA
+from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.topics import label_topic
 
 CLASS_IDS, DATASET_IDS = 'classes', 'dataset'
 SHAPE_SLACK = 0.01

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lemore_core.images.files import NUMBERS, PNG, ImageFileError, decode_image
 from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.bag import Record
+from lemore_ros.bags.reader import Record
 from lemore_ros.messages.encodings import ImageError, rows_of
 
 BYTES = {'mono8': 1, '8UC1': 1, '16UC1': 2, 'mono16': 2}

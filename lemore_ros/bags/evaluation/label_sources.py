@@ -19,9 +19,9 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import StampedImage
 from lemore_ros.bags.evaluation.label_images import read_confidence, read_labels
 from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamped_messages
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.io.topics import Topic
-from lemore_ros.bags.roles import class_table, label_topic, recorded_labels, sibling
+from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.topics import class_table, label_topic, recorded_labels, sibling
+from lemore_ros.bags.types import Topic
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter

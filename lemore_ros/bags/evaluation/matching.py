@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.bag import Bag, Record
-from lemore_ros.bags.io.topics import Topic
+from lemore_ros.bags.reader import Bag, Record
+from lemore_ros.bags.types import Topic
 from lemore_ros.messages.stamps import stamp_ns
 
 # moments that are asked for out of order still find their item among so many

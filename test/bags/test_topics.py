@@ -11,9 +11,8 @@ import pytest
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.info import inspect
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.roles import camera_topic, find_cameras, probe_images, recorded_labels
-from lemore_ros.bags.segmentation.options import SegmentOptions
+from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.topics import camera_topic, find_cameras, probe_images, recorded_labels
 from lemore_ros.messages.label_info import classes_json
 from test.bags.conftest import IMAGE, START, STORE, STRING, TYPES, BagFolder, header, image, text
 
@@ -37,7 +36,7 @@ def write(bags: BagFolder, topics: dict[str, bytes], tables: dict[str, str] | No
 def cameras(path: Path) -> list[str]:
     """Return what ``segment`` takes, and hold the other commands to the same rule."""
     with open_bag(path) as bag:
-        found, _ = find_cameras(bag, SegmentOptions(only_results=True))
+        found, _ = find_cameras(bag)
         names = [camera.topic.name for camera in found]
         assert [i['name'] for i in inspect(bag)['images'] if not i['problem']] == names
         if len(names) == 1:
@@ -116,8 +115,7 @@ def test_one_camera_in_colour_goes_before_grey_ones_and_several_are_named(
 def test_a_result_may_be_segmented_by_who_names_it(bags: BagFolder) -> None:
     topics = {'/seg/color': image(0, START, encoding='rgb8')}
     with open_bag(write(bags, topics, {'/seg/classes': json.dumps(json.loads(TABLE))})) as bag:
-        chosen = SegmentOptions(topics=('/seg/color',), only_results=True)
-        ((camera, *_), _) = find_cameras(bag, chosen)
+        ((camera, *_), _) = find_cameras(bag, ['/seg/color'])
         assert camera.topic.name == '/seg/color'
         with pytest.raises(BagError, match='has no camera: it has /seg/classes'):
-            find_cameras(bag, SegmentOptions())
+            find_cameras(bag)

@@ -24,10 +24,9 @@ from lemore_core.cli.main import main
 from lemore_core.images.image import Image
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.bag import Bag
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.segmentation.options import SegmentOptions
-from lemore_ros.bags.segmentation.segment_bags import BagSegmentation, find_jobs
+from lemore_ros.bags.options import SegmentOptions
+from lemore_ros.bags.parts import BagSegmentation, find_jobs
+from lemore_ros.bags.reader import Bag, open_bag
 from lemore_ros.messages.images import ImageError
 from lemore_ros.messages.label_info import classes_json
 from test.bags.conftest import (
@@ -246,7 +245,7 @@ def test_a_bag_without_definitions(bags: BagFolder, options: SegmentOptions) -> 
     with open_bag(path) as bag:
         assert bag.topics[0].definition.format is MessageDefinitionFormat.NONE
     run = BagSegmentation(find_jobs([path], bags.folder / 'out', options), resume=False)
-    assert any('taken as ROS 2 jazzy defines them' in note for note in run.notes)
+    assert any('using the definitions of ROS 2 jazzy' in note for note in run.notes)
     run.segment(lambda _: None)
     with open_bag(bags.folder / 'out') as bag:
         assert bag.topic('/camera/image_raw').definition.format is MessageDefinitionFormat.MSG

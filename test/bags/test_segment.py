@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import random
-import re
-import signal
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,14 +20,14 @@ from rosbags.interfaces import QosDurability
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from lemore_core.cli.main import main
+from lemore_core.common.errors import GpuContextLostError
 from lemore_core.common.memory import ProcessMemoryError, process_memory
 from lemore_core.segmenter import Segmenter
+from lemore_ros.bags import writer
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.segmentation import writer
-from lemore_ros.bags.segmentation.options import RECORDED, SegmentOptions
-from lemore_ros.bags.segmentation.segment_bags import BagSegmentation, find_jobs
-from lemore_ros.bags.segmentation.unfinished import PartResult
+from lemore_ros.bags.options import RECORDED, SegmentOptions
+from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.segment import BagSegmenter
 from test.bags.conftest import (
     COMPRESSED,
     IMAGE,
@@ -41,24 +38,16 @@ from test.bags.conftest import (
     BagFolder,
     contents,
     drive,
-    files,
     image,
     jpeg,
     pattern,
+    segment,
     text,
     with_model,
 )
 
 NODE = '/lemore_segmentation'
 Start = Callable[..., subprocess.Popen[str]]
-
-
-def segment(
-    source: Path, output: Path, options: SegmentOptions, *, resume: bool = False
-) -> PartResult:
-    run = BagSegmentation(find_jobs([source], output, options), resume=resume)
-    ((_, result),) = run.segment(lambda _: None)
-    return result
 
 
 def labels_of(path: Path, topic: str = f'{NODE}/labels') -> dict[int, np.ndarray]:
@@ -260,12 +249,6 @@ def test_wrong_options_are_named(options: SegmentOptions, values: Any, reason: s
         replace(options, **values)
 
 
-def test_an_existing_bag_is_not_overwritten(bags: BagFolder, options: SegmentOptions) -> None:
-    source = bags.write(drive(2))
-    with pytest.raises(BagError, match='exists already, not overwriting'):
-        segment(source, source, options)
-
-
 def test_a_full_disk_stops_with_a_state_to_go_on_from(
     bags: BagFolder, options: SegmentOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,94 +269,9 @@ def test_a_full_disk_stops_with_a_state_to_go_on_from(
         with pytest.raises(BagError, match=r'no space is left .*--resume'):
             segment(source, bags.folder / 'out', options)
     assert not (bags.folder / 'out').exists()
-    with pytest.raises(BagError, match='broke off: go on with --resume'):
-        segment(source, bags.folder / 'out', options)
-    with pytest.raises(BagError, match='was begun with options'):
-        segment(source, bags.folder / 'out', replace(options, rate=1.0), resume=True)
     segment(source, bags.folder / 'out', options, resume=True)
     assert contents(bags.folder / 'out') == contents(bags.folder / 'whole')
     assert not list(bags.folder.glob('.out*'))
-
-
-def test_killed_at_any_moment_it_goes_on(
-    bags: BagFolder, command: Start, options: SegmentOptions
-) -> None:
-    options = replace(options, file_frames=4)
-    source = bags.write(drive(40))
-    segment(source, bags.folder / 'unbroken', options)
-    luck = random.Random(6)
-    output, part = bags.folder / 'out', bags.folder / '.out.part'
-    kills = 0
-    while kills < 2:
-        process = command(source, '-o', output, '--resume')
-        finished = len(list(part.glob('journal/*.json')))
-        # once it writes, after a moment of its own; before that, now and then
-        deadline = time.monotonic() + (luck.uniform(0.0, 2.0) if kills == 1 else 60)
-        while len(list(part.glob('journal/*.json'))) == finished and process.poll() is None:
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.002)
-        time.sleep(luck.uniform(0.0, 0.08))
-        if process.poll() is not None:
-            break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
-        assert not output.exists() or not part.exists()
-    assert kills
-    if not output.exists():
-        segment(source, output, options, resume=True)
-    assert contents(output) == contents(bags.folder / 'unbroken')
-    assert not list(bags.folder.glob('.out*'))
-
-
-def test_ctrl_c_says_where_it_stands(bags: BagFolder, command: Start) -> None:
-    output = bags.folder / 'out'
-    # where the tests are run in the background SIGINT is ignored, which children inherit
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = command(bags.write(drive(400)), '-o', output)
-    signal.signal(signal.SIGINT, former)
-    journal = bags.folder / '.out.part' / 'journal'
-    while process.poll() is None and not list(journal.glob('*.json')):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert re.search(
-        r'interrupted after \d+ images: --resume goes on\nlemore bag: interrupted', errors
-    )
-    assert not output.exists()
-
-
-def test_two_workers_write_the_same_bytes_even_if_one_dies(
-    bags: BagFolder, options: SegmentOptions
-) -> None:
-    options = replace(options, file_frames=4)
-    source = bags.write(drive(16))
-    whole, output = bags.folder / 'one' / 'out', bags.folder / 'two' / 'out'
-    segment(source, whole, options)
-    run = BagSegmentation(find_jobs([source], output, options), resume=False)
-    killed: list[int] = []
-
-    def kill_one(_: int) -> None:
-        # of the first images that are done, while others are in hand
-        if not killed:
-            killed.append(worker_of(os.getpid()))
-            os.kill(killed[0], signal.SIGKILL)
-
-    run.segment(kill_one, workers=2)
-    assert killed
-    assert files(output) == files(whole)
-
-
-def worker_of(parent: int) -> int:
-    """Return a process that multiprocessing has spawned for another."""
-    for task in Path(f'/proc/{parent}/task').iterdir():
-        for child in (task / 'children').read_text().split():
-            if 'spawn_main' in Path(f'/proc/{child}/cmdline').read_text():
-                return int(child)
-    msg = f'{parent} has no workers'
-    raise AssertionError(msg)
 
 
 def test_memory_stays_within_bounds_with_large_images(bags: BagFolder, command: Start) -> None:
@@ -392,13 +290,22 @@ def test_memory_stays_within_bounds_with_large_images(bags: BagFolder, command: 
     assert 100 < peak < 600
 
 
-def test_several_bags_into_a_folder(bags: BagFolder, options: SegmentOptions) -> None:
-    sources = [bags.write(drive(3), 'a'), bags.write(drive(5), 'b')]
-    run = BagSegmentation(find_jobs(sources, bags.folder / 'out', options), resume=False)
-    results = run.segment(lambda _: None)
-    assert [(job.output.name, result.frames) for job, result in results] == [('a', 3), ('b', 5)]
-    with pytest.raises(BagError, match="2 inputs are called 'a'"):
-        find_jobs([sources[0], sources[0]], bags.folder, options)
+def test_a_lost_gpu_ends_the_run_and_leaves_no_part(
+    bags: BagFolder, options: SegmentOptions, exported: Path
+) -> None:
+    network = Segmenter.load(exported, backend='onnxruntime', device='cpu')
+
+    def lose(_: object) -> None:
+        msg = 'GPU context lost'
+        raise GpuContextLostError(msg)
+
+    lost: Any = SimpleNamespace(
+        taxonomy=network.taxonomy, status=network.status, segment_batch=lose
+    )
+    segmenter = BagSegmenter(bags.write(drive(3)), options, segmenter=lost)
+    with closing(segmenter), pytest.raises(GpuContextLostError):
+        segmenter.write_part(bags.folder / 'part', 0, START + 10**10)
+    assert [path.name for path in bags.folder.iterdir()] == ['drive']
 
 
 def test_the_rest_of_a_damaged_bag_is_labelled_and_the_loss_is_reported(
