@@ -37,12 +37,7 @@ DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 
 
 def decompress(kind: str, data: bytes, most: int = MAX_MESSAGE_BYTES) -> bytes:
-    """Decompress zstd, lz4 or bz2 data to at most ``most`` bytes.
-
-    Raises:
-        ValueError: the output is larger, or the data are truncated.
-        Exception: the data are damaged; each library has its own type.
-    """
+    """Decompress zstd, lz4 or bz2 data to at most ``most`` bytes."""
     most = min(most, MAX_MESSAGE_BYTES)
     parts, size = [], 0
     while data:
@@ -60,11 +55,7 @@ def decompress(kind: str, data: bytes, most: int = MAX_MESSAGE_BYTES) -> bytes:
 
 
 def decompress_file(source: Path, target: Path) -> None:
-    """Decompress a zstd file.
-
-    Raises:
-        ValueError: it is damaged; ``target`` has what is before the damage.
-    """
+    """Decompress a zstd file."""
     with zstd.open(source, 'rb') as packed, target.open('wb') as file:
         try:
             shutil.copyfileobj(packed, file)

@@ -27,14 +27,7 @@ from rosbags.interfaces import (
     MessageDefinitionFormat,
     Qos,
 )
-from rosbags.rosbag1.reader import (
-    Header,
-    RecordType,
-    decompressors,
-    normalize,
-    read_bytes,
-    read_uint32,
-)
+from rosbags.rosbag1 import reader as rosbag1
 from rosbags.rosbag2.metadata import parse_qos
 from rosbags.typesys.msg import normalize_msgtype
 
@@ -55,14 +48,6 @@ class Found(NamedTuple):
     data: bytes
 
 
-class Piece(NamedTuple):
-    """The times of a chunk or row, and its position: a byte or a row number."""
-
-    start_ns: int
-    position: int
-    end_ns: int
-
-
 class DamagedFile(ABC):
     """The readable pieces of a file; losses are added to ``errors``.
 
@@ -70,25 +55,25 @@ class DamagedFile(ABC):
     (0, 0) without messages.
     """
 
-    def __init__(self, path: Path, file: Any, errors: ReadErrors) -> None:
+    def __init__(self, path: Path, errors: ReadErrors) -> None:
         self._path = path
-        self._file = file
         self._errors = errors
+        self._file: Any = self._open()
         self._known: dict[int, Connection] = {}
-        self._pieces: list[Piece] = []
+        self._pieces: list[tuple[int, int, int]] = []  # start, position, end
         counts, position = Counter[int](), 0
         try:
             for position, found in self._scan():
                 counts.update(message.connection for message in found)
                 times = [message.time_ns for message in found]
                 if times:
-                    self._pieces.append(Piece(min(times), position, max(times)))
+                    self._pieces.append((min(times), position, max(times)))
         except Exception as error:  # noqa: BLE001 - damage raises many types
             self._lose(f'nothing can be read after {position}', error)
         self._pieces.sort()
         self.connections = [c._replace(msgcount=counts[n]) for n, c in self._known.items()]
-        last = max((piece.end_ns for piece in self._pieces), default=0)
-        self.span = (self._pieces[0].start_ns if self._pieces else 0, last)
+        last = max((end_ns for _, _, end_ns in self._pieces), default=0)
+        self.span = (self._pieces[0][0] if self._pieces else 0, last)
 
     def messages(
         self, keys: Collection[tuple[str, str]], start_ns: int | None, end_ns: int | None
@@ -105,6 +90,9 @@ class DamagedFile(ABC):
         """Close the file."""
         self._file.close()
 
+    def _open(self) -> Any:
+        return self._path.open('rb')
+
     @abstractmethod
     def _scan(self) -> Iterator[tuple[int, list[Found]]]:
         """Yield the position and the messages of each piece; collect the connections."""
@@ -119,12 +107,12 @@ class DamagedFile(ABC):
     def _in_order(self, start: int, end: int) -> Iterator[Found]:
         waiting: list[tuple[int, int, Found]] = []
         number = count()
-        for piece in self._pieces:
-            if piece.end_ns < start or piece.start_ns >= end:
+        for start_ns, position, end_ns in self._pieces:
+            if end_ns < start or start_ns >= end:
                 continue
-            while waiting and waiting[0][0] < piece.start_ns:
+            while waiting and waiting[0][0] < start_ns:
                 yield heapq.heappop(waiting)[2]
-            for found in self._read(piece.position):
+            for found in self._read(position):
                 heapq.heappush(waiting, (found.time_ns, next(number), found))
         while waiting:
             yield heapq.heappop(waiting)[2]
@@ -133,11 +121,8 @@ class DamagedFile(ABC):
 class McapFile(DamagedFile):
     """Chunks and top-level messages of an mcap file without a readable summary."""
 
-    def __init__(self, path: Path, errors: ReadErrors) -> None:
-        self._schemas: dict[int, Schema] = {}
-        super().__init__(path, path.open('rb'), errors)
-
     def _scan(self) -> Iterator[tuple[int, list[Found]]]:
+        self._schemas: dict[int, Schema] = {}
         offset = MAGIC_SIZE
         for record in self._records():
             if isinstance(record, DataEnd):
@@ -151,10 +136,7 @@ class McapFile(DamagedFile):
 
     def _records(self, *, skip_magic: bool = False) -> Iterator[McapRecord]:
         reader = StreamReader(
-            self._file,
-            skip_magic=skip_magic,
-            emit_chunks=True,
-            record_size_limit=MAX_MESSAGE_BYTES,
+            self._file, skip_magic=skip_magic, emit_chunks=True, record_size_limit=MAX_MESSAGE_BYTES
         )
         return iter(reader.records)
 
@@ -187,15 +169,15 @@ class McapFile(DamagedFile):
 class SqliteFile(DamagedFile):
     """Rows of a SQLite file, those of its write-ahead log included."""
 
-    def __init__(self, path: Path, errors: ReadErrors) -> None:
+    def _open(self) -> sqlite3.Connection:
         # immutable: without a log, neither the file nor its folder is written
-        mode = 'mode=ro' if Path(f'{path}-wal').exists() else 'immutable=1'
-        uri = f'{path.absolute().as_uri()}?{mode}'
+        mode = 'mode=ro' if Path(f'{self._path}-wal').exists() else 'immutable=1'
+        uri = f'{self._path.absolute().as_uri()}?{mode}'
         database = sqlite3.connect(uri, uri=True, check_same_thread=False)
         # read files that are shorter than their header says
         database.execute('PRAGMA writable_schema = ON')
         database.row_factory = sqlite3.Row
-        super().__init__(path, database, errors)
+        return database
 
     def _scan(self) -> Iterator[tuple[int, list[Found]]]:
         for row in self._file.execute('SELECT * FROM topics'):
@@ -236,21 +218,18 @@ class Rosbag1File(DamagedFile):
     Format: http://wiki.ros.org/Bags/Format/2.0.
     """
 
-    def __init__(self, path: Path, errors: ReadErrors) -> None:
-        super().__init__(path, path.open('rb'), errors)
-
     def _scan(self) -> Iterator[tuple[int, list[Found]]]:
         offset, size = len(b'#ROSBAG V2.0\n'), self._path.stat().st_size
         while offset < size:
             self._file.seek(offset)
-            header = Header.read(self._file)
-            end = read_uint32(self._file) + self._file.tell()
+            header = rosbag1.Header.read(self._file)
+            end = rosbag1.read_uint32(self._file) + self._file.tell()
             kind = header.get_uint8('op')
-            if kind == RecordType.BAGHEADER and header.get_uint64('index_pos') == 0:
+            if kind == rosbag1.RecordType.BAGHEADER and header.get_uint64('index_pos') == 0:
                 self._errors.add(f'{self._path.name} has no index, its recording was interrupted')
-            elif kind == RecordType.CHUNK:
+            elif kind == rosbag1.RecordType.CHUNK:
                 yield offset, self._read(offset)
-            elif kind == RecordType.CONNECTION:
+            elif kind == rosbag1.RecordType.CONNECTION:
                 # repeated behind the chunks, some of which may be damaged
                 self._file.seek(offset)
                 self._take(self._file, [])
@@ -260,8 +239,10 @@ class Rosbag1File(DamagedFile):
         found: list[Found] = []
         self._file.seek(position)
         try:
-            expand = decompressors[Header.read(self._file).get_string('compression')]
-            data = expand(read_bytes(self._file, read_uint32(self._file)))
+            expand = rosbag1.decompressors[
+                rosbag1.Header.read(self._file).get_string('compression')
+            ]
+            data = expand(rosbag1.read_bytes(self._file, rosbag1.read_uint32(self._file)))
             source = BytesIO(data)
             while source.tell() < len(data):
                 self._take(source, found)
@@ -270,17 +251,17 @@ class Rosbag1File(DamagedFile):
         return found
 
     def _take(self, source: BinaryIO, found: list[Found]) -> None:
-        header = Header.read(source)
+        header = rosbag1.Header.read(source)
         number, kind = header.get_uint32('conn'), header.get_uint8('op')
-        if kind == RecordType.MSGDATA:
-            data = read_bytes(source, read_uint32(source))
+        if kind == rosbag1.RecordType.MSGDATA:
+            data = rosbag1.read_bytes(source, rosbag1.read_uint32(source))
             found.append(Found(number, header.get_time('time'), data))
-        elif kind == RecordType.CONNECTION:
+        elif kind == rosbag1.RecordType.CONNECTION:
             # its data have the format of a header
-            fields = Header.read(source)
+            fields = rosbag1.Header.read(source)
             self._known[number] = Connection(
                 number,
-                normalize(header.get_string('topic')),
+                rosbag1.normalize(header.get_string('topic')),
                 normalize_msgtype(fields.get_string('type')),
                 _definition('ros2msg', fields.get_string('message_definition')),
                 fields.get_string('md5sum'),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -90,45 +90,18 @@ class BagFile:
     ``span`` holds the first and last receive time, (0, 0) without messages.
     """
 
-    def __init__(self, path: Path, reader: Any, errors: ReadErrors) -> None:
-        self._path = path
-        self._reader = reader
+    def __init__(self, path: Path, errors: ReadErrors) -> None:
         self._errors = errors
+        self._stack = ExitStack()
+        self._path = self._decompress(path) if path.suffix == '.zstd' else path
         self._damaged: DamagedFile | None = None
-        if reader is None:
+        self._reader = self._open()
+        if self._reader is None:
             self.connections, self.span = self._rest().connections, self._rest().span
         else:
-            self.connections = list(reader.connections)
-            has_messages = reader.message_count
-            self.span = (reader.start_time, reader.end_time - 1) if has_messages else (0, 0)
-
-    @classmethod
-    @contextmanager
-    def open(cls, path: Path, errors: ReadErrors) -> Iterator[BagFile]:
-        """Open a ``.mcap``, ``.db3``, ROS 1 or zstd-compressed file.
-
-        Raises:
-            BagError: permission is denied.
-        """
-        with ExitStack() as stack:
-            if path.suffix == '.zstd':
-                packed, folder = path, stack.enter_context(TemporaryDirectory())
-                path = Path(folder, packed.stem)
-                try:
-                    decompress_file(packed, path)
-                except ValueError as error:
-                    errors.add(f'{packed.name} is damaged: {error}')
-            reader = _try_open(path)
-            if reader is not None:
-                stack.callback(reader.close)
-                storage = getattr(reader, 'storage', None)
-                is_unsorted = storage and hasattr(storage, 'chunks') and not storage.chunks
-                if is_unsorted and reader.message_count:
-                    # rosbags reads files without an index only if they are sorted by time
-                    reader = None
-            file = cls(path, reader, errors)
-            stack.callback(file.close)
-            yield file
+            self.connections = list(self._reader.connections)
+            times = self._reader.start_time, self._reader.end_time - 1
+            self.span = times if self._reader.message_count else (0, 0)
 
     def messages(
         self, keys: Collection[tuple[str, str]], start_ns: int | None, end_ns: int | None
@@ -161,9 +134,34 @@ class BagFile:
                 yield connection, time_ns, data
 
     def close(self) -> None:
-        """Close the second reader."""
-        if self._damaged is not None:
-            self._damaged.close()
+        """Close the readers."""
+        self._stack.close()
+
+    def _decompress(self, packed: Path) -> Path:
+        path = Path(self._stack.enter_context(TemporaryDirectory()), packed.stem)
+        try:
+            decompress_file(packed, path)
+        except ValueError as error:
+            self._errors.add(f'{packed.name} is damaged: {error}')
+        return path
+
+    def _open(self) -> Any:
+        """Open the file with rosbags; return None if it cannot read it."""
+        if Path(f'{self._path}-wal').exists():
+            return None  # rosbags does not read write-ahead logs
+        kind = Rosbag2Reader if self._path.suffix in ROSBAG2_SUFFIXES else Rosbag1Reader
+        try:
+            reader = kind(self._path)
+            reader.open()
+        except PermissionError as error:
+            msg = f'{self._path} cannot be read: {in_one_line(error)}'
+            raise BagError(msg) from error
+        except Exception:  # noqa: BLE001 - damage raises many types
+            return None
+        self._stack.callback(reader.close)
+        # mcap files without an index are read only if they are sorted by time
+        is_indexed = getattr(getattr(reader, 'storage', None), 'chunks', True)
+        return reader if is_indexed or not reader.message_count else None
 
     def _add_damage(self, last_ns: int | None, error: Exception) -> None:
         expected, left = (
@@ -182,23 +180,8 @@ class BagFile:
             kinds = {'.mcap': damaged.McapFile, '.db3': damaged.SqliteFile}
             kind = kinds.get(self._path.suffix, damaged.Rosbag1File)
             self._damaged = kind(self._path, self._errors)
+            self._stack.callback(self._damaged.close)
         return self._damaged
-
-
-def _try_open(path: Path) -> Any:
-    """Open a file with rosbags; return None if it is damaged or has a write-ahead log."""
-    kind = Rosbag2Reader if path.suffix in ROSBAG2_SUFFIXES else Rosbag1Reader
-    if Path(f'{path}-wal').exists():
-        return None
-    try:
-        reader = kind(path)
-        reader.open()
-    except PermissionError as error:
-        msg = f'{path} cannot be read: {in_one_line(error)}'
-        raise BagError(msg) from error
-    except Exception:  # noqa: BLE001 - damage raises many types
-        return None
-    return reader
 
 
 def _by_number(file: Path) -> tuple[int, str]:

@@ -36,11 +36,7 @@ class ModelOptions(SegmenterOptions):
         check_fields(self, BagError)
 
     def refinement(self, classes: Taxonomy) -> tuple[Refinement, Taxonomy]:
-        """Return the postprocessing of labels, and the classes of its results.
-
-        Raises:
-            LemoreError: a confidence, groups or a size that is not allowed.
-        """
+        """Return the postprocessing of labels, and the classes of its results."""
         from lemore_core.refine import OutputSize, Refinement
         from lemore_core.taxonomy import load_groups
 

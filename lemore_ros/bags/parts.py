@@ -149,12 +149,7 @@ class BagSegmentation:
         return results
 
     def _begin(self, job: Job, *, resume: bool) -> None:
-        """Divide a job into parts and make its folder, or check that of an earlier run.
-
-        Raises:
-            BagError: the result exists, the bag cannot be segmented, or the earlier run is of
-                another job or not to be resumed.
-        """
+        """Divide a job into parts and make its folder, or check that of an earlier run."""
         if job.output.exists():
             hint = 'it is complete, there is nothing to resume' if resume else 'not overwriting'
             msg = f'{job.output} exists already, {hint}'
@@ -183,11 +178,7 @@ class BagSegmentation:
         self.notes += segmenter.notes
 
     def _finish(self) -> list[tuple[Job, PartResult]]:
-        """Join the parts of complete jobs and give them their names.
-
-        Raises:
-            BagError: a job has no messages.
-        """
+        """Join the parts of complete jobs and give them their names."""
         unfinished = {part.job for part in self._left}
         finished = [job for job in self._parts if job not in unfinished]
         return [(job, self._join(job, self._parts.pop(job))) for job in finished]
@@ -255,11 +246,7 @@ def segment_part(part: Part) -> PartResult:
 
 
 def in_processes(parts: Sequence[Part], workers: int) -> Iterator[tuple[Part, PartResult]]:
-    """Segment parts in processes that share the processors; retry those whose process died.
-
-    Raises:
-        BagError: processes died :data:`ATTEMPTS` times.
-    """
+    """Segment parts in processes that share the processors; retry those whose process died."""
     left = list(parts)
     for _ in range(ATTEMPTS):
         try:

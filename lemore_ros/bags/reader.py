@@ -108,18 +108,17 @@ class Bag:
         self.path = path
         self.max_pixels = max_pixels
         self.errors = ReadErrors()
-        self._stack = ExitStack()
-        try:
-            self._open()
-        except BaseException:
-            self.close()
-            raise
+        self._files: list[BagFile] = []
+        with ExitStack() as stack:
+            self._open(stack)
+            self._stack = stack.pop_all()
 
-    def _open(self) -> None:
+    def _open(self, stack: ExitStack) -> None:
         metadata = read_metadata(self.path, self.errors) if self.path.is_dir() else Metadata()
         self.types = MessageTypes(metadata.ros_distro)
-        files = find_files(self.path, metadata, self.errors)
-        self._files = [self._stack.enter_context(BagFile.open(f, self.errors)) for f in files]
+        for path in find_files(self.path, metadata, self.errors):
+            self._files.append(BagFile(path, self.errors))
+            stack.callback(self._files[-1].close)
         found = [metadata.complete(c) for file in self._files for c in file.connections]
         missing = metadata.message_count - sum(c.msgcount for c in found) - self.errors.messages
         if missing > 0:

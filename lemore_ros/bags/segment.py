@@ -81,9 +81,6 @@ class BagSegmenter:
     """An open bag with its cameras, and the network, which is loaded for the first part.
 
     ``notes`` are for the user. ``cameras`` and ``segmenter`` are taken if known.
-
-    Raises:
-        BagError: there is no such bag, or no camera in it.
     """
 
     def __init__(
@@ -122,9 +119,6 @@ class BagSegmenter:
         """Segment the images from ``start_ns`` to before ``end_ns`` into a new one-file bag.
 
         It also holds the result as JSON. ``on_progress`` is called with numbers of images.
-
-        Raises:
-            LemoreError: the network, the device or the disk failed.
         """
         topics = () if self.options.only_results else self.bag.topics
         prefixes = [camera.prefix for camera in self.cameras]
@@ -291,11 +285,7 @@ class Steps:
 
 
 def choose_cameras(bag: Bag, options: SegmentOptions) -> tuple[list[Camera], list[TopicProbe]]:
-    """Return the cameras to segment, and the image topics that are unexpectedly none.
-
-    Raises:
-        BagError: a chosen topic is no camera, there is none, or a result's topic exists already.
-    """
+    """Return the cameras to segment, and the image topics that are unexpectedly none."""
     probes, others = find_cameras(bag, options.topics)
     names = name_cameras([probe.topic for probe in probes])
     cameras = [

@@ -29,16 +29,9 @@ RESULT = 'it is the result of a segmentation'
 FIRST_IMAGES, FIRST_PACKETS = 10, 600
 # names that drivers and image_proc append to a camera's namespace
 GENERIC = {
-    'image',
-    'image_raw',
-    'image_color',
-    'image_mono',
-    'image_rect',
-    'image_rect_color',
-    'image_rect_mono',
-    'compressed',
-    'ffmpeg',
-    'foxglove',
+    *('image', 'image_raw', 'image_color', 'image_mono'),
+    *('image_rect', 'image_rect_color', 'image_rect_mono'),
+    *('compressed', 'ffmpeg', 'foxglove'),
 }
 
 
@@ -73,9 +66,6 @@ def camera_topic(bag: Bag, name: str = '', masks: Collection[str] = ()) -> Topic
     """Return the image topic called ``name``, or the only camera, or the only one in colour.
 
     Topics called ``masks`` are no cameras.
-
-    Raises:
-        BagError: there is no such topic, no camera, or several.
     """
     if name:
         return image_topic(bag, name)
@@ -94,11 +84,7 @@ def camera_topic(bag: Bag, name: str = '', masks: Collection[str] = ()) -> Topic
 
 
 def find_cameras(bag: Bag, names: Sequence[str] = ()) -> tuple[list[TopicProbe], list[TopicProbe]]:
-    """Return the cameras called ``names``, or all; and the topics that are unexpectedly none.
-
-    Raises:
-        BagError: a named topic is missing or no camera, or there is no camera.
-    """
+    """Return the cameras called ``names``, or all; and the topics that are unexpectedly none."""
     if names:
         chosen = [image_topic(bag, name) for name in dict.fromkeys(names)]
         probes = [_probe(bag, topic) for topic in chosen]
@@ -124,11 +110,7 @@ def name_cameras(topics: Sequence[Topic]) -> list[str]:
 
 
 def image_topic(bag: Bag, name: str) -> Topic:
-    """Return the image topic of that name.
-
-    Raises:
-        BagError: there is none.
-    """
+    """Return the image topic of that name."""
     topic = bag.topic(name)
     if not topic.is_image:
         images = ', '.join(t.name for t in bag.image_topics) or 'none'
@@ -157,11 +139,7 @@ def recorded_labels(bag: Bag) -> list[Topic]:
 
 
 def label_topic(bag: Bag, name: str = '', *, option: str = '--labels') -> Topic:
-    """Return the label topic called ``name``, or the only one called ``labels``.
-
-    Raises:
-        BagError: there is no such topic, or several; ``option`` chooses one.
-    """
+    """Return the label topic called ``name``, or the only one called ``labels``."""
     if name:
         return image_topic(bag, name)
     found = _called_labels(bag)
@@ -187,12 +165,7 @@ def sibling(bag: Bag, labels: Topic, name: str) -> Topic | None:
 
 
 def class_table(bag: Bag, labels: Topic, dataset: str = '') -> Taxonomy:
-    """Return the classes of labels: those of ``dataset``, or the table recorded beside them.
-
-    Raises:
-        BagError: there is neither, or the recorded table cannot be read.
-        TaxonomyError: there is no such data set.
-    """
+    """Return the classes of labels: those of ``dataset``, or the table recorded beside them."""
     if dataset:
         return load_taxonomy(dataset)
     topic = sibling(bag, labels, CLASSES.name)

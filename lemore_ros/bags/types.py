@@ -90,11 +90,7 @@ class MessageTypes:
         return (note,) if names else ()
 
     def deserialize(self, topic: Topic, data: bytes) -> Any:
-        """Deserialise a CDR message.
-
-        Raises:
-            BagError: the bytes are no such message, or its type is not defined.
-        """
+        """Deserialise a CDR message."""
         store = self.store(topic)
         try:
             return store.deserialize_cdr(data, topic.type)
@@ -103,11 +99,7 @@ class MessageTypes:
             raise BagError(msg) from error
 
     def store(self, topic: Topic) -> Typestore:
-        """Return a typestore with the topic's type and all its parts.
-
-        Raises:
-            BagError: the definition cannot be parsed, or there is none.
-        """
+        """Return a typestore with the topic's type and all its parts."""
         key = topic.type, topic.definition
         if key not in self._stores:
             self._stores[key] = self._make(topic)
@@ -151,11 +143,7 @@ class Ros1Type(NamedTuple):
 
 @lru_cache(1000)
 def convert_ros1_type(name: str, definition: str) -> Ros1Type:
-    """Convert a ROS 1 type; one that ROS 2 has with the same fields becomes that of ROS 2.
-
-    Raises:
-        Exception: the definition cannot be parsed; of many types.
-    """
+    """Convert a ROS 1 type; one that ROS 2 has with the same fields becomes that of ROS 2."""
     name = STATIC_MSGTYPE_RENAMES.get(name, name)
     store, known = get_typestore(Stores.EMPTY), distribution_types()
     # ROS 1 headers have a sequence number, ROS 2 headers do not

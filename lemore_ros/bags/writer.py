@@ -78,9 +78,6 @@ def new_part(folder: Path, name: str, options: SegmentOptions, threads: int) -> 
     """Yield the writer of a new one-file bag ``folder/name``, which appears when complete.
 
     Files added to ``writer.path`` become part of it. ``threads`` compress the chunks of mcap.
-
-    Raises:
-        BagError: the disk is full; complete parts remain.
     """
     # machines that share the folder may have processes of the same number
     temporary = folder / f'{name}.writing-{socket.gethostname()}-{os.getpid()}'
@@ -164,11 +161,7 @@ def synchronize(path: Path) -> None:
 
 @contextmanager
 def report_disk_full(folder: Path) -> Iterator[None]:
-    """Raise a full disk as a BagError with the remedy.
-
-    Raises:
-        BagError: there is no space left.
-    """
+    """Raise a full disk as a BagError with the remedy."""
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:

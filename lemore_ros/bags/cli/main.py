@@ -27,11 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the chosen subcommand.
-
-    Raises:
-        LemoreError: it failed, or the package rosbags is not installed.
-    """
+    """Run the chosen subcommand."""
     if find_spec('rosbags') is None:
         msg = "bags are read with the package rosbags: pip install 'lemore_ros[bag]'"
         raise BagError(msg)
