@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
 from pathlib import Path
@@ -181,23 +181,7 @@ class BagSegmentation:
         """Join the parts of complete jobs and give them their names."""
         unfinished = {part.job for part in self._left}
         finished = [job for job in self._parts if job not in unfinished]
-        return [(job, self._join(job, self._parts.pop(job))) for job in finished]
-
-    @staticmethod
-    def _join(job: Job, parts: Sequence[Part]) -> PartResult:
-        total, files = PartResult(), job.folder / 'complete'
-        for part in parts:
-            result = part.result()
-            assert result is not None, f'{part.path} is not complete'
-            total.add(result)
-        with report_disk_full(job.folder):
-            if not join_parts([part.path for part in parts], files):
-                msg = f'no messages are left to be written to {job.output}: see --skip, --duration'
-                raise BagError(msg)
-        os.rename(files, job.output)  # noqa: PTH104 - a folder must not be moved into another
-        synchronize(job.output.parent)
-        shutil.rmtree(job.folder)
-        return total
+        return [(job, _join(job, self._parts.pop(job))) for job in finished]
 
 
 class Worker:
@@ -247,14 +231,26 @@ def segment_part(part: Part) -> PartResult:
 
 def in_processes(parts: Sequence[Part], workers: int) -> Iterator[tuple[Part, PartResult]]:
     """Segment parts in processes that share the processors; retry those whose process died."""
+    # forked processes would copy locks that other threads hold
+    context = multiprocessing.get_context('spawn')
+    usable = sorted(usable_processors())
     left = list(parts)
     for _ in range(ATTEMPTS):
+        workers = min(workers, len(left))
+        shares = context.Queue()
+        for i in range(workers):
+            shares.put(set(usable[i::workers]) or set(usable))
+        pool = ProcessPoolExecutor(workers, context, _take_share, (shares,))
         try:
-            for part, result in _in_pool(left, min(workers, len(left))):
-                left.remove(part)
-                yield part, result
+            futures = {pool.submit(segment_part, part): part for part in left}
+            for future in as_completed(futures):
+                result = future.result()
+                left.remove(futures[future])
+                yield futures[future], result
         except BrokenProcessPool:
             continue
+        finally:
+            pool.shutdown(cancel_futures=True)
         return
     msg = (
         f'worker processes died {ATTEMPTS} times, {len(left)} parts are left: if memory is short, '
@@ -263,28 +259,25 @@ def in_processes(parts: Sequence[Part], workers: int) -> Iterator[tuple[Part, Pa
     raise BagError(msg)
 
 
-def _in_pool(parts: Sequence[Part], workers: int) -> Iterator[tuple[Part, PartResult]]:
-    # forked processes would copy locks that other threads hold
-    context = multiprocessing.get_context('spawn')
-    shares = context.Queue()
-    usable = sorted(usable_processors())
-    for i in range(workers):
-        shares.put(set(usable[i::workers]) or set(usable))
-    with ProcessPoolExecutor(workers, context, _take_share, (shares,)) as pool:
-        futures: dict[Future[Any], Part] = {pool.submit(segment_part, part): part for part in parts}
-        try:
-            while futures:
-                for future in wait(futures, return_when=FIRST_COMPLETED).done:
-                    yield futures.pop(future), future.result()
-        finally:
-            for future in futures:
-                future.cancel()
-
-
 def _take_share(shares: Any) -> None:
     # backends choose the number of threads by it
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, shares.get())
+
+
+def _join(job: Job, parts: Sequence[Part]) -> PartResult:
+    total, files = PartResult(), job.folder / 'complete'
+    for result in (part.result() for part in parts):
+        assert result is not None, f'a part of {job.folder} is missing'
+        total.add(result)
+    with report_disk_full(job.folder):
+        if not join_parts([part.path for part in parts], files):
+            msg = f'no messages are left to be written to {job.output}: see --skip, --duration'
+            raise BagError(msg)
+    os.rename(files, job.output)  # noqa: PTH104 - a folder must not be moved into another
+    synchronize(job.output.parent)
+    shutil.rmtree(job.folder)
+    return total
 
 
 def _claim(job: Job, span: Sequence[int], *, resume: bool) -> None:
