@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import random
@@ -22,6 +23,7 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.parts import NS, BagSegmentation, divide, find_jobs
 from lemore_ros.bags.segment import read_ahead
+from lemore_ros.bags.writer import BagWriter, OutMessage
 from test.bags.conftest import ROOT, BagFolder, contents, drive, files, segment
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -167,21 +169,30 @@ def test_ctrl_c_names_the_images_done_and_the_remedy(bags: BagFolder, command: S
     assert not output.exists()
 
 
-def test_another_job_is_not_resumed(bags: BagFolder, options: SegmentOptions) -> None:
+def test_a_full_disk_keeps_complete_parts_for_the_same_job(
+    bags: BagFolder, options: SegmentOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, output = bags.write(drive(12)), bags.folder / 'out'
     options = replace(options, file_frames=4)
-    run = BagSegmentation(find_jobs([source], output, options), resume=False)
+    segment(source, bags.folder / 'whole', options)
+    write, written = BagWriter.write, itertools.count()
 
-    def stop(_: int) -> None:
-        raise KeyboardInterrupt
+    def write_some(self: BagWriter, message: OutMessage) -> None:
+        if next(written) > 60:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        write(self, message)
 
-    with pytest.raises(KeyboardInterrupt):
-        run.segment(stop)
+    with monkeypatch.context() as patch:
+        patch.setattr(BagWriter, 'write', write_some)
+        with pytest.raises(BagError, match=r'no space is left .*--resume'):
+            segment(source, output, options)
+    assert not output.exists()
     with pytest.raises(BagError, match='interrupted run: resume it with --resume'):
         segment(source, output, options)
     with pytest.raises(BagError, match='was begun with options'):
         segment(source, output, replace(options, rate=1.0), resume=True)
     assert segment(source, output, options, resume=True).frames == 12
+    assert contents(output) == contents(bags.folder / 'whole')
     with pytest.raises(BagError, match='exists already, not overwriting'):
         segment(source, output, options)
 
