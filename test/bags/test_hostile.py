@@ -72,11 +72,18 @@ def test_decompression_has_an_end(kind: str) -> None:
 @pytest.mark.parametrize(
     ('text', 'expected'),
     [
-        (ALIASES, 'aliases counted in full'),
+        (ALIASES, 'metadata.yaml is damaged'),
         ('[1, 2]', 'is None, allowed: fields'),
         ('rosbag2_bagfile_information: 7', 'is 7, allowed: fields'),
         ('rosbag2_bagfile_information: {message_count: .inf}', 'message_count is inf'),
         ('rosbag2_bagfile_information: {message_count: -3}', 'message_count is -3'),
+        *(
+            (
+                f'rosbag2_bagfile_information: {{relative_file_paths: {paths}}}',
+                'relative_file_paths',
+            )
+            for paths in ('7', 'drive.mcap', '[7]', '{a: 1}', '[[drive.mcap]]', '[null]')
+        ),
     ],
 )
 def test_metadata_that_are_none_leave_the_files(bags: BagFolder, text: str, expected: str) -> None:
@@ -87,15 +94,16 @@ def test_metadata_that_are_none_leave_the_files(bags: BagFolder, text: str, expe
         assert expected in bag.damage
 
 
-@pytest.mark.parametrize('paths', [7, 'drive.mcap', [7], {'a': 1}, [['drive.mcap']], [None]])
-def test_paths_of_another_type_leave_the_files(bags: BagFolder, paths: object) -> None:
+@pytest.mark.parametrize('topics', ['7', '[7]', '[{topic_metadata: 7}]', '[{topic_metadata: {}}]'])
+def test_topics_of_another_type_in_metadata_leave_those_of_the_files(
+    bags: BagFolder, topics: str
+) -> None:
     path = bags.write(drive(2))
-    about = yaml.safe_load((path / 'metadata.yaml').read_text())
-    about['rosbag2_bagfile_information']['relative_file_paths'] = paths
-    (path / 'metadata.yaml').write_text(yaml.safe_dump(about))
+    about = f'rosbag2_bagfile_information: {{topics_with_message_count: {topics}}}'
+    (path / 'metadata.yaml').write_text(about)
     with open_bag(path) as bag:
         assert len(list(bag.messages())) == len(drive(2))
-        assert 'relative_file_paths' in bag.damage
+        assert [len(topic.qos) for topic in bag.topics] == [1, 1]
 
 
 def test_paths_stay_in_the_folder(bags: BagFolder, tmp_path: Path) -> None:
