@@ -167,7 +167,7 @@ class McapFile(DamagedFile):
 
 
 class SqliteFile(DamagedFile):
-    """Rows of a SQLite file, those of its write-ahead log included."""
+    """Rows of a SQLite file, including its write-ahead log."""
 
     def _open(self) -> sqlite3.Connection:
         # immutable: without a log, neither the file nor its folder is written

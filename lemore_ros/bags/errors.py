@@ -10,7 +10,7 @@ SHOWN = 3
 
 
 class BagError(LemoreError):
-    """A bag that cannot be read or written, or that lacks a topic or option asked for."""
+    """A bag that cannot be read or written, or that lacks a topic."""
 
 
 class ReadErrors:

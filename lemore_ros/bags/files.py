@@ -70,7 +70,7 @@ def read_metadata(folder: Path, errors: ReadErrors) -> Metadata:
 
 
 def find_files(path: Path, metadata: Metadata, errors: ReadErrors) -> list[Path]:
-    """Return the files of a bag: those that its metadata name, or else all in the folder."""
+    """Return the files that the metadata name, or else all files in the folder."""
     if path.is_file():
         return [path]
     named = [path / Path(name).name for name in metadata.relative_file_paths]

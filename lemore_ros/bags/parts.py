@@ -230,7 +230,7 @@ def segment_part(part: Part) -> PartResult:
 
 
 def in_processes(parts: Sequence[Part], workers: int) -> Iterator[tuple[Part, PartResult]]:
-    """Segment parts in processes that share the processors; retry those whose process died."""
+    """Segment parts in processes that share the processors; retry after a process died."""
     # forked processes would copy locks that other threads hold
     context = multiprocessing.get_context('spawn')
     usable = sorted(usable_processors())

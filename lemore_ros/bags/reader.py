@@ -199,7 +199,7 @@ class Bag:
     def frames(
         self, topic: Topic, *, start_ns: int | None = None, end_ns: int | None = None
     ) -> Iterator[Decoded]:
-        """Yield the images of an image topic, or the errors of those that cannot be decoded."""
+        """Yield the images of an image topic, or the errors of undecodable ones."""
         decoder = Decoder(topic, self.max_pixels)
         for record in self.messages([topic], start_ns=start_ns, end_ns=end_ns):
             yield Decoded(record, decoder.decode(record))

@@ -165,7 +165,7 @@ def sibling(bag: Bag, labels: Topic, name: str) -> Topic | None:
 
 
 def class_table(bag: Bag, labels: Topic, dataset: str = '') -> Taxonomy:
-    """Return the classes of labels: those of ``dataset``, or the table recorded beside them."""
+    """Return the classes of ``dataset``, or else the table recorded beside the labels."""
     if dataset:
         return load_taxonomy(dataset)
     topic = sibling(bag, labels, CLASSES.name)

@@ -126,7 +126,7 @@ def join_parts(parts: Sequence[Path], folder: Path) -> bool:
 
 
 def merge_metadata(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the metadata of a bag of several files from those of its files."""
+    """Merge the metadata of one-file bags."""
     start, since = 'starting_time', 'nanoseconds_since_epoch'
     starts = [info[start][since] for info in infos]
     ends = [s + info['duration']['nanoseconds'] for s, info in zip(starts, infos, strict=True)]
