@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING
 
 from lemore_core.common.limits import MAX_PIXELS, ROTATIONS
 from lemore_core.common.validation import check_fields, option
@@ -96,7 +96,3 @@ class SegmentOptions:
     def period_ns(self) -> int:
         """The time between two segmented images of a topic, 1 for all images."""
         return max(1, round(1e9 / self.rate)) if self.rate else 1
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the options as JSON values."""
-        return {**asdict(self), 'duration': min(self.duration, 1e18)}

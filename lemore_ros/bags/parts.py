@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,9 +26,9 @@ from lemore_core.common.files import write_whole
 from lemore_core.common.json_text import parse_json
 from lemore_core.export.model_card import read_model_card
 from lemore_core.segmenter import resolve_checkpoint
-from lemore_core.taxonomy import Taxonomy, load_taxonomy
+from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.options import ModelOptions, SegmentOptions
+from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.segment import NS, RESULT_FILE, BagSegmenter, Camera, PartResult
 from lemore_ros.bags.writer import join_parts, report_disk_full, synchronize
 
@@ -168,9 +169,13 @@ class BagSegmentation:
         if options.rate:
             slots = len(cameras) * round((last_ns - start_ns) / NS * options.rate + 1)
             frames = min(frames, slots)
-        # fail before anything is written
-        options.model.refinement(_taxonomy(options.model))
-        _claim(job, [first_ns, segmenter.bag.end_ns], resume=resume)
+        checkpoint = resolve_checkpoint(options.model.model, options.model.dataset)
+        dataset = options.model.dataset
+        # refuse wrong class groups before anything is written
+        options.model.refinement(
+            load_taxonomy(dataset) if dataset else read_model_card(checkpoint).taxonomy
+        )
+        _claim(job, checkpoint, [first_ns, segmenter.bag.end_ns], resume=resume)
         borders = divide(start_ns, last_ns + 1, frames, options.file_frames, options.period_ns)
         parts = enumerate(pairwise(borders))
         self._parts[job] = [Part(job, index, *times, cameras) for index, times in parts]
@@ -280,19 +285,17 @@ def _join(job: Job, parts: Sequence[Part]) -> PartResult:
     return total
 
 
-def _claim(job: Job, span: Sequence[int], *, resume: bool) -> None:
+def _claim(job: Job, checkpoint: Path, span: Sequence[int], *, resume: bool) -> None:
     """Make the folder of a job, or check that the interrupted run in it is the same job."""
     files = sorted(job.source.iterdir()) if job.source.is_dir() else [job.source]
     sizes = {path.name: path.stat().st_size for path in files if path.is_file()}
-    model = job.options.model
-    checkpoint: Path = resolve_checkpoint(model.model, model.dataset)
     identity = {
         'input': job.source.name,
         # SQLite's index of a write-ahead log is not part of the recording
         'sizes': {name: size for name, size in sizes.items() if not name.endswith('-shm')},
         'span': list(span),
         'weights': hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        'options': job.options.as_json(),
+        'options': asdict(job.options),
     }
     path = job.folder / 'job.json'
     if not path.exists():
@@ -321,9 +324,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError) as error:
         msg = f'{path} is damaged ({in_one_line(error)}): delete its folder and begin again'
         raise BagError(msg) from error
-
-
-def _taxonomy(model: ModelOptions) -> Taxonomy:
-    if model.dataset:
-        return load_taxonomy(model.dataset)
-    return read_model_card(resolve_checkpoint(model.model, model.dataset)).taxonomy

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -55,31 +54,6 @@ def test_few_items_are_in_hand(ahead: int) -> None:
             time.sleep(0.001)
             seen.append(next(made) - len(seen) - item)
     assert 1 < max(seen) <= 2 * ahead + 1
-
-
-def test_an_item_is_freed_while_the_next_is_made() -> None:
-    class Image:
-        pass
-
-    waits, known = threading.Event(), []
-
-    def images() -> Iterator[Image]:
-        for _ in range(2):
-            image = Image()
-            known.append(weakref.ref(image))
-            yield image
-            del image
-            waits.wait(10)
-
-    with read_ahead(images()) as taken:
-        next(taken)
-        asked = threading.Thread(target=next, args=(taken,))
-        asked.start()
-        while known[0]() is not None and asked.is_alive():
-            time.sleep(0.001)
-        assert asked.is_alive()
-        waits.set()
-        asked.join()
 
 
 def test_an_error_ends_all_stages_and_closes_the_source() -> None:

@@ -150,15 +150,6 @@ def test_several_cameras_raw_and_compressed(bags: BagFolder, options: SegmentOpt
         np.testing.assert_array_equal(labels, packed[time])
 
 
-def test_labels_are_refined_as_in_the_node(bags: BagFolder, options: SegmentOptions) -> None:
-    source = bags.write(drive(3))
-    chosen = with_model(options, min_confidence=0.5, output_size='32x24')
-    segment(source, bags.folder / 'out', chosen)
-    labels = np.stack(list(labels_of(bags.folder / 'out').values()))
-    assert labels.shape == (3, 24, 32)
-    assert (labels == 255).any()
-
-
 def test_a_size_that_changes_and_stamps_out_of_order(
     bags: BagFolder, options: SegmentOptions, untrained_checkpoint: Path
 ) -> None:
