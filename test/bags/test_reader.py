@@ -238,6 +238,10 @@ def test_a_sqlite_recording_that_a_crash_left_with_its_log(bags: BagFolder) -> N
         shutil.copytree(path, left)
     assert len(list(left.iterdir())) == 4
     assert contents(left) == messages
+    (index,) = left.glob('*-shm')
+    index.unlink()
+    index.mkdir()  # SQLite cannot write its index of the log, as in a read-only folder
+    assert contents(left) == messages
 
 
 def test_a_compressed_file_that_is_cut_short(bags: BagFolder) -> None:
