@@ -171,7 +171,7 @@ def test_a_full_disk_keeps_complete_parts_for_the_same_job(
         segment(source, output, options)
 
 
-def test_two_workers_write_the_same_bytes_even_if_one_dies(
+def test_two_workers_of_which_one_dies_write_the_same(
     bags: BagFolder, options: SegmentOptions
 ) -> None:
     options = replace(options, file_frames=4)

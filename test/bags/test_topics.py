@@ -86,9 +86,7 @@ def test_a_depth_image_is_known_by_its_encoding(bags: BagFolder, encoding: str) 
     assert cameras(write(bags, topics)) == ['/cam']
 
 
-def test_one_camera_in_colour_goes_before_grey_ones_and_several_are_named(
-    bags: BagFolder,
-) -> None:
+def test_the_only_camera_in_colour_is_taken_and_several_are_named(bags: BagFolder) -> None:
     topics = {'/left': mask(), '/right': mask(), '/colour': image(0, START)}
     with open_bag(write(bags, topics)) as bag:
         assert camera_topic(bag).name == '/colour'
