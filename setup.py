@@ -39,7 +39,7 @@ setup(
     package_data={
         'lemore_core': [
             'py.typed',
-            'evaluation/report/templates/*',
+            'evaluation/report.html',
             'export/street.*',
             'taxonomy/*.yaml',
             'taxonomy/groups/*.yaml',
@@ -87,7 +87,7 @@ setup(
         ],
         # commands that other packages add to lemore: modules with add_arguments and run
         'lemore.commands': ['bag = lemore_ros.bags.cli.main'],
-        # what else images are read from: functions that take a path, see lemore_core.distill.sources
+        # what else images are read from: see Reader in lemore_core.sources
         'lemore.images': ['bag = lemore_ros.bags.images:open_images'],
     },
 )

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar='FOLDER',
         help=f'quantise it, calibrated on {CALIBRATION_IMAGES} images of FOLDER; for TensorRT '
-        '(on a CPU, measure it first: lemore research folding)',
+        '(slower on a CPU)',
     )
 
 
