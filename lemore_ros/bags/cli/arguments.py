@@ -41,7 +41,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('images')
     group.add_argument('--topic', default='', help='of the camera, if there are several')
     group.add_argument(
-        '--images', type=Path, metavar='BAG', help='where they are, if IN has only results'
+        '--images', type=Path, metavar='BAG', help='the bag with the images, if IN has only results'
     )
     group.add_argument(
         '--skip', type=seconds, default=0.0, help='seconds to leave out at the beginning'
@@ -53,7 +53,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
         type=lambda text: round(1e6 * seconds(text)),
         default=round(1e6 * TOLERANCE_MS),
         metavar='MS',
-        help=f'how far stamps that belong together may differ ({TOLERANCE_MS:g})',
+        help=f'largest difference of matching stamps ({TOLERANCE_MS:g})',
     )
     add_max_pixels_argument(group)
 
@@ -141,11 +141,7 @@ def progress(
 
 
 def require_report_packages(arguments: argparse.Namespace) -> None:
-    """Say at once that a report cannot be written, not after the whole bag.
-
-    Raises:
-        ReportError: a package is not installed.
-    """
+    """Check the packages for a report before the bag is read."""
     if arguments.report is not None:
         from lemore_core.evaluation.report import check_requirements
 
@@ -155,11 +151,7 @@ def require_report_packages(arguments: argparse.Namespace) -> None:
 def write_results(
     arguments: argparse.Namespace, values: dict[str, Any], report: Report | None
 ) -> None:
-    """Write the report that was asked for, and print the figures, as JSON or one a line.
-
-    Raises:
-        ReportError: the report cannot be written.
-    """
+    """Write the report, and print the figures as JSON or one a line."""
     if report is not None:
         from lemore_core.evaluation.report import write_report
 
