@@ -16,7 +16,7 @@ from lemore_core.cli.train import add_run_arguments, planned_run
 COMMANDS = {
     'speed': 'time loading against the training step',
     'decoding': 'time decoding to many classes, against torch and the network',
-    'folding': 'time what folding and INT8 make of the network',
+    'folding': 'time what folding makes of the network',
 }
 
 

@@ -1,4 +1,4 @@
-"""What folding and INT8 make of the network alone, in ONNX Runtime: pixels in, logits out."""
+"""What folding makes of the network alone, in ONNX Runtime: pixels in, logits out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from lemore_core.benchmark.images import Pixels
 from lemore_core.benchmark.interleaved import interleaved_times
 from lemore_core.benchmark.percentiles import Percentiles, percentiles
 from lemore_core.export.export import export_onnx
-from lemore_core.export.quantize import quantise
 from lemore_core.images.image import to_network
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork
 from lemore_core.research.random_model import random_checkpoint
@@ -44,7 +43,7 @@ class NetworkRow:
 
 
 def time_folding(image: Pixels, repeats: Iterable[object]) -> list[NetworkRow]:
-    """Time tiny with 150 classes as exported plainly, folded, folded otherwise and in INT8.
+    """Time tiny with 150 classes as exported plainly, folded and folded otherwise.
 
     ``image`` is BGR (H, W, 3) uint8. The weights are random: the time does not depend on them.
     """
@@ -54,12 +53,10 @@ def time_folding(image: Pixels, repeats: Iterable[object]) -> list[NetworkRow]:
         at_head = random_checkpoint(
             Path(folder, 'head.safetensors'), DATASET, SIZE, fusion_at_head=True
         )
-        folded = export_onnx(as_published, *SIZE)
         contents = {
             'plain': export_onnx(as_published, *SIZE, folded=False),
-            'folded': folded,
+            'folded': export_onnx(as_published, *SIZE),
             'folded, fusion_at_head': export_onnx(at_head, *SIZE),
-            'folded, int8': quantise(folded, [pixels], least_agreement=0.0),
         }
     networks = {name: OnnxNetwork(content, 'cpu', name) for name, content in contents.items()}
     times = interleaved_times(

@@ -30,7 +30,7 @@ def test_foldings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     monkeypatch.setattr('lemore_core.research.folding.SIZE', (64, 64))
     rows = measured(['folding'], capsys)
     names = [row['name'] for row in rows]
-    assert names == ['plain', 'folded', 'folded, fusion_at_head', 'folded, int8']
+    assert names == ['plain', 'folded', 'folded, fusion_at_head']
     assert rows[0]['ratio'] == 1
 
 
