@@ -221,6 +221,6 @@ def test_checkpoints_of_today_and_before_are_read() -> None:
 
 @pytest.mark.parametrize('name', BUILT_IN)
 def test_every_table_is_exported(tmp_path: Path, name: str) -> None:
-    for suffix in ('.json', '.gpl', '.png'):
+    for suffix in ('.json', '.png'):
         export_taxonomy(load_taxonomy(name), tmp_path / f'{name}{suffix}')
         assert (tmp_path / f'{name}{suffix}').stat().st_size > 200
