@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.common.shipped import ShippedFiles
 from lemore_core.common.validation import REQUIRED, from_mapping, option
+from lemore_core.common.yaml_file import ShippedFiles
 from lemore_core.taxonomy.taxonomy import (
     ALLOWED_COLOR,
     Labels,

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.shipped import ShippedFiles
 from lemore_core.common.validation import REQUIRED, from_mapping, option
+from lemore_core.common.yaml_file import ShippedFiles
 
 _SHIPPED = ShippedFiles('lemore_core.taxonomy', '', 'taxonomy', 'no dataset is called')
 BUILT_IN = _SHIPPED.names

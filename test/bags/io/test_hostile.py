@@ -73,7 +73,7 @@ def test_decompression_has_an_end(kind: str) -> None:
 @pytest.mark.parametrize(
     ('text', 'expected'),
     [
-        (ALIASES, 'aliases counted in full'),
+        (ALIASES, 'the alias'),
         ('[1, 2]', 'is None, allowed: fields'),
         ('rosbag2_bagfile_information: 7', 'is 7, allowed: fields'),
         ('rosbag2_bagfile_information: {message_count: .inf}', 'message_count is inf'),

@@ -136,7 +136,7 @@ def test_a_users_own_table_is_read(tmp_path: Path) -> None:
             r'classes\[0\]: id is 7.9, allowed: nothing or an integer',
         ),
         (TWO.format('id: yes', 'id: 1'), 'id is True, allowed'),
-        (TWO.format('id: 1', 'id: 2, id: 2'), "line 5: the key 'id' stands twice"),
+        (TWO.format('id: 1', 'id: 2, id: 2'), "line 5: the key 'id' is given twice"),
         ('name: x\nclasses: abc', "classes is 'abc', allowed: a list"),
         ('name: x\nclasses: [{name: a, color: red}]', "color is 'red', allowed: .*'#rrggbb'"),
         (TWO.format('id: -1', 'id: 1'), 'id is -1, allowed: nothing or an integer from 0 to 65535'),
