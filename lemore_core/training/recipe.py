@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.validation import check_fields, current_names, from_mapping, option
+from lemore_core.common.validation import check_fields, from_mapping, option
 from lemore_core.common.yaml_file import ShippedFiles, parse_yaml
 
 if TYPE_CHECKING:
@@ -43,20 +43,16 @@ class Recipe:
     network: Mapping[str, bool] = option({}, 'parts switched on or off, such as lateral: false')
     iterations: int = option(12_000, 'optimiser steps', low=1)
     batch: int = option(16, 'images in a step, over all devices', low=2)
-    learning_rate: float = option(3e-4, "AdamW's, after the warm-up", low=0, high=1, was='rate')
+    learning_rate: float = option(3e-4, "AdamW's, after the warm-up", low=0, high=1)
     weight_decay: float = option(0.01, "AdamW's, none on norms and biases", low=0, high=1)
     warmup: int = option(1500, 'steps in which the learning rate rises from 1e-6', low=0)
     poly_power: float = option(
-        1.0, 'power of the polynomial decay of the learning rate', low=0, high=10, was='power'
+        1.0, 'power of the polynomial decay of the learning rate', low=0, high=10
     )
-    grad_clip_norm: float = option(
-        5.0, "bound of the gradient's norm, 0 for none", low=0, was='clip'
-    )
+    grad_clip_norm: float = option(5.0, "bound of the gradient's norm, 0 for none", low=0)
     dropout: float = option(0.1, 'before the classifier', low=0, high=0.9)
     drop_path: float = option(0.1, 'in the bottleneck', low=0, high=0.9)
-    ema_decay: float = option(
-        0.999, 'decay of the moving average of the weights', low=0, high=1, was='average'
-    )
+    ema_decay: float = option(0.999, 'decay of the moving average of the weights', low=0, high=1)
     precision: str = option(
         '32', '32, bf16 or 16 (mixed, for GPUs), 64 to compare runs', choices=PRECISIONS
     )
@@ -129,12 +125,12 @@ class Recipe:
 
     @classmethod
     def from_record(cls, values: Mapping[str, Any], source: str) -> Self:
-        """Read what a checkpoint or a run recorded, under its names of that time.
+        """Read what a checkpoint or a run recorded.
 
         Raises:
             RecipeError: see :meth:`from_dict`.
         """
-        return cls.from_dict(current_names(cls, values), source)
+        return cls.from_dict(values, source)
 
 
 def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:

@@ -12,7 +12,6 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.common.validation import (
     REQUIRED,
     check_fields,
-    current_names,
     entries,
     from_mapping,
     option,
@@ -35,7 +34,7 @@ class Stage:
 @dataclass(frozen=True)
 class Plan:
     name: str = option(REQUIRED, 'any')
-    rate: float = option(0.5, 'a share', low=0, high=1, was='tempo')
+    rate: float = option(0.5, 'a share', low=0, high=1)
     steps: int = option(10, 'a count', low=2)
     scale: tuple[float, float] = option((0.5, 2.0), 'a range', low=0.1, high=8, ascending=True)
     size: tuple[int, int] | None = option(None, 'sides', low=1)
@@ -118,7 +117,6 @@ def test_plain_values_become_what_is_declared() -> None:
         ({'stages': [{'channels': 1, 'kernels': [2]}]}, 'kernels is (2,), allowed: one of 1, 3, 5'),
         ({'stages': [7]}, 'stages is (7,), allowed: a list, each Stage'),
         ({'stages': [{}]}, 'stages[0]: channels is missing'),
-        ({'tempo': 0.5}, 'tempo is called rate now'),
         ({'pace': 3}, 'unknown fields pace (there are name, rate, steps, '),
         ({'fast': True, 'steps': 101}, 'steps is 101, too many for a fast plan'),
     ],
@@ -142,10 +140,6 @@ def test_all_wrong_fields_are_named_at_once() -> None:
 def test_only_fields_can_be_read() -> None:
     with pytest.raises(PlanError, match=r"it is \['a'\], allowed: fields and their values"):
         from_mapping(Plan, ['a'], 'it', PlanError)
-
-
-def test_former_names_are_translated_on_request() -> None:
-    assert current_names(Plan, {'tempo': 1, 'steps': 3}) == {'rate': 1, 'steps': 3}
 
 
 def test_a_field_tells_what_it_is() -> None:

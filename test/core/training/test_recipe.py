@@ -54,8 +54,6 @@ def test_the_defaults_make_a_recipe() -> None:
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'rate': 1e-3}, 'rate is called learning_rate now'),
-        ({'average': 0.9}, 'average is called ema_decay now'),
         ({'tempo': 3}, r'camvid\.yaml: unknown fields tempo \(there are '),
         ({'learning_rate': 'fast'}, "learning_rate is 'fast', allowed: a number from 0 to 1"),
         ({'batch': 1}, 'batch is 1, allowed: an integer, 2 or more'),
