@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.files import atomic_write
-from lemore_core.common.json_text import parse_json
+from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import REQUIRED, check_fields, from_mapping, option
 from lemore_core.model.imported import KIND, ImportedConfig
 from lemore_core.model.variants import LeMoReConfig

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.common.files import write_whole
-from lemore_core.common.json_text import parse_json
+from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import check_fields, option
 from lemore_core.data.drives import image_hash, near_duplicates
 from lemore_core.distill.errors import DistillError

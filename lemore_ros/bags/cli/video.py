@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from lemore_core.cli.arguments import share
-from lemore_core.common.words import counted
+from lemore_core.common.errors import counted
 from lemore_ros.bags.cli.arguments import (
     add_image_arguments,
     add_label_arguments,

@@ -12,7 +12,7 @@ from typing import Any
 
 from lemore_core.common.errors import in_one_line
 from lemore_core.common.files import write_whole
-from lemore_core.common.json_text import parse_json
+from lemore_core.common.limits import parse_json
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.io import metadata
 from lemore_ros.bags.segmentation.divide import Part
