@@ -17,7 +17,6 @@ from lemore_core.cli.arguments import (
     listed,
     positive,
     print_json,
-    renamed,
     requested_size,
 )
 from lemore_core.common.errors import LemoreError
@@ -89,7 +88,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lengths.add_argument('--seconds', type=positive, help='rate: length of a fixed rate; 10')
     lengths.add_argument('--probe-seconds', type=positive, help='rate: of a step of the search; 3')
     lengths.add_argument('--images', type=count, help='memory: how many are segmented; 10000')
-    renamed(parser, '--rounds', '--repeats')
 
 
 def add_image_argument(parser: argparse.ArgumentParser) -> None:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what a checkpoint says of itself, or what a network of other classes or parts costs."""
+    """Print the card of a checkpoint, or the cost of a network of other classes or parts."""
     from lemore_core.segmenter import resolve_checkpoint, shipped
 
     asked = arguments.dataset or arguments.without or arguments.fusion_at_head
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _card(values: dict[str, Any]) -> dict[str, str]:
-    """Return what of ``values`` people want to know, in their words."""
+    """Return the values to print as text, by their names."""
     size = f'{values["width"]}x{values["height"]}'
     card = {'model': values['model'], 'classes': f'{values["classes"]} of {values["dataset"]}'}
     if 'names' in values:

@@ -16,7 +16,6 @@ from lemore_core.cli.arguments import (
     add_segmenter_arguments,
     load_segmenter,
     print_json,
-    renamed,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +46,6 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
         '--images', type=Path, metavar='BAG', help='where they are, if IN has only results'
     )
     group.add_argument('--skip', type=seconds, default=0.0, help='leave out so many seconds')
-    renamed(parser, '--start', '--skip')
     group.add_argument('--duration', type=seconds, help='take only so many seconds')
     group.add_argument(
         '--tolerance-ms',

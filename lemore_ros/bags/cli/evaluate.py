@@ -9,7 +9,6 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
-from lemore_core.cli.arguments import renamed
 from lemore_ros.bags.cli.arguments import (
     add_image_arguments,
     add_label_arguments,
@@ -44,8 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default='classes',
         help="what masks in a folder hold: class ids, or the data set's own ids or colors",
     )
-    for name in ('truth', 'truth-topic', 'truth-ids'):
-        renamed(parser, f'--{name}', f'--ground-{name}')
     add_label_arguments(parser)
     add_image_arguments(parser)
     add_report_arguments(parser, IMAGES)

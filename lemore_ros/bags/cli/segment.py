@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.cli.arguments import add_segmenter_arguments, listed, renamed, requested_size
+from lemore_core.cli.arguments import add_segmenter_arguments, listed, requested_size
 from lemore_core.common.errors import counted
 from lemore_core.common.validation import entries
 from lemore_ros.bags.cli.arguments import INCOMPLETE
@@ -37,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=int, default=1, help='processes (1)')
     names = [name for name in entries(SegmentOptions) if name != 'model']
     _add_options(parser.add_argument_group('what is segmented and written'), SegmentOptions, names)
-    renamed(parser, '--start', '--skip')
     add_segmenter_arguments(parser)
     _add_options(parser.add_argument_group('labels'), ModelOptions, LABEL_OPTIONS)
 

@@ -103,24 +103,6 @@ def test_a_bag_without_labels_is_segmented_and_one_of_several_is_chosen(
         run('evaluate', both)
 
 
-@pytest.mark.parametrize(
-    ('name', 'old', 'new'),
-    [
-        ('evaluate', '--truth', '--ground-truth'),
-        ('evaluate', '--truth-ids', '--ground-truth-ids'),
-        ('evaluate', '--start', '--skip'),
-        ('segment', '--start', '--skip'),
-    ],
-)
-def test_an_old_flag_is_answered_with_the_new_name(
-    drive: Path, capsys: Output, name: str, old: str, new: str
-) -> None:
-    with pytest.raises(SystemExit) as stop:
-        run(name, drive, '-o', 'x', old, '1') if name == 'segment' else run(name, drive, old, '1')
-    assert stop.value.code == 2
-    assert f'{old} is called {new} now' in capsys.readouterr().err
-
-
 def test_images_may_be_in_another_bag(drive: Path, tmp_path: Path, capsys: Output) -> None:
     results = [m for m in drive_messages([0.5] * 4) if m.topic.startswith(NODE)]
     alone = write_messages(tmp_path / 'results', results)

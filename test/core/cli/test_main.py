@@ -136,6 +136,29 @@ def test_wrong_usage_is_named(arguments: list[str], capsys: pytest.CaptureFixtur
     assert 'error: ' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'use'),
+    [
+        (['research'], 'research went, use lemore benchmark'),
+        (['export', '--int8=folder'], 'export --int8 went, use lemore export'),
+        (['export', '-o', 'x.onnx', '--int8', 'folder'], 'export --int8 went, use lemore export'),
+    ],
+)
+def test_what_went_is_answered_with_its_replacement(
+    arguments: list[str],
+    use: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delitem(COMMANDS, 'research', raising=False)
+    with pytest.raises(SystemExit) as stop:
+        sys.exit(main(arguments))
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f'lemore: {use}')
+    assert error.count('\n') == 1
+
+
 def test_a_full_disk_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / 'file').touch()
     assert main(['taxonomy', 'export', 'camvid', '-o', str(tmp_path / 'file' / 'x.json')]) == 1
