@@ -77,7 +77,7 @@ def test_a_group_may_be_empty() -> None:
         ((WAY, THINGS, Group('lane', RED, ('road',))), ('sky',), 'more than one place: road'),
         ((WAY, THINGS), ('sky', 'cra'), "do not fit 'street': unknown classes: cra$"),
         ((WAY, THINGS, Group('way', RED, ())), ('sky',), 'groups of the same name: way'),
-        ((WAY, THINGS, Group('ignore', RED, ('sky',))), (), 'not be called that'),
+        ((WAY, THINGS, Group('ignore', RED, ('sky',))), (), 'reserved names of groups'),
         ((WAY,), ('trees',), 'unknown classes: trees; classes in no group .*: car, sky'),
     ],
 )
