@@ -29,6 +29,8 @@ FORMAT = 'lemore/1'
 KEYS = ('name', 'network', 'taxonomy', 'normalisation', 'metrics', 'licence', 'training')
 PICKLED = ('.pt', '.pth', '.ckpt', '.pkl', '.bin')
 
+RGB = tuple[float, float, float]
+
 
 class CheckpointError(LemoreError):
     """A checkpoint that is missing, damaged, of another kind, or contradicts itself."""
