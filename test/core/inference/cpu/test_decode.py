@@ -93,8 +93,6 @@ def image_logits(frame: NDArray[np.uint8], h: int, w: int, classes: int) -> Arra
     [
         ((32, 32), 150, (256, 256)),
         ((90, 160), 19, (720, 1280)),
-        ((45, 60), 11, (360, 480)),
-        ((45, 60), 11, (540, 960)),
         ((64, 64), 19, (333, 517)),
         ((64, 64), 19, (31, 40)),
     ],
@@ -117,7 +115,7 @@ def test_the_labels_of_a_network_on_a_drive(clip_frames: list[NDArray[np.uint8]]
         check(session.run(['logits'], {'pixels': pixels})[0][0], *frame.shape[:2])
 
 
-@pytest.mark.parametrize('classes', [1, 2, 3, 19, 150, 255, 256, 300])
+@pytest.mark.parametrize('classes', [1, 2, 255, 256])
 def test_noise(classes: int) -> None:
     check(noise(9, 11, classes), 72, 88)
 
@@ -125,37 +123,14 @@ def test_noise(classes: int) -> None:
 @pytest.mark.parametrize('seed', range(40))
 def test_sizes(seed: int) -> None:
     random = np.random.default_rng(seed)
-    h, w = random.integers(1, 14, 2)
+    h, w = random.integers(1, 14, 2)  # one row or column now and then
     height, width = random.integers(1, 150, 2)
     classes = int(random.integers(2, 30))
-    scale = np.float32(random.choice([0.1, 1, 10]))
+    scale = np.float32(random.choice([0.1, 1, 10, 600]))
     logits = noise(h, w, classes, seed=seed)
     if seed % 2:
         logits = cv2.GaussianBlur(logits, (0, 0), 2).reshape(logits.shape)
     check(np.ascontiguousarray(logits * scale), int(height), int(width))
-
-
-@pytest.mark.parametrize(
-    ('low', 'high'),
-    [
-        ((1, 1), (1, 1)),
-        ((1, 7), (40, 50)),
-        ((7, 1), (40, 50)),
-        ((1, 2), (1, 1000)),
-        ((2, 1), (1000, 1)),
-        ((8, 8), (8, 8)),
-        ((33, 65), (7, 5)),
-    ],
-)
-def test_extreme_ratios(low: tuple[int, int], high: tuple[int, int]) -> None:
-    check(noise(*low, 12), *high)
-
-
-def test_large_logits_keep_their_confidence_finite() -> None:
-    logits = noise(6, 6, 5) * np.float32(60)
-    logits[..., 0] += 500
-    check(logits, 48, 48)
-    check(np.ascontiguousarray(-logits), 48, 48)
 
 
 def test_the_lowest_class_wins_a_tie() -> None:
@@ -188,8 +163,7 @@ def test_confidence_is_low_on_boundaries() -> None:
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize('share', [0.01, 0.5, 1.0])
-@pytest.mark.parametrize('classes', [3, 300])
+@pytest.mark.parametrize(('share', 'classes'), [(0.01, 3), (0.5, 300), (1.0, 3)])
 def test_non_finite_logits_stay_in_range(value: float, share: float, classes: int) -> None:
     logits = noise(10, 12, classes)
     logits[np.random.default_rng(1).random(logits.shape) < share] = value
@@ -209,14 +183,6 @@ def test_a_broken_vector_shows_in_the_confidence_and_only_around_it(value: float
     away[28:44, 28:44] = False
     np.testing.assert_array_equal(labels[away], expected[0][away])
     np.testing.assert_array_equal(confidence[away], expected[1][away])
-
-
-def test_a_nan_does_not_win() -> None:
-    logits = noise(6, 6, 3)
-    logits[..., 1] = np.nan
-    labels, confidence = decode(logits, 48, 48)
-    assert 1 not in labels
-    assert not confidence.any()
 
 
 def test_minus_infinity_rules_a_class_out() -> None:
@@ -265,15 +231,12 @@ def test_threads_do_not_share_scratch() -> None:
     ('logits', 'height', 'width', 'message'),
     [
         (np.zeros((2, 2, 2)), 4, 4, 'float32, not float64'),
-        (np.zeros((2, 2, 2), '>f4'), 4, 4, 'float32, not >f4'),
         ([[[0.0, 1.0]]], 4, 4, 'float32, not list'),
         (np.zeros((2, 2), np.float32), 4, 4, r'not \(2, 2\)'),
-        (np.zeros((1, 2, 2, 2), np.float32), 4, 4, r'not \(1, 2, 2, 2\)'),
-        (np.zeros((0, 2, 2), np.float32), 4, 4, r'not \(0, 2, 2\)'),
         (np.zeros((2, 2, 0), np.float32), 4, 4, r'not \(2, 2, 0\)'),
         (np.zeros((1, 1, 65536), np.float32), 4, 4, '65536 classes'),
         (np.zeros((3, 2, 2), np.float32).transpose(1, 2, 0), 4, 4, 'not C-contiguous'),
-        (np.zeros((2, 4, 2), np.float32)[:, ::2], 4, 4, 'not C-contiguous'),
+        (np.frombuffer(bytes(33), np.float32, 8, 1).reshape(2, 2, 2), 4, 4, 'aligned'),
         (np.zeros((2, 2, 2), np.float32), 0, 4, '0 rows'),
         (np.zeros((2, 2, 2), np.float32), 4, -1, '-1 columns'),
     ],
@@ -284,19 +247,6 @@ def test_what_cannot_be_decoded_is_refused(
     with pytest.raises(DecodeError, match=message) as caught:
         decode(logits, height, width)
     assert isinstance(caught.value, LemoreError)
-
-
-def test_unaligned_logits_are_refused() -> None:
-    logits = np.frombuffer(bytes(1 + 4 * 8), np.float32, offset=1).reshape(2, 2, 2)
-    with pytest.raises(DecodeError, match='aligned'):
-        decode(logits, 4, 4)
-
-
-def test_most_classes() -> None:
-    logits = np.zeros((1, 2, 65535), np.float32)
-    logits[0, 0, 65534] = logits[0, 1, 256] = 30
-    labels, _ = decode(logits, 1, 4)
-    assert labels.tolist() == [[65534, 65534, 256, 256]]
 
 
 def test_warm_up_survives_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
