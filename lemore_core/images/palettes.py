@@ -51,5 +51,5 @@ def write_labels(path: Path, labels: Labels, taxonomy: Taxonomy) -> None:
         return
     image, content = Image.fromarray(labels), io.BytesIO()
     image.putpalette(taxonomy.palette.tobytes())
-    image.save(content, 'png')
+    image.save(content, 'png', compress_level=1)
     write_whole(path, content.getvalue())

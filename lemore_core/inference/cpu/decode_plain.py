@@ -1,7 +1,7 @@
 """Decode without compiling, until the kernel of this machine is compiled.
 
-Labels equal the kernel's bit for bit: every operation on logits is a float32 one in its order.
-Confidence may differ by 1 of 255. Only for finite logits, which backends guarantee.
+The results equal the kernel's bit for bit: every operation is a float32 one in its order. Only
+for finite logits, which backends guarantee.
 """
 
 from __future__ import annotations
@@ -12,39 +12,34 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.inference.cpu.decode_numba import (
-    FULL,
-    HALF,
-    LOWEST,
-    Axis,
-    Bytes,
-    Floats,
-    Ints,
-    Labels,
-)
+from lemore_core.inference.cpu import decode_numba as kernel
+from lemore_core.inference.cpu.decode_numba import Axis, Bytes, Floats, Ints, Labels
 
 
 def decode_plainly(
     logits: Floats, rows: Axis, columns: Axis, labels: Labels, confidence: Bytes
 ) -> None:
     """Fill ``labels`` and ``confidence`` (height, width) from ``logits`` (h, w, classes)."""
-    shares = np.exp(logits - logits.max(-1, keepdims=True))
-    shares /= shares.sum(-1, keepdims=True)
     top, agree, possible = _candidates(logits)
+    shares = _shares(logits)
     cells = _cells(columns)
     labels[:] = top[_cells(rows)][:, cells]
-    confidence[:] = FULL * cv2.resize(shares.max(-1), labels.shape[::-1]) + HALF
+    peak = shares.max(-1)
+    left = peak[:, cells]
+    sure = left + columns.weights * (peak[:, np.minimum(cells + 1, peak.shape[1] - 1)] - left)
     for i, (start, stop) in enumerate(pairwise(rows.starts)):
+        below = min(i + 1, len(logits) - 1)
+        down = rows.weights[start:stop, None]
+        confidence[start:stop] = _bytes(sure[i] + down * (sure[below] - sure[i]))
         pixels = np.flatnonzero(~agree[i][cells])
         if start == stop or not pixels.size:
             continue
         classes = np.flatnonzero(possible[i][~agree[i]].any(0))
         right = columns.weights[pixels]
         value, value_step = _along(logits[i : i + 2, :, classes], cells[pixels], right)
-        value[~possible[i].T[classes][:, cells[pixels]]] = LOWEST
+        value[~possible[i].T[classes][:, cells[pixels]]] = kernel.LOWEST
         share, share_step = _along(shares[i : i + 2, :, classes], cells[pixels], right)
-        down = rows.weights[start:stop, None]
-        best = np.full((stop - start, pixels.size), LOWEST)
+        best = np.full((stop - start, pixels.size), kernel.LOWEST)
         winner, found = np.zeros(best.shape, labels.dtype), np.zeros_like(best)
         for place, k in enumerate(classes):
             values = value[place] + down * value_step[place]
@@ -53,7 +48,28 @@ def decode_plainly(
             cv2.copyTo(share[place] + down * share_step[place], better, found)
             winner[better.view(bool)] = k
         labels[start:stop, pixels] = winner
-        confidence[start:stop, pixels] = FULL * found + HALF
+        confidence[start:stop, pixels] = _bytes(found)
+
+
+def _shares(logits: Floats) -> Floats:
+    """Return the softmax of each vector, with the kernel's exponential."""
+    power = np.maximum(
+        (logits - logits.max(-1, keepdims=True)) * kernel.LOG2_E, kernel.SMALLEST_EXPONENT
+    )
+    rounded = power + kernel.ROUNDER
+    rest = power - (rounded - kernel.ROUNDER)
+    mantissa = np.full_like(rest, kernel.EXP2[-1])
+    for coefficient in kernel.EXP2[-2::-1]:
+        mantissa = coefficient + rest * mantissa
+    exponent = (rounded.view(np.int32) << kernel.EXPONENT_SHIFT) + kernel.ONE_BITS
+    shares: Floats = mantissa * exponent.view(np.float32)
+    # one after the other, as the kernel adds them
+    shares *= kernel.ONE / np.add.accumulate(shares, axis=-1)[..., -1:]
+    return shares
+
+
+def _bytes(shares: Floats) -> Bytes:
+    return (shares * kernel.FULL + kernel.HALF).astype(np.uint8)
 
 
 def _candidates(logits: Floats) -> tuple[Ints, NDArray[np.bool_], NDArray[np.bool_]]:
