@@ -21,7 +21,7 @@ LAYERS = [
     ('segmenter', 'segmenter_options'),
     ('inference', 'refine'),
     ('export',),
-    ('data', 'checkpoint'),
+    ('data', 'checkpoint', 'sources'),
     ('images',),
     ('model', 'taxonomy'),
     ('segmentation', 'mailbox'),
