@@ -76,11 +76,7 @@ class ModelCard:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], source: str) -> ModelCard:
-        """Read the metadata of :meth:`to_metadata`; ``source`` names the file in errors.
-
-        Raises:
-            CheckpointError: the metadata is not LeMoRe's, incomplete or malformed.
-        """
+        """Read the metadata of :meth:`to_metadata`; ``source`` names the file in errors."""
         found = metadata.get('format')
         if found != FORMAT:
             msg = f'{source} is no LeMoRe checkpoint: its format is {found!r}, not {FORMAT!r}'
@@ -131,11 +127,7 @@ def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all.
-
-    Raises:
-        CheckpointError: the disk is full, or the file cannot be written for another reason.
-    """
+    """Write a safetensors file, whole or not at all."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib.metadata import entry_points
 from io import TextIOWrapper
 from keyword import iskeyword
-from typing import NoReturn, Protocol, cast
+from typing import NoReturn
 
 import lemore_core
 from lemore_core.common.errors import TORCH, GpuContextLostError, LemoreError, in_one_line
@@ -61,16 +61,6 @@ PACKAGES = {
 }
 
 
-class Command(Protocol):
-    """Module of a subcommand."""
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
-
-    def run(self, arguments: argparse.Namespace) -> None:
-        """Run the command."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``lemore`` and return its exit status, see ``docs/reliability.md``.
 
@@ -107,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser, its subparsers included, that names the replacement of what it knows no more."""
+    """Parser that names the replacement of an old command or option, as do its subparsers."""
 
     argv: Sequence[str] = ()
 
@@ -148,7 +138,7 @@ def _run(argv: list[str], name: str) -> int:
         subparser = subparsers.add_parser(known, help=summary, description=summary)
         # only the chosen one is imported, so that help answers at once
         if known == name:
-            commands[known] = cast('Command', importlib.import_module(module))
+            commands[known] = importlib.import_module(module)
             commands[known].add_arguments(subparser)
     arguments = parser.parse_args(argv)
     commands[arguments.command].run(arguments)

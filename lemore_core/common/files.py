@@ -25,9 +25,6 @@ def atomic_write(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
     If the block raises, ``path`` stays as before. The temporary file keeps the suffix, for
     writers that choose their format by it. The umask is taken from ``mode``.
-
-    Raises:
-        OSError: the folder cannot be made or written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix)
@@ -63,10 +60,6 @@ def read_own(path: Path, most: int) -> bytes:
     """Return a file of at most ``most`` bytes that only this user can have written.
 
     Engines and graphs are code.
-
-    Raises:
-        OSError: it is missing, no regular file or larger, or it or its folder belongs to somebody
-            else or may be written by others.
     """
     require_own_folder(path.parent)
     # opening a pipe would wait
@@ -80,11 +73,7 @@ def read_own(path: Path, most: int) -> bytes:
 
 
 def require_own_folder(folder: Path) -> None:
-    """Refuse a folder in which somebody else may put or exchange files.
-
-    Raises:
-        OSError: it is missing, belongs to somebody else or may be written by others.
-    """
+    """Refuse a folder in which somebody else may put or exchange files."""
     _require_own(folder, folder.stat())
 
 

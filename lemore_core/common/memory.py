@@ -36,9 +36,6 @@ def process_memory(status: Path = STATUS) -> ProcessMemory:
     """Read the memory of this process, or of the one whose ``/proc/<pid>/status`` is given.
 
     psutil does not know the peak, and ``getrusage`` counts the program that started this one.
-
-    Raises:
-        ProcessMemoryError: the system does not tell, or is not Linux.
     """
     try:
         text = status.read_text(encoding='ascii')

@@ -151,12 +151,7 @@ def entries(cls: type[Any]) -> Mapping[str, Entry]:
 
 
 def check_fields(instance: Any, error: type[LemoreError]) -> None:
-    """Refuse an instance with a field of another type than declared, or out of bounds.
-
-    Raises:
-        LemoreError: of the type ``error``; it names every wrong field, its value and what is
-            allowed.
-    """
+    """Raise ``error`` with every field of another type than declared or out of bounds."""
     known = entries(type(instance)).values()  # type: ignore[arg-type]
     refusals = [entry.refusal(getattr(instance, entry.name)) for entry in known]
     if any(refusals):

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_yaml(path: Path | Traversable, what: str, error: type[LemoreError]) -> Any:
-    """Return the plain values of a YAML file; ``what`` is its name in errors.
-
-    Raises:
-        LemoreError: of the type ``error``; the file is missing, or :func:`parse_yaml` refuses it.
-    """
+    """Return the plain values of a YAML file, or raise ``error``; ``what`` names the file in it."""
     try:
         if not path.is_file():  # a pipe or a device has no end
             msg = 'there is no such file'
@@ -34,12 +30,7 @@ def read_yaml(path: Path | Traversable, what: str, error: type[LemoreError]) -> 
 
 
 def parse_yaml(content: bytes | str, source: str, error: type[LemoreError]) -> Any:
-    """Return the plain values of YAML; ``source`` names it in errors.
-
-    Raises:
-        LemoreError: of the type ``error``; it is no YAML, too large or too deep, has aliases, or a
-            key twice.
-    """
+    """Return the plain values of YAML, or raise ``error``: see docs/reliability.md for the bounds."""
     # imported late: a GPU is measured where this package is absent
     import yaml
 
@@ -108,11 +99,7 @@ class ShippedFiles:
         return tuple(sorted(one.name[:-5] for one in found if one.name.endswith('.yaml')))
 
     def read(self, name: str, error: type[LemoreError]) -> tuple[Any, str]:
-        """Return the plain values of a shipped file or of a user's own, and its path.
-
-        Raises:
-            LemoreError: of the type ``error``; there is no such file, or it is no YAML.
-        """
+        """Return the plain values of a shipped file or of a user's own, and its path; or raise."""
         names = self.names
         if name in names:
             path = files(self.package) / self.folder / f'{name}.yaml'

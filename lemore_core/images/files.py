@@ -67,11 +67,7 @@ def read_image(
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return a file's content.
-
-    Raises:
-        ImageFileError: the file is not there, cannot be read or is empty.
-    """
+    """Return a file's content."""
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:  # a name may hold a null character
@@ -97,7 +93,8 @@ def decode_image(
     without its transparency.
 
     Raises:
-        ImageFileError: see :func:`check_header`; or the data are damaged.
+        ImageFileError: the data are of none of ``kinds``, of more than ``max_pixels``, cut short or
+            damaged.
     """
     check_header(data, kinds=kinds, max_pixels=max_pixels)
     try:
@@ -116,11 +113,7 @@ def decode_image(
 def check_header(
     data: bytes, *, kinds: Collection[str] = KINDS, max_pixels: int = MAX_PIXELS
 ) -> None:
-    """Refuse an image file by its size and length, before its pixels take memory.
-
-    Raises:
-        ImageFileError: the data are of none of ``kinds``, of more than ``max_pixels``, or cut short.
-    """
+    """Refuse an image file by its size and length, before its pixels take memory."""
     file = io.BytesIO(data)
     try:
         image = Image.open(file, formats=[kind.upper() for kind in kinds])
@@ -160,21 +153,12 @@ def _is_whole(image: Image.Image, file: io.BytesIO, data: bytes) -> bool:
 
 
 def write_image(path: Path, pixels: NDArray[Any]) -> None:
-    """Write an image, (H, W) or RGB (H, W, 3), as the suffix of ``path`` says, whole or not at all.
-
-    Raises:
-        ImageFileError: the suffix or the array is none that can be encoded.
-        OSError: the file cannot be written.
-    """
+    """Write an image, (H, W) or RGB (H, W, 3), as the suffix of ``path`` says, whole or not at all."""
     write_whole(path, encode_image(pixels, path.suffix))
 
 
 def encode_image(pixels: NDArray[Any], suffix: str) -> bytes:
-    """Return the file of an image, (H, W) or RGB (H, W, 3), of the kind that ``suffix`` names.
-
-    Raises:
-        ImageFileError: the suffix or the array is none that can be encoded.
-    """
+    """Return the file of an image, (H, W) or RGB (H, W, 3), of the kind that ``suffix`` names."""
     ordered = pixels if pixels.ndim == 2 else pixels[..., ::-1]
     try:
         done, encoded = cv2.imencode(suffix.lower(), np.ascontiguousarray(ordered))

@@ -43,11 +43,7 @@ class PixelError(LemoreError):
 
 
 def as_image(image: Any, encoding: str) -> Image:
-    """Return a NumPy array as an image of ``encoding``, or a Pillow image as rgb8.
-
-    Raises:
-        PixelError: it is neither.
-    """
+    """Return a NumPy array as an image of ``encoding``, or a Pillow image as rgb8."""
     if isinstance(image, np.ndarray):
         return Image(image, encoding)
     if hasattr(image, 'convert') and hasattr(image, 'getbands'):
@@ -60,11 +56,7 @@ def as_image(image: Any, encoding: str) -> Image:
 
 
 def check_pixels(image: NDArray[np.uint8], encoding: str) -> None:
-    """Refuse an array that is no 8-bit image of ``encoding``.
-
-    Raises:
-        PixelError: with the value found and what is allowed.
-    """
+    """Refuse an array that is no 8-bit image of ``encoding``."""
     channels = image.shape[-1] if image.ndim == 3 else 1
     if encoding not in CHANNELS:
         msg = f'encoding {encoding!r} is not one of {", ".join(CHANNELS)}'

@@ -22,12 +22,7 @@ class PaletteError(LemoreError):
 
 
 def export_taxonomy(taxonomy: Taxonomy, path: Path) -> None:
-    """Write a taxonomy in the format of the suffix: .json, or .png for a legend.
-
-    Raises:
-        PaletteError: the suffix is another.
-        OSError: the file cannot be written.
-    """
+    """Write a taxonomy in the format of the suffix: .json, or .png for a legend."""
     suffix = path.suffix.lower()
     if suffix == '.json':
         write_whole(path, json.dumps(taxonomy.to_dict(), indent=2) + '\n')
@@ -42,9 +37,6 @@ def write_labels(path: Path, labels: Labels, taxonomy: Taxonomy) -> None:
     """Write labels (H, W) as a PNG of class ids that viewers show in the classes' colours.
 
     uint16 labels (more than 255 classes) are plain grey: a palette has 256 entries.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     if labels.dtype != 'uint8':
         write_whole(path, encode_image(labels, '.png'))

@@ -52,11 +52,7 @@ def read_video(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[int, 
 
 
 def frames_expected(path: Path) -> int:
-    """Return the number of images in the header of a video file, 0 where it is missing.
-
-    Raises:
-        VideoError: the file is no readable video.
-    """
+    """Return the number of images in the header of a video file, 0 where it is missing."""
     with _opened(path) as container:
         return int(container.streams.video[0].frames)
 

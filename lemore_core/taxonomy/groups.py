@@ -139,9 +139,6 @@ def mask_tables(
     Labels and names are those of ``groups``; without groups labels are of ``classes``, names of
     classes or of the data set's built-in groups. The tables are (256,) or (65536,) uint8;
     ``table.take(labels)`` is the mask.
-
-    Raises:
-        GroupsError: nothing is called so, or no class belongs to it.
     """
     names = tuple(names)
     if not names:

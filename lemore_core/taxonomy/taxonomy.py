@@ -155,11 +155,7 @@ class Taxonomy:
 
     @classmethod
     def from_dict(cls, values: Any, source: str) -> Taxonomy:
-        """Read plain values of :meth:`to_dict`; ``source`` names them in errors.
-
-        Raises:
-            TaxonomyError: a field is missing, malformed or out of bounds.
-        """
+        """Read plain values of :meth:`to_dict`; ``source`` names them in errors."""
         table = from_mapping(_Table, with_colors(values, 'classes'), source, TaxonomyError)
         places = tuple((index,) for index in range(len(table.classes)))
         ids = tuple(
