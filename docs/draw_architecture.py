@@ -172,7 +172,7 @@ def folders() -> Iterator[str]:
             ('cli', 'lemore: one file a command'),
             ('training', 'recipes, Lightning'),
             ('evaluation', 'metrics, reports'),
-            ('benchmark', 'times, memory'),
+            ('benchmark', 'times'),
         ],
         [
             ('segmenter', 'a model, ready to run'),

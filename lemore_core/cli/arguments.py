@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -87,14 +86,6 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
 def print_json(values: Any) -> None:
     """Print plain values as one line of JSON."""
     print(json.dumps(values))
-
-
-def require_packages(*names: str) -> None:
-    """Raise an error with the line that installs missing packages."""
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if missing:
-        msg = f'this needs {" and ".join(names)}: pip install {" ".join(missing)}'
-        raise LemoreError(msg)
 
 
 def add_max_pixels_argument(parser: Any) -> None:

@@ -31,7 +31,6 @@ COMMANDS = {
     'export': 'write a model as an ONNX file for one input size',
     'engine': 'build, list or delete TensorRT engines',
     'benchmark': 'time the steps from bytes to labels on this machine',
-    'research': 'time what the authors of a network ask for',
 }
 # commands and options of former versions, and their replacements
 OLD = {

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from lemore_core import checkpoint
+from lemore_core.common.child import serve_parent
 from lemore_core.common.files import write_whole
-from lemore_core.common.json_child import Answer, serve_parent
 from lemore_core.export import BATCH
 from lemore_core.export.errors import ExportError, PrecisionError
 from lemore_core.export.graph import ServingGraph, load_graph
@@ -158,7 +158,7 @@ def street_images(height: int, width: int) -> NDArray[np.uint8]:
     return np.stack([to_network(part, 'rgb8', height, width) for part in parts])
 
 
-def _export(order: dict[str, Any], _: Answer) -> None:
+def _export(order: dict[str, Any]) -> None:
     # Python does most of it; threads that wait for each other take minutes on a busy processor
     torch.set_num_threads(1)
     os.nice(order.pop('niceness'))

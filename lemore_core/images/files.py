@@ -96,7 +96,7 @@ def decode_image(
         ImageFileError: the data are of none of ``kinds``, of more than ``max_pixels``, cut short or
             damaged.
     """
-    check_header(data, kinds=kinds, max_pixels=max_pixels)
+    _check_header(data, kinds, max_pixels)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -110,9 +110,25 @@ def decode_image(
     return np.ascontiguousarray(pixels[..., 2::-1] if order == 'RGB' else pixels[..., :3])
 
 
-def check_header(
-    data: bytes, *, kinds: Collection[str] = KINDS, max_pixels: int = MAX_PIXELS
-) -> None:
+def write_image(path: Path, pixels: NDArray[Any]) -> None:
+    """Write an image, (H, W) or RGB (H, W, 3), as the suffix of ``path`` says, whole or not at all."""
+    write_whole(path, encode_image(pixels, path.suffix))
+
+
+def encode_image(pixels: NDArray[Any], suffix: str) -> bytes:
+    """Return the file of an image, (H, W) or RGB (H, W, 3), of the kind that ``suffix`` names."""
+    ordered = pixels if pixels.ndim == 2 else pixels[..., ::-1]
+    try:
+        done, encoded = cv2.imencode(suffix.lower(), np.ascontiguousarray(ordered))
+    except cv2.error:
+        done = False
+    if not done:
+        msg = f'{pixels.dtype} of shape {pixels.shape} is not written as {suffix!r}'
+        raise ImageFileError(msg)
+    return encoded.tobytes()
+
+
+def _check_header(data: bytes, kinds: Collection[str], max_pixels: int) -> None:
     """Refuse an image file by its size and length, before its pixels take memory."""
     file = io.BytesIO(data)
     try:
@@ -150,21 +166,3 @@ def _is_whole(image: Image.Image, file: io.BytesIO, data: bytes) -> bool:
         return data.rfind(JPEG_END, file.tell()) >= 0
     image.load()
     return True
-
-
-def write_image(path: Path, pixels: NDArray[Any]) -> None:
-    """Write an image, (H, W) or RGB (H, W, 3), as the suffix of ``path`` says, whole or not at all."""
-    write_whole(path, encode_image(pixels, path.suffix))
-
-
-def encode_image(pixels: NDArray[Any], suffix: str) -> bytes:
-    """Return the file of an image, (H, W) or RGB (H, W, 3), of the kind that ``suffix`` names."""
-    ordered = pixels if pixels.ndim == 2 else pixels[..., ::-1]
-    try:
-        done, encoded = cv2.imencode(suffix.lower(), np.ascontiguousarray(ordered))
-    except cv2.error:
-        done = False
-    if not done:
-        msg = f'{pixels.dtype} of shape {pixels.shape} is not written as {suffix!r}'
-        raise ImageFileError(msg)
-    return encoded.tobytes()

@@ -27,8 +27,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.common.child import Child, ChildError, serve_parent, stop_children
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.json_child import Answer, ChildError, JsonChild, serve_parent, stop_children
 from lemore_core.inference.cpu.decode_numba import Axis, Bytes, Floats, Labels, decode_kernel
 from lemore_core.inference.cpu.decode_plain import decode_plainly
 
@@ -128,8 +128,8 @@ def _prepare(classes: int, kind: np.dtype[Any]) -> None:
     # numba has no public way to find out whether a call would compile
     if not decode_kernel._cache.load_overload(signature, decode_kernel.targetctx):  # type: ignore[attr-defined]  # noqa: SLF001
         # in another process: compiling holds the interpreter lock
-        with suppress(ChildError, OSError), JsonChild(MODULE, {'classes': classes}) as child:
-            list(child)
+        with suppress(ChildError, OSError), Child(MODULE, {'classes': classes}) as child:
+            child.result()
     if not _is_ending.is_set():
         warm_up(classes)
         del _compiling[kind]
@@ -175,7 +175,7 @@ def _axis(logits: int, pixels: int) -> Axis:
     return Axis(starts, weights)
 
 
-def _work(order: dict[str, Any], _: Answer) -> None:
+def _work(order: dict[str, Any]) -> None:
     os.nice(NICENESS)
     warm_up(order['classes'])
 

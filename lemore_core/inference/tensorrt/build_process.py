@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lemore_core.common.child import Child, ChildError, serve_parent
 from lemore_core.common.errors import GpuContextLostError, LemoreError
-from lemore_core.common.json_child import Answer, ChildError, JsonChild, serve_parent
 from lemore_core.common.validation import from_mapping
 from lemore_core.export.cache import cached_export
 from lemore_core.export.errors import PrecisionError
@@ -99,7 +99,7 @@ class BuildRequest:
     target: Target
     low_priority: bool = True
 
-    def start(self) -> JsonChild:
+    def start(self) -> Child:
         """Start the build, see :func:`wait_for_engine`.
 
         Raises:
@@ -107,10 +107,10 @@ class BuildRequest:
             OSError: no process can be started.
         """
         self.target.library(self.request.gpu_precision)
-        return JsonChild(MODULE, dataclasses.asdict(self))
+        return Child(MODULE, dataclasses.asdict(self))
 
 
-def wait_for_engine(build: JsonChild) -> EngineKey:
+def wait_for_engine(build: Child) -> EngineKey:
     """Wait until the engine is in the cache, and return its key.
 
     Raises:
@@ -120,7 +120,7 @@ def wait_for_engine(build: JsonChild) -> EngineKey:
         BackendError: there is no engine, for the reason given.
     """
     try:
-        (answer,) = build
+        answer = build.result()
     except ChildError as error:
         raise ERRORS.get(error.kind, BackendError)(str(error)) from error
     return from_mapping(EngineKey, answer, 'the answer of a build', BackendError)
@@ -152,7 +152,7 @@ def _batch_of(onnx: bytes, request: ServingRequest) -> int:
     return shape.dim[0].dim_value or request.batch
 
 
-def _serve(order: Mapping[str, Any], answer: Answer) -> None:
+def _serve(order: Mapping[str, Any]) -> dict[str, Any]:
     wanted = from_mapping(BuildRequest, order, 'an order to build an engine', BackendError)
     _yield_to_others(wanted.low_priority)
     request, target = wanted.request, wanted.target
@@ -172,7 +172,7 @@ def _serve(order: Mapping[str, Any], answer: Answer) -> None:
             f'{cache.folder}: make room there, or let this user write there'
         )
         raise BackendError(msg)
-    answer(**dataclasses.asdict(key))
+    return dataclasses.asdict(key)
 
 
 def _build(

@@ -15,8 +15,8 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.common.child import Child
 from lemore_core.common.errors import GpuContextLostError, in_one_line
-from lemore_core.common.json_child import JsonChild
 from lemore_core.images.image import Image
 from lemore_core.inference.backend import Backend, Status
 from lemore_core.inference.tensorrt.build_process import BuildRequest, wait_for_engine
@@ -90,7 +90,7 @@ class HotSwapBackend:
         self._candidate: Backend | None = None
         self._blank: list[Image] = []  # like those that come
         self._shares: list[float] = []  # of pixels that the candidate labelled the same, by call
-        self._build: JsonChild | None = None
+        self._build: Child | None = None
         self._key: EngineKey | None = None  # of the engine, from when it is loaded on
         self._closing = threading.Event()
         # of all of the above, which the thread changes, or who asks for the status sees

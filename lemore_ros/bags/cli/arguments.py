@@ -19,7 +19,7 @@ from lemore_core.cli.arguments import (
 )
 
 if TYPE_CHECKING:
-    from lemore_core.evaluation.report.content import Report
+    from lemore_core.evaluation.report import Report
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
     from lemore_ros.bags.evaluation.label_sources import LabelSource, ModelLabels
 
@@ -157,7 +157,7 @@ def require_report_packages(arguments: argparse.Namespace) -> None:
         ReportError: a package is not installed.
     """
     if arguments.report is not None:
-        from lemore_core.evaluation.report.build import check_requirements
+        from lemore_core.evaluation.report import check_requirements
 
         check_requirements()
 
@@ -171,7 +171,7 @@ def write_results(
         ReportError: the report cannot be written.
     """
     if report is not None:
-        from lemore_core.evaluation.report.build import write_report
+        from lemore_core.evaluation.report import write_report
 
         write_report(report, arguments.report)
         print(arguments.report, file=sys.stderr if arguments.json else sys.stdout)

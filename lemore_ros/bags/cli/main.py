@@ -15,7 +15,6 @@ COMMANDS = {
     'segment': 'segment the images of bags, into bags',
     'evaluate': 'measure labels over a drive, against ground truth where there is some',
     'compare': 'find where two models, or two runs, differ',
-    'video': 'draw a drive and its labels as a video',
 }
 
 

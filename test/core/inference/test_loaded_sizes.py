@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lemore_core.common import json_child
+from lemore_core.common import child as children
+from lemore_core.common.child import Child
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.json_child import JsonChild
 from lemore_core.inference import loaded_sizes
 from lemore_core.inference.loaded_sizes import SEEN, LoadedSizes, Size
 from lemore_core.segmenter import Segmenter
@@ -151,8 +151,8 @@ def test_closing_lets_go_of_what_is_loaded_after_it(
     assert loader.loaded[WIDE].is_closed
 
 
-def exports() -> list[JsonChild]:
-    return [child for child in json_child._running if child._process.poll() is None]
+def exports() -> list[Child]:
+    return [child for child in children._running if not child.ended]
 
 
 def test_closing_ends_an_export_at_once(

@@ -90,8 +90,8 @@ class BuiltAlready:
     def stop(self) -> None:
         pass
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        yield self._answer
+    def result(self) -> dict[str, Any]:
+        return self._answer
 
     def __enter__(self) -> Any:
         return self
