@@ -12,16 +12,15 @@ from lemore_core.sources import Frame, Source, drive_name
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.evaluation.label_sources import RESIZED, WITHOUT_LABELS, RecordedLabels
-from lemore_ros.bags.io.bag import Bag
-from lemore_ros.bags.io.reader import is_bag, open_bag
-from lemore_ros.bags.roles import (
+from lemore_ros.bags.reader import Bag, is_bag, open_bag
+from lemore_ros.bags.topics import (
     COMPRESSED,
     camera_topic,
     class_table,
     find_cameras,
+    name_cameras,
     recorded_labels,
 )
-from lemore_ros.bags.segmentation.options import NODE, SegmentOptions
 
 TOLERANCE_NS = 5_000_000  # by which the stamps of an image and its labels may differ
 
@@ -36,10 +35,14 @@ def open_images(path: Path, max_pixels: int, with_labels: bool) -> list[Source]:
         return []
     sources = []
     with open_bag(path, max_pixels) as bag:
-        cameras, _ = find_cameras(bag, SegmentOptions(only_results=True))
-        names = {camera.topic.name: camera.prefix.removeprefix(NODE) for camera in cameras}
+        topics = [probe.topic for probe in find_cameras(bag)[0]]
+        short = name_cameras(topics)
+        names = {
+            topic.name: f'/{name}' if name else ''
+            for topic, name in zip(topics, short, strict=True)
+        }
         labels = _labels_of(bag, names) if with_labels else {}
-        for topic in (camera.topic for camera in cameras):
+        for topic in topics:
             name, own = path.stem + names[topic.name], labels.get(topic.name, '')
             source = Source(
                 name,

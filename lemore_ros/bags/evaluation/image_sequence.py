@@ -15,8 +15,8 @@ from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.images.image import Image, to_rgb
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.matching import stamp_of
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.roles import camera_topic
+from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.topics import camera_topic
 
 UNREADABLE = 'images that cannot be decoded'
 

@@ -27,11 +27,10 @@ from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import StampedImage
 from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamped_messages
-from lemore_ros.bags.io.bag import Record
-from lemore_ros.bags.io.metadata import METADATA
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.io.topics import Topic
-from lemore_ros.bags.roles import class_table, label_topic, recorded_labels, sibling
+from lemore_ros.bags.files import METADATA
+from lemore_ros.bags.reader import Record, open_bag
+from lemore_ros.bags.topics import class_table, label_topic, recorded_labels, sibling
+from lemore_ros.bags.types import Topic
 from lemore_ros.messages.encodings import ImageError, rows_of
 
 if TYPE_CHECKING:

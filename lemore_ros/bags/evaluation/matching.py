@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.bag import Bag, Record
-from lemore_ros.bags.io.topics import Topic
+from lemore_ros.bags.reader import Bag, Record
+from lemore_ros.bags.types import Topic
 from lemore_ros.messages.stamps import stamp_ns
 
 REMEMBERED = 16  # older items kept for moments out of order

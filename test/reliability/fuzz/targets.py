@@ -34,7 +34,7 @@ from lemore_core.images.image import check_pixels
 from lemore_core.model.imported import ImportedConfig
 from lemore_core.taxonomy import ClassGroups, Taxonomy, load_taxonomy
 from lemore_core.training.recipe import Recipe
-from lemore_ros.bags.io.reader import open_bag
+from lemore_ros.bags.reader import open_bag
 from lemore_ros.messages.camera_info import rectified_intrinsics
 from lemore_ros.messages.compressed import read_compressed
 from lemore_ros.messages.depth import to_metres

@@ -1,4 +1,4 @@
-"""Makes the messages of a segmented image, serialised, where no ROS is installed."""
+"""Make and serialise the messages of a segmented image without ROS."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.typesys import get_types_from_msg
+from rosbags.typesys import get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from lemore_core.taxonomy import Taxonomy
-from lemore_ros.bags.io.message_types import ASSUMED, distribution_types
+from lemore_ros.bags.types import ASSUMED, DISTRIBUTIONS, HEADER, TIME
 from lemore_ros.messages.label_info import classes_json
 from lemore_ros.outputs import Output
 
 STRING, LABEL_INFO = 'std_msgs/msg/String', 'vision_msgs/msg/LabelInfo'
-HEADER, TIME = 'std_msgs/msg/Header', 'builtin_interfaces/msg/Time'
 VISION_CLASS = 'vision_msgs/msg/VisionClass'
-# the fields as vision_msgs 4 defines them; rosbags knows none of that package
+# as in vision_msgs 4, a package that rosbags does not have
 DEFINITIONS = {
     VISION_CLASS: 'uint16 class_id\nstring class_name\n',
     LABEL_INFO: 'std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n',
@@ -34,28 +33,28 @@ DEFINITIONS = {
 
 @lru_cache(1)
 def output_types() -> Typestore:
-    """Return the types of everything that is written."""
-    store = distribution_types(ASSUMED)
+    """Return the types of all messages that are written."""
+    store = get_typestore(DISTRIBUTIONS[ASSUMED])
     for name, text in DEFINITIONS.items():
         store.register(get_types_from_msg(text, name))
     return store
 
 
 def make_message(kind: str, header: Any, fields: Mapping[str, Any]) -> Any:
-    """Return a message of rosbags, as :func:`lemore_ros.messages.rendering.ros_message` does."""
+    """Return a rosbags message, as :func:`lemore_ros.messages.rendering.ros_message` does of ROS."""
     types, stamp = output_types().types, header.stamp
     own = types[HEADER](types[TIME](stamp.sec, stamp.nanosec), header.frame_id)
     return types[kind](header=own, **fields)
 
 
 def serialize(message: Any, kind: str) -> memoryview:
-    """Return a message's bytes, as rosbag2 keeps them (CDR, little-endian)."""
+    """Serialise a message to little-endian CDR."""
     data: memoryview = output_types().serialize_cdr(message, kind, little_endian=True)
     return data
 
 
 def latched(taxonomy: Taxonomy, threshold: float, time_ns: int) -> dict[str, memoryview]:
-    """Return the two messages, serialised, that say what the labels mean.
+    """Return the two messages that describe the classes, serialised, by output.
 
     ``threshold`` is the confidence (0..1) below which labels are unlabelled, ``time_ns`` the
     stamp.
@@ -70,7 +69,7 @@ def latched(taxonomy: Taxonomy, threshold: float, time_ns: int) -> dict[str, mem
 
 
 def output_qos(output: Output) -> Qos:
-    """Return how the live node publishes an output: reliable, and latched what is said once."""
+    """Return the live node's profile of an output: reliable, class descriptions latched."""
     forever = QosTime(2**31 - 1, 2**32 - 1)
     return Qos(
         QosHistory.KEEP_LAST,

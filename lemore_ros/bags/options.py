@@ -1,11 +1,10 @@
-"""What ``lemore bag segment`` is asked for, checked once."""
+"""Options of ``lemore bag segment``, checked at construction."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING
 
 from lemore_core.common.limits import MAX_PIXELS, ROTATIONS
 from lemore_core.common.validation import check_fields, option
@@ -25,7 +24,7 @@ NODE = '/lemore_segmentation'
 
 @dataclass(frozen=True)
 class ModelOptions(SegmenterOptions):
-    """Which network segments the images, and what is done to its labels."""
+    """The network and the postprocessing of its labels."""
 
     min_confidence: float = option(
         0.0, 'labels of less confidence become unlabelled', low=0.0, high=1.0
@@ -37,11 +36,7 @@ class ModelOptions(SegmenterOptions):
         check_fields(self, BagError)
 
     def refinement(self, classes: Taxonomy) -> tuple[Refinement, Taxonomy]:
-        """Return what is done to the labels, and what they mean after it.
-
-        Raises:
-            LemoreError: a confidence, groups or a size that is not allowed.
-        """
+        """Return the postprocessing of labels, and the classes of its results."""
         from lemore_core.refine import OutputSize, Refinement
         from lemore_core.taxonomy import load_groups
 
@@ -53,7 +48,7 @@ class ModelOptions(SegmenterOptions):
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """What is segmented of a bag, and what is written.
+    """The images to segment, and the messages and files to write.
 
     Raises:
         BagError: a value that is not allowed.
@@ -63,11 +58,11 @@ class SegmentOptions:
     _: KW_ONLY
     topics: tuple[str, ...] = option((), 'image topics; all cameras where none is named')
     rate: float = option(0.0, 'images of a topic segmented a second, 0 for all', low=0.0, high=1e6)
-    skip: float = option(0.0, 'leave out so many seconds at the beginning', low=0.0, high=1e9)
-    duration: float = option(math.inf, 'take only so many seconds', low=1e-9)
+    skip: float = option(0.0, 'seconds to leave out at the beginning', low=0.0, high=1e9)
+    duration: float = option(math.inf, 'seconds to segment', low=1e-9)
     outputs: tuple[str, ...] = option(
         DEFAULT_OUTPUTS,
-        f'what is written: {ALLOWED_OUTPUTS}',
+        f'topics to write: {ALLOWED_OUTPUTS}',
         choices=RECORDED,
         allowed=ALLOWED_OUTPUTS,
     )
@@ -77,20 +72,18 @@ class SegmentOptions:
         pattern='/.*[^/]',
         allowed=f'a name such as {NODE}',
     )
-    only_results: bool = option(False, 'write the results without what was recorded')
+    only_results: bool = option(False, 'write the results without the recorded messages')
     alpha: float = option(0.5, "weight of the overlay's colours", low=0.0, high=1.0)
     storage: str = option('mcap', 'mcap or sqlite3', choices=('mcap', 'sqlite3'))
     compression: str = option('zstd', 'zstd or none', choices=('zstd', 'none'))
     rotate: int = option(
-        0,
-        'degrees clockwise that make the images upright before the network sees them',
-        choices=ROTATIONS,
+        0, 'degrees clockwise that turn the images upright for the network', choices=ROTATIONS
     )
     max_pixels: int = option(
         MAX_PIXELS, 'refuse images of more pixels before they are decoded', low=1
     )
     file_frames: int = option(
-        0, 'about so many segmented images a file, 0 to choose by the length of the bag', low=0
+        0, 'segmented images per file, about; 0 to choose by the length of the bag', low=0
     )
 
     def __post_init__(self) -> None:
@@ -99,15 +92,7 @@ class SegmentOptions:
             msg = f'outputs is empty, allowed: {ALLOWED_OUTPUTS}'
             raise BagError(msg)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the options as JSON knows them."""
-        return {**asdict(self), 'duration': min(self.duration, 1e18)}
-
-
-@dataclass(frozen=True)
-class Job:
-    """A bag to segment, and the bag that comes of it."""
-
-    source: Path
-    output: Path
-    options: SegmentOptions
+    @property
+    def period_ns(self) -> int:
+        """The time between two segmented images of a topic, 1 for all images."""
+        return max(1, round(1e9 / self.rate)) if self.rate else 1

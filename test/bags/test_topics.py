@@ -1,8 +1,7 @@
-"""Which image topics are cameras: by their messages, whatever they are called."""
+"""Cameras and results are found by their messages, not by their names."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,8 @@ import pytest
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.info import inspect
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.roles import camera_topic, find_cameras, probe_images, recorded_labels
-from lemore_ros.bags.segmentation.options import SegmentOptions
+from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.topics import camera_topic, find_cameras, probe_images, recorded_labels
 from lemore_ros.messages.label_info import classes_json
 from test.bags.conftest import IMAGE, START, STORE, STRING, TYPES, BagFolder, header, image, text
 
@@ -37,7 +35,7 @@ def write(bags: BagFolder, topics: dict[str, bytes], tables: dict[str, str] | No
 def cameras(path: Path) -> list[str]:
     """Return what ``segment`` takes, and hold the other commands to the same rule."""
     with open_bag(path) as bag:
-        found, _ = find_cameras(bag, SegmentOptions(only_results=True))
+        found, _ = find_cameras(bag)
         names = [camera.topic.name for camera in found]
         assert [i['name'] for i in inspect(bag)['images'] if not i['problem']] == names
         if len(names) == 1:
@@ -61,19 +59,8 @@ def test_results_beside_their_class_table_are_no_cameras(bags: BagFolder, prefix
         assert [topic.name for topic in recorded_labels(bag)] == [f'{prefix}/labels']
 
 
-def test_labels_of_many_classes_are_results_and_no_depth(bags: BagFolder) -> None:
-    topics = {'/cam': image(0, START), '/seg/labels': mask('16UC1')}
-    path = write(bags, topics, {'/seg/classes': TABLE})
-    assert cameras(path) == ['/cam']
-    with open_bag(path) as bag:
-        problems = {probe.topic.name: probe.problem for probe in probe_images(bag)}
-    assert problems == {'/cam': '', '/seg/labels': 'it is the result of a segmentation'}
-
-
-@pytest.mark.parametrize('name', ['/camera/color', '/overlay', '/robot/labels'])
-def test_a_camera_called_as_a_result_is_one_without_a_class_table(
-    bags: BagFolder, name: str
-) -> None:
+@pytest.mark.parametrize('name', ['/camera/color', '/overlay', '/robot/labels', '/oak/depth/rgb'])
+def test_a_name_makes_no_camera_a_result_or_a_depth_image(bags: BagFolder, name: str) -> None:
     assert cameras(write(bags, {name: image(0, START)})) == [name]
 
 
@@ -84,13 +71,13 @@ def test_another_topic_called_classes_makes_no_results(bags: BagFolder, table: s
 
 
 def test_a_camera_in_the_namespace_of_a_class_table_stays_one(bags: BagFolder) -> None:
-    topics = {'/robot/image_raw': image(0, START), '/robot/labels': mask()}
-    assert cameras(write(bags, topics, {'/robot/classes': TABLE})) == ['/robot/image_raw']
-
-
-@pytest.mark.parametrize('name', ['/depth_cam/image_raw', '/oak/rgbd/depth/rgb', '/depth'])
-def test_a_colour_camera_with_depth_in_its_name_is_one(bags: BagFolder, name: str) -> None:
-    assert cameras(write(bags, {name: image(0, START)})) == [name]
+    # labels of many classes have the encoding of depth images
+    topics = {'/robot/image_raw': image(0, START), '/robot/labels': mask('16UC1')}
+    path = write(bags, topics, {'/robot/classes': TABLE})
+    assert cameras(path) == ['/robot/image_raw']
+    with open_bag(path) as bag:
+        (labels,) = [probe for probe in probe_images(bag) if probe.problem]
+    assert labels.problem == 'it is the result of a segmentation'
 
 
 @pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
@@ -99,9 +86,7 @@ def test_a_depth_image_is_known_by_its_encoding(bags: BagFolder, encoding: str) 
     assert cameras(write(bags, topics)) == ['/cam']
 
 
-def test_one_camera_in_colour_goes_before_grey_ones_and_several_are_named(
-    bags: BagFolder,
-) -> None:
+def test_the_only_camera_in_colour_is_taken_and_several_are_named(bags: BagFolder) -> None:
     topics = {'/left': mask(), '/right': mask(), '/colour': image(0, START)}
     with open_bag(write(bags, topics)) as bag:
         assert camera_topic(bag).name == '/colour'
@@ -115,9 +100,8 @@ def test_one_camera_in_colour_goes_before_grey_ones_and_several_are_named(
 
 def test_a_result_may_be_segmented_by_who_names_it(bags: BagFolder) -> None:
     topics = {'/seg/color': image(0, START, encoding='rgb8')}
-    with open_bag(write(bags, topics, {'/seg/classes': json.dumps(json.loads(TABLE))})) as bag:
-        chosen = SegmentOptions(topics=('/seg/color',), only_results=True)
-        ((camera, *_), _) = find_cameras(bag, chosen)
+    with open_bag(write(bags, topics, {'/seg/classes': TABLE})) as bag:
+        ((camera, *_), _) = find_cameras(bag, ['/seg/color'])
         assert camera.topic.name == '/seg/color'
         with pytest.raises(BagError, match='has no camera: it has /seg/classes'):
-            find_cameras(bag, SegmentOptions())
+            find_cameras(bag)

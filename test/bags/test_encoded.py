@@ -12,9 +12,9 @@ from lemore_core.cli.main import main
 from lemore_core.images.video_stream import H264, H265, VideoStream
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.segmentation.options import SegmentOptions
-from lemore_ros.bags.segmentation.segment_bags import BagSegmentation, find_jobs
+from lemore_ros.bags.options import SegmentOptions
+from lemore_ros.bags.parts import BagSegmentation, find_jobs
+from lemore_ros.bags.reader import open_bag
 from lemore_ros.transports import COMPRESSED_VIDEO, FFMPEG_PACKET
 from test.bags.conftest import (
     PERIOD,

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import errno
+import itertools
 import json
-import os
-import random
-import re
-import signal
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from rosbags.interfaces import QosDurability
-from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from lemore_core.cli.main import main
+from lemore_core.common.errors import GpuContextLostError
 from lemore_core.common.memory import ProcessMemoryError, process_memory
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.segmentation import writer
-from lemore_ros.bags.segmentation.options import RECORDED, SegmentOptions
-from lemore_ros.bags.segmentation.segment_bags import BagSegmentation, find_jobs
-from lemore_ros.bags.segmentation.unfinished import PartResult
+from lemore_ros.bags.options import RECORDED, SegmentOptions
+from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.segment import BagSegmenter
 from test.bags.conftest import (
     COMPRESSED,
     IMAGE,
@@ -41,10 +36,10 @@ from test.bags.conftest import (
     BagFolder,
     contents,
     drive,
-    files,
     image,
     jpeg,
     pattern,
+    segment,
     text,
     with_model,
 )
@@ -53,23 +48,13 @@ NODE = '/lemore_segmentation'
 Start = Callable[..., subprocess.Popen[str]]
 
 
-def segment(
-    source: Path, output: Path, options: SegmentOptions, *, resume: bool = False
-) -> PartResult:
-    run = BagSegmentation(find_jobs([source], output, options), resume=resume)
-    ((_, result),) = run.segment(lambda _: None)
-    return result
-
-
 def labels_of(path: Path, topic: str = f'{NODE}/labels') -> dict[int, np.ndarray]:
     with open_bag(path) as bag:
         frames = bag.frames(bag.topic(topic))
         return {record.time_ns: frame.pixels.copy() for record, frame in frames}
 
 
-def test_originals_are_copied_and_labels_stand_beside_them(
-    bags: BagFolder, options: SegmentOptions
-) -> None:
+def test_labels_stand_beside_copied_originals(bags: BagFolder, options: SegmentOptions) -> None:
     messages = drive(10)
     source, output = bags.write(messages), bags.folder / 'out'
     assert segment(source, output, options).frames == 10
@@ -110,12 +95,11 @@ def test_labels_are_those_of_the_segmenter(
 
 def test_storages_and_compressions_hold_the_same(bags: BagFolder, options: SegmentOptions) -> None:
     held = []
-    for storage, kind in {'mcap': StoragePlugin.SQLITE3, 'sqlite3': StoragePlugin.MCAP}.items():
-        source = bags.write(drive(5), kind.name, storage=kind, compression=CompressionMode.MESSAGE)
-        for compression in ('zstd', 'none'):
-            output = bags.folder / f'{storage}-{compression}'
-            segment(source, output, replace(options, storage=storage, compression=compression))
-            held.append(Counter(contents(output)))
+    source = bags.write(drive(3))
+    for storage, compression in itertools.product(('mcap', 'sqlite3'), ('zstd', 'none')):
+        output = bags.folder / f'{storage}-{compression}'
+        segment(source, output, replace(options, storage=storage, compression=compression))
+        held.append(Counter(contents(output)))
     assert held[1:] == held[:-1]
 
 
@@ -124,7 +108,11 @@ def test_files_do_not_change_what_a_bag_holds(bags: BagFolder, options: SegmentO
     segment(source, bags.folder / 'one', replace(options, file_frames=1000))
     segment(source, bags.folder / 'many', replace(options, file_frames=3))
     assert len(list((bags.folder / 'many').glob('*.mcap'))) == 4
-    one, many = ([m for m in contents(bags.folder / name) if not m[0].endswith(('classes', 'info'))] for name in ('one', 'many'))  # fmt: skip
+    described = ('classes', 'info')  # once a file
+    one, many = (
+        [m for m in contents(bags.folder / name) if not m[0].endswith(described)]
+        for name in ('one', 'many')
+    )
     assert one == many
 
 
@@ -160,15 +148,6 @@ def test_several_cameras_raw_and_compressed(bags: BagFolder, options: SegmentOpt
         np.testing.assert_array_equal(labels, packed[time])
 
 
-def test_labels_are_refined_as_in_the_node(bags: BagFolder, options: SegmentOptions) -> None:
-    source = bags.write(drive(3))
-    chosen = with_model(options, min_confidence=0.5, output_size='32x24')
-    segment(source, bags.folder / 'out', chosen)
-    labels = np.stack(list(labels_of(bags.folder / 'out').values()))
-    assert labels.shape == (3, 24, 32)
-    assert (labels == 255).any()
-
-
 def test_a_size_that_changes_and_stamps_out_of_order(
     bags: BagFolder, options: SegmentOptions, untrained_checkpoint: Path
 ) -> None:
@@ -182,9 +161,7 @@ def test_a_size_that_changes_and_stamps_out_of_order(
     assert [labels.shape for labels in labels_of(bags.folder / 'out').values()] == sizes
 
 
-def test_images_that_cannot_be_labelled_are_copied_and_counted(
-    bags: BagFolder, options: SegmentOptions
-) -> None:
+def test_broken_images_are_copied_and_counted(bags: BagFolder, options: SegmentOptions) -> None:
     messages = drive(6)
     broken = image(7, START, size=(0, 64))
     messages[3] = ('/camera/image_raw', IMAGE, messages[3][2], broken)
@@ -211,39 +188,28 @@ def test_topics_of_one_name_and_two_types(bags: BagFolder, options: SegmentOptio
     assert [m for m in contents(bags.folder / 'out') if m[0] == '/camera'] == messages
 
 
-@pytest.mark.parametrize(
-    ('messages', 'reason'),
-    [
-        ([('/notes', STRING, START, text('x'))], 'has no camera: it has /notes'),
-        ([('/d', IMAGE, START, image(0, 0, encoding='32FC1'))], 'depth image'),
-        ([('/d', IMAGE, START, image(0, 0, encoding='foo7'))], "encoding 'foo7' is not read"),
-        ([('/d', IMAGE, START, image(0, 0, size=(0, 0)))], 'both must be at least 1'),
-    ],
-)
-def test_a_bag_without_images_is_refused(
-    bags: BagFolder, options: SegmentOptions, messages: Any, reason: str
-) -> None:
-    with pytest.raises(BagError, match=reason):
-        segment(bags.write(messages), bags.folder / 'out', options)
-    assert [path.name for path in bags.folder.iterdir()] == ['drive']
+WITH_NOTES = [*drive(3), ('/camera/labels', STRING, START + 10**9, text('mine'))]
 
 
 @pytest.mark.parametrize(
-    ('values', 'reason'),
+    ('messages', 'values', 'reason'),
     [
-        ({'topics': ('/nothing',)}, 'has no topic /nothing, there are: /camera'),
-        ({'topics': ('/notes',)}, 'is std_msgs/msg/String, its image topics are'),
-        ({'skip': 99.0}, 'skip is 99 s'),
-        ({'prefix': '/camera', 'outputs': ('labels',)}, ''),
+        ([('/notes', STRING, START, text('x'))], {}, 'has no camera: it has /notes'),
+        ([('/d', IMAGE, START, image(0, 0, encoding='32FC1'))], {}, 'depth image'),
+        ([('/d', IMAGE, START, image(0, 0, encoding='foo7'))], {}, "encoding 'foo7' is not read"),
+        ([('/d', IMAGE, START, image(0, 0, size=(0, 0)))], {}, 'both must be at least 1'),
+        (WITH_NOTES, {'topics': ('/nothing',)}, 'has no topic /nothing, there are: /camera'),
+        (WITH_NOTES, {'topics': ('/notes',)}, 'is std_msgs/msg/String, its image topics are'),
+        (WITH_NOTES, {'skip': 99.0}, 'skip is 99 s'),
+        (WITH_NOTES, {'prefix': '/camera'}, 'has a topic /camera/labels already'),
     ],
 )
 def test_what_does_not_fit_the_bag_is_refused(
-    bags: BagFolder, options: SegmentOptions, values: Any, reason: str
+    bags: BagFolder, options: SegmentOptions, messages: Any, values: Any, reason: str
 ) -> None:
-    messages = [*drive(3), ('/camera/labels', STRING, START + 10**9, text('mine'))]
-    with pytest.raises(BagError, match=reason or 'has a topic /camera/labels already'):
+    with pytest.raises(BagError, match=reason):
         segment(bags.write(messages), bags.folder / 'out', replace(options, **values))
-    assert not (bags.folder / 'out').exists()
+    assert [path.name for path in bags.folder.iterdir()] == ['drive']
 
 
 @pytest.mark.parametrize(
@@ -258,122 +224,6 @@ def test_what_does_not_fit_the_bag_is_refused(
 def test_wrong_options_are_named(options: SegmentOptions, values: Any, reason: str) -> None:
     with pytest.raises(BagError, match=reason):
         replace(options, **values)
-
-
-def test_an_existing_bag_is_not_overwritten(bags: BagFolder, options: SegmentOptions) -> None:
-    source = bags.write(drive(2))
-    with pytest.raises(BagError, match='exists already, not overwriting'):
-        segment(source, source, options)
-
-
-def test_a_full_disk_stops_with_a_state_to_go_on_from(
-    bags: BagFolder, options: SegmentOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = replace(options, file_frames=4)
-    source = bags.write(drive(12))
-    segment(source, bags.folder / 'whole', options)
-    written = []
-
-    def write(self: writer.BagWriter, out: Any) -> None:
-        if len(written) > 60:
-            raise OSError(errno.ENOSPC, 'No space left on device')
-        written.append(out)
-        original(self, out)
-
-    original = writer.BagWriter.write
-    with monkeypatch.context() as patch:
-        patch.setattr(writer.BagWriter, 'write', write)
-        with pytest.raises(BagError, match=r'no space is left .*--resume'):
-            segment(source, bags.folder / 'out', options)
-    assert not (bags.folder / 'out').exists()
-    with pytest.raises(BagError, match='broke off: go on with --resume'):
-        segment(source, bags.folder / 'out', options)
-    with pytest.raises(BagError, match='was begun with options'):
-        segment(source, bags.folder / 'out', replace(options, rate=1.0), resume=True)
-    segment(source, bags.folder / 'out', options, resume=True)
-    assert contents(bags.folder / 'out') == contents(bags.folder / 'whole')
-    assert not list(bags.folder.glob('.out*'))
-
-
-def test_killed_at_any_moment_it_goes_on(
-    bags: BagFolder, command: Start, options: SegmentOptions
-) -> None:
-    options = replace(options, file_frames=4)
-    source = bags.write(drive(40))
-    segment(source, bags.folder / 'unbroken', options)
-    luck = random.Random(6)
-    output, part = bags.folder / 'out', bags.folder / '.out.part'
-    kills = 0
-    while kills < 2:
-        process = command(source, '-o', output, '--resume')
-        finished = len(list(part.glob('journal/*.json')))
-        # once it writes, after a moment of its own; before that, now and then
-        deadline = time.monotonic() + (luck.uniform(0.0, 2.0) if kills == 1 else 60)
-        while len(list(part.glob('journal/*.json'))) == finished and process.poll() is None:
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.002)
-        time.sleep(luck.uniform(0.0, 0.08))
-        if process.poll() is not None:
-            break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
-        assert not output.exists() or not part.exists()
-    assert kills
-    if not output.exists():
-        segment(source, output, options, resume=True)
-    assert contents(output) == contents(bags.folder / 'unbroken')
-    assert not list(bags.folder.glob('.out*'))
-
-
-def test_ctrl_c_says_where_it_stands(bags: BagFolder, command: Start) -> None:
-    output = bags.folder / 'out'
-    # where the tests are run in the background SIGINT is ignored, which children inherit
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = command(bags.write(drive(400)), '-o', output)
-    signal.signal(signal.SIGINT, former)
-    journal = bags.folder / '.out.part' / 'journal'
-    while process.poll() is None and not list(journal.glob('*.json')):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert re.search(
-        r'interrupted after \d+ images: --resume goes on\nlemore bag: interrupted', errors
-    )
-    assert not output.exists()
-
-
-def test_two_workers_write_the_same_bytes_even_if_one_dies(
-    bags: BagFolder, options: SegmentOptions
-) -> None:
-    options = replace(options, file_frames=4)
-    source = bags.write(drive(16))
-    whole, output = bags.folder / 'one' / 'out', bags.folder / 'two' / 'out'
-    segment(source, whole, options)
-    run = BagSegmentation(find_jobs([source], output, options), resume=False)
-    killed: list[int] = []
-
-    def kill_one(_: int) -> None:
-        # of the first images that are done, while others are in hand
-        if not killed:
-            killed.append(worker_of(os.getpid()))
-            os.kill(killed[0], signal.SIGKILL)
-
-    run.segment(kill_one, workers=2)
-    assert killed
-    assert files(output) == files(whole)
-
-
-def worker_of(parent: int) -> int:
-    """Return a process that multiprocessing has spawned for another."""
-    for task in Path(f'/proc/{parent}/task').iterdir():
-        for child in (task / 'children').read_text().split():
-            if 'spawn_main' in Path(f'/proc/{child}/cmdline').read_text():
-                return int(child)
-    msg = f'{parent} has no workers'
-    raise AssertionError(msg)
 
 
 def test_memory_stays_within_bounds_with_large_images(bags: BagFolder, command: Start) -> None:
@@ -392,13 +242,22 @@ def test_memory_stays_within_bounds_with_large_images(bags: BagFolder, command: 
     assert 100 < peak < 600
 
 
-def test_several_bags_into_a_folder(bags: BagFolder, options: SegmentOptions) -> None:
-    sources = [bags.write(drive(3), 'a'), bags.write(drive(5), 'b')]
-    run = BagSegmentation(find_jobs(sources, bags.folder / 'out', options), resume=False)
-    results = run.segment(lambda _: None)
-    assert [(job.output.name, result.frames) for job, result in results] == [('a', 3), ('b', 5)]
-    with pytest.raises(BagError, match="2 inputs are called 'a'"):
-        find_jobs([sources[0], sources[0]], bags.folder, options)
+def test_a_lost_gpu_ends_the_run_and_leaves_no_part(
+    bags: BagFolder, options: SegmentOptions, exported: Path
+) -> None:
+    network = Segmenter.load(exported, backend='onnxruntime', device='cpu')
+
+    def lose(_: object) -> None:
+        msg = 'GPU context lost'
+        raise GpuContextLostError(msg)
+
+    lost: Any = SimpleNamespace(
+        taxonomy=network.taxonomy, status=network.status, segment_batch=lose
+    )
+    segmenter = BagSegmenter(bags.write(drive(3)), options, segmenter=lost)
+    with closing(segmenter), pytest.raises(GpuContextLostError):
+        segmenter.write_part(bags.folder / 'part', 0, START + 10**10)
+    assert [path.name for path in bags.folder.iterdir()] == ['drive']
 
 
 def test_the_rest_of_a_damaged_bag_is_labelled_and_the_loss_is_reported(
