@@ -54,7 +54,6 @@ setup(
     install_requires=[
         'numpy',
         'opencv-python-headless',
-        'simplejpeg',
         'pillow',
         'numba',
         'safetensors',

@@ -177,7 +177,7 @@ def folders() -> Iterator[str]:
         [
             ('segmenter', 'a model, ready to run'),
             ('inference', 'cpu, gpu, tensorrt'),
-            ('export', 'fold, ONNX, quantise'),
+            ('export', 'fold, ONNX, import'),
             ('checkpoint', 'safetensors, model card'),
         ],
         [

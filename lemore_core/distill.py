@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
-from lemore_core.common.json_text import parse_json
+from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import check_fields, option
 from lemore_core.data.datasets import OWN, open_dataset
 from lemore_core.data.drives import last_drives

@@ -13,8 +13,7 @@ from lemore_core.cli.arguments import (
     add_size_arguments,
     requested_size,
 )
-from lemore_core.common.errors import LemoreError
-from lemore_core.common.words import counted
+from lemore_core.common.errors import LemoreError, counted
 
 if TYPE_CHECKING:
     from lemore_core.inference.backend import ServingRequest

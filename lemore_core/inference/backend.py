@@ -46,7 +46,7 @@ class ServingRequest:
     """A file to serve at one network size (height, width), and how.
 
     ``precision`` ``auto`` is half precision on a GPU and single on a CPU; an ONNX file has the
-    precision that it was exported in, be it quantised, and takes no other. ``batch`` is the number
+    precision that it was exported in and takes no other. ``batch`` is the number
     of images that may be labelled by one run. ``engine_cache`` is the folder of built engines,
     None for the user's.
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from lemore_core.common.errors import printable
-from lemore_core.common.words import counted
+from lemore_core.common.errors import counted, printable
 from lemore_ros.bags.reader import Bag
 from lemore_ros.bags.topics import TopicProbe, probe_images
 from lemore_ros.messages.common import read_stamp

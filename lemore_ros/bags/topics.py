@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.json_text import parse_json
+from lemore_core.common.limits import parse_json
 from lemore_core.images.image import Image
 from lemore_core.taxonomy import Taxonomy, load_taxonomy
 from lemore_ros.bags.errors import BagError

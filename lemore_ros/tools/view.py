@@ -24,7 +24,7 @@ from std_msgs.msg import String
 
 from lemore_core.cli.arguments import positive
 from lemore_core.common.errors import LemoreError, in_one_line
-from lemore_core.common.json_text import parse_json
+from lemore_core.common.limits import parse_json
 from lemore_core.images.view import View
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.messages.common import stamp_ns, transport_class

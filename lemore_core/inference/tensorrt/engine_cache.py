@@ -23,8 +23,7 @@ from filelock import FileLock, Timeout
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import read_own, require_own_folder, user_cache, write_own
-from lemore_core.common.json_text import parse_json
-from lemore_core.common.limits import MAX_JSON_BYTES
+from lemore_core.common.limits import MAX_JSON_BYTES, parse_json
 from lemore_core.common.validation import check_fields, from_mapping, option
 from lemore_core.inference.backend import QuarantinedError
 

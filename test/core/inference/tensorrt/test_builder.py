@@ -6,14 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from lemore_core.export.cache import cached_export
-from lemore_core.export.export import write_onnx
 from lemore_core.inference.backend import BackendError, ServingRequest
 from lemore_core.inference.tensorrt.build_process import Target
 from lemore_core.inference.tensorrt.builder import build, logger_of
@@ -72,18 +69,6 @@ def test_the_shipped_network_is_built_for_several_cameras(monkeypatch: pytest.Mo
     engine = build(RTX, content, (3, 128, 192), AMPERE)
     assert len(engine) > MIB // 2
     assert built == [(3, 16, 24, 11)], 'no shape is left open'
-
-
-def test_a_quantised_file_is_built_as_it_is(
-    tmp_path: Path, clip_frames: list[NDArray[np.uint8]]
-) -> None:
-    path = tmp_path / 'int8.onnx'
-    images = [frame[..., ::-1] for frame in clip_frames[:2]]
-    write_onnx(resolve_checkpoint('nano'), path, 128, 192, calibration=images)
-    nodes = onnx.load(path).graph.node
-    assert sum(node.op_type == 'QuantizeLinear' for node in nodes) > 10
-    engine = build(RTX, path.read_bytes(), (1, 128, 192), ComputeCapability(8, 9))
-    assert len(engine) > MIB // 2
 
 
 def model(*nodes: onnx.NodeProto, shape: tuple[int | str, ...] = (1, 64, 64, 3)) -> bytes:
