@@ -1,9 +1,4 @@
-"""Confusion matrix, calibration and time series, and the figures that follow from them.
-
-The expected calibration error is that of Guo et al. ("On calibration of modern neural networks",
-ICML 2017): pixels are put into equal bins by the confidence of their label, and the gaps between
-each bin's mean confidence and its accuracy are averaged, weighted by the bin's pixels.
-"""
+"""Measure labels: confusion matrix, calibration and time series."""
 
 from __future__ import annotations
 
@@ -108,12 +103,6 @@ class Calibration:
 
         ``confidence`` is 255 times the probability of the label.
         """
-        if not truth.shape == labels.shape == confidence.shape:
-            msg = (
-                f'truth has shape {truth.shape}, labels {labels.shape}, '
-                f'confidence {confidence.shape}'
-            )
-            raise ValueError(msg)
         known = truth < self.classes
         self.counts += np.bincount(confidence[known], minlength=LEVELS)
         self.hits += np.bincount(confidence[known & (truth == labels)], minlength=LEVELS)
@@ -133,7 +122,11 @@ class Calibration:
         )
 
     def expected_error(self, number: int = BINS) -> float:
-        """Return the expected calibration error, 0..1; NaN if nothing was counted."""
+        """Return the expected calibration error, 0..1; NaN if nothing was counted.
+
+        It is the mean gap between a bin's confidence and accuracy, weighted by the bin's pixels (Guo
+        et al., "On calibration of modern neural networks", ICML 2017).
+        """
         bins = self.bins(number)
         total = bins.counts.sum()
         gaps = np.nan_to_num(np.abs(bins.accuracy - bins.confidence))
@@ -142,19 +135,17 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Return the error and the bins, rounded, for JSON."""
         bins = self.bins()
-        rows = zip(bins.edges[:-1], bins.edges[1:], *bins[1:], strict=True)
+        columns = {
+            'from': map(rounded, bins.edges[:-1]),
+            'to': map(rounded, bins.edges[1:]),
+            'pixels': bins.counts.tolist(),
+            'confidence': map(rounded, bins.confidence),
+            'accuracy': map(rounded, bins.accuracy),
+        }
+        rows = zip(*columns.values(), strict=True)
         return {
             'expected_error': rounded(self.expected_error()),
-            'bins': [
-                {
-                    'from': rounded(low),
-                    'to': rounded(high),
-                    'pixels': int(count),
-                    'confidence': rounded(confidence),
-                    'accuracy': rounded(accuracy),
-                }
-                for low, high, count, confidence, accuracy in rows
-            ],
+            'bins': [dict(zip(columns, row, strict=True)) for row in rows],
         }
 
 
@@ -201,16 +192,11 @@ class Scores:
 
 
 class Points(NamedTuple):
-    """Time in seconds (n,), and by column the mean, least and most of each point (n,).
-
-    A point is ``frames`` neighbours; NaN where none of them is known.
-    """
+    """Means over ``frames`` neighbours: seconds (n,), and by column (n,), NaN if unknown."""
 
     frames: int
     seconds: Values
     mean: Mapping[str, Values]
-    low: Mapping[str, Values]
-    high: Mapping[str, Values]
 
 
 class TimeSeries:
@@ -226,37 +212,30 @@ class TimeSeries:
 
     def points(self, limit: int = MOST_POINTS) -> Points:
         """Return at most ``limit`` points."""
-        rows = self._rows
-        frames = max(1, -(-len(rows) // limit))
-        starts = np.arange(0, len(rows), frames)
-        known = ~np.isnan(rows)
-        sums = np.add.reduceat(np.where(known, rows, 0), starts)
-        mean = _ratio(sums, np.add.reduceat(known.astype(int), starts))
-        low, high = np.fmin.reduceat(rows, starts), np.fmax.reduceat(rows, starts)
-        tables = (dict(zip(self.columns, t.T[1:], strict=True)) for t in (mean, low, high))
-        return Points(frames, mean[:, 0], *tables)
+        frames = max(1, -(-len(self.rows) // limit))
+        starts = np.arange(0, len(self.rows), frames)
+        known = ~np.isnan(self.rows)
+        sums = np.add.reduceat(np.where(known, self.rows, 0), starts)
+        seconds, *columns = _ratio(sums, np.add.reduceat(known.astype(int), starts)).T
+        return Points(frames, seconds, dict(zip(self.columns, columns, strict=True)))
 
     def mean(self) -> dict[str, float]:
         """Return the mean of each column over the frames where it is known, else NaN."""
-        return {
-            name: mean_of_known(column)
-            for name, column in zip(self.columns, self._rows.T[1:], strict=True)
-        }
+        return dict(zip(self.columns, map(mean_of_known, self.rows.T[1:]), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the means of the points for JSON, without columns that are never known."""
         points = self.points()
-        known = {k: v for k, v in points.mean.items() if not np.isnan(v).all()}
-        return {
-            'frames_per_row': points.frames,
-            **{
-                name: [None if np.isnan(v) else round(float(v), 5) for v in values]
-                for name, values in {'seconds': points.seconds, **known}.items()
-            },
+        columns = {'seconds': points.seconds, **points.mean}
+        return {'frames_per_row': points.frames} | {
+            name: [None if np.isnan(v) else round(float(v), 5) for v in values]
+            for name, values in columns.items()
+            if not np.isnan(values).all()
         }
 
     @property
-    def _rows(self) -> Values:
+    def rows(self) -> Values:
+        """The seconds and figures of each frame, (frames, 1 + columns)."""
         return np.array(self._values, np.float64).reshape(-1, 1 + len(self.columns))
 
 

@@ -31,11 +31,7 @@ class Row(NamedTuple):
 def time_plots(
     rows: Sequence[Row], series: TimeSeries, shares: TimeSeries | None, taxonomy: Taxonomy
 ) -> Any:
-    """Plot rows of figures, and the classes' ``shares`` stacked; all are zoomed together.
-
-    Columns that are never known are left out. Where several frames are one point, a band goes
-    from their least to their most.
-    """
+    """Plot known columns, and the classes' ``shares`` stacked; all are zoomed together."""
     points, time = series.points(POINTS), DataRange1d(range_padding=0.01)
     known = {key for key, values in points.mean.items() if not np.isnan(values).all()}
     plots = []
@@ -55,10 +51,8 @@ def time_plots(
 def _lines(row: Row, points: Points, time: DataRange1d) -> Any:
     plot = _figure(190, row.title, row.number, time)
     for (name, key), color in zip(row.columns.items(), COLORS, strict=False):
-        tables = {'value': points.mean, 'low': points.low, 'high': points.high}
-        data = {'seconds': points.seconds, **{k: table[key] for k, table in tables.items()}}
+        data = {'seconds': points.seconds, 'value': points.mean[key]}
         style = {'source': ColumnDataSource(data=data), 'color': color, 'legend_label': name}
-        plot.varea('seconds', 'low', 'high', fill_alpha=0.25, **style)
         plot.line('seconds', 'value', line_width=1.5, **style)
         # a figure that is known now and then makes no line
         dots = plot.scatter('seconds', 'value', size=3, **style)

@@ -1,8 +1,4 @@
-"""Build the report of an evaluation: plots, tables and worst images in one HTML file.
-
-Texts are escaped when the file is written. Nothing is loaded from elsewhere, so that the file can
-be mailed.
-"""
+"""Build the report of an evaluation: plots, tables and worst images in one file to mail."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +37,7 @@ class ReportError(LemoreError):
 
 
 class Cell(NamedTuple):
-    """Table cell with a share 0..1 as a bar or a shade, and a text under the pointer."""
+    """Cell of a table with a share 0..1, and a text under the pointer."""
 
     text: str
     share: float
@@ -48,7 +45,7 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows under ``columns``; the first cell of a row names it. Shares are shown as ``style``."""
+    """Rows under ``columns``, the first cell names a row; shares are bars or shades."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str | Cell]]
@@ -111,9 +108,8 @@ def write_report(report: Report, path: Path) -> None:
     Raises:
         ReportError: the file cannot be written.
     """
-    content = render_report(report)
     try:
-        write_whole(path, content)
+        write_whole(path, render_report(report))
     except OSError as error:
         msg = f'the report {path} cannot be written: {error.strerror}'
         raise ReportError(msg) from error
@@ -191,30 +187,25 @@ def _class_table(taxonomy: Taxonomy, matrix: ConfusionMatrix) -> Table:
 
 
 def _confusion_table(taxonomy: Taxonomy, matrix: ConfusionMatrix) -> Table:
-    def cell(name: str, other: str, count: int, total: int) -> str | Cell:
-        share = count / max(total, 1)
-        hint = f'{name}, {other}: {count:,} pixels, {100 * share:.2f} %'
-        text = f'{100 * share:.0f}' if share >= 0.005 else ''
-        return Cell(text, round(share, 4), hint) if count else ''
-
-    names = taxonomy.classes
-    rows = [
-        (name, *(cell(name, *pair, counts.sum()) for pair in zip(names, counts, strict=True)))
-        for name, counts in zip(names, matrix.counts, strict=True)
-    ]
+    names, rows = taxonomy.classes, []
+    for name, counts in zip(names, matrix.counts, strict=True):
+        cells: list[str | Cell] = [name]
+        for other, count in zip(names, counts, strict=True):
+            share = count / max(counts.sum(), 1)
+            hint = f'{name}, {other}: {count:,} pixels, {100 * share:.2f} %'
+            text = f'{100 * share:.0f}' if share >= 0.005 else ''
+            cells.append(Cell(text, round(share, 4), hint) if count else '')
+        rows.append(cells)
     return Table(('', *names), rows, 'shade')
 
 
 def _calibration_table(calibration: Calibration) -> Table:
-    bins, total = calibration.bins(), calibration.counts.sum()
+    edges, *columns = calibration.bins()
+    ranges = (f'{100 * a:.0f} to {100 * b:.0f} %' for a, b in pairwise(edges))
+    total = calibration.counts.sum()
     rows = [
-        (
-            f'{100 * bins.edges[i]:.0f} to {100 * bins.edges[i + 1]:.0f} %',
-            _bar(bins.confidence[i]),
-            _bar(bins.accuracy[i]),
-            _bar(count / total, f'{count:,}'),
-        )
-        for i, count in enumerate(bins.counts)
+        (text, _bar(confidence), _bar(accuracy), _bar(count / total, f'{count:,}'))
+        for text, count, confidence, accuracy in zip(ranges, *columns, strict=True)
     ]
     return Table(('confidence', 'mean confidence', 'accuracy', 'pixels'), rows)
 
@@ -241,9 +232,7 @@ def worst_images(limit: int, taxonomy: Taxonomy, truth: str = GROUND_TRUTH) -> W
 
 def _draw_judged(judged: Judged, taxonomy: Taxonomy, truth: str) -> ReportImage:
     result = judged.result
-    figures = {
-        'mIoU': percent(result.mean_iou),
-        'pixel accuracy': percent(result.pixel_accuracy),
-    }
+    shares = {'mIoU': result.mean_iou, 'pixel accuracy': result.pixel_accuracy}
+    figures = {name: percent(share) for name, share in shares.items()}
     panes = error_panes(taxonomy, judged.prediction.labels, judged.truth, truth)
     return report_image(result.name, judged.image, panes, figures)

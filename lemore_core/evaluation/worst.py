@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -27,18 +26,14 @@ T = TypeVar('T')
 
 
 class Pane(NamedTuple):
-    """View of the photograph: bare, under one layer, or under two with a slider between them.
-
-    ``layers`` are data URIs by title. ``dimmed`` takes the colours out of the photograph.
-    """
+    """Photograph (grey if ``dimmed``) under at most two layers, data URIs by title."""
 
     caption: str
     layers: Mapping[str, str] = {}
     dimmed: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class ReportImage:
+class ReportImage(NamedTuple):
     """A photograph (data URI), its figures and its panes."""
 
     name: str
@@ -111,10 +106,9 @@ class _Kept(NamedTuple):
 
 
 class WorstImages(Generic[T]):
-    """Observes images and keeps the ``limit`` worst for each of several reasons, the worst first.
+    """Observes images and keeps the ``limit`` worst drawn for each of several reasons.
 
-    ``badness`` gives a number by reason, lower is worse, NaN is left out. Images are drawn when
-    observed and dropped when worse ones come, so memory does not grow. Of images whose places
+    ``badness`` gives a number by reason, lower is worse, NaN is left out. Of images whose places
     (seconds in a drive) are less than ``apart`` from each other the worst one is kept.
     """
 
@@ -149,13 +143,13 @@ class WorstImages(Generic[T]):
     @property
     def images(self) -> list[ReportImage]:
         """The images, each once with its reasons, those of the first reason first."""
+        if len(self._kept) < 2:
+            return [one.image for kept in self._kept.values() for one in kept]
         found: dict[int, tuple[ReportImage, list[str]]] = {}
         for reason, kept in self._kept.items():
             for one in kept:
                 found.setdefault(id(one.image), (one.image, []))[1].append(reason)
-        if len(self._kept) < 2:
-            return [image for image, _ in found.values()]
         return [
-            dataclasses.replace(image, figures={'chosen for': ', '.join(reasons), **image.figures})
+            image._replace(figures={'chosen for': ', '.join(reasons), **image.figures})
             for image, reasons in found.values()
         ]

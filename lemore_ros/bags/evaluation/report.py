@@ -129,10 +129,10 @@ def _sections(evaluation: DriveEvaluation, names: Names) -> list[Section]:
     ]
     plot = time_plots(rows, evaluation.series, shares, taxonomy)
     about = [ZOOM] if evaluation.is_comparison else [FLICKER, ZOOM]
-    points, means = shares.points(), shares.mean()
+    columns = zip(taxonomy.classes, shares.rows.T[1:], strict=True)
     table = [
-        (name, *map(percent, (means[name], points.low[name].min(), points.high[name].max())))
-        for name in taxonomy.classes
+        (name, *map(percent, (column.mean(), column.min(), column.max())))
+        for name, column in columns
     ]
     sections = [
         Section('Over time', [*about, plot]),

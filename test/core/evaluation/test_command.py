@@ -81,8 +81,6 @@ def test_a_data_set_of_ones_own_is_measured_in_its_own_classes(
     [
         (['--stride', '8'], 'there is no window'),
         (['--window', '64', '64', '--stride', '1', '2', '3'], '--stride has 3 numbers'),
-        (['--scales', '99'], 'from 0.1 to 10'),
-        (['--dataset', 'mars'], 'mars'),
         (['--split', 'nowhere'], 'nowhere'),
     ],
 )
@@ -93,13 +91,6 @@ def test_what_is_wrong_is_said_in_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count('\n') == 1
-
-
-@pytest.mark.parametrize('arguments', [['--scales', '1,two'], ['--limit', '-1']])
-def test_what_is_no_number_is_wrong_usage(command: list[str], arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main([*command, *arguments])
-    assert stop.value.code == 2
 
 
 def test_model_and_truth_are_compared_in_groups_on_one_drive(
