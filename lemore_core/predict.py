@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.images.files import write_image
+from lemore_core.images.files import write_image, write_labels
 from lemore_core.images.image import to_rgb
-from lemore_core.images.palettes import write_labels
 from lemore_core.images.render import legend, overlay
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Frame, Source
@@ -30,11 +29,7 @@ class PredictError(LemoreError):
 
 
 def check_names(sources: Sequence[Source]) -> None:
-    """Refuse sources that would write results of one name.
-
-    Raises:
-        PredictError: with the name.
-    """
+    """Refuse sources that would write results of one name."""
     for name, count in Counter(name for one in sources for name in one.results).items():
         if count > 1:
             msg = f'{count} inputs are called {name!r}: predict them one at a time'
@@ -99,10 +94,10 @@ def _overlays(source: Source, folder: Path) -> Iterator[Callable[[Frame, Pixels]
     if not source.is_moving:
         yield lambda frame, shown: write_image(folder / f'{frame.name}.png', shown)
         return
-    from lemore_core.images.video import CLOCK, VideoWriter
+    from lemore_core.images.video import CLOCK, video_writer
 
     last, size = -math.inf, (0, 0)
-    with VideoWriter(folder / f'{source.name}.mp4') as video:
+    with video_writer(folder / f'{source.name}.mp4') as video:
 
         def write(frame: Frame, shown: Pixels) -> None:
             nonlocal last, size

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -19,6 +19,9 @@ from PIL import Image, UnidentifiedImageError
 from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.files import write_whole
 from lemore_core.common.limits import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from lemore_core.taxonomy import Labels, Taxonomy
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm')
 
@@ -53,11 +56,7 @@ def image_files(path: Path) -> list[Path]:
 def read_image(
     path: Path, flags: int = UPRIGHT, *, max_pixels: int = MAX_PIXELS
 ) -> NDArray[np.uint8]:
-    """Decode an image file, see :func:`decode_image`.
-
-    Raises:
-        ImageFileError: the file cannot be read, or is no whole image of at most ``max_pixels``.
-    """
+    """Decode an image file, see :func:`decode_image`."""
     content = read_bytes(path)
     try:
         return decode_image(content, flags, max_pixels=max_pixels)
@@ -128,6 +127,20 @@ def encode_image(pixels: NDArray[Any], suffix: str) -> bytes:
     return encoded.tobytes()
 
 
+def write_labels(path: Path, labels: Labels, taxonomy: Taxonomy) -> None:
+    """Write labels (H, W) as a PNG of class ids that viewers show in the classes' colours.
+
+    uint16 labels (more than 255 classes) are plain grey: a palette has 256 entries.
+    """
+    if labels.dtype != np.uint8:
+        write_whole(path, encode_image(labels, '.png'))
+        return
+    image, content = Image.fromarray(labels), io.BytesIO()
+    image.putpalette(taxonomy.palette.tobytes())
+    image.save(content, PNG, compress_level=1)
+    write_whole(path, content.getvalue())
+
+
 def _check_header(data: bytes, kinds: Collection[str], max_pixels: int) -> None:
     """Refuse an image file by its size and length, before its pixels take memory."""
     file = io.BytesIO(data)
@@ -146,11 +159,10 @@ def _check_header(data: bytes, kinds: Collection[str], max_pixels: int) -> None:
         msg = f'the image has {size} pixels, allowed: up to {max_pixels} (max_pixels)'
         raise ImageFileError(msg)
     try:
-        is_whole = _is_whole(image, file, data)
-        reason = 'the end is missing'
+        reason = '' if _is_whole(image, file, data) else 'the end is missing'
     except Exception as error:  # noqa: BLE001 - see above
-        is_whole, reason = False, in_one_line(error)
-    if not is_whole:
+        reason = in_one_line(error)
+    if reason:
         msg = f'the {str(image.format).lower()} data of {len(data)} bytes are cut short: {reason}'
         raise ImageFileError(msg)
 

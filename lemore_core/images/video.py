@@ -74,28 +74,28 @@ def _opened(path: Path) -> Iterator[Any]:
         yield container
 
 
-class VideoWriter:
-    """Writes images of one size into a video file, which appears when the block ends well."""
+@contextmanager
+def video_writer(path: Path) -> Iterator[VideoWriter]:
+    """Yield the writer of a video file, which appears when the block ends well."""
+    with atomic_write(path) as temporary, av.open(str(temporary), 'w') as container:
+        writer = VideoWriter(path, container)
+        yield writer
+        writer.finish()
 
-    def __init__(self, path: Path) -> None:
+
+class VideoWriter:
+    """Writes images of one size, see :func:`video_writer`."""
+
+    def __init__(self, path: Path, container: Any) -> None:
         self.count = 0
-        self._path = path
-        self._resources = ExitStack()
-        self._container: Any = None
+        self._path, self._container = path, container
         self._stream: Any = None
         self._first = 0
 
-    def __enter__(self) -> VideoWriter:  # noqa: PYI034 - Self needs Python 3.11
-        with ExitStack() as stack:
-            temporary = stack.enter_context(atomic_write(self._path))
-            self._container = stack.enter_context(av.open(str(temporary), 'w'))
-            self._resources = stack.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *details: Any) -> None:  # noqa: PYI036
-        if kind is None and self._stream is not None:
+    def finish(self) -> None:
+        """Write what the encoder still holds."""
+        if self._stream is not None:
             self._container.mux(self._stream.encode(None))
-        self._resources.__exit__(kind, *details)
 
     def write(self, time: int, pixels: NDArray[np.uint8]) -> None:
         """Add an RGB image (H, W, 3) uint8 at ``time`` nanoseconds; the first one starts it."""

@@ -21,12 +21,9 @@ class ViewError(LemoreError):
 
 
 class View:
-    """Logs at the moment of the last :meth:`at`; lists the least confident frames at the end.
+    """Logs at the moment of the last :meth:`at`, to the file ``save`` or the viewer.
 
-    ``save`` is the file to write; without it the viewer is opened.
-
-    Raises:
-        ViewError: Rerun is not installed, or its viewer or file cannot be opened.
+    The least confident frames are listed at the end.
     """
 
     def __init__(self, save: Path | None = None) -> None:

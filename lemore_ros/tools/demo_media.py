@@ -16,7 +16,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from lemore_core.images.files import write_image
 from lemore_core.images.image import Image
 from lemore_core.images.render import legend
-from lemore_core.images.video import VideoError, VideoWriter, frames_expected, read_video
+from lemore_core.images.video import VideoError, frames_expected, read_video, video_writer
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.messages import make_message, output_types, serialize
 from lemore_ros.bags.reader import open_bag
@@ -79,7 +79,7 @@ def overlay_frames(bag: Path, topic: str) -> Iterator[tuple[int, NDArray[np.uint
 
 def write_video(bag: Path, topic: str, output: Path) -> int:
     """Write the images of a topic as a video, each at its own time; return how many there were."""
-    with VideoWriter(output) as video:
+    with video_writer(output) as video:
         for stamp, pixels in overlay_frames(bag, topic):
             video.write(stamp, pixels)
     return video.count

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lemore_core.cli.main import main
 from lemore_core.data.readers import read_labels
 from lemore_core.images.render import legend
-from lemore_core.images.video import VideoError, VideoWriter, frames_expected, read_video
+from lemore_core.images.video import VideoError, frames_expected, read_video, video_writer
 from lemore_core.predict import PredictError, check_names, predict
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import error_lines, open_sources
@@ -28,7 +28,7 @@ def segmenter(untrained_checkpoint: Path) -> Segmenter:
 def clip(tmp_path: Path, clip_frames: list[NDArray[np.uint8]]) -> Path:
     """Five images of the shipped clip, half a second apart."""
     path = tmp_path / 'drive.mp4'
-    with VideoWriter(path) as video:
+    with video_writer(path) as video:
         for index, frame in enumerate(clip_frames):
             small = cv2.resize(frame, (160, 90))
             video.write(index * 500_000_000, np.ascontiguousarray(small[..., ::-1]))
@@ -55,7 +55,7 @@ def test_names_of_videos_need_not_be_utf8_and_large_ones_are_refused(clip: Path)
 
 def test_a_video_that_cannot_be_finished_does_not_appear(tmp_path: Path) -> None:
     def write(*widths: int) -> None:
-        with VideoWriter(tmp_path / 'never.mp4') as video:
+        with video_writer(tmp_path / 'never.mp4') as video:
             for time, width in enumerate(widths):
                 video.write(time, np.zeros((32, width, 3), np.uint8))
 

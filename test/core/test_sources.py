@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.images.video import VideoWriter
+from lemore_core.images.video import video_writer
 from lemore_core.sources import error_lines, open_sources
 
 
@@ -21,7 +21,7 @@ def write(folder: Path, *names: str) -> None:
 @pytest.fixture
 def clip(tmp_path: Path, clip_frames: list[NDArray[np.uint8]]) -> Path:
     path = tmp_path / 'my_clip.mp4'
-    with VideoWriter(path) as video:
+    with video_writer(path) as video:
         for number, frame in enumerate(clip_frames):
             video.write(number * 10**8, frame[..., ::-1])
     return path
@@ -60,7 +60,7 @@ def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
     assert line.startswith(f'in: {tmp_path / "in" / "b.png"} is no readable image')
     (small,) = open_sources([tmp_path / 'in' / 'a.png'], 10)
     assert not list(small.frames())
-    assert 'allowed: 1 to 10 (max_pixels)' in error_lines([small])[0]
+    assert 'allowed: up to 10 (max_pixels)' in error_lines([small])[0]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,17 @@
 from __future__ import annotations
 
-import numpy as np
+import json
+from pathlib import Path
 
-from lemore_core.images.render import colorize, legend, overlay
-from lemore_core.taxonomy import load_taxonomy
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from lemore_core.cli.main import main
+from lemore_core.images.files import write_labels
+from lemore_core.images.render import colorize, overlay
+from lemore_core.taxonomy import BUILT_IN, Taxonomy, load_taxonomy
 
 CAMVID = load_taxonomy('camvid')
 
@@ -30,8 +38,33 @@ def test_the_overlay_blends_in_rgb_whatever_the_encoding() -> None:
     assert overlay(red_in_bgr, 'bgr8', labels, CAMVID.palette, 0.5)[0, 0].tolist() == [164, 32, 64]
 
 
-def test_the_legend_shows_every_color() -> None:
-    image = legend(CAMVID, 600)
-    assert image.shape[1:] == (600, 3)
-    shown = {tuple(color) for color in image.reshape(-1, 3).tolist()}
-    assert set(CAMVID.colors) <= shown
+@pytest.mark.parametrize('name', BUILT_IN)
+def test_a_legend_has_every_color(name: str, tmp_path: Path) -> None:
+    assert main(['taxonomy', 'export', name, '-o', str(tmp_path / 'legend.png')]) == 0
+    image = cv2.imread(str(tmp_path / 'legend.png'))
+    assert image is not None
+    shown = np.unique(image.astype(np.uint32) @ (1, 1 << 8, 1 << 16))
+    colors = np.array(load_taxonomy(name).colors, np.uint32) @ (1 << 16, 1 << 8, 1)
+    assert np.isin(colors, shown).all()
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_labels_are_written_as_ids(dtype: type[np.uint8], tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 11, (6, 8)).astype(dtype)
+    labels[0, 0] = np.iinfo(dtype).max
+    write_labels(tmp_path / 'labels.png', labels, CAMVID)
+    image = Image.open(tmp_path / 'labels.png')
+    assert np.array_equal(np.asarray(image), labels)
+    if dtype == np.uint8:
+        assert np.array_equal(np.asarray(image.convert('RGB')), CAMVID.palette[labels])
+
+
+def test_a_table_is_shown_and_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['taxonomy', 'show', 'camvid']) == 0
+    assert '    3  #804080  road\n' in capsys.readouterr().out
+    export = ['taxonomy', 'export', 'camvid', '-o']
+    assert main([*export, str(tmp_path / 'a.json')]) == 0
+    values = json.loads((tmp_path / 'a.json').read_text())
+    assert Taxonomy.from_dict(values, 'the file') == CAMVID
+    assert main([*export, str(tmp_path / 'a.gpl')]) == 1
+    assert "'.gpl', taxonomies are written as .json, .png" in capsys.readouterr().err
