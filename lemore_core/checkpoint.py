@@ -55,10 +55,8 @@ class ModelCard:
     def __post_init__(self) -> None:
         check_fields(self, CheckpointError)
         if self.config.classes != len(self.taxonomy.classes):
-            msg = (
-                f'the network has {self.config.classes} classes, '
-                f'dataset {self.taxonomy.name!r} has {len(self.taxonomy.classes)}'
-            )
+            dataset = f'{self.taxonomy.name!r} has {len(self.taxonomy.classes)}'
+            msg = f'the network has {self.config.classes} classes, dataset {dataset}'
             raise CheckpointError(msg)
 
     def to_metadata(self) -> dict[str, str]:
@@ -84,14 +82,13 @@ class ModelCard:
         try:
             # other tools add keys of their own
             values = {key: parse_json(metadata[key]) for key in KEYS}
-            normalisation = from_mapping(
-                _Normalisation, values.pop('normalisation'), 'normalisation', CheckpointError
-            )
+            found = values.pop('normalisation')
+            scale = from_mapping(_Normalisation, found, 'normalisation', CheckpointError)
             return cls(
                 config=_config(values.pop('network')),
                 taxonomy=Taxonomy.from_dict(values.pop('taxonomy'), 'taxonomy'),
-                mean=normalisation.mean,
-                std=normalisation.std,
+                mean=scale.mean,
+                std=scale.std,
                 **values,
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -115,25 +112,18 @@ def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
     statistics in single precision.
 
     Raises:
-        CheckpointError: the disk is full, or the file cannot be written for another reason.
+        CheckpointError: the file cannot be written.
     """
-    tensors = {
-        name: (
-            tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
-        ).contiguous()
-        for name, tensor in state.items()
-    }
-    write_tensors(path, tensors, card.to_metadata())
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    tensors = {
+        name: (tensor.half() if _is_halved(tensor) else tensor).contiguous()
+        for name, tensor in state.items()
+    }
     try:
         with atomic_write(path) as temporary:
-            save_file(tensors, temporary, metadata=metadata)
+            save_file(tensors, temporary, metadata=card.to_metadata())
     except (OSError, SafetensorError) as error:
         msg = f'{path} cannot be written, what was there is kept: {error}'
         raise CheckpointError(msg) from error
@@ -181,10 +171,13 @@ def load(path: Path) -> tuple[ModelCard, LeMoRe]:
         model = LeMoRe(card.config)
     expected = model.state_dict()
     _check_tensors(path, expected, state)
-    model.load_state_dict(
-        {name: tensor.to(expected[name].dtype) for name, tensor in state.items()}, assign=True
-    )
+    state = {name: tensor.to(expected[name].dtype) for name, tensor in state.items()}
+    model.load_state_dict(state, assign=True)
     return card, model.eval()
+
+
+def _is_halved(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.dim() > 1
 
 
 def _config(values: dict[str, Any]) -> LeMoReConfig | ImportedConfig:

@@ -107,16 +107,12 @@ class LeMoReConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LeMoReConfig:
-        """Read what :meth:`to_dict` wrote.
-
-        Raises:
-            ConfigError: a field is missing, unknown, of the wrong type or out of bounds.
-        """
+        """Read plain values of :meth:`to_dict`."""
         return from_mapping(cls, values, 'the network configuration', ConfigError)
 
 
 def halve(size: int) -> int:
-    """Return what a stride-2 convolution leaves of ``size``: half of it, rounded up."""
+    """Return half of ``size``, rounded up, as a stride-2 convolution does."""
     return -(-size // 2)
 
 

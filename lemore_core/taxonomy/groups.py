@@ -55,18 +55,17 @@ class ClassGroups:
     ignored: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        named = Counter(name for group in self.groups for name in group.classes)
-        named.update(self.ignored)
         groups = Counter(group.name for group in self.groups)
+        named = Counter([name for group in self.groups for name in group.classes])
+        named.update(self.ignored)
+        known = dict.fromkeys(self.of.classes)
         faults = {
-            'groups of the same name': _repeated(groups),
-            'reserved names of groups (ignore is a key of its own)': [
-                name for name in groups if name == 'ignore'
-            ],
-            'unknown classes': [name for name in named if name not in self.of.classes],
-            'classes in more than one place': _repeated(named),
+            'groups of the same name': [name for name in groups if groups[name] > 1],
+            'reserved names of groups (ignore is a key of its own)': groups.keys() & {'ignore'},
+            'unknown classes': [name for name in named if name not in known],
+            'classes in more than one place': [name for name in named if named[name] > 1],
             'classes in no group (put them into one, or under ignore)': [
-                name for name in self.of.classes if name not in named
+                name for name in known if name not in named
             ],
         }
         found = [f'{fault}: {", ".join(names)}' for fault, names in faults.items() if names]
@@ -78,11 +77,8 @@ class ClassGroups:
     @cached_property
     def taxonomy(self) -> Taxonomy:
         """The taxonomy of the labels that :meth:`apply` returns."""
-        return Taxonomy(
-            self.name,
-            tuple(group.name for group in self.groups),
-            tuple(group.color for group in self.groups),
-        )
+        names = tuple(group.name for group in self.groups)
+        return Taxonomy(self.name, names, tuple(group.color for group in self.groups))
 
     def apply(self, labels: Labels) -> Labels:
         """Return the groups of ``labels``, (H, W) of the class taxonomy's ``label_dtype``.
@@ -118,9 +114,7 @@ class _Table:
 
 
 def load_groups(source: str, of: Taxonomy) -> ClassGroups:
-    """Load built-in groups by name, or a user's own from a YAML file.
-
-    ``auto`` stands for the built-in groups with the taxonomy's name.
+    """Load built-in groups by name (``auto`` for the taxonomy's), or those of a YAML file.
 
     Raises:
         GroupsError: there are none of that name, the file cannot be read, or they do not fit.
@@ -162,7 +156,3 @@ def mask_tables(
         table[[labels.classes.index(one) for one in members[name]]] = 255
         tables[name] = table
     return tables
-
-
-def _repeated(counts: Counter[str]) -> list[str]:
-    return [name for name, count in counts.items() if count > 1]

@@ -124,12 +124,11 @@ class Taxonomy:
             colors = np.unique(mask[strange], axis=0).tolist()
             msg = f'the mask holds colors {_some(colors)}, unknown to {self.name!r}'
             raise TaxonomyError(msg)
-        return self._as_labels(np.array(list(known.values()), np.int32)[places])
+        return self._as_labels(np.array(list(known.values()))[places])
 
-    def _as_labels(self, values: NDArray[np.int32]) -> Labels:
-        if self.label_dtype is np.uint8:
-            return values.astype(np.uint8)
-        return values.astype(np.uint16)
+    def _as_labels(self, values: NDArray[Any]) -> Labels:
+        is_small = self.label_dtype is np.uint8
+        return values.astype(np.uint8) if is_small else values.astype(np.uint16)
 
     @cached_property
     def _class_by_id(self) -> NDArray[np.int32]:
@@ -143,15 +142,13 @@ class Taxonomy:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON and YAML hold."""
-        rows = zip(self.classes, self.colors, self.disk_ids, strict=True)
-        return {
-            'name': self.name,
-            'classes': [
-                {'name': name, 'color': list(color), **(_plain_ids(ids) if self.ids else {})}
-                for name, color, ids in rows
-            ],
-            'ignored': list(self.ignored),
-        }
+        classes: list[dict[str, Any]] = [
+            {'name': name, 'color': list(color)}
+            for name, color in zip(self.classes, self.colors, strict=True)
+        ]
+        for row, ids in zip(classes, self.ids, strict=False):
+            row.update({'id': ids[0]} if len(ids) == 1 else {'ids': list(ids)})
+        return {'name': self.name, 'classes': classes, 'ignored': list(self.ignored)}
 
     @classmethod
     def from_dict(cls, values: Any, source: str) -> Taxonomy:
@@ -159,16 +156,12 @@ class Taxonomy:
         table = from_mapping(_Table, with_colors(values, 'classes'), source, TaxonomyError)
         places = tuple((index,) for index in range(len(table.classes)))
         ids = tuple(
-            one.ids if one.ids is not None else (index if one.id is None else one.id,)
-            for index, one in enumerate(table.classes)
+            one.ids if one.ids is not None else place if one.id is None else (one.id,)
+            for place, one in zip(places, table.classes, strict=True)
         )
-        return cls(
-            name=table.name,
-            classes=tuple(one.name for one in table.classes),
-            colors=tuple(one.color for one in table.classes),
-            ignored=table.ignored,
-            ids=() if ids == places else ids,
-        )
+        names = tuple(one.name for one in table.classes)
+        colors = tuple(one.color for one in table.classes)
+        return cls(table.name, names, colors, table.ignored, () if ids == places else ids)
 
 
 @dataclass(frozen=True)
@@ -206,10 +199,6 @@ def _with_color(entry: Any) -> Any:
     if isinstance(color, str) and re.fullmatch('#[0-9a-fA-F]{6}', color):
         entry['color'] = list(bytes.fromhex(color[1:]))
     return entry
-
-
-def _plain_ids(ids: tuple[int, ...]) -> dict[str, Any]:
-    return {'id': ids[0]} if len(ids) == 1 else {'ids': list(ids)}
 
 
 def _faults(taxonomy: Taxonomy) -> Iterator[str]:

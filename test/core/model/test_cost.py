@@ -24,16 +24,9 @@ TABLE_2 = [
 def test_the_rows_of_table_2(
     frontal: bool, lateral: bool, ca: bool, na: bool, gflops: float, millions: float
 ) -> None:
-    cost = measure_cost(
-        variant(
-            'tiny',
-            classes=150,
-            frontal=frontal,
-            lateral=lateral,
-            channel_attention=ca,
-            nested_attention=na,
-        )
-    )
+    parts = {'frontal': frontal, 'lateral': lateral}
+    parts |= {'channel_attention': ca, 'nested_attention': na}
+    cost = measure_cost(variant('tiny', classes=150, **parts))
     assert cost.parameters == pytest.approx(millions * 1e6, rel=0.015)
     assert cost.flops == pytest.approx(gflops * 1e9, rel=0.03)
 
@@ -54,11 +47,7 @@ def test_the_four_sizes(name: str, millions: float, gflops: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ('classes', 'height', 'width', 'gflops'),
-    [
-        (150, 448, 448, 0.613),
-        (19, 512, 1024, 1.579),
-    ],
+    ('classes', 'height', 'width', 'gflops'), [(150, 448, 448, 0.613), (19, 512, 1024, 1.579)]
 )
 def test_other_inputs(classes: int, height: int, width: int, gflops: float) -> None:
     cost = measure_cost(variant('tiny', classes=classes, height=height, width=width))

@@ -42,7 +42,6 @@ def test_the_built_in_tables(name: str, classes: int) -> None:
         ('ade20k', 149, 'flag', 150, (92, 0, 255)),
         ('cityscapes', 18, 'bicycle', 33, (119, 11, 32)),
         ('coco_stuff', 170, 'wood', 181, (0, 224, 192)),
-        ('coco_stuff', 80, 'banner', 91, (96, 64, 128)),
         ('pascal_context_59', 58, 'wood', 59, (192, 192, 64)),
         ('pascal_context_60', 20, 'cow', 20, (0, 64, 128)),
     ],
@@ -93,20 +92,9 @@ def test_a_users_own_table_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('', r'bad\.yaml is None, allowed: fields and their values'),
-        ('name: x\n', r'bad\.yaml: classes is missing'),
         ('name: x\nclasses: [{name: a, color: [1, 2, 3]}]', 'has 1 classes'),
-        (
-            'name: x\nclasses: [{name: a, color: [1, 2]}, {name: b, color: [1, 2, 3]}]',
-            r'classes\[0\]: color is \(1, 2\), allowed: \[red, green, blue\] of 0 to 255',
-        ),
         (TWO.format('id: 3', 'id: 3'), "the id 3 of 'b' is that of 'a' too"),
         (TWO.format('id: 1', 'ids: [7, 8]') + 'ignored: [8]', "id 8 of 'b' is that of 'ignored'"),
-        (
-            TWO.format('id: 7.9', 'id: 1'),
-            r'classes\[0\]: id is 7.9, allowed: nothing or an integer',
-        ),
-        (TWO.format('id: yes', 'id: 1'), 'id is True, allowed'),
         ('name: x\nclasses: [{name: a, color: red}]', "color is 'red', allowed: .*'#rrggbb'"),
         (TWO.format('id: -1', 'id: 1'), 'id is -1, allowed: nothing or an integer from 0 to 65535'),
         (TWO.format('ids: []', 'id: 1'), "'a' has no id"),
@@ -117,13 +105,8 @@ def test_a_malformed_table_is_named(tmp_path: Path, text: str, message: str) -> 
     path.write_text(text)
     with pytest.raises(TaxonomyError, match=message):
         load_taxonomy(str(path))
-
-
-def test_an_unknown_dataset_is_named_with_those_there_are() -> None:
     with pytest.raises(TaxonomyError, match=r"'mars'.*camvid"):
         load_taxonomy('mars')
-    with pytest.raises(TaxonomyError, match='cannot be read'):
-        load_taxonomy('gone.yaml')
 
 
 def test_ids_on_disk_become_class_ids() -> None:
