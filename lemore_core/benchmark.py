@@ -307,21 +307,17 @@ def document(rows: Sequence[StepsRow | Skipped]) -> dict[str, Any]:
 
 def table(rows: Sequence[StepsRow | Skipped]) -> str:
     """Return a text table of the measured rows, and a line for each case that was skipped."""
-    measured = [line for row in rows if isinstance(row, StepsRow) for line in _lines(row)]
-    skipped = [
-        f'not measured: {row.case}: {row.reason}' for row in rows if isinstance(row, Skipped)
-    ]
     heading = ('case', 'step', 'median ms', 'p95 ms', '/ network', 'images/s', 'calls')
-    columns = list(zip(heading, *measured, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    text = [
-        '  '.join(
-            cell.ljust(width) if place < 2 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in (heading, *measured)
-    ]
-    return '\n'.join([*text, *skipped])
+    lines: list[tuple[str, ...]] = [heading]
+    skipped = []
+    for row in rows:
+        if isinstance(row, StepsRow):
+            lines += _lines(row)
+        else:
+            skipped.append(f'not measured: {row.case}: {row.reason}')
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    layout = '  '.join(f'{{:{"<" if i < 2 else ">"}{width}}}' for i, width in enumerate(widths))
+    return '\n'.join([*(layout.format(*line).rstrip() for line in lines), *skipped])
 
 
 def _lines(row: StepsRow) -> list[tuple[str, ...]]:

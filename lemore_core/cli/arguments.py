@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,98 +16,6 @@ if TYPE_CHECKING:
     from lemore_core.segmenter_options import SegmenterOptions
 
 T = TypeVar('T')
-
-
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--model`` and ``--dataset``."""
-    parser.add_argument(
-        '--model', default='tiny', help='nano, tiny, small, base, or the path of a checkpoint'
-    )
-    parser.add_argument('--dataset', default='', help='name or YAML file of the class table')
-
-
-def add_size_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--height`` and ``--width``."""
-    parser.add_argument('--height', type=int, help="the network's input height in pixels")
-    parser.add_argument('--width', type=int, help="the network's input width in pixels")
-
-
-def add_precision_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--precision``."""
-    parser.add_argument(
-        '--precision',
-        default='auto',
-        help='fp16, fp32, or auto: fp16 on a GPU, fp32 on a CPU, an ONNX file as it was exported',
-    )
-
-
-def add_segmenter_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of :func:`segmenter_options`."""
-    add_model_arguments(parser)
-    add_size_arguments(parser)
-    parser.add_argument('--backend', default='auto', help='auto, onnxruntime, torch or tensorrt')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    add_precision_argument(parser)
-
-
-def requested_size(arguments: argparse.Namespace) -> tuple[int, int] | None:
-    """Return (height, width), or None where neither was given."""
-    height, width = arguments.height, arguments.width
-    if (height is None) != (width is None):
-        msg = f'--height is {height} and --width is {width}: give both or neither'
-        raise LemoreError(msg)
-    return None if height is None else (height, width)
-
-
-def segmenter_options(arguments: argparse.Namespace) -> SegmenterOptions:
-    """Return the options of :func:`add_segmenter_arguments`."""
-    from lemore_core.segmenter_options import SegmenterOptions
-
-    return SegmenterOptions(
-        model=arguments.model,
-        dataset=arguments.dataset,
-        backend=arguments.backend,
-        device=arguments.device,
-        precision=arguments.precision,
-        size=requested_size(arguments),
-    )
-
-
-def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
-    """Load the Segmenter of :func:`add_segmenter_arguments`."""
-    return segmenter_options(arguments).load()
-
-
-def add_json_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--json``."""
-    parser.add_argument('--json', action='store_true', help='print JSON')
-
-
-def print_json(values: Any) -> None:
-    """Print plain values as one line of JSON."""
-    print(json.dumps(values))
-
-
-def add_max_pixels_argument(parser: Any) -> None:
-    """Declare ``--max-pixels``."""
-    parser.add_argument(
-        '--max-pixels',
-        type=count,
-        default=MAX_PIXELS,
-        metavar='N',
-        help=f'refuse images of more pixels before they are decoded ({MAX_PIXELS})',
-    )
-
-
-def image_bar(images: Iterable[T], name: str, *counts: int | None) -> Iterable[T]:
-    """Yield ``images`` with a progress bar; the total is the least of the known ``counts``."""
-    from tqdm import tqdm
-
-    known = [number for number in counts if number is not None]
-    bar: Iterable[T] = tqdm(
-        images, desc=name, total=min(known, default=None), unit='image', disable=None
-    )
-    return bar
 
 
 def listed(read: Callable[[str], T]) -> Callable[[str], list[T]]:
@@ -166,3 +74,80 @@ def _real(text: str, admits: Callable[[float], bool], what: str) -> float:
             return value
     msg = f'{text!r} is no {what}'
     raise argparse.ArgumentTypeError(msg)
+
+
+SHARED: Mapping[str, Mapping[str, Any]] = {
+    'model': {'default': 'tiny', 'help': 'nano, tiny, small, base, or the path of a checkpoint'},
+    'dataset': {'default': '', 'help': 'name or YAML file of the class table'},
+    'height': {'type': int, 'help': "the network's input height in pixels"},
+    'width': {'type': int, 'help': "the network's input width in pixels"},
+    'backend': {'default': 'auto', 'help': 'auto, onnxruntime, torch or tensorrt'},
+    'device': {'default': 'auto', 'help': 'auto, cpu, cuda or cuda:N'},
+    'precision': {
+        'default': 'auto',
+        'help': 'fp16, fp32, or auto: fp16 on a GPU, fp32 on a CPU, an ONNX file as it was exported',
+    },
+    'json': {'action': 'store_true', 'help': 'print JSON'},
+    'max-pixels': {
+        'type': count,
+        'default': MAX_PIXELS,
+        'metavar': 'N',
+        'help': f'refuse images of more pixels before they are decoded ({MAX_PIXELS})',
+    },
+}
+# passed on to SegmenterOptions by their names
+OPTIONS = ('model', 'dataset', 'backend', 'device', 'precision')
+
+
+def _declaring(*names: str) -> Callable[[Any], None]:
+    """Return a function that declares arguments of ``SHARED`` on a parser or group."""
+
+    def declare(parser: Any) -> None:
+        for name in names:
+            parser.add_argument(f'--{name}', **SHARED[name])
+
+    return declare
+
+
+add_model_arguments = _declaring('model', 'dataset')
+add_size_arguments = _declaring('height', 'width')
+add_precision_argument = _declaring('precision')
+add_segmenter_arguments = _declaring(*OPTIONS, 'height', 'width')
+add_json_argument = _declaring('json')
+add_max_pixels_argument = _declaring('max-pixels')
+
+
+def requested_size(arguments: argparse.Namespace) -> tuple[int, int] | None:
+    """Return (height, width), or None where neither was given."""
+    height, width = arguments.height, arguments.width
+    if (height is None) != (width is None):
+        msg = f'--height is {height} and --width is {width}: give both or neither'
+        raise LemoreError(msg)
+    return None if height is None else (height, width)
+
+
+def segmenter_options(arguments: argparse.Namespace) -> SegmenterOptions:
+    """Return the options that ``add_segmenter_arguments`` declared."""
+    from lemore_core.segmenter_options import SegmenterOptions
+
+    values = {name: getattr(arguments, name) for name in OPTIONS}
+    return SegmenterOptions(size=requested_size(arguments), **values)
+
+
+def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
+    """Load the Segmenter of ``segmenter_options``."""
+    return segmenter_options(arguments).load()
+
+
+def print_json(values: Any) -> None:
+    """Print plain values as one line of JSON."""
+    print(json.dumps(values))
+
+
+def image_bar(images: Iterable[T], name: str, *counts: int | None) -> Iterable[T]:
+    """Yield ``images`` with a progress bar; the total is the least of the known ``counts``."""
+    from tqdm import tqdm
+
+    total = min((number for number in counts if number is not None), default=None)
+    bar: Iterable[T] = tqdm(images, desc=name, total=total, unit='image', disable=None)
+    return bar

@@ -53,34 +53,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure; print a table or JSON."""
-    from lemore_core.benchmark import (
-        Case,
-        document,
-        machine_facts,
-        measure_steps,
-        read_image,
-        table,
-    )
+    from lemore_core import benchmark
     from lemore_core.inference import BACKENDS
     from lemore_core.segmenter_options import SegmenterOptions
 
-    sizes = arguments.sizes or [read_image(arguments.image).shape[:2]]
-    models = arguments.models or [arguments.model]
-    backends = arguments.backends or list(BACKENDS)
-    network = requested_size(arguments)
+    dataset, network = arguments.dataset, requested_size(arguments)
+    combinations = itertools.product(
+        arguments.models or [arguments.model],
+        arguments.backends or BACKENDS,
+        arguments.devices,
+        arguments.precisions,
+        arguments.sizes or [benchmark.read_image(arguments.image).shape[:2]],
+        arguments.batches,
+    )
     cases = [
-        Case(
-            SegmenterOptions(model, arguments.dataset, backend, device, precision, network, batch),
-            size,
+        benchmark.Case(
+            SegmenterOptions(model, dataset, backend, device, precision, network, batch), size
         )
-        for model, backend, device, precision, size, batch in itertools.product(
-            models, backends, arguments.devices, arguments.precisions, sizes, arguments.batches
-        )
+        for model, backend, device, precision, size, batch in combinations
     ]
-    rows = measure_steps(cases, arguments.image, arguments.repeats)
+    rows = benchmark.measure_steps(cases, arguments.image, arguments.repeats)
     if arguments.json:
-        print_json(document(rows))
+        print_json(benchmark.document(rows))
         return
-    for name, value in machine_facts().items():
+    for name, value in benchmark.machine_facts().items():
         print(f'{name:<22}{value}')
-    print(f'\n{table(rows)}')
+    print(f'\n{benchmark.table(rows)}')

@@ -44,23 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Check or divide a data set.
-
-    Raises:
-        DataError: the data set has errors; they have been printed.
-    """
+    """Check or divide a data set; raise a DataError where it has errors, once they are printed."""
     if arguments.action == 'check':
         _check(arguments)
         return
     from lemore_core.data.drives import split
 
-    found = split(
-        arguments.images,
-        arguments.masks,
-        arguments.classes,
-        arguments.output,
-        arguments.hold_out,
-    )
+    images, masks, classes = arguments.images, arguments.masks, arguments.classes
+    found = split(images, masks, classes, arguments.output, arguments.hold_out)
     for part, names in found.items():
         print(f'{part:<6} {", ".join(names)}')
 

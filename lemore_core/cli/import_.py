@@ -42,17 +42,13 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.images.files import read_image
     from lemore_core.taxonomy import load_taxonomy
 
+    mean, std = (values and tuple(values) for values in (arguments.mean, arguments.std))
+    size = requested_size(arguments)
     imported = import_onnx(
         arguments.file,
         load_taxonomy(arguments.classes),
         read_image(arguments.image or STREET),
-        ImportOptions(
-            arguments.layout,
-            None if arguments.mean is None else tuple(arguments.mean),
-            None if arguments.std is None else tuple(arguments.std),
-            requested_size(arguments),
-            arguments.logits,
-        ),
+        ImportOptions(arguments.layout, mean, std, size, arguments.logits),
         licence=arguments.licence,
     )
     write_whole(arguments.output, imported.content)

@@ -37,11 +37,12 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the card of a checkpoint, or the cost of a network of other classes or parts."""
     from lemore_core.segmenter import resolve_checkpoint, shipped
 
+    size = requested_size(arguments)
     asked = arguments.dataset or arguments.without or arguments.fusion_at_head
     if arguments.model in VARIANTS and (asked or not shipped(arguments.model).is_file()):
-        values = _network(arguments)
+        values = _network(arguments, *(size or (512, 512)))
     else:
-        values = _checkpoint(arguments, resolve_checkpoint(arguments.model))
+        values = _checkpoint(resolve_checkpoint(arguments.model), size)
     if arguments.json:
         print_json(values)
         return
@@ -54,11 +55,8 @@ def _card(values: dict[str, Any]) -> dict[str, str]:
     size = f'{values["width"]}x{values["height"]}'
     metrics, training = values.get('metrics', {}), values.get('training', {})
     names = f': {", ".join(values["names"])}' if 'names' in values else ''
-    card = {
-        'model': values['model'],
-        'classes': f'{values["classes"]} of {values["dataset"]}{names}',
-        'input': size,
-    }
+    classes = f'{values["classes"]} of {values["dataset"]}{names}'
+    card = {'model': values['model'], 'classes': classes, 'input': size}
     if 'parameters' in values:
         millions, gflops = values['parameters'] / 1e6, values['gflops']
         card['cost'] = f'{millions:.3f} M parameters, {gflops:.3f} GFLOPs at {size}'
@@ -79,31 +77,25 @@ def _card(values: dict[str, Any]) -> dict[str, str]:
     return card
 
 
-def _network(arguments: argparse.Namespace) -> dict[str, Any]:
+def _network(arguments: argparse.Namespace, height: int, width: int) -> dict[str, Any]:
     taxonomy = load_taxonomy(arguments.dataset or 'ade20k')
     switches = {part.replace('-', '_'): False for part in arguments.without}
-    height, width = requested_size(arguments) or (512, 512)
-    config = variant(
-        arguments.model,
-        classes=len(taxonomy.classes),
-        height=height,
-        width=width,
-        fusion_at_head=arguments.fusion_at_head,
-        **switches,
-    )
+    switches['fusion_at_head'] = arguments.fusion_at_head
+    classes = len(taxonomy.classes)
+    config = variant(arguments.model, classes=classes, height=height, width=width, **switches)
     return {'model': arguments.model, 'dataset': taxonomy.name, **_cost(config)}
 
 
-def _checkpoint(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
+def _checkpoint(path: Path, size: tuple[int, int] | None) -> dict[str, Any]:
     from lemore_core.export.model_card import read_model_card
 
     card = read_model_card(path)
-    size = requested_size(arguments) or (card.config.height, card.config.width)
+    config = card.config if size is None else card.config.for_size(*size)
     return {
         'model': card.name,
         'dataset': card.taxonomy.name,
         'names': list(card.taxonomy.classes),
-        **_cost(card.config.for_size(*size)),
+        **_cost(config),
         'licence': card.licence,
         'metrics': dict(card.metrics),
         'training': dict(card.training),
@@ -114,8 +106,8 @@ def _cost(config: LeMoReConfig | ImportedConfig) -> dict[str, Any]:
     from lemore_core.model.cost import measure_cost
 
     values = {'classes': config.classes, 'height': config.height, 'width': config.width}
-    if isinstance(config, LeMoReConfig):
-        cost = measure_cost(config)
-        gflops, gmacs = round(cost.flops / 1e9, 4), round(cost.macs / 1e9, 4)
-        return values | {'parameters': cost.parameters, 'gflops': gflops, 'gmacs': gmacs}
-    return values
+    if not isinstance(config, LeMoReConfig):
+        return values
+    cost = measure_cost(config)
+    gflops, gmacs = round(cost.flops / 1e9, 4), round(cost.macs / 1e9, 4)
+    return values | {'parameters': cost.parameters, 'gflops': gflops, 'gmacs': gmacs}

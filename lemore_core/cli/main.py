@@ -50,6 +50,11 @@ OLD = {
 # commands of other packages: each is a module with a docstring, add_arguments and run
 GROUP = 'lemore.commands'
 DEBUG = 'LEMORE_DEBUG'
+ADVICE = {
+    errno.ENOSPC: ': make room, or write elsewhere',
+    errno.EDQUOT: ': make room, or write elsewhere',
+    errno.EACCES: ': write elsewhere, or change the permissions',
+}
 # imported name: what pip calls it, where that is another
 PACKAGES = {
     'PIL': 'pillow',
@@ -101,8 +106,7 @@ class _Parser(argparse.ArgumentParser):
     argv: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        answer = _replacement(self.argv)
-        if answer:
+        if answer := _replacement(self.argv):
             self.exit(2, answer)
         super().error(message)
 
@@ -133,7 +137,7 @@ def _run(argv: list[str], name: str) -> int:
         return 2
     commands = {}
     for known, (module, text) in modules.items():
-        summary = text or _first_line(module)
+        summary = text or (importlib.import_module(module).__doc__ or '').partition('\n')[0]
         subparser = subparsers.add_parser(known, help=summary, description=summary)
         # only the chosen one is imported, so that help answers at once
         if known == name:
@@ -153,12 +157,7 @@ def _explained(error: Exception) -> tuple[int, str]:
         return 1, f'this needs the package {package}: pip install {PACKAGES.get(package, package)}'
     if isinstance(error, OSError):
         name = '' if error.filename is None else f'{os.fsdecode(error.filename)}: '
-        advice = {
-            errno.ENOSPC: ': make room, or write elsewhere',
-            errno.EDQUOT: ': make room, or write elsewhere',
-            errno.EACCES: ': write elsewhere, or change the permissions',
-        }
-        return 1, f'{name}{error.strerror or error}{advice.get(error.errno or 0, "")}'
+        return 1, f'{name}{error.strerror or error}{ADVICE.get(error.errno or 0, "")}'
     if isinstance(error, MemoryError):
         return 1, 'there is not enough memory: take smaller images, or a smaller network'
     return 70, f'{in_one_line(error)} (an error of lemore itself: {DEBUG}=1 shows where)'
@@ -168,10 +167,6 @@ def _module(name: str) -> str:
     # a module cannot be called import, nor cross-validate
     module = f'{name}_' if iskeyword(name) else name.replace('-', '_')
     return f'lemore_core.cli.{module}'
-
-
-def _first_line(module: str) -> str:
-    return (importlib.import_module(module).__doc__ or '').partition('\n')[0]
 
 
 if __name__ == '__main__':

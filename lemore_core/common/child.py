@@ -42,9 +42,6 @@ class Child:
 
     ``order`` goes to :func:`serve_parent`, ``arguments`` are the command line, ``log`` is the file of
     its standard error, and ``values`` has the newest value of every key that it reported.
-
-    Raises:
-        OSError: no process can be started.
     """
 
     def __init__(
@@ -102,22 +99,14 @@ class Child:
         return self._process.poll() is not None
 
     def result(self) -> dict[str, Any]:
-        """Wait for the end and return the values.
-
-        Raises:
-            ChildError: it failed, with the message of its exception, or died.
-        """
+        """Wait for the end and return the values, see :meth:`check`."""
         self._process.wait()
         self._reader.join()
         self.check()
         return self.values
 
     def check(self) -> None:
-        """Raise if the process ended with a failure.
-
-        Raises:
-            ChildError: with the message of its exception or the last line of its log.
-        """
+        """Raise the failure with which the process ended: its exception, or its log's last line."""
         code = self._process.poll()
         if not code:
             return

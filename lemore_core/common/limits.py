@@ -16,11 +16,7 @@ ROTATIONS = (0, 90, 180, 270)
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return the values of a JSON text.
-
-    Raises:
-        ValueError: it is none, too large or nested too deeply.
-    """
+    """Return the values of a JSON text, or raise a ValueError."""
     if len(text) > MAX_JSON_BYTES:
         msg = f'it has more than {MAX_JSON_BYTES} bytes'
         raise ValueError(msg)

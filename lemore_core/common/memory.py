@@ -33,10 +33,8 @@ class ProcessMemory(NamedTuple):
 
 
 def process_memory(status: Path = STATUS) -> ProcessMemory:
-    """Read the memory of this process, or of the one whose ``/proc/<pid>/status`` is given.
-
-    psutil does not know the peak, and ``getrusage`` counts the program that started this one.
-    """
+    """Read the memory of this process, or of the one whose ``/proc/<pid>/status`` is given."""
+    # psutil does not know the peak, and getrusage counts the program that started this one
     try:
         text = status.read_text(encoding='ascii')
         kib = dict(re.findall(r'^(VmRSS|VmHWM):\s+(\d+) kB$', text, re.MULTILINE))
@@ -47,10 +45,7 @@ def process_memory(status: Path = STATUS) -> ProcessMemory:
 
 
 def device_memory_mb(device: str) -> float | None:
-    """Return the megabytes (10^6 bytes) that PyTorch holds on a GPU, ``None`` for a CPU.
-
-    Allocations of TensorRT and ONNX Runtime do not count.
-    """
+    """Return the megabytes (10^6 bytes) that PyTorch alone holds on a GPU, None for a CPU."""
     if not device.startswith('cuda') or 'torch' not in sys.modules:
         return None
     import torch

@@ -112,18 +112,10 @@ def option(
     allowed: str = '',
     **metadata: Any,
 ) -> Any:
-    """Declare a dataclass field with its description and bounds.
+    """Declare a dataclass field with its default (or ``REQUIRED``), description and bounds.
 
-    Args:
-        default: the default value, or ``REQUIRED``.
-        text: the description, in a few words.
-        low: the least number; bounds, choices and pattern hold for every entry of a tuple.
-        high: the greatest number.
-        choices: the only values.
-        pattern: a regular expression that all of a text matches.
-        ascending: whether the numbers of a tuple must be in ascending order.
-        allowed: the allowed values in words, where the bounds do not say it well.
-        metadata: more of the field's metadata.
+    Bounds, choices and the pattern, which all of a text matches, hold for every entry of a tuple.
+    ``allowed`` says in words what they say badly; ``metadata`` are more of the field's metadata.
     """
     known = Option(text, low, high, tuple(choices), pattern, ascending, allowed)
     described = {'option': known, **metadata}
@@ -159,14 +151,10 @@ def check_fields(instance: Any, error: type[LemoreError]) -> None:
 
 
 def from_mapping(cls: type[Kind], values: Any, source: str, error: type[LemoreError]) -> Kind:
-    """Make a dataclass of plain values of YAML or JSON; ``source`` names them in errors.
+    """Make a dataclass of plain values of YAML or JSON, or raise ``error`` with every wrong field.
 
     Lists become tuples, mappings dataclasses, text paths or numbers (1e-3 is text to YAML), as
-    the fields declare.
-
-    Raises:
-        LemoreError: of the type ``error``; it names every field that is unknown, missing, of
-            another type than declared or out of bounds.
+    the fields declare. ``source`` names the values in errors.
     """
     if not isinstance(values, Mapping):
         msg = f'{source} is {shown(values)}, allowed: fields and their values'

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from lemore_core.common.errors import LemoreError
 from lemore_core.images.image import to_network
 from lemore_core.inference.cpu import decode as module
 from lemore_core.inference.cpu import decode_numba as kernel
@@ -145,13 +144,6 @@ def test_the_lowest_class_wins_a_tie() -> None:
     assert np.unique(labels).tolist() == [2]
 
 
-def test_a_tie_at_the_corners_is_no_tie_between_them() -> None:
-    logits = np.array([[[1, 1, 0], [0, 1, 1]]], np.float32)
-    labels, _ = decode(logits, 1, 8)
-    # class 0 ties at the left corner only, class 1 is as good there and better to the right
-    assert labels.tolist() == [[0, 0, 1, 1, 1, 1, 1, 1]]
-
-
 def test_confidence_is_low_on_boundaries() -> None:
     logits = np.zeros((2, 2, 2), np.float32)
     logits[:, 0, 0] = logits[:, 1, 1] = 20
@@ -195,14 +187,6 @@ def test_minus_infinity_rules_a_class_out() -> None:
     np.testing.assert_array_equal(confidence, kept_confidence)
 
 
-def test_the_logits_are_left_alone_and_writable() -> None:
-    logits = noise(5, 5, 7)
-    before = logits.copy()
-    decode(logits, 40, 40)
-    np.testing.assert_array_equal(logits, before)
-    assert logits.flags.writeable
-
-
 def test_no_input_compiles_a_second_kernel() -> None:
     warm_up()
     compiled = set(kernel.decode_kernel.signatures)
@@ -217,6 +201,7 @@ def test_no_input_compiles_a_second_kernel() -> None:
 
 def test_threads_do_not_share_scratch() -> None:
     inputs = [noise(12, 12, 9, seed=seed) for seed in range(8)]
+    before = [logits.copy() for logits in inputs]
     alone = [decode(logits, 96, 96) for logits in inputs]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda logits: decode(logits, 96, 96), inputs * 4))
@@ -225,41 +210,25 @@ def test_threads_do_not_share_scratch() -> None:
     ):
         np.testing.assert_array_equal(labels, expected)
         np.testing.assert_array_equal(confidence, expected_confidence)
+    np.testing.assert_array_equal(inputs, before)
+    assert inputs[0].flags.writeable
 
 
 @pytest.mark.parametrize(
     ('logits', 'height', 'width', 'message'),
     [
         (np.zeros((2, 2, 2)), 4, 4, 'float32, not float64'),
-        ([[[0.0, 1.0]]], 4, 4, 'float32, not list'),
-        (np.zeros((2, 2), np.float32), 4, 4, r'not \(2, 2\)'),
         (np.zeros((2, 2, 0), np.float32), 4, 4, r'not \(2, 2, 0\)'),
         (np.zeros((1, 1, 65536), np.float32), 4, 4, '65536 classes'),
         (np.zeros((3, 2, 2), np.float32).transpose(1, 2, 0), 4, 4, 'not C-contiguous'),
-        (np.frombuffer(bytes(33), np.float32, 8, 1).reshape(2, 2, 2), 4, 4, 'aligned'),
         (np.zeros((2, 2, 2), np.float32), 0, 4, '0 rows'),
-        (np.zeros((2, 2, 2), np.float32), 4, -1, '-1 columns'),
     ],
 )
 def test_what_cannot_be_decoded_is_refused(
     logits: Array, height: int, width: int, message: str
 ) -> None:
-    with pytest.raises(DecodeError, match=message) as caught:
+    with pytest.raises(DecodeError, match=message):
         decode(logits, height, width)
-    assert isinstance(caught.value, LemoreError)
-
-
-def test_warm_up_survives_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def full_at_first(logits: Array, *_: object) -> None:
-        calls.append(logits.shape)
-        if len(calls) == 1:
-            raise OSError(28, 'No space left on device')
-
-    monkeypatch.setattr(module, 'decode_kernel', full_at_first)
-    warm_up(300)
-    assert calls == [(2, 2, 300)] * 2
 
 
 def test_compiles_without_a_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
