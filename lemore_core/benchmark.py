@@ -1,9 +1,6 @@
 """Benchmark the steps from an image's bytes to its labels, for models and backends side by side.
 
-All cases are measured in one run, interleaved, since machines are shared and noisy. The JSON
-document is an object of ``format`` (``"lemore benchmark"``), ``version`` (3), ``machine``
-(:func:`machine_facts`) and ``rows`` (:class:`StepsRow` or :class:`Skipped`, told apart by ``kind``).
-Milliseconds are objects of ``median`` and ``p95``, which is null where it is not known.
+All cases are measured in one run, interleaved, since machines are shared and noisy.
 """
 
 from __future__ import annotations
@@ -196,11 +193,7 @@ class LoadedCase:
 def measure_steps(
     cases: Sequence[Case], path: Path | None, repeats: int
 ) -> list[StepsRow | Skipped]:
-    """Time the steps of every case, interleaved; ``path`` is as for :func:`read_image`.
-
-    Raises:
-        LemoreError: the image cannot be read, or no case can be loaded.
-    """
+    """Time the steps of every case, interleaved; ``path`` is as for :func:`read_image`."""
     image = read_image(path)
     loaded: list[LoadedCase] = []
     skipped: list[Skipped] = []
@@ -242,11 +235,7 @@ def interleaved(
 
 
 def read_image(path: Path | None) -> Pixels:
-    """Return an image, or the first of a video, BGR (H, W, 3) uint8; without a path a street.
-
-    Raises:
-        BenchmarkError: the file is no readable image or video.
-    """
+    """Return an image, or the first of a video, BGR (H, W, 3) uint8; without a path a street."""
     if path is None:
         return at_size(decode_image(read_bytes(STREET), order='BGR'), *SIZE).pixels
     try:
@@ -295,7 +284,7 @@ def _cpu_model() -> str:
 
 
 def document(rows: Sequence[StepsRow | Skipped]) -> dict[str, Any]:
-    """Return the JSON document of rows (module docstring)."""
+    """Return the JSON document: format, version, machine, and rows told apart by ``kind``."""
     kinds = {StepsRow: 'steps', Skipped: 'skipped'}
     return {
         'format': FORMAT,

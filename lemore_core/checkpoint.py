@@ -1,8 +1,4 @@
-"""Save and load checkpoints: safetensors files that describe themselves and cannot run code.
-
-The file's metadata hold the model card, as JSON under a few keys. Exported ONNX files have the
-same metadata.
-"""
+"""Save and load checkpoints: safetensors files with a model card, which cannot run code."""
 
 from __future__ import annotations
 

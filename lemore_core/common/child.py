@@ -156,12 +156,9 @@ def report(**values: Any) -> None:
 
 
 def serve_parent(work: Callable[[dict[str, Any]], Mapping[str, Any] | None]) -> int:
-    """Do the parent's order, report what ``work`` returns or raises, and return the exit code.
-
-    The parent raises what ``work`` raises. What libraries print goes to standard error.
-    """
+    """Do the parent's order, report what ``work`` returns or raises, and return the exit code."""
     output = os.dup(1)
-    os.dup2(2, 1)
+    os.dup2(2, 1)  # for what libraries print
     # unbuffered: _end_with_input reads the rest
     with open(0, 'rb', buffering=0, closefd=False) as given:
         order = json.loads(given.readline())

@@ -57,10 +57,7 @@ def write_own(path: Path, content: bytes) -> None:
 
 
 def read_own(path: Path, most: int) -> bytes:
-    """Return a file of at most ``most`` bytes that only this user can have written.
-
-    Engines and graphs are code.
-    """
+    """Return a file of at most ``most`` bytes (engines are code) that only this user can write."""
     require_own_folder(path.parent)
     # opening a pipe would wait
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -5,11 +5,9 @@
     @dataclass(frozen=True)
     class Window:
         size: int = option(224, 'side in pixels', low=32, high=8192)
-        scale: tuple[float, float] = option((0.5, 2.0), 'range of the random scale', low=0.1)
 
         def __post_init__(self) -> None:
             check_fields(self, WindowError)
-
 
     from_mapping(Window, {'size': 16}, 'mine.yaml', WindowError)
     # WindowError: mine.yaml: size is 16, allowed: an integer from 32 to 8192

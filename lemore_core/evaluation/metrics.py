@@ -24,10 +24,7 @@ class ConfusionMatrix:
         self.counts: NDArray[np.int64] = np.zeros((classes, classes), np.int64)
 
     def add(self, truth: NDArray[np.integer], labels: NDArray[np.integer]) -> None:
-        """Count two label images of one shape; true ids outside the classes are ignored.
-
-        Predicted ids must be classes: mask ``truth`` where labels may be unlabelled.
-        """
+        """Count two label images; true ids outside the classes are ignored, labels have none."""
         if truth.shape != labels.shape:
             msg = f'truth has shape {truth.shape}, labels {labels.shape}'
             raise ValueError(msg)
@@ -99,35 +96,32 @@ class Calibration:
         labels: NDArray[np.integer],
         confidence: NDArray[np.uint8],
     ) -> None:
-        """Count three images of one shape; true ids outside the classes are ignored.
-
-        ``confidence`` is 255 times the probability of the label.
-        """
+        """Count images; true ids outside the classes are ignored, ``confidence`` is of 0..255."""
         known = truth < self.classes
         self.counts += np.bincount(confidence[known], minlength=LEVELS)
         self.hits += np.bincount(confidence[known & (truth == labels)], minlength=LEVELS)
 
-    def bins(self, number: int = BINS) -> CalibrationBins:
+    def bins(self) -> CalibrationBins:
         """Return equal bins over the confidence; a bin holds its lower bound, the last one both."""
         values = np.arange(LEVELS)
         # whole numbers: the bounds of 15 bins are values that a confidence has
-        index = np.minimum(values * number // (LEVELS - 1), number - 1)
+        index = np.minimum(values * BINS // (LEVELS - 1), BINS - 1)
         counts, hits, total = (
-            np.bincount(index, weights, minlength=number)
+            np.bincount(index, weights, minlength=BINS)
             for weights in (self.counts, self.hits, self.counts * values / (LEVELS - 1))
         )
-        edges = np.linspace(0, 1, number + 1)
+        edges = np.linspace(0, 1, BINS + 1)
         return CalibrationBins(
             edges, counts.astype(np.int64), _ratio(total, counts), _ratio(hits, counts)
         )
 
-    def expected_error(self, number: int = BINS) -> float:
+    def expected_error(self) -> float:
         """Return the expected calibration error, 0..1; NaN if nothing was counted.
 
         It is the mean gap between a bin's confidence and accuracy, weighted by the bin's pixels (Guo
         et al., "On calibration of modern neural networks", ICML 2017).
         """
-        bins = self.bins(number)
+        bins = self.bins()
         total = bins.counts.sum()
         gaps = np.nan_to_num(np.abs(bins.accuracy - bins.confidence))
         return float((gaps * bins.counts).sum() / total) if total else np.nan
@@ -162,10 +156,7 @@ class Scores:
         labels: NDArray[np.integer],
         confidence: NDArray[np.uint8] | None = None,
     ) -> ConfusionMatrix:
-        """Count an image (H, W), and return its own confusion matrix.
-
-        Without ``confidence`` (255 for certain) the calibration is left out.
-        """
+        """Count an image (H, W), its calibration with ``confidence``; return its own matrix."""
         own = ConfusionMatrix(self.matrix.classes)
         own.add(truth, labels)
         self.matrix.merge(own)

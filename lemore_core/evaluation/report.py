@@ -103,11 +103,7 @@ def evaluation_report(
 
 
 def write_report(report: Report, path: Path) -> None:
-    """Write a report as HTML.
-
-    Raises:
-        ReportError: the file cannot be written.
-    """
+    """Write a report as HTML."""
     try:
         write_whole(path, render_report(report))
     except OSError as error:

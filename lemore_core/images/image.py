@@ -86,10 +86,7 @@ def to_rgb(image: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
 def to_network(
     image: NDArray[np.uint8], encoding: str, height: int, width: int
 ) -> NDArray[np.uint8]:
-    """Resize an image and return it as RGB (height, width, 3) uint8, C-contiguous.
-
-    Colours are converted after the resize: the network's size is the smaller one on most cameras.
-    """
+    """Resize an image and return it as RGB (height, width, 3) uint8, C-contiguous."""
     if image.shape[:2] != (height, width):
         shrinks = image.shape[0] > height and image.shape[1] > width
         # averaging keeps thin things when a large image shrinks, bilinear would skip pixels
@@ -97,4 +94,5 @@ def to_network(
         image = np.asarray(
             cv2.resize(image, (width, height), interpolation=interpolation), np.uint8
         )
+    # colours last: the network's size is the smaller one on most cameras
     return np.ascontiguousarray(to_rgb(image, encoding))

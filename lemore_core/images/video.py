@@ -28,8 +28,7 @@ def read_video(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[int, 
     """Yield (time in nanoseconds, RGB (H, W, 3) uint8) of every image of a video file.
 
     Raises:
-        VideoError: the file is no readable video, breaks off, or has images of more than
-            ``max_pixels``.
+        VideoError: the file is no readable video, breaks off, or has larger images.
     """
     count = 0
     with _opened(path) as container:

@@ -33,12 +33,7 @@ class VideoStream:
         self._open()
 
     def decode(self, packet: bytes) -> NDArray[np.uint8]:
-        """Return the image of a packet, BGR (H, W, 3) uint8.
-
-        Raises:
-            VideoError: the packet is damaged, holds no image or several, or comes before the
-                next key frame.
-        """
+        """Return the one image of a packet, BGR (H, W, 3) uint8, or raise a VideoError."""
         if self._waits and not is_key(self._codec, packet):
             msg = 'the video begins between two key frames: waits for the next one'
             raise VideoError(msg)

@@ -21,10 +21,7 @@ class ViewError(LemoreError):
 
 
 class View:
-    """Logs at the moment of the last :meth:`at`, to the file ``save`` or the viewer.
-
-    The least confident frames are listed at the end.
-    """
+    """Logs to the file ``save`` or the viewer, at the moment of the last :meth:`at`."""
 
     def __init__(self, save: Path | None = None) -> None:
         try:

@@ -44,10 +44,7 @@ class Group:
 
 @dataclass(frozen=True)
 class ClassGroups:
-    """Groups of a taxonomy's classes; each class is in one, or ``ignored`` (unlabelled).
-
-    The label of a group is its place in the list.
-    """
+    """Groups of a taxonomy's classes, by label; each class is in one, or ``ignored``."""
 
     name: str
     of: Taxonomy
@@ -81,10 +78,7 @@ class ClassGroups:
         return Taxonomy(self.name, names, tuple(group.color for group in self.groups))
 
     def apply(self, labels: Labels) -> Labels:
-        """Return the groups of ``labels``, (H, W) of the class taxonomy's ``label_dtype``.
-
-        The result has the ``label_dtype`` of the groups' taxonomy; unlabelled stays unlabelled.
-        """
+        """Return groups (H, W) of labels (H, W), each of its taxonomy's ``label_dtype``."""
         return self._table.take(labels)
 
     @cached_property

@@ -59,13 +59,10 @@ def test_json_holds_the_steps_of_every_case(
 
 
 def test_a_table_is_printed(untrained_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    models = f'{untrained_checkpoint},gone.onnx'
-    assert main(['benchmark', '--models', models, *SHORT, '--repeats', '2']) == 0
+    assert main(['benchmark', '--models', str(untrained_checkpoint), *SHORT, '--repeats', '2']) == 0
     text = capsys.readouterr().out
     assert text.startswith('CPU ')
-    lines = [line.split() for line in text.splitlines()]
-    assert [line[-1] for line in lines if 'whole' in line] == ['2'], 'calls'
-    assert any(line[:3] == ['not', 'measured:', 'gone.onnx'] for line in lines)
+    assert [line.split()[-1] for line in text.splitlines() if 'whole' in line] == ['2'], 'calls'
 
 
 def test_the_network_size_is_the_segmenters(untrained_checkpoint: Path) -> None:

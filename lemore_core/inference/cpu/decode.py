@@ -28,11 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.common.child import Child, ChildError, serve_parent, stop_children
-from lemore_core.common.errors import LemoreError
 from lemore_core.inference.cpu.decode_numba import Axis, Bytes, Floats, Labels, decode_kernel
 from lemore_core.inference.cpu.decode_plain import decode_plainly
 
-MAX_CLASSES = 65535  # that id itself means unlabelled, as 255 does in eight bits
 MODULE = 'lemore_core.inference.cpu.decode'
 NICENESS = 10
 JOIN_S = 2.0
@@ -44,33 +42,16 @@ _lock = threading.Lock()
 _is_ending = threading.Event()
 
 
-class DecodeError(LemoreError):
-    """Logits or a size that cannot be decoded."""
-
-
 def decode(logits: Floats, height: int, width: int) -> tuple[Labels, NDArray[np.uint8]]:
     """Decode logits to labels and confidence at another size.
 
-    A NaN never wins a pixel unless there is nothing else, and a logit vector with a NaN or
-    +infinity in it gives every class the probability zero: the labels stay in range and the
-    confidence shows the damage. -infinity is a class ruled out. Single-threaded, without the GIL.
-
-    Args:
-        logits: (h, w, classes) float32, C-contiguous: the numbers of one vector lie side by side.
-        height: rows of the result; any ratio to h, smaller included.
-        width: columns of the result.
-
-    Returns:
-        Labels (height, width), uint8, or uint16 for more than 255 classes: equal to
-        ``interpolate(mode='bilinear', align_corners=False)`` of torch and the argmax, except
-        where the two best classes are as close as float32 rounds (the lower id wins a tie).
-        Confidence (height, width) uint8: 255 times the probability of the label, as defined at
-        the top of the module.
-
-    Raises:
-        DecodeError: logits of another type, shape or layout, or an empty size.
+    ``logits`` are (h, w, classes) float32, C-contiguous, of at most 65535 classes; ``height`` and
+    ``width`` may be smaller. Labels are uint8, or uint16 for more than 255 classes: equal to
+    ``interpolate(mode='bilinear', align_corners=False)`` of torch and the argmax, except where the
+    two best classes are as close as float32 rounds (the lower id wins a tie). Confidence is uint8:
+    255 times the probability of the label, as defined at the top of the module. Labels of non-finite
+    logits are in range.
     """
-    _check(logits, height, width)
     arguments = kernel_arguments(logits, height, width)
     *_, labels, confidence = arguments
     kernel = decode_plainly if labels.dtype in _compiling else decode_kernel
@@ -92,10 +73,7 @@ def kernel_arguments(
 
 
 def prepare(classes: int) -> None:
-    """Load or compile the kernel for ``classes`` in the background.
-
-    Decoding is slower meanwhile; its labels are the same.
-    """
+    """Load or compile the kernel for ``classes`` in the background; labels are the same."""
     kind = _smallest(classes)[3].dtype
     with _lock:
         if kind not in _prepared:
@@ -142,26 +120,6 @@ def _end() -> None:
     for thread in list(_compiling.values()):
         stop_children(thread)
         thread.join(JOIN_S)
-
-
-def _check(logits: Floats, height: int, width: int) -> None:
-    if not isinstance(logits, np.ndarray) or logits.dtype != np.float32:
-        found = getattr(logits, 'dtype', type(logits).__name__)
-        msg = f'logits must be a NumPy array of float32, not {found}'
-    elif logits.ndim != 3 or logits.size == 0:
-        msg = f'logits must have shape (h, w, classes), none of them zero, not {logits.shape}'
-    elif logits.shape[2] > MAX_CLASSES:
-        msg = f'logits of {logits.shape[2]} classes: labels have room for {MAX_CLASSES}'
-    elif not (logits.flags.c_contiguous and logits.flags.aligned):
-        msg = (
-            f'logits with strides {logits.strides} are not C-contiguous and aligned: '
-            'pass numpy.ascontiguousarray(logits), class axis last'
-        )
-    elif height < 1 or width < 1:
-        msg = f'cannot decode to {height} rows and {width} columns: both must be at least 1'
-    else:
-        return
-    raise DecodeError(msg)
 
 
 @lru_cache(maxsize=32)

@@ -87,10 +87,7 @@ def _candidates(logits: Floats) -> tuple[Ints, NDArray[np.bool_], NDArray[np.boo
 
 
 def _along(vectors: Floats, cells: Ints, right: Floats) -> tuple[Floats, Floats]:
-    """Interpolate one or two rows of vectors, (1 or 2, w, classes), to pixels of a line.
-
-    Returns (classes, pixels) at the first row, and the step from it to the second.
-    """
+    """Interpolate rows (1 or 2, w, classes) to pixels; return (classes, pixels) and its step."""
     last = vectors.shape[1] - 1
     ends = np.take(vectors, [cells, np.minimum(cells + 1, last)], 1).transpose(1, 0, 3, 2)
     (a, b), (c, d) = ends[:, 0], ends[:, -1]

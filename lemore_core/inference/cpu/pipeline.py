@@ -35,15 +35,15 @@ class CpuPipeline:
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
         """Segment images, a batch at a time."""
-        starts = range(0, len(images), self.status.batch)
-        batches = (images[start : start + self.status.batch] for start in starts)
+        step = self.status.batch
+        batches = (images[start : start + step] for start in range(0, len(images), step))
         return [found for batch in batches for found in self._segment(batch)]
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of ``pixels``, batched."""
-        batch = self.status.batch
-        starts = range(0, len(pixels), batch)
-        return np.concatenate([self._run(pixels[start : start + batch]) for start in starts])
+        step = self.status.batch
+        batches = (pixels[start : start + step] for start in range(0, len(pixels), step))
+        return np.concatenate([self._run(batch) for batch in batches])
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
@@ -56,10 +56,8 @@ class CpuPipeline:
         prepared = time.perf_counter()
         logits = self._run(pixels)
         inferred = time.perf_counter()
-        decoded = [
-            decode(each, *image.pixels.shape[:2])
-            for each, image in zip(logits, images, strict=True)
-        ]
+        sizes = (image.pixels.shape[:2] for image in images)
+        decoded = [decode(each, *size) for each, size in zip(logits, sizes, strict=True)]
         ended = time.perf_counter()
         steps = {
             'prepare': 1e3 * (prepared - started),
@@ -70,7 +68,7 @@ class CpuPipeline:
         return [Segmentation(*arrays, self._size, timings) for arrays in decoded]
 
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits = np.ascontiguousarray(self._network(pixels))
+        logits = np.ascontiguousarray(self._network(pixels), np.float32)
         if logits.ndim != 4 or logits.shape[-1] != self._classes:
             msg = f'the network gave {logits.shape}, not logits of {self._classes} classes'
             raise BackendError(msg)

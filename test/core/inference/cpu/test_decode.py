@@ -17,7 +17,7 @@ from torch.nn import functional
 from lemore_core.images.image import to_network
 from lemore_core.inference.cpu import decode as module
 from lemore_core.inference.cpu import decode_numba as kernel
-from lemore_core.inference.cpu.decode import DecodeError, decode, kernel_arguments, warm_up
+from lemore_core.inference.cpu.decode import decode, kernel_arguments, warm_up
 from lemore_core.inference.cpu.decode_plain import decode_plainly
 
 ROOT = Path(__file__).parents[4]
@@ -164,29 +164,6 @@ def test_non_finite_logits_stay_in_range(value: float, share: float, classes: in
         assert labels.max() < classes
 
 
-@pytest.mark.parametrize('value', [np.nan, np.inf])
-def test_a_broken_vector_shows_in_the_confidence_and_only_around_it(value: float) -> None:
-    logits = noise(9, 9, 4)
-    expected = decode(logits, 72, 72)
-    logits[4, 4, 2] = value
-    labels, confidence = decode(logits, 72, 72)
-    assert confidence[35:37, 35:37].max() < 40
-    away = np.ones((72, 72), bool)
-    away[28:44, 28:44] = False
-    np.testing.assert_array_equal(labels[away], expected[0][away])
-    np.testing.assert_array_equal(confidence[away], expected[1][away])
-
-
-def test_minus_infinity_rules_a_class_out() -> None:
-    logits = noise(6, 6, 5)
-    allowed = np.ascontiguousarray(np.delete(logits, 2, axis=2))
-    logits[..., 2] = -np.inf
-    labels, confidence = decode(logits, 48, 48)
-    kept, kept_confidence = decode(allowed, 48, 48)
-    np.testing.assert_array_equal(labels, np.array([0, 1, 3, 4])[kept])
-    np.testing.assert_array_equal(confidence, kept_confidence)
-
-
 def test_no_input_compiles_a_second_kernel() -> None:
     warm_up()
     compiled = set(kernel.decode_kernel.signatures)
@@ -212,23 +189,6 @@ def test_threads_do_not_share_scratch() -> None:
         np.testing.assert_array_equal(confidence, expected_confidence)
     np.testing.assert_array_equal(inputs, before)
     assert inputs[0].flags.writeable
-
-
-@pytest.mark.parametrize(
-    ('logits', 'height', 'width', 'message'),
-    [
-        (np.zeros((2, 2, 2)), 4, 4, 'float32, not float64'),
-        (np.zeros((2, 2, 0), np.float32), 4, 4, r'not \(2, 2, 0\)'),
-        (np.zeros((1, 1, 65536), np.float32), 4, 4, '65536 classes'),
-        (np.zeros((3, 2, 2), np.float32).transpose(1, 2, 0), 4, 4, 'not C-contiguous'),
-        (np.zeros((2, 2, 2), np.float32), 0, 4, '0 rows'),
-    ],
-)
-def test_what_cannot_be_decoded_is_refused(
-    logits: Array, height: int, width: int, message: str
-) -> None:
-    with pytest.raises(DecodeError, match=message):
-        decode(logits, height, width)
 
 
 def test_compiles_without_a_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
