@@ -18,9 +18,9 @@ from lemore_core.common.memory import device_memory_mb, release_memory
 from lemore_core.export.model_card import read_model_card
 from lemore_core.images.image import CHANNELS, Image, as_image, check_pixels, rotated, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
-from lemore_core.inference.input_size import network_size
-from lemore_core.inference.loaded_sizes import LoadedSizes
-from lemore_core.inference.tensorrt.background import load_with_engine
+from lemore_core.inference.backend import DeviceMemoryError, ImageKind
+from lemore_core.inference.sizes import LoadedSizes, network_size
+from lemore_core.inference.tensorrt.build import BackgroundBuilds
 from lemore_core.model.variants import VARIANTS
 from lemore_core.segmentation import Segmentation
 from lemore_core.taxonomy import Taxonomy
@@ -42,16 +42,21 @@ class Segmenter:
         backend: str,
         fixed_size: tuple[int, int] | None,
         live: bool = False,
+        wait_for_engine: bool = False,
     ) -> None:
         self.card = card
         self._request = request
         self._fixed_size = fixed_size
         self._live = live
         self._backend = backend
-        # shape and encoding of the first image of each size
-        self._kinds: dict[tuple[int, int], tuple[tuple[int, ...], str]] = {}
+        self._wait_for_engine = wait_for_engine
+        # of the first image of each size
+        self._kinds: dict[tuple[int, int], ImageKind] = {}
+        self._builds = BackgroundBuilds()
         self._sizes = LoadedSizes(self._load_size)
-        self._newest: Backend | None = self._sizes.get(self.trained_size)
+        self._newest: Backend | None = None
+        self._newest_size = self.trained_size
+        self._newest = self._sizes.get(self.trained_size)
 
     @classmethod
     def load(
@@ -62,24 +67,23 @@ class Segmenter:
         device: str = AUTO,
         precision: str = AUTO,
         batch: int = 1,
-        engine_cache: Path | None = None,
         taxonomy: Taxonomy | None = None,
         network_size: tuple[int, int] | None = None,
         live: bool = False,
+        wait_for_engine: bool = False,
     ) -> Segmenter:
         """Load a ``.safetensors`` checkpoint or an exported ``.onnx`` file, or a shipped size.
 
         ``checkpoint`` is a path, or a name for :func:`resolve_checkpoint` such as ``'tiny'``.
         ``taxonomy`` replaces the names and colours of the checkpoint's own; ``network_size``
         (height, width) fixes the size at which the network sees every image, which otherwise
-        follows the image's aspect (an ONNX file has one size). For ``precision``, ``batch`` and
-        ``engine_cache`` see :class:`~lemore_core.inference.ServingRequest`.
+        follows the image's aspect (an ONNX file has one size). For ``precision`` and ``batch``
+        see :class:`~lemore_core.inference.ServingRequest`.
 
-        ``live`` labels at once and improves later, so labels may differ a little before and after:
-        images whose size is not loaded are resized to one that is while another thread loads it
-        (see :class:`~lemore_core.inference.loaded_sizes.LoadedSizes`), and where backend ``auto``
-        finds a GPU and TensorRT, another process builds an engine for every size of which images
-        keep coming. ``status`` says how far that is; :meth:`close` stops it.
+        ``live`` is for a camera: on a CPU, images whose size is not loaded are resized to one that
+        is while another thread loads theirs, and where backend ``auto`` finds a GPU and TensorRT
+        but no engine, another process builds one for the next start. ``status`` has its state;
+        :meth:`close` stops it. With ``wait_for_engine`` it is built before the first image.
 
         Raises:
             CheckpointError: the file is missing, damaged, or not LeMoRe's.
@@ -107,7 +111,6 @@ class Segmenter:
             device=device,
             precision=precision,
             batch=batch,
-            engine_cache=engine_cache,
         )
         return cls(
             card,
@@ -115,6 +118,7 @@ class Segmenter:
             backend=backend,
             fixed_size=network_size,
             live=live,
+            wait_for_engine=wait_for_engine,
         )
 
     @property
@@ -133,7 +137,7 @@ class Segmenter:
         if newest is None:
             msg = f'the model {self.path} is closed'
             raise SegmenterError(msg)
-        return newest.status
+        return self._builds.status(self._newest_size, newest.status)
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -165,7 +169,9 @@ class Segmenter:
 
     def warm_up(self, height: int, width: int, encoding: str = 'rgb8') -> None:
         """Prepare for images of this size and encoding, so that the first is not the slow one."""
-        self._sizes.get(self.network_size(height, width))
+        size = self.network_size(height, width)
+        self._kinds.setdefault(size, ImageKind(height, width, encoding))
+        self._sizes.get(size)
         shape = (height, width, CHANNELS[encoding])
         self.segment(np.zeros(shape[: 2 if encoding == 'mono8' else 3], np.uint8), encoding)
 
@@ -198,42 +204,55 @@ class Segmenter:
         return [_as_taken(*pair) for pair in zip(images, results, strict=True)]
 
     def _segment_upright(self, images: Sequence[Image]) -> list[Segmentation]:
-        self._sizes.update()
         indices: dict[tuple[int, int], list[int]] = {}
         resized: dict[int, str] = {}
         for index, image in enumerate(images):
             height, width = image.pixels.shape[:2]
-            size = wanted = self.network_size(height, width)
-            if self._live:
-                self._kinds.setdefault(wanted, (image.pixels.shape, image.encoding))
-            if self._live and (size := self._sizes.nearest(wanted)) != wanted:
-                reason = self._sizes.why_missing(wanted)
-                what = f'{width}x{height}'
-                resized[index] = (
-                    f'{what} is not prepared ({reason})' if reason else f'preparing {what}'
-                )
+            size = self.network_size(height, width)
+            self._kinds.setdefault(size, ImageKind.of(image))
+            if self._live and self.status.device == 'cpu':
+                size, reason = self._sizes.nearest(size)
+                if reason:
+                    resized[index] = f'{width}x{height} is not prepared ({reason})'
             indices.setdefault(size, []).append(index)
         found: dict[int, Segmentation] = {}
         for size, which in indices.items():
-            self._newest = backend = self._sizes[size] if self._live else self._sizes.get(size)
-            results = backend.segment([images[index] for index in which])
+            results = self._run(size, [images[index] for index in which])
             found.update(zip(which, results, strict=True))
         for index, reason in resized.items():
             found[index] = dataclasses.replace(found[index], resized=reason)
         return [found[index] for index in range(len(images))]
 
+    def _run(self, size: tuple[int, int], images: Sequence[Image]) -> list[Segmentation]:
+        self._newest_size, self._newest = size, self._sizes.get(size)
+        try:
+            results = self._newest.segment(images)
+        except DeviceMemoryError as error:
+            # freed memory and single images were tried: the next image would fail as well
+            on_cpu = backends.load_on_cpu(self._request_for(size), f'the CPU because {error}')
+            self._sizes.put(size, on_cpu)
+            self._newest = on_cpu
+            results = on_cpu.segment(images)
+        if self._live and self._backend == AUTO:
+            name = self._newest.status.backend
+            self._builds.count(self._request_for(size), name, len(images))
+        return results
+
     def _load_size(self, size: tuple[int, int]) -> Backend:
-        load = load_with_engine if self._live else backends.load
-        request = dataclasses.replace(self._request, height=size[0], width=size[1])
-        backend = load(self._backend, request)
-        if size in self._kinds:
-            # here, beside the labels of other sizes: a backend's first run takes long
-            shape, encoding = self._kinds[size]
-            backend.segment([Image(np.zeros(shape, np.uint8), encoding)])
-        return backend
+        request, newest = self._request_for(size), self._newest
+        if newest is not None and newest.status.device == 'cpu':
+            # here the GPU is full, unusable or not requested
+            return backends.load_on_cpu(request, newest.status.degraded, newest.status.backend)
+        return backends.load(self._backend, request, wait_for_engine=self._wait_for_engine)
+
+    def _request_for(self, size: tuple[int, int]) -> ServingRequest:
+        height, width = size
+        expected = self._kinds.get(size)
+        return dataclasses.replace(self._request, height=height, width=width, expected=expected)
 
     def close(self) -> None:
-        """Stop what works in the background, and let go of the network."""
+        """Stop background work and free the network."""
+        self._builds.close()
         self._sizes.close()
         self._newest = None
         release_memory()

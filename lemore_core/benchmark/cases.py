@@ -12,7 +12,7 @@ from lemore_core.benchmark.errors import BenchmarkError
 from lemore_core.common.errors import LemoreError
 from lemore_core.export.model_card import read_model_card
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
-from lemore_core.inference.input_size import network_size
+from lemore_core.inference.sizes import network_size
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.segmenter_options import SegmenterOptions
 

@@ -26,7 +26,7 @@ from lemore_core.distill.frames import FrameOptions, FrameStore
 from lemore_core.distill.labels import LabelOptions, TeacherLabels
 from lemore_core.distill.sources import ImageSource, open_sources
 from lemore_core.images.files import read_image
-from lemore_core.inference.input_size import network_size
+from lemore_core.inference.sizes import network_size
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import Taxonomy, load_groups
 from lemore_core.training.recipe import Recipe, load_recipe

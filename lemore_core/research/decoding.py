@@ -82,7 +82,7 @@ def time_decoding(
     logits = widened(backend.logits(pixels)[0], classes)
     with tempfile.TemporaryDirectory(prefix='lemore-benchmark-') as folder:
         path = random_checkpoint(Path(folder, 'random.safetensors'), dataset, size)
-        network = OnnxNetwork(export_onnx(path, *size), 'cpu', 'random')
+        network = OnnxNetwork(export_onnx(path, *size), 'random')
     times = interleaved_times(
         {
             'decode': partial(decode, logits, *size),

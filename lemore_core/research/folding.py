@@ -61,7 +61,7 @@ def time_folding(image: Pixels, repeats: Iterable[object]) -> list[NetworkRow]:
             'folded, fusion_at_head': export_onnx(at_head, *SIZE),
             'folded, int8': quantise(folded, [pixels], least_agreement=0.0),
         }
-    networks = {name: OnnxNetwork(content, 'cpu', name) for name, content in contents.items()}
+    networks = {name: OnnxNetwork(content, name) for name, content in contents.items()}
     times = interleaved_times(
         {name: partial(network, pixels[None]) for name, network in networks.items()}, repeats
     )

@@ -11,7 +11,6 @@ import difflib
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lemore_core.common.errors import LemoreError
@@ -91,11 +90,10 @@ class NodeParameters:
         '.onnx file as it was exported.',
         choices=('auto', 'fp32', 'fp16'),
     )
-    engine_cache_dir: str = option(
-        '',
-        "Folder in which TensorRT engines are kept. Empty: lemore/engines in the user's cache "
-        'folder.',
-        allowed='empty, or the path of a folder',
+    wait_for_engine: bool = option(
+        False,
+        'With backend auto, build a missing TensorRT engine before the first image, which takes '
+        'minutes. Otherwise PyTorch serves, and the engine is ready at the next start.',
     )
     network_height: int = _side('Height')
     network_width: int = _side('Width')
@@ -242,11 +240,6 @@ class NodeParameters:
     def network_size(self) -> tuple[int, int] | None:
         """(height, width) of the network's input, ``None`` to follow the image."""
         return (self.network_height, self.network_width) if self.network_height else None
-
-    @property
-    def engine_cache(self) -> Path | None:
-        """The folder of engines, ``None`` for the user's."""
-        return Path(self.engine_cache_dir).expanduser() if self.engine_cache_dir else None
 
     def rotation_of(self, camera: str) -> int:
         """Return by how many degrees clockwise a camera's images must be rotated."""

@@ -1,4 +1,4 @@
-"""The NVIDIA GPU that a device name means."""
+"""The NVIDIA GPU that a device name means, and whether PyTorch has kernels for it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,19 @@ from pathlib import Path
 import torch
 
 from lemore_core.inference.backend import AUTO, BackendError
-from lemore_core.inference.registry import how_to_install
-from lemore_core.inference.tensorrt.libraries import ComputeCapability
+from lemore_core.inference.needs import CUDA_DRIVER, how_to_install
 
 _KERNEL_MODULE = Path('/proc/driver/nvidia/version')
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as engines care about it."""
+    """A GPU as engines depend on it; ``device`` is its name in PyTorch."""
 
-    index: int
+    device: str
     name: str
-    capability: ComputeCapability
+    capability: str
     driver: str
-
-    @property
-    def device(self) -> str:
-        """Its name to torch."""
-        return f'cuda:{self.index}'
 
 
 def find_gpu(device: str) -> Gpu:
@@ -59,13 +53,30 @@ def find_gpu(device: str) -> Gpu:
         msg = f'there is no device {device!r}, the GPUs here are cuda:0 to cuda:{count - 1}'
         raise BackendError(msg)
     properties = torch.cuda.get_device_properties(index)
-    capability = ComputeCapability(properties.major, properties.minor)
+    capability = f'{properties.major}.{properties.minor}'
     # GPUs of one name may differ in this, and an engine's kernels are chosen by it
     name = f'{properties.name} ({properties.multi_processor_count} SMs)'
-    return Gpu(index, name, capability, driver_version())
+    return Gpu(f'cuda:{index}', name, capability, _driver_version())
 
 
-def driver_version() -> str:
+def kernels_for(device: torch.device) -> str:
+    """Say that this PyTorch has no kernels for a GPU; empty if it has, or does not tell.
+
+    Binary kernels run on later GPUs of their generation, intermediate code on any later GPU.
+    """
+    major, minor = torch.cuda.get_device_capability(device)
+    names = torch.cuda.get_arch_list()
+    for name in names:
+        kind, _, digits = name.partition('_')
+        number = re.match(r'\d+', digits)
+        built = divmod(int(number[0]), 10) if number else (0, 0)
+        if built <= (major, minor) and (kind == 'compute' or built[0] == major):
+            return ''
+    known = ', '.join(names)
+    return f'it has kernels for {known}, not for sm_{major}{minor}' if names else ''
+
+
+def _driver_version() -> str:
     """Return the version of the NVIDIA driver, or of its CUDA where it does not say, or ''."""
     with suppress(OSError):
         match = re.search(r'\b\d{3,}\.\d+(\.\d+)?\b', _KERNEL_MODULE.read_text(encoding='utf-8'))
@@ -73,6 +84,6 @@ def driver_version() -> str:
             return match[0]
     with suppress(OSError):
         number = ctypes.c_int()
-        if ctypes.CDLL('libcuda.so.1').cuDriverGetVersion(ctypes.byref(number)) == 0:
+        if ctypes.CDLL(CUDA_DRIVER).cuDriverGetVersion(ctypes.byref(number)) == 0:
             return f'CUDA {number.value}'
     return ''

@@ -1,6 +1,8 @@
-"""A new engine's first images, in the process that built it."""
+"""The trial of a new engine on real images, in the process that built it."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -10,34 +12,33 @@ from numpy.typing import NDArray
 from lemore_core.export.export import street_images
 from lemore_core.inference.backend import BackendError
 from lemore_core.inference.gpu.errors import guarded
-from lemore_core.inference.tensorrt.backend import Engine
-from lemore_core.inference.tensorrt.engine_cache import EngineKey
-from lemore_core.inference.tensorrt.libraries import Library
+from lemore_core.inference.tensorrt.engine import Engine
 
 AGREEMENT = 0.99
 DEVICE = 'cuda:0'  # the only one that this process has
 
 
 class EngineRejectedError(BackendError):
-    """An engine that labels other than its network does."""
+    """An engine whose labels differ from its network's."""
 
 
 def try_engine(
-    library: Library, engine: bytes, onnx: bytes, key: EngineKey, device: str = DEVICE
+    api: Any, engine: bytes, onnx: bytes, shape: tuple[int, int, int], device: str = DEVICE
 ) -> None:
     """Compare an engine's classes of a real street, whole and by halves, with its network's.
 
-    The network is the ONNX file in ONNX Runtime on the CPU.
+    ``shape`` is (batch, height, width). The network is the ONNX file in ONNX Runtime on the CPU.
 
     Raises:
         EngineRejectedError: fewer than 99% of the logit vectors have the same winning class.
         GpuContextLostError, DeviceMemoryError, BackendError: it does not run.
     """
-    images = street_images(key.height, key.width)
+    batch, height, width = shape
+    images = street_images(height, width)
     found = guarded(
-        lambda: _run(Engine(library, engine, key.batch, device), images, key.batch, device),
+        lambda: _run(Engine(api, engine, batch, device), images, batch, device),
         torch.device(device),
-        f'the first images of an engine of batch {key.batch}',
+        f'the first images of an engine of batch {batch}',
     )
     session = onnxruntime.InferenceSession(onnx, providers=['CPUExecutionProvider'])
     expected = np.concatenate([session.run(None, {'pixels': x[None]})[0] for x in images])
