@@ -16,10 +16,10 @@ from lemore_core.checkpoint import ModelCard
 from lemore_core.common.errors import SegmenterError
 from lemore_core.common.memory import device_memory_mb, release_memory
 from lemore_core.export.model_card import read_model_card
-from lemore_core.images.image import CHANNELS, Image, as_image, check_pixels, rotated, to_network
+from lemore_core.images.image import Image, as_image, check_pixels, rotated, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.backend import DeviceMemoryError, ImageKind
-from lemore_core.inference.sizes import LoadedSizes, network_size
+from lemore_core.inference.sizes import LOADING, LoadedSizes, network_size
 from lemore_core.inference.tensorrt.build import BackgroundBuilds
 from lemore_core.model.variants import VARIANTS
 from lemore_core.segmentation import Segmentation
@@ -169,11 +169,10 @@ class Segmenter:
 
     def warm_up(self, height: int, width: int, encoding: str = 'rgb8') -> None:
         """Prepare for images of this size and encoding, so that the first is not the slow one."""
-        size = self.network_size(height, width)
-        self._kinds.setdefault(size, ImageKind(height, width, encoding))
+        size, kind = self.network_size(height, width), ImageKind(height, width, encoding)
+        self._kinds.setdefault(size, kind)
         self._sizes.get(size)
-        shape = (height, width, CHANNELS[encoding])
-        self.segment(np.zeros(shape[: 2 if encoding == 'mono8' else 3], np.uint8), encoding)
+        self.segment_batch([kind.black()])
 
     def segment(self, image: Any, encoding: str = 'rgb8') -> Segmentation:
         """Label an image.
@@ -212,8 +211,12 @@ class Segmenter:
             self._kinds.setdefault(size, ImageKind.of(image))
             if self._live and self.status.device == 'cpu':
                 size, reason = self._sizes.nearest(size)
+                what = f'{width}x{height}'
                 if reason:
-                    resized[index] = f'{width}x{height} is not prepared ({reason})'
+                    is_loading = reason == LOADING
+                    resized[index] = (
+                        f'preparing {what}' if is_loading else f'{what} is not prepared ({reason})'
+                    )
             indices.setdefault(size, []).append(index)
         found: dict[int, Segmentation] = {}
         for size, which in indices.items():
@@ -242,7 +245,12 @@ class Segmenter:
         request, newest = self._request_for(size), self._newest
         if newest is not None and newest.status.device == 'cpu':
             # here the GPU is full, unusable or not requested
-            return backends.load_on_cpu(request, newest.status.degraded, newest.status.backend)
+            status = newest.status
+            backend = backends.load_on_cpu(request, status.degraded, status.backend)
+            if request.expected is not None:
+                # beside the labels of other sizes: a first run takes longer
+                backend.segment([request.expected.black()])
+            return backend
         return backends.load(self._backend, request, wait_for_engine=self._wait_for_engine)
 
     def _request_for(self, size: tuple[int, int]) -> ServingRequest:

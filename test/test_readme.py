@@ -15,7 +15,6 @@ from lemore_core.cli.benchmark import MEASUREMENTS
 from lemore_core.cli.main import COMMANDS, main
 from lemore_core.data.datasets import DATASETS
 from lemore_core.inference import BACKENDS
-from lemore_core.inference.tensorrt.hot_swap import EnginePhase
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.training.recipe import RECIPES, Recipe
 from lemore_ros.bags.cli.main import COMMANDS as BAG_COMMANDS
@@ -53,12 +52,9 @@ def test_every_command_it_names_exists() -> None:
     assert set(re.findall(r'`make (\w+)', README)) <= targets
 
 
-def test_every_backend_and_every_state_of_an_engine_is_explained() -> None:
+def test_every_backend_is_explained() -> None:
     table = SERVING[SERVING.index('| backend |') : SERVING.index('**On a CPU**')]
     assert re.findall(r'^\| `(\w+)`', table, re.MULTILINE) == [*BACKENDS, 'auto']
-    states = SERVING[SERVING.index('| `engine` |') : SERVING.index('A build that crashes')]
-    named = re.findall(r'`(\w+)', states)
-    assert named[1:] == [state.value for state in EnginePhase]
 
 
 def test_every_command_for_bags_is_explained() -> None:

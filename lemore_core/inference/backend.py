@@ -54,6 +54,15 @@ class ImageKind(NamedTuple):
         height, width = image.pixels.shape[:2]
         return cls(height, width, image.encoding)
 
+    def black(self) -> Image:
+        """Return a black image of this kind."""
+        import numpy as np
+
+        from lemore_core.images.image import CHANNELS, Image
+
+        channels = () if self.encoding == 'mono8' else (CHANNELS[self.encoding],)
+        return Image(np.zeros((self.height, self.width, *channels), np.uint8), self.encoding)
+
     def __str__(self) -> str:
         return f'{self.width}x{self.height} {self.encoding}'
 

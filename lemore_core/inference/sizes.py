@@ -19,6 +19,7 @@ LONGEST_SIDE = 2048
 SAME_ASPECT = 0.01
 KEPT = 4
 JOIN_S = 4.0
+LOADING = 'loading'
 POLL_S = 0.05
 
 _log = logging.getLogger(__name__)
@@ -87,9 +88,7 @@ class LoadedSizes:
         if self._loading is None and size not in self._refused:
             self._loading = _Loading(size, self._load)
         reason = self._refused.get(size) or (
-            'loading'
-            if self._loading and self._loading.size == size
-            else 'waiting for another size'
+            LOADING if self._loading and self._loading.size == size else 'waiting for another size'
         )
         return min(self._loaded, key=lambda loaded: _distance(loaded, size)), reason
 

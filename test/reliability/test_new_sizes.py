@@ -11,7 +11,6 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import Image
 
-from lemore_core.inference.loaded_sizes import SEEN
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.images import read_image
 
@@ -51,7 +50,7 @@ def test_all_cameras_are_labelled_while_a_size_is_prepared(
     labels = {name: graph.collect(Image, f'{NAME}/{name}/labels') for name in ('front', 'rear')}
     cameras = {name: graph.publisher(f'/{name}/image') for name in labels}
     status = graph.collect(DiagnosticArray, f'{NAME}/status')
-    for stamp in range(1, SEEN + 3):
+    for stamp in range(1, 8):
         graph.labels_of(cameras['front'], make_image(stamp), labels['front'])
         found = graph.labels_of(cameras['rear'], make_image(stamp, size=WIDE), labels['rear'])
         assert (found.height, found.width) == WIDE
@@ -61,9 +60,9 @@ def test_all_cameras_are_labelled_while_a_size_is_prepared(
     assert (rear.level, rear.message) == (DiagnosticStatus.OK, 'segmenting, preparing 160x90')
 
     gate.set()
-    preparation = node._segmenter._sizes._preparation
-    assert preparation is not None
-    graph.wait_for(lambda: not preparation.is_running, 'the new size')
+    loading = node._segmenter._sizes._loading
+    assert loading is not None
+    graph.wait_for(lambda: not loading.is_running, 'the new size')
     message = make_image(99, size=WIDE)
     found = graph.labels_of(cameras['rear'], message, labels['rear'])
     reference = Segmenter.load(untrained['model'], backend='torch', device='cpu')

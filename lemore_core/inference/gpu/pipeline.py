@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from lemore_core.common.errors import GpuContextLostError, in_one_line
-from lemore_core.images.image import CHANNELS, Image
+from lemore_core.images.image import Image
 from lemore_core.inference.backend import (
     NOT_FINITE,
     BackendError,
@@ -77,11 +77,7 @@ class GpuPipeline:
         height, width = self._size
         # cameras are usually larger than the network's input
         kind = kind or ImageKind(2 * height, 2 * width, 'bgr8')
-        shape = (kind.height, kind.width, CHANNELS[kind.encoding])
-        black = Image(
-            np.zeros(shape[: 2 if kind.encoding == 'mono8' else 3], np.uint8), kind.encoding
-        )
-        self.segment([black] * self.status.batch)
+        self.segment([kind.black()] * self.status.batch)
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
         """Segment images of any sizes and encodings, as many at a time as there is room for.

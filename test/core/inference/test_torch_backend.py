@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lemore_core import inference as backends
-from lemore_core.inference import BackendError, ServingRequest, registry, torch_backend
+from lemore_core.inference import BackendError, ServingRequest, needs, registry, torch_backend
 from lemore_core.inference.backend import DeviceMemoryError
 from lemore_core.inference.gpu import errors
 
@@ -34,7 +34,7 @@ def test_a_torch_without_cuda_leaves_the_gpu_to_itself_and_says_so(
     reasons = '(Torch not compiled with CUDA enabled|.*Found no NVIDIA driver on your system.*)'
     assert re.fullmatch(
         rf'the CPU because torch {re.escape(torch.__version__)} cannot use the GPU \({reasons}\): '
-        'install the build of torch for it and its CUDA, on a Jetson that of its JetPack',
+        f'{re.escape(needs.how_to_install("torch"))}, in the build for this GPU and its CUDA',
         status.degraded,
     )
 
@@ -47,7 +47,7 @@ def test_a_torch_without_cuda_leaves_the_gpu_to_itself_and_says_so(
             # CUDA error 209, of a wheel without sm_87 on a Jetson Orin
             'CUDA error: no kernel image is available for execution on the device\nSearch for',
             backends.BackendError,
-            r'cannot use the GPU \(cuda:0 failed .*: no kernel image is available .* device\): inst',
+            r'cannot use the GPU \(cuda:0 failed .*: no kernel image is available .* device\): pip',
         ),
         ('CUDA error: out of memory', DeviceMemoryError, 'cuda:0 has no memory left'),
     ],
@@ -62,7 +62,7 @@ def test_a_first_kernel_tells_whether_there_are_any(
     def fail(_: torch.device) -> None:
         raise RuntimeError(message)
 
-    monkeypatch.setattr(torch_backend, '_run_a_kernel', fail)
+    monkeypatch.setattr(torch_backend, '_convolve', fail)
     monkeypatch.setattr(errors, 'free_unused', lambda _: None)
     with pytest.raises(kind, match=expected):
         torch_backend.load(ServingRequest(untrained_checkpoint, 96, 128, device='cuda'))

@@ -31,12 +31,10 @@ from safetensors.numpy import save
 from lemore_core.checkpoint import ModelCard, read_card
 from lemore_core.cli import main as cli
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.files import write_own
 from lemore_core.common.yaml_file import parse_yaml
 from lemore_core.export.model_card import read_model_card
 from lemore_core.images.files import KINDS, NUMBERS, decode_image
 from lemore_core.images.image import check_pixels
-from lemore_core.inference.tensorrt.engine_cache import FORMAT, EngineCache
 from lemore_core.model.imported import ImportedConfig
 from lemore_core.taxonomy import ClassGroups, Taxonomy, load_taxonomy
 from lemore_core.training.recipe import Recipe
@@ -216,13 +214,6 @@ def onnx_card(data: bytes) -> None:
         assert read_model_card(path).config.classes > 1
 
 
-def engine_description(data: bytes) -> None:
-    path = FOLDER / 'engines' / 'a.engine'
-    write_own(path.with_suffix('.json'), data)
-    for record in EngineCache(path.parent).records():
-        assert isinstance(record.size, int)
-
-
 @lru_cache(maxsize=256)
 def _compiled(text: str) -> ModuleType:
     return compile_lines([text])
@@ -291,7 +282,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         yaml_file,
         checkpoint,
         onnx_card,
-        engine_description,
         bag,
         arguments,
     )
@@ -309,7 +299,6 @@ def seeds(name: str) -> list[bytes]:
         'yaml_file': _yaml,
         'checkpoint': _checkpoints,
         'onnx_card': _onnx,
-        'engine_description': _descriptions,
         'bag': _bags,
     }.get(name, lambda: [bytes(40)])()
     found = sorted((Path(__file__).parent / 'seeds' / name).glob('*'))
@@ -375,16 +364,6 @@ def _onnx() -> list[bytes]:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=9)
     helper.set_model_props(model, _card())
     return [bytes(model.SerializeToString())]
-
-
-def _descriptions() -> list[bytes]:
-    key = {
-        **dict.fromkeys(('onnx_sha256', 'library', 'version', 'gpu'), 'x'),
-        **dict.fromkeys(('compute_capability', 'driver', 'precision'), 'y'),
-        **dict.fromkeys(('height', 'width', 'batch'), 1),
-    }
-    about = {'format': FORMAT, 'key': key, 'size': 4, 'sha256': 'z', 'build_seconds': 1.5}
-    return [json.dumps(about).encode()]
 
 
 def _bags() -> list[bytes]:

@@ -36,7 +36,6 @@ WRONG = [
         "backend is 'tensor', allowed: one of auto, onnxruntime, torch, tensorrt",
     ),
     ('precision', 'int8', "precision is 'int8', allowed: one of auto, fp32, fp16"),
-    ('engine_cache_dir', False, 'engine_cache_dir is False, allowed: empty'),
     ('device', 'cuda:x', "device is 'cuda:x', allowed: auto, cpu, cuda, or cuda:N"),
     ('overlay_alpha', 1.5, 'overlay_alpha is 1.5, allowed: a number from 0 to 1'),
     ('overlay_alpha', float('nan'), 'overlay_alpha is nan, allowed'),
@@ -81,7 +80,6 @@ def test_every_kind_of_right_value_is_taken() -> None:
     NodeParameters(model='/models/mine.onnx', dataset='/models/mine.yaml', device='cuda:1')
     assert NodeParameters(network_height=96, network_width=128).network_size == (96, 128)
     assert NodeParameters().network_size is None
-    assert NodeParameters().engine_cache is None
     two = NodeParameters(
         camera_names=('front', 'rear'), rotate=(0, 180), frame_id='{camera}_optical'
     )
@@ -89,7 +87,6 @@ def test_every_kind_of_right_value_is_taken() -> None:
     assert [two.frame_of(name) for name in two.camera_names] == ['front_optical', 'rear_optical']
     with pytest.raises(ParameterError, match='with several cameras it must hold'):
         NodeParameters(camera_names=('front', 'rear'), frame_id='optical')
-    assert NodeParameters(engine_cache_dir='~/engines').engine_cache == Path.home() / 'engines'
     for alpha in (0.0, 1.0):
         assert NodeParameters(overlay_alpha=alpha).overlay_alpha == alpha
 

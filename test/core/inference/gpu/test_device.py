@@ -1,23 +1,14 @@
-"""GPUs as torch and the driver describe them, on a machine without one."""
+"""GPUs as PyTorch and the driver describe them, on a machine without one."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from lemore_core import inference as backends
-from lemore_core.inference.backend import (
-    BackendError,
-    ServingRequest,
-)
-from lemore_core.inference.gpu import device as gpu
-from lemore_core.inference.gpu.device import Gpu, find_gpu
-from lemore_core.inference.tensorrt.libraries import (
-    ComputeCapability,
-)
+from lemore_core.inference.backend import BackendError
+from lemore_core.inference.gpu.device import find_gpu, kernels_for
 
 
 @pytest.mark.parametrize('device', ['cpu', 'cuda:x', 'warp'])
@@ -27,10 +18,9 @@ def test_a_device_that_is_no_gpu_is_named(device: str) -> None:
 
 
 @pytest.mark.skipif(torch.version.cuda is not None, reason='torch has CUDA here')
-def test_a_torch_without_cuda_is_named(untrained_checkpoint: Path) -> None:
-    pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
+def test_a_torch_without_cuda_is_named() -> None:
     with pytest.raises(BackendError, match=r'torch with CUDA .* has none: .*pytorch\.org'):
-        backends.load('tensorrt', ServingRequest(untrained_checkpoint, 64, 128))
+        find_gpu('cuda')
 
 
 def test_an_absent_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,28 +40,28 @@ def test_a_gpu_is_described(monkeypatch: pytest.MonkeyPatch, device: str, index:
         for i in range(2)
     ]
     monkeypatch.setattr(torch.cuda, 'get_device_properties', described.__getitem__)
-    monkeypatch.setattr(gpu, 'driver_version', lambda: '580.65')
-    capability = ComputeCapability(8, 6 + index)
-    assert find_gpu(device) == Gpu(index, f'GPU ({26 + index} SMs)', capability, '580.65')
-    assert find_gpu(device).device == f'cuda:{index}'
+    found = find_gpu(device)
+    assert found.device == f'cuda:{index}'
+    assert (found.name, found.capability) == (f'GPU ({26 + index} SMs)', f'8.{6 + index}')
     with pytest.raises(BackendError, match='the GPUs here are cuda:0 to cuda:1'):
         find_gpu('cuda:2')
 
 
 @pytest.mark.parametrize(
-    ('content', 'version'),
+    ('names', 'capability', 'usable'),
     [
-        ('NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22', '550.54.14'),
-        (
-            'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release',
-            '580.65.06',
-        ),
+        (['sm_80', 'sm_90'], (8, 7), True),
+        (['sm_90', 'sm_110'], (8, 7), False),
+        (['sm_89', 'sm_90a'], (8, 7), False),
+        (['sm_75', 'compute_80'], (8, 7), True),
+        (['sm_90a'], (9, 0), True),
+        ([], (8, 7), True),
     ],
 )
-def test_the_driver_says_its_version(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str, version: str
+def test_a_wheel_without_kernels_for_the_gpu_is_named(
+    monkeypatch: pytest.MonkeyPatch, names: list[str], capability: tuple[int, int], usable: bool
 ) -> None:
-    path = tmp_path / 'version'
-    path.write_text(content)
-    monkeypatch.setattr(gpu, '_KERNEL_MODULE', path)
-    assert gpu.driver_version() == version
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: capability)
+    monkeypatch.setattr(torch.cuda, 'get_arch_list', lambda: names)
+    expected = '' if usable else f'it has kernels for {", ".join(names)}, not for sm_87'
+    assert kernels_for(torch.device('cuda')) == expected
