@@ -26,18 +26,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_precision_argument(build)
     build.add_argument('--batch', type=int, default=1, help='images a call, one per camera')
     build.add_argument('--device', default='auto', help='auto, cuda or cuda:N')
+    build.add_argument(
+        '--low-priority', action='store_true', help='leave the processors to everything else'
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Build the TensorRT engine of a network."""
-    from lemore_core.inference.tensorrt.build import build_engine
+    from lemore_core.inference.tensorrt.build import build_engine, yield_to_others
     from lemore_core.inference.tensorrt.cache import EngineCache, locate_engine
 
+    yield_to_others(low_priority=arguments.low_priority)
     request = _request(arguments)
     started = time.monotonic()
     is_new = not locate_engine(request).is_built
-    build_engine(request)
-    engine = locate_engine(request)
+    engine = build_engine(request)
     path = EngineCache().path(engine.digest)
     took = f'built in {time.monotonic() - started:.1f} s' if is_new else 'there already'
     size, precision = f'{request.width}x{request.height}', engine.request.gpu_precision

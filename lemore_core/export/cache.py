@@ -46,10 +46,6 @@ def cached_export(path: Path, height: int, width: int, *, half: bool = False) ->
     """Return what :func:`~lemore_core.export.export.export_onnx` does: shipped, kept, or new.
 
     Processes that want the same at once may each make it.
-
-    Raises:
-        CheckpointError, ExportError, PrecisionError: see there; or torch is not installed, or the
-            process of an export ended otherwise.
     """
     shipped = None if half else read_shipped(path, height, width)
     if shipped is not None:

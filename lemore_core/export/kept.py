@@ -35,11 +35,7 @@ def read_kept(file: Path, most: int) -> bytes | None:
 
 
 def keep(file: Path, content: bytes, count: int) -> None:
-    """Write a file, and delete all but the ``count`` last used of its folder and suffix.
-
-    Raises:
-        OSError: it cannot be written, or the folder is not this user's alone.
-    """
+    """Write a file, and delete all but the ``count`` last used of its folder and suffix."""
     write_own(file, hashlib.sha256(content).digest() + content)
     kept = sorted(file.parent.glob(f'[!.]*{file.suffix}'), key=lambda path: path.stat().st_mtime)
     for old in kept[:-count]:

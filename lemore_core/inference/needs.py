@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import platform
 import sys
 from collections.abc import Mapping
-from functools import cache
 from typing import NamedTuple
 
 from lemore_core.common.errors import TORCH
 from lemore_core.inference.backend import AUTO, BackendError
 
-CUDA_DRIVER = 'libcuda.so.1'
 JETSON_KERNEL = 'tegra'
 # On a Jetson the driver belongs to the system, and pip's packages do not fit it.
 ON_JETSON: Mapping[str, str] = {
@@ -47,11 +44,7 @@ BACKENDS: Mapping[str, BackendEntry] = {
 
 
 def entry(name: str) -> BackendEntry:
-    """Return the entry of the backend called ``name``.
-
-    Raises:
-        BackendError: no backend has that name.
-    """
+    """Return the entry of the backend called ``name``."""
     found = BACKENDS.get(name)
     if found is None:
         msg = f'no backend is called {name!r}, there are {", ".join([AUTO, *BACKENDS])}'
@@ -60,11 +53,7 @@ def entry(name: str) -> BackendEntry:
 
 
 def missing(name: str) -> str:
-    """Say which package the backend called ``name`` lacks and how to install it; empty if none.
-
-    Raises:
-        BackendError: no backend has that name.
-    """
+    """Say which package the backend called ``name`` lacks and how to install it; empty if none."""
     for package in entry(name).packages:
         if not is_installed(package):
             return (
@@ -83,16 +72,3 @@ def how_to_install(package: str) -> str:
     """Return the command that installs ``package`` on this machine."""
     hint = ON_JETSON.get(package) if platform.release().endswith(JETSON_KERNEL) else None
     return hint or f'pip install {TORCH if package == "torch" else package}'
-
-
-@cache
-def gpu_count() -> int:
-    """Return the number of GPUs that CUDA can use, zero without a driver; PyTorch stays out."""
-    try:
-        driver = ctypes.CDLL(CUDA_DRIVER)
-    except OSError:
-        return 0
-    count = ctypes.c_int()
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value

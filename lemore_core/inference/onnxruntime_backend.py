@@ -53,11 +53,7 @@ class OnnxNetwork:
         self._session = sessions[self.threads]
 
     def require_ports(self, size: tuple[int, int], classes: int, source: str) -> None:
-        """Refuse a file whose input or output differs from its card.
-
-        Raises:
-            BackendError: with what was found and what is needed.
-        """
+        """Refuse a file whose input or output differs from its card."""
         inputs, outputs = (
             [(port.name, port.type, port.shape) for port in ports]
             for ports in (self._session.get_inputs(), self._session.get_outputs())
@@ -79,13 +75,7 @@ class OnnxNetwork:
 
 
 def load(request: ServingRequest) -> CpuPipeline:
-    """Load an exported ONNX file, or export a checkpoint (which needs torch) and load that.
-
-    Raises:
-        BackendError: the device is a GPU, or the precision half.
-        CheckpointError: the checkpoint is not usable.
-        ExportError: the checkpoint's export does not compute what it does, or torch is missing.
-    """
+    """Load an exported ONNX file, or export a checkpoint (which needs torch) and load that."""
     if request.device not in ('cpu', AUTO):
         msg = (
             f'backend onnxruntime runs on the CPU, not on device {request.device!r}: use backend '

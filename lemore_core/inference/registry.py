@@ -17,7 +17,8 @@ from lemore_core.inference.backend import (
     RefusedEngineError,
     ServingRequest,
 )
-from lemore_core.inference.needs import entry, gpu_count, is_installed, missing
+from lemore_core.inference.gpu.device import gpus
+from lemore_core.inference.needs import entry, is_installed, missing
 
 TENSORRT = 'tensorrt'
 
@@ -75,7 +76,7 @@ def _degraded(request: ServingRequest, reason: str) -> ServingRequest:
 
 
 def _choose(request: ServingRequest, *, wait_for_engine: bool) -> str:
-    if request.device == 'cpu' or not gpu_count() or missing(TENSORRT):
+    if request.device == 'cpu' or not gpus() or missing(TENSORRT):
         return _without_engine(request)
     from lemore_core.inference.tensorrt.cache import locate_engine
 
@@ -92,7 +93,7 @@ def _choose(request: ServingRequest, *, wait_for_engine: bool) -> str:
 def _without_engine(request: ServingRequest) -> str:
     if request.is_exported:
         return 'onnxruntime'
-    if request.device != 'cpu' and is_installed('torch') and gpu_count():
+    if request.device != 'cpu' and is_installed('torch') and gpus():
         # a GPU that PyTorch cannot use is reported at loading, and the CPU serves
         return 'torch'
     return 'onnxruntime' if is_installed('onnxruntime') and is_installed('onnx') else 'torch'

@@ -56,11 +56,7 @@ class LoadedSizes:
         self._loading: _Loading | None = None
 
     def get(self, size: Size) -> Backend:
-        """Return the backend of a size, loaded at once where it is missing.
-
-        Raises:
-            LemoreError: it cannot be loaded.
-        """
+        """Return the backend of a size, loaded at once where it is missing."""
         backend = self._loaded.pop(size, None)
         if backend is None:
             started = time.monotonic()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,11 +21,11 @@ from lemore_core.inference.backend import (
     Status,
 )
 from lemore_core.inference.cpu.pipeline import CpuPipeline
-from lemore_core.inference.gpu.device import kernels_for
+from lemore_core.inference.gpu.device import gpus
 from lemore_core.inference.gpu.errors import first_line, guarded
 from lemore_core.inference.gpu.network import place
 from lemore_core.inference.gpu.pipeline import GpuPipeline
-from lemore_core.inference.needs import gpu_count, how_to_install
+from lemore_core.inference.needs import how_to_install
 
 
 class TorchNetwork:
@@ -45,15 +47,7 @@ class TorchNetwork:
 
 
 def load(request: ServingRequest) -> Backend:
-    """Load a checkpoint for one network size; on a GPU run it once with a full batch.
-
-    Raises:
-        DeviceUnusableError: this PyTorch cannot use the GPU that is here.
-        BackendError: the device is not there, has no half precision or failed, or the network's
-            numbers do not fit half precision.
-        DeviceMemoryError: the device has no room for the network and one image.
-        CheckpointError: the checkpoint is not usable.
-    """
+    """Load a checkpoint for one network size; on a GPU run it once with a full batch."""
     device = _device(request.device)
     if device.type == 'cuda':
         return _on_gpu(request, device)
@@ -85,7 +79,7 @@ def _on_gpu(request: ServingRequest, device: torch.device) -> GpuPipeline:
 
 def _device(name: str) -> torch.device:
     if name == AUTO:
-        name = 'cuda' if gpu_count() else 'cpu'
+        name = 'cuda' if gpus() else 'cpu'
     index = 0
     try:
         device = torch.device(name)
@@ -97,7 +91,7 @@ def _device(name: str) -> torch.device:
         raise
     except (BackendError, RuntimeError, AssertionError) as error:
         reason = first_line(error)
-        if name.startswith('cuda') and index < gpu_count():
+        if name.startswith('cuda') and index < len(gpus()):
             msg = (
                 f'torch {torch.__version__} cannot use the GPU ({reason}): '
                 f'{how_to_install("torch")}, in the build for this GPU and its CUDA'
@@ -110,7 +104,23 @@ def _device(name: str) -> torch.device:
 
 def _convolve(device: torch.device) -> None:
     """Run a kernel: a build without CUDA, kernels for the GPU or cuDNN fails here."""
-    if device.type == 'cuda' and (lacking := kernels_for(device)):
+    if device.type == 'cuda' and (lacking := kernels_lacking(device)):
         raise BackendError(lacking)
     image, weight = torch.ones(1, 8, 8, 8, device=device), torch.ones(8, 8, 3, 3, device=device)
     torch.nn.functional.conv2d(image, weight).sum().item()
+
+
+def kernels_lacking(device: torch.device) -> str:
+    """Say that this PyTorch has no kernels for a GPU; empty if it has, or does not tell.
+
+    Binary kernels run on later GPUs of their generation, intermediate code on any later GPU.
+    """
+    major, minor = torch.cuda.get_device_capability(device)
+    names = torch.cuda.get_arch_list()
+    for name in names:
+        kind, _, digits = name.partition('_')
+        number = re.match(r'\d+', digits)
+        built = divmod(int(number[0]), 10) if number else (0, 0)
+        if built <= (major, minor) and (kind == 'compute' or built[0] == major):
+            return ''
+    return f'it has kernels for {", ".join(names)}, not for sm_{major}{minor}' if names else ''

@@ -38,11 +38,6 @@ def guarded(
     """Do ``work`` without gradients; if it fails, ``recover`` and free the device's unused memory.
 
     ``what`` names the work in an error message.
-
-    Raises:
-        GpuContextLostError: the process can use the GPU no more; nothing was freed.
-        DeviceMemoryError: there was no room for it.
-        BackendError: it failed otherwise.
     """
     try:
         with torch.inference_mode():

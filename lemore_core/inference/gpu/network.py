@@ -49,10 +49,6 @@ def place(
     """Return a network that has run on ``device``, and why it is slower than requested.
 
     ``precision`` ``auto`` is half precision where the network's numbers fit it, on real streets.
-
-    Raises:
-        BackendError: ``precision`` is fp16 and the network's numbers do not fit.
-        RuntimeError: the device failed.
     """
     config = graph.network.config
     streets = torch.from_numpy(street_images(config.height, config.width)).to(device)

@@ -69,24 +69,14 @@ class GpuPipeline:
         self._reasons = {'loading': status.degraded}
 
     def prepare(self, kind: ImageKind | None) -> None:
-        """Segment a full batch of black images, by default of twice the network's size.
-
-        Raises:
-            BackendError: see :meth:`segment`.
-        """
+        """Segment a full batch of black images, by default of twice the network's size."""
         height, width = self._size
         # cameras are usually larger than the network's input
         kind = kind or ImageKind(2 * height, 2 * width, 'bgr8')
         self.segment([kind.black()] * self.status.batch)
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Segment images of any sizes and encodings, as many at a time as there is room for.
-
-        Raises:
-            DeviceMemoryError: the device is full even for one image; all but the network is freed.
-            GpuContextLostError: the process can use the GPU no more.
-            BackendError: the device failed, or the network's logits are not finite.
-        """
+        """Segment images of any sizes and encodings, as many at a time as there is room for."""
         if not images:
             return []
         is_first = True
@@ -107,11 +97,7 @@ class GpuPipeline:
         return found
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits of RGB (N, height, width, 3) uint8.
-
-        Raises:
-            BackendError: the pixels are of another shape, or see :meth:`segment`.
-        """
+        """Return the logits of RGB (N, height, width, 3) uint8."""
         height, width = self._size
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (height, width, 3):
             found = f'{pixels.dtype} {pixels.shape}'
@@ -120,11 +106,7 @@ class GpuPipeline:
         return self._guarded(lambda: self._logits(pixels), ImageKind(*self._size, 'rgb8'))
 
     def close(self) -> None:
-        """Free the device's memory.
-
-        Raises:
-            GpuContextLostError: the context is lost, and nothing can be freed.
-        """
+        """Free the device's memory."""
         self._guarded(self._release, ImageKind(*self._size, 'rgb8'))
 
     def _segment(self, images: Sequence[Image]) -> tuple[list[Segmentation], bool]:

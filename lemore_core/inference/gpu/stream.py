@@ -56,9 +56,6 @@ class DeviceStream:
         ``work`` is run a few times first. It must not wait for the host, use the same memory
         every time, and leave nothing behind but in memory that was there before. Called within
         :meth:`entered`, as is the result. ``name`` is for the log.
-
-        Raises:
-            RuntimeError: the warm-up failed, the context is lost, or there is no memory.
         """
         if self._stream is None:
             return work

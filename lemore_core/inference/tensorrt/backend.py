@@ -10,7 +10,8 @@ from lemore_core.common.errors import GpuContextLostError
 from lemore_core.inference.backend import BackendError, ServingRequest, Status
 from lemore_core.inference.gpu.errors import guarded
 from lemore_core.inference.gpu.pipeline import GpuPipeline
-from lemore_core.inference.tensorrt.build import build_engine
+from lemore_core.inference.needs import how_to_install
+from lemore_core.inference.tensorrt.build import EngineBuild
 from lemore_core.inference.tensorrt.builder import load_tensorrt
 from lemore_core.inference.tensorrt.cache import EngineCache, locate_engine
 from lemore_core.inference.tensorrt.engine import Engine, UnloadableEngineError
@@ -19,15 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def load(request: ServingRequest) -> GpuPipeline:
-    """Load a checkpoint or an ONNX file; a missing engine is built, which takes minutes.
-
-    Raises:
-        BackendError: the GPU, TensorRT or torch's CUDA is missing, or the network cannot be
-            built, or its engine's labels differ.
-        RefusedEngineError: its engine must not be used.
-        PrecisionError: half precision was requested, and does not hold the network's numbers.
-        DeviceMemoryError: the GPU has no room for it.
-    """
+    """Load a checkpoint or an ONNX file; a missing engine is built, which takes minutes."""
     try:
         return _load(request)
     except UnloadableEngineError as error:
@@ -39,7 +32,9 @@ def _load(request: ServingRequest) -> GpuPipeline:
     cache = EngineCache()
     order = locate_engine(request)
     if not order.is_built or cache.read(order.digest) is None:
-        build_engine(request)
+        _require_cuda()
+        EngineBuild(request).wait()
+        # in fp32, where fp16 was found too small
         order = locate_engine(request)
     engine = cache.read(order.digest)
     if engine is None:
@@ -71,3 +66,12 @@ def _load(request: ServingRequest) -> GpuPipeline:
     )
     pipeline.prepare(request.expected)
     return pipeline
+
+
+def _require_cuda() -> None:
+    if not torch.cuda.is_available():
+        msg = (
+            f'TensorRT needs a torch that can use the GPU, {torch.__version__} (CUDA '
+            f'{torch.version.cuda}) cannot: {how_to_install("torch")}, for your CUDA version'
+        )
+        raise BackendError(msg)

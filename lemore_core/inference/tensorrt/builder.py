@@ -20,11 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def load_tensorrt() -> Any:
-    """Import TensorRT.
-
-    Raises:
-        BackendError: it is not installed, incomplete or too old.
-    """
+    """Import TensorRT."""
     try:
         api = importlib.import_module('tensorrt')
     except (ImportError, OSError) as error:
@@ -49,10 +45,6 @@ def build(
     ``api`` is the module ``tensorrt``, or ``tensorrt_rtx``, whose builder needs no GPU once
     ``configure`` has named a compute capability in its configuration. ``shape`` is (batch,
     height, width), to which an open batch is fixed: kernels are faster where every shape is known.
-
-    Raises:
-        BackendError: the file has nodes that TensorRT does not take, is no serving graph of this
-            shape, or cannot be built.
     """
     logger = logger_of(api)
     logger.forget()

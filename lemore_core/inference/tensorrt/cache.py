@@ -54,11 +54,7 @@ class EngineCache:
         return read_kept(self.path(digest), MOST_BYTES)
 
     def keep(self, digest: str, engine: bytes) -> None:
-        """Write an engine.
-
-        Raises:
-            BackendError: the folder cannot be written.
-        """
+        """Write an engine."""
         try:
             keep(self.path(digest), engine, MOST_KEPT)
         except OSError as error:
@@ -87,11 +83,7 @@ class EngineCache:
         return ''
 
     def require_allowed(self, digest: str) -> None:
-        """Raise the refusal of an engine.
-
-        Raises:
-            RefusedEngineError: with the reason, and the file to delete.
-        """
+        """Raise the refusal of an engine."""
         reason = self.refusal(digest)
         if reason:
             msg = f'the engine is refused ({reason}): delete {self._refusal(digest)} to try again'
@@ -128,12 +120,7 @@ class EngineOrder(NamedTuple):
 
 
 def locate_engine(request: ServingRequest) -> EngineOrder:
-    """Return the engine of a request: in fp16, or in fp32 where ``auto`` does not fit fp16.
-
-    Raises:
-        RefusedEngineError: it must not be used.
-        BackendError: there is no GPU or no TensorRT for it.
-    """
+    """Return the engine of a request: in fp16, or in fp32 where ``auto`` does not fit fp16."""
     api, gpu, cache = load_tensorrt(), find_gpu(request.device), EngineCache()
     if request.is_exported:
         request = dataclasses.replace(request, batch=_batch_of(request))

@@ -41,11 +41,7 @@ class Engine:
         self._logits = self._bind(OUTPUT, torch.float32, device)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Return the logits of ``pixels``.
-
-        Raises:
-            BackendError: the pixels are not those of the engine's input, or it did not start.
-        """
+        """Return the logits of ``pixels``."""
         if pixels.shape != self._pixels.shape or pixels.dtype != torch.uint8:
             found, taken = tuple(pixels.shape), tuple(self._pixels.shape)
             msg = f'pixels are {pixels.dtype} {found}, the engine takes uint8 {taken}'

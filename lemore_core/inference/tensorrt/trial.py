@@ -15,7 +15,6 @@ from lemore_core.inference.gpu.errors import guarded
 from lemore_core.inference.tensorrt.engine import Engine
 
 AGREEMENT = 0.99
-DEVICE = 'cuda:0'  # the only one that this process has
 
 
 class EngineRejectedError(BackendError):
@@ -23,15 +22,11 @@ class EngineRejectedError(BackendError):
 
 
 def try_engine(
-    api: Any, engine: bytes, onnx: bytes, shape: tuple[int, int, int], device: str = DEVICE
+    api: Any, engine: bytes, onnx: bytes, shape: tuple[int, int, int], device: str
 ) -> None:
     """Compare an engine's classes of a real street, whole and by halves, with its network's.
 
     ``shape`` is (batch, height, width). The network is the ONNX file in ONNX Runtime on the CPU.
-
-    Raises:
-        EngineRejectedError: fewer than 99% of the logit vectors have the same winning class.
-        GpuContextLostError, DeviceMemoryError, BackendError: it does not run.
     """
     batch, height, width = shape
     images = street_images(height, width)

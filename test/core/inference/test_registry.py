@@ -11,6 +11,7 @@ from lemore_core import inference as backends
 from lemore_core.images.image import Image
 from lemore_core.inference import BackendError, ServingRequest, needs, registry, torch_backend
 from lemore_core.inference.backend import Backend, DeviceMemoryError, RefusedEngineError, Status
+from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
 from lemore_core.inference.tensorrt import cache as tensorrt_cache
 
@@ -37,7 +38,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return serve
 
-    monkeypatch.setattr(registry, 'gpu_count', lambda: 1)
+    monkeypatch.setattr(registry, 'gpus', lambda: (Gpu('cuda:0', 'GPU', '8.6', '580'),))
     monkeypatch.setattr(registry, 'missing', lambda _: '')
     monkeypatch.setattr(torch_backend, 'load', load('torch'))
     monkeypatch.setattr(tensorrt_backend, 'load', load('tensorrt'))

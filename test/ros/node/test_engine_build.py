@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -11,8 +10,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import Image
 
-from lemore_core.inference.backend import BackendError
 from lemore_core.inference.tensorrt import build
+from lemore_core.inference.tensorrt.build import EngineBuild
 
 NAME = '/lemore_segmentation'
 
@@ -27,17 +26,22 @@ def test_the_diagnostics_follow_the_build(
     monkeypatch: pytest.MonkeyPatch,
     outcome: str,
 ) -> None:
-    ends = threading.Event()
+    class Build(EngineBuild):
+        is_done = False
 
-    def build_engine(*_: object, **__: object) -> None:
-        assert ends.wait(60)
-        if outcome.startswith('failed'):
-            msg = 'ended by SIGKILL'
-            raise BackendError(msg)
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
 
-    monkeypatch.setattr(build, 'gpu_count', lambda: 1)
+        @property
+        def state(self) -> str:
+            return outcome if self.is_done else 'building, 1 s'
+
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr(build, 'gpus', lambda: ('a GPU',))
     monkeypatch.setattr(build, 'missing', lambda _: '')
-    monkeypatch.setattr(build, 'build_engine', build_engine)
+    monkeypatch.setattr(build, 'EngineBuild', Build)
     node = graph.node(**untrained | {'backend': 'auto', 'precision': 'fp32', 'device': 'auto'})
     assert node.start()
     labels, camera = graph.collect(Image, f'{NAME}/labels'), graph.publisher()
@@ -54,7 +58,7 @@ def test_the_diagnostics_follow_the_build(
 
     status = label_until(lambda found: found['engine'].startswith('building, '))
     assert status.level == DiagnosticStatus.OK
-    ends.set()
+    Build.is_done = True
     status = label_until(lambda found: found['engine'] == outcome)
     is_failed = outcome.startswith('failed')
     assert status.level == (DiagnosticStatus.WARN if is_failed else DiagnosticStatus.OK)

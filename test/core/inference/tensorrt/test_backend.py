@@ -88,9 +88,16 @@ def test_a_refused_engine_is_built_again_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     contents = iter([engine, b'refused'])
-    monkeypatch.setattr(
-        tensorrt_backend, 'build_engine', lambda request: keep(request, next(contents))
-    )
+
+    class Build:
+        def __init__(self, request: ServingRequest) -> None:
+            keep(request, next(contents))
+
+        def wait(self) -> None:
+            pass
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(tensorrt_backend, 'EngineBuild', Build)
     digest = keep(request_, b'refused')
     assert tensorrt_backend.load(request_).status.backend == 'tensorrt'
     (warning,) = caplog.records
@@ -143,3 +150,9 @@ def test_a_new_engine_is_tried_on_a_real_street(
         return
     with pytest.raises(EngineRejectedError, match=f'only {share} of its labels of a street'):
         try_engine(api, changed, engine, shape, 'cpu')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='torch has CUDA here')
+def test_a_torch_without_cuda_is_named(request_: ServingRequest) -> None:
+    with pytest.raises(BackendError, match=r'needs a torch that can use the GPU, .* for your CUDA'):
+        tensorrt_backend.load(request_)

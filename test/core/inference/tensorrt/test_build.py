@@ -1,42 +1,58 @@
-"""The process that builds engines: without a GPU it ends with the reason."""
+"""Engines built by a process that has a fake GPU, and by one that has none."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from lemore_core.common.json_child import JsonChild
-from lemore_core.export.errors import PrecisionError
-from lemore_core.inference.backend import BackendError, ServingRequest, Status
+from lemore_core.common.errors import GpuContextLostError, LemoreError
+from lemore_core.inference.backend import BackendError, RefusedEngineError, ServingRequest, Status
 from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import build as build_module
-from lemore_core.inference.tensorrt import cache as cache_module
-from lemore_core.inference.tensorrt.build import MIN_IMAGES, BackgroundBuilds, build_engine
+from lemore_core.inference.tensorrt import trial
+from lemore_core.inference.tensorrt.build import (
+    MIN_IMAGES,
+    BackgroundBuilds,
+    EngineBuild,
+    build_engine,
+)
 from lemore_core.inference.tensorrt.cache import EngineCache, locate_engine
+from lemore_core.inference.tensorrt.trial import EngineRejectedError
 
-SIZE = (64, 128)
+SIZE = (96, 128)
 TORCH = Status('torch', 'cuda:0', 'fp16')
-
-
-@pytest.fixture(autouse=True)
-def _gpu_here(api: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a GPU and TensorRT be here; the child processes know neither."""
-    gpu = Gpu('cuda:0', 'NVIDIA RTX A2000 (26 SMs)', '8.6', api.__version__)
-    monkeypatch.setattr(cache_module, 'find_gpu', lambda _: gpu)
-    monkeypatch.setattr(build_module, 'gpu_count', lambda: 1)
-    monkeypatch.setattr(build_module, 'missing', lambda _: '')
 
 
 @pytest.fixture
 def request_(exported: Path) -> ServingRequest:
     return ServingRequest(exported, *SIZE)
+
+
+@pytest.fixture
+def built(api: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Let this process build and try engines; the list gets the shape of each."""
+    shapes: list[tuple[int, ...]] = []
+    monkeypatch.setattr(build_module, 'load_tensorrt', lambda: api)
+    monkeypatch.setattr(build_module, 'build', lambda *given: shapes.append(given[2]) or b'engine')
+    monkeypatch.setattr(trial, 'try_engine', lambda *_: None)
+    gpu = Gpu('cuda:0', 'NVIDIA RTX A2000 (26 SMs)', '8.6', '580.65')
+    monkeypatch.setattr('lemore_core.inference.tensorrt.cache.find_gpu', lambda _: gpu)
+    return shapes
+
+
+@pytest.fixture
+def in_background(monkeypatch: pytest.MonkeyPatch) -> BackgroundBuilds:
+    """Builds on a machine that seems to have a GPU and TensorRT; its child processes have none."""
+    monkeypatch.setattr(build_module, 'gpus', lambda: (SimpleNamespace(),))
+    monkeypatch.setattr(build_module, 'missing', lambda _: '')
+    return BackgroundBuilds()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -46,113 +62,104 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_build_that_fails_says_why(request_: ServingRequest) -> None:
-    with pytest.raises(BackendError, match=r'tensorrt cannot be imported .*: pip install tensorrt'):
-        build_engine(request_)
-    assert EngineCache().refusal(locate_engine(request_).digest) == '', 'another time it may work'
-
-
-def test_an_engine_that_another_process_built_is_taken(request_: ServingRequest) -> None:
-    EngineCache().keep(locate_engine(request_).digest, b'engine')
-    build_engine(request_)
+def test_an_engine_is_built_once(request_: ServingRequest, built: list[tuple[int, ...]]) -> None:
+    for _ in range(2):
+        order = build_engine(dataclasses.replace(request_, batch=3))
+        assert EngineCache().read(order.digest) == b'engine'
+    assert built == [(3, *SIZE)]
 
 
 def test_fp32_is_built_where_fp16_does_not_fit(
-    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    untrained_checkpoint: Path, built: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = ServingRequest(untrained_checkpoint, *SIZE)
-    asked = []
+    def export(*_: object, half: bool) -> bytes:
+        if half:
+            msg = 'head.weight holds 1e+06, too large for fp16: use fp32'
+            raise PrecisionError(msg)
+        return b'onnx'
 
-    def start(_: str, order: dict[str, object]) -> JsonChild:
-        asked.append(order['half'])
-        digest = str(order['digest'])
-        if order['half']:
-            EngineCache().refuse(digest, PrecisionError('too large'))
-            msg = 'too large'
-            raise build_module.ChildError(msg, 'PrecisionError')
-        EngineCache().keep(digest, b'engine')
-        return JsonChild(build_module.MODULE, order)
-
-    monkeypatch.setattr(build_module, 'JsonChild', start)
-    build_engine(request)
-    assert asked == [True, False]
+    monkeypatch.setattr(build_module, 'cached_export', export)
+    request = ServingRequest(untrained_checkpoint, 64, 128)
+    assert build_engine(request).request.precision == 'fp32'
     assert locate_engine(request).is_built
-    with pytest.raises(BackendError, match='too large'):
-        build_engine(ServingRequest(untrained_checkpoint, *SIZE, precision='fp16'))
+    assert built == [(1, 64, 128)]
+    with pytest.raises(RefusedEngineError, match='PrecisionError'):
+        build_engine(dataclasses.replace(request, precision='fp16'))
 
 
-def test_the_status_follows_a_build(request_: ServingRequest) -> None:
-    builds = BackgroundBuilds()
-    builds.count(request_, 'torch', MIN_IMAGES - 1)
-    assert builds.status(SIZE, TORCH) == TORCH
-    EngineCache().keep(locate_engine(request_).digest, b'engine')
-    builds.count(request_, 'torch', 1)
-    assert builds.status(SIZE, TORCH).engine.startswith('building, ')
-    wait_for(lambda: not builds.status(SIZE, TORCH).engine.startswith('building'))
-    assert builds.status(SIZE, TORCH) == Status(
-        'torch', 'cuda:0', 'fp16', engine='ready at the next start'
-    )
-    builds.close()
-
-
-def test_a_build_that_is_killed_costs_the_engine_only(
-    request_: ServingRequest, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures('built')
+@pytest.mark.parametrize(
+    'error',
+    [EngineRejectedError('only 80% of its labels'), GpuContextLostError('GPU context lost')],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_engine_that_fails_its_trial_is_not_built_again(
+    request_: ServingRequest, monkeypatch: pytest.MonkeyPatch, error: LemoreError
 ) -> None:
-    builds = BackgroundBuilds()
+    def fail(*_: object) -> None:
+        raise error
 
-    class Killed(JsonChild):
-        def __iter__(self) -> Iterator[dict[str, Any]]:
-            os.kill(self.pid, 9)
-            return super().__iter__()
+    monkeypatch.setattr(trial, 'try_engine', fail)
+    with pytest.raises(type(error)):
+        build_engine(request_)
+    with pytest.raises(RefusedEngineError, match=rf'refused \(.*{error}\): delete'):
+        build_engine(request_)
 
-    monkeypatch.setattr(build_module, 'JsonChild', Killed)
-    builds.count(request_, 'torch', MIN_IMAGES)
-    wait_for(lambda: builds.status(SIZE, TORCH).engine.startswith('failed'))
-    status = builds.status(SIZE, TORCH)
-    assert 'ended by SIGKILL (is there enough memory?)' in status.engine
+
+def test_a_process_that_fails_says_why(request_: ServingRequest) -> None:
+    build = EngineBuild(request_)
+    with pytest.raises(BackendError, match=r'^tensorrt cannot be imported .*: pip install tensor'):
+        build.wait()
+    assert build.state.startswith('failed: tensorrt cannot be imported')
+
+
+def test_the_status_follows_a_build(
+    request_: ServingRequest, in_background: BackgroundBuilds
+) -> None:
+    in_background.count(request_, 'torch', MIN_IMAGES - 1)
+    assert in_background.status(SIZE, TORCH) == TORCH
+    in_background.count(request_, 'torch', 1)
+    assert in_background.status(SIZE, TORCH).engine.startswith('building, ')
+    assert in_background.status((64, 64), TORCH) == TORCH
+    wait_for(lambda: in_background.status(SIZE, TORCH).engine.startswith('failed: tensorrt'))
+    status = in_background.status(SIZE, TORCH)
     assert status.degraded == f'torch serves without an engine ({status.engine})'
-    builds.count(request_, 'torch', MIN_IMAGES)
-    assert builds.status(SIZE, TORCH) == status, 'it is not tried again'
-    builds.close()
+    in_background.count(request_, 'torch', MIN_IMAGES)
+    assert in_background.status(SIZE, TORCH) == status, 'it is not tried again'
+    in_background.close()
 
 
-def test_closing_ends_the_build(request_: ServingRequest) -> None:
-    builds = BackgroundBuilds()
-    with EngineCache().one_builder():
-        # the process waits for its turn
-        builds.count(request_, 'torch', MIN_IMAGES)
-        started = time.monotonic()
-        builds.close()
-    assert time.monotonic() - started < 10
-    builds.count(request_, 'torch', MIN_IMAGES)
+def test_a_build_that_is_killed_is_named(request_: ServingRequest) -> None:
+    build = EngineBuild(request_, low_priority=True)
+    os.kill(build.pid, signal.SIGKILL)
+    with pytest.raises(BackendError, match=r'ended by SIGKILL \(is there enough memory\?\)'):
+        build.wait()
+
+
+def test_the_process_yields_to_all_others_and_ends_with_the_backend(
+    request_: ServingRequest, in_background: BackgroundBuilds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[EngineBuild] = []
+    start = EngineBuild
+
+    def remember(request: ServingRequest, *, low_priority: bool) -> EngineBuild:
+        started.append(start(request, low_priority=low_priority))
+        return started[-1]
+
+    monkeypatch.setattr(build_module, 'EngineBuild', remember)
+    in_background.count(request_, 'torch', MIN_IMAGES)
+    pid = started[0].pid
+    wait_for(lambda: os.sched_getscheduler(pid) == os.SCHED_IDLE)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 19
+    assert Path(f'/proc/{pid}/oom_score_adj').read_text() == '1000\n', 'it goes before the node'
+    in_background.close()
+    assert not started[0].state.startswith('building')
 
 
 @pytest.mark.parametrize(('backend', 'device'), [('tensorrt', 'auto'), ('torch', 'cpu')])
 def test_nothing_is_built_where_there_is_no_use(
-    request_: ServingRequest, backend: str, device: str
+    request_: ServingRequest, in_background: BackgroundBuilds, backend: str, device: str
 ) -> None:
-    builds = BackgroundBuilds()
-    builds.count(dataclasses.replace(request_, device=device), backend, MIN_IMAGES)
-    assert builds.status(SIZE, TORCH) == TORCH
-
-
-def test_the_process_yields_to_all_others(
-    request_: ServingRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    builds, started = BackgroundBuilds(), []
-
-    class Watched(JsonChild):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
-            started.append(self.pid)
-
-    monkeypatch.setattr(build_module, 'JsonChild', Watched)
-    with EngineCache().one_builder():
-        builds.count(request_, 'torch', MIN_IMAGES)
-        wait_for(lambda: bool(started))
-        (pid,) = started
-        wait_for(lambda: os.sched_getscheduler(pid) == os.SCHED_IDLE)
-        assert os.getpriority(os.PRIO_PROCESS, pid) == 19
-        score = Path(f'/proc/{pid}/oom_score_adj').read_text()
-        assert score == '1000\n', 'it goes before the node'
-        builds.close()
+    request = dataclasses.replace(request_, device=device)
+    in_background.count(request, backend, MIN_IMAGES)
+    assert in_background.status(SIZE, TORCH) == TORCH
