@@ -34,20 +34,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Build the TensorRT engine of a network."""
     from lemore_core.inference.tensorrt.build import build_engine, yield_to_others
-    from lemore_core.inference.tensorrt.cache import EngineCache, locate_engine
+    from lemore_core.inference.tensorrt.cache import locate_engine
 
     yield_to_others(low_priority=arguments.low_priority)
     request = _request(arguments)
     started = time.monotonic()
     is_new = not locate_engine(request).is_built
     engine = build_engine(request)
-    path = EngineCache().path(engine.digest)
     took = f'built in {time.monotonic() - started:.1f} s' if is_new else 'there already'
     size, precision = f'{request.width}x{request.height}', engine.request.gpu_precision
-    print(f'{path}: {took}')
+    print(f'{engine.path}: {took}')
     print(
         f'{size} x {engine.request.batch}, {precision}, {engine.gpu.name}, '
-        f'{path.stat().st_size / (1 << 20):.1f} MiB'
+        f'{engine.path.stat().st_size / (1 << 20):.1f} MiB'
     )
 
 

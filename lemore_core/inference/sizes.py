@@ -99,7 +99,9 @@ class LoadedSizes:
     def _take_over(self, loading: _Loading) -> None:
         self._loading = None
         if loading.backend is None:
-            self._refused[loading.size] = loading.failure
+            (height, width), reason = loading.size, loading.failure
+            self._refused[loading.size] = reason
+            _log.warning('network %dx%d cannot be loaded: %s', width, height, reason)
         else:
             self.put(loading.size, loading.backend)
 
@@ -112,8 +114,6 @@ class _Loading:
         self.backend: Backend | None = None
         self.failure = ''
         self._load = load
-        self._stopped = False
-        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name='lemore_sizes', daemon=True)
         self._thread.start()
 
@@ -123,31 +123,17 @@ class _Loading:
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """End the export that it waits for, and close the backend that it loads."""
-        with self._lock:
-            self._stopped = True
-            backend, self.backend = self.backend, None
-        if backend is not None:
-            backend.close()
+        """End the export that it waits for."""
         deadline = time.monotonic() + JOIN_S
         while self._thread.is_alive() and time.monotonic() < deadline:
             stop_children(self._thread)
             self._thread.join(POLL_S)
 
     def _run(self) -> None:
-        height, width = self.size
         try:
-            backend = self._load(self.size)
+            self.backend = self._load(self.size)
         except Exception as error:  # noqa: BLE001 - the loaded sizes still serve
             self.failure = in_one_line(error)
-            if not self._stopped:
-                _log.warning('network %dx%d cannot be loaded: %s', width, height, self.failure)
-            return
-        with self._lock:
-            if not self._stopped:
-                self.backend = backend
-                return
-        backend.close()
 
 
 def _round(side: float) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lemore_core.common.errors import GpuContextLostError, in_one_line
+from lemore_core.common.errors import GpuContextLostError
 from lemore_core.images.image import Image
 from lemore_core.inference.backend import (
     NOT_FINITE,
@@ -43,8 +43,7 @@ class GpuPipeline:
 
     Images of one size and encoding run together, 1, 2, 4 … at a time. The ``plans_kept`` kinds
     and numbers of images used last are kept ready; the first image of a kind prepares it. A batch
-    that finds no memory is halved. ``on_lost`` is called with the reason if the GPU's context is
-    lost. Loading, segmenting and closing happen on one thread.
+    that finds no memory is halved. ``on_lost`` is called if the GPU's context is lost. Loading, segmenting and closing happen on one thread.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class GpuPipeline:
         *,
         is_fixed: bool = False,
         plans_kept: int = PLANS_KEPT,
-        on_lost: Callable[[str], None] = lambda _: None,
+        on_lost: Callable[[GpuContextLostError], None] = lambda _: None,
     ) -> None:
         self.status = status
         self._network = network
@@ -98,11 +97,6 @@ class GpuPipeline:
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of RGB (N, height, width, 3) uint8."""
-        height, width = self._size
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != (height, width, 3):
-            found = f'{pixels.dtype} {pixels.shape}'
-            msg = f'pixels are {found}, they must be uint8 (N, {height}, {width}, 3)'
-            raise BackendError(msg)
         return self._guarded(lambda: self._logits(pixels), ImageKind(*self._size, 'rgb8'))
 
     def close(self) -> None:
@@ -184,7 +178,7 @@ class GpuPipeline:
         try:
             return guarded(work, self._device, what, self._forget)
         except GpuContextLostError as error:
-            self._on_lost(in_one_line(error))
+            self._on_lost(error)
             raise
 
     def _release(self) -> None:

@@ -13,7 +13,7 @@ from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.needs import how_to_install
 from lemore_core.inference.tensorrt.build import EngineBuild
 from lemore_core.inference.tensorrt.builder import load_tensorrt
-from lemore_core.inference.tensorrt.cache import EngineCache, locate_engine
+from lemore_core.inference.tensorrt.cache import locate_engine
 from lemore_core.inference.tensorrt.engine import Engine, UnloadableEngineError
 
 _log = logging.getLogger(__name__)
@@ -29,18 +29,17 @@ def load(request: ServingRequest) -> GpuPipeline:
 
 
 def _load(request: ServingRequest) -> GpuPipeline:
-    cache = EngineCache()
-    order = locate_engine(request)
-    if not order.is_built or cache.read(order.digest) is None:
+    cached = locate_engine(request)
+    if not cached.is_built or cached.read() is None:
         _require_cuda()
         EngineBuild(request).wait()
         # in fp32, where fp16 was found too small
-        order = locate_engine(request)
-    engine = cache.read(order.digest)
+        cached = locate_engine(request)
+    engine = cached.read()
     if engine is None:
-        msg = f'there is no engine {cache.path(order.digest)}: the next start builds it again'
+        msg = f'there is no engine {cached.path}: the next start builds it again'
         raise BackendError(msg)
-    api, batch, device = load_tensorrt(), order.request.batch, order.gpu.device
+    api, batch, device = load_tensorrt(), cached.request.batch, cached.gpu.device
     try:
         with torch.cuda.device(device):
             network = guarded(
@@ -49,21 +48,14 @@ def _load(request: ServingRequest) -> GpuPipeline:
                 f'an engine of batch {batch}',
             )
     except UnloadableEngineError:
-        cache.discard(order.digest)
+        cached.discard()
         raise
     except GpuContextLostError as error:
-        cache.refuse(order.digest, error)
+        cached.refuse(error)
         raise
-    status = Status(
-        'tensorrt', device, order.request.gpu_precision, batch, 'serving', request.degraded
-    )
-    pipeline = GpuPipeline(
-        network,
-        request.size,
-        status,
-        is_fixed=True,
-        on_lost=lambda reason: cache.refuse(order.digest, GpuContextLostError(reason)),
-    )
+    precision = cached.request.gpu_precision
+    status = Status('tensorrt', device, precision, batch, 'serving', request.degraded)
+    pipeline = GpuPipeline(network, request.size, status, is_fixed=True, on_lost=cached.refuse)
     pipeline.prepare(request.expected)
     return pipeline
 

@@ -24,7 +24,7 @@ from lemore_core.inference.backend import AUTO, FP16, BackendError, ServingReque
 from lemore_core.inference.gpu.device import gpus
 from lemore_core.inference.needs import missing
 from lemore_core.inference.tensorrt.builder import build, load_tensorrt
-from lemore_core.inference.tensorrt.cache import EngineCache, EngineOrder, locate_engine
+from lemore_core.inference.tensorrt.cache import CachedEngine, locate_engine
 
 NICENESS = 19
 OOM_SCORE = 1000  # the highest: first to go
@@ -37,25 +37,24 @@ READY = 'ready at the next start'
 _log = logging.getLogger(__name__)
 
 
-def build_engine(request: ServingRequest) -> EngineOrder:
+def build_engine(request: ServingRequest) -> CachedEngine:
     """Have the engine of a request in the cache, in fp32 where ``auto`` does not fit fp16."""
-    order, cache = locate_engine(request), EngineCache()
+    cached = locate_engine(request)
     from lemore_core.inference.tensorrt.trial import EngineRejectedError
 
     try:
-        with cache.one_builder():
+        with cached.one_builder():
             # another process may have built it, or found it broken, while this one waited
-            cache.require_allowed(order.digest)
-            if cache.read(order.digest) is None:
-                cache.keep(order.digest, _build(order))
+            if cached.require_allowed().read() is None:
+                cached.keep(_build(cached))
     except (PrecisionError, GpuContextLostError, EngineRejectedError) as error:
         # the next start would build and try the same for minutes
-        cache.refuse(order.digest, error)
+        cached.refuse(error)
         if not isinstance(error, PrecisionError) or request.precision != AUTO:
             raise
         _log.warning('%s: the engine is built in fp32', error)
         return build_engine(request)
-    return order
+    return cached
 
 
 class EngineBuild:
@@ -176,8 +175,8 @@ def yield_to_others(*, low_priority: bool) -> None:
             os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
-def _build(order: EngineOrder) -> bytes:
-    request, device = order.request, order.gpu.device
+def _build(cached: CachedEngine) -> bytes:
+    request, device = cached.request, cached.gpu.device
     if request.is_exported:
         onnx = request.path.read_bytes()
     else:

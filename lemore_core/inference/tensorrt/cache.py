@@ -11,8 +11,8 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from filelock import FileLock
 
@@ -39,116 +39,102 @@ MOST_KEPT, MOST_BYTES = 32, 2**33
 _log = logging.getLogger(__name__)
 
 
-class EngineCache:
-    """A folder of engines that any number of processes share."""
+@dataclass(frozen=True)
+class CachedEngine:
+    """The engine of a request, whose precision is resolved, on a GPU; built or not."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or user_cache() / 'engines'
+    request: ServingRequest
+    gpu: Gpu
+    path: Path
 
-    def path(self, digest: str) -> Path:
-        """Return the file of an engine, which need not exist."""
-        return self.folder / f'{digest}.engine'
+    @property
+    def is_built(self) -> bool:
+        """Whether its file is there."""
+        return self.path.is_file()
 
-    def read(self, digest: str) -> bytes | None:
-        """Return an engine, None where there is none that is whole."""
-        return read_kept(self.path(digest), MOST_BYTES)
+    @property
+    def refusal(self) -> str:
+        """The reason why it must not be used, empty where it may."""
+        with suppress(OSError):
+            return read_own(self._refused, MAX_JSON_BYTES).decode(errors='replace').strip()
+        return ''
 
-    def keep(self, digest: str, engine: bytes) -> None:
-        """Write an engine."""
+    def read(self) -> bytes | None:
+        """Return its content, None where there is none that is whole."""
+        return read_kept(self.path, MOST_BYTES)
+
+    def keep(self, content: bytes) -> None:
+        """Write its file."""
         try:
-            keep(self.path(digest), engine, MOST_KEPT)
+            keep(self.path, content, MOST_KEPT)
         except OSError as error:
             msg = (
-                f'the engine ({len(engine) / (1 << 20):.1f} MiB) was built but cannot be kept in '
-                f'{self.folder} ({error}): make room there, or let this user write there'
+                f'the engine ({len(content) / (1 << 20):.1f} MiB) was built but cannot be kept in '
+                f'{self.path.parent} ({error}): make room there, or let this user write there'
             )
             raise BackendError(msg) from error
 
-    def discard(self, digest: str) -> None:
-        """Delete an engine that its runtime does not load."""
+    def discard(self) -> None:
+        """Delete its file."""
         with suppress(OSError):
-            self.path(digest).unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
-    def refuse(self, digest: str, error: LemoreError) -> None:
-        """Let no process load or build an engine until the file that says so is deleted."""
+    def refuse(self, error: LemoreError) -> None:
+        """Let no process load or build it until the file that says so is deleted."""
         try:
-            write_own(self._refusal(digest), f'{type(error).__name__}: {error}\n'.encode())
+            write_own(self._refused, f'{type(error).__name__}: {error}\n'.encode())
         except OSError as failure:
             _log.warning('the next start uses the engine again, %s', failure)
 
-    def refusal(self, digest: str) -> str:
-        """Return why an engine is refused, empty where it is not."""
-        with suppress(OSError):
-            return read_own(self._refusal(digest), MAX_JSON_BYTES).decode(errors='replace').strip()
-        return ''
-
-    def require_allowed(self, digest: str) -> None:
-        """Raise the refusal of an engine."""
-        reason = self.refusal(digest)
+    def require_allowed(self) -> CachedEngine:
+        """Return this engine, or raise the reason why it must not be used."""
+        reason = self.refusal
         if reason:
-            msg = f'the engine is refused ({reason}): delete {self._refusal(digest)} to try again'
+            msg = f'the engine is refused ({reason}): delete {self._refused} to try again'
             raise RefusedEngineError(msg)
+        return self
 
     @contextmanager
     def one_builder(self) -> Iterator[None]:
         """Wait until no other process builds: the memory is for one."""
+        folder = self.path.parent
         with ExitStack() as stack:
             try:
                 # an engine is code: nobody else writes to its folder
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                require_own_folder(self.folder)
-                stack.enter_context(FileLock(self.folder / LOCK))
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                require_own_folder(folder)
+                stack.enter_context(FileLock(folder / LOCK))
             except (OSError, NotImplementedError) as error:  # a file system without locks
-                _log.warning('engines cannot be kept in %s: %s', self.folder, error)
+                _log.warning('engines cannot be kept in %s: %s', folder, error)
             yield
 
-    def _refusal(self, digest: str) -> Path:
-        return self.folder / f'{digest}.refused'
-
-
-class EngineOrder(NamedTuple):
-    """An engine for a request whose precision is resolved, on a GPU; built or not."""
-
-    request: ServingRequest
-    gpu: Gpu
-    digest: str
-
     @property
-    def is_built(self) -> bool:
-        """Whether the cache has it."""
-        return EngineCache().path(self.digest).is_file()
+    def _refused(self) -> Path:
+        return self.path.with_suffix('.refused')
 
 
-def locate_engine(request: ServingRequest) -> EngineOrder:
+def locate_engine(request: ServingRequest) -> CachedEngine:
     """Return the engine of a request: in fp16, or in fp32 where ``auto`` does not fit fp16."""
-    api, gpu, cache = load_tensorrt(), find_gpu(request.device), EngineCache()
     if request.is_exported:
         request = dataclasses.replace(request, batch=_batch_of(request))
-        return _allowed(cache, _order(request, gpu, api.__version__))
-    is_auto = request.precision == AUTO
-    half = _order(
-        dataclasses.replace(request, precision=FP16 if is_auto else request.precision),
-        gpu,
-        api.__version__,
-    )
-    if is_auto and cache.refusal(half.digest).startswith(PrecisionError.__name__):
-        single = dataclasses.replace(request, precision=FP32)
-        return _allowed(cache, _order(single, gpu, api.__version__))
-    return _allowed(cache, half)
+        return _engine(request).require_allowed()
+    if request.precision != AUTO:
+        return _engine(request).require_allowed()
+    half = _engine(dataclasses.replace(request, precision=FP16))
+    if half.refusal.startswith(PrecisionError.__name__):
+        return _engine(dataclasses.replace(request, precision=FP32)).require_allowed()
+    return half.require_allowed()
 
 
-def _allowed(cache: EngineCache, order: EngineOrder) -> EngineOrder:
-    cache.require_allowed(order.digest)
-    return order
-
-
-def _order(request: ServingRequest, gpu: Gpu, version: str) -> EngineOrder:
+def _engine(request: ServingRequest) -> CachedEngine:
+    version, gpu = load_tensorrt().__version__, find_gpu(request.device)
     if request.is_exported:
         network = hashlib.sha256(request.path.read_bytes()).hexdigest()
     else:
         network = export_key(request.path, *request.size, half=request.precision == FP16)
     facts = [network, version, gpu.name, gpu.capability, gpu.driver, *request.size, request.batch]
-    return EngineOrder(request, gpu, hashlib.sha256(json.dumps(facts).encode()).hexdigest())
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return CachedEngine(request, gpu, user_cache() / 'engines' / f'{digest}.engine')
 
 
 def _batch_of(request: ServingRequest) -> int:

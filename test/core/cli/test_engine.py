@@ -29,8 +29,7 @@ def test_an_engine_that_is_there_is_named(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    engine = cache.locate_engine(ServingRequest(exported, 96, 128, batch=2))
-    cache.EngineCache().keep(engine.digest, bytes(3 << 20))
+    cache.locate_engine(ServingRequest(exported, 96, 128, batch=2)).keep(bytes(3 << 20))
     assert main(['engine', 'build', '--model', str(exported), '--batch', '2']) == 0
     (path,) = (tmp_path / 'lemore' / 'engines').glob('*.engine')
     assert capsys.readouterr().out.splitlines() == [

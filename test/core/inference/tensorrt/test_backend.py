@@ -22,7 +22,7 @@ from lemore_core.inference.backend import (
 from lemore_core.inference.cpu.decode import decode
 from lemore_core.inference.gpu import pipeline as pipeline_module
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
-from lemore_core.inference.tensorrt.cache import EngineCache, locate_engine
+from lemore_core.inference.tensorrt.cache import CachedEngine, locate_engine
 from lemore_core.inference.tensorrt.engine import Engine, UnloadableEngineError
 from lemore_core.inference.tensorrt.trial import EngineRejectedError, try_engine
 
@@ -35,10 +35,10 @@ def request_(untrained_checkpoint: Path, api: ModuleType) -> ServingRequest:  # 
     return ServingRequest(untrained_checkpoint, HEIGHT, WIDTH, batch=2)
 
 
-def keep(request: ServingRequest, engine: bytes) -> str:
-    digest = locate_engine(request).digest
-    EngineCache().keep(digest, engine)
-    return digest
+def keep(request: ServingRequest, content: bytes) -> CachedEngine:
+    cached = locate_engine(request)
+    cached.keep(content)
+    return cached
 
 
 @pytest.mark.parametrize('count', [1, 2, 5])
@@ -98,21 +98,21 @@ def test_a_refused_engine_is_built_again_once(
 
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(tensorrt_backend, 'EngineBuild', Build)
-    digest = keep(request_, b'refused')
+    cached = keep(request_, b'refused')
     assert tensorrt_backend.load(request_).status.backend == 'tensorrt'
     (warning,) = caplog.records
     assert 'tensorrt 11.4.0 cannot load the engine: made for another GPU' in warning.getMessage()
     keep(request_, b'refused')
     with pytest.raises(UnloadableEngineError):
         tensorrt_backend.load(request_)
-    assert EngineCache().read(digest) is None, 'it would be refused again'
+    assert cached.read() is None, 'it would be refused again'
 
 
 def test_an_engine_that_finds_no_room_stays_in_the_cache(request_: ServingRequest) -> None:
-    digest = keep(request_, b'no room')
+    cached = keep(request_, b'no room')
     with pytest.raises(DeviceMemoryError, match=r'cannot load the engine: .*OutOfMemory'):
         tensorrt_backend.load(request_)
-    assert EngineCache().read(digest) == b'no room'
+    assert cached.read() == b'no room'
 
 
 def test_the_next_start_does_without_an_engine_that_lost_the_context(

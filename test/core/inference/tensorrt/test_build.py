@@ -24,7 +24,7 @@ from lemore_core.inference.tensorrt.build import (
     EngineBuild,
     build_engine,
 )
-from lemore_core.inference.tensorrt.cache import EngineCache, locate_engine
+from lemore_core.inference.tensorrt.cache import locate_engine
 from lemore_core.inference.tensorrt.trial import EngineRejectedError
 
 SIZE = (96, 128)
@@ -65,8 +65,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def test_an_engine_is_built_once(request_: ServingRequest, built: list[tuple[int, ...]]) -> None:
     for _ in range(2):
-        order = build_engine(dataclasses.replace(request_, batch=3))
-        assert EngineCache().read(order.digest) == b'engine'
+        assert build_engine(dataclasses.replace(request_, batch=3)).read() == b'engine'
     assert built == [(3, *SIZE)]
 
 

@@ -16,69 +16,76 @@ from lemore_core.export.errors import PrecisionError
 from lemore_core.inference.backend import BackendError, RefusedEngineError, ServingRequest
 from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import cache as cache_module
-from lemore_core.inference.tensorrt.cache import MOST_KEPT, EngineCache, locate_engine
+from lemore_core.inference.tensorrt.cache import MOST_KEPT, CachedEngine, locate_engine
 
 ENGINE = bytes(range(256)) * 40
 
 
 @pytest.fixture
-def cache() -> EngineCache:
-    return EngineCache()
+def engine(folder: Path) -> CachedEngine:
+    request = ServingRequest(Path('a.safetensors'), 64, 128)
+    return CachedEngine(request, Gpu('cuda:0', 'A2000', '8.6', '580.65'), folder / 'a.engine')
 
 
-def test_an_engine_is_kept_for_this_user(cache: EngineCache, folder: Path) -> None:
-    assert cache.read('a') is None
-    cache.keep('a', ENGINE)
-    assert EngineCache().read('a') == ENGINE
-    assert cache.folder == folder
+def test_an_engine_is_kept_for_this_user(engine: CachedEngine, folder: Path) -> None:
+    assert not engine.is_built
+    engine.keep(ENGINE)
+    assert engine.is_built
+    assert engine.read() == ENGINE
     assert folder.stat().st_mode & 0o777 == 0o700
-    cache.discard('a')
-    cache.discard('a')
-    assert cache.read('a') is None
+    engine.discard()
+    engine.discard()
+    assert engine.read() is None
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'one bit', 'empty', 'others may write'])
-def test_what_is_damaged_or_of_somebody_else_is_no_engine(cache: EngineCache, damage: str) -> None:
-    cache.keep('a', ENGINE)
-    path = cache.path('a')
-    content = bytearray(path.read_bytes())
+def test_what_is_damaged_or_of_somebody_else_is_no_engine(
+    engine: CachedEngine, damage: str
+) -> None:
+    engine.keep(ENGINE)
+    content = bytearray(engine.path.read_bytes())
     content[len(content) // 2] ^= damage == 'one bit'
-    path.write_bytes(content[: {'truncated': -1, 'empty': 0}.get(damage)])
-    path.chmod(0o602 if damage == 'others may write' else 0o600)
-    assert cache.read('a') is None
-    cache.keep('a', ENGINE)
-    assert cache.read('a') == ENGINE
+    engine.path.write_bytes(content[: {'truncated': -1, 'empty': 0}.get(damage)])
+    engine.path.chmod(0o602 if damage == 'others may write' else 0o600)
+    assert engine.read() is None
+    engine.keep(ENGINE)
+    assert engine.read() == ENGINE
 
 
-def test_the_last_used_are_kept(cache: EngineCache) -> None:
-    for number in range(MOST_KEPT + 1):
-        cache.keep(f'{number}', ENGINE)
-        os.utime(cache.path(f'{number}'), (number, number))
-        if number == MOST_KEPT - 1:
-            assert cache.read('0') == ENGINE
-    assert cache.read('0') == ENGINE
-    assert cache.read('1') is None
+def test_the_last_used_are_kept(engine: CachedEngine, folder: Path) -> None:
+    engines = [
+        dataclasses.replace(engine, path=folder / f'{number}.engine')
+        for number in range(MOST_KEPT + 1)
+    ]
+    for number, one in enumerate(engines[:-1]):
+        one.keep(ENGINE)
+        os.utime(one.path, (number, number))
+    assert engines[0].read() == ENGINE
+    engines[-1].keep(ENGINE)
+    assert [one.is_built for one in engines[:3]] == [True, False, True]
 
 
-def test_an_engine_that_cannot_be_kept_is_a_failure(cache: EngineCache, folder: Path) -> None:
+def test_an_engine_that_cannot_be_kept_is_a_failure(engine: CachedEngine, folder: Path) -> None:
     folder.parent.mkdir(parents=True)
     folder.write_bytes(b'')
     with pytest.raises(BackendError, match='was built but cannot be kept in'):
-        cache.keep('a', ENGINE)
-    with cache.one_builder():
+        engine.keep(ENGINE)
+    with engine.one_builder():
         pass
-    cache.refuse('a', GpuContextLostError('lost'))
-    assert cache.refusal('a') == ''
+    engine.refuse(GpuContextLostError('lost'))
+    assert engine.refusal == ''
 
 
-def test_one_process_builds_at_a_time(cache: EngineCache) -> None:
+def test_one_process_builds_at_a_time(engine: CachedEngine) -> None:
     code = (
-        'from lemore_core.inference.tensorrt.cache import EngineCache\n'
-        'with EngineCache().one_builder(): print("mine")'
+        'import sys\n'
+        'from pathlib import Path\n'
+        'from lemore_core.inference.tensorrt.cache import CachedEngine\n'
+        'with CachedEngine(None, None, Path(sys.argv[1])).one_builder(): print("mine")'
     )
-    with cache.one_builder():
+    with engine.one_builder():
         other = subprocess.Popen(
-            [sys.executable, '-c', code], stdout=subprocess.PIPE, text=True, env=os.environ.copy()
+            [sys.executable, '-c', code, engine.path], stdout=subprocess.PIPE, text=True
         )
         time.sleep(0.2)
         assert other.poll() is None
@@ -90,29 +97,29 @@ def test_every_fact_makes_another_engine(
 ) -> None:
     request = ServingRequest(untrained_checkpoint, 64, 128)
     changes = ({'height': 96}, {'width': 96}, {'batch': 2}, {'precision': 'fp32'})
-    digests = [locate_engine(request).digest]
-    digests += [locate_engine(dataclasses.replace(request, **one)).digest for one in changes]
+    paths = [locate_engine(request).path]
+    paths += [locate_engine(dataclasses.replace(request, **one)).path for one in changes]
     api.__version__ = '11.5'
-    digests.append(locate_engine(request).digest)
+    paths.append(locate_engine(request).path)
     monkeypatch.setattr(cache_module, 'find_gpu', lambda _: Gpu('cpu', 'A4000', '8.6', '580.65'))
-    digests.append(locate_engine(request).digest)
-    assert len(set(digests)) == 7
+    paths.append(locate_engine(request).path)
+    assert len(set(paths)) == 7
     assert locate_engine(request).request.precision == 'fp16'
 
 
 @pytest.mark.usefixtures('api')
 def test_a_network_that_fp16_does_not_hold_has_an_engine_in_fp32(
-    cache: EngineCache, untrained_checkpoint: Path
+    untrained_checkpoint: Path,
 ) -> None:
     request = ServingRequest(untrained_checkpoint, 64, 128)
     half = locate_engine(request)
-    cache.refuse(half.digest, PrecisionError('head.weight holds 1e+06, too large for fp16'))
+    half.refuse(PrecisionError('head.weight holds 1e+06, too large for fp16'))
     assert locate_engine(request).request.precision == 'fp32'
     with pytest.raises(
         RefusedEngineError, match=r'too large for fp16\): delete .*\.refused to try'
     ):
         locate_engine(dataclasses.replace(request, precision='fp16'))
-    cache.refuse(half.digest, GpuContextLostError('GPU context lost'))
+    half.refuse(GpuContextLostError('GPU context lost'))
     with pytest.raises(RefusedEngineError, match='GPU context lost'):
         locate_engine(request)
 
