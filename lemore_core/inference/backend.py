@@ -159,10 +159,3 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the device's memory; the backend is not used after it."""
-
-
-class BackendModule(Protocol):
-    """The interface of a backend's module."""
-
-    def load(self, request: ServingRequest) -> Backend:
-        """Load what is requested."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import logging
-from typing import cast
 
 from lemore_core.inference.backend import (
     AUTO,
     Backend,
     BackendError,
-    BackendModule,
     DeviceMemoryError,
     DeviceUnusableError,
     RefusedEngineError,
@@ -112,4 +110,5 @@ def _load(name: str, request: ServingRequest) -> Backend:
         from lemore_core.export.model_card import require_finite_weights
 
         require_finite_weights(request.path)
-    return cast('BackendModule', importlib.import_module(module)).load(request)
+    backend: Backend = importlib.import_module(module).load(request)
+    return backend

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip('safetensors', reason='pip install -e .')
 
+from lemore_core.common.files import user_cache
 from lemore_core.export.export import write_onnx
 from lemore_core.images.image import Image
 from lemore_core.inference import torch_backend
@@ -19,7 +20,6 @@ from lemore_core.inference.backend import BackendError, ServingRequest, Status
 from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
 from lemore_core.inference.tensorrt.builder import load_tensorrt
-from lemore_core.inference.tensorrt.cache import EngineCache
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 
 if not torch.cuda.is_available():
@@ -38,7 +38,7 @@ Frames = list[NDArray[np.uint8]]
 @pytest.fixture
 def folder() -> Path:
     """The folder of engines, which the tests of a session share."""
-    return EngineCache().folder
+    return user_cache() / 'engines'
 
 
 @pytest.fixture(scope='module')

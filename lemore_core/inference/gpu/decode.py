@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lemore_core.inference.gpu.errors import first_line
+from lemore_core.inference.gpu.errors import first_line, is_out_of_memory
 
 # of float32: the logits held at the camera's size, some of the classes at a time
 HELD_NUMBERS = 2**25
@@ -104,7 +104,10 @@ def _decoder(device: torch.device) -> Decoder:
         if (found[0] == expected[0]).float().mean().item() > 0.99:
             return decode_fused
         reason = 'its labels are not those of PyTorch'
-    except Exception as error:  # noqa: BLE001 - no Triton, no compiler, another GPU: all the same
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        # no Triton, no compiler, or a GPU that it does not know
         reason = f'{type(error).__name__}: {first_line(error)}'
     _log.info('decoding in plain PyTorch, the Triton kernel does not run: %s', reason)
     return decode_plainly

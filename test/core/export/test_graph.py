@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from lemore_core.inference.input_size import network_size
 
 from lemore_core import checkpoint
 from lemore_core.export.graph import load_graph
+from lemore_core.inference.sizes import network_size
 from lemore_core.segmenter import resolve_checkpoint
 
 
