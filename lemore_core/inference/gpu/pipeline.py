@@ -26,7 +26,7 @@ from lemore_core.inference.gpu.plan import Network, Plan
 from lemore_core.inference.gpu.stream import DeviceStream
 from lemore_core.segmentation import Segmentation, Timings
 
-PLANS_KEPT = 8
+PLANS_KEPT = 16
 
 T = TypeVar('T')
 
@@ -43,7 +43,8 @@ class GpuPipeline:
 
     Images of one size and encoding run together, 1, 2, 4 … at a time. The ``plans_kept`` kinds
     and numbers of images used last are kept ready; the first image of a kind prepares it. A batch
-    that finds no memory is halved. ``on_lost`` is called if the GPU's context is lost. Loading, segmenting and closing happen on one thread.
+    that finds no memory is halved. ``on_lost`` is called if the GPU's context is lost. Loading,
+    segmenting and closing happen on one thread.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 def build_engine(request: ServingRequest) -> CachedEngine:
     """Have the engine of a request in the cache, in fp32 where ``auto`` does not fit fp16."""
     cached = locate_engine(request)
-    from lemore_core.inference.tensorrt.trial import EngineRejectedError
+    from lemore_core.inference.tensorrt.engine import EngineRejectedError
 
     try:
         with cached.one_builder():
@@ -188,7 +188,7 @@ def _build(cached: CachedEngine) -> bytes:
         torch.cuda.set_device(device)
     api, shape = load_tensorrt(), (request.batch, *request.size)
     engine = build(api, onnx, shape)
-    from lemore_core.inference.tensorrt.trial import try_engine
+    from lemore_core.inference.tensorrt.engine import try_engine
 
     try_engine(api, engine, onnx, shape, device)
     return engine

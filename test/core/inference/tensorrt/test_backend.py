@@ -23,8 +23,12 @@ from lemore_core.inference.cpu.decode import decode
 from lemore_core.inference.gpu import pipeline as pipeline_module
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
 from lemore_core.inference.tensorrt.cache import CachedEngine, locate_engine
-from lemore_core.inference.tensorrt.engine import Engine, UnloadableEngineError
-from lemore_core.inference.tensorrt.trial import EngineRejectedError, try_engine
+from lemore_core.inference.tensorrt.engine import (
+    Engine,
+    EngineRejectedError,
+    UnloadableEngineError,
+    try_engine,
+)
 
 HEIGHT, WIDTH = 64, 128
 

@@ -17,7 +17,7 @@ from lemore_core.export.errors import PrecisionError
 from lemore_core.inference.backend import BackendError, RefusedEngineError, ServingRequest, Status
 from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import build as build_module
-from lemore_core.inference.tensorrt import trial
+from lemore_core.inference.tensorrt import engine as engine_module
 from lemore_core.inference.tensorrt.build import (
     MIN_IMAGES,
     BackgroundBuilds,
@@ -25,7 +25,7 @@ from lemore_core.inference.tensorrt.build import (
     build_engine,
 )
 from lemore_core.inference.tensorrt.cache import locate_engine
-from lemore_core.inference.tensorrt.trial import EngineRejectedError
+from lemore_core.inference.tensorrt.engine import EngineRejectedError
 
 SIZE = (96, 128)
 TORCH = Status('torch', 'cuda:0', 'fp16')
@@ -42,7 +42,7 @@ def built(api: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, .
     shapes: list[tuple[int, ...]] = []
     monkeypatch.setattr(build_module, 'load_tensorrt', lambda: api)
     monkeypatch.setattr(build_module, 'build', lambda *given: shapes.append(given[2]) or b'engine')
-    monkeypatch.setattr(trial, 'try_engine', lambda *_: None)
+    monkeypatch.setattr(engine_module, 'try_engine', lambda *_: None)
     gpu = Gpu('cuda:0', 'NVIDIA RTX A2000 (26 SMs)', '8.6', '580.65')
     monkeypatch.setattr('lemore_core.inference.tensorrt.cache.find_gpu', lambda _: gpu)
     return shapes
@@ -99,7 +99,7 @@ def test_an_engine_that_fails_its_trial_is_not_built_again(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(trial, 'try_engine', fail)
+    monkeypatch.setattr(engine_module, 'try_engine', fail)
     with pytest.raises(type(error)):
         build_engine(request_)
     with pytest.raises(RefusedEngineError, match=rf'refused \(.*{error}\): delete'):
