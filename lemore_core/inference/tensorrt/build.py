@@ -30,6 +30,7 @@ NICENESS = 19
 OOM_SCORE = 1000  # the highest: first to go
 # images of a size before its engine is built: an odd one costs nothing
 MIN_IMAGES = 10
+NEVER = -sys.maxsize  # a count that MIN_IMAGES is never reached from
 TERMINATE_S = 2.0
 TAIL_BYTES = 4096
 READY = 'ready at the next start'
@@ -138,10 +139,12 @@ class BackgroundBuilds:
             one.state.startswith('building') for one in self._builds.values()
         ):
             return
-        if not gpus() or missing('tensorrt'):
-            self._counts[size] = -sys.maxsize
-            return
-        self._builds[size] = EngineBuild(request, low_priority=True)
+        self._counts[size] = NEVER
+        if gpus() and not missing('tensorrt'):
+            try:
+                self._builds[size] = EngineBuild(request, low_priority=True)
+            except OSError as error:
+                _log.warning('no engine is built, no process can be started: %s', error)
 
     def status(self, size: tuple[int, int], status: Status) -> Status:
         """Return ``status`` of a size with the state of its engine."""
