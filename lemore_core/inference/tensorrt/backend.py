@@ -33,8 +33,6 @@ def _load(request: ServingRequest) -> GpuPipeline:
     if not cached.is_built or cached.read() is None:
         _require_cuda()
         EngineBuild(request).wait()
-        # in fp32, where fp16 was found too small
-        cached = locate_engine(request)
     engine = cached.read()
     if engine is None:
         msg = f'there is no engine {cached.path}: the next start builds it again'

@@ -20,7 +20,7 @@ from pathlib import Path
 from lemore_core.common.errors import GpuContextLostError
 from lemore_core.export.cache import cached_export
 from lemore_core.export.errors import PrecisionError
-from lemore_core.inference.backend import AUTO, FP16, BackendError, ServingRequest, Status
+from lemore_core.inference.backend import FP16, BackendError, ServingRequest, Status
 from lemore_core.inference.gpu.device import gpus
 from lemore_core.inference.needs import missing
 from lemore_core.inference.tensorrt.builder import build, load_tensorrt
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 def build_engine(request: ServingRequest) -> CachedEngine:
-    """Have the engine of a request in the cache, in fp32 where ``auto`` does not fit fp16."""
+    """Have the engine of a request in the cache, tried and found right."""
     cached = locate_engine(request)
     from lemore_core.inference.tensorrt.engine import EngineRejectedError
 
@@ -51,10 +51,7 @@ def build_engine(request: ServingRequest) -> CachedEngine:
     except (PrecisionError, GpuContextLostError, EngineRejectedError) as error:
         # the next start would build and try the same for minutes
         cached.refuse(error)
-        if not isinstance(error, PrecisionError) or request.precision != AUTO:
-            raise
-        _log.warning('%s: the engine is built in fp32', error)
-        return build_engine(request)
+        raise
     return cached
 
 
@@ -183,7 +180,7 @@ def _build(cached: CachedEngine) -> bytes:
     if request.is_exported:
         onnx = request.path.read_bytes()
     else:
-        onnx = cached_export(request.path, *request.size, half=request.precision == FP16)
+        onnx = cached_export(request.path, *request.size, half=request.gpu_precision == FP16)
     if device != 'cuda:0':
         import torch
 

@@ -20,12 +20,9 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import read_own, require_own_folder, user_cache, write_own
 from lemore_core.common.limits import MAX_JSON_BYTES
 from lemore_core.export.cache import export_key
-from lemore_core.export.errors import PrecisionError
 from lemore_core.export.kept import keep, read_kept
 from lemore_core.inference.backend import (
-    AUTO,
     FP16,
-    FP32,
     BackendError,
     RefusedEngineError,
     ServingRequest,
@@ -41,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CachedEngine:
-    """The engine of a request, whose precision is resolved, on a GPU; built or not."""
+    """The engine of a request on a GPU, built or not."""
 
     request: ServingRequest
     gpu: Gpu
@@ -114,27 +111,18 @@ class CachedEngine:
 
 
 def locate_engine(request: ServingRequest) -> CachedEngine:
-    """Return the engine of a request: in fp16, or in fp32 where ``auto`` does not fit fp16."""
-    if request.is_exported:
-        request = dataclasses.replace(request, batch=_batch_of(request))
-        return _engine(request).require_allowed()
-    if request.precision != AUTO:
-        return _engine(request).require_allowed()
-    half = _engine(dataclasses.replace(request, precision=FP16))
-    if half.refusal.startswith(PrecisionError.__name__):
-        return _engine(dataclasses.replace(request, precision=FP32)).require_allowed()
-    return half.require_allowed()
-
-
-def _engine(request: ServingRequest) -> CachedEngine:
+    """Return the engine of a request, which may not be built yet."""
     version, gpu = load_tensorrt().__version__, find_gpu(request.device)
     if request.is_exported:
+        request = dataclasses.replace(request, batch=_batch_of(request))
         network = hashlib.sha256(request.path.read_bytes()).hexdigest()
     else:
-        network = export_key(request.path, *request.size, half=request.precision == FP16)
+        half = request.gpu_precision == FP16
+        network = export_key(request.path, *request.size, half=half)
     facts = [network, version, gpu.name, gpu.capability, gpu.driver, *request.size, request.batch]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    return CachedEngine(request, gpu, user_cache() / 'engines' / f'{digest}.engine')
+    engine = CachedEngine(request, gpu, user_cache() / 'engines' / f'{digest}.engine')
+    return engine.require_allowed()
 
 
 def _batch_of(request: ServingRequest) -> int:

@@ -24,7 +24,6 @@ from lemore_core.inference.tensorrt.build import (
     EngineBuild,
     build_engine,
 )
-from lemore_core.inference.tensorrt.cache import locate_engine
 from lemore_core.inference.tensorrt.engine import EngineRejectedError
 
 SIZE = (96, 128)
@@ -69,28 +68,14 @@ def test_an_engine_is_built_once(request_: ServingRequest, built: list[tuple[int
     assert built == [(3, *SIZE)]
 
 
-def test_fp32_is_built_where_fp16_does_not_fit(
-    untrained_checkpoint: Path, built: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def export(*_: object, half: bool) -> bytes:
-        if half:
-            msg = 'head.weight holds 1e+06, too large for fp16: use fp32'
-            raise PrecisionError(msg)
-        return b'onnx'
-
-    monkeypatch.setattr(build_module, 'cached_export', export)
-    request = ServingRequest(untrained_checkpoint, 64, 128)
-    assert build_engine(request).request.precision == 'fp32'
-    assert locate_engine(request).is_built
-    assert built == [(1, 64, 128)]
-    with pytest.raises(RefusedEngineError, match='PrecisionError'):
-        build_engine(dataclasses.replace(request, precision='fp16'))
-
-
 @pytest.mark.usefixtures('built')
 @pytest.mark.parametrize(
     'error',
-    [EngineRejectedError('only 80% of its labels'), GpuContextLostError('GPU context lost')],
+    [
+        EngineRejectedError('only 80% of its labels'),
+        GpuContextLostError('GPU context lost'),
+        PrecisionError('too large for fp16: use fp32'),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_an_engine_that_fails_its_trial_is_not_built_again(

@@ -104,24 +104,19 @@ def test_every_fact_makes_another_engine(
     monkeypatch.setattr(cache_module, 'find_gpu', lambda _: Gpu('cpu', 'A4000', '8.6', '580.65'))
     paths.append(locate_engine(request).path)
     assert len(set(paths)) == 7
-    assert locate_engine(request).request.precision == 'fp16'
 
 
 @pytest.mark.usefixtures('api')
-def test_a_network_that_fp16_does_not_hold_has_an_engine_in_fp32(
-    untrained_checkpoint: Path,
-) -> None:
+def test_a_refused_engine_is_named_with_the_file_to_delete(untrained_checkpoint: Path) -> None:
     request = ServingRequest(untrained_checkpoint, 64, 128)
-    half = locate_engine(request)
-    half.refuse(PrecisionError('head.weight holds 1e+06, too large for fp16'))
-    assert locate_engine(request).request.precision == 'fp32'
+    engine = locate_engine(request)
+    engine.refuse(PrecisionError('head.weight holds 1e+06, too large for fp16'))
     with pytest.raises(
         RefusedEngineError, match=r'too large for fp16\): delete .*\.refused to try'
     ):
-        locate_engine(dataclasses.replace(request, precision='fp16'))
-    half.refuse(GpuContextLostError('GPU context lost'))
-    with pytest.raises(RefusedEngineError, match='GPU context lost'):
         locate_engine(request)
+    engine.path.with_suffix('.refused').unlink()
+    assert locate_engine(request) == engine
 
 
 @pytest.mark.usefixtures('api')
