@@ -82,7 +82,7 @@ format: $(INSTALLED)
 exports: $(INSTALLED)
 	$(BIN)/python -m lemore_core.export.shipped
 
-# Inputs that others may send, for SECONDS; writes the table of docs/reliability.md.
+# Inputs that others may send, for SECONDS; prints the table of docs/reliability.md.
 SECONDS ?= 600
 fuzz: $(INSTALLED)
 	$(PIP_INSTALL) --upgrade --target .venv-fuzz -r requirements/fuzz.txt || echo 'atheris is not there: inputs are chosen at random' >&2
@@ -155,7 +155,7 @@ $(INSTALLED): $(READY) setup.py setup.cfg pyproject.toml
 # One node under load for long; prints a table for docs/reliability.md.
 FRAMES ?= 100000
 soak: $(INSTALLED)
-	$(BIN)/python -m lemore_ros.tools.soak --frames $(FRAMES)
+	$(BIN)/python test/reliability/soak.py --frames $(FRAMES)
 
 clean:
 	rm -rf .venv .venv-* out build install log *.egg-info

@@ -39,7 +39,7 @@ setup(
     package_data={
         'lemore_core': [
             'py.typed',
-            'evaluation/report/templates/*',
+            'evaluation/report.html',
             'export/street.*',
             'taxonomy/*.yaml',
             'taxonomy/groups/*.yaml',
@@ -54,7 +54,6 @@ setup(
     install_requires=[
         'numpy',
         'opencv-python-headless',
-        'simplejpeg',
         'pillow',
         'numba',
         'safetensors',
@@ -69,7 +68,7 @@ setup(
         'onnxruntime': ONNXRUNTIME,
         'torch': TORCH,
         'tensorrt': ['tensorrt>=10.3', *TORCH, *ONNXRUNTIME],
-        'train': ['torch', 'lightning', 'torchmetrics', 'tensorboard', 'scipy'],
+        'train': ['torch', 'lightning>=2.6', 'torchmetrics', 'tensorboard', 'scipy'],
         'report': REPORT,
         'video': ['av'],
         'view': ['rerun-sdk'],
@@ -80,14 +79,13 @@ setup(
         'console_scripts': [
             'lemore = lemore_core.cli.main:main',
             'segmentation_node = lemore_ros.node.segmentation_node:main',
-            'lemore_benchmark = lemore_ros.tools.benchmark:main',
             'lemore_demo = lemore_ros.tools.demo:main',
             'measure_latency = lemore_ros.tools.measure_latency:main',
             'lemore_view = lemore_ros.tools.view:main',
         ],
         # commands that other packages add to lemore: modules with add_arguments and run
         'lemore.commands': ['bag = lemore_ros.bags.cli.main'],
-        # what else images are read from: functions that take a path, see lemore_core.distill.sources
+        # what else images are read from: see Reader in lemore_core.sources
         'lemore.images': ['bag = lemore_ros.bags.images:open_images'],
     },
 )

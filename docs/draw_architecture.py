@@ -172,12 +172,12 @@ def folders() -> Iterator[str]:
             ('cli', 'lemore: one file a command'),
             ('training', 'recipes, Lightning'),
             ('evaluation', 'metrics, reports'),
-            ('benchmark', 'times, memory'),
+            ('benchmark', 'times'),
         ],
         [
             ('segmenter', 'a model, ready to run'),
             ('inference', 'cpu, gpu, tensorrt'),
-            ('export', 'fold, ONNX, quantise'),
+            ('export', 'fold, ONNX, import'),
             ('checkpoint', 'safetensors, model card'),
         ],
         [

@@ -1,10 +1,12 @@
-"""Segments images, folders, videos and cameras: labels, overlays and videos."""
+"""Write the labels, overlays and videos of images."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -12,95 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.limits import MAX_PIXELS
-from lemore_core.images.files import SUFFIXES, image_files, read_image, write_image
-from lemore_core.images.image import Image
+from lemore_core.images.files import write_image
+from lemore_core.images.image import to_rgb
 from lemore_core.images.palettes import write_labels
 from lemore_core.images.render import legend, overlay
 from lemore_core.segmenter import Segmenter
+from lemore_core.sources import Frame, Source
 
-MOST_DIGITS = 4  # of a camera's number
+Pixels = NDArray[np.uint8]  # RGB (H, W, 3)
+OUT_OF_ORDER = 'not in the video: the stamp is not after the one before'
 
 
 class PredictError(LemoreError):
-    """An input that is no image, folder, video or camera, or that clashes with another."""
+    """Inputs whose results would have one name, or without a single image."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """One input: an image, or something that moves. ``name`` is what its results are called."""
-
-    name: str
-    path: Path | None
-    camera: int | None = None
-    max_pixels: int = MAX_PIXELS
-
-    @property
-    def is_image(self) -> bool:
-        """Whether this is a single image."""
-        return self.path is not None and self.path.suffix.lower() in SUFFIXES
-
-    def expected(self) -> int | None:
-        """Return how many images will come, None where that is not known.
-
-        Raises:
-            VideoError: the file is no readable video.
-        """
-        if self.is_image:
-            return 1
-        if self.path is None:
-            return None
-        from lemore_core.images.video import frames_expected
-
-        return frames_expected(self.path) or None
-
-    def frames(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Yield (time in nanoseconds, RGB (H, W, 3) uint8).
-
-        Raises:
-            LemoreError: the image, video or camera cannot be read.
-        """
-        if self.path is None:
-            yield from _camera_frames(self.camera or 0)
-        elif self.is_image:
-            yield 0, read_image(self.path, max_pixels=self.max_pixels)
-        else:
-            from lemore_core.images.video import read_video
-
-            yield from read_video(self.path, self.max_pixels)
-
-
-def find_sources(inputs: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[Source]:
-    """Return what the inputs name: files, the images in and below folders, or cameras by number.
-
-    An image of a folder is called by its path in it.
+def check_names(sources: Sequence[Source]) -> None:
+    """Refuse sources that would write results of one name.
 
     Raises:
-        PredictError: an input does not exist, a folder holds no images, or two inputs would
-            write results of one name.
+        PredictError: with the name.
     """
-    sources: list[Source] = []
-    for text in inputs:
-        path = Path(text)
-        if text.isdecimal() and len(text) <= MOST_DIGITS and not path.exists():
-            sources.append(Source(f'camera{text}', None, int(text)))
-        elif path.is_dir():
-            sources += _of_folder(path, max_pixels)
-        elif path.is_file():
-            sources.append(Source(path.stem, path, max_pixels=max_pixels))
-        else:
-            msg = f'there is no file or folder {text}, and it is no number of a camera'
+    for name, count in Counter(name for one in sources for name in one.results).items():
+        if count > 1:
+            msg = f'{count} inputs are called {name!r}: predict them one at a time'
             raise PredictError(msg)
-    names = [source.name for source in sources]
-    for name in names:
-        if names.count(name) > 1:
-            msg = f'{names.count(name)} inputs are called {name!r}: predict them one at a time'
-            raise PredictError(msg)
-    return sources
 
 
 def predict(
-    segmenter: Segmenter,
+    segmenter: Segmenter | None,
     source: Source,
     output: Path,
     *,
@@ -108,69 +50,70 @@ def predict(
     frames: int | None = None,
     rotation: int = 0,
     has_legend: bool = False,
-) -> Iterator[int]:
-    """Segment a source and yield after each image how many are done.
+) -> Iterator[Frame]:
+    """Segment a source, write the results, and yield each image.
 
-    An image becomes ``labels/NAME.png`` (class ids, with the classes' colours as palette) and ``overlay/NAME.png``; a video or camera
-    becomes ``labels/NAME/000000.png`` and so on, and ``overlay/NAME.mp4``. ``frames`` ends it
-    early, which is how a camera ends. ``rotation`` is that of :class:`~lemore_core.images.image.Image`;
-    ``has_legend`` puts the names of the classes below the overlay.
+    Labels are class ids, with the classes' colours as palette: ``labels/NAME.png`` of an image
+    file, ``labels/SOURCE/000000.png`` of a video, camera or bag. The overlay is
+    ``overlay/NAME.png`` or the video ``overlay/SOURCE.mp4``; that of a bag has the camera's image
+    on the left. Labels that were recorded with a source are taken instead of the segmenter's.
+    ``alpha`` (0..1) is the weight of the colours, ``frames`` the most images to take, ``rotation``
+    that of :class:`~lemore_core.images.image.Image`; ``has_legend`` adds the classes' names.
 
     Raises:
-        LemoreError: the source cannot be read.
+        LemoreError: the source cannot be read, or has no image.
         OSError: the output cannot be written.
     """
-    if source.is_image:
-        for _, pixels in source.frames():
-            labels, image = _segment(segmenter, Image(pixels, rotation=rotation), alpha, has_legend)
-            write_labels(output / 'labels' / f'{source.name}.png', labels, segmenter.taxonomy)
-            write_image(output / 'overlay' / f'{source.name}.png', image)
-            yield 1
-        return
-    from lemore_core.images.video import VideoWriter
-
-    with VideoWriter(output / 'overlay' / f'{source.name}.mp4') as video:
-        for index, (stamp, pixels) in enumerate(source.frames()):
-            if index == frames:
-                break
-            labels, image = _segment(segmenter, Image(pixels, rotation=rotation), alpha, has_legend)
-            path = output / 'labels' / source.name / f'{index:06}.png'
-            write_labels(path, labels, segmenter.taxonomy)
-            video.write(stamp, image)
-            yield video.count
-        if not video.count:
-            msg = f'{source.name} gave no images'
+    taxonomy = segmenter.taxonomy if segmenter and not source.taxonomy else source.taxonomy
+    if taxonomy is None:
+        msg = f'{source.name} has no labels: give a segmenter'
+        raise PredictError(msg)
+    folder = output / 'labels' / (source.name if source.is_moving else '')
+    is_empty = True
+    with _overlays(source, output / 'overlay') as write:
+        for frame in islice(source.frames(), frames):
+            pixels, encoding, *_ = frame.image
+            labels, bare = frame.labels, to_rgb(pixels, encoding)
+            if segmenter and not source.taxonomy:
+                image = frame.image._replace(rotation=rotation)
+                labels = segmenter.segment_batch([image])[0].labels
+            shown = bare
+            if labels is not None:
+                write_labels(folder / f'{frame.name}.png', labels, taxonomy)
+                shown = overlay(pixels, encoding, labels, taxonomy.palette, alpha)
+            if source.is_recording:
+                shown = np.hstack([bare, shown])
+            if has_legend:
+                shown = np.vstack([shown, legend(taxonomy, shown.shape[1])])
+            write(frame, shown)
+            is_empty = False
+            yield frame
+        if is_empty:
+            msg = '; '.join([f'{source.name} gave no images', *source.errors])
             raise PredictError(msg)
 
 
-def _segment(
-    segmenter: Segmenter, image: Image, alpha: float, has_legend: bool
-) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], NDArray[np.uint8]]:
-    labels = segmenter.segment_batch([image])[0].labels
-    taxonomy = segmenter.taxonomy
-    shown = overlay(image.pixels, image.encoding, labels, taxonomy.palette, alpha)
-    return labels, np.vstack([shown, legend(taxonomy, shown.shape[1])]) if has_legend else shown
+@contextmanager
+def _overlays(source: Source, folder: Path) -> Iterator[Callable[[Frame, Pixels], None]]:
+    """Yield what writes an image's overlay: as a file, or into a video of the first one's size."""
+    if not source.is_moving:
+        yield lambda frame, shown: write_image(folder / f'{frame.name}.png', shown)
+        return
+    from lemore_core.images.video import CLOCK, VideoWriter
 
+    last, size = -math.inf, (0, 0)
+    with VideoWriter(folder / f'{source.name}.mp4') as video:
 
-def _of_folder(folder: Path, max_pixels: int) -> list[Source]:
-    paths = image_files(folder)
-    if not paths:
-        msg = f'folder {folder} holds no images ({", ".join(SUFFIXES)})'
-        raise PredictError(msg)
-    names = [path.relative_to(folder).with_suffix('').as_posix() for path in paths]
-    return [
-        Source(name, path, max_pixels=max_pixels) for name, path in zip(names, paths, strict=True)
-    ]
+        def write(frame: Frame, shown: Pixels) -> None:
+            nonlocal last, size
+            stamp_ns = frame.stamp_ns or 0
+            if (tick := stamp_ns * CLOCK // 10**9) <= last:
+                source.errors[OUT_OF_ORDER] += 1
+                return
+            size = size if video.count else (shown.shape[1], shown.shape[0])
+            if shown.shape[1::-1] != size:
+                shown = np.asarray(cv2.resize(shown, size), np.uint8)
+            last = tick
+            video.write(stamp_ns, shown)
 
-
-def _camera_frames(index: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    capture = cv2.VideoCapture(index)
-    try:
-        while True:
-            found, image = capture.read()
-            if not found:
-                msg = f'camera {index} gives no images'
-                raise PredictError(msg)
-            yield time.monotonic_ns(), np.ascontiguousarray(image[..., ::-1], np.uint8)
-    finally:
-        capture.release()
+        yield write

@@ -59,7 +59,6 @@ def test_the_wheel_brings_the_commands(wheel: zipfile.ZipFile) -> None:
     # all of them land on the PATH: none may have a name that other programs have
     scripts = {
         'lemore',
-        'lemore_benchmark',
         'lemore_demo',
         'segmentation_node',
         'lemore_view',

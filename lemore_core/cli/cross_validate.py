@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Train without each drive, and print each fold and the mean."""
     from tqdm import tqdm
 
-    from lemore_core.training.cross_validation import cross_validate
+    from lemore_core.training.run import cross_validate
 
     folds = list(cross_validate(planned_run(arguments), partial(tqdm.write, file=sys.stderr)))
     mean = sum(fold.figures['mean_iou'] for fold in folds) / len(folds)

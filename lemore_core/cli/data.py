@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemore_core.common.words import counted
+from lemore_core.common.errors import counted
 
 if TYPE_CHECKING:
     from lemore_core.data.check import CheckResult
-    from lemore_core.data.datasets import Dataset
+    from lemore_core.data.samples import Sample
 
 SPLITS = ('train', 'val')
 
@@ -28,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         '--split', action='append', help='a split to check, may be repeated; default train and val'
     )
-    check.add_argument('--workers', type=int, help="threads; default the processor's cores")
     split = actions.add_parser('split', help='divide your own images and masks into train and val')
     split.add_argument('images', type=Path, help='folder of images')
     split.add_argument(
@@ -46,15 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Do what was asked for.
+    """Check or divide a data set.
 
     Raises:
         DataError: the data set has errors; they have been printed.
     """
     if arguments.action == 'check':
-        _check_splits(arguments)
+        _check(arguments)
         return
-    from lemore_core.data.split import split
+    from lemore_core.data.drives import split
 
     found = split(
         arguments.images,
@@ -67,84 +65,53 @@ def run(arguments: argparse.Namespace) -> None:
         print(f'{part:<6} {", ".join(names)}')
 
 
-def _check_splits(arguments: argparse.Namespace) -> None:
-    """Check the splits and print what was found."""
+def _check(arguments: argparse.Namespace) -> None:
+    """Check the splits and print the findings."""
+    from lemore_core.data.check import check, some
     from lemore_core.data.datasets import open_dataset
-    from lemore_core.data.errors import DataError
+    from lemore_core.data.drives import RECORDED, shared_drives
+    from lemore_core.data.samples import DataError
 
-    if arguments.workers is not None and arguments.workers < 1:
-        msg = f'--workers is {arguments.workers}, it must be at least 1'
-        raise DataError(msg)
     dataset = open_dataset(arguments.dataset, arguments.data)
     splits = arguments.split or SPLITS
-    results = {split: _check(dataset, split, arguments.workers) for split in splits}
-    errors = sum(1 if one is None else len(one.errors) for one in results.values())
-    if results.get('train') and results.get('val'):
-        _warn_of_leaks(dataset, results)
+    listed: dict[str, list[Sample]] = {}
+    errors = 0
+    for split in splits:
+        try:
+            samples = listed[split] = dataset.listing(split)
+        except DataError as error:
+            errors += 1
+            print(f'error: {split}: {error}', file=sys.stderr)
+            continue
+        result = check(samples, split)
+        errors += len(result.errors)
+        _print_table(split, samples, result)
+        for kind, messages in (('error', result.errors), ('warning', result.warnings)):
+            for message in some(messages):
+                print(f'{kind}: {message}', file=sys.stderr)
+    if dataset.name in RECORDED and set(SPLITS) <= set(listed):
+        for message in shared_drives(listed['train'], listed['val'], dataset.root):
+            print(f'warning: {message}', file=sys.stderr)
     if errors:
         msg = f'{errors} {"errors" if errors > 1 else "error"} in {", ".join(splits)}'
         raise DataError(msg)
 
 
-def _check(dataset: Dataset, split: str, workers: int | None) -> CheckResult | None:
-    """Print what is in a split and return it, None where there is no split."""
-    from tqdm import tqdm
-
-    from lemore_core.data.check import check, some
-    from lemore_core.data.errors import DataError
-
-    try:
-        samples = dataset.listing(split)
-    except DataError as error:
-        print(f'error: {split}: {error}', file=sys.stderr)
-        return None
-    with tqdm(total=len(samples), desc=split, unit='image', disable=None) as bar:
-        report = check(samples, bar.update, workers)
-    _print_table(split, report)
-    for kind, messages in (('error', report.errors), ('warning', report.warnings)):
-        for message in some(messages):
-            print(f'{kind}: {message}', file=sys.stderr)
-    return report
-
-
-def _warn_of_leaks(dataset: Dataset, results: Mapping[str, CheckResult | None]) -> None:
-    """Warn of validation images that are near training images."""
-    from lemore_core.data.drives import RECORDED, near_duplicates, shared_drives
-
-    train, val = results['train'], results['val']
-    assert train is not None
-    assert val is not None
-    listed = {split: dataset.listing(split) for split in ('train', 'val')}
-    found = []
-    if dataset.name in RECORDED:
-        found += shared_drives(listed['train'], listed['val'], dataset.root)
-    places = near_duplicates(train.hashes, val.hashes)
-    if places:
-        first = listed['val'][places[0]].image
-        found.append(f'{len(places)} images of val look like one of train, the first is {first}')
-    for message in found:
-        print(f'warning: {message}', file=sys.stderr)
-
-
-def _print_table(split: str, report: CheckResult) -> None:
-    total = max(1, report.total_pixels)
-    print(f'{split}: {counted(report.samples, "image")}, {_sizes(report)}')
+def _print_table(split: str, samples: list[Sample], result: CheckResult) -> None:
+    taxonomy = samples[0].taxonomy
+    total = max(1, int(result.pixels.sum()))
+    print(f'{split}: {counted(len(samples), "image")}, {_sizes(result)}')
     print(f'{"id":>5}  {"share":>8}  {"images":>7}  class')
-    rows = zip(report.taxonomy.classes, report.pixels, report.images, strict=True)
-    for index, (name, pixels, images) in enumerate(rows):
-        print(f'{index:>5}  {pixels / total:>8.3%}  {images:>7}  {name}')
-    print(f'{"":>5}  {report.unlabelled / total:>8.3%}  {"":>7}  unlabelled')
+    for index, name in enumerate(taxonomy.classes):
+        share = result.pixels[index] / total
+        print(f'{index:>5}  {share:>8.3%}  {result.masks[index]:>7}  {name}')
+    unlabelled = result.pixels[taxonomy.unlabelled] / total
+    print(f'{"":>5}  {unlabelled:>8.3%}  {"":>7}  unlabelled')
 
 
-def _sizes(report: CheckResult) -> str:
-    """Return the one size, the smallest and largest sides of several, or that there is none."""
-    if not report.sizes:
-        return 'none readable'
-    if len(report.sizes) == 1:
-        ((height, width),) = report.sizes
-        return f'{width}x{height} pixels'
-    heights, widths = zip(*report.sizes, strict=True)
-    return (
-        f'{min(widths)} to {max(widths)} pixels wide and {min(heights)} to {max(heights)} high, '
-        f'{len(report.sizes)} sizes'
-    )
+def _sizes(result: CheckResult) -> str:
+    """Return the one size, or the smallest and the largest of several."""
+    sizes = [f'{w}x{h} pixels' for h, w in sorted(result.sizes, key=lambda size: size[0] * size[1])]
+    if len(sizes) > 1:
+        return f'{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}'
+    return sizes[0] if sizes else 'none readable'

@@ -12,9 +12,7 @@ from lemore_core.cli.train import add_hardware_arguments, hardware
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        'inputs', nargs='+', type=Path, help='bags, videos, images or folders of images'
-    )
+    parser.add_argument('inputs', nargs='+', help='bags, videos, images or folders of images')
     parser.add_argument(
         '--teacher', required=True, help='checkpoint, or .onnx file that lemore import wrote'
     )
@@ -27,15 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--hold-out', action='append', default=[], metavar='DRIVE', help='measure on it (repeat)'
     )
-    choice = parser.add_argument_group('images')
-    choice.add_argument(
-        '--every', type=int, help='take every n-th; default 10 of videos and bags, else 1'
-    )
-    choice.add_argument(
-        '--sharpness',
-        type=float,
-        default=0.25,
-        help="leave out images of less than this share of their neighbours' sharpness, 0.25",
+    parser.add_argument(
+        '--every', type=int, help='take every n-th image; default 10 of videos and bags, else 1'
     )
     labels = parser.add_argument_group('labels')
     labels.add_argument(
@@ -59,14 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Distill, and say what came of it."""
+    """Distil, and print the agreement by class and the commands that run the student."""
     from tqdm import tqdm
 
-    from lemore_core.distill.frames import FrameOptions
-    from lemore_core.distill.labels import LabelOptions
-    from lemore_core.distill.report import commands, judge
-    from lemore_core.distill.run import REPORT, DistillRun, distill
-    from lemore_core.evaluation.report.build import check_requirements
+    from lemore_core.distill import REPORT, DistillRun, distill
+    from lemore_core.evaluation.report import check_requirements
     from lemore_core.segmenter import resolve_checkpoint
     from lemore_core.training.recipe import parse_changes
 
@@ -77,10 +65,10 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.output,
         classes=arguments.classes,
         hold_out=tuple(arguments.hold_out),
-        frames=FrameOptions(arguments.every, arguments.sharpness),
-        labels=LabelOptions(
-            tuple(arguments.scales), not arguments.no_flip, arguments.min_probability
-        ),
+        every=arguments.every,
+        scales=tuple(arguments.scales),
+        flip=not arguments.no_flip,
+        min_probability=arguments.min_probability,
         recipe=arguments.recipe,
         changes={**parse_changes(arguments.set), 'model': arguments.model},
         start=resolve_checkpoint(arguments.start) if arguments.start else None,
@@ -88,16 +76,18 @@ def run(arguments: argparse.Namespace) -> None:
         hardware=hardware(arguments),
     )
     try:
-        distilled = distill(planned, tqdm.write)
+        student, result = distill(planned, tqdm.write)
     except (OSError, KeyboardInterrupt):
-        print('what is done is kept: the same command goes on', file=sys.stderr)
+        print('finished files are kept: run the same command to continue', file=sys.stderr)
         raise
-    judgement = judge(distilled, arguments.output / REPORT)
     print(f'{"class":<18} agreement (IoU)')
-    for name, iou in judgement.result.figures['iou'].items():
+    for name, iou in result.figures['iou'].items():
         print(f'{name:<18} {"-" if iou is None else f"{iou:.4f}"}')
+    student = student.resolve()
     print(
-        f'\nstudent {judgement.student_ms:.1f} ms, teacher {judgement.teacher_ms:.1f} ms an image: '
-        f'{judgement.teacher_ms / judgement.student_ms:.1f} times as fast'
+        f'\n{arguments.output / REPORT}\n'
+        f'lemore predict IMAGES --model {student} --output out/predict\n'
+        f'lemore benchmark --models {student},{planned.teacher}\n'
+        'ros2 launch lemore_ros segmentation.launch.py image_topic:=/camera/image_raw '
+        f'model:={student}'
     )
-    print('\n'.join([str(arguments.output / REPORT), *commands(distilled.student)]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lemore_core.cli.arguments import (
     add_json_argument,
@@ -18,13 +18,9 @@ from lemore_core.cli.arguments import (
 if TYPE_CHECKING:
     from lemore_core.data.datasets import Dataset
     from lemore_core.data.samples import Sample
-    from lemore_core.evaluation.evaluate import EvaluationResult, Judged
-    from lemore_core.evaluation.report.worst import WorstImages
+    from lemore_core.evaluation.evaluate import EvaluationResult
     from lemore_core.evaluation.strategies import Views
-    from lemore_core.segmenter import Segmenter
-    from lemore_core.taxonomy import Taxonomy
 
-REPORT_IMAGES = 50
 TABLE = ('iou', 'accuracy')
 
 
@@ -35,23 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--split', default='val', help='val')
     parser.add_argument('--limit', type=count, help='only so many images, the first ones')
     parser.add_argument('--drive', help='only the images of this drive, of train and val')
-    parser.add_argument(
-        '--groups', default='', metavar='FILE', help="class groups of the model's classes"
-    )
+    parser.add_argument('--groups', metavar='FILE', help="class groups of the model's classes")
     parser.add_argument(
         '--ground-truth-groups',
-        default='',
         metavar='FILE',
         help="class groups of the data set's classes, of the same names in the same order",
     )
     add_json_argument(parser)
     views = parser.add_argument_group('views', 'whose probabilities are averaged')
     views.add_argument(
-        '--window',
-        type=int,
-        nargs=2,
-        metavar=('H', 'W'),
-        help='slide a window of so many pixels of the image',
+        '--window', type=int, nargs=2, metavar=('H', 'W'), help='sliding window, in image pixels'
     )
     views.add_argument(
         '--stride', type=int, nargs='+', metavar='N', help='of the window, one number or down right'
@@ -63,46 +52,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     report = parser.add_argument_group('report')
     report.add_argument('--report', type=Path, metavar='FILE.html', help='write a report')
     report.add_argument(
-        '--report-images',
-        type=count,
-        default=REPORT_IMAGES,
-        metavar='N',
-        help='show the N worst images, 50',
+        '--report-images', type=count, default=50, metavar='N', help='show the N worst images, 50'
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the figures, and write the report that was asked for."""
+    """Evaluate; print the figures, and write the report."""
     from tqdm import tqdm
 
+    from lemore_core.data.datasets import OWN
+    from lemore_core.evaluation import report
     from lemore_core.evaluation.evaluate import evaluate
     from lemore_core.evaluation.strategies import Grouped, predictor_for
     from lemore_core.taxonomy import load_groups
 
     views = _views(arguments)
     if arguments.report is not None:
-        from lemore_core.evaluation.report.build import check_requirements
-
-        check_requirements()
+        report.check_requirements()
     dataset = _open_dataset(arguments)
     samples = _samples(arguments, dataset)[: arguments.limit]
-    segmenter = _load_segmenter(arguments)
+    if arguments.dataset == OWN or arguments.ground_truth_groups:
+        # a layout and no class table: the model keeps its own
+        arguments.dataset = ''
+    segmenter = load_segmenter(arguments)
     predictor = predictor_for(segmenter, views)
     if arguments.groups:
         predictor = Grouped(predictor, load_groups(arguments.groups, predictor.taxonomy))
-    worst = _worst_images(arguments, predictor.taxonomy)
-    result = evaluate(predictor, tqdm(samples, unit='image', disable=None), worst)
+    worst = report.worst_images(arguments.report_images, predictor.taxonomy)
+    observe = None if arguments.report is None else worst
+    result = evaluate(predictor, tqdm(samples, unit='image', disable=None), observe)
     facts = {
         'model': segmenter.card.name,
-        # of images of one's own it is what their classes.yaml calls them
         'dataset': dataset.taxonomy.name,
         'split': f'drive {arguments.drive}' if arguments.drive else arguments.split,
         'images': len(samples),
         'backend': f'{segmenter.status.backend} {segmenter.status.device}',
         'views': views.describe(),
     }
-    if worst is not None:
-        _write_report(arguments.report, result, worst, facts)
+    if arguments.report is not None:
+        title = f'{facts["model"]} on {facts["dataset"]} {facts["split"]}'
+        texts = {key: str(value) for key, value in facts.items()}
+        page = report.evaluation_report(result, worst.images, title=title, facts=texts)
+        report.write_report(page, arguments.report)
     if arguments.json:
         print_json({**facts, **result.to_dict()})
     else:
@@ -110,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:
-    """Return the samples that are asked for, in the groups of their classes if there are."""
+    """Return the samples of the split or drive, in groups of their classes where given."""
     from lemore_core.data.drives import held_out
     from lemore_core.data.samples import in_groups
     from lemore_core.taxonomy import load_groups
@@ -127,11 +118,7 @@ def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:
 
 
 def _open_dataset(arguments: argparse.Namespace) -> Dataset:
-    """Open the data set of that name, or that of the model's classes.
-
-    Classes that are of no known data set (a YAML file's, or a model's) are a user's own, whose
-    images lie in the layout for those.
-    """
+    """Open the named data set, else that of the model's classes; unknown ones as a user's own."""
     from lemore_core.data.datasets import DATASETS, OWN, open_dataset
     from lemore_core.export.model_card import read_model_card
     from lemore_core.segmenter import resolve_checkpoint
@@ -139,14 +126,6 @@ def _open_dataset(arguments: argparse.Namespace) -> Dataset:
     name = arguments.dataset or read_model_card(resolve_checkpoint(arguments.model)).taxonomy.name
     own = not arguments.dataset or Path(arguments.dataset).suffix
     return open_dataset(OWN if own and name not in DATASETS else name, arguments.data)
-
-
-def _load_segmenter(arguments: argparse.Namespace) -> Segmenter:
-    from lemore_core.data.datasets import OWN
-
-    # a layout and no class table: the model keeps its own
-    dataset = '' if arguments.dataset == OWN or arguments.ground_truth_groups else arguments.dataset
-    return load_segmenter(argparse.Namespace(**{**vars(arguments), 'dataset': dataset}))
 
 
 def _views(arguments: argparse.Namespace) -> Views:
@@ -162,26 +141,7 @@ def _views(arguments: argparse.Namespace) -> Views:
     return Views(window, stride, tuple(arguments.scales), arguments.flip)
 
 
-def _worst_images(arguments: argparse.Namespace, taxonomy: Taxonomy) -> WorstImages[Judged] | None:
-    if arguments.report is None:
-        return None
-    from lemore_core.evaluation.report.evaluation import worst_images
-
-    return worst_images(arguments.report_images, taxonomy)
-
-
-def _write_report(
-    path: Path, result: EvaluationResult, worst: WorstImages[Judged], facts: dict[str, Any]
-) -> None:
-    from lemore_core.evaluation.report.build import write_report
-    from lemore_core.evaluation.report.evaluation import evaluation_report
-
-    title = f'{facts["model"]} on {facts["dataset"]} {facts["split"]}'
-    texts = {key: str(value) for key, value in facts.items()}
-    write_report(evaluation_report(result, worst.images, title=title, facts=texts), path)
-
-
-def _print(facts: dict[str, Any], result: EvaluationResult, report: Path | None) -> None:
+def _print(facts: dict[str, object], result: EvaluationResult, report: Path | None) -> None:
     figures = result.figures
     columns = [figures.pop(key) for key in TABLE]
     for key, value in {**facts, **figures}.items():

@@ -1,9 +1,12 @@
-"""``lemore predict``."""
+"""``lemore predict``. Exit status: 3 where a part of the inputs could not be read."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +15,16 @@ from lemore_core.cli.arguments import (
     add_segmenter_arguments,
     count,
     image_bar,
-    load_segmenter,
+    segmenter_options,
     share,
 )
+from lemore_core.common.errors import counted
 from lemore_core.common.limits import ROTATIONS
-from lemore_core.common.words import counted
 
 if TYPE_CHECKING:
-    from lemore_core.predict import Source
+    from lemore_core.sources import Source
+
+INCOMPLETE = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,11 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'inputs',
         nargs='+',
-        help='images, folders (with all below them), videos, or numbers of cameras',
+        help='images, folders (with all below them), videos, bags, or numbers of cameras',
     )
     parser.add_argument('--output', '-o', type=Path, required=True, help='folder for the results')
     parser.add_argument('--alpha', type=share, default=0.5, help='weight of the colours, 0.5')
-    parser.add_argument('--frames', type=count, help='of a video or camera, take only so many')
+    parser.add_argument('--frames', type=count, help='take only so many of each drive')
     parser.add_argument('--no-legend', action='store_true', help='leave the legend out')
     parser.add_argument(
         '--rotate',
@@ -42,32 +47,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_max_pixels_argument(parser)
     add_segmenter_arguments(parser)
+    # labels recorded in a bag come before the default model, not before one that is named
+    parser.set_defaults(model=None)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write labels and overlays, with a progress bar."""
-    from lemore_core.predict import find_sources
+    """Write labels, overlays and videos, with a progress bar."""
+    from lemore_core.predict import check_names, predict
+    from lemore_core.sources import open_sources
 
-    sources = find_sources(arguments.inputs, arguments.max_pixels)
-    # seconds without a word look like a failure
-    log = logging.getLogger('lemore_core.export')
-    former = log.level
-    log.setLevel(logging.INFO)
-    log.addHandler(handler := logging.StreamHandler())
-    try:
-        _predict(arguments, sources)
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(former)
-    inputs = counted(len(sources), 'input')
-    print(f'{inputs}: {arguments.output / "labels"}, {arguments.output / "overlay"}')
-
-
-def _predict(arguments: argparse.Namespace, sources: list[Source]) -> None:
-    from lemore_core.predict import predict
-
-    segmenter = load_segmenter(arguments)
+    has_model = arguments.model is not None
+    arguments.model = arguments.model or 'tiny'
+    options = segmenter_options(arguments)
+    sources = open_sources(arguments.inputs, arguments.max_pixels, with_labels=not has_model)
+    check_names(sources)
+    segmenter = None
+    if any(source.taxonomy is None for source in sources):
+        with _export_logged():
+            segmenter = options.load()
+    images = unlabelled = 0
     for source in sources:
+        if source.taxonomy is not None:
+            print(f'{source.name}: labels as recorded; those of a network with --model')
         steps = predict(
             segmenter,
             source,
@@ -77,5 +78,34 @@ def _predict(arguments: argparse.Namespace, sources: list[Source]) -> None:
             rotation=arguments.rotate,
             has_legend=not arguments.no_legend,
         )
-        for _ in image_bar(steps, source.name, source.expected(), arguments.frames):
-            pass
+        for frame in image_bar(steps, source.name, source.expected, arguments.frames):
+            images += 1
+            unlabelled += source.taxonomy is not None and frame.labels is None
+    folders = f'{arguments.output / "labels"}, {arguments.output / "overlay"}'
+    print(f'{counted(images, "image")}: {folders}')
+    if unlabelled:
+        print(f'{counted(unlabelled, "image")} without recorded labels')
+    exit_if_incomplete(sources)
+
+
+def exit_if_incomplete(sources: Sequence[Source]) -> None:
+    """Print what could not be read, and exit with status 3 if there is any."""
+    from lemore_core.sources import error_lines
+
+    if lines := error_lines(sources):
+        print('\n'.join(lines), file=sys.stderr)
+        sys.exit(INCOMPLETE)
+
+
+@contextmanager
+def _export_logged() -> Iterator[None]:
+    """Log exports to the terminal: they take seconds."""
+    log = logging.getLogger('lemore_core.export')
+    former = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler := logging.StreamHandler())
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(former)

@@ -1,60 +1,46 @@
-"""Checks every file of a data set before a training depends on it."""
+"""Check every file of a data set before a training."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.data.datasets import missing
-from lemore_core.data.drives import image_hash
-from lemore_core.data.errors import DataError
-from lemore_core.data.parallel import OnProgress, for_each
-from lemore_core.data.samples import Sample
-from lemore_core.data.statistics import count_labels
-from lemore_core.taxonomy import Taxonomy
+from lemore_core.data.samples import DataError, Sample
+from lemore_core.data.statistics import count_labels, for_each
 
 NAMED_AT_MOST = 20  # problems in an error
 
-Size = tuple[int, int]
 
-
-@dataclass(frozen=True)
+@dataclass
 class CheckResult:
-    """What a check found.
+    """Findings of a check, of one sample or summed over many.
 
-    ``sizes`` counts the readable images by (height, width). ``pixels`` and ``images`` hold for
-    each class how many pixels and how many masks have it, (classes,) int64. ``errors`` and
-    ``warnings`` are sentences that name the file. ``hashes`` are those of the images (see
-    :func:`~lemore_core.data.drives.image_hash`), None for an unreadable one.
+    ``sizes`` counts the readable images by (height, width). ``pixels`` and ``masks`` hold for each
+    label the number of pixels and of masks that have it, (256,) int64. ``errors`` and ``warnings``
+    are sentences that name the file.
     """
 
-    taxonomy: Taxonomy
-    samples: int
-    sizes: Counter[Size]
-    pixels: NDArray[np.int64]
-    images: NDArray[np.int64]
-    unlabelled: int
-    errors: tuple[str, ...]
-    warnings: tuple[str, ...]
-    hashes: tuple[int | None, ...]
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    masks: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
-    @property
-    def total_pixels(self) -> int:
-        """How many pixels all readable masks have."""
-        return int(self.pixels.sum()) + self.unlabelled
+    def add(self, other: CheckResult) -> None:
+        """Add the findings of further samples."""
+        self.sizes += other.sizes
+        self.pixels += other.pixels
+        self.masks += other.masks
+        self.errors += other.errors
+        self.warnings += other.warnings
 
 
-def check(
-    samples: Sequence[Sample], on_progress: OnProgress | None = None, workers: int | None = None
-) -> CheckResult:
-    """Read every image and mask and return what was found.
-
-    ``on_progress`` is called with 1 for each sample done.
+def check(samples: Sequence[Sample], label: str = '') -> CheckResult:
+    """Read every image and mask and return the findings; a ``label`` shows a progress bar.
 
     Raises:
         DataError: there are no samples.
@@ -62,14 +48,22 @@ def check(
     if not samples:
         msg = 'there are no samples to check'
         raise DataError(msg)
-    return _summary(samples[0].taxonomy, for_each(_inspect, samples, on_progress, workers))
+    result = CheckResult()
+    for found in for_each(_inspect, samples, label):
+        result.add(found)
+    classes = samples[0].taxonomy.classes
+    absent = [name for name, count in zip(classes, result.masks, strict=False) if not count]
+    if absent:
+        result.warnings.append(f'no mask has the classes {", ".join(absent)}')
+    return result
 
 
 def require_sound(samples: Sequence[Sample]) -> None:
-    """Refuse samples of which any has an error.
+    """Reject samples with errors.
 
     Raises:
-        DataError: there are none, or a file is not what it must be; the first are named.
+        DataError: there are no samples, or files are missing, unreadable or of different sizes; the
+            first ones are named.
     """
     errors = check(samples).errors
     if errors:
@@ -78,94 +72,30 @@ def require_sound(samples: Sequence[Sample]) -> None:
 
 
 def some(messages: Sequence[str]) -> list[str]:
-    """Return the first of many messages, and how many more there are."""
+    """Return the first messages, and the number of further ones."""
     more = len(messages) - NAMED_AT_MOST
     return [*messages[:NAMED_AT_MOST], *([f'… and {more} more'] if more > 0 else [])]
 
 
-@dataclass
-class _Findings:
-    """What is known of one sample; ``labels`` are its pixels by label, (256,) int64."""
-
-    size: Size | None = None
-    hash: int | None = None
-    labels: NDArray[np.int64] | None = None
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-
-def _inspect(sample: Sample) -> _Findings:
-    found = _Findings()
-    gone = missing(sample)
-    if gone:
-        found.errors.append(gone)
-    for path, inspect in ((sample.image, _inspect_image), (sample.mask, _inspect_mask)):
-        if not path.is_file():
-            continue
-        with _collecting(found):
-            inspect(sample, found)
+def _inspect(sample: Sample) -> CheckResult:
+    found = CheckResult(errors=[sample.missing] if sample.missing else [])
+    size: tuple[int, ...] | None = None
+    if sample.image.is_file():
+        try:
+            height, width = size = sample.read_image().shape[:2]
+            found.sizes[height, width] += 1
+        except DataError as error:
+            found.errors.append(str(error))
+    if sample.mask.is_file():
+        try:
+            mask = sample.read_mask()
+        except DataError as error:
+            found.errors.append(str(error))
+            return found
+        found.pixels = count_labels(mask)
+        found.masks = (found.pixels > 0).astype(np.int64)
+        if size not in (None, mask.shape):
+            found.errors.append(f'{sample.mask} is {mask.shape}, its image {size} (height, width)')
+        if not found.pixels[: len(sample.taxonomy.classes)].any():
+            found.warnings.append(f'{sample.mask} has no labelled pixel')
     return found
-
-
-@contextmanager
-def _collecting(found: _Findings) -> Iterator[None]:
-    try:
-        yield
-    except DataError as error:
-        found.errors.append(str(error))
-
-
-def _inspect_image(sample: Sample, found: _Findings) -> None:
-    image = sample.read_image()
-    found.size = (image.shape[0], image.shape[1])
-    found.hash = image_hash(image)
-
-
-def _inspect_mask(sample: Sample, found: _Findings) -> None:
-    mask = sample.read_mask()
-    found.labels = count_labels(mask)
-    if found.size is not None and found.size != mask.shape:
-        found.errors.append(
-            f'{sample.mask} is {_size(mask.shape)} pixels, its image {_size(found.size)}'
-        )
-    if not found.labels[: len(sample.taxonomy.classes)].any():
-        found.warnings.append(f'{sample.mask} has no labelled pixel')
-
-
-def _size(shape: Sequence[int]) -> str:
-    height, width = shape
-    return f'{width}x{height}'
-
-
-def _summary(taxonomy: Taxonomy, findings: Iterable[_Findings]) -> CheckResult:
-    classes = len(taxonomy.classes)
-    samples, unlabelled, sizes = 0, 0, Counter[Size]()
-    pixels, images = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
-    errors: list[str] = []
-    warnings: list[str] = []
-    hashes: list[int | None] = []
-    for found in findings:
-        samples += 1
-        errors += found.errors
-        warnings += found.warnings
-        hashes.append(found.hash)
-        if found.size is not None:
-            sizes[found.size] += 1
-        if found.labels is not None:
-            pixels += found.labels[:classes]
-            images += found.labels[:classes] > 0
-            unlabelled += int(found.labels[taxonomy.unlabelled])
-    absent = [name for name, count in zip(taxonomy.classes, images, strict=True) if not count]
-    if absent:
-        warnings.append(f'no mask has the classes {", ".join(absent)}')
-    return CheckResult(
-        taxonomy,
-        samples,
-        sizes,
-        pixels,
-        images,
-        unlabelled,
-        tuple(errors),
-        tuple(warnings),
-        tuple(hashes),
-    )

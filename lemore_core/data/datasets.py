@@ -1,4 +1,4 @@
-"""Data sets in the layouts in which they are distributed."""
+"""Open data sets in the layouts of their distributors."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lemore_core.data.errors import DataError
-from lemore_core.data.layouts import LAYOUTS, folder
-from lemore_core.data.layouts.folder import CLASSES
-from lemore_core.data.samples import Sample
+from lemore_core.data.layouts import LAYOUTS
+from lemore_core.data.layouts.folder import CLASSES, folder
+from lemore_core.data.samples import DataError, Sample
 from lemore_core.taxonomy import BUILT_IN, Taxonomy, load_taxonomy
 
 OWN = 'folder'
@@ -19,7 +18,7 @@ DATASETS = (*BUILT_IN, OWN)
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set on this disk: its taxonomy, and its samples by split."""
+    """A data set on disk: its taxonomy, and its samples by split."""
 
     name: str
     root: Path
@@ -37,8 +36,7 @@ class Dataset:
             DataError: the folders are missing or empty, an image has no mask or a mask no image.
         """
         samples = self.listing(split)
-        broken = [missing(sample) for sample in samples]
-        messages = [message for message in broken if message]
+        messages = [sample.missing for sample in samples if sample.missing]
         if messages:
             more = len(messages) - 1
             msg = messages[0] + (f', and {more} more lack theirs' if more else '')
@@ -46,7 +44,7 @@ class Dataset:
         return samples
 
     def listing(self, split: str) -> list[Sample]:
-        """Return the samples of a split, with those whose image or mask is not there.
+        """Return the samples of a split, also those with a missing image or mask.
 
         Raises:
             DataError: the folders are missing or empty.
@@ -54,20 +52,11 @@ class Dataset:
         return LAYOUTS.get(self.name, folder)(self.root, split, self.taxonomy)
 
 
-def missing(sample: Sample) -> str:
-    """Say which file of a sample is not there; nothing when both are."""
-    if not sample.image.is_file():
-        return f'there is no image {sample.image} for the mask {sample.mask}'
-    if not sample.mask.is_file():
-        return f'{sample.image} has no mask {sample.mask}'
-    return ''
-
-
 def open_dataset(name: str, root: Path) -> Dataset:
-    """Return the data set called ``name`` that lies in ``root``.
+    """Return the data set ``name`` in the folder ``root``.
 
     Raises:
-        DataError: no data set has that name, or the root is no folder.
+        DataError: there is no data set of that name, or no such folder.
         TaxonomyError: the classes of a user's own data set cannot be read.
     """
     if name not in DATASETS:

@@ -1,25 +1,23 @@
-"""Drives: images that were recorded one after another, which no split may divide.
+"""Group images by drive, the images of one recording, and split a data set between drives.
 
-Frames of one drive show the same road in the same light. A network that is validated on a drive
-that it was trained on is measured on what it has seen.
+Frames of one drive show the same road in the same light. Figures of a network on a drive that it
+was trained on are optimistic.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from lemore_core.data.errors import DataError
-from lemore_core.data.samples import Sample
+from lemore_core.data.layouts.folder import CLASSES, pairs
+from lemore_core.data.samples import DataError, Sample
+from lemore_core.taxonomy import load_taxonomy
 
 GROUPS = 'groups.txt'
-# data sets whose names begin with that of a drive; in others they are numbered as they were found
+# data sets whose names begin with that of a drive; in others images are numbered without order
 RECORDED = ('camvid', 'cityscapes', 'folder')
-SIMILAR_BITS = 4  # of 64, by which the hashes of two near-duplicates differ at most
+SHARE = 0.2  # of the images to validate on, at least
 
 
 def drives(samples: Sequence[Sample], root: Path) -> dict[str, list[Sample]]:
@@ -40,28 +38,29 @@ def drives(samples: Sequence[Sample], root: Path) -> dict[str, list[Sample]]:
 
 
 def drive_names(images: Sequence[Path], root: Path) -> list[str]:
-    """Return the drive of each image, as :func:`drives` has it.
-
-    Raises:
-        DataError: see :func:`drives`.
-    """
+    """Return the drive of each image, by the rules of :func:`drives`."""
     path = root / GROUPS
-    named = _read(path) if path.is_file() else None
-    found = []
-    for image in images:
-        name = image.stem
-        if named is not None and name not in named:
-            msg = f'{path} does not name the drive of {name}'
-            raise DataError(msg)
-        beginning = name.partition('_')[0] if '_' in name else image.parent.name
-        found.append(beginning if named is None else named[name])
-    return found
+    if not path.is_file():
+        return [
+            one.stem.partition('_')[0] if '_' in one.stem else one.parent.name for one in images
+        ]
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+        named = dict(line.split() for line in lines if line.strip())
+    except (OSError, ValueError) as error:
+        msg = f'{path} must hold an image name and a drive a line: {error}'
+        raise DataError(msg) from error
+    unknown = [one.stem for one in images if one.stem not in named]
+    if unknown:
+        msg = f'{path} does not name the drive of {unknown[0]}'
+        raise DataError(msg)
+    return [named[one.stem] for one in images]
 
 
 def held_out(
     samples: Sequence[Sample], root: Path, drive: str
 ) -> tuple[list[Sample], list[Sample]]:
-    """Return the samples of all other drives, and those of ``drive``.
+    """Return the samples of all other drives, and of ``drive``.
 
     Raises:
         DataError: there is no such drive, or no other.
@@ -75,9 +74,9 @@ def held_out(
 
 
 def last_drives(images: Mapping[str, int], share: float) -> list[str]:
-    """Return the last of the drives that make ``share`` of all images, without the first one.
+    """Return the last drives that make ``share`` of all images, without the first one.
 
-    ``images`` are how many each drive has.
+    ``images`` is the number of images of each drive.
     """
     chosen: list[str] = []
     for name in reversed(list(images)[1:]):
@@ -87,11 +86,7 @@ def last_drives(images: Mapping[str, int], share: float) -> list[str]:
 
 
 def shared_drives(train: Sequence[Sample], val: Sequence[Sample], root: Path) -> list[str]:
-    """Say which drives both splits have images of, a sentence each.
-
-    Raises:
-        DataError: see :func:`drives`.
-    """
+    """Return a warning for each drive with images in both splits."""
     seen = drives(train, root)
     return [
         f'{len(found)} images of val are of drive {name}, of which train has {len(seen[name])}: '
@@ -101,31 +96,43 @@ def shared_drives(train: Sequence[Sample], val: Sequence[Sample], root: Path) ->
     ]
 
 
-def image_hash(image: NDArray[np.uint8]) -> int:
-    """Return 64 bits that images (H, W, 3) of the same look share: dark to light, cell by cell."""
-    small = cv2.resize(
-        cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA
-    )
-    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), 'big')
+def split(
+    images: Path, masks: Path, classes: Path, output: Path, hold_out: Sequence[str] = ()
+) -> dict[str, list[str]]:
+    """Copy images and masks into a data set ``output``; return its drives in train and in val.
 
+    The drives ``hold_out`` go to val, by default the last ones that make a fifth.
 
-def near_duplicates(train: Sequence[int | None], val: Sequence[int | None]) -> list[int]:
-    """Return the places in ``val`` of hashes to which one in ``train`` is alike."""
-    known = np.array([one for one in train if one is not None], np.uint64)
-    found = []
-    for place, one in enumerate(val):
-        if one is None or not len(known):
-            continue
-        differing = np.unpackbits((known ^ np.uint64(one)).view(np.uint8)).reshape(-1, 64).sum(1)
-        if differing.min() <= SIMILAR_BITS:
-            found.append(place)
-    return found
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-        return dict(line.split() for line in lines if line.strip())
-    except (OSError, ValueError) as error:
-        msg = f'{path} must hold an image name and a drive a line: {error}'
-        raise DataError(msg) from error
+    Raises:
+        DataError: a file has no partner, ``output`` exists, or the drives cannot be held out, such
+            as the only one.
+        TaxonomyError: the classes cannot be read.
+    """
+    samples = pairs(images, masks, load_taxonomy(str(classes)))
+    missing = [sample.missing for sample in samples if sample.missing]
+    if missing:
+        msg = f'{missing[0]} ({len(missing)} such files): an image and its mask have the same name'
+        raise DataError(msg)
+    if output.exists():
+        msg = f'{output} exists already: choose another --output'
+        raise DataError(msg)
+    by_drive = drives(samples, images)
+    held = set(hold_out or last_drives({name: len(of) for name, of in by_drive.items()}, SHARE))
+    if not held or not held < set(by_drive):
+        msg = (
+            f'{", ".join(sorted(held)) or "nothing"} cannot be held out: the drives are '
+            f'{", ".join(by_drive)} (the beginnings of the names, or as in {images}/groups.txt)'
+        )
+        raise DataError(msg)
+    for name, found in by_drive.items():
+        part = 'val' if name in held else 'train'
+        for sample in found:
+            for kind, path, root in (
+                ('images', sample.image, images),
+                ('masks', sample.mask, masks),
+            ):
+                target = output / kind / part / path.relative_to(root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+    shutil.copyfile(classes, output / CLASSES)
+    return {'train': [name for name in by_drive if name not in held], 'val': sorted(held)}

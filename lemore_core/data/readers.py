@@ -1,7 +1,7 @@
-"""Mask files as class ids, one function for each way to write them.
+"""Read mask files as class ids.
 
-A reader takes the path and the taxonomy and returns (H, W) class ids. It raises
-:class:`DataError` for a file that it cannot read, :class:`TaxonomyError` for unknown ids.
+A reader takes a path and a taxonomy and returns class ids (H, W). It raises :class:`DataError` for
+an unreadable file and :class:`TaxonomyError` for unknown ids.
 """
 
 from __future__ import annotations
@@ -11,33 +11,41 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from lemore_core.data.errors import DataError
-from lemore_core.data.pixels import Pixels, read_pixels
+from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.taxonomy import Labels, Taxonomy
+
+FORMATS = ('PNG', 'BMP', 'TIFF')
+INDEXED, GREY = ('P', 'PA'), ('1', 'L', 'LA')
+
+
+class DataError(LemoreError):
+    """A data set with missing folders, images or masks, or with unreadable ones."""
 
 
 def read_ids(path: Path, taxonomy: Taxonomy) -> Labels:
-    """Read a one-channel image of the data set's ids; with a palette, the indices are the ids."""
-    return taxonomy.encode(_one_channel(path, read_pixels(path)))
+    """Read a one-channel image of dataset ids; of an image with a palette, the indices."""
+    return taxonomy.encode(_one_channel(path, _read_mask(path)[0]))
 
 
 def read_labels(path: Path, taxonomy: Taxonomy) -> Labels:
-    """Read a one-channel image that already holds class ids, 255 for unlabelled."""
-    return taxonomy.of_labels.encode(_one_channel(path, read_pixels(path)))
+    """Read a one-channel image of class ids, 255 for unlabelled."""
+    return taxonomy.of_labels.encode(_one_channel(path, _read_mask(path)[0]))
 
 
 def read_ids_or_colors(path: Path, taxonomy: Taxonomy) -> Labels:
-    """Read an image of ids, or an RGB image in the taxonomy's colours.
+    """Read an image of dataset ids, or an RGB image in the taxonomy's colours.
 
-    A palette whose colours are the taxonomy's must give each class's colour to its id: a program
-    that shrank a colour mask to a palette numbers the colours as it likes.
+    A palette of the taxonomy's colours must give each colour the id of its class: a program that
+    reduces a colour mask to a palette numbers the colours in its own order.
     """
-    pixels = read_pixels(path)
-    if pixels.values.ndim == 3:
-        return taxonomy.encode_colors(pixels.values)
-    mask = _one_channel(path, pixels)
-    if pixels.palette is not None and _numbers_colors_otherwise(mask, pixels.palette, taxonomy):
+    values, palette = _read_mask(path)
+    if values.ndim == 3:
+        return taxonomy.encode_colors(values)
+    mask = _one_channel(path, values)
+    if palette is not None and _renumbers(mask, palette, taxonomy):
         msg = (
             f'{path} has a palette of the classes of {taxonomy.name!r}, but its indices are those '
             'of others: save it as RGB, or as grey values that are the ids'
@@ -46,22 +54,38 @@ def read_ids_or_colors(path: Path, taxonomy: Taxonomy) -> Labels:
     return taxonomy.encode(mask)
 
 
-def _one_channel(path: Path, pixels: Pixels) -> NDArray[np.integer[Any]]:
-    values = pixels.values
+def _read_mask(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+    """Return numbers (H, W) or RGB (H, W, 3), and the palette (n, 3) of indexed numbers."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                msg = f'{image.width}x{image.height} pixels, allowed: up to {MAX_PIXELS}'
+                raise DataError(msg)  # noqa: TRY301
+            if image.mode in INDEXED:
+                palette = np.array(image.getpalette(), np.uint8).reshape(-1, 3)
+                return np.asarray(image.getchannel('P') if image.mode == 'PA' else image), palette
+            if image.mode in GREY:
+                return np.asarray(image.convert('L')), None
+            return np.asarray(image.convert('RGB') if image.mode == 'RGBA' else image), None
+    except Exception as error:  # damage shows in a dozen ways
+        msg = f'{path} is no readable image: {in_one_line(error)}'
+        raise DataError(msg) from error
+
+
+def _one_channel(path: Path, values: NDArray[Any]) -> NDArray[np.integer[Any]]:
     if values.ndim != 2 or values.dtype.kind not in 'iu':
         msg = f'{path} is no one-channel label image'
         raise DataError(msg)
     return values
 
 
-def _numbers_colors_otherwise(
+def _renumbers(
     mask: NDArray[np.integer[Any]], palette: NDArray[np.uint8], taxonomy: Taxonomy
 ) -> bool:
+    """Return whether a palette gives the taxonomy's colours to ids of other classes."""
     used = [index for index in np.unique(mask).tolist() if index < len(palette)]
     colors = [tuple(palette[index].tolist()) for index in used]
-    if not set(colors) <= set(taxonomy.colors):
-        return False
-    return any(
+    return set(colors) <= set(taxonomy.colors) and any(
         index not in taxonomy.disk_ids[taxonomy.colors.index(color)]
         for index, color in zip(used, colors, strict=True)
     )

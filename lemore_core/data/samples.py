@@ -1,4 +1,4 @@
-"""One labelled image on disk."""
+"""A labelled image on disk."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.data.errors import DataError
-from lemore_core.data.pixels import read_rgb
-from lemore_core.data.readers import read_ids
+from lemore_core.data.readers import DataError, read_ids
+from lemore_core.images.files import ImageFileError, read_image
 from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy, TaxonomyError
 
-__all__ = ['DataError', 'MaskReader', 'Sample']
+__all__ = ['DataError', 'MaskReader', 'Sample', 'in_groups']
 
 MaskReader = Callable[[Path, Taxonomy], Labels]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Paths of an image and of the mask that labels it, in the classes of ``taxonomy``.
-
-    ``reader`` knows the mask's file format.
-    """
+    """Paths of an image and its mask, in the classes of ``taxonomy``; ``reader`` decodes the mask."""
 
     image: Path
     mask: Path
     taxonomy: Taxonomy
     reader: MaskReader = read_ids
+
+    @property
+    def missing(self) -> str:
+        """An error that names the missing file, '' if both are there."""
+        if not self.image.is_file():
+            return f'there is no image {self.image} for the mask {self.mask}'
+        return '' if self.mask.is_file() else f'{self.image} has no mask {self.mask}'
 
     def read_image(self) -> NDArray[np.uint8]:
         """Return the image, RGB (H, W, 3) uint8.
@@ -37,7 +40,10 @@ class Sample:
         Raises:
             DataError: the file is no readable image.
         """
-        return read_rgb(self.image)
+        try:
+            return read_image(self.image)
+        except ImageFileError as error:
+            raise DataError(str(error)) from error
 
     def read_mask(self) -> NDArray[np.uint8]:
         """Return class ids, (H, W) uint8; pixels that the taxonomy ignores are 255.

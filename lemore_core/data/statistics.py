@@ -1,16 +1,31 @@
-"""How often each class occurs."""
+"""Count the pixels of each class."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.pool import ThreadPool
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from lemore_core.data.errors import DataError
-from lemore_core.data.parallel import for_each
-from lemore_core.data.samples import Sample
+from lemore_core.data.samples import DataError, Sample
 from lemore_core.taxonomy import UNLABELLED_8BIT
+
+Result = TypeVar('Result')
+
+
+def for_each(
+    function: Callable[[Sample], Result], samples: Sequence[Sample], label: str = ''
+) -> Iterator[Result]:
+    """Yield the results of ``function`` in the order of the samples, computed by a thread per core.
+
+    With a ``label`` a terminal shows a progress bar.
+    """
+    with ThreadPool() as pool:  # decoders and NumPy release the interpreter lock
+        found = pool.imap(function, samples)
+        yield from tqdm(found, label, len(samples), unit='image', disable=None if label else True)
 
 
 def class_counts(samples: Sequence[Sample]) -> NDArray[np.int64]:
@@ -28,5 +43,5 @@ def class_counts(samples: Sequence[Sample]) -> NDArray[np.int64]:
 
 
 def count_labels(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return how many pixels of a mask hold each label, (256,) int64."""
+    """Return the number of pixels of each label in a mask, (256,) int64."""
     return np.bincount(mask.ravel(), minlength=UNLABELLED_8BIT + 1)

@@ -1,4 +1,4 @@
-"""Evaluates a predictor on labelled images, at the labels' own resolution."""
+"""Evaluate a predictor on labelled images, at the labels' own resolution."""
 
 from __future__ import annotations
 
@@ -12,21 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.data.samples import DataError, Sample
-from lemore_core.evaluation.calibration import Calibration
-from lemore_core.evaluation.metrics import ConfusionMatrix, by_name, rounded
-from lemore_core.evaluation.scores import Scores
+from lemore_core.evaluation.metrics import ConfusionMatrix, Scores, by_name, rounded
 from lemore_core.evaluation.strategies import Prediction, Predictor
 from lemore_core.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """The figures of one image.
+    """Figures of one image; NaN for an image without labels.
 
     ``iou`` (classes,) is NaN for a class that is neither there nor predicted. ``mean_iou`` is the
-    mean over the classes that are there: a few stray pixels of another would halve a mean that
-    took it in, and they cost the class that they were taken from. Both means are NaN for an image
-    without labels.
+    mean over the classes that are there: a few stray pixels of another class would halve a mean
+    that includes it.
     """
 
     name: str
@@ -37,7 +34,7 @@ class ImageResult:
 
     @classmethod
     def from_matrix(cls, path: Path, matrix: ConfusionMatrix) -> ImageResult:
-        """Take the figures from the confusion matrix of the one image."""
+        """Return the figures of an image from its confusion matrix."""
         there = matrix.counts.sum(1) > 0
         iou = matrix.iou
         mean = float(iou[there].mean()) if there.any() else math.nan
@@ -45,14 +42,14 @@ class ImageResult:
 
     @property
     def badness(self) -> tuple[float, str]:
-        """A key that sorts the worst image first, and one without labels last."""
+        """Sort key: the worst image first, one without labels last."""
         return (math.inf if math.isnan(self.mean_iou) else self.mean_iou), str(self.path)
 
 
 class Judged(NamedTuple):
-    """An image with everything known of it.
+    """An image with its labels and figures.
 
-    ``image`` RGB (H, W, 3) uint8, ``truth`` (H, W) uint8 with 255 for no label.
+    ``image`` is RGB (H, W, 3) uint8, ``truth`` (H, W) uint8 with 255 for no label.
     """
 
     image: NDArray[np.uint8]
@@ -63,25 +60,15 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found; ``images`` holds the worst image first."""
+    """Scores of all images and figures of each, the worst image first."""
 
     taxonomy: Taxonomy
     scores: Scores
     images: tuple[ImageResult, ...]
 
     @property
-    def matrix(self) -> ConfusionMatrix:
-        """The confusion matrix of all images."""
-        return self.scores.matrix
-
-    @property
-    def calibration(self) -> Calibration:
-        """Accuracy by confidence, of all images."""
-        return self.scores.calibration
-
-    @property
     def figures(self) -> dict[str, Any]:
-        """The figures by name, rounded, as JSON holds them."""
+        """The figures by name, rounded, for JSON."""
         return self.scores.figures(self.taxonomy.classes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,9 +93,7 @@ def evaluate(
     samples: Iterable[Sample],
     observe: Callable[[Judged], None] | None = None,
 ) -> EvaluationResult:
-    """Predict every sample and measure it against the truth.
-
-    ``observe`` is given each image as soon as it is judged.
+    """Predict every sample and compare it with its ground truth; call ``observe`` with each.
 
     Raises:
         DataError: an image or mask is unreadable, the two differ in size, or the labels of a

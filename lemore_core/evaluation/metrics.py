@@ -1,12 +1,24 @@
-"""The confusion matrix and the figures that follow from it."""
+"""Confusion matrix, calibration and time series, and the figures that follow from them.
+
+The expected calibration error is that of Guo et al. ("On calibration of modern neural networks",
+ICML 2017): pixels are put into equal bins by the confidence of their label, and the gaps between
+each bin's mean confidence and its accuracy are averaged, weighted by the bin's pixels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+BINS = 15
+LEVELS = 256
+MOST_POINTS = 20_000
+
+Values = NDArray[np.float64]
 
 
 class ConfusionMatrix:
@@ -19,8 +31,7 @@ class ConfusionMatrix:
     def add(self, truth: NDArray[np.integer], labels: NDArray[np.integer]) -> None:
         """Count two label images of one shape; true ids outside the classes are ignored.
 
-        Predicted ids outside the classes (unlabelled) count as wrong for no class, so they are
-        not let in: a caller that may have them says so by masking ``truth``.
+        Predicted ids must be classes: mask ``truth`` where labels may be unlabelled.
         """
         if truth.shape != labels.shape:
             msg = f'truth has shape {truth.shape}, labels {labels.shape}'
@@ -30,18 +41,18 @@ class ConfusionMatrix:
         self.counts += np.bincount(pairs, minlength=self.classes**2).reshape(self.counts.shape)
 
     def merge(self, other: ConfusionMatrix) -> None:
-        """Add what another matrix of the same classes has counted."""
+        """Add the counts of another matrix of the same classes."""
         self.counts += other.counts
 
     @property
-    def iou(self) -> NDArray[np.float64]:
-        """Intersection over union of each class; NaN where it is neither there nor predicted."""
+    def iou(self) -> Values:
+        """Intersection over union of each class; NaN for a class neither there nor predicted."""
         hits = np.diag(self.counts)
         return _ratio(hits, self.counts.sum(0) + self.counts.sum(1) - hits)
 
     @property
-    def accuracy(self) -> NDArray[np.float64]:
-        """Share of each class's pixels that carry it; NaN where the class is not there."""
+    def accuracy(self) -> Values:
+        """Share of each class's pixels with the right label; NaN for a class that is not there."""
         return _ratio(np.diag(self.counts), self.counts.sum(1))
 
     @property
@@ -56,12 +67,12 @@ class ConfusionMatrix:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of the labelled pixels that carry their class; NaN if none is labelled."""
+        """Share of the labelled pixels with the right label; NaN if none is labelled."""
         total = self.counts.sum()
         return float(np.diag(self.counts).sum() / total) if total else np.nan
 
     def figures(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return the figures by name, rounded, as JSON holds them; ``names`` are the classes'."""
+        """Return the figures by name, rounded, for JSON; ``names`` are the classes'."""
         return {
             'mean_iou': rounded(self.mean_iou),
             'pixel_accuracy': rounded(self.pixel_accuracy),
@@ -70,7 +81,186 @@ class ConfusionMatrix:
         }
 
 
-def mean_of_known(values: NDArray[np.float64]) -> float:
+class CalibrationBins(NamedTuple):
+    """Bounds (bins + 1,), pixels, mean confidence and accuracy (bins,); NaN in an empty bin."""
+
+    edges: Values
+    counts: NDArray[np.int64]
+    confidence: Values
+    accuracy: Values
+
+
+class Calibration:
+    """Pixels, and right ones among them, by each of the 256 values of the confidence."""
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self.counts: NDArray[np.int64] = np.zeros(LEVELS, np.int64)
+        self.hits: NDArray[np.int64] = np.zeros(LEVELS, np.int64)
+
+    def add(
+        self,
+        truth: NDArray[np.integer],
+        labels: NDArray[np.integer],
+        confidence: NDArray[np.uint8],
+    ) -> None:
+        """Count three images of one shape; true ids outside the classes are ignored.
+
+        ``confidence`` is 255 times the probability of the label.
+        """
+        if not truth.shape == labels.shape == confidence.shape:
+            msg = (
+                f'truth has shape {truth.shape}, labels {labels.shape}, '
+                f'confidence {confidence.shape}'
+            )
+            raise ValueError(msg)
+        known = truth < self.classes
+        self.counts += np.bincount(confidence[known], minlength=LEVELS)
+        self.hits += np.bincount(confidence[known & (truth == labels)], minlength=LEVELS)
+
+    def bins(self, number: int = BINS) -> CalibrationBins:
+        """Return equal bins over the confidence; a bin holds its lower bound, the last one both."""
+        values = np.arange(LEVELS)
+        # whole numbers: the bounds of 15 bins are values that a confidence has
+        index = np.minimum(values * number // (LEVELS - 1), number - 1)
+        counts, hits, total = (
+            np.bincount(index, weights, minlength=number)
+            for weights in (self.counts, self.hits, self.counts * values / (LEVELS - 1))
+        )
+        edges = np.linspace(0, 1, number + 1)
+        return CalibrationBins(
+            edges, counts.astype(np.int64), _ratio(total, counts), _ratio(hits, counts)
+        )
+
+    def expected_error(self, number: int = BINS) -> float:
+        """Return the expected calibration error, 0..1; NaN if nothing was counted."""
+        bins = self.bins(number)
+        total = bins.counts.sum()
+        gaps = np.nan_to_num(np.abs(bins.accuracy - bins.confidence))
+        return float((gaps * bins.counts).sum() / total) if total else np.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error and the bins, rounded, for JSON."""
+        bins = self.bins()
+        rows = zip(bins.edges[:-1], bins.edges[1:], *bins[1:], strict=True)
+        return {
+            'expected_error': rounded(self.expected_error()),
+            'bins': [
+                {
+                    'from': rounded(low),
+                    'to': rounded(high),
+                    'pixels': int(count),
+                    'confidence': rounded(confidence),
+                    'accuracy': rounded(accuracy),
+                }
+                for low, high, count, confidence, accuracy in rows
+            ],
+        }
+
+
+class Scores:
+    """Confusion matrix and calibration of many images."""
+
+    def __init__(self, classes: int) -> None:
+        self.matrix = ConfusionMatrix(classes)
+        self.calibration = Calibration(classes)
+
+    def add(
+        self,
+        truth: NDArray[np.integer],
+        labels: NDArray[np.integer],
+        confidence: NDArray[np.uint8] | None = None,
+    ) -> ConfusionMatrix:
+        """Count an image (H, W), and return its own confusion matrix.
+
+        Without ``confidence`` (255 for certain) the calibration is left out.
+        """
+        own = ConfusionMatrix(self.matrix.classes)
+        own.add(truth, labels)
+        self.matrix.merge(own)
+        if confidence is not None:
+            self.calibration.add(truth, labels, confidence)
+        return own
+
+    def figures(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the figures by name, rounded, for JSON; ``names`` are the classes'."""
+        return {
+            **self.matrix.figures(names),
+            'calibration_error': rounded(self.calibration.expected_error()),
+            'accuracy': by_name(names, self.matrix.accuracy),
+        }
+
+    def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the figures, the confusion matrix and the calibration, for JSON."""
+        return {
+            **self.figures(names),
+            'classes': list(names),
+            'confusion': self.matrix.counts.tolist(),
+            'calibration': self.calibration.to_dict(),
+        }
+
+
+class Points(NamedTuple):
+    """Time in seconds (n,), and by column the mean, least and most of each point (n,).
+
+    A point is ``frames`` neighbours; NaN where none of them is known.
+    """
+
+    frames: int
+    seconds: Values
+    mean: Mapping[str, Values]
+    low: Mapping[str, Values]
+    high: Mapping[str, Values]
+
+
+class TimeSeries:
+    """Figures of each frame of a drive: eight bytes a figure."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        self._values = array('d')
+
+    def add(self, seconds: float, values: Sequence[float] | Values) -> None:
+        """Add a frame's figures in the order of the columns; NaN if unknown."""
+        self._values.extend((seconds, *values))
+
+    def points(self, limit: int = MOST_POINTS) -> Points:
+        """Return at most ``limit`` points."""
+        rows = self._rows
+        frames = max(1, -(-len(rows) // limit))
+        starts = np.arange(0, len(rows), frames)
+        known = ~np.isnan(rows)
+        sums = np.add.reduceat(np.where(known, rows, 0), starts)
+        mean = _ratio(sums, np.add.reduceat(known.astype(int), starts))
+        low, high = np.fmin.reduceat(rows, starts), np.fmax.reduceat(rows, starts)
+        tables = (dict(zip(self.columns, t.T[1:], strict=True)) for t in (mean, low, high))
+        return Points(frames, mean[:, 0], *tables)
+
+    def mean(self) -> dict[str, float]:
+        """Return the mean of each column over the frames where it is known, else NaN."""
+        return {
+            name: mean_of_known(column)
+            for name, column in zip(self.columns, self._rows.T[1:], strict=True)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the means of the points for JSON, without columns that are never known."""
+        points = self.points()
+        known = {k: v for k, v in points.mean.items() if not np.isnan(v).all()}
+        return {
+            'frames_per_row': points.frames,
+            **{
+                name: [None if np.isnan(v) else round(float(v), 5) for v in values]
+                for name, values in {'seconds': points.seconds, **known}.items()
+            },
+        }
+
+    @property
+    def _rows(self) -> Values:
+        return np.array(self._values, np.float64).reshape(-1, 1 + len(self.columns))
+
+
+def mean_of_known(values: Values) -> float:
     """Return the mean of the values that are not NaN; NaN if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else np.nan
@@ -86,11 +276,11 @@ def percent(value: float) -> str:
     return '-' if np.isnan(value) else f'{100 * value:.1f} %'
 
 
-def by_name(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float | None]:
-    """Return one figure a class by the classes' names, as :func:`rounded` gives them."""
+def by_name(names: Sequence[str], values: Values) -> dict[str, float | None]:
+    """Return one rounded figure a class by the classes' names."""
     return {name: rounded(value) for name, value in zip(names, values, strict=True)}
 
 
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Values:
     with np.errstate(invalid='ignore', divide='ignore'):
         return np.asarray(part / whole, np.float64)

@@ -1,7 +1,7 @@
-"""Ways of putting an image to the network: once, as a robot does, or in several views.
+"""Segment an image at a single scale, or average the probabilities of several views.
 
-Single scale is the default and the paper's. The others see an image several times (in windows, at
-several scales, mirrored) and average the probabilities, which costs as many times the time.
+Single scale is the default and the paper's. Windows, scales and mirror images cost as many times
+the time.
 """
 
 from __future__ import annotations
@@ -19,17 +19,15 @@ from numpy.typing import NDArray
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.validation import check_fields, option
 from lemore_core.segmenter import Segmenter
-from lemore_core.taxonomy import ClassGroups, Taxonomy
+from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy
 
 LOGIT_STRIDE = 8
 SMALLEST_SIDE = 32
 OVERLAP = 1 / 3  # of neighbouring windows, where no stride is given
 
-Labels = NDArray[np.uint8] | NDArray[np.uint16]
-
 
 class ViewError(LemoreError):
-    """Windows, a stride or scales that cannot be."""
+    """Windows, a stride or scales that are not allowed."""
 
 
 class Prediction(NamedTuple):
@@ -40,11 +38,11 @@ class Prediction(NamedTuple):
 
 
 class Predictor(Protocol):
-    """Labels images with the classes of ``taxonomy``."""
+    """Segments images with the classes of ``taxonomy``."""
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """What the labels mean."""
+        """Classes of the labels."""
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
         """Segment an RGB image (H, W, 3) uint8 at its own size."""
@@ -77,43 +75,33 @@ class Views:
             msg = f'the stride is {self.stride} but there is no window: give both'
             raise ViewError(msg)
         if self.stride and self.window and any(map(operator.gt, self.stride, self.window)):
-            msg = (
-                f'the stride is {self.stride} and the window {self.window}: a stride is no longer '
-                'than the window, or pixels would be left out'
-            )
+            msg = f'the stride is {self.stride}: make it no longer than the window {self.window}'
             raise ViewError(msg)
 
     @property
     def single(self) -> bool:
-        """Whether an image is seen once, whole, as it is."""
+        """True if an image is segmented once, whole."""
         return self.window is None and self.scales == (1.0,) and not self.flip
 
     def describe(self) -> str:
-        """Return the views in words."""
+        """Describe the views in words."""
         if self.single:
             return 'single scale'
-        parts = []
-        if self.window:
-            parts.append('window {}x{} (HxW)'.format(*self.window))
-        if self.stride:
-            parts.append('stride {}, {}'.format(*self.stride))
-        if self.scales != (1.0,):
-            parts.append('scales ' + ', '.join(f'{scale:g}' for scale in self.scales))
-        if self.flip:
-            parts.append('flip')
-        return '; '.join(parts)
+        parts = (
+            'window {}x{} (HxW)'.format(*self.window) if self.window else '',
+            'stride {}, {}'.format(*self.stride) if self.stride else '',
+            f'scales {", ".join(f"{s:g}" for s in self.scales)}' if self.scales != (1.0,) else '',
+            'flip' if self.flip else '',
+        )
+        return '; '.join(filter(None, parts))
 
 
 class SingleScale:
-    """The way of the node: :meth:`Segmenter.segment` and nothing else."""
+    """Single forward pass, as in the node."""
 
     def __init__(self, segmenter: Segmenter) -> None:
+        self.taxonomy = segmenter.taxonomy
         self._segmenter = segmenter
-
-    @property
-    def taxonomy(self) -> Taxonomy:
-        """What the labels mean."""
-        return self._segmenter.taxonomy
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
         """Segment an RGB image (H, W, 3) uint8."""
@@ -122,23 +110,18 @@ class SingleScale:
 
 
 class AveragedViews:
-    """The mean of the probabilities that the network gives a pixel in several views.
+    """Mean of the probabilities of several views.
 
-    The logits of a view are interpolated to the image's size, as single scale does in effect, so
-    one view alone gives its labels. Its confidence differs: here it is the softmax of a pixel's
-    own interpolated logits, there the interpolated softmax, which is lower along boundaries.
+    One view alone gives the labels of single scale. Its confidence differs: it is the softmax of a
+    pixel's interpolated logits, not the interpolated softmax, which is lower along boundaries.
     """
 
     def __init__(self, segmenter: Segmenter, views: Views) -> None:
+        self.taxonomy = segmenter.taxonomy
         self._segmenter = segmenter
         self._views = views
-        # every scale has sizes of its own, and all of them come by for every image
+        # every image needs the network sizes of all scales
         segmenter.sizes_kept = max(segmenter.sizes_kept, 4 * len(views.scales))
-
-    @property
-    def taxonomy(self) -> Taxonomy:
-        """What the labels mean."""
-        return self._segmenter.taxonomy
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
         """Segment an RGB image (H, W, 3) uint8; needs H x W x classes floats of memory twice."""
@@ -178,23 +161,16 @@ class AveragedViews:
 
 
 class Grouped:
-    """Another predictor's labels as groups of its classes.
-
-    The confidence is that of the class. A group of "all else" must be among the groups: a class
-    that is ignored would be no label at all, which counts for no class.
-    """
+    """Maps another predictor's labels to groups of its classes; no class may be ignored."""
 
     def __init__(self, predictor: Predictor, groups: ClassGroups) -> None:
         if groups.ignored:
-            msg = f'groups {groups.name!r} ignore {", ".join(groups.ignored)}: put all predicted classes into groups'
+            ignored = ', '.join(groups.ignored)
+            msg = f'groups {groups.name!r} ignore {ignored}: put all predicted classes into groups'
             raise ViewError(msg)
+        self.taxonomy = groups.taxonomy
         self._predictor = predictor
         self._groups = groups
-
-    @property
-    def taxonomy(self) -> Taxonomy:
-        """What the labels mean."""
-        return self._groups.taxonomy
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
         """Segment an RGB image (H, W, 3) uint8."""
@@ -203,7 +179,7 @@ class Grouped:
 
 
 def predictor_for(segmenter: Segmenter, views: Views) -> Predictor:
-    """Return the plain way where the views are the one that it has, else their average."""
+    """Return a single-scale predictor, or the average of several views."""
     return SingleScale(segmenter) if views.single else AveragedViews(segmenter, views)
 
 
@@ -211,14 +187,10 @@ def windows(height: int, width: int, views: Views) -> Iterator[tuple[slice, slic
     """Yield the boxes that cover an image; those that would stick out are shifted inside."""
     window = views.window or (height, width)
     tall, wide = min(window[0], height), min(window[1], width)
-    down, right = views.stride or (_default_stride(window[0]), _default_stride(window[1]))
+    down, right = views.stride or (max(1, round(side * (1 - OVERLAP))) for side in window)
     for top in _starts(height, tall, down):
         for left in _starts(width, wide, right):
             yield np.s_[top : top + tall], np.s_[left : left + wide]
-
-
-def _default_stride(side: int) -> int:
-    return max(1, round(side * (1 - OVERLAP)))
 
 
 def _starts(length: int, side: int, stride: int) -> list[int]:
@@ -239,16 +211,15 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 def upsample(logits: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """Interpolate logits (h, w, classes) bilinearly to (height, width, classes)."""
-    most = 128  # channels that an image of OpenCV may have (of OpenCV 4, 512)
+    # OpenCV resizes images of up to 128 channels
     parts = [
-        cv2.resize(
-            np.ascontiguousarray(logits[..., start : start + most]),
-            (width, height),
-            interpolation=cv2.INTER_LINEAR,
-        ).reshape(height, width, -1)
-        for start in range(0, logits.shape[2], most)
+        cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
+        for part in (
+            np.ascontiguousarray(logits[..., start : start + 128])
+            for start in range(0, logits.shape[2], 128)
+        )
     ]
-    return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts, -1), np.float32)
+    return np.concatenate([part.reshape(height, width, -1) for part in parts], -1)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

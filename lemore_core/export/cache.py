@@ -21,9 +21,9 @@ from pathlib import Path
 
 import lemore_core
 from lemore_core.checkpoint import CheckpointError
+from lemore_core.common.child import Child, ChildError
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import user_cache
-from lemore_core.common.json_child import ChildError, JsonChild
 from lemore_core.export.errors import ExportError, PrecisionError
 from lemore_core.export.kept import keep, read_kept
 from lemore_core.export.shipped import read_shipped
@@ -92,8 +92,8 @@ def export_apart(path: Path, height: int, width: int, *, half: bool) -> bytes:
         order = {'path': path, 'height': height, 'width': width, 'half': half, 'output': output}
         order['niceness'] = 0 if in_front else NICENESS
         try:
-            with JsonChild(MODULE, order) as child:
-                list(child)
+            with Child(MODULE, order) as child:
+                child.result()
         except ChildError as error:
             raise ERRORS.get(error.kind, ExportError)(*error.args) from error
         return output.read_bytes()

@@ -1,9 +1,8 @@
-"""Images, labels and figures over time, in the viewer of Rerun or in a file for it (``.rrd``)."""
+"""Log images, labels and figures over time to the viewer of Rerun, or to a file for it (``.rrd``)."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,7 @@ from lemore_core.images.files import encode_image
 from lemore_core.images.image import Image, to_rgb
 from lemore_core.taxonomy import Labels, Taxonomy
 
-NAME = 'lemore'
-# frames that are named at the end, those of the least confidence
-WORST = 10
+WORST = 10  # frames of the least confidence, which are listed at the end
 
 
 class ViewError(LemoreError):
@@ -24,13 +21,12 @@ class ViewError(LemoreError):
 
 
 class View:
-    """What is logged belongs to the moment of the last :meth:`at`.
+    """Logs at the moment of the last :meth:`at`; lists the least confident frames at the end.
 
-    ``save`` is the file that is written; without it the viewer is opened. A block that ends well
-    also names the frames of the least confidence.
+    ``save`` is the file to write; without it the viewer is opened.
 
     Raises:
-        ViewError: see there.
+        ViewError: Rerun is not installed, or its viewer or file cannot be opened.
     """
 
     def __init__(self, save: Path | None = None) -> None:
@@ -40,7 +36,7 @@ class View:
             msg = "the viewer is Rerun, which is not installed: pip install 'lemore_ros[view]'"
             raise ViewError(msg) from error
         self._rerun = rerun
-        self._recording = rerun.RecordingStream(NAME)
+        self._recording = rerun.RecordingStream('lemore')
         self._taxonomy: Taxonomy | None = None
         self._moment: dict[str, dict[str, Any]] = {}
         self._confidences: list[tuple[float, dict[str, dict[str, Any]]]] = []
@@ -53,33 +49,26 @@ class View:
         except (OSError, RuntimeError, ValueError) as error:
             msg = f'Rerun cannot open {save or "its viewer"}: {error}'
             raise ViewError(msg) from error
-        self._recording.send_blueprint(self._blueprint())
+        self._recording.send_blueprint(_blueprint())
 
     def __enter__(self) -> View:  # noqa: PYI034 - Self needs Python 3.11
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self._log_worst()
+    def __exit__(self, kind: object, *_: object) -> None:
+        for mean, moment in self._confidences if kind is None else ():
+            self._set_time(moment)
+            text = f'mean confidence {mean:.1f} %'
+            self._recording.log('worst', self._rerun.TextLog(text, level='WARN'))
         self._recording.flush()
         self._recording.disconnect()
 
     def describe(self, taxonomy: Taxonomy) -> None:
-        """Say what labels mean, from now on; the viewer then names and colours them."""
+        """Log the names and colours of the classes."""
         self._taxonomy = taxonomy
-        rows = [
-            (label, name, color)
-            for label, (name, color) in enumerate(
-                zip(taxonomy.classes, taxonomy.colors, strict=True)
-            )
-        ]
+        pairs = list(zip(taxonomy.classes, taxonomy.colors, strict=True))
+        rows = [(label, *pair) for label, pair in enumerate(pairs)]
         self._recording.log('/', self._rerun.AnnotationContext(rows), static=True)
-        for _, name, color in rows:
+        for name, color in pairs:
             line = self._rerun.SeriesLines(colors=[color], names=[name])
             self._recording.log(f'classes/{name}', line, static=True)
 
@@ -94,8 +83,7 @@ class View:
 
     def image(self, image: Image) -> None:
         """Log a camera's image; as JPEG, since a drive in pixels fills the memory."""
-        pixels = np.ascontiguousarray(to_rgb(image.pixels, image.encoding))
-        data = encode_image(pixels, '.jpg')
+        data = encode_image(to_rgb(image.pixels, image.encoding), '.jpg')
         encoded = self._rerun.EncodedImage(contents=data, media_type='image/jpeg')
         self._recording.log('camera/image', encoded)
 
@@ -115,42 +103,36 @@ class View:
         self._recording.log('confidence', self._rerun.Image(np.ascontiguousarray(confidence), 'L'))
         mean = float(confidence.mean()) / 2.55
         self.figure('figures/confidence', mean)
-        self._confidences = sorted(
-            [*self._confidences, (mean, self._moment)], key=lambda pair: pair[0]
-        )[:WORST]
+        pairs = [*self._confidences, (mean, self._moment)]
+        self._confidences = sorted(pairs, key=lambda pair: pair[0])[:WORST]
 
     def figure(self, name: str, value: float) -> None:
-        """Log a figure of the moment; those of one name are a curve."""
+        """Log a figure; those of one name are a curve."""
         self._recording.log(name, self._rerun.Scalars(value))
 
     def points(self, xyz: NDArray[np.float32], labels: NDArray[Any]) -> None:
         """Log labelled points, (N, 3) in metres."""
         self._recording.log('points', self._rerun.Points3D(xyz, class_ids=labels))
 
-    def _log_worst(self) -> None:
-        for mean, moment in self._confidences:
-            self._set_time(moment)
-            text = f'mean confidence {mean:.1f} %'
-            self._recording.log('worst', self._rerun.TextLog(text, level='WARN'))
-
     def _set_time(self, moment: dict[str, dict[str, Any]]) -> None:
         self._recording.reset_time()
         for timeline, value in moment.items():
             self._recording.set_time(timeline, **value)
 
-    def _blueprint(self) -> Any:
-        import rerun.blueprint as layout
 
-        curves = layout.Vertical(
-            layout.TimeSeriesView(origin='classes', name='classes, % of the image'),
-            layout.TimeSeriesView(origin='figures', name='confidence, latency'),
-            layout.TextLogView(origin='worst', name='least confident'),
-        )
-        images = layout.Vertical(
-            layout.Spatial2DView(origin='camera', name='camera and labels'),
-            layout.Tabs(
-                layout.Spatial2DView(origin='confidence', name='confidence'),
-                layout.Spatial3DView(origin='points', name='points'),
-            ),
-        )
-        return layout.Blueprint(layout.Horizontal(images, curves))
+def _blueprint() -> Any:
+    import rerun.blueprint as layout
+
+    curves = layout.Vertical(
+        layout.TimeSeriesView(origin='classes', name='classes, % of the image'),
+        layout.TimeSeriesView(origin='figures', name='confidence, latency'),
+        layout.TextLogView(origin='worst', name='least confident'),
+    )
+    images = layout.Vertical(
+        layout.Spatial2DView(origin='camera', name='camera and labels'),
+        layout.Tabs(
+            layout.Spatial2DView(origin='confidence', name='confidence'),
+            layout.Spatial3DView(origin='points', name='points'),
+        ),
+    )
+    return layout.Blueprint(layout.Horizontal(images, curves))

@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from lemore_core.common.child import stop_children
 from lemore_core.common.errors import in_one_line
-from lemore_core.common.json_child import stop_children
 from lemore_core.inference.backend import Backend
 
 Size = tuple[int, int]

@@ -1,34 +1,34 @@
-"""The images of a run: loaded, augmented, batched."""
+"""Load, augment, batch and mix the images of a run."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from lemore_core.data.augment import Augmentation
 from lemore_core.data.samples import DataError, Sample
+from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.sampling import StepSampler
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 Batch = tuple[Tensor, Tensor]
 
-SIZES = 1  # sets the seeds of the sizes apart
+SIZES = 1  # separates the seeds of sizes and images
 CACHE_BYTES = 2 << 30  # decoded images kept in memory by each loading process
+RIM = 2  # pixels of the donor around an object: a cut along its outline would give it away
 
 
 def read_pair(sample: Sample) -> Pair:
-    """Return RGB (H, W, 3) uint8 and class ids (H, W) uint8.
-
-    Raises:
-        DataError: a file is unreadable, or image and mask differ in size.
-    """
+    """Return RGB (H, W, 3) uint8 and class ids (H, W) uint8 of one size."""
     image, mask = sample.read_image(), sample.read_mask()
     if image.shape[:2] != mask.shape:
         msg = f'{sample.image} is {image.shape[:2]}, its mask {sample.mask} is {mask.shape}'
@@ -36,94 +36,78 @@ def read_pair(sample: Sample) -> Pair:
     return image, mask
 
 
+def tensors(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Batch:
+    """Return RGB (3, H, W) uint8 and class ids (H, W) uint8."""
+    return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask)
+
+
+@dataclass(eq=False)
 class AugmentedImages(Dataset[Batch]):
     """Samples augmented as a function of the seed and their position in the order.
 
-    An item is asked for by (position, index) and is RGB (3, height, width) uint8 with class ids
-    (height, width) uint8. What fits into memory is decoded only once. Each step of ``batch`` items
-    is augmented by one of ``augmentations``, so that all its items have one size.
+    The key of an item is (position, index); the item is RGB (3, height, width) uint8 and class ids
+    (height, width) uint8. Decoded images are kept as far as memory allows. Each step of ``batch``
+    items is augmented by one of ``augmentations``, so that all its items have one size.
     """
 
-    def __init__(
-        self,
-        samples: list[Sample],
-        augmentations: Sequence[Augmentation],
-        seed: int,
-        batch: int = 1,
-    ) -> None:
-        self.samples = samples
-        self.augmentations = augmentations
-        self.seed = seed
-        self.batch = batch
-        self.cache: dict[int, Pair] = {}
-        self.cached_bytes = 0
+    samples: list[Sample]
+    augmentations: Sequence[Augmentation]
+    seed: int
+    batch: int
+    cache: dict[int, Pair] = field(default_factory=dict)
+    cached_bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         position, index = key
+        sizes = np.random.default_rng([self.seed, position // self.batch, SIZES])
+        augmentation = self.augmentations[int(sizes.integers(len(self.augmentations)))]
         random = np.random.default_rng([self.seed, position])
-        image, mask = self._augmentation(position // self.batch)(*self._pair(index), random)
-        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask)
-
-    def _augmentation(self, step: int) -> Augmentation:
-        if len(self.augmentations) == 1:
-            return self.augmentations[0]
-        # numbers apart from those of the items, which are seeded by two
-        random = np.random.default_rng([self.seed, step, SIZES])
-        return self.augmentations[int(random.integers(len(self.augmentations)))]
+        return tensors(*augmentation(*self._pair(index), random))
 
     def _pair(self, index: int) -> Pair:
-        pair = self.cache.get(index)
-        if pair is None:
-            pair = read_pair(self.samples[index])
-            size = pair[0].nbytes + pair[1].nbytes
-            if self.cached_bytes + size <= CACHE_BYTES:
-                self.cache[index] = pair
-                self.cached_bytes += size
+        if index in self.cache:
+            return self.cache[index]
+        pair = read_pair(self.samples[index])
+        size = pair[0].nbytes + pair[1].nbytes
+        if self.cached_bytes + size <= CACHE_BYTES:
+            self.cache[index] = pair
+            self.cached_bytes += size
         return pair
 
 
+@dataclass(eq=False)
 class WholeImages(Dataset[Batch]):
-    """Samples as they are, for validation: RGB (3, H, W) uint8 and class ids (H, W) uint8."""
+    """Samples without augmentation: RGB (3, H, W) uint8 and class ids (H, W) uint8."""
 
-    def __init__(self, samples: list[Sample]) -> None:
-        self.samples = samples
+    samples: list[Sample]
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Batch:
-        image, mask = read_pair(self.samples[index])
-        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask)
+        return tensors(*read_pair(self.samples[index]))
 
 
-def training_loader(
-    images: Dataset[Batch], sampler: StepSampler, *, workers: int, pin: bool
+def load_batches(
+    images: Dataset[Batch],
+    batch: int,
+    *,
+    sampler: StepSampler | None = None,
+    workers: int = 0,
+    pin: bool = False,
 ) -> DataLoader[Batch]:
-    """Return one process's batches of an epoch."""
+    """Return one process's batches, by default in the order of the images."""
     return DataLoader(
         images,
-        sampler.batch // sampler.processes,
+        batch,
         sampler=sampler,
-        drop_last=True,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin,
         # a fork would inherit locks that OpenCV's threads held, and wait for them forever
-        multiprocessing_context='spawn' if workers else None,
-        worker_init_fn=one_thread,
-    )
-
-
-def validation_loader(images: Dataset[Batch], *, batch: int, workers: int) -> DataLoader[Batch]:
-    """Return one process's images of a validation, in their order."""
-    return DataLoader(
-        images,
-        batch,
-        num_workers=workers,
-        persistent_workers=workers > 0,
         multiprocessing_context='spawn' if workers else None,
         worker_init_fn=one_thread,
     )
@@ -134,3 +118,19 @@ def one_thread(_: int = 0) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+
+
+def paste_objects(
+    images: Tensor, masks: Tensor, classes: Tensor, chance: float
+) -> tuple[Tensor, Tensor]:
+    """Return the batch with its neighbour's pixels of ``classes`` pasted into some of its images.
+
+    This is ClassMix (Olsson et al., WACV 2021). ``images`` is RGB (N, 3, H, W) uint8, ``masks``
+    class ids (N, H, W) uint8. An image is changed with probability ``chance``.
+    """
+    donors, labels = images.roll(1, 0), masks.roll(1, 0)
+    taken = torch.isin(labels, classes)[:, None].float()
+    taken = functional.max_pool2d(taken, 2 * RIM + 1, 1, RIM)[:, 0] > 0
+    taken &= labels != UNLABELLED_8BIT
+    taken &= (torch.rand(len(images), device=images.device) < chance)[:, None, None]
+    return donors.where(taken[:, None], images), labels.where(taken, masks)

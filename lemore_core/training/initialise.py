@@ -1,4 +1,4 @@
-"""Weights to start from: another checkpoint's."""
+"""Start a network from the weights of a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from lemore_core import checkpoint
 from lemore_core.common.errors import LemoreError
@@ -16,19 +15,19 @@ from lemore_core.model.lemore import LeMoRe
 
 
 class InitialiseError(LemoreError):
-    """Weights that do not fit the network that shall start from them."""
+    """Weights of another model size."""
 
 
+@torch.no_grad()
 def initialise(network: LeMoRe, path: Path, report: Callable[[str], None]) -> None:
     """Copy into ``network`` every tensor of a checkpoint that fits it.
 
-    Axis weights are resampled to the network's size. What the checkpoint lacks or has in another
-    shape (a classifier of other classes) keeps its random start
-    and is reported.
+    Axis weights are resampled to the network's size. Parts that the checkpoint lacks or has in
+    another shape (a classifier of other classes) keep their random start and are reported.
 
     Raises:
         CheckpointError: the file is missing, damaged, or not LeMoRe's.
-        InitialiseError: not even the encoder fits, so it is another model size.
+        InitialiseError: the encoder does not fit: another model size.
     """
     card, source = checkpoint.load(path)
     found = dict(source.state_dict())
@@ -36,8 +35,10 @@ def initialise(network: LeMoRe, path: Path, report: Callable[[str], None]) -> No
     state = network.state_dict()
     kept = []
     for name, tensor in state.items():
-        value = _fitting(found.get(name), tensor, is_axis=name in axes)
-        if value is None:
+        value = found.get(name)
+        if value is not None and name in axes:
+            value = resample_axis_weight(value, tensor.shape[0])
+        if value is None or value.shape != tensor.shape:
             kept.append(name)
         else:
             state[name] = value
@@ -54,12 +55,5 @@ def initialise(network: LeMoRe, path: Path, report: Callable[[str], None]) -> No
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, by which checkpoints record what they started from."""
+    """Return the SHA-256 of a file, the identity of weights in the records of checkpoints."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _fitting(value: Tensor | None, like: Tensor, *, is_axis: bool) -> Tensor | None:
-    if value is not None and is_axis:
-        with torch.no_grad():
-            value = resample_axis_weight(value, like.shape[0])
-    return value if value is not None and value.shape == like.shape else None

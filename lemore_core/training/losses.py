@@ -1,8 +1,8 @@
-"""What a training step minimises: cross-entropy in several weightings, and Lovász-softmax.
+"""Losses of a training step: cross-entropy, Lovász-softmax, distillation.
 
-Logits are (N, classes, h, w) at 1/8 of the input, targets (N, H, W) class ids with 255 where there
-is no label. A loss is taken at the labels' own resolution, on a random grid of pixels: upsampling
-and counting every pixel costs as much as half the network and says little more.
+Logits are (N, classes, h, w) at 1/8 of the input, targets (N, H, W) class ids, 255 for unlabelled.
+A loss is taken at the labels' own resolution, on a random grid of pixels: upsampling and counting
+every pixel costs as much as half the network and adds little.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional
 
 from lemore_core.taxonomy import UNLABELLED_8BIT
-from lemore_core.training.processes import mean_over_processes
 
 OHEM_MINIMUM = 1 / 16  # of the pixels, kept however easy they are
 LOVASZ_STRIDE = 4  # sorting is dear, and the measure needs fewer pixels than the gradient
@@ -50,8 +49,8 @@ def cross_entropy(
 ) -> Tensor:
     """Return the weighted mean over the labelled pixels, a scalar.
 
-    With several processes each divides by their mean weight, so that the average of their gradients
-    is the one that a single process would have had, wherever the labelled pixels lie.
+    With several processes each divides by the mean weight of all: the average of their gradients is
+    then that of a single process, wherever the labelled pixels lie.
     """
     known = targets != UNLABELLED_8BIT
     if class_weights is not None:
@@ -65,7 +64,16 @@ def cross_entropy(
     if ohem:
         kept = _hard_pixels(logits.detach(), targets, known, ohem)
         losses, weights = losses * kept, weights * kept
-    return losses.sum() / mean_over_processes(weights.sum()).clamp_min(1e-6)
+    return losses.sum() / _mean_over_processes(weights.sum()).clamp_min(1e-6)
+
+
+def _mean_over_processes(value: Tensor) -> Tensor:
+    """Return the mean of a value that has no gradient over the processes of a run."""
+    if distributed.is_available() and distributed.is_initialized():
+        value = value.clone()
+        distributed.all_reduce(value)
+        return value / distributed.get_world_size()
+    return value
 
 
 def _hard_pixels(logits: Tensor, targets: Tensor, known: Tensor, threshold: float) -> Tensor:
@@ -118,10 +126,25 @@ def lovasz_softmax(probabilities: Tensor, targets: Tensor) -> Tensor:
 
 
 def _jaccard_gradient(truth: Tensor) -> Tensor:
-    """Return the growth of 1 - IoU with each further error, for truths sorted by error."""
+    """Return the increase of 1 - IoU by each further error, for truths sorted by error."""
     total = truth.sum()
     intersection = total - truth.cumsum(0)
     union = total + (1 - truth).cumsum(0)
     loss = 1 - intersection / union
     loss[1:] -= loss[:-1].clone()
     return loss
+
+
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return the divergence of the softened probabilities, a mean over places, times T squared.
+
+    ``student`` is (N, C, h, w); the teacher's logits are resized to it.
+    """
+    teacher = functional.interpolate(teacher, student.shape[-2:], mode='bilinear')
+    divergence = functional.kl_div(
+        (student / temperature).log_softmax(1),
+        (teacher / temperature).log_softmax(1),
+        reduction='none',
+        log_target=True,
+    )
+    return divergence.sum(1).mean() * temperature**2

@@ -1,4 +1,4 @@
-"""What a training run is made of: a frozen recipe, read from YAML and changed from the outside."""
+"""Settings of a training run, read from YAML."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.shipped import ShippedFiles
-from lemore_core.common.validation import check_fields, current_names, from_mapping, option
-from lemore_core.common.yaml_file import parse_yaml
+from lemore_core.common.validation import check_fields, from_mapping, option
+from lemore_core.common.yaml_file import ShippedFiles, parse_yaml
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _SHIPPED = ShippedFiles('lemore_core.training', 'recipes', 'recipe', 'no recipe is called')
 RECIPES = _SHIPPED.names
-PRECISIONS = ('64', '32', 'bf16', '16')
+PRECISIONS = ('32', 'bf16', '16')
 SWITCHES = (
     'transverse',
     'frontal',
@@ -44,23 +43,17 @@ class Recipe:
     network: Mapping[str, bool] = option({}, 'parts switched on or off, such as lateral: false')
     iterations: int = option(12_000, 'optimiser steps', low=1)
     batch: int = option(16, 'images in a step, over all devices', low=2)
-    learning_rate: float = option(3e-4, "AdamW's, after the warm-up", low=0, high=1, was='rate')
+    learning_rate: float = option(3e-4, "AdamW's, after the warm-up", low=0, high=1)
     weight_decay: float = option(0.01, "AdamW's, none on norms and biases", low=0, high=1)
     warmup: int = option(1500, 'steps in which the learning rate rises from 1e-6', low=0)
     poly_power: float = option(
-        1.0, 'power of the polynomial decay of the learning rate', low=0, high=10, was='power'
+        1.0, 'power of the polynomial decay of the learning rate', low=0, high=10
     )
-    grad_clip_norm: float = option(
-        5.0, "bound of the gradient's norm, 0 for none", low=0, was='clip'
-    )
+    grad_clip_norm: float = option(5.0, "bound of the gradient's norm, 0 for none", low=0)
     dropout: float = option(0.1, 'before the classifier', low=0, high=0.9)
     drop_path: float = option(0.1, 'in the bottleneck', low=0, high=0.9)
-    ema_decay: float = option(
-        0.999, 'decay of the moving average of the weights', low=0, high=1, was='average'
-    )
-    precision: str = option(
-        '32', '32, bf16 or 16 (mixed, for GPUs), 64 to compare runs', choices=PRECISIONS
-    )
+    ema_decay: float = option(0.999, 'decay of the moving average of the weights', low=0, high=1)
+    precision: str = option('32', '32, bf16 or 16 (mixed, for GPUs)', choices=PRECISIONS)
     validate_every: int = option(4000, 'steps between two validations', low=1)
     save_every: int = option(1000, 'steps between two saved states', low=1)
     seed: int = option(0, 'of initialisation, order and augmentation', low=0)
@@ -105,14 +98,16 @@ class Recipe:
         if unknown:
             msg = f'network has no part {unknown}, its parts are {", ".join(SWITCHES)}'
             raise RecipeError(msg)
-        self._check_multiple('validate_every', 'save_every')
-        self._check_multiple('iterations', 'validate_every')
+        for name, factor in (('validate_every', 'save_every'), ('iterations', 'validate_every')):
+            value, unit = getattr(self, name), getattr(self, factor)
+            if value % unit:
+                msg = f'{name} is {value}, it must be a multiple of {factor} ({unit})'
+                raise RecipeError(msg)
 
-    def _check_multiple(self, name: str, factor: str) -> None:
-        value, unit = getattr(self, name), getattr(self, factor)
-        if value % unit:
-            msg = f'{name} is {value}, it must be a multiple of {factor} ({unit})'
-            raise RecipeError(msg)
+    @property
+    def crop(self) -> tuple[int, int]:
+        """The long and the short side of the crop in pixels."""
+        return max(self.height, self.width), min(self.height, self.width)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON and YAML hold."""
@@ -128,15 +123,6 @@ class Recipe:
         """
         return from_mapping(cls, values, source, RecipeError)
 
-    @classmethod
-    def from_record(cls, values: Mapping[str, Any], source: str) -> Self:
-        """Read what a checkpoint or a run recorded, under its names of that time.
-
-        Raises:
-            RecipeError: see :meth:`from_dict`.
-        """
-        return cls.from_dict(current_names(cls, values), source)
-
 
 def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Load a built-in recipe by name, or the user's own from a YAML file.
@@ -149,11 +135,15 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
             and ``resize`` were changed and the third does not fit.
     """
     values, source = _SHIPPED.read(name, RecipeError)
-    recipe = _with_changes(values, source, changes)
-    changed = set(changes or {}) & {'height', 'width', 'resize'}
-    if not changed & {'height', 'width'} or len(changed) == 3 or _resizes_to_crop(recipe):
+    if not isinstance(values, Mapping):
+        return Recipe.from_dict(values, source)
+    changes = changes or {}
+    recipe = Recipe.from_dict({**values, **changes}, source)
+    changed = changes.keys() & {'height', 'width', 'resize'}
+    if recipe.resize == recipe.crop or len(changed) == 3 or not changed - {'resize'}:
         return recipe
-    if not _resizes_to_crop(_with_changes(values, source, None)):
+    original = Recipe.from_dict(values, source)
+    if original.resize != original.crop:
         return recipe
     if 'resize' in changed:
         msg = (
@@ -161,21 +151,7 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
             f'{recipe.resize}: set all three, or height and width, which resize follows'
         )
         raise RecipeError(msg)
-    return dataclasses.replace(recipe, resize=_long_and_short(recipe))
-
-
-def _resizes_to_crop(recipe: Recipe) -> bool:
-    return recipe.resize == _long_and_short(recipe)
-
-
-def _long_and_short(recipe: Recipe) -> tuple[int, int]:
-    return max(recipe.height, recipe.width), min(recipe.height, recipe.width)
-
-
-def _with_changes(values: Any, source: str, changes: Mapping[str, Any] | None) -> Recipe:
-    if isinstance(values, Mapping):
-        values = {**values, **(changes or {})}
-    return Recipe.from_dict(values, source)
+    return dataclasses.replace(recipe, resize=recipe.crop)
 
 
 def parse_changes(texts: list[str]) -> dict[str, Any]:

@@ -1,15 +1,18 @@
-"""A training run: a recipe, a data set and a machine brought together."""
+"""Train a network: recipe, data set and hardware in one run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Timer, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
@@ -18,60 +21,44 @@ from lemore_core.checkpoint import ModelCard, read_card
 from lemore_core.data.augment import Augmentation
 from lemore_core.data.check import require_sound
 from lemore_core.data.datasets import Dataset, open_dataset
-from lemore_core.data.drives import held_out
+from lemore_core.data.drives import drives, held_out
 from lemore_core.data.samples import Sample
 from lemore_core.data.statistics import class_counts
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
-from lemore_core.taxonomy import UNLABELLED_8BIT
-from lemore_core.training.averaging import MovingAverage
-from lemore_core.training.callbacks import STATE, Checkpoints, ProgressBar, RunState
-from lemore_core.training.ending import Ending
-from lemore_core.training.images import (
-    AugmentedImages,
-    Batch,
-    WholeImages,
-    training_loader,
-    validation_loader,
-)
-from lemore_core.training.initialise import initialise, sha256
+from lemore_core.training.callbacks import STATE, Checkpoints, Interrupt, moving_average
+from lemore_core.training.images import AugmentedImages, Batch, WholeImages, load_batches
+from lemore_core.training.initialise import initialise
 from lemore_core.training.losses import Objective
-from lemore_core.training.mixing import rare_classes
-from lemore_core.training.processes import BatchNormSync
-from lemore_core.training.provenance import provenance
 from lemore_core.training.recipe import Recipe
-from lemore_core.training.sampling import Order, StepSampler, balanced_shares, frequency_weights
-from lemore_core.training.start import (
-    TrainingError,
-    TrainingRun,
-    is_first_here,
-    set_up,
+from lemore_core.training.sampling import (
+    StepSampler,
+    balanced_shares,
+    frequency_weights,
+    rare_classes,
 )
-from lemore_core.training.state_file import SafeStateFile
+from lemore_core.training.start import TrainingError, TrainingRun, is_first_here, origin, set_up
 from lemore_core.training.task import SegmentationTask
-from lemore_core.training.teacher import load_teacher
+from lemore_core.training.teacher import Teacher
+
+Report = Callable[[str], None]
 
 LICENCES = {'camvid': 'CC BY-NC 4.0: trained on CamVid, research use only'}
-PRECISIONS: dict[str, Any] = {
-    '64': '64-true',
-    '32': '32-true',
-    'bf16': 'bf16-mixed',
-    '16': '16-mixed',
-}
+PRECISIONS: dict[str, Any] = {'32': '32-true', 'bf16': 'bf16-mixed', '16': '16-mixed'}
 CROP_SIZES = 3  # where steps differ in size: few, since a CPU prepares its kernels for each
 HEAD_STRIDE = 8
 
 
-def train(run: TrainingRun, report: Callable[[str], None]) -> Path:
+def train(run: TrainingRun, report: Report) -> Path:
     """Train and return the path of the best checkpoint, ``<output>/best.safetensors``.
 
     ``last.safetensors`` beside it is the newest; both hold the moving average of the weights.
-    ``tensorboard/`` holds curves and overlays, ``run.safetensors`` what a resumed run goes on from.
-    ``report`` is given a line after each validation.
+    ``tensorboard/`` holds curves and overlays, ``run.ckpt`` the state to resume from. ``report`` is
+    called with a line after each validation.
 
     Raises:
         RecipeError: the recipe does not fit the machine.
-        DataError: the data set is not where or what it should be.
+        DataError: the data set is missing or damaged.
         TrainingError: ``output`` holds another run, or none to resume; or val has fewer images
             than there are processes.
         KeyboardInterrupt: Ctrl-C was pressed; the state is written and can be resumed.
@@ -87,15 +74,23 @@ def train(run: TrainingRun, report: Callable[[str], None]) -> Path:
     if run.check and not run.resume and is_first_here():
         require_sound([*samples, *validation])
     task = make_task(run, dataset, samples, report)
-    trainer = make_trainer(
-        run, _record(run), report, validation_split(run.recipe, samples, validation)
-    )
+    split = validation_split(run.recipe, samples, validation)
+    checkpoints = Checkpoints(run.output, origin(run), split, report)
+    interrupt = Interrupt()
+    # the order matters: the checkpoints see the averaged weights before the average swaps them back
+    callbacks: list[Callback] = [checkpoints, moving_average(run.recipe.ema_decay)]
+    if run.seconds is not None:
+        timer = Timer(timedelta(seconds=run.seconds), verbose=False)
+        task.clock = lambda: timer.time_elapsed() / run.seconds
+        callbacks.append(timer)
+    trainer = make_trainer(run, [*callbacks, interrupt])
     loader = make_loader(run, samples, trainer.global_rank, lambda: trainer.global_step)
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    (ending,) = (one for one in callbacks if isinstance(one, Ending))
-    with ending.on_interrupt():
-        trainer.fit(task, loader, _validation_images(run, validation, trainer), ckpt_path=state)
-    if ending.interrupted:
+    # every process validates its share: the counts are summed at the end
+    share = WholeImages(validation[trainer.global_rank :: trainer.world_size])
+    whole = load_batches(share, 1, workers=run.hardware.loaders)
+    with interrupt.handled():
+        trainer.fit(task, loader, whole, ckpt_path=state, weights_only=True)
+    if interrupt.pressed:
         report(f'stopped after step {trainer.global_step}, which is saved: resume it')
         raise KeyboardInterrupt
     best = run.output / 'best.safetensors'
@@ -103,50 +98,66 @@ def train(run: TrainingRun, report: Callable[[str], None]) -> Path:
     return best
 
 
-def train_unless_finished(run: TrainingRun, report: Callable[[str], None]) -> ModelCard:
-    """Train, resume or leave alone the run in ``run.output``; return its newest checkpoint's card.
+def train_unless_finished(run: TrainingRun, report: Report) -> ModelCard:
+    """Train or resume the run in ``run.output`` unless it is finished; return its newest card.
 
     Raises:
         LemoreError: see :func:`train`.
     """
-    last = run.output / 'last.safetensors'
-    started = (run.output / STATE).is_file()
-    if not (last.is_file() and _is_finished(run, read_card(last).training)):
-        train(replace(run, resume=started, check=run.check and not started), report)
+    last, started = run.output / 'last.safetensors', (run.output / STATE).is_file()
+    if last.is_file():
+        card = read_card(last)
+        record = card.training
+        is_finished = record['step'] >= run.recipe.iterations
+        if run.seconds is not None:
+            is_finished = record['finished'] and record.get('seconds') == run.seconds
+        if is_finished:
+            return card
+    train(dataclasses.replace(run, resume=started, check=run.check and not started), report)
     return read_card(last)
 
 
-def _is_finished(run: TrainingRun, record: Mapping[str, Any]) -> bool:
-    if run.seconds is not None:
-        return bool(record.get('finished') and record.get('seconds') == run.seconds)
-    return bool(record['step'] >= run.recipe.iterations)
+@dataclasses.dataclass(frozen=True)
+class Fold:
+    """A held-out drive: its number of images, and the figures of the last checkpoint on them."""
+
+    drive: str
+    images: int
+    figures: dict[str, Any]
+
+
+def cross_validate(run: TrainingRun, report: Report) -> Iterator[Fold]:
+    """Train once for each drive of train and val, without it, and yield its fold.
+
+    The runs lie in folders of ``run.output`` with the drives' names. Finished ones are not
+    repeated, interrupted ones are resumed. The last checkpoint counts, not the best: choosing one
+    by the drive that it is measured on would be optimistic.
+
+    Raises:
+        LemoreError: see :func:`train`.
+    """
+    dataset = open_dataset(run.recipe.dataset, run.data)
+    samples = [*dataset.samples('train'), *dataset.samples('val')]
+    for drive, kept in drives(samples, dataset.root).items():
+        report(f'without {drive}')
+        recipe = dataclasses.replace(run.recipe, hold_out=drive)
+        planned = dataclasses.replace(run, recipe=recipe, output=run.output / drive)
+        yield Fold(drive, len(kept), dict(train_unless_finished(planned, report).metrics))
 
 
 def split_samples(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
-    """Return what a run trains and validates on: the splits, or all drives but one and that one.
-
-    Raises:
-        DataError: a file is missing, or there is no such drive.
-    """
+    """Return the samples for training and validation: the splits, or all drives but one and that one."""
     train, val = dataset.samples('train'), dataset.samples('val')
-    return (
-        held_out([*train, *val], dataset.root, recipe.hold_out) if recipe.hold_out else (train, val)
-    )
+    if recipe.hold_out:
+        return held_out([*train, *val], dataset.root, recipe.hold_out)
+    return train, val
 
 
 def make_task(
-    run: TrainingRun, dataset: Dataset, samples: list[Sample], report: Callable[[str], None]
+    run: TrainingRun, dataset: Dataset, samples: list[Sample], report: Report
 ) -> SegmentationTask:
-    """Return the network of a run, and what it is trained for.
-
-    Raises:
-        TrainingError: the data set has more classes than 8-bit masks hold.
-        LemoreError: the weights to start from or the teacher do not fit.
-    """
+    """Return the network and losses of a run."""
     recipe, taxonomy = run.recipe, dataset.taxonomy
-    if len(taxonomy.classes) > UNLABELLED_8BIT:
-        msg = f'{taxonomy.name} has {len(taxonomy.classes)} classes, training takes up to 255'
-        raise TrainingError(msg)
     config = variant(
         recipe.model,
         classes=len(taxonomy.classes),
@@ -169,12 +180,12 @@ def make_task(
         weights = torch.from_numpy(frequency_weights(counts, recipe.class_weights))
         rare = rare_classes(torch.from_numpy(counts.sum(0)), recipe.rare)
     objective = Objective(weights, recipe.ohem, recipe.lovasz, recipe.loss_stride)
-    teacher = load_teacher(run.teacher, len(taxonomy.classes)) if run.teacher else None
+    teacher = Teacher(run.teacher, len(taxonomy.classes)) if run.teacher else None
     return SegmentationTask(recipe, card, network, objective, teacher, rare)
 
 
 def licence(dataset: str, start: Path | None = None) -> str:
-    """Return the terms of the weights: those of the data, and of the weights started from."""
+    """Return the licence of the weights, with that of the checkpoint to start from."""
     own = LICENCES.get(dataset, 'unknown: the terms of the training data apply')
     if start is None:
         return own
@@ -183,11 +194,7 @@ def licence(dataset: str, start: Path | None = None) -> str:
 
 
 def validation_split(recipe: Recipe, training: list[Sample], validation: list[Sample]) -> str:
-    """Return what checkpoints call the images that their figures were measured on.
-
-    Weights may be trained on every image there is; figures on the same images are then no figures
-    of a validation, whatever the folder is called.
-    """
+    """Return the name of the validation images for checkpoints; it tells of trained ones."""
     if recipe.hold_out:
         return f'drive {recipe.hold_out}'
     seen = {sample.image.resolve() for sample in training}
@@ -195,40 +202,32 @@ def validation_split(recipe: Recipe, training: list[Sample], validation: list[Sa
     return f'val, of which {shared} of {len(validation)} were trained on' if shared else 'val'
 
 
-def make_trainer(
-    run: TrainingRun, record: dict[str, Any], report: Callable[[str], None], split: str = 'val'
-) -> Trainer:
-    """Return the trainer of a run.
-
-    ``record`` is what its checkpoints say of how they came to be, ``split`` what they call the
-    images of their figures.
-    """
+def make_trainer(run: TrainingRun, callbacks: list[Callback]) -> Trainer:
+    """Return the trainer of a run; an epoch is the recipe's ``save_every`` steps."""
     recipe, hardware = run.recipe, run.hardware
-    checkpoints = Checkpoints(run.output, record, split)
     distributed = hardware.processes > 1
+    shows_bar = sys.stdout.isatty()
+    if shows_bar:
+        callbacks = [*callbacks, TQDMProgressBar(refresh_rate=10)]
     return Trainer(
         accelerator='gpu' if hardware.uses_gpu else 'cpu',
         devices=hardware.devices,
         num_nodes=hardware.nodes,
         strategy='ddp' if distributed else 'auto',
+        sync_batchnorm=distributed and hardware.uses_gpu,
         precision=PRECISIONS[recipe.precision],
-        max_epochs=-1,  # the callback Ending says when
-        check_val_every_n_epoch=recipe.validate_every // recipe.save_every,
+        max_epochs=-1,
+        max_steps=recipe.iterations if run.seconds is None else -1,
+        # in steps of the run, since an interrupted epoch is shorter
+        val_check_interval=recipe.validate_every,
+        check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         gradient_clip_val=recipe.grad_clip_norm or None,
         use_distributed_sampler=False,
-        logger=TensorBoardLogger(run.output, name='', version='tensorboard'),
-        # the order matters: checkpoints see the averaged weights before the average swaps them back
-        callbacks=[
-            Ending(recipe.iterations, run.seconds),
-            checkpoints,
-            MovingAverage(recipe.ema_decay),
-            ProgressBar(recipe.iterations if run.seconds is None else None, checkpoints, report),
-            RunState(run.output),
-        ],
-        plugins=[SafeStateFile(), *([BatchNormSync()] if distributed else [])],
+        logger=TensorBoardLogger(run.output, name='tensorboard', version=''),
+        callbacks=callbacks,
         enable_checkpointing=False,
-        enable_progress_bar=False,
+        enable_progress_bar=shows_bar,
         enable_model_summary=False,
         log_every_n_steps=min(50, recipe.save_every),
     )
@@ -242,64 +241,39 @@ def make_loader(
 ) -> DataLoader[Batch]:
     """Return one process's augmented batches; an epoch is the recipe's ``save_every`` steps.
 
-    ``first_step`` returns the step that an epoch begins with.
+    ``first_step`` returns the first step of an epoch.
     """
-    recipe = run.recipe
+    recipe, processes = run.recipe, run.hardware.processes
     shares = balanced_shares(class_counts(samples), recipe.balance) if recipe.balance else None
     sampler = StepSampler(
-        Order(len(samples), recipe.seed, shares),
+        len(samples),
+        recipe.seed,
         first_step,
-        steps=recipe.save_every,
-        batch=recipe.batch,
-        process=process,
-        processes=run.hardware.processes,
+        recipe.save_every,
+        recipe.batch,
+        shares,
+        process,
+        processes,
     )
     augmentations = [
         Augmentation(*size, scale=recipe.scale, resize=recipe.resize, light=recipe.light)
         for size in crop_sizes(recipe)
     ]
-    return training_loader(
+    return load_batches(
         AugmentedImages(samples, augmentations, recipe.seed, recipe.batch),
-        sampler,
+        recipe.batch // processes,
+        sampler=sampler,
         workers=run.hardware.loaders,
         pin=run.hardware.uses_gpu,
     )
 
 
 def crop_sizes(recipe: Recipe) -> list[tuple[int, int]]:
-    """Return the (height, width) that steps are trained at, the recipe's own first."""
-    own = (recipe.height, recipe.width)
+    """Return the (height, width) of the steps' crops, the recipe's own first."""
+    own = np.array([recipe.height, recipe.width])
     if recipe.shrink == 1:
-        return [own]
-    factors = np.linspace(1, recipe.shrink, CROP_SIZES)[1:]
-    return [own, *((_whole(own[0] * factor), _whole(own[1] * factor)) for factor in factors)]
-
-
-def _whole(side: float) -> int:
+        return [(recipe.height, recipe.width)]
+    factors = np.linspace(1, recipe.shrink, CROP_SIZES)[1:, None]
     # a side that is no multiple of the head's stride would leave a cut cell at its end
-    return max(1, round(side / HEAD_STRIDE)) * HEAD_STRIDE
-
-
-def _validation_images(
-    run: TrainingRun, samples: list[Sample], trainer: Trainer
-) -> DataLoader[Batch]:
-    # every process takes its share: the counts are summed at the end
-    share = samples[trainer.global_rank :: trainer.world_size]
-    return validation_loader(WholeImages(share), batch=1, workers=run.hardware.loaders)
-
-
-def _record(run: TrainingRun) -> dict[str, Any]:
-    # enough to start the run again elsewhere
-    record: dict[str, Any] = {'recipe': run.recipe.to_dict(), 'versions': provenance()}
-    if run.seconds is not None:
-        record['seconds'] = run.seconds
-    if run.teacher is not None:
-        record['teacher'] = _named(run.teacher)
-    if run.start is not None:
-        # with the whole history before it, since the file itself may be lost
-        record['start'] = {**_named(run.start), 'training': dict(read_card(run.start).training)}
-    return record
-
-
-def _named(path: Path) -> dict[str, Any]:
-    return {'name': path.name, 'sha256': sha256(path)}
+    smaller = np.maximum(1, np.round(own * factors / HEAD_STRIDE)).astype(int) * HEAD_STRIDE
+    return [(recipe.height, recipe.width), *((int(h), int(w)) for h, w in smaller)]

@@ -1,81 +1,60 @@
-"""Which images a step sees: a function of the seed and the step alone.
+"""Choose the images of a step, and weigh its classes.
 
-Nothing of it is state, so a run that was killed goes on as if it had not been, and two processes
-see together what one would have seen alone.
+The images follow from the seed and the step alone: a resumed run sees the same images as an
+unbroken one, and several processes see together the images of a single one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Sampler
 
 
-@dataclass(frozen=True)
-class Order:
-    """The endless order of ``length`` images, by position: a new permutation at each pass.
+@dataclass(eq=False)
+class StepSampler(Sampler[tuple[int, int]]):
+    """One process's share of the images of an epoch of ``steps`` steps, as (position, index).
 
-    With ``shares`` (length,), which sum to one, images are drawn with these probabilities
-    instead.
+    The endless order of ``length`` images is a new permutation at each pass. With ``shares``
+    (length,), which sum to one, images are drawn with these probabilities instead.
+
+    The epoch begins with the step that ``first_step`` returns: the one before may have been cut
+    short. ``batch`` images make a step, every ``processes``-th of them for one process.
     """
 
     length: int
     seed: int
+    first_step: Callable[[], int]
+    steps: int
+    batch: int
     shares: NDArray[np.float64] | None = None
-
-    def pass_over(self, number: int) -> NDArray[np.int64]:
-        """Return the ``length`` image indices of a pass."""
-        random = np.random.default_rng([self.seed, number])
-        if self.shares is None:
-            return random.permutation(self.length)
-        return random.choice(self.length, self.length, p=self.shares)
-
-    def positions(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield (position, image index) from ``start`` up to ``end``."""
-        current, indices = -1, np.empty(0, np.int64)
-        for position in range(start, end):
-            number, place = divmod(position, self.length)
-            if number != current:
-                current, indices = number, self.pass_over(number)
-            yield position, int(indices[place])
-
-
-class StepSampler(Sampler[tuple[int, int]]):
-    """Yields one process's share of the images of ``steps`` steps, as (position, index).
-
-    An epoch is that many steps from the one on that ``first_step`` returns when it begins: the
-    epoch before may have been broken off. ``batch`` images make a step, every ``processes``-th of
-    them for one process.
-    """
-
-    def __init__(
-        self,
-        order: Order,
-        first_step: Callable[[], int],
-        *,
-        steps: int,
-        batch: int,
-        process: int = 0,
-        processes: int = 1,
-    ) -> None:
-        self.order = order
-        self.steps = steps
-        self.batch = batch
-        self.process = process
-        self.processes = processes
-        self.first_step = first_step
+    process: int = 0
+    processes: int = 1
 
     def __len__(self) -> int:
         return self.steps * self.batch // self.processes
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        first = self.first_step() * self.batch
-        for position, index in self.order.positions(first, first + self.steps * self.batch):
-            if position % self.processes == self.process:
-                yield position, index
+        positions = self.positions(self.first_step() * self.batch)
+        return islice(positions, self.process, self.steps * self.batch, self.processes)
+
+    def positions(self, start: int) -> Iterator[tuple[int, int]]:
+        """Yield (position, image index) from the position ``start`` on."""
+        first, skipped = divmod(start, self.length)
+        for number in count(first):
+            random = np.random.default_rng([self.seed, number])
+            if self.shares is None:
+                indices = random.permutation(self.length)
+            else:
+                indices = random.choice(self.length, self.length, p=self.shares)
+            for place in range(skipped, self.length):
+                yield number * self.length + place, int(indices[place])
+            skipped = 0
 
 
 def balanced_shares(counts: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
@@ -105,3 +84,8 @@ def frequency_weights(counts: NDArray[np.int64], power: float) -> NDArray[np.flo
     weights = share**-power
     weights /= (weights * share).sum()
     return np.asarray(weights, np.float32)
+
+
+def rare_classes(frequencies: Tensor, share: float) -> Tensor:
+    """Return the ids (int64) of the classes that fill less than ``share`` of the pixels."""
+    return ((frequencies > 0) & (frequencies < share * frequencies.sum())).nonzero()[:, 0]

@@ -1,13 +1,20 @@
-"""What a run is given, and how it starts: the machine, its folder, the state to go on from."""
+"""Prepare a run: hardware, output folder, record of its origin."""
 
 from __future__ import annotations
 
 import logging
 import os
+import platform
+import subprocess
 import warnings
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
+import cv2
+import lightning
+import numpy as np
 import torch
 import yaml
 from lightning.pytorch import seed_everything
@@ -25,15 +32,15 @@ RECIPE_FILE = 'recipe.yaml'
 
 
 class TrainingError(LemoreError):
-    """A run that cannot start where or as it was asked to."""
+    """A run that cannot start with these options or in this folder."""
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a run gets: ``devices`` processes on each of ``nodes`` machines.
+    """Hardware of a run: ``devices`` processes on each of ``nodes`` machines.
 
-    ``accelerator`` is cpu, gpu or auto; ``workers`` loading processes for each of them, None for
-    what fits the machine.
+    ``accelerator`` is cpu, gpu or auto; ``workers`` is the number of loading processes for each
+    device, None for as many as fit the machine.
     """
 
     accelerator: str = 'auto'
@@ -43,7 +50,7 @@ class Hardware:
 
     @property
     def processes(self) -> int:
-        """How many processes train together."""
+        """The number of training processes."""
         return self.devices * self.nodes
 
     @property
@@ -55,22 +62,22 @@ class Hardware:
 
     @property
     def loaders(self) -> int:
-        """Loading processes for each training process."""
+        """The number of loading processes for each training process."""
         if self.workers is not None:
             return self.workers
         cores = os.cpu_count() or 1
-        # a CPU's cores are the training step's: one loader is enough for it
+        # on a CPU the training step needs the cores: one loader keeps up with it
         return max(1, min(8, (cores - 1) // self.devices)) if self.uses_gpu else 1
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A run to be done.
+    """A recipe, a data set and an output folder.
 
-    ``resume`` goes on with the run in ``output``. ``check`` reads every file of the data set before
-    the first step. ``seconds`` are the run's time, in all: it then ends by the clock, and its
-    learning rate with it, however many steps that are. ``start`` is a checkpoint to start from,
-    ``teacher`` an ONNX or TorchScript file to learn from.
+    ``resume`` continues the run in ``output``. ``check`` reads every file of the data set before
+    the first step. ``seconds`` is the run's total time: the clock then ends it instead of the
+    recipe's iterations, and the learning rate follows the clock. ``start`` is a checkpoint to start
+    from, ``teacher`` an ONNX file to learn from.
     """
 
     recipe: Recipe
@@ -86,54 +93,48 @@ class TrainingRun:
 
 
 def set_up(run: TrainingRun) -> Path | None:
-    """Prepare folder and process for a run, and return the state to resume from, if it is to.
-
-    Raises:
-        TrainingError: see :func:`prepare_output`.
-    """
-    state = prepare_output(run)
-    if not run.hardware.uses_gpu:
-        keep_freed_memory(all_blocks=True)
-    quieten_lightning()
-    seed_everything(run.recipe.seed, verbose=False)
-    return state
-
-
-def prepare_output(run: TrainingRun) -> Path | None:
-    """Make the folder of the run, and return the state to resume from, if it is to.
-
-    Raises:
-        TrainingError: the batch cannot be shared out, or the folder holds another run, or none.
-    """
+    """Prepare folder and process for a run; return the state to resume from, None for a new run."""
     if run.recipe.batch % run.hardware.processes:
         msg = f'batch is {run.recipe.batch}, {run.hardware.processes} processes cannot share it'
         raise TrainingError(msg)
-    state, recipe_file = run.output / STATE, run.output / RECIPE_FILE
+    state = run.output / STATE
     if run.resume:
-        if not state.is_file():
-            msg = f'{run.output} holds no {STATE} to resume from: start without --resume'
-            raise TrainingError(msg)
-        written = read_yaml(recipe_file, 'recipe', RecipeError)
-        before = Recipe.from_record(written, str(recipe_file)).to_dict()
-        fixed = {key: value for key, value in run.recipe.to_dict().items() if key != 'iterations'}
-        other = [key for key, value in fixed.items() if before[key] != value]
-        if other:
-            msg = (
-                f'{recipe_file} differs from this recipe in {", ".join(other)}: resume with its own'
-            )
-            raise TrainingError(msg)
-        _write_recipe(run)
-        return state
-    # the other processes of a run find what the first one wrote
-    if state.exists() and is_first_here():
+        _require_resumable(run, state)
+    elif state.exists() and is_first_here():
+        # the other processes of a run find what the first one wrote
         msg = f'{run.output} holds a run already: --resume it, or choose another folder'
         raise TrainingError(msg)
-    _write_recipe(run)
-    return None
+    recipe = yaml.safe_dump(run.recipe.to_dict(), sort_keys=False)
+    write_whole(run.output / RECIPE_FILE, recipe)
+    if not run.hardware.uses_gpu:
+        keep_freed_memory(all_blocks=True)
+    # Lightning's advertisements and notes; warnings and errors stay
+    logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
+    warnings.filterwarnings('ignore', message='.*LeafSpec.*', category=FutureWarning)
+    # the order of the images follows from the step
+    warnings.filterwarnings('ignore', message='.*your dataloader is not resumable.*')
+    seed_everything(run.recipe.seed, verbose=False)
+    return state if run.resume else None
 
 
-def _write_recipe(run: TrainingRun) -> None:
-    write_whole(run.output / RECIPE_FILE, yaml.safe_dump(run.recipe.to_dict(), sort_keys=False))
+def _require_resumable(run: TrainingRun, state: Path) -> None:
+    if not state.is_file():
+        msg = f'{run.output} holds no {STATE} to resume from: start without --resume'
+        raise TrainingError(msg)
+    try:
+        # plain tensors and numbers: a state can run no code
+        torch.load(state, weights_only=True, mmap=True)['global_step']
+    except (OSError, RuntimeError, LookupError, TypeError, EOFError, UnpicklingError) as error:
+        msg = f'{state} is damaged or no state of a run: start anew in another folder'
+        raise TrainingError(msg) from error
+    recipe_file = run.output / RECIPE_FILE
+    written = read_yaml(recipe_file, 'recipe', RecipeError)
+    before = Recipe.from_dict(written, str(recipe_file)).to_dict()
+    now = run.recipe.to_dict()
+    other = [key for key in now if key != 'iterations' and before[key] != now[key]]
+    if other:
+        msg = f'{recipe_file} differs from this recipe in {", ".join(other)}: resume with its own'
+        raise TrainingError(msg)
 
 
 def is_first_here() -> bool:
@@ -141,10 +142,39 @@ def is_first_here() -> bool:
     return int(os.environ.get('LOCAL_RANK', '0')) == 0
 
 
-def quieten_lightning() -> None:
-    """Keep Lightning's advertisements and notes off the terminal; warnings and errors stay."""
-    logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
-    warnings.filterwarnings('ignore', message='.*LeafSpec.*', category=FutureWarning)
+def origin(run: TrainingRun) -> dict[str, Any]:
+    """Return the record of a run's origin for its checkpoints, enough to start it again."""
+    record: dict[str, Any] = {'recipe': run.recipe.to_dict(), 'versions': versions()}
+    if run.seconds is not None:
+        record['seconds'] = run.seconds
+    if run.teacher is not None:
+        record['teacher'] = {'name': run.teacher.name, 'sha256': sha256(run.teacher)}
+    if run.start is not None:
+        record['start'] = {
+            'name': run.start.name,
+            'sha256': sha256(run.start),
+            # with the whole history before it, since the file itself may be lost
+            'training': dict(read_card(run.start).training),
+        }
+    return record
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and the packages of a training, and the source's commit."""
+    modules = {'torch': torch, 'lightning': lightning, 'numpy': np, 'opencv': cv2}
+    found = {name: str(module.__version__) for name, module in modules.items()}
+    git = ['git', '-C', str(Path(__file__).parent)]
+    # an installed package may lie inside another project's checkout
+    own = ['ls-files', '--error-unmatch', __file__]
+    describe = ['describe', '--always', '--abbrev=40', '--exclude=*', '--dirty=+changes']
+    try:
+        subprocess.run([*git, *own], check=True, capture_output=True)
+        done = subprocess.run([*git, *describe], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        commit = 'unknown'
+    else:
+        commit = done.stdout.strip()
+    return {'python': platform.python_version(), **found, 'commit': commit}
 
 
 def reproduced(path: Path, start: Path | None, teacher: Path | None) -> Recipe:
@@ -152,7 +182,7 @@ def reproduced(path: Path, start: Path | None, teacher: Path | None) -> Recipe:
 
     Raises:
         CheckpointError: the file is no checkpoint.
-        TrainingError: its run is not recorded, or started from or learned from another file.
+        TrainingError: its run is not recorded, or used another ``start`` or ``teacher``.
     """
     record = read_card(path).training
     if 'recipe' not in record:
@@ -169,4 +199,4 @@ def reproduced(path: Path, start: Path | None, teacher: Path | None) -> Recipe:
                 f'(SHA-256 {recorded["sha256"]}), not {given}'
             )
             raise TrainingError(msg)
-    return Recipe.from_record(record['recipe'], str(path))
+    return Recipe.from_dict(record['recipe'], str(path))

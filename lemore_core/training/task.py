@@ -1,9 +1,9 @@
-"""One step of training and of validation, as Lightning calls them."""
+"""Training and validation step of a run."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,29 +18,22 @@ from lemore_core.images.image import to_network
 from lemore_core.inference.sizes import network_size
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.taxonomy import UNLABELLED_8BIT
-from lemore_core.training.images import Batch
-from lemore_core.training.losses import Objective
-from lemore_core.training.mixing import paste_objects
+from lemore_core.training.images import Batch, paste_objects
+from lemore_core.training.losses import Objective, distillation_loss
 from lemore_core.training.recipe import Recipe
-from lemore_core.training.teacher import Teacher, distillation_loss
+from lemore_core.training.teacher import Teacher
 
 FIRST_RATE = 1e-6  # where the warm-up starts
-PREVIEWS = 4  # images that a validation shows
-# TensorBoard orders groups by name, and opens on the first
-LOSS, MEAN_IOU, PIXEL_ACCURACY = 'curves/loss', 'curves/mean_iou', 'curves/pixel_accuracy'
-
-
-@dataclass(frozen=True)
-class Score:
-    """What a validation found: ``figures`` are what checkpoints record, ``curves`` what is drawn."""
-
-    mean_iou: float
-    figures: dict[str, Any]
-    curves: dict[str, float]
+PREVIEWS = 4  # images of a validation in TensorBoard
+LOSS = 'curves/loss'
 
 
 class SegmentationTask(LightningModule):
-    """Trains a LeMoRe by a recipe; ``card`` is what its checkpoints will say of themselves."""
+    """Train a LeMoRe by a recipe.
+
+    ``card`` describes its checkpoints. ``clock`` returns the used share of a run's time, None where
+    its steps are counted. ``rare`` are the ids of the classes that are pasted.
+    """
 
     def __init__(
         self,
@@ -57,16 +50,20 @@ class SegmentationTask(LightningModule):
         # planes side by side make a step on a CPU half as long again
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
-        # share of the run's time that is used, None where its steps are counted
-        self.time_used: float | None = None
         self.objective = objective
         self.teacher = teacher
         self.rare = rare
+        self.clock: Callable[[], float] | None = None
         self.confusion = MulticlassConfusionMatrix(
             card.config.classes, ignore_index=UNLABELLED_8BIT, validate_args=False
         )
         self.previews: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._time_used = 0.0
         self._resized: dict[tuple[int, int], LeMoRe] = {}
+
+    def share_done(self) -> float:
+        """Return how much of the run's steps, or of its time, is used."""
+        return self.global_step / self.recipe.iterations if self.clock is None else self.clock()
 
     def configure_optimizers(self) -> Any:
         """Return AdamW, and its rate: a linear warm-up, then a polynomial decay to zero."""
@@ -75,7 +72,7 @@ class SegmentationTask(LightningModule):
         start = FIRST_RATE / recipe.learning_rate if recipe.learning_rate else 1.0
 
         def factor(step: int) -> float:
-            used = step / recipe.iterations if self.time_used is None else self.time_used
+            used = step / recipe.iterations if self.clock is None else self._time_used
             decay = float(max(1.0 - used, 0.0) ** recipe.poly_power)
             if step >= recipe.warmup:
                 return decay
@@ -88,12 +85,15 @@ class SegmentationTask(LightningModule):
         }
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed what is random in this step, so that a resumed run repeats an unbroken one."""
+        """Read the clock, and seed the step so that a resumed run repeats an unbroken one."""
         del batch, batch_idx
         torch.manual_seed(hash((self.recipe.seed, self.global_step, self.global_rank)))
+        if self.clock is not None:
+            # one clock for all processes: their learning rates must be the same
+            self._time_used = self.trainer.strategy.broadcast(self.clock())
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Return RGB (N, 3, H, W) uint8 as the network takes it, float."""
+        """Return RGB (N, 3, H, W) uint8 as network input, float."""
         like = next(self.network.parameters())
         mean, std = (like.new_tensor(v).view(3, 1, 1) for v in (self.card.mean, self.card.std))
         return ((images.to(like.dtype) - mean) / std).contiguous(memory_format=torch.channels_last)
@@ -107,22 +107,23 @@ class SegmentationTask(LightningModule):
         if self.rare is not None and self.recipe.paste:
             batch = paste_objects(*batch, self.rare.to(batch[1].device), self.recipe.paste)
         loss = self.loss(*batch, (dice.randrange(stride), dice.randrange(stride)))
-        self.log(LOSS, loss)
+        self.log(LOSS, loss, prog_bar=True)
         return loss
 
     def loss(self, images: Tensor, masks: Tensor, offset: tuple[int, int]) -> Tensor:
         """Return the loss of RGB (N, 3, H, W) uint8 and ids (N, H, W) uint8, a scalar.
 
-        ``offset`` places the grid of pixels that the loss looks at.
+        ``offset`` places the grid of pixels on which the loss is taken.
         """
         normalised = self.normalised(images)
-        logits = full_precision(self.network(normalised))
+        logits = self.network(normalised)
+        # half precision overflows in a sum over pixels
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = self.objective(logits, masks.long(), offset)
         if self.teacher is not None and self.recipe.distill:
-            taught = distillation_loss(
-                logits, self.teacher(images, normalised), self.recipe.temperature
-            )
-            loss = loss + self.recipe.distill * taught
+            taught = self.teacher(images, normalised)
+            divergence = distillation_loss(logits, taught, self.recipe.temperature)
+            loss = loss + self.recipe.distill * divergence
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -146,30 +147,18 @@ class SegmentationTask(LightningModule):
         if len(self.previews) < PREVIEWS:
             self.previews.append((images[0].cpu(), masks[0].cpu(), labels[0].cpu()))
 
-    def score(self) -> Score:
-        """Return mIoU and the figures of each class, over all processes, which all must ask."""
+    def confusion_matrix(self) -> ConfusionMatrix:
+        """Return the counts of the last validation over all processes, a collective call."""
         matrix = ConfusionMatrix(self.card.config.classes)
         matrix.counts += self.confusion.compute().cpu().numpy()
-        names = self.card.taxonomy.classes
-        curves = {MEAN_IOU: matrix.mean_iou, PIXEL_ACCURACY: matrix.pixel_accuracy}
-        for name, iou in zip(names, matrix.iou, strict=True):
-            curves[f'iou/{name}'] = float(iou)
-        return Score(matrix.mean_iou, matrix.figures(names), curves)
+        return matrix
 
     def _network_for(self, size: tuple[int, int]) -> LeMoRe:
         if size == (self.recipe.height, self.recipe.width):
             return self.network
-        network = self._resized.get(size)
-        if network is None:
-            network = self.network.resized(*size)
-            self._resized[size] = network
-        return network
-
-
-def full_precision(logits: Tensor) -> Tensor:
-    """Return logits in single precision at least."""
-    # mixed precision leaves half precision behind, in which a sum over pixels overflows
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if size not in self._resized:
+            self._resized[size] = self.network.resized(*size)
+        return self._resized[size]
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -1,6 +1,8 @@
-"""The root of the errors of the bag tools, and what of a bag could not be read."""
+"""Errors of the bag tools, and the losses of damaged bags."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from lemore_core.common.errors import LemoreError, printable
 
@@ -8,33 +10,34 @@ SHOWN = 3
 
 
 class BagError(LemoreError):
-    """A bag that cannot be read or written, or that does not hold what was asked for."""
+    """A bag that cannot be read or written, or that lacks a topic."""
 
 
 class ReadErrors:
-    """Each place of a bag that cannot be read, once, and how many messages are known to be lost.
+    """Unreadable places of a bag, and the number of messages known to be lost.
 
-    A place that is met again, by another pass over the bag, counts once.
+    A place found again by a later pass counts once.
     """
 
     def __init__(self) -> None:
         self.places: dict[str, int] = {}
 
     def add(self, place: str, messages: int = 0) -> None:
-        """Add a place and what is wrong there; ``messages`` is 0 where their number is unknown."""
-        place = printable(place)  # names of topics are the bag's
+        """Add a place and its problem; ``messages`` is 0 if their number is unknown."""
+        place = printable(place)  # topic names are untrusted
         self.places[place] = max(messages, self.places.get(place, 0))
 
     @property
     def messages(self) -> int:
-        """How many messages are known to be lost; there may be more that left no trace."""
+        """The number of messages known to be lost; there may be more."""
         return sum(self.places.values())
 
     def __str__(self) -> str:
-        return describe(list(self.places))
+        return describe(self.places)
 
 
-def describe(places: list[str]) -> str:
-    """Return a sentence of a few of the places, empty for none."""
-    more = f'; and {len(places) - SHOWN} more' if len(places) > SHOWN else ''
-    return '; '.join(places[:SHOWN]) + more
+def describe(places: Iterable[str]) -> str:
+    """Return the first places in one line, empty for none."""
+    found = list(places)
+    more = f'; and {len(found) - SHOWN} more' if len(found) > SHOWN else ''
+    return '; '.join(found[:SHOWN]) + more

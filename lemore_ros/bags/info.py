@@ -1,4 +1,4 @@
-"""What a bag holds for a camera: topics, encodings, sizes, rates, gaps."""
+"""Summarise a bag: topics, cameras, encodings, sizes, rates and gaps."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from lemore_core.common.errors import printable
-from lemore_core.common.words import counted
-from lemore_ros.bags.io.bag import Bag
-from lemore_ros.bags.roles import TopicProbe, probe_images
-from lemore_ros.bags.segmentation.divide import NS
+from lemore_core.common.errors import counted, printable
+from lemore_ros.bags.reader import Bag
+from lemore_ros.bags.topics import TopicProbe, probe_images
 from lemore_ros.messages.stamps import read_stamp
 
-# a pause is a gap when it is so many times as long as the usual one
+NS = 10**9
+# a pause of so many median periods is a gap
 GAP = 3.0
 GAPS_SHOWN = 5
 
 
 def inspect(bag: Bag, on_progress: Callable[[int], object] = lambda _: None) -> dict[str, Any]:
-    """Look at a bag, and return what JSON holds of it.
+    """Return the summary as JSON values.
 
-    The images are read once, to know when they came, but not decoded. Of an image topic ``problem``
-    is why it is no camera, empty if it is one; ``gaps_s`` are the longest (start, length), seconds
-    from the bag's beginning; ``stamps_back`` counts the headers whose stamps are older than those
-    before them. ``on_progress`` is called with numbers of images as they are read.
+    The images are read but not decoded. Of an image topic, ``problem`` is the reason that it is no
+    camera; ``gaps_s`` are the longest gaps (start, length) in seconds from the bag's start;
+    ``stamps_back`` counts stamps older than the one before. ``on_progress`` is called with numbers
+    of images.
     """
     images = [_image_topic(bag, probe, on_progress) for probe in probe_images(bag)]
     return {
@@ -42,7 +41,7 @@ def inspect(bag: Bag, on_progress: Callable[[int], object] = lambda _: None) -> 
 
 
 def in_words(info: dict[str, Any]) -> str:
-    """Return it as lines for a terminal."""
+    """Format a summary for the terminal."""
     count = f'{counted(info["messages"], "message")} on {counted(len(info["topics"]), "topic")}'
     lines = [f'{info["path"]}: {count}, {info["duration_s"]:g} s']
     for image in info['images']:

@@ -1,8 +1,7 @@
-"""The demo: a clip played as a camera into the node over DDS, and what came out of it.
+"""Play a clip as a camera into the node over DDS, and show the labels.
 
-Four processes take part: this one, the node, a player that publishes the clip's frames in real
-time, and a recorder. Exit status: 0; 1 where fewer than 95% of the frames that the node accepted
-came out, or none did; 2 where a part failed.
+Exit status: 0; 1 where label images came out of fewer than 95% of the frames that the node accepted,
+or of none; 2 for a failure.
 """
 
 from __future__ import annotations
@@ -13,33 +12,35 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rclpy
+from rosbags.rosbag2 import StoragePlugin, Writer
 from tqdm import tqdm
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
 from lemore_core.export.model_card import read_model_card
 from lemore_core.segmenter import network_size, resolve_checkpoint
+from lemore_ros.bags.writer import VERSION
 from lemore_ros.share import image_profile, share_directory
-from lemore_ros.tools.child import Child, isolated_graph, wait_until
 from lemore_ros.tools.demo_media import (
     overlay_frames,
     write_bag,
     write_contact_sheet,
     write_video,
 )
+from lemore_ros.tools.processes import NODE, isolated_graph, start_node, wait_until
+from lemore_ros.tools.recorder import Recorder
 
 TOPIC = '/camera/image'
-NODE = '/lemore_segmentation'
 ENOUGH = 0.95
 COUNTS = ('received', 'dropped', 'accepted', 'labelled', 'failed')
-START_S = 120.0
 SETTLE_S = 15.0
 
 
@@ -76,10 +77,10 @@ def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> dict[str,
     """Play ``clip`` into the node, record, draw, and return the figures.
 
     Writes ``camera`` and ``segmented`` (bags), ``overlay.mp4``, ``overlay.png``, ``summary.json``
-    and a log for each process into ``output``.
+    and ``node.log`` into ``output``.
 
     Raises:
-        LemoreError: the clip or the model cannot be read, or a process failed.
+        LemoreError: the clip or the model cannot be read, or the node failed.
     """
     output.mkdir(parents=True, exist_ok=True)
     card = read_model_card(resolve_checkpoint(model))
@@ -96,7 +97,7 @@ def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> dict[str,
         'network_height': height,
         'network_width': width,
     }
-    summary = summarise(_play_through(output, camera, segmented, parameters, frames))
+    summary = _play_through(output, parameters, frames)
     if summary['recorded']:
         prefix = f'{NODE}/overlay'
         count = write_video(segmented, prefix, output / 'overlay.mp4')
@@ -105,86 +106,66 @@ def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> dict[str,
     return summary
 
 
-def _play_through(
-    output: Path, camera: Path, segmented: Path, parameters: dict[str, object], frames: int
-) -> dict[str, Any]:
-    """Run node, recorder and player to the end; return what they reported."""
-    temporary = segmented.with_name(f'.{segmented.name}.part')
+def _play_through(output: Path, parameters: Mapping[str, object], frames: int) -> dict[str, float]:
+    """Play ``camera`` into a node and record ``segmented``; return the figures."""
+    temporary, segmented = output / '.segmented.part', output / 'segmented'
     shutil.rmtree(temporary, ignore_errors=True)
     # a robot on the same network must neither see the demo's camera nor be seen by it
-    environment = isolated_graph() | image_profile(os.environ)
-    node_arguments = ['--ros-args', '-r', f'image:={TOPIC}']
-    for name, value in parameters.items():
-        node_arguments += ['-p', f'{name}:={value}']
-
-    def child(name: str, module: str, *arguments: str) -> Child:
-        return Child(name, module, arguments, output / f'{name}.log', environment)
-
-    with ExitStack() as stack:
-        node = child('node', 'lemore_ros.node.segmentation_node', *node_arguments)
-        stack.enter_context(node)
-        recorder = stack.enter_context(
-            child('recorder', 'lemore_ros.tools.recorder', str(temporary), '--prefix', NODE)
-        )
-        wait_until(
-            lambda: 'ready' in recorder.poll(), START_S, 'the node is ready', (node, recorder)
-        )
-        player = stack.enter_context(
-            child('player', 'lemore_ros.tools.player', str(camera), '--topic', TOPIC)
-        )
-        with tqdm(desc='segmenting', unit='frame', disable=None) as bar:
-            while not player.ended:
-                for process in (node, recorder, player):
-                    process.check()
-                _advance(bar, recorder.poll().get('labels', 0), frames)
-                time.sleep(0.05)
-            player.check()
-            _settle(node, recorder)
-            _advance(bar, recorder.poll().get('labels', 0), frames)
-        player.stop()
-        recorder.stop()
-        recorder.check()
+    os.environ.update(isolated_graph() | image_profile(os.environ))
+    rclpy.init(args=[])
+    try:
+        with (
+            start_node(parameters, output / 'node.log', {}, image_topic=TOPIC) as node,
+            Writer(temporary, version=VERSION, storage_plugin=StoragePlugin.MCAP) as writer,
+            closing(Recorder(writer, TOPIC)) as recorder,
+            tqdm(desc='segmenting', unit='frame', disable=None) as bar,
+        ):
+            wait_until(lambda: recorder.is_connected, 'the node is ready', node, spin=recorder.spin)
+            for _ in recorder.play(output / 'camera'):
+                node.check()
+                _advance(bar, len(recorder.published_ns), frames)
+            # the diagnostics are a second apart: wait for one that was made after the last frame
+            recorder.spin(2.5)
+            deadline = time.monotonic() + SETTLE_S
+            while has_open_frames(recorder.counts) and time.monotonic() < deadline:
+                node.check()
+                recorder.spin(0.1)
+            _advance(bar, len(recorder.published_ns), frames)
+    finally:
+        rclpy.try_shutdown()
     shutil.rmtree(segmented, ignore_errors=True)
     temporary.rename(segmented)
-    return {**player.poll(), **recorder.poll()}
+    return summarise(recorder.sent, recorder.counts, recorder.published_ns, recorder.latencies_ms)
 
 
-def _settle(node: Child, recorder: Child) -> None:
-    """Wait until the node's own counts say that it has worked off what it took."""
-    deadline = time.monotonic() + SETTLE_S
-    # its diagnostics are a second apart: let one come that was made after the last frame
-    after = time.monotonic() + 2.5
-    while time.monotonic() < deadline:
-        node.check()
-        counts = recorder.poll().get('node', {})
-        open_frames = int(counts.get('accepted', 0)) - int(counts.get('labelled', 0))
-        if time.monotonic() > after and counts and open_frames <= int(counts.get('failed', 0)):
-            return
-        time.sleep(0.1)
+def has_open_frames(counts: Mapping[str, str]) -> bool:
+    """Return whether accepted frames are neither labelled nor failed by the node's counts."""
+    accepted, labelled, failed = (int(counts.get(name, 0)) for name in COUNTS[2:])
+    return not counts or accepted > labelled + failed
 
 
-def summarise(reports: dict[str, Any]) -> dict[str, float]:
-    """Return what went in and what came out, of what recorder and player reported.
+def summarise(
+    sent: int, counts: Mapping[str, str], published_ns: Sequence[int], latencies_ms: Sequence[float]
+) -> dict[str, float]:
+    """Return the figures: frames, milliseconds from the camera's stamp to its labels, and their rate.
 
     ``received`` by the node were either ``dropped`` for a newer frame or ``accepted`` by its
-    worker; ``recorded`` are the label images that arrived. ``latency`` is from the camera's stamp
-    to the publication of the labels.
+    worker; ``recorded`` are the label images that arrived.
     """
-    counts = reports.get('node', {})
-    latencies = np.asarray(reports.get('latencies_ms', []), np.float64)
-    median, p95 = np.percentile(latencies, [50, 95]) if latencies.size else (np.nan, np.nan)
+    median, p95 = np.percentile(latencies_ms or [np.nan], [50, 95])
+    seconds = (max(published_ns) - min(published_ns)) / 1e9 if published_ns else 0.0
     return {
-        'sent': reports.get('sent', 0),
+        'sent': sent,
         **{name: int(counts.get(name, 0)) for name in COUNTS},
-        'recorded': reports.get('labels', 0),
+        'recorded': len(published_ns),
         'latency_median_ms': round(float(median), 1),
         'latency_p95_ms': round(float(p95), 1),
-        'rate_hz': round(reports.get('rate_hz', 0.0), 1),
+        'rate_hz': round((len(published_ns) - 1) / seconds, 1) if seconds else 0.0,
     }
 
 
 def is_good(summary: dict[str, float]) -> bool:
-    """Say whether nearly all that the node accepted came out as label images."""
+    """Return whether nearly all accepted frames came out as label images."""
     return summary['recorded'] >= ENOUGH * summary['accepted'] > 0
 
 

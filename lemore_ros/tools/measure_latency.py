@@ -1,11 +1,11 @@
-"""How long a camera's image takes to become labels in another process, and where the time goes.
+"""Measure how long an image takes to become labels in another process, and where the time goes.
 
-A node is started for it, and a probe beside it that is camera and subscriber; images and labels
-travel over the middleware of RMW_IMPLEMENTATION, with its profile for images unless you have set your own. Times are
+A node and a probe, which is camera and subscriber, are started; their images travel over the
+middleware of RMW_IMPLEMENTATION, with its profile for images unless you have set your own. Times are
 medians in milliseconds: ``total`` from the publish call to the arrival of the labels, ``segmenter``
-what the network's library says it took, ``rest`` the difference, ``work`` what the node itself does
-besides for each image, and ``work+overlay`` the same while the overlay is subscribed to; ``cpu`` is
-what all of its process takes of a core for an image.
+of the Segmenter, ``rest`` the difference, ``work`` of the node besides the Segmenter, and
+``work+overlay`` the same while the overlay is subscribed; ``cpu`` is processor time of the node's
+process for an image.
 
 Exit status: 0; 2 where nothing could be measured.
 """
@@ -13,90 +13,65 @@ Exit status: 0; 2 where nothing could be measured.
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
+import numpy as np
+from rclpy.utilities import get_rmw_implementation_identifier
+
 from lemore_core.cli.arguments import image_size, listed, positive
+from lemore_core.common.child import Child
 from lemore_core.common.errors import LemoreError
-from lemore_ros.node.camera_stats import FRAMES_REMEMBERED
-from lemore_ros.tools.measuring import (
-    NODE,
-    TRANSPORT_RATE_HZ,
-    Figures,
-    Load,
-    MeasuredNode,
-    measure_memory,
-    measure_round_trip,
-    measure_transport,
-)
+from lemore_ros.share import image_profile, no_profile
+from lemore_ros.tools.processes import START_S, isolated_graph, start_node, wait_until
 
 SIZES, DEFAULT_SIZES = listed(image_size), '640x480,1920x1080'
+SECONDS = 10.0
+TRANSPORT_SIZE, TRANSPORT_RATE_HZ, TRANSPORT_SECONDS = (1080, 1920), 30.0, 60.0
 EXAMPLES = """\
 examples
   ros2 run lemore_ros measure_latency
-  ros2 run lemore_ros measure_latency --sizes 1280x720 --rate 30 --backend tensorrt --json
-  ros2 run lemore_ros measure_latency --transport --seconds 60
-  ros2 run lemore_ros measure_latency --cameras 2
-  ros2 run lemore_ros measure_latency --attach /lemore_segmentation --sizes 640x480
+  ros2 run lemore_ros measure_latency --sizes 1280x720 --rate 30 --backend torch
+  ros2 run lemore_ros measure_latency --transport
 """
+
+Parameters = Mapping[str, object]
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Load:
+    """``count`` images of ``size`` (height, width) at a rate; ``others`` are outputs to render."""
+
+    size: tuple[int, int]
+    rate_hz: float
+    count: int
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Milliseconds from publish call to labels, and the node's diagnostics before and after."""
+
+    sent: int
+    latencies_ms: list[float]
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+
+    def increase(self, key: str) -> float:
+        """Return the growth of a value."""
+        return float(self.after[key]) - float(self.before[key])
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Measure, print and return the exit status."""
-    arguments = _parser().parse_args(args)
-    try:
-        figures = measure(arguments)
-    except LemoreError as error:
-        print(f'measure_latency: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    if arguments.json:
-        print(json.dumps([_without_nan(figure) for figure in figures], indent=2))
-    else:
-        print_table(figures)
-    return 0
-
-
-def measure(arguments: argparse.Namespace) -> Sequence[Figures]:
-    """Measure what the arguments ask for; figures of one kind.
-
-    Raises:
-        LemoreError: a process failed, or the topics are not as they must be.
-    """
-    target = MeasuredNode(
-        {name: getattr(arguments, name) for name in ('model', 'backend', 'device', 'executor')},
-        arguments.attach,
-        arguments.image_topic,
-    )
-    if arguments.transport:
-        images = max(1, round(TRANSPORT_RATE_HZ * arguments.seconds))
-        return [measure_transport(target, images, profile=used) for used in (True, False)]
-    count = max(1, round(arguments.rate * arguments.seconds))
-    if arguments.cameras:
-        load = Load(arguments.sizes[0][::-1], arguments.rate, count)
-        return [measure_memory(target, load, n) for n in sorted({1, arguments.cameras})]
-    # a running node's medians are those of its last images: they must all be of this load
-    count = max(count, FRAMES_REMEMBERED) if arguments.attach else count
-    loads = [Load((w, h), arguments.rate, count) for h, w in arguments.sizes]
-    return [measure_round_trip(target, load) for load in loads]
-
-
-def print_table(figures: Sequence[Figures]) -> None:
-    """Print figures of one kind below their names."""
-    names = [re.sub('_p50|_ms', '', name).replace('_with_', '+') for name in figures[0]]
-    for row in (names, *([str(value) for value in f.values()] for f in figures)):
-        print('  '.join(f'{cell:>16}' for cell in row))
-
-
-def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if value != value else value for name, value in values.items()}  # noqa: PLR0124
-
-
-def _parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         'measure_latency', description=__doc__, epilog=EXAMPLES, formatter_class=form
@@ -105,33 +80,108 @@ def _parser() -> argparse.ArgumentParser:
         '--sizes', type=SIZES, default=SIZES(DEFAULT_SIZES), help=f'images: {DEFAULT_SIZES}'
     )
     parser.add_argument('--rate', type=positive, default=10.0, help='images a second: 10')
-    parser.add_argument('--seconds', type=positive, default=10.0, help='of each run: 10')
-    parser.add_argument('--model', default='tiny', help='tiny, or as the parameter of the node')
-    parser.add_argument('--backend', default='auto', help='auto, or as the parameter of the node')
-    parser.add_argument('--device', default='auto', help='auto, or as the parameter of the node')
-    parser.add_argument('--executor', default='single', help='single, or events')
-    parser.add_argument('--image-topic', default='/image', help="the --attach node's: /image")
-    instead = parser.add_mutually_exclusive_group()
-    instead.add_argument(
-        '--attach',
-        default='',
-        metavar='NODE',
-        help=f'measure a running node, such as {NODE}, whose camera is switched off',
-    )
-    instead.add_argument(
+    parser.add_argument('--model', default='tiny', help='as the parameter of the node: tiny')
+    parser.add_argument('--backend', default='auto', help='as the parameter of the node: auto')
+    parser.add_argument(
         '--transport',
         action='store_true',
-        help='count instead how many 1920x1080 images at 30 Hz reach the node, with a profile and '
-        "with the middleware's defaults",
+        help='count instead how many 1920x1080 images at 30 Hz reach the node in a minute, with a '
+        "profile and with the middleware's defaults",
     )
-    instead.add_argument(
-        '--cameras',
-        type=int,
-        metavar='N',
-        help='compare instead the memory of a node with one camera and with N',
-    )
-    parser.add_argument('--json', action='store_true', help='print JSON')
-    return parser
+    options = parser.parse_args(args)
+    node = {'model': options.model, 'backend': options.backend}
+    try:
+        if options.transport:
+            count = round(TRANSPORT_RATE_HZ * TRANSPORT_SECONDS)
+            figures = [measure_transport(node, count, profile=used) for used in (True, False)]
+        else:
+            count = round(options.rate * SECONDS) or 1
+            loads = [Load(size, options.rate, count) for size in options.sizes]
+            figures = [measure_round_trip(node, load) for load in loads]
+    except LemoreError as error:
+        print(f'measure_latency: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    print_table(figures)
+    return 0
+
+
+def measure_round_trip(node: Parameters, load: Load) -> Figures:
+    """Time images of one size, first with labels only and then with the overlay."""
+    plain = measure(node, load)
+    overlaid = measure(node, Load(load.size, load.rate_hz, load.count, ('overlay',)))
+    return round_trip(load, plain, overlaid)
+
+
+def round_trip(load: Load, plain: Reading, overlaid: Reading) -> Figures:
+    """Return the figures of two readings."""
+    median, p95 = (float(v) for v in np.percentile(plain.latencies_ms or [np.nan], [50, 95]))
+    segmenter = float(plain.after['segmenter_p50_ms'])
+    return {
+        'size': f'{load.size[1]}x{load.size[0]}',
+        'sent': plain.sent,
+        'arrived': len(plain.latencies_ms),
+        'total_p50_ms': round(median, 2),
+        'total_p95_ms': round(p95, 2),
+        'segmenter_p50_ms': segmenter,
+        'rest_p50_ms': round(median - segmenter, 2),
+        'work_p50_ms': float(plain.after['work_p50_ms']),
+        'cpu_ms': round(1e3 * plain.increase('cpu_s') / max(1, plain.increase('received')), 2),
+        'work_with_overlay_p50_ms': float(overlaid.after['work_p50_ms']),
+    }
+
+
+def measure_transport(node: Parameters, count: int, *, profile: bool) -> Figures:
+    """Count the full-HD images at 30 Hz that reach the node, with the middleware's profile or without."""
+    reading = measure(node, Load(TRANSPORT_SIZE, TRANSPORT_RATE_HZ, count), profile=profile)
+    received = int(reading.increase('received'))
+    return {
+        'middleware': get_rmw_implementation_identifier(),
+        'profile': profile,
+        'sent': reading.sent,
+        'received': received,
+        'received_percent': round(100 * received / reading.sent, 1),
+    }
+
+
+def measure(parameters: Parameters, load: Load, *, profile: bool = True) -> Reading:
+    """Start a node, put it under a load and return what the probe saw.
+
+    ``profile`` lets the middleware use the user's profile, else the shipped one. Logs stay where this fails.
+
+    Raises:
+        ChildError: a process failed or did not end in time, with the path of its log.
+    """
+    environment = (image_profile if profile else no_profile)(os.environ) | isolated_graph()
+    logs = Path(mkdtemp(prefix='lemore_latency_'))
+    (height, width), rate, count = load.size, load.rate_hz, load.count
+    options = {'--width': width, '--height': height, '--rate': rate, '--count': count}
+    arguments = [str(word) for option in options.items() for word in option]
+    arguments += ['--others', *load.others]
+    with ExitStack() as stack:
+        node = stack.enter_context(start_node(parameters, logs / 'node.log', environment))
+        probe = Child(
+            'lemore_ros.tools.probe',
+            arguments=arguments,
+            log=logs / 'probe.log',
+            environment=environment,
+        )
+        stack.enter_context(probe)
+        timeout_s = 2 * START_S + count / rate
+        wait_until(lambda: probe.ended, 'the end of the probe', node, timeout_s=timeout_s)
+        reading = Reading(**probe.result())
+    for log in logs.iterdir():
+        log.unlink()
+    logs.rmdir()
+    return reading
+
+
+def print_table(figures: Sequence[Figures]) -> None:
+    """Print figures of one kind below their names."""
+    names = [re.sub('_p50|_ms', '', name).replace('_with_', '+') for name in figures[0]]
+    for row in (names, *([str(value) for value in f.values()] for f in figures)):
+        print('  '.join(f'{cell:>16}' for cell in row))
 
 
 if __name__ == '__main__':

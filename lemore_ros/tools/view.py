@@ -1,9 +1,7 @@
-"""What a running node segments, in the viewer of Rerun, or in a file for it.
+"""Show the topics of a running node in the viewer of Rerun, or write them to a file for it.
 
-The camera's image, the node's labels with their names and colours, confidence, points and latency,
-each at its stamp. Ends with Ctrl-C, or after so many seconds.
-
-Exit status: 0; 2 where Rerun is not there or cannot open what it was asked to.
+Logs the camera's image, labels, confidence, points and latency at their stamps, until Ctrl-C.
+Exit status: 2 where Rerun is not installed or cannot open its viewer or file, else 0.
 """
 
 from __future__ import annotations
@@ -21,13 +19,12 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import String
 
 from lemore_core.cli.arguments import positive
 from lemore_core.common.errors import LemoreError, in_one_line
-from lemore_core.common.json_text import parse_json
+from lemore_core.common.limits import parse_json
 from lemore_core.images.view import View
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.messages.images import read_image
@@ -37,34 +34,32 @@ from lemore_ros.messages.stamps import stamp_ns
 from lemore_ros.messages.types import transport_class
 from lemore_ros.messages.video import message_header
 from lemore_ros.node import qos
-from lemore_ros.tools.measuring import NODE
+from lemore_ros.tools.processes import NODE
 from lemore_ros.transports import TRANSPORTS
 
-BEST_EFFORT = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATENCIES = ('age_p50_ms', 'segmenter_p50_ms')
 
 
 class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
-    """Logs the topics of one camera of a node called ``source``; ``prefix`` is the camera's name."""
+    """Logs the topics of one camera of the node ``source``."""
 
-    def __init__(self, view: View, source: str, prefix: str, image: str, transport: str) -> None:
+    def __init__(self, view: View, source: str, camera: str, image: str, transport: str) -> None:
         super().__init__('lemore_view')
         self._view = view
+        self._status = f'{source.lstrip("/")}: segmentation {camera}'.rstrip()
         form = TRANSPORTS[transport]
-        reader = make_reader(form.type)
-        own = f'{source}/{prefix}/' if prefix else f'{source}/'
-        log_image = self._logging(lambda m: view.image(reader.read(m, 10**9)))
-        profile = qos.every() if form.is_video else BEST_EFFORT
-        self.create_subscription(transport_class(form), f'{image}{form.suffix}', log_image, profile)
-        for kind, topic, log in (
-            (Image, 'labels', lambda m: view.labels(read_image(m).pixels)),
-            (Image, 'confidence', lambda m: view.confidence(read_image(m).pixels)),
-            (PointCloud2, 'points', self._on_points),
-        ):
-            self.create_subscription(kind, f'{own}{topic}', self._logging(log), BEST_EFFORT)
+        read = make_reader(form.type).read
+        own = f'{source}/{camera}/' if camera else f'{source}/'
+        images = qos.every() if form.is_video else qos.newest()
+        topic = f'{image}{form.suffix}'
+        self._log(transport_class(form), topic, lambda m: view.image(read(m, 10**9)), images)
+        self._log(Image, f'{own}labels', lambda m: view.labels(read_image(m).pixels))
+        self._log(Image, f'{own}confidence', lambda m: view.confidence(read_image(m).pixels))
+        self._log(PointCloud2, f'{own}points', self._on_points)
+        self._log(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         self.create_subscription(String, f'{own}classes', self._on_classes, qos.latched())
-        self.create_subscription(DiagnosticArray, f'{source}/status', self._on_status, 10)
 
-    def _logging(self, log: Callable[[Any], None]) -> Callable[[Any], None]:
+    def _log(self, kind: Any, topic: str, log: Callable[[Any], None], profile: Any = None) -> None:
         def on_message(message: Any) -> None:
             self._view.at(stamp_ns=stamp_ns(message_header(message)))
             try:
@@ -72,7 +67,7 @@ class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
             except LemoreError as error:
                 self.get_logger().warning(in_one_line(error), throttle_duration_sec=5.0)
 
-        return on_message
+        self.create_subscription(kind, topic, on_message, profile or qos.newest())
 
     def _on_points(self, message: PointCloud2) -> None:
         points = np.frombuffer(message.data, POINT)
@@ -84,24 +79,25 @@ class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
         rows = parse_json(message.data)
         self._view.describe(Taxonomy.from_dict({'name': 'live', 'classes': rows}, '~/classes'))
 
-    def _on_status(self, message: DiagnosticArray) -> None:
-        values = {pair.key: pair.value for status in message.status for pair in status.values}
-        self._view.at(stamp_ns=stamp_ns(message.header))
-        for name in ('age_p50_ms', 'segmenter_p50_ms'):
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        own = [status for status in message.status if status.name.lstrip('/') == self._status]
+        values = {pair.key: pair.value for status in own for pair in status.values}
+        for name in LATENCIES:
             with suppress(KeyError, ValueError):  # ages are words where the clocks differ
                 self._view.figure(f'figures/{name}', float(values[name]))
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Show or write until interrupted; return the exit status."""
-    arguments = _parser().parse_args(args)
+    given = _parser().parse_args(args)
     try:
-        with View(arguments.save) as view:
+        with View(given.save) as view:
             rclpy.init(args=[])
-            viewer = Viewer(
-                view, arguments.node, arguments.camera, arguments.image, arguments.transport
-            )
-            _spin(viewer, arguments.seconds)
+            viewer = Viewer(view, given.node, given.camera, given.image, given.transport)
+            end = time.monotonic() + given.seconds
+            with suppress(KeyboardInterrupt, ExternalShutdownException):
+                while rclpy.ok() and time.monotonic() < end:
+                    rclpy.spin_once(viewer, timeout_sec=0.2)
             viewer.destroy_node()
     except LemoreError as error:
         print(f'lemore_view: {in_one_line(error)}', file=sys.stderr)
@@ -109,15 +105,6 @@ def main(args: Sequence[str] | None = None) -> int:
     finally:
         rclpy.try_shutdown()
     return 0
-
-
-def _spin(viewer: Viewer, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    try:
-        while rclpy.ok() and time.monotonic() < deadline:
-            rclpy.spin_once(viewer, timeout_sec=min(0.2, max(0.0, deadline - time.monotonic())))
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
 
 
 def _parser() -> argparse.ArgumentParser:

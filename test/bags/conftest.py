@@ -26,8 +26,10 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.segmentation.options import ModelOptions, SegmentOptions
+from lemore_ros.bags.options import ModelOptions, SegmentOptions
+from lemore_ros.bags.parts import BagSegmentation, find_jobs
+from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.segment import PartResult
 from lemore_ros.transports import COMPRESSED_VIDEO, FFMPEG_PACKET
 from test.message_definitions import DEFINITIONS
 
@@ -176,6 +178,15 @@ def command(
         )
 
     return start
+
+
+def segment(
+    source: Path, output: Path, options: SegmentOptions, *, resume: bool = False
+) -> PartResult:
+    """Segment one bag in this process."""
+    run = BagSegmentation(find_jobs([source], output, options), resume=resume)
+    ((_, result),) = run.segment(lambda _: None)
+    return result
 
 
 def contents(path: Path) -> list[Message]:

@@ -1,31 +1,170 @@
+"""The cameras of bags as sources of images, and what ``lemore predict`` makes of them."""
+
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.images import open_images
-from test.bags.conftest import IMAGE, START, STRING, BagFolder, image, pattern, text
+from lemore_core.cli.main import main
+from lemore_core.common.errors import LemoreError
+from lemore_core.images.files import read_image
+from lemore_core.images.render import legend
+from lemore_core.images.video import read_video
+from lemore_core.segmenter import Segmenter
+from lemore_core.sources import open_sources
+from lemore_core.taxonomy import load_taxonomy
+from test.bags.conftest import IMAGE, START, BagFolder, image, pattern
+from test.bags.evaluation.known_drives import (
+    BUILDING,
+    CAMERA,
+    HEIGHT,
+    NODE,
+    ROAD,
+    START_NS,
+    STEP_NS,
+    WIDTH,
+    Message,
+    drive_messages,
+    said_labels,
+    write_messages,
+)
+from test.bags.evaluation.known_drives import image as camera_image
+
+CAMVID = load_taxonomy('camvid')
+LABELS = f'{NODE}/labels'
 
 
-def test_a_bag_gives_the_images_of_its_cameras(bags: BagFolder, tmp_path: Path) -> None:
-    messages = [('/front', IMAGE, START + i, image(i, START + i)) for i in range(3)]
+def is_near(pixel: Any, color: Any) -> bool:
+    return bool(np.abs(np.subtract(pixel, color, dtype=float)).max() < 16)
+
+
+def predict(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Run ``lemore predict``; return exit status, output and errors."""
+    try:
+        status = main(['predict', *map(str, arguments)])
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    return status, *capsys.readouterr()
+
+
+def test_each_camera_of_a_bag_is_a_source(
+    bags: BagFolder, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = [('/front', IMAGE, START + i, image(i, START + i * 10**8)) for i in range(3)]
     messages += [('/rear', IMAGE, START + 9, image(7, START))]
     path = bags.write(messages)
-    source = open_images(path)
-    assert source is not None
-    assert (source.expected, source.is_moving, source.paths) == (4, True, (path,))
-    found = [frame for frame in source.frames() if isinstance(frame, np.ndarray)]
-    assert len(found) == 4
-    for frame, index in zip(found, (0, 1, 2, 7), strict=True):
-        assert np.array_equal(frame[..., ::-1], pattern(index))
-    assert open_images(tmp_path) is None
-    assert open_images(Path(__file__)) is None
+    sources = open_sources([path])
+    assert [
+        (one.name, one.drive, one.expected, one.is_moving, one.taxonomy) for one in sources
+    ] == [
+        ('drive/front', 'drive', 3, True, None),
+        ('drive/rear', 'drive', 1, True, None),
+    ]
+    frames = [frame for source in sources for frame in source.frames()]
+    assert [frame.name for frame in frames] == ['000000', '000001', '000002', '000000']
+    assert [frame.stamp_ns for frame in frames] == [START + i * 10**8 for i in (0, 1, 2, 0)]
+    for frame, index in zip(frames, (0, 1, 2, 7), strict=True):
+        assert np.array_equal(frame.image.pixels, pattern(index))
+
+    options = ['--model', exported, '--backend', 'onnxruntime', '--device', 'cpu']
+    status, out, _ = predict(capsys, path, '-o', tmp_path / 'out', *options)
+    assert (status, out.partition(':')[0]) == (0, '4 images')
+    assert [
+        time for time, _ in read_video(tmp_path / 'out' / 'overlay' / 'drive' / 'front.mp4')
+    ] == [0, 10**8, 2 * 10**8]
+    segmenter = Segmenter.load(exported, backend='onnxruntime', device='cpu')
+    labels = segmenter.segment(pattern(7), 'bgr8').labels
+    mask = read_image(tmp_path / 'out' / 'labels' / 'drive' / 'rear' / '000000.png')
+    assert np.array_equal(mask, CAMVID.palette[labels])
 
 
-def test_a_bag_without_a_camera_is_refused(bags: BagFolder) -> None:
-    path = bags.write([('/note', STRING, START, text('hello'))])
-    with pytest.raises(BagError, match='has no camera'):
-        open_images(path)
+def test_recorded_labels_are_taken_unless_a_model_is_named(
+    tmp_path: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One image is late, one is tall, one without labels; grey masks are no camera's labels."""
+    messages = [m for m in drive_messages([0.5] * 3) if not m.topic.startswith('/truth')]
+    stamps = [START_NS + i * STEP_NS for i in range(8)]
+    tall = np.full((HEIGHT * 2, WIDTH), 255, np.uint8)
+    messages += [
+        Message(CAMERA, stamps[3], tall),
+        Message(LABELS, stamps[3], np.full_like(tall, BUILDING)),
+        Message(CAMERA, stamps[1], camera_image(), 'bgr8', stamps[4]),
+        Message(CAMERA, stamps[5], camera_image(), 'bgr8'),
+    ]
+    drive, output = write_messages(tmp_path / 'drive', messages), tmp_path / 'out'
+    status, out, err = predict(capsys, drive, '-o', output, '--alpha', '1')
+    assert status == 3
+    assert out.splitlines()[0].startswith('drive: labels as recorded')
+    assert out.splitlines()[1].startswith('6 images: ')
+    assert out.splitlines()[2] == '2 images without recorded labels'
+    assert err.endswith('drive: not in the video: the stamp is not after the one before\n')
+    masks = sorted((output / 'labels' / 'drive').iterdir())
+    assert [mask.stem for mask in masks] == ['000000', '000001', '000002', '000003']
+    assert np.array_equal(read_image(masks[0]), CAMVID.palette[said_labels(0.5)])
+
+    frames = list(read_video(output / 'overlay' / 'drive.mp4'))
+    assert [time // STEP_NS for time, _ in frames] == [0, 1, 2, 3, 5]
+    names = legend(CAMVID, 2 * WIDTH)
+    first = frames[0][1]
+    assert first.shape == ((HEIGHT + names.shape[0]) // 2 * 2, 2 * WIDTH, 3)
+    assert np.abs(first[:HEIGHT, :WIDTH].astype(float) - camera_image()[..., ::-1]).mean() < 12
+    assert is_near(first[HEIGHT // 2, WIDTH + WIDTH // 4], CAMVID.colors[ROAD])
+    assert is_near(frames[3][1][HEIGHT // 2, WIDTH + WIDTH // 2], CAMVID.colors[BUILDING])
+
+    options = ['--model', exported, '--backend', 'onnxruntime', '--device', 'cpu', '--frames', '1']
+    status, out, _ = predict(capsys, drive, '-o', tmp_path / 'model', *options)
+    assert (status, out.partition(':')[0]) == (0, '1 image')
+    segmenter = Segmenter.load(exported, backend='onnxruntime', device='cpu')
+    labels = segmenter.segment(camera_image(), 'bgr8').labels
+    mask = read_image(tmp_path / 'model' / 'labels' / 'drive' / '000000.png')
+    assert np.array_equal(mask, CAMVID.palette[labels])
+
+
+def test_labels_belong_to_the_camera_of_their_name_or_the_only_one_in_colour(
+    tmp_path: Path,
+) -> None:
+    messages = drive_messages([0.5])
+    path = write_messages(tmp_path / 'drive', messages)
+    found = {one.name: one.taxonomy for one in open_sources([path], with_labels=True)}
+    assert found.keys() == {'drive/camera', 'drive/truth/labels'}
+    assert found['drive/camera'] is not None
+    assert found['drive/truth/labels'] is None
+    named = [
+        m._replace(topic=m.topic.replace(NODE, f'{NODE}/front').replace('/camera/', '/front/'))
+        for m in messages
+        if m.topic != '/truth/labels'
+    ]
+    rear = [
+        m._replace(topic=m.topic.replace('/front/', '/rear/')) for m in named if NODE not in m.topic
+    ]
+    path = write_messages(tmp_path / 'several', [*named, *rear])
+    found = {one.name: one.taxonomy for one in open_sources([path], with_labels=True)}
+    assert found['several/front'] is not None
+    assert found['several/rear'] is None
+    again = [m._replace(topic=m.topic.replace(NODE, '/other')) for m in messages if NODE in m.topic]
+    path = write_messages(tmp_path / 'both', [*messages, *again])
+    with pytest.raises(LemoreError, match=rf'on {LABELS}, /other/labels: name a --model'):
+        open_sources([path], with_labels=True)
+    assert len(open_sources([path])) == 2
+
+
+def test_a_damaged_bag_is_taken_up_to_the_damage(
+    bags: BagFolder, tmp_path: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = [
+        ('/front', IMAGE, START + i, image(i, START + i * 10**8, size=(480, 640)))
+        for i in range(12)
+    ]
+    messages[1] = ('/front', IMAGE, START + 3, image(1, START, encoding='no such'))
+    path = bags.write(messages)
+    (file,) = path.glob('*.mcap')
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    options = ['--model', exported, '--backend', 'onnxruntime', '--device', 'cpu']
+    status, out, err = predict(capsys, path, '-o', tmp_path / 'out', *options)
+    assert status == 3
+    assert 1 < int(out.partition(' images')[0]) < 6
+    assert 'drive: images that cannot be decoded' in err
+    assert file.name in err

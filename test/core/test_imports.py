@@ -16,11 +16,12 @@ ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'launch', 'launch_ros', 'ament_index_
 # from the top to the bottom; a module imports from its own layer or a lower one
 LAYERS = [
     ('cli',),
-    ('research', 'distill'),
+    ('distill',),
     ('training', 'evaluation', 'benchmark', 'predict'),
     ('segmenter', 'segmenter_options'),
     ('inference', 'refine'),
     ('export',),
+    ('sources',),
     ('data', 'checkpoint'),
     ('images',),
     ('model', 'taxonomy'),

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-# tests are no package that could be imported from
-_spec = spec_from_file_location('ros_fixtures', Path(__file__).parents[1] / 'ros' / 'conftest.py')
-assert _spec is not None
-assert _spec.loader is not None
-_ros = module_from_spec(_spec)
-_spec.loader.exec_module(_ros)
+from diagnostic_msgs.msg import DiagnosticArray
 
-_loaded_once = _ros._loaded_once
-_rclpy = _ros._rclpy
-active = _ros.active
-graph = _ros.graph
-make_image = _ros.make_image
-served = _ros.served
-start = _ros.start
-untrained = _ros.untrained
+from test.ros.conftest import (  # noqa: F401 - fixtures
+    _loaded_once,
+    _rclpy,
+    active,
+    graph,
+    make_image,
+    served,
+    start,
+    untrained,
+)
+
+
+@pytest.fixture
+def diagnostics(graph: Any) -> Callable[[], dict[str, dict[str, str]]]:  # noqa: F811
+    """Return a function that waits for the node's next diagnostics: values by camera."""
+
+    def following() -> dict[str, dict[str, str]]:
+        found = graph.collect(DiagnosticArray, '/diagnostics')
+        graph.wait_for(lambda: found, 'diagnostics')
+        return {s.name: {pair.key: pair.value for pair in s.values} for s in found[0].status}
+
+    return following

@@ -11,10 +11,9 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import Image
 
-from lemore_ros.node.exit_codes import HUNG
-
 SLOW_NODE = Path(__file__).parent / 'slow_node.py'
 NAME = '/lemore_segmentation'
+HUNG = 71
 TIMEOUT_S = 3
 
 
@@ -23,7 +22,7 @@ def test_a_network_that_hangs_ends_the_node_and_a_process_that_was_stopped_goes_
 ) -> None:
     process = start(program=(str(SLOW_NODE), '0'), hang_timeout_s=float(TIMEOUT_S))
     labels = graph.collect(Image, f'{NAME}/labels')
-    status = graph.collect(DiagnosticArray, f'{NAME}/status')
+    status = graph.collect(DiagnosticArray, '/diagnostics')
     camera = graph.publisher()
     graph.labels_of(camera, make_image(1), labels)
 

@@ -16,9 +16,9 @@ pytest.importorskip('rosbags', reason='rosbags is not installed')
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.segmentation.options import ModelOptions, SegmentOptions
-from lemore_ros.bags.segmentation.segment_bags import BagSegmentation, find_jobs
+from lemore_ros.bags.options import ModelOptions, SegmentOptions
+from lemore_ros.bags.parts import BagSegmentation, find_jobs
+from lemore_ros.bags.reader import open_bag
 
 NODE = '/lemore_segmentation'
 TOPIC = '/camera/image_raw'

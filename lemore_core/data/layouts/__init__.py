@@ -1,38 +1,67 @@
-"""Where the files of a data set lie: one file for each layout, and which data set has which.
+"""List the samples of the data sets, each in the layout of its archive.
 
-A data set with a built-in taxonomy and no line here lies as a user's own does, see :mod:`.folder`.
+A data set with a built-in taxonomy and no entry here lies as a user's own does, see :mod:`.folder`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
 
-from lemore_core.data.layouts.ade20k import ade20k
-from lemore_core.data.layouts.camvid import camvid
-from lemore_core.data.layouts.cityscapes import cityscapes
-from lemore_core.data.layouts.coco_stuff import coco_stuff
-from lemore_core.data.layouts.folder import folder
+from lemore_core.data.layouts.folder import first_folder, folder, paired
 from lemore_core.data.layouts.pascal_context import pascal_context
+from lemore_core.data.readers import read_ids, read_labels
 from lemore_core.data.samples import Sample
+from lemore_core.images.files import SUFFIXES
 from lemore_core.taxonomy import Taxonomy
 
-__all__ = ['LAYOUTS', 'Layout', 'folder']
+# lists every image and mask of (root, split, taxonomy), by name; raises DataError without a folder.
+# Of an image without a mask, or a mask without an image, the sample has the expected path.
+Layout = Callable[[Path, str, Taxonomy], list[Sample]]
 
 
-class Layout(Protocol):
-    """Lists the samples of a split that lies in a layout."""
+def ade20k(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
+    """List a split of ADE20K: ADEChallengeData2016.zip."""
+    name = {'train': 'training', 'val': 'validation'}.get(split, split)
+    archive = 'ADEChallengeData2016'
+    needs = f'ADE20K needs images/{name}/ and annotations/{name}/ in {root} or its {archive}/'
+    images, masks = (
+        first_folder(root, [f'{kind}/{name}', f'{archive}/{kind}/{name}'], needs)
+        for kind in ('images', 'annotations')
+    )
+    return paired(images, masks, taxonomy, ['.jpg'], {'.png': read_ids})
 
-    def __call__(self, root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
-        """Return every image and every mask of the split, by name.
 
-        Where an image has no mask or a mask no image, the sample holds the path where the missing
-        one would be.
+def camvid(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
+    """List a split of CamVid as in the SegNet tutorial: ``<split>/*`` and ``<split>annot/*.png``."""
+    needs = f'CamVid needs {split}/ and {split}annot/ in {root}'
+    images, masks = (first_folder(root, [name], needs) for name in (split, f'{split}annot'))
+    return paired(images, masks, taxonomy, SUFFIXES, {'.png': read_ids})
 
-        Raises:
-            DataError: the folders are missing or empty.
-        """
+
+def cityscapes(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
+    """List a split of Cityscapes: leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip."""
+    needs = f'Cityscapes needs leftImg8bit/{split}/ and gtFine/{split}/ in {root}'
+    images, masks = (
+        first_folder(root, [f'{kind}/{split}'], needs) for kind in ('leftImg8bit', 'gtFine')
+    )
+    readers = {'_gtFine_labelIds.png': read_ids, '_gtFine_labelTrainIds.png': read_labels}
+    return paired(images, masks, taxonomy, ['_leftImg8bit.png'], readers)
+
+
+def coco_stuff(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
+    """List a split of COCO-Stuff (164k): COCO 2017 and stuffthingmaps_trainval2017.zip."""
+    name = {'train': 'train2017', 'val': 'val2017'}.get(split, split)
+    archive = 'stuffthingmaps_trainval2017'
+    needs = (
+        f'COCO-Stuff needs images/{name}/ in {root}, and annotations/{name}/ or {archive}/{name}/'
+    )
+    images = first_folder(root, [f'images/{name}', name], needs)
+    folders = ('annotations', archive, f'annotations/{archive}')
+    masks = first_folder(root, [f'{folder}/{name}' for folder in folders], needs)
+    # some tools write masks of the 171 class ids beside the archive's
+    readers = {'.png': read_ids, '_labelTrainIds.png': read_labels}
+    return paired(images, masks, taxonomy, ['.jpg'], readers)
 
 
 LAYOUTS: Mapping[str, Layout] = {

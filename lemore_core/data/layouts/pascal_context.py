@@ -1,8 +1,8 @@
-"""PASCAL Context: the images of VOC2010, and masks in either of two forms.
+"""List PASCAL Context: the images of VOC2010, and masks in either of two forms.
 
 ``SegmentationClassContext/*.png`` hold 1 to 59 for the frequent classes in alphabetical order and 0
-for all others. The original distribution is ``trainval/*.mat`` with ids of all 459 classes, which
-``labels.txt`` names; where both are there, the PNG masks are taken.
+for all others. The original distribution is ``trainval/*.mat`` with ids of all 459 classes, named
+in ``labels.txt``; PNG masks are preferred.
 """
 
 from __future__ import annotations
@@ -14,42 +14,28 @@ from pathlib import Path
 
 import numpy as np
 
-from lemore_core.data.errors import DataError
-from lemore_core.data.layouts.pairs import first_folder
+from lemore_core.data.layouts.folder import first_folder
 from lemore_core.data.readers import read_ids
-from lemore_core.data.samples import MaskReader, Sample
+from lemore_core.data.samples import DataError, MaskReader, Sample
 from lemore_core.taxonomy import Labels, Taxonomy
 
-FOLDERS = ('', 'VOC2010', 'VOCdevkit/VOC2010')
-PNG_MASKS = 'SegmentationClassContext'
-MAT_MASKS = 'trainval'
-NAMES = 'labels.txt'
+FOLDERS = ('', 'VOC2010/', 'VOCdevkit/VOC2010/')
+PNG_MASKS, MAT_MASKS, NAMES = 'SegmentationClassContext', 'trainval', 'labels.txt'
 LISTS = ('ImageSets/SegmentationContext', 'ImageSets/Main')
 BACKGROUND = 'background'
-# what SciPy and NumPy raise for files that are cut off or hold something else
-MALFORMED = (OSError, EOFError, LookupError, TypeError, ValueError)
-OTHERS = 0  # on disk, of the classes that are none of the 59
-
-
-@dataclass(frozen=True)
-class _Masks:
-    folder: Path
-    suffix: str
-    reader: MaskReader
+OTHERS = 0  # on disk, of the classes outside the 59
+# what SciPy and NumPy raise for damaged files
+MALFORMED = (OSError, EOFError, LookupError, TypeError, ValueError, zlib.error)
 
 
 @dataclass(frozen=True)
 class LabelMapReader:
-    """Reads the ``LabelMap`` of a .mat file; ``ids`` holds the id on disk of each of its numbers."""
+    """Read the ``LabelMap`` of a .mat file; ``ids`` are the dataset ids of its numbers."""
 
     ids: tuple[int, ...]
 
     def __call__(self, path: Path, taxonomy: Taxonomy) -> Labels:
-        """Return class ids (H, W).
-
-        Raises:
-            DataError: the file holds no such map, or SciPy is missing.
-        """
+        """Return class ids (H, W)."""
         try:
             from scipy.io import loadmat
             from scipy.io.matlab import MatReadError
@@ -59,23 +45,19 @@ class LabelMapReader:
         try:
             numbers = loadmat(path, variable_names=['LabelMap'])['LabelMap']
             return taxonomy.encode(np.array(self.ids, np.uint16)[numbers])
-        except (MatReadError, zlib.error, *MALFORMED) as error:
+        except (MatReadError, *MALFORMED) as error:
             msg = f'{path} holds no LabelMap of {NAMES} ({type(error).__name__}: {error})'
             raise DataError(msg) from error
 
 
 def pascal_context(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
-    """List a split, see :class:`~lemore_core.data.layouts.Layout`."""
+    """List a split of PASCAL Context."""
     needs = f'PASCAL Context needs JPEGImages/ in {root} or its VOCdevkit/VOC2010/'
-    images = first_folder(root, [f'{name}/JPEGImages'.lstrip('/') for name in FOLDERS], needs)
-    home = images.parent
-    names = _listed(home, split)
-    masks = _masks(home, root, taxonomy)
+    images = first_folder(root, [f'{name}JPEGImages' for name in FOLDERS], needs)
+    masks, suffix, reader = _masks(images.parent, root, taxonomy)
     return [
-        Sample(
-            images / f'{name}.jpg', masks.folder / f'{name}{masks.suffix}', taxonomy, masks.reader
-        )
-        for name in names
+        Sample(images / f'{name}.jpg', masks / f'{name}{suffix}', taxonomy, reader)
+        for name in _listed(images.parent, split)
     ]
 
 
@@ -93,20 +75,21 @@ def _listed(home: Path, split: str) -> list[str]:
     raise DataError(msg)
 
 
-def _masks(home: Path, root: Path, taxonomy: Taxonomy) -> _Masks:
+def _masks(home: Path, root: Path, taxonomy: Taxonomy) -> tuple[Path, str, MaskReader]:
+    """Return the folder, suffix and reader of the masks."""
     if (home / PNG_MASKS).is_dir():
-        return _Masks(home / PNG_MASKS, '.png', read_ids)
+        return home / PNG_MASKS, '.png', read_ids
     for parent in (home, root):
         folder = parent / MAT_MASKS
         if folder.is_dir():
-            ids = _full_ids([folder / NAMES, parent / NAMES, root / NAMES], taxonomy)
-            return _Masks(folder, '.mat', LabelMapReader(ids))
+            ids = _dataset_ids([folder / NAMES, parent / NAMES, root / NAMES], taxonomy)
+            return folder, '.mat', LabelMapReader(ids)
     msg = f'there is neither {PNG_MASKS}/ nor {MAT_MASKS}/ (.mat masks and {NAMES}) in {home}'
     raise DataError(msg)
 
 
-def _full_ids(places: Sequence[Path], taxonomy: Taxonomy) -> tuple[int, ...]:
-    """Return the id on disk of each number that labels.txt ("number: name" lines) names."""
+def _dataset_ids(places: Sequence[Path], taxonomy: Taxonomy) -> tuple[int, ...]:
+    """Return the dataset id of each number in labels.txt ("number: name" lines)."""
     path = next((path for path in places if path.is_file()), None)
     if path is None:
         msg = f'there is no {places[1]}, which names the numbers in the masks'

@@ -1,4 +1,4 @@
-"""Arguments that the commands over image sequences share, and what they describe."""
+"""Arguments shared by the commands that evaluate bags, and the objects they describe."""
 
 from __future__ import annotations
 
@@ -16,19 +16,16 @@ from lemore_core.cli.arguments import (
     add_segmenter_arguments,
     load_segmenter,
     print_json,
-    renamed,
 )
 
 if TYPE_CHECKING:
-    from lemore_core.evaluation.report.content import Report
+    from lemore_core.evaluation.report import Report
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
     from lemore_ros.bags.evaluation.label_sources import LabelSource, ModelLabels
 
 INCOMPLETE = 3
 TOLERANCE_MS = 5.0
-
-
-# what figures on the terminal mean, where the name alone does not say it
+# explanations of figures on the terminal
 EXPLAINED = {
     'doubtful': '  share of pixels of less than 50 % confidence',
     'flicker': '  share of pixels whose label differs from the frame before',
@@ -40,31 +37,32 @@ EXPLAINED = {
 
 
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare which images are meant."""
+    """Declare the images to evaluate."""
     group = parser.add_argument_group('images')
     group.add_argument('--topic', default='', help='of the camera, if there are several')
     group.add_argument(
-        '--images', type=Path, metavar='BAG', help='where they are, if IN has only results'
+        '--images', type=Path, metavar='BAG', help='the bag with the images, if IN has only results'
     )
-    group.add_argument('--skip', type=seconds, default=0.0, help='leave out so many seconds')
-    renamed(parser, '--start', '--skip')
-    group.add_argument('--duration', type=seconds, help='take only so many seconds')
+    group.add_argument(
+        '--skip', type=seconds, default=0.0, help='seconds to leave out at the beginning'
+    )
+    group.add_argument('--duration', type=seconds, help='seconds to evaluate')
     group.add_argument(
         '--tolerance-ms',
         dest='tolerance_ns',
         type=lambda text: round(1e6 * seconds(text)),
         default=round(1e6 * TOLERANCE_MS),
         metavar='MS',
-        help=f'how far stamps that belong together may differ ({TOLERANCE_MS:g})',
+        help=f'largest difference of matching stamps ({TOLERANCE_MS:g})',
     )
     add_max_pixels_argument(group)
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare where the labels come from."""
+    """Declare the source of the labels."""
     parser.add_argument('--labels', metavar='TOPIC', help='take the labels of this topic of IN')
     add_segmenter_arguments(parser)
-    # labels in the bag come before the model that is taken where nobody names one
+    # without --model, labels in the bag come before the default model
     parser.set_defaults(model=None)
 
 
@@ -83,11 +81,7 @@ def add_report_arguments(parser: argparse.ArgumentParser, images: int) -> None:
 
 
 def open_images(arguments: argparse.Namespace) -> ImageSequence:
-    """Open the images that the arguments describe.
-
-    Raises:
-        BagError: there is no such bag, or no such topic in it.
-    """
+    """Open the images of the arguments."""
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 
     named = [vars(arguments).get(name) or () for name in ('labels', 'ground_truth')]
@@ -103,13 +97,7 @@ def open_images(arguments: argparse.Namespace) -> ImageSequence:
 
 @contextmanager
 def opened_labels(arguments: argparse.Namespace) -> Iterator[LabelSource]:
-    """Open the labels: the topic that was named, the model that was, or what the bag has.
-
-    Without any labels in the bag, the model is the one that all commands take.
-
-    Raises:
-        LemoreError: there is no such topic or model, or nobody says what its labels mean.
-    """
+    """Open the named topic or model, or else the labels in the bag, or else the default model."""
     from lemore_ros.bags.evaluation.label_sources import RecordedLabels, label_topic_of
 
     topic = arguments.labels
@@ -129,7 +117,7 @@ def opened_labels(arguments: argparse.Namespace) -> Iterator[LabelSource]:
 
 
 def open_model(arguments: argparse.Namespace, model: str) -> ModelLabels:
-    """Load a model, as the other arguments say."""
+    """Load a model with the other arguments."""
     from lemore_ros.bags.evaluation.label_sources import ModelLabels
 
     return ModelLabels(load_segmenter(argparse.Namespace(**{**vars(arguments), 'model': model})))
@@ -139,7 +127,7 @@ def open_model(arguments: argparse.Namespace, model: str) -> ModelLabels:
 def progress(
     total: int | None, on_frame: Callable[[Any], None] | None = None
 ) -> Iterator[Callable[[Any], None]]:
-    """Yield a function that moves a bar on the terminal at every call, and calls ``on_frame``."""
+    """Yield a function that advances a progress bar and calls ``on_frame``."""
     from tqdm import tqdm
 
     with tqdm(total=total, unit='frame', disable=None) as bar:
@@ -153,13 +141,9 @@ def progress(
 
 
 def require_report_packages(arguments: argparse.Namespace) -> None:
-    """Say at once that a report cannot be written, not after the whole bag.
-
-    Raises:
-        ReportError: a package is not installed.
-    """
+    """Check the packages for a report before the bag is read."""
     if arguments.report is not None:
-        from lemore_core.evaluation.report.build import check_requirements
+        from lemore_core.evaluation.report import check_requirements
 
         check_requirements()
 
@@ -167,13 +151,9 @@ def require_report_packages(arguments: argparse.Namespace) -> None:
 def write_results(
     arguments: argparse.Namespace, values: dict[str, Any], report: Report | None
 ) -> None:
-    """Write the report that was asked for, and print the figures, as JSON or one a line.
-
-    Raises:
-        ReportError: the report cannot be written.
-    """
+    """Write the report, and print the figures as JSON or one a line."""
     if report is not None:
-        from lemore_core.evaluation.report.build import write_report
+        from lemore_core.evaluation.report import write_report
 
         write_report(report, arguments.report)
         print(arguments.report, file=sys.stderr if arguments.json else sys.stdout)
@@ -184,7 +164,7 @@ def write_results(
 
 
 def exit_if_incomplete(images: ImageSequence) -> None:
-    """Say what of the images could not be read, and exit with status 3 if there is any."""
+    """Report the images that could not be read, and exit with status 3 if there are any."""
     from lemore_ros.bags.evaluation.image_sequence import UNREADABLE
 
     if images.damage:
@@ -196,7 +176,7 @@ def exit_if_incomplete(images: ImageSequence) -> None:
 
 
 def seconds(text: str) -> float:
-    """Read a number that is not negative."""
+    """Parse a number of 0 or more."""
     try:
         value = float(text)
     except ValueError:

@@ -53,12 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Compare; print the figures, and write the report."""
-    from lemore_ros.bags.evaluation.compare import compare_sources
+    from lemore_ros.bags.evaluation.evaluate import evaluate_drive
     from lemore_ros.bags.evaluation.label_sources import RecordedLabels
+    from lemore_ros.bags.evaluation.report import drive_report, worst_frames
 
     require_report_packages(arguments)
     topics = _topics(arguments)
-    report = worst = None
+    report = None
     with ExitStack() as stack:
         sides: list[LabelSource] = []
         for path, topic in topics:
@@ -70,32 +71,25 @@ def run(arguments: argparse.Namespace) -> None:
         first, second = sides
         images = open_images(arguments)
         names = _names(first, second)
-        if arguments.report is not None:
-            from lemore_ros.bags.evaluation.compare_report import worst_differences
-
-            worst = worst_differences(arguments.report_images, first.taxonomy, names)
-        step = stack.enter_context(progress(images.expected, worst))
-        comparison = compare_sources(images, first, second, step)
+        worst = worst_frames(arguments.report_images, first.taxonomy, names)
+        observe = None if arguments.report is None else worst
+        step = stack.enter_context(progress(images.expected, observe))
+        evaluation = evaluate_drive(images, second, first, step)
     described = [side.description for side in sides]
     if described[0] == described[1] and len(topics) == 2:
         # bags of one name, in two folders
         described = [f'{text} ({path})' for text, (path, _) in zip(described, topics, strict=True)]
     images_of = f'{images.topic.name} in {images.path}'
     facts = {'images': images_of, 'A': described[0], 'B': described[1]}
-    if worst is not None:
-        from lemore_ros.bags.evaluation.compare_report import comparison_report
-
-        report = comparison_report(comparison, worst.images, names=names, facts=facts)
-    write_results(arguments, {**facts, **comparison.to_dict()}, report)
+    if arguments.report is not None:
+        title = f'{names[0]} and {names[1]}'
+        report = drive_report(evaluation, worst.images, title=title, facts=facts, names=names)
+    write_results(arguments, {**facts, **evaluation.to_dict()}, report)
     exit_if_incomplete(images)
 
 
 def _topics(arguments: argparse.Namespace) -> list[tuple[Path, str]]:
-    """Return the bags and topics of labels that are compared.
-
-    Raises:
-        BagError: with the models, there are not two sides.
-    """
+    """Return the bags and topics of labels; with the models these must be two sides."""
     topics = arguments.labels
     if arguments.model is not None:
         msg = f'--model {arguments.model} is one model, two sides are compared: use --models'
@@ -116,7 +110,7 @@ def _topics(arguments: argparse.Namespace) -> list[tuple[Path, str]]:
 
 
 def _names(first: LabelSource, second: LabelSource) -> tuple[str, str]:
-    """Return what the sides are called: as briefly as tells them apart."""
+    """Return names of the sides, as short as tells them apart."""
     for names in ((first.name, second.name), (first.origin, second.origin)):
         if names[0] != names[1]:
             return names

@@ -6,10 +6,9 @@ Exit status: as that of ``lemore bag segment``, 3 where something could not be r
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-from lemore_core.cli.arguments import renamed
 from lemore_ros.bags.cli.arguments import (
     add_image_arguments,
     add_label_arguments,
@@ -44,8 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default='classes',
         help="what masks in a folder hold: class ids, or the data set's own ids or colors",
     )
-    for name in ('truth', 'truth-topic', 'truth-ids'):
-        renamed(parser, f'--{name}', f'--ground-{name}')
     add_label_arguments(parser)
     add_image_arguments(parser)
     add_report_arguments(parser, IMAGES)
@@ -53,17 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure the labels; print the figures, and write the report."""
-    from lemore_ros.bags.evaluation.evaluate import evaluate_sequence
-    from lemore_ros.bags.evaluation.ground_truth import open_ground_truth
+    from lemore_ros.bags.evaluation.evaluate import evaluate_drive
+    from lemore_ros.bags.evaluation.label_sources import GroundTruth
+    from lemore_ros.bags.evaluation.report import drive_report, worst_frames
 
     require_report_packages(arguments)
     images = open_images(arguments)
     facts = {'bag': str(images.path), 'camera': images.topic.name}
-    truth, worst, report = None, None, None
+    truth, report = None, None
     with ExitStack() as stack:
         source = stack.enter_context(opened_labels(arguments))
         if arguments.ground_truth is not None:
-            truth = open_ground_truth(
+            truth = GroundTruth(
                 arguments.ground_truth,
                 arguments.bag,
                 source.taxonomy,
@@ -71,21 +69,15 @@ def run(arguments: argparse.Namespace) -> None:
                 topic=arguments.ground_truth_topic,
                 ids=arguments.ground_truth_ids,
             )
-            facts['ground_truth'] = truth.source
-        if arguments.report is not None:
-            from lemore_ros.bags.evaluation.report import worst_frames
-
-            has_ground_truth = truth is not None
-            worst = worst_frames(
-                arguments.report_images, source.taxonomy, has_ground_truth=has_ground_truth
-            )
-        step = stack.enter_context(progress(images.expected, worst))
-        evaluation = evaluate_sequence(images, source, truth, step)
+            stack.enter_context(closing(truth))
+            facts['ground_truth'] = truth.name
+        worst = worst_frames(arguments.report_images, source.taxonomy)
+        observe = None if arguments.report is None else worst
+        step = stack.enter_context(progress(images.expected, observe))
+        evaluation = evaluate_drive(images, source, truth, step)
         facts |= {**source.facts(), **({'damage': images.damage} if images.damage else {})}
-    if worst is not None:
-        from lemore_ros.bags.evaluation.report import evaluation_report
-
+    if arguments.report is not None:
         title = f'{source.name} on {arguments.bag.name}'
-        report = evaluation_report(evaluation, worst.images, title=title, facts=facts)
+        report = drive_report(evaluation, worst.images, title=title, facts=facts)
     write_results(arguments, {**facts, **evaluation.to_dict()}, report)
     exit_if_incomplete(images)

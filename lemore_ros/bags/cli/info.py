@@ -15,15 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what the bag holds."""
+    """Print the summary of the bag."""
     from tqdm import tqdm
 
     from lemore_ros.bags.info import in_words, inspect
-    from lemore_ros.bags.io.reader import open_bag
+    from lemore_ros.bags.reader import open_bag
 
     with open_bag(arguments.bag) as bag:
         images = sum(topic.count for topic in bag.image_topics)
-        # images are most of a bag: reading a long one takes minutes
+        # reading all images of a long bag takes minutes
         with tqdm(desc='reading', total=images, unit='image', disable=None, leave=False) as bar:
             info = inspect(bag, bar.update)
     if arguments.json:

@@ -1,4 +1,4 @@
-"""Look into recorded drives (rosbags), segment and measure them."""
+"""Inspect, segment and evaluate recorded drives (rosbags)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from importlib.util import find_spec
 
 from lemore_ros.bags.errors import BagError
 
-# each is a file beside this one with add_arguments(parser) and run(arguments), which import what is
-# heavy when they run
+# modules of this package with add_arguments(parser) and run(arguments), which has heavy imports
 COMMANDS = {
-    'info': 'show what a bag holds, and which of its topics are cameras',
+    'info': 'show the topics of a bag, its cameras and their rates',
     'segment': 'segment the images of bags, into bags',
     'evaluate': 'measure labels over a drive, against ground truth where there is some',
     'compare': 'find where two models, or two runs, differ',
-    'video': 'draw a drive and its labels as a video',
 }
 
 
@@ -28,11 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the chosen subcommand.
-
-    Raises:
-        LemoreError: it failed, or what reads bags is not installed.
-    """
+    """Run the chosen subcommand."""
     if find_spec('rosbags') is None:
         msg = "bags are read with the package rosbags: pip install 'lemore_ros[bag]'"
         raise BagError(msg)

@@ -1,7 +1,7 @@
 """``lemore bag segment``.
 
-Exit status: 0; 1 for a failure; 2 for wrong usage; 3 where the result is written but something of
-the input could not be read or segmented, which is then counted and named; 130 when interrupted.
+Exit status: 0; 1 for a failure; 2 for wrong usage; 3 if the result is written but some of the input
+could not be read or segmented, which is counted and named; 130 when interrupted.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.cli.arguments import add_segmenter_arguments, listed, renamed, requested_size
+from lemore_core.cli.arguments import add_segmenter_arguments, listed, requested_size
+from lemore_core.common.errors import counted
 from lemore_core.common.validation import entries
-from lemore_core.common.words import counted
 from lemore_ros.bags.cli.arguments import INCOMPLETE
 from lemore_ros.bags.errors import BagError, describe
-from lemore_ros.bags.segmentation.options import ModelOptions, SegmentOptions
+from lemore_ros.bags.options import ModelOptions, SegmentOptions
 
 if TYPE_CHECKING:
-    from lemore_ros.bags.segmentation.unfinished import PartResult
+    from lemore_ros.bags.segment import PartResult
 
-# the others are those of every command that loads a network
+# the others are shared by all commands that load a network
 LABEL_OPTIONS = ('batch', 'min_confidence', 'class_groups', 'output_size')
 
 
@@ -33,11 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--output', '-o', type=Path, required=True, help='the new bag, or a folder for several'
     )
-    parser.add_argument('--resume', action='store_true', help='go on with a run that broke off')
+    parser.add_argument('--resume', action='store_true', help='resume an interrupted run')
     parser.add_argument('--workers', type=int, default=1, help='processes (1)')
     names = [name for name in entries(SegmentOptions) if name != 'model']
-    _add_options(parser.add_argument_group('what is segmented and written'), SegmentOptions, names)
-    renamed(parser, '--start', '--skip')
+    _add_options(parser.add_argument_group('images and output'), SegmentOptions, names)
     add_segmenter_arguments(parser)
     _add_options(parser.add_argument_group('labels'), ModelOptions, LABEL_OPTIONS)
 
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the bags, with a progress bar."""
     from tqdm import tqdm
 
-    from lemore_ros.bags.segmentation.segment_bags import BagSegmentation, find_jobs
+    from lemore_ros.bags.parts import BagSegmentation, find_jobs
 
     if arguments.workers < 1:
         msg = f'workers is {arguments.workers}, allowed: 1 or more'
@@ -56,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     for note in segmentation.notes:
         print(f'lemore bag segment: {note}', file=sys.stderr)
     started = time.perf_counter()
-    # a bar that is thrown away unclosed would be drawn once more
+    # an unclosed bar would be drawn once more
     with tqdm(
         desc='segmenting',
         total=segmentation.frames,
@@ -69,28 +68,24 @@ def run(arguments: argparse.Namespace) -> None:
         except KeyboardInterrupt:
             done = counted(int(bar.n), 'image')
             bar.close()
-            print(f'interrupted after {done}: --resume goes on', file=sys.stderr)
+            print(f'interrupted after {done}: resume with --resume', file=sys.stderr)
             raise
     for job, result in results:
         print(f'{job.output}: {counted(result.frames, "image")} segmented')
     print(f'in {time.perf_counter() - started:.1f} s')
-    incomplete = [_say_what_is_missing(job.source, result) for job, result in results]
+    incomplete = [_report_losses(job.source, result) for job, result in results]
     if any(incomplete):
         sys.exit(INCOMPLETE)
 
 
 def segment_options(arguments: argparse.Namespace) -> SegmentOptions:
-    """Return the options that the arguments describe.
-
-    Raises:
-        LemoreError: a value that is not allowed.
-    """
+    """Return the options of the arguments."""
     given = vars(arguments)
     names = entries(ModelOptions).keys() & given.keys() - {'size'}
     model = {name: given[name] for name in names}
     for name in ('model', 'dataset', 'class_groups'):
         if Path(model[name]).suffix:
-            # a file's path means the same in every worker's folder; names stay as they are
+            # paths, not names, must not depend on the working directory
             model[name] = str(Path(model[name]).resolve())
     own = {name: given[name] for name in entries(SegmentOptions) if name != 'model'}
     for name in ('topics', 'outputs'):
@@ -99,7 +94,7 @@ def segment_options(arguments: argparse.Namespace) -> SegmentOptions:
 
 
 def _add_options(group: Any, kind: type, names: Sequence[str]) -> None:
-    """Declare an argument for each of the fields; they are checked where they are used."""
+    """Declare an argument for each field; the dataclass checks the values."""
     defaults = kind()
     for name in names:
         entry, default = entries(kind)[name], getattr(defaults, name)
@@ -116,9 +111,9 @@ def _add_options(group: Any, kind: type, names: Sequence[str]) -> None:
             group.add_argument(flag, type=type(default), default=default, help=f'{text}{shown}')
 
 
-def _say_what_is_missing(source: Path, result: PartResult) -> bool:
+def _report_losses(source: Path, result: PartResult) -> bool:
     if result.read_errors:
-        count, places = sum(result.read_errors.values()), describe(list(result.read_errors))
+        count, places = sum(result.read_errors.values()), describe(result.read_errors)
         print(
             f'{source} is damaged, {counted(count, "message")} known to be lost: {places}',
             file=sys.stderr,

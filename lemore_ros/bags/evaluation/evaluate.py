@@ -1,4 +1,4 @@
-"""Measures the labels of a sequence: against the ground truth, over time, and from frame to frame."""
+"""Evaluate the labels of a drive: against ground truth or other labels, and from frame to frame."""
 
 from __future__ import annotations
 
@@ -7,217 +7,278 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from lemore_core.evaluation.evaluate import ImageResult
-from lemore_core.evaluation.metrics import rounded
-from lemore_core.evaluation.over_time import OverTime
-from lemore_core.evaluation.scores import Scores
+from lemore_core.evaluation.metrics import Scores, TimeSeries, rounded
 from lemore_core.taxonomy import Labels, Taxonomy
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.evaluation.ground_truth import GroundTruth, to_size_of_ground_truth
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
-from lemore_ros.bags.evaluation.label_sources import FrameLabels, LabelSource
+from lemore_ros.bags.evaluation.label_sources import FrameLabels, GroundTruth, LabelSource
 from lemore_ros.bags.evaluation.temporal import Flicker, TemporalConsistency
 
-DOUBTFUL = 128  # of 255: the label is less probable than all others together
+MAP_WIDTH = 96
 COLUMNS = (
     'mean_iou',
     'pixel_accuracy',
+    'agreement',
     'mean_confidence',
     'doubtful',
     'flicker',
     'compensated_flicker',
     'latency_ms',
+    'reference_confidence',
+    'reference_latency_ms',
 )
+OF_GROUND_TRUTH = {
+    'pixel_accuracy',
+    'mean_accuracy',
+    'accuracy',
+    'calibration',
+    'calibration_error',
+    'left_unlabelled',
+}
 OUT_OF_ORDER = 'images whose stamps are not after the one before'
 WITHOUT_IMAGE = 'label images of the ground truth without an image'
+UNEQUAL = 'images that only one of the two labels'
 
 
-class Compared(NamedTuple):
-    """Labels at the size of their ground truth, both (H, W).
+@dataclass(frozen=True)
+class Compared:
+    """Labels and their reference, both (H, W) at the size of the reference.
 
-    The ground truth is unlabelled where the labels are, so that no class is blamed for it.
+    ``differs`` (H, W) marks unequal pixels; unlabelled ground truth is equal to any label.
     """
 
-    truth: Labels
     labels: Labels
-    result: ImageResult
+    reference: Labels
+    differs: NDArray[np.bool_]
+    figures: dict[str, float]
 
 
 @dataclass(frozen=True)
 class JudgedFrame:
-    """A frame with everything known of it; ``seconds`` count from the first one."""
+    """A frame with its labels and ``figures`` by ``COLUMNS``; ``seconds`` from the first frame."""
 
     seconds: float
     image: StampedImage
-    frame_labels: FrameLabels
+    labels: FrameLabels
     compared: Compared | None
     flicker: Flicker | None
+    figures: dict[str, float]
+
+
+class DifferenceMap:
+    """Share of the frames whose labels differ, on a grid of 96 columns over the image."""
+
+    def __init__(self) -> None:
+        self._sum: NDArray[np.float64] = np.zeros((1, 1))
+        self._frames = 0
+
+    def add(self, differs: NDArray[np.bool_]) -> None:
+        """Add a frame; one of another shape than the first is stretched to it."""
+        if not self._frames:
+            height, width = differs.shape
+            columns = min(MAP_WIDTH, width)
+            self._sum = np.zeros((max(1, round(height * columns / width)), columns))
+        size = self._sum.shape[1], self._sum.shape[0]
+        self._sum += cv2.resize(differs.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        self._frames += 1
 
     @property
-    def figures(self) -> tuple[float, ...]:
-        """The figures in the order of ``COLUMNS``."""
-        result = self.compared.result if self.compared else None
-        confidence = self.frame_labels.confidence
-        return (
-            result.mean_iou if result else math.nan,
-            result.pixel_accuracy if result else math.nan,
-            self.frame_labels.mean_confidence,
-            math.nan if confidence is None else float((confidence < DOUBTFUL).mean()),
-            self.flicker.plain if self.flicker else math.nan,
-            self.flicker.compensated if self.flicker else math.nan,
-            self.frame_labels.latency_ms,
-        )
+    def shares(self) -> NDArray[np.float64]:
+        """The shares (h, w) 0..1; (1, 1) of 0 before the first frame."""
+        return self._sum / max(self._frames, 1)
 
 
-class SequenceEvaluation:
-    """The figures of a sequence so far, in memory that does not grow with it.
+class DriveEvaluation:
+    """Figures of a drive, in memory that does not grow with its images.
 
-    ``left_unlabelled`` and ``labelled`` count the pixels that the ground truth labels: those that the labels left
-    out, and all.
+    ``is_comparison`` says that the reference is other labels instead of ground truth: unlabelled
+    is a label then, and flicker and calibration are left out.
     """
 
-    def __init__(self, taxonomy: Taxonomy) -> None:
+    def __init__(self, taxonomy: Taxonomy, *, is_comparison: bool = False) -> None:
         classes = len(taxonomy.classes)
         self.taxonomy = taxonomy
+        self.is_comparison = is_comparison
         self.frames = 0
-        self.frames_with_ground_truth = 0
-        self.left_unlabelled = 0
-        self.labelled = 0
+        self.frames_compared = 0
         self.scores = Scores(classes)
         self.temporal = TemporalConsistency(classes)
-        self.series = OverTime(COLUMNS)
-        self.shares = OverTime(taxonomy.classes)
+        self.series = TimeSeries(COLUMNS)
+        self.shares = TimeSeries(taxonomy.classes)
+        self.where = DifferenceMap()
         self.error_counts: Counter[str] = Counter()
-        self.first_ns: int | None = None
-        self.last_ns: int | None = None
+        self.first_ns = self.last_ns = 0
+        self._labelled = self._left_unlabelled = 0
 
     @property
     def seconds(self) -> float:
-        """From the first frame to the last one."""
-        return 0.0 if self.first_ns is None else ((self.last_ns or 0) - self.first_ns) / 1e9
+        """Seconds from the first frame to the last one."""
+        return (self.last_ns - self.first_ns) / 1e9
+
+    @property
+    def unlabelled_share(self) -> float:
+        """Share of the labelled pixels of the reference without a label; NaN without any."""
+        return self._left_unlabelled / self._labelled if self._labelled else math.nan
 
     def add(
-        self, image: StampedImage, frame_labels: FrameLabels, truth: Labels | None
+        self, image: StampedImage, labels: FrameLabels, reference: FrameLabels | None
     ) -> JudgedFrame:
         """Measure a frame.
 
         Raises:
-            BagError: the ground truth has another shape than the image.
+            BagError: the reference has another shape than the image.
         """
-        self._note_time(image.time_ns)
-        compared = None if truth is None else self._compare(frame_labels, truth)
-        flicker = self.temporal.add(image.time_ns, image.rgb, frame_labels.labels)
-        seconds = (image.time_ns - (self.first_ns or 0)) / 1e9
-        judged = JudgedFrame(seconds, image, frame_labels, compared, flicker)
+        if not self.frames:
+            self.first_ns = self.last_ns = image.time_ns
+        elif image.time_ns <= self.last_ns:
+            self.error_counts[OUT_OF_ORDER] += 1
+        self.last_ns = max(image.time_ns, self.last_ns)
         self.frames += 1
-        self.series.add(seconds, judged.figures)
+        seconds = (image.time_ns - self.first_ns) / 1e9
+        compared = None if reference is None else self._compare(labels, reference)
+        flicker = None
+        if not self.is_comparison:
+            flicker = self.temporal.add(image.time_ns, image.rgb, labels.labels)
+        figures = {
+            **dict.fromkeys(COLUMNS, math.nan),
+            'mean_confidence': labels.mean_confidence,
+            'doubtful': labels.doubtful,
+            'latency_ms': labels.latency_ms,
+            **(compared.figures if compared else {}),
+        }
+        if flicker is not None:
+            figures |= {'flicker': flicker.plain, 'compensated_flicker': flicker.compensated}
+        self.series.add(seconds, list(figures.values()))
         classes = len(self.taxonomy.classes)
-        pixels = np.bincount(frame_labels.labels.ravel(), minlength=classes)[:classes]
-        self.shares.add(seconds, pixels / frame_labels.labels.size)
-        return judged
+        pixels = np.bincount(labels.labels.ravel(), minlength=classes)[:classes]
+        self.shares.add(seconds, pixels / labels.labels.size)
+        return JudgedFrame(seconds, image, labels, compared, flicker, figures)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON holds them; without ground truth, those that need one are missing."""
-        means = self.series.mean()
-        latency = self.series.course().mean['latency_ms']
-        known = latency[~np.isnan(latency)]
-        return {
-            'frames': self.frames,
-            'frames_with_ground_truth': self.frames_with_ground_truth,
-            'seconds': round(self.seconds, 6),
-            'classes': list(self.taxonomy.classes),
-            **(self._ground_truth_figures() if self.frames_with_ground_truth else {}),
-            'mean_confidence': rounded(means['mean_confidence']),
-            'doubtful': rounded(means['doubtful']),
-            'latency_ms': rounded(float(np.median(known)) if known.size else math.nan),
-            'temporal': {
-                'pairs': self.temporal.pairs,
-                'breaks': self.temporal.breaks,
-                'flicker': rounded(self.temporal.flicker),
-                'compensated_flicker': rounded(self.temporal.compensated_flicker),
-                'consistency': rounded(self.temporal.consistency),
-            },
-            'class_shares': {k: rounded(v) for k, v in self.shares.mean().items()},
-            'error_counts': dict(self.error_counts),
-            'over_time': self.series.to_dict(),
-        }
+        """Return the figures for JSON."""
+        means, temporal = self.series.mean(), self.temporal
+        values: dict[str, Any] = {'frames': self.frames, 'seconds': round(self.seconds, 6)}
+        values['classes'] = list(self.taxonomy.classes)
+        if self.frames_compared:
+            values |= self.scores.to_dict(self.taxonomy.classes)
+            values['left_unlabelled'] = rounded(self.unlabelled_share)
+            values['differences'] = np.round(self.where.shares, 4).tolist()
+        if self.is_comparison:
+            values = {key: value for key, value in values.items() if key not in OF_GROUND_TRUTH}
+            values['agreement'] = rounded(means['agreement'])
+        else:
+            latency = self.series.points().mean['latency_ms']
+            known = latency[~np.isnan(latency)]
+            values |= {
+                'frames_with_ground_truth': self.frames_compared,
+                'mean_confidence': rounded(means['mean_confidence']),
+                'doubtful': rounded(means['doubtful']),
+                'latency_ms': rounded(float(np.median(known)) if known.size else math.nan),
+                'temporal': {
+                    'pairs': temporal.pairs,
+                    'breaks': temporal.breaks,
+                    'flicker': rounded(temporal.flicker),
+                    'compensated_flicker': rounded(temporal.compensated_flicker),
+                    'consistency': rounded(temporal.consistency),
+                },
+                'class_shares': {k: rounded(v) for k, v in self.shares.mean().items()},
+            }
+        values['error_counts'] = dict(self.error_counts)
+        return {**values, 'over_time': self.series.to_dict()}
 
-    @property
-    def unlabelled_share(self) -> float:
-        """Of the pixels that the ground truth labels, the share that the labels leave out."""
-        return self.left_unlabelled / self.labelled if self.labelled else math.nan
-
-    def _ground_truth_figures(self) -> dict[str, Any]:
-        return {
-            **self.scores.to_dict(self.taxonomy.classes),
-            'left_unlabelled': rounded(self.unlabelled_share),
-        }
-
-    def _note_time(self, time_ns: int) -> None:
-        if self.last_ns is not None and time_ns <= self.last_ns:
-            self.error_counts[OUT_OF_ORDER] += 1
-        self.first_ns = time_ns if self.first_ns is None else self.first_ns
-        self.last_ns = max(time_ns, self.last_ns or time_ns)
-
-    def _compare(self, frame_labels: FrameLabels, truth: Labels) -> Compared:
-        labels = to_size_of_ground_truth(frame_labels.labels, truth)
-        confidence = frame_labels.confidence
-        if confidence is not None:
-            confidence = to_size_of_ground_truth(confidence, truth)
-        classes = len(self.taxonomy.classes)
-        labelled, answered = truth < classes, labels < classes
-        self.labelled += int(np.count_nonzero(labelled))
-        self.left_unlabelled += int(np.count_nonzero(labelled & ~answered))
+    def _compare(self, labels: FrameLabels, reference: FrameLabels) -> Compared:
+        truth, classes = reference.labels, len(self.taxonomy.classes)
+        _require_shape(labels.labels.shape, truth.shape)
+        labels = labels.at_size((truth.shape[0], truth.shape[1]))
+        labelled, answered = truth < classes, labels.labels < classes
+        differs = np.asarray(labels.labels != truth)
+        if not self.is_comparison:
+            differs &= labelled
+        # no class is blamed for pixels that the labels leave out
         judged = truth.copy()
         judged[~answered] = self.taxonomy.unlabelled
-        own = self.scores.add(judged, labels, confidence)
-        self.frames_with_ground_truth += 1
-        return Compared(truth, labels, ImageResult.from_matrix(Path(), own))
+        confidence = None if self.is_comparison else labels.confidence
+        own = self.scores.add(judged, labels.labels, confidence)
+        self.where.add(differs)
+        self._labelled += int(labelled.sum())
+        self._left_unlabelled += int((labelled & ~answered).sum())
+        self.frames_compared += 1
+        result = ImageResult.from_matrix(Path(), own)
+        figures = {
+            'mean_iou': result.mean_iou,
+            'pixel_accuracy': result.pixel_accuracy,
+            'agreement': 1 - float(differs.mean()),
+            'reference_confidence': reference.mean_confidence,
+            'reference_latency_ms': reference.latency_ms,
+        }
+        return Compared(labels.labels, truth, differs, figures)
 
 
-def evaluate_sequence(
+def evaluate_drive(
     images: ImageSequence,
     source: LabelSource,
-    truth: GroundTruth | None = None,
+    reference: LabelSource | GroundTruth | None = None,
     on_frame: Callable[[JudgedFrame], None] | None = None,
-) -> SequenceEvaluation:
-    """Take the labels of the images of a sequence and measure them; ``on_frame`` is called with each frame.
+) -> DriveEvaluation:
+    """Measure the labels of a drive's images; call ``on_frame`` with each.
 
     Raises:
-        LemoreError: the sequence holds no images, the ground truth fits none of them, or the model failed.
+        LemoreError: no image has labels, nothing can be compared, or a model failed.
     """
-    evaluation = SequenceEvaluation(source.taxonomy)
+    is_comparison = isinstance(reference, LabelSource)
+    if isinstance(reference, LabelSource):
+        _require_same_classes(reference, source)
+    evaluation = DriveEvaluation(source.taxonomy, is_comparison=is_comparison)
     for image, next_ns in images.images():
-        frame_labels = source.labels_of(image, next_ns)
-        if frame_labels is None:
+        right = None if reference is None else reference.labels_of(image, next_ns)
+        labels = source.labels_of(image, next_ns)
+        if labels is None or (is_comparison and right is None):
+            evaluation.error_counts[UNEQUAL] += is_comparison and (labels or right) is not None
             continue
-        right = None if truth is None else truth.at(image.time_ns, next_ns)
-        judged = evaluation.add(image, frame_labels, right)
+        judged = evaluation.add(image, labels, right)
         if on_frame is not None:
             on_frame(judged)
-    evaluation.error_counts += images.error_counts + source.error_counts
-    _require_figures(evaluation, images, source, truth)
+    for one in (images, source, reference):
+        evaluation.error_counts += Counter() if one is None else one.error_counts
+    if not evaluation.frames:
+        both = f'both {reference.description} and ' if isinstance(reference, LabelSource) else ''
+        msg = (
+            f'no image of {images.topic.name} in {images.path} has labels of {both}'
+            f'{source.description}: check that they belong together, or raise --tolerance-ms'
+        )
+        raise BagError(msg)
+    if isinstance(reference, GroundTruth):
+        reference.require_matches(evaluation.first_ns, evaluation.last_ns)
+        # ground truth outside of a part has no image there
+        if reference.matcher.passed and images.is_whole:
+            evaluation.error_counts[WITHOUT_IMAGE] += reference.matcher.passed
     return evaluation
 
 
-def _require_figures(
-    evaluation: SequenceEvaluation,
-    images: ImageSequence,
-    source: LabelSource,
-    truth: GroundTruth | None,
-) -> None:
-    if evaluation.first_ns is None or evaluation.last_ns is None:
+def _require_same_classes(first: LabelSource, second: LabelSource) -> None:
+    if first.taxonomy.classes != second.taxonomy.classes:
+        texts = [
+            f'{one.description} has {len(one.taxonomy.classes)} classes from '
+            f'{one.taxonomy.classes[0]} to {one.taxonomy.classes[-1]}'
+            for one in (first, second)
+        ]
+        msg = f'{", ".join(texts)}: only labels of the same classes can be compared'
+        raise BagError(msg)
+
+
+def _require_shape(size: tuple[int, ...], true_size: tuple[int, ...]) -> None:
+    (height, width), (true_height, true_width) = size, true_size
+    # a pixel or a hundredth of rounding is allowed
+    if abs(height * true_width / width - true_height) > max(1, 0.01 * true_height):
         msg = (
-            f'no image of {images.topic.name} in {images.path} has labels of {source.description}: '
-            'check that they belong together, or raise --tolerance-ms'
+            f'the ground truth is {true_width}x{true_height} and the image {width}x{height}: '
+            'they differ in shape, so they are not of one camera'
         )
         raise BagError(msg)
-    if truth is not None:
-        truth.require_matches(evaluation.first_ns, evaluation.last_ns)
-        # what lies outside of a part has no image there, and nothing is wrong with it
-        if truth.matcher.passed and images.is_whole:
-            evaluation.error_counts[WITHOUT_IMAGE] += truth.matcher.passed

@@ -1,4 +1,4 @@
-"""The images of a sequence, in the order in which they were received."""
+"""Read the images of one camera in a bag, in the order of their receive times."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.images.image import Image, to_rgb
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.matching import stamp_of
-from lemore_ros.bags.io.reader import open_bag
-from lemore_ros.bags.roles import camera_topic
+from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.topics import camera_topic
 
 UNREADABLE = 'images that cannot be decoded'
 
 
 @dataclass(frozen=True)
 class StampedImage:
-    """An image of a sequence, stamped in nanoseconds; zero stamps are replaced by receive times."""
+    """Image with its stamp in nanoseconds (the receive time if the stamp is zero)."""
 
     time_ns: int
     received_ns: int
@@ -41,10 +41,10 @@ class StampedImage:
 
 
 class ImageSequence:
-    """The images of one camera in a bag, or of a part of it.
+    """Images of a camera topic; ``error_counts`` counts errors by their description.
 
-    ``masks`` are topics that are known to be no camera. ``start_s`` and ``duration_s`` choose by receive time, from the bag's start on. ``error_counts``
-    counts what went wrong, by what it was.
+    ``masks`` are topics that are no camera. ``start_s`` and ``duration_s`` select by receive time
+    from the start of the bag.
     """
 
     def __init__(
@@ -64,15 +64,14 @@ class ImageSequence:
         with open_bag(path, max_pixels) as bag:
             self.topic = camera_topic(bag, topic, masks)
             self._start_ns = bag.start_ns + round(start_s * 1e9)
-            length = None if duration_s is None else round(duration_s * 1e9)
-            self._end_ns = None if length is None else self._start_ns + length
+        self._end_ns = None if duration_s is None else self._start_ns + round(duration_s * 1e9)
         self.is_whole = not start_s and duration_s is None
         self.expected = self.topic.count if self.is_whole else None
 
     def images(self) -> Iterator[tuple[StampedImage, int | None]]:
-        """Yield each image and the time of the next one, None after the last.
+        """Yield each image and the stamp of the next one, None after the last.
 
-        What cannot be decoded is counted and left out.
+        Images that cannot be decoded are counted and left out.
 
         Raises:
             BagError: there is not one image.
@@ -91,8 +90,7 @@ class ImageSequence:
                     yield last, following.time_ns
                 last = following
             self.damage = bag.damage
-        if last is not None:
-            yield last, None
-        else:
-            msg = f'{self.path} has no images on {self.topic.name} in the part asked for{reason}'
+        if last is None:
+            msg = f'{self.path} has no images on {self.topic.name} in this part (--skip, --duration){reason}'
             raise BagError(msg)
+        yield last, None

@@ -1,33 +1,29 @@
-"""Brings together what two streams say of the same moment, by their header stamps."""
+"""Match two streams of a bag by their header stamps."""
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.io.bag import Bag, Record
-from lemore_ros.bags.io.topics import Topic
+from lemore_ros.bags.reader import Bag, Record
+from lemore_ros.bags.types import Topic
 from lemore_ros.messages.stamps import stamp_ns
 
-# moments that are asked for out of order still find their item among so many
-REMEMBERED = 16
-# and items that come out of order are sorted among so many
-AHEAD = 4
+REMEMBERED = 16  # older items kept for moments out of order
+AHEAD = 4  # newer items read for items out of order
 
 T = TypeVar('T')
 
 
 @dataclass(frozen=True)
 class Stamped(Generic[T]):
-    """Something with a time, read when it is asked for.
+    """Item with its stamp (receive time if zero), read on demand; times in nanoseconds.
 
-    ``time_ns`` is its header's stamp, or the receive time where that is zero; ``received_ns`` is
-    ``None`` for what was not recorded.
+    ``received_ns`` is None for what was not recorded.
     """
 
     time_ns: int
@@ -36,7 +32,7 @@ class Stamped(Generic[T]):
 
 
 def stamp_of(message: Any, record: Record) -> int:
-    """Return the time of a message with a header, in nanoseconds."""
+    """Return the stamp of a message with a header, in nanoseconds."""
     return stamp_ns(message.header) or record.time_ns
 
 
@@ -46,11 +42,7 @@ def stamped_messages(
     read: Callable[[Record, Any], T],
     error_counts: Counter[str] | None = None,
 ) -> Iterator[Stamped[T]]:
-    """Yield what ``read`` makes of a topic's messages; those that cannot be read are counted.
-
-    Raises:
-        BagError: one cannot be read, and nothing counts them.
-    """
+    """Yield a topic's messages for ``read``; unreadable ones are counted, or raise BagError."""
     for record in bag.messages([topic]):
         try:
             message = record.message
@@ -63,10 +55,10 @@ def stamped_messages(
 
 
 class Matcher(Generic[T]):
-    """Finds the item of a stream that belongs to a moment; each item is given out once.
+    """Finds the item of a stream nearest to a moment, each item once.
 
-    ``matched`` and ``passed`` count the items that were given out, and that nobody asked for;
-    ``first_ns`` and ``last_ns`` are the bounds of those that were seen.
+    ``matched`` and ``passed`` count items with and without a moment; ``first_ns`` and ``last_ns``
+    are the bounds of their times.
     """
 
     def __init__(self, items: Iterator[Stamped[T]], tolerance_ns: int) -> None:
@@ -74,61 +66,45 @@ class Matcher(Generic[T]):
         self.passed = 0
         self.first_ns: int | None = None
         self.last_ns: int | None = None
-        self._items = in_order(items)
+        self._items = items
         self._tolerance = tolerance_ns
-        self._waiting: deque[Stamped[T]] = deque()
+        self._waiting: list[Stamped[T]] = []
 
     def take(self, time_ns: int, next_ns: int | None = None) -> Stamped[T] | None:
-        """Return the item nearest to a moment, within the tolerance; ``None`` if there is none.
+        """Return the nearest item within the tolerance, None without one.
 
-        What is nearer to ``next_ns``, the moment that is asked for next, is left for that.
+        An item nearer to ``next_ns``, the next moment, is left for it.
         """
-        self._read_until(time_ns)
-        near = [item for item in self._waiting if self._belongs(item.time_ns, time_ns, next_ns)]
-        if not near:
+        self._read_until(time_ns + self._tolerance)
+        gaps = [
+            (abs(item.time_ns - time_ns), place)
+            for place, item in enumerate(self._waiting)
+            if next_ns is None or abs(item.time_ns - time_ns) <= abs(item.time_ns - next_ns)
+        ]
+        gap, place = min(gaps, default=(self._tolerance + 1, 0))
+        if gap > self._tolerance:
             return None
-        best = min(near, key=lambda item: abs(item.time_ns - time_ns))
-        self._waiting.remove(best)
         self.matched += 1
-        return best
+        return self._waiting.pop(place)
 
     def finish(self) -> None:
-        """Count what nobody has asked for, and what was not read yet."""
-        self.passed += len(self._waiting)
-        self._waiting.clear()
-        for item in self._items:
+        """Count the remaining items as passed."""
+        while (item := next(self._items, None)) is not None:
             self._see(item.time_ns)
             self.passed += 1
-
-    def _belongs(self, item_ns: int, time_ns: int, next_ns: int | None) -> bool:
-        gap = abs(item_ns - time_ns)
-        return gap <= self._tolerance and (next_ns is None or gap <= abs(item_ns - next_ns))
+        self.passed += len(self._waiting)
+        self._waiting.clear()
 
     def _read_until(self, time_ns: int) -> None:
-        while self.last_ns is None or self.last_ns <= time_ns + self._tolerance:
-            item = next(self._items, None)
-            if item is None:
-                return
+        newer = sum(item.time_ns > time_ns for item in self._waiting)
+        while newer < AHEAD and (item := next(self._items, None)) is not None:
             self._see(item.time_ns)
             self._waiting.append(item)
-            while (
-                len(self._waiting) > REMEMBERED
-                and self._waiting[0].time_ns < time_ns - self._tolerance
-            ):
-                self._waiting.popleft()
+            newer += item.time_ns > time_ns
+            if len(self._waiting) > newer + REMEMBERED:
+                self._waiting.remove(min(self._waiting, key=lambda one: one.time_ns))
                 self.passed += 1
 
     def _see(self, time_ns: int) -> None:
         self.first_ns = time_ns if self.first_ns is None else min(self.first_ns, time_ns)
         self.last_ns = time_ns if self.last_ns is None else max(self.last_ns, time_ns)
-
-
-def in_order(items: Iterator[Stamped[T]], ahead: int = AHEAD) -> Iterator[Stamped[T]]:
-    """Yield items by their times, if none comes more than ``ahead`` places late."""
-    waiting: list[tuple[int, int, Stamped[T]]] = []
-    for number, item in enumerate(items):
-        heapq.heappush(waiting, (item.time_ns, number, item))
-        if len(waiting) > ahead:
-            yield heapq.heappop(waiting)[2]
-    while waiting:
-        yield heapq.heappop(waiting)[2]

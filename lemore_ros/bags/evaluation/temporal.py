@@ -1,14 +1,12 @@
-"""How steady labels are from frame to frame, with and without following the motion.
+"""Measure how steady labels are from frame to frame, with and without following the motion.
 
-- Flicker: the share of the pixels whose label is another than at the same place in the frame
-  before. Motion counts as flicker.
-- Compensated flicker: the earlier labels are first carried along the optical flow, and only pixels
-  are counted whose motion is sure (:class:`OpticalFlow`).
-- Temporal consistency: the mean IoU between the carried labels and the present ones (Varghese et
-  al., "Unsupervised temporal consistency metric for video segmentation in highly-automated
-  driving", CVPRW 2020), of the whole sequence.
+- Flicker: share of the pixels whose label differs from the frame before. Motion counts as flicker.
+- Compensated flicker: the same after moving the earlier labels along the optical flow, where the
+  flow is sure.
+- Temporal consistency: mean IoU between moved and present labels (Varghese et al., "Unsupervised
+  temporal consistency metric for video segmentation in highly-automated driving", CVPRW 2020).
 
-They say how steady labels are, not how right: labels that never change are perfect here.
+Labels that never change are perfect here, right or wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.evaluation.metrics import ConfusionMatrix
-from lemore_core.evaluation.report.images import fit_width
+from lemore_core.evaluation.worst import shrink
 from lemore_core.refine import resized
 
 FLOW_WIDTH = 512
@@ -33,57 +31,34 @@ ABSOLUTE_GAP = 0.5
 LONGEST_GAP_S = 1.0
 
 
-class Motion(NamedTuple):
-    """Where each pixel of an image was in the one before.
+def optical_flow_back(
+    previous: NDArray[np.uint8], current: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Return column, row (H, W) float32 in ``previous`` of each pixel of ``current``, and if sure.
 
-    ``column`` and ``row`` (H, W) float32 are places in the earlier image; ``is_sure`` (H, W) bool
-    says where they hold: inside of it, and found again by the flow in the other direction.
+    Both are grey (H, W) uint8. The flow is dense inverse search (Kroeger et al., ECCV 2016) in both
+    directions; it is sure where the two agree, by the test of Sundaram, Brox and Keutzer ("Dense
+    point trajectories by GPU-accelerated large displacement optical flow", ECCV 2010).
     """
+    height, width = current.shape
+    across, down = np.meshgrid(
+        np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+    )
+    if min(current.shape) < SMALLEST_SIDE:
+        return across, down, np.zeros(current.shape, np.bool_)
+    back = _flow(current, previous)
+    column, row = across + back[..., 0], down + back[..., 1]
+    forth = cv2.remap(_flow(previous, current), column, row, cv2.INTER_LINEAR)
+    gap = _squared(back + forth)
+    allowed = RELATIVE_GAP * (_squared(back) + _squared(forth)) + ABSOLUTE_GAP
+    inside = (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
+    return column, row, inside & (gap < allowed)
 
-    column: NDArray[np.float32]
-    row: NDArray[np.float32]
-    is_sure: NDArray[np.bool_]
 
-    def carry(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """Return the earlier image's labels (H, W) where they are now, by nearest neighbour."""
-        return cv2.remap(
-            labels, self.column, self.row, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
-        )
-
-
-class OpticalFlow:
-    """Dense inverse search (Kroeger et al., "Fast optical flow using dense inverse search", ECCV
-    2016) in both directions; a motion is sure where the two agree, by the test of Sundaram, Brox
-    and Keutzer ("Dense point trajectories by GPU-accelerated large displacement optical flow",
-    ECCV 2010).
-    """  # noqa: D205 - the sources are part of the first sentence
-
-    def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-
-    def motion(self, previous: NDArray[np.uint8], current: NDArray[np.uint8]) -> Motion:
-        """Return where the pixels of ``current`` were in ``previous``, both grey (H, W) uint8.
-
-        Nothing is sure in images of less than 12 pixels a side.
-        """
-        height, width = current.shape
-        across, down = np.meshgrid(
-            np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
-        )
-        if min(current.shape) < SMALLEST_SIDE:
-            return Motion(across, down, np.zeros(current.shape, np.bool_))
-        back = self._flow(current, previous)
-        column, row = across + back[..., 0], down + back[..., 1]
-        forth = cv2.remap(self._flow(previous, current), column, row, cv2.INTER_LINEAR)
-        gap = _squared(back + forth)
-        allowed = RELATIVE_GAP * (_squared(back) + _squared(forth)) + ABSOLUTE_GAP
-        inside = (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
-        return Motion(column, row, inside & (gap < allowed))
-
-    def _flow(self, start: NDArray[np.uint8], end: NDArray[np.uint8]) -> NDArray[np.float32]:
-        # without an initial guess the result hangs on nothing but the two images
-        flow = self._dis.calc(start, end, np.zeros((*start.shape, 2), np.float32))
-        return np.asarray(flow, np.float32)
+def _flow(start: NDArray[np.uint8], end: NDArray[np.uint8]) -> NDArray[np.float32]:
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    # a fixed initial guess makes the result depend on the two images only
+    return np.asarray(dis.calc(start, end, np.zeros((*start.shape, 2), np.float32)), np.float32)
 
 
 def _squared(vectors: Any) -> NDArray[np.float32]:
@@ -93,34 +68,29 @@ def _squared(vectors: Any) -> NDArray[np.float32]:
 
 
 class Flicker(NamedTuple):
-    """The shares 0..1 of changed labels between two frames; NaN where no pixel can be compared.
+    """Shares 0..1 of changed labels between two frames; NaN where no pixel can be compared.
 
-    ``covered`` is the share of the pixels that ``compensated`` is about. Of these, ``changed``
-    (h, w) bool marks those whose label changed, at the size at which frames are compared;
-    ``unsure`` marks the others.
+    ``changed`` (h, w) bool marks changed labels along the motion, at the size at which frames are
+    compared; ``unsure`` marks the pixels that are not compared.
     """
 
     plain: float
     compensated: float
-    covered: float
     changed: NDArray[np.bool_]
     unsure: NDArray[np.bool_]
 
 
-class _Look(NamedTuple):
-    """A frame as it is remembered: grey (h, w) uint8, and labels of the same size."""
-
+class _Frame(NamedTuple):
     time_ns: int
     grey: NDArray[np.uint8]
     labels: NDArray[Any]
 
 
 class TemporalConsistency:
-    """Compares each frame with the one before.
+    """Compares each frame with the one before, at 512 pixels of width if they are wider.
 
-    Frames are compared at 512 pixels of width if they are wider. Frames that are more than a second
-    apart, out of order, or of another size than the one before are not compared: ``breaks`` counts
-    them.
+    Frames more than a second apart, out of order, or of another size than the one before are not
+    compared: ``breaks`` counts them.
     """
 
     def __init__(self, classes: int) -> None:
@@ -128,27 +98,31 @@ class TemporalConsistency:
         self.breaks = 0
         self.plain = ConfusionMatrix(classes)
         self.compensated = ConfusionMatrix(classes)
-        self._flow = OpticalFlow()
-        self._last: _Look | None = None
+        self._last: _Frame | None = None
 
     def add(self, time_ns: int, rgb: NDArray[np.uint8], labels: NDArray[Any]) -> Flicker | None:
         """Compare a frame, RGB (H, W, 3) uint8 and labels (H, W), with the one before.
 
-        Labels beyond the classes are unlabelled: a pixel that has one in either frame is not
-        compared. ``None`` if there is nothing to compare with.
+        Pixels that are unlabelled in either frame are not compared. None without a frame before.
         """
-        size = fit_width((rgb.shape[0], rgb.shape[1]), FLOW_WIDTH)
-        small = cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA)
+        small = shrink(rgb, FLOW_WIDTH, cv2.INTER_AREA)
         grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
-        look = _Look(time_ns, grey, resized(labels, size))
-        last, self._last = self._last, look
+        now = _Frame(time_ns, grey, resized(labels, (grey.shape[0], grey.shape[1])))
+        last, self._last = self._last, now
         if last is None:
             return None
-        if not _follows(look, last):
+        is_near = 0 < time_ns - last.time_ns <= LONGEST_GAP_S * 1e9
+        if not is_near or now.labels.shape != last.labels.shape:
             self.breaks += 1
             return None
         self.pairs += 1
-        return self._compare(last, look)
+        column, row, is_sure = optical_flow_back(last.grey, now.grey)
+        moved = cv2.remap(
+            last.labels, column, row, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+        )
+        plain, _, _ = _count(self.plain, last.labels, now.labels, np.ones_like(is_sure))
+        share, both, changed = _count(self.compensated, moved, now.labels, is_sure)
+        return Flicker(plain, share, changed, ~both)
 
     @property
     def flicker(self) -> float:
@@ -157,26 +131,13 @@ class TemporalConsistency:
 
     @property
     def compensated_flicker(self) -> float:
-        """The same along the motion, where it is sure."""
+        """The same along the motion, where the flow is sure."""
         return 1 - self.compensated.pixel_accuracy
 
     @property
     def consistency(self) -> float:
-        """Mean IoU of carried and present labels; NaN if no pixel was compared."""
+        """Mean IoU of moved and present labels; NaN if no pixel was compared."""
         return self.compensated.mean_iou
-
-    def _compare(self, last: _Look, look: _Look) -> Flicker:
-        motion = self._flow.motion(last.grey, look.grey)
-        everywhere = np.ones(look.labels.shape, np.bool_)
-        plain, _, _ = _count(self.plain, last.labels, look.labels, everywhere)
-        carried = motion.carry(last.labels)
-        share, both, changed = _count(self.compensated, carried, look.labels, motion.is_sure)
-        return Flicker(plain, share, np.count_nonzero(both) / both.size, changed, ~both)
-
-
-def _follows(look: _Look, last: _Look) -> bool:
-    gap = look.time_ns - last.time_ns
-    return 0 < gap <= LONGEST_GAP_S * 1e9 and look.labels.shape == last.labels.shape
 
 
 def _count(

@@ -1,4 +1,4 @@
-"""Where the tests of labelled drives find drives whose figures are known."""
+"""Drives whose figures are known, for the tests of labelled drives."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ TYPES = get_typestore(Stores.ROS2_JAZZY)
 
 
 class Message(NamedTuple):
-    """What is written: ``pixels`` as an image of ``encoding``, png for a compressed one."""
+    """A message to write: ``pixels`` as an image of ``encoding``, png for a compressed one."""
 
     topic: str
     stamp_ns: int

@@ -40,20 +40,7 @@ def test_evaluate_prints_figures_and_writes_both_files(
     run('evaluate', drive, '--labels', LABELS, '--ground-truth', TRUTH)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ['mean_iou', '0.5'] in lines
-    assert [
-        'flicker',
-        '0.0',
-        'share',
-        'of',
-        'pixels',
-        'whose',
-        'label',
-        'differs',
-        'from',
-        'the',
-        'frame',
-        'before',
-    ] in lines
+    assert ['flicker', '0.0', 'share'] in [line[:3] for line in lines]
     report = tmp_path / 'new' / 'report.html'
     run('evaluate', drive, '--labels', LABELS, '--report', report, '--json')
     out, err = capsys.readouterr()
@@ -62,32 +49,16 @@ def test_evaluate_prints_figures_and_writes_both_files(
     assert json.loads(out)['frames'] == 4
 
 
-def test_evaluate_predicts(drive: Path, exported: Path, capsys: Output) -> None:
-    model = ['--model', exported, '--backend', 'onnxruntime', '--device', 'cpu']
-    run('evaluate', drive, *model, '--ground-truth', TRUTH, '--duration', '0.2', '--json')
-    values = json.loads(capsys.readouterr().out)
-    assert (values['model'], values['backend']) == ('untrained', 'onnxruntime cpu as exported')
-    assert values['frames'] == 2
-    assert 0 <= values['mean_iou'] <= 1
-
-
-def test_labels_of_the_bag_are_taken_where_no_model_is_named(
-    drive: Path, tmp_path: Path, exported: Path, capsys: Output
-) -> None:
+def test_labels_of_the_bag_are_taken_where_no_model_is_named(drive: Path, capsys: Output) -> None:
     first = f'labels of {LABELS} in drive'
     run('evaluate', drive, '--ground-truth', TRUTH)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == first
     assert any(line.split() == ['mean_iou', '0.5'] for line in lines)
-    run('video', drive, '-o', tmp_path / 'drive.mp4')
-    assert capsys.readouterr().out.splitlines()[0] == first
     run('evaluate', drive, '--json')
     out, err = capsys.readouterr()
     assert json.loads(out)['labels'] == f'{LABELS} in drive'
     assert err.splitlines()[0] == first
-    model = ['--model', exported, '--backend', 'onnxruntime', '--device', 'cpu']
-    run('video', drive, '-o', tmp_path / 'model.mp4', '--duration', '0.2', *model)
-    assert capsys.readouterr().out.splitlines()[0] == 'model untrained (camvid)'
 
 
 def test_a_bag_without_labels_is_segmented_and_one_of_several_is_chosen(
@@ -101,24 +72,6 @@ def test_a_bag_without_labels_is_segmented_and_one_of_several_is_chosen(
     both = write_messages(tmp_path / 'both', [*messages, *again])
     with pytest.raises(LemoreError, match=f'has labels on {LABELS}, /rear/labels: choose with'):
         run('evaluate', both)
-
-
-@pytest.mark.parametrize(
-    ('name', 'old', 'new'),
-    [
-        ('evaluate', '--truth', '--ground-truth'),
-        ('evaluate', '--truth-ids', '--ground-truth-ids'),
-        ('evaluate', '--start', '--skip'),
-        ('segment', '--start', '--skip'),
-    ],
-)
-def test_an_old_flag_is_answered_with_the_new_name(
-    drive: Path, capsys: Output, name: str, old: str, new: str
-) -> None:
-    with pytest.raises(SystemExit) as stop:
-        run(name, drive, '-o', 'x', old, '1') if name == 'segment' else run(name, drive, old, '1')
-    assert stop.value.code == 2
-    assert f'{old} is called {new} now' in capsys.readouterr().err
 
 
 def test_images_may_be_in_another_bag(drive: Path, tmp_path: Path, capsys: Output) -> None:
@@ -170,19 +123,9 @@ def test_compare_wants_two_sides(drive: Path, arguments: list[str]) -> None:
         run('compare', drive, *arguments)
 
 
-def test_video_says_what_it_wrote(drive: Path, tmp_path: Path, capsys: Output) -> None:
-    output = tmp_path / 'drive.mp4'
-    run('video', drive, '-o', output, '--labels', LABELS, '--layout', 'side-by-side')
-    assert capsys.readouterr().out.splitlines() == [
-        f'labels of {LABELS} in drive',
-        f'{output}: 4 frames in 0.300 s, 10.00 a second',
-    ]
-    assert output.stat().st_size > 1000
-
-
 @pytest.mark.parametrize(
     ('name', 'arguments'),
-    [('evaluate', []), ('compare', [TRUTH, '--dataset', 'camvid']), ('video', ['-o', 'OUT.mp4'])],
+    [('evaluate', []), ('compare', [TRUTH, '--dataset', 'camvid'])],
 )
 def test_what_could_not_be_read_shows_in_the_exit_status(
     tmp_path: Path, capsys: Output, name: str, arguments: list[str]
@@ -191,9 +134,8 @@ def test_what_could_not_be_read_shows_in_the_exit_status(
     broken = next(m for m in messages if m.topic == CAMERA)._replace(encoding='no such')
     messages = [broken if m[:2] == broken[:2] else m for m in messages]
     drive = write_messages(tmp_path / 'drive', messages)
-    given = [argument.replace('OUT', str(tmp_path / 'out')) for argument in arguments]
     with pytest.raises(SystemExit) as stop:
-        run(name, drive, '--labels', LABELS, *given)
+        run(name, drive, '--labels', LABELS, *arguments)
     assert stop.value.code == 3
     assert capsys.readouterr().err.endswith(': 1 images that cannot be decoded\n')
 
@@ -215,10 +157,3 @@ def test_what_is_wrong_is_said(
     with pytest.raises(LemoreError, match=message) as caught:
         run('evaluate', drive, '--labels', LABELS, *given)
     assert '\n' not in str(caught.value)
-
-
-@pytest.mark.parametrize('text', ['-1', 'x', 'nan', 'inf'])
-def test_what_is_no_number_is_wrong_usage(drive: Path, text: str) -> None:
-    with pytest.raises(SystemExit) as stop:
-        run('video', drive, '-o', 'x.mp4', f'--skip={text}')
-    assert stop.value.code == 2

@@ -1,47 +1,64 @@
-"""Opens the reports of drives in headless Chromium and chooses a class."""
+"""Work the reports of drives in headless Chromium, as a reader would."""
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 from known_drives import NODE, TRUTH, drive_messages, write_messages
 
+from lemore_core.evaluation.report import Report, render_report
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.bags.evaluation.compare import compare_sources
-from lemore_ros.bags.evaluation.compare_report import comparison_report, worst_differences
-from lemore_ros.bags.evaluation.evaluate import evaluate_sequence
-from lemore_ros.bags.evaluation.ground_truth import open_ground_truth
+from lemore_ros.bags.evaluation.evaluate import evaluate_drive
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
-from lemore_ros.bags.evaluation.label_sources import RecordedLabels
-from lemore_ros.bags.evaluation.report import evaluation_report, worst_frames
-from test.browser import needs_browser, read_in_browser
+from lemore_ros.bags.evaluation.label_sources import GroundTruth, RecordedLabels
+from lemore_ros.bags.evaluation.report import drive_report, worst_frames
 
+CHROMIUM = Path('/usr/bin/chromium')
+FLAGS = [
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--enable-logging=stderr',
+    '--v=0',
+    '--virtual-time-budget=30000',
+]
 CAMVID = load_taxonomy('camvid')
 LABELS = f'{NODE}/labels'
-# what a reader sees after each step is left in the page
+TOLERANCE = 5_000_000
+# the state of the page after each step is left in <pre id="seen">
 DRIVER = """
 <script>
 addEventListener('load', async () => {
   while (!document.body.dataset.plots) await new Promise((done) => setTimeout(done, 50));
-  const seen = {};
-  const choose = (element, value) => {
+  const set = (element, value, event) => {
     element.value = value;
-    element.dispatchEvent(new Event('change', { bubbles: true }));
+    element.dispatchEvent(new Event(event, { bubbles: true }));
   };
-  const names = () => [...document.querySelectorAll('.card:not([hidden]) h3')]
-    .map((e) => e.textContent.split(' ')[0]);
-  seen.all = names();
-  const classes = document.getElementById('class-filter');
-  choose(classes, '8');
-  seen.car = names();
-  seen.status = document.getElementById('shown').textContent;
-  choose(classes, '');
-  seen.again = names();
-  seen.plots = Bokeh.documents.length;
+  const seen = {
+    all: [...document.querySelectorAll('.card h3')].map((e) => e.textContent.split(' ')[0]),
+  };
+  const pane = document.querySelector('.pane:has(.after)');
+  const clip = () => getComputedStyle(pane.querySelector('.after')).clipPath;
+  seen.before = clip();
+  set(pane.querySelector('input'), '25', 'input');
+  seen.after = clip();
+  set(document.getElementById('strength'), '10', 'input');
+  seen.strength = getComputedStyle(pane.querySelector('.after')).opacity;
+  seen.photos = [...document.querySelector('.card').querySelectorAll('.photo')].map((e) => e.naturalWidth);
+  seen.layers = [...document.querySelectorAll('.layer')].map((e) => e.clientHeight > 100);
   seen.drawn = [...document.querySelectorAll('.plot')].map((e) => e.clientHeight > 150);
-  seen.lazy = [...document.images].every((image) => image.loading === 'lazy');
   // all plots over time share one axis: zooming one zooms all
   const figures = [...Bokeh.documents[0].all_models].filter((m) => m.type === 'Figure');
   figures[0].x_range.setv({ start: 0.1, end: 0.2 });
@@ -55,11 +72,22 @@ addEventListener('load', async () => {
 </script>
 """
 
-pytestmark = needs_browser
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f'{CHROMIUM} is not installed')
 
 
-def recorded(bag: Path, topic: str) -> RecordedLabels:
-    return RecordedLabels(bag, topic, 'camvid', 5_000_000)
+def read_in_browser(report: Report, folder: Path) -> dict[str, Any]:
+    """Open a report without console errors; return what the driver saw."""
+    path, profile = folder / 'report.html', folder / 'profile'
+    path.write_text(render_report(report).replace('</body>', f'{DRIVER}</body>'), encoding='utf-8')
+    command = [str(CHROMIUM), *FLAGS, f'--user-data-dir={profile}', '--dump-dom', path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    shutil.rmtree(profile, ignore_errors=True)
+    console = [line for line in done.stderr.splitlines() if 'CONSOLE' in line]
+    assert all('setting log level' in line for line in console), console
+    found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, 'the scripts did not run to their end'
+    seen: dict[str, Any] = json.loads(unescape(found.group(1)))
+    return seen
 
 
 @pytest.fixture
@@ -71,43 +99,53 @@ def long_drive(tmp_path: Path) -> Path:
 
 
 def require_usable(seen: dict[str, Any]) -> None:
-    """What every report offers."""
-    assert seen['all'] == seen['again']
-    assert len(seen['car']) == len(seen['all'])
-    assert seen['status'].endswith('have car, the worst first')
-    assert all(seen['drawn'])
-    assert seen['lazy']
+    """Check the controls that every report has."""
+    assert '50%' in seen['before']
+    assert '25%' in seen['after']
+    assert seen['strength'] == '0.1'
+    assert set(seen['photos']) == {64}
+    assert all(seen['layers'] + seen['drawn'])
     assert set(seen['loaded']) <= {'data:'}
 
 
 def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
-    worst = worst_frames(2, CAMVID, has_ground_truth=True)
-    truth = open_ground_truth(TRUTH, long_drive, CAMVID, 5_000_000)
-    evaluation = evaluate_sequence(
-        ImageSequence(long_drive), recorded(long_drive, LABELS), truth, worst
-    )
-    report = evaluation_report(evaluation, worst.images, title='a drive', facts={})
+    worst = worst_frames(2, CAMVID)
+    truth = GroundTruth(TRUTH, long_drive, CAMVID, TOLERANCE)
+    source = RecordedLabels(long_drive, LABELS, 'camvid', TOLERANCE)
+    evaluation = evaluate_drive(ImageSequence(long_drive), source, truth, worst)
+    report = drive_report(evaluation, worst.images, title='a drive', facts={})
     assert report.figures['mIoU'] == '49.2 %', 'car 9.5 of 20, road all, building none'
-    seen = read_in_browser(report, DRIVER, tmp_path)
+    titles = [section.title for section in report.sections]
+    assert titles[:3] == ['Over time', 'Class shares (labels)', 'Where they differ']
+    assert titles[3:] == ['Classes', 'Confusion', 'Calibration']
+    seen = read_in_browser(report, tmp_path)
     require_usable(seen)
     assert seen['all'][0] == '1.00'
     reasons = {image.name[:4]: image.figures['chosen for'] for image in report.images}
     assert 'flicker' in reasons['1.00'] + reasons.get('1.10', '')
-    assert seen['plots'] == len(seen['drawn']) == 4
     # against the ground truth, confidence, flicker, latency, and the classes
     assert seen['zoomed'] == [0.1] * 5
 
 
 def test_the_report_of_a_comparison(long_drive: Path, tmp_path: Path) -> None:
     names = 'one', 'the other'
-    worst = worst_differences(3, CAMVID, names)
-    sides = recorded(long_drive, LABELS), recorded(long_drive, TRUTH)
-    comparison = compare_sources(ImageSequence(long_drive), *sides, worst)
-    report = comparison_report(comparison, worst.images, names=names, facts={})
-    seen = read_in_browser(report, DRIVER, tmp_path)
+    worst = worst_frames(3, CAMVID, names)
+    first, second = (
+        RecordedLabels(long_drive, topic, 'camvid', TOLERANCE) for topic in (LABELS, TRUTH)
+    )
+    evaluation = evaluate_drive(ImageSequence(long_drive), second, first, worst)
+    report = drive_report(evaluation, worst.images, title='two', facts={}, names=names)
+    assert report.figures['agreement'] == '73.8 %'
+    titles = [section.title for section in report.sections]
+    assert titles == [
+        'Over time',
+        'Class shares (the other)',
+        'Where they differ',
+        'Classes',
+        'Confusion',
+    ]
+    seen = read_in_browser(report, tmp_path)
     require_usable(seen)
     assert seen['all'][0] == '1.00'
-    # over time, where, classes, confusion
-    assert seen['plots'] == len(seen['drawn']) == 4
-    # agreement, confidence, latency
-    assert seen['zoomed'] == [0.1] * 3
+    # agreement, confidence, latency, and the classes of the second
+    assert seen['zoomed'] == [0.1] * 4

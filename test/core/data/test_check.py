@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lemore_core.data.check import CheckResult, check, require_sound, some
+from lemore_core.data.check import CheckResult, check, require_sound
 from lemore_core.data.datasets import open_dataset
 from lemore_core.data.samples import DataError
 from lemore_core.data.statistics import class_counts
@@ -28,13 +28,18 @@ def checked(root: Path) -> CheckResult:
     return check(open_dataset('camvid', root).listing('val'))
 
 
-def test_a_sound_data_set_is_measured(root: Path) -> None:
+def test_a_sound_data_set_is_measured(root: Path, put: Put) -> None:
     report = checked(root)
-    assert (report.errors, report.warnings, report.samples) == ((), (), 2)
+    assert (report.errors, report.warnings) == ([], [])
     assert report.sizes == {(2, 6): 2}
-    assert report.pixels.tolist() == report.images.tolist() == [2] * 11
-    assert (report.unlabelled, report.total_pixels) == (2, 24)
+    assert report.pixels[:12].tolist() == report.masks[:12].tolist() == [2] * 11 + [0]
+    assert (report.pixels[255], report.pixels.sum()) == (2, 24)
     require_sound(open_dataset('camvid', root).samples('val'))
+    for name in ('a', 'b'):
+        put(f'valannot/{name}.png', [[0, 1, 2, 3, 4, 5], [6, 6, 8, 9, 9, 11]])
+    report = checked(root)
+    assert report.warnings == ['no mask has the classes fence, bicyclist']
+    assert report.pixels[:11].tolist() == [2, 2, 2, 2, 2, 2, 4, 0, 2, 4, 0]
 
 
 def test_every_problem_is_named(root: Path, put: Put, put_image: Put) -> None:
@@ -48,26 +53,20 @@ def test_every_problem_is_named(root: Path, put: Put, put_image: Put) -> None:
     put('valannot/f.png', [[11, 255]])
     (root / 'val' / 'f.png').write_bytes(b'not an image')
     report = checked(root)
-    expected = (
+    expected = [
         f'there is no image {root}/val/b.png for the mask {root}/valannot/b.png',
         f'{root}/val/c.png has no mask {root}/valannot/c.png',
-        f'{root}/valannot/d.png is 3x2 pixels, its image 2x2',
+        f'{root}/valannot/d.png is (2, 3), its image (2, 2) (height, width)',
         f"{root}/valannot/e.png: the mask holds ids [77], unknown to 'camvid'",
-        f"{root}/val/f.png is no readable image: what begins with b'not ' is not read, allowed: jpeg, png, bmp, webp, tiff, ppm",
-    )
-    assert report.errors == expected
-    assert report.warnings == (f'{root}/valannot/f.png has no labelled pixel',)
+    ]
+    assert report.errors[:-1] == expected
+    assert report.errors[-1].startswith(f'{root}/val/f.png is no readable image: ')
+    assert report.warnings == [f'{root}/valannot/f.png has no labelled pixel']
+    samples = open_dataset('camvid', root).listing('val')
     with pytest.raises(DataError, match=r'b\.png.*; .*c\.png.*; .*; .*; .*f\.png'):
-        require_sound(open_dataset('camvid', root).listing('val'))
-
-
-def test_classes_that_never_occur_are_a_warning(root: Path, put: Put) -> None:
-    for name in ('a', 'b'):
-        put(f'valannot/{name}.png', [[0, 1, 2, 3, 4, 5], [6, 6, 8, 9, 9, 11]])
-    report = checked(root)
-    assert report.warnings == ('no mask has the classes fence, bicyclist',)
-    assert report.errors == ()
-    assert report.pixels.tolist() == [2, 2, 2, 2, 2, 2, 4, 0, 2, 4, 0]
+        require_sound(samples)
+    with pytest.raises(DataError, match=r'; … and 5 more$'):
+        require_sound(samples * 5)
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])
@@ -78,25 +77,16 @@ def test_truncated_files_are_noticed(root: Path, suffix: str) -> None:
     path = root / 'val' / f'a{suffix}'
     path.write_bytes(content[:-4])
     mask = root / 'valannot' / 'b.png'
-    mask.write_bytes(mask.read_bytes()[:-14])
+    mask.write_bytes(mask.read_bytes()[:-24])
     first, second = checked(root).errors
-    assert first.startswith(f'{path} is no readable image: the ')
-    assert 'are cut short' in first
-    assert second.startswith(f'{mask} is no readable image: the png data of ')
+    assert first.startswith(f'{path} is no readable image: ')
+    assert second.startswith(f'{mask} is no readable image: ')
 
 
-def test_progress_is_told_and_an_empty_list_refused(root: Path) -> None:
-    done: list[int] = []
-    check(open_dataset('camvid', root).samples('val'), done.append, workers=1)
-    assert done == [1, 1]
+def test_an_empty_list_is_rejected() -> None:
     for function in (check, class_counts):
         with pytest.raises(DataError, match='there are no samples'):
             function([])
-
-
-def test_many_messages_become_some() -> None:
-    assert some(['x'] * 20) == ['x'] * 20
-    assert some(['x'] * 23) == [*['x'] * 20, '… and 3 more']
 
 
 def test_class_counts_are_those_of_each_mask(root: Path, put: Put) -> None:
@@ -112,6 +102,6 @@ def test_class_counts_are_those_of_each_mask(root: Path, put: Put) -> None:
 
 def test_camvid_is_sound(camvid: Path) -> None:
     report = check(open_dataset('camvid', camvid).samples('val'))
-    assert (report.errors, report.warnings) == ((), ())
+    assert (report.errors, report.warnings) == ([], [])
     assert report.sizes == {(360, 480): 101}
-    assert report.total_pixels == 101 * 360 * 480
+    assert report.pixels.sum() == 101 * 360 * 480

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lemore_core.data.samples import DataError, Sample
-from lemore_core.evaluation.evaluate import ImageResult, Judged, evaluate
+from lemore_core.evaluation.evaluate import ImageResult, evaluate
 from lemore_core.evaluation.metrics import ConfusionMatrix
 from lemore_core.evaluation.strategies import Predictor
 from lemore_core.taxonomy import load_taxonomy
@@ -24,7 +24,7 @@ def test_the_figures_of_a_small_data_set(predictor: Predictor, samples: list[Sam
     counts = np.zeros((11, 11), int)
     counts[ROAD, ROAD] = road
     counts[CAR, CAR], counts[CAR, BUILDING] = 1.5 * half, 1.5 * half
-    assert np.array_equal(result.matrix.counts, counts), 'unlabelled pixels are not counted'
+    assert np.array_equal(result.scores.matrix.counts, counts), 'unlabelled pixels are not counted'
     figures = result.figures
     assert figures['iou']['road'] == 1.0
     assert figures['iou']['car'] == 0.5
@@ -45,17 +45,7 @@ def test_the_worst_image_comes_first(predictor: Predictor, samples: list[Sample]
     assert np.isnan(worst.iou[0])
 
 
-def test_an_observer_sees_each_image_as_it_is_judged(
-    predictor: Predictor, samples: list[Sample]
-) -> None:
-    seen: list[Judged] = []
-    evaluate(predictor, samples, seen.append)
-    assert [judged.result.name for judged in seen] == ['val/bad', 'val/good', 'val/middling']
-    assert seen[0].truth[0, 0] == 255
-    assert seen[0].image.shape == (60, 80, 3)
-
-
-def test_a_image_without_labels_has_no_figures_and_comes_last() -> None:
+def test_an_image_without_labels_has_no_figures_and_comes_last() -> None:
     empty = ConfusionMatrix(2)
     full = ConfusionMatrix(2)
     full.add(np.zeros((1, 1), int), np.ones((1, 1), int))

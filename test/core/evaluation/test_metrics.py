@@ -1,34 +1,16 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
 
-from lemore_core.evaluation.metrics import ConfusionMatrix, percent, rounded
-
-
-def test_iou_is_what_a_plain_loop_counts() -> None:
-    random = np.random.default_rng(0)
-    matrix = ConfusionMatrix(5)
-    truths, predictions = [], []
-    for _ in range(3):
-        truth = random.choice([0, 1, 2, 3, 255], (20, 30)).astype(np.uint8)
-        labels = np.where(random.random((20, 30)) < 0.6, truth % 5, random.integers(0, 4, (20, 30)))
-        matrix.add(truth, labels)
-        truths.append(truth)
-        predictions.append(labels)
-    truth, labels = np.concatenate(truths), np.concatenate(predictions)
-    known = truth != 255
-    expected = []
-    for c in range(5):
-        hits = np.count_nonzero(known & (truth == c) & (labels == c))
-        union = np.count_nonzero(known & ((truth == c) | (labels == c)))
-        expected.append(hits / union if union else np.nan)
-    np.testing.assert_allclose(matrix.iou, expected)
-    assert np.isnan(expected[4]), 'the class that never occurs must not count'
-    assert matrix.mean_iou == pytest.approx(np.nanmean(expected))
-    assert matrix.pixel_accuracy == pytest.approx((truth == labels)[known].mean())
+from lemore_core.evaluation.metrics import (
+    Calibration,
+    ConfusionMatrix,
+    TimeSeries,
+)
 
 
 @pytest.mark.parametrize('seed', range(3))
@@ -56,18 +38,6 @@ def test_it_agrees_with_torchmetrics(seed: int) -> None:
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-5)
 
 
-def test_merged_parts_are_the_whole() -> None:
-    random = np.random.default_rng(0)
-    pairs = random.integers(0, 3, (4, 2, 9, 9)).astype(np.uint8)
-    whole, left, right = (ConfusionMatrix(3) for _ in range(3))
-    for index, (truth, labels) in enumerate(pairs):
-        whole.add(truth, labels)
-        (left if index < 2 else right).add(truth, labels)
-    left.merge(right)
-    assert np.array_equal(left.counts, whole.counts)
-    assert whole.counts.sum() == 4 * 81
-
-
 def test_a_class_that_is_only_predicted_lowers_the_iou_but_has_no_accuracy() -> None:
     matrix = ConfusionMatrix(3)
     matrix.add(np.array([[0, 0, 0, 0]]), np.array([[0, 0, 0, 1]]))
@@ -90,12 +60,88 @@ def test_nothing_labelled_gives_no_figures_and_no_warnings() -> None:
     json.dumps(figures, allow_nan=False)
 
 
-def test_figures_are_rounded_and_spoken() -> None:
-    assert rounded(2 / 3) == 0.6667
-    assert percent(2 / 3) == '66.7 %'
-    assert percent(np.nan) == '-'
+def test_the_calibration_agrees_with_torchmetrics() -> None:
+    metrics = pytest.importorskip('torchmetrics.classification', reason='no torchmetrics')
+    import torch
+
+    random = np.random.default_rng(0)
+    truth = random.choice([0, 1, 2, 3, 255], (40, 50)).astype(np.uint8)
+    probabilities = random.dirichlet((0.3,) * 4, (40, 50))
+    labels = probabilities.argmax(-1).astype(np.uint8)
+    truth = np.where(random.random(truth.shape) < 0.5, labels, truth)
+    confidence = np.rint(255 * probabilities.max(-1)).astype(np.uint8)
+    # on a bin's bound the sides differ by float rounding, and 1.0 has a bin of its own there
+    confidence[confidence % 17 == 0] -= 1
+    calibration = Calibration(4)
+    calibration.add(truth, labels, confidence)
+    top = torch.from_numpy(confidence / 255.0)
+    rows = ((1 - top) / 3)[..., None].repeat(1, 1, 4)
+    rows.scatter_(-1, torch.from_numpy(labels).long()[..., None], top[..., None])
+    expected = metrics.MulticlassCalibrationError(4, n_bins=15, ignore_index=255)(
+        rows.reshape(-1, 4), torch.from_numpy(truth).long().ravel()
+    )
+    assert calibration.expected_error() == pytest.approx(float(expected), rel=1e-5)
+    assert calibration.expected_error() > 0.1
+
+
+def test_a_known_gap() -> None:
+    calibration = Calibration(2)
+    truth = np.array([[0, 0, 0, 1, 255]], np.uint8)
+    labels = np.zeros((1, 5), np.uint8)
+    calibration.add(truth, labels, np.array([[255, 255, 0, 0, 9]], np.uint8))
+    # sure and right twice: no gap; not at all sure, and right one time of two: a gap of a half
+    assert calibration.expected_error() == pytest.approx(0.25)
+    bins = calibration.bins()
+    assert bins.counts.tolist() == [2] + 13 * [0] + [2]
+    assert (bins.accuracy[0], bins.accuracy[-1]) == (0.5, 1.0)
+    assert (bins.confidence[0], bins.confidence[-1]) == (0.0, 1.0)
+    assert np.isnan(bins.accuracy[1:-1]).all()
+
+
+@pytest.mark.filterwarnings('error')
+def test_nothing_counted_is_no_calibration_error_of_zero() -> None:
+    values = Calibration(2).to_dict()
+    assert values['expected_error'] is None
+    assert len(values['bins']) == 15
+    json.dumps(values, allow_nan=False)
 
 
 def test_two_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r'\(2, 2\), labels \(2, 3\)'):
         ConfusionMatrix(2).add(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8))
+    small, large = np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8)
+    with pytest.raises(ValueError, match=r'confidence \(2, 3\)'):
+        Calibration(2).add(small, small, large)
+
+
+def test_few_frames_are_kept_as_they_are() -> None:
+    series = TimeSeries(('a', 'b'))
+    series.add(0.0, (1.0, math.nan))
+    series.add(0.1, (3.0, 0.5))
+    points = series.points()
+    assert points.seconds.tolist() == [0.0, 0.1]
+    assert points.mean['a'].tolist() == [1, 3]
+    assert math.isnan(points.mean['b'][0])
+    assert series.mean() == {'a': 2.0, 'b': 0.5}
+    assert series.to_dict() == {
+        'frames_per_row': 1,
+        'seconds': [0.0, 0.1],
+        'a': [1.0, 3.0],
+        'b': [None, 0.5],
+    }
+
+
+def test_neighbours_share_points_and_keep_their_bounds() -> None:
+    series = TimeSeries(('a', 'never'))
+    values = np.random.default_rng(0).random(100)
+    for index, value in enumerate(values):
+        series.add(index, (value, math.nan))
+    points = series.points(7)
+    assert points.frames == 15
+    assert points.seconds.tolist() == [7, 22, 37, 52, 67, 82, 94.5]
+    assert points.mean['a'][-1] == pytest.approx(values[90:].mean())
+    assert points.low['a'].min() == values.min()
+    assert points.high['a'].max() == values.max()
+    assert len(series.points().seconds) == 100
+    assert series.mean()['a'] == pytest.approx(values.mean())
+    assert 'never' not in series.to_dict()

@@ -15,7 +15,6 @@ from lemore_core.evaluation.strategies import (
     Views,
     predictor_for,
     scaled_size,
-    softmax,
     upsample,
     windows,
 )
@@ -78,17 +77,9 @@ def test_one_window_over_everything_gives_the_labels_of_single_scale(
     assert len(np.unique(labels)) > 1
 
 
-def test_single_scale_is_the_segmenter_itself(segmenter: Segmenter, image: Image) -> None:
-    predictor = predictor_for(segmenter, Views())
-    assert isinstance(predictor, SingleScale)
-    expected = segmenter.segment(image)
-    labels, confidence = predictor.predict(image)
-    assert np.array_equal(labels, expected.labels)
-    assert np.array_equal(confidence, expected.confidence)
-
-
 def test_with_flip_a_mirrored_image_has_mirrored_labels(segmenter: Segmenter, image: Image) -> None:
     predictor = predictor_for(segmenter, Views(flip=True))
+    assert isinstance(predictor_for(segmenter, Views()), SingleScale)
     mirrored = np.ascontiguousarray(image[:, ::-1])
     there = predictor.predict(image)
     back = predictor.predict(mirrored)
@@ -108,18 +99,6 @@ def test_scales_average_probabilities_not_logits() -> None:
     labels, confidence = AveragedViews(fake, views).predict(red(204))
     assert not labels.any()
     assert set(np.unique(confidence)) == {153}
-
-
-def test_overlapping_windows_are_averaged() -> None:
-    fake = TwoClasses()
-    image = red(51, width=128)
-    image[:, 64:] = 204
-    # each window's logits are its own pixels', so the average changes nothing where two overlap
-    views = Views(window=(64, 64), stride=(64, 32))
-    probabilities = AveragedViews(fake, views).probabilities(image)
-    np.testing.assert_allclose(probabilities[:, :64, 1], 0.2, atol=1e-5)
-    np.testing.assert_allclose(probabilities[:, 64:, 1], 0.8, atol=1e-5)
-    assert len(fake.seen) == 3
 
 
 def test_windows_that_disagree_meet_in_the_middle() -> None:
@@ -146,16 +125,10 @@ def test_windows_that_would_stick_out_are_shifted_inside() -> None:
     ]
     assert boxes(100, 90, Views(window=(200, 200))) == [(0, 100, 0, 90)]
     assert boxes(70, 90, Views()) == [(0, 70, 0, 90)]
-
-
-@pytest.mark.parametrize('size', [(360, 480), (33, 999), (64, 64), (65, 127)])
-@pytest.mark.parametrize('stride', [None, (64, 64), (50, 1)])
-def test_windows_leave_no_pixel_out(size: tuple[int, int], stride: tuple[int, int] | None) -> None:
-    seen = np.zeros(size, int)
-    for box in windows(*size, Views(window=(64, 64), stride=stride)):
-        assert seen[box].shape == (min(64, size[0]), min(64, size[1]))
+    seen = np.zeros((33, 999), int)
+    for box in windows(33, 999, Views(window=(64, 64))):
         seen[box] += 1
-    assert seen.min() >= 1
+    assert seen.min() >= 1, 'no pixel is left out'
 
 
 def test_sizes_are_scaled_in_whole_logits() -> None:
@@ -174,11 +147,6 @@ def test_upsampling_is_that_of_torch() -> None:
     np.testing.assert_allclose(
         upsample(logits, 50, 70), expected[0].permute(1, 2, 0).numpy(), atol=1e-5
     )
-
-
-def test_softmax_of_large_logits_is_finite() -> None:
-    shares = softmax(np.array([[1000.0, 1000.0, 0.0]], np.float32))
-    np.testing.assert_allclose(shares, [[0.5, 0.5, 0.0]])
 
 
 @pytest.mark.parametrize(
@@ -225,14 +193,3 @@ def test_sizes_that_the_model_cannot_take_are_refused(
     assert exported.logits(image).shape == (8, 12, 11)
     with pytest.raises(SegmenterError, match=r'exported for \(64, 96\)'):
         AveragedViews(exported, Views(scales=(0.5,))).predict(image)
-
-
-def test_every_scale_stays_loaded(untrained_checkpoint: Path) -> None:
-    segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
-    predictor = predictor_for(segmenter, Views(scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75)))
-    image = red(99, 96, 128)
-    predictor.predict(image)
-    loaded = dict(segmenter._sizes._loaded)
-    predictor.predict(image)
-    assert len(loaded) == 6
-    assert all(segmenter._sizes._loaded[size] is backend for size, backend in loaded.items())

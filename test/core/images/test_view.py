@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +89,3 @@ def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
     pytest.importorskip('rerun', reason='pip install rerun-sdk')
     with pytest.raises(ViewError, match='Rerun cannot open '):
         View(tmp_path)
-
-
-def test_without_rerun_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, 'rerun', None)
-    with pytest.raises(ViewError, match=r"pip install 'lemore_ros\[view\]'"):
-        View()

@@ -40,8 +40,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_same_network_is_copied_whole(start: Path) -> None:
-    network = lemore(1)
+@pytest.mark.parametrize('parts', [{}, {'lateral': False}])
+def test_every_part_that_both_have_is_copied(start: Path, parts: dict[str, Any]) -> None:
+    network = lemore(1, **parts)
     lines: list[str] = []
     initialise(network, start, lines.append)
     expected = checkpoint.load(start)[1].state_dict()
@@ -76,28 +77,14 @@ def test_a_classifier_of_other_classes_starts_anew(start: Path) -> None:
     assert lines == ['starting from start.safetensors; head.3 start anew']
 
 
-def test_a_part_that_the_checkpoint_lacks_is_named(start: Path) -> None:
-    config = variant('nano', classes=5, height=64, width=96)
-    deeper = LeMoRe(dataclasses.replace(config, bottleneck_blocks=2))
-    with pytest.raises(InitialiseError, match=r'holds letters, whose bottleneck\.1\.'):
-        initialise(deeper, start, lambda _: None)
-
-
-def test_a_part_that_the_network_lacks_is_left_out(start: Path) -> None:
-    network = lemore(1, lateral=False)
-    lines: list[str] = []
-    initialise(network, start, lines.append)
-    expected = checkpoint.load(start)[1].state_dict()
-    assert network.state_dict().keys() < expected.keys()
-    assert all(torch.equal(t, expected[name]) for name, t in network.state_dict().items())
-    assert lines == ['starting from start.safetensors']
-
-
 def test_another_model_size_is_refused_and_left_alone(start: Path, tmp_path: Path) -> None:
     network = lemore(1, model='tiny')
     before = state_of(network)
-    with pytest.raises(InitialiseError, match='start from a checkpoint of the same model size'):
+    with pytest.raises(InitialiseError, match=r'holds letters, whose stem.* the same model size'):
         initialise(network, start, lambda _: None)
+    deeper = dataclasses.replace(lemore(1).config, bottleneck_blocks=2)
+    with pytest.raises(InitialiseError, match=r'holds letters, whose bottleneck\.1\.'):
+        initialise(LeMoRe(deeper), start, lambda _: None)
     with pytest.raises(CheckpointError, match='there is no checkpoint'):
         initialise(network, tmp_path / 'none.safetensors', lambda _: None)
     assert all(torch.equal(t, before[name]) for name, t in network.state_dict().items())

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -50,21 +53,41 @@ def test_cross_entropy_is_the_weighted_mean_over_labels(weights: list[float] | N
 
 def test_hard_pixels_are_those_whose_class_is_improbable() -> None:
     logits, targets = batch()
-    threshold = 0.3
-    losses = [-math.log(chance) for chance in true_chances(logits, targets) if chance <= threshold]
-    assert OHEM_MINIMUM * targets.numel() < len(losses) < int((targets != 255).sum())
-    expected = sum(losses) / len(losses)
-    assert float(cross_entropy(logits, targets, ohem=threshold)) == pytest.approx(expected)
-
-
-def test_some_pixels_are_kept_however_easy_they_are() -> None:
-    logits, targets = batch()
-    chances = true_chances(logits, targets)
+    chances = sorted(true_chances(logits, targets))
+    hard = [chance for chance in chances if chance <= 0.3]
     least = int(OHEM_MINIMUM * targets.numel())
-    kept = sorted(chances)[:least]
-    assert kept[0] > 1e-4
-    expected = sum(-math.log(chance) for chance in kept) / least
-    assert float(cross_entropy(logits, targets, ohem=1e-4)) == pytest.approx(expected)
+    assert least < len(hard) < len(chances)
+    # some pixels are kept however easy they are
+    for threshold, kept in ((0.3, hard), (chances[0] / 2, chances[:least])):
+        expected = sum(-math.log(chance) for chance in kept) / len(kept)
+        assert float(cross_entropy(logits, targets, ohem=threshold)) == pytest.approx(expected)
+
+
+PROCESS = """
+import sys, torch
+from lemore_core.training.losses import cross_entropy
+rank, folder = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group(
+    'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
+)
+logits, targets = torch.load(f'{folder}/batch.pt')
+share = logits[rank : rank + 1].requires_grad_()
+cross_entropy(share, targets[rank : rank + 1]).backward()
+torch.save(share.grad, f'{folder}/{rank}.pt')
+"""
+
+
+def test_two_processes_have_together_the_gradient_of_one(tmp_path: Path) -> None:
+    logits, targets = batch()
+    targets[0, :4] = 255  # one of them has fewer labels
+    torch.save((logits, targets), tmp_path / 'batch.pt')
+    commands = [[sys.executable, '-c', PROCESS, str(rank), str(tmp_path)] for rank in range(2)]
+    processes = [subprocess.Popen(command) for command in commands]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    shares = [torch.load(tmp_path / f'{rank}.pt') for rank in range(2)]
+    cross_entropy(logits.requires_grad_(), targets).backward()  # type: ignore[no-untyped-call]
+    # processes average their gradients
+    torch.testing.assert_close(torch.cat(shares) / 2, logits.grad)
 
 
 def true_chances(logits: Tensor, targets: Tensor) -> list[float]:

@@ -1,53 +1,61 @@
 from __future__ import annotations
 
+from itertools import islice
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
-from lemore_core.training.sampling import Order, StepSampler, balanced_shares, frequency_weights
+from lemore_core.training.images import RIM, paste_objects
+from lemore_core.training.sampling import (
+    StepSampler,
+    balanced_shares,
+    frequency_weights,
+    rare_classes,
+)
+
+
+def sampler(length: int, seed: int, **options: Any) -> StepSampler:
+    return StepSampler(length, seed, **{'first_step': lambda: 8, 'steps': 4, 'batch': 6, **options})
+
+
+def drawn(length: int, seed: int, start: int, end: int) -> list[tuple[int, int]]:
+    return list(islice(sampler(length, seed).positions(start), end - start))
 
 
 def test_each_pass_covers_each_image_once_in_another_order() -> None:
-    order = Order(7, seed=3)
-    drawn = list(order.positions(0, 21))
-    assert [position for position, _ in drawn] == list(range(21))
-    passes = [[index for _, index in drawn[i : i + 7]] for i in (0, 7, 14)]
+    found = drawn(7, 3, 0, 21)
+    assert [position for position, _ in found] == list(range(21))
+    passes = [[index for _, index in found[i : i + 7]] for i in (0, 7, 14)]
     assert all(sorted(indices) == list(range(7)) for indices in passes)
     assert len({tuple(indices) for indices in passes}) == 3
-    assert list(Order(7, seed=4).positions(0, 7)) != drawn[:7]
-
-
-def test_a_position_says_the_same_wherever_one_begins() -> None:
-    order = Order(5, seed=0)
-    assert list(order.positions(8, 13)) == list(order.positions(0, 20))[8:13]
+    assert drawn(7, 4, 0, 7) != found[:7]
+    # a position says the same wherever one begins
+    assert drawn(7, 3, 8, 16) == found[8:16]
 
 
 def test_epochs_continue_where_the_last_one_ended() -> None:
     steps = iter([0, 3, 5])  # the second epoch was broken off after two of its three steps
-    sampler = StepSampler(Order(5, seed=1), lambda: next(steps), steps=3, batch=4)
-    assert len(sampler) == 12
-    seen = list(sampler) + list(sampler)[:8] + list(sampler)
-    assert seen == list(Order(5, seed=1).positions(0, 32))
+    epochs = sampler(5, 1, first_step=lambda: next(steps), steps=3, batch=4)
+    assert len(epochs) == 12
+    seen = list(epochs) + list(epochs)[:8] + list(epochs)
+    assert seen == drawn(5, 1, 0, 32)
 
 
 def test_two_processes_see_together_what_one_sees() -> None:
-    order = Order(9, seed=2)
-    alone = StepSampler(order, lambda: 8, steps=4, batch=6)
-    shares = [
-        StepSampler(order, lambda: 8, steps=4, batch=6, process=i, processes=2) for i in (0, 1)
-    ]
+    alone = sampler(9, 2)
+    shares = [sampler(9, 2, process=i, processes=2) for i in (0, 1)]
     first, second = (list(share) for share in shares)
     assert len(first) == len(second) == len(shares[0]) == 12
-    together = [pair for pairs in zip(first, second, strict=True) for pair in pairs]
-    assert together == list(alone)
-    # so the images of each step are the same ones, whoever takes them
-    assert {i for _, i in first[:3] + second[:3]} == {i for _, i in list(alone)[:6]}
+    assert [pair for pairs in zip(first, second, strict=True) for pair in pairs] == list(alone)
 
 
-def test_shares_are_how_often_a_image_is_drawn() -> None:
-    order = Order(3, seed=0, shares=np.array([0.7, 0.3, 0.0]))
-    indices = [index for _, index in order.positions(0, 6000)]
+def test_shares_are_how_often_an_image_is_drawn() -> None:
+    order = sampler(3, 0, shares=np.array([0.7, 0.3, 0.0]), steps=1000)
+    indices = [index for _, index in order]
     assert np.bincount(indices, minlength=3) / 6000 == pytest.approx([0.7, 0.3, 0], abs=0.02)
-    assert list(order.positions(0, 10)) == list(order.positions(0, 20))[:10]
+    assert list(order) == list(islice(order.positions(48), 6000))
 
 
 def test_the_image_with_the_rare_class_is_favoured() -> None:
@@ -64,16 +72,10 @@ def test_the_image_with_the_rare_class_is_favoured() -> None:
     assert balanced_shares(counts, 1e6)[2] == pytest.approx(1 / 2 + 1 / 6, abs=1e-4)
 
 
-def test_images_without_labels_are_not_drawn() -> None:
-    shares = balanced_shares(np.array([[0, 0], [5, 0]]), 0.01)
-    assert shares.tolist() == [0.0, 1.0]
-
-
-def test_very_low_temperatures_do_not_overflow() -> None:
+def test_extreme_shares_stay_finite() -> None:
+    assert balanced_shares(np.array([[0, 0], [5, 0]]), 0.01).tolist() == [0.0, 1.0]
     shares = balanced_shares(np.array([[1000, 0, 1], [1000, 5, 0]]), 1e-4)
-    assert np.isfinite(shares).all()
-    assert shares.sum() == pytest.approx(1)
-    assert shares[0] == pytest.approx(1)
+    assert shares == pytest.approx([1, 0], abs=1e-6)
 
 
 def test_rare_classes_weigh_more_and_pixels_one_on_average() -> None:
@@ -83,11 +85,45 @@ def test_rare_classes_weigh_more_and_pixels_one_on_average() -> None:
     assert weights[1] / weights[0] == pytest.approx((80 / 10) ** 0.5)
     assert float(weights[0] * 80 + weights[1] * 10) / 90 == pytest.approx(1.0)
     assert frequency_weights(counts, 0.0).tolist() == [1, 1]
-    inverse = frequency_weights(counts, 1.0)
-    assert inverse[1] / inverse[0] == pytest.approx(8)
-
-
-def test_absent_classes_have_a_finite_weight() -> None:
+    # absent classes have a finite weight
     weights = frequency_weights(np.array([[90, 10, 0]]), 0.5)
     assert np.isfinite(weights).all()
     assert weights[2] > weights[1] > weights[0]
+
+
+def test_a_rare_class_occurs_but_seldom() -> None:
+    assert rare_classes(torch.tensor([900, 80, 20, 0]), 0.03).tolist() == [2]
+    assert rare_classes(torch.tensor([900, 80, 20, 0]), 0.1).tolist() == [1, 2]
+
+
+def street() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return two images of road (3), 10 and 200 bright; the second has a pole (2) in its middle."""
+    images = torch.tensor([10, 200], dtype=torch.uint8)[:, None, None, None].repeat(1, 3, 20, 30)
+    masks = torch.full((2, 20, 30), 3, dtype=torch.uint8)
+    masks[1, 5:15, 14:16] = 2
+    return images, masks
+
+
+def test_a_rare_object_is_pasted_with_its_labels_and_a_rim() -> None:
+    images, masks = street()
+    mixed, labels = paste_objects(images, masks, torch.tensor([2]), 1.0)
+    assert torch.equal(labels[0] == 2, masks[1] == 2)
+    pasted = torch.zeros(20, 30, dtype=torch.bool)
+    pasted[5 - RIM : 15 + RIM, 14 - RIM : 16 + RIM] = True
+    assert torch.equal(mixed[0, 0] == 200, pasted)
+    # the first image has no pole to give
+    assert torch.equal(mixed[1], images[1])
+    assert torch.equal(labels[1], masks[1])
+    assert mixed.dtype == labels.dtype == torch.uint8
+    # without a chance nothing is pasted
+    mixed, labels = paste_objects(images, masks, torch.tensor([2]), 0.0)
+    assert torch.equal(mixed, images)
+    assert torch.equal(labels, masks)
+
+
+def test_unlabelled_pixels_of_a_donor_are_left_with_it() -> None:
+    images, masks = street()
+    masks[1, :, 16:] = 255
+    mixed, labels = paste_objects(images, masks, torch.tensor([2]), 1.0)
+    assert not (labels[0] == 255).any()
+    assert (mixed[0, :, :, 16:] == 10).all()

@@ -1,254 +1,152 @@
-"""Runs every target for a while, and writes what happened into docs/reliability.md.
+"""Run every target for a while and print a table, as in docs/reliability.md.
 
     python test/reliability/fuzz --seconds 600
 
-Each target runs in a process of its own, which may crash; what fails is kept in seeds/TARGET.
-Inputs are mutations of the seeds, by atheris where it is installed, else at random.
+Each target runs in a process of its own; an input that fails, or ends the process, is kept in
+seeds/TARGET. Inputs are mutations of the seeds, by atheris where it is installed, else at random.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import hashlib
-import json
 import os
 import random
 import resource
-import signal
+import shutil
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
-ROOT = Path(__file__).parents[3]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
-SEEDS = Path(__file__).parent / 'seeds'
-PAGE = ROOT / 'docs' / 'reliability.md'
-BEGIN, END = '<!-- fuzz -->', '<!-- /fuzz -->'
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parents[2]), str(HERE)]
+
 HANGS_S, SLOW_S, MUCH_MB = 10, 1, 256
-EVERY = 100  # inputs between two reports
-# shares of the time: what takes longest for an input gets as many as others
+# shares of the time: slow targets get as many inputs as others
 SHARES = {'bag': 4, 'arguments': 3}
 
 
-@dataclass
-class Row:
-    """What happened to a target."""
+class Fuzzer:
+    """One target, which gets inputs until the time is over."""
 
-    target: str
-    inputs: int = 0
-    failures: int = 0
-    worst_ms: float = 0.0
-    peak_mb: float = 0.0
-    reasons: dict[str, int] = field(default_factory=dict)
+    def __init__(self, name: str, seconds: float, last: Path | None) -> None:
+        import targets
+        import torch  # noqa: F401 - an import counts for no input
 
-    def __str__(self) -> str:
-        figures = f'{self.inputs:,} | {self.failures} | {self.worst_ms:.0f} | {self.peak_mb:.0f}'
-        return f'| {self.target} | {figures} |'
-
-
-class Child:
-    """One target, fed with inputs until the time is over."""
-
-    def __init__(self, name: str, seed: int, seconds: float, last: Path) -> None:
-        from targets import TARGETS, mutated, seeds
-
-        self._run, self._seeds, self._mutated = TARGETS[name], seeds(name), mutated
-        self._random, self._last = random.Random(seed), last
-        # what one input imports is no work of that input
-        import torch  # noqa: F401
-
-        os.chdir(last.parent)
-        self._base, self._end = _rss_mb(), time.monotonic() + seconds
-        self.row = Row(name)
+        self._name, self._target = name, targets.TARGETS[name]
+        self.seeds, self.folder = targets.seeds(name), targets.FOLDER
+        self._last = last or self.folder / 'last'
+        os.environ['XDG_CACHE_HOME'] = str(self.folder)
+        os.chdir(self.folder)
+        self._base, self._end = peak_mb(), time.monotonic() + seconds
+        self._watched, self._inputs, self._worst_ms, self._failures = 0.0, 0, 0.0, dict[str, int]()
 
     def try_one(self, data: bytes) -> None:
-        """Run the target, and keep what fails, is slow, or takes much memory."""
+        """Run the target, and keep an input that fails, is slow, or takes much memory."""
+        now = time.monotonic()
+        if now > self._end:
+            self._finish()
+        if now > self._watched + 1:
+            faulthandler.dump_traceback_later(HANGS_S, exit=True)
+            self._watched = now
         self._last.write_bytes(data)
-        started, used, peak = time.perf_counter(), time.process_time(), _rss_mb()
-        signal.alarm(HANGS_S)
+        started, used, peak = time.perf_counter(), time.process_time(), peak_mb()
         try:
-            self._run(data)
-        except Exception as error:  # noqa: BLE001 - whatever it raises is a finding
+            self._target(data)
+        except Exception as error:  # noqa: BLE001 - every error is a failure
             where = traceback.extract_tb(error.__traceback__)[-1]
-            self._fail(
-                data, f'{type(error).__name__} in {Path(where.filename).name}:{where.lineno}'
-            )
-        finally:
-            signal.alarm(0)
-        self.row.inputs += 1
-        self.row.peak_mb = _rss_mb() - self._base
-        self.row.worst_ms = max(self.row.worst_ms, 1e3 * (time.perf_counter() - started))
+            place = f'{Path(where.filename).name}:{where.lineno}'
+            self._fail(data, f'{type(error).__name__} in {place}')
+        self._inputs += 1
+        self._worst_ms = max(self._worst_ms, 1e3 * (time.perf_counter() - started))
         # the first input imports
-        if self.row.inputs > 1 and time.process_time() - used > SLOW_S:
+        if self._inputs > 1 and time.process_time() - used > SLOW_S:
             self._fail(data, f'more than {SLOW_S} s of the processor')
-        if _rss_mb() - peak > MUCH_MB:
+        if peak_mb() - peak > MUCH_MB:
             self._fail(data, f'more than {MUCH_MB} MB')
-        if self.row.inputs % EVERY == 0:
-            print(json.dumps(asdict(self.row)), flush=True)
 
     def _fail(self, data: bytes, reason: str) -> None:
-        self.row.failures += 1
-        if reason not in self.row.reasons:
-            keep(self.row.target, data)
-        self.row.reasons[reason] = self.row.reasons.get(reason, 0) + 1
+        if reason not in self._failures:
+            keep(self._name, data)
+        self._failures[reason] = self._failures.get(reason, 0) + 1
 
-    def run(self) -> None:
-        """Try the seeds, then mutations of them."""
-        for data in self._seeds:
-            self.try_one(data)
-        while time.monotonic() < self._end:
-            self.try_one(self._mutated(self._random.choice(self._seeds), self._random))
-        print(json.dumps(asdict(self.row)), flush=True)
-
-    def run_atheris(self, corpus: Path) -> None:
-        """Have atheris choose the inputs, by which lines they reach; does not return."""
-        import atheris
-
-        corpus.mkdir(parents=True, exist_ok=True)
-        for number, data in enumerate(self._seeds):
-            (corpus / str(number)).write_bytes(data)
-        left = max(1, round(self._end - time.monotonic()))
-        options = [
-            f'-max_total_time={left}',
-            '-rss_limit_mb=4096',
-            '-max_len=20000',
-            '-verbosity=0',
-        ]
-        atheris.Setup([sys.argv[0], *options, str(corpus)], self.try_one)
-        atheris.Fuzz()
+    def _finish(self) -> NoReturn:
+        failures, gained = sum(self._failures.values()), peak_mb() - self._base
+        figures = f'{self._inputs:,} | {failures} | {self._worst_ms:.0f} | {gained:.0f}'
+        print(f'| {self._name} | {figures} |', flush=True)
+        for reason, count in self._failures.items():
+            print(f'    {count}: {reason}', flush=True)
+        self._last.unlink()
+        shutil.rmtree(self.folder)
+        # atheris would not let it end otherwise
+        os._exit(int(failures > 0))
 
 
 def keep(name: str, data: bytes) -> None:
-    """Make an input a seed, for good."""
-    (SEEDS / name).mkdir(parents=True, exist_ok=True)
-    (SEEDS / name / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
+    """Make an input a seed."""
+    path = HERE / 'seeds' / name / hashlib.sha256(data).hexdigest()[:16]
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
 
 
-def fuzz(name: str, seed: int, seconds: float, engine: str, folder: Path) -> Row:
-    """Run a target in another process, and say how it went."""
-    last = folder / f'{name}.last'
-    command = [sys.executable, __file__, '--child', name, '--last', str(last)]
-    command += ['--seconds', str(seconds), '--seed', str(seed), '--engine', engine]
-    with (folder / f'{name}.log').open('w') as log:
-        done = subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            timeout=seconds + 300,
-            check=False,
-            env=os.environ | {'XDG_CACHE_HOME': str(folder)},
-        )
-    lines = [line for line in done.stdout.splitlines() if line.startswith(b'{')]
-    row = Row(**json.loads(lines[-1])) if lines else Row(name)
-    if done.returncode:
-        row.failures += 1
-        row.reasons[f'the process ended with {done.returncode}'] = 1
-        if last.exists():
-            keep(name, last.read_bytes())
-    return row
+def run(name: str, seconds: float, last: Path | None) -> NoReturn:
+    """Try the seeds, then mutations of them, until the time is over."""
+    if find_spec('atheris'):
+        import atheris
+
+        with atheris.instrument_imports(include=['lemore_core', 'lemore_ros']):
+            fuzzer = Fuzzer(name, seconds, last)
+        corpus = fuzzer.folder / 'corpus'
+        corpus.mkdir()
+        for number, data in enumerate(fuzzer.seeds):
+            (corpus / str(number)).write_bytes(data)
+        options = ['-rss_limit_mb=4096', '-max_len=20000', '-verbosity=0', str(corpus)]
+        atheris.Setup([sys.argv[0], *options], fuzzer.try_one)
+        atheris.Fuzz()
+    from targets import mutated
+
+    fuzzer, draw = Fuzzer(name, seconds, last), random.Random(0)
+    for data in fuzzer.seeds:
+        fuzzer.try_one(data)
+    while True:
+        fuzzer.try_one(mutated(draw.choice(fuzzer.seeds), draw))
 
 
-def unnoticed(kind: str, damage: Callable[[bytearray, random.Random], None]) -> str:
-    """Say how many of 1,000 JPEGs are decoded although they were damaged so."""
-    import cv2
-    import numpy as np
-
-    from lemore_core.export.street import STREET
-    from lemore_core.images.files import ImageFileError, decode_image, read_image
-
-    street = cv2.resize(read_image(STREET), (640, 360), interpolation=cv2.INTER_AREA)
-    whole = cv2.imencode('.jpg', street[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
-    generator, missed = random.Random(0), 0
-    assert decode_image(whole).shape == np.shape(street)
-    for _ in range(1000):
-        data = bytearray(whole)
-        damage(data, generator)
-        try:
-            decode_image(bytes(data))
-        except ImageFileError:
-            continue
-        missed += 1
-    return f'{kind}: {missed} of 1,000'
-
-
-def zeroed(count: int) -> Callable[[bytearray, random.Random], None]:
-    """Return what zeroes so many bytes behind the headers."""
-
-    def damage(data: bytearray, generator: random.Random) -> None:
-        place = generator.randrange(1000, len(data) - count - 2)
-        data[place : place + count] = bytes(count)
-
-    return damage
-
-
-def flip(data: bytearray, generator: random.Random) -> None:
-    """Flip a bit behind the headers."""
-    data[generator.randrange(1000, len(data) - 2)] ^= 1 << generator.randrange(8)
-
-
-def page(rows: list[Row], engine: str, jpegs: list[str]) -> str:
-    """Return what stands between the marks of the page."""
-    head = '| target | inputs | failures | slowest, ms | memory gained, MB |\n|---|---|---|---|---|'
-    table = '\n'.join(str(row) for row in rows)
-    return (
-        f'{BEGIN}\n{head}\n{table}\n\nInputs chosen by {engine}. Damaged JPEGs that are decoded all '
-        f'the same: {"; ".join(jpegs)}.\n{END}'
-    )
-
-
-def _rss_mb() -> float:
+def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _hang(*_: object) -> None:
-    msg = f'no answer within {HANGS_S} s'
-    raise TimeoutError(msg)
-
-
 def main() -> int:
-    """Run the targets and write the page; 1 where something failed."""
+    """Run the targets; 1 where one failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('targets', nargs='*', help='only these; one runs in this process')
     parser.add_argument('--seconds', type=float, default=600.0, help='for all targets together')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--targets', nargs='+', help='only these; the page stays as it is')
-    parser.add_argument('--engine', choices=('atheris', 'random'))
-    parser.add_argument('--child', help=argparse.SUPPRESS)
     parser.add_argument('--last', type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    engine = options.engine or ('atheris' if find_spec('atheris') else 'random')
-    if options.child:
-        signal.signal(signal.SIGALRM, _hang)
-        if engine == 'atheris':
-            import atheris
-
-            with atheris.instrument_imports(include=['lemore_core', 'lemore_ros']):
-                child = Child(options.child, options.seed, options.seconds, options.last)
-            child.run_atheris(options.last.with_suffix('.corpus'))
-        Child(options.child, options.seed, options.seconds, options.last).run()
-        return 0
+    if len(options.targets) == 1:
+        run(options.targets[0], options.seconds, options.last)
     from targets import FOLDER, TARGETS
 
-    names = options.targets or list(TARGETS)
-    rows, total = [], sum(SHARES.get(name, 1) for name in names)
+    names, failed = options.targets or list(TARGETS), False
+    total = sum(SHARES.get(name, 1) for name in names)
+    print('| target | inputs | failures | slowest, ms | memory gained, MB |')
+    print('|---|---|---|---|---|', flush=True)
     for name in names:
         seconds = options.seconds * SHARES.get(name, 1) / total
-        row = fuzz(name, options.seed, seconds, engine, FOLDER)
-        rows.append(row)
-        print(
-            row, *(f'\n    {count}: {reason}' for reason, count in row.reasons.items()), flush=True
-        )
-    if not options.targets:
-        jpegs = [unnoticed(f'{n} bytes zeroed', zeroed(n)) for n in (2000, 200)]
-        jpegs.append(unnoticed('a bit flipped', flip))
-        text = PAGE.read_text('utf-8')
-        before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-        PAGE.write_text(before + page(rows, engine, jpegs) + after, 'utf-8')
-    return int(any(row.failures for row in rows))
+        last = FOLDER / 'last'
+        command = [sys.executable, __file__, name, '--seconds', str(seconds), '--last', str(last)]
+        done = subprocess.run(command, stderr=subprocess.PIPE, check=False)
+        if done.returncode:
+            failed = True
+            if last.exists():  # it did not come to its end
+                keep(name, last.read_bytes())
+            print(done.stderr.decode(errors='replace')[-2000:], file=sys.stderr)
+    return int(failed)
 
 
 if __name__ == '__main__':

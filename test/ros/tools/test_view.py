@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import Image
 
 from lemore_ros.messages.images import read_image
@@ -29,8 +30,9 @@ def test_what_a_node_labels_is_logged_with_its_names(
     for topic in ('confidence', 'classes'):
         graph.wait_for(lambda t=topic: graph.peer.count_subscribers(f'{NAME}/{t}'), 'the viewer')
     labels = graph.collect(Image, f'{NAME}/labels')
-    message = make_image(1)
-    graph.film(camera, message, lambda: len(labels) >= 30)
+    statuses = graph.collect(DiagnosticArray, '/diagnostics')
+    done = lambda: len(labels) >= 30 and len(statuses) >= 4  # noqa: E731
+    graph.film(camera, make_image(1), done)
     viewer.send_signal(2)
     _, errors = viewer.communicate(timeout=60)
     assert viewer.returncode == 0, errors
@@ -38,7 +40,13 @@ def test_what_a_node_labels_is_logged_with_its_names(
     found: dict[str, list[Any]] = {}
     for part in chunk.RrdReader(output).stream():
         found.setdefault(part.entity_path, []).append(part.to_record_batch())
-    assert {'/', '/camera/image', '/camera/labels', '/confidence'} <= found.keys()
+    assert {
+        '/',
+        '/camera/image',
+        '/camera/labels',
+        '/confidence',
+        '/figures/segmenter_p50_ms',
+    } <= set(found)
     batch = found['/camera/labels'][0]
     buffer = batch.column('SegmentationImage:buffer')[0].as_py()
     assert bytes(buffer[0]) == read_image(labels[0]).pixels.tobytes()

@@ -1,0 +1,338 @@
+"""Benchmark the steps from an image's bytes to its labels, for models and backends side by side.
+
+All cases are measured in one run, interleaved, since machines are shared and noisy. The JSON
+document is an object of ``format`` (``"lemore benchmark"``), ``version`` (3), ``machine``
+(:func:`machine_facts`) and ``rows`` (:class:`StepsRow` or :class:`Skipped`, told apart by ``kind``).
+Milliseconds are objects of ``median`` and ``p95``, which is null where it is not known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import lemore_core
+from lemore_core import inference
+from lemore_core.common.cpu import thread_counts
+from lemore_core.common.errors import LemoreError
+from lemore_core.export.model_card import read_model_card
+from lemore_core.export.street import STREET
+from lemore_core.images.files import SUFFIXES, decode_image, read_bytes
+from lemore_core.images.image import Image
+from lemore_core.inference import AUTO, Backend, ServingRequest, Status
+from lemore_core.inference.sizes import network_size
+from lemore_core.segmentation import STEPS
+from lemore_core.segmenter import resolve_checkpoint
+from lemore_core.segmenter_options import SegmenterOptions
+
+ENCODING = 'bgr8'  # what most cameras of robots send
+SIZE = (540, 960)
+FORMAT, VERSION = 'lemore benchmark', 3
+CPUINFO = Path('/proc/cpuinfo')
+LIBRARY = re.compile('torch|numba|numpy|onnxruntime(-gpu)?|opencv-.*|tensorrt(-rtx)?(-cu[0-9]+)?')
+
+Pixels = NDArray[np.uint8]
+K = TypeVar('K')
+R = TypeVar('R')
+
+
+class BenchmarkError(LemoreError):
+    """A case that cannot be measured on this machine, or at all."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model with its backend and precision, and images of size ``image`` (height, width)."""
+
+    options: SegmenterOptions
+    image: tuple[int, int]
+
+    def __str__(self) -> str:
+        given = (self.options.device, self.options.precision)
+        return self._name(self.options.backend, *(word for word in given if word != AUTO))
+
+    def name(self, status: Status) -> str:
+        """Name the case by the backend that was loaded."""
+        return self._name(status.backend, status.device, status.precision)
+
+    def _name(self, *words: str) -> str:
+        batch = f' x {self.options.batch}' if self.options.batch > 1 else ''
+        model = Path(self.options.model).name
+        return f'{" ".join([model, *words])}, {format_size(self.image)}{batch}'
+
+    def request(self) -> ServingRequest:
+        """Return the request to the backend, with the network size that a Segmenter takes."""
+        asked = self.options
+        path = resolve_checkpoint(asked.model, asked.dataset)
+        card = read_model_card(path)
+        size = (card.config.height, card.config.width)
+        if path.suffix != '.onnx':
+            size = asked.size or network_size(size, self.image)
+            card.config.for_size(*size)  # refuses what is out of bounds
+        return ServingRequest(
+            path, *size, device=asked.device, precision=asked.precision, batch=asked.batch
+        )
+
+    def load(self) -> Backend:
+        """Load the backend."""
+        from lemore_core.inference.cpu.decode import wait_until_compiled
+
+        backend = inference.load(self.options.backend, self.request())
+        wait_until_compiled()
+        return backend
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A case that was not measured, and the reason."""
+
+    case: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Milliseconds:
+    """Median and 95th percentile of many calls; ``p95`` is None where it is not known."""
+
+    median: float
+    p95: float | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Milliseconds:
+        """Return the percentiles of at least one value, interpolated between the two nearest."""
+        median, p95 = (float(value) for value in np.percentile(values, (50, 95)))
+        return cls(median, p95)
+
+
+@dataclass(frozen=True)
+class StepsRow:
+    """Times of one case; a call segments ``batch`` images.
+
+    ``steps_ms`` has those of ``STEPS`` that the backend reports. ``over_network`` is the median of
+    the whole over that of the network.
+    """
+
+    name: str
+    model: str
+    backend: str
+    device: str
+    precision: str
+    degraded: str
+    batch: int
+    image: str
+    network: str
+    calls: int
+    total_ms: Milliseconds
+    steps_ms: Mapping[str, Milliseconds]
+    images_per_second: float
+    over_network: float | None
+
+
+@dataclass(frozen=True)
+class LoadedCase:
+    """A case with its backend and images."""
+
+    case: Case
+    backend: Backend
+    images: Sequence[Image]
+
+    def __call__(self) -> dict[str, float]:
+        """Segment the images once; return the milliseconds of the steps that the backend reports."""
+        found: dict[str, float] = {}
+        for result in self.backend.segment(self.images):
+            for step, milliseconds in result.timings.steps.items():
+                found[step] = found.get(step, 0.0) + milliseconds
+        return found
+
+    def row(self, calls: Sequence[tuple[float, Mapping[str, float]]]) -> StepsRow:
+        """Return the row of the milliseconds of ``calls``, whole and by step."""
+        status, options = self.backend.status, self.case.options
+        whole = Milliseconds.of([milliseconds for milliseconds, _ in calls])
+        steps = {step: Milliseconds.of([by[step] for _, by in calls]) for step in calls[0][1]}
+        network = steps.get('network')
+        return StepsRow(
+            name=self.case.name(status),
+            model=options.model,
+            backend=status.backend,
+            device=status.device,
+            precision=status.precision,
+            degraded=status.degraded,
+            batch=options.batch,
+            image=format_size(self.case.image),
+            network=format_size(self.case.request().size),
+            calls=len(calls),
+            total_ms=whole,
+            steps_ms=steps,
+            images_per_second=1e3 * options.batch / whole.median,
+            over_network=None if network is None else whole.median / network.median,
+        )
+
+
+def measure_steps(
+    cases: Sequence[Case], path: Path | None, repeats: int
+) -> list[StepsRow | Skipped]:
+    """Time the steps of every case, interleaved; ``path`` is as for :func:`read_image`.
+
+    Raises:
+        LemoreError: the image cannot be read, or no case can be loaded.
+    """
+    image = read_image(path)
+    loaded: list[LoadedCase] = []
+    skipped: list[Skipped] = []
+    for case in cases:
+        try:
+            backend = case.load()
+        except LemoreError as error:
+            skipped.append(Skipped(str(case), str(error)))
+            continue
+        loaded.append(LoadedCase(case, backend, [at_size(image, *case.image)] * case.options.batch))
+    if not loaded:
+        reasons = dict.fromkeys(one.reason for one in skipped)
+        msg = f'nothing can be measured: {"; ".join(reasons)}'
+        raise BenchmarkError(msg)
+    bar = tqdm(range(repeats), desc='repeats', leave=False, disable=None)
+    timed = interleaved({one.case: one for one in loaded}, bar)
+    return [*(one.row(timed[one.case]) for one in loaded), *skipped]
+
+
+def interleaved(
+    calls: Mapping[K, Callable[[], R]], repeats: Iterable[object]
+) -> dict[K, list[tuple[float, R]]]:
+    """Make every call once a repeat; return the milliseconds and result of each.
+
+    Interleaving lets a busy moment of the machine fall on all calls alike. A call that is not
+    counted goes before each, and before the whole. ``repeats`` may show its progress.
+    """
+    for call in calls.values():
+        call()
+    timed: dict[K, list[tuple[float, R]]] = {name: [] for name in calls}
+    for _ in repeats:
+        for name, call in calls.items():
+            # the threads of the call before may still spin for work, and its data fill the caches
+            call()
+            started = time.perf_counter()
+            returned = call()
+            timed[name].append((1e3 * (time.perf_counter() - started), returned))
+    return timed
+
+
+def read_image(path: Path | None) -> Pixels:
+    """Return an image, or the first of a video, BGR (H, W, 3) uint8; without a path a street.
+
+    Raises:
+        BenchmarkError: the file is no readable image or video.
+    """
+    if path is None:
+        return at_size(decode_image(read_bytes(STREET), order='BGR'), *SIZE).pixels
+    try:
+        if path.suffix.lower() in SUFFIXES:
+            return decode_image(read_bytes(path), order='BGR')
+        from lemore_core.images.video import read_video
+
+        _, image = next(read_video(path))
+    except (LemoreError, StopIteration) as error:
+        msg = f'{path} is no readable image or video: {error}'
+        raise BenchmarkError(msg) from error
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def at_size(image: Pixels, height: int, width: int) -> Image:
+    """Return the image resized to a camera's size."""
+    if image.shape[:2] != (height, width):
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+    return Image(image, ENCODING)
+
+
+def machine_facts() -> dict[str, str]:
+    """Describe processor, GPU and libraries; after a measurement also its threads."""
+    # loaded by then, if the measurement used them
+    runtime = sys.modules.get('lemore_core.inference.onnxruntime_backend')
+    threads = None if runtime is None else runtime.measured_threads()
+    torch = sys.modules.get('torch')
+    has_gpu = torch is not None and torch.cuda.is_available()
+    installed = {d.metadata['Name']: d.version for d in distributions()}
+    versions = [f'{name} {installed[name]}' for name in installed if LIBRARY.fullmatch(name)]
+    facts = {
+        'CPU': f'{_cpu_model()}, {thread_counts()[-1]} usable',
+        'ONNX Runtime threads': '' if threads is None else str(threads),
+        'load': f'{os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else '',
+        'GPU': torch.cuda.get_device_name() if torch is not None and has_gpu else 'none',
+        'system': f'{platform.system()} {platform.machine()}, Python {platform.python_version()}',
+        'libraries': ', '.join([f'lemore {lemore_core.__version__}', *sorted(versions)]),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _cpu_model() -> str:
+    text = CPUINFO.read_text(encoding='utf-8') if CPUINFO.is_file() else ''
+    match = re.search(r'^(?:model name|Model|Hardware)\s*:\s*(.+)$', text, re.MULTILINE)
+    return match[1] if match else platform.processor() or platform.machine()
+
+
+def document(rows: Sequence[StepsRow | Skipped]) -> dict[str, Any]:
+    """Return the JSON document of rows (module docstring)."""
+    kinds = {StepsRow: 'steps', Skipped: 'skipped'}
+    return {
+        'format': FORMAT,
+        'version': VERSION,
+        'machine': machine_facts(),
+        'rows': [{'kind': kinds[type(row)], **dataclasses.asdict(row)} for row in rows],
+    }
+
+
+def table(rows: Sequence[StepsRow | Skipped]) -> str:
+    """Return a text table of the measured rows, and a line for each case that was skipped."""
+    measured = [line for row in rows if isinstance(row, StepsRow) for line in _lines(row)]
+    skipped = [
+        f'not measured: {row.case}: {row.reason}' for row in rows if isinstance(row, Skipped)
+    ]
+    heading = ('case', 'step', 'median ms', 'p95 ms', '/ network', 'images/s', 'calls')
+    columns = list(zip(heading, *measured, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    text = [
+        '  '.join(
+            cell.ljust(width) if place < 2 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (heading, *measured)
+    ]
+    return '\n'.join([*text, *skipped])
+
+
+def _lines(row: StepsRow) -> list[tuple[str, ...]]:
+    """Return the cells of a row: one line a step, and one for the whole."""
+    network = row.steps_ms.get('network')
+    titles = [row.name, f'  network at {row.network}', f'  {row.degraded}', *[''] * len(STEPS)]
+    rate = f'{row.images_per_second:.1f}', str(row.calls)
+    return [
+        (
+            title,
+            step,
+            f'{took.median:.2f}',
+            '' if took.p95 is None else f'{took.p95:.2f}',
+            '' if network is None else f'{took.median / network.median:.2f}',
+            *(rate if step == 'whole' else ('', '')),
+        )
+        for title, (step, took) in zip(
+            titles, {**row.steps_ms, 'whole': row.total_ms}.items(), strict=False
+        )
+    ]
+
+
+def format_size(size: tuple[int, int]) -> str:
+    """Write (height, width) as WIDTHxHEIGHT."""
+    return f'{size[1]}x{size[0]}'

@@ -1,1 +1,0 @@
-"""A small network from a large one and unlabelled images: what ``lemore distill`` does."""

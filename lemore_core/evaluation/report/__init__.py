@@ -1,1 +1,0 @@
-"""Reports: one HTML file that opens anywhere, without a network."""

@@ -1,0 +1,205 @@
+"""Read images from image files, folders, videos, cameras, and inputs that other packages read."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.data.drives import drive_names
+from lemore_core.images.files import SUFFIXES, ImageFileError, image_files, read_image
+from lemore_core.images.image import Image
+from lemore_core.taxonomy import Labels, Taxonomy
+
+READERS = 'lemore.images'  # entry points of other packages, each a Reader
+MOST_DIGITS = 4  # of a camera's number
+BAGS = "bags are read with: pip install 'lemore_ros[bag]'"
+
+
+class SourceError(LemoreError):
+    """An input without images."""
+
+
+class Frame(NamedTuple):
+    """An image of a source.
+
+    ``name`` is its path in a folder, else its number. ``stamp_ns`` is its time in nanoseconds, of a
+    video since the beginning. ``path`` is its image file, ``labels`` (H, W) those recorded with it.
+    """
+
+    drive: str
+    name: str
+    image: Image
+    stamp_ns: int | None = None
+    path: Path | None = None
+    labels: Labels | None = None
+
+
+Read = Callable[[Counter[str]], Iterator[Frame]]
+
+
+@dataclass
+class Source:
+    """Images of one drive, in their order.
+
+    ``read`` yields them and counts what could not be read in ``errors``; ``paths`` are the files
+    that hold them, ``expected`` is their number where it is known. ``results`` are the names of
+    what is made of them: one for each image file, or one for all images of a video.
+    ``is_moving`` images are many a second; ``is_recording`` ones were recorded on a robot, and
+    ``taxonomy`` belongs to labels that were recorded with them.
+    """
+
+    name: str
+    drive: str
+    read: Read
+    paths: tuple[Path, ...] = ()
+    expected: int | None = None
+    _: KW_ONLY
+    results: tuple[str, ...]
+    is_moving: bool = True
+    is_recording: bool = False
+    taxonomy: Taxonomy | None = None
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the images; unreadable ones are left out and counted in ``errors``.
+
+        Raises:
+            LemoreError: the source cannot be opened.
+        """
+        return self.read(self.errors)
+
+
+# path, most pixels of an image, whether recorded labels are wanted; no sources: not its file
+Reader = Callable[[Path, int, bool], Sequence[Source]]
+
+
+def open_sources(
+    inputs: Sequence[str | Path], max_pixels: int = MAX_PIXELS, *, with_labels: bool = False
+) -> list[Source]:
+    """Open image files, folders with all below, videos, bags, and cameras by number.
+
+    Images of a folder are one source for each drive, see :func:`lemore_core.data.drives.drives`;
+    where the drive would be one word for all, such as ``frame``, it is the folder. A bag has one
+    source for each camera; ``with_labels`` opens the labels that were recorded in it.
+
+    Raises:
+        LemoreError: an input does not exist, or has no images.
+    """
+    sources: list[Source] = []
+    for text in map(str, inputs):
+        path = Path(text)
+        if path.exists():
+            sources += _open(path, max_pixels, with_labels)
+        elif text.isdecimal() and len(text) <= MOST_DIGITS:
+            sources.append(_camera(int(text)))
+        else:
+            msg = f'there is no file or folder {text}, and it is no number of a camera'
+            raise SourceError(msg)
+    return sources
+
+
+def error_lines(sources: Sequence[Source]) -> list[str]:
+    """Return a line for each thing that could not be read."""
+    return [
+        f'{source.name}: {error}' + (f' ({times} times)' if times > 1 else '')
+        for source in sources
+        for error, times in source.errors.items()
+    ]
+
+
+def drive_name(name: str) -> str:
+    """Return a name as the beginning of file names, without the underscore that would end it."""
+    return re.sub(r'[^\w-]|_', '-', name).strip('-') or 'drive'
+
+
+def _open(path: Path, max_pixels: int, with_labels: bool) -> Sequence[Source]:
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        return _by_drive(path.parent, [path], max_pixels)
+    for entry in entry_points(group=READERS):
+        try:
+            read: Reader = entry.load()
+        except ModuleNotFoundError:
+            continue  # what it reads with is an extra
+        if found := read(path, max_pixels, with_labels):
+            return found
+    if path.is_dir():
+        images = image_files(path)
+        if not images:
+            msg = f'folder {path} holds no images ({", ".join(SUFFIXES)}) and is no bag; {BAGS}'
+            raise SourceError(msg)
+        return _by_drive(path, images, max_pixels)
+    return [_video(path, max_pixels)]
+
+
+def _video(path: Path, max_pixels: int) -> Source:
+    from lemore_core.images.video import VideoError, frames_expected, read_video
+
+    drive = drive_name(path.stem)
+    try:
+        expected = frames_expected(path) or None
+    except VideoError as error:
+        msg = f'{error}; images end in {", ".join(SUFFIXES)}; {BAGS}'
+        raise SourceError(msg) from error
+
+    def read(errors: Counter[str]) -> Iterator[Frame]:
+        try:
+            for number, (ns, pixels) in enumerate(read_video(path, max_pixels)):
+                yield Frame(drive, f'{number:06}', Image(pixels), ns)
+        except VideoError as error:
+            errors[str(error)] += 1
+
+    return Source(path.stem, drive, read, (path,), expected, results=(path.stem,))
+
+
+def _camera(index: int) -> Source:
+    name = f'camera{index}'
+
+    def read(errors: Counter[str]) -> Iterator[Frame]:
+        capture = cv2.VideoCapture(index)
+        number = 0
+        try:
+            while (found := capture.read())[0]:
+                image = Image(np.asarray(found[1], np.uint8), 'bgr8')
+                yield Frame(name, f'{number:06}', image, time.monotonic_ns())
+                number += 1
+        finally:
+            capture.release()
+        errors['it cannot be opened, or was unplugged'] += 1
+
+    return Source(name, name, read, results=(name,))
+
+
+def _by_drive(folder: Path, images: Sequence[Path], max_pixels: int) -> list[Source]:
+    drives = drive_names(images, folder)
+    if len(set(drives)) == 1 and not any(map(str.isdigit, drives[0])):
+        drives = [folder.resolve().name] * len(images)
+    by_drive: dict[str, list[Path]] = {}
+    for drive, image in zip(drives, images, strict=True):
+        by_drive.setdefault(drive_name(drive), []).append(image)
+    return [_files(drive, folder, tuple(paths), max_pixels) for drive, paths in by_drive.items()]
+
+
+def _files(drive: str, folder: Path, paths: tuple[Path, ...], max_pixels: int) -> Source:
+    names = tuple(path.relative_to(folder).with_suffix('').as_posix() for path in paths)
+
+    def read(errors: Counter[str]) -> Iterator[Frame]:
+        for name, path in zip(names, paths, strict=True):
+            try:
+                pixels = read_image(path, max_pixels=max_pixels)
+            except ImageFileError as error:  # noqa: PERF203 - one costs the others nothing
+                errors[str(error)] += 1
+            else:
+                yield Frame(drive, name, Image(pixels), path=path)
+
+    return Source(drive, drive, read, paths, len(paths), results=names, is_moving=False)

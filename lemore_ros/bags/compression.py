@@ -1,0 +1,88 @@
+"""Decompression with an output limit, and fast compression of mcap chunks.
+
+The limit is for untrusted files: a kilobyte may expand to a hundred gigabytes.
+"""
+
+from __future__ import annotations
+
+import bz2
+import shutil
+import sys
+from collections.abc import Callable
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import lz4.frame
+from rosbags.rosbag1 import reader as rosbag1
+from rosbags.rosbag2 import storage_mcap
+
+from lemore_core.common.errors import in_one_line
+from lemore_core.common.limits import MAX_MESSAGE_BYTES
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    # the package that rosbags uses
+    from backports import zstd
+
+# no CDR message begins with these bytes
+ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
+JOB_BYTES = 2**20
+DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    'zstd': zstd.ZstdDecompressor,
+    'lz4': lz4.frame.LZ4FrameDecompressor,
+    'bz2': bz2.BZ2Decompressor,
+}
+
+
+def decompress(kind: str, data: bytes, most: int = MAX_MESSAGE_BYTES) -> bytes:
+    """Decompress zstd, lz4 or bz2 data to at most ``most`` bytes."""
+    most = min(most, MAX_MESSAGE_BYTES)
+    parts, size = [], 0
+    while data:
+        decompressor = DECOMPRESSORS[kind]()
+        parts.append(decompressor.decompress(data, max_length=most - size + 1))
+        size += len(parts[-1])
+        if size > most:
+            msg = f'{kind} data expand to more than {most} bytes'
+            raise ValueError(msg)
+        if not decompressor.eof:
+            msg = f'{kind} data are truncated'
+            raise ValueError(msg)
+        data = decompressor.unused_data
+    return b''.join(parts)
+
+
+def decompress_file(source: Path, target: Path) -> None:
+    """Decompress a zstd file."""
+    with zstd.open(source, 'rb') as packed, target.open('wb') as file:
+        try:
+            shutil.copyfileobj(packed, file)
+        except (EOFError, zstd.ZstdError) as error:
+            raise ValueError(in_one_line(error)) from error
+
+
+@lru_cache(1)
+def limit_rosbags() -> None:
+    """Make rosbags decompress chunks with the limit."""
+    for name in DECOMPRESSORS:
+        for table in (storage_mcap.DECOMPRESSORS, rosbag1.decompressors):
+            if name in table:
+                table[name] = partial(decompress, name)
+
+
+def chunk_compressor(threads: int) -> Callable[[bytes], bytes]:
+    """Return a zstd compressor at level 1 on several threads.
+
+    At rosbags' level, on one thread, writing raw images takes longer than segmenting them. The
+    output does not depend on the number of threads.
+    """
+    parameters: dict[int, int] = {
+        zstd.CompressionParameter.compression_level: 1,
+        zstd.CompressionParameter.nb_workers: threads,
+        zstd.CompressionParameter.job_size: JOB_BYTES,
+    }
+    # reused: creating its threads and tables takes as long as compressing a chunk
+    compressor = zstd.ZstdCompressor(options=parameters)
+    return lambda chunk: compressor.compress(chunk, compressor.FLUSH_FRAME)

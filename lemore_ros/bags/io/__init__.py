@@ -1,1 +1,0 @@
-"""Bags, read and written without ROS."""

@@ -1,1 +1,0 @@
-"""Bags in, segmented bags out."""

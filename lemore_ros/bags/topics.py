@@ -1,0 +1,235 @@
+"""Find the cameras and the labels among the image topics of a bag.
+
+The messages decide, not the names: cameras have images that can be decoded, depth images have their
+encodings, and results lie beside the class table that was published with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.limits import parse_json
+from lemore_core.images.image import Image
+from lemore_core.taxonomy import Taxonomy, load_taxonomy
+from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.reader import Bag
+from lemore_ros.bags.types import Topic
+from lemore_ros.messages.encodings import encoding_of
+from lemore_ros.outputs import OUTPUTS
+from lemore_ros.transports import BY_TYPE
+
+CLASSES = OUTPUTS['classes']
+LABELS = 'labels'
+COMPRESSED = '/compressed'
+RESULT = 'it is the result of a segmentation'
+# messages tried: a camera may need a moment to start, a video starts between two key frames
+FIRST_IMAGES, FIRST_PACKETS = 10, 600
+# names that drivers and image_proc append to a camera's namespace
+GENERIC = {
+    *('image', 'image_raw', 'image_color', 'image_mono'),
+    *('image_rect', 'image_rect_color', 'image_rect_mono'),
+    *('compressed', 'ffmpeg', 'foxglove'),
+}
+
+
+class TopicProbe(NamedTuple):
+    """Encoding, size and bytes of a topic's first image, or the ``problem`` that it is no camera."""
+
+    topic: Topic
+    encoding: str = ''
+    height: int = 0
+    width: int = 0
+    bytes: int = 0
+    is_grey: bool = False
+    problem: str = ''
+
+
+def probe_images(bag: Bag) -> list[TopicProbe]:
+    """Probe the first readable image of every image topic, sorted by name."""
+    results = result_topics(bag)
+    probes = [_probe(bag, topic) for topic in bag.image_topics]
+    return [p._replace(problem=RESULT) if p.topic in results else p for p in probes]
+
+
+def result_topics(bag: Bag) -> set[Topic]:
+    """Return the topics that a segmentation published: outputs beside their class table."""
+    tables = [topic for topic in bag.topics if _is_class_table(bag, topic)]
+    prefixes = [topic.name.removesuffix(CLASSES.name) for topic in tables]
+    names = {f'{prefix}{output}' for prefix in prefixes for output in OUTPUTS}
+    return {topic for topic in bag.image_topics if topic.name in names}
+
+
+def camera_topic(bag: Bag, name: str = '', masks: Collection[str] = ()) -> Topic:
+    """Return the image topic called ``name``, or the only camera, or the only one in colour.
+
+    Topics called ``masks`` are no cameras.
+    """
+    if name:
+        return image_topic(bag, name)
+    usable, others = find_cameras(bag)
+    usable = [probe for probe in usable if probe.topic.name not in masks]
+    if not usable:
+        raise _no_camera(bag, others)
+    # grey images may be masks without a class table
+    in_colour = [probe for probe in usable if not probe.is_grey]
+    for found in (usable, in_colour):
+        if len(found) == 1:
+            return found[0].topic
+    names = ', '.join(probe.topic.name for probe in usable)
+    msg = f'{bag.path} has {len(usable)} cameras: choose one with --topic ({names})'
+    raise BagError(msg)
+
+
+def find_cameras(bag: Bag, names: Sequence[str] = ()) -> tuple[list[TopicProbe], list[TopicProbe]]:
+    """Return the cameras called ``names``, or all; and the topics that are unexpectedly none."""
+    if names:
+        chosen = [image_topic(bag, name) for name in dict.fromkeys(names)]
+        probes = [_probe(bag, topic) for topic in chosen]
+    else:
+        raw = raw_first(bag)
+        probes = [probe for probe in probe_images(bag) if probe.topic in raw]
+    usable = [probe for probe in probes if not probe.problem]
+    others = [p for p in probes if p.problem and (names or (p.problem != RESULT and p.topic.count))]
+    if not usable or (names and others):
+        raise _no_camera(bag, others)
+    return usable, others
+
+
+def name_cameras(topics: Sequence[Topic]) -> list[str]:
+    """Return a short name for each camera, empty for a single one: ``front``, ``rear``."""
+    if len(topics) == 1:
+        return ['']
+    short = [_namespace(topic.name) for topic in topics]
+    return [
+        own if own and short.count(own) == 1 else topic.name.strip('/')
+        for own, topic in zip(short, topics, strict=True)
+    ]
+
+
+def image_topic(bag: Bag, name: str) -> Topic:
+    """Return the image topic of that name."""
+    topic = bag.topic(name)
+    if not topic.is_image:
+        images = ', '.join(t.name for t in bag.image_topics) or 'none'
+        msg = f'topic {name} of {bag.path} is {topic.type}, its image topics are: {images}'
+        raise BagError(msg)
+    return topic
+
+
+def raw_first(bag: Bag) -> list[Topic]:
+    """Return the image topics without the compressed copies that image_transport publishes."""
+    order = list(BY_TYPE)
+
+    def is_copy(topic: Topic, other: Topic) -> bool:
+        bases = [one.name.removesuffix(one.transport.suffix) for one in (topic, other)]
+        is_later = order.index(topic.type) > order.index(other.type)
+        return topic.name != other.name and bases[0] == bases[1] and is_later
+
+    topics = bag.image_topics
+    return [topic for topic in topics if not any(is_copy(topic, other) for other in topics)]
+
+
+def recorded_labels(bag: Bag) -> list[Topic]:
+    """Return the label topics that lie beside their class table."""
+    results = result_topics(bag)
+    return [topic for topic in _called_labels(bag) if topic in results]
+
+
+def label_topic(bag: Bag, name: str = '', *, option: str = '--labels') -> Topic:
+    """Return the label topic called ``name``, or the only one called ``labels``."""
+    if name:
+        return image_topic(bag, name)
+    found = _called_labels(bag)
+    if len(found) == 1:
+        return found[0]
+    names = ', '.join(topic.name for topic in found or bag.image_topics) or 'none'
+    if found:
+        msg = f'{bag.path} has {len(found)} topics of labels: choose one with {option} ({names})'
+    else:
+        msg = f'{bag.path} has no topic of labels, name it with {option}; its image topics: {names}'
+    raise BagError(msg)
+
+
+def sibling(bag: Bag, labels: Topic, name: str) -> Topic | None:
+    """Return the topic called ``name`` beside a label topic, or in the nearest parent namespace."""
+    found = {topic.name: topic for topic in bag.topics}
+    stem = labels.name.removesuffix(COMPRESSED)
+    while stem:
+        stem = stem.rpartition('/')[0]
+        if f'{stem}/{name}' in found:
+            return found[f'{stem}/{name}']
+    return None
+
+
+def class_table(bag: Bag, labels: Topic, dataset: str = '') -> Taxonomy:
+    """Return the classes of ``dataset``, or else the table recorded beside the labels."""
+    if dataset:
+        return load_taxonomy(dataset)
+    topic = sibling(bag, labels, CLASSES.name)
+    record = next(bag.messages([topic]), None) if topic else None
+    if topic is None or record is None:
+        msg = (
+            f'{bag.path} has no class table beside {labels.name}: '
+            'name the data set of its labels with --dataset'
+        )
+        raise BagError(msg)
+    source = f'{topic.name} in {bag.path}'
+    try:
+        rows = sorted(parse_json(record.message.data), key=lambda row: int(row['id']))
+        if [row['id'] for row in rows] != list(range(len(rows))):
+            msg = f'{source} does not number its classes 0, 1, …'
+            raise BagError(msg)
+        return Taxonomy.from_dict({'name': 'recorded', 'classes': rows}, source)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, LemoreError) as error:
+        msg = f'{source} is no class table: {error}'
+        raise BagError(msg) from error
+
+
+def _probe(bag: Bag, topic: Topic) -> TopicProbe:
+    problem = 'no image'
+    most = FIRST_PACKETS if topic.transport.is_video else FIRST_IMAGES
+    for index, (record, image) in enumerate(bag.frames(topic)):
+        if isinstance(image, Image):
+            encoding = encoding_of(record.message)
+            height, width = image.pixels.shape[:2]
+            is_grey = image.pixels.ndim == 2
+            return TopicProbe(topic, encoding, height, width, image.pixels.size, is_grey)
+        problem = problem if index else str(image)
+        if index + 1 == most:
+            break
+    return TopicProbe(topic, problem=problem)
+
+
+def _is_class_table(bag: Bag, topic: Topic) -> bool:
+    if topic.type != CLASSES.type or topic.name.rpartition('/')[2] != CLASSES.name:
+        return False
+    record = next(bag.messages([topic]), None)
+    try:
+        rows = parse_json(record.message.data) if record else []
+        return bool(rows) and all(row['name'] and 'id' in row for row in rows)
+    except (BagError, KeyError, TypeError, ValueError):
+        return False
+
+
+def _no_camera(bag: Bag, others: list[TopicProbe]) -> BagError:
+    reasons = '; '.join(f'{probe.topic.name}: {probe.problem}' for probe in others)
+    names = ', '.join(f'{t.name} ({t.type})' for t in bag.topics[:10]) or 'no topics at all'
+    return BagError(f'{bag.path} has no camera: {reasons or f"it has {names}"}')
+
+
+def _namespace(name: str) -> str:
+    parts = list(PurePosixPath(name.strip('/')).parts)
+    while parts and parts[-1] in GENERIC:
+        parts.pop()
+    return '/'.join(parts)
+
+
+def _called_labels(bag: Bag) -> list[Topic]:
+    return [
+        topic
+        for topic in raw_first(bag)
+        if topic.name.removesuffix(COMPRESSED).rpartition('/')[2] == LABELS
+    ]

@@ -1,0 +1,184 @@
+"""Topics of a bag and the types of their messages, as the bag or a ROS distribution defines them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+from rosbags.convert.converter import STATIC_MSGTYPE_RENAMES, is_same_wireformat
+from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat, Qos
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from lemore_core.common.errors import in_one_line
+from lemore_ros.bags.errors import BagError
+from lemore_ros.outputs import COMPRESSED_IMAGE
+from lemore_ros.transports import BY_TYPE, Transport
+
+ASSUMED = 'jazzy'
+DISTRIBUTIONS = {
+    store.name.removeprefix('ROS2_').lower(): store
+    for store in Stores
+    if store.name.startswith('ROS2_')
+}
+HEADER, TIME = 'std_msgs/msg/Header', 'builtin_interfaces/msg/Time'
+IDL_RULER = '=' * 80 + '\n'
+NONE = MessageDefinitionFormat.NONE
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of one type; one name with two types is two topics.
+
+    ``type`` is written as in ROS 2: ``sensor_msgs/msg/Image``. ``count`` is the number of messages
+    by the index. ``definition`` and ``digest`` are empty if the bag has none. ``qos`` holds the
+    publishers' profiles.
+    """
+
+    name: str
+    type: str
+    count: int
+    definition: MessageDefinition
+    digest: str
+    qos: tuple[Qos, ...] = ()
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the messages are compressed images."""
+        return self.type == COMPRESSED_IMAGE
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the messages are images of any transport, depth images included."""
+        return self.type in BY_TYPE
+
+    @property
+    def transport(self) -> Transport:
+        """The image transport."""
+        return BY_TYPE[self.type]
+
+
+def merge_topics(connections: Iterable[Connection]) -> tuple[Topic, ...]:
+    """Return the topics sorted by name, merging the publishers and files of each."""
+    found: dict[tuple[str, str], list[Connection]] = {}
+    for connection in connections:
+        found.setdefault((connection.topic, connection.msgtype), []).append(connection)
+    return tuple(_topic(*key, publishers) for key, publishers in sorted(found.items()))
+
+
+class MessageTypes:
+    """Deserialise the messages of one bag; types are parsed on first use.
+
+    Topics without a definition use that of ``distribution``, the bag's own or :data:`ASSUMED`;
+    ``borrowed`` collects their types.
+    """
+
+    def __init__(self, distribution: str = '') -> None:
+        self.distribution = distribution if distribution in DISTRIBUTIONS else ASSUMED
+        self.borrowed: set[str] = set()
+        self._stores: dict[tuple[str, MessageDefinition], Typestore] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A note for the user if definitions were taken from a distribution."""
+        names = ', '.join(sorted(self.borrowed))
+        note = (
+            f'the bag does not define {names}: using the definitions of ROS 2 {self.distribution}'
+        )
+        return (note,) if names else ()
+
+    def deserialize(self, topic: Topic, data: bytes) -> Any:
+        """Deserialise a CDR message."""
+        store = self.store(topic)
+        try:
+            return store.deserialize_cdr(data, topic.type)
+        except Exception as error:  # the generated code raises many types
+            msg = f'{len(data)} bytes on {topic.name} are no {topic.type}: {in_one_line(error)}'
+            raise BagError(msg) from error
+
+    def store(self, topic: Topic) -> Typestore:
+        """Return a typestore with the topic's type and all its parts."""
+        key = topic.type, topic.definition
+        if key not in self._stores:
+            self._stores[key] = self._make(topic)
+        return self._stores[key]
+
+    def _make(self, topic: Topic) -> Typestore:
+        if topic.definition.format is NONE:
+            store = distribution_types(self.distribution)
+            if topic.type not in store.fielddefs:
+                msg = (
+                    f'neither the bag nor ROS 2 {self.distribution} defines the type {topic.type} '
+                    f'of {topic.name}'
+                )
+                raise BagError(msg)
+            self.borrowed.add(topic.type)
+            return store
+        store = get_typestore(Stores.EMPTY)
+        try:
+            store.register(_parse(topic))
+        except Exception as error:
+            reason = in_one_line(error)
+            msg = f'the definition of {topic.type} in the bag cannot be parsed: {reason}'
+            raise BagError(msg) from error
+        return store
+
+
+@lru_cache
+def distribution_types(name: str = ASSUMED) -> Typestore:
+    """Return the shared typestore of a ROS 2 distribution, such as ``jazzy``."""
+    return get_typestore(DISTRIBUTIONS[name])
+
+
+class Ros1Type(NamedTuple):
+    """ROS 2 name, definition and digest of a ROS 1 type, and a converter of messages to CDR."""
+
+    name: str
+    definition: MessageDefinition
+    digest: str
+    to_cdr: Callable[[bytes], memoryview]
+
+
+@lru_cache(1000)
+def convert_ros1_type(name: str, definition: str) -> Ros1Type:
+    """Convert a ROS 1 type; one that ROS 2 has with the same fields becomes that of ROS 2."""
+    name = STATIC_MSGTYPE_RENAMES.get(name, name)
+    store, known = get_typestore(Stores.EMPTY), distribution_types()
+    # ROS 1 headers have a sequence number, ROS 2 headers do not
+    headers = {kind: known.fielddefs[kind] for kind in (HEADER, TIME)}
+    store.register({**get_types_from_msg(definition, name), **headers})
+    if name in known.fielddefs and is_same_wireformat(store, known, name, name):
+        store = known
+    text, _ = store.generate_msgdef(name, ros_version=2)
+    made = MessageDefinition(MessageDefinitionFormat.MSG, text)
+    to_cdr = partial(store.ros1_to_cdr, typename=name)
+    return Ros1Type(name, made, store.hash_rihs01(name), to_cdr)
+
+
+def _parse(topic: Topic) -> dict[str, Any]:
+    text = topic.definition.data
+    if topic.definition.format is MessageDefinitionFormat.MSG:
+        return dict(get_types_from_msg(text, topic.type))
+    if not text.startswith(f'{IDL_RULER}IDL: '):
+        return dict(get_types_from_idl(text))
+    types: dict[str, Any] = {}
+    for part in text.split(IDL_RULER)[1:]:
+        # the first line is the type's name
+        types |= get_types_from_idl(part.partition('\n')[2])
+    return types
+
+
+def _topic(name: str, kind: str, publishers: list[Connection]) -> Topic:
+    defined = [c for c in publishers if c.msgdef.format is not NONE]
+    qos = [profile for c in publishers for profile in getattr(c.ext, 'offered_qos_profiles', ())]
+    return Topic(
+        name,
+        kind,
+        sum(c.msgcount for c in publishers),
+        (defined or publishers)[0].msgdef,
+        next((c.digest for c in publishers if c.digest), ''),
+        # a publisher is repeated in each file
+        tuple(dict.fromkeys(qos)),
+    )

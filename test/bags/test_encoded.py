@@ -1,0 +1,98 @@
+"""Bags of encoded video, as ffmpeg_image_transport and Foxglove record it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lemore_core.cli.main import main
+from lemore_core.images.video_stream import H264, H265, VideoStream
+from lemore_core.segmenter import Segmenter
+from lemore_ros.bags.evaluation.image_sequence import ImageSequence
+from lemore_ros.bags.options import SegmentOptions
+from lemore_ros.bags.parts import BagSegmentation, find_jobs
+from lemore_ros.bags.reader import open_bag
+from lemore_ros.transports import COMPRESSED_VIDEO, FFMPEG_PACKET
+from test.bags.conftest import (
+    PERIOD,
+    START,
+    BagFolder,
+    foxglove_video,
+    packet,
+    pattern,
+)
+from test.encoded_video import GOP, packets_of
+
+NODE = '/lemore_segmentation'
+COUNT, LATE = 4 * GOP, 2  # packets sent, and those missed by who began to record
+Make = Callable[[bytes, int], bytes]
+
+
+def labels_of(bags: BagFolder, name: str, options: SegmentOptions) -> dict[int, np.ndarray]:
+    run = BagSegmentation(
+        find_jobs([bags.folder / 'drive'], bags.folder / name, options), resume=False
+    )
+    ((_, result),) = run.segment(lambda _: None)
+    assert result.frames + sum(result.problems.values()) <= COUNT - LATE
+    with open_bag(bags.folder / name) as bag:
+        frames = bag.frames(bag.topic(f'{NODE}/labels'))
+        return {record.time_ns: frame.pixels.copy() for record, frame in frames}
+
+
+@pytest.mark.parametrize(
+    ('topic', 'kind', 'make', 'codec'),
+    [
+        ('/front/image_raw/ffmpeg', FFMPEG_PACKET, packet, H264),
+        ('/front/image_raw/foxglove', COMPRESSED_VIDEO, foxglove_video, H265),
+    ],
+)
+def test_images_are_labelled_from_the_first_key_frame_on(
+    bags: BagFolder,
+    options: SegmentOptions,
+    exported: object,
+    topic: str,
+    kind: str,
+    make: Make,
+    codec: str,
+) -> None:
+    packets = packets_of([pattern(index // 3)[..., ::-1].copy() for index in range(COUNT)], codec)
+    times = [START + index * PERIOD for index in range(COUNT)]
+    sent = list(zip(times, packets, strict=True))[LATE:]
+    bags.write([(topic, kind, time, make(data, time)) for time, data in sent])
+
+    segmenter = Segmenter.load(str(exported), backend='onnxruntime', device='cpu')
+    stream, expected = VideoStream(codec, 10**6), {}
+    for time, data in sent[GOP - LATE :]:
+        expected[time] = segmenter.segment(stream.decode(data), 'bgr8').labels
+    wholes = labels_of(bags, 'one', options)
+    parts = labels_of(bags, 'parts', replace(options, file_frames=3))
+    for found in (wholes, parts):
+        assert found.keys() == expected.keys()
+        assert all(np.array_equal(found[time], labels) for time, labels in expected.items())
+    some = labels_of(bags, 'some', replace(options, rate=4.0, skip=0.45))
+    assert 2 <= len(some) < len(expected)
+    assert all(np.array_equal(labels, expected[time]) for time, labels in some.items())
+
+
+def test_what_is_not_segmented_is_named_and_counted(
+    bags: BagFolder, options: SegmentOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packets = packets_of([pattern(index) for index in range(COUNT)], H264)[LATE:]
+    source = bags.write(
+        [
+            ('/front/ffmpeg', FFMPEG_PACKET, START + i * PERIOD, packet(data, START + i))
+            for i, data in enumerate(packets)
+        ]
+    )
+    run = BagSegmentation(find_jobs([source], bags.folder / 'out', options), resume=False)
+    ((_, result),) = run.segment(lambda _: None)
+    (problem,) = result.problems.items()
+    assert problem[1] == GOP - LATE
+    assert 'begins between two key frames: waits for the next one' in problem[0]
+    assert main(['bag', 'info', str(source)]) == 0
+    assert 'libx264;yuv420p;bgr8' in capsys.readouterr().out
+    images = ImageSequence(source)
+    assert len(list(images.images())) == len(packets) - (GOP - LATE)

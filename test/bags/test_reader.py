@@ -1,0 +1,372 @@
+"""Bags of every kind, whole and damaged."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import sqlite3
+import struct
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mcap.reader import make_reader
+from mcap.records import ChunkIndex
+from rosbags.interfaces import MessageDefinitionFormat
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from rosbags.typesys import Stores, get_typestore
+
+from lemore_core.cli.main import main
+from lemore_core.images.image import Image
+from lemore_core.taxonomy import load_taxonomy
+from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.options import SegmentOptions
+from lemore_ros.bags.parts import BagSegmentation, find_jobs
+from lemore_ros.bags.reader import Bag, open_bag
+from lemore_ros.messages.images import ImageError
+from lemore_ros.messages.label_info import classes_json
+from test.bags.conftest import (
+    COMPRESSED,
+    IMAGE,
+    PERIOD,
+    START,
+    STRING,
+    BagFolder,
+    contents,
+    drive,
+    image,
+    jpeg,
+    pattern,
+    segment,
+    text,
+)
+
+MCAP, SQLITE = StoragePlugin.MCAP, StoragePlugin.SQLITE3
+NONE, MESSAGE = CompressionMode.NONE, CompressionMode.MESSAGE
+STORAGE, FILE = CompressionMode.STORAGE, CompressionMode.FILE
+
+
+@pytest.mark.parametrize(
+    ('storage', 'compression'),
+    [
+        *((MCAP, NONE), (MCAP, STORAGE), (MCAP, FILE), (MCAP, MESSAGE)),
+        *((SQLITE, NONE), (SQLITE, MESSAGE), (SQLITE, FILE)),
+    ],
+)
+def test_every_storage_gives_the_same(bags: BagFolder, storage: Any, compression: Any) -> None:
+    messages = drive(5)
+    path = bags.write(messages, storage=storage, compression=compression)
+    with open_bag(path) as bag:
+        assert read(bag) == messages
+        assert [(topic.name, topic.count) for topic in bag.topics] == [
+            ('/camera/image_raw', 5),
+            ('/notes', 10),
+        ]
+        assert (bag.start_ns, bag.end_ns) == (messages[0][2], messages[-1][2])
+        assert (bag.damage, bag.unreadable) == ('', 0)
+    (path / 'metadata.yaml').unlink()
+    with open_bag(path) as bag:
+        assert read(bag) == messages
+        assert bag.damage == 'metadata.yaml is missing'
+    if compression is not FILE:
+        assert contents(only_file(path)) == messages
+
+
+def read(bag: Bag) -> list[Any]:
+    return [(r.topic.name, r.topic.type, r.time_ns, r.data) for r in bag.messages()]
+
+
+def only_file(path: Path) -> Path:
+    (file,) = (file for file in path.iterdir() if file.suffix != '.yaml')
+    return file
+
+
+def test_a_stretch_of_one_topic(bags: BagFolder) -> None:
+    with open_bag(bags.write(drive(10))) as bag:
+        (topic,) = bag.image_topics
+        found = bag.messages([topic], start_ns=START + 2 * PERIOD, end_ns=START + 5 * PERIOD)
+        assert [(record.time_ns - START) // PERIOD for record in found] == [2, 3, 4]
+
+
+def test_frames_raw_compressed_and_broken(bags: BagFolder) -> None:
+    messages = [
+        ('/a', IMAGE, START, image(1, START)),
+        ('/a', IMAGE, START + 1, image(1, START)[:50]),
+        ('/a', IMAGE, START + 2, image(1, START, size=(0, 4))),
+        ('/b', COMPRESSED, START + 3, jpeg(1, START)),
+    ]
+    with open_bag(bags.write(messages)) as bag:
+        good, cut, empty = (decoded.image for decoded in bag.frames(bag.topic('/a')))
+        ((_, compressed),) = bag.frames(bag.topic('/b'))
+    assert isinstance(good, Image)
+    np.testing.assert_array_equal(good.pixels, pattern(1))
+    assert isinstance(cut, BagError)
+    assert 'are no sensor_msgs/msg/Image' in str(cut)
+    assert isinstance(empty, ImageError)
+    assert isinstance(compressed, Image)
+    assert compressed.pixels.shape == good.pixels.shape
+
+
+def test_what_is_no_bag_is_named(tmp_path: Path) -> None:
+    (tmp_path / 'notes.txt').write_text('hello')
+    (tmp_path / 'empty.mcap').write_bytes(b'')
+    (tmp_path / 'wrong.db3').write_bytes(b'x' * 5000)
+    (tmp_path / 'old.bag').write_bytes(b'#ROSBAG V2.0\n')
+    (tmp_path / 'folder').mkdir()
+    for name, reason in {
+        'none': 'there is no bag',
+        'notes.txt': 'is no bag: give a rosbag2 folder',
+        'empty.mcap': 'nothing of .* can be read: empty.mcap: nothing can be read after 0',
+        'wrong.db3': 'not a database',
+        'old.bag': 'can be read',
+        'folder': 'nothing of .* can be read: metadata.yaml is missing',
+    }.items():
+        with pytest.raises(BagError, match=reason), open_bag(tmp_path / name):
+            pass
+
+
+@pytest.mark.parametrize('compression', [NONE, STORAGE])
+def test_an_mcap_file_cut_anywhere_gives_what_is_before(bags: BagFolder, compression: Any) -> None:
+    path = bags.write(drive(450), compression=compression)
+    (file,) = path.glob('*.mcap')
+    whole, messages = file.read_bytes(), drive(450)
+    chunk = chunks_of(file)[0].chunk_length
+    for end in random.Random(1).sample(range(1000 + chunk, len(whole) - 40), 6):
+        file.write_bytes(whole[:end])
+        with open_bag(path) as bag:
+            found = read(bag)
+            assert found == messages[: len(found)]
+            assert bag.damage
+            assert bag.unreadable == len(messages) - len(found)
+            if compression is NONE:
+                # the chunk that is cut is lost
+                assert len(found) > len(messages) * (end - chunk) / len(whole) - 6
+
+
+def chunks_of(file: Path) -> list[ChunkIndex]:
+    with file.open('rb') as opened:
+        summary = make_reader(opened).get_summary()
+    assert summary
+    return sorted(summary.chunk_indexes, key=lambda chunk: chunk.chunk_start_offset)
+
+
+def test_a_damaged_chunk_costs_its_own_messages(bags: BagFolder) -> None:
+    path = bags.write(drive(450), compression=STORAGE)
+    (file,) = path.glob('*.mcap')
+    data = bytearray(file.read_bytes())
+    _, chunk, *others = chunks_of(file)
+    assert len(others) > 1
+    middle = chunk.chunk_start_offset + chunk.chunk_length // 2
+    data[middle : middle + 64] = bytes(64)
+    file.write_bytes(data)
+    with open_bag(path) as bag:
+        found = read(bag)
+        assert [m[2] for m in found] == sorted(m[2] for m in found)
+        lost = Counter(drive(450)) - Counter(found)
+        assert not Counter(found) - Counter(drive(450))
+        assert 0 < lost.total() == bag.unreadable
+        first, last = chunk.message_start_time, chunk.message_end_time
+        assert all(first <= m[2] <= last for m in lost)
+        assert 'the chunk at byte' in bag.damage
+
+
+def test_messages_of_one_time_are_given_once_after_damage(bags: BagFolder) -> None:
+    """The two readers order messages of one time differently: by chunk, and by channel."""
+    messages = [
+        (f'/t{i % 3}', STRING, START + i // 6, text(f'{i % 2}' * 2000)) for i in range(3000)
+    ]
+    path = bags.write(messages, compression=STORAGE)
+    (file,) = path.glob('*.mcap')
+    data = bytearray(file.read_bytes())
+    chunk = chunks_of(file)[1]
+    middle = chunk.chunk_start_offset + chunk.chunk_length // 2
+    data[middle : middle + 64] = bytes(64)
+    file.write_bytes(data)
+    with open_bag(path) as bag:
+        found = read(bag)
+        assert bag.damage
+    assert len(found) > 1000
+    assert not Counter(found) - Counter(messages)
+    lost = Counter(messages) - Counter(found)
+    assert {m[2] for m in lost} <= set(range(chunk.message_start_time, chunk.message_end_time + 1))
+
+
+def test_a_damaged_file_does_not_hide_the_next_one(bags: BagFolder) -> None:
+    path = bags.write(drive(20), 'whole')
+    (file,) = path.glob('*.mcap')
+    cut = bags.folder / 'cut'
+    cut.mkdir()
+    (cut / 'cut_0.mcap').write_bytes(file.read_bytes()[:-2000])
+    (cut / 'cut_1.mcap').write_bytes(file.read_bytes())
+    with open_bag(cut) as bag:
+        found = read(bag)
+        assert found[-60:] == drive(20)
+        assert 'cut_0.mcap' in bag.damage
+
+
+@pytest.mark.parametrize('compression', [NONE, MESSAGE])
+def test_a_sqlite_file_that_is_cut_short(bags: BagFolder, compression: Any) -> None:
+    path = bags.write(drive(250), storage=SQLITE, compression=compression)
+    whole = only_file(path).read_bytes()
+    for share in (0.45, 0.6, 0.85):
+        only_file(path).write_bytes(whole[: int(len(whole) * share) // 4096 * 4096])
+        with open_bag(path) as bag:
+            found = read(bag)
+            assert len(found) > 30
+            assert not Counter(found) - Counter(drive(250))
+            assert len(found) + bag.unreadable == 750
+            assert 'nothing can be read after' in bag.damage
+
+
+def test_a_sqlite_recording_that_a_crash_left_with_its_log(bags: BagFolder) -> None:
+    messages = drive(20)
+    path, left = bags.write(messages[:3], storage=SQLITE), bags.folder / 'left'
+    with closing(sqlite3.connect(only_file(path))) as database:
+        database.execute('PRAGMA journal_mode = WAL')
+        for topic, _, time_ns, data in messages[3:]:
+            row = 1 if topic == messages[0][0] else 2, time_ns, data
+            database.execute(
+                'INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)', row
+            )
+            database.commit()
+        shutil.copytree(path, left)
+    assert len(list(left.iterdir())) == 4
+    assert contents(left) == messages
+    (index,) = left.glob('*-shm')
+    index.unlink()
+    index.mkdir()  # SQLite cannot write its index of the log, as in a read-only folder
+    assert contents(left) == messages
+
+
+def test_a_compressed_file_that_is_cut_short(bags: BagFolder) -> None:
+    path = bags.write(drive(450), compression=FILE)
+    packed = only_file(path).read_bytes()
+    only_file(path).write_bytes(packed[: len(packed) * 2 // 3])
+    with open_bag(path) as bag:
+        found = read(bag)
+        assert found == drive(450)[: len(found)]
+        assert len(found) > 300
+        assert len(found) + bag.unreadable == 1350
+        assert 'mcap.zstd is damaged' in bag.damage
+
+
+def test_a_bag_without_definitions(bags: BagFolder, options: SegmentOptions) -> None:
+    path = bags.write(drive(4), storage=SQLITE)
+    with sqlite3.connect(only_file(path)) as database:
+        database.execute('DELETE FROM message_definitions')
+    with open_bag(path) as bag:
+        assert bag.topics[0].definition.format is MessageDefinitionFormat.NONE
+    run = BagSegmentation(find_jobs([path], bags.folder / 'out', options), resume=False)
+    assert any('using the definitions of ROS 2 jazzy' in note for note in run.notes)
+    run.segment(lambda _: None)
+    with open_bag(bags.folder / 'out') as bag:
+        assert bag.topic('/camera/image_raw').definition.format is MessageDefinitionFormat.MSG
+
+
+def rosbag1(path: Path, count: int, compression: Writer1.CompressionFormat | None = None) -> Path:
+    """Write a ROS 1 bag of ``count`` images, a chunk for every two, and calibrations of the camera."""
+    store = get_typestore(Stores.ROS1_NOETIC)
+    types, kind = store.types, 'sensor_msgs/msg/CameraInfo'
+    roi = types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, do_rectify=False)
+    d, k, p = np.zeros(5), np.zeros(9), np.zeros(12)
+    writer = Writer1(path)
+    writer.chunk_threshold = 48 * 64 * 3 * 3 // 2
+    if compression is not None:
+        writer.set_compression(compression)
+    with writer:
+        camera = writer.add_connection('/image', IMAGE, typestore=store)
+        infos = writer.add_connection('/info', kind, typestore=store)
+        times = [types['builtin_interfaces/msg/Time'](1_700_000_000, i) for i in range(count)]
+        heads = [types['std_msgs/msg/Header'](i, time, 'cam') for i, time in enumerate(times)]
+        for i, head in enumerate(heads):
+            message = types[IMAGE](head, 48, 64, 'bgr8', 0, 192, pattern(i).reshape(-1))
+            writer.write(camera, START + i * PERIOD, store.serialize_ros1(message, IMAGE))
+        for i, head in enumerate(heads):
+            info = types[kind](head, 48, 64, 'plumb_bob', d, k, k, p, 0, 0, roi)
+            writer.write(infos, START + i * PERIOD, store.serialize_ros1(info, kind))
+    return path
+
+
+def images_of(path: Path) -> tuple[dict[int, Any], str]:
+    """Return the images of a ROS 1 bag by number, and its damage."""
+    with open_bag(path) as bag:
+        frames = list(bag.frames(bag.topic('/image')))
+        assert bag.topic('/image').count >= len(frames)
+        found = {(r.time_ns - START) // PERIOD: f.pixels.copy() for r, f in frames}
+        assert all(np.array_equal(pixels, pattern(i)) for i, pixels in found.items())
+        return found, bag.damage
+
+
+def test_a_ros_1_bag_becomes_a_ros_2_bag(tmp_path: Path, options: SegmentOptions) -> None:
+    source = rosbag1(tmp_path / 'old.bag', 4)
+    assert segment(source, tmp_path / 'out', options).frames == 4
+    found, damage = images_of(tmp_path / 'out')
+    assert (list(found), damage) == ([0, 1, 2, 3], '')
+    with open_bag(tmp_path / 'out') as bag:
+        assert len(list(bag.messages([bag.topic('/lemore_segmentation/labels')]))) == 4
+        for i, record in enumerate(bag.messages([bag.topic('/info')])):
+            assert (record.message.height, record.message.k.size) == (48, 9)
+            assert record.message.header.stamp.nanosec == i
+
+
+def test_an_interrupted_ros_1_recording_gives_its_complete_chunks(tmp_path: Path) -> None:
+    path = rosbag1(tmp_path / 'drive.bag.active', 10)
+    whole = path.read_bytes()
+    place = whole.index(b'index_pos=') + len(b'index_pos=')
+    (index,) = struct.unpack('<Q', whole[place : place + 8])
+    begun = bytearray(whole[:index])
+    begun[place : place + 8] = bytes(8)
+    path.write_bytes(begun)
+    found, damage = images_of(path)
+    assert list(found) == list(range(10))
+    assert 'has no index' in damage
+    path.write_bytes(begun[: len(begun) // 2])
+    found, damage = images_of(path)
+    assert list(found) == list(range(len(found)))
+    assert 3 <= len(found) <= 6
+    assert 'is damaged' in damage
+
+
+@pytest.mark.parametrize('compression', [None, *Writer1.CompressionFormat])
+def test_a_damaged_chunk_of_a_ros_1_bag_costs_its_own_messages(
+    tmp_path: Path, compression: Writer1.CompressionFormat | None
+) -> None:
+    path = rosbag1(tmp_path / 'drive.bag', 12, compression)
+    data = bytearray(path.read_bytes())
+    chunks = [match.start() for match in re.finditer(b'compression=', bytes(data))]
+    assert len(chunks) >= 5
+    # behind the chunk's header
+    start = chunks[2] + 60
+    data[start : start + 300] = bytes(300)
+    path.write_bytes(data)
+    found, damage = images_of(path)
+    assert set(range(12)) - set(found) in ({4}, {5}, {4, 5})
+    assert list(found) == sorted(found)
+    assert 'is damaged' in damage
+
+
+def test_info(bags: BagFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    messages = [m for m in drive(20) if not 12 <= (m[2] - START) // PERIOD < 15]
+    messages += [('/depth', IMAGE, START + 10, image(0, START, encoding='16UC1'))]
+    messages += [
+        ('/seg/color', IMAGE, START + 20, image(0, START)),
+        ('/seg/classes', STRING, START + 20, text(classes_json(load_taxonomy('camvid')))),
+    ]
+    path = bags.write(sorted(messages, key=lambda m: m[2]))
+    assert main(['bag', 'info', str(path), '--json']) == 0
+    camera, depth, color = json.loads(capsys.readouterr().out)['images']
+    assert (camera['width'], camera['height'], camera['encoding']) == (64, 48, 'bgr8')
+    assert (camera['count'], camera['rate_hz']) == (17, 10.0)
+    assert camera['gaps_s'] == [[1.1, 0.4]]
+    assert 'depth image' in depth['problem']
+    assert color['problem'] == 'it is the result of a segmentation'
+    assert main(['bag', 'info', str(path)]) == 0
+    words = capsys.readouterr().out
+    assert '64x48 bgr8  17 images, 10 Hz  a camera' in words
+    assert 'a gap of 0.40 s at 1.10 s' in words

@@ -1,0 +1,279 @@
+"""Bags in, labelled bags out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from rosbags.interfaces import QosDurability
+
+from lemore_core.cli.main import main
+from lemore_core.common.errors import GpuContextLostError
+from lemore_core.common.memory import ProcessMemoryError, process_memory
+from lemore_core.segmenter import Segmenter
+from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.options import RECORDED, SegmentOptions
+from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.segment import BagSegmenter
+from test.bags.conftest import (
+    COMPRESSED,
+    IMAGE,
+    PERIOD,
+    QOS,
+    START,
+    STRING,
+    BagFolder,
+    contents,
+    drive,
+    image,
+    jpeg,
+    pattern,
+    segment,
+    text,
+    with_model,
+)
+
+NODE = '/lemore_segmentation'
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def labels_of(path: Path, topic: str = f'{NODE}/labels') -> dict[int, np.ndarray]:
+    with open_bag(path) as bag:
+        frames = bag.frames(bag.topic(topic))
+        return {record.time_ns: frame.pixels.copy() for record, frame in frames}
+
+
+def test_labels_stand_beside_copied_originals(bags: BagFolder, options: SegmentOptions) -> None:
+    messages = drive(10)
+    source, output = bags.write(messages), bags.folder / 'out'
+    assert segment(source, output, options).frames == 10
+    written = contents(output)
+    assert [m for m in written if not m[0].startswith(NODE)] == messages
+    times = {m[2] for m in messages if m[1] == IMAGE}
+    for name in ('labels', 'confidence', 'color', 'overlay'):
+        assert {m[2] for m in written if m[0] == f'{NODE}/{name}'} == times
+    assert [m[2] for m in written] == sorted(m[2] for m in written)
+    with open_bag(output) as bag:
+        assert bag.topic('/camera/image_raw').qos == (QOS,)
+        assert bag.topic(f'{NODE}/classes').qos[0].durability is QosDurability.TRANSIENT_LOCAL
+        assert bag.topic(f'{NODE}/label_info').type == 'vision_msgs/msg/LabelInfo'
+        for record in bag.messages([bag.topic(f'{NODE}/labels')]):
+            stamp = record.message.header.stamp
+            assert stamp.sec * 10**9 + stamp.nanosec == record.time_ns - 12345
+            assert record.message.header.frame_id == 'cam'
+        (info, *_) = bag.messages([bag.topic(f'{NODE}/label_info')])
+        (table, *_) = bag.messages([bag.topic(f'{NODE}/classes')])
+        names = [entry['name'] for entry in json.loads(table.message.data)]
+        assert [entry.class_name for entry in info.message.class_map] == names
+
+
+def test_labels_are_those_of_the_segmenter(
+    bags: BagFolder, options: SegmentOptions, exported: Path
+) -> None:
+    segment(bags.write(drive(5)), bags.folder / 'out', options)
+    segmenter = Segmenter.load(exported, backend='onnxruntime', device='cpu')
+    segment(bags.folder / 'drive', bags.folder / 'rotated', replace(options, rotate=180))
+    rotated = labels_of(bags.folder / 'rotated')
+    for index, (stamp, labels) in enumerate(sorted(labels_of(bags.folder / 'out').items())):
+        np.testing.assert_array_equal(labels, segmenter.segment(pattern(index), 'bgr8').labels)
+        assert len(np.unique(labels)) > 1
+        upright = np.ascontiguousarray(pattern(index)[::-1, ::-1])
+        expected = segmenter.segment(upright, 'bgr8').labels[::-1, ::-1]
+        np.testing.assert_array_equal(rotated[stamp], expected)
+
+
+def test_storages_and_compressions_hold_the_same(bags: BagFolder, options: SegmentOptions) -> None:
+    held = []
+    source = bags.write(drive(3))
+    for storage, compression in itertools.product(('mcap', 'sqlite3'), ('zstd', 'none')):
+        output = bags.folder / f'{storage}-{compression}'
+        segment(source, output, replace(options, storage=storage, compression=compression))
+        held.append(Counter(contents(output)))
+    assert held[1:] == held[:-1]
+
+
+def test_files_do_not_change_what_a_bag_holds(bags: BagFolder, options: SegmentOptions) -> None:
+    source = bags.write(drive(10))
+    segment(source, bags.folder / 'one', replace(options, file_frames=1000))
+    segment(source, bags.folder / 'many', replace(options, file_frames=3))
+    assert len(list((bags.folder / 'many').glob('*.mcap'))) == 4
+    described = ('classes', 'info')  # once a file
+    one, many = (
+        [m for m in contents(bags.folder / name) if not m[0].endswith(described)]
+        for name in ('one', 'many')
+    )
+    assert one == many
+
+
+def test_only_results_at_a_rate_of_a_stretch(bags: BagFolder, options: SegmentOptions) -> None:
+    source = bags.write(drive(40))
+    chosen = replace(
+        options, only_results=True, rate=2.0, skip=1.0, duration=2.0, outputs=('labels',)
+    )
+    for frames in (1, 1000):
+        output = bags.folder / f'out{frames}'
+        segment(source, output, replace(chosen, file_frames=frames))
+        times = [(m[2] - START) / PERIOD for m in contents(output)]
+        assert times == [10, 15, 20, 25]
+
+
+def test_several_cameras_raw_and_compressed(bags: BagFolder, options: SegmentOptions) -> None:
+    messages = []
+    for i in range(4):
+        time = START + i * PERIOD
+        messages += [
+            ('/front/image_raw', IMAGE, time, image(i, time)),
+            ('/front/image_raw/compressed', COMPRESSED, time, jpeg(i, time)),
+            ('/rear/image/compressed', COMPRESSED, time, jpeg(i, time)),
+        ]
+    chosen = replace(options, outputs=RECORDED)
+    segment(bags.write(messages), bags.folder / 'out', chosen)
+    counts = Counter(m[0] for m in contents(bags.folder / 'out') if m[0].startswith(NODE))
+    for camera in ('front', 'rear'):
+        for output in ('labels', 'labels/compressed', 'overlay/compressed', 'confidence'):
+            assert counts[f'{NODE}/{camera}/{output}'] == 4
+    packed = labels_of(bags.folder / 'out', f'{NODE}/front/labels/compressed')
+    for time, labels in labels_of(bags.folder / 'out', f'{NODE}/front/labels').items():
+        np.testing.assert_array_equal(labels, packed[time])
+
+
+def test_a_size_that_changes_and_stamps_out_of_order(
+    bags: BagFolder, options: SegmentOptions, untrained_checkpoint: Path
+) -> None:
+    sizes = [(48, 64), (48, 64), (30, 90), (48, 64)]
+    messages = [
+        ('/image', IMAGE, START + i * PERIOD, image(i, START - i * PERIOD, size=size))
+        for i, size in enumerate(sizes)
+    ]
+    chosen = with_model(options, model=str(untrained_checkpoint), backend='torch')
+    assert segment(bags.write(messages), bags.folder / 'out', chosen).frames == 4
+    assert [labels.shape for labels in labels_of(bags.folder / 'out').values()] == sizes
+
+
+def test_broken_images_are_copied_and_counted(bags: BagFolder, options: SegmentOptions) -> None:
+    messages = drive(6)
+    broken = image(7, START, size=(0, 64))
+    messages[3] = ('/camera/image_raw', IMAGE, messages[3][2], broken)
+    messages[6] = ('/camera/image_raw', IMAGE, messages[6][2], messages[6][3][:30])
+    result = segment(bags.write(messages), bags.folder / 'out', options)
+    assert result.frames == 4
+    assert sum(result.problems.values()) == 2
+    assert any('both must be at least 1' in reason for reason in result.problems)
+    kept = [m for m in contents(bags.folder / 'out') if not m[0].startswith(NODE)]
+    assert kept == messages
+
+
+def test_topics_of_one_name_and_two_types(bags: BagFolder, options: SegmentOptions) -> None:
+    messages = [
+        message
+        for i in range(4)
+        for message in (
+            ('/camera', IMAGE, START + i * PERIOD, image(i, START)),
+            ('/camera', STRING, START + i * PERIOD + 1, text(str(i))),
+        )
+    ]
+    source = bags.write(messages)
+    segment(source, bags.folder / 'out', replace(options, topics=('/camera',)))
+    assert [m for m in contents(bags.folder / 'out') if m[0] == '/camera'] == messages
+
+
+WITH_NOTES = [*drive(3), ('/camera/labels', STRING, START + 10**9, text('mine'))]
+
+
+@pytest.mark.parametrize(
+    ('messages', 'values', 'reason'),
+    [
+        ([('/notes', STRING, START, text('x'))], {}, 'has no camera: it has /notes'),
+        ([('/d', IMAGE, START, image(0, 0, encoding='32FC1'))], {}, 'depth image'),
+        ([('/d', IMAGE, START, image(0, 0, encoding='foo7'))], {}, "encoding 'foo7' is not read"),
+        ([('/d', IMAGE, START, image(0, 0, size=(0, 0)))], {}, 'both must be at least 1'),
+        (WITH_NOTES, {'topics': ('/nothing',)}, 'has no topic /nothing, there are: /camera'),
+        (WITH_NOTES, {'topics': ('/notes',)}, 'is std_msgs/msg/String, its image topics are'),
+        (WITH_NOTES, {'skip': 99.0}, 'skip is 99 s'),
+        (WITH_NOTES, {'prefix': '/camera'}, 'has a topic /camera/labels already'),
+    ],
+)
+def test_what_does_not_fit_the_bag_is_refused(
+    bags: BagFolder, options: SegmentOptions, messages: Any, values: Any, reason: str
+) -> None:
+    with pytest.raises(BagError, match=reason):
+        segment(bags.write(messages), bags.folder / 'out', replace(options, **values))
+    assert [path.name for path in bags.folder.iterdir()] == ['drive']
+
+
+@pytest.mark.parametrize(
+    ('values', 'reason'),
+    [
+        ({'outputs': ('labels', 'mask')}, 'outputs is .* allowed: some of labels'),
+        ({'rate': -1.0}, 'rate is -1.0, allowed'),
+        ({'storage': 'tar'}, "storage is 'tar', allowed: one of mcap, sqlite3"),
+        ({'prefix': 'labels/'}, 'prefix is'),
+    ],
+)
+def test_wrong_options_are_named(options: SegmentOptions, values: Any, reason: str) -> None:
+    with pytest.raises(BagError, match=reason):
+        replace(options, **values)
+
+
+def test_memory_stays_within_bounds_with_large_images(bags: BagFolder, command: Start) -> None:
+    size = (1080, 1920)
+    source = bags.write(
+        [('/image', IMAGE, START + i * PERIOD, image(i, START, size=size)) for i in range(10)]
+    )
+    process = command(source, '-o', bags.folder / 'out', file_frames=0)
+    peak = 0.0
+    while process.poll() is None:
+        # a process that has just ended tells nothing
+        with suppress(ProcessMemoryError):
+            peak = max(peak, process_memory(Path(f'/proc/{process.pid}/status')).peak_mb)
+        time.sleep(0.005)
+    assert process.returncode == 0
+    assert 100 < peak < 600
+
+
+def test_a_lost_gpu_ends_the_run_and_leaves_no_part(
+    bags: BagFolder, options: SegmentOptions, exported: Path
+) -> None:
+    network = Segmenter.load(exported, backend='onnxruntime', device='cpu')
+
+    def lose(_: object) -> None:
+        msg = 'GPU context lost'
+        raise GpuContextLostError(msg)
+
+    lost: Any = SimpleNamespace(
+        taxonomy=network.taxonomy, status=network.status, segment_batch=lose
+    )
+    segmenter = BagSegmenter(bags.write(drive(3)), options, segmenter=lost)
+    with closing(segmenter), pytest.raises(GpuContextLostError):
+        segmenter.write_part(bags.folder / 'part', 0, START + 10**10)
+    assert [path.name for path in bags.folder.iterdir()] == ['drive']
+
+
+def test_the_rest_of_a_damaged_bag_is_labelled_and_the_loss_is_reported(
+    bags: BagFolder, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = [
+        ('/image', IMAGE, START + i * PERIOD, image(i, START, size=(240, 320))) for i in range(16)
+    ]
+    source, output = bags.write(messages), bags.folder / 'out'
+    (file,) = source.glob('*.mcap')
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 3 // 5])
+    model = ['--model', str(exported), '--backend', 'onnxruntime', '--device', 'cpu']
+    with pytest.raises(SystemExit) as end:
+        main(['bag', 'segment', str(source), '-o', str(output), *model])
+    assert end.value.code == 3
+    assert 'is damaged' in capsys.readouterr().err
+    kept = [m for m in contents(output) if not m[0].startswith(NODE)]
+    assert 3 < len(kept) < len(messages)
+    assert kept == messages[: len(kept)]

@@ -1,0 +1,107 @@
+"""Cameras and results are found by their messages, not by their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lemore_core.taxonomy import load_taxonomy
+from lemore_ros.bags.errors import BagError
+from lemore_ros.bags.info import inspect
+from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.topics import camera_topic, find_cameras, probe_images, recorded_labels
+from lemore_ros.messages.label_info import classes_json
+from test.bags.conftest import IMAGE, START, STORE, STRING, TYPES, BagFolder, header, image, text
+
+TABLE = classes_json(load_taxonomy('camvid'))
+
+
+def mask(encoding: str = 'mono8') -> bytes:
+    width = 64 * (2 if '16' in encoding else 1)
+    data = np.zeros(48 * width, np.uint8)
+    message = TYPES[IMAGE](header(START), 48, 64, encoding, 0, width, data)
+    return bytes(STORE.serialize_cdr(message, IMAGE))
+
+
+def write(bags: BagFolder, topics: dict[str, bytes], tables: dict[str, str] | None = None) -> Path:
+    """Write one image a topic, and one text for each table."""
+    messages = [(name, IMAGE, START + i, data) for i, (name, data) in enumerate(topics.items())]
+    messages += [(name, STRING, START, text(table)) for name, table in (tables or {}).items()]
+    return bags.write(sorted(messages, key=lambda message: message[2]))
+
+
+def cameras(path: Path) -> list[str]:
+    """Return what ``segment`` takes, and hold the other commands to the same rule."""
+    with open_bag(path) as bag:
+        found, _ = find_cameras(bag)
+        names = [camera.topic.name for camera in found]
+        assert [i['name'] for i in inspect(bag)['images'] if not i['problem']] == names
+        if len(names) == 1:
+            assert camera_topic(bag).name == names[0]
+        return names
+
+
+@pytest.mark.parametrize(
+    'prefix', ['/lemore_segmentation', '/robot/lemore_segmentation', '/x/front']
+)
+def test_results_beside_their_class_table_are_no_cameras(bags: BagFolder, prefix: str) -> None:
+    results = {
+        f'{prefix}/labels': mask(),
+        f'{prefix}/confidence': mask(),
+        f'{prefix}/color': image(0, START, encoding='rgb8'),
+        f'{prefix}/overlay': image(0, START, encoding='rgb8'),
+    }
+    path = write(bags, {'/cam': image(0, START), **results}, {f'{prefix}/classes': TABLE})
+    assert cameras(path) == ['/cam']
+    with open_bag(path) as bag:
+        assert [topic.name for topic in recorded_labels(bag)] == [f'{prefix}/labels']
+
+
+@pytest.mark.parametrize('name', ['/camera/color', '/overlay', '/robot/labels', '/oak/depth/rgb'])
+def test_a_name_makes_no_camera_a_result_or_a_depth_image(bags: BagFolder, name: str) -> None:
+    assert cameras(write(bags, {name: image(0, START)})) == [name]
+
+
+@pytest.mark.parametrize('table', ['', 'no json', '[]', '{"a": 1}', '[1, 2]', '[{"id": 0}]'])
+def test_another_topic_called_classes_makes_no_results(bags: BagFolder, table: str) -> None:
+    path = write(bags, {'/camera/color': image(0, START)}, {'/camera/classes': table})
+    assert cameras(path) == ['/camera/color']
+
+
+def test_a_camera_in_the_namespace_of_a_class_table_stays_one(bags: BagFolder) -> None:
+    # labels of many classes have the encoding of depth images
+    topics = {'/robot/image_raw': image(0, START), '/robot/labels': mask('16UC1')}
+    path = write(bags, topics, {'/robot/classes': TABLE})
+    assert cameras(path) == ['/robot/image_raw']
+    with open_bag(path) as bag:
+        (labels,) = [probe for probe in probe_images(bag) if probe.problem]
+    assert labels.problem == 'it is the result of a segmentation'
+
+
+@pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
+def test_a_depth_image_is_known_by_its_encoding(bags: BagFolder, encoding: str) -> None:
+    topics = {'/stereo/range': image(0, START, encoding=encoding), '/cam': image(0, START)}
+    assert cameras(write(bags, topics)) == ['/cam']
+
+
+def test_the_only_camera_in_colour_is_taken_and_several_are_named(bags: BagFolder) -> None:
+    topics = {'/left': mask(), '/right': mask(), '/colour': image(0, START)}
+    with open_bag(write(bags, topics)) as bag:
+        assert camera_topic(bag).name == '/colour'
+        assert camera_topic(bag, '/left').name == '/left'
+    with (
+        open_bag(bags.write([(n, IMAGE, START, image(0, 0)) for n in ('/a', '/b')], 'two')) as bag,
+        pytest.raises(BagError, match=r'2 cameras: choose one with --topic \(/a, /b\)'),
+    ):
+        camera_topic(bag)
+
+
+def test_a_result_may_be_segmented_by_who_names_it(bags: BagFolder) -> None:
+    topics = {'/seg/color': image(0, START, encoding='rgb8')}
+    with open_bag(write(bags, topics, {'/seg/classes': TABLE})) as bag:
+        ((camera, *_), _) = find_cameras(bag, ['/seg/color'])
+        assert camera.topic.name == '/seg/color'
+        with pytest.raises(BagError, match='has no camera: it has /seg/classes'):
+            find_cameras(bag)

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lemore_core.benchmark import (
+    BenchmarkError,
+    Case,
+    LoadedCase,
+    Skipped,
+    at_size,
+    interleaved,
+    measure_steps,
+    read_image,
+    table,
+)
+from lemore_core.cli.main import main
+from lemore_core.inference import Status
+from lemore_core.segmenter import Segmenter
+from lemore_core.segmenter_options import SegmenterOptions
+
+SIZE = (48, 64)
+SHORT = ['--sizes', '64x48', '--devices', 'cpu', '--backends', 'torch']
+
+
+class WholeCall:
+    """A backend that does all at one call, as on a GPU."""
+
+    status = Status('stub', 'cpu', 'fp32', degraded='it is none')
+
+
+def test_json_holds_the_steps_of_every_case(
+    untrained_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ['--models', f'{untrained_checkpoint},gone.onnx', *SHORT, '--batches', '1,2']
+    assert main(['benchmark', *arguments, '--repeats', '2', '--json']) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document['format'], document['version']) == ('lemore benchmark', 3)
+    assert 'numpy' in document['machine']['libraries']
+    steps, batch, *skipped = document['rows']
+    assert steps['kind'] == 'steps'
+    assert (steps['image'], steps['network'], steps['calls']) == ('64x48', '128x96', 2)
+    assert set(steps['steps_ms']) == {'prepare', 'network', 'decode'}
+    assert set(steps['total_ms']) == {'median', 'p95'}
+    assert steps['over_network'] > 1
+    assert batch['batch'] == 2
+    assert [row['kind'] for row in skipped] == ['skipped'] * 2
+    assert 'gone.onnx' in skipped[0]['reason']
+
+
+def test_a_table_is_printed(untrained_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = f'{untrained_checkpoint},gone.onnx'
+    assert main(['benchmark', '--models', models, *SHORT, '--repeats', '2']) == 0
+    text = capsys.readouterr().out
+    assert text.startswith('CPU ')
+    lines = [line.split() for line in text.splitlines()]
+    assert [line[-1] for line in lines if 'whole' in line] == ['2'], 'calls'
+    assert any(line[:3] == ['not', 'measured:', 'gone.onnx'] for line in lines)
+
+
+def test_the_network_size_is_the_segmenters(untrained_checkpoint: Path) -> None:
+    options = SegmenterOptions(str(untrained_checkpoint), backend='torch', device='cpu')
+    segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
+    size = Case(options, (90, 160)).request().size
+    assert size == segmenter.network_size(90, 160) != (96, 128)
+    fixed = SegmenterOptions(str(untrained_checkpoint), size=(64, 64))
+    assert Case(fixed, (90, 160)).request().size == (64, 64)
+
+
+def test_a_backend_that_does_all_at_one_call_has_no_steps(untrained_checkpoint: Path) -> None:
+    case = Case(SegmenterOptions(str(untrained_checkpoint), batch=2), SIZE)
+    image = at_size(np.zeros((*SIZE, 3), np.uint8), *SIZE)
+    backend: Any = WholeCall()
+    row = LoadedCase(case, backend, [image] * 2).row([(4.0, {}), (4.0, {}), (90.0, {})])
+    assert row.steps_ms == {}
+    assert row.total_ms.median == 4.0
+    assert row.total_ms.p95 == pytest.approx(81.4)
+    assert (row.over_network, row.images_per_second) == (None, 500.0)
+    heading, *lines, skipped = table([row, Skipped('tensorrt', 'is not installed')]).splitlines()
+    assert heading.split()[:2] == ['case', 'step']
+    assert lines[0].split()[-4:] == ['4.00', '81.40', '500.0', '3']
+    assert skipped == 'not measured: tensorrt: is not installed'
+
+
+def test_calls_are_interleaved_and_the_first_call_of_each_is_not_counted() -> None:
+    calls: list[str] = []
+
+    def task(name: str) -> int:
+        calls.append(name)
+        return len(calls)
+
+    timed = interleaved({'a': lambda: task('a'), 'b': lambda: task('b')}, range(2))
+    assert ''.join(calls) == 'ab' + 'aabb' * 2
+    assert [returned for _, returned in timed['a']] == [4, 8]
+    assert all(milliseconds >= 0 for milliseconds, _ in timed['b'])
+
+
+def test_images_are_read_and_resized(tmp_path: Path) -> None:
+    assert read_image(None).shape == (540, 960, 3)
+    image = at_size(read_image(None), *SIZE)
+    assert (image.pixels.shape, image.encoding) == ((48, 64, 3), 'bgr8')
+    text = tmp_path / 'text.png'
+    text.write_text('no image')
+    with pytest.raises(BenchmarkError, match='is no readable image or video'):
+        read_image(text)
+
+
+def test_nothing_to_measure_is_refused() -> None:
+    case = Case(SegmenterOptions('huge', precision='fp16', batch=4), SIZE)
+    assert str(case) == 'huge auto fp16, 64x48 x 4'
+    with pytest.raises(BenchmarkError, match=r"nothing can be measured: .*'huge'"):
+        measure_steps([case], None, 1)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--model', 'huge'], "no model is called 'huge'"),
+        (['--backends', 'warp'], "backend is 'warp', allowed: one of auto"),
+        (['--image', 'gone.png'], 'gone.png is no readable image or video'),
+        (['--height', '64'], 'give both or neither'),
+        (
+            ['--backends', 'torch', '--devices', 'cpu', '--precisions', 'fp16'],
+            'nothing can be measured: PyTorch is slower in fp16',
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_in_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(['benchmark', *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['--sizes', '0x480'],
+        ['--repeats', '0'],
+        ['--batches', '1,'],
+        ['--models', 'tiny,'],
+        ['rate'],
+    ],
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(['benchmark', *arguments])
+    assert stop.value.code == 2
