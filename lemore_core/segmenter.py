@@ -1,4 +1,4 @@
-"""The one way from an image to labels: the node, the bag tools and the command line use it."""
+"""Segment images: the one door of node, bag tools and command line."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from lemore_core.inference.backend import DeviceMemoryError, ImageKind
 from lemore_core.inference.sizes import LOADING, LoadedSizes, network_size
 from lemore_core.inference.tensorrt.build import BackgroundBuilds
 from lemore_core.model.variants import VARIANTS
+from lemore_core.refine import UNREFINED, Refinement
 from lemore_core.segmentation import Segmentation
 from lemore_core.taxonomy import Taxonomy
 
@@ -32,7 +33,7 @@ __all__ = ['Segmenter', 'SegmenterError', 'Status', 'network_size', 'resolve_che
 
 
 class Segmenter:
-    """A loaded model. It is used from one thread; loading may happen on another."""
+    """Segment images with a loaded model, on one thread; loading may happen on another."""
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class Segmenter:
         *,
         backend: str,
         fixed_size: tuple[int, int] | None,
-        live: bool = False,
+        live: bool,
         wait_for_engine: bool = False,
     ) -> None:
         self.card = card
@@ -72,7 +73,7 @@ class Segmenter:
         live: bool = False,
         wait_for_engine: bool = False,
     ) -> Segmenter:
-        """Load a ``.safetensors`` checkpoint or an exported ``.onnx`` file, or a shipped size.
+        """Load a ``.safetensors`` checkpoint, an exported ``.onnx`` file, or a shipped size.
 
         ``checkpoint`` is a path, or a name for :func:`resolve_checkpoint` such as ``'tiny'``.
         ``taxonomy`` replaces the names and colours of the checkpoint's own; ``network_size``
@@ -87,7 +88,7 @@ class Segmenter:
 
         Raises:
             CheckpointError: the file is missing, damaged, or not LeMoRe's.
-            BackendError: the backend, the device or the precision is not to be had here.
+            BackendError: the backend, device or precision is not available on this machine.
             SegmenterError: ``taxonomy`` has another number of classes than the network,
                 ``network_size`` is not the ONNX file's, or no model of that name is shipped.
             ConfigError: ``network_size`` is out of bounds.
@@ -128,10 +129,10 @@ class Segmenter:
 
     @property
     def status(self) -> Status:
-        """What serves the images of the size that came last; may be asked from any thread.
+        """Status of the backend of the last image size, for any thread.
 
         Raises:
-            SegmenterError: it is closed.
+            SegmenterError: the model is closed.
         """
         newest = self._newest
         if newest is None:
@@ -141,17 +142,17 @@ class Segmenter:
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """What the labels mean."""
+        """Classes of the labels."""
         return self.card.taxonomy
 
     @property
     def trained_size(self) -> tuple[int, int]:
-        """(height, width) that the network prefers: trained at, or fixed at loading."""
+        """(height, width) that the network was trained at, or that was fixed at loading."""
         return self.card.config.height, self.card.config.width
 
     @property
     def sizes_kept(self) -> int:
-        """The number of network sizes that stay loaded: raise it for images of many aspects."""
+        """Number of network sizes that stay loaded: raise it for images of many aspects."""
         return self._sizes.kept
 
     @sizes_kept.setter
@@ -164,43 +165,48 @@ class Segmenter:
         return device_memory_mb(self.status.device)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size (height, width) at which the network sees images of this size."""
+        """Return the network's input size (height, width) for images of this size."""
         return self._fixed_size or network_size(self.trained_size, (height, width))
 
     def warm_up(self, height: int, width: int, encoding: str = 'rgb8') -> None:
-        """Prepare for images of this size and encoding, so that the first is not the slow one."""
+        """Load the network for images of this size and encoding, and run it once."""
         size, kind = self.network_size(height, width), ImageKind(height, width, encoding)
         self._kinds.setdefault(size, kind)
         self._sizes.get(size)
         self.segment_batch([kind.black()])
 
     def segment(self, image: Any, encoding: str = 'rgb8') -> Segmentation:
-        """Label an image.
+        """Segment an image.
 
         ``image`` is (H, W, 3) uint8 for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8, (H, W) for
         mono8, and its rows may be padded; or it is an image of Pillow. The first image of a new
         aspect takes longer, unless ``live``.
 
         Raises:
-            PixelError: the image is not what its encoding says, or empty.
+            PixelError: the image does not match its encoding, or is empty.
             BackendError: the device failed; the next image may succeed.
         """
         return self.segment_batch([as_image(image, encoding)])[0]
 
-    def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Label images, those of one network size together where the device gains from it.
+    def segment_batch(
+        self, images: Sequence[Image], refinement: Refinement = UNREFINED
+    ) -> list[Segmentation]:
+        """Segment images, those of one network size together where the device gains from it.
 
-        The labels of an image with a ``rotation`` are rotated back: they lie on its own pixels.
+        The labels of an image with a ``rotation`` are rotated back onto its own pixels, and then
+        refined: threshold, class groups, output size.
 
         Raises:
-            PixelError: one of them is not what its encoding says, or empty.
+            PixelError: an image does not match its encoding, or is empty.
             BackendError: the device failed; the next images may succeed.
         """
         for image in images:
             check_pixels(image.pixels, image.encoding)
         upright = [one._replace(pixels=rotated(one.pixels, one.rotation)) for one in images]
         results = self._segment_upright(upright)
-        return [_as_taken(*pair) for pair in zip(images, results, strict=True)]
+        return [
+            refinement.apply(_rotated_back(*pair)) for pair in zip(images, results, strict=True)
+        ]
 
     def _segment_upright(self, images: Sequence[Image]) -> list[Segmentation]:
         indices: dict[tuple[int, int], list[int]] = {}
@@ -272,14 +278,13 @@ class Segmenter:
         *,
         network_size: tuple[int, int] | None = None,
     ) -> NDArray[np.float32]:
-        """Return what the network says of an image, before it is decoded.
+        """Return the logits of an image, (height / 8, width / 8, classes) float32, rounded up.
 
-        ``image`` is as for :meth:`segment`; ``network_size`` (height, width) is the size at which
-        the network sees it, if not the one that :meth:`segment` would choose. The logits are
-        (height / 8, width / 8, classes) of that size, rounded up, and cover the whole image.
+        ``image`` is as for :meth:`segment`; ``network_size`` (height, width) overrides the size of
+        the network's input.
 
         Raises:
-            PixelError: the image is not what its encoding says, or empty.
+            PixelError: the image does not match its encoding, or is empty.
             SegmenterError: an ONNX file was exported for another size.
             ConfigError: ``network_size`` is out of bounds.
         """
@@ -295,12 +300,10 @@ class Segmenter:
 
 
 def resolve_checkpoint(model: str, dataset: str = '') -> Path:
-    """Return the file that ``model`` names: a shipped size, or a path.
-
-    ``dataset`` chooses among the shipped ones (empty: camvid); for a path it plays no part here.
+    """Return the file of a shipped size for ``dataset`` (empty: camvid), or a path itself.
 
     Raises:
-        SegmenterError: nothing of that name is shipped.
+        SegmenterError: no model of that name is shipped.
     """
     if model not in VARIANTS:
         if Path(model).suffix:
@@ -320,11 +323,11 @@ def resolve_checkpoint(model: str, dataset: str = '') -> Path:
 
 
 def shipped(model: str, dataset: str = DEFAULT_DATASET) -> Path:
-    """Return where the weights of a size would be; not every one is shipped."""
+    """Return the path of the weights of a size; not every size is shipped."""
     return WEIGHTS / f'lemore_{model}_{dataset}.safetensors'
 
 
-def _as_taken(image: Image, result: Segmentation) -> Segmentation:
+def _rotated_back(image: Image, result: Segmentation) -> Segmentation:
     if not image.rotation:
         return result
     back = 360 - image.rotation

@@ -1,4 +1,4 @@
-"""Which network segments images, and on what: what command lines, bags and the node ask for."""
+"""Options of a Segmenter, shared by command line, bag tools and node."""
 
 from __future__ import annotations
 
@@ -16,13 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SegmenterOptions:
-    """A model and how it is loaded; see :meth:`lemore_core.segmenter.Segmenter.load`.
+    """Name a model and how it is loaded; see :meth:`lemore_core.segmenter.Segmenter.load`.
 
-    ``size`` (height, width) fixes the network's size; ``wait_for_engine`` builds a missing
+    ``size`` (height, width) fixes the network's input; ``wait_for_engine`` builds a missing
     TensorRT engine before the first image.
-
-    Raises:
-        SegmenterError: a value that is not allowed.
     """
 
     model: str = option('tiny', 'a shipped size, or the path of a checkpoint')
@@ -40,11 +37,7 @@ class SegmenterOptions:
         check_fields(self, SegmenterError)
 
     def load(self, *, live: bool = False) -> Segmenter:
-        """Load the network.
-
-        Raises:
-            LemoreError: see :meth:`lemore_core.segmenter.Segmenter.load`.
-        """
+        """Load the network, see :meth:`lemore_core.segmenter.Segmenter.load`."""
         from lemore_core.segmenter import Segmenter, resolve_checkpoint
         from lemore_core.taxonomy import load_taxonomy
 

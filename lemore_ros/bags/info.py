@@ -10,7 +10,7 @@ from typing import Any
 from lemore_core.common.errors import counted, printable
 from lemore_ros.bags.reader import Bag
 from lemore_ros.bags.topics import TopicProbe, probe_images
-from lemore_ros.messages.stamps import read_stamp
+from lemore_ros.messages.common import read_stamp
 
 NS = 10**9
 # a pause of so many median periods is a gap

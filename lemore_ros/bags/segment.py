@@ -15,6 +15,7 @@ from lemore_core.common.cpu import usable_processors
 from lemore_core.common.errors import GpuContextLostError, LemoreError
 from lemore_core.common.memory import keep_freed_memory
 from lemore_core.images.image import Image
+from lemore_core.refine import Refinement
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.errors import BagError
@@ -137,7 +138,7 @@ class BagSegmenter:
         if self.segmenter is None:
             self.segmenter = self.options.model.load()
         refinement, taxonomy = self.options.model.refinement(self.segmenter.taxonomy)
-        steps = Steps(self.segmenter, refinement.apply, taxonomy, self.options)
+        steps = Steps(self.segmenter, refinement, taxonomy, self.options)
         steps.feed(self._video_before(start_ns))
         batch = self.segmenter.status.batch
         batch_bytes = batch * max(camera.image_bytes for camera in self.cameras)
@@ -198,13 +199,13 @@ class Steps:
     def __init__(
         self,
         segmenter: Segmenter,
-        refine: Callable[[Segmentation], Segmentation],
+        refinement: Refinement,
         taxonomy: Any,
         options: SegmentOptions,
     ) -> None:
         self.result = PartResult()
         self._segmenter = segmenter
-        self._refine = refine
+        self._refinement = refinement
         self._taxonomy = taxonomy
         self._outputs = [OUTPUTS[name] for name in options.outputs if OUTPUTS[name].is_image]
         self._options = options
@@ -267,9 +268,10 @@ class Steps:
         return self._decoders[topic]
 
     def _segment(self, items: list[Item]) -> None:
-        results = self._segmenter.segment_batch([item.image for item in items if item.image])
+        images = [item.image for item in items if item.image]
+        results = self._segmenter.segment_batch(images, self._refinement)
         for item, result in zip(items, results, strict=True):
-            item.result = self._refine(result)
+            item.result = result
 
     def _messages(self, item: Item) -> Iterator[OutMessage]:
         topic, time_ns = item.record.topic, item.record.time_ns

@@ -17,7 +17,7 @@ from lemore_core.taxonomy import Taxonomy, load_taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.reader import Bag
 from lemore_ros.bags.types import Topic
-from lemore_ros.messages.encodings import encoding_of
+from lemore_ros.messages.images import encoding_of
 from lemore_ros.outputs import OUTPUTS
 from lemore_ros.transports import BY_TYPE
 

@@ -247,7 +247,7 @@ def test_a_lost_gpu_ends_the_run_and_leaves_no_part(
 ) -> None:
     network = Segmenter.load(exported, backend='onnxruntime', device='cpu')
 
-    def lose(_: object) -> None:
+    def lose(*_: object) -> None:
         msg = 'GPU context lost'
         raise GpuContextLostError(msg)
 

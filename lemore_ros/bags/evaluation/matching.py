@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.reader import Bag, Record
 from lemore_ros.bags.types import Topic
-from lemore_ros.messages.stamps import stamp_ns
+from lemore_ros.messages.common import stamp_ns
 
 REMEMBERED = 16  # older items kept for moments out of order
 AHEAD = 4  # newer items read for items out of order

@@ -13,7 +13,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.messages.label_info import classes_json
+from lemore_ros.messages.rendering import classes_json
 
 HEIGHT, WIDTH = 48, 64
 START_NS = 1_700_000_000 * 10**9
