@@ -68,7 +68,6 @@ setup(
         'onnxruntime': ONNXRUNTIME,
         'torch': TORCH,
         'tensorrt': ['tensorrt>=10.3', *TORCH, *ONNXRUNTIME],
-        'tensorrt-rtx': ['tensorrt-rtx-cu13>=1.3', *TORCH, *ONNXRUNTIME],
         'train': ['torch', 'lightning>=2.6', 'torchmetrics', 'tensorboard', 'scipy'],
         'report': REPORT,
         'video': ['av'],

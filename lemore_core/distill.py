@@ -35,7 +35,7 @@ from lemore_core.evaluation.evaluate import EvaluationResult, evaluate
 from lemore_core.evaluation.strategies import AveragedViews, SingleScale, Views
 from lemore_core.images.files import read_image, write_image, write_labels
 from lemore_core.images.image import to_rgb
-from lemore_core.inference.input_size import network_size
+from lemore_core.inference.sizes import network_size
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Source, error_lines, open_sources
 from lemore_core.taxonomy import UNLABELLED_8BIT, Labels, Taxonomy, load_groups

@@ -16,11 +16,11 @@ from lemore_core.checkpoint import ModelCard
 from lemore_core.common.errors import SegmenterError
 from lemore_core.common.memory import device_memory_mb, release_memory
 from lemore_core.export.model_card import read_model_card
-from lemore_core.images.image import CHANNELS, Image, as_image, check_pixels, rotated, to_network
+from lemore_core.images.image import Image, as_image, check_pixels, rotated, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
-from lemore_core.inference.input_size import network_size
-from lemore_core.inference.loaded_sizes import LoadedSizes
-from lemore_core.inference.tensorrt.background import load_with_engine
+from lemore_core.inference.backend import DeviceMemoryError, ImageKind
+from lemore_core.inference.sizes import LOADING, LoadedSizes, network_size
+from lemore_core.inference.tensorrt.build import BackgroundBuilds
 from lemore_core.model.variants import VARIANTS
 from lemore_core.refine import UNREFINED, Refinement
 from lemore_core.segmentation import Segmentation
@@ -43,16 +43,21 @@ class Segmenter:
         backend: str,
         fixed_size: tuple[int, int] | None,
         live: bool,
+        wait_for_engine: bool = False,
     ) -> None:
         self.card = card
         self._request = request
         self._fixed_size = fixed_size
         self._live = live
         self._backend = backend
-        # shape and encoding of the first image of each size
-        self._kinds: dict[tuple[int, int], tuple[tuple[int, ...], str]] = {}
+        self._wait_for_engine = wait_for_engine
+        # of the first image of each size
+        self._kinds: dict[tuple[int, int], ImageKind] = {}
+        self._builds = BackgroundBuilds()
         self._sizes = LoadedSizes(self._load_size)
-        self._newest: Backend | None = self._sizes.get(self.trained_size)
+        self._newest: Backend | None = None
+        self._newest_size = self.trained_size
+        self._newest = self._sizes.get(self.trained_size)
 
     @classmethod
     def load(
@@ -63,23 +68,23 @@ class Segmenter:
         device: str = AUTO,
         precision: str = AUTO,
         batch: int = 1,
-        engine_cache: Path | None = None,
         taxonomy: Taxonomy | None = None,
         network_size: tuple[int, int] | None = None,
         live: bool = False,
+        wait_for_engine: bool = False,
     ) -> Segmenter:
         """Load a ``.safetensors`` checkpoint, an exported ``.onnx`` file, or a shipped size.
 
         ``checkpoint`` is a path, or a name for :func:`resolve_checkpoint` such as ``'tiny'``.
-        ``taxonomy`` replaces the checkpoint's names and colours; ``network_size`` (height, width)
-        fixes the network's input, which otherwise follows the image's aspect (an ONNX file has one
-        size). For ``precision``, ``batch`` and ``engine_cache`` see
-        :class:`~lemore_core.inference.ServingRequest`.
+        ``taxonomy`` replaces the names and colours of the checkpoint's own; ``network_size``
+        (height, width) fixes the size at which the network sees every image, which otherwise
+        follows the image's aspect (an ONNX file has one size). For ``precision`` and ``batch``
+        see :class:`~lemore_core.inference.ServingRequest`.
 
-        ``live`` segments at once and improves later, so labels may differ a little before and
-        after: images of a new size are resized to a loaded one while another thread loads theirs,
-        and with backend ``auto``, a GPU and TensorRT, another process builds engines. ``status``
-        reports the progress; :meth:`close` stops it.
+        ``live`` is for a camera: on a CPU, images whose size is not loaded are resized to one that
+        is while another thread loads theirs, and where backend ``auto`` finds a GPU and TensorRT
+        but no engine, another process builds one for the next start. ``status`` has its state;
+        :meth:`close` stops it. With ``wait_for_engine`` it is built before the first image.
 
         Raises:
             CheckpointError: the file is missing, damaged, or not LeMoRe's.
@@ -107,9 +112,15 @@ class Segmenter:
             device=device,
             precision=precision,
             batch=batch,
-            engine_cache=engine_cache,
         )
-        return cls(card, request, backend=backend, fixed_size=network_size, live=live)
+        return cls(
+            card,
+            request,
+            backend=backend,
+            fixed_size=network_size,
+            live=live,
+            wait_for_engine=wait_for_engine,
+        )
 
     @property
     def path(self) -> Path:
@@ -127,7 +138,7 @@ class Segmenter:
         if newest is None:
             msg = f'the model {self.path} is closed'
             raise SegmenterError(msg)
-        return newest.status
+        return self._builds.status(self._newest_size, newest.status)
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -159,9 +170,10 @@ class Segmenter:
 
     def warm_up(self, height: int, width: int, encoding: str = 'rgb8') -> None:
         """Load the network for images of this size and encoding, and run it once."""
-        self._sizes.get(self.network_size(height, width))
-        shape = (height, width, CHANNELS[encoding])
-        self.segment(np.zeros(shape[: 2 if encoding == 'mono8' else 3], np.uint8), encoding)
+        size, kind = self.network_size(height, width), ImageKind(height, width, encoding)
+        self._kinds.setdefault(size, kind)
+        self._sizes.get(size)
+        self.segment_batch([kind.black()])
 
     def segment(self, image: Any, encoding: str = 'rgb8') -> Segmentation:
         """Segment an image.
@@ -197,42 +209,64 @@ class Segmenter:
         ]
 
     def _segment_upright(self, images: Sequence[Image]) -> list[Segmentation]:
-        self._sizes.update()
         indices: dict[tuple[int, int], list[int]] = {}
         resized: dict[int, str] = {}
         for index, image in enumerate(images):
             height, width = image.pixels.shape[:2]
-            size = wanted = self.network_size(height, width)
-            if self._live:
-                self._kinds.setdefault(wanted, (image.pixels.shape, image.encoding))
-            if self._live and (size := self._sizes.nearest(wanted)) != wanted:
-                reason = self._sizes.why_missing(wanted)
+            size = self.network_size(height, width)
+            self._kinds.setdefault(size, ImageKind.of(image))
+            if self._live and self.status.device == 'cpu':
+                size, reason = self._sizes.nearest(size)
                 what = f'{width}x{height}'
-                resized[index] = (
-                    f'{what} is not prepared ({reason})' if reason else f'preparing {what}'
-                )
+                if reason:
+                    is_loading = reason == LOADING
+                    resized[index] = (
+                        f'preparing {what}' if is_loading else f'{what} is not prepared ({reason})'
+                    )
             indices.setdefault(size, []).append(index)
         found: dict[int, Segmentation] = {}
         for size, which in indices.items():
-            self._newest = backend = self._sizes[size] if self._live else self._sizes.get(size)
-            results = backend.segment([images[index] for index in which])
+            results = self._run(size, [images[index] for index in which])
             found.update(zip(which, results, strict=True))
         for index, reason in resized.items():
             found[index] = dataclasses.replace(found[index], resized=reason)
         return [found[index] for index in range(len(images))]
 
+    def _run(self, size: tuple[int, int], images: Sequence[Image]) -> list[Segmentation]:
+        self._newest_size, self._newest = size, self._sizes.get(size)
+        try:
+            results = self._newest.segment(images)
+        except DeviceMemoryError as error:
+            # freed memory and single images were tried: the next image would fail as well
+            on_cpu = backends.load_on_cpu(self._request_for(size), f'the CPU because {error}')
+            self._sizes.put(size, on_cpu)
+            self._newest = on_cpu
+            results = on_cpu.segment(images)
+        if self._live and self._backend == AUTO:
+            name = self._newest.status.backend
+            self._builds.count(self._request_for(size), name, len(images))
+        return results
+
     def _load_size(self, size: tuple[int, int]) -> Backend:
-        load = load_with_engine if self._live else backends.load
-        request = dataclasses.replace(self._request, height=size[0], width=size[1])
-        backend = load(self._backend, request)
-        if size in self._kinds:
-            # on the loading thread: the first run of a backend takes long
-            shape, encoding = self._kinds[size]
-            backend.segment([Image(np.zeros(shape, np.uint8), encoding)])
-        return backend
+        request, newest = self._request_for(size), self._newest
+        if newest is not None and newest.status.device == 'cpu':
+            # here the GPU is full, unusable or not requested
+            status = newest.status
+            backend = backends.load_on_cpu(request, status.degraded, status.backend)
+            if request.expected is not None:
+                # beside the labels of other sizes: a first run takes longer
+                backend.segment([request.expected.black()])
+            return backend
+        return backends.load(self._backend, request, wait_for_engine=self._wait_for_engine)
+
+    def _request_for(self, size: tuple[int, int]) -> ServingRequest:
+        height, width = size
+        expected = self._kinds.get(size)
+        return dataclasses.replace(self._request, height=height, width=width, expected=expected)
 
     def close(self) -> None:
-        """Stop background work and release the network."""
+        """Stop background work and free the network."""
+        self._builds.close()
         self._sizes.close()
         self._newest = None
         release_memory()

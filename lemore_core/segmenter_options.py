@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemore_core.common.errors import SegmenterError
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 class SegmenterOptions:
     """Name a model and how it is loaded; see :meth:`lemore_core.segmenter.Segmenter.load`.
 
-    ``size`` (height, width) fixes the network's input; ``engine_cache`` is the folder of TensorRT
-    engines, None for the user's.
+    ``size`` (height, width) fixes the network's input; ``wait_for_engine`` builds a missing
+    TensorRT engine before the first image.
     """
 
     model: str = option('tiny', 'a shipped size, or the path of a checkpoint')
@@ -32,7 +31,7 @@ class SegmenterOptions:
     precision: str = option(AUTO, 'of the numbers', choices=PRECISIONS)
     size: tuple[int, int] | None = option(None, "the network's (height, width)", low=1)
     batch: int = option(1, 'images that one run segments', low=1, high=MAX_BATCH)
-    engine_cache: Path | None = None
+    wait_for_engine: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, SegmenterError)
@@ -48,7 +47,7 @@ class SegmenterOptions:
             device=self.device,
             precision=self.precision,
             batch=self.batch,
-            engine_cache=self.engine_cache,
+            wait_for_engine=self.wait_for_engine,
             taxonomy=load_taxonomy(self.dataset) if self.dataset else None,
             network_size=self.size,
             live=live,

@@ -42,6 +42,7 @@ BROUGHT_BY: dict[str, tuple[str, str | None]] = {
     'torch': ('torch', 'python3-torch'),
     'torchmetrics': ('torchmetrics', None),
     'tqdm': ('tqdm', 'python3-tqdm'),
+    'triton': ('torch', None),
     'yaml': ('PyYAML', 'python3-yaml'),
     'zstandard': ('mcap', None),
 }

@@ -29,7 +29,7 @@ COMMANDS = {
     'taxonomy': 'show a class table, or write it for other programs',
     'import': 'make any segmentation network in ONNX one that is served like the shipped ones',
     'export': 'write a model as an ONNX file for one input size',
-    'engine': 'build, list or delete TensorRT engines',
+    'engine': 'build the TensorRT engine of a network',
     'benchmark': 'time the steps from bytes to labels on this machine',
 }
 # commands and options of former versions, and their replacements

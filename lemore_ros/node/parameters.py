@@ -73,6 +73,11 @@ class NodeParameters:
         '.onnx file as it was exported.',
         choices=('auto', 'fp32', 'fp16'),
     )
+    wait_for_engine: bool = option(
+        False,
+        'With backend auto, build a missing TensorRT engine before the first image, which takes '
+        'minutes. Otherwise PyTorch serves, and the engine is ready at the next start.',
+    )
     network_height: int = _side('Height')
     network_width: int = _side('Width')
     camera_names: tuple[str, ...] = option(

@@ -247,7 +247,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 def load_segmenter(values: NodeParameters) -> Segmenter:
     """Load the network that the parameters name, and run it once.
 
-    It is live: other sizes, and engines with backend ``auto``, are prepared while it segments.
+    It is live: other sizes are loaded, and engines of backend ``auto`` built, while it segments.
     """
     options = SegmenterOptions(
         model=values.model,
@@ -257,6 +257,7 @@ def load_segmenter(values: NodeParameters) -> Segmenter:
         precision=values.precision,
         size=values.network_size,
         batch=len(values.camera_names),
+        wait_for_engine=values.wait_for_engine,
     )
     segmenter = options.load(live=True)
     segmenter.sizes_kept = max(segmenter.sizes_kept, len(values.camera_names))

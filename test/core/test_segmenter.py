@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -10,14 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lemore_core import segmenter as segmenter_module
 from lemore_core.checkpoint import CheckpointError
 from lemore_core.common.errors import LemoreError
 from lemore_core.export.export import write_onnx
 from lemore_core.images.image import Image, PixelError
-from lemore_core.inference import Backend, ServingRequest
+from lemore_core.inference.backend import DeviceMemoryError
+from lemore_core.inference.cpu.pipeline import CpuPipeline
 from lemore_core.refine import OutputSize, Refinement
-from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter, SegmenterError, resolve_checkpoint
 from lemore_core.taxonomy import Taxonomy, load_groups, load_taxonomy
 
@@ -240,31 +237,35 @@ def test_an_image_of_pillow_is_one_and_anything_else_is_named(
         segmenter.segment('street.jpg')
 
 
-def test_a_live_size_is_warmed_up_by_the_thread_that_loads_it(
-    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[str, tuple[int, ...], str]] = []
-    load = segmenter_module.load_with_engine
-
-    def watched(name: str, request: ServingRequest) -> Backend:
-        backend = load(name, request)
-        segment = backend.segment
-
-        def note(images: Sequence[Image]) -> list[Segmentation]:
-            shape, encoding = images[0].pixels.shape, images[0].encoding
-            seen.append((threading.current_thread().name, shape, encoding))
-            return segment(images)
-
-        monkeypatch.setattr(backend, 'segment', note)
-        return backend
-
-    monkeypatch.setattr(segmenter_module, 'load_with_engine', watched)
+def test_a_live_size_is_loaded_beside_the_one_that_serves(untrained_checkpoint: Path) -> None:
     segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu', live=True)
     flat = np.full((50, 150), 7, np.uint8)
+    first = segmenter.segment(flat, 'mono8')
+    assert first.resized == 'preparing 150x50'
+    assert first.network_size == segmenter.trained_size
     deadline = time.monotonic() + 30
-    while segmenter.segment(flat, 'mono8').resized:
+    while (result := segmenter.segment(flat, 'mono8')).resized:
+        assert result.labels.shape == (50, 150)
         assert time.monotonic() < deadline
-    assert [one for one in seen if one[0] != threading.current_thread().name] == [
-        ('lemore_sizes', (50, 150), 'mono8')
-    ]
+    assert result.network_size == segmenter.network_size(50, 150)
+    segmenter.close()
+
+
+def test_the_cpu_serves_once_the_gpu_is_full(
+    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
+    image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    expected = segmenter.segment(image).labels
+
+    def full(*_: object) -> None:
+        msg = 'no memory left for one image'
+        raise DeviceMemoryError(msg)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CpuPipeline, 'segment', full)
+        with pytest.raises(DeviceMemoryError):
+            segmenter.segment(image)
+    assert np.mean(segmenter.segment(image).labels == expected) > 0.99
+    assert segmenter.status.degraded == 'the CPU because no memory left for one image'
     segmenter.close()
