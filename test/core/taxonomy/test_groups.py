@@ -28,14 +28,6 @@ WAY = Group('way', GREEN, ('path', 'road'))
 THINGS = Group('things', RED, ('car',))
 
 
-def groups_of(many: int) -> ClassGroups:
-    """Return two groups of the first and the last class of many; the others are ignored."""
-    names = tuple(f'c{i}' for i in range(many))
-    table = Taxonomy('many', names, (RED,) * many)
-    ends = (Group('first', RED, names[:1]), Group('last', GREEN, names[-1:]))
-    return ClassGroups('ends', table, ends, names[1:-1])
-
-
 def test_classes_become_groups() -> None:
     groups = ClassGroups('mine', STREET, (WAY, THINGS), ('sky',))
     labels = np.array([[0, 1, 2], [3, 255, 0]], np.uint8)
@@ -51,7 +43,10 @@ def test_classes_become_groups() -> None:
 
 
 def test_many_classes_become_8_bit_groups() -> None:
-    groups = groups_of(300)
+    names = tuple(f'c{i}' for i in range(300))
+    table = Taxonomy('many', names, (RED,) * 300)
+    ends = (Group('first', RED, names[:1]), Group('last', GREEN, names[-1:]))
+    groups = ClassGroups('ends', table, ends, names[1:-1])
     found = groups.apply(np.array([[0, 299, 255, 65535]], np.uint16))
     assert found.dtype == groups.taxonomy.label_dtype == np.uint8
     assert found.tolist() == [[0, 1, 255, 255]]

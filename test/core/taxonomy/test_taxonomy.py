@@ -119,21 +119,13 @@ def test_ids_on_disk_become_class_ids() -> None:
     assert table.encode(np.zeros((0, 4), np.uint8)).shape == (0, 4)
 
 
-@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.int16, np.int64])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.int64])
 def test_unknown_ids_are_listed(dtype: type) -> None:
     table = Taxonomy('two', ('a', 'b'), (RED, GREEN), ids=((7,), (2,)))
-    with pytest.raises(TaxonomyError, match=r'holds ids \[0, 1, 99\], unknown to .two'):
-        table.encode(np.array([[7, 99, 1, 0, 2]], dtype))
-    with pytest.raises(TaxonomyError, match=r'13, 14, 15, 16, 17\] and 82 more'):
+    with pytest.raises(TaxonomyError, match=r'holds ids \[0, 1, 3, .* 82 more, unknown to .two'):
         table.encode(np.arange(100, dtype=dtype))
-
-
-def test_ids_that_no_image_holds_are_unknown() -> None:
-    table = Taxonomy('two', ('a', 'b'), (RED, GREEN))
     with pytest.raises(TaxonomyError, match=r'\[-1, 65536, 70000\]'):
-        table.encode(np.array([0, 65536, 70000, -1, 1]))
-    with pytest.raises(TaxonomyError, match=r'\[65535\]'):
-        table.encode(np.array([65535], np.uint16))
+        table.encode(np.array([2, 65536, 70000, -1, 7]))
 
 
 def test_many_classes_are_encoded_in_16_bit() -> None:
