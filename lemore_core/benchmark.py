@@ -103,16 +103,15 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Milliseconds:
-    """Median and 95th percentile of many calls; ``p95`` is None where it is not known."""
+    """Median and 95th percentile of many calls."""
 
     median: float
-    p95: float | None = None
+    p95: float
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Milliseconds:
         """Return the percentiles of at least one value, interpolated between the two nearest."""
-        median, p95 = (float(value) for value in np.percentile(values, (50, 95)))
-        return cls(median, p95)
+        return cls(*np.percentile(values, (50, 95)).tolist())
 
 
 @dataclass(frozen=True)
@@ -302,20 +301,13 @@ def _lines(row: StepsRow) -> list[tuple[str, ...]]:
     """Return the cells of a row: one line a step, and one for the whole."""
     network = row.steps_ms.get('network')
     titles = [row.name, f'  network at {row.network}', f'  {row.degraded}', *[''] * len(STEPS)]
-    rate = f'{row.images_per_second:.1f}', str(row.calls)
-    return [
-        (
-            title,
-            step,
-            f'{took.median:.2f}',
-            '' if took.p95 is None else f'{took.p95:.2f}',
-            '' if network is None else f'{took.median / network.median:.2f}',
-            *(rate if step == 'whole' else ('', '')),
-        )
-        for title, (step, took) in zip(
-            titles, {**row.steps_ms, 'whole': row.total_ms}.items(), strict=False
-        )
-    ]
+    times = {**row.steps_ms, 'whole': row.total_ms}
+    lines: list[tuple[str, ...]] = []
+    for title, (step, took) in zip(titles, times.items(), strict=False):
+        share = '' if network is None else f'{took.median / network.median:.2f}'
+        rate = (f'{row.images_per_second:.1f}', str(row.calls)) if step == 'whole' else ('', '')
+        lines.append((title, step, f'{took.median:.2f}', f'{took.p95:.2f}', share, *rate))
+    return lines
 
 
 def format_size(size: tuple[int, int]) -> str:
