@@ -29,8 +29,6 @@ TOLERANCE_MS = 5.0
 EXPLAINED = {
     'doubtful': '  share of pixels of less than 50 % confidence',
     'flicker': '  share of pixels whose label differs from the frame before',
-    'compensated_flicker': '  the same, labels carried along the motion',
-    'consistency': '  mean IoU of carried and present labels',
     'left_unlabelled': '  share of ground truth without a label',
     'agreement': '  share of pixels with the same label',
 }
@@ -189,7 +187,7 @@ def seconds(text: str) -> float:
 
 def _print_figures(values: dict[str, Any]) -> None:
     for key, value in values.items():
-        if isinstance(value, dict) and key in {'temporal', 'error_counts'}:
+        if isinstance(value, dict) and key == 'error_counts':
             _print_figures(value)
         elif not isinstance(value, dict | list) and value is not None:
             print(f'{key:<22} {value}{EXPLAINED.get(key, "")}')

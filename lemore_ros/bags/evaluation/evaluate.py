@@ -19,9 +19,9 @@ from lemore_core.taxonomy import Labels, Taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
 from lemore_ros.bags.evaluation.label_sources import FrameLabels, GroundTruth, LabelSource
-from lemore_ros.bags.evaluation.temporal import Flicker, TemporalConsistency
 
 MAP_WIDTH = 96
+LONGEST_GAP_S = 1.0  # between frames that are compared
 COLUMNS = (
     'mean_iou',
     'pixel_accuracy',
@@ -29,7 +29,6 @@ COLUMNS = (
     'mean_confidence',
     'doubtful',
     'flicker',
-    'compensated_flicker',
     'latency_ms',
     'reference_confidence',
     'reference_latency_ms',
@@ -62,13 +61,16 @@ class Compared:
 
 @dataclass(frozen=True)
 class JudgedFrame:
-    """A frame with its labels and ``figures`` by ``COLUMNS``; ``seconds`` from the first frame."""
+    """A frame with its labels and ``figures`` by ``COLUMNS``; ``seconds`` from the first frame.
+
+    ``changed`` (H, W) marks labels that differ from the frame before.
+    """
 
     seconds: float
     image: StampedImage
     labels: FrameLabels
     compared: Compared | None
-    flicker: Flicker | None
+    changed: NDArray[np.bool_] | None
     figures: dict[str, float]
 
 
@@ -95,6 +97,46 @@ class DifferenceMap:
         return self._sum / max(self._frames, 1)
 
 
+class Flicker:
+    """Compare the labels of each frame with the frame before; motion counts as flicker.
+
+    Frames more than a second apart, out of order, or of another size than the one before are not
+    compared: ``breaks`` counts them, ``pairs`` the others. ``share`` is that of all compared pixels
+    whose label changed, NaN without any.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.pairs = self.breaks = 0
+        self._classes = classes
+        self._compared = self._changed = 0
+        self._last: tuple[int, Labels] | None = None
+
+    @property
+    def share(self) -> float:
+        """Share 0..1 of the compared pixels whose label changed; NaN without any."""
+        return self._changed / self._compared if self._compared else math.nan
+
+    def add(self, time_ns: int, labels: Labels) -> tuple[float, NDArray[np.bool_]] | None:
+        """Return the share of pixels labelled in both frames that changed, and a mask of them.
+
+        None without a frame before.
+        """
+        last, self._last = self._last, (time_ns, labels)
+        if last is None:
+            return None
+        is_near = 0 < time_ns - last[0] <= LONGEST_GAP_S * 1e9
+        if not is_near or last[1].shape != labels.shape:
+            self.breaks += 1
+            return None
+        self.pairs += 1
+        both = (last[1] < self._classes) & (labels < self._classes)
+        changed = both & (last[1] != labels)
+        pixels, number = int(both.sum()), int(changed.sum())
+        self._compared += pixels
+        self._changed += number
+        return (number / pixels if pixels else math.nan), changed
+
+
 class DriveEvaluation:
     """Figures of a drive, in memory that does not grow with its images.
 
@@ -109,7 +151,7 @@ class DriveEvaluation:
         self.frames = 0
         self.frames_compared = 0
         self.scores = Scores(classes)
-        self.temporal = TemporalConsistency(classes)
+        self.flicker = Flicker(classes)
         self.series = TimeSeries(COLUMNS)
         self.shares = TimeSeries(taxonomy.classes)
         self.where = DifferenceMap()
@@ -143,27 +185,25 @@ class DriveEvaluation:
         self.frames += 1
         seconds = (image.time_ns - self.first_ns) / 1e9
         compared = None if reference is None else self._compare(labels, reference)
-        flicker = None
-        if not self.is_comparison:
-            flicker = self.temporal.add(image.time_ns, image.rgb, labels.labels)
+        found = None if self.is_comparison else self.flicker.add(image.time_ns, labels.labels)
+        flicker, changed = found or (math.nan, None)
         figures = {
             **dict.fromkeys(COLUMNS, math.nan),
             'mean_confidence': labels.mean_confidence,
             'doubtful': labels.doubtful,
             'latency_ms': labels.latency_ms,
+            'flicker': flicker,
             **(compared.figures if compared else {}),
         }
-        if flicker is not None:
-            figures |= {'flicker': flicker.plain, 'compensated_flicker': flicker.compensated}
         self.series.add(seconds, list(figures.values()))
         classes = len(self.taxonomy.classes)
         pixels = np.bincount(labels.labels.ravel(), minlength=classes)[:classes]
         self.shares.add(seconds, pixels / labels.labels.size)
-        return JudgedFrame(seconds, image, labels, compared, flicker, figures)
+        return JudgedFrame(seconds, image, labels, compared, changed, figures)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for JSON."""
-        means, temporal = self.series.mean(), self.temporal
+        means = self.series.mean()
         values: dict[str, Any] = {'frames': self.frames, 'seconds': round(self.seconds, 6)}
         values['classes'] = list(self.taxonomy.classes)
         if self.frames_compared:
@@ -181,13 +221,8 @@ class DriveEvaluation:
                 'mean_confidence': rounded(means['mean_confidence']),
                 'doubtful': rounded(means['doubtful']),
                 'latency_ms': rounded(float(np.median(known)) if known.size else math.nan),
-                'temporal': {
-                    'pairs': temporal.pairs,
-                    'breaks': temporal.breaks,
-                    'flicker': rounded(temporal.flicker),
-                    'compensated_flicker': rounded(temporal.compensated_flicker),
-                    'consistency': rounded(temporal.consistency),
-                },
+                'flicker': rounded(self.flicker.share),
+                'frames_not_compared': self.flicker.breaks,
                 'class_shares': {k: rounded(v) for k, v in self.shares.mean().items()},
             }
         values['error_counts'] = dict(self.error_counts)

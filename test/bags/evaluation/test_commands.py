@@ -30,7 +30,7 @@ def test_evaluate_prints_json_and_nothing_else(drive: Path, capsys: Output) -> N
     assert values['ground_truth'] == TRUTH
     assert values['camera'] == '/camera/image_raw'
     assert values['labels'] == f'{LABELS} in drive'
-    assert values['temporal']['flicker'] == 0
+    assert values['flicker'] == 0
     assert values['over_time']['latency_ms'] == [20] * 4
 
 
