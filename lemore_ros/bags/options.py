@@ -56,7 +56,7 @@ class SegmentOptions:
 
     model: ModelOptions = ModelOptions()
     _: KW_ONLY
-    topics: tuple[str, ...] = option((), 'image topics; all cameras where none is named')
+    topic: tuple[str, ...] = option((), 'image topics; all cameras where none is named')
     rate: float = option(0.0, 'images of a topic segmented a second, 0 for all', low=0.0, high=1e6)
     skip: float = option(0.0, 'seconds to leave out at the beginning', low=0.0, high=1e9)
     duration: float = option(math.inf, 'seconds to segment', low=1e-9)

@@ -286,7 +286,7 @@ class Steps:
 
 def choose_cameras(bag: Bag, options: SegmentOptions) -> tuple[list[Camera], list[TopicProbe]]:
     """Return the cameras to segment, and the image topics that are unexpectedly none."""
-    probes, others = find_cameras(bag, options.topics)
+    probes, others = find_cameras(bag, options.topic)
     names = name_cameras([probe.topic for probe in probes])
     cameras = [
         Camera(probe.topic, f'{options.prefix}/{name}' if name else options.prefix, probe.bytes)

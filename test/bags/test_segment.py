@@ -184,7 +184,7 @@ def test_topics_of_one_name_and_two_types(bags: BagFolder, options: SegmentOptio
         )
     ]
     source = bags.write(messages)
-    segment(source, bags.folder / 'out', replace(options, topics=('/camera',)))
+    segment(source, bags.folder / 'out', replace(options, topic=('/camera',)))
     assert [m for m in contents(bags.folder / 'out') if m[0] == '/camera'] == messages
 
 
@@ -198,8 +198,8 @@ WITH_NOTES = [*drive(3), ('/camera/labels', STRING, START + 10**9, text('mine'))
         ([('/d', IMAGE, START, image(0, 0, encoding='32FC1'))], {}, 'depth image'),
         ([('/d', IMAGE, START, image(0, 0, encoding='foo7'))], {}, "encoding 'foo7' is not read"),
         ([('/d', IMAGE, START, image(0, 0, size=(0, 0)))], {}, 'both must be at least 1'),
-        (WITH_NOTES, {'topics': ('/nothing',)}, 'has no topic /nothing, there are: /camera'),
-        (WITH_NOTES, {'topics': ('/notes',)}, 'is std_msgs/msg/String, its image topics are'),
+        (WITH_NOTES, {'topic': ('/nothing',)}, 'has no topic /nothing, there are: /camera'),
+        (WITH_NOTES, {'topic': ('/notes',)}, 'is std_msgs/msg/String, its image topics are'),
         (WITH_NOTES, {'skip': 99.0}, 'skip is 99 s'),
         (WITH_NOTES, {'prefix': '/camera'}, 'has a topic /camera/labels already'),
     ],

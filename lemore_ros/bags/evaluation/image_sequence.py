@@ -66,7 +66,6 @@ class ImageSequence:
             self._start_ns = bag.start_ns + round(start_s * 1e9)
         self._end_ns = None if duration_s is None else self._start_ns + round(duration_s * 1e9)
         self.is_whole = not start_s and duration_s is None
-        self.expected = self.topic.count if self.is_whole else None
 
     def images(self) -> Iterator[tuple[StampedImage, int | None]]:
         """Yield each image and the stamp of the next one, None after the last.

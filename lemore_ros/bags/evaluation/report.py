@@ -56,9 +56,9 @@ def drive_report(
     *,
     title: str,
     facts: Mapping[str, str],
-    names: Names = (GROUND_TRUTH, 'labels'),
+    names: Names | None = None,
 ) -> Report:
-    """Return the report of a drive; ``names`` are those of the reference and of the labels."""
+    """Return the report of a drive; ``names`` are those of two sources that are compared."""
     errors = {what: f'{number:,}' for what, number in evaluation.error_counts.items()}
     if evaluation.flicker.breaks:
         errors['frames not compared with the one before'] = f'{evaluation.flicker.breaks:,}'
@@ -67,7 +67,7 @@ def drive_report(
         evaluation.taxonomy,
         _headline(evaluation),
         {**facts, **errors},
-        _sections(evaluation, names),
+        _sections(evaluation, names or (GROUND_TRUTH, 'labels')),
         images,
         'Frames that differ most' if evaluation.is_comparison else 'Worst frames',
         f'{len(images)} of {evaluation.frames} frames, the worst first, no two for one reason '
@@ -104,7 +104,7 @@ def _headline(evaluation: DriveEvaluation) -> dict[str, str]:
     figures |= {
         'mean confidence': percent(means['mean_confidence']),
         'flicker': percent(evaluation.flicker.share),
-        'median latency': _milliseconds(evaluation.to_dict()['latency_ms']),
+        'median latency': _milliseconds(evaluation.latency_ms),
     }
     return {name: text for name, text in figures.items() if text != '-'}
 
@@ -143,16 +143,15 @@ def _sections(evaluation: DriveEvaluation, names: Names) -> list[Section]:
 
 
 def _draw(frame: JudgedFrame, taxonomy: Taxonomy, names: Names | None) -> ReportImage:
-    compared, confidence = frame.compared, frame.labels.confidence
+    labels, confidence = frame.labels.labels, frame.labels.confidence
     panes: list[Pane] = []
-    if compared is None:
-        panes.append(labels_pane(taxonomy, {'labels': frame.labels.labels}))
+    if frame.reference is None or frame.differs is None:
+        panes.append(labels_pane(taxonomy, {'labels': labels}))
     elif names is None:
-        panes += error_panes(taxonomy, compared.labels, compared.reference)
+        panes += error_panes(taxonomy, labels, frame.reference)
     else:
-        shown = {names[0]: compared.reference, names[1]: compared.labels}
-        panes.append(labels_pane(taxonomy, shown))
-        panes.append(marks_pane('differences red', (compared.differs, RED)))
+        panes.append(labels_pane(taxonomy, {names[0]: frame.reference, names[1]: labels}))
+        panes.append(marks_pane('differences red', (frame.differs, RED)))
     if names is None and confidence is not None:
         panes.append(marks_pane('confidence below 50 % red', (confidence < DOUBTFUL, RED)))
     if frame.changed is not None:
@@ -176,5 +175,5 @@ def _figures(frame: JudgedFrame, names: Names | None) -> dict[str, str]:
     return {name: text for name, text in figures.items() if text != '-'}
 
 
-def _milliseconds(value: float | None) -> str:
-    return '-' if value is None or np.isnan(value) else f'{value:.1f} ms'
+def _milliseconds(value: float) -> str:
+    return '-' if np.isnan(value) else f'{value:.1f} ms'

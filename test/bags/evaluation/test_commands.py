@@ -29,7 +29,7 @@ def test_evaluate_prints_json_and_nothing_else(drive: Path, capsys: Output) -> N
     assert values['mean_iou'] == 0.5
     assert values['ground_truth'] == TRUTH
     assert values['camera'] == '/camera/image_raw'
-    assert values['labels'] == f'{LABELS} in drive'
+    assert values['labels'] == f'{LABELS} in {drive}'
     assert values['flicker'] == 0
     assert values['over_time']['latency_ms'] == [20] * 4
 
@@ -50,14 +50,14 @@ def test_evaluate_prints_figures_and_writes_both_files(
 
 
 def test_labels_of_the_bag_are_taken_where_no_model_is_named(drive: Path, capsys: Output) -> None:
-    first = f'labels of {LABELS} in drive'
+    first = f'labels of {LABELS} in {drive}'
     run('evaluate', drive, '--ground-truth', TRUTH)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == first
     assert any(line.split() == ['mean_iou', '0.5'] for line in lines)
     run('evaluate', drive, '--json')
     out, err = capsys.readouterr()
-    assert json.loads(out)['labels'] == f'{LABELS} in drive'
+    assert json.loads(out)['labels'] == f'{LABELS} in {drive}'
     assert err.splitlines()[0] == first
 
 
@@ -104,8 +104,8 @@ def test_compare_takes_topics_bags_and_models(
     other = write_messages(tmp_path / 'other' / 'drive', drive_messages([0.0] * 4))
     run('compare', drive, other, '--labels', LABELS, '--json')
     values = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert values['A'].endswith(f'in drive ({drive})')
-    assert values['B'].endswith(f'in drive ({other})')
+    assert values['A'].endswith(f'in {drive}')
+    assert values['B'].endswith(f'in {other}')
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_compare_takes_topics_bags_and_models(
     ],
 )
 def test_compare_wants_two_sides(drive: Path, arguments: list[str]) -> None:
-    with pytest.raises(LemoreError, match=r'two sides are compared|labels in both are compared'):
+    with pytest.raises(LemoreError, match='two sides are compared'):
         run('compare', drive, *arguments)
 
 
@@ -145,7 +145,7 @@ def test_what_could_not_be_read_shows_in_the_exit_status(
     [
         (['--report', 'FILE/report.html'], 'cannot be written'),
         (['--topic', '/no/camera'], 'has no topic /no/camera'),
-        (['--ground-truth', '/no/truth'], 'no folder or bag of that name'),
+        (['--ground-truth', '/no/truth'], 'no folder or bag has that name'),
         (['--images', '/no/bag'], '/no/bag'),
     ],
 )
