@@ -82,9 +82,7 @@ class SegmentOptions:
     max_pixels: int = option(
         MAX_PIXELS, 'refuse images of more pixels before they are decoded', low=1
     )
-    file_frames: int = option(
-        0, 'segmented images per file, about; 0 to choose by the length of the bag', low=0
-    )
+    file_frames: int = option(500, 'segmented images per file, about', low=1)
 
     def __post_init__(self) -> None:
         check_fields(self, BagError)

@@ -15,14 +15,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rosbags.rosbag2 import Writer
 
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.parts import NS, BagSegmentation, divide, find_jobs
 from lemore_ros.bags.segment import read_ahead
-from lemore_ros.bags.writer import BagWriter, OutMessage
 from test.bags.conftest import ROOT, BagFolder, contents, drive, files, segment
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -94,7 +95,7 @@ def test_parts_cover_the_time_once_and_begin_at_slots(rate: float) -> None:
 
 
 def test_a_bag_with_one_wild_time_has_few_parts() -> None:
-    assert len(divide(0, 1_700_000_000 * NS, 1000, 0, 1)) - 1 == 10
+    assert len(divide(0, 1_700_000_000 * NS, 1000, 100, 1)) - 1 == 10
 
 
 def test_killed_at_any_moment_it_is_resumed(
@@ -149,21 +150,21 @@ def test_a_full_disk_keeps_complete_parts_for_the_same_job(
     source, output = bags.write(drive(12)), bags.folder / 'out'
     options = replace(options, file_frames=4)
     segment(source, bags.folder / 'whole', options)
-    write, written = BagWriter.write, itertools.count()
+    write, written = Writer.write, itertools.count()
 
-    def write_some(self: BagWriter, message: OutMessage) -> None:
+    def write_some(self: Writer, *message: Any) -> None:
         if next(written) > 60:
             raise OSError(errno.ENOSPC, 'No space left on device')
-        write(self, message)
+        write(self, *message)
 
     with monkeypatch.context() as patch:
-        patch.setattr(BagWriter, 'write', write_some)
+        patch.setattr(Writer, 'write', write_some)
         with pytest.raises(BagError, match=r'no space is left .*--resume'):
             segment(source, output, options)
     assert not output.exists()
     with pytest.raises(BagError, match='interrupted run: resume it with --resume'):
         segment(source, output, options)
-    with pytest.raises(BagError, match='was begun with options'):
+    with pytest.raises(BagError, match='was begun with other arguments'):
         segment(source, output, replace(options, rate=1.0), resume=True)
     assert segment(source, output, options, resume=True).frames == 12
     assert contents(output) == contents(bags.folder / 'whole')

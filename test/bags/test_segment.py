@@ -231,7 +231,7 @@ def test_memory_stays_within_bounds_with_large_images(bags: BagFolder, command: 
     source = bags.write(
         [('/image', IMAGE, START + i * PERIOD, image(i, START, size=size)) for i in range(10)]
     )
-    process = command(source, '-o', bags.folder / 'out', file_frames=0)
+    process = command(source, '-o', bags.folder / 'out', file_frames=500)
     peak = 0.0
     while process.poll() is None:
         # a process that has just ended tells nothing
@@ -254,7 +254,7 @@ def test_a_lost_gpu_ends_the_run_and_leaves_no_part(
     lost: Any = SimpleNamespace(
         taxonomy=network.taxonomy, status=network.status, segment_batch=lose
     )
-    segmenter = BagSegmenter(bags.write(drive(3)), options, segmenter=lost)
+    segmenter = BagSegmenter(bags.write(drive(3)), options, network=lost)
     with closing(segmenter), pytest.raises(GpuContextLostError):
         segmenter.write_part(bags.folder / 'part', 0, START + 10**10)
     assert [path.name for path in bags.folder.iterdir()] == ['drive']
