@@ -82,7 +82,7 @@ class SegmentOptions:
     max_pixels: int = option(
         MAX_PIXELS, 'refuse images of more pixels before they are decoded', low=1
     )
-    file_frames: int = option(500, 'segmented images per file, about', low=1)
+    file_frames: int = option(0, 'segmented images per file, about; 0 for at most 64 files', low=0)
 
     def __post_init__(self) -> None:
         check_fields(self, BagError)

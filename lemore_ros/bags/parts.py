@@ -32,6 +32,7 @@ from lemore_ros.bags.segment import NS, RESULT_FILE, BagSegmenter, Camera, PartR
 from lemore_ros.bags.writer import join_parts, report_disk_full, synchronize
 
 ATTEMPTS = 2
+MOST_PARTS, LEAST_FRAMES = 64, 100
 
 
 class Job(NamedTuple):
@@ -88,9 +89,10 @@ def find_jobs(inputs: Sequence[Path], output: Path, options: SegmentOptions) -> 
 def divide(start_ns: int, end_ns: int, frames: int, file_frames: int, period_ns: int) -> list[int]:
     """Return the borders of equal parts of the time from ``start_ns`` to before ``end_ns``.
 
-    A part has about ``file_frames`` of the ``frames`` to segment. Borders are at multiples of
-    ``period_ns``.
+    A part has about ``file_frames`` of the ``frames`` to segment, 0 for :data:`LEAST_FRAMES` or more
+    in :data:`MOST_PARTS`. Borders are at multiples of ``period_ns``.
     """
+    file_frames = file_frames or max(LEAST_FRAMES, math.ceil(frames / MOST_PARTS))
     count = max(1, math.ceil(frames / file_frames))
     length = math.ceil((end_ns - start_ns) / count / period_ns) * period_ns
     return [*range(start_ns, end_ns, length), end_ns]
