@@ -205,11 +205,16 @@ def test_two_workers_of_which_one_loses_its_gpu_write_the_same(
     assert files(output) == files(whole)
 
 
-def test_workers_that_die_again_end_the_run(
-    bags: BagFolder, options: SegmentOptions, stand_in: Path
+def test_a_gpu_that_is_lost_again_ends_the_run_and_leaves_no_part(
+    bags: BagFolder, command: Start, options: SegmentOptions, stand_in: Path
 ) -> None:
     stand_in.write_text('raise GpuContextLostError("GPU context lost")')
-    jobs = find_jobs([bags.write(drive(8))], bags.folder / 'out', replace(options, file_frames=4))
+    source = bags.write(drive(8))
+    process = command(source, '-o', bags.folder / 'alone')
+    assert process.communicate(timeout=60)[1].endswith('lemore bag: GPU context lost\n')
+    assert process.returncode == 1
+    assert [path.name for path in (bags.folder / '.alone.part').iterdir()] == ['job.sha256']
+    jobs = find_jobs([source], bags.folder / 'out', replace(options, file_frames=4))
     with pytest.raises(BagError, match=r'died 2 times, 2 parts are left: .*--resume'):
         BagSegmentation(jobs, resume=False).segment(lambda _: None, workers=2)
 

@@ -8,10 +8,9 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,11 @@ import pytest
 from rosbags.interfaces import QosDurability
 
 from lemore_core.cli.main import main
-from lemore_core.common.errors import GpuContextLostError
 from lemore_core.common.memory import ProcessMemoryError, process_memory
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.options import RECORDED, SegmentOptions
 from lemore_ros.bags.reader import open_bag
-from lemore_ros.bags.segment import BagSegmenter
 from test.bags.conftest import (
     COMPRESSED,
     IMAGE,
@@ -240,24 +237,6 @@ def test_memory_stays_within_bounds_with_large_images(bags: BagFolder, command: 
         time.sleep(0.005)
     assert process.returncode == 0
     assert 100 < peak < 600
-
-
-def test_a_lost_gpu_ends_the_run_and_leaves_no_part(
-    bags: BagFolder, options: SegmentOptions, exported: Path
-) -> None:
-    network = Segmenter.load(exported, backend='onnxruntime', device='cpu')
-
-    def lose(_: object) -> None:
-        msg = 'GPU context lost'
-        raise GpuContextLostError(msg)
-
-    lost: Any = SimpleNamespace(
-        taxonomy=network.taxonomy, status=network.status, segment_batch=lose
-    )
-    segmenter = BagSegmenter(bags.write(drive(3)), options, network=lost)
-    with closing(segmenter), pytest.raises(GpuContextLostError):
-        segmenter.write_part(bags.folder / 'part', 0, START + 10**10)
-    assert [path.name for path in bags.folder.iterdir()] == ['drive']
 
 
 def test_the_rest_of_a_damaged_bag_is_labelled_and_the_loss_is_reported(
