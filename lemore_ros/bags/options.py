@@ -48,11 +48,7 @@ class ModelOptions(SegmenterOptions):
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """The images to segment, and the messages and files to write.
-
-    Raises:
-        BagError: a value that is not allowed.
-    """
+    """The images to segment, and the messages and files to write."""
 
     model: ModelOptions = ModelOptions()
     _: KW_ONLY

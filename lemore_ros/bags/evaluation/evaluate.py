@@ -168,11 +168,7 @@ class DriveEvaluation:
     def add(
         self, image: StampedImage, labels: FrameLabels, reference: FrameLabels | None
     ) -> JudgedFrame:
-        """Measure a frame.
-
-        Raises:
-            BagError: the reference has another shape than the image.
-        """
+        """Measure a frame."""
         if not self.frames:
             self.first_ns = self.last_ns = image.time_ns
         elif image.time_ns <= self.last_ns:
@@ -257,11 +253,7 @@ def evaluate_drive(
     reference: LabelSource | GroundTruth | None = None,
     on_frame: Callable[[JudgedFrame], None] | None = None,
 ) -> DriveEvaluation:
-    """Measure the labels of a drive's images; call ``on_frame`` with each.
-
-    Raises:
-        LemoreError: no image has labels, nothing can be compared, or a model failed.
-    """
+    """Measure the labels of a drive's images; call ``on_frame`` with each."""
     is_comparison = isinstance(reference, LabelSource)
     if isinstance(reference, LabelSource) and reference.taxonomy.classes != source.taxonomy.classes:
         texts = [

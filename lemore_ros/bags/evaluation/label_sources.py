@@ -26,8 +26,7 @@ from lemore_core.images.files import NUMBERS, PNG, ImageFileError, decode_image
 from lemore_core.refine import resized
 from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.evaluation.image_sequence import StampedImage
-from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamp_of
+from lemore_ros.bags.evaluation.image_sequence import Matcher, Stamped, StampedImage, stamp_of
 from lemore_ros.bags.files import METADATA
 from lemore_ros.bags.reader import Bag, Record, is_bag, open_bag
 from lemore_ros.bags.topics import class_table, label_topic, sibling
@@ -157,9 +156,6 @@ class GroundTruth:
 
     ``text`` names one of them; ``topic`` is that of another bag. ``ids`` says whether masks in a
     folder hold class ids (``classes``), or the data set's own ids or colours (``dataset``).
-
-    Raises:
-        BagError: ``text`` is none of these, or holds no labels.
     """
 
     def __init__(
@@ -230,9 +226,6 @@ def read_labels(record: Record, message: Any, taxonomy: Taxonomy) -> Labels:
     """Return the class ids of a label message (H, W), 8 or 16 bits, raw or PNG.
 
     255, and 65535 in 16 bits, become the taxonomy's value for unlabelled.
-
-    Raises:
-        BagError: the message is no label image, or holds ids of no class.
     """
     ids = _read_numbers(record, message)
     unlabelled = ids == np.iinfo(ids.dtype).max

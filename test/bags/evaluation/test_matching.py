@@ -5,7 +5,7 @@ from itertools import zip_longest
 
 import pytest
 
-from lemore_ros.bags.evaluation.matching import REMEMBERED, Matcher, Stamped
+from lemore_ros.bags.evaluation.image_sequence import REMEMBERED, Matcher, Stamped
 
 
 def items(times: Sequence[int]) -> Iterator[Stamped[int]]:
