@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from known_drives import CAMERA, NODE, TRUTH, drive_messages, write_messages
 
 from lemore_core.common.errors import LemoreError
+from test.bags.evaluation.known_drives import CAMERA, NODE, TRUTH, drive_messages, write_messages
 
 Output = pytest.CaptureFixture[str]
 LABELS = f'{NODE}/labels'

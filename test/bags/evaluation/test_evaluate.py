@@ -5,20 +5,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from known_drives import (
-    CAMERA,
-    HEIGHT,
-    NODE,
-    START_NS,
-    STEP_NS,
-    TRUTH,
-    WIDTH,
-    Message,
-    drive_messages,
-    image,
-    said_labels,
-    write_messages,
-)
 from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
@@ -42,6 +28,20 @@ from lemore_ros.bags.evaluation.label_sources import (
     RecordedLabels,
 )
 from lemore_ros.bags.evaluation.report import worst_frames
+from test.bags.evaluation.known_drives import (
+    CAMERA,
+    HEIGHT,
+    NODE,
+    START_NS,
+    STEP_NS,
+    TRUTH,
+    WIDTH,
+    Message,
+    drive_messages,
+    image,
+    said_labels,
+    write_messages,
+)
 
 CAMVID = load_taxonomy('camvid')
 TOLERANCE = 5_000_000

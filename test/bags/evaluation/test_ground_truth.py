@@ -6,7 +6,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from known_drives import (
+
+from lemore_core.common.errors import LemoreError
+from lemore_core.taxonomy import load_taxonomy
+from lemore_ros.bags.evaluation.evaluate import WITHOUT_IMAGE, DriveEvaluation, evaluate_drive
+from lemore_ros.bags.evaluation.image_sequence import ImageSequence
+from lemore_ros.bags.evaluation.label_sources import GroundTruth, RecordedLabels
+from test.bags.evaluation.known_drives import (
     HEIGHT,
     NODE,
     START_NS,
@@ -17,12 +23,6 @@ from known_drives import (
     true_labels,
     write_messages,
 )
-
-from lemore_core.common.errors import LemoreError
-from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.bags.evaluation.evaluate import WITHOUT_IMAGE, DriveEvaluation, evaluate_drive
-from lemore_ros.bags.evaluation.image_sequence import ImageSequence
-from lemore_ros.bags.evaluation.label_sources import GroundTruth, RecordedLabels
 
 CAMVID = load_taxonomy('camvid')
 TOLERANCE = 5_000_000

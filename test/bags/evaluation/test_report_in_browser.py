@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from known_drives import NODE, TRUTH, drive_messages, write_messages
 
 from lemore_core.evaluation.report import Report, render_report
 from lemore_core.taxonomy import load_taxonomy
@@ -19,6 +18,7 @@ from lemore_ros.bags.evaluation.evaluate import evaluate_drive
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.evaluation.label_sources import GroundTruth, RecordedLabels
 from lemore_ros.bags.evaluation.report import drive_report, worst_frames
+from test.bags.evaluation.known_drives import NODE, TRUTH, drive_messages, write_messages
 
 CHROMIUM = Path('/usr/bin/chromium')
 FLAGS = [
