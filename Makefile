@@ -32,7 +32,7 @@ READY := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
 SUPPLY := .venv-supply/.ready
 
-.PHONY: demo test test-launch test-ros-packages lint format exports fuzz audit lock sbom mutants coverage docs soak clean
+.PHONY: demo test test-fake-cuda test-launch test-ros-packages lint format exports fuzz audit lock sbom mutants coverage docs soak clean
 .DEFAULT_GOAL := test
 
 demo: $(INSTALLED)
@@ -57,6 +57,17 @@ test-launch: $(INSTALLED)
 	$(PIP_INSTALL) --target .venv-launch --upgrade -r requirements/launch.txt
 	PYTHONPATH="$(LAUNCH_SRC):$(CURDIR)/test/launch/stubs:$(CURDIR)/.venv-launch" PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 \
 		$(BIN)/python -m pytest -p pytest_timeout test/launch
+
+# Failing CUDA calls under a CUDA build of PyTorch, without a GPU (some 6 GB, and g++).
+FAKE_CUDA_TORCH ?= 2.14.1
+FAKE_CUDA := .venv-fake-cuda
+test-fake-cuda:
+	test -d $(FAKE_CUDA) || $(PYTHON) -m venv $(FAKE_CUDA)
+	grep -vE '^(torch|rosbags|mcap|av|setuptools)' requirements/run.txt > $(FAKE_CUDA)/requirements.txt
+	$(FAKE_CUDA)/bin/python -m pip install --quiet --disable-pip-version-check torch==$(FAKE_CUDA_TORCH) \
+		-r $(FAKE_CUDA)/requirements.txt pytest pytest-timeout
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(FAKE_CUDA)/bin/python -m pytest -p pytest_timeout \
+		test/gpu/test_fake_cuda.py test/core/inference/gpu/test_decode.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -9,7 +9,7 @@ PACKAGE = 'lemore_ros'
 ROOT = Path(__file__).resolve().parent
 # the oldest torch that JetPack 6 has wheels of is 2.3, its TensorRT is 10.3
 TORCH, ONNXRUNTIME = ['torch>=2.3'], ['onnxruntime>=1.18', 'onnx>=1.15']
-RECORDINGS, REPORT = ['rosbags', 'rosbags-image', 'mcap', 'av'], ['bokeh', 'jinja2']
+RECORDINGS, REPORT = ['rosbags', 'mcap', 'av'], ['bokeh', 'jinja2']
 
 
 def shared_files() -> list[tuple[str, list[str]]]:
@@ -54,7 +54,6 @@ setup(
     install_requires=[
         'numpy',
         'opencv-python-headless',
-        'simplejpeg',
         'pillow',
         'numba',
         'safetensors',
@@ -69,7 +68,6 @@ setup(
         'onnxruntime': ONNXRUNTIME,
         'torch': TORCH,
         'tensorrt': ['tensorrt>=10.3', *TORCH, *ONNXRUNTIME],
-        'tensorrt-rtx': ['tensorrt-rtx-cu13>=1.3', *TORCH, *ONNXRUNTIME],
         'train': ['torch', 'lightning>=2.6', 'torchmetrics', 'tensorboard', 'scipy'],
         'report': REPORT,
         'video': ['av'],

@@ -91,11 +91,11 @@ def frame_path() -> Iterator[str]:
         yield text(left + 20, 38, name, size=13, colour=QUIET, anchor='start')
     top, height = 62, 92
     message = Box(30, top, 140, height, 'message', ('Image or', 'CompressedImage'), DATA)
-    image = Box(230, top, 140, height, 'image', ('H x W x 3 uint8', 'view, and header'), DATA)
-    mailbox = Box(430, top, 140, height, 'mailbox', ('newest only,', 'drops are counted'), CORE)
+    mailbox = Box(230, top, 140, height, 'mailbox', ('newest only,', 'drops are counted'), CORE)
+    image = Box(430, top, 140, height, 'image', ('H x W x 3 uint8', 'view, and header'), DATA)
     segmenter = Box(630, top, 190, height, 'Segmenter', ('one thread,', 'every camera'), CORE)
     result = Box(880, top, 210, height, 'Segmentation', ('labels, confidence,', 'timings'), DATA)
-    boxes = [message, image, mailbox, segmenter, result]
+    boxes = [message, mailbox, image, segmenter, result]
     for box in boxes:
         yield from box.svg()
     for before, after in pairwise(boxes):
@@ -104,9 +104,9 @@ def frame_path() -> Iterator[str]:
 
     top, height = 204, 78
     inference = Box(
-        430,
+        500,
         top,
-        390,
+        320,
         height,
         'inference: cpu, gpu or tensorrt',
         ('resize, normalise, folded network, decode:', 'one call, whatever the backend'),
@@ -124,7 +124,7 @@ def frame_path() -> Iterator[str]:
     offline = Box(
         30,
         top,
-        340,
+        440,
         height,
         'bags, files, videos',
         ('lemore bag and lemore predict enter', 'at the image, leave at Segmentation'),
@@ -138,7 +138,7 @@ def frame_path() -> Iterator[str]:
     yield arrow((x + 12, top), (x + 12, bottom + 2))
     x = result.middle[0]
     yield arrow((x, bottom), (x, top - 2))
-    x = image.middle[0]
+    x = image.left + 20
     yield arrow((x, top), (x, bottom + 2))
 
 
@@ -177,7 +177,7 @@ def folders() -> Iterator[str]:
         [
             ('segmenter', 'a model, ready to run'),
             ('inference', 'cpu, gpu, tensorrt'),
-            ('export', 'fold, ONNX, quantise'),
+            ('export', 'fold, ONNX, import'),
             ('checkpoint', 'safetensors, model card'),
         ],
         [

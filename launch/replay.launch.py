@@ -1,13 +1,13 @@
-"""Play a bag into the segmentation node, and show the outcome in RViz.
+"""Play a bag into the segmentation node, and show the labels in RViz.
 
 The bag starts when the node is active, so that none of its images is missed. With ``node:=false``
-a bag that was segmented before is only played and shown. Without RViz the launch ends when the bag
-does.
+a labelled bag is only played and shown. Without RViz the launch ends with the bag.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
@@ -15,42 +15,35 @@ from launch.actions import (
     ExecuteProcess,
     OpaqueFunction,
     Shutdown,
+    TimerAction,
 )
+from launch_ros.actions import LifecycleNode
+from launch_ros.ros_adapters import get_ros_node
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
 
-from lemore_ros.launch_utils import (
-    arguments,
-    before,
-    rviz,
-    segmentation_node,
-    switch,
-    text,
-    when_active,
-)
+from lemore_ros.launch_utils import arguments, before, rviz, segmentation_node, switch, text
 from lemore_ros.node.parameters import ParameterError
+
+STATE_PERIOD_S = 0.5
+OPTIONS = {
+    'rate': ('1.0', 'Speed of playing: 1.0 is that of the recording.'),
+    'loop': ('false', 'Play again and again: true or false.'),
+    'topics': ('', 'Topics to play, with blanks between. Empty: all of the bag.'),
+    'remap': ('', 'Other names for topics of the bag, as old:=new, with blanks between.'),
+    'node': ('true', 'Start the node: true or false; false for a bag that holds its outputs.'),
+}
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare the arguments, and start what they ask for."""
-    declared = [*bag_arguments(), *arguments(use_sim_time='true', rviz='true')]
-    return LaunchDescription([*declared, OpaqueFunction(function=start)])
-
-
-def bag_arguments() -> list[DeclareLaunchArgument]:
-    """Return the arguments that say what is played, and how."""
-    optional = {
-        'rate': ('1.0', 'Speed of playing: 1.0 is that of the recording.'),
-        'loop': ('false', 'Play again and again: true or false.'),
-        'topics': ('', 'Topics that are played, with blanks between. Empty: all of the bag.'),
-        'remap': ('', 'Other names for topics of the bag, as old:=new, with blanks between.'),
-        'node': ('true', 'Start the node: true or false; false for a bag that holds its outputs.'),
-    }
-    return [
-        DeclareLaunchArgument('bag', description='The bag that is played: its folder or file.'),
-        *(
-            DeclareLaunchArgument(name, default_value=default, description=description)
-            for name, (default, description) in optional.items()
-        ),
+    """Declare the arguments, and start the player, the node and RViz."""
+    bag = DeclareLaunchArgument('bag', description='The bag to play: its folder or file.')
+    options = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in OPTIONS.items()
     ]
+    common = arguments(use_sim_time='true', rviz='true')
+    return LaunchDescription([bag, *options, *common, OpaqueFunction(function=start)])
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -59,11 +52,35 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if not switch(context, 'node'):
         return [*before(context), player, *rviz(context)]
     node = segmentation_node(context)
-    return [*before(context), node, when_active(node, player), *rviz(context)]
+    play = OpaqueFunction(function=lambda inner: when_active(inner, node, player))
+    return [*before(context), node, play, *rviz(context)]
+
+
+def when_active(
+    context: LaunchContext, node: LifecycleNode, then: LaunchDescriptionEntity
+) -> list[LaunchDescriptionEntity]:
+    """Return what asks the node for its state until it is active, and then does ``then``.
+
+    launch misses transitions that come before it and the node have discovered each other.
+    """
+    client = get_ros_node(context).create_client(GetState, f'{node.node_name}/get_state')
+    asked: list[Any] = []
+
+    def ask(_: LaunchContext) -> list[LaunchDescriptionEntity]:
+        answers = [future.result() for future in asked if future.done()]
+        if any(answer.current_state.id == State.PRIMARY_STATE_ACTIVE for answer in answers):
+            return [then]
+        asked[:] = [future for future in asked if not future.done()]
+        if client.service_is_ready():
+            asked.append(client.call_async(GetState.Request()))
+        again = OpaqueFunction(function=ask)
+        return [TimerAction(period=STATE_PERIOD_S, actions=[again], cancel_on_shutdown=True)]
+
+    return ask(context)
 
 
 def bag_player(context: LaunchContext) -> ExecuteProcess:
-    """Return what plays the bag.
+    """Return the player of the bag.
 
     Raises:
         ParameterError: there is no such bag, or an argument has a value that is not allowed.
@@ -72,7 +89,7 @@ def bag_player(context: LaunchContext) -> ExecuteProcess:
     if not Path(bag).exists():
         msg = f'bag is {bag}: there is no such file or folder'
         raise ParameterError(msg)
-    # under a launch there is no keyboard that could pause it
+    # a launch has no keyboard to pause it
     command = ['ros2', 'bag', 'play', bag, '--disable-keyboard-controls']
     command += ['--rate', str(rate(context))]
     if text(context, 'use_sim_time') and switch(context, 'use_sim_time'):
@@ -87,11 +104,7 @@ def bag_player(context: LaunchContext) -> ExecuteProcess:
 
 
 def rate(context: LaunchContext) -> float:
-    """Return the speed of playing.
-
-    Raises:
-        ParameterError: it is no number above zero.
-    """
+    """Return the speed of playing, a number above zero."""
     given = text(context, 'rate')
     try:
         value = float(given)

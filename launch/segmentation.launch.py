@@ -1,6 +1,6 @@
-"""Start the segmentation node for a camera, and RViz where it is asked for.
+"""Start the segmentation node for a camera, and RViz with ``rviz:=true``.
 
-An argument that is given wins over ``params_file``; one that is not given leaves it alone.
+Arguments override ``params_file``.
 """
 
 from __future__ import annotations
@@ -11,5 +11,5 @@ from lemore_ros.launch_utils import node_and_rviz
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare the arguments, and start what they ask for."""
+    """Declare the arguments, and start the node and RViz."""
     return node_and_rviz()

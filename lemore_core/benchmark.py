@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -34,7 +34,7 @@ from lemore_core.export.street import STREET
 from lemore_core.images.files import SUFFIXES, decode_image, read_bytes
 from lemore_core.images.image import Image
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
-from lemore_core.inference.input_size import network_size
+from lemore_core.inference.sizes import network_size
 from lemore_core.segmentation import STEPS
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.segmenter_options import SegmenterOptions
@@ -142,14 +142,6 @@ class StepsRow:
     over_network: float | None
 
 
-@runtime_checkable
-class StepTimer(Protocol):
-    """A backend that runs all steps as one call, and times them one by one on request."""
-
-    def steps(self, images: Sequence[Image], rounds: int) -> Mapping[str, float]:
-        """Return the median milliseconds of each step for these images together."""
-
-
 @dataclass(frozen=True)
 class LoadedCase:
     """A case with its backend and images."""
@@ -171,9 +163,6 @@ class LoadedCase:
         status, options = self.backend.status, self.case.options
         whole = Milliseconds.of([milliseconds for milliseconds, _ in calls])
         steps = {step: Milliseconds.of([by[step] for _, by in calls]) for step in calls[0][1]}
-        if not steps and isinstance(self.backend, StepTimer):
-            medians = self.backend.steps(self.images, len(calls))
-            steps = {step: Milliseconds(medians[step]) for step in STEPS if step in medians}
         network = steps.get('network')
         return StepsRow(
             name=self.case.name(status),

@@ -1,7 +1,7 @@
-"""Checkpoints: safetensors files that describe themselves and cannot run code.
+"""Save and load checkpoints: safetensors files that describe themselves and cannot run code.
 
-The tensors are the network's state; everything else that a user of the weights must know stands in
-the file's metadata, as JSON under a few keys. An exported ONNX file carries the same metadata.
+The file's metadata hold the model card, as JSON under a few keys. Exported ONNX files have the
+same metadata.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.files import atomic_write
-from lemore_core.common.json_text import parse_json
+from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import REQUIRED, check_fields, from_mapping, option
 from lemore_core.model.imported import KIND, ImportedConfig
 from lemore_core.model.variants import LeMoReConfig
@@ -38,10 +38,9 @@ class CheckpointError(LemoreError):
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a checkpoint says about itself.
+    """Description of a network: classes, normalisation, measurements, licence, training.
 
-    ``mean`` and ``std`` normalise RGB values of 0..255. ``metrics`` and ``training`` are what was
-    measured and how the weights came to be; ``licence`` is the terms of the weights.
+    ``mean`` and ``std`` normalise RGB values of 0..255; ``licence`` is that of the weights.
     """
 
     name: str
@@ -63,7 +62,7 @@ class ModelCard:
             raise CheckpointError(msg)
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the card as string pairs, the only metadata that safetensors and ONNX hold."""
+        """Return the card as string pairs, the metadata of safetensors and ONNX."""
         values = {
             'name': self.name,
             'network': self.config.to_dict(),
@@ -77,20 +76,13 @@ class ModelCard:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], source: str) -> ModelCard:
-        """Read what :meth:`to_metadata` wrote; ``source`` names the file in errors.
-
-        Raises:
-            CheckpointError: the metadata is not LeMoRe's, incomplete or malformed.
-        """
-        if metadata.get('format') != FORMAT:
-            found = metadata.get('format')
-            msg = (
-                f'{source} is no LeMoRe checkpoint: its metadata says format {found!r}, '
-                f'expected {FORMAT!r}'
-            )
+        """Read the metadata of :meth:`to_metadata`; ``source`` names the file in errors."""
+        found = metadata.get('format')
+        if found != FORMAT:
+            msg = f'{source} is no LeMoRe checkpoint: its format is {found!r}, not {FORMAT!r}'
             raise CheckpointError(msg)
         try:
-            # other tools leave keys of their own in a file's metadata
+            # other tools add keys of their own
             values = {key: parse_json(metadata[key]) for key in KEYS}
             normalisation = from_mapping(
                 _Normalisation, values.pop('normalisation'), 'normalisation', CheckpointError
@@ -119,8 +111,8 @@ class _Normalisation:
 def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
     """Write a checkpoint, whole or not at all.
 
-    Convolution and axis weights are stored in half precision, which halves the file; the rest
-    (biases, BatchNorm statistics) stays in single precision.
+    Weights of more than one dimension are stored in half precision, biases and BatchNorm
+    statistics in single precision.
 
     Raises:
         CheckpointError: the disk is full, or the file cannot be written for another reason.
@@ -135,11 +127,7 @@ def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all.
-
-    Raises:
-        CheckpointError: the disk is full, or the file cannot be written for another reason.
-    """
+    """Write a safetensors file, whole or not at all."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -152,7 +140,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def read_card(path: Path) -> ModelCard:
-    """Read only the description of a checkpoint; needs no torch.
+    """Read the card of a checkpoint, without torch.
 
     Raises:
         CheckpointError: the file is missing, damaged or not a LeMoRe checkpoint.
@@ -209,8 +197,8 @@ def _check_file(path: Path) -> None:
     if path.suffix in PICKLED:
         msg = (
             f'{path} is a pickle, which can run any code when it is read, so it is refused. '
-            'Convert it where you can afford that: read it with torch.load(path, '
-            'weights_only=True) and write the tensors with lemore_core.checkpoint.save'
+            'Convert it: read it with torch.load(path, weights_only=True) and write the tensors '
+            'with lemore_core.checkpoint.save'
         )
         raise CheckpointError(msg)
     if not path.is_file():

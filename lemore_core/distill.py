@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
-from lemore_core.common.json_text import parse_json
+from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import check_fields, option
 from lemore_core.data.datasets import OWN, open_dataset
 from lemore_core.data.drives import last_drives
@@ -36,7 +36,7 @@ from lemore_core.evaluation.strategies import AveragedViews, SingleScale, Views
 from lemore_core.images.files import read_image, write_image
 from lemore_core.images.image import to_rgb
 from lemore_core.images.palettes import write_labels
-from lemore_core.inference.input_size import network_size
+from lemore_core.inference.sizes import network_size
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Source, error_lines, open_sources
 from lemore_core.taxonomy import UNLABELLED_8BIT, Labels, Taxonomy, load_groups

@@ -1,4 +1,4 @@
-"""A place for the newest thing that each sender sent."""
+"""Keep only the latest item of each sender."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ T = TypeVar('T')
 
 
 class Mailbox(Generic[T]):
-    """Hands the newest item of each sender from their threads to one other thread.
+    """Hand the newest item of each sender to one reading thread.
 
-    An item that is not taken before its sender's next one comes is replaced by it, so that a slow
-    reader lags by one item of a sender at most. Senders are served in turns: whoever was served
-    longest ago comes first, however often the others send.
+    A newer item replaces one that waits, so that a slow reader lags by one item of a sender at
+    most. The sender served longest ago comes first, however often the others send.
     """
 
     def __init__(self) -> None:
@@ -24,10 +23,7 @@ class Mailbox(Generic[T]):
         self._changed = threading.Condition()
 
     def put(self, item: T, sender: str = '') -> bool:
-        """Leave an item; return whether it replaced one of its sender that was not taken.
-
-        A closed mailbox takes nothing.
-        """
+        """Leave an item unless the mailbox is closed; return whether it replaced a waiting one."""
         with self._changed:
             if self._closed:
                 return False
@@ -48,15 +44,15 @@ class Mailbox(Generic[T]):
             return [self._waiting.pop(sender) for sender in senders]
 
     def clear(self, sender: str = '') -> bool:
-        """Throw a sender's waiting item away; return whether there was one."""
+        """Drop the waiting item of a sender; return whether there was one."""
         with self._changed:
             return self._waiting.pop(sender, None) is not None
 
     def close(self) -> int:
-        """Wake the reader for good; return how many items were waiting, which are thrown away."""
+        """Wake the reader for good; return the number of waiting items, which are dropped."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            thrown = len(self._waiting)
+            dropped = len(self._waiting)
             self._waiting.clear()
-            return thrown
+            return dropped

@@ -1,4 +1,4 @@
-"""What is done to labels before they leave: doubt, groups and size, the same live and offline."""
+"""Postprocess labels: confidence threshold, class groups, output size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RefinementError(LemoreError):
 
 @dataclass(frozen=True)
 class OutputSize:
-    """The size at which labels leave: the camera's, the network's, or ``fixed`` (height, width)."""
+    """Size of the labels: the camera's, the network's, or ``fixed`` (height, width)."""
 
     fixed: tuple[int, int] | None = None
     is_network: bool = False
@@ -37,7 +37,7 @@ class OutputSize:
         """Read ``camera``, ``network``, or width and height as in ``640x480``.
 
         Raises:
-            RefinementError: it is none of them, or a side is out of bounds.
+            RefinementError: the text is none of them, or a side is out of bounds.
         """
         if text in {CAMERA, NETWORK}:
             return cls(is_network=text == NETWORK)
@@ -55,10 +55,13 @@ class OutputSize:
 
 @dataclass(frozen=True)
 class Refinement:
-    """What is asked for; by default nothing.
+    """Postprocessing of labels; none by default.
 
     Labels of a confidence (0..1) below ``min_confidence`` become unlabelled, classes their
-    ``groups``, and labels and confidence get the ``output_size`` by nearest neighbour.
+    ``groups``, and labels and confidence are resized to ``output_size`` by nearest neighbour.
+
+    Raises:
+        RefinementError: ``min_confidence`` is out of bounds.
     """
 
     min_confidence: float = 0.0
@@ -72,14 +75,14 @@ class Refinement:
             raise RefinementError(msg)
 
     def apply(self, result: Segmentation) -> Segmentation:
-        """Return the refined labels and their confidence; ``result`` itself where nothing changes.
+        """Return refined labels and the confidence of the original classes, as a new result.
 
-        The confidence stays that of the class that was found. ``result`` is left as it is.
+        ``result`` itself is returned where nothing changes.
         """
         size = self.output_size.of(result.labels.shape, result.network_size)
         labels, confidence = resized(result.labels, size), resized(result.confidence, size)
         if self.min_confidence > 0.0:
-            labels = without_doubtful(labels, confidence, self.min_confidence)
+            labels = mask_low_confidence(labels, confidence, self.min_confidence)
         if self.groups is not None:
             labels = self.groups.apply(labels)
         if labels is result.labels and confidence is result.confidence:
@@ -87,11 +90,14 @@ class Refinement:
         return dataclasses.replace(result, labels=labels, confidence=confidence)
 
 
+UNREFINED = Refinement()
+
+
 def resized(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """Return an image (H, W) or (H, W, C) at ``size`` (height, width) by nearest neighbour.
 
-    Every value comes from the pixel at the rounded-down place, as OpenCV does it: then a camera's
-    principal point shrinks with the image. The image itself is returned if it has the size.
+    Coordinates are rounded down, as OpenCV does, so that a camera's principal point scales with the
+    image. The image itself is returned if it has the size.
     """
     height, width = size
     if image.shape[:2] == (height, width):
@@ -99,17 +105,16 @@ def resized(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-def without_doubtful(
+def mask_low_confidence(
     labels: NDArray[Any], confidence: NDArray[np.uint8], min_confidence: float
 ) -> NDArray[Any]:
     """Return the labels (H, W) uint8 or uint16, unlabelled where the confidence is too low.
 
     ``confidence`` (H, W) uint8 has 255 for 1.0.
     """
-    # what is a whole step of confidence must not get lost by a rounding error
+    # a whole step of confidence must not be lost to a rounding error
     least = math.ceil(round(min_confidence * 255, 6))
     # unlabelled has all bits set; this is many times faster than choosing pixel by pixel
     unlabelled = np.iinfo(labels.dtype).max
-    doubtful: NDArray[Any] = (confidence < least) * labels.dtype.type(unlabelled)
-    certain: NDArray[Any] = labels | doubtful
-    return certain
+    masked: NDArray[Any] = labels | (confidence < least) * labels.dtype.type(unlabelled)
+    return masked

@@ -1,4 +1,4 @@
-"""What an image's labels are, once they are known."""
+"""Hold the result of segmenting one image."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ STEPS = ('upload', 'prepare', 'network', 'decode', 'download')
 
 @dataclass(frozen=True)
 class Timings:
-    """Milliseconds that an image took, in all and by step.
+    """Milliseconds that segmenting an image took, in total and by step.
 
-    ``steps`` has those of ``STEPS`` that were measured: a CPU uploads nothing, and a GPU that runs
-    all of them at one call tells only the whole. Images that were labelled together each took
-    ``total_ms``.
+    ``steps`` has those of ``STEPS`` that were measured. Images of one batch each take ``total_ms``.
     """
 
     total_ms: float
@@ -26,11 +24,11 @@ class Timings:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Labels of an image of H x W pixels, at its own size.
+    """Labels of an image of H x W pixels, at its own size or the size asked for.
 
     ``labels`` (H, W) uint8, or uint16 beyond 255 classes: class ids. ``confidence`` (H, W) uint8:
-    the label's probability, 255 for certain. ``network_size`` (height, width) is the size at which
-    the network saw the image (as the image lies), and ``resized`` the reason where that does not keep its aspect.
+    the label's probability, 255 for certain. ``network_size`` (height, width) is the size of the
+    network's input in the image's orientation, and ``resized`` the reason where its aspect differs.
     """
 
     labels: NDArray[np.uint8] | NDArray[np.uint16]

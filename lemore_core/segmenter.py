@@ -1,4 +1,4 @@
-"""The one way from an image to labels: the node, the bag tools and the command line use it."""
+"""Segment images: the one door of node, bag tools and command line."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from lemore_core.checkpoint import ModelCard
 from lemore_core.common.errors import SegmenterError
 from lemore_core.common.memory import device_memory_mb, release_memory
 from lemore_core.export.model_card import read_model_card
-from lemore_core.images.image import CHANNELS, Image, as_image, check_pixels, rotated, to_network
+from lemore_core.images.image import Image, as_image, check_pixels, rotated, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
-from lemore_core.inference.input_size import network_size
-from lemore_core.inference.loaded_sizes import LoadedSizes
-from lemore_core.inference.tensorrt.background import load_with_engine
+from lemore_core.inference.backend import DeviceMemoryError, ImageKind
+from lemore_core.inference.sizes import LOADING, LoadedSizes, network_size
+from lemore_core.inference.tensorrt.build import BackgroundBuilds
 from lemore_core.model.variants import VARIANTS
+from lemore_core.refine import UNREFINED, Refinement
 from lemore_core.segmentation import Segmentation
 from lemore_core.taxonomy import Taxonomy
 
@@ -32,7 +33,7 @@ __all__ = ['Segmenter', 'SegmenterError', 'Status', 'network_size', 'resolve_che
 
 
 class Segmenter:
-    """A loaded model. It is used from one thread; loading may happen on another."""
+    """Segment images with a loaded model, on one thread; loading may happen on another."""
 
     def __init__(
         self,
@@ -41,17 +42,22 @@ class Segmenter:
         *,
         backend: str,
         fixed_size: tuple[int, int] | None,
-        live: bool = False,
+        live: bool,
+        wait_for_engine: bool = False,
     ) -> None:
         self.card = card
         self._request = request
         self._fixed_size = fixed_size
         self._live = live
         self._backend = backend
-        # shape and encoding of the first image of each size
-        self._kinds: dict[tuple[int, int], tuple[tuple[int, ...], str]] = {}
+        self._wait_for_engine = wait_for_engine
+        # of the first image of each size
+        self._kinds: dict[tuple[int, int], ImageKind] = {}
+        self._builds = BackgroundBuilds()
         self._sizes = LoadedSizes(self._load_size)
-        self._newest: Backend | None = self._sizes.get(self.trained_size)
+        self._newest: Backend | None = None
+        self._newest_size = self.trained_size
+        self._newest = self._sizes.get(self.trained_size)
 
     @classmethod
     def load(
@@ -62,28 +68,27 @@ class Segmenter:
         device: str = AUTO,
         precision: str = AUTO,
         batch: int = 1,
-        engine_cache: Path | None = None,
         taxonomy: Taxonomy | None = None,
         network_size: tuple[int, int] | None = None,
         live: bool = False,
+        wait_for_engine: bool = False,
     ) -> Segmenter:
-        """Load a ``.safetensors`` checkpoint or an exported ``.onnx`` file, or a shipped size.
+        """Load a ``.safetensors`` checkpoint, an exported ``.onnx`` file, or a shipped size.
 
         ``checkpoint`` is a path, or a name for :func:`resolve_checkpoint` such as ``'tiny'``.
         ``taxonomy`` replaces the names and colours of the checkpoint's own; ``network_size``
         (height, width) fixes the size at which the network sees every image, which otherwise
-        follows the image's aspect (an ONNX file has one size). For ``precision``, ``batch`` and
-        ``engine_cache`` see :class:`~lemore_core.inference.ServingRequest`.
+        follows the image's aspect (an ONNX file has one size). For ``precision`` and ``batch``
+        see :class:`~lemore_core.inference.ServingRequest`.
 
-        ``live`` labels at once and improves later, so labels may differ a little before and after:
-        images whose size is not loaded are resized to one that is while another thread loads it
-        (see :class:`~lemore_core.inference.loaded_sizes.LoadedSizes`), and where backend ``auto``
-        finds a GPU and TensorRT, another process builds an engine for every size of which images
-        keep coming. ``status`` says how far that is; :meth:`close` stops it.
+        ``live`` is for a camera: on a CPU, images whose size is not loaded are resized to one that
+        is while another thread loads theirs, and where backend ``auto`` finds a GPU and TensorRT
+        but no engine, another process builds one for the next start. ``status`` has its state;
+        :meth:`close` stops it. With ``wait_for_engine`` it is built before the first image.
 
         Raises:
             CheckpointError: the file is missing, damaged, or not LeMoRe's.
-            BackendError: the backend, the device or the precision is not to be had here.
+            BackendError: the backend, device or precision is not available on this machine.
             SegmenterError: ``taxonomy`` has another number of classes than the network,
                 ``network_size`` is not the ONNX file's, or no model of that name is shipped.
             ConfigError: ``network_size`` is out of bounds.
@@ -107,7 +112,6 @@ class Segmenter:
             device=device,
             precision=precision,
             batch=batch,
-            engine_cache=engine_cache,
         )
         return cls(
             card,
@@ -115,6 +119,7 @@ class Segmenter:
             backend=backend,
             fixed_size=network_size,
             live=live,
+            wait_for_engine=wait_for_engine,
         )
 
     @property
@@ -124,30 +129,30 @@ class Segmenter:
 
     @property
     def status(self) -> Status:
-        """What serves the images of the size that came last; may be asked from any thread.
+        """Status of the backend of the last image size, for any thread.
 
         Raises:
-            SegmenterError: it is closed.
+            SegmenterError: the model is closed.
         """
         newest = self._newest
         if newest is None:
             msg = f'the model {self.path} is closed'
             raise SegmenterError(msg)
-        return newest.status
+        return self._builds.status(self._newest_size, newest.status)
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """What the labels mean."""
+        """Classes of the labels."""
         return self.card.taxonomy
 
     @property
     def trained_size(self) -> tuple[int, int]:
-        """(height, width) that the network prefers: trained at, or fixed at loading."""
+        """(height, width) that the network was trained at, or that was fixed at loading."""
         return self.card.config.height, self.card.config.width
 
     @property
     def sizes_kept(self) -> int:
-        """The number of network sizes that stay loaded: raise it for images of many aspects."""
+        """Number of network sizes that stay loaded: raise it for images of many aspects."""
         return self._sizes.kept
 
     @sizes_kept.setter
@@ -160,80 +165,108 @@ class Segmenter:
         return device_memory_mb(self.status.device)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size (height, width) at which the network sees images of this size."""
+        """Return the network's input size (height, width) for images of this size."""
         return self._fixed_size or network_size(self.trained_size, (height, width))
 
     def warm_up(self, height: int, width: int, encoding: str = 'rgb8') -> None:
-        """Prepare for images of this size and encoding, so that the first is not the slow one."""
-        self._sizes.get(self.network_size(height, width))
-        shape = (height, width, CHANNELS[encoding])
-        self.segment(np.zeros(shape[: 2 if encoding == 'mono8' else 3], np.uint8), encoding)
+        """Load the network for images of this size and encoding, and run it once."""
+        size, kind = self.network_size(height, width), ImageKind(height, width, encoding)
+        self._kinds.setdefault(size, kind)
+        self._sizes.get(size)
+        self.segment_batch([kind.black()])
 
     def segment(self, image: Any, encoding: str = 'rgb8') -> Segmentation:
-        """Label an image.
+        """Segment an image.
 
         ``image`` is (H, W, 3) uint8 for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8, (H, W) for
         mono8, and its rows may be padded; or it is an image of Pillow. The first image of a new
         aspect takes longer, unless ``live``.
 
         Raises:
-            PixelError: the image is not what its encoding says, or empty.
+            PixelError: the image does not match its encoding, or is empty.
             BackendError: the device failed; the next image may succeed.
         """
         return self.segment_batch([as_image(image, encoding)])[0]
 
-    def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Label images, those of one network size together where the device gains from it.
+    def segment_batch(
+        self, images: Sequence[Image], refinement: Refinement = UNREFINED
+    ) -> list[Segmentation]:
+        """Segment images, those of one network size together where the device gains from it.
 
-        The labels of an image with a ``rotation`` are rotated back: they lie on its own pixels.
+        The labels of an image with a ``rotation`` are rotated back onto its own pixels, and then
+        refined: threshold, class groups, output size.
 
         Raises:
-            PixelError: one of them is not what its encoding says, or empty.
+            PixelError: an image does not match its encoding, or is empty.
             BackendError: the device failed; the next images may succeed.
         """
         for image in images:
             check_pixels(image.pixels, image.encoding)
         upright = [one._replace(pixels=rotated(one.pixels, one.rotation)) for one in images]
         results = self._segment_upright(upright)
-        return [_as_taken(*pair) for pair in zip(images, results, strict=True)]
+        return [
+            refinement.apply(_rotated_back(*pair)) for pair in zip(images, results, strict=True)
+        ]
 
     def _segment_upright(self, images: Sequence[Image]) -> list[Segmentation]:
-        self._sizes.update()
         indices: dict[tuple[int, int], list[int]] = {}
         resized: dict[int, str] = {}
         for index, image in enumerate(images):
             height, width = image.pixels.shape[:2]
-            size = wanted = self.network_size(height, width)
-            if self._live:
-                self._kinds.setdefault(wanted, (image.pixels.shape, image.encoding))
-            if self._live and (size := self._sizes.nearest(wanted)) != wanted:
-                reason = self._sizes.why_missing(wanted)
+            size = self.network_size(height, width)
+            self._kinds.setdefault(size, ImageKind.of(image))
+            if self._live and self.status.device == 'cpu':
+                size, reason = self._sizes.nearest(size)
                 what = f'{width}x{height}'
-                resized[index] = (
-                    f'{what} is not prepared ({reason})' if reason else f'preparing {what}'
-                )
+                if reason:
+                    is_loading = reason == LOADING
+                    resized[index] = (
+                        f'preparing {what}' if is_loading else f'{what} is not prepared ({reason})'
+                    )
             indices.setdefault(size, []).append(index)
         found: dict[int, Segmentation] = {}
         for size, which in indices.items():
-            self._newest = backend = self._sizes[size] if self._live else self._sizes.get(size)
-            results = backend.segment([images[index] for index in which])
+            results = self._run(size, [images[index] for index in which])
             found.update(zip(which, results, strict=True))
         for index, reason in resized.items():
             found[index] = dataclasses.replace(found[index], resized=reason)
         return [found[index] for index in range(len(images))]
 
+    def _run(self, size: tuple[int, int], images: Sequence[Image]) -> list[Segmentation]:
+        self._newest_size, self._newest = size, self._sizes.get(size)
+        try:
+            results = self._newest.segment(images)
+        except DeviceMemoryError as error:
+            # freed memory and single images were tried: the next image would fail as well
+            on_cpu = backends.load_on_cpu(self._request_for(size), f'the CPU because {error}')
+            self._sizes.put(size, on_cpu)
+            self._newest = on_cpu
+            results = on_cpu.segment(images)
+        if self._live and self._backend == AUTO:
+            name = self._newest.status.backend
+            self._builds.count(self._request_for(size), name, len(images))
+        return results
+
     def _load_size(self, size: tuple[int, int]) -> Backend:
-        load = load_with_engine if self._live else backends.load
-        request = dataclasses.replace(self._request, height=size[0], width=size[1])
-        backend = load(self._backend, request)
-        if size in self._kinds:
-            # here, beside the labels of other sizes: a backend's first run takes long
-            shape, encoding = self._kinds[size]
-            backend.segment([Image(np.zeros(shape, np.uint8), encoding)])
-        return backend
+        request, newest = self._request_for(size), self._newest
+        if newest is not None and newest.status.device == 'cpu':
+            # here the GPU is full, unusable or not requested
+            status = newest.status
+            backend = backends.load_on_cpu(request, status.degraded, status.backend)
+            if request.expected is not None:
+                # beside the labels of other sizes: a first run takes longer
+                backend.segment([request.expected.black()])
+            return backend
+        return backends.load(self._backend, request, wait_for_engine=self._wait_for_engine)
+
+    def _request_for(self, size: tuple[int, int]) -> ServingRequest:
+        height, width = size
+        expected = self._kinds.get(size)
+        return dataclasses.replace(self._request, height=height, width=width, expected=expected)
 
     def close(self) -> None:
-        """Stop what works in the background, and let go of the network."""
+        """Stop background work and free the network."""
+        self._builds.close()
         self._sizes.close()
         self._newest = None
         release_memory()
@@ -245,14 +278,13 @@ class Segmenter:
         *,
         network_size: tuple[int, int] | None = None,
     ) -> NDArray[np.float32]:
-        """Return what the network says of an image, before it is decoded.
+        """Return the logits of an image, (height / 8, width / 8, classes) float32, rounded up.
 
-        ``image`` is as for :meth:`segment`; ``network_size`` (height, width) is the size at which
-        the network sees it, if not the one that :meth:`segment` would choose. The logits are
-        (height / 8, width / 8, classes) of that size, rounded up, and cover the whole image.
+        ``image`` is as for :meth:`segment`; ``network_size`` (height, width) overrides the size of
+        the network's input.
 
         Raises:
-            PixelError: the image is not what its encoding says, or empty.
+            PixelError: the image does not match its encoding, or is empty.
             SegmenterError: an ONNX file was exported for another size.
             ConfigError: ``network_size`` is out of bounds.
         """
@@ -268,12 +300,10 @@ class Segmenter:
 
 
 def resolve_checkpoint(model: str, dataset: str = '') -> Path:
-    """Return the file that ``model`` names: a shipped size, or a path.
-
-    ``dataset`` chooses among the shipped ones (empty: camvid); for a path it plays no part here.
+    """Return the file of a shipped size for ``dataset`` (empty: camvid), or a path itself.
 
     Raises:
-        SegmenterError: nothing of that name is shipped.
+        SegmenterError: no model of that name is shipped.
     """
     if model not in VARIANTS:
         if Path(model).suffix:
@@ -293,11 +323,11 @@ def resolve_checkpoint(model: str, dataset: str = '') -> Path:
 
 
 def shipped(model: str, dataset: str = DEFAULT_DATASET) -> Path:
-    """Return where the weights of a size would be; not every one is shipped."""
+    """Return the path of the weights of a size; not every size is shipped."""
     return WEIGHTS / f'lemore_{model}_{dataset}.safetensors'
 
 
-def _as_taken(image: Image, result: Segmentation) -> Segmentation:
+def _rotated_back(image: Image, result: Segmentation) -> Segmentation:
     if not image.rotation:
         return result
     back = 360 - image.rotation

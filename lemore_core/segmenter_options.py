@@ -1,9 +1,8 @@
-"""Which network segments images, and on what: what command lines, bags and the node ask for."""
+"""Options of a Segmenter, shared by command line, bag tools and node."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemore_core.common.errors import SegmenterError
@@ -17,13 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SegmenterOptions:
-    """A model and how it is loaded; see :meth:`lemore_core.segmenter.Segmenter.load`.
+    """Name a model and how it is loaded; see :meth:`lemore_core.segmenter.Segmenter.load`.
 
-    ``size`` (height, width) fixes the network's size; ``engine_cache`` is the folder of TensorRT
-    engines, None for the user's.
-
-    Raises:
-        SegmenterError: a value that is not allowed.
+    ``size`` (height, width) fixes the network's input; ``wait_for_engine`` builds a missing
+    TensorRT engine before the first image.
     """
 
     model: str = option('tiny', 'a shipped size, or the path of a checkpoint')
@@ -35,17 +31,13 @@ class SegmenterOptions:
     precision: str = option(AUTO, 'of the numbers', choices=PRECISIONS)
     size: tuple[int, int] | None = option(None, "the network's (height, width)", low=1)
     batch: int = option(1, 'images that one run segments', low=1, high=MAX_BATCH)
-    engine_cache: Path | None = None
+    wait_for_engine: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, SegmenterError)
 
     def load(self, *, live: bool = False) -> Segmenter:
-        """Load the network.
-
-        Raises:
-            LemoreError: see :meth:`lemore_core.segmenter.Segmenter.load`.
-        """
+        """Load the network, see :meth:`lemore_core.segmenter.Segmenter.load`."""
         from lemore_core.segmenter import Segmenter, resolve_checkpoint
         from lemore_core.taxonomy import load_taxonomy
 
@@ -55,7 +47,7 @@ class SegmenterOptions:
             device=self.device,
             precision=self.precision,
             batch=self.batch,
-            engine_cache=self.engine_cache,
+            wait_for_engine=self.wait_for_engine,
             taxonomy=load_taxonomy(self.dataset) if self.dataset else None,
             network_size=self.size,
             live=live,

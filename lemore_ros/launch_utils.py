@@ -1,9 +1,9 @@
-"""What the launch files have in common: their arguments, the node and RViz."""
+"""Arguments, node and RViz of the launch files."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, List  # noqa: UP035 - launch knows no list[str]
@@ -20,48 +20,49 @@ from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
-from launch_ros.ros_adapters import get_ros_node
-from lifecycle_msgs.msg import State
-from lifecycle_msgs.srv import GetState
-from rclpy.client import Client
-from rclpy.task import Future
 
 from lemore_core.common.errors import LemoreError
-from lemore_ros.node.exit_codes import RESTART, STOPPED
-from lemore_ros.node.parameters import CAMERA, DEFAULTS, PARAMETERS, ParameterError, from_text
+from lemore_ros.node.lifecycle import RESTART, STOPPED
+from lemore_ros.node.parameters import PARAMETERS, ParameterError, from_text
+from lemore_ros.outputs import OUTPUTS
 from lemore_ros.share import PACKAGE, image_profile, share_directory
-from lemore_ros.transports import COMPRESSED_DEPTH, TRANSPORTS
+from lemore_ros.transports import TRANSPORTS
 
 NAME = 'lemore_segmentation'
 EXECUTABLE = 'segmentation_node'
 RESPAWNS, RESPAWN_DELAY_S = 5, 3.0
-STATE_PERIOD_S = 0.5
 LOOKS_LIKE = 0.75
-# the cameras of config/rviz/multi_camera.rviz: whichever there are take their places in turn
+# stands for the name of a camera where there are several
+CAMERA = '{camera}'
+# the cameras of config/rviz/multi_camera.rviz; others take their places in turn
 SHOWN_CAMERAS = ('front', 'left', 'right', 'rear')
 SHOWN_TOPICS = ('overlay', 'color', 'points')
 SWITCHES: Mapping[str, bool] = {'true': True, '1': True, 'false': False, '0': False}
-OTHER_ARGUMENTS: Mapping[str, str] = {
+# parameters of the node that are launch arguments as well
+GIVEN = ('model', 'dataset', 'backend', 'device', 'camera_names', 'class_groups', 'output_size')
+ARGUMENTS: Mapping[str, str] = {
+    'params_file': 'YAML file with the parameters of the node.',
     'image_topic': 'Topic of the camera images, with {camera} in place of the name where there are '
-    'several cameras; <topic>/<image_transport> where that is not raw. Empty: image.',
-    'camera_info_topic': 'Topic of the calibration, with {camera} likewise. Empty: camera_info '
-    'beside image_topic.',
+    'several cameras; <topic>/<image_transport> where that is not raw. Its camera_info is beside '
+    'it. Empty: image.',
     'depth_topic': 'Topic of depth images that are registered to the camera, with {camera} '
     'likewise; their camera_info is beside it. Empty: depth.',
+    **{
+        name: f'{PARAMETERS[name].option.text} Allowed: {PARAMETERS[name].allowed}. '
+        'Empty: as params_file says.'
+        for name in GIVEN
+    },
     'namespace': 'Namespace of the node and its topics.',
     'python': 'Python that runs the node, such as /home/me/venv/bin/python. Empty: that of the '
     'active virtual environment if PyTorch or ONNX Runtime is in it, else the one that the package '
     'was installed for.',
-    'params_file': 'YAML file with the values of any parameters of the node.',
     'log_level': 'Least severity that is logged: debug, info, warn, error or fatal.',
     'use_sim_time': 'Take the time from /clock: true or false. Empty: as params_file says.',
-    'respawn': 'Start the node again where it lost its GPU, does not answer or crashed, '
-    f'{RESPAWN_DELAY_S:.0f} s later and at most {RESPAWNS} times: true or false.',
     'rviz': 'Start RViz too: true or false.',
-    'rviz_config': 'Configuration file of RViz. Empty: the one of the package that fits.',
-    'rviz_frame': 'Fixed frame of RViz: where there is a point cloud, the frame of the depth '
-    'images. Empty: as rviz_config says.',
 }
+# parameters of former versions
+PUBLISH = tuple(f'publish_{name}' for name in OUTPUTS)
+REMOVED = ('lazy', 'frame_id', 'depth_transport', 'engine_cache_dir', *PUBLISH)
 
 
 class NodeFailedError(LemoreError):
@@ -69,23 +70,17 @@ class NodeFailedError(LemoreError):
 
 
 def arguments(**defaults: str) -> list[DeclareLaunchArgument]:
-    """Return the arguments of the node and of RViz; ``defaults`` are those that are not empty."""
-    values = {
-        'params_file': str(share_directory() / 'config' / 'segmentation.yaml'),
-        'log_level': 'info',
-        'respawn': 'true',
-        'rviz': 'false',
-        **defaults,
-    }
-    described = {**{name: _parameter_description(name) for name in PARAMETERS}, **OTHER_ARGUMENTS}
+    """Return the arguments of the node and of RViz with other ``defaults`` than empty ones."""
+    params_file = str(share_directory() / 'config' / 'segmentation.yaml')
+    values = {'params_file': params_file, 'log_level': 'info', 'rviz': 'false', **defaults}
     return [
         DeclareLaunchArgument(name, default_value=values.get(name, ''), description=description)
-        for name, description in described.items()
+        for name, description in ARGUMENTS.items()
     ]
 
 
 def node_and_rviz(**defaults: str) -> LaunchDescription:
-    """Return the arguments, with ``defaults``, and the node and RViz as they ask for them."""
+    """Return the arguments, and the node and RViz that they describe."""
 
     def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         return [*before(context), segmentation_node(context), *rviz(context)]
@@ -94,11 +89,10 @@ def node_and_rviz(**defaults: str) -> LaunchDescription:
 
 
 def before(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Return what comes first: hints at misspelt arguments, and shared memory for images."""
-    # a user's own choice of a profile stays
+    """Return hints about unknown arguments, and the environment that lets images through."""
     variables = image_profile(context.environment)
     profile = [SetEnvironmentVariable(name, value) for name, value in variables.items()]
-    return [*misspelt(context), *profile]
+    return [*unknown_arguments(context), *profile]
 
 
 def text(context: LaunchContext, name: str) -> str:
@@ -110,7 +104,7 @@ def switch(context: LaunchContext, name: str) -> bool:
     """Return the value of a launch argument that is true or false.
 
     Raises:
-        ParameterError: it is neither.
+        ParameterError: the value is neither.
     """
     value = text(context, name)
     if value.lower() not in SWITCHES:
@@ -119,29 +113,25 @@ def switch(context: LaunchContext, name: str) -> bool:
     return SWITCHES[value.lower()]
 
 
-def misspelt(context: LaunchContext) -> list[LogInfo]:
-    """Name the arguments that nobody declares and that look like one of these.
+def unknown_arguments(context: LaunchContext) -> list[LogInfo]:
+    """Return a hint for each argument that is a parameter, or looks like an argument.
 
     Others may belong to the launch file that includes this one.
     """
-    known = [*PARAMETERS, *OTHER_ARGUMENTS]
-    pairs = [
-        (name, get_close_matches(name, known, 1, LOOKS_LIKE))
-        for name in context.launch_configurations
-        if name not in known
-    ]
-    return [
-        LogInfo(msg=f'there is no argument {name!r}, did you mean {close[0]}?')
-        for name, close in pairs
-        if close
-    ]
+    hints = []
+    for name in sorted(context.launch_configurations.keys() - ARGUMENTS.keys()):
+        if name in PARAMETERS or name in REMOVED:
+            hints.append(f'there is no argument {name!r}: set parameters in params_file')
+        elif close := get_close_matches(name, ARGUMENTS, 1, LOOKS_LIKE):
+            hints.append(f'there is no argument {name!r}, did you mean {close[0]}?')
+    return [LogInfo(msg=hint) for hint in hints]
 
 
 def segmentation_node(context: LaunchContext, respawns: int = RESPAWNS) -> LifecycleNode:
-    """Return the node, with the parameter file and the arguments that were given.
+    """Return the node with the parameter file and the arguments.
 
-    Where ``respawn`` is true, it is started again after an end that another start may mend. Not
-    by launch's own ``respawn``: on Humble that has no bound, and it repeats a wrong argument.
+    It is started again after a crash, a lost GPU or a hung network, ``respawns`` times. launch's
+    own ``respawn`` has no bound on Humble, and repeats wrong arguments.
 
     Raises:
         ParameterError: an argument has a value that is not allowed.
@@ -157,7 +147,7 @@ def segmentation_node(context: LaunchContext, respawns: int = RESPAWNS) -> Lifec
         parameters=[params_file, _given_parameters(context)],
         ros_arguments=['--log-level', text(context, 'log_level')],
         output='screen',
-        on_exit=_on_exit(respawns if switch(context, 'respawn') else 0),
+        on_exit=_on_exit(respawns),
         **_program(context),
     )
 
@@ -171,49 +161,23 @@ def _on_exit(respawns: int) -> Callable[[ProcessExited, LaunchContext], TimerAct
         if respawns and (code in RESTART or code < 0):
             again = segmentation_node(context, respawns - 1)
             return TimerAction(period=RESPAWN_DELAY_S, actions=[again], cancel_on_shutdown=True)
-        # what is raised ends the launch with a code that is not zero
+        # an exception ends the launch with a code that is not zero
         msg = f'the segmentation node ended with exit code {code}, see its last lines'
         raise NodeFailedError(msg)
 
     return on_exit
 
 
-def when_active(node: LifecycleNode, then: LaunchDescriptionEntity) -> OpaqueFunction:
-    """Return what waits until the node is active, and then does ``then``.
-
-    The node is asked for its state: of a transition that comes before launch and the node know of
-    each other, launch never hears.
-    """
-
-    def begin(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-        client = get_ros_node(context).create_client(GetState, f'{node.node_name}/get_state')
-        return _then_if_active(client, [], then)
-
-    return OpaqueFunction(function=begin)
-
-
-def _then_if_active(
-    client: Client, asked: list[Future], then: LaunchDescriptionEntity
-) -> list[LaunchDescriptionEntity]:
-    """Return ``then`` where one of the requests was answered so, else what asks again."""
-    answers = [future.result() for future in asked if future.done()]
-    if any(answer.current_state.id == State.PRIMARY_STATE_ACTIVE for answer in answers):
-        return [then]
-    waiting = [future for future in asked if not future.done()]
-    if client.service_is_ready():
-        waiting.append(client.call_async(GetState.Request()))
-    again = OpaqueFunction(function=lambda _: _then_if_active(client, waiting, then))
-    return [TimerAction(period=STATE_PERIOD_S, actions=[again], cancel_on_shutdown=True)]
-
-
 def rviz(context: LaunchContext) -> list[Node]:
-    """Return RViz where it is asked for, its configuration's topics moved to where they are."""
+    """Return RViz if the argument ``rviz`` is true, its topics remapped to the node's."""
     if not switch(context, 'rviz'):
         return []
     if not _is_installed('rviz2', 'rviz2'):
         msg = 'rviz is true, and RViz is not installed: apt install ros-$ROS_DISTRO-rviz2'
         raise ParameterError(msg)
-    config, frame = text(context, 'rviz_config'), text(context, 'rviz_frame')
+    config = 'point_cloud.rviz' if text(context, 'depth_topic') else 'segmentation.rviz'
+    if cameras(context)[0]:
+        config = 'multi_camera.rviz'
     use_sim_time = text(context, 'use_sim_time') and switch(context, 'use_sim_time')
     return [
         Node(
@@ -221,7 +185,7 @@ def rviz(context: LaunchContext) -> list[Node]:
             executable='rviz2',
             name='rviz2',
             namespace=text(context, 'namespace'),
-            arguments=['-d', config or _fitting_config(context), *(['-f', frame] if frame else [])],
+            arguments=['-d', str(share_directory() / 'config' / 'rviz' / config)],
             parameters=[{'use_sim_time': bool(use_sim_time)}],
             remappings=shown(context),
             output='log',
@@ -230,38 +194,32 @@ def rviz(context: LaunchContext) -> list[Node]:
 
 
 def cameras(context: LaunchContext) -> tuple[str, ...]:
-    """Return the names of the cameras; one of an empty name where none were given."""
+    """Return the names of the cameras; one empty name by default."""
     given = text(context, 'camera_names')
     return tuple(from_text('camera_names', given)) if given else ('',)
 
 
 def inputs(context: LaunchContext, camera: str) -> list[tuple[str, str]]:
-    """Return the node's names of a camera's topics, and where these are.
+    """Return the remappings of a camera's topics.
 
     Raises:
         ParameterError: cameras would share a topic.
     """
-    image, info, depth = (
-        _topic(context, name, camera)
-        for name in ('image_topic', 'camera_info_topic', 'depth_topic')
-    )
+    image, depth = (_topic(context, name, camera) for name in ('image_topic', 'depth_topic'))
     moved: dict[str, str] = {}
     if image:
         suffixes = [transport.suffix for transport in TRANSPORTS.values()]
         moved = {f'image{suffix}': f'{image}{suffix}' for suffix in suffixes}
         moved['camera_info'] = _beside(image)
-    if info:
-        moved['camera_info'] = info
     if depth:
         moved |= {'depth': depth, 'depth/camera_info': _beside(depth)}
-        moved[f'depth/{COMPRESSED_DEPTH}'] = f'{depth}/{COMPRESSED_DEPTH}'
     return [(_prefixed(camera, name), topic) for name, topic in moved.items()]
 
 
 def shown(context: LaunchContext) -> list[tuple[str, str]]:
-    """Return the topics of the shipped configurations of RViz, and where these are."""
+    """Return the remappings of the topics in the shipped RViz configurations."""
     names = cameras(context)
-    places: Sequence[str] = SHOWN_CAMERAS if names[0] else ('',)
+    places = SHOWN_CAMERAS if names[0] else ('',)
     pairs = [('/image', _topic(context, 'image_topic', names[0]) or _prefixed(names[0], 'image'))]
     for place, camera in zip(places, names, strict=False):
         for topic in SHOWN_TOPICS:
@@ -275,7 +233,7 @@ def _prefixed(camera: str, topic: str) -> str:
 
 
 def _beside(topic: str) -> str:
-    # where camera drivers publish it, as image_transport's convention is
+    # the convention of image_transport
     return f'{topic.rpartition("/")[0]}/camera_info' if '/' in topic else 'camera_info'
 
 
@@ -290,44 +248,21 @@ def _topic(context: LaunchContext, argument: str, camera: str) -> str:
     return pattern.replace(CAMERA, camera)
 
 
-def _fitting_config(context: LaunchContext) -> str:
-    name = 'segmentation.rviz'
-    if cameras(context)[0]:
-        name = 'multi_camera.rviz'
-    elif text(context, 'depth_topic'):
-        name = 'point_cloud.rviz'
-    return str(share_directory() / 'config' / 'rviz' / name)
-
-
-def _parameter_description(name: str) -> str:
-    entry = PARAMETERS[name]
-    separated = ', with commas between' if isinstance(DEFAULTS[name], tuple) else ''
-    return f'{entry.option.text} Allowed: {entry.allowed}{separated}. Empty: as params_file says.'
-
-
 def _given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
     values = {}
-    for name in PARAMETERS:
-        given = text(context, name)
-        if given:
+    for name in GIVEN:
+        if given := text(context, name):
             value = from_text(name, given)
-            if isinstance(value, tuple):
-                values[name] = ParameterValue(list(value), value_type=List[type(value[0])])  # type: ignore[misc]  # noqa: UP006
-            else:
-                values[name] = ParameterValue(value, value_type=type(value))
+            is_list = isinstance(value, tuple)
+            kind = List[str] if is_list else str  # noqa: UP006
+            values[name] = ParameterValue(list(value) if is_list else value, value_type=kind)
     if text(context, 'use_sim_time'):
         values['use_sim_time'] = ParameterValue(switch(context, 'use_sim_time'), value_type=bool)
     return values
 
 
 def _program(context: LaunchContext) -> dict[str, Any]:
-    """Return what to run: the installed executable, or the module, where a Python is chosen.
-
-    A package from ROS finds its modules by ``PYTHONPATH``, in whichever Python.
-
-    Raises:
-        ParameterError: ``python`` is no file.
-    """
+    """Return the installed executable, or the module where a Python is chosen."""
     python = text(context, 'python')
     if python and not Path(python).expanduser().is_file():
         msg = f'python is {python!r}: there is no such file'
@@ -341,13 +276,13 @@ def _program(context: LaunchContext) -> dict[str, Any]:
 
 def _environment_python(folder: str) -> str:
     python = Path(folder, 'bin', 'python')
-    places = [f'lib/python*/site-packages/{name}' for name in ('onnxruntime', 'torch')]
-    holds_backend = folder and any(any(Path(folder).glob(place)) for place in places)
-    return str(python) if holds_backend and python.is_file() else ''
+    backends = [f'lib/python*/site-packages/{name}' for name in ('onnxruntime', 'torch')]
+    found = folder and python.is_file() and any(any(Path(folder).glob(one)) for one in backends)
+    return str(python) if found else ''
 
 
 def _is_installed(package: str, executable: str) -> bool:
-    # without a sourced ROS installation the index cannot even be asked
+    # without a sourced ROS installation the index raises OSError
     from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
     try:

@@ -1,4 +1,4 @@
-"""What the node publishes of every camera, and what the bag tools write: one table for both."""
+"""Outputs of a camera: one table for the topics of the node and of labelled bags."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
-MASK = 'mask'
 
 
 class Output(NamedTuple):
@@ -20,19 +19,13 @@ class Output(NamedTuple):
 
     name: str
     type: str
-    description: str
     codec: str = ''
     is_latched: bool = False
 
     @property
     def content(self) -> str:
-        """What the messages show, in whichever form: ``labels`` of ``labels/compressed``."""
+        """Content regardless of compression: ``labels`` of ``labels/compressed``."""
         return self.name.partition('/')[0]
-
-    @property
-    def parameter(self) -> str:
-        """The node's parameter that turns the topic on and off, empty if none does."""
-        return '' if self.is_latched or self.content == MASK else f'publish_{self.content}'
 
     @property
     def is_image(self) -> bool:
@@ -41,49 +34,31 @@ class Output(NamedTuple):
 
     @property
     def is_recorded(self) -> bool:
-        """Whether the bag tools write it; they know neither calibration nor depth."""
+        """Whether the bag tools write it; they have neither calibration nor depth."""
         return self.is_image or self.is_latched
 
     @property
     def is_recorded_by_default(self) -> bool:
-        """Whether the bag tools write it where nobody chooses."""
+        """Whether the bag tools write it by default."""
         return self.is_recorded and not self.codec
 
 
-_LABELS = 'the class of every pixel'
-_OVERLAY = 'the colours blended onto the camera image'
 OUTPUTS: Mapping[str, Output] = {
     output.name: output
     for output in (
-        Output('labels', IMAGE, _LABELS),
+        Output('labels', IMAGE),
         # JPEG would change the class ids
-        Output('labels/compressed', COMPRESSED_IMAGE, _LABELS, codec='png'),
-        Output('confidence', IMAGE, 'the probability of every label, 255 for certain'),
-        Output('color', IMAGE, "the labels in their classes' colours"),
-        Output('overlay', IMAGE, _OVERLAY),
-        Output('overlay/compressed', COMPRESSED_IMAGE, _OVERLAY, codec='jpeg'),
-        Output(
-            'camera_info',
-            CAMERA_INFO,
-            "the camera's calibration at the size of the labels",
-        ),
-        Output(
-            'points',
-            'sensor_msgs/msg/PointCloud2',
-            'a labelled point cloud, where a depth image comes on depth',
-        ),
-        Output(
-            'classes',
-            'std_msgs/msg/String',
-            'names and colours of the classes, as JSON',
-            is_latched=True,
-        ),
-        Output(
-            'label_info',
-            'vision_msgs/msg/LabelInfo',
-            'names of the classes, where vision_msgs is installed',
-            is_latched=True,
-        ),
+        Output('labels/compressed', COMPRESSED_IMAGE, codec='png'),
+        Output('confidence', IMAGE),
+        Output('color', IMAGE),
+        Output('overlay', IMAGE),
+        Output('overlay/compressed', COMPRESSED_IMAGE, codec='jpeg'),
+        # of the labels, at their size
+        Output('camera_info', CAMERA_INFO),
+        Output('points', 'sensor_msgs/msg/PointCloud2'),
+        # the class table, as JSON and for nav2
+        Output('classes', 'std_msgs/msg/String', is_latched=True),
+        Output('label_info', 'vision_msgs/msg/LabelInfo', is_latched=True),
     )
 }
 
@@ -91,10 +66,7 @@ OUTPUTS: Mapping[str, Output] = {
 def mask_outputs(name: str) -> tuple[Output, Output]:
     """Return the two topics of a mask: ``~/mask/<name>`` and its camera_info.
 
-    What a topic cannot be called becomes ``_``: ``mask/traffic_light``.
+    Characters that a topic name cannot hold become ``_``: ``mask/traffic_light``.
     """
-    topic = f'{MASK}/{re.sub("[^A-Za-z0-9_]|^(?=[0-9])", "_", name)}'
-    return (
-        Output(topic, IMAGE, f'255 where the label is of {name}, 0 elsewhere'),
-        Output(f'{topic}/camera_info', CAMERA_INFO, "the camera's calibration, likewise"),
-    )
+    topic = f'mask/{re.sub("[^A-Za-z0-9_]|^(?=[0-9])", "_", name)}'
+    return Output(topic, IMAGE), Output(f'{topic}/camera_info', CAMERA_INFO)

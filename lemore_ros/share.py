@@ -1,4 +1,4 @@
-"""Where the package's launch and configuration files lie, and which of them the middleware takes."""
+"""Find the package's launch and configuration files, and the middleware's profile for images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES
 
 
 class _Profile(NamedTuple):
-    """What camera images need of a middleware.
+    """Environment variables for camera images ({dds}: the folder of profiles), and advice in words.
 
-    ``variables`` configure it; {dds} is the folder of profiles. Nor is it touched where the user has
-    one of ``others``. ``advice`` is what both ends need, in words.
+    Nothing is set if the user has one of ``others`` already.
     """
 
     variables: Mapping[str, str]
@@ -48,21 +47,16 @@ _OTHER = _Profile({}, _FAST_DDS_PROFILE.advice)
 
 
 def share_directory() -> Path:
-    """Return the folder that holds ``launch`` and ``config``.
-
-    That is what the ament index says, else the Python prefix that ``pip install`` wrote to, else
-    the source tree.
-    """
+    """Return the folder of ``launch`` and ``config``: ament's, that of pip, or the source tree."""
     installed = _from_ament_index() or Path(sys.prefix, 'share', PACKAGE)
     return installed if installed.is_dir() else Path(__file__).parents[1]
 
 
 def image_profile(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that let the middleware carry camera images.
+    """Return the variables for camera images, none where ``environment`` has a profile already.
 
-    By default Fast DDS has a shared-memory segment that is smaller than a frame, Cyclone DDS a short
-    receive buffer, and Zenoh no shared memory. The middleware is that of ``RMW_IMPLEMENTATION``, else
-    Fast DDS. None are returned where ``environment`` configures it already, or it is another one.
+    By default Fast DDS has a shared-memory segment smaller than a frame, Cyclone DDS a short
+    receive buffer, and Zenoh no shared memory. ``RMW_IMPLEMENTATION`` names the middleware.
     """
     profile = _profile_of(environment)
     if any(environment.get(variable) for variable in (*profile.variables, *profile.others)):
@@ -72,12 +66,12 @@ def image_profile(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def no_profile(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that leave the middleware to its defaults."""
+    """Return the variables that switch the profile off."""
     return dict.fromkeys(_profile_of(environment).variables, '')
 
 
 def profile_advice(middleware: str) -> str:
-    """Say what large images need of a middleware, such as ``rmw_fastrtps_cpp``, at both ends."""
+    """Return advice on large images for a middleware such as ``rmw_fastrtps_cpp``."""
     return f'large images need {_PROFILES.get(middleware, _OTHER).advice} at both ends'
 
 

@@ -1,4 +1,4 @@
-"""The forms in which a camera's images come, called as the plugins of image_transport are."""
+"""Supported image transports, named as in image_transport."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from lemore_ros.outputs import COMPRESSED_IMAGE, IMAGE
 FFMPEG_PACKET = 'ffmpeg_image_transport_msgs/msg/FFMPEGPacket'
 COMPRESSED_VIDEO = 'foxglove_msgs/msg/CompressedVideo'
 AUTO = 'auto'
-COMPRESSED_DEPTH = 'compressedDepth'
 
 
 class Transport(NamedTuple):
-    """A form: the type of its messages, and what follows the name of the raw images' topic."""
+    """Name, message type, and suffix of the topic after that of raw images."""
 
     name: str
     type: str
@@ -22,16 +21,16 @@ class Transport(NamedTuple):
 
     @property
     def package(self) -> str:
-        """The package of its messages."""
+        """Package of its messages."""
         return self.type.partition('/')[0]
 
     @property
     def is_video(self) -> bool:
-        """Whether an image is made of the messages before it, too."""
+        """Whether images depend on earlier messages."""
         return self.type in {FFMPEG_PACKET, COMPRESSED_VIDEO}
 
 
-# the first ones are taken where several are offered
+# the first one published is used in auto mode
 TRANSPORTS: Mapping[str, Transport] = {
     transport.name: transport
     for transport in (

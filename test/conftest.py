@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -107,20 +106,3 @@ def clip_frames() -> list[NDArray[np.uint8]]:
         if index in wanted:
             frames.append(frame)
     return frames
-
-
-@pytest.fixture
-def engine_processes() -> Callable[[], list[int]]:
-    """Return a function that lists the processes of this one that build engines and still run."""
-
-    def running() -> list[int]:
-        found = []
-        for folder in Path('/proc').glob('[0-9]*'):
-            with suppress(OSError):
-                state, parent = (folder / 'stat').read_text().rpartition(')')[2].split()[:2]
-                command = (folder / 'cmdline').read_bytes()
-                mine = int(parent) == os.getpid() and b'build_process' in command
-                found += [int(folder.name)] if mine and state != 'Z' else []
-        return found
-
-    return running

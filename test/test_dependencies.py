@@ -38,11 +38,11 @@ BROUGHT_BY: dict[str, tuple[str, str | None]] = {
     'rerun': ('rerun-sdk', None),
     'rosbags': ('rosbags', 'python3-rosbags-pip'),
     'safetensors': ('safetensors', None),
-    'simplejpeg': ('simplejpeg', None),
     'scipy': ('scipy', 'python3-scipy'),
     'torch': ('torch', 'python3-torch'),
     'torchmetrics': ('torchmetrics', None),
     'tqdm': ('tqdm', 'python3-tqdm'),
+    'triton': ('torch', None),
     'yaml': ('PyYAML', 'python3-yaml'),
     'zstandard': ('mcap', None),
 }
@@ -50,7 +50,7 @@ BROUGHT_BY: dict[str, tuple[str, str | None]] = {
 ON_A_ROBOT = ('torch', 'onnxruntime', 'bag', 'report', 'video')
 # imported by their names in variables, as a part of another, or by others: Lightning writes
 # TensorBoard's logs
-NOT_IMPORTED_BY_NAME = {'tensorrt', 'tensorrt-rtx-cu13', 'tensorboard', 'rosbags-image'}
+NOT_IMPORTED_BY_NAME = {'tensorrt', 'tensorrt-rtx-cu13', 'tensorboard'}
 STARTED = {'ros2launch', 'rviz2', 'ros2bag', 'rosbag2_storage_mcap'}
 
 

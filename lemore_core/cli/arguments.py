@@ -1,11 +1,11 @@
-"""Arguments that several subcommands share, and the Segmenter they describe."""
+"""Declare and read the arguments that several subcommands share."""
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lemore_core.common.errors import LemoreError
@@ -42,7 +42,7 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_segmenter_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what :func:`segmenter_options` reads."""
+    """Declare the arguments of :func:`segmenter_options`."""
     add_model_arguments(parser)
     add_size_arguments(parser)
     parser.add_argument('--backend', default='auto', help='auto, onnxruntime, torch or tensorrt')
@@ -51,11 +51,7 @@ def add_segmenter_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def requested_size(arguments: argparse.Namespace) -> tuple[int, int] | None:
-    """Return (height, width) as asked for, or None where neither was given.
-
-    Raises:
-        LemoreError: only one of the two was given.
-    """
+    """Return (height, width), or None where neither was given."""
     height, width = arguments.height, arguments.width
     if (height is None) != (width is None):
         msg = f'--height is {height} and --width is {width}: give both or neither'
@@ -64,11 +60,7 @@ def requested_size(arguments: argparse.Namespace) -> tuple[int, int] | None:
 
 
 def segmenter_options(arguments: argparse.Namespace) -> SegmenterOptions:
-    """Return what :func:`add_segmenter_arguments` declared.
-
-    Raises:
-        LemoreError: a value that is not allowed.
-    """
+    """Return the options of :func:`add_segmenter_arguments`."""
     from lemore_core.segmenter_options import SegmenterOptions
 
     return SegmenterOptions(
@@ -82,51 +74,18 @@ def segmenter_options(arguments: argparse.Namespace) -> SegmenterOptions:
 
 
 def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
-    """Load the Segmenter that the arguments describe.
-
-    Raises:
-        LemoreError: see :meth:`lemore_core.segmenter.Segmenter.load`.
-    """
+    """Load the Segmenter of :func:`add_segmenter_arguments`."""
     return segmenter_options(arguments).load()
 
 
-def renamed(parser: argparse.ArgumentParser, old: str, new: str) -> None:
-    """Have ``parser`` refuse the flag ``old`` with the name that it has now."""
-    parser.add_argument(
-        old,
-        action=_Renamed,
-        nargs='?',
-        const=new,
-        default=argparse.SUPPRESS,
-        help=argparse.SUPPRESS,
-    )
-
-
-class _Renamed(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        parser.error(f'{self.option_strings[0]} is called {self.const} now')
-
-
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--json``, a switch in every command: JSON instead of text on standard output."""
+    """Declare ``--json``."""
     parser.add_argument('--json', action='store_true', help='print JSON')
 
 
 def print_json(values: Any) -> None:
     """Print plain values as one line of JSON."""
     print(json.dumps(values))
-
-
-def require_packages(*names: str) -> None:
-    """Refuse a command whose packages are not installed.
-
-    Raises:
-        LemoreError: with the line that installs them.
-    """
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if missing:
-        msg = f'this needs {" and ".join(names)}: pip install {" ".join(missing)}'
-        raise LemoreError(msg)
 
 
 def add_max_pixels_argument(parser: Any) -> None:
@@ -141,7 +100,7 @@ def add_max_pixels_argument(parser: Any) -> None:
 
 
 def image_bar(images: Iterable[T], name: str, *counts: int | None) -> Iterable[T]:
-    """Yield ``images`` with a bar on the terminal; the least of the ``counts`` known will come."""
+    """Yield ``images`` with a progress bar; the total is the least of the known ``counts``."""
     from tqdm import tqdm
 
     known = [number for number in counts if number is not None]
@@ -152,7 +111,7 @@ def image_bar(images: Iterable[T], name: str, *counts: int | None) -> Iterable[T
 
 
 def listed(read: Callable[[str], T]) -> Callable[[str], list[T]]:
-    """Return a reader of values with commas between them."""
+    """Return a reader of comma-separated values."""
 
     def read_all(text: str) -> list[T]:
         parts = [part.strip() for part in text.split(',')]
@@ -183,14 +142,12 @@ def count(text: str) -> int:
 
 def share(text: str) -> float:
     """Read a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        msg = f'{text!r} is no number from 0 to 1'
-        raise argparse.ArgumentTypeError(msg)
-    return value
+    return _real(text, lambda value: 0 <= value <= 1, 'number from 0 to 1')
+
+
+def positive(text: str) -> float:
+    """Read a finite number above 0."""
+    return _real(text, lambda value: 0 < value < float('inf'), 'number above 0')
 
 
 def duration(text: str) -> float:
@@ -202,13 +159,10 @@ def duration(text: str) -> float:
     return positive(text[:-1]) * units[text[-1]]
 
 
-def positive(text: str) -> float:
-    """Read a finite number above 0."""
-    try:
+def _real(text: str, admits: Callable[[float], bool], what: str) -> float:
+    with suppress(ValueError):
         value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float('inf'):
-        msg = f'{text!r} is no number above 0'
-        raise argparse.ArgumentTypeError(msg)
-    return value
+        if admits(value):
+            return value
+    msg = f'{text!r} is no {what}'
+    raise argparse.ArgumentTypeError(msg)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemore_core.common.words import counted
+from lemore_core.common.errors import counted
 
 if TYPE_CHECKING:
     from lemore_core.data.check import CheckResult

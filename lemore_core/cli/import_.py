@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lemore_core.cli.arguments import add_size_arguments, requested_size
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +38,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Write a foreign network as a file that is served like LeMoRe's own exports."""
     from lemore_core.common.files import write_whole
     from lemore_core.export.importing import ImportOptions, import_onnx
+    from lemore_core.export.street import STREET
+    from lemore_core.images.files import read_image
     from lemore_core.taxonomy import load_taxonomy
 
     imported = import_onnx(
         arguments.file,
         load_taxonomy(arguments.classes),
-        _image(arguments.image),
+        read_image(arguments.image or STREET),
         ImportOptions(
             arguments.layout,
             None if arguments.mean is None else tuple(arguments.mean),
@@ -60,10 +57,3 @@ def run(arguments: argparse.Namespace) -> None:
     )
     write_whole(arguments.output, imported.content)
     print(f'{arguments.output}: {imported.summary}')
-
-
-def _image(path: Path | None) -> NDArray[np.uint8]:
-    from lemore_core.export.street import STREET
-    from lemore_core.images.files import read_image
-
-    return read_image(path or STREET)

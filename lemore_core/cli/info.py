@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what a checkpoint says of itself, or what a network of other classes or parts costs."""
+    """Print the card of a checkpoint, or the cost of a network of other classes or parts."""
     from lemore_core.segmenter import resolve_checkpoint, shipped
 
     asked = arguments.dataset or arguments.without or arguments.fusion_at_head
@@ -50,32 +50,32 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _card(values: dict[str, Any]) -> dict[str, str]:
-    """Return what of ``values`` people want to know, in their words."""
+    """Return the values to print as text, by their names."""
     size = f'{values["width"]}x{values["height"]}'
-    card = {'model': values['model'], 'classes': f'{values["classes"]} of {values["dataset"]}'}
-    if 'names' in values:
-        card['classes'] += f': {", ".join(values["names"])}'
-    card['input'] = size
+    metrics, training = values.get('metrics', {}), values.get('training', {})
+    names = f': {", ".join(values["names"])}' if 'names' in values else ''
+    card = {
+        'model': values['model'],
+        'classes': f'{values["classes"]} of {values["dataset"]}{names}',
+        'input': size,
+    }
     if 'parameters' in values:
-        card['cost'] = (
-            f'{values["parameters"] / 1e6:.3f} M parameters, {values["gflops"]:.3f} GFLOPs at {size}'
-        )
+        millions, gflops = values['parameters'] / 1e6, values['gflops']
+        card['cost'] = f'{millions:.3f} M parameters, {gflops:.3f} GFLOPs at {size}'
     if 'licence' in values:
         card['licence'] = values['licence']
-    metrics, training = values.get('metrics', {}), values.get('training', {})
     if 'mean_iou' in metrics:
         card['measured'] = f'on {metrics["split"]}: mIoU {100 * metrics["mean_iou"]:.1f} %'
         known = {name: iou for name, iou in metrics.get('iou', {}).items() if iou is not None}
         if known:
             card['IoU'] = ', '.join(f'{name} {100 * iou:.1f}' for name, iou in known.items())
-    recipe = training.get('recipe', {})
-    if recipe:
+    if recipe := training.get('recipe', {}):
         fields = ', '.join(f'{k} {recipe[k]}' for k in ('dataset', 'batch', 'seed') if k in recipe)
         card['trained'] = f'{training.get("step", "?")} steps: {fields}'
-    for kind, what in (('start', 'started'), ('teacher', 'teacher'), ('imported', 'imported')):
+    for kind, name in (('start', 'started'), ('teacher', 'teacher'), ('imported', 'imported')):
         if kind in training:
             found = training[kind]
-            card[what] = f'from {found["name"] if isinstance(found, dict) else found}'
+            card[name] = f'from {found["name"] if isinstance(found, dict) else found}'
     return card
 
 
@@ -98,14 +98,12 @@ def _checkpoint(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
     from lemore_core.export.model_card import read_model_card
 
     card = read_model_card(path)
-    config = card.config.for_size(
-        *(requested_size(arguments) or (card.config.height, card.config.width))
-    )
+    size = requested_size(arguments) or (card.config.height, card.config.width)
     return {
         'model': card.name,
         'dataset': card.taxonomy.name,
         'names': list(card.taxonomy.classes),
-        **_cost(config),
+        **_cost(card.config.for_size(*size)),
         'licence': card.licence,
         'metrics': dict(card.metrics),
         'training': dict(card.training),
@@ -115,13 +113,9 @@ def _checkpoint(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
 def _cost(config: LeMoReConfig | ImportedConfig) -> dict[str, Any]:
     from lemore_core.model.cost import measure_cost
 
-    sizes = {'classes': config.classes, 'height': config.height, 'width': config.width}
-    if isinstance(config, ImportedConfig):
-        return sizes
-    cost = measure_cost(config)
-    return {
-        **sizes,
-        'parameters': cost.parameters,
-        'gflops': round(cost.flops / 1e9, 4),
-        'gmacs': round(cost.macs / 1e9, 4),
-    }
+    values = {'classes': config.classes, 'height': config.height, 'width': config.width}
+    if isinstance(config, LeMoReConfig):
+        cost = measure_cost(config)
+        gflops, gmacs = round(cost.flops / 1e9, 4), round(cost.macs / 1e9, 4)
+        return values | {'parameters': cost.parameters, 'gflops': gflops, 'gmacs': gmacs}
+    return values

@@ -1,4 +1,4 @@
-"""Entry point of ``lemore``: finds the subcommand, turns errors into one line."""
+"""Run the subcommands of ``lemore``, and report errors in one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib.metadata import entry_points
 from io import TextIOWrapper
 from keyword import iskeyword
-from typing import Protocol, cast
+from typing import NoReturn
 
 import lemore_core
 from lemore_core.common.errors import TORCH, GpuContextLostError, LemoreError, in_one_line
@@ -29,8 +29,23 @@ COMMANDS = {
     'taxonomy': 'show a class table, or write it for other programs',
     'import': 'make any segmentation network in ONNX one that is served like the shipped ones',
     'export': 'write a model as an ONNX file for one input size',
-    'engine': 'build, list or delete TensorRT engines',
+    'engine': 'build the TensorRT engine of a network',
     'benchmark': 'time the steps from bytes to labels on this machine',
+}
+# commands and options of former versions, and their replacements
+OLD = {
+    'research': 'lemore benchmark',
+    'benchmark rate': 'lemore benchmark',
+    'benchmark peak': 'lemore benchmark',
+    'benchmark memory': 'lemore benchmark',
+    'benchmark --rounds': '--repeats',
+    'bag video': 'lemore predict BAG',
+    'bag evaluate --truth': '--ground-truth',
+    'bag evaluate --truth-topic': '--ground-truth-topic',
+    'bag evaluate --truth-ids': '--ground-truth-ids',
+    'bag evaluate --start': '--skip',
+    'bag segment --start': '--skip',
+    'export --int8': 'lemore export without it: float networks are faster where both were measured',
 }
 # commands of other packages: each is a module with a docstring, add_arguments and run
 GROUP = 'lemore.commands'
@@ -45,24 +60,14 @@ PACKAGES = {
 }
 
 
-class Command(Protocol):
-    """What the file of a subcommand offers."""
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
-
-    def run(self, arguments: argparse.Namespace) -> None:
-        """Do it."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``lemore`` and return its exit status, see ``docs/reliability.md``.
 
     0; 1 for a failure, 2 for wrong usage, 3 for an incomplete result, 70 for an error of our own,
-    130 when interrupted, 141 when whoever reads the output ends.
+    130 when interrupted, 141 when the output pipe is closed.
     """
     for stream in (sys.stdout, sys.stderr):
-        # names of files need not be UTF-8
+        # file names need not be UTF-8
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -70,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(argv, name)
     except BrokenPipeError:
-        # Python would say so once more when it flushes
+        # Python would report it again when it flushes
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -83,34 +88,56 @@ def main(argv: Sequence[str] | None = None) -> int:
         status, reason = _explained(error)
         print(f'lemore {name}: {reason}', file=sys.stderr)
         if isinstance(error, GpuContextLostError):
-            # what it held on the GPU would abort the process on its way out
+            # destructors of GPU memory would abort the process
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
         return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """Parser that names the replacement of an old command or option, as do its subparsers."""
+
+    argv: Sequence[str] = ()
+
+    def error(self, message: str) -> NoReturn:
+        answer = _replacement(self.argv)
+        if answer:
+            self.exit(2, answer)
+        super().error(message)
+
+
+def _replacement(argv: Sequence[str]) -> str:
+    words = [text.partition('=')[0] for text in argv]
+    for old, new in OLD.items():
+        command, *rest = old.split()
+        if words[:1] == [command] and set(rest) <= set(words):
+            return f'lemore: {old} went, use {new}\n'
+    return ''
+
+
 def _run(argv: list[str], name: str) -> int:
-    parser = argparse.ArgumentParser('lemore', description=lemore_core.__doc__)
+    _Parser.argv = argv
+    parser = _Parser('lemore', description=lemore_core.__doc__)
     parser.add_argument('--version', action='version', version=lemore_core.__version__)
     subparsers = parser.add_subparsers(dest='command', required=True, metavar='command')
     modules = {known: (_module(known), text) for known, text in COMMANDS.items()}
     if name not in COMMANDS:
         modules |= {entry.name: (entry.value, '') for entry in entry_points(group=GROUP)}
     if name and name not in modules:
-        print(
+        unknown = (
             f'lemore: there is no command {name!r}, there are: {", ".join(modules)}; those of '
-            'other packages are found once they are installed (pip install -e .)',
-            file=sys.stderr,
+            'other packages are found once they are installed (pip install -e .)\n'
         )
+        sys.stderr.write(_replacement(argv) or unknown)
         return 2
     commands = {}
     for known, (module, text) in modules.items():
         summary = text or _first_line(module)
         subparser = subparsers.add_parser(known, help=summary, description=summary)
-        # of our own only the chosen one is imported: help answers at once
+        # only the chosen one is imported, so that help answers at once
         if known == name:
-            commands[known] = cast('Command', importlib.import_module(module))
+            commands[known] = importlib.import_module(module)
             commands[known].add_arguments(subparser)
     arguments = parser.parse_args(argv)
     commands[arguments.command].run(arguments)
@@ -118,7 +145,7 @@ def _run(argv: list[str], name: str) -> int:
 
 
 def _explained(error: Exception) -> tuple[int, str]:
-    """Return the exit status for an error, and a line of what it is and what to do."""
+    """Return the exit status for an error, and its message with the remedy."""
     if isinstance(error, LemoreError):
         return 1, in_one_line(error)
     if isinstance(error, ImportError) and error.name:

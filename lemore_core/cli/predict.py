@@ -18,8 +18,8 @@ from lemore_core.cli.arguments import (
     segmenter_options,
     share,
 )
+from lemore_core.common.errors import counted
 from lemore_core.common.limits import ROTATIONS
-from lemore_core.common.words import counted
 
 if TYPE_CHECKING:
     from lemore_core.sources import Source

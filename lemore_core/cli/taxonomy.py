@@ -12,12 +12,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the actions."""
     actions = parser.add_subparsers(dest='action', required=True, metavar='action')
     show = actions.add_parser('show', help='print ids, colours and names')
-    export = actions.add_parser('export', help='write a JSON file, a GIMP palette or a legend')
+    export = actions.add_parser('export', help='write a JSON file or a legend')
     for action in (show, export):
         action.add_argument('name', help=f'{", ".join(BUILT_IN)}, or the path of a YAML file')
-    export.add_argument(
-        '--output', '-o', type=Path, required=True, help='a .json, .gpl or .png file'
-    )
+    export.add_argument('--output', '-o', type=Path, required=True, help='a .json or .png file')
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -29,5 +27,4 @@ def run(arguments: argparse.Namespace) -> None:
         export_taxonomy(taxonomy, arguments.output)
         return
     for index, (name, color) in enumerate(zip(taxonomy.classes, taxonomy.colors, strict=True)):
-        red, green, blue = color
-        print(f'{index:>5}  #{red:02x}{green:02x}{blue:02x}  {name}')
+        print(f'{index:>5}  #{bytes(color).hex()}  {name}')

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lemore_core.cli.arguments import add_segmenter_arguments, count, image_bar, load_segmenter
 from lemore_core.cli.predict import exit_if_incomplete
-from lemore_core.common.words import counted
+from lemore_core.common.errors import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,11 +1,11 @@
-"""The root of every error that the library raises on purpose."""
+"""Base classes of errors, and the words of messages."""
 
 # as pip takes it: the plain name brings gigabytes of CUDA
 TORCH = 'torch (without a GPU: --index-url https://download.pytorch.org/whl/cpu)'
 
 
 class LemoreError(Exception):
-    """Something that the user can put right; the message says what and how."""
+    """An error that the user can correct; the message names the cause and the remedy."""
 
 
 class SegmenterError(LemoreError):
@@ -13,19 +13,24 @@ class SegmenterError(LemoreError):
 
 
 class GpuContextLostError(LemoreError):
-    """A GPU whose state is lost to this process; another process may be able to use it.
+    """A GPU context lost to this process; another process may be able to use the GPU.
 
-    Every further call on the GPU fails, and what it held cannot be freed: the destructors of
-    pinned memory and CUDA graphs abort the process. So end it with ``os._exit``.
+    Every further call on the GPU fails, and the destructors of pinned memory and CUDA graphs
+    abort the process. So end it with ``os._exit``.
     """
 
 
 def in_one_line(error: Exception) -> str:
-    """Say what went wrong, with the kind of an error that was not raised on purpose."""
+    """Return an error's message in one line, with its type if it is no :class:`LemoreError`."""
     kind = '' if isinstance(error, LemoreError) else f'{type(error).__name__}: '
     return printable(' '.join(f'{kind}{error}'.split()))
 
 
 def printable(text: str) -> str:
-    """Escape what would command a terminal: text of messages and files reaches logs."""
+    """Escape control characters: text of messages and files reaches terminals."""
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 image``, ``2 images``, ``1,000 images``."""
+    return f'{number:,} {noun}{"" if number == 1 else "s"}'

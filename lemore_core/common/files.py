@@ -1,4 +1,4 @@
-"""Files that users keep: written whole, beside their name and then renamed; caches of one user."""
+"""Write users' files whole, beside their name and then renamed; keep caches of one user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def user_cache() -> Path:
-    """Return where this project keeps what it can make again: ``lemore`` in the user's cache."""
+    """Return the folder ``lemore`` in the user's cache."""
     configured = Path(os.environ.get('XDG_CACHE_HOME', ''))
     # the specification of that variable says to ignore a relative path
     base = configured if configured.is_absolute() else Path.home() / '.cache'
@@ -23,12 +23,8 @@ def user_cache() -> Path:
 def atomic_write(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its name when the block succeeds.
 
-    ``path`` is never seen half-written: if the block raises, it stays what it was. The temporary
-    file keeps the suffix, for writers that choose their format by it. ``mode`` is what the umask
-    takes from.
-
-    Raises:
-        OSError: the folder cannot be made or written.
+    If the block raises, ``path`` stays as before. The temporary file keeps the suffix, for
+    writers that choose their format by it. The umask is taken from ``mode``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix)
@@ -36,7 +32,7 @@ def atomic_write(path: Path, mode: int = 0o666) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes private files, users expect what their umask says
+        # mkstemp makes private files
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(mode & ~umask)
@@ -48,54 +44,40 @@ def atomic_write(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes | str, mode: int = 0o666) -> None:
-    """Write a file as :func:`atomic_write` does; text in UTF-8.
-
-    Raises:
-        OSError: the folder cannot be made or written.
-    """
+    """Write a file as :func:`atomic_write` does; text in UTF-8."""
     with atomic_write(path, mode) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_own(path: Path, content: bytes) -> None:
-    """Write a file that :func:`read_own` reads, into a folder that is made where there is none.
-
-    Raises:
-        OSError: it cannot be written, or the folder is not this user's alone.
-    """
+    """Write a file for :func:`read_own`, into a private folder."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     require_own_folder(path.parent)
     write_whole(path, content, mode=0o600)
 
 
 def read_own(path: Path, most: int) -> bytes:
-    """Return a file that only this user can have written: engines and graphs are code.
+    """Return a file of at most ``most`` bytes that only this user can have written.
 
-    Raises:
-        OSError: it is not there, no regular file, larger than ``most`` bytes, or it or its folder
-            belongs to somebody else or may be written by others.
+    Engines and graphs are code.
     """
     require_own_folder(path.parent)
-    # a pipe would be waited for
+    # opening a pipe would wait
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, 'rb') as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode) or status.st_size > most:
             raise PermissionError(errno.EPERM, f'it is no file of up to {most} bytes', str(path))
-        _require_own(status, path)
+        _require_own(path, status)
         return file.read(most)
 
 
 def require_own_folder(folder: Path) -> None:
-    """Refuse a folder in which somebody else may put or exchange files.
-
-    Raises:
-        OSError: there is none, or it belongs to somebody else or may be written by others.
-    """
-    _require_own(folder.stat(), folder)
+    """Refuse a folder in which somebody else may put or exchange files."""
+    _require_own(folder, folder.stat())
 
 
-def _require_own(status: os.stat_result, path: Path) -> None:
+def _require_own(path: Path, status: os.stat_result) -> None:
     if status.st_uid not in {os.geteuid(), 0}:
         reason = (
             f'it belongs to user {status.st_uid}, not to this one: delete it, or choose another'

@@ -1,11 +1,31 @@
-"""How much is taken in of what others send; light enough for help texts."""
+"""Limits for untrusted input; light enough for help texts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
 
 MAX_PIXELS = 50_000_000  # of one image
 MAX_MESSAGE_BYTES = 2**29  # of a message or chunk in a bag, once decompressed
 
 MAX_JSON_BYTES = 2**22
 MAX_YAML_BYTES = 2**21
-MAX_YAML_VALUES = 50_000  # a table of 6,000 classes, the metadata of a long bag
 MAX_YAML_DEPTH = 32
 # degrees clockwise by which the network may see an image rotated
 ROTATIONS = (0, 90, 180, 270)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the values of a JSON text.
+
+    Raises:
+        ValueError: it is none, too large or nested too deeply.
+    """
+    if len(text) > MAX_JSON_BYTES:
+        msg = f'it has more than {MAX_JSON_BYTES} bytes'
+        raise ValueError(msg)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        msg = 'it is nested too deeply'
+        raise ValueError(msg) from error

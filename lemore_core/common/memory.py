@@ -1,4 +1,4 @@
-"""The memory of this process: what it holds, what its C library keeps, and letting go of it."""
+"""Memory of this process: measure it, keep what was freed, return it to the system."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import gc
 import re
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lemore_core.common.errors import LemoreError
 
@@ -26,8 +25,7 @@ class ProcessMemoryError(LemoreError):
     """A system that does not tell the memory of a process."""
 
 
-@dataclass(frozen=True)
-class ProcessMemory:
+class ProcessMemory(NamedTuple):
     """Megabytes (10^6 bytes) in physical memory: now, and at most so far."""
 
     resident_mb: float
@@ -37,29 +35,21 @@ class ProcessMemory:
 def process_memory(status: Path = STATUS) -> ProcessMemory:
     """Read the memory of this process, or of the one whose ``/proc/<pid>/status`` is given.
 
-    Read here and not through psutil, which does not know the peak; ``getrusage`` counts the
-    program that started this one as well.
-
-    Raises:
-        ProcessMemoryError: the system does not tell, or not in Linux' way.
+    psutil does not know the peak, and ``getrusage`` counts the program that started this one.
     """
     try:
         text = status.read_text(encoding='ascii')
-    except OSError as error:
-        msg = f'the memory of a process is read from {status}, which only Linux has'
-        raise ProcessMemoryError(msg) from error
-    found = {name: int(kib) for name, kib in re.findall(r'^(\w+):\s+(\d+) kB$', text, re.MULTILINE)}
-    try:
-        return ProcessMemory(*(found[name] * KIB_IN_MB for name in ('VmRSS', 'VmHWM')))
-    except KeyError as error:
-        msg = f'{status} says nothing of {error}: the memory of this process is not known'
+        kib = dict(re.findall(r'^(VmRSS|VmHWM):\s+(\d+) kB$', text, re.MULTILINE))
+        return ProcessMemory(int(kib['VmRSS']) * KIB_IN_MB, int(kib['VmHWM']) * KIB_IN_MB)
+    except (OSError, KeyError) as error:
+        msg = f'{status} does not tell the memory of a process, as Linux does: {error}'
         raise ProcessMemoryError(msg) from error
 
 
 def device_memory_mb(device: str) -> float | None:
     """Return the megabytes (10^6 bytes) that PyTorch holds on a GPU, ``None`` for a CPU.
 
-    What TensorRT and ONNX Runtime allocate for themselves does not count.
+    Allocations of TensorRT and ONNX Runtime do not count.
     """
     if not device.startswith('cuda') or 'torch' not in sys.modules:
         return None
@@ -69,12 +59,12 @@ def device_memory_mb(device: str) -> float | None:
 
 
 def keep_freed_memory(*, all_blocks: bool = False) -> None:
-    """Let this process keep the memory that one image leaves for the next, in every thread.
+    """Keep freed memory in this process for the next image, in every thread.
 
     glibc returns blocks of some megabytes to the kernel as soon as they are freed, and gets them
     anew, zeroed page by page: at 1920x1080 that is a quarter of the time that segmenting takes.
     ``all_blocks`` keeps blocks of any size, without a limit: those of a training step are tens of
-    megabytes, and returning them takes 40% of its time. Other C libraries are left as they are.
+    megabytes, and returning them takes 40% of its time. Only for glibc.
     """
     if all_blocks:
         _call_glibc('mallopt', M_MMAP_MAX, 0)
@@ -84,7 +74,7 @@ def keep_freed_memory(*, all_blocks: bool = False) -> None:
 
 
 def release_memory() -> None:
-    """Return to the system what nobody holds any more, and what the C library keeps of it."""
+    """Collect garbage and return free memory to the system."""
     gc.collect()
     _call_glibc('malloc_trim', 0)
 

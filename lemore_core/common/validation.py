@@ -1,4 +1,4 @@
-"""Dataclasses with bounds beside their fields: recipes, options, requests, parameters.
+"""Declare dataclass fields with bounds, and check values against them.
 
 .. code-block:: python
 
@@ -23,6 +23,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -47,7 +48,7 @@ Kind = TypeVar('Kind')
 
 @dataclass(frozen=True)
 class Option:
-    """What a field means and may hold, see :func:`option`."""
+    """Description and bounds of a field, see :func:`option`."""
 
     text: str = ''
     low: float = -math.inf
@@ -56,7 +57,6 @@ class Option:
     pattern: str = ''
     ascending: bool = False
     allowed: str = ''
-    was: str = ''
 
     def admits(self, value: Any) -> bool:
         """Return whether a value of the right type is allowed; of a tuple, whether all are."""
@@ -85,7 +85,7 @@ class Entry:
 
     @property
     def allowed(self) -> str:
-        """What the field may hold, in words."""
+        """The allowed values, in words."""
         if self.option.allowed:
             return self.option.allowed
         if self.option.choices:
@@ -94,7 +94,7 @@ class Entry:
         return _describe(self.kind) + _describe_bounds(self.option) + order
 
     def refusal(self, value: Any) -> str:
-        """Return why the field cannot hold a value, '' where it can."""
+        """Return the error for a value, '' for an allowed one."""
         if _fits(self.kind, value) and self.option.admits(value):
             return ''
         return f'{self.name} is {shown(value)}, allowed: {self.allowed}'
@@ -110,41 +110,31 @@ def option(
     pattern: str = '',
     ascending: bool = False,
     allowed: str = '',
-    was: str = '',
     **metadata: Any,
 ) -> Any:
     """Declare a dataclass field with its description and bounds.
 
     Args:
         default: the default value, or ``REQUIRED``.
-        text: what the field is, in a few words.
+        text: the description, in a few words.
         low: the least number; bounds, choices and pattern hold for every entry of a tuple.
         high: the greatest number.
         choices: the only values.
         pattern: a regular expression that all of a text matches.
         ascending: whether the numbers of a tuple must be in ascending order.
-        allowed: what is allowed, in words, where the bounds do not say it well.
-        was: the field's former name; whoever gives that one is answered with the new one.
-        metadata: what else the field carries.
+        allowed: the allowed values in words, where the bounds do not say it well.
+        metadata: more of the field's metadata.
     """
-    known = Option(text, low, high, tuple(choices), pattern, ascending, allowed, was)
+    known = Option(text, low, high, tuple(choices), pattern, ascending, allowed)
     described = {'option': known, **metadata}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=described)
     return field(default=default, metadata=described)
 
 
-_known: dict[type[Any], Mapping[str, Entry]] = {}
-
-
+@cache
 def entries(cls: type[Any]) -> Mapping[str, Entry]:
     """Return the fields of a dataclass that its constructor takes, by name."""
-    if cls not in _known:
-        _known[cls] = _entries(cls)
-    return _known[cls]
-
-
-def _entries(cls: type[Any]) -> Mapping[str, Entry]:
     # Python 3.10 takes dataclasses.KW_ONLY for no type
     kinds = get_type_hints(cls, localns={'KW_ONLY': None})
     missing = dataclasses.MISSING
@@ -161,23 +151,18 @@ def _entries(cls: type[Any]) -> Mapping[str, Entry]:
 
 
 def check_fields(instance: Any, error: type[LemoreError]) -> None:
-    """Refuse an instance with a field of another type than declared, or out of bounds.
-
-    Raises:
-        LemoreError: of the type ``error``; it names every wrong field, its value and what is
-            allowed.
-    """
-    known = entries(type(instance)).values()
+    """Raise ``error`` with every field of another type than declared or out of bounds."""
+    known = entries(type(instance)).values()  # type: ignore[arg-type]
     refusals = [entry.refusal(getattr(instance, entry.name)) for entry in known]
     if any(refusals):
         raise error(_joined(refusals))
 
 
 def from_mapping(cls: type[Kind], values: Any, source: str, error: type[LemoreError]) -> Kind:
-    """Make a dataclass of plain values, as YAML and JSON hold them; ``source`` names them.
+    """Make a dataclass of plain values of YAML or JSON; ``source`` names them in errors.
 
-    A list becomes a tuple and a mapping a dataclass where one is declared, and text a path or a
-    number (YAML takes 1e-3 for text).
+    Lists become tuples, mappings dataclasses, text paths or numbers (1e-3 is text to YAML), as
+    the fields declare.
 
     Raises:
         LemoreError: of the type ``error``; it names every field that is unknown, missing, of
@@ -186,8 +171,11 @@ def from_mapping(cls: type[Kind], values: Any, source: str, error: type[LemoreEr
     if not isinstance(values, Mapping):
         msg = f'{source} is {shown(values)}, allowed: fields and their values'
         raise error(msg)
-    known = entries(cls)
-    refusals = _unknown(known, values)
+    known = entries(cls)  # type: ignore[arg-type]
+    unknown = [str(name) for name in values if name not in known]
+    refusals = []
+    if unknown:
+        refusals.append(f'unknown fields {", ".join(unknown)} (there are {", ".join(known)})')
     converted = {}
     for name, entry in known.items():
         if name not in values:
@@ -212,7 +200,7 @@ def from_mapping(cls: type[Kind], values: Any, source: str, error: type[LemoreEr
 
 
 def shown(value: Any) -> str:
-    """Return a value as an error shows it; what others sent may be long."""
+    """Return a value for an error message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= _MOST_SHOWN else f'{text[:_MOST_SHOWN]}…'
 
@@ -221,22 +209,6 @@ def _joined(refusals: Sequence[str]) -> str:
     found = [refusal for refusal in refusals if refusal]
     more = len(found) - _MOST_REFUSALS
     return '; '.join(found[:_MOST_REFUSALS]) + (f'; and {more} more' if more > 0 else '')
-
-
-def current_names(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``values`` with every field's former name replaced by the one of today."""
-    names = {entry.option.was: name for name, entry in entries(cls).items()}
-    return {names.get(name, name): value for name, value in values.items()}
-
-
-def _unknown(known: Mapping[str, Entry], values: Mapping[str, Any]) -> list[str]:
-    renamed = {entry.option.was: name for name, entry in known.items() if entry.option.was}
-    unknown = [name for name in values if name not in known]
-    found = [f'{name} is called {renamed[name]} now' for name in unknown if name in renamed]
-    strange = [str(name) for name in unknown if name not in renamed]
-    if strange:
-        found.append(f'unknown fields {", ".join(strange)} (there are {", ".join(known)})')
-    return found
 
 
 def _convert(kind: Any, value: Any, name: str, error: type[LemoreError]) -> Any:
@@ -297,10 +269,8 @@ def _describe(kind: Any) -> str:
 
 
 def _describe_bounds(known: Option) -> str:
-    if math.isinf(known.low) and math.isinf(known.high):
-        return ''
     if math.isinf(known.high):
-        return f', {known.low:g} or more'
+        return '' if math.isinf(known.low) else f', {known.low:g} or more'
     if math.isinf(known.low):
         return f', {known.high:g} or less'
     return f' from {known.low:g} to {known.high:g}'

@@ -1,27 +1,22 @@
-"""YAML that others wrote: plain values only, bounded before they are built, errors with their line."""
+"""Read YAML of users and of the package: plain values, bounded, errors with their line."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from lemore_core.common.errors import LemoreError, in_one_line
-from lemore_core.common.limits import MAX_YAML_BYTES, MAX_YAML_DEPTH, MAX_YAML_VALUES
+from lemore_core.common.limits import MAX_YAML_BYTES, MAX_YAML_DEPTH
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-MOST_DIGITS = 40
-
 
 def read_yaml(path: Path | Traversable, what: str, error: type[LemoreError]) -> Any:
-    """Return the plain values of a YAML file; ``what`` is what an error calls it.
-
-    Raises:
-        LemoreError: of the type ``error``; the file is missing, no YAML, or :func:`parse_yaml`
-            refuses it.
-    """
+    """Return the plain values of a YAML file, or raise ``error``; ``what`` names the file in it."""
     try:
         if not path.is_file():  # a pipe or a device has no end
             msg = 'there is no such file'
@@ -35,12 +30,7 @@ def read_yaml(path: Path | Traversable, what: str, error: type[LemoreError]) -> 
 
 
 def parse_yaml(content: bytes | str, source: str, error: type[LemoreError]) -> Any:
-    """Return the plain values of YAML; ``source`` names it in errors.
-
-    Raises:
-        LemoreError: of the type ``error``; it is no YAML, too large or too deep, its aliases
-            stand for too much, or a key stands twice.
-    """
+    """Return the plain values of YAML, or raise ``error``: see docs/reliability.md for the bounds."""
     # imported late: a GPU is measured where this package is absent
     import yaml
 
@@ -49,7 +39,14 @@ def parse_yaml(content: bytes | str, source: str, error: type[LemoreError]) -> A
             msg = f'it has more than {MAX_YAML_BYTES} bytes'
             raise ValueError(msg)  # noqa: TRY301 - as any other content
         text = content if isinstance(content, str) else content.decode('utf-8-sig')
-        _check_events(text)
+        depth = 0
+        for event in yaml.parse(text, Loader=_loader()):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_YAML_DEPTH:
+                _refuse(event, f'it has more than {MAX_YAML_DEPTH} levels')
+            if isinstance(event, yaml.AliasEvent):
+                _refuse(event, f'the alias *{event.anchor}: write its values instead')
         return yaml.load(text, _loader())  # noqa: S506 - derived from the safe loader
     except Exception as reason:
         mark = getattr(reason, 'problem_mark', None)
@@ -59,67 +56,58 @@ def parse_yaml(content: bytes | str, source: str, error: type[LemoreError]) -> A
         raise error(msg) from reason
 
 
-def _check_events(text: str) -> None:
-    """Refuse what would take long or much memory; an alias counts as all that it stands for.
-
-    Raises:
-        MarkedYAMLError: with the line.
-    """
-    import yaml
-
-    sizes: dict[str | None, int] = {}
-    open_nodes: list[tuple[str | None, int]] = []  # anchor, and the values before it
-    values = 0
-    events: Any = yaml.parse(text, Loader=_loader())
-    for event in events:
-        if isinstance(event, yaml.CollectionStartEvent):
-            open_nodes.append((event.anchor, values))
-            values += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, before = open_nodes.pop()
-            sizes[anchor] = values - before
-        elif isinstance(event, yaml.ScalarEvent):
-            sizes[event.anchor] = 1
-            values += 1
-        elif isinstance(event, yaml.AliasEvent):
-            # one within what it stands for has no end
-            values += sizes.get(event.anchor, MAX_YAML_VALUES)
-        if values > MAX_YAML_VALUES or len(open_nodes) > MAX_YAML_DEPTH:
-            problem = (
-                f'it holds more than {MAX_YAML_VALUES} values, aliases counted in full, '
-                f'or more than {MAX_YAML_DEPTH} levels'
-            )
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-
-
 @lru_cache(1)
 def _loader() -> Any:
+    """Return the safe loader, made to refuse a key that is given twice."""
     import yaml
 
     base: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc]
-        def construct_object(self, node: Any, deep: bool = False) -> Any:
-            if node.tag.endswith((':int', ':float')) and len(node.value) > MOST_DIGITS:
-                # in base 60 they take time by the square of their length
-                refuse(node, f'a number has more than {MOST_DIGITS} digits')
-            try:
-                return super().construct_object(node, deep=deep)
-            except yaml.YAMLError:
-                raise
-            except Exception as error:  # noqa: BLE001 - a dozen kinds escape
-                refuse(node, in_one_line(error))
-
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            known: set[tuple[str, str]] = set()
+            known: set[str] = set()
             for key, _ in getattr(node, 'value', ()):
                 if isinstance(key, yaml.ScalarNode):
-                    if (key.tag, key.value) in known:
-                        refuse(key, f'the key {key.value!r} stands twice')
-                    known.add((key.tag, key.value))
+                    if key.value in known:
+                        _refuse(key, f'the key {key.value!r} is given twice')
+                    known.add(key.value)
             return super().construct_mapping(node, deep=deep)
 
-    def refuse(node: Any, problem: str) -> NoReturn:
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
-
     return Loader
+
+
+def _refuse(place: Any, problem: str) -> None:
+    """Raise an error of YAML at a node or event."""
+    import yaml
+
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
+
+
+@dataclass(frozen=True)
+class ShippedFiles:
+    """YAML files in a folder of a package; ``unknown`` begins the error for an unknown name."""
+
+    package: str
+    folder: str
+    what: str
+    unknown: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the files, without their suffix."""
+        found = (files(self.package) / self.folder).iterdir()
+        return tuple(sorted(one.name[:-5] for one in found if one.name.endswith('.yaml')))
+
+    def read(self, name: str, error: type[LemoreError]) -> tuple[Any, str]:
+        """Return the plain values of a shipped file or of a user's own, and its path; or raise."""
+        names = self.names
+        if name in names:
+            path = files(self.package) / self.folder / f'{name}.yaml'
+            return read_yaml(path, self.what, error), str(path)
+        if Path(name).suffix in ('.yaml', '.yml'):
+            return read_yaml(Path(name), self.what, error), name
+        msg = (
+            f'{self.unknown} {name!r}: give one of {", ".join(names)}, or the path of a .yaml '
+            'file with your own'
+        )
+        raise error(msg)

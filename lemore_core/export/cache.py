@@ -12,12 +12,10 @@ import hashlib
 import importlib.util
 import json
 import logging
-import os
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,8 +23,9 @@ import lemore_core
 from lemore_core.checkpoint import CheckpointError
 from lemore_core.common.child import Child, ChildError
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.files import read_own, user_cache, write_own
+from lemore_core.common.files import user_cache
 from lemore_core.export.errors import ExportError, PrecisionError
+from lemore_core.export.kept import keep, read_kept
 from lemore_core.export.shipped import read_shipped
 
 MODULE = 'lemore_core.export.export'
@@ -39,7 +38,6 @@ SOURCES = ('.', 'model', 'export')
 ERRORS: Mapping[str, type[LemoreError]] = {
     error.__name__: error for error in (CheckpointError, ExportError, PrecisionError)
 }
-_CHECKSUM = hashlib.sha256().digest_size
 
 _log = logging.getLogger(__name__)
 
@@ -48,24 +46,20 @@ def cached_export(path: Path, height: int, width: int, *, half: bool = False) ->
     """Return what :func:`~lemore_core.export.export.export_onnx` does: shipped, kept, or new.
 
     Processes that want the same at once may each make it.
-
-    Raises:
-        CheckpointError, ExportError, PrecisionError: see there; or torch is not installed, or the
-            process of an export ended otherwise.
     """
     shipped = None if half else read_shipped(path, height, width)
     if shipped is not None:
         return shipped
     try:
-        file = user_cache() / 'exports' / f'{_key(path, height, width, half)}{SUFFIX}'
+        file = user_cache() / 'exports' / f'{export_key(path, height, width, half=half)}{SUFFIX}'
     except (OSError, RuntimeError):
         # this user has no home, or the checkpoint cannot be read, which the export explains
         return _export(path, height, width, half=half)
-    content = _read(file)
+    content = read_kept(file, MOST_BYTES)
     if content is None:
         content = _export(path, height, width, half=half)
         try:
-            _keep(file, content)
+            keep(file, content, MOST_KEPT)
         except OSError as error:
             _log.info('exports cannot be kept in %s (%s): each start makes one', file.parent, error)
     return content
@@ -105,7 +99,8 @@ def export_apart(path: Path, height: int, width: int, *, half: bool) -> bytes:
         return output.read_bytes()
 
 
-def _key(path: Path, height: int, width: int, half: bool) -> str:
+def export_key(path: Path, height: int, width: int, *, half: bool = False) -> str:
+    """Return the hash of everything that the export of a checkpoint depends on."""
     digest = hashlib.sha256(path.read_bytes())
     digest.update(json.dumps([height, width, half, *map(_version, PACKAGES)]).encode())
     root = Path(lemore_core.__file__).parent
@@ -119,28 +114,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ''
-
-
-def _read(file: Path) -> bytes | None:
-    try:
-        kept = read_own(file, MOST_BYTES)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        _log.warning('%s is not used, the network is exported again: %s', file, error)
-        return None
-    checksum, content = kept[:_CHECKSUM], kept[_CHECKSUM:]
-    if hashlib.sha256(content).digest() != checksum:
-        _log.info('%s is damaged, the network is exported again', file)
-        return None
-    with suppress(OSError):
-        # the last used stay longest
-        os.utime(file)
-    return content
-
-
-def _keep(file: Path, content: bytes) -> None:
-    write_own(file, hashlib.sha256(content).digest() + content)
-    kept = sorted(file.parent.glob(f'[!.]*{SUFFIX}'), key=lambda path: path.stat().st_mtime)
-    for old in kept[:-MOST_KEPT]:
-        old.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,32 +140,14 @@ def check_export(
     raise ExportError(msg)
 
 
-def write_onnx(
-    path: Path,
-    output: Path,
-    height: int,
-    width: int,
-    *,
-    calibration: Sequence[NDArray[np.uint8]] | None = None,
-) -> None:
+def write_onnx(path: Path, output: Path, height: int, width: int) -> None:
     """Write what :func:`export_onnx` returns, whole or not at all.
-
-    With ``calibration``, images (H, W, 3) uint8 RGB of any size, the file is quantised: see
-    :func:`lemore_core.export.quantize.quantise`.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
         ExportError: see :func:`export_onnx`.
-        QuantisationError: the images do not do, or the quantised network fails on them.
     """
-    content = export_onnx(path, height, width)
-    if calibration is not None:
-        from lemore_core.export.quantize import quantise
-
-        content = quantise(
-            content, [to_network(image, 'rgb8', height, width) for image in calibration]
-        )
-    write_whole(output, content)
+    write_whole(output, export_onnx(path, height, width))
 
 
 def street_images(height: int, width: int) -> NDArray[np.uint8]:

@@ -46,11 +46,7 @@ class ServingGraph(nn.Module):
         return (logits.float() if self.is_half else logits).permute(0, 2, 3, 1)
 
     def halve(self) -> ServingGraph:
-        """Let the network compute in half precision.
-
-        Raises:
-            PrecisionError: one of its numbers is beyond what half precision holds.
-        """
+        """Let the network compute in half precision."""
         for name, tensor in self.network.state_dict().items():
             if not torch.equal(tensor.isfinite(), tensor.half().isfinite()):
                 largest = float(tensor[tensor.isfinite()].abs().max())
@@ -65,9 +61,6 @@ def load_graph(path: Path, height: int, width: int, *, folded: bool = True) -> S
     """Load a checkpoint as the graph for one network size; its axis weights are resampled once.
 
     ``folded`` is for measuring what folding brings: the logits are the same either way.
-
-    Raises:
-        CheckpointError: see :func:`lemore_core.checkpoint.load`.
     """
     card, model = checkpoint.load(path)
     model = model.resized(height, width)

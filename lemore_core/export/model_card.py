@@ -11,11 +11,7 @@ from lemore_core.common.errors import in_one_line
 
 
 def read_model_card(path: Path) -> ModelCard:
-    """Return the card of a checkpoint, or of an ONNX file exported from one.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, or not LeMoRe's.
-    """
+    """Return the card of a checkpoint, or of an ONNX file exported from one."""
     if path.suffix != '.onnx':
         return checkpoint.read_card(path)
     try:
@@ -33,11 +29,7 @@ def read_model_card(path: Path) -> ModelCard:
 
 
 def require_finite_weights(path: Path) -> None:
-    """Refuse an ONNX file with weights that are NaN, as far as the package onnx is there to look.
-
-    Raises:
-        CheckpointError: with the name of the weights.
-    """
+    """Refuse an ONNX file with weights that are NaN, as far as the package onnx is there to look."""
     if importlib.util.find_spec('onnx') is None:
         return
     import numpy as np

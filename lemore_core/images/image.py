@@ -1,4 +1,4 @@
-"""Camera pixels to what the network's input graph takes: RGB uint8 at the network's size."""
+"""Check, rotate, convert and resize camera images for the network."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ _ROTATE = {
 
 
 class Image(NamedTuple):
-    """Pixels of 8 bits, what they mean, and where they are from.
+    """8-bit pixels with their encoding.
 
     ``pixels`` (H, W, 3) uint8 for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8, (H, W) for mono8;
-    rows may be padded. ``header`` is the ``std_msgs/Header`` of the message that it was, if it
-    was one; nothing here looks into it. ``rotation`` is by how many degrees clockwise (one of
-    ``limits.ROTATIONS``) the network sees it rotated, as where the camera is mounted on its side.
+    rows may be padded. ``header`` is the message's ``std_msgs/Header``, never read here.
+    ``rotation`` is in degrees clockwise, one of ``limits.ROTATIONS``, for the network's view.
     """
 
     pixels: NDArray[np.uint8]
@@ -40,15 +39,11 @@ class Image(NamedTuple):
 
 
 class PixelError(LemoreError):
-    """An image whose type, shape or encoding is not what it must be."""
+    """An image of a wrong type, shape or encoding."""
 
 
 def as_image(image: Any, encoding: str) -> Image:
-    """Return an array as an image of that encoding, and an image of Pillow as rgb8.
-
-    Raises:
-        PixelError: it is neither.
-    """
+    """Return a NumPy array as an image of ``encoding``, or a Pillow image as rgb8."""
     if isinstance(image, np.ndarray):
         return Image(image, encoding)
     if hasattr(image, 'convert') and hasattr(image, 'getbands'):
@@ -61,33 +56,28 @@ def as_image(image: Any, encoding: str) -> Image:
 
 
 def check_pixels(image: NDArray[np.uint8], encoding: str) -> None:
-    """Refuse what is no 8-bit image of that encoding.
-
-    Raises:
-        PixelError: with the value found and what is allowed.
-    """
+    """Refuse an array that is no 8-bit image of ``encoding``."""
+    channels = image.shape[-1] if image.ndim == 3 else 1
     if encoding not in CHANNELS:
         msg = f'encoding {encoding!r} is not one of {", ".join(CHANNELS)}'
-        raise PixelError(msg)
-    if image.dtype != np.uint8:
+    elif image.dtype != np.uint8:
         msg = f'the image is {image.dtype}, it must be uint8'
-        raise PixelError(msg)
-    channels = 1 if image.ndim == 2 else image.shape[-1]
-    if image.ndim not in (2, 3) or channels != CHANNELS[encoding]:
+    elif image.ndim not in (2, 3) or channels != CHANNELS[encoding]:
         msg = f'the image has shape {image.shape}, {encoding} needs {CHANNELS[encoding]} channels'
-        raise PixelError(msg)
-    if image.size == 0:
+    elif image.size == 0:
         msg = f'the image has shape {image.shape}, it holds no pixels'
-        raise PixelError(msg)
+    else:
+        return
+    raise PixelError(msg)
 
 
 def rotated(pixels: NDArray[Any], degrees: int) -> NDArray[Any]:
-    """Return (H, W) or (H, W, C) rotated clockwise by one of ``limits.ROTATIONS``, itself by 0."""
+    """Return (H, W) or (H, W, C) rotated clockwise by one of ``limits.ROTATIONS``."""
     return cv2.rotate(pixels, _ROTATE[degrees]) if degrees else pixels
 
 
 def to_rgb(image: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
-    """Return an image of any encoding as RGB (H, W, 3) uint8; RGB itself is not copied."""
+    """Return an image as RGB (H, W, 3) uint8; rgb8 is not copied."""
     if encoding == 'rgb8':
         return image
     return np.asarray(cv2.cvtColor(image, _TO_RGB[encoding]), np.uint8)

@@ -1,4 +1,4 @@
-"""Labels made visible: colours, overlay, legend."""
+"""Draw labels: colours, overlay, legend."""
 
 from __future__ import annotations
 
@@ -17,13 +17,10 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def colorize(labels: Labels, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the colours of ``labels`` (H, W), as RGB (H, W, 3) uint8.
-
-    ``palette`` is (256 or 65536, 3) uint8, as :attr:`Taxonomy.palette` gives it.
-    """
+    """Return ``labels`` (H, W) in the colours of a :attr:`Taxonomy.palette`, RGB (H, W, 3) uint8."""
     if labels.dtype == np.uint8:
         return np.asarray(cv2.applyColorMap(labels, palette.reshape(256, 1, 3)), np.uint8)
-    # looking up one 32-bit word a pixel is several times faster than three bytes
+    # one 32-bit look-up a pixel is several times faster than three bytes
     padded = np.zeros((len(palette), 4), np.uint8)
     padded[:, :3] = palette
     words = np.take(padded.view(np.uint32)[:, 0], labels)

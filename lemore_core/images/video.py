@@ -1,4 +1,4 @@
-"""Video files: H.264, which browsers play, each image at its own time."""
+"""Read video files, and write H.264, which browsers play."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -53,38 +52,26 @@ def read_video(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[int, 
 
 
 def frames_expected(path: Path) -> int:
-    """Return how many images a video file says it holds; 0 where it does not say.
-
-    Raises:
-        VideoError: the file is no readable video.
-    """
+    """Return the number of images in the header of a video file, 0 where it is missing."""
     with _opened(path) as container:
         return int(container.streams.video[0].frames)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    try:
-        # PyAV takes no names that are not UTF-8
-        file = path.open('rb')
-    except OSError as error:
-        msg = f'{path} cannot be read: {error.strerror}'
-        raise VideoError(msg) from error
-    with file:
+    """Yield the container of a file that has a video stream."""
+    with ExitStack() as stack:
         try:
-            container = av.open(file)
+            # PyAV takes no names that are not UTF-8
+            file = stack.enter_context(path.open('rb'))
+            container = stack.enter_context(av.open(file))
         except (OSError, ValueError) as error:
-            msg = f'{path} is no readable video: {error}'
+            msg = f'{path} is no readable video: {getattr(error, "strerror", None) or error}'
             raise VideoError(msg) from error
-        with container:
-            yield _with_images(path, container)
-
-
-def _with_images(path: Path, container: Any) -> Any:
-    if not container.streams.video:
-        msg = f'{path} holds no video stream'
-        raise VideoError(msg)
-    return container
+        if not container.streams.video:
+            msg = f'{path} holds no video stream'
+            raise VideoError(msg)
+        yield container
 
 
 class VideoWriter:
@@ -97,7 +84,6 @@ class VideoWriter:
         self._container: Any = None
         self._stream: Any = None
         self._first = 0
-        self._size: tuple[int, int] | None = None
 
     def __enter__(self) -> VideoWriter:  # noqa: PYI034 - Self needs Python 3.11
         with ExitStack() as stack:
@@ -106,36 +92,30 @@ class VideoWriter:
             self._resources = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None and self._stream is not None:
+    def __exit__(self, kind: type[BaseException] | None, *details: Any) -> None:  # noqa: PYI036
+        if kind is None and self._stream is not None:
             self._container.mux(self._stream.encode(None))
-        self._resources.__exit__(kind, error, traceback)
+        self._resources.__exit__(kind, *details)
 
     def write(self, time: int, pixels: NDArray[np.uint8]) -> None:
         """Add an RGB image (H, W, 3) uint8 at ``time`` nanoseconds; the first one starts it."""
         # H.264 with halved colours needs even sides
-        even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
-        if min(even.shape[:2]) == 0 or (self._size or even.shape[:2]) != even.shape[:2]:
-            msg = f'an image of {even.shape[1]}x{even.shape[0]} does not fit into {self._path}'
+        height, width = pixels.shape[0] // 2 * 2, pixels.shape[1] // 2 * 2
+        stream = self._stream
+        fits = stream is None or (stream.height, stream.width) == (height, width)
+        if min(height, width) == 0 or not fits:
+            msg = f'an image of {width}x{height} does not fit into {self._path}'
             raise VideoError(msg)
-        if self._stream is None:
-            self._size = (even.shape[0], even.shape[1])
-            self._start(even.shape[0], even.shape[1], time)
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format='rgb24')
+        if stream is None:
+            self._first = time
+            self._stream = stream = self._container.add_stream('libx264', rate=25)
+            stream.time_base = stream.codec_context.time_base = Fraction(1, CLOCK)
+            stream.pix_fmt = 'yuv420p'
+            stream.options = OPTIONS
+            stream.height, stream.width = height, width
+        even = np.ascontiguousarray(pixels[:height, :width])
+        frame = av.VideoFrame.from_ndarray(even, format='rgb24')
         frame.time_base = Fraction(1, CLOCK)
         frame.pts = (time - self._first) * CLOCK // 10**9
-        self._container.mux(self._stream.encode(frame))
+        self._container.mux(stream.encode(frame))
         self.count += 1
-
-    def _start(self, height: int, width: int, time: int) -> None:
-        self._first = time
-        self._stream = self._container.add_stream('libx264', rate=25)
-        self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, CLOCK)
-        self._stream.pix_fmt = 'yuv420p'
-        self._stream.options = OPTIONS
-        self._stream.height, self._stream.width = height, width

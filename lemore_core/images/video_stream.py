@@ -1,4 +1,4 @@
-"""H.264 and H.265 as cameras send it: every packet holds one image."""
+"""Decode H.264 and H.265 of cameras: one image a packet."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ from lemore_core.images.video import VideoError
 H264, H265 = 'h264', 'hevc'
 # the start of a unit and its type, Annex B of both
 _NAL = re.compile(rb'\x00\x00\x01(.)', re.DOTALL)
-# parameter sets, and images that need no other: H.264 table 7-1, H.265 table 7-1
+# parameter sets and key frames: H.264 table 7-1, H.265 table 7-1
 _H264_KEY = {5, 7}
 _H265_KEY = {*range(16, 22), 33}
 
 
 class VideoStream:
-    """Decodes the packets of one stream in their order; B-frames, which need later ones, are not.
+    """Decoder of one stream's packets, in their order; B-frames are not supported.
 
-    ``codec`` is ``H264`` or ``H265``. Nothing is decoded before the first key frame, and after damage
-    not before the next one: what refers to images that are missing would be made up.
-
-    Raises:
-        VideoError: the FFmpeg that PyAV brings has no such decoder.
+    ``codec`` is ``H264`` or ``H265``. Decoding begins at a key frame, and after damage at the
+    next one: FFmpeg would make up images that refer to missing ones.
     """
 
     def __init__(self, codec: str, max_pixels: int) -> None:
@@ -39,7 +36,7 @@ class VideoStream:
         """Return the image of a packet, BGR (H, W, 3) uint8.
 
         Raises:
-            VideoError: it is damaged, holds no image or several, or the stream waits for its
+            VideoError: the packet is damaged, holds no image or several, or comes before the
                 next key frame.
         """
         if self._waits and not is_key(self._codec, packet):
@@ -69,7 +66,7 @@ class VideoStream:
             )
             raise VideoError(msg) from error
         self._context.options = {'max_pixels': str(self._max_pixels)}
-        # an image leaves with its packet, not when later ones have come
+        # return an image with its packet, not after later ones
         self._context.flags |= Flags.low_delay
         self._context.thread_count = 1
         self._waits = True
@@ -77,10 +74,7 @@ class VideoStream:
 
 def is_key(codec: str, packet: bytes) -> bool:
     """Return whether decoding may begin with a packet."""
-    for found in _NAL.finditer(packet):
-        byte = found[1][0]
-        if codec == H264 and byte & 0x1F in _H264_KEY:
-            return True
-        if codec == H265 and (byte >> 1) & 0x3F in _H265_KEY:
-            return True
-    return False
+    units = [found[1][0] for found in _NAL.finditer(packet)]
+    if codec == H264:
+        return any(unit & 0x1F in _H264_KEY for unit in units)
+    return any((unit >> 1) & 0x3F in _H265_KEY for unit in units)

@@ -1,7 +1,8 @@
 """Backends: what runs the network. Only the one that is used is imported."""
 
 from lemore_core.inference.backend import AUTO, Backend, BackendError, ServingRequest, Status
-from lemore_core.inference.registry import BACKENDS, choose, load
+from lemore_core.inference.needs import BACKENDS
+from lemore_core.inference.registry import load, load_on_cpu
 
 __all__ = [
     'AUTO',
@@ -10,6 +11,6 @@ __all__ = [
     'BackendError',
     'ServingRequest',
     'Status',
-    'choose',
     'load',
+    'load_on_cpu',
 ]

@@ -1,16 +1,16 @@
-"""What a backend is asked for and what it answers; nothing above knows one by more than this."""
+"""Backend protocol, request and status."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from lemore_core.common.errors import LemoreError
 
 if TYPE_CHECKING:
-    # command lines ask for the names of backends, and must answer at once
+    # command lines import the backends' names, and must answer at once
     import numpy as np
     from numpy.typing import NDArray
 
@@ -21,34 +21,60 @@ AUTO = 'auto'
 FP32, FP16, AS_EXPORTED = 'fp32', 'fp16', 'as exported'
 PRECISIONS = (AUTO, FP32, FP16)
 MAX_BATCH = 64
-# One answer of every pipeline. Decoded, a vector of NaN or +infinity would pass for any class.
+# Error text of every pipeline. Decoded, a vector of NaN or +infinity would pass for any class.
 NOT_FINITE = 'the network gave NaN or infinite logits'
 
 
 class BackendError(LemoreError):
-    """A backend that is unknown, not installed, or cannot run what it was asked to."""
+    """A backend that is unknown, not installed, or cannot serve the request."""
 
 
 class DeviceUnusableError(BackendError):
-    """A GPU that is there, and that what is installed cannot use."""
+    """A GPU that the installed libraries cannot use."""
 
 
-class QuarantinedError(BackendError):
-    """An engine that broke the GPU's context before, or failed its first images."""
+class RefusedEngineError(BackendError):
+    """An engine that lost the GPU's context before, or failed its trial."""
 
 
 class DeviceMemoryError(BackendError):
-    """A device whose memory is full. What it was asked to hold is let go; smaller may fit."""
+    """A device whose memory is full; what the backend held there is freed."""
+
+
+class ImageKind(NamedTuple):
+    """Height, width and encoding of images that can run together."""
+
+    height: int
+    width: int
+    encoding: str
+
+    @classmethod
+    def of(cls, image: Image) -> ImageKind:
+        """Return the kind of ``image``."""
+        height, width = image.pixels.shape[:2]
+        return cls(height, width, image.encoding)
+
+    def black(self) -> Image:
+        """Return a black image of this kind."""
+        import numpy as np
+
+        from lemore_core.images.image import CHANNELS, Image
+
+        channels = () if self.encoding == 'mono8' else (CHANNELS[self.encoding],)
+        return Image(np.zeros((self.height, self.width, *channels), np.uint8), self.encoding)
+
+    def __str__(self) -> str:
+        return f'{self.width}x{self.height} {self.encoding}'
 
 
 @dataclass(frozen=True)
 class ServingRequest:
     """A file to serve at one network size (height, width), and how.
 
-    ``precision`` ``auto`` is half precision on a GPU and single on a CPU; an ONNX file has the
-    precision that it was exported in, be it quantised, and takes no other. ``batch`` is the number
-    of images that may be labelled by one run. ``engine_cache`` is the folder of built engines,
-    None for the user's.
+    ``precision`` ``auto`` is half precision on a GPU and single on a CPU; an ONNX file keeps the
+    precision that it was exported in. ``batch`` is the number of images that may be labelled by
+    one run. ``expected`` is the kind of image to prepare for at loading; ``degraded`` becomes part
+    of the status: the reason of a fallback that leads to this request.
 
     Raises:
         BackendError: a value that is not allowed.
@@ -61,7 +87,8 @@ class ServingRequest:
     device: str = AUTO
     precision: str = AUTO
     batch: int = 1
-    engine_cache: Path | None = None
+    expected: ImageKind | None = None
+    degraded: str = ''
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -97,10 +124,10 @@ class ServingRequest:
 
 @dataclass(frozen=True)
 class Status:
-    """Which backend segments, and what keeps it from doing better.
+    """The backend that segments, and why it is slower than requested.
 
-    ``engine`` is how far a TensorRT engine is that will replace it, empty where there is none;
-    ``degraded`` is why it is slower than what was asked for, empty where it is not.
+    ``engine`` is the state of a TensorRT engine, empty where there is none to build; ``degraded``
+    is the reason for a smaller batch, a slower device or a slower method, empty otherwise.
     """
 
     backend: str
@@ -114,9 +141,8 @@ class Status:
 class Backend(Protocol):
     """A network loaded for one size on one device. It is used from one thread."""
 
-    @property
-    def status(self) -> Status:
-        """The backend at this moment; may be asked from any thread."""
+    # replaced, never changed, so that any thread may read it
+    status: Status
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
         """Label images of any sizes and encodings, which have been checked.
@@ -126,17 +152,10 @@ class Backend(Protocol):
         """
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return what the network says of RGB (N, height, width, 3) uint8, C-contiguous.
+        """Return the logits of RGB (N, height, width, 3) uint8, C-contiguous.
 
         The logits (N, height / 8, width / 8, classes), sizes rounded up, are C-contiguous.
         """
 
     def close(self) -> None:
-        """Stop what works in the background; the backend is not used after it."""
-
-
-class BackendModule(Protocol):
-    """What a backend's file offers."""
-
-    def load(self, request: ServingRequest) -> Backend:
-        """Load what is requested."""
+        """Free the device's memory; the backend is not used after it."""

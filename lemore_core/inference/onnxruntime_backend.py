@@ -1,9 +1,7 @@
-"""ONNX Runtime, on a CPU or through its CUDA provider."""
+"""ONNX Runtime on the CPU: the fastest there by far."""
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -27,40 +25,25 @@ from lemore_core.inference.backend import (
 )
 from lemore_core.inference.cpu.pipeline import CpuPipeline
 
-_CUDA = 'CUDAExecutionProvider'
-_CPU = 'CPUExecutionProvider'
 _ERRORS_ONLY = 3
-
-_log = logging.getLogger(__name__)
-
 TRIAL_SECONDS = 0.12
 WORTHWHILE = 0.9
-# by the candidates: what was measured in this process, so that only the first session pays
+# the number of threads measured in this process, by the candidates: only the first session pays
 _measured: dict[tuple[int, ...], int] = {}
 
 
 class OnnxNetwork:
-    """The serving graph as an ONNX Runtime session.
+    """The serving graph as an ONNX Runtime session, one image a run.
 
-    On a CPU it takes one image a run, and the first session of a process tries a few numbers of
-    threads, see :func:`choose_threads`; ``threads`` fixes it instead. ``device`` is where the
-    session runs in truth: ONNX Runtime takes the CPU where its CUDA provider does not start.
-    ``batch`` is the number of images that a run takes, None for any.
+    The first session of a process tries a few numbers of threads, see :func:`choose_threads`;
+    ``threads`` fixes the number instead.
     """
 
-    def __init__(
-        self, content: bytes, device: str, source: str, *, threads: int | None = None
-    ) -> None:
-        provider, device = _provider(device)
-        if device != 'cpu':
-            # hardly anything runs on the CPU then
-            threads = 1
+    def __init__(self, content: bytes, source: str, *, threads: int | None = None) -> None:
         candidates = thread_counts()
         threads = threads or _measured.get(candidates)
         try:
-            sessions = {
-                n: _session(content, provider, n) for n in ([threads] if threads else candidates)
-            }
+            sessions = {n: _session(content, n) for n in ([threads] if threads else candidates)}
             self.threads = threads or choose_threads(measure(sessions))
         except Exception as error:  # the runtime's exceptions share no other base
             msg = f'ONNX Runtime cannot load {source}: {str(error).splitlines()[0]}'
@@ -68,23 +51,14 @@ class OnnxNetwork:
         if threads is None:
             _measured[candidates] = self.threads
         self._session = sessions[self.threads]
-        self.device = device if _CUDA in self._session.get_providers() else 'cpu'
-        batch = self._session.get_inputs()[0].shape[0]
-        self.batch: int | None = batch if isinstance(batch, int) else None
 
     def require_ports(self, size: tuple[int, int], classes: int, source: str) -> None:
-        """Refuse a file whose input or output is not what its card says.
-
-        Raises:
-            BackendError: with what was found and what is needed.
-        """
-        found = [
+        """Refuse a file whose input or output differs from its card."""
+        inputs, outputs = (
             [(port.name, port.type, port.shape) for port in ports]
             for ports in (self._session.get_inputs(), self._session.get_outputs())
-        ]
-        inputs, outputs = found
-        batch = BATCH if self.batch is None else 1
-        pixels = [('pixels', 'tensor(uint8)', [batch, *size, 3])]
+        )
+        pixels = [('pixels', 'tensor(uint8)', [1, *size, 3])]
         logits = [name == 'logits' and kind == 'tensor(float)' for name, kind, _ in outputs]
         if inputs != pixels or logits != [True] or outputs[0][2][-1] != classes:
             msg = (
@@ -101,61 +75,26 @@ class OnnxNetwork:
 
 
 def load(request: ServingRequest) -> CpuPipeline:
-    """Load an exported ONNX file, or export a checkpoint (which needs torch) and load that.
-
-    Where the GPU cannot be used after all, the CPU serves, and the status says so.
-
-    Raises:
-        BackendError: the device is not there or has no half precision.
-        CheckpointError: the checkpoint is not usable.
-        ExportError: the checkpoint's export does not compute what it does, or torch is missing.
-        PrecisionError: the checkpoint's numbers are too large for half precision.
-    """
-    card = read_model_card(request.path)
-    _, wanted = _provider(request.device)
-    degraded = ''
-    network = _open(request, wanted)
-    if network.device != wanted:
-        degraded = (
-            f'the CPU because ONNX Runtime cannot use {wanted}: '
-            'see its log for the CUDA and cuDNN that this onnxruntime-gpu needs'
+    """Load an exported ONNX file, or export a checkpoint (which needs torch) and load that."""
+    if request.device not in ('cpu', AUTO):
+        msg = (
+            f'backend onnxruntime runs on the CPU, not on device {request.device!r}: use backend '
+            'torch (checkpoints) or tensorrt (checkpoints and ONNX files), or device cpu'
         )
-        _log.warning('serving with %s', degraded)
-        request = dataclasses.replace(request, device='cpu', precision=AUTO)
-        network = _open(request, 'cpu')
-    network.require_ports(request.size, card.config.classes, str(request.path))
-    status = Status(
-        'onnxruntime',
-        network.device,
-        _precision(request, network.device),
-        network.batch or request.batch,
-        degraded=degraded,
-    )
-    pipeline = CpuPipeline(network, request.size, card.config.classes, status)
-    if request.is_exported:
-        pipeline.logits(np.zeros((1, *request.size, 3), np.uint8))
-    return pipeline
-
-
-def _open(request: ServingRequest, device: str) -> OnnxNetwork:
-    half = _precision(request, device) == FP16
-    return OnnxNetwork(_content(request, half), device, str(request.path))
-
-
-def _precision(request: ServingRequest, device: str) -> str:
-    if device != 'cpu':
-        return request.gpu_precision
+        raise BackendError(msg)
     if request.precision == FP16:
         msg = 'ONNX Runtime is slower in fp16 than in fp32 on a CPU: leave the precision at auto'
         raise BackendError(msg)
-    return AS_EXPORTED if request.is_exported else FP32
-
-
-def _content(request: ServingRequest, half: bool) -> bytes:
-    path = request.path
+    path, classes = request.path, read_model_card(request.path).config.classes
+    content = path.read_bytes() if request.is_exported else cached_export(path, *request.size)
+    network = OnnxNetwork(content, str(path))
+    network.require_ports(request.size, classes, str(path))
+    precision = AS_EXPORTED if request.is_exported else FP32
+    status = Status('onnxruntime', 'cpu', precision, degraded=request.degraded)
+    pipeline = CpuPipeline(network, request.size, classes, status)
     if request.is_exported:
-        return path.read_bytes()
-    return cached_export(path, *request.size, half=half)
+        pipeline.logits(np.zeros((1, *request.size, 3), np.uint8))
+    return pipeline
 
 
 def measured_threads() -> int | None:
@@ -195,36 +134,13 @@ def measure(sessions: Mapping[int, Any]) -> dict[int, float]:
     return {n: min(values) for n, values in times.items()}
 
 
-def _session(
-    content: bytes, provider: str | tuple[str, dict[str, int]], threads: int
-) -> onnxruntime.InferenceSession:
-    options = session_options(threads)
-    if provider == _CPU:
-        # A CPU gains nothing from several images a run, and a quarter from knowing all shapes.
-        options.add_free_dimension_override_by_name(BATCH, 1)
-    return onnxruntime.InferenceSession(content, options, providers=[provider])
-
-
-def session_options(threads: int) -> Any:
-    """Return the options of every session: so many threads, which do not spin."""
+def _session(content: bytes, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads
     # Threads that spin for work make two of them a quarter faster, and burn four times the
     # processor time: every frame they spin on until the next one.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    return options
-
-
-def _provider(device: str) -> tuple[str | tuple[str, dict[str, int]], str]:
-    available = onnxruntime.get_available_providers()
-    if device == 'cpu' or (device == AUTO and _CUDA not in available):
-        return _CPU, 'cpu'
-    kind, _, index = device.partition(':')
-    if kind not in (AUTO, 'cuda') or _CUDA not in available or not (index or '0').isdecimal():
-        msg = (
-            f'ONNX Runtime cannot use device {device!r} here: it has {", ".join(available)}; '
-            'use cpu, or install onnxruntime-gpu for cuda'
-        )
-        raise BackendError(msg)
-    return (_CUDA, {'device_id': int(index or 0)}), f'cuda:{index or 0}'
+    # A CPU gains nothing from several images a run, and a quarter from knowing all shapes.
+    options.add_free_dimension_override_by_name(BATCH, 1)
+    return onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])

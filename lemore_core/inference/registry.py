@@ -1,188 +1,114 @@
-"""The backends there are, what they need, and the choice among them."""
+"""Choice of the backend, and the fallbacks: no engine, no GPU memory, no usable GPU."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.util
 import logging
-import platform
-import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import NamedTuple, cast
 
-from lemore_core.common.errors import TORCH
 from lemore_core.inference.backend import (
     AUTO,
     Backend,
     BackendError,
-    BackendModule,
     DeviceMemoryError,
     DeviceUnusableError,
-    QuarantinedError,
+    RefusedEngineError,
     ServingRequest,
 )
-from lemore_core.inference.fallback import Fallback
-from lemore_core.inference.gpu.driver import gpu_count
+from lemore_core.inference.gpu.device import gpus
+from lemore_core.inference.needs import entry, is_installed, missing
+
+TENSORRT = 'tensorrt'
 
 _log = logging.getLogger(__name__)
 
 
-class BackendEntry(NamedTuple):
-    """Where a backend lives, what it needs and the files that it reads.
+def load(name: str, request: ServingRequest, *, wait_for_engine: bool = False) -> Backend:
+    """Load the backend called ``name``.
 
-    Each need is a choice: the modules of which one is enough, with the packages that bring them.
-    """
-
-    module: str
-    needs: tuple[Mapping[str, str], ...]
-    suffixes: tuple[str, ...]
-
-
-TENSORRT_PACKAGES: Mapping[str, str] = {
-    'tensorrt': 'tensorrt',
-    'tensorrt_rtx': 'tensorrt-rtx-cu13',
-}
-
-# On a Jetson NVIDIA's driver is of the system, and pip's packages do not fit it.
-JETSON_KERNEL = 'tegra'
-ON_JETSON: Mapping[str, str] = {
-    'tensorrt': (
-        'sudo apt install python3-libnvinfer, which is of JetPack, and make the virtual environment '
-        'with --system-site-packages (docs/jetson.md)'
-    ),
-    'torch': 'install the wheel of your JetPack (docs/jetson.md)',
-}
-
-BACKENDS: Mapping[str, BackendEntry] = {
-    'onnxruntime': BackendEntry(
-        'lemore_core.inference.onnxruntime_backend',
-        ({'onnxruntime': 'onnxruntime'},),
-        ('.safetensors', '.onnx'),
-    ),
-    'torch': BackendEntry(
-        'lemore_core.inference.torch_backend', ({'torch': 'torch'},), ('.safetensors',)
-    ),
-    'tensorrt': BackendEntry(
-        'lemore_core.inference.tensorrt.backend',
-        (TENSORRT_PACKAGES, *({name: name} for name in ('torch', 'onnx', 'onnxruntime'))),
-        ('.safetensors', '.onnx'),
-    ),
-}
-
-
-def choose(path: Path, device: str) -> str:
-    """Return the backend that serves ``path`` best on ``device`` here, without building anything.
-
-    PyTorch where there is a GPU, else ONNX Runtime (several times faster on a CPU), else
-    PyTorch.
-    """
-    if path.suffix == '.onnx':
-        return 'onnxruntime'
-    if device != 'cpu' and _installed('torch') and gpu_count():
-        # where it cannot use the GPU, loading says why, and the CPU serves
-        return 'torch'
-    return 'onnxruntime' if _installed('onnxruntime') and _installed('onnx') else 'torch'
-
-
-def load(name: str, request: ServingRequest) -> Backend:
-    """Load what is requested into the backend called ``name``, or into the best one for ``auto``.
-
-    Where the device has too little memory, a smaller batch is tried, then the CPU, which also
-    serves where a GPU cannot be used; what ``auto`` means serves in the place of an engine that is
-    in quarantine. A warning says so, and the status of what is returned.
+    ``auto`` is TensorRT where the cache has an engine (with ``wait_for_engine`` it is built
+    first), else PyTorch on a GPU, else ONNX Runtime, else PyTorch on the CPU. The CPU also serves
+    where a GPU is unusable or has too little memory. A warning and ``status`` name the fallback.
 
     Raises:
         BackendError: no backend has that name, its package is not installed, it does not read
             this kind of file, or the device is not there.
         CheckpointError: the checkpoint is not usable.
     """
-    if name == AUTO:
-        name = choose(request.path, request.device)
+    chosen = _choose(request, wait_for_engine=wait_for_engine) if name == AUTO else name
     try:
-        return _load(name, request)
-    except DeviceMemoryError as error:
-        return _load_smaller(name, request, error)
-    except DeviceUnusableError as error:
-        return _load_on_cpu(request, error)
-    except QuarantinedError as error:
-        name = choose(request.path, request.device)
-        return _fallen(_load(name, request), name, error)
+        return _load(chosen, request)
+    except (DeviceMemoryError, DeviceUnusableError) as error:
+        if chosen == TENSORRT and name == AUTO:
+            return _load_without_engine(request, error)
+        return load_on_cpu(request, f'the CPU because {error}')
+    except BackendError as error:
+        is_refused = name == AUTO or isinstance(error, RefusedEngineError)
+        if chosen == TENSORRT and is_refused:
+            return _load_without_engine(request, error)
+        raise
 
 
-def how_to_install(package: str) -> str:
-    """Say how a package gets onto this machine."""
-    hint = ON_JETSON.get(package) if platform.release().endswith(JETSON_KERNEL) else None
-    return hint or f'pip install {TORCH if package == "torch" else package}'
+def load_on_cpu(request: ServingRequest, degraded: str = '', name: str = '') -> Backend:
+    """Load ``request`` on the CPU into the backend called ``name``, or into the fastest.
 
-
-def missing(name: str) -> str:
-    """Say what the backend called ``name`` needs and is not installed; empty if nothing.
+    ``degraded`` is logged as a warning and becomes part of the status.
 
     Raises:
-        BackendError: no backend has that name.
+        BackendError, CheckpointError: see :func:`load`.
     """
-    for modules in _entry(name).needs:
-        if not any(_installed(module) for module in modules):
-            package, *_ = modules.values()
-            choice = ' or '.join(modules.values())
-            return (
-                f'backend {name!r} needs the package {choice}, which {sys.executable} does not find: '
-                f'{how_to_install(package)}'
-            )
-    return ''
+    # half precision is for GPUs
+    on_cpu = dataclasses.replace(request, device='cpu', precision=AUTO, batch=1)
+    return _load(name or _without_engine(on_cpu), _degraded(on_cpu, degraded))
+
+
+def _load_without_engine(request: ServingRequest, error: BackendError) -> Backend:
+    name = _without_engine(request)
+    return load(name, _degraded(request, f'{name} because {error}'))
+
+
+def _degraded(request: ServingRequest, reason: str) -> ServingRequest:
+    if reason and reason != request.degraded:
+        _log.warning('serving with %s', reason)
+    return dataclasses.replace(request, degraded=reason)
+
+
+def _choose(request: ServingRequest, *, wait_for_engine: bool) -> str:
+    if request.device == 'cpu' or not gpus() or missing(TENSORRT):
+        return _without_engine(request)
+    from lemore_core.inference.tensorrt.cache import locate_engine
+
+    try:
+        engine = locate_engine(request)
+    except BackendError as error:
+        _log.info('no TensorRT engine: %s', error)
+        return _without_engine(request)
+    # nothing but TensorRT serves an ONNX file on a GPU that was asked for by name
+    is_wanted = wait_for_engine or (request.is_exported and request.device != AUTO)
+    return TENSORRT if is_wanted or engine.is_built else _without_engine(request)
+
+
+def _without_engine(request: ServingRequest) -> str:
+    if request.is_exported:
+        return 'onnxruntime'
+    if request.device != 'cpu' and is_installed('torch') and gpus():
+        # a GPU that PyTorch cannot use is reported at loading, and the CPU serves
+        return 'torch'
+    return 'onnxruntime' if is_installed('onnxruntime') and is_installed('onnx') else 'torch'
 
 
 def _load(name: str, request: ServingRequest) -> Backend:
-    entry = _entry(name)
     reason = missing(name)
     if reason:
         raise BackendError(reason)
-    if request.path.suffix not in entry.suffixes:
-        msg = f'backend {name!r} reads {" and ".join(entry.suffixes)} files, not {request.path}'
+    module, _, suffixes = entry(name)
+    if request.path.suffix not in suffixes:
+        msg = f'backend {name!r} reads {" and ".join(suffixes)} files, not {request.path}'
         raise BackendError(msg)
     if request.is_exported:
-        # a checkpoint's weights are checked as it is read
+        # a checkpoint's weights are checked while it is read
         from lemore_core.export.model_card import require_finite_weights
 
         require_finite_weights(request.path)
-    module = cast('BackendModule', importlib.import_module(entry.module))
-    return module.load(request)
-
-
-def _load_smaller(name: str, request: ServingRequest, error: DeviceMemoryError) -> Backend:
-    batch = request.batch
-    while batch > 1:
-        batch //= 2
-        try:
-            backend = _load(name, dataclasses.replace(request, batch=batch))
-        except DeviceMemoryError:
-            continue
-        return _fallen(backend, f'batches of {batch} instead of {request.batch}', error)
-    return _load_on_cpu(request, error)
-
-
-def _load_on_cpu(request: ServingRequest, error: BackendError) -> Backend:
-    # half precision is a GPU's
-    on_cpu = dataclasses.replace(request, device='cpu', precision=AUTO, batch=1)
-    backend = _load(choose(request.path, 'cpu'), on_cpu)
-    return _fallen(backend, 'the CPU', error)
-
-
-def _fallen(backend: Backend, what: str, error: BackendError) -> Backend:
-    degraded = f'{what} because {error}'
-    _log.warning('serving with %s', degraded)
-    return Fallback(backend, degraded)
-
-
-def _entry(name: str) -> BackendEntry:
-    entry = BACKENDS.get(name)
-    if entry is None:
-        msg = f'no backend is called {name!r}, there are {", ".join([AUTO, *BACKENDS])}'
-        raise BackendError(msg)
-    return entry
-
-
-def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+    backend: Backend = importlib.import_module(module).load(request)
+    return backend

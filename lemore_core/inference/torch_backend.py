@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,15 +21,15 @@ from lemore_core.inference.backend import (
     Status,
 )
 from lemore_core.inference.cpu.pipeline import CpuPipeline
-from lemore_core.inference.gpu.driver import gpu_count
+from lemore_core.inference.gpu.device import gpus
 from lemore_core.inference.gpu.errors import first_line, guarded
-from lemore_core.inference.gpu.exclusive import gpu_lock
 from lemore_core.inference.gpu.network import place
 from lemore_core.inference.gpu.pipeline import GpuPipeline
+from lemore_core.inference.needs import how_to_install
 
 
 class TorchNetwork:
-    """The serving graph in eager mode, from the memory of the host and back."""
+    """The serving graph in eager mode, from and to the host's memory."""
 
     def __init__(self, graph: ServingGraph, device: str) -> None:
         self._device = device
@@ -36,7 +38,7 @@ class TorchNetwork:
     @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of ``pixels``."""
-        # a message's own memory may be read-only, of which PyTorch warns
+        # a message's own memory may be read-only, and PyTorch warns about it
         writeable = pixels if pixels.flags.writeable else pixels.copy()
         logits: NDArray[np.float32] = (
             self._graph(torch.from_numpy(writeable).to(self._device)).cpu().numpy()
@@ -45,15 +47,7 @@ class TorchNetwork:
 
 
 def load(request: ServingRequest) -> Backend:
-    """Load a checkpoint for one network size.
-
-    Raises:
-        DeviceUnusableError: this PyTorch cannot use the GPU that is here.
-        BackendError: the device is not there, has no half precision or failed, or the network's
-            numbers do not fit half precision.
-        DeviceMemoryError: the device has no room for the network and the batch.
-        CheckpointError: the checkpoint is not usable.
-    """
+    """Load a checkpoint for one network size; on a GPU run it once with a full batch."""
     device = _device(request.device)
     if device.type == 'cuda':
         return _on_gpu(request, device)
@@ -65,41 +59,42 @@ def load(request: ServingRequest) -> Backend:
         TorchNetwork(graph, str(device)),
         request.size,
         graph.network.config.classes,
-        Status('torch', str(device), FP32),
+        Status('torch', str(device), FP32, degraded=request.degraded),
     )
 
 
 def _on_gpu(request: ServingRequest, device: torch.device) -> GpuPipeline:
     graph = load_graph(request.path, *request.size)
-    with gpu_lock:
-        network, degraded = guarded(
-            lambda: place(graph, request.path, device, request.precision),
-            device,
-            f'{request.path.stem} with {request.batch} images of {request.width}x{request.height}',
-        )
-        status = Status('torch', str(device), network.precision, request.batch, degraded=degraded)
-        return GpuPipeline(network, request.size, status)
+    network, degraded = guarded(
+        lambda: place(graph, request.path, device, request.precision),
+        device,
+        f'{request.path.stem} for {request.width}x{request.height}',
+    )
+    reasons = '; '.join(filter(None, (request.degraded, degraded)))
+    status = Status('torch', str(device), network.precision, request.batch, degraded=reasons)
+    pipeline = GpuPipeline(network, request.size, status)
+    pipeline.prepare(request.expected)
+    return pipeline
 
 
 def _device(name: str) -> torch.device:
     if name == AUTO:
-        name = 'cuda' if gpu_count() else 'cpu'
+        name = 'cuda' if gpus() else 'cpu'
     index = 0
     try:
         device = torch.device(name)
         if device.type == 'cuda':
             index = device.index or 0
             device = torch.device('cuda', index)
-        with gpu_lock:
-            guarded(lambda: _run_a_kernel(device), device, 'a first convolution')
+        guarded(lambda: _convolve(device), device, 'a first convolution')
     except DeviceMemoryError:
         raise
     except (BackendError, RuntimeError, AssertionError) as error:
         reason = first_line(error)
-        if name.startswith('cuda') and index < gpu_count():
+        if name.startswith('cuda') and index < len(gpus()):
             msg = (
-                f'torch {torch.__version__} cannot use the GPU ({reason}): install the build of '
-                'torch for it and its CUDA, on a Jetson that of its JetPack'
+                f'torch {torch.__version__} cannot use the GPU ({reason}): '
+                f'{how_to_install("torch")}, in the build for this GPU and its CUDA'
             )
             raise DeviceUnusableError(msg) from error
         msg = f'torch cannot use device {name!r} here ({reason}): use cpu, cuda or cuda:N'
@@ -107,7 +102,25 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _run_a_kernel(device: torch.device) -> None:
-    """Convolve: a build without CUDA, without kernels for the GPU or without cuDNN fails here."""
+def _convolve(device: torch.device) -> None:
+    """Run a kernel: a build without CUDA, kernels for the GPU or cuDNN fails here."""
+    if device.type == 'cuda' and (lacking := kernels_lacking(device)):
+        raise BackendError(lacking)
     image, weight = torch.ones(1, 8, 8, 8, device=device), torch.ones(8, 8, 3, 3, device=device)
     torch.nn.functional.conv2d(image, weight).sum().item()
+
+
+def kernels_lacking(device: torch.device) -> str:
+    """Say that this PyTorch has no kernels for a GPU; empty if it has, or does not tell.
+
+    Binary kernels run on later GPUs of their generation, intermediate code on any later GPU.
+    """
+    major, minor = torch.cuda.get_device_capability(device)
+    names = torch.cuda.get_arch_list()
+    for name in names:
+        kind, _, digits = name.partition('_')
+        number = re.match(r'\d+', digits)
+        built = divmod(int(number[0]), 10) if number else (0, 0)
+        if built <= (major, minor) and (kind == 'compute' or built[0] == major):
+            return ''
+    return f'it has kernels for {", ".join(names)}, not for sm_{major}{minor}' if names else ''

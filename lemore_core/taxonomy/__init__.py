@@ -1,4 +1,4 @@
-"""Class tables: what the ids of a label image mean, and the colours they are drawn in."""
+"""Class tables: names and colours of label ids, groups of classes, masks."""
 
 from lemore_core.taxonomy.groups import (
     BUILT_IN_GROUPS,
@@ -6,8 +6,8 @@ from lemore_core.taxonomy.groups import (
     Group,
     GroupsError,
     load_groups,
+    mask_tables,
 )
-from lemore_core.taxonomy.masks import mask_tables
 from lemore_core.taxonomy.taxonomy import (
     BUILT_IN,
     UNLABELLED_8BIT,

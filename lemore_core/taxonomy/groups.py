@@ -1,8 +1,10 @@
-"""Class groups: what the classes of a table mean to a robot, as a coarser table."""
+"""Group classes into a coarser table, such as drivable and obstacle, and mask them."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.common.shipped import ShippedFiles
 from lemore_core.common.validation import REQUIRED, from_mapping, option
+from lemore_core.common.yaml_file import ShippedFiles
 from lemore_core.taxonomy.taxonomy import (
     ALLOWED_COLOR,
     Labels,
@@ -33,7 +35,7 @@ class GroupsError(TaxonomyError):
 
 @dataclass(frozen=True)
 class Group:
-    """A group, the RGB colour it is drawn in, and the names of its classes (perhaps none)."""
+    """Name, RGB colour and class names (perhaps none) of a group."""
 
     name: str = option(REQUIRED)
     color: tuple[int, int, int] = option(REQUIRED, low=0, high=255, allowed=ALLOWED_COLOR)
@@ -42,9 +44,9 @@ class Group:
 
 @dataclass(frozen=True)
 class ClassGroups:
-    """Groups of the classes of a taxonomy; every class is in one of them or ``ignored``.
+    """Groups of a taxonomy's classes; each class is in one, or ``ignored`` (unlabelled).
 
-    The place of a group in the list is its label. ``ignored`` classes become unlabelled.
+    The label of a group is its place in the list.
     """
 
     name: str
@@ -58,7 +60,7 @@ class ClassGroups:
         groups = Counter(group.name for group in self.groups)
         faults = {
             'groups of the same name': _repeated(groups),
-            'groups that may not be called that (ignore is a key of its own)': [
+            'reserved names of groups (ignore is a key of its own)': [
                 name for name in groups if name == 'ignore'
             ],
             'unknown classes': [name for name in named if name not in self.of.classes],
@@ -71,11 +73,11 @@ class ClassGroups:
         if found:
             msg = f'groups {self.name!r} do not fit {self.of.name!r}: {"; ".join(found)}'
             raise GroupsError(msg)
-        self.taxonomy  # noqa: B018 - a table that cannot be made is refused here, not at a frame
+        self.taxonomy  # noqa: B018 - a bad table is refused here, not at the first frame
 
     @cached_property
     def taxonomy(self) -> Taxonomy:
-        """The groups as classes: names and colours of the labels that :meth:`apply` returns."""
+        """The taxonomy of the labels that :meth:`apply` returns."""
         return Taxonomy(
             self.name,
             tuple(group.name for group in self.groups),
@@ -83,10 +85,9 @@ class ClassGroups:
         )
 
     def apply(self, labels: Labels) -> Labels:
-        """Return the group of every class in ``labels``, of the same shape.
+        """Return the groups of ``labels``, (H, W) of the class taxonomy's ``label_dtype``.
 
-        ``labels`` is (H, W) of the class taxonomy's ``label_dtype``, the result of the groups'
-        (uint8 for up to 255 groups). Unlabelled stays unlabelled, as the groups' type says it.
+        The result has the ``label_dtype`` of the groups' taxonomy; unlabelled stays unlabelled.
         """
         return self._table.take(labels)
 
@@ -102,19 +103,14 @@ class ClassGroups:
 
     @classmethod
     def from_dict(cls, values: Any, of: Taxonomy, source: str) -> ClassGroups:
-        """Read plain values, as YAML holds them; ``source`` names them in errors.
-
-        Raises:
-            GroupsError: a field is missing or malformed, or the groups do not fit ``of``.
-            TaxonomyError: there are fewer than two groups, or a colour is none.
-        """
+        """Read plain values of YAML; ``source`` names them in errors."""
         table = from_mapping(_Table, with_colors(values, 'groups'), source, GroupsError)
         return cls(table.name, of, table.groups, table.ignore)
 
 
 @dataclass(frozen=True)
 class _Table:
-    """Class groups as YAML holds them."""
+    """Fields of a groups file."""
 
     name: str = option(REQUIRED)
     groups: tuple[Group, ...] = option(REQUIRED)
@@ -122,9 +118,9 @@ class _Table:
 
 
 def load_groups(source: str, of: Taxonomy) -> ClassGroups:
-    """Load groups for a taxonomy: ``auto``, the name of built-in ones, or the user's YAML file.
+    """Load built-in groups by name, or a user's own from a YAML file.
 
-    ``auto`` are the built-in ones of the taxonomy's own name.
+    ``auto`` stands for the built-in groups with the taxonomy's name.
 
     Raises:
         GroupsError: there are none of that name, the file cannot be read, or they do not fit.
@@ -133,6 +129,39 @@ def load_groups(source: str, of: Taxonomy) -> ClassGroups:
     name = of.name if source == AUTO else source
     values, path = _SHIPPED.read(name, GroupsError)
     return ClassGroups.from_dict(values, of, path)
+
+
+def mask_tables(
+    names: Iterable[str], classes: Taxonomy, groups: ClassGroups | None = None
+) -> Mapping[str, NDArray[np.uint8]]:
+    """Return for each name a table of the mask's value by label: 255 inside, 0 elsewhere.
+
+    Labels and names are those of ``groups``; without groups labels are of ``classes``, names of
+    classes or of the data set's built-in groups. The tables are (256,) or (65536,) uint8;
+    ``table.take(labels)`` is the mask.
+    """
+    names = tuple(names)
+    if not names:
+        return {}  # often called, and groups are read from a file
+    members: dict[str, tuple[str, ...]]
+    if groups is None:
+        labels, members = classes, {name: (name,) for name in classes.classes}
+        with suppress(TaxonomyError):  # a table of the user's own has no built-in groups
+            members |= {group.name: group.classes for group in load_groups(AUTO, classes).groups}
+    else:
+        labels = groups.taxonomy
+        members = {group.name: (group.name,) * bool(group.classes) for group in groups.groups}
+    tables = {}
+    for name in names:
+        if not members.get(name):
+            what = 'no class belongs to it' if name in members else 'nothing is called so'
+            usable = ', '.join(sorted(other for other, of in members.items() if of))
+            msg = f'there is no mask of {name!r}: {what}, there are: {usable}'
+            raise GroupsError(msg)
+        table = np.zeros(labels.unlabelled + 1, np.uint8)
+        table[[labels.classes.index(one) for one in members[name]]] = 255
+        tables[name] = table
+    return tables
 
 
 def _repeated(counts: Counter[str]) -> list[str]:

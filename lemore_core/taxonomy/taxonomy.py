@@ -1,9 +1,9 @@
-"""A class table and its reader."""
+"""Read class tables, and convert masks on disk to labels."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.shipped import ShippedFiles
 from lemore_core.common.validation import REQUIRED, from_mapping, option
+from lemore_core.common.yaml_file import ShippedFiles
 
 _SHIPPED = ShippedFiles('lemore_core.taxonomy', '', 'taxonomy', 'no dataset is called')
 BUILT_IN = _SHIPPED.names
@@ -28,7 +28,7 @@ Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class TaxonomyError(LemoreError):
-    """A class table that does not exist or does not say what it must."""
+    """A class table that does not exist or is malformed."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,9 @@ class Taxonomy:
     ids: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        if not 2 <= len(self.classes) < UNLABELLED_16BIT:
-            msg = f'taxonomy {self.name!r} has {len(self.classes)} classes, it needs 2 to 65534'
+        for fault in _faults(self):
+            msg = f'taxonomy {self.name!r}{fault}'
             raise TaxonomyError(msg)
-        if len(self.colors) != len(self.classes):
-            msg = (
-                f'taxonomy {self.name!r} has {len(self.classes)} classes '
-                f'but {len(self.colors)} colors'
-            )
-            raise TaxonomyError(msg)
-        for name, color in zip(self.classes, self.colors, strict=True):
-            if len(color) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in color):
-                msg = (
-                    f'taxonomy {self.name!r}: color of {name!r} is {color}, '
-                    'it must be three integers from 0 to 255'
-                )
-                raise TaxonomyError(msg)
-        _require_distinct_ids(self)
 
     @property
     def label_dtype(self) -> type[np.uint8 | np.uint16]:
@@ -89,14 +75,14 @@ class Taxonomy:
 
     @cached_property
     def of_labels(self) -> Taxonomy:
-        """The same classes for masks that hold class ids instead of the data set's own."""
+        """The same classes, for masks of class ids instead of the data set's own."""
         return replace(self, ids=(), ignored=())
 
     def encode(self, mask: NDArray[np.integer[Any]]) -> Labels:
-        """Return the class ids of a mask as it is on disk; what is ignored becomes `unlabelled`.
+        """Return the class ids of a mask with ids on disk; ignored ids become `unlabelled`.
 
-        ``mask`` is (H, W) of any integer type, the result (H, W) uint8, or uint16 where there are
-        more than 255 classes. 255 (65535) on disk is unlabelled too, unless it is a class's id.
+        ``mask`` is (H, W) of any integer type, the result (H, W) of ``label_dtype``. 255 (65535)
+        on disk is unlabelled too, unless it is a class's id.
 
         Raises:
             TaxonomyError: the mask holds ids that are no class's and not ignored.
@@ -169,11 +155,7 @@ class Taxonomy:
 
     @classmethod
     def from_dict(cls, values: Any, source: str) -> Taxonomy:
-        """Read what :meth:`to_dict` wrote; ``source`` names it in errors.
-
-        Raises:
-            TaxonomyError: a field is missing, malformed or out of bounds.
-        """
+        """Read plain values of :meth:`to_dict`; ``source`` names them in errors."""
         table = from_mapping(_Table, with_colors(values, 'classes'), source, TaxonomyError)
         places = tuple((index,) for index in range(len(table.classes)))
         ids = tuple(
@@ -191,7 +173,7 @@ class Taxonomy:
 
 @dataclass(frozen=True)
 class _Class:
-    """A class as YAML and JSON hold it."""
+    """Fields of a class in a taxonomy file."""
 
     name: str = option(REQUIRED)
     color: tuple[int, int, int] = option(REQUIRED, low=0, high=255, allowed=ALLOWED_COLOR)
@@ -201,7 +183,7 @@ class _Class:
 
 @dataclass(frozen=True)
 class _Table:
-    """A taxonomy as YAML and JSON hold it."""
+    """Fields of a taxonomy file."""
 
     name: str = option(REQUIRED)
     classes: tuple[_Class, ...] = option(REQUIRED)
@@ -209,10 +191,7 @@ class _Table:
 
 
 def with_colors(values: Any, rows: str) -> Any:
-    """Return plain values in whose list ``rows`` colours such as '#ff8000' are [255, 128, 0].
-
-    ``colour`` is ``color``; what is no such table stays as it is.
-    """
+    """Return plain values with the colours of ``rows`` as lists, and ``colour`` as ``color``."""
     if not isinstance(values, Mapping) or not isinstance(values.get(rows), list | tuple):
         return values
     return {**values, rows: [_with_color(entry) for entry in values[rows]]}
@@ -233,31 +212,34 @@ def _plain_ids(ids: tuple[int, ...]) -> dict[str, Any]:
     return {'id': ids[0]} if len(ids) == 1 else {'ids': list(ids)}
 
 
-def _require_distinct_ids(taxonomy: Taxonomy) -> None:
-    if taxonomy.ids and len(taxonomy.ids) != len(taxonomy.classes):
-        msg = (
-            f'taxonomy {taxonomy.name!r} has {len(taxonomy.classes)} classes '
-            f'but ids for {len(taxonomy.ids)}'
-        )
-        raise TaxonomyError(msg)
-    # without ids of its own a table may ignore one of its classes, as older checkpoints may do
+def _faults(taxonomy: Taxonomy) -> Iterator[str]:
+    """Yield the faults of a table, to follow its name in an error."""
+    count = len(taxonomy.classes)
+    if not 2 <= count < UNLABELLED_16BIT:
+        yield f' has {count} classes, it needs 2 to 65534'
+    if len(taxonomy.colors) != count:
+        yield f' has {count} classes but {len(taxonomy.colors)} colors'
+    for name, color in zip(taxonomy.classes, taxonomy.colors, strict=False):
+        if len(color) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in color):
+            yield f': color of {name!r} is {color}, it must be three integers from 0 to 255'
+    if taxonomy.ids and len(taxonomy.ids) != count:
+        yield f' has {count} classes but ids for {len(taxonomy.ids)}'
+    yield from _id_faults(taxonomy)
+
+
+def _id_faults(taxonomy: Taxonomy) -> Iterator[str]:
+    # without ids of its own a table may ignore one of its classes, as older checkpoints do
     owners = dict.fromkeys(taxonomy.ignored if taxonomy.ids else (), 'ignored')
     for name, ids in zip(taxonomy.classes, taxonomy.ids, strict=False):
         if not ids:
-            msg = f'taxonomy {taxonomy.name!r}: {name!r} has no id'
-            raise TaxonomyError(msg)
+            yield f': {name!r} has no id'
         for value in ids:
             if value in owners:
-                msg = (
-                    f'taxonomy {taxonomy.name!r}: the id {value} of {name!r} '
-                    f'is that of {owners[value]!r} too'
-                )
-                raise TaxonomyError(msg)
+                yield f': the id {value} of {name!r} is that of {owners[value]!r} too'
             owners[value] = name
     for value in (*taxonomy.ignored, *owners):
         if not 0 <= value <= UNLABELLED_16BIT:
-            msg = f'taxonomy {taxonomy.name!r}: the id {value} is not within 0 to 65535'
-            raise TaxonomyError(msg)
+            yield f': the id {value} is not within 0 to 65535'
 
 
 def _packed(colors: NDArray[np.uint8]) -> NDArray[np.int32]:

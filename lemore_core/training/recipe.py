@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.shipped import ShippedFiles
 from lemore_core.common.validation import check_fields, from_mapping, option
-from lemore_core.common.yaml_file import parse_yaml
+from lemore_core.common.yaml_file import ShippedFiles, parse_yaml
 
 if TYPE_CHECKING:
     from typing_extensions import Self

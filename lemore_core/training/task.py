@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from lemore_core.checkpoint import ModelCard
 from lemore_core.evaluation.metrics import ConfusionMatrix
 from lemore_core.images.image import to_network
-from lemore_core.inference.input_size import network_size
+from lemore_core.inference.sizes import network_size
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.images import Batch, paste_objects

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from lemore_core.common.errors import printable
-from lemore_core.common.words import counted
+from lemore_core.common.errors import counted, printable
 from lemore_ros.bags.reader import Bag
 from lemore_ros.bags.topics import STAMPED_BYTES, TopicProbe, probe_images
-from lemore_ros.messages.stamps import read_stamp
+from lemore_ros.messages.common import read_stamp
 
 NS = 10**9
 # a pause of so many median periods is a gap

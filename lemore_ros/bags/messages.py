@@ -19,7 +19,7 @@ from rosbags.typesys.store import Typestore
 
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.types import ASSUMED, DISTRIBUTIONS, HEADER, TIME
-from lemore_ros.messages.label_info import classes_json
+from lemore_ros.messages.rendering import classes_json
 from lemore_ros.outputs import Output
 
 STRING, LABEL_INFO = 'std_msgs/msg/String', 'vision_msgs/msg/LabelInfo'

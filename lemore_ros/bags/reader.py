@@ -30,7 +30,7 @@ from lemore_ros.bags.types import MessageTypes, Topic, convert_ros1_type, merge_
 
 if TYPE_CHECKING:
     from lemore_core.images.image import Image
-    from lemore_ros.messages.encodings import ImageError
+    from lemore_ros.messages.images import ImageError
 
 # a recording has the second ending until it is finished
 ROSBAG1_ENDINGS = ('.bag', '.bag.active')
@@ -81,7 +81,7 @@ class Decoder:
         self._attempt(record, self._reader.skip)
 
     def _attempt(self, record: Record, read: Callable[[Any, int], Any]) -> Any:
-        from lemore_ros.messages.encodings import ImageError
+        from lemore_ros.messages.images import ImageError
 
         try:
             return read(record.message, self._max_pixels)

@@ -249,9 +249,10 @@ class Steps:
             messages = []
 
     def _segment(self, items: list[Item]) -> None:
-        results = self._network.segment_batch([item.image for item in items if item.image])
+        images = [item.image for item in items if item.image]
+        results = self._network.segment_batch(images, self._refinement)
         for item, result in zip(items, results, strict=True):
-            item.result = self._refinement.apply(result)
+            item.result = result
 
     def _messages(self, item: Item) -> Iterator[OutMessage]:
         topic, time_ns = item.record.topic, item.record.time_ns

@@ -12,14 +12,14 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.json_text import parse_json
+from lemore_core.common.limits import parse_json
 from lemore_core.images.image import Image
 from lemore_core.taxonomy import Taxonomy, load_taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.reader import Bag
 from lemore_ros.bags.types import Topic
-from lemore_ros.messages.encodings import encoding_of
-from lemore_ros.messages.stamps import read_stamp
+from lemore_ros.messages.common import read_stamp
+from lemore_ros.messages.images import encoding_of
 from lemore_ros.outputs import OUTPUTS
 from lemore_ros.transports import BY_TYPE
 

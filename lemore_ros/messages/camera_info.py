@@ -1,8 +1,7 @@
-"""What a ``sensor_msgs/CameraInfo`` says of an image, and of the same image at another size.
+"""Scale ``sensor_msgs/CameraInfo`` to an image of another size.
 
-The message describes the sensor; its binning and region of interest say which part of it the
-image shows. Both are applied as ``image_geometry`` applies them, and an image is resized as
-``image_proc`` resizes it: focal lengths and principal point grow with the image.
+The message describes the sensor; its binning and region of interest are applied as
+``image_geometry`` applies them, and an image is resized as ``image_proc`` resizes it.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
 
-# of any number, and the least focal length, in pixels
+# of any number, and of a focal length in pixels: points of a depth image cannot overflow
 LARGEST, SMALLEST_FOCAL = 1e9, 1e-3
 MATRICES = {'k': (3, 3), 'p': (3, 4)}
 
 
 class CameraInfoError(LemoreError):
-    """A camera that is not calibrated, or a description that does not fit the image."""
+    """A camera that is not calibrated, or a camera info that does not fit the image."""
 
 
 class Intrinsics(NamedTuple):
-    """A pinhole camera: focal lengths and principal point in pixels of a height x width image."""
+    """Focal lengths and principal point in pixels of a height x width image."""
 
     fx: float
     fy: float
@@ -34,32 +33,15 @@ class Intrinsics(NamedTuple):
     width: int
 
 
-class _Window(NamedTuple):
-    """The part of the sensor that the image shows, in the sensor's pixels, and its binning."""
-
-    left: int
-    top: int
-    height: int
-    width: int
-    binning_x: int
-    binning_y: int
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.height // self.binning_y, self.width // self.binning_x
-
-
 def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> Any:
     """Return the ``CameraInfo`` of the same image at ``height`` x ``width`` pixels.
 
-    K and P are those of the new size, hence no binning and no region of interest are left.
-    Distortion and rectification are in normalised coordinates and stay. ``header`` is the
-    image's own.
+    K and P are scaled, without binning and region of interest. Distortion and rectification are in
+    normalised coordinates and stay. ``header`` is the image's own.
 
     Raises:
         CameraInfoError: ``info`` is not calibrated, states no size, or the new size is empty.
     """
-    # the bag tools read frames with this package where no ROS is installed
     from sensor_msgs.msg import CameraInfo
 
     if height < 1 or width < 1:
@@ -81,14 +63,13 @@ def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> An
 def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
     """Return the pinhole camera of a rectified image of ``height`` x ``width`` pixels.
 
-    That is P, or K where a driver leaves P empty; distortion plays no part in a rectified image.
-    The size is the one that ``info`` describes, or another of the same shape: the camera is scaled.
+    That is P, or K where a driver leaves P empty, scaled from the size in ``info``.
 
     Raises:
-        CameraInfoError: ``info`` is not calibrated, states no size, or one of another shape.
+        CameraInfoError: ``info`` is not calibrated, or its size is missing or of another aspect.
     """
     _require_calibration(info)
-    known_height, known_width = _window(info).image_size
+    known_height, known_width = _image_size(info)
     # a side that was rounded may be off by one pixel
     if abs(width * known_height / known_width - height) > 1:
         msg = (
@@ -104,10 +85,7 @@ def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
 
 
 def _require_calibration(info: Any) -> None:
-    """Refuse matrices of which the image's geometry cannot be derived; P may be empty.
-
-    Within these bounds no point of a depth image overflows.
-    """
+    """Refuse matrices that are not finite or have no focal length; P may be empty."""
     focal = {'K': (info.k[0], info.k[4]), 'P': (info.p[0], info.p[5])}
     if not any(focal['P']):
         del focal['P']
@@ -126,30 +104,34 @@ def _require_calibration(info: Any) -> None:
         raise CameraInfoError(msg)
 
 
-def _window(info: Any) -> _Window:
+def _image_size(info: Any) -> tuple[int, int]:
+    """Return (height, width) of the image: that of the region of interest, after binning."""
     roi = info.roi
-    # 0 stands for "all of it" and "no binning"
+    # 0 stands for the whole sensor, and for no binning
     whole = roi.height == 0 and roi.width == 0
     height, width = (info.height, info.width) if whole else (roi.height, roi.width)
-    window = _Window(
-        roi.x_offset, roi.y_offset, height, width, max(1, info.binning_x), max(1, info.binning_y)
-    )
-    if min(window.image_size) < 1:
+    binning_x, binning_y = _binning(info)
+    size = height // binning_y, width // binning_x
+    if min(size) < 1:
         msg = (
             f'the camera info is for {info.width}x{info.height}, region {width}x{height}, binning '
-            f'{window.binning_x}x{window.binning_y}: that leaves no image'
+            f'{binning_x}x{binning_y}: that leaves no image'
         )
         raise CameraInfoError(msg)
-    return window
+    return size
+
+
+def _binning(info: Any) -> tuple[int, int]:
+    return max(1, info.binning_x), max(1, info.binning_y)
 
 
 def _matrix(info: Any, name: str, height: int, width: int) -> NDArray[np.float64]:
     """Return K or P for the image that ``info`` describes, resized to height x width."""
-    window = _window(info)
-    own_height, own_width = window.image_size
+    own_height, own_width = _image_size(info)
+    binning_x, binning_y = _binning(info)
     matrix = np.array(getattr(info, name), np.float64).reshape(MATRICES[name])
-    matrix[0, 2] -= window.left
-    matrix[1, 2] -= window.top
-    matrix[0] *= width / (own_width * window.binning_x)
-    matrix[1] *= height / (own_height * window.binning_y)
+    matrix[0, 2] -= info.roi.x_offset
+    matrix[1, 2] -= info.roi.y_offset
+    matrix[0] *= width / (own_width * binning_x)
+    matrix[1] *= height / (own_height * binning_y)
     return matrix

@@ -1,4 +1,4 @@
-"""Compressed image messages to images, and labels and overlays to compressed messages.
+"""Decode compressed image messages, and encode labels and overlays.
 
 The format field is read and written as ``compressed_image_transport`` does: ``jpeg``, ``png``, or
 ``<encoding of the raw image>; jpeg compressed <channel order given to the encoder>``.
@@ -13,15 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.common.limits import MAX_PIXELS
-from lemore_core.images.files import (
-    AS_TAKEN,
-    JPEG,
-    PNG,
-    ImageFileError,
-    decode_image,
-)
+from lemore_core.images.files import AS_TAKEN, JPEG, PNG, ImageFileError, decode_image
 from lemore_core.images.image import Image
-from lemore_ros.messages.encodings import ImageError, refuse_depth, require_outgoing
+from lemore_ros.messages.images import ImageError, refuse_depth, require_outgoing
 
 CODECS = ('jpeg', 'jpg', 'png')
 # labels are long runs of one value: this strategy is both the fastest and the smallest for them
@@ -38,16 +32,15 @@ def read_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
     """Decode a ``sensor_msgs/CompressedImage`` of JPEG or PNG to an image of bgr8 or mono8.
 
     It is rgb8 where the format field says that the encoder took RGB for BGR. Channels of 16 bits
-    become 8, transparency is dropped, and a rotation that Exif asks for is not made, so that the
-    pixels stay those of the camera info.
+    become 8, transparency is dropped, and Exif rotation is ignored, because the camera info
+    describes the stored pixels.
 
     Raises:
-        ImageError: the format is another one or that of a depth image, the image has more than
+        ImageError: the format is not supported or that of a depth image, the image has more than
             ``max_pixels``, or the data are cut short or damaged.
     """
     order = _channel_order(message.format)
     try:
-        # one channel stays one; a rotation would part the pixels from the camera info
         pixels = decode_image(
             bytes(message.data), AS_TAKEN, order='BGR', kinds=(JPEG, PNG), max_pixels=max_pixels
         )
@@ -59,18 +52,15 @@ def read_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
 
 
 def compressed_fields(
-    pixels: NDArray[np.uint8] | NDArray[np.uint16],
-    encoding: str,
-    *,
-    form: str,
+    pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str, *, form: str
 ) -> dict[str, Any]:
-    """Return the fields of a ``sensor_msgs/CompressedImage`` but for its header.
+    """Return the fields of a ``sensor_msgs/CompressedImage``, except its header.
 
     ``pixels`` is as for :func:`~lemore_ros.messages.images.image_fields`. ``form`` is ``png``
     (lossless) or, for rgb8 alone, ``jpeg``; ``data`` is (bytes,) uint8.
 
     Raises:
-        ImageError: ``pixels`` is not what ``encoding`` says, or ``form`` is not for it.
+        ImageError: ``pixels`` do not match ``encoding``, or it is not written as ``form``.
     """
     require_outgoing(pixels, encoding)
     if form not in {'png', 'jpeg'}:
@@ -89,11 +79,7 @@ def compressed_fields(
 
 
 def _channel_order(form: str) -> str:
-    """Return the order in which colours are decoded, bgr8 or rgb8.
-
-    Raises:
-        ImageError: the format is not read.
-    """
+    """Return the order in which colours are decoded, bgr8 or rgb8; refuse other formats."""
     raw, semicolon, packed = form.partition(';')
     words = (packed if semicolon else raw).split()
     codec = words[0] if words else ''

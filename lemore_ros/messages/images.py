@@ -1,64 +1,126 @@
-"""Image messages to images and back; channels of 8 bits are not copied on the way in."""
+"""Convert ROS image messages to images, and pixels to the fields of image messages.
+
+Channels of 8 bits are views of the message; Bayer mosaics, YUV and channels of 16 bits are
+converted by OpenCV, with the codes that cv_bridge uses.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.images.image import Image
-from lemore_ros.messages.conversion import convert
-from lemore_ros.messages.encodings import (
-    CONVERTED,
-    OUTGOING,
-    VIEWED,
-    ImageError,
-    refuse_depth,
-    require_outgoing,
-    rows_of,
-)
 
-__all__ = ['ImageError', 'image_fields', 'read_image']
+# REP 118
+DEPTH = ('16UC1', '32FC1')
+# outgoing: encoding -> (dtype, dimensions); 16UC1 is little-endian as is_bigendian says
+OUTGOING = {'mono8': ('u1', 2), '16UC1': ('<u2', 2), 'rgb8': ('u1', 3)}
+# encoding -> (encoding of the view, channels); drivers that use OpenCV's type names, which tell no
+# order of channels, mean OpenCV's own order
+VIEWED: Mapping[str, tuple[str, int]] = {
+    'bgr8': ('bgr8', 3),
+    'rgb8': ('rgb8', 3),
+    'bgra8': ('bgra8', 4),
+    'rgba8': ('rgba8', 4),
+    'mono8': ('mono8', 1),
+    '8UC1': ('mono8', 1),
+    '8UC3': ('bgr8', 3),
+    '8UC4': ('bgra8', 4),
+}
+# the chroma follows the luma, in half as many rows
+NV = {'nv12': cv2.COLOR_YUV2BGR_NV12, 'nv21': cv2.COLOR_YUV2BGR_NV21}
+YUV422 = {
+    'uyvy': cv2.COLOR_YUV2BGR_UYVY,
+    'yuv422': cv2.COLOR_YUV2BGR_UYVY,
+    'yuyv': cv2.COLOR_YUV2BGR_YUY2,
+    'yuv422_yuy2': cv2.COLOR_YUV2BGR_YUY2,
+}
+# ROS names a pattern by its first row, OpenCV by the second and third pixel of the second row
+BAYER = {
+    'bayer_rggb': cv2.COLOR_BayerBG2BGR,
+    'bayer_bggr': cv2.COLOR_BayerRG2BGR,
+    'bayer_gbrg': cv2.COLOR_BayerGR2BGR,
+    'bayer_grbg': cv2.COLOR_BayerGB2BGR,
+}
+# encoding -> (encoding of the result, bytes per pixel, channels, OpenCV's code)
+CONVERTED: Mapping[str, tuple[str, int, int, int | None]] = {
+    **{f'{name}8': ('bgr8', 1, 1, code) for name, code in BAYER.items()},
+    **{f'{name}16': ('bgr8', 2, 1, code) for name, code in BAYER.items()},
+    **{name: ('bgr8', 2, 2, code) for name, code in YUV422.items()},
+    **{name: ('bgr8', 1, 1, code) for name, code in NV.items()},
+    'mono16': ('mono8', 2, 1, None),
+    'bgr16': ('bgr8', 6, 3, None),
+    'rgb16': ('rgb8', 6, 3, None),
+    'bgra16': ('bgra8', 8, 4, None),
+    'rgba16': ('rgba8', 8, 4, None),
+}
+
+
+class ImageError(LemoreError):
+    """An image message that contradicts itself or has an unsupported encoding."""
 
 
 def read_image(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
     """View a ``sensor_msgs/Image`` (rclpy's, or any object with its fields) as an image.
 
-    Encodings of 8-bit channels are views into the message's own memory, their rows may be padded.
+    Encodings of 8-bit channels are views of the message's own memory, their rows may be padded.
     Bayer mosaics and YUV (BT.601) become bgr8, channels of 16 bits their upper 8.
 
     Raises:
-        ImageError: the image is empty or too large, its encoding is not read, ``step`` or ``data`` are too
-            short for its size, or YUV has an odd side.
+        ImageError: the image is empty or too large, its encoding is not supported, ``step`` or
+            ``data`` are too short for its size, or YUV has an odd side.
     """
-    refuse_depth(message.encoding)
+    encoding = message.encoding
+    refuse_depth(encoding)
     if message.height * message.width > max_pixels:
         size = f'{message.width}x{message.height}'
         msg = f'the image has {size} pixels, allowed: up to {max_pixels} (max_pixels)'
         raise ImageError(msg)
-    if message.encoding in CONVERTED:
-        return Image(*convert(message), message.header)
-    if message.encoding not in VIEWED:
+    if encoding in CONVERTED:
+        return Image(_convert(message), CONVERTED[encoding][0], message.header)
+    if encoding not in VIEWED:
         allowed = ', '.join([*VIEWED, *CONVERTED])
-        msg = f'encoding {message.encoding!r} is not read, allowed: {allowed}'
+        msg = f'encoding {encoding!r} is not read, allowed: {allowed}'
         raise ImageError(msg)
-    encoding, channels = VIEWED[message.encoding]
+    encoding, channels = VIEWED[encoding]
     pixels = rows_of(message, channels)
     if channels > 1:
         pixels = pixels.reshape(len(pixels), message.width, channels)
     return Image(pixels, encoding, message.header)
 
 
+def _convert(message: Any) -> NDArray[np.uint8]:
+    """Return the pixels of an image of one of ``CONVERTED``, as channels of 8 bits."""
+    _, bytes_per_pixel, channels, code = CONVERTED[message.encoding]
+    rows = np.ascontiguousarray(rows_of(message, bytes_per_pixel))
+    is_wide = message.encoding.endswith('16')
+    if is_wide:
+        rows = rows.view('>u2' if message.is_bigendian else '<u2').astype(np.uint16, copy=False)
+    pixels: NDArray[Any] = rows if channels == 1 else rows.reshape(len(rows), -1, channels)
+    if code is not None:
+        try:
+            pixels = cv2.cvtColor(pixels, code)
+        except cv2.error as error:  # such as an odd side of YUV
+            size = f'{message.width}x{message.height}'
+            msg = f'a {message.encoding} image of {size} cannot be converted: {in_one_line(error)}'
+            raise ImageError(msg) from error
+    return np.ascontiguousarray(pixels >> 8 if is_wide else pixels, np.uint8)
+
+
 def image_fields(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str) -> dict[str, Any]:
-    """Return the fields of a ``sensor_msgs/Image`` with unpadded rows, but for its header.
+    """Return the fields of a ``sensor_msgs/Image`` with unpadded rows, except its header.
 
     ``pixels`` is (H, W) uint8 for mono8, (H, W) uint16 for 16UC1, (H, W, 3) uint8 for rgb8;
     ``data`` is (bytes,) uint8.
 
     Raises:
-        ImageError: ``pixels`` is not what ``encoding`` says, or the encoding is another.
+        ImageError: ``pixels`` do not match ``encoding``, or it is not written.
     """
     require_outgoing(pixels, encoding)
     raw = np.ascontiguousarray(pixels, OUTGOING[encoding][0])
@@ -70,3 +132,54 @@ def image_fields(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str) 
         'step': raw.strides[0],
         'data': raw.view(np.uint8).reshape(-1),
     }
+
+
+def encoding_of(message: Any) -> str:
+    """Return the encoding or format of an image message of any type."""
+    return str(message.encoding if hasattr(message, 'encoding') else message.format)
+
+
+def rows_of(message: Any, bytes_per_pixel: int) -> NDArray[np.uint8]:
+    """View the bytes of an image's rows without padding, (rows, width * bytes_per_pixel).
+
+    Raises:
+        ImageError: the image is empty, or ``step`` or ``data`` are too short for its size.
+    """
+    height, width, step = message.height, message.width, message.step
+    if height == 0 or width == 0:
+        msg = f'the image has width {width} and height {height}, both must be at least 1'
+        raise ImageError(msg)
+    row = width * bytes_per_pixel
+    if step < row:
+        msg = f'step is {step} bytes, width {width} in {message.encoding} needs at least {row}'
+        raise ImageError(msg)
+    rows = height + height // 2 if message.encoding in NV else height
+    data = np.frombuffer(message.data, np.uint8)
+    if data.size < step * rows:
+        msg = (
+            f'data holds {data.size} bytes, step {step} times {rows} rows '
+            f'needs at least {step * rows}'
+        )
+        raise ImageError(msg)
+    return data[: step * rows].reshape(rows, step)[:, :row]
+
+
+def require_outgoing(pixels: NDArray[Any], encoding: str) -> None:
+    """Refuse pixels that do not match an outgoing encoding."""
+    if encoding not in OUTGOING:
+        msg = f'encoding {encoding!r} is not written, allowed: {", ".join(OUTGOING)}'
+        raise ImageError(msg)
+    dtype, dimensions = OUTGOING[encoding]
+    if pixels.ndim != dimensions or pixels.dtype.kind + str(pixels.itemsize) != dtype[-2:]:
+        msg = f'{pixels.dtype} pixels of shape {pixels.shape} are no {encoding} image'
+        raise ImageError(msg)
+
+
+def refuse_depth(encoding: str) -> None:
+    """Refuse the encodings of depth images (REP 118) where an image is expected."""
+    if encoding in DEPTH:
+        msg = (
+            f'encoding {encoding!r} is that of a depth image, it holds no image: '
+            'remap image to the color camera, and depth to this topic'
+        )
+        raise ImageError(msg)

@@ -1,4 +1,4 @@
-"""Labelled points: what a depth image and the labels of the same camera say together."""
+"""Combine a depth image and the labels of the same camera to a labelled point cloud."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ from lemore_core.segmentation import Segmentation
 from lemore_ros.messages.camera_info import Intrinsics, rectified_intrinsics
 from lemore_ros.messages.depth import to_metres
 
-# one point, all of 4 bytes. rgb: the bytes of a float, 0x00RRGGBB, as PCL packs and RViz reads it;
-# with an alpha of 255 some colours would be NaN, and readers that skip NaN drop those points. label:
-# as wide as in PCL's PointXYZRGBL, which takes no other type. confidence: 0..1, as min_confidence is;
-# RViz colours by it.
+# rgb: the bytes of a float, 0x00RRGGBB, as in PCL and RViz; with an alpha of 255 some colours would
+# be NaN, and readers that skip NaN drop those points. label: the type of PCL's PointXYZRGBL
 FIELDS = {
     'x': 'FLOAT32',
     'y': 'FLOAT32',
@@ -40,19 +38,18 @@ _TO_BGRA = {
 def to_point_cloud(image: Image, result: Segmentation, depth: Any, info: Any) -> Any:
     """Return the ``sensor_msgs/PointCloud2`` of a depth image, coloured and labelled.
 
-    The cloud is organised: one point for each pixel of ``depth`` (see
-    :func:`~lemore_ros.messages.depth.to_metres`), in metres in the camera's optical frame (REP 103: x right,
-    y down, z forward), x, y and z NaN where nothing was measured. ``label`` and ``confidence``
-    (0..1) are those of ``result``, ``rgb`` that of ``image``, whose header it gets.
+    The cloud is organised: one point for each pixel of ``depth``, in metres in the camera's optical
+    frame (REP 103: x right, y down, z forward), x, y and z NaN where nothing was measured.
+    ``label`` and ``confidence`` (0..1) are those of ``result``, ``rgb`` that of ``image``, and the
+    header is that of ``image``.
 
-    ``depth`` must be registered to the image and rectified, hence distortion plays no part in it.
-    ``info`` is the ``CameraInfo`` of either of the two; it is scaled to the depth image where it has
-    another size of the same shape. Image and labels of any other size cover the same view and are
-    taken by nearest neighbour.
+    ``depth`` must be registered to the image and rectified. ``info`` is the ``CameraInfo`` of
+    either of the two; it is scaled to the depth image. Image and labels are sampled by nearest
+    neighbour where they have another size.
 
     Raises:
         ImageError: ``depth`` contradicts itself or is neither 16UC1 nor 32FC1.
-        CameraInfoError: ``info`` is not calibrated, or its shape is not that of ``depth``.
+        CameraInfoError: ``info`` is not calibrated, or its aspect is not that of ``depth``.
     """
     z = to_metres(depth)
     size = height, width = z.shape
@@ -88,7 +85,6 @@ def _packed(pixels: NDArray[np.uint8], encoding: str) -> NDArray[np.uint32]:
 
 def lay_out(points: NDArray[np.void], header: Any) -> Any:
     """Return points, (H, W) of ``POINT``, as an organised ``sensor_msgs/PointCloud2``."""
-    # the bag tools read images with this package where no ROS is installed
     from sensor_msgs.msg import PointCloud2, PointField
 
     fields = [
@@ -96,21 +92,16 @@ def lay_out(points: NDArray[np.void], header: Any) -> Any:
         for place, (name, kind) in enumerate(FIELDS.items())
     ]
     height, width = points.shape
-    try:
-        from sensor_msgs_py.point_cloud2 import create_cloud
-    except ImportError:
-        cloud = PointCloud2(
-            header=header,
-            height=height,
-            width=width,
-            is_bigendian=sys.byteorder == 'big',
-            is_dense=False,
-            point_step=POINT.itemsize,
-            row_step=POINT.itemsize * width,
-            fields=fields,
-        )
-        # the message's own array grows in place: one that is assigned may be copied once more
-        cloud.data.frombytes(points.reshape(-1).view(np.uint8).data)
-        return cloud
-    # it takes the first dimension for the width, the memory is the same
-    return create_cloud(header, fields, points.reshape(width, height))
+    cloud = PointCloud2(
+        header=header,
+        height=height,
+        width=width,
+        is_bigendian=sys.byteorder == 'big',
+        is_dense=False,
+        point_step=POINT.itemsize,
+        row_step=POINT.itemsize * width,
+        fields=fields,
+    )
+    # the message's own array grows in place: one that is assigned may be copied once more
+    cloud.data.frombytes(points.reshape(-1).view(np.uint8).data)
+    return cloud

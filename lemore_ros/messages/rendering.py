@@ -1,7 +1,8 @@
-"""A labelled image as messages; each is made only when it is asked for, and once."""
+"""Render labels and the class table as ROS messages."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
@@ -22,8 +23,33 @@ from lemore_ros.outputs import Output
 RGB, GREY, IDS_16BIT = 'rgb8', 'mono8', '16UC1'
 
 
+def classes_json(taxonomy: Taxonomy) -> str:
+    """Return the class table as a JSON list of ``{"id", "name", "color": [r, g, b]}``."""
+    rows = zip(taxonomy.classes, taxonomy.colors, strict=True)
+    return json.dumps(
+        [{'id': i, 'name': name, 'color': list(color)} for i, (name, color) in enumerate(rows)]
+    )
+
+
+def label_info_message(taxonomy: Taxonomy, header: Any, *, threshold: float = 0.0) -> Any:
+    """Return the classes as the ``vision_msgs/LabelInfo`` that nav2's semantic layer waits for.
+
+    ``threshold`` is the confidence (0..1) below which labels are unlabelled; unlabelled is not in
+    the table.
+
+    Raises:
+        ImportError: ``vision_msgs`` is not installed.
+    """
+    from vision_msgs.msg import LabelInfo, VisionClass
+
+    classes = [
+        VisionClass(class_id=label, class_name=name) for label, name in enumerate(taxonomy.classes)
+    ]
+    return LabelInfo(header=header, class_map=classes, threshold=float(threshold))
+
+
 def ros_message(kind: str, header: Any, fields: Mapping[str, Any]) -> Any:
-    """Return a message of ``sensor_msgs``, as rclpy publishes it, with ``header`` itself."""
+    """Return a message of ``sensor_msgs`` for rclpy, with ``header`` itself."""
     # the bag tools render images with this module where no ROS is installed
     from sensor_msgs import msg
 
@@ -35,10 +61,10 @@ def ros_message(kind: str, header: Any, fields: Mapping[str, Any]) -> Any:
 
 
 class Rendering:
-    """The messages of one image, all with its header.
+    """Render the messages of one image on demand, each with the image's header.
 
-    ``result`` is refined: its labels are those of ``taxonomy``, at the size of the outputs.
-    ``make`` makes a message of its type, header and other fields; ``masks`` has the tables of
+    ``result`` holds labels of ``taxonomy`` at the size of the outputs. ``make`` makes a message of
+    its type, header and other fields; ``masks`` are the tables of
     :func:`~lemore_core.taxonomy.mask_tables` by topic.
     """
 
@@ -61,8 +87,8 @@ class Rendering:
     def message(self, output: Output) -> Any:
         """Return the message of an output that ``is_image``.
 
-        Class ids are mono8, or 16UC1 beyond 255 classes, and lossless where they are compressed;
-        colours are rgb8, confidence and masks are mono8.
+        Class ids are mono8, or 16UC1 beyond 255 classes, and compressed without loss; colours are
+        rgb8, confidence and masks are mono8.
         """
         if output.name in self._masks:
             pixels, encoding = self._masks[output.name].take(self._result.labels), GREY
@@ -75,7 +101,7 @@ class Rendering:
         return self._make(output.type, self._image.header, fields)
 
     def camera_info(self, info: Any) -> Any:
-        """Return the ``sensor_msgs/CameraInfo`` of the labels, from that of the image."""
+        """Return the ``sensor_msgs/CameraInfo`` of the labels, given that of the image."""
         height, width = self._result.labels.shape
         return scaled_camera_info(info, self._image.header, height=height, width=width)
 

@@ -1,4 +1,4 @@
-"""Counts, rates and latencies of one camera, and whether it is well."""
+"""Counts, rates, latencies and health of one camera."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_IMAGE_S = 3.0
 STUCK_S = 3
 OVERDUE, LONGEST_WAIT_S = 3.0, 60.0
 UNKNOWN_CLOCK = 'unknown clock'
-# of the frames that came, more than this share replaced by newer ones is more than jitter
+# a larger share of replaced frames is more than jitter
 FALLING_BEHIND = 0.1
 FEWEST_FRAMES = 10
 
@@ -26,25 +26,52 @@ COUNTS = ('received', 'skipped', 'dropped', 'accepted', 'failed', 'lost', 'label
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A verdict for a person, and the figures behind it."""
+class Health:
+    """Level, message and values of a diagnostic status."""
 
     level: bytes
     message: str
     values: dict[str, str]
 
 
-class CameraStats:
-    """Counters of one camera while the node is configured; safe to use from several threads.
+class RateLimit:
+    """Admit a number of events a second, evenly, although they jitter.
 
-    Every message is ``received``. It is ``skipped`` where it came too soon for ``max_rate_hz``, and
-    ``failed`` where its pixels cannot be read. The others are ``dropped`` where a newer one came
-    before the worker was free, else ``accepted`` by it, and then ``labelled`` or ``failed``. Those
-    that the middleware ``lost`` never arrived.
+    An event that comes a little early is admitted, and the next one is due a period after it was
+    due, not after it came. So 30 Hz limited to 15 Hz are 15 Hz, not 10.
     """
+
+    EARLY = 0.25
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._due = 0.0
+
+    def admits(self, rate_hz: float) -> bool:
+        """Return whether an event now is within ``rate_hz``; zero admits all."""
+        if rate_hz <= 0:
+            return True
+        now, period = self._clock(), 1.0 / rate_hz
+        if now < self._due - self.EARLY * period:
+            # a rate that was raised counts from now
+            self._due = min(self._due, now + (1 + self.EARLY) * period)
+            return False
+        # a gap of more than a period is not made up for
+        self._due = (now if now - self._due > period else self._due) + period
+        return True
+
+
+class CameraStats:
+    """Counters of one camera while the node is configured; safe to use from several threads.
+
+    Every message is ``received``. It is ``skipped`` if it exceeds ``max_rate_hz``, ``dropped`` if a
+    newer one came before the worker was free, ``failed`` if its pixels cannot be read, and else
+    ``accepted`` by the worker, and then ``labelled`` or ``failed``. Messages that the middleware
+    ``lost`` never arrived.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._idle: str | None = 'inactive'
@@ -68,41 +95,40 @@ class CameraStats:
     def silent_s(self, least: float = NO_IMAGE_S) -> float:
         """Return the seconds since the last frame, zero while it is not overdue or not expected.
 
-        It is overdue after ``least`` seconds, and after ``OVERDUE`` times as long as the last two
-        frames were apart: a camera may be slow.
+        It is overdue after ``least`` seconds and ``OVERDUE`` times the last interval.
         """
         with self._lock:
             return self._silent_s(least)
 
     def expect_frames(self, idle: str | None = None) -> None:
-        """Expect images from now on, or with ``idle`` none, and why."""
+        """Expect images from now on, or none for the reason ``idle``."""
         with self._lock:
             self._idle = idle
-            self._since = self._last_frame = self._clock()
+            self._since = self._last_frame = self.clock()
             self._heard, self._apart = False, 0.0
             for times in self._times.values():
                 times.clear()
 
     def count(self, name: str, number: int = 1) -> None:
-        """Count messages or frames, by one of ``COUNTS`` that needs no more to be known."""
+        """Add to one of ``COUNTS``."""
         with self._lock:
             self._count(name, number)
 
     def count_received(self) -> None:
         """Count a message that arrived."""
         with self._lock:
-            now = self._clock()
+            now = self.clock()
             self._apart = now - self._last_frame if self._heard else 0.0
             self._last_frame, self._heard = now, True
             self._count('received')
 
     def add_intake(self, milliseconds: float) -> None:
-        """Add the time that a message took to become an image."""
+        """Add the time that decoding a message took."""
         with self._lock:
             self._intake.append(milliseconds)
 
     def count_failed(self, reason: str) -> None:
-        """Count a message or frame that could not be labelled."""
+        """Count a message or frame that could not be segmented."""
         with self._lock:
             self._count('failed')
             self._failure = reason
@@ -112,10 +138,9 @@ class CameraStats:
     ) -> None:
         """Count a published frame.
 
-        ``age_ms`` is the time from the camera's stamp to publication, ``None`` where the stamp is
-        not of this node's clock;
-        ``segmenter_ms`` and ``work_ms`` went into segmenting it and into publishing the outcome;
-        ``resized`` is the reason if the network did not see it in its own aspect.
+        ``age_ms`` is the time from the camera's stamp to publication, ``None`` if the stamp is of
+        another clock; ``segmenter_ms`` and ``work_ms`` are the times of segmenting and publishing;
+        ``resized`` is the reason if the network's input has another aspect.
         """
         with self._lock:
             self._count('labelled')
@@ -125,17 +150,16 @@ class CameraStats:
             self._work.append(work_ms)
             self._ages.append(age_ms)
 
-    def verdict(self) -> Verdict:
-        """Return the verdict and the figures of this moment."""
+    def health(self) -> Health:
+        """Return level, message and values of this moment."""
         with self._lock:
             rates = {name: self._rate(name) for name in self._times}
-            level, message = self._judge(rates)
-            return Verdict(level, message, self._values(rates))
+            return Health(*self._judge(rates), self._values(rates))
 
     def _count(self, name: str, number: int = 1) -> None:
         self._counts[name] += number
         if name in self._times:
-            self._times[name].append(self._clock())
+            self._times[name].append(self.clock())
 
     def _judge(self, rates: dict[str, float]) -> tuple[bytes, str]:
         if self._idle is not None:
@@ -156,7 +180,7 @@ class CameraStats:
         return DiagnosticStatus.OK, ', '.join(filter(None, ['segmenting', self._resized]))
 
     def _silent_s(self, least: float) -> float:
-        gap_s = self._clock() - self._last_frame
+        gap_s = self.clock() - self._last_frame
         due_s = max(least, min(OVERDUE * self._apart, LONGEST_WAIT_S))
         expected = self._idle is None and gap_s >= due_s
         return gap_s if expected else 0.0
@@ -174,7 +198,7 @@ class CameraStats:
         }
 
     def _rate(self, name: str) -> float:
-        now, times = self._clock(), self._times[name]
+        now, times = self.clock(), self._times[name]
         while times and times[0] <= now - RATE_WINDOW_S:
             times.popleft()
         window = min(RATE_WINDOW_S, now - self._since)

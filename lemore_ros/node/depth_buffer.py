@@ -1,12 +1,11 @@
-"""Depth images waiting for the labels of their moment."""
+"""Keep depth images until the labels of their moment are there."""
 
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
 from typing import Any
 
-from lemore_ros.messages.stamps import stamp_ns
+from lemore_ros.messages.common import stamp_ns
 
 CAPACITY = 30
 # messages of one camera overtake each other by less; more is a clock that was set back
@@ -14,67 +13,45 @@ JUMP_NS = 1_000_000_000
 
 
 class DepthBuffer:
-    """The last depth messages of one camera, by stamp; safe to use from several threads.
+    """Keep the last depth messages of one camera by stamp; safe to use from several threads.
 
     It holds ``capacity`` messages with a stamp, and the newest one without (a stamp of zero), which
-    only a frame without a stamp is paired with. A stamp that is more than a second older than the
-    newest means that time jumped back, as when a bag starts over: what was held is forgotten.
+    is paired only with a frame without a stamp. A stamp more than a second older than the newest
+    means that time jumped back, as when a bag starts over: the buffer is cleared.
     """
 
     def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._stamps: list[int] = []
-        self._messages: list[Any] = []
-        self._unstamped: Any = None
+        self._messages: dict[int, Any] = {}
 
     def __len__(self) -> int:
-        with self._lock:
-            return len(self._messages) + (self._unstamped is not None)
+        return len(self._messages)
 
     def put(self, message: Any) -> None:
-        """Hold a message; of two with the same stamp the later one is held."""
+        """Add a message; it replaces one with the same stamp."""
         stamp = stamp_ns(message.header)
         with self._lock:
-            if stamp == 0:
-                self._unstamped = message
-            else:
-                self._insert(stamp, message)
+            if stamp and stamp < max(self._messages, default=0) - JUMP_NS:
+                self._messages.clear()
+            self._messages[stamp] = message
+            stamps = [one for one in self._messages if one]
+            if len(stamps) > self._capacity:
+                del self._messages[min(stamps)]
 
     def nearest(self, stamp: int, tolerance_ns: int) -> Any:
-        """Return the message whose stamp is nearest to ``stamp``, or ``None``.
+        """Return the message nearest to ``stamp`` (ns), ``None`` beyond ``tolerance_ns``.
 
-        Both are nanoseconds. ``None``: nothing is held within ``tolerance_ns``. Of two that are
-        equally near, the earlier one is taken.
+        Of two that are equally near, the earlier one is returned.
         """
         with self._lock:
             if stamp == 0:
-                return self._unstamped
-            place = bisect_left(self._stamps, stamp)
-            around = range(max(0, place - 1), min(place + 1, len(self._stamps)))
-            best = min(around, key=lambda index: abs(self._stamps[index] - stamp), default=None)
-            if best is None or abs(self._stamps[best] - stamp) > tolerance_ns:
-                return None
-            return self._messages[best]
+                return self._messages.get(0)
+            near = [one for one in self._messages if one and abs(one - stamp) <= tolerance_ns]
+            best = min(near, key=lambda one: (abs(one - stamp), one), default=None)
+            return None if best is None else self._messages[best]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all messages."""
         with self._lock:
-            self._clear()
-
-    def _insert(self, stamp: int, message: Any) -> None:
-        if self._stamps and stamp < self._stamps[-1] - JUMP_NS:
-            self._clear()
-        place = bisect_left(self._stamps, stamp)
-        if place < len(self._stamps) and self._stamps[place] == stamp:
-            self._messages[place] = message
-            return
-        self._stamps.insert(place, stamp)
-        self._messages.insert(place, message)
-        # the oldest goes, even if it is the one that came just now
-        del self._stamps[: -self._capacity], self._messages[: -self._capacity]
-
-    def _clear(self) -> None:
-        self._stamps.clear()
-        self._messages.clear()
-        self._unstamped = None
+            self._messages.clear()

@@ -1,4 +1,4 @@
-"""The cameras' statistics once a second, for diagnostics viewers and for people without one."""
+"""Publish the health of every camera on ``/diagnostics`` once a second."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rclpy.duration import Duration
 
 from lemore_core.common.memory import ProcessMemoryError, process_memory
 from lemore_core.segmenter import Segmenter
-from lemore_ros.node.camera_stats import CameraStats, Verdict
+from lemore_ros.node.camera_stats import CameraStats
 
 PERIOD_S = 1.0
 QUEUE = 10
@@ -20,11 +20,10 @@ LAST_WAIT = Duration(seconds=1)
 
 
 class Diagnostics:
-    """Publishes on ``/diagnostics`` and the same on ``~/status`` until it is destroyed.
+    """Publish a status for each camera of ``stats`` until it is destroyed.
 
-    A status for each of ``stats``, by camera. ``segmenter`` labels their frames, and ``constants``
-    are values that never change. ``before`` is called first every time. An
-    ``updater``, if there is one, publishes on ``/diagnostics`` under its own names.
+    ``segmenter`` segments their images; ``constants`` are values that never change. ``before`` is
+    called first every second.
     """
 
     def __init__(
@@ -34,7 +33,6 @@ class Diagnostics:
         segmenter: Segmenter,
         constants: Mapping[str, str],
         before: Callable[[], None],
-        updater: Any,
     ) -> None:
         self._node = node
         self._stats = stats
@@ -42,85 +40,49 @@ class Diagnostics:
         self._constants = constants
         self._before = before
         self._name = node.get_fully_qualified_name().lstrip('/')
-        self._own = node.create_publisher(DiagnosticArray, '~/status', QUEUE)
-        self._updater = updater
-        self._shared: Any = None
-        if self._updater is None:
-            self._shared = node.create_publisher(DiagnosticArray, '/diagnostics', QUEUE)
-        else:
-            for camera in stats:
-                self._updater.add(_title(camera), self._task(camera))
+        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', QUEUE)
         # a simulation that stands still must not stop the diagnostics
         self._timer = node.create_timer(
             PERIOD_S, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
 
     def destroy(self) -> None:
-        """Publish no more."""
+        """Destroy the timer and the publisher."""
         self._node.destroy_timer(self._timer)
-        self._node.destroy_publisher(self._own)
-        if self._updater is None:
-            self._node.destroy_publisher(self._shared)
-        else:
-            for camera in self._stats:
-                self._updater.removeByName(_title(camera))
+        self._node.destroy_publisher(self._publisher)
 
     def publish_last(self, reason: str) -> None:
-        """Publish why the process ends, from any thread, and wait for subscribers to have it."""
+        """Publish why the process ends, from any thread, and wait for acknowledgement."""
         for stats in self._stats.values():
             stats.count_failed(reason)
-        publishers = [self._own]
-        if self._updater is None:
-            publishers.append(self._shared)
-        else:
-            self._updater.broadcast(DiagnosticStatus.ERROR, reason)
-        for publisher in publishers:
-            publisher.publish(self._message())
-            publisher.wait_for_all_acked(LAST_WAIT)
+        self._publisher.publish(self._message())
+        self._publisher.wait_for_all_acked(LAST_WAIT)
 
     def _publish(self) -> None:
         self._before()
-        message = self._message()
-        self._own.publish(message)
-        if self._updater is None:
-            self._shared.publish(message)
-        else:
-            self._updater.setHardwareID(self._segmenter.status.device)
-            self._updater.force_update()
+        self._publisher.publish(self._message())
 
     def _message(self) -> DiagnosticArray:
-        message = DiagnosticArray(status=[self._status(camera) for camera in self._stats])
+        message = DiagnosticArray(status=[self._status(*pair) for pair in self._stats.items()])
         message.header.stamp = self._node.get_clock().now().to_msg()
         return message
 
-    def _status(self, camera: str) -> DiagnosticStatus:
-        verdict = self._verdict(camera)
+    def _status(self, camera: str, stats: CameraStats) -> DiagnosticStatus:
+        health, serving = stats.health(), self._segmenter.status
+        level, message = health.level, health.message
+        if serving.degraded:
+            level = max(level, DiagnosticStatus.WARN)
+            message = f'{message}, degraded: {serving.degraded}'
+        values = {**health.values, **self._process_values(), **self._constants}
         return DiagnosticStatus(
-            level=verdict.level,
-            name=f'{self._name}: {_title(camera)}',
-            message=verdict.message,
-            hardware_id=self._segmenter.status.device,
-            values=[KeyValue(key=key, value=value) for key, value in verdict.values.items()],
+            level=level,
+            name=f'{self._name}: segmentation {camera}'.rstrip(),
+            message=message,
+            hardware_id=serving.device,
+            values=[KeyValue(key=key, value=value) for key, value in values.items()],
         )
 
-    def _task(self, camera: str) -> Callable[[Any], Any]:
-        def fill(status: Any) -> Any:
-            mine = self._status(camera)
-            status.level, status.message, status.values = mine.level, mine.message, mine.values
-            return status
-
-        return fill
-
-    def _verdict(self, camera: str) -> Verdict:
-        status = self._segmenter.status
-        verdict = self._stats[camera].verdict()
-        level, message = verdict.level, verdict.message
-        if status.degraded:
-            level = max(level, DiagnosticStatus.WARN)
-            message = f'{message}, degraded: {status.degraded}'
-        return Verdict(level, message, {**verdict.values, **self._values(), **self._constants})
-
-    def _values(self) -> dict[str, str]:
+    def _process_values(self) -> dict[str, str]:
         status = self._segmenter.status
         device_mb = self._segmenter.device_memory_mb
         return {
@@ -138,25 +100,5 @@ class Diagnostics:
 def _memory_mb() -> str:
     try:
         return f'{process_memory().resident_mb:.0f}'
-    except ProcessMemoryError:
-        # not every system tells
+    except ProcessMemoryError:  # not every system reports it
         return ''
-
-
-def _title(camera: str) -> str:
-    return f'segmentation {camera}'.rstrip()
-
-
-def make_updater(node: Any) -> Any:
-    """Return a ``diagnostic_updater.Updater``, or ``None`` where it is not installed.
-
-    It declares parameters, so that a node can have one in its life.
-    """
-    try:
-        from diagnostic_updater import Updater
-    except ImportError:
-        return None
-    updater = Updater(node)
-    # a timer of the ROS clock stands still with a simulation; it is updated from here
-    updater.timer.cancel()
-    return updater

@@ -1,4 +1,4 @@
-"""What is written of the parameters: the commented YAML file and the page of the documentation.
+"""Write the commented YAML file and the documentation page of the parameters.
 
 ``python -m lemore_ros.node.parameter_pages`` writes both into the source tree.
 """
@@ -16,13 +16,13 @@ PAGE = """\
 
 Written by `python -m lemore_ros.node.parameter_pages`, from the descriptors that
 `ros2 param describe /lemore_segmentation NAME` shows. `config/segmentation.yaml` lists the same with
-their defaults, and launch arguments carry the same names. *Live* ones may change while the node
-runs, the others are read at start.
+their defaults: copy it, and give the copy as launch argument `params_file`. *Live* ones may change
+while the node runs, the others are read at start.
 """
 
 
 def parameters_yaml() -> str:
-    """Return a parameter file with every parameter, its default and what it means."""
+    """Return a parameter file with the default and meaning of every parameter."""
     lines = ['# Every parameter of the segmentation node with its default.', '', '/**:']
     lines.append('  ros__parameters:')
     for name, entry in PARAMETERS.items():
@@ -35,7 +35,7 @@ def parameters_yaml() -> str:
 
 
 def parameters_page() -> str:
-    """Return ``docs/parameters.md``: a table of the parameters, in Markdown."""
+    """Return ``docs/parameters.md``: a Markdown table of the parameters."""
     lines = [PAGE, '| parameter | default | allowed | | meaning |', '|---|---|---|---|---|']
     for name, entry in PARAMETERS.items():
         cells = (

@@ -1,35 +1,22 @@
-"""The node's parameters: one dataclass from which all else about them is made.
-
-Descriptors, declaration and validation come from the fields below, and the pages about them
-(:mod:`lemore_ros.node.parameter_pages`).
-"""
+"""Parameters of the node: descriptors, validation and pages follow from one dataclass."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.limits import MAX_PIXELS, ROTATIONS
 from lemore_core.common.validation import Entry, check_fields, entries, option
 from lemore_core.refine import ALLOWED_SIZES
-from lemore_ros.outputs import OUTPUTS
-from lemore_ros.transports import AUTO, COMPRESSED_DEPTH, TRANSPORTS
+from lemore_ros.transports import AUTO, TRANSPORTS
 
-MIN_SIDE = 32
-SIDE = r'[1-9]\d{0,3}'
-MAX_SIDE = 8192
-MAX_RATE_HZ = 1000.0
-MAX_TOLERANCE_MS = 1000.0
-MAX_TIMEOUT_S = 3600.0
-# stands for a camera's name where there are several
-CAMERA = '{camera}'
-# a name that may stand in a topic's, as the rules of ROS 2 topic names have it
+MIN_SIDE, MAX_SIDE = 32, 8192
+# part of a topic name, by the rules of ROS 2
 CAMERA_NAME = r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*'
 
 
@@ -44,24 +31,19 @@ def _side(name: str) -> Any:
     )
 
 
-def _publish(content: str) -> Any:
-    output = OUTPUTS[content]
-    return option(True, f'Publish ~/{output.name}: {output.description}.', live=True)
-
-
 class ParameterError(LemoreError):
-    """A parameter with a value of the wrong type, out of range or not allowed."""
+    """A parameter value of the wrong type, out of range or not allowed."""
 
 
 @dataclass(frozen=True)
 class NodeParameters:
-    """The values of all parameters, checked when they are put together."""
+    """Hold the values of all parameters, checked at construction."""
 
     model: str = option(
         'tiny',
         'The network: a shipped size, or the path of a checkpoint.',
         allowed='nano, tiny, small, base, or a path that ends in .safetensors or .onnx',
-        # what another suffix means, the checkpoint's reader explains better
+        # the reader of checkpoints explains other suffixes better
         pattern=r'nano|tiny|small|base|.+\.\w+',
     )
     dataset: str = option(
@@ -81,7 +63,7 @@ class NodeParameters:
     )
     device: str = option(
         'auto',
-        'Where the network runs. auto takes a GPU where the backend has one.',
+        'Where the network runs. auto uses a GPU where the backend has one.',
         pattern=r'auto|cpu|cuda(:\d+)?',
         allowed='auto, cpu, cuda, or cuda:N',
     )
@@ -91,18 +73,17 @@ class NodeParameters:
         '.onnx file as it was exported.',
         choices=('auto', 'fp32', 'fp16'),
     )
-    engine_cache_dir: str = option(
-        '',
-        "Folder in which TensorRT engines are kept. Empty: lemore/engines in the user's cache "
-        'folder.',
-        allowed='empty, or the path of a folder',
+    wait_for_engine: bool = option(
+        False,
+        'With backend auto, build a missing TensorRT engine before the first image, which takes '
+        'minutes. Otherwise PyTorch serves, and the engine is ready at the next start.',
     )
     network_height: int = _side('Height')
     network_width: int = _side('Width')
     camera_names: tuple[str, ...] = option(
         ('',),
-        'Names of several cameras that share the network: of each, the topics are <name>/image and '
-        '~/<name>/labels and so on. A list of one empty name: one camera, image and ~/labels.',
+        'Names of cameras that share the network, with topics <name>/image, ~/<name>/labels and so '
+        'on. A list of one empty name: one camera, image and ~/labels.',
         pattern=rf'|{CAMERA_NAME}',
         allowed='names such as front, each once; or one empty name',
     )
@@ -113,11 +94,6 @@ class NodeParameters:
         '(CompressedVideo); auto: the first of these that somebody publishes.',
         choices=(*TRANSPORTS, AUTO),
     )
-    depth_transport: str = option(
-        'raw',
-        'Form in which depth images come in, on depth or on depth/compressedDepth (PNG).',
-        choices=('raw', COMPRESSED_DEPTH),
-    )
     rotate: tuple[int, ...] = option(
         (0,),
         'Degrees clockwise that make the images upright where a camera is mounted otherwise. Only '
@@ -126,16 +102,11 @@ class NodeParameters:
         choices=ROTATIONS,
         allowed='some of 0, 90, 180 and 270: one, or as many as camera_names',
     )
-    frame_id: str = option(
-        '',
-        'Frame in the headers of what is published, with {camera} in place of the name where there '
-        "are several cameras. Empty: that of the camera's images.",
-    )
     output_size: str = option(
         'camera',
         "Size of what is published: the camera image's, the network's, or a fixed one such as "
         '640x480; labels by nearest neighbour.',
-        pattern=rf'camera|network|{SIDE}x{SIDE}',
+        pattern=r'camera|network|[1-9]\d{0,3}x[1-9]\d{0,3}',
         allowed=ALLOWED_SIZES,
     )
     class_groups: str = option(
@@ -164,7 +135,7 @@ class NodeParameters:
         0.0,
         'Most images a second that are labelled, of each camera. 0.0: all.',
         low=0.0,
-        high=MAX_RATE_HZ,
+        high=1000.0,
         live=True,
     )
     max_pixels: int = option(
@@ -181,18 +152,12 @@ class NodeParameters:
         high=1.0,
         live=True,
     )
-    publish_labels: bool = _publish('labels')
-    publish_confidence: bool = _publish('confidence')
-    publish_color: bool = _publish('color')
-    publish_overlay: bool = _publish('overlay')
-    publish_camera_info: bool = _publish('camera_info')
-    publish_points: bool = _publish('points')
     depth_tolerance_ms: float = option(
         20.0,
         'Most milliseconds between the stamps of an image and of the depth image it is paired '
         'with.',
         low=0.0,
-        high=MAX_TOLERANCE_MS,
+        high=1000.0,
         live=True,
     )
     hang_timeout_s: float = option(
@@ -200,16 +165,13 @@ class NodeParameters:
         'Seconds after which a network that does not answer ends the node, with exit code 71, so '
         'that its launcher starts it again. 0.0: never.',
         low=0.0,
-        high=MAX_TIMEOUT_S,
+        high=3600.0,
     )
     executor: str = option(
         'single',
         "What calls the node's callbacks: rclpy's single-threaded executor, or its EventsExecutor, "
         'which costs the processor less where the distribution has it (Kilted, late Jazzy).',
         choices=('single', 'events'),
-    )
-    lazy: bool = option(
-        True, 'Do only what somebody subscribes to: without a subscriber no image is even taken in.'
     )
     autostart: bool = option(
         True, 'Configure and activate at start; false waits for a lifecycle manager.'
@@ -231,33 +193,18 @@ class NodeParameters:
             raise ParameterError(_refusal('camera_names', names))
         if len(self.rotate) not in {1, len(names)}:
             raise ParameterError(_refusal('rotate', self.rotate))
-        if self.frame_id and len(names) > 1 and CAMERA not in self.frame_id:
-            msg = (
-                f'frame_id is {self.frame_id!r}: with several cameras it must hold {CAMERA}, '
-                f'such as {CAMERA}_optical_frame'
-            )
-            raise ParameterError(msg)
 
     @property
     def network_size(self) -> tuple[int, int] | None:
         """(height, width) of the network's input, ``None`` to follow the image."""
         return (self.network_height, self.network_width) if self.network_height else None
 
-    @property
-    def engine_cache(self) -> Path | None:
-        """The folder of engines, ``None`` for the user's."""
-        return Path(self.engine_cache_dir).expanduser() if self.engine_cache_dir else None
-
     def rotation_of(self, camera: str) -> int:
-        """Return by how many degrees clockwise a camera's images must be rotated."""
+        """Return the clockwise rotation of a camera's images in degrees."""
         return self.rotate[self.camera_names.index(camera) if len(self.rotate) > 1 else 0]
 
-    def frame_of(self, camera: str) -> str:
-        """Return the frame of what is published of a camera, empty for that of its images."""
-        return self.frame_id.replace(CAMERA, camera)
-
     def changed(self, values: Mapping[str, Any]) -> NodeParameters:
-        """Return a copy with other values; names that are not of these parameters are ignored.
+        """Return a copy with other values; unknown names are ignored.
 
         Raises:
             ParameterError: a value is not allowed, or its parameter is read-only.
@@ -272,16 +219,12 @@ class NodeParameters:
 
 PARAMETERS: Mapping[str, Entry] = entries(NodeParameters)
 DEFAULTS: Mapping[str, Any] = dataclasses.asdict(NodeParameters())
-# these may be set while the node runs and act on the next image; the others are read at start
+# may be set while the node runs and act on the next image; the others are read at start
 LIVE = {entry.name for entry in dataclasses.fields(NodeParameters) if entry.metadata.get('live')}
 
 
 def natural(name: str, value: Any) -> Any:
-    """Return a parameter's value as ROS holds it in the type that the dataclass holds.
-
-    Lists become tuples; 90 is meant as [90] where a list is asked for, and 1 as 1.0 where a number
-    is.
-    """
+    """Convert a parameter's ROS value to the field's type: lists to tuples, 90 to (90,), 1 to 1.0."""
     kind = type(DEFAULTS[name])
     if kind is tuple and type(value) is int:
         return (value,)
@@ -294,32 +237,15 @@ def _refusal(name: str, value: Any) -> str:
     return f'{name} is {value!r}, allowed: {PARAMETERS[name].allowed}'
 
 
-def _read_bool(text: str) -> bool:
-    return {'true': True, 'false': False}[text.lower()]
-
-
-def _read_list(text: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
-    return tuple(kind(entry.strip(' \'"')) for entry in text.strip(' []').split(','))
-
-
-_READERS: Mapping[type, Callable[[str], Any]] = {bool: _read_bool}
-
-
 def from_text(name: str, text: str) -> Any:
-    """Return the value that ``text`` means for a parameter, as launch arguments give it.
+    """Return the value of a text or list parameter from the text of a launch argument.
 
     Raises:
-        ParameterError: the text is no such value, or one that is not allowed.
+        ParameterError: the value is not allowed.
     """
-    default = DEFAULTS[name]
-    kind = type(default)
-    try:
-        if isinstance(default, tuple):
-            value = _read_list(text, type(default[0]))
-        else:
-            value = _READERS.get(kind, kind)(text)
-    except (KeyError, ValueError) as error:
-        raise ParameterError(_refusal(name, text)) from error
+    value: Any = text
+    if isinstance(DEFAULTS[name], tuple):
+        value = tuple(entry.strip(' \'"') for entry in text.strip(' []').split(','))
     if PARAMETERS[name].refusal(value):
         raise ParameterError(_refusal(name, value))
     return value
@@ -345,15 +271,15 @@ def descriptor(name: str) -> Any:
 
 
 def declare(node: Any) -> NodeParameters:
-    """Declare every parameter on a node and return the values that it was started with.
+    """Declare every parameter on a node and return its start values.
 
     Raises:
         ParameterError: a value given at start is not allowed.
     """
     from rcl_interfaces.msg import ParameterDescriptor
 
-    # declared for good only when all are checked: rclpy's own errors name neither the parameter,
-    # nor the value, nor what is allowed in one sentence
+    # checked before they are declared for good: rclpy's own errors do not name parameter, value and
+    # allowed values in one sentence
     anything = ParameterDescriptor(dynamic_typing=True)
     values: dict[str, Any] = {}
     for name, default in DEFAULTS.items():
@@ -367,18 +293,17 @@ def declare(node: Any) -> NodeParameters:
 
 
 def unknown(name: str) -> str:
-    """Say that there is no such parameter, and which one may be meant."""
+    """Return an error for an unknown parameter, with the most similar known one."""
     close = difflib.get_close_matches(name, PARAMETERS, 1)
     return f'{name!r} is no parameter of this node{f", did you mean {close[0]}?" if close else ""}'
 
 
 def unknown_overrides(node: Any) -> list[str]:
-    """Say of each value that a node was started with if it belongs to no parameter of it."""
-    # rclpy offers no other way to them
+    """Return an error for each start value of an unknown parameter."""
+    # rclpy offers no other access
     given = node._parameter_overrides  # noqa: SLF001
-    declared_later = ('qos_overrides.', 'diagnostic_updater.')
     return [
         unknown(name)
         for name in given
-        if not node.has_parameter(name) and not name.startswith(declared_later)
+        if not node.has_parameter(name) and not name.startswith('qos_overrides.')
     ]

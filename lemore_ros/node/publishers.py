@@ -1,30 +1,71 @@
-"""The topics on which a camera's labels leave the node."""
+"""Publish the results of one camera."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Header, String
 
-from lemore_core.taxonomy import Taxonomy
-from lemore_ros.messages.label_info import classes_json, label_info_message
-from lemore_ros.messages.types import message_class
+from lemore_core.images.image import Image
+from lemore_core.refine import OutputSize, Refinement
+from lemore_core.segmentation import Segmentation
+from lemore_core.taxonomy import Taxonomy, load_groups, mask_tables
+from lemore_ros.messages.common import message_class
+from lemore_ros.messages.rendering import Rendering, classes_json, label_info_message
 from lemore_ros.node import qos
-from lemore_ros.node.compat import UnsupportedEventTypeError, publisher_events
-from lemore_ros.node.output_settings import OutputSettings
+from lemore_ros.node.parameters import NodeParameters
 from lemore_ros.node.qos_diagnosis import why_not_received
-from lemore_ros.outputs import OUTPUTS
+from lemore_ros.outputs import CAMERA_INFO, OUTPUTS, Output, mask_outputs
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """Output settings derived from ``parameters``, for a network of given classes.
+
+    ``taxonomy`` is that of the published labels: the network's classes, or their groups.
+    ``masks`` are the tables of published masks by topic, and ``outputs`` all topics.
+    """
+
+    parameters: NodeParameters
+    taxonomy: Taxonomy
+    refinement: Refinement
+    masks: Mapping[str, NDArray[np.uint8]]
+    outputs: Mapping[str, Output]
+
+    @classmethod
+    def of(cls, parameters: NodeParameters, classes: Taxonomy) -> OutputSettings:
+        """Derive the settings.
+
+        Raises:
+            GroupsError: ``class_groups`` or ``masks`` name no groups or classes of these.
+        """
+        groups = load_groups(parameters.class_groups, classes) if parameters.class_groups else None
+        refinement = Refinement(
+            parameters.min_confidence, groups, OutputSize.parse(parameters.output_size)
+        )
+        tables = mask_tables(filter(None, parameters.masks), classes, groups)
+        topics = {name: mask_outputs(name) for name in tables}
+        return cls(
+            parameters,
+            classes if groups is None else groups.taxonomy,
+            refinement,
+            {topics[name][0].name: table for name, table in tables.items()},
+            {**OUTPUTS, **{output.name: output for pair in topics.values() for output in pair}},
+        )
 
 
 class Publishers:
-    """The publishers of one camera; ``~/<prefix>labels`` and so on.
+    """Publish ``~/<prefix>labels`` and so on; a message is rendered only while subscribed to.
 
-    Publishers come and go with the parameters, on the executor's thread; messages are published on
-    the worker's. ``on_subscribers`` is called on the executor's thread when
+    Publishers of masks come and go with the parameters, on the executor's thread; messages are
+    published on the worker's. ``on_subscribers`` is called on the executor's thread when
     subscribers come or go.
     """
 
@@ -37,45 +78,55 @@ class Publishers:
         self._lock = threading.Lock()
         self._publishers: dict[str, Any] = {}
         self._latched: dict[str, Any] = {}
-        self._lazy = settings.parameters.lazy
         self._described: tuple[Taxonomy, float] | None = None
-        self._knows_subscribers = True
         try:
-            self._offer_latched()
+            for topic, output in OUTPUTS.items():
+                if output.is_latched and (kind := message_class(output.type)) is not None:
+                    self._latched[topic] = self._create(topic, kind, qos.latched())
             self.apply(settings)
         except Exception:
             self.destroy()
             raise
 
     def apply(self, settings: OutputSettings) -> None:
-        """Publish the topics that the parameters ask for, and describe their labels."""
-        asked = {
-            name: output
-            for name, output in settings.outputs.items()
-            if not output.is_latched
-            and (not output.parameter or getattr(settings.parameters, output.parameter))
-        }
-        for name in self._publishers.keys() - asked.keys():
-            self._withdraw(name)
-        for name, output in asked.items():
-            if name not in self._publishers:
-                self._offer(name, message_class(output.type))
-        if (settings.taxonomy, settings.parameters.min_confidence) != self._described:
-            self._described = settings.taxonomy, settings.parameters.min_confidence
-            self._describe(*self._described)
+        """Offer the topics of the settings, and publish the class table if it changed."""
+        offered = {name for name, output in settings.outputs.items() if not output.is_latched}
+        for topic in self._publishers.keys() - offered:
+            self._withdraw(topic)
+        for topic in sorted(offered - self._publishers.keys()):
+            self._offer(topic, message_class(settings.outputs[topic].type))
+        described = settings.taxonomy, settings.parameters.min_confidence
+        if described != self._described:
+            self._described = described
+            self._describe(*described)
 
-    def is_wanted(self, topic: str) -> bool:
-        """Whether somebody subscribes to a topic, or it is published anyway."""
+    def has_subscribers(self, topic: str = '') -> bool:
+        """Return whether a topic, or any of them, has a subscriber."""
         with self._lock:
-            publisher = self._publishers.get(topic)
-            if publisher is None:
-                return False
-            return not self._lazy or publisher.get_subscription_count() > 0
+            found = [self._publishers.get(topic)] if topic else list(self._publishers.values())
+            return any(one is not None and one.get_subscription_count() > 0 for one in found)
 
-    @property
-    def are_wanted(self) -> bool:
-        """Whether images are worth segmenting: a topic is wanted, or nobody can tell."""
-        return not self._knows_subscribers or any(map(self.is_wanted, [*self._publishers]))
+    def publish_images(
+        self, image: Image, result: Segmentation, settings: OutputSettings, info: Any
+    ) -> None:
+        """Publish labels, confidence, colours and masks, then their camera info, scaled from ``info``.
+
+        Raises:
+            CameraInfoError: the camera is not calibrated.
+        """
+        alpha = settings.parameters.overlay_alpha
+        rendering = Rendering(image, result, settings.taxonomy, alpha, masks=settings.masks)
+        wanted = {
+            name: output for name, output in settings.outputs.items() if self.has_subscribers(name)
+        }
+        for topic, output in wanted.items():
+            if output.is_image:
+                self.publish(topic, rendering.message(output))
+        topics = [topic for topic, output in wanted.items() if output.type == CAMERA_INFO]
+        if topics and info is not None:
+            message = rendering.camera_info(info)
+            for topic in topics:
+                self.publish(topic, message)
 
     def publish(self, topic: str, message: Any) -> None:
         """Publish a message, unless its topic was withdrawn meanwhile."""
@@ -93,17 +144,12 @@ class Publishers:
         self._latched.clear()
 
     def _offer(self, topic: str, kind: type) -> None:
-        create = partial(self._create, topic, kind, qos.output())
-        try:
-            events = publisher_events(
-                matched=lambda _: self._on_subscribers(),
-                incompatible_qos=lambda _: self._warn_of_qos(topic),
-            )
-            publisher = create(event_callbacks=events)
-        except UnsupportedEventTypeError:
-            # not every middleware tells who subscribes: then images are always taken in
-            self._knows_subscribers = False
-            publisher = create()
+        publisher = qos.with_events(
+            partial(self._create, topic, kind, qos.output()),
+            is_publisher=True,
+            matched=lambda _: self._on_subscribers(),
+            incompatible_qos=lambda _: self._warn_of_qos(topic),
+        )
         with self._lock:
             self._publishers[topic] = publisher
 
@@ -121,19 +167,9 @@ class Publishers:
                 f'{publisher.topic_name} does not reach every subscriber: {reason}'
             )
 
-    def _offer_latched(self) -> None:
-        for topic, output in OUTPUTS.items():
-            if output.is_latched and (kind := message_class(output.type)) is not None:
-                self._latched[topic] = self._create(topic, kind, qos.latched())
-
     def _create(self, topic: str, kind: type, profile: QoSProfile, **options: Any) -> Any:
-        return self._node.create_publisher(
-            kind,
-            self._prefix + topic,
-            profile,
-            qos_overriding_options=qos.overridable(),
-            **options,
-        )
+        options['qos_overriding_options'] = qos.overridable()
+        return self._node.create_publisher(kind, self._prefix + topic, profile, **options)
 
     def _describe(self, taxonomy: Taxonomy, min_confidence: float) -> None:
         self._latched['classes'].publish(String(data=classes_json(taxonomy)))

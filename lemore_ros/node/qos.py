@@ -1,6 +1,10 @@
-"""Quality of service of the node's topics; each may be overridden by parameters of its topic."""
+"""QoS profiles and events of the node's topics; parameters of a topic may override its profile."""
 
 from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
 
 from rclpy.qos import (
     DurabilityPolicy,
@@ -10,6 +14,17 @@ from rclpy.qos import (
     ReliabilityPolicy,
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
+
+try:
+    from rclpy.event_handler import (
+        PublisherEventCallbacks,
+        SubscriptionEventCallbacks,
+        UnsupportedEventTypeError,
+    )
+except ModuleNotFoundError:  # up to Humble, rclpy 3.3
+    from rclpy.qos_event import (
+        UnsupportedEventTypeError,
+    )
 
 OUTPUT_DEPTH = 5
 # packets that may wait while others are decoded
@@ -23,14 +38,14 @@ OVERRIDABLE = (
 
 
 def newest() -> QoSProfile:
-    """For images in: best effort accepts every publisher, and only the newest counts."""
+    """Images in: best effort accepts every publisher, only the newest counts."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
     )
 
 
 def every() -> QoSProfile:
-    """For video in: best effort likewise, but an image is made of those before it."""
+    """Video in: best effort, deep queue; frames depend on earlier packets."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=VIDEO_DEPTH,
@@ -39,12 +54,12 @@ def every() -> QoSProfile:
 
 
 def output() -> QoSProfile:
-    """For what is published: reliable serves every subscriber."""
+    """Results out: reliable serves every subscriber."""
     return QoSProfile(depth=OUTPUT_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
 
 
 def latched() -> QoSProfile:
-    """For what is published once and read by whoever comes later."""
+    """Tables out: published once, kept for later subscribers."""
     return QoSProfile(
         depth=1,
         reliability=ReliabilityPolicy.RELIABLE,
@@ -53,5 +68,19 @@ def latched() -> QoSProfile:
 
 
 def overridable() -> QoSOverridingOptions:
-    """Let parameters ``qos_overrides.<topic>.<publisher|subscription>.<policy>`` decide."""
+    """Allow parameters ``qos_overrides.<topic>.<publisher|subscription>.<policy>``."""
     return QoSOverridingOptions(policy_kinds=OVERRIDABLE)
+
+
+def with_events(create: Callable[..., Any], *, is_publisher: bool = False, **callbacks: Any) -> Any:
+    """Create a subscription or publisher with event callbacks, without if there are no events.
+
+    Humble has no event of matched subscribers: there the node counts them once a second.
+    """
+    kind = PublisherEventCallbacks if is_publisher else SubscriptionEventCallbacks
+    known = inspect.signature(kind).parameters
+    try:
+        events = kind(**{name: callbacks[name] for name in callbacks if name in known})
+        return create(event_callbacks=events)
+    except UnsupportedEventTypeError:
+        return create()

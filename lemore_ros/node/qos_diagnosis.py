@@ -1,4 +1,4 @@
-"""Why the messages of a topic do not arrive: both ends by name, and the remedy."""
+"""Explain why the messages of a topic do not arrive: both ends by name, and the remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rclpy.duration import Duration, Infinite
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from lemore_ros.messages.types import message_class
+from lemore_ros.messages.common import message_class
 from lemore_ros.share import profile_advice
 from lemore_ros.transports import BY_TYPE, TRANSPORTS, Transport
 
@@ -18,7 +18,7 @@ LARGE_IMAGES = profile_advice(get_rmw_implementation_identifier())
 
 
 class Subscription(NamedTuple):
-    """A subscription: the resolved topic, its message type, and its QoS."""
+    """Resolved topic, message type and QoS of a subscription."""
 
     topic: str
     kind: str
@@ -28,7 +28,7 @@ class Subscription(NamedTuple):
 def why_no_images(node: Any, subscription: Subscription, *, heard: bool, lost: int) -> str:
     """Return why a subscription of ``node`` receives nothing, as far as the graph tells.
 
-    ``heard`` says whether images came before, ``lost`` how many the middleware reported as lost.
+    ``heard`` tells whether images came before, ``lost`` how many the middleware reported as lost.
     """
     publishers = node.get_publishers_info_by_topic(subscription.topic)
     if not publishers:
@@ -70,7 +70,7 @@ def why_not_received(node: Any, topic: str, offered: QoSProfile) -> str:
 
 
 def _another_transport(node: Any, subscription: Subscription) -> str:
-    """Name who sends the same images in another form, as ``image_transport`` names topics."""
+    """Name a publisher of the same images by another transport."""
     own = BY_TYPE.get(subscription.kind)
     if own is None:
         return ''
@@ -81,12 +81,12 @@ def _another_transport(node: Any, subscription: Subscription) -> str:
             if other is not own and info.topic_type == other.type:
                 return (
                     f'nobody publishes it, publisher {_name(info)} sends {other.type} on {topic}: '
-                    f'{_to_take(other)}'
+                    f'{_remedy(other)}'
                 )
     return ''
 
 
-def _to_take(transport: Transport) -> str:
+def _remedy(transport: Transport) -> str:
     if message_class(transport.type) is None:
         return f'install {transport.package}, with image_transport {transport.name} or auto'
     return f'set image_transport to {transport.name}'
@@ -115,7 +115,7 @@ def _another_type(info: Any, subscription: Subscription) -> str:
         f'publisher {_name(info)} sends {info.topic_type}, this node asks for {subscription.kind}'
     )
     if info.topic_type in BY_TYPE and subscription.kind in BY_TYPE:
-        return f'{reason}: {_to_take(BY_TYPE[info.topic_type])}'
+        return f'{reason}: {_remedy(BY_TYPE[info.topic_type])}'
     return f'{reason}: remap to another topic'
 
 

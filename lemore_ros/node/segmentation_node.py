@@ -1,4 +1,4 @@
-"""The segmentation node: a lifecycle node that wires the parts together."""
+"""Run the segmentation node: a lifecycle node that wires the parts together."""
 
 from __future__ import annotations
 
@@ -20,16 +20,13 @@ from lemore_core.common.errors import GpuContextLostError, LemoreError, in_one_l
 from lemore_core.common.memory import release_memory
 from lemore_core.segmenter import Segmenter
 from lemore_core.segmenter_options import SegmenterOptions
-from lemore_ros.node import exit_codes, parameters
+from lemore_ros.node import lifecycle, parameters
 from lemore_ros.node.camera_stats import CameraStats
-from lemore_ros.node.diagnostics import Diagnostics, make_updater
-from lemore_ros.node.log_bridge import CoreLog
-from lemore_ros.node.namesakes import NamesakeCheck
-from lemore_ros.node.output_settings import OutputSettings
+from lemore_ros.node.diagnostics import Diagnostics
+from lemore_ros.node.logs import CoreLog
 from lemore_ros.node.parameters import NodeParameters
-from lemore_ros.node.pipeline import Pipeline
-from lemore_ros.node.spinning import StopSignals, spin, stop_signals
-from lemore_ros.node.transitions import refuse_impossible_transitions
+from lemore_ros.node.publishers import OutputSettings
+from lemore_ros.node.worker import Worker
 
 NAME = 'lemore_segmentation'
 
@@ -39,11 +36,11 @@ FAILURE = TransitionCallbackReturn.FAILURE
 
 
 class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
-    """Labels the images of topic ``image``, or of several cameras' topics.
+    """Segment the images of topic ``image``, or of several cameras' topics.
 
     Configuring loads the network, activating opens the topics; deactivating and cleaning up undo
     them. Callbacks run on the executor's one thread and never wait for the network, which runs on
-    the pipeline's worker.
+    the worker's.
 
     Raises:
         ParameterError: a parameter was given a value that is not allowed.
@@ -54,27 +51,30 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         # Node has a _parameters of its own
         self.values: NodeParameters = parameters.declare(self)
         self.is_loading = False
-        self._segmenter: Segmenter | None = None
-        self._stats: dict[str, CameraStats] = {}
-        self._pipeline: Pipeline | None = None
+        self.segmenter: Segmenter | None = None
+        self.stats: dict[str, CameraStats] = {}
+        self.worker: Worker | None = None
         self._diagnostics: Diagnostics | None = None
         self._log = CoreLog(self.get_logger())
-        self._updater = make_updater(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
-        self._namesakes = NamesakeCheck(self)
-        refuse_impossible_transitions(self)
+        self._duplicates = lifecycle.DuplicateNodeCheck(self)
+        lifecycle.refuse_impossible_transitions(self)
         for hint in parameters.unknown_overrides(self):
             self.get_logger().warning(hint)
 
     def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the network and begin to publish diagnostics."""
+        """Load the network and start the diagnostics."""
         self.is_loading = True
         try:
-            self._segmenter = load_segmenter(self.values)
-            OutputSettings.of(self.values, self._segmenter.taxonomy)  # refuses what does not fit
-            self._stats = {name: CameraStats() for name in self.values.camera_names}
-            self._diagnostics = self._start_diagnostics(self._segmenter)
+            self.segmenter = load_segmenter(self.values)
+            OutputSettings.of(self.values, self.segmenter.taxonomy)  # refuses what does not fit
+            self.stats = {name: CameraStats() for name in self.values.camera_names}
+            dataset = self.segmenter.taxonomy.name
+            constants = {'model': self.values.model, 'dataset': dataset}
+            self._diagnostics = Diagnostics(
+                self, self.stats, self.segmenter, constants, self._run_watchdog
+            )
         except GpuContextLostError as error:
             self._on_gpu_lost(error)
             return ERROR
@@ -83,62 +83,61 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             return self._refused('cannot configure', error)
         finally:
             self.is_loading = False
-        status = self._segmenter.status
+        status = self.segmenter.status
         self.get_logger().info(
-            f'model {self.values.model} ({self._segmenter.taxonomy.name}) runs on '
+            f'model {self.values.model} ({dataset}) runs on '
             f'{status.backend}, {status.device}, {status.precision}'
         )
         return SUCCESS
 
     def on_activate(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Open the topics and start the worker."""
-        if self._segmenter is None:
+        if self.segmenter is None:
             return FAILURE
         try:
-            settings = OutputSettings.of(self.values, self._segmenter.taxonomy)
-            self._pipeline = Pipeline(
-                self, self._segmenter, self._stats, settings, self._on_gpu_lost
-            )
+            settings = OutputSettings.of(self.values, self.segmenter.taxonomy)
+            worker = Worker(self.segmenter, settings, self._on_gpu_lost)
+            worker.start(self, self.stats)
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
             return self._refused('cannot activate', error)
+        self.worker = worker
         return SUCCESS
 
     def on_deactivate(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Finish the frame in flight and close the topics."""
-        return self._undone('deactivate', self._close_pipeline)
+        return self._undone('deactivate', self._close_worker)
 
     def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of the network and its memory, and stop what builds an engine for it."""
+        """Release the network and stop engine builds."""
         done = self._undone('clean up', self._release)
         release_memory()
         return done
 
     def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Close and let go of everything, from any state."""
+        """Close and release everything, from any state."""
         return self._undone('shut down', self._close_all)
 
     def on_error(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Return to unconfigured."""
         self._undone('recover', self._close_all)
-        # nothing is left that could be closed, and a node that is finalized is of no use
+        # nothing is left to close, and a finalized node cannot be used again
         return SUCCESS
 
     def set_parameters_atomically(self, parameter_list: list[Any]) -> SetParametersResult:
         """Set parameters; refuse with a reason that names the value and what is allowed."""
-        # asked first, because rclpy's reasons do not even name the parameter
+        # checked first: rclpy's reasons do not name the parameter
         unknown = [entry.name for entry in parameter_list if not self.has_parameter(entry.name)]
-        if unknown:
-            reason = parameters.unknown(unknown[0])
+        reason = parameters.unknown(unknown[0]) if unknown else self._refusal(parameter_list)
+        if reason:
             return SetParametersResult(successful=False, reason=reason)
-        refusal = self._refusal(parameter_list)
-        return refusal or super().set_parameters_atomically(parameter_list)
+        return super().set_parameters_atomically(parameter_list)
 
     def start(self) -> bool:
-        """Configure and activate without a lifecycle manager; return whether both went well."""
+        """Configure and activate without a lifecycle manager; return whether both succeeded."""
         return bool(self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS)
 
     def close(self) -> None:
-        """Shut down from whichever state the node is in, and destroy it."""
+        """Shut down from any state, and destroy the node."""
         try:
             self.trigger_shutdown()
         except rclpy_implementation.RCLError:
@@ -148,10 +147,10 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self.destroy_node()
 
     def _on_gpu_lost(self, error: GpuContextLostError) -> None:
-        self._leave(exit_codes.DEVICE_LOST, in_one_line(error))
+        self._leave(lifecycle.DEVICE_LOST, in_one_line(error))
 
     def _leave(self, code: int, reason: str) -> None:
-        """End the process without destructors: what hangs or has lost its GPU cannot be closed."""
+        """End the process without destructors: a hung or lost GPU cannot be closed."""
         self.get_logger().fatal(f'{reason}: ends with exit code {code}, start it again')
         if self._diagnostics is not None:
             self._diagnostics.publish_last(reason)
@@ -174,84 +173,70 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             return ERROR
         return SUCCESS
 
-    def _refusal(self, parameter_list: list[Any]) -> SetParametersResult | None:
+    def _refusal(self, parameter_list: list[Any]) -> str:
         try:
             values = self._changed(parameter_list)
-            if self._segmenter is not None:
-                OutputSettings.of(values, self._segmenter.taxonomy)
+            if self.segmenter is not None:
+                OutputSettings.of(values, self.segmenter.taxonomy)
         except LemoreError as error:
-            return SetParametersResult(successful=False, reason=in_one_line(error))
-        return None
+            return in_one_line(error)
+        return ''
 
     def _changed(self, parameter_list: list[Any]) -> NodeParameters:
         return self.values.changed({entry.name: entry.value for entry in parameter_list})
 
     def _on_set_parameters(self, parameter_list: list[Any]) -> SetParametersResult:
-        refusal = self._refusal(parameter_list)
-        if refusal is not None:
-            return refusal
-        former, self.values = self.values, self._changed(parameter_list)
-        if self.values == former:
-            # a topic that is offered declares its QoS parameters, and that calls back as well
-            return SetParametersResult(successful=True)
-        try:
-            self._apply_values()
-        except Exception as error:  # noqa: BLE001 - whoever asked would never get an answer
-            self.values = former
-            self._apply_values()
-            return SetParametersResult(successful=False, reason=in_one_line(error))
-        return SetParametersResult(successful=True)
+        reason = self._refusal(parameter_list)
+        # rclpy calls this for the QoS parameters of new topics as well, which change nothing here
+        if not reason and (values := self._changed(parameter_list)) != self.values:
+            former, self.values = self.values, values
+            try:
+                self._apply_values()
+            except Exception as error:  # noqa: BLE001 - the client would never get an answer
+                self.values = former
+                self._apply_values()
+                reason = in_one_line(error)
+        return SetParametersResult(successful=not reason, reason=reason)
 
     def _apply_values(self) -> None:
-        if self._pipeline is not None and self._segmenter is not None:
-            self._pipeline.apply(OutputSettings.of(self.values, self._segmenter.taxonomy))
+        if self.worker is not None and self.segmenter is not None:
+            self.worker.apply(OutputSettings.of(self.values, self.segmenter.taxonomy))
 
     def _on_set_enabled(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
-        response.success = self._pipeline is not None
-        if self._pipeline is None:
+        response.success = self.worker is not None
+        if self.worker is None:
             response.message = 'the node is not active: configure and activate it first'
         elif request.data:
-            self._pipeline.resume()
+            self.worker.resume()
             response.message = 'segmenting'
         else:
-            self._pipeline.pause('paused')
+            self.worker.pause('paused')
             response.message = 'paused, the network stays loaded'
         return response
 
-    def _start_diagnostics(self, segmenter: Segmenter) -> Diagnostics:
-        constants = {'model': self.values.model, 'dataset': segmenter.taxonomy.name}
-        return Diagnostics(
-            self,
-            self._stats,
-            segmenter,
-            constants,
-            self._run_watchdog,
-            self._updater,
-        )
-
     def _run_watchdog(self) -> None:
-        self._namesakes.run()
-        stuck_s = 0 if self._pipeline is None else self._pipeline.run_watchdog()
+        self._duplicates.run()
+        stuck_s = 0 if self.worker is None else self.worker.run_watchdog()
         if stuck_s > self.values.hang_timeout_s > 0:
             reason = f'the network has not answered for {stuck_s} s (hang_timeout_s)'
-            self._leave(exit_codes.HUNG, reason)
+            self._leave(lifecycle.HUNG, reason)
 
     def _close_all(self) -> None:
         with ExitStack() as steps:
             steps.callback(self._release)
-            steps.callback(self._close_pipeline)
+            steps.callback(self._close_worker)
 
-    def _close_pipeline(self) -> None:
-        # given up first: what cannot be closed now cannot be closed in error processing either
-        pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
-            pipeline.close()
+    def _close_worker(self) -> None:
+        # clear the reference first, so that on_error does not close it again
+        worker, self.worker = self.worker, None
+        if worker is not None:
+            worker.close()
 
     def _release(self) -> None:
         diagnostics, self._diagnostics = self._diagnostics, None
-        segmenter, self._segmenter = self._segmenter, None
+        segmenter, self.segmenter = self.segmenter, None
         with ExitStack() as steps:
             if segmenter is not None:
                 steps.callback(segmenter.close)
@@ -262,10 +247,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 def load_segmenter(values: NodeParameters) -> Segmenter:
     """Load the network that the parameters name, and run it once.
 
-    It is live: other sizes, and engines with backend ``auto``, are prepared while it segments.
-
-    Raises:
-        LemoreError: there is no such network, or it cannot run here.
+    It is live: other sizes are loaded, and engines of backend ``auto`` built, while it segments.
     """
     options = SegmenterOptions(
         model=values.model,
@@ -275,11 +257,11 @@ def load_segmenter(values: NodeParameters) -> Segmenter:
         precision=values.precision,
         size=values.network_size,
         batch=len(values.camera_names),
-        engine_cache=values.engine_cache,
+        wait_for_engine=values.wait_for_engine,
     )
     segmenter = options.load(live=True)
     segmenter.sizes_kept = max(segmenter.sizes_kept, len(values.camera_names))
-    # of a camera that is larger than the network's image, as they are
+    # cameras are usually larger than the network input
     height, width = segmenter.trained_size
     segmenter.warm_up(2 * height, 2 * width, 'bgr8')
     return segmenter
@@ -287,28 +269,28 @@ def load_segmenter(values: NodeParameters) -> Segmenter:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit code."""
-    with stop_signals() as stop:
+    with lifecycle.stop_signals() as stop:
         try:
             rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
             return _run(stop)
         except KeyboardInterrupt:
-            return exit_codes.STOPPED
+            return lifecycle.STOPPED
         except (LemoreError, rclpy_implementation.RCLError) as error:
             get_logger(NAME).fatal(f'cannot start: {in_one_line(error)}')
-            return exit_codes.CANNOT_START
+            return lifecycle.CANNOT_START
         finally:
             rclpy.try_shutdown()
 
 
-def _run(stop: StopSignals) -> int:
+def _run(stop: lifecycle.StopSignals) -> int:
     node = SegmentationNode()
     try:
         if node.values.autostart and not node.start():
-            return exit_codes.CANNOT_START
-        spin(node, stop)
+            return lifecycle.CANNOT_START
+        lifecycle.spin(node, stop)
     finally:
         node.close()
-    return exit_codes.STOPPED
+    return lifecycle.STOPPED
 
 
 if __name__ == '__main__':

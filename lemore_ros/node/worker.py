@@ -1,15 +1,23 @@
-"""The thread on which images are segmented and their labels published."""
+"""Segment the newest images of all cameras on one thread."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
 
-from lemore_core.common.errors import GpuContextLostError, LemoreError, in_one_line
+from lemore_core.common.errors import GpuContextLostError, LemoreError
+from lemore_core.images.image import Image
 from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
-from lemore_ros.node.camera_input import Arrival
+from lemore_ros.node.camera import Arrival, Camera
+from lemore_ros.node.camera_stats import CameraStats
+from lemore_ros.node.publishers import OutputSettings
+
+Frame = tuple[Camera, Image]
+OnGpuLost = Callable[[GpuContextLostError], None]
 
 
 class HungError(LemoreError):
@@ -17,54 +25,90 @@ class HungError(LemoreError):
 
 
 class Worker:
-    """Segments the newest images of a mailbox until it is stopped.
+    """Decode, segment and publish the newest messages of ``cameras`` until it is closed.
 
-    As many as the backend gains from, each of another camera, are segmented together. Inference
-    stays on this one thread, as compiled models and CUDA graphs ask for. ``on_gpu_lost`` is called
-    on it where no image can be segmented any more, and need not return.
+    Images of several cameras are batched if the backend gains from it. Inference stays on the
+    worker's one thread, as compiled models and CUDA graphs require; the methods are called on the
+    executor's. ``on_gpu_lost`` is called on the worker's thread if no image can be segmented any
+    more, and need not return.
     """
 
     def __init__(
-        self,
-        mailbox: Mailbox[Arrival],
-        segmenter: Segmenter,
-        on_gpu_lost: Callable[[GpuContextLostError], None],
+        self, segmenter: Segmenter, settings: OutputSettings, on_gpu_lost: OnGpuLost
     ) -> None:
-        self._mailbox = mailbox
+        self.cameras: list[Camera] = []
+        self.mailbox: Mailbox[Arrival] = Mailbox()
         self._segmenter = segmenter
+        self._settings = settings
         self._on_gpu_lost = on_gpu_lost
-        # the number of the batch in hand, zero between two, and what the last checks found
+        # the number of the batch in hand, zero between two, and the results of the last checks
         self._batches = self._in_hand = self._found = self._checks = 0
         self._thread = threading.Thread(target=self._run, name='lemore_worker', daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, node: Any, stats: Mapping[str, CameraStats]) -> None:
+        """Start the thread and open the topics of every camera of ``stats``."""
         self._thread.start()
+        try:
+            for name, of_camera in stats.items():
+                camera = Camera(node, name, self._settings, of_camera, self.mailbox)
+                self.cameras.append(camera)
+        except Exception:
+            self.close()
+            raise
 
-    def stop(self, timeout_s: float = 0.0) -> None:
-        """Close the mailbox, drop what waits in it, and wait for the images in hand.
+    def apply(self, settings: OutputSettings) -> None:
+        """Apply other settings from the next image on."""
+        for camera in self.cameras:
+            camera.apply(settings)
+        self._settings = settings
+
+    def resume(self) -> None:
+        """Subscribe to images again."""
+        for camera in self.cameras:
+            camera.resume()
+
+    def pause(self, reason: str) -> None:
+        """Unsubscribe from images; the diagnostics show ``reason``."""
+        for camera in self.cameras:
+            camera.pause(reason)
+
+    def run_watchdog(self) -> int:
+        """Check every camera, once a second; return the seconds without an answer of the network.
+
+        Calls that find the same images in hand are counted instead of time, which passes while the
+        process is stopped.
+        """
+        in_hand, self._found = self._found, self._in_hand
+        self._checks = self._checks + 1 if in_hand and in_hand == self._found else 0
+        for camera in self.cameras:
+            camera.run_watchdog(self._checks)
+        return self._checks
+
+    def close(self) -> None:
+        """Unsubscribe, finish the images in hand and destroy the topics.
 
         Raises:
-            HungError: they took longer than ``timeout_s``; zero waits for as long as it takes.
+            HungError: the images took longer than ``hang_timeout_s``; errors are raised only when
+                everything else is closed.
         """
-        self._mailbox.close()
+        with ExitStack() as steps:
+            for camera in self.cameras:
+                steps.callback(camera.close)
+            steps.callback(self._stop)
+            for camera in self.cameras:
+                steps.callback(camera.pause, 'inactive')
+
+    def _stop(self) -> None:
+        timeout_s = self._settings.parameters.hang_timeout_s
+        self.mailbox.close()
         if self._thread.is_alive():
             self._thread.join(timeout_s or None)
         if self._thread.is_alive():
             msg = f'the network has not answered for {timeout_s:g} s (hang_timeout_s)'
             raise HungError(msg)
 
-    def count_stuck_checks(self) -> int:
-        """Return how many calls of this in a row have found the same images in hand.
-
-        Calls are counted and not time, which goes on while the process is stopped.
-        """
-        in_hand, self._found = self._found, self._in_hand
-        self._checks = self._checks + 1 if in_hand and in_hand == self._found else 0
-        return self._checks
-
     def _run(self) -> None:
-        while arrivals := self._mailbox.take(self._segmenter.status.batch):
+        while arrivals := self.mailbox.take(self._segmenter.status.batch):
             self._batches += 1
             self._in_hand = self._batches
             self._process(arrivals)
@@ -73,27 +117,31 @@ class Worker:
             del arrivals
 
     def _process(self, arrivals: list[Arrival]) -> None:
-        for arrival in arrivals:
-            arrival.output.stats.count('accepted')
-        for arrival, result in self._segment(arrivals):
-            self._publish(arrival, result)
+        settings, frames = self._settings, list[Frame]()
+        for camera, message, reader, decoded in arrivals:
+            image = decoded or camera.decode(message, reader)
+            if image is not None:
+                camera.stats.count('accepted')
+                frames.append((camera, image))
+        for (camera, image), result in self._segment(frames, settings):
+            try:
+                camera.publish(image, result, settings)
+            except Exception as error:  # noqa: BLE001, PERF203 - one image must not end the thread
+                camera.fail(error)
 
-    def _publish(self, arrival: Arrival, result: Segmentation) -> None:
+    def _segment(
+        self, frames: list[Frame], settings: OutputSettings
+    ) -> list[tuple[Frame, Segmentation]]:
+        images = [image for _, image in frames]
         try:
-            arrival.output.publish(arrival.image, result)
-        except Exception as error:  # noqa: BLE001 - one image must not end the thread
-            arrival.output.fail(in_one_line(error))
-
-    def _segment(self, arrivals: list[Arrival]) -> list[tuple[Arrival, Segmentation]]:
-        images = [arrival.image for arrival in arrivals]
-        try:
-            return list(zip(arrivals, self._segmenter.segment_batch(images), strict=True))
+            results = self._segmenter.segment_batch(images, settings.refinement)
+            return list(zip(frames, results, strict=True))
         except GpuContextLostError as error:
             self._on_gpu_lost(error)
             return []
         except Exception as error:  # noqa: BLE001 - one image must not end the thread
-            if len(arrivals) == 1:
-                arrivals[0].output.fail(in_one_line(error))
+            if len(frames) == 1:
+                frames[0][0].fail(error)
                 return []
         # one camera's image must not cost the others theirs
-        return [pair for arrival in arrivals for pair in self._segment([arrival])]
+        return [pair for frame in frames for pair in self._segment([frame], settings)]

@@ -17,7 +17,7 @@ from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from lemore_ros.messages.stamps import read_stamp, write_stamp
+from lemore_ros.messages.common import read_stamp, write_stamp
 from lemore_ros.node.qos import latched
 from lemore_ros.outputs import OUTPUTS
 from lemore_ros.tools.processes import NODE, node_values

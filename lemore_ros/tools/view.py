@@ -24,15 +24,13 @@ from std_msgs.msg import String
 
 from lemore_core.cli.arguments import positive
 from lemore_core.common.errors import LemoreError, in_one_line
-from lemore_core.common.json_text import parse_json
+from lemore_core.common.limits import parse_json
 from lemore_core.images.view import View
 from lemore_core.taxonomy import Taxonomy
+from lemore_ros.messages.common import stamp_ns, transport_class
 from lemore_ros.messages.images import read_image
 from lemore_ros.messages.point_cloud import POINT
-from lemore_ros.messages.readers import make_reader
-from lemore_ros.messages.stamps import stamp_ns
-from lemore_ros.messages.types import transport_class
-from lemore_ros.messages.video import message_header
+from lemore_ros.messages.readers import make_reader, message_header
 from lemore_ros.node import qos
 from lemore_ros.tools.processes import NODE
 from lemore_ros.transports import TRANSPORTS

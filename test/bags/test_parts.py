@@ -107,10 +107,10 @@ from pathlib import Path
 from lemore_core.common.errors import GpuContextLostError
 from lemore_core.segmenter import Segmenter
 real, batches = Segmenter.segment_batch, []
-def segment_batch(self, images):
+def segment_batch(self, images, *refinement):
     batches.append(len(images))
     exec(Path({str(folder / 'code')!r}).read_text())
-    return real(self, images)
+    return real(self, images, *refinement)
 Segmenter.segment_batch = segment_batch
 """)
     path = os.environ.get('PYTHONPATH', '')

@@ -30,7 +30,7 @@ from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.parts import BagSegmentation, find_jobs
 from lemore_ros.bags.reader import Bag, open_bag
 from lemore_ros.messages.images import ImageError
-from lemore_ros.messages.label_info import classes_json
+from lemore_ros.messages.rendering import classes_json
 from test.bags.conftest import (
     COMPRESSED,
     IMAGE,

@@ -13,7 +13,7 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.info import inspect
 from lemore_ros.bags.reader import open_bag
 from lemore_ros.bags.topics import camera_topic, find_cameras, probe_images, recorded_labels
-from lemore_ros.messages.label_info import classes_json
+from lemore_ros.messages.rendering import classes_json
 from test.bags.conftest import (
     IMAGE,
     PERIOD,

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from lemore_core.benchmark import (
     BenchmarkError,
     Case,
     LoadedCase,
-    Milliseconds,
     Skipped,
     at_size,
     interleaved,
@@ -21,7 +19,6 @@ from lemore_core.benchmark import (
     table,
 )
 from lemore_core.cli.main import main
-from lemore_core.images.image import Image
 from lemore_core.inference import Status
 from lemore_core.segmenter import Segmenter
 from lemore_core.segmenter_options import SegmenterOptions
@@ -31,12 +28,9 @@ SHORT = ['--sizes', '64x48', '--devices', 'cpu', '--backends', 'torch']
 
 
 class WholeCall:
-    """A backend that reports no steps, but times them on request."""
+    """A backend that does all at one call, as on a GPU."""
 
     status = Status('stub', 'cpu', 'fp32', degraded='it is none')
-
-    def steps(self, images: Sequence[Image], rounds: int) -> Mapping[str, float]:
-        return {'network': 1.0 * len(images), 'upload': 0.5 * rounds}
 
 
 def test_json_holds_the_steps_of_every_case(
@@ -77,18 +71,18 @@ def test_the_network_size_is_the_segmenters(untrained_checkpoint: Path) -> None:
     assert Case(fixed, (90, 160)).request().size == (64, 64)
 
 
-def test_a_backend_that_times_its_own_steps_is_asked(untrained_checkpoint: Path) -> None:
+def test_a_backend_that_does_all_at_one_call_has_no_steps(untrained_checkpoint: Path) -> None:
     case = Case(SegmenterOptions(str(untrained_checkpoint), batch=2), SIZE)
     image = at_size(np.zeros((*SIZE, 3), np.uint8), *SIZE)
     backend: Any = WholeCall()
     row = LoadedCase(case, backend, [image] * 2).row([(4.0, {}), (4.0, {}), (90.0, {})])
-    assert row.steps_ms == {'upload': Milliseconds(1.5), 'network': Milliseconds(2.0)}
+    assert row.steps_ms == {}
     assert row.total_ms.median == 4.0
     assert row.total_ms.p95 == pytest.approx(81.4)
-    assert (row.over_network, row.images_per_second) == (2.0, 500.0)
+    assert (row.over_network, row.images_per_second) == (None, 500.0)
     heading, *lines, skipped = table([row, Skipped('tensorrt', 'is not installed')]).splitlines()
     assert heading.split()[:2] == ['case', 'step']
-    assert lines[2].split() == ['it', 'is', 'none', 'whole', '4.00', '81.40', '2.00', '500.0', '3']
+    assert lines[0].split()[-4:] == ['4.00', '81.40', '500.0', '3']
     assert skipped == 'not measured: tensorrt: is not installed'
 
 

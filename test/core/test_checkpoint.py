@@ -45,12 +45,7 @@ def rewrite(path: Path, **metadata: str) -> None:
 
 
 def test_a_checkpoint_says_everything_about_itself(saved: Path, card: ModelCard) -> None:
-    assert checkpoint.read_card(saved) == card
-
-
-def test_what_other_tools_leave_in_the_metadata_is_passed_over(
-    saved: Path, card: ModelCard
-) -> None:
+    # other tools leave keys of their own
     rewrite(saved, author='a converter', note='no JSON {')
     assert checkpoint.read_card(saved) == card
 
@@ -67,7 +62,7 @@ def test_weights_come_back_within_half_precision(card: ModelCard, tmp_path: Path
     assert not loaded.training
 
 
-@pytest.mark.parametrize('suffix', ['.pt', '.pth', '.ckpt', '.pkl'])
+@pytest.mark.parametrize('suffix', ['.pt', '.ckpt'])
 def test_pickles_are_refused_unread(tmp_path: Path, suffix: str) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[object, ...]:
@@ -80,31 +75,22 @@ def test_pickles_are_refused_unread(tmp_path: Path, suffix: str) -> None:
     assert not (tmp_path / 'exploded').exists()
 
 
-def test_a_pickle_under_a_false_name_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / 'model.safetensors'
-    torch.save({'weight': torch.zeros(2)}, path)
-    with pytest.raises(CheckpointError, match='no readable safetensors'):
-        checkpoint.load(path)
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r'there is no checkpoint .*gone\.safetensors'):
-        checkpoint.load(tmp_path / 'gone.safetensors')
-
-
-@pytest.mark.parametrize('share', [0.0, 0.001, 0.3, 0.99])
-def test_a_truncated_file_is_named(saved: Path, share: float) -> None:
+def test_files_of_another_kind_are_named(saved: Path, tmp_path: Path) -> None:
+    torch.save({'weight': torch.zeros(2)}, tmp_path / 'pickle.safetensors')
+    save_file({'weight': np.zeros(3, np.float32)}, tmp_path / 'other.safetensors')
     content = saved.read_bytes()
-    saved.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(CheckpointError, match=r'model\.safetensors is no readable'):
-        checkpoint.load(saved)
-
-
-def test_somebody_elses_safetensors_are_named(tmp_path: Path) -> None:
-    path = tmp_path / 'other.safetensors'
-    save_file({'weight': np.zeros(3, np.float32)}, path)
-    with pytest.raises(CheckpointError, match='no LeMoRe checkpoint'):
-        checkpoint.load(path)
+    for share in (0.0, 0.001, 0.99):
+        path = tmp_path / f'{share}.safetensors'
+        path.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(CheckpointError, match=f'{path} is no readable safetensors'):
+            checkpoint.load(path)
+    for name, expected in (
+        ('pickle', 'is no readable safetensors'),
+        ('other', 'is no LeMoRe checkpoint'),
+        ('gone', 'there is no checkpoint'),
+    ):
+        with pytest.raises(CheckpointError, match=expected):
+            checkpoint.load(tmp_path / f'{name}.safetensors')
 
 
 def test_tensors_of_another_architecture_are_named(saved: Path) -> None:
@@ -112,11 +98,7 @@ def test_tensors_of_another_architecture_are_named(saved: Path) -> None:
     rewrite(saved, network=json.dumps(other.to_dict()))
     with pytest.raises(CheckpointError, match=r'tensor .* (missing|has shape|no place)'):
         checkpoint.load(saved)
-
-
-def test_another_number_of_classes_is_named(saved: Path, card: ModelCard) -> None:
-    other = dataclasses.replace(card.config, classes=19)
-    rewrite(saved, network=json.dumps(other.to_dict()))
+    rewrite(saved, network=json.dumps(dataclasses.replace(other, classes=19).to_dict()))
     with pytest.raises(CheckpointError, match="19 classes, dataset 'camvid' has 11"):
         checkpoint.load(saved)
 
@@ -131,13 +113,9 @@ def test_another_number_of_classes_is_named(saved: Path, card: ModelCard) -> Non
         ('normalisation', '{"mean": [1, 2], "std": [1, 1, 1]}'),
         ('normalisation', '{"mean": [1, 2, 3], "std": [1, 0, 1]}'),
         ('normalisation', '{"mean": [1, 2, 3], "std": [1, NaN, 1]}'),
-        ('normalisation', '{"mean": [1, 2, 3], "std": [1, 1e-300, 1]}'),
         ('normalisation', '{"mean": [1, 2, Infinity], "std": [1, 1, 1]}'),
-        ('normalisation', '{"mean": [1, 2, -3000], "std": [1, 1, 1]}'),
         ('normalisation', '{"mean": "123", "std": [1, 1, 1]}'),
-        ('normalisation', 'null'),
         ('training', '[]'),
-        ('metrics', 'null'),
         ('metrics', '[' * 100_000),
         ('name', '7'),
         ('licence', '{}'),

@@ -33,31 +33,17 @@ def test_nothing_asked_is_nothing_done() -> None:
     assert Refinement(output_size=OutputSize.parse('network')).apply(before) is before
 
 
-@pytest.mark.parametrize(
-    ('least', 'expected'),
-    [
-        (0.001, [[255, 1, 2, 3]]),
-        (0.4, [[255, 1, 2, 3]]),
-        (0.4001, [[255, 255, 2, 3]]),
-        (0.6, [[255, 255, 2, 3]]),
-        (1.0, [[255, 255, 255, 3]]),
-    ],
-)
-def test_doubtful_labels_become_unlabelled(least: float, expected: list[list[int]]) -> None:
-    before = result([[0, 1, 2, 3]], [[0, 102, 153, 255]])
-    after = Refinement(min_confidence=least).apply(before)
-    assert after.labels.dtype == np.uint8
-    assert after.labels.tolist() == expected
-    assert after.confidence is before.confidence
-    assert before.labels.tolist() == [[0, 1, 2, 3]]
-    assert after.timings is before.timings
-
-
 def test_every_step_of_confidence_is_a_threshold_of_its_own() -> None:
     before = result([[7] * 256], [range(256)])
     for step in range(256):
         after = Refinement(min_confidence=step / 255).apply(before)
+        assert after.labels.dtype == np.uint8
         assert after.labels.tolist() == [[255] * step + [7] * (256 - step)]
+        assert after.confidence is before.confidence
+        assert after.timings is before.timings
+    assert before.labels.tolist() == [[7] * 256]
+    just_above = Refinement(min_confidence=0.4001).apply(before)  # 0.4 is 102 of 255
+    assert just_above.labels.tolist() == [[255] * 103 + [7] * 153]
 
 
 def test_ids_above_255_are_unlabelled_in_16_bit() -> None:

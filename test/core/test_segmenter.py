@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -10,15 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lemore_core import segmenter as segmenter_module
 from lemore_core.checkpoint import CheckpointError
 from lemore_core.common.errors import LemoreError
 from lemore_core.export.export import write_onnx
 from lemore_core.images.image import Image, PixelError
-from lemore_core.inference import Backend, ServingRequest
-from lemore_core.segmentation import Segmentation
+from lemore_core.inference.backend import DeviceMemoryError
+from lemore_core.inference.cpu.pipeline import CpuPipeline
+from lemore_core.refine import OutputSize, Refinement
 from lemore_core.segmenter import Segmenter, SegmenterError, resolve_checkpoint
-from lemore_core.taxonomy import Taxonomy, load_taxonomy
+from lemore_core.taxonomy import Taxonomy, load_groups, load_taxonomy
 
 Frames = list[NDArray[np.uint8]]
 
@@ -52,6 +50,9 @@ def test_every_encoding_of_a_image_gives_the_same_labels(
         result = segmenter.segment(image, encoding)
         assert np.array_equal(result.labels, expected.labels), encoding
         assert np.array_equal(result.confidence, expected.confidence), encoding
+    grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
+    three = segmenter.segment(cv2.merge([grey, grey, grey]), 'bgr8')
+    assert np.array_equal(segmenter.segment(grey, 'mono8').labels, three.labels)
     assert len(np.unique(expected.labels)) > 1, 'one label everywhere would prove nothing'
 
 
@@ -69,10 +70,16 @@ def test_labels_lie_on_the_image_whichever_way_it_must_be_rotated(
     assert result.network_size == (sides if degrees == 180 else sides[::-1])
 
 
-def test_a_grey_image_is_three_equal_channels(segmenter: Segmenter, clip_frames: Frames) -> None:
-    grey = cv2.cvtColor(clip_frames[0], cv2.COLOR_BGR2GRAY)
-    expected = segmenter.segment(cv2.merge([grey, grey, grey]), 'bgr8')
-    assert np.array_equal(segmenter.segment(grey, 'mono8').labels, expected.labels)
+def test_labels_are_refined_on_their_way_out(segmenter: Segmenter, clip_frames: Frames) -> None:
+    groups = load_groups('auto', segmenter.taxonomy)
+    refinement = Refinement(0.5, groups, OutputSize.parse('64x32'))
+    image = Image(clip_frames[0][:300, :500], 'bgr8', rotation=90)
+    (plain,) = segmenter.segment_batch([image])
+    (refined,) = segmenter.segment_batch([image], refinement)
+    expected = refinement.apply(plain)
+    assert refined.labels.shape == (32, 64)
+    assert np.array_equal(refined.labels, expected.labels)
+    assert np.array_equal(refined.confidence, expected.confidence)
 
 
 def test_padded_rows_and_read_only_memory_are_no_matter(
@@ -210,19 +217,13 @@ def test_what_cannot_be_loaded_is_named(
 
 
 def test_models_are_found_by_size_and_dataset() -> None:
+    assert Segmenter.load('nano', backend='torch').path == resolve_checkpoint('nano')
     assert resolve_checkpoint('tiny').name == 'lemore_tiny_camvid.safetensors'
     assert resolve_checkpoint('mine/best.safetensors') == Path('mine/best.safetensors')
     with pytest.raises(SegmenterError, match=r"'tiny' for dataset 'mars' is not shipped.*camvid"):
         resolve_checkpoint('tiny', 'mars')
     with pytest.raises(SegmenterError, match="no model is called 'huge'"):
         resolve_checkpoint('huge')
-
-
-def test_only_a_few_sizes_stay_loaded(untrained_checkpoint: Path) -> None:
-    segmenter = Segmenter.load(untrained_checkpoint, backend='torch')
-    for width in (64, 128, 192, 256, 320, 384):
-        segmenter.segment(np.zeros((64, width, 3), np.uint8))
-    assert len(segmenter._sizes._loaded) <= 4
 
 
 def test_an_image_of_pillow_is_one_and_anything_else_is_named(
@@ -236,38 +237,35 @@ def test_an_image_of_pillow_is_one_and_anything_else_is_named(
         segmenter.segment('street.jpg')
 
 
-def test_a_shipped_size_is_loaded_by_its_name() -> None:
-    model = Segmenter.load('nano', backend='torch', device='cpu')
-    assert model.path == resolve_checkpoint('nano')
-    with pytest.raises(SegmenterError, match="no model is called 'nan'"):
-        Segmenter.load('nan')
-
-
-def test_a_live_size_is_warmed_up_by_the_thread_that_loads_it(
-    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[str, tuple[int, ...], str]] = []
-    load = segmenter_module.load_with_engine
-
-    def watched(name: str, request: ServingRequest) -> Backend:
-        backend = load(name, request)
-        segment = backend.segment
-
-        def note(images: Sequence[Image]) -> list[Segmentation]:
-            shape, encoding = images[0].pixels.shape, images[0].encoding
-            seen.append((threading.current_thread().name, shape, encoding))
-            return segment(images)
-
-        monkeypatch.setattr(backend, 'segment', note)
-        return backend
-
-    monkeypatch.setattr(segmenter_module, 'load_with_engine', watched)
+def test_a_live_size_is_loaded_beside_the_one_that_serves(untrained_checkpoint: Path) -> None:
     segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu', live=True)
     flat = np.full((50, 150), 7, np.uint8)
+    first = segmenter.segment(flat, 'mono8')
+    assert first.resized == 'preparing 150x50'
+    assert first.network_size == segmenter.trained_size
     deadline = time.monotonic() + 30
-    while segmenter.segment(flat, 'mono8').resized:
+    while (result := segmenter.segment(flat, 'mono8')).resized:
+        assert result.labels.shape == (50, 150)
         assert time.monotonic() < deadline
-    assert [one for one in seen if one[0] != threading.current_thread().name] == [
-        ('lemore_sizes', (50, 150), 'mono8')
-    ]
+    assert result.network_size == segmenter.network_size(50, 150)
+    segmenter.close()
+
+
+def test_the_cpu_serves_once_the_gpu_is_full(
+    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
+    image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    expected = segmenter.segment(image).labels
+
+    def full(*_: object) -> None:
+        msg = 'no memory left for one image'
+        raise DeviceMemoryError(msg)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CpuPipeline, 'segment', full)
+        with pytest.raises(DeviceMemoryError):
+            segmenter.segment(image)
+    assert np.mean(segmenter.segment(image).labels == expected) > 0.99
+    assert segmenter.status.degraded == 'the CPU because no memory left for one image'
     segmenter.close()

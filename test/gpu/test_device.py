@@ -19,8 +19,7 @@ from torch.nn import functional
 
 from lemore_core.images.image import CHANNELS, Image, to_network
 from lemore_core.inference.backend import FP16, FP32, DeviceMemoryError, Status
-from lemore_core.inference.gpu import stream as stream_module
-from lemore_core.inference.gpu.decode import decode
+from lemore_core.inference.gpu.decode import decode, decode_plainly
 from lemore_core.inference.gpu.network import DeviceNetwork, place
 from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.gpu.resize import DeviceResize
@@ -107,14 +106,40 @@ def test_logits_are_decoded_as_defined(
     planes = torch.from_numpy(random(2, classes, 40, 44)).to(DEVICE, kind)
     smooth = functional.avg_pool2d(planes.float(), 5, 1, 2).to(kind) * 5
     for logits in (planes.permute(0, 2, 3, 1), smooth.permute(0, 2, 3, 1).contiguous()):
-        labels, confidence, finite = decode(logits, size)
+        labels, confidence, finite = decoded(logits, size)
         assert finite.all()
         check_decoded(logits, labels, confidence)
 
 
+def decoded(
+    logits: torch.Tensor, size: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    count, classes, device = len(logits), logits.shape[-1], logits.device
+    kind = torch.uint8 if classes <= 255 else torch.int16
+    labels = torch.zeros(count, *size, dtype=kind, device=device)
+    confidence = torch.zeros(count, *size, dtype=torch.uint8, device=device)
+    finite = torch.zeros(count, dtype=torch.bool, device=device)
+    decode(logits, labels, confidence, finite)
+    return labels, confidence, finite
+
+
+@needs_cuda
+def test_the_kernel_decodes_on_this_gpu() -> None:
+    pytest.importorskip('triton', reason='pip install triton')
+    from lemore_core.inference.gpu.decode_kernel import decode_fused
+
+    logits = torch.from_numpy(random(2, 64, 64, 150)).to(DEVICE).half()
+    found, expected = (
+        torch.zeros(2, 2, 512, 512, dtype=torch.uint8, device=DEVICE) for _ in range(2)
+    )
+    decode_fused(logits, *found)
+    decode_plainly(logits, *expected)
+    assert (found[0] == expected[0]).float().mean() > 0.999
+
+
 def check_decoded(logits: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor) -> None:
     """Compare with upsampling in double precision wherever the best two classes are apart."""
-    ids = torch.from_numpy(labels.cpu().numpy().astype(np.int64)).to(logits.device)
+    ids = labels.long() & 0xFFFF
     values = logits.double()
     for maps, found in ((values, None), (values.softmax(-1), confidence)):
         full = functional.interpolate(
@@ -134,7 +159,7 @@ def check_decoded(logits: torch.Tensor, labels: torch.Tensor, confidence: torch.
 def test_logits_that_are_not_finite_are_found(value: float) -> None:
     logits = torch.from_numpy(random(2, 9, 9, 4)).to(DEVICE)
     logits[1, 4, 4, 2] = value
-    labels, _, finite = decode(logits, (72, 72))
+    labels, _, finite = decoded(logits, (72, 72))
     assert finite.tolist() == [True, False]
     assert labels.max() < 4
 
@@ -172,17 +197,9 @@ def test_a_graph_computes_what_its_steps_do(
     make_pipeline: Callable[..., GpuPipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = [Image(frame, 'bgr8') for frame in frames()[:2]]
-    recorded = []
-    record = DeviceStream.record
-
-    def note(stream: DeviceStream, work: Callable[[], None], name: str) -> Callable[[], None]:
-        run = record(stream, work, name)
-        recorded.append(run is not work)
-        return run
-
-    monkeypatch.setattr(DeviceStream, 'record', note)
-    with_graph = make_pipeline(batch=2).segment(images)
-    assert recorded == [True], 'the work was not captured'
+    captured = make_pipeline(batch=2)
+    with_graph = captured.segment(images)
+    assert captured.status.degraded == '', 'the work was not captured'
     monkeypatch.setattr(DeviceStream, 'record', lambda _, work, __: work)
     without = make_pipeline(batch=2).segment(images)
     for one, other in zip(with_graph, without, strict=True):
@@ -239,31 +256,25 @@ def test_a_network_is_placed_in_its_precision(precision: str) -> None:
 
 
 @needs_cuda
-def test_a_broken_capture_leaves_a_process_that_goes_on(
-    make_pipeline: Callable[..., GpuPipeline], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream_module, '_failed', [])
-    image = Image(frames()[0], 'bgr8')
-    (expected,) = make_pipeline().segment([image])
-    capture = DeviceStream._capture
+def test_a_broken_capture_leaves_a_process_that_goes_on() -> None:
+    is_broken = True
 
-    def broken(stream: DeviceStream, work: Callable[[], None]) -> Callable[[], None]:
-        def synchronises() -> None:
-            work()
+    def broken(pixels: torch.Tensor) -> torch.Tensor:
+        if is_broken and torch.cuda.is_current_stream_capturing():
             torch.cuda.synchronize()  # which no capture survives
+        return network(FP16)(pixels)
 
-        return capture(stream, synchronises)
-
-    monkeypatch.setattr(DeviceStream, '_capture', broken)
-    pipeline = make_pipeline()
+    status = Status('torch', str(DEVICE), FP16)
+    image = Image(frames()[0], 'bgr8')
+    pipeline = GpuPipeline(broken, SIZE, status)
     (found,) = pipeline.segment([image])
-    np.testing.assert_array_equal(found.labels, expected.labels)
     assert pipeline.status.degraded.startswith('without CUDA graphs: ')
     torch.cuda.empty_cache()
-    monkeypatch.setattr(DeviceStream, '_capture', capture)
-    monkeypatch.setattr(stream_module, '_failed', [])
-    (again,) = make_pipeline().segment([image])
-    np.testing.assert_array_equal(again.labels, expected.labels)
+    is_broken = False
+    other = GpuPipeline(broken, SIZE, status)
+    (again,) = other.segment([image])
+    np.testing.assert_array_equal(again.labels, found.labels)
+    assert other.status.degraded == ''
 
 
 LOSE = """

@@ -12,23 +12,22 @@ from numpy.typing import NDArray
 
 pytest.importorskip('safetensors', reason='pip install -e .')
 
+from lemore_core.common.files import user_cache
 from lemore_core.export.export import write_onnx
 from lemore_core.images.image import Image
 from lemore_core.inference import torch_backend
 from lemore_core.inference.backend import BackendError, ServingRequest, Status
 from lemore_core.inference.gpu.pipeline import GpuPipeline
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
-from lemore_core.inference.tensorrt.engine_cache import EngineCache
+from lemore_core.inference.tensorrt.builder import load_tensorrt
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 
 if not torch.cuda.is_available():
     pytest.skip('no CUDA device is here', allow_module_level=True)
 
-from lemore_core.inference.gpu.device import find_gpu
-from lemore_core.inference.tensorrt.libraries import library_for_gpu
 
 try:
-    library_for_gpu(find_gpu('cuda').capability)
+    load_tensorrt()
 except BackendError as error:
     pytest.skip(str(error), allow_module_level=True)
 
@@ -36,9 +35,10 @@ SIZE = (320, 576)
 Frames = list[NDArray[np.uint8]]
 
 
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp('engines')
+@pytest.fixture
+def folder() -> Path:
+    """The folder of engines, which the tests of a session share."""
+    return user_cache() / 'engines'
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +52,7 @@ def reference(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return torch_backend.load(request).logits(pixels)
 
 
-def load(size: str, folder: Path, precision: str = 'auto', batch: int = 1) -> GpuPipeline:
+def load(size: str, precision: str = 'auto', batch: int = 1) -> GpuPipeline:
     return tensorrt_backend.load(
         ServingRequest(
             resolve_checkpoint(size),
@@ -60,7 +60,6 @@ def load(size: str, folder: Path, precision: str = 'auto', batch: int = 1) -> Gp
             device='cuda',
             precision=precision,
             batch=batch,
-            engine_cache=folder,
         )
     )
 
@@ -68,25 +67,22 @@ def load(size: str, folder: Path, precision: str = 'auto', batch: int = 1) -> Gp
 @pytest.mark.parametrize(('precision', 'tolerance'), [('fp32', 0.01), ('fp16', 0.03)])
 @pytest.mark.parametrize('batch', [1, 3])
 def test_logits_are_those_of_the_cpu(
-    folder: Path,
     pixels: NDArray[np.uint8],
     reference: NDArray[np.float32],
     precision: str,
     tolerance: float,
     batch: int,
 ) -> None:
-    pipeline = load('tiny', folder, precision, batch)
-    assert pipeline.status == Status('tensorrt', 'cuda:0', precision, batch)
+    pipeline = load('tiny', precision, batch)
+    assert pipeline.status == Status('tensorrt', 'cuda:0', precision, batch, 'serving')
     logits = pipeline.logits(pixels)
     assert (logits.shape, logits.dtype) == (reference.shape, np.float32)
     assert np.abs(logits - reference).max() < tolerance * np.abs(reference).max()
     assert np.array_equal(pipeline.logits(pixels), logits)
 
 
-def test_an_engine_is_captured(
-    folder: Path, pixels: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
-) -> None:
-    pipeline = load('tiny', folder, batch=2)
+def test_an_engine_is_captured(pixels: NDArray[np.uint8], caplog: pytest.LogCaptureFixture) -> None:
+    pipeline = load('tiny', batch=2)
     images = [Image(image, 'rgb8') for image in pixels]
     with caplog.at_level(logging.INFO):
         found = pipeline.segment(images)
@@ -97,18 +93,17 @@ def test_an_engine_is_captured(
 
 
 def test_the_engine_is_built_once(folder: Path, pixels: NDArray[np.uint8]) -> None:
-    first = load('nano', folder).logits(pixels)
+    first = load('nano').logits(pixels)
     written = {path: path.stat().st_mtime_ns for path in folder.glob('*.engine')}
-    assert np.array_equal(first, load('nano', folder).logits(pixels))
+    assert np.array_equal(first, load('nano').logits(pixels))
     assert {path: path.stat().st_mtime_ns for path in folder.glob('*.engine')} == written
 
 
 def test_a_damaged_engine_is_built_again(folder: Path, pixels: NDArray[np.uint8]) -> None:
-    expected = load('nano', folder).logits(pixels)
-    for record in EngineCache(folder).records():
-        path = EngineCache(folder).path(record.key)
+    expected = load('nano').logits(pixels)
+    for path in folder.glob('*.engine'):
         path.write_bytes(path.read_bytes()[:-100])
-    logits = load('nano', folder).logits(pixels)
+    logits = load('nano').logits(pixels)
     assert np.allclose(logits, expected, atol=0.05 * np.abs(expected).max())
 
 

@@ -190,6 +190,14 @@ def untrained(untrained_checkpoint: Path) -> dict[str, str]:
     return {'model': str(untrained_checkpoint), 'backend': 'torch', 'device': 'cpu'}
 
 
+@pytest.fixture
+def waiting(tmp_path: Path) -> dict[str, str]:
+    """Arguments of a node that waits for a lifecycle manager."""
+    path = tmp_path / 'waiting.yaml'
+    path.write_text('/**: {ros__parameters: {autostart: false}}\n', encoding='utf-8')
+    return {'params_file': str(path)}
+
+
 class StandIns:
     """Programs named ros2 and rviz2 that write down how they are called."""
 

@@ -66,9 +66,9 @@ def test_it_is_part_of_a_bigger_launch(
 
 
 def test_rviz_shows_the_first_cameras_whatever_their_names(
-    start: Any, stand_ins: Any, peer: Any
+    start: Any, stand_ins: Any, peer: Any, waiting: dict[str, str]
 ) -> None:
-    start(FILE, environ=stand_ins.environ, autostart='false', rviz='true', camera_names='left,bow')
+    start(FILE, environ=stand_ins.environ, **waiting, rviz='true', camera_names='left,bow')
     words = peer.wait_for(lambda: stand_ins.call_of('rviz2'), 'RViz')['arguments']
     assert words[:2] == ['-d', str(share_directory() / 'config' / 'rviz' / 'multi_camera.rviz')]
     assert '/lemore_segmentation/front/overlay:=lemore_segmentation/left/overlay' in words

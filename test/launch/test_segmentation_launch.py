@@ -23,7 +23,7 @@ WAIT_S = 60
 @pytest.fixture
 def params_file(tmp_path: Path, untrained: dict[str, str]) -> Path:
     path = tmp_path / 'mine.yaml'
-    values = {**untrained, 'overlay_alpha': '0.25', 'lazy': 'false'}
+    values = {**untrained, 'overlay_alpha': '0.25'}
     lines = [f'    {name}: {value}' for name, value in values.items()]
     head = ['/front/lemore_segmentation:', '  ros__parameters:']
     path.write_text('\n'.join([*head, *lines]) + '\n', encoding='utf-8')
@@ -39,27 +39,28 @@ def test_labels_come_out_and_it_ends_in_good_order(
         namespace='front',
         python=sys.executable,
         image_topic='/camera/image_raw',
-        overlay_alpha=1,
+        class_groups='auto',
     )
     image, labels = peer.labels_of('/camera/image_raw', '/front/lemore_segmentation/labels')
     assert (labels.height, labels.width) == (30, 40)
     assert labels.header == image.header
     assert peer.node.count_subscribers('/camera/camera_info') == 1
 
-    names = ['overlay_alpha', 'lazy', 'backend', 'use_sim_time', 'dataset']
+    names = ['overlay_alpha', 'class_groups', 'backend', 'use_sim_time']
     found = peer.parameters('/front/lemore_segmentation', names)
     assert found == {
-        'overlay_alpha': 1.0,  # the argument wins over the file
-        'lazy': False,  # the file wins over the default
+        'overlay_alpha': 0.25,  # the file wins over the default
+        'class_groups': 'auto',  # the argument wins over the file
         'backend': 'torch',
         'use_sim_time': False,
-        'dataset': '',
     }
     stop(process)
 
 
-def test_without_autostart_the_node_waits_for_a_manager(start: Any, peer: Any) -> None:
-    process = start(FILE, autostart='false', use_sim_time='true')
+def test_without_autostart_the_node_waits_for_a_manager(
+    start: Any, peer: Any, waiting: dict[str, str]
+) -> None:
+    process = start(FILE, **waiting, use_sim_time='true')
     found = peer.parameters(NODE, ['autostart', 'use_sim_time', 'model'])
     assert found == {'autostart': False, 'use_sim_time': True, 'model': 'tiny'}
     assert peer.node.count_publishers(f'{NODE}/labels') == 0
@@ -67,10 +68,12 @@ def test_without_autostart_the_node_waits_for_a_manager(start: Any, peer: Any) -
     assert {environment[variable] for variable in PROFILE_VARIABLES} == {str(PROFILE)}
 
 
-def test_a_profile_of_the_user_stays(start: Any, peer: Any, tmp_path: Path) -> None:
+def test_a_profile_of_the_user_stays(
+    start: Any, peer: Any, tmp_path: Path, waiting: dict[str, str]
+) -> None:
     mine = tmp_path / 'mine.xml'
     mine.write_bytes(PROFILE.read_bytes())
-    process = start(FILE, autostart='false', environ={PROFILE_VARIABLES[0]: str(mine)})
+    process = start(FILE, **waiting, environ={PROFILE_VARIABLES[0]: str(mine)})
     peer.parameters(NODE, ['model'])
     environment = _environment_of_the_node(process.pid)
     assert environment[PROFILE_VARIABLES[0]] == str(mine)
@@ -80,7 +83,6 @@ def test_a_profile_of_the_user_stays(start: Any, peer: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ('arguments', 'expected'),
     [
-        ({'overlay_alpha': 'half'}, "overlay_alpha is 'half', allowed: a number"),
         ({'backend': 'caffe'}, "backend is 'caffe', allowed: one of auto, onnxruntime, torch"),
         ({'params_file': '/nowhere/mine.yaml'}, 'params_file is /nowhere/mine.yaml: there is no'),
         ({'camera_names': 'front,7'}, "camera_names is ('front', '7'), allowed: names such as"),
@@ -91,6 +93,8 @@ def test_a_profile_of_the_user_stays(start: Any, peer: Any, tmp_path: Path) -> N
         ({'rviz': 'maybe'}, "rviz is 'maybe', allowed: true or false"),
         ({'rviz': 'true'}, 'rviz is true, and RViz is not installed: apt install'),
         ({'model': 'gone.onnx', 'modle': 'x'}, "no argument 'modle', did you mean model?"),
+        ({'model': 'gone.onnx', 'rotate': '90'}, "no argument 'rotate': set parameters in params"),
+        ({'model': 'gone.onnx', 'lazy': 'false'}, "no argument 'lazy': set parameters in params"),
         ({'model': 'gone.onnx'}, 'the segmentation node ended with exit code 1, see its last'),
         ({'use_sim_time': 'maybe'}, "use_sim_time is 'maybe', allowed: true or false"),
     ],
@@ -102,20 +106,21 @@ def test_a_wrong_argument_is_named(start: Any, arguments: dict[str, str], expect
     assert expected in output
 
 
-def test_rviz_looks_where_the_topics_are(start: Any, stand_ins: Any, peer: Any) -> None:
+def test_rviz_looks_where_the_topics_are(
+    start: Any, stand_ins: Any, peer: Any, waiting: dict[str, str]
+) -> None:
     start(
         FILE,
         environ=stand_ins.environ,
-        autostart='false',
+        **waiting,
         rviz='true',
         namespace='robot',
         image_topic='/camera/image_raw',
         depth_topic='/camera/depth',
-        rviz_frame='camera_optical',
     )
     words = peer.wait_for(lambda: stand_ins.call_of('rviz2'), 'RViz')['arguments']
     config = share_directory() / 'config' / 'rviz' / 'point_cloud.rviz'
-    assert words[:4] == ['-d', str(config), '-f', 'camera_optical']
+    assert words[:2] == ['-d', str(config)]
     for remapping in (
         '__ns:=/robot',
         '/image:=/camera/image_raw',

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from lemore_core.images.image import Image
+from lemore_core.refine import Refinement
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.node import segmentation_node
@@ -22,9 +23,9 @@ def slowed(segmenter: Segmenter, seconds: float) -> Segmenter:
     """Let every batch take ``seconds`` more."""
     segment = segmenter.segment_batch
 
-    def segment_batch(images: Sequence[Image]) -> list[Segmentation]:
+    def segment_batch(images: Sequence[Image], *refinement: Refinement) -> list[Segmentation]:
         time.sleep(seconds if all(image.pixels.any() for image in images) else FOREVER_S)
-        return segment(images)
+        return segment(images, *refinement)
 
     segmenter.segment_batch = segment_batch  # type: ignore[method-assign]
     return segmenter

@@ -15,7 +15,6 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from lemore_core.inference import torch_backend
-from lemore_core.inference.loaded_sizes import SEEN
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.images import read_image
 
@@ -125,7 +124,7 @@ def test_all_cameras_are_labelled_while_a_size_is_prepared(
     labels = {name: graph.collect(Image, f'{NAME}/{name}/labels') for name in ('front', 'rear')}
     cameras = {name: graph.publisher(f'/{name}/image') for name in labels}
     status = graph.collect(DiagnosticArray, '/diagnostics')
-    for stamp in range(1, SEEN + 3):
+    for stamp in range(1, 8):
         graph.labels_of(cameras['front'], make_image(stamp), labels['front'])
         found = graph.labels_of(cameras['rear'], make_image(stamp, size=WIDE), labels['rear'])
         assert (found.height, found.width) == WIDE

@@ -62,10 +62,10 @@ class SlowSegmenter:
     def status(self) -> Status:
         return dataclasses.replace(self._segmenter.status, batch=self._batch)
 
-    def segment_batch(self, images: Sequence[core.Image]) -> list[Segmentation]:
+    def segment_batch(self, images: Sequence[core.Image], *refinement: Any) -> list[Segmentation]:
         self.batches.append([int(image.pixels.flat[0]) for image in images])
         time.sleep(self._seconds)
-        return self._segmenter.segment_batch(images)
+        return self._segmenter.segment_batch(images, *refinement)
 
 
 class Graph:
@@ -103,9 +103,9 @@ class Graph:
         """Return an active node whose network takes its time."""
         node = self.node(**values)
         node.trigger_configure()
-        assert node._segmenter is not None
-        slow = SlowSegmenter(node._segmenter, seconds, batch)
-        node._segmenter = slow  # type: ignore[assignment]
+        assert node.segmenter is not None
+        slow = SlowSegmenter(node.segmenter, seconds, batch)
+        node.segmenter = slow
         node.trigger_activate()
         return node, slow
 

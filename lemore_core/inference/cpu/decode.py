@@ -37,7 +37,7 @@ MODULE = 'lemore_core.inference.cpu.decode'
 NICENESS = 10
 JOIN_S = 2.0
 
-# labels have 8 or 16 bits and a kernel for each: those asked for, and those being compiled
+# labels have 8 or 16 bits and a kernel for each: those requested, and those being compiled
 _prepared: set[np.dtype[Any]] = set()
 _compiling: dict[np.dtype[Any], threading.Thread] = {}
 _lock = threading.Lock()
@@ -71,49 +71,63 @@ def decode(logits: Floats, height: int, width: int) -> tuple[Labels, NDArray[np.
         DecodeError: logits of another type, shape or layout, or an empty size.
     """
     _check(logits, height, width)
-    arguments = _arguments(logits, height, width)
+    arguments = kernel_arguments(logits, height, width)
     *_, labels, confidence = arguments
     kernel = decode_plainly if labels.dtype in _compiling else decode_kernel
     kernel(*arguments)
     return labels, confidence
 
 
-def prepare(classes: int) -> None:
-    """Have the kernel loaded for a network of so many classes, or compiled, which takes long.
+def kernel_arguments(
+    logits: Floats, height: int, width: int
+) -> tuple[Floats, Axis, Axis, Labels, Bytes]:
+    """Return the arguments of a decoder, the last two empty arrays to fill."""
+    rows, columns, classes = logits.shape
+    labels = np.empty((height, width), np.uint8 if classes <= 255 else np.uint16)
+    # always plain and read-only: each other kind of array would be compiled for anew
+    view = logits.view(np.ndarray)
+    view.flags.writeable = False
+    confidence = np.empty((height, width), np.uint8)
+    return view, _axis(rows, height), _axis(columns, width), labels, confidence
 
-    Meanwhile decoding is slower. Its results are the same.
+
+def prepare(classes: int) -> None:
+    """Load or compile the kernel for ``classes`` in the background.
+
+    Decoding is slower meanwhile; its labels are the same.
     """
-    kind = _arguments(np.zeros((2, 2, classes), np.float32), 2, 2)[3].dtype
+    kind = _smallest(classes)[3].dtype
     with _lock:
         if kind not in _prepared:
             _prepared.add(kind)
-            thread = threading.Thread(target=_prepare, args=(classes, kind), daemon=True)
-            _compiling[kind] = thread
-            thread.start()
+            _compiling[kind] = threading.Thread(target=_prepare, args=(classes, kind), daemon=True)
+            _compiling[kind].start()
 
 
 def wait_until_compiled() -> None:
-    """Wait for what :func:`prepare` started: for whoever measures."""
+    """Wait for :func:`prepare`, before a measurement."""
     for thread in list(_compiling.values()):
         thread.join()
 
 
 def warm_up(classes: int = 2) -> None:
-    """Compile the kernel, or load it from the cache, for a network of so many classes."""
-    arguments = _arguments(np.zeros((2, 2, classes), np.float32), 2, 2)
+    """Load the kernel for ``classes`` from the cache, or compile it."""
     try:
-        decode_kernel(*arguments)
+        decode_kernel(*_smallest(classes))
     except OSError:
-        # the disk has no room for the cache, which is written after the kernel is in place
-        decode_kernel(*arguments)
+        # the disk is full: the cache is written after the kernel is in place
+        decode_kernel(*_smallest(classes))
+
+
+def _smallest(classes: int) -> tuple[Floats, Axis, Axis, Labels, Bytes]:
+    return kernel_arguments(np.zeros((2, 2, classes), np.float32), 2, 2)
 
 
 def _prepare(classes: int, kind: np.dtype[Any]) -> None:
-    arguments = _arguments(np.zeros((2, 2, classes), np.float32), 2, 2)
-    signature = tuple(map(numba.typeof, arguments))
-    # there is no public way to ask whether a call would compile
+    signature = tuple(map(numba.typeof, _smallest(classes)))
+    # numba has no public way to find out whether a call would compile
     if not decode_kernel._cache.load_overload(signature, decode_kernel.targetctx):  # type: ignore[attr-defined]  # noqa: SLF001
-        # in another process: compiling holds the interpreter, and would hold up labels
+        # in another process: compiling holds the interpreter lock
         with suppress(ChildError, OSError), Child(MODULE, {'classes': classes}) as child:
             child.result()
     if not _is_ending.is_set():
@@ -123,21 +137,11 @@ def _prepare(classes: int, kind: np.dtype[Any]) -> None:
 
 @atexit.register
 def _end() -> None:
-    # the library that compiles must not be at work when its own exit handlers run
+    # LLVM must not be at work when its own exit handlers run
     _is_ending.set()
     for thread in list(_compiling.values()):
         stop_children(thread)
         thread.join(JOIN_S)
-
-
-def _arguments(logits: Floats, height: int, width: int) -> tuple[Floats, Axis, Axis, Labels, Bytes]:
-    rows, columns, classes = logits.shape
-    labels = np.empty((height, width), np.uint8 if classes <= 255 else np.uint16)
-    # plain and read-only whatever came in: each other kind of array would be compiled for anew
-    view = logits.view(np.ndarray)
-    view.flags.writeable = False
-    confidence = np.empty((height, width), np.uint8)
-    return view, _axis(rows, height), _axis(columns, width), labels, confidence
 
 
 def _check(logits: Floats, height: int, width: int) -> None:
@@ -162,7 +166,7 @@ def _check(logits: Floats, height: int, width: int) -> None:
 
 @lru_cache(maxsize=32)
 def _axis(logits: int, pixels: int) -> Axis:
-    """Lay pixels over logits as torch does with ``align_corners=False``."""
+    """Map pixels to logits as torch does with ``align_corners=False``."""
     source = np.maximum((np.arange(pixels) + 0.5) * (logits / pixels) - 0.5, 0)
     cell = np.minimum(source.astype(np.int64), logits - 1)
     starts = np.searchsorted(cell, np.arange(logits + 1)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The compiled kernel behind :mod:`lemore_core.inference.cpu.decode`, which says what it computes."""
+"""Compiled kernel of :mod:`lemore_core.inference.cpu.decode`, which explains the algorithm."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def _inlined(function: Callable[P, R]) -> Callable[P, R]:
     return compiled
 
 
-def _entry(function: Callable[P, R]) -> Callable[P, R]:
+def entry(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function that Python calls, and cache it where there is a writable folder."""
     compiled: Callable[P, R]
     try:
         compiled = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:
-        # neither the package's folder nor the user's cache can be written
         compiled = numba.njit(nogil=True)(function)
     return compiled
 
@@ -366,7 +366,7 @@ def _decode_boundary_cell(
             _write(tile, labels[ys, xs], confidence[ys, xs])
 
 
-@_entry
+@entry
 def decode_kernel(
     logits: Floats, rows: Axis, columns: Axis, labels: Labels, confidence: Bytes
 ) -> None:

@@ -1,110 +1,102 @@
-"""The compiled kernel's results, bit for bit, without compiling: for the first seconds of a machine.
+"""Decode without compiling, until the kernel of this machine is compiled.
 
-Compiling takes longer than a robot may wait for its first labels. What is computed, and why that
-is little, says :mod:`lemore_core.inference.cpu.decode`; every operation is a float32 one, in the
-kernel's order. Only for finite logits, which all are that a backend decodes.
+The results equal the kernel's bit for bit: every operation is a float32 one in its order. Only
+for finite logits, which backends guarantee.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from itertools import pairwise
 
-from lemore_core.inference.cpu.decode_numba import (
-    EXP2,
-    EXPONENT_SHIFT,
-    FULL,
-    HALF,
-    LOG2_E,
-    LOWEST,
-    ONE,
-    ONE_BITS,
-    ROUNDER,
-    SMALLEST_EXPONENT,
-    Axis,
-    Bytes,
-    Floats,
-    Ints,
-    Labels,
-)
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.inference.cpu import decode_numba as kernel
+from lemore_core.inference.cpu.decode_numba import Axis, Bytes, Floats, Ints, Labels
 
 
 def decode_plainly(
     logits: Floats, rows: Axis, columns: Axis, labels: Labels, confidence: Bytes
 ) -> None:
     """Fill ``labels`` and ``confidence`` (height, width) from ``logits`` (h, w, classes)."""
-    i, below = _corners(rows)
-    j, right = _corners(columns)
+    top, agree, possible = _candidates(logits)
+    shares = _shares(logits)
+    cells = _cells(columns)
+    labels[:] = top[_cells(rows)][:, cells]
+    peak = shares.max(-1)
+    left = peak[:, cells]
+    sure = left + columns.weights * (peak[:, np.minimum(cells + 1, peak.shape[1] - 1)] - left)
+    for i, (start, stop) in enumerate(pairwise(rows.starts)):
+        below = min(i + 1, len(logits) - 1)
+        down = rows.weights[start:stop, None]
+        confidence[start:stop] = _bytes(sure[i] + down * (sure[below] - sure[i]))
+        pixels = np.flatnonzero(~agree[i][cells])
+        if start == stop or not pixels.size:
+            continue
+        classes = np.flatnonzero(possible[i][~agree[i]].any(0))
+        right = columns.weights[pixels]
+        value, value_step = _along(logits[i : i + 2, :, classes], cells[pixels], right)
+        value[~possible[i].T[classes][:, cells[pixels]]] = kernel.LOWEST
+        share, share_step = _along(shares[i : i + 2, :, classes], cells[pixels], right)
+        best = np.full((stop - start, pixels.size), kernel.LOWEST)
+        winner, found = np.zeros(best.shape, labels.dtype), np.zeros_like(best)
+        for place, k in enumerate(classes):
+            values = value[place] + down * value_step[place]
+            better = cv2.compare(values, best, cv2.CMP_GT)
+            cv2.copyTo(values, better, best)
+            cv2.copyTo(share[place] + down * share_step[place], better, found)
+            winner[better.view(bool)] = k
+        labels[start:stop, pixels] = winner
+        confidence[start:stop, pixels] = _bytes(found)
+
+
+def _shares(logits: Floats) -> Floats:
+    """Return the softmax of each vector, with the kernel's exponential."""
+    power = np.maximum(
+        (logits - logits.max(-1, keepdims=True)) * kernel.LOG2_E, kernel.SMALLEST_EXPONENT
+    )
+    rounded = power + kernel.ROUNDER
+    rest = power - (rounded - kernel.ROUNDER)
+    mantissa = np.full_like(rest, kernel.EXP2[-1])
+    for coefficient in kernel.EXP2[-2::-1]:
+        mantissa = coefficient + rest * mantissa
+    exponent = (rounded.view(np.int32) << kernel.EXPONENT_SHIFT) + kernel.ONE_BITS
+    shares: Floats = mantissa * exponent.view(np.float32)
+    # one after the other, as the kernel adds them
+    shares *= kernel.ONE / np.add.accumulate(shares, axis=-1)[..., -1:]
+    return shares
+
+
+def _bytes(shares: Floats) -> Bytes:
+    return (shares * kernel.FULL + kernel.HALF).astype(np.uint8)
+
+
+def _candidates(logits: Floats) -> tuple[Ints, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return each vector's argmax, whether a cell's four agree, and the classes that can win it."""
     top = logits.argmax(-1)
-    peak = logits.max(-1)
-    total = np.zeros_like(peak)
-    for plane in np.moveaxis(logits, -1, 0):
-        total += _exp(plane - peak)
-    scale = ONE / total
-
-    line = scale[:, j] + columns.weights * (scale[:, right] - scale[:, j])
-    upper, lower = line[i], line[below]
-    labels[:] = top[i][:, j]
-    confidence[:] = _byte(upper + rows.weights[:, None] * (lower - upper))
-
-    others = ((below, j), (i, right), (below, right))
-    differs = [top[ys][:, xs] != labels for ys, xs in others]
-    y, x = np.nonzero(differs[0] | differs[1] | differs[2])
-    weights = rows.weights[y], columns.weights[x]
-    corners = [(ys[y], xs[x]) for ys in (i, below) for xs in (j, right)]
-    winner = _winners(logits, corners, weights)
-    labels[y, x] = winner
-    shares = [_exp(logits[(*at, winner)] - peak[at]) * scale[at] for at in corners]
-    confidence[y, x] = _byte(_mix(weights, shares))
-
-
-def _winners(
-    logits: Floats, corners: list[tuple[Ints, Ints]], weights: tuple[Floats, Floats]
-) -> Ints:
-    """Return the class with the largest interpolated logit at each pixel."""
-    best = np.full(weights[0].size, LOWEST, np.float32)
-    winner = np.zeros(weights[0].size, np.int64)
-    # of each cell, the classes that can win
+    framed = cv2.copyMakeBorder(top.astype(np.int32), 0, 1, 0, 1, cv2.BORDER_REPLICATE)
+    agree = (framed[1:, :-1] == top) & (framed[:-1, 1:] == top) & (framed[1:, 1:] == top)
     least = most = logits
     for axis in (0, 1):
-        next_one = np.minimum(np.arange(logits.shape[axis]) + 1, logits.shape[axis] - 1)
-        least = np.minimum(least, least.take(next_one, axis))
-        most = np.maximum(most, most.take(next_one, axis))
-    possible = most >= least.max(-1, keepdims=True)
-    for k, plane in enumerate(np.moveaxis(logits, -1, 0)):
-        (pixels,) = np.nonzero(possible[..., k][corners[0]])
-        terms = [plane[ys[pixels], xs[pixels]] for ys, xs in corners]
-        value = _mix((weights[0][pixels], weights[1][pixels]), terms)
-        better = value > best[pixels]
-        best[pixels[better]] = value[better]
-        winner[pixels[better]] = k
-    return winner
+        last = logits.shape[axis] - 1
+        after = np.minimum(np.arange(last + 1) + 1, last)
+        least = np.minimum(least, least.take(after, axis))
+        most = np.maximum(most, most.take(after, axis))
+    return top, agree, most >= least.max(-1, keepdims=True)
 
 
-def _corners(axis: Axis) -> tuple[Ints, Ints]:
-    """Return the logits before and behind each pixel."""
-    last = axis.starts.size - 2
-    before = np.repeat(np.arange(last + 1), np.diff(axis.starts))
-    return before, np.minimum(before + 1, last)
+def _along(vectors: Floats, cells: Ints, right: Floats) -> tuple[Floats, Floats]:
+    """Interpolate one or two rows of vectors, (1 or 2, w, classes), to pixels of a line.
+
+    Returns (classes, pixels) at the first row, and the step from it to the second.
+    """
+    last = vectors.shape[1] - 1
+    ends = np.take(vectors, [cells, np.minimum(cells + 1, last)], 1).transpose(1, 0, 3, 2)
+    (a, b), (c, d) = ends[:, 0], ends[:, -1]
+    return a + right * (b - a), (c - a) + right * ((d - c) - (b - a))
 
 
-def _mix(weights: tuple[Floats, Floats], corners: list[Floats]) -> Floats:
-    down, right = weights
-    a, b, c, d = corners
-    mixed: Floats = a + right * (b - a) + down * ((c - a) + right * ((d - c) - (b - a)))
-    return mixed
-
-
-def _exp(x: Floats) -> Floats:
-    power = np.maximum(x * LOG2_E, SMALLEST_EXPONENT)
-    rounded = power + ROUNDER
-    f = power - (rounded - ROUNDER)
-    mantissa = np.full_like(f, EXP2[-1])
-    for c in EXP2[-2::-1]:
-        mantissa = c + f * mantissa
-    exponent = (rounded.view(np.int32) << EXPONENT_SHIFT) + ONE_BITS
-    exact: Floats = mantissa * exponent.view(np.float32)
-    return exact
-
-
-def _byte(probability: Floats) -> Bytes:
-    return (probability * FULL + HALF).astype(np.int32).astype(np.uint8)
+def _cells(axis: Axis) -> Ints:
+    """Return the cell of each pixel."""
+    return np.repeat(np.arange(axis.starts.size - 1), np.diff(axis.starts))

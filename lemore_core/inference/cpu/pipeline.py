@@ -1,4 +1,4 @@
-"""From images to labels in the memory of the host, around a network that runs from there."""
+"""Resize images and decode logits on the CPU, around any network."""
 
 from __future__ import annotations
 
@@ -34,28 +34,24 @@ class CpuPipeline:
         prepare(classes)
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Label images, a batch at a time.
-
-        Raises:
-            BackendError: the network's logits are not those of its classes, or not finite.
-        """
+        """Segment images, a batch at a time."""
         starts = range(0, len(images), self.status.batch)
         batches = (images[start : start + self.status.batch] for start in starts)
         return [found for batch in batches for found in self._segment(batch)]
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits of ``pixels``."""
+        """Return the logits of ``pixels``, batched."""
         batch = self.status.batch
         starts = range(0, len(pixels), batch)
         return np.concatenate([self._run(pixels[start : start + batch]) for start in starts])
 
     def close(self) -> None:
-        """Nothing works in the background."""
+        """Do nothing: there is nothing to release."""
 
     def _segment(self, images: Sequence[Image]) -> list[Segmentation]:
         started = time.perf_counter()
         resized = [to_network(image.pixels, image.encoding, *self._size) for image in images]
-        # one image, as it mostly is, need not be copied
+        # a single image, the usual case, is not copied
         pixels = resized[0][None] if len(resized) == 1 else np.stack(resized)
         prepared = time.perf_counter()
         logits = self._run(pixels)

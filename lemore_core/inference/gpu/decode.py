@@ -1,51 +1,113 @@
 """Labels and confidence on the device that made the logits.
 
-The definition is that of :mod:`lemore_core.inference.cpu.decode`, from which the labels differ
-only where two classes are as close as float32 rounds.
+The definition is that of :mod:`lemore_core.inference.cpu.decode`; the labels differ only where two
+classes are as close as float32 rounds. Two ways: one Triton kernel, which reads the small logits
+and writes the labels, and plain PyTorch where Triton does not run (Jetson's wheels, CPUs), which
+writes and reads every class at the camera's size.
 """
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-# of float32: what is held of the logits at the camera's size, some of the classes at a time
+from lemore_core.inference.gpu.errors import first_line, is_out_of_memory
+
+# of float32: the logits held at the camera's size, some of the classes at a time
 HELD_NUMBERS = 2**25
 
+Decoder = Callable[[Tensor, Tensor, Tensor], None]
 
-def decode(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return labels and confidence at ``size`` (height, width), and which logits are finite.
+_log = logging.getLogger(__name__)
 
-    ``logits`` (N, h, w, classes) float32 or float16. Labels (N, height, width) are uint8, or
-    uint16 beyond 255 classes; confidence is of that shape, uint8; the last is (N,) bool. Nothing
-    waits for the host, so a call can be captured in a CUDA graph.
+
+def decode(logits: Tensor, labels: Tensor, confidence: Tensor, finite: Tensor) -> None:
+    """Write labels and confidence of logits (N, h, w, classes) float32 or float16.
+
+    ``labels`` (N, height, width) is uint8, or int16 with the bits of uint16 beyond 255 classes;
+    ``confidence`` (N, height, width) uint8; ``finite`` (N,) bool, for the logits. Nothing waits
+    for the host, so a call can be captured in a CUDA graph.
     """
-    low = logits.float().permute(0, 3, 1, 2).contiguous()
-    probabilities = low.softmax(1)
-    classes = low.shape[1]
-    step = max(1, HELD_NUMBERS // (len(low) * size[0] * size[1]))
-    best, label, share = _winners(low[:, :step], probabilities[:, :step], size)
-    for start in range(step, classes, step):
-        part = slice(start, start + step)
-        value, winner, its_share = _winners(low[:, part], probabilities[:, part], size)
-        better = value > best
-        best = torch.where(better, value, best)
-        label = torch.where(better, winner + start, label)
-        share = torch.where(better, its_share, share)
-    # few operations know uint16: the bits are those of int16
-    labels = label.to(torch.int16).view(torch.uint16) if classes > 255 else label.to(torch.uint8)
-    return labels, (share * 255 + 0.5).to(torch.uint8), low.isfinite().flatten(1).all(1)
+    # any NaN or infinity makes the sum one
+    finite.copy_(logits.sum((1, 2, 3), dtype=torch.float32).isfinite())
+    _decoder(logits.device)(logits, labels, confidence)
 
 
-def _winners(
-    logits: Tensor, probabilities: Tensor, size: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return each pixel's largest logit, its class and that class's probability."""
-    value, winner = _upsampled(logits, size).max(1)
-    share = _upsampled(probabilities, size).gather(1, winner[:, None])[:, 0]
-    return value, winner, share
+def decode_plainly(logits: Tensor, labels: Tensor, confidence: Tensor) -> None:
+    """Decode in PyTorch's own operations, image by image; see :func:`decode`."""
+    rows, columns = (
+        _corners(small, large, logits.device)
+        for small, large in zip(logits.shape[1:3], labels.shape[1:], strict=True)
+    )
+    for image, found, share in zip(logits, labels, confidence, strict=True):
+        winner = _winner(image, found.shape)
+        probabilities = image.float().softmax(-1).flatten()
+        total: Tensor | float = 0.0
+        for row, row_weight in rows:
+            for column, column_weight in columns:
+                cell = row[:, None] * image.shape[1] + column
+                corner = probabilities.take(cell * image.shape[2] + winner)
+                total = total + corner * (row_weight[:, None] * column_weight)
+        found.copy_(winner)
+        share.copy_(torch.as_tensor(total) * 255 + 0.5)
 
 
-def _upsampled(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    return functional.interpolate(planes, size, mode='bilinear', align_corners=False)
+def _winner(image: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return the class of the largest upsampled logit (height, width), the lowest of equals."""
+    planes = image.float().permute(2, 0, 1)[None].contiguous()
+    step = max(1, HELD_NUMBERS // (size[0] * size[1]))
+    best: Tensor | None = None
+    for start in range(0, planes.shape[1], step):
+        value, label = functional.interpolate(
+            planes[:, start : start + step], size, mode='bilinear', align_corners=False
+        )[0].max(0)
+        if best is None:
+            best, winner = value, label
+        else:
+            better = value > best
+            best, winner = (
+                torch.where(better, value, best),
+                torch.where(better, label + start, winner),
+            )
+    return winner
+
+
+@cache
+def _corners(small: int, large: int, device: torch.device) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Return the two neighbours of each of ``large`` pixels among ``small``, and their weights."""
+    place = ((torch.arange(large, dtype=torch.float64) + 0.5) * (small / large) - 0.5).clamp(min=0)
+    first = place.long()
+    weight = (place - first).float().to(device)
+    second = (first + 1).clamp(max=small - 1).to(device)
+    return (first.to(device), 1 - weight), (second, weight)
+
+
+@cache
+def _decoder(device: torch.device) -> Decoder:
+    """Return the kernel where it runs and agrees with the plain way, else the plain way."""
+    if device.type != 'cuda':
+        return decode_plainly
+    try:
+        from lemore_core.inference.gpu.decode_kernel import decode_fused
+
+        logits = torch.randn(2, 5, 7, 19, device=device).half()
+        found, expected = (
+            torch.zeros(2, 2, 40, 56, dtype=torch.uint8, device=device) for _ in 'ab'
+        )
+        decode_fused(logits, *found)
+        decode_plainly(logits, *expected)
+        if (found[0] == expected[0]).float().mean().item() > 0.99:
+            return decode_fused
+        reason = 'its labels are not those of PyTorch'
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        # no Triton, no compiler, or a GPU that it does not know
+        reason = f'{type(error).__name__}: {first_line(error)}'
+    _log.info('decoding in plain PyTorch, the Triton kernel does not run: %s', reason)
+    return decode_plainly

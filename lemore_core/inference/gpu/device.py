@@ -1,4 +1,4 @@
-"""The NVIDIA GPU that a device name means."""
+"""The NVIDIA GPUs of this machine, described by the driver: PyTorch stays out."""
 
 from __future__ import annotations
 
@@ -6,73 +6,70 @@ import ctypes
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from lemore_core.inference.backend import AUTO, BackendError
-from lemore_core.inference.registry import how_to_install
-from lemore_core.inference.tensorrt.libraries import ComputeCapability
 
+CUDA_DRIVER = 'libcuda.so.1'
+NAME_BYTES = 128
+# of CUdevice_attribute
+MULTIPROCESSORS, MAJOR, MINOR = 16, 75, 76
 _KERNEL_MODULE = Path('/proc/driver/nvidia/version')
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as engines care about it."""
+    """A GPU as engines depend on it; ``device`` is its name in PyTorch."""
 
-    index: int
+    device: str
     name: str
-    capability: ComputeCapability
+    capability: str
     driver: str
 
-    @property
-    def device(self) -> str:
-        """Its name to torch."""
-        return f'cuda:{self.index}'
+
+@cache
+def gpus() -> tuple[Gpu, ...]:
+    """Return the GPUs that CUDA can use, none without a driver."""
+    try:
+        cuda = ctypes.CDLL(CUDA_DRIVER)
+    except OSError:
+        return ()
+    count = ctypes.c_int()
+    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return ()
+    return tuple(_describe(cuda, index) for index in range(count.value))
 
 
 def find_gpu(device: str) -> Gpu:
-    """Return the GPU called ``auto``, ``cuda`` or ``cuda:N``.
-
-    Raises:
-        BackendError: it is another kind of device, there is no GPU, or torch cannot use it.
-    """
+    """Return the GPU called ``auto``, ``cuda`` or ``cuda:N``."""
     match = re.fullmatch(rf'(?:{AUTO}|cuda(?::(\d+))?)', device)
     if match is None:
         msg = f'TensorRT runs on NVIDIA GPUs, not on device {device!r}: use auto, cuda or cuda:N'
         raise BackendError(msg)
-    if torch.version.cuda is None:
-        msg = (
-            f'TensorRT needs a torch with CUDA for its buffers, {torch.__version__} has none: '
-            f'{how_to_install("torch")}, for your CUDA version (https://pytorch.org)'
-        )
+    index, found = int(match[1] or 0), gpus()
+    if index >= len(found):
+        known = ', '.join(gpu.device for gpu in found) or 'none'
+        msg = f'there is no device {device!r}, the GPUs here are {known}: see nvidia-smi'
         raise BackendError(msg)
-    if not torch.cuda.is_available():
-        msg = (
-            'TensorRT needs an NVIDIA GPU and its driver, torch finds none: '
-            'see what nvidia-smi says, or use another backend'
-        )
-        raise BackendError(msg)
-    index, count = int(match[1] or 0), torch.cuda.device_count()
-    if index >= count:
-        msg = f'there is no device {device!r}, the GPUs here are cuda:0 to cuda:{count - 1}'
-        raise BackendError(msg)
-    properties = torch.cuda.get_device_properties(index)
-    capability = ComputeCapability(properties.major, properties.minor)
+    return found[index]
+
+
+def _describe(cuda: Any, index: int) -> Gpu:
+    device, version, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(NAME_BYTES)
+    cuda.cuDeviceGet(ctypes.byref(device), index)
+    cuda.cuDeviceGetName(name, NAME_BYTES, device)
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+
+    def attribute(number: int) -> int:
+        value = ctypes.c_int()
+        cuda.cuDeviceGetAttribute(ctypes.byref(value), number, device)
+        return value.value
+
+    driver = f'CUDA {version.value}'
+    with suppress(OSError):  # a Jetson has no such file
+        driver = _KERNEL_MODULE.read_text(encoding='utf-8').partition('\n')[0]
     # GPUs of one name may differ in this, and an engine's kernels are chosen by it
-    name = f'{properties.name} ({properties.multi_processor_count} SMs)'
-    return Gpu(index, name, capability, driver_version())
-
-
-def driver_version() -> str:
-    """Return the version of the NVIDIA driver, or of its CUDA where it does not say, or ''."""
-    with suppress(OSError):
-        match = re.search(r'\b\d{3,}\.\d+(\.\d+)?\b', _KERNEL_MODULE.read_text(encoding='utf-8'))
-        if match:
-            return match[0]
-    with suppress(OSError):
-        number = ctypes.c_int()
-        if ctypes.CDLL('libcuda.so.1').cuDriverGetVersion(ctypes.byref(number)) == 0:
-            return f'CUDA {number.value}'
-    return ''
+    full_name = f'{name.value.decode()} ({attribute(MULTIPROCESSORS)} SMs)'
+    return Gpu(f'cuda:{index}', full_name, f'{attribute(MAJOR)}.{attribute(MINOR)}', driver)

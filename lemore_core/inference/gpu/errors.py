@@ -1,4 +1,4 @@
-"""What devices fail with, in the words of a backend, and memory returned after it."""
+"""Map CUDA errors to backend errors, and free device memory after them."""
 
 from __future__ import annotations
 
@@ -10,36 +10,20 @@ import torch
 
 from lemore_core.common.errors import GpuContextLostError
 from lemore_core.inference.backend import BackendError, DeviceMemoryError
-from lemore_core.inference.gpu.exclusive import gpu_lock
 
-# In the words of CUDA, cuBLAS and TensorRT; of PyTorch's allocator on a Jetson, where it cannot
-# ask NVML how much is left (pytorch/pytorch issues 128661 and 185240); and of Jetson's own.
+# In the words of CUDA, TensorRT, cuBLAS and cuDNN; of PyTorch's allocator on a Jetson, where it
+# cannot ask NVML how much is left (pytorch/pytorch issues 128661 and 185240); and of Jetson's own.
 OUT_OF_MEMORY = (
     'out of memory',
     'outofmemory',
     'alloc_failed',
+    'allocation_failed',
     "can't allocate memory",
     'nvml_success == r internal assert failed',
     'nvmapmemalloc',
 )
-# Errors of cudaError_t after which, says its documentation, "the process must be terminated and
-# relaunched", with the words of cudaGetErrorString for libraries that pass on no number.
-CONTEXT_LOST = {
-    214: 'uncorrectable ecc error',
-    220: 'uncorrectable nvlink error',
-    700: 'an illegal memory access was encountered',
-    702: 'the launch timed out and was terminated',
-    709: 'context is destroyed',
-    710: 'device-side assert triggered',
-    714: 'hardware stack error',
-    715: 'an illegal instruction was encountered',
-    716: 'misaligned address',
-    717: 'operation not supported on global/shared address space',
-    718: 'invalid program counter',
-    719: 'unspecified launch failure',
-}
-# Their tracebacks hold what is on a lost GPU. Freed, pinned memory records an event, which throws
-# in a destructor that must not: the process would abort before anybody says why.
+# Their tracebacks hold tensors of a lost GPU. Freed, pinned memory records an event, which throws
+# in a destructor: the process would abort before the reason is logged.
 _kept: list[BaseException] = []
 
 T = TypeVar('T')
@@ -51,14 +35,9 @@ def guarded(
     what: str,
     recover: Callable[[], None] = lambda: None,
 ) -> T:
-    """Do ``work`` without gradients; if it fails, ``recover`` and free what the device held.
+    """Do ``work`` without gradients; if it fails, ``recover`` and free the device's unused memory.
 
-    ``what`` says of the work what an error message needs.
-
-    Raises:
-        GpuContextLostError: the GPU is of no use to this process any more; nothing was freed.
-        DeviceMemoryError: there was no room for it.
-        BackendError: it failed otherwise.
+    ``what`` names the work in an error message.
     """
     try:
         with torch.inference_mode():
@@ -67,47 +46,54 @@ def guarded(
         _kept.append(error)
         raise
     except (BackendError, RuntimeError) as error:
-        if is_context_lost(error):
+        # asked while the error still holds its tensors: a lost GPU must free nothing
+        if _is_lost(device):
             raise _lost(error, device, what) from error
         failure = _explain(error, device, what)
-    # here and not above, where the traceback still holds what was on the device
+    # here and not above, where the traceback still holds tensors on the device
     try:
         recover()
         free_unused(device)
     except RuntimeError as error:
-        # clean-up fails where every call does
         raise _lost(error, device, what) from error
     raise failure
 
 
 def is_out_of_memory(error: BaseException | str) -> bool:
-    """Say whether an error, or a log message, is about a device that had no room."""
+    """Return whether an error, or a log message, reports a full device."""
     text = str(error).lower()
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(
         phrase in text for phrase in OUT_OF_MEMORY
     )
 
 
-def is_context_lost(error: BaseException) -> bool:
-    """Say whether an error leaves the GPU of no use to this process."""
-    text = str(error).lower()
-    # of torch.AcceleratorError, which torch has from 2.8 on
-    code = getattr(error, 'error_code', None)
-    return code in CONTEXT_LOST or any(phrase in text for phrase in CONTEXT_LOST.values())
-
-
 def free_unused(device: torch.device) -> None:
-    """Return the memory that PyTorch keeps on a device for later."""
+    """Return the memory that PyTorch caches on a device."""
     gc.collect()
-    # without a driver CUDA never began, and asking it would fail once more
-    if device.type == 'cuda' and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        with gpu_lock, torch.cuda.device(device):
+    # without a driver CUDA never started, and every call would fail once more
+    if _is_started(device):
+        with torch.cuda.device(device):
             torch.cuda.empty_cache()
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says, without the advice that CUDA's go on with."""
-    return str(error).partition('\n')[0]
+    """Return an error's message, without the statistics and advice that PyTorch adds."""
+    return str(error).partition('\n')[0].partition(' Of the allocated memory')[0]
+
+
+def _is_started(device: torch.device) -> bool:
+    return device.type == 'cuda' and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+
+
+def _is_lost(device: torch.device) -> bool:
+    """Return whether every call fails: the errors that end a context stay on every stream."""
+    if not _is_started(device):
+        return False
+    try:
+        torch.cuda.current_stream(device).synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def _lost(error: Exception, device: torch.device, what: str) -> GpuContextLostError:

@@ -1,4 +1,4 @@
-"""The serving graph in PyTorch on a device, in the precision that serves best there."""
+"""The serving graph in PyTorch on a GPU, in the precision that serves best there."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ _log = logging.getLogger(__name__)
 class DeviceNetwork:
     """Maps RGB (N, height, width, 3) uint8 on ``device`` to logits (N, h, w, classes) float32.
 
-    Nothing waits for the host. ``graph`` stays what it is.
+    Nothing waits for the host. ``graph`` stays as it was.
     """
 
     def __init__(self, graph: ServingGraph, device: torch.device) -> None:
         self._graph = copy.deepcopy(graph).to(device)
         # the layout of tensor cores; mypy knows no overload with one
         self._graph.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if not graph.is_half:
+            # for the whole process: its mantissa has 10 bits, which fp32 does not mean
+            torch.backends.cudnn.allow_tf32 = False
 
     @property
     def precision(self) -> str:
@@ -36,23 +39,16 @@ class DeviceNetwork:
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the logits of ``pixels``."""
-        # No trial of convolutions: cuDNN's choices are kept per thread, so that the first frame of
-        # the thread that segments would cost seconds again. TF32 is a precision nobody asked for.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
-            logits: Tensor = self._graph(pixels)
+        logits: Tensor = self._graph(pixels)
         return logits
 
 
 def place(
     graph: ServingGraph, path: Path, device: torch.device, precision: str
 ) -> tuple[DeviceNetwork, str]:
-    """Return a network on a device that has run there, and why it is slower than it might be.
+    """Return a network that has run on ``device``, and why it is slower than requested.
 
     ``precision`` ``auto`` is half precision where the network's numbers fit it, on real streets.
-
-    Raises:
-        BackendError: ``precision`` is fp16 and the network's numbers do not fit.
-        RuntimeError: the device failed.
     """
     config = graph.network.config
     streets = torch.from_numpy(street_images(config.height, config.width)).to(device)

@@ -1,9 +1,9 @@
-"""From images on the host to labels on the host, over one device that does all in between."""
+"""From images on the host to labels on the host, by way of one device."""
 
 from __future__ import annotations
 
 import dataclasses
-import statistics
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -12,29 +12,39 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lemore_core.common.errors import GpuContextLostError
 from lemore_core.images.image import Image
-from lemore_core.inference.backend import NOT_FINITE, BackendError, Status
+from lemore_core.inference.backend import (
+    NOT_FINITE,
+    BackendError,
+    DeviceMemoryError,
+    ImageKind,
+    Status,
+)
 from lemore_core.inference.gpu.errors import free_unused, guarded
-from lemore_core.inference.gpu.exclusive import gpu_lock
-from lemore_core.inference.gpu.plan import Kind, Network, Plan
+from lemore_core.inference.gpu.plan import Network, Plan
 from lemore_core.inference.gpu.stream import DeviceStream
-from lemore_core.segmentation import STEPS, Segmentation, Timings
+from lemore_core.segmentation import Segmentation, Timings
 
-PLANS_KEPT = 8
+PLANS_KEPT = 16
 
 T = TypeVar('T')
+
+_log = logging.getLogger(__name__)
 
 
 class GpuPipeline:
     """A backend whose images are resized, run and decoded on the device of ``status``.
 
-    ``network`` maps RGB (batch, height, width, 3) uint8 on the device, for ``size`` (height,
-    width) and the batch of ``status``, to logits (batch, h, w, classes) float32 or float16. It
-    queues its work on PyTorch's current stream, waits for nothing and keeps nothing, so that it
-    can be captured in a CUDA graph.
+    ``network`` maps RGB (N, height, width, 3) uint8 on the device, for ``size`` (height, width)
+    and N up to the batch of ``status`` (exactly that with ``is_fixed``), to logits (N, h, w,
+    classes) float32 or float16. It queues its work on PyTorch's current stream, waits for nothing
+    and keeps nothing, so that it can be captured in a CUDA graph.
 
-    Images of one size and encoding run together. The ``plans_kept`` kinds of images that came
-    last are kept ready; the first image of a kind prepares it, on the thread that calls.
+    Images of one size and encoding run together, 1, 2, 4 … at a time. The ``plans_kept`` kinds
+    and numbers of images used last are kept ready; the first image of a kind prepares it. A batch
+    that finds no memory is halved. ``on_lost`` is called if the GPU's context is lost. Loading,
+    segmenting and closing happen on one thread.
     """
 
     def __init__(
@@ -43,71 +53,56 @@ class GpuPipeline:
         size: tuple[int, int],
         status: Status,
         *,
+        is_fixed: bool = False,
         plans_kept: int = PLANS_KEPT,
+        on_lost: Callable[[GpuContextLostError], None] = lambda _: None,
     ) -> None:
-        self._status = status
+        self.status = status
         self._network = network
         self._size = size
+        self._is_fixed = is_fixed
+        self._on_lost = on_lost
         self._device = torch.device(status.device)
         self._stream = DeviceStream(self._device)
-        self._stream.wait_for_caller()  # which brought the network's weights there
-        self._plans: dict[Kind, Plan] = {}
+        self._plans: dict[tuple[ImageKind, int], Plan] = {}
         self._plans_kept = plans_kept
+        self._reasons = {'loading': status.degraded}
 
-    @property
-    def status(self) -> Status:
-        """What was loaded, and what keeps it from doing better at this moment."""
-        reasons = filter(None, (self._status.degraded, self._stream.degraded))
-        return dataclasses.replace(self._status, degraded='; '.join(reasons))
+    def prepare(self, kind: ImageKind | None) -> None:
+        """Segment a full batch of black images, by default of twice the network's size."""
+        height, width = self._size
+        # cameras are usually larger than the network's input
+        kind = kind or ImageKind(2 * height, 2 * width, 'bgr8')
+        self.segment([kind.black()] * self.status.batch)
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Segment images of any sizes and encodings, as many at a time as there is room for.
-
-        Raises:
-            DeviceMemoryError: the device is full; what this pipeline held there is freed.
-            GpuContextLostError: the GPU is of no use to this process any more.
-            BackendError: the device failed, or the network's logits are not finite.
-        """
+        """Segment images of any sizes and encodings, as many at a time as there is room for."""
         if not images:
             return []
-        found, are_finite = self._guarded(lambda: self._segment(images), Kind.of(images[0]))
+        is_first = True
+        while True:
+            try:
+                found, are_finite = self._guarded(
+                    lambda: self._segment(images), ImageKind.of(images[0])
+                )
+                break
+            except DeviceMemoryError as error:
+                # all but the network was freed, so the same may fit now
+                if not is_first and not self._halve(error):
+                    raise
+                is_first = False
         # raised here: the device is well
         if not are_finite:
             raise BackendError(NOT_FINITE)
         return found
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return what the network says of RGB (N, height, width, 3) uint8.
-
-        Raises:
-            BackendError: the pixels are of another shape, or see :meth:`segment`.
-        """
-        height, width = self._size
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != (height, width, 3):
-            found = f'{pixels.dtype} {pixels.shape}'
-            msg = f'pixels are {found}, they must be uint8 (N, {height}, {width}, 3)'
-            raise BackendError(msg)
-        return self._guarded(lambda: self._logits(pixels), Kind(*self._size, 'rgb8'))
-
-    def steps(self, images: Sequence[Image], rounds: int = 20) -> dict[str, float]:
-        """Return the median milliseconds of each step, waited for without a CUDA graph.
-
-        ``images`` are of one kind, and no more than a batch; the steps are those of
-        :data:`~lemore_core.segmentation.STEPS`.
-
-        Raises:
-            BackendError: see :meth:`segment`.
-        """
-        kind = Kind.of(images[0])
-        return self._guarded(lambda: self._steps(kind, rounds), kind)
+        """Return the logits of RGB (N, height, width, 3) uint8."""
+        return self._guarded(lambda: self._logits(pixels), ImageKind(*self._size, 'rgb8'))
 
     def close(self) -> None:
-        """Free the device's memory.
-
-        Raises:
-            GpuContextLostError: nothing can be freed any more.
-        """
-        self._guarded(self._release, Kind(*self._size, 'rgb8'))
+        """Free the device's memory."""
+        self._guarded(self._release, ImageKind(*self._size, 'rgb8'))
 
     def _segment(self, images: Sequence[Image]) -> tuple[list[Segmentation], bool]:
         results: dict[int, Segmentation] = {}
@@ -115,8 +110,8 @@ class GpuPipeline:
         for places in self._batches(images):
             started = time.perf_counter()
             batch = [images[place] for place in places]
-            plan = self._plan(Kind.of(batch[0]))
             with self._stream.entered():
+                plan = self._plan(ImageKind.of(batch[0]), self._batch_for(len(batch)))
                 decoded = plan.segment(batch)
             timings = Timings(1e3 * (time.perf_counter() - started))
             for place, (labels, confidence, is_finite) in zip(places, decoded, strict=True):
@@ -126,27 +121,46 @@ class GpuPipeline:
 
     def _batches(self, images: Sequence[Image]) -> Iterator[list[int]]:
         """Iterate over the places of images that run together."""
-        kinds: dict[Kind, list[int]] = {}
+        kinds: dict[ImageKind, list[int]] = {}
         for place, image in enumerate(images):
-            kinds.setdefault(Kind.of(image), []).append(place)
+            kinds.setdefault(ImageKind.of(image), []).append(place)
         for places in kinds.values():
-            for start in range(0, len(places), self._status.batch):
-                yield places[start : start + self._status.batch]
+            for start in range(0, len(places), self.status.batch):
+                yield places[start : start + self.status.batch]
 
-    def _plan(self, kind: Kind) -> Plan:
-        plan = self._plans.pop(kind, None)
+    def _batch_for(self, count: int) -> int:
+        """Return the smallest of 1, 2, 4 … images that holds ``count``, at most a full batch."""
+        full = self.status.batch
+        return full if self._is_fixed else min(1 << (count - 1).bit_length(), full)
+
+    def _plan(self, kind: ImageKind, batch: int) -> Plan:
+        plan = self._plans.pop((kind, batch), None)
         if plan is None:
             while len(self._plans) >= self._plans_kept:
                 del self._plans[next(iter(self._plans))]
-            # pinned memory is allocated, which the whole device waits for
-            with gpu_lock, self._stream.entered():
-                plan = Plan(self._network, self._size, kind, self._status.batch, self._stream)
+            plan = Plan(self._network, self._size, kind, batch, self._stream)
+            self._degrade('graphs', self._stream.degraded)
         # the newest stands last, so the first is the one to drop
-        self._plans[kind] = plan
+        self._plans[kind, batch] = plan
         return plan
 
+    def _halve(self, error: DeviceMemoryError) -> bool:
+        """Halve the batch, if there is more than one image in it."""
+        if self._is_fixed or self.status.batch == 1:
+            return False
+        half = self.status.batch // 2
+        _log.warning('serving batches of %d instead of %d: %s', half, self.status.batch, error)
+        self.status = dataclasses.replace(self.status, batch=half)
+        self._degrade('batch', f'batches of {half} because {error}')
+        return True
+
+    def _degrade(self, cause: str, reason: str) -> None:
+        self._reasons[cause] = reason
+        degraded = '; '.join(filter(None, self._reasons.values()))
+        self.status = dataclasses.replace(self.status, degraded=degraded)
+
     def _logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        size = self._status.batch
+        size = self.status.batch
         parts = []
         with self._stream.entered():
             for start in range(0, len(pixels), size):
@@ -158,38 +172,21 @@ class GpuPipeline:
                 parts.append(logits.float().cpu().numpy().copy())
         return np.concatenate(parts)
 
-    def _steps(self, kind: Kind, rounds: int) -> dict[str, float]:
-        plan = self._plan(kind)
-        with self._stream.entered():
-            times = [_time_steps(plan, self._stream) for _ in range(rounds)]
-        return {step: statistics.median(row[step] for row in times) for step in STEPS}
-
-    def _guarded(self, work: Callable[[], T], kind: Kind) -> T:
-        """Do ``work``; if the device fails, start afresh and say why."""
+    def _guarded(self, work: Callable[[], T], kind: ImageKind) -> T:
+        """Do ``work``; if the device fails, drop the plans and raise the reason."""
         height, width = self._size
-        what = f'{self._status.batch} at a time of images such as {kind}, seen at {width}x{height}'
-        return guarded(work, self._device, what, self._forget)
+        what = f'{self.status.batch} images of {kind}, network {width}x{height}'
+        try:
+            return guarded(work, self._device, what, self._forget)
+        except GpuContextLostError as error:
+            self._on_lost(error)
+            raise
 
     def _release(self) -> None:
         self._forget()
         free_unused(self._device)
 
     def _forget(self) -> None:
-        """Drop everything on the device but the network."""
+        """Free everything on the device but the network."""
         self._stream.wait()
         self._plans.clear()
-
-
-def _time_steps(plan: Plan, stream: DeviceStream) -> dict[str, float]:
-    times: dict[str, float] = {}
-    stream.wait()
-    started = time.perf_counter()
-
-    def mark(step: str) -> None:
-        nonlocal started
-        stream.wait()
-        now = time.perf_counter()
-        times[step], started = 1e3 * (now - started), now
-
-    plan.run_by_steps(mark)
-    return times

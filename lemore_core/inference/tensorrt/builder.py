@@ -1,72 +1,86 @@
-"""ONNX file to engine, by TensorRT or TensorRT for RTX."""
+"""ONNX file to TensorRT engine."""
 
 from __future__ import annotations
 
+import importlib
 import logging
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from lemore_core.inference.backend import BackendError
-from lemore_core.inference.tensorrt.libraries import ComputeCapability, Library
+from lemore_core.inference.needs import how_to_install
 
 INPUT, OUTPUT = 'pixels', 'logits'
 WORKSPACE = 512 << 20  # bytes
+OLDEST = 10  # the first with the calls that are used here
 _SHOWN = 5
 
 _log = logging.getLogger(__name__)
 
 
+def load_tensorrt() -> Any:
+    """Import TensorRT."""
+    try:
+        api = importlib.import_module('tensorrt')
+    except (ImportError, OSError) as error:
+        msg = (
+            f'tensorrt cannot be imported ({error}), install it again: {how_to_install("tensorrt")}'
+        )
+        raise BackendError(msg) from error
+    if int(api.__version__.split('.')[0]) < OLDEST:
+        msg = f'tensorrt {api.__version__} is too old, {OLDEST} or newer is needed'
+        raise BackendError(msg)
+    return api
+
+
 def build(
-    library: Library,
+    api: Any,
     onnx: bytes,
     shape: tuple[int, int, int],
-    capability: ComputeCapability,
+    configure: Callable[[Any], None] = lambda _: None,
 ) -> bytes:
-    """Build the engine of a serving graph, typed as its ONNX file is.
+    """Build the engine of a serving graph for the current CUDA device, typed as its ONNX file is.
 
-    ``shape`` is (batch, height, width), to which an open batch is fixed: kernels are faster where
-    every shape is known. TensorRT itself builds for the current CUDA device, whose capability the
-    caller gives.
-
-    Raises:
-        BackendError: the file has nodes that TensorRT does not take, is no serving graph of this
-            shape, or cannot be built.
+    ``api`` is the module ``tensorrt``, or ``tensorrt_rtx``, whose builder needs no GPU once
+    ``configure`` has named a compute capability in its configuration. ``shape`` is (batch,
+    height, width), to which an open batch is fixed: kernels are faster where every shape is known.
     """
-    api = library.api
-    logger = logger_of(library)
+    logger = logger_of(api)
     logger.forget()
     try:
         builder = api.Builder(logger)
-    except TypeError as error:  # what its bindings make of a null pointer
-        msg = f'{library.pip_name} cannot build here: {logger.reason()}'
+    except TypeError as error:  # raised by the bindings for a null pointer
+        msg = f'{api.__name__} cannot build here: {logger.reason()}'
         raise BackendError(msg) from error
-    network = _parse(library, builder, logger, onnx)
+    network = _parse(api, builder, logger, onnx)
     config = builder.create_builder_config()
-    _clear_tf32(api, config)
+    if hasattr(api.BuilderFlag, 'TF32'):
+        # set by default, and its mantissa has 10 bits
+        config.clear_flag(api.BuilderFlag.TF32)
     _fix_edges(api, network, shape)
     # where memory is shared, as on a Jetson, the default is all of it
     config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, WORKSPACE)
-    if library.builds_ahead:
-        _name_capability(library, config, capability)
+    configure(config)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        msg = f'{library.pip_name} {library.version} built no engine: {logger.reason()}'
+        msg = f'{api.__name__} {api.__version__} built no engine: {logger.reason()}'
         raise BackendError(msg)
     return bytes(engine)
 
 
 @cache
-def logger_of(library: Library) -> Any:
+def logger_of(api: Any) -> Any:
     """Return the one logger of a library: it passes on to ``logging`` and keeps errors.
 
-    A process has one because the library goes on with the first that it was given.
+    A process has one, because the library keeps the first that it was given.
     """
-    severity = library.api.ILogger.Severity
+    severity = api.ILogger.Severity
     errors: list[str] = []
 
-    class Logger(library.api.ILogger):  # type: ignore[misc, name-defined]
+    class Logger(api.ILogger):  # type: ignore[misc]
         def forget(self) -> None:
-            """Drop the errors of what was done before."""
+            """Drop the errors of earlier work."""
             errors.clear()
 
         def reason(self) -> str:
@@ -74,7 +88,7 @@ def logger_of(library: Library) -> Any:
             return errors[0] if errors else 'it gives no reason'
 
         def log(self, level: Any, message: str) -> None:
-            # whoever called raises errors with their reason: said once is enough
+            # raised with their reason by the caller
             if level in (severity.INTERNAL_ERROR, severity.ERROR):
                 errors.append(' '.join(message.split()))
             shown = level not in (severity.INFO, severity.VERBOSE)
@@ -83,15 +97,14 @@ def logger_of(library: Library) -> Any:
     return Logger()
 
 
-def _parse(library: Library, builder: Any, logger: Any, onnx: bytes) -> Any:
-    api = library.api
+def _parse(api: Any, builder: Any, logger: Any, onnx: bytes) -> Any:
     # TensorRT 11 knows only networks that are strongly typed, and may know no flag for it
     flag = getattr(api.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED', None)
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = api.OnnxParser(network, logger)
     if not parser.parse(onnx):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        msg = f'{library.pip_name} {library.version} cannot parse the network: '
+        msg = f'{api.__name__} {api.__version__} cannot parse the network: '
         msg += '; '.join(map(_describe, errors[:_SHOWN])) or logger.reason()
         if len(errors) > _SHOWN:
             msg += f'; and {len(errors) - _SHOWN} more'
@@ -128,17 +141,3 @@ def _fix_edges(api: Any, network: Any, shape: tuple[int, int, int]) -> None:
         )
         raise BackendError(msg)
     inputs[0].shape = (batch, height, width, 3)
-
-
-def _name_capability(library: Library, config: Any, capability: ComputeCapability) -> None:
-    library.check(capability)
-    name = f'SM{capability.major}{capability.minor}'
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(library.api.ComputeCapability.__members__[name], 0)
-
-
-def _clear_tf32(api: Any, config: Any) -> None:
-    # set by default on TensorRT, where fp32 would have a mantissa of 10 bits
-    flag = getattr(api.BuilderFlag, 'TF32', None)
-    if flag is not None:
-        config.clear_flag(flag)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.cli.arguments import add_segmenter_arguments, listed, requested_size
+from lemore_core.common.errors import counted
 from lemore_core.common.validation import entries
-from lemore_core.common.words import counted
 from lemore_ros.bags.cli.arguments import INCOMPLETE
 from lemore_ros.bags.errors import BagError, describe
 from lemore_ros.bags.options import ModelOptions, SegmentOptions

@@ -18,7 +18,7 @@ from lemore_core.images.image import Image, to_rgb
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.reader import Record, open_bag
 from lemore_ros.bags.topics import camera_topic
-from lemore_ros.messages.stamps import stamp_ns
+from lemore_ros.messages.common import stamp_ns
 
 UNREADABLE = 'images that cannot be decoded'
 REMEMBERED = 16  # older items kept for moments out of order

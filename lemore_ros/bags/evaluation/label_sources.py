@@ -31,7 +31,7 @@ from lemore_ros.bags.files import METADATA
 from lemore_ros.bags.reader import Bag, Record, is_bag, open_bag
 from lemore_ros.bags.topics import class_table, label_topic, sibling
 from lemore_ros.bags.types import Topic
-from lemore_ros.messages.encodings import ImageError, rows_of
+from lemore_ros.messages.images import ImageError, rows_of
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.messages.label_info import classes_json
+from lemore_ros.messages.rendering import classes_json
 from test.bags.conftest import COMPRESSED, IMAGE, STORE, STRING, TYPES, BagFolder, header
 
 HEIGHT, WIDTH = 48, 64

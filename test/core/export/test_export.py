@@ -64,8 +64,8 @@ def test_an_exported_file_is_folded_and_keeps_its_form(exported: bytes) -> None:
 
 
 def test_the_unfolded_export_says_the_same(exported: bytes) -> None:
-    plain = OnnxNetwork(export_onnx(NANO, 64, 128, folded=False), 'cpu', 'plain', threads=1)
-    folded = OnnxNetwork(exported, 'cpu', 'folded', threads=1)
+    plain = OnnxNetwork(export_onnx(NANO, 64, 128, folded=False), 'plain', threads=1)
+    folded = OnnxNetwork(exported, 'folded', threads=1)
     a, b = (backend(image()[None]) for backend in (plain, folded))
     assert np.abs(a - b).max() <= 1e-4 * np.ptp(a)
 

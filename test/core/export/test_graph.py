@@ -5,7 +5,7 @@ import torch
 
 from lemore_core import checkpoint
 from lemore_core.export.graph import load_graph
-from lemore_core.inference.input_size import network_size
+from lemore_core.inference.sizes import network_size
 from lemore_core.segmenter import resolve_checkpoint
 
 

@@ -6,26 +6,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from lemore_core.cli.main import main
-from lemore_core.images.palettes import PaletteError, export_taxonomy
+from lemore_core.images.palettes import PaletteError, export_taxonomy, write_labels
 from lemore_core.taxonomy import BUILT_IN, Taxonomy, load_taxonomy
 
 CAMVID = load_taxonomy('camvid')
 
 
-def test_json_says_all_of_it(tmp_path: Path) -> None:
+def test_json_holds_the_whole_table(tmp_path: Path) -> None:
     export_taxonomy(CAMVID, tmp_path / 'camvid.json')
     values = json.loads((tmp_path / 'camvid.json').read_text())
     assert Taxonomy.from_dict(values, 'the file') == CAMVID
-
-
-def test_a_gimp_palette_lists_every_color(tmp_path: Path) -> None:
-    export_taxonomy(CAMVID, tmp_path / 'camvid.gpl')
-    lines = (tmp_path / 'camvid.gpl').read_text().splitlines()
-    assert lines[:2] == ['GIMP Palette', 'Name: camvid']
-    assert [line.split('\t')[1] for line in lines[3:]] == list(CAMVID.classes)
-    assert lines[6].split() == ['128', '64', '128', 'road']
 
 
 @pytest.mark.parametrize('name', BUILT_IN)
@@ -38,14 +31,22 @@ def test_a_legend_has_every_color(name: str, tmp_path: Path) -> None:
     assert np.isin(colors, shown).all()
 
 
-def test_another_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PaletteError, match=r"'\.csv', taxonomies are written as \.json"):
-        export_taxonomy(CAMVID, tmp_path / 'camvid.csv')
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_labels_are_written_as_ids(dtype: type[np.uint8], tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 11, (6, 8)).astype(dtype)
+    labels[0, 0] = np.iinfo(dtype).max
+    write_labels(tmp_path / 'labels.png', labels, CAMVID)
+    image = Image.open(tmp_path / 'labels.png')
+    assert np.array_equal(np.asarray(image), labels)
+    if dtype == np.uint8:
+        assert np.array_equal(np.asarray(image.convert('RGB')), CAMVID.palette[labels])
 
 
 def test_the_command_shows_and_exports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['taxonomy', 'show', 'camvid']) == 0
     assert '    3  #804080  road\n' in capsys.readouterr().out
-    assert main(['taxonomy', 'export', 'camvid', '-o', str(tmp_path / 'a.gpl')]) == 0
-    assert (tmp_path / 'a.gpl').is_file()
+    assert main(['taxonomy', 'export', 'camvid', '-o', str(tmp_path / 'a.json')]) == 0
+    assert (tmp_path / 'a.json').is_file()
     assert main(['taxonomy', 'show', 'mars']) == 1
+    with pytest.raises(PaletteError, match=r"'\.gpl', taxonomies are written as \.json, \.png"):
+        export_taxonomy(CAMVID, tmp_path / 'camvid.gpl')

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +17,7 @@ from lemore_core.export.export import export_onnx
 from lemore_core.images.image import Image
 from lemore_core.inference import onnxruntime_backend as onnx_backend
 from lemore_core.inference import registry
-from lemore_core.inference.backend import ServingRequest
+from lemore_core.inference.backend import BackendError, ServingRequest
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork, choose_threads, load
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
 
@@ -73,16 +72,16 @@ def test_only_the_first_session_of_a_process_is_measured(
 ) -> None:
     monkeypatch.setattr(onnx_backend, 'thread_counts', lambda: (1, 2, 3))
     monkeypatch.setattr(onnx_backend, 'choose_threads', lambda times: sorted(times)[1])
-    first = OnnxNetwork(content, 'cpu', 'first')
+    first = OnnxNetwork(content, 'first')
     assert opened == [1, 2, 3]
-    second = OnnxNetwork(content, 'cpu', 'second')
+    second = OnnxNetwork(content, 'second')
     assert opened == [1, 2, 3, 2]
     assert first.threads == second.threads == 2
     np.testing.assert_array_equal(first(PIXELS), second(PIXELS))
 
 
 def test_every_candidate_is_timed_and_soon(content: bytes) -> None:
-    sessions = {n: onnx_backend._session(content, 'CPUExecutionProvider', n) for n in (1, 2)}
+    sessions = {n: onnx_backend._session(content, n) for n in (1, 2)}
     started = time.process_time()
     times = onnx_backend.measure(sessions)
     assert times.keys() == {1, 2}
@@ -92,12 +91,12 @@ def test_every_candidate_is_timed_and_soon(content: bytes) -> None:
 
 
 def test_threads_that_are_asked_for_are_not_measured(content: bytes, opened: list[int]) -> None:
-    assert OnnxNetwork(content, 'cpu', 'fixed', threads=2).threads == 2
+    assert OnnxNetwork(content, 'fixed', threads=2).threads == 2
     assert opened == [2]
 
 
 def test_an_idle_session_costs_nothing(content: bytes) -> None:
-    backend = OnnxNetwork(content, 'cpu', 'idle', threads=2)
+    backend = OnnxNetwork(content, 'idle', threads=2)
     backend(PIXELS)
     started = time.process_time()
     time.sleep(0.3)
@@ -128,12 +127,7 @@ def test_on_a_cpu_pytorch_stays_out_of_the_process() -> None:
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, env=environment)
 
 
-@pytest.mark.parametrize('backend', ['onnxruntime', 'tensorrt'])
-def test_weights_that_are_no_numbers_are_refused(
-    content: bytes, tmp_path: Path, backend: str
-) -> None:
-    if backend == 'tensorrt':
-        pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
+def test_weights_that_are_no_numbers_are_refused(content: bytes, tmp_path: Path) -> None:
     model = onnx.load_from_string(content)
     weights = next(one for one in model.graph.initializer if one.data_type == 1 and one.dims)
     values = onnx.numpy_helper.to_array(weights).copy()
@@ -142,7 +136,7 @@ def test_weights_that_are_no_numbers_are_refused(
     path = tmp_path / 'nano.onnx'
     onnx.save(model, path)
     with pytest.raises(CheckpointError, match=r'nano\.onnx: the weights .* hold NaN'):
-        registry.load(backend, ServingRequest(path, 64, 128, device='cpu'))
+        registry.load('onnxruntime', ServingRequest(path, 64, 128, device='cpu'))
 
 
 def test_a_file_whose_inside_is_damaged_is_named(content: bytes, tmp_path: Path) -> None:
@@ -152,75 +146,23 @@ def test_a_file_whose_inside_is_damaged_is_named(content: bytes, tmp_path: Path)
         load(ServingRequest(path, 64, 128, device='cpu'))
 
 
-@pytest.fixture
-def cuda_listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """An onnxruntime-gpu; the list holds what its sessions run on: at first nothing but the CPU.
-
-    Where CUDA, cuDNN or the driver do not fit, ``get_available_providers`` lists CUDA all the same
-    and a session is made on the CPU, without an error; its own ``get_providers`` says so
-    (microsoft/onnxruntime issues 17801, 23059 and 23372).
-    """
-    started: list[str] = []
-    real = onnxruntime.InferenceSession
-
-    class Session:
-        def __init__(self, content: bytes, options: Any = None, *, providers: list[Any]) -> None:
-            self._session = real(content, options, providers=['CPUExecutionProvider'])
-            self._cuda = started if providers != ['CPUExecutionProvider'] else []
-
-        def get_providers(self) -> list[str]:
-            return [*self._cuda, 'CPUExecutionProvider']
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._session, name)
-
-    listed = ['CUDAExecutionProvider', 'CPUExecutionProvider']
-    monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: listed)
-    monkeypatch.setattr(onnxruntime, 'InferenceSession', Session)
-    return started
+@pytest.mark.parametrize('device', ['cuda', 'cuda:0'])
+def test_a_gpu_is_for_other_backends(device: str) -> None:
+    request = ServingRequest(resolve_checkpoint('nano'), 64, 128, device=device)
+    with pytest.raises(BackendError, match=f'runs on the CPU, not on device {device!r}: use backe'):
+        registry.load('onnxruntime', request)
 
 
-@pytest.mark.usefixtures('cuda_listed')
-@pytest.mark.parametrize('device', ['auto', 'cuda:0'])
-def test_a_gpu_that_cannot_be_used_is_no_gpu(
-    device: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(onnx_backend, 'thread_counts', lambda: (2, 3))
-    monkeypatch.setattr(onnx_backend, 'choose_threads', max)
-    exported: list[bool] = []
-    real = onnx_backend.cached_export
-
-    def export(*arguments: Any, half: bool) -> bytes:
-        exported.append(half)
-        return real(*arguments, half=False)
-
-    monkeypatch.setattr(onnx_backend, 'cached_export', export)
-    backend = load(ServingRequest(resolve_checkpoint('nano'), 64, 128, device=device, batch=2))
-    status = backend.status
-    assert (status.device, status.precision, status.batch) == ('cpu', 'fp32', 1)
-    assert status.degraded.startswith('the CPU because ONNX Runtime cannot use cuda:0: ')
-    assert [record.message for record in caplog.records] == [f'serving with {status.degraded}']
-    assert exported == [True, False], 'a CPU computes in single precision'
-    assert onnx_backend.measured_threads() == 3, 'threads of a CPU, not the one of a GPU'
-
-
-def test_a_gpu_segments_the_images_of_several_cameras_together(
-    content: bytes, cuda_listed: list[str], tmp_path: Path
-) -> None:
-    cuda_listed.append('CUDAExecutionProvider')
+def test_several_images_are_segmented_in_turn(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / 'nano.onnx'
     path.write_bytes(content)
     backend = load(ServingRequest(path, 64, 128, batch=2))
-    assert (backend.status.device, backend.status.batch) == ('cuda:0', 2)
-    alone = load(ServingRequest(path, 64, 128, device='cpu', batch=2))
-    assert alone.status.batch == 1
-    random = np.random.default_rng(0)
-    images = [Image(random.integers(0, 256, (48, 64 + 2 * i, 3), np.uint8)) for i in range(3)]
-    for found, expected in zip(backend.segment(images), alone.segment(images), strict=True):
-        assert found.labels.shape == expected.labels.shape
-        assert np.mean(found.labels == expected.labels) > 0.999
-    pixels = np.concatenate([PIXELS, 255 - PIXELS, PIXELS])
-    np.testing.assert_allclose(backend.logits(pixels), alone.logits(pixels), atol=1e-4)
+    assert (backend.status.batch, backend.status.precision) == (1, 'as exported')
+    pixels = np.concatenate([PIXELS, 255 - PIXELS])
+    together = backend.segment([Image(one) for one in pixels])
+    for one, found in zip(pixels, together, strict=True):
+        assert np.array_equal(backend.segment([Image(one)])[0].labels, found.labels)
+    assert backend.logits(pixels).shape == (2, 8, 16, 11)
 
 
 @pytest.mark.parametrize(

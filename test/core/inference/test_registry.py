@@ -1,62 +1,120 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lemore_core import inference as backends
 from lemore_core.images.image import Image
-from lemore_core.inference import BackendError, ServingRequest, torch_backend
-from lemore_core.inference.backend import Backend, DeviceMemoryError
+from lemore_core.inference import BackendError, ServingRequest, needs, registry, torch_backend
+from lemore_core.inference.backend import Backend, DeviceMemoryError, RefusedEngineError, Status
+from lemore_core.inference.gpu.device import Gpu
+from lemore_core.inference.tensorrt import backend as tensorrt_backend
+from lemore_core.inference.tensorrt import cache as tensorrt_cache
 
 Load = Callable[[ServingRequest], Backend]
 
 
-def short_of_memory(load: Load, fits: Callable[[ServingRequest], bool]) -> Load:
-    """Load what fits; of the rest, say what a GPU would."""
+@pytest.fixture
+def request_of(untrained_checkpoint: Path) -> Callable[..., ServingRequest]:
+    return lambda **options: ServingRequest(untrained_checkpoint, 96, 128, **options)
 
-    def limited(request: ServingRequest) -> Backend:
-        if fits(request):
-            return load(request)
-        msg = f'no room for batches of {request.batch}'
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A GPU with TensorRT; the list gets what loads, and each serves on the CPU in truth."""
+    loaded: list[str] = []
+    real = torch_backend.load
+
+    def load(name: str) -> Load:
+        def serve(request: ServingRequest) -> Backend:
+            loaded.append(name)
+            backend = real(ServingRequest(request.path, *request.size, device='cpu'))
+            backend.status = Status(name, 'cuda:0', 'fp16', degraded=request.degraded)
+            return backend
+
+        return serve
+
+    monkeypatch.setattr(registry, 'gpus', lambda: (Gpu('cuda:0', 'GPU', '8.6', '580'),))
+    monkeypatch.setattr(registry, 'missing', lambda _: '')
+    monkeypatch.setattr(torch_backend, 'load', load('torch'))
+    monkeypatch.setattr(tensorrt_backend, 'load', load('tensorrt'))
+    return loaded
+
+
+@pytest.mark.usefixtures('gpu')
+@pytest.mark.parametrize(
+    ('is_built', 'waits', 'expected'),
+    [(True, False, 'tensorrt'), (False, False, 'torch'), (False, True, 'tensorrt')],
+)
+def test_auto_takes_the_engine_that_is_built(
+    request_of: Callable[..., ServingRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    is_built: bool,
+    waits: bool,
+    expected: str,
+) -> None:
+    found = SimpleNamespace(is_built=is_built)
+    monkeypatch.setattr(tensorrt_cache, 'locate_engine', lambda _: found)
+    backend = backends.load('auto', request_of(), wait_for_engine=waits)
+    assert (backend.status.backend, backend.status.degraded) == (expected, '')
+
+
+@pytest.mark.parametrize(
+    ('name', 'error'),
+    [
+        ('auto', BackendError('the process was ended by SIGKILL')),
+        ('auto', DeviceMemoryError('no memory for an engine')),
+        ('auto', RefusedEngineError('the engine is refused')),
+        ('tensorrt', RefusedEngineError('the engine is refused')),
+    ],
+)
+def test_pytorch_serves_where_the_engine_cannot(
+    request_of: Callable[..., ServingRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    gpu: list[str],
+    name: str,
+    error: BackendError,
+) -> None:
+    def fail(_: ServingRequest) -> Backend:
+        raise error
+
+    monkeypatch.setattr(tensorrt_cache, 'locate_engine', lambda _: SimpleNamespace(is_built=True))
+    monkeypatch.setattr(tensorrt_backend, 'load', fail)
+    status = backends.load(name, request_of()).status
+    assert gpu == ['torch']
+    assert status.degraded == f'torch because {error}'
+
+
+def test_an_engine_that_was_asked_for_by_name_is_missed(
+    request_of: Callable[..., ServingRequest], monkeypatch: pytest.MonkeyPatch, gpu: list[str]
+) -> None:
+    def fail(_: ServingRequest) -> Backend:
+        msg = 'cannot parse the network'
+        raise BackendError(msg)
+
+    monkeypatch.setattr(tensorrt_backend, 'load', fail)
+    with pytest.raises(BackendError, match='cannot parse the network'):
+        backends.load('tensorrt', request_of())
+    assert gpu == []
+
+
+def test_the_cpu_serves_what_fits_no_gpu(
+    request_of: Callable[..., ServingRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: ServingRequest) -> Backend:
+        msg = 'no room for one image'
         raise DeviceMemoryError(msg)
 
-    return limited
-
-
-def test_too_large_a_batch_is_halved_until_it_fits(
-    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    tried = []
-
-    def fits(request: ServingRequest) -> bool:
-        tried.append((request.device, request.batch))
-        return request.batch <= 2
-
-    monkeypatch.setattr(torch_backend, 'load', short_of_memory(torch_backend.load, fits))
-    request = ServingRequest(untrained_checkpoint, 96, 128, device='cpu', batch=8)
-    with caplog.at_level(logging.WARNING):
-        backend = backends.load('torch', request)
-    assert tried == [('cpu', 8), ('cpu', 4), ('cpu', 2)]
-    degraded = 'batches of 2 instead of 8 because no room for batches of 8'
-    assert backend.status.degraded == degraded
-    assert [record.message for record in caplog.records] == [f'serving with {degraded}']
-
-
-def test_the_cpu_serves_what_no_batch_fits(
-    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limited = short_of_memory(torch_backend.load, lambda request: request.device == 'cpu')
-    monkeypatch.setattr(torch_backend, 'load', limited)
-    request = ServingRequest(untrained_checkpoint, 96, 128, device='cuda', precision='fp16')
-    backend = backends.load('torch', request)
+    monkeypatch.setattr(torch_backend, 'load', full)
+    backend = backends.load('torch', request_of(device='cuda', precision='fp16'))
     assert (backend.status.backend, backend.status.device) == ('onnxruntime', 'cpu')
-    assert backend.status.degraded == 'the CPU because no room for batches of 1'
+    assert backend.status.degraded == 'the CPU because no room for one image'
     pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
-    expected = backends.load('onnxruntime', ServingRequest(untrained_checkpoint, 96, 128))
+    expected = backends.load('onnxruntime', request_of())
     (found,), (wanted,) = (b.segment([Image(pixels)]) for b in (backend, expected))
     assert np.array_equal(found.labels, wanted.labels)
     assert np.array_equal(backend.logits(pixels[None]), expected.logits(pixels[None]))
@@ -64,10 +122,11 @@ def test_the_cpu_serves_what_no_batch_fits(
 
 
 @pytest.mark.parametrize('name', ['onnxruntime', 'torch'])
-def test_half_precision_is_refused_on_a_cpu(untrained_checkpoint: Path, name: str) -> None:
-    request = ServingRequest(untrained_checkpoint, 96, 128, device='cpu', precision='fp16')
+def test_half_precision_is_refused_on_a_cpu(
+    request_of: Callable[..., ServingRequest], name: str
+) -> None:
     with pytest.raises(BackendError, match=r'fp16 .* on a CPU'):
-        backends.load(name, request)
+        backends.load(name, request_of(device='cpu', precision='fp16'))
 
 
 @pytest.mark.parametrize(
@@ -84,3 +143,15 @@ def test_what_cannot_be_requested_is_named(options: dict[str, object], message: 
     values = {'path': Path('a.safetensors'), 'height': 128, 'width': 128, **options}
     with pytest.raises(BackendError, match=message):
         ServingRequest(**values)  # type: ignore[arg-type]
+
+
+def test_a_missing_package_is_named(
+    request_of: Callable[..., ServingRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(needs.importlib.util, 'find_spec', lambda _: None)
+    with pytest.raises(BackendError, match=r'the package tensorrt, .*: pip install tensorrt$'):
+        backends.load('tensorrt', request_of())
+    monkeypatch.setattr(needs.platform, 'release', lambda: '5.15.148-tegra')
+    with pytest.raises(BackendError, match='apt install python3-libnvinfer'):
+        backends.load('tensorrt', request_of())
+    assert 'wheel of your JetPack' in needs.how_to_install('torch')

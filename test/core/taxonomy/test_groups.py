@@ -9,7 +9,6 @@ import yaml
 from lemore_core.images.render import colorize
 from lemore_core.taxonomy import (
     BUILT_IN,
-    BUILT_IN_GROUPS,
     ClassGroups,
     Group,
     GroupsError,
@@ -17,8 +16,10 @@ from lemore_core.taxonomy import (
     TaxonomyError,
     load_groups,
     load_taxonomy,
+    mask_tables,
 )
 
+CAMVID = load_taxonomy('camvid')
 GREEN, RED = (0, 255, 0), (255, 0, 0)
 STREET = Taxonomy(
     'street', ('road', 'car', 'path', 'sky'), ((1, 1, 1), (2, 2, 2), (3, 3, 3), (4, 4, 4))
@@ -56,28 +57,14 @@ def test_many_classes_become_8_bit_groups() -> None:
     assert found.tolist() == [[0, 1, 255, 255]]
 
 
-def test_many_groups_stay_16_bit() -> None:
-    table = groups_of(300).of
-    groups = ClassGroups('each', table, tuple(Group(name, RED, (name,)) for name in table.classes))
-    labels = np.array([[0, 299, 255, 65535]], np.uint16)
-    assert groups.apply(labels).dtype == np.uint16
-    assert groups.apply(labels).tolist() == labels.tolist()
-
-
-def test_a_group_may_be_empty() -> None:
-    groups = ClassGroups('mine', STREET, (Group('water', RED, ()), WAY, THINGS), ('sky',))
-    assert groups.apply(np.array([0], np.uint8)).tolist() == [1]
-
-
 @pytest.mark.parametrize(
     ('groups', 'ignored', 'expected'),
     [
         ((WAY, THINGS), (), r'in no group \(put them into one, or under ignore\): sky'),
         ((WAY, THINGS), ('sky', 'car'), 'in more than one place: car'),
-        ((WAY, THINGS, Group('lane', RED, ('road',))), ('sky',), 'more than one place: road'),
         ((WAY, THINGS), ('sky', 'cra'), "do not fit 'street': unknown classes: cra$"),
         ((WAY, THINGS, Group('way', RED, ())), ('sky',), 'groups of the same name: way'),
-        ((WAY, THINGS, Group('ignore', RED, ('sky',))), (), 'not be called that'),
+        ((WAY, THINGS, Group('ignore', RED, ('sky',))), (), 'reserved names of groups'),
         ((WAY,), ('trees',), 'unknown classes: trees; classes in no group .*: car, sky'),
     ],
 )
@@ -93,10 +80,6 @@ def test_what_is_no_table_is_refused_as_such() -> None:
         ClassGroups('mine', STREET, (WAY,), ('sky', 'car'))
     with pytest.raises(TaxonomyError, match="color of 'things' is"):
         ClassGroups('mine', STREET, (WAY, Group('things', (0, 0, 999), ('car',))), ('sky',))
-
-
-def test_every_taxonomy_has_groups() -> None:
-    assert BUILT_IN_GROUPS == BUILT_IN
 
 
 @pytest.mark.parametrize('name', BUILT_IN)
@@ -148,8 +131,6 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     ('text', 'expected'),
     [
         ('', r'mine\.yaml is None, allowed: fields and their values'),
-        ('[1, 2]', r'mine\.yaml is \[1, 2\], allowed: fields'),
-        ('groups: []', 'name is missing'),
         (
             'name: x\ngroups: [{name: a, classes: []}]',
             r'groups\[0\]: color is missing',
@@ -178,3 +159,34 @@ def test_what_does_not_exist_is_refused() -> None:
         load_groups('gone.yaml', STREET)
     with pytest.raises(GroupsError, match="'camvid_groups' do not fit 'street': unknown classes"):
         load_groups('camvid', STREET)
+
+
+def test_a_mask_is_of_a_class_or_of_a_group() -> None:
+    tables = mask_tables(['car', 'dynamic'], CAMVID)
+    labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    for name, classes in {'car': ['car'], 'dynamic': ['car', 'pedestrian', 'bicyclist']}.items():
+        mask = tables[name].take(labels)
+        ids = [CAMVID.classes.index(one) for one in classes]
+        assert mask.dtype == np.uint8
+        assert np.array_equal(mask, np.isin(labels, ids) * 255)
+
+
+def test_where_groups_are_published_a_mask_is_of_one() -> None:
+    groups = load_groups('auto', CAMVID)
+    table = mask_tables(['obstacle'], CAMVID, groups)['obstacle']
+    assert np.flatnonzero(table).tolist() == [groups.taxonomy.classes.index('obstacle')]
+    with pytest.raises(GroupsError, match="no mask of 'car': nothing is called so, there are: dy"):
+        mask_tables(['car'], CAMVID, groups)
+
+
+@pytest.mark.parametrize('groups', [None, load_groups('auto', CAMVID)])
+def test_a_group_that_no_class_belongs_to_is_named(groups: object) -> None:
+    with pytest.raises(GroupsError, match="no mask of 'hazard': no class belongs to it"):
+        mask_tables(['hazard'], CAMVID, groups)  # type: ignore[arg-type]
+
+
+def test_a_table_of_ones_own_has_masks_of_its_classes() -> None:
+    own = Taxonomy('mine', ('soil', 'crop'), ((1, 2, 3), (4, 5, 6)))
+    assert mask_tables(['crop'], own)['crop'][1] == 255
+    with pytest.raises(GroupsError, match='there are: crop, soil'):
+        mask_tables(['dynamic'], own)

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lemore_core.images.palettes import export_taxonomy
 from lemore_core.taxonomy import BUILT_IN, Taxonomy, TaxonomyError, load_taxonomy
 
 TWO = """
@@ -36,27 +35,15 @@ def test_the_built_in_tables(name: str, classes: int) -> None:
     assert Taxonomy.from_dict(taxonomy.to_dict(), 'itself') == taxonomy
 
 
-def test_camvid_ids_are_those_of_its_label_images() -> None:
-    taxonomy = load_taxonomy('camvid')
-    assert taxonomy.classes[0] == 'sky'
-    assert taxonomy.classes[3] == 'road'
-    assert taxonomy.classes[10] == 'bicyclist'
-    assert taxonomy.ignored == (11,)
-
-
 @pytest.mark.parametrize(
     ('name', 'index', 'class_name', 'disk_id', 'color'),
     [
+        ('camvid', 3, 'road', 3, (128, 64, 128)),
         ('ade20k', 149, 'flag', 150, (92, 0, 255)),
-        ('ade20k', 76, 'boat', 77, (173, 255, 0)),
         ('cityscapes', 18, 'bicycle', 33, (119, 11, 32)),
-        ('cityscapes', 5, 'pole', 17, (153, 153, 153)),
         ('coco_stuff', 170, 'wood', 181, (0, 224, 192)),
-        ('coco_stuff', 79, 'toothbrush', 89, (96, 192, 0)),
         ('coco_stuff', 80, 'banner', 91, (96, 64, 128)),
-        ('pascal_context_59', 0, 'aeroplane', 1, (128, 0, 0)),
         ('pascal_context_59', 58, 'wood', 59, (192, 192, 64)),
-        ('pascal_context_60', 0, 'background', 0, (0, 0, 0)),
         ('pascal_context_60', 20, 'cow', 20, (0, 64, 128)),
     ],
 )
@@ -89,14 +76,6 @@ def test_the_palette_covers_every_label() -> None:
     assert not taxonomy.palette[taxonomy.unlabelled].any()
 
 
-def test_many_classes_need_16_bit() -> None:
-    def table(count: int) -> Taxonomy:
-        return Taxonomy('many', tuple(map(str, range(count))), ((1, 2, 3),) * count)
-
-    assert (table(255).label_dtype, table(255).unlabelled) == (np.uint8, 255)
-    assert (table(256).label_dtype, table(256).unlabelled) == (np.uint16, 65535)
-
-
 def test_a_users_own_table_is_read(tmp_path: Path) -> None:
     path = tmp_path / 'mine.yaml'
     path.write_text(
@@ -121,27 +100,16 @@ def test_a_users_own_table_is_read(tmp_path: Path) -> None:
             'name: x\nclasses: [{name: a, color: [1, 2]}, {name: b, color: [1, 2, 3]}]',
             r'classes\[0\]: color is \(1, 2\), allowed: \[red, green, blue\] of 0 to 255',
         ),
-        (
-            'name: x\nclasses: [{name: a, color: 7}, {name: b, color: [1, 2, 3]}]',
-            'color is 7, allowed',
-        ),
-        ('name: x\nclasses: [{name: a, color: [1, 2, 300]}, {name: b, color: [1, 2, 3]}]', '300'),
-        ('a: [', 'cannot be read'),
         (TWO.format('id: 3', 'id: 3'), "the id 3 of 'b' is that of 'a' too"),
         (TWO.format('id: 1', 'ids: [7, 8]') + 'ignored: [8]', "id 8 of 'b' is that of 'ignored'"),
-        (TWO.format('id: 1', 'ids: [1]'), "the id 1 of 'b' is that of 'a' too"),
-        (TWO.format('id: 1', 'note: x'), r'classes\[1\]: unknown fields note'),
         (
             TWO.format('id: 7.9', 'id: 1'),
             r'classes\[0\]: id is 7.9, allowed: nothing or an integer',
         ),
         (TWO.format('id: yes', 'id: 1'), 'id is True, allowed'),
-        (TWO.format('id: 1', 'id: 2, id: 2'), "line 5: the key 'id' stands twice"),
-        ('name: x\nclasses: abc', "classes is 'abc', allowed: a list"),
         ('name: x\nclasses: [{name: a, color: red}]', "color is 'red', allowed: .*'#rrggbb'"),
         (TWO.format('id: -1', 'id: 1'), 'id is -1, allowed: nothing or an integer from 0 to 65535'),
         (TWO.format('ids: []', 'id: 1'), "'a' has no id"),
-        (TWO.format('ids: 5', 'id: 1'), 'ids is 5, allowed: nothing or a list'),
     ],
 )
 def test_a_malformed_table_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -186,6 +154,8 @@ def test_ids_that_no_image_holds_are_unknown() -> None:
 
 
 def test_many_classes_are_encoded_in_16_bit() -> None:
+    assert Taxonomy('most', tuple(map(str, range(255))), (RED,) * 255).unlabelled == 255
+    assert Taxonomy('more', tuple(map(str, range(256))), (RED,) * 256).unlabelled == 65535
     table = Taxonomy('many', tuple(map(str, range(300))), (RED,) * 300, ignored=(299,))
     labels = table.encode(np.array([[255, 298, 299, 65535]], np.uint16))
     assert labels.dtype == np.uint16
@@ -217,10 +187,3 @@ def test_checkpoints_of_today_and_before_are_read() -> None:
     mapped = Taxonomy('two', ('a', 'b'), (RED, GREEN), ids=((7,), (2, 3)))
     assert mapped.to_dict()['classes'] == [{**rows[0], 'id': 7}, {**rows[1], 'ids': [2, 3]}]
     assert Taxonomy.from_dict(mapped.to_dict(), 'a card') == mapped
-
-
-@pytest.mark.parametrize('name', BUILT_IN)
-def test_every_table_is_exported(tmp_path: Path, name: str) -> None:
-    for suffix in ('.json', '.gpl', '.png'):
-        export_taxonomy(load_taxonomy(name), tmp_path / f'{name}{suffix}')
-        assert (tmp_path / f'{name}{suffix}').stat().st_size > 200

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from gpu_suite import networks
-from gpu_suite.floor import count_work, find_floor, measure_rates
 from lemore_core.images.image import Image
 from lemore_core.inference.backend import FP16, FP32, Status
 from lemore_core.inference.gpu.network import place
@@ -50,7 +49,6 @@ def measure(
             'batch 1 at 30 Hz': _timed(
                 lambda: pipeline.segment(images[:1]), seconds, 1 / FRAMES_PER_SECOND
             ),
-            'steps of batch 1, one by one': pipeline.steps(images[:1]),
         }
         if is_cuda:
             figures['kernels per frame'] = _count_kernels(lambda: pipeline.segment(images[:1]))
@@ -61,16 +59,7 @@ def measure(
         timed = _timed(lambda: pipeline.segment(images), seconds)
         figures[f'batch {batch}'] = timed
         figures['images a second'] = 1e3 * batch / timed['median']
-        figures[f'steps of batch {batch}, one by one'] = pipeline.steps(images)
-    work = count_work(networks.untrained('tiny', *size, CLASSES), 1, size, 2)
-    figures['bytes moved per frame'] = {
-        'up': work.upload,
-        'down': work.download,
-        'by convolutions': work.memory,
-    }
     if is_cuda:
-        rates = measure_rates(device)
-        figures |= {'rates': rates.to_dict(), 'floor of batch 1': find_floor(work, rates).to_dict()}
         figures['peak MiB'] = torch.cuda.max_memory_reserved(device) / (1 << 20)
     return figures
 

@@ -69,9 +69,9 @@ class Rig:
         self.camera = graph.publisher()
         self.depth = graph.publisher('/depth')
         graph.publisher('/camera_info', CameraInfo).publish(calibration)
-        (camera,) = graph.nodes[0]._pipeline.cameras
-        self._held = camera.output.depth
-        graph.wait_for(lambda: camera.output.info, 'the calibration')
+        (camera,) = graph.nodes[0].worker.cameras
+        self._held = camera.subscriptions.depth
+        graph.wait_for(lambda: camera.subscriptions.info, 'the calibration')
 
     def shoot(self, image: Image, *depths: Image) -> Image:
         """Publish depths, then the image; return its labels."""
@@ -97,7 +97,11 @@ def test_points_are_the_pixels_at_their_depth(
     rig: Rig, make_image: MakeImage, reference: Segmenter, calibration: CameraInfo, encoding: str
 ) -> None:
     message, metres = make_image(10_000_000), slope()
-    rig.shoot(message, depth_image(metres, encoding, 10_000_000))
+    labels = rig.shoot(message, depth_image(metres, encoding, 10_000_000))
+    rig.graph.wait_for(lambda: rig.infos, 'the camera info')
+    assert rig.infos[0].header == labels.header
+    assert (rig.infos[0].width, rig.infos[0].height) == (labels.width, labels.height)
+    assert list(rig.infos[0].k) == list(calibration.k)
     points = rig.cloud(1)
     assert rig.clouds[0].header == message.header
     assert np.isnan(points['z'][:, 0]).all()
@@ -157,7 +161,7 @@ def test_depth_that_cannot_be_read_is_named_once_and_labels_go_on(
     ]
     assert not rig.clouds
     graph.wait_for(lambda: len(rig.infos) == 5)
-    assert graph.nodes[0]._stats['']['failed'] == 0
+    assert graph.nodes[0].stats['']['failed'] == 0
 
 
 def test_depth_of_another_frame_is_named(rig: Rig, graph: Any, make_image: MakeImage) -> None:
@@ -174,29 +178,13 @@ def test_depth_of_another_frame_is_named(rig: Rig, graph: Any, make_image: MakeI
     )
 
 
-def test_the_camera_info_is_that_of_the_labels(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage, calibration: CameraInfo
-) -> None:
-    assert graph.node(**untrained, output_size='40x20').start()
-    rig = Rig(graph, calibration)
-    for stamp in (1, 2):
-        labels = rig.shoot(make_image(stamp, frame_id='optical'))
-        assert (labels.width, labels.height) == (40, 20)
-        graph.wait_for(lambda n=stamp: len(rig.infos) == n)
-        info = rig.infos[-1]
-        assert info.header == labels.header
-        assert (info.width, info.height) == (40, 20)
-        assert [info.k[i] for i in (0, 2, 4, 5)] == pytest.approx([50.0, 19.75, 30.0, 29.5 / 3])
-        assert list(info.d) == list(calibration.d)
-
-
 def test_a_camera_that_is_not_calibrated_still_has_points_by_its_depth_camera(
     graph: Any, active: Any, make_image: MakeImage, calibration: CameraInfo
 ) -> None:
     rig = Rig(graph, CameraInfo(height=SIZE[0], width=SIZE[1]))
     graph.publisher('/depth/camera_info', CameraInfo).publish(calibration)
-    (camera,) = active._pipeline.cameras
-    graph.wait_for(lambda: camera.output.depth_info, 'the calibration of the depth')
+    (camera,) = active.worker.cameras
+    graph.wait_for(lambda: camera.subscriptions.depth_info, 'the calibration of the depth')
     log = graph.collect(Log, '/rosout')
     rig.shoot(make_image(1), depth_image(slope(), '32FC1', 1))
     assert np.isfinite(rig.cloud(1)['z'][:, 1:]).all()

@@ -11,16 +11,42 @@ from lemore_ros.messages.images import ImageError, image_fields, read_image
 from lemore_ros.messages.rendering import ros_message
 from lemore_ros.outputs import IMAGE
 
+HEIGHT, WIDTH = 6, 8
+# BGR, and the same in the video range of BT.601
+ORANGE = (30, 120, 220)
+Y, U, V = 136, 74, 178
 
-def message(encoding: str = 'bgr8', *, padding: int = 0, channels: int = 3) -> Image:
-    height, width = 3, 5
-    step = width * channels + padding
-    image = Image(height=height, width=width, step=step, encoding=encoding)
-    image.data = array.array('B', [i % 251 for i in range(step * height)])
+
+def message(encoding: str, rows: np.ndarray, *, padding: int = 0, big: bool = False) -> Image:
+    """Return an image of these bytes (rows, bytes), with padded rows."""
+    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
+    image = Image(height=HEIGHT, width=WIDTH, encoding=encoding, is_bigendian=int(big))
+    image.step = padded.shape[1]
+    image.data = array.array('B', padded.tobytes())
     return image
 
 
-@pytest.mark.parametrize('padding', [0, 1, 7])
+def noise(bytes_per_row: int, rows: int = HEIGHT) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (rows, bytes_per_row), np.uint8)
+
+
+def mosaic(pattern: str) -> np.ndarray:
+    """Return what a sensor with this pattern of filters sees of a wall of one colour."""
+    seen = dict(zip('bgr', ORANGE, strict=True))
+    tile = np.array([seen[letter] for letter in pattern], np.uint8).reshape(2, 2)
+    return np.tile(tile, (HEIGHT // 2, WIDTH // 2))
+
+
+def packed(*pair: int) -> np.ndarray:
+    return np.tile(np.array(pair, np.uint8), (HEIGHT, WIDTH // 2))
+
+
+def planar(*chroma: int) -> np.ndarray:
+    luma = np.full((HEIGHT, WIDTH), Y, np.uint8)
+    return np.vstack([luma, np.tile(np.array(chroma, np.uint8), (HEIGHT // 2, WIDTH // 2))])
+
+
+@pytest.mark.parametrize('padding', [0, 7])
 @pytest.mark.parametrize(
     ('encoding', 'channels', 'read_as'),
     [
@@ -34,55 +60,97 @@ def message(encoding: str = 'bgr8', *, padding: int = 0, channels: int = 3) -> I
         ('8UC4', 4, 'bgra8'),
     ],
 )
-def test_a_frame_is_a_view_of_the_message(
+def test_an_image_is_a_view_of_the_message(
     encoding: str, channels: int, read_as: str, padding: int
 ) -> None:
-    image = message(encoding, padding=padding, channels=channels)
-    frame = read_image(image)
-    assert frame.encoding == read_as
-    assert frame.header is image.header
-    assert frame.pixels.shape == ((3, 5) if channels == 1 else (3, 5, channels))
-    assert frame.pixels.dtype == np.uint8
-    assert np.shares_memory(frame.pixels, np.frombuffer(image.data, np.uint8))
-    for row in range(3):
-        start = row * image.step
-        expected = image.data[start : start + 5 * channels]
-        assert frame.pixels[row].ravel().tolist() == expected.tolist()
+    rows = noise(WIDTH * channels)
+    image = message(encoding, rows, padding=padding)
+    image.data.extend([9, 9, 9])  # more data than rows is no matter
+    found = read_image(image)
+    assert (found.encoding, found.header) == (read_as, image.header)
+    assert np.shares_memory(found.pixels, np.frombuffer(image.data, np.uint8))
+    shape = (HEIGHT, WIDTH) if channels == 1 else (HEIGHT, WIDTH, channels)
+    assert np.array_equal(found.pixels, rows.reshape(shape))
 
 
-def test_images_beyond_the_limit_are_refused() -> None:
-    assert read_image(message(), 15).pixels.shape == (3, 5, 3)
-    with pytest.raises(ImageError, match=r'has 5x3 pixels, allowed: up to 14 \(max_pixels\)'):
-        read_image(message(), 14)
+@pytest.mark.parametrize('padding', [0, 3])
+@pytest.mark.parametrize(
+    ('encoding', 'rows'),
+    [
+        *((f'bayer_{pattern}8', mosaic(pattern)) for pattern in ('rggb', 'bggr', 'gbrg', 'grbg')),
+        ('uyvy', packed(U, Y, V, Y)),
+        ('yuv422', packed(U, Y, V, Y)),
+        ('yuyv', packed(Y, U, Y, V)),
+        ('yuv422_yuy2', packed(Y, U, Y, V)),
+        ('nv12', planar(U, V)),
+        ('nv21', planar(V, U)),
+    ],
+)
+def test_a_wall_keeps_its_color(encoding: str, rows: np.ndarray, padding: int) -> None:
+    found = read_image(message(encoding, rows, padding=padding))
+    assert (found.encoding, found.pixels.dtype) == ('bgr8', np.uint8)
+    assert found.pixels.shape == (HEIGHT, WIDTH, 3)
+    assert np.abs(found.pixels.astype(int) - ORANGE).max() <= 3
 
 
-def test_more_data_than_rows_is_no_matter() -> None:
-    image = message()
-    image.data.extend([9, 9, 9])
-    assert read_image(image).pixels.shape == (3, 5, 3)
+@pytest.mark.parametrize('padding', [0, 2, 5])
+@pytest.mark.parametrize('order', ['<', '>'])
+@pytest.mark.parametrize(
+    ('encoding', 'channels', 'read_as'),
+    [('mono16', 1, 'mono8'), ('bgr16', 3, 'bgr8'), ('rgb16', 3, 'rgb8')],
+)
+def test_of_16_bits_the_upper_8_are_taken(
+    encoding: str, channels: int, read_as: str, order: str, padding: int
+) -> None:
+    wide = np.arange(HEIGHT * WIDTH * channels).reshape(HEIGHT, -1) * 431 % 65536
+    rows = wide.astype(f'{order}u2').view(np.uint8)
+    found = read_image(message(encoding, rows, padding=padding, big=order == '>'))
+    assert found.encoding == read_as
+    shape = (HEIGHT, WIDTH) if channels == 1 else (HEIGHT, WIDTH, channels)
+    assert found.pixels.flags.c_contiguous
+    assert np.array_equal(found.pixels, (wide // 256).reshape(shape))
 
 
 @pytest.mark.parametrize(
-    ('changes', 'expected'),
+    ('encoding', 'changes', 'expected'),
     [
-        ({'height': 0}, 'width 5 and height 0, both must be at least 1'),
-        ({'width': 0}, 'width 0 and height 3'),
-        ({'step': 14}, 'step is 14 bytes, width 5 in bgr8 needs at least 15'),
-        ({'step': 0}, 'step is 0 bytes'),
-        ({'height': 4}, 'data holds 45 bytes, step 15 times 4 rows needs at least 60'),
-        ({'data': array.array('B')}, 'data holds 0 bytes'),
-        ({'encoding': 'jpeg'}, "encoding 'jpeg' is not read, allowed: bgr8, rgb8"),
-        ({'encoding': ''}, "encoding '' is not read"),
-        ({'encoding': '32FC1'}, "'32FC1' is that of a depth image, .* depth to this topic"),
-        ({'encoding': '16UC1'}, "'16UC1' is that of a depth image"),
+        ('bgr8', {'height': 0}, 'width 8 and height 0, both must be at least 1'),
+        ('bgr8', {'width': 0}, 'width 0 and height 6'),
+        ('bgr8', {'step': 14}, 'step is 14 bytes, width 8 in bgr8 needs at least 24'),
+        ('bgr8', {'height': 7}, 'data holds 144 bytes, step 24 times 7 rows needs at least 168'),
+        ('bgr8', {'data': array.array('B')}, 'data holds 0 bytes'),
+        ('jpeg', {}, "encoding 'jpeg' is not read, allowed: bgr8, rgb8"),
+        ('', {}, "encoding '' is not read"),
+        ('32FC1', {}, "'32FC1' is that of a depth image, .* depth to this topic"),
+        ('16UC1', {}, "'16UC1' is that of a depth image"),
+        ('uyvy', {'width': 7}, 'a uyvy image of 7x6 cannot be converted'),
+        ('nv12', {'width': 7, 'step': 8}, 'a nv12 image of 7x6 cannot'),
+        ('nv12', {'height': 3}, 'a nv12 image of 8x3 cannot'),
+        ('nv12', {}, 'data holds 144 bytes, step 24 times 9 rows needs at least 216'),
+        ('mono16', {'step': 15}, 'step is 15 bytes, width 8 in mono16 needs at least 16'),
     ],
 )
-def test_what_contradicts_itself_is_refused(changes: dict[str, object], expected: str) -> None:
-    image = message()
+def test_what_contradicts_itself_is_refused(
+    encoding: str, changes: dict[str, object], expected: str
+) -> None:
+    image = message(encoding, noise(3 * WIDTH))
     for name, value in changes.items():
         setattr(image, name, value)
     with pytest.raises(ImageError, match=expected):
         read_image(image)
+
+
+def test_images_beyond_the_limit_are_refused() -> None:
+    image = message('bgr8', noise(3 * WIDTH))
+    assert read_image(image, 48).pixels.shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(ImageError, match=r'has 8x6 pixels, allowed: up to 47 \(max_pixels\)'):
+        read_image(image, 47)
+
+
+def test_rows_of_uyvy_need_no_even_height() -> None:
+    image = message('uyvy', packed(U, Y, V, Y))
+    image.height = 5
+    assert read_image(image).pixels.shape == (5, WIDTH, 3)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +189,3 @@ def test_a_message_holds_the_pixels_without_padding(
 def test_pixels_of_another_kind_are_refused(encoding: str, pixels: np.ndarray) -> None:
     with pytest.raises(ImageError, match=encoding):
         image_fields(pixels, encoding)
-
-
-def test_a_frame_is_viewed_not_copied() -> None:
-    image = Image(height=4, width=6, step=18, encoding='bgr8')
-    image.data = array.array('B', bytes(4 * 18))
-    assert np.shares_memory(read_image(image).pixels, np.frombuffer(image.data, np.uint8))

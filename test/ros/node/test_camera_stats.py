@@ -10,12 +10,13 @@ from lemore_ros.node.camera_stats import (
     RATE_WINDOW_S,
     UNKNOWN_CLOCK,
     CameraStats,
+    RateLimit,
 )
 
 
 class Clock:
     def __init__(self) -> None:
-        self.now = 100.0
+        self.now = 1000.0
 
     def __call__(self) -> float:
         return self.now
@@ -27,123 +28,149 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def health(clock: Clock) -> CameraStats:
-    health = CameraStats(clock)
-    health.expect_frames()
-    return health
+def stats(clock: Clock) -> CameraStats:
+    stats = CameraStats(clock)
+    stats.expect_frames()
+    return stats
 
 
-def test_everything_is_counted(health: CameraStats) -> None:
+def test_everything_is_counted(stats: CameraStats) -> None:
     for _ in range(6):
-        health.count_received()
-    health.count('skipped')
-    health.count('dropped')
+        stats.count_received()
+    stats.count('skipped')
+    stats.count('dropped')
     for _ in range(3):
-        health.count('accepted')
-    health.count_labelled(10.0, 5.0, 1.0)
-    health.count_labelled(None, 5.0, 1.0)
-    health.count_failed('x')
-    health.count('lost', 4)
+        stats.count('accepted')
+    stats.count_labelled(10.0, 5.0, 1.0)
+    stats.count_labelled(None, 5.0, 1.0)
+    stats.count_failed('x')
+    stats.count('lost', 4)
     expected = {
         'received': 6, 'skipped': 1, 'dropped': 1, 'accepted': 3, 'failed': 1, 'lost': 4,
         'labelled': 2,
     }  # fmt: skip
-    values = health.verdict().values
+    values = stats.health().values
     assert {name: int(values[name]) for name in COUNTS} == expected
-    assert {name: health[name] for name in COUNTS} == expected
+    assert {name: stats[name] for name in COUNTS} == expected
 
 
-def test_times_are_given_as_percentiles(health: CameraStats) -> None:
-    assert health.verdict().values['age_p50_ms'] == 'nan'
+def test_times_are_given_as_percentiles(stats: CameraStats) -> None:
+    assert stats.health().values['age_p50_ms'] == 'nan'
     for number in range(1, 101):
-        health.count_labelled(float(number), 2.0 * number, 0.5)
-        health.add_intake(0.25)
-    health.count_labelled(None, 101.0, 0.5)
-    values = {name: float(value) for name, value in health.verdict().values.items()}
+        stats.count_labelled(float(number), 2.0 * number, 0.5)
+        stats.add_intake(0.25)
+    stats.count_labelled(None, 101.0, 0.5)
+    values = {name: float(value) for name, value in stats.health().values.items()}
     assert values['age_p50_ms'] == pytest.approx(50.5, abs=0.1)
     assert values['age_p95_ms'] == pytest.approx(95.05, abs=0.1)
     assert values['segmenter_p50_ms'] == pytest.approx(101.0, abs=0.1)
     assert values['work_p50_ms'] == 0.75
 
 
-def test_rates_are_of_the_last_seconds(health: CameraStats, clock: Clock) -> None:
+def test_ages_of_another_clock_are_no_percentiles(stats: CameraStats) -> None:
+    stats.count_labelled(None, 1.0, 1.0)
+    values = stats.health().values
+    assert values['age_p50_ms'] == values['age_p95_ms'] == UNKNOWN_CLOCK
+    stats.count_labelled(7.0, 1.0, 1.0)
+    assert stats.health().values['age_p50_ms'] == '7.0'
+
+
+def test_rates_are_of_the_last_seconds(stats: CameraStats, clock: Clock) -> None:
     for number in range(20):
         clock.now += 0.1
-        health.count_received()
+        stats.count_received()
         if number % 2:
-            health.count_labelled(None, 1.0, 1.0)
-    values = health.verdict().values
+            stats.count_labelled(None, 1.0, 1.0)
+    values = stats.health().values
     assert float(values['rate_in_hz']) == pytest.approx(10.0)
     assert float(values['rate_hz']) == pytest.approx(5.0)
     clock.now += RATE_WINDOW_S + 1
-    assert float(health.verdict().values['rate_hz']) == 0.0
+    assert float(stats.health().values['rate_hz']) == 0.0
 
 
-def test_the_level_follows_what_happened(health: CameraStats, clock: Clock) -> None:
-    health.count_received()
-    assert health.verdict().level == DiagnosticStatus.OK
-    health.count_failed('step is 3 bytes')
-    assert health.verdict().level == DiagnosticStatus.ERROR
-    assert 'step is 3 bytes' in health.verdict().message
-    health.count_labelled(1.0, 1.0, 1.0)
-    assert health.verdict().level == DiagnosticStatus.OK
+def test_the_level_follows_what_happened(stats: CameraStats, clock: Clock) -> None:
+    def says(level: bytes, message: str) -> None:
+        health = stats.health()
+        assert (health.level, health.message) == (level, message)
+
+    stats.count_received()
+    says(DiagnosticStatus.OK, 'segmenting')
+    stats.count_failed('step is 3 bytes')
+    says(DiagnosticStatus.ERROR, 'the last frame failed: step is 3 bytes')
+    stats.count_labelled(1.0, 1.0, 1.0, resized='preparing 8x8')
+    says(DiagnosticStatus.OK, 'segmenting, preparing 8x8')
     clock.now += NO_IMAGE_S
-    assert health.verdict().level == DiagnosticStatus.WARN
-    assert health.verdict().message == 'no image arrived for 3 s'
-    assert health.silent_s() == NO_IMAGE_S
-    health.count_received()
-    assert health.verdict().level == DiagnosticStatus.OK
+    says(DiagnosticStatus.WARN, 'no image arrived for 3 s')
+    assert stats.silent_s() == NO_IMAGE_S
+    stats.expect_frames(idle='paused')
+    clock.now += 100
+    says(DiagnosticStatus.OK, 'paused')
+    assert stats.silent_s() == 0.0
 
 
 @pytest.mark.parametrize(
     ('every', 'level'), [(2, DiagnosticStatus.WARN), (30, DiagnosticStatus.OK)]
 )
 def test_a_camera_that_is_too_fast_is_reported(
-    health: CameraStats, clock: Clock, every: int, level: bytes
+    stats: CameraStats, clock: Clock, every: int, level: bytes
 ) -> None:
     for number in range(300):
         clock.now += 1 / 60
-        health.count_received()
+        stats.count_received()
         if number % every:
-            health.count_labelled(1.0, 1.0, 1.0)
+            stats.count_labelled(1.0, 1.0, 1.0)
         else:
-            health.count('dropped')
-    report = health.verdict()
-    assert report.level == level
+            stats.count('dropped')
+    health = stats.health()
+    assert health.level == level
     if level == DiagnosticStatus.WARN:
-        assert report.message.startswith('falling behind: 30 of 60 images a second')
+        assert health.message.startswith('falling behind: 30 of 60 images a second')
     clock.now += RATE_WINDOW_S
-    health.count_received()
-    assert health.verdict().level == DiagnosticStatus.OK
+    stats.count_received()
+    assert stats.health().level == DiagnosticStatus.OK
 
 
-def test_who_expects_no_frames_misses_none(health: CameraStats, clock: Clock) -> None:
-    health.expect_frames(idle='paused')
-    clock.now += 100
-    assert health.verdict().level == DiagnosticStatus.OK
-    assert health.verdict().message == 'paused'
-    assert health.silent_s() == 0.0
-    health.expect_frames()
-    assert health.verdict().message == 'segmenting'
-
-
-def test_a_slow_camera_is_not_overdue(health: CameraStats, clock: Clock) -> None:
+def test_a_slow_camera_is_not_overdue(stats: CameraStats, clock: Clock) -> None:
     for _ in range(3):
-        health.count_received()
+        stats.count_received()
         clock.now += 10.0
-    assert health.verdict().message == 'segmenting'
-    assert health.silent_s() == 0.0
+    assert stats.health().message == 'segmenting'
+    assert stats.silent_s() == 0.0
     clock.now += 20.0
-    assert health.verdict().message == 'no image arrived for 30 s'
+    assert stats.health().message == 'no image arrived for 30 s'
     clock.now += 1000.0
-    health.count_received()
+    stats.count_received()
     clock.now += LONGEST_WAIT_S
-    assert health.silent_s() == LONGEST_WAIT_S
+    assert stats.silent_s() == LONGEST_WAIT_S
 
 
-def test_ages_of_another_clock_are_no_percentiles(health: CameraStats) -> None:
-    health.count_labelled(None, 1.0, 1.0)
-    values = health.verdict().values
-    assert values['age_p50_ms'] == values['age_p95_ms'] == UNKNOWN_CLOCK
-    health.count_labelled(7.0, 1.0, 1.0)
-    assert health.verdict().values['age_p50_ms'] == '7.0'
+@pytest.mark.parametrize(
+    ('camera_hz', 'rate_hz', 'expected'),
+    [(30, 15, 15), (30, 20, 20), (30, 1, 1), (30, 30, 30), (10, 15, 10), (30, 0, 30), (60, 7, 7)],
+)
+def test_a_rate_is_held_in_spite_of_jitter(
+    clock: Clock, camera_hz: float, rate_hz: float, expected: float
+) -> None:
+    limit = RateLimit(clock)
+    for _ in range(3):
+        start, count = clock.now, 0
+        for number in range(int(10 * camera_hz)):
+            clock.now = start + (number + 0.1 * (-1) ** number) / camera_hz
+            count += limit.admits(rate_hz)
+        clock.now = start + 10
+        assert count / 10 == pytest.approx(expected, abs=0.3)
+
+
+def test_a_pause_is_not_made_up_for_and_another_rate_counts_at_once(clock: Clock) -> None:
+    limit = RateLimit(clock)
+    for _ in range(3):
+        assert limit.admits(1.0)
+        clock.now += 0.1
+        assert not limit.admits(1.0)
+        clock.now += 100.0
+    limit = RateLimit(clock)
+    assert limit.admits(0.01)
+    assert not limit.admits(0.01)
+    assert not limit.admits(10.0)
+    clock.now += 0.1
+    assert limit.admits(10.0)

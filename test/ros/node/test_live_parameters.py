@@ -16,7 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
-from lemore_core.refine import without_doubtful
+from lemore_core.refine import mask_low_confidence
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_groups, load_taxonomy
 from lemore_ros.messages.images import read_image
@@ -57,7 +57,7 @@ def test_doubt_and_groups_change_between_two_frames(
 ) -> None:
     plain = reference.segment(read_image(make_image(1)).pixels, 'bgr8')
     median = float(np.median(plain.confidence)) / 255
-    certain = without_doubtful(plain.labels, plain.confidence, median)
+    certain = mask_low_confidence(plain.labels, plain.confidence, median)
     assert 0 < (certain == 255).sum() < certain.size
     groups = load_groups('auto', load_taxonomy('camvid'))
     steps: list[tuple[dict[str, Any], NDArray[Any]]] = [
@@ -120,7 +120,7 @@ def test_the_rate_is_held_and_let_go(
     graph: Any, active: Any, next_labels: Next, make_image: MakeImage
 ) -> None:
     next_labels()
-    health = active._stats['']
+    health = active.stats['']
     assert graph.set(max_rate_hz=0.01)[0].successful
     # of many in a row the first alone is due, whatever the machine's speed
     next_labels()
@@ -134,69 +134,10 @@ def test_the_rate_is_held_and_let_go(
     assert (health['received'], health['labelled'], health['skipped']) == (8, 3, 5)
 
 
-def test_topics_come_and_go(graph: Any, next_labels: Next, active: Any) -> None:
-    flags = {
-        'publish_color': {'color'},
-        'publish_overlay': {'overlay', 'overlay/compressed'},
-        'publish_confidence': {'confidence'},
-        'publish_camera_info': {'camera_info'},
-        'publish_points': {'points'},
-        'publish_labels': {'labels', 'labels/compressed'},
-    }
-
-    def offered() -> set[str]:
-        return {
-            topic
-            for topics in flags.values()
-            for topic in topics
-            if graph.peer.count_publishers(f'{NAME}/{topic}')
-        }
-
-    everything = set().union(*flags.values())
-    graph.wait_for(lambda: offered() == everything)
-    for flag, topics in flags.items():
-        assert graph.set(**{flag: False})[0].successful
-        graph.wait_for(lambda t=topics: offered() == everything - t, f'{flag} to go')
-        assert graph.set(**{flag: True})[0].successful
-        graph.wait_for(lambda: offered() == everything, f'{flag} to come')
-    next_labels()
-    # without the only topic that somebody wants, no image is taken in
-    assert graph.set(publish_labels=False)[0].successful
-    graph.wait_for(lambda: not graph.peer.count_subscribers('/image'))
-    assert active._stats[''].verdict().message == 'nobody subscribes to its outputs'
-    assert graph.set(publish_labels=True)[0].successful
-    graph.wait_for(lambda: graph.peer.count_subscribers('/image'))
-    next_labels()
-
-
-def test_a_topic_that_cannot_be_offered_is_refused_and_the_others_stay(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage
-) -> None:
-    wrong = {f'qos_overrides.{NAME}/points.publisher.reliability': 'perfect'}
-    node = graph.node(**untrained, **wrong, publish_points=False)
-    assert node.start()
-    result = graph.set(publish_points=True)[0]
-    assert not result.successful
-    assert 'perfect' in result.reason
-    assert not node.values.publish_points
-    assert not node.get_parameter('publish_points').value
-    labels = graph.collect(Image, f'{NAME}/labels')
-    graph.labels_of(graph.publisher(), make_image(1), labels)
-
-
-def test_a_topic_that_is_off_at_start_comes_once(graph: Any, untrained: dict[str, Any]) -> None:
-    assert graph.node(**untrained, publish_color=False).start()
-    assert graph.set(publish_color=True)[0].successful
-    graph.wait_for(lambda: graph.peer.count_publishers(f'{NAME}/color'))
-    assert graph.peer.count_publishers(f'{NAME}/color') == 1
-    assert graph.set(publish_color=False)[0].successful
-    graph.wait_for(lambda: not graph.peer.count_publishers(f'{NAME}/color'))
-
-
 @pytest.mark.usefixtures('active')
 def test_what_is_read_at_start_says_so(graph: Any) -> None:
     fixed = set(PARAMETERS) - LIVE
-    assert {'model', 'backend', 'camera_names', 'output_size', 'lazy'} <= fixed
+    assert {'model', 'backend', 'camera_names', 'output_size'} <= fixed
     values = {}
     for name in sorted(fixed):
         value = getattr(NodeParameters(), name)
@@ -216,7 +157,7 @@ def test_masks_come_and_go_and_lie_on_their_own_calibration(
     infos = graph.collect(CameraInfo, f'{NAME}/mask/road/camera_info')
     camera = graph.publisher()
     graph.publisher('/camera_info', CameraInfo).publish(calibration)
-    graph.wait_for(lambda: active._pipeline.cameras[0].output.info, 'the calibration')
+    graph.wait_for(lambda: active.worker.cameras[0].subscriptions.info, 'the calibration')
     message = make_image(1)
     found = read_image(graph.labels_of(camera, message, labels)).pixels
     graph.wait_for(lambda: infos and all(masks.values()))
@@ -224,7 +165,7 @@ def test_masks_come_and_go_and_lie_on_their_own_calibration(
     assert (infos[0].height, infos[0].width) == found.shape
     ids = {'road': ['road'], 'dynamic': ['car', 'pedestrian', 'bicyclist']}
     for name, classes in ids.items():
-        among = [active._segmenter.taxonomy.classes.index(one) for one in classes]
+        among = [active.segmenter.taxonomy.classes.index(one) for one in classes]
         mask = read_image(masks[name][0])
         assert mask.encoding == 'mono8'
         assert np.array_equal(mask.pixels, 255 * np.isin(found, among).astype(np.uint8))

@@ -12,9 +12,8 @@ from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
 
 from lemore_ros.node import parameters
-from lemore_ros.node.parameter_pages import parameters_yaml
+from lemore_ros.node.parameter_pages import parameters_page, parameters_yaml
 from lemore_ros.node.parameters import (
-    DEFAULTS,
     LIVE,
     PARAMETERS,
     NodeParameters,
@@ -36,7 +35,6 @@ WRONG = [
         "backend is 'tensor', allowed: one of auto, onnxruntime, torch, tensorrt",
     ),
     ('precision', 'int8', "precision is 'int8', allowed: one of auto, fp32, fp16"),
-    ('engine_cache_dir', False, 'engine_cache_dir is False, allowed: empty'),
     ('device', 'cuda:x', "device is 'cuda:x', allowed: auto, cpu, cuda, or cuda:N"),
     ('overlay_alpha', 1.5, 'overlay_alpha is 1.5, allowed: a number from 0 to 1'),
     ('overlay_alpha', float('nan'), 'overlay_alpha is nan, allowed'),
@@ -45,8 +43,8 @@ WRONG = [
     ('network_height', 8, 'network_height is 8, allowed: 0 (automatic), or 32 to 8192'),
     ('network_height', True, 'network_height is True, allowed'),
     ('network_width', 64, 'network_height is 0 and network_width is 64, allowed: both 0'),
-    ('lazy', 1, 'lazy is 1, allowed: true or false'),
-    ('lazy', None, 'lazy is None'),
+    ('autostart', 1, 'autostart is 1, allowed: true or false'),
+    ('autostart', None, 'autostart is None'),
     ('camera_names', 'front', "camera_names is 'front', allowed"),
     ('camera_names', ('front', ''), "camera_names is ('front', ''), allowed: names such as front"),
     ('camera_names', ('left', 'left'), "camera_names is ('left', 'left'), allowed"),
@@ -62,8 +60,10 @@ WRONG = [
 ]
 
 
-def test_the_file_lists_every_parameter_with_its_default() -> None:
+def test_file_and_page_list_every_parameter_with_its_default() -> None:
     assert FILE.read_text(encoding='utf-8') == parameters_yaml()
+    page = FILE.parents[1] / 'docs' / 'parameters.md'
+    assert page.read_text(encoding='utf-8') == parameters_page()
     values = yaml.safe_load(parameters_yaml())['/**']['ros__parameters']
     values = {name: natural(name, value) for name, value in values.items()}
     assert values == dataclasses.asdict(NodeParameters())
@@ -81,15 +81,8 @@ def test_every_kind_of_right_value_is_taken() -> None:
     NodeParameters(model='/models/mine.onnx', dataset='/models/mine.yaml', device='cuda:1')
     assert NodeParameters(network_height=96, network_width=128).network_size == (96, 128)
     assert NodeParameters().network_size is None
-    assert NodeParameters().engine_cache is None
-    two = NodeParameters(
-        camera_names=('front', 'rear'), rotate=(0, 180), frame_id='{camera}_optical'
-    )
+    two = NodeParameters(camera_names=('front', 'rear'), rotate=(0, 180))
     assert [two.rotation_of(name) for name in two.camera_names] == [0, 180]
-    assert [two.frame_of(name) for name in two.camera_names] == ['front_optical', 'rear_optical']
-    with pytest.raises(ParameterError, match='with several cameras it must hold'):
-        NodeParameters(camera_names=('front', 'rear'), frame_id='optical')
-    assert NodeParameters(engine_cache_dir='~/engines').engine_cache == Path.home() / 'engines'
     for alpha in (0.0, 1.0):
         assert NodeParameters(overlay_alpha=alpha).overlay_alpha == alpha
 
@@ -101,44 +94,23 @@ def test_only_live_parameters_change() -> None:
         values.changed({'model': 'base'})
 
 
-@pytest.mark.parametrize(
-    ('name', 'text', 'value'),
-    [
-        ('model', 'nano', 'nano'),
-        ('overlay_alpha', '1', 1.0),
-        ('autostart', 'False', False),
-        ('camera_names', '[front, rear]', ('front', 'rear')),
-        ('rotate', '0, 180', (0, 180)),
-    ],
-)
-def test_text_is_read_as_the_type_of_the_parameter(name: str, text: str, value: Any) -> None:
-    found = from_text(name, text)
-    assert found == value
-    assert type(found) is type(DEFAULTS[name])
-
-
-@pytest.mark.parametrize(
-    ('name', 'text'), [('overlay_alpha', 'much'), ('overlay_alpha', '2'), ('autostart', 'maybe')]
-)
-def test_text_of_no_value_is_named(name: str, text: str) -> None:
-    with pytest.raises(ParameterError, match=rf'{name} is .*{text}.*, allowed: '):
-        from_text(name, text)
-
-
-@pytest.mark.parametrize(('name', 'value', 'expected'), WRONG)
-@pytest.mark.usefixtures('graph')
-def test_a_wrong_override_at_start_is_named(name: str, value: Any, expected: str) -> None:
-    overrides = [Parameter(name, value=value)]
-    node = _node(overrides)
-    with pytest.raises(ParameterError) as error:
-        parameters.declare(node)
-    assert expected in str(error.value)
-    node.destroy_node()
+def test_texts_and_lists_are_read_from_launch_arguments() -> None:
+    assert from_text('model', 'nano') == 'nano'
+    assert from_text('camera_names', "[front, 'rear']") == ('front', 'rear')
+    with pytest.raises(ParameterError, match=r"backend is 'caffe', allowed: one of auto"):
+        from_text('backend', 'caffe')
 
 
 @pytest.mark.usefixtures('graph')
-def test_a_whole_number_is_taken_for_a_number() -> None:
-    node = _node([Parameter('overlay_alpha', value=1), Parameter('rotate', value=90)])
+def test_start_values_are_checked_and_converted() -> None:
+    for name, value, expected in WRONG:
+        node = rclpy.create_node('bare', parameter_overrides=[Parameter(name, value=value)])
+        with pytest.raises(ParameterError) as error:
+            parameters.declare(node)
+        assert expected in str(error.value)
+        node.destroy_node()
+    overrides = [Parameter('overlay_alpha', value=1), Parameter('rotate', value=90)]
+    node = rclpy.create_node('bare', parameter_overrides=overrides)
     values = parameters.declare(node)
     assert (values.overlay_alpha, values.rotate) == (1.0, (90,))
     assert node.get_parameter('overlay_alpha').type_ == Parameter.Type.DOUBLE
@@ -185,19 +157,10 @@ def test_a_wrong_value_set_later_is_refused_with_the_reason(
 
 
 def test_a_value_at_start_for_no_parameter_is_named(graph: Any) -> None:
-    node = graph.node(modle='nano', **{'qos_overrides./image.subscription.depth': 2})
-    expected = "'modle' is no parameter of this node, did you mean model?"
-    assert unknown_overrides(node) == [expected]
-
-
-def test_a_live_parameter_is_set(graph: Any) -> None:
-    node = graph.node()
-    right = Parameter('overlay_alpha', value=0.125).to_parameter_msg()
-    request = SetParameters.Request(parameters=[right])
-    result = graph.call(SetParameters, f'{NAME}/set_parameters', request).results[0]
-    assert result.successful
-    assert node.values.overlay_alpha == node.get_parameter('overlay_alpha').value == 0.125
-
-
-def _node(overrides: list[Parameter]) -> Any:
-    return rclpy.create_node('bare', parameter_overrides=overrides)
+    # lazy was a parameter once
+    overrides = {'qos_overrides./image.subscription.depth': 2}
+    node = graph.node(modle='nano', lazy=False, **overrides)
+    assert unknown_overrides(node) == [
+        "'modle' is no parameter of this node, did you mean model?",
+        "'lazy' is no parameter of this node",
+    ]

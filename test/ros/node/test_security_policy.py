@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from lemore_ros.messages.types import message_class
-from lemore_ros.outputs import OUTPUTS
+from sensor_msgs.msg import PointCloud2
+
+from lemore_ros.messages.common import message_class
 from lemore_ros.transports import TRANSPORTS
 
 POLICY = Path(__file__).parents[3] / 'config' / 'security' / 'policy.xml'
@@ -25,26 +26,21 @@ def granted(path: str) -> set[str]:
 
 
 def test_the_policy_is_the_nodes_own_graph(graph: Any, untrained: dict[str, Any]) -> None:
-    outputs = {output.parameter: True for output in OUTPUTS.values() if output.parameter}
     published, subscribed, served = set(), set(), set()
     for transport in TRANSPORTS.values():
         if message_class(transport.type) is None:
             subscribed.add(f'/image{transport.suffix}')
             continue
-        node = graph.node(
-            **untrained,
-            **outputs,
-            lazy=False,
-            image_transport=transport.name,
-            depth_transport='raw' if transport.name == 'raw' else 'compressedDepth',
-            use_sim_time=True,
-        )
+        node = graph.node(**untrained, image_transport=transport.name, use_sim_time=True)
         assert node.start()
+        points = graph.peer.create_subscription(PointCloud2, f'/{NAME}/points', print, 5)
+        graph.wait_for(lambda n=node: n.count_subscribers('/depth'), 'all subscriptions')
         own = node.get_name(), node.get_namespace()
         published |= {name for name, _ in node.get_publisher_names_and_types_by_node(*own)}
         subscribed |= {name for name, _ in node.get_subscriber_names_and_types_by_node(*own)}
         served |= {name for name, _ in node.get_service_names_and_types_by_node(*own)}
         graph.nodes.pop().close()
+        graph.peer.destroy_subscription(points)
 
     if find_spec('vision_msgs') is None:
         published.add(f'/{NAME}/label_info')

@@ -48,17 +48,14 @@ def test_each_has_its_own_topics_headers_sizes_and_encodings(
     graph: Any, untrained: dict[str, Any], make_image: MakeImage, reference: Segmenter
 ) -> None:
     names = ['front', 'robot/rear']
-    assert graph.node(
-        **untrained, camera_names=names, rotate=[0, 180], frame_id='{camera}/lens'
-    ).start()
+    assert graph.node(**untrained, camera_names=names, rotate=[0, 180]).start()
     cameras, labels = open_cameras(graph, names)
     colored = make_image(1, size=(60, 80), frame_id='front/optical')
     grey = plain_image(90, stamp=2, size=(48, 64))
     grey.header.frame_id = 'rear/optical'
     for name, message in {'front': colored, 'robot/rear': grey}.items():
         found = graph.labels_of(cameras[name], message, labels[name])
-        assert found.header.stamp == message.header.stamp
-        assert found.header.frame_id == f'{name}/lens'
+        assert found.header == message.header
         frame = read_image(message)._replace(rotation=180 if name == 'robot/rear' else 0)
         expected = reference.segment_batch([frame])[0].labels
         assert np.array_equal(read_image(found).pixels, expected)
@@ -98,13 +95,13 @@ def test_one_that_fails_in_the_network_costs_the_others_nothing(
     node, slow = graph.slow_node(0.2, batch=4, **untrained, camera_names=FOUR)
     segment = slow.segment_batch
 
-    def segment_batch(images: Sequence[core.Image]) -> list[Segmentation]:
+    def segment_batch(images: Sequence[core.Image], *refinement: Any) -> list[Segmentation]:
         # no image makes the real network fail when asked
         if any(image.pixels.flat[0] == 3 for image in images):
             slow.batches.append([int(image.pixels.flat[0]) for image in images])
             msg = 'out of memory'
             raise RuntimeError(msg)
-        return segment(images)
+        return segment(images, *refinement)
 
     slow.segment_batch = segment_batch
     cameras, labels = open_cameras(graph, FOUR)
@@ -114,9 +111,9 @@ def test_one_that_fails_in_the_network_costs_the_others_nothing(
         camera.publish(plain_image(value, stamp=2))
     good = [found for name, found in labels.items() if name != 'right']
     graph.wait_for(lambda: all(found and found[-1].header.stamp.nanosec == 2 for found in good))
-    graph.wait_for(lambda: node._stats['right']['failed'])
+    graph.wait_for(lambda: node.stats['right']['failed'])
     assert slow.batches[1:3] != [[1], [2]], 'they were never tried together'
-    assert [node._stats[name]['failed'] for name in FOUR] == [0, 0, 1, 0]
+    assert [node.stats[name]['failed'] for name in FOUR] == [0, 0, 1, 0]
     assert not labels['right']
 
 
@@ -134,7 +131,7 @@ def test_garbage_and_silence_of_some_hurt_none_of_the_others(
             garbage = make_image(stamp)
             garbage.step = step
             cameras[name].publish(garbage)
-            graph.wait_for(lambda n=stamp, c=name: node._stats[c]['failed'] == n)
+            graph.wait_for(lambda n=stamp, c=name: node.stats[c]['failed'] == n)
         graph.labels_of(cameras['rear'], make_image(stamp), labels['rear'])
     assert len(labels['rear']) == 5
     # what is wrong with one does not hide what is wrong with another

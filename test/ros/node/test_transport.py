@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Log
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
-from lemore_core.common.memory import process_memory
 from lemore_core.images.video_stream import H264, H265, VideoStream
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.images import read_image
@@ -78,7 +76,7 @@ def spin_for(graph: Any, seconds: float) -> None:
     graph.wait_for(lambda: graph.peer.get_clock().now().nanoseconds > end)
 
 
-def test_jpeg_and_png_come_in_and_bombs_cost_nothing(
+def test_jpeg_and_png_come_in(
     graph: Any,
     untrained: dict[str, Any],
     clip_frames: list[NDArray[np.uint8]],
@@ -96,31 +94,6 @@ def test_jpeg_and_png_come_in_and_bombs_cost_nothing(
         assert found.header == message.header
         expected = reference.segment(np.asarray(decoded, np.uint8), 'bgr8').labels
         assert np.array_equal(read_image(found).pixels, expected)
-
-    Path('/proc/self/clear_refs').write_text('5')  # the peak begins anew, see proc(5)
-    before = process_memory().peak_mb
-    for number, message in enumerate(bombs(pixels), start=1):
-        camera.publish(message)
-        graph.wait_for(lambda n=number: node._stats['']['failed'] == n)
-    graph.labels_of(camera, compressed(pixels, 'png', 3), labels)
-    assert process_memory().peak_mb < before + 20
-
-
-def bombs(pixels: NDArray[np.uint8]) -> Iterator[CompressedImage]:
-    """Yield small messages that once took gigabytes: a false length, and two false sizes."""
-    png, jpeg = (compressed(pixels, form, 9) for form in ('png', 'jpeg'))
-    false = bytearray(png.data)[:77]
-    false[33:37] = struct.pack('>I', 0x7FFFFFFF)
-    large = bytearray(png.data)
-    large[16:24] = struct.pack('>II', 50_000, 50_000)
-    for data in (false, large):
-        png.data = bytes(data)
-        yield png
-    claims = bytearray(jpeg.data)
-    place = claims.index(b'\xff\xc0') + 5
-    claims[place : place + 4] = struct.pack('>HH', 32_000, 32_000)
-    jpeg.data = bytes(claims)
-    yield jpeg
 
 
 @pytest.mark.usefixtures('active')
@@ -166,10 +139,12 @@ def test_another_transport_is_explained(
     log = graph.collect(Log, '/rosout')
     graph.collect(Image, f'{NAME}/labels')
     graph.peer.create_publisher(kind, topic, 5)
-    graph.wait_for(lambda: node._stats[''].verdict().message == 'segmenting')
+    graph.wait_for(lambda: node.stats[''].health().message == 'segmenting')
     graph.wait_for(lambda: graph.peer.count_publishers(topic))
     # five seconds without an image, not waited for
-    node._stats['']._last_frame -= 6.0
+    stats = node.stats['']
+    clock = stats.clock
+    stats.clock = lambda: clock() + 6.0
     warnings = graph.wait_for(lambda: warnings_in(log))
     assert warnings[0].startswith(f'{topic_of[transport]}: no image for ')
     assert remedy in warnings[0]
@@ -237,8 +212,8 @@ def test_encoded_video_is_labelled_from_its_first_key_frame_on(
     # who subscribes in the middle has seen no key frame
     for number, index in enumerate(range(2, GOP), start=1):
         camera.publish(message(packets[index], index))
-        graph.wait_for(lambda n=number: node._stats['']['failed'] == n)
-    assert 'two key frames' in node._stats[''].verdict().message
+        graph.wait_for(lambda n=number: node.stats['']['failed'] == n)
+    assert 'two key frames' in node.stats[''].health().message
     for index in range(GOP, 2 * GOP):
         camera.publish(message(packets[index], index))
         found = graph.wait_for(lambda i=index: [m for m in labels if m.header.stamp.sec == i])[0]
@@ -258,7 +233,9 @@ def test_a_camera_that_promises_too_little_is_explained_once(
     graph.wait_for(lambda: graph.peer.count_subscribers('/image'))
     graph.peer.create_publisher(Image, '/image', BEST_EFFORT)
     graph.wait_for(lambda: warnings_in(log))
-    node._stats['']._last_frame -= 6.0
+    stats = node.stats['']
+    clock = stats.clock
+    stats.clock = lambda: clock() + 6.0
     spin_for(graph, 2.2)
     expected = (
         '/image: publisher /peer offers best effort, volatile, this node asks for reliable, '
@@ -291,7 +268,7 @@ def test_lost_images_are_reported_with_the_remedy(graph: Any, active: Any) -> No
     finally:
         camera.kill()
         camera.wait()
-    assert 0 < active._stats['']['lost'] < 10_000
+    assert 0 < active.stats['']['lost'] < 10_000
     assert warnings[0].startswith('/image: the middleware lost ')
     assert 'Fast DDS profile config/dds/fastdds_shared_memory.xml at both ends' in warnings[0]
 
@@ -304,9 +281,10 @@ def test_overrides_hold_for_every_topic(graph: Any, untrained: dict[str, Any]) -
         **{f'qos_overrides.{NAME}/{name}.publisher.depth': n for name, n in outputs.items()},
         f'qos_overrides.{NAME}/labels.publisher.durability': 'transient_local',
     }
-    node = graph.node(**untrained, **overrides, lazy=False)
+    node = graph.node(**untrained, **overrides)
     assert node.start()
-    graph.wait_for(lambda: graph.peer.count_publishers(f'{NAME}/points'))
+    graph.collect(PointCloud2, f'{NAME}/points')
+    graph.wait_for(lambda: graph.peer.count_subscribers('/depth/camera_info'))
     taken = {entry.topic_name: entry.qos_profile.depth for entry in node.subscriptions}
     offered = {entry.topic_name: entry.qos_profile for entry in node.publishers}
     assert {name: taken[f'/{name}'] for name in inputs} == inputs

@@ -9,159 +9,160 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lemore_core.common.errors import GpuContextLostError
+from lemore_core.common.errors import GpuContextLostError, in_one_line
 from lemore_core.images.image import Image
-from lemore_core.mailbox import Mailbox
-from lemore_ros.node.camera_input import Arrival
+from lemore_ros.node.camera import Arrival
 from lemore_ros.node.worker import HungError, Worker
 
 WAIT_S = 10
+PARAMETERS = SimpleNamespace(hang_timeout_s=0.0)
+SETTINGS: Any = SimpleNamespace(refinement='refined', parameters=PARAMETERS)
 
 
-class Output:
-    """Where the labels go: it remembers them, or cannot publish."""
+class Camera:
+    """It remembers its results, or cannot publish; messages are images already, or unreadable."""
 
     def __init__(self, *, is_broken: bool = False) -> None:
-        self.stats = SimpleNamespace(count=lambda _: None)
+        self.counts: list[str] = []
+        self.stats = SimpleNamespace(count=self.counts.append)
         self.results: list[Any] = []
         self.failures: list[str] = []
         self.done = threading.Event()
         self._is_broken = is_broken
 
-    def publish(self, image: Image, result: Any) -> None:
+    def decode(self, message: Any, _reader: Any) -> Image | None:
+        if message is None:
+            self.failures.append('unreadable')
+        return message
+
+    def publish(self, image: Image, result: Any, _settings: Any) -> None:
         if self._is_broken:
             msg = 'the topic is gone'
             raise RuntimeError(msg)
         self.results.append((threading.get_ident(), image.header, result))
         self.done.set()
 
-    def fail(self, reason: str) -> None:
-        self.failures.append(reason)
+    def fail(self, error: Exception) -> None:
+        self.failures.append(in_one_line(error))
         self.done.set()
 
 
 class Segmenter:
-    """It answers with the number of images that it was given together."""
+    """It answers with the number of images that it was given together, and how they are refined."""
 
     def __init__(self, batch: int = 1) -> None:
         self.status = SimpleNamespace(batch=batch)
         self.begun, self.release = threading.Event(), threading.Event()
         self.release.set()
 
-    def segment_batch(self, images: list[Image]) -> list[int]:
+    def segment_batch(self, images: list[Image], refinement: Any) -> list[Any]:
         self.begun.set()
         assert self.release.wait(WAIT_S)
-        return [len(images)] * len(images)
+        return [(len(images), refinement)] * len(images)
 
 
 def never(_: Exception) -> None:
     pytest.fail('the GPU is not lost')
 
 
-def image(header: object = None) -> Image:
-    return Image(np.zeros((2, 2, 3), np.uint8), 'rgb8', header)
+def arrival(camera: Any, header: object = None, *, is_video: bool = False) -> Arrival:
+    image, reader = Image(np.zeros((2, 2, 3), np.uint8), 'rgb8', header), Any
+    return Arrival(camera, None, reader, image) if is_video else Arrival(camera, image, reader)
 
 
-@pytest.fixture
-def mailbox() -> Mailbox[Arrival]:
-    return Mailbox()
-
-
-def test_as_many_as_the_backend_takes_are_segmented_together(mailbox: Mailbox[Any]) -> None:
-    output = Output()
+def test_as_many_as_the_backend_takes_are_segmented_together() -> None:
+    camera, worker = Camera(), Worker(Segmenter(batch=2), SETTINGS, never)
+    worker.mailbox.put(Arrival(camera, None, Any), 'unreadable')
     for name in ('front', 'left', 'rear'):
-        mailbox.put(Arrival(image(name), output), name)
-    output.done.clear()
-    worker = Worker(mailbox, Segmenter(batch=2), never)
-    worker.start()
-    while len(output.results) < 3:
-        assert output.done.wait(WAIT_S)
-        output.done.clear()
-    worker.stop()
-    assert [result[1:] for result in output.results] == [('front', 2), ('left', 2), ('rear', 1)]
-    assert output.results[0][0] != threading.get_ident()
+        worker.mailbox.put(arrival(camera, name, is_video=name == 'left'), name)
+    worker.start(None, {})
+    while len(camera.results) < 3:
+        assert camera.done.wait(WAIT_S)
+        camera.done.clear()
+    worker.close()
+    assert [result[1:] for result in camera.results] == [
+        ('front', (1, 'refined')),
+        ('left', (2, 'refined')),
+        ('rear', (2, 'refined')),
+    ]
+    assert camera.results[0][0] != threading.get_ident()
+    assert (camera.counts, camera.failures) == (['accepted'] * 3, ['unreadable'])
 
 
-def test_an_output_that_fails_does_not_end_the_thread(mailbox: Mailbox[Any]) -> None:
-    broken, good = Output(is_broken=True), Output()
-    worker = Worker(mailbox, Segmenter(), never)
-    worker.start()
-    mailbox.put(Arrival(image(), broken))
-    assert broken.done.wait(WAIT_S)
-    mailbox.put(Arrival(image(), good))
-    assert good.done.wait(WAIT_S)
-    worker.stop()
+def test_an_output_that_fails_does_not_end_the_thread() -> None:
+    broken, good = Camera(is_broken=True), Camera()
+    worker = Worker(Segmenter(), SETTINGS, never)
+    worker.start(None, {})
+    for camera in (broken, good):
+        worker.mailbox.put(arrival(camera))
+        assert camera.done.wait(WAIT_S)
+    worker.close()
     assert broken.failures == ['RuntimeError: the topic is gone']
 
 
-def test_a_lost_gpu_is_nothing_that_another_image_gets_over(mailbox: Mailbox[Any]) -> None:
+def test_a_lost_gpu_is_nothing_that_another_image_gets_over() -> None:
     class Lost(Segmenter):
-        def segment_batch(self, images: list[Image]) -> list[int]:
-            calls.append(len(images))
+        def segment_batch(self, images: list[Image], refinement: Any) -> list[Any]:
+            calls.append((len(images), refinement))
             raise error
 
     error, calls, left = GpuContextLostError('GPU context lost'), [], threading.Event()
-    outputs = [Output(), Output()]
-    for name, output in enumerate(outputs):
-        mailbox.put(Arrival(image(), output), str(name))
+    cameras = [Camera(), Camera()]
 
     def leave(found: GpuContextLostError) -> None:
         assert found is error
         left.set()
 
-    worker = Worker(mailbox, Lost(batch=2), leave)
-    worker.start()
+    worker = Worker(Lost(batch=2), SETTINGS, leave)
+    for name, camera in enumerate(cameras):
+        worker.mailbox.put(arrival(camera), str(name))
+    worker.start(None, {})
     assert left.wait(WAIT_S)
-    worker.stop()
-    assert calls == [2]
-    assert not outputs[0].failures
+    worker.close()
+    assert [count for count, _ in calls] == [2]
+    assert not cameras[0].failures
 
 
-def test_stopping_waits_for_the_image_in_hand_and_drops_the_next(mailbox: Mailbox[Any]) -> None:
-    output, segmenter = Output(), Segmenter()
+def test_closing_waits_for_the_image_in_hand_and_drops_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    camera, segmenter = Camera(), Segmenter()
     segmenter.release.clear()
-    worker = Worker(mailbox, segmenter, never)
-    worker.start()
-    mailbox.put(Arrival(image(1), output))
+    worker = Worker(segmenter, SETTINGS, never)
+    worker.start(None, {})
+    worker.mailbox.put(arrival(camera, 1))
     assert segmenter.begun.wait(WAIT_S)
-    mailbox.put(Arrival(image(2), output))
-    threading.Timer(0.05, segmenter.release.set).start()
-    worker.stop()
-    assert [header for _, header, _ in output.results] == [1]
-
-
-def test_stopping_waits_no_longer_than_a_network_may_take(mailbox: Mailbox[Any]) -> None:
-    segmenter = Segmenter()
-    segmenter.release.clear()
-    worker = Worker(mailbox, segmenter, never)
-    worker.start()
-    mailbox.put(Arrival(image(), Output()))
-    assert segmenter.begun.wait(WAIT_S)
+    worker.mailbox.put(arrival(camera, 2))
+    monkeypatch.setattr(PARAMETERS, 'hang_timeout_s', 0.01)
     with pytest.raises(HungError, match=r'has not answered for 0\.01 s'):
-        worker.stop(0.01)
-    assert [worker.count_stuck_checks() for _ in range(3)] == [0, 1, 2]
+        worker.close()
+    monkeypatch.undo()
+    assert [worker.run_watchdog() for _ in range(3)] == [0, 1, 2]
     segmenter.release.set()
-    worker.stop()
-    assert [worker.count_stuck_checks() for _ in range(2)] == [0, 0]
+    worker.close()
+    assert [worker.run_watchdog() for _ in range(2)] == [0, 0]
+    assert [header for _, header, _ in camera.results] == [1]
 
 
-def test_a_worker_that_never_started_can_be_stopped(mailbox: Mailbox[Any]) -> None:
-    Worker(mailbox, Segmenter(), never).stop()
+def test_a_worker_that_never_started_can_be_closed() -> None:
+    Worker(Segmenter(), SETTINGS, never).close()
 
 
-def test_a_published_image_is_let_go(mailbox: Mailbox[Any]) -> None:
+def test_a_published_image_is_released() -> None:
     class Header:
         pass
 
-    header, gone, output = Header(), threading.Event(), SimpleNamespace(done=threading.Event())
+    class Forgetful(Camera):
+        def publish(self, *_: Any) -> None:
+            self.done.set()
+
+    header, gone, camera = Header(), threading.Event(), Forgetful()
     weakref.finalize(header, gone.set)
-    output.stats = SimpleNamespace(count=lambda _: None)
-    output.publish = lambda _image, _result: output.done.set()
-    worker = Worker(mailbox, Segmenter(), never)
-    worker.start()
-    mailbox.put(Arrival(image(header), output))
+    worker = Worker(Segmenter(), SETTINGS, never)
+    worker.start(None, {})
+    worker.mailbox.put(arrival(camera, header))
     del header
-    assert output.done.wait(WAIT_S)
+    assert camera.done.wait(WAIT_S)
     gc.collect()
     assert gone.wait(WAIT_S), 'the worker still holds it while it waits for the next'
-    worker.stop()
+    worker.close()

@@ -16,7 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from lemore_core.images.video import VideoError
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.messages.stamps import read_stamp, write_stamp
+from lemore_ros.messages.common import read_stamp, write_stamp
 from lemore_ros.tools import demo
 from lemore_ros.tools.demo import has_open_frames, is_good, summarise
 from lemore_ros.tools.demo_media import write_bag, write_contact_sheet, write_video

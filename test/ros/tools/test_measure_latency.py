@@ -10,7 +10,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
 from lemore_core.common.child import ChildError
-from lemore_ros.messages.stamps import read_stamp
+from lemore_ros.messages.common import read_stamp
 from lemore_ros.tools import measure_latency
 from lemore_ros.tools.measure_latency import (
     Load,

@@ -1,25 +1,27 @@
 """Decoding against its definition: upsample in double precision, then argmax."""
 
-import threading
-from collections.abc import Iterator
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from types import SimpleNamespace
+from pathlib import Path
 
 import cv2
 import numba
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
 from lemore_core.common.errors import LemoreError
+from lemore_core.images.image import to_network
 from lemore_core.inference.cpu import decode as module
 from lemore_core.inference.cpu import decode_numba as kernel
-from lemore_core.inference.cpu.decode import DecodeError, decode, prepare, warm_up
+from lemore_core.inference.cpu.decode import DecodeError, decode, kernel_arguments, warm_up
 from lemore_core.inference.cpu.decode_plain import decode_plainly
 
+ROOT = Path(__file__).parents[4]
 MARGIN = 1e-4
 
 Array = NDArray[np.float32]
@@ -44,7 +46,7 @@ def softmax(logits: Array) -> NDArray[np.float64]:
 
 def check(logits: Array, height: int, width: int) -> None:
     labels, confidence = decode(logits, height, width)
-    plain = module._arguments(logits, height, width)
+    plain = kernel_arguments(logits, height, width)
     decode_plainly(*plain)
     np.testing.assert_array_equal(plain[3], labels)
     np.testing.assert_array_equal(plain[4], confidence)
@@ -91,8 +93,6 @@ def image_logits(frame: NDArray[np.uint8], h: int, w: int, classes: int) -> Arra
     [
         ((32, 32), 150, (256, 256)),
         ((90, 160), 19, (720, 1280)),
-        ((45, 60), 11, (360, 480)),
-        ((45, 60), 11, (540, 960)),
         ((64, 64), 19, (333, 517)),
         ((64, 64), 19, (31, 40)),
     ],
@@ -107,50 +107,30 @@ def test_real_images(
     check(logits, *high)
 
 
-@pytest.mark.parametrize('classes', [1, 2, 3, 19, 150, 255, 256, 300])
+def test_the_labels_of_a_network_on_a_drive(clip_frames: list[NDArray[np.uint8]]) -> None:
+    path = ROOT / 'lemore_core' / 'weights' / 'lemore_nano_camvid_480x360.onnx'
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    for frame in clip_frames[:3]:
+        pixels = to_network(frame, 'bgr8', 360, 480)[None]
+        check(session.run(['logits'], {'pixels': pixels})[0][0], *frame.shape[:2])
+
+
+@pytest.mark.parametrize('classes', [1, 2, 255, 256])
 def test_noise(classes: int) -> None:
     check(noise(9, 11, classes), 72, 88)
 
 
-@pytest.mark.parametrize('seed', range(60))
+@pytest.mark.parametrize('seed', range(40))
 def test_sizes(seed: int) -> None:
     random = np.random.default_rng(seed)
-    h, w = random.integers(1, 14, 2)
+    h, w = random.integers(1, 14, 2)  # one row or column now and then
     height, width = random.integers(1, 150, 2)
     classes = int(random.integers(2, 30))
-    scale = np.float32(random.choice([0.1, 1, 10]))
+    scale = np.float32(random.choice([0.1, 1, 10, 600]))
     logits = noise(h, w, classes, seed=seed)
     if seed % 2:
         logits = cv2.GaussianBlur(logits, (0, 0), 2).reshape(logits.shape)
     check(np.ascontiguousarray(logits * scale), int(height), int(width))
-
-
-@pytest.mark.parametrize(
-    ('low', 'high'),
-    [
-        ((1, 1), (1, 1)),
-        ((1, 1), (40, 50)),
-        ((1, 7), (40, 50)),
-        ((7, 1), (40, 50)),
-        ((1, 2), (1, 1000)),
-        ((2, 1), (1000, 1)),
-        ((2, 2), (100, 130)),
-        ((8, 8), (8, 8)),
-        ((8, 8), (1, 1)),
-        ((33, 65), (7, 5)),
-        ((16, 16), (17, 15)),
-        ((5, 5), (128, 3)),
-    ],
-)
-def test_extreme_ratios(low: tuple[int, int], high: tuple[int, int]) -> None:
-    check(noise(*low, 12), *high)
-
-
-def test_large_logits_keep_their_confidence_finite() -> None:
-    logits = noise(6, 6, 5) * np.float32(60)
-    logits[..., 0] += 500
-    check(logits, 48, 48)
-    check(np.ascontiguousarray(-logits), 48, 48)
 
 
 def test_the_lowest_class_wins_a_tie() -> None:
@@ -183,8 +163,7 @@ def test_confidence_is_low_on_boundaries() -> None:
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize('share', [0.01, 0.5, 1.0])
-@pytest.mark.parametrize('classes', [3, 300])
+@pytest.mark.parametrize(('share', 'classes'), [(0.01, 3), (0.5, 300), (1.0, 3)])
 def test_non_finite_logits_stay_in_range(value: float, share: float, classes: int) -> None:
     logits = noise(10, 12, classes)
     logits[np.random.default_rng(1).random(logits.shape) < share] = value
@@ -204,14 +183,6 @@ def test_a_broken_vector_shows_in_the_confidence_and_only_around_it(value: float
     away[28:44, 28:44] = False
     np.testing.assert_array_equal(labels[away], expected[0][away])
     np.testing.assert_array_equal(confidence[away], expected[1][away])
-
-
-def test_a_nan_does_not_win() -> None:
-    logits = noise(6, 6, 3)
-    logits[..., 1] = np.nan
-    labels, confidence = decode(logits, 48, 48)
-    assert 1 not in labels
-    assert not confidence.any()
 
 
 def test_minus_infinity_rules_a_class_out() -> None:
@@ -260,15 +231,12 @@ def test_threads_do_not_share_scratch() -> None:
     ('logits', 'height', 'width', 'message'),
     [
         (np.zeros((2, 2, 2)), 4, 4, 'float32, not float64'),
-        (np.zeros((2, 2, 2), '>f4'), 4, 4, 'float32, not >f4'),
         ([[[0.0, 1.0]]], 4, 4, 'float32, not list'),
         (np.zeros((2, 2), np.float32), 4, 4, r'not \(2, 2\)'),
-        (np.zeros((1, 2, 2, 2), np.float32), 4, 4, r'not \(1, 2, 2, 2\)'),
-        (np.zeros((0, 2, 2), np.float32), 4, 4, r'not \(0, 2, 2\)'),
         (np.zeros((2, 2, 0), np.float32), 4, 4, r'not \(2, 2, 0\)'),
         (np.zeros((1, 1, 65536), np.float32), 4, 4, '65536 classes'),
         (np.zeros((3, 2, 2), np.float32).transpose(1, 2, 0), 4, 4, 'not C-contiguous'),
-        (np.zeros((2, 4, 2), np.float32)[:, ::2], 4, 4, 'not C-contiguous'),
+        (np.frombuffer(bytes(33), np.float32, 8, 1).reshape(2, 2, 2), 4, 4, 'aligned'),
         (np.zeros((2, 2, 2), np.float32), 0, 4, '0 rows'),
         (np.zeros((2, 2, 2), np.float32), 4, -1, '-1 columns'),
     ],
@@ -279,37 +247,6 @@ def test_what_cannot_be_decoded_is_refused(
     with pytest.raises(DecodeError, match=message) as caught:
         decode(logits, height, width)
     assert isinstance(caught.value, LemoreError)
-
-
-def test_unaligned_logits_are_refused() -> None:
-    logits = np.frombuffer(bytes(1 + 4 * 8), np.float32, offset=1).reshape(2, 2, 2)
-    with pytest.raises(DecodeError, match='aligned'):
-        decode(logits, 4, 4)
-
-
-def test_most_classes() -> None:
-    logits = np.zeros((1, 2, 65535), np.float32)
-    logits[0, 0, 65534] = logits[0, 1, 256] = 30
-    labels, _ = decode(logits, 1, 4)
-    assert labels.tolist() == [[65534, 65534, 256, 256]]
-
-
-def test_compiles_without_a_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    warm_up()  # what numba itself compiles is not meant
-    real = numba.njit
-
-    def nowhere(*, cache: bool = False, **options: object) -> object:
-        if cache:
-            msg = 'cannot cache function: no locator available'
-            raise RuntimeError(msg)
-        return real(**options)
-
-    monkeypatch.setattr(numba, 'njit', nowhere)
-
-    def double(x: int) -> int:
-        return 2 * x
-
-    assert kernel._entry(double)(21) == 42
 
 
 def test_warm_up_survives_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,24 +262,38 @@ def test_warm_up_survives_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [(2, 2, 300)] * 2
 
 
-def test_labels_do_not_wait_for_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = threading.Event()
+def test_compiles_without_a_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    warm_up()  # numba compiles functions of its own
+    real = numba.njit
 
-    @contextmanager
-    def compiler(name: str, order: dict[str, int]) -> Iterator[SimpleNamespace]:
-        assert (name, order) == ('lemore_core.inference.cpu.decode', {'classes': 7})
-        yield SimpleNamespace(result=lambda: ended.wait(30))
+    def nowhere(*, cache: bool = False, **options: object) -> object:
+        if cache:
+            msg = 'cannot cache function: no locator available'
+            raise RuntimeError(msg)
+        return real(**options)
 
-    logits = noise(5, 5, 7)
-    expected = decode(logits, 40, 40)
-    monkeypatch.setattr(module, 'Child', compiler)
-    monkeypatch.setattr(module, '_prepared', set())
-    monkeypatch.setattr(kernel.decode_kernel._cache, 'load_overload', lambda *_: None)
-    prepare(7)
-    with monkeypatch.context() as patch:
-        patch.setattr(module, 'decode_kernel', None)
-        for found, kernels in zip(decode(logits, 40, 40), expected, strict=True):
-            np.testing.assert_array_equal(found, kernels)
-    ended.set()
-    module.wait_until_compiled()
-    assert not module._compiling
+    monkeypatch.setattr(numba, 'njit', nowhere)
+    assert kernel.entry(lambda x: 2 * x)(21) == 42
+
+
+# a machine on which nothing was compiled yet
+FIRST_START = """
+import numpy as np
+from lemore_core.inference.cpu.decode import decode, decode_kernel, prepare, wait_until_compiled
+logits = np.random.default_rng(0).standard_normal((9, 11, 7)).astype(np.float32)
+prepare(7)
+early = decode(logits, 72, 88)
+assert not decode_kernel.signatures, 'the labels waited for the compiler'
+wait_until_compiled()
+late = decode(logits, 72, 88)
+assert len(decode_kernel.signatures) == 1
+np.testing.assert_array_equal(early, late)
+"""
+
+
+def test_labels_do_not_wait_for_the_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('NUMBA_CACHE_DIR', str(tmp_path))
+    subprocess.run([sys.executable, '-c', FIRST_START], check=True, cwd=ROOT)
+    assert list(tmp_path.rglob('*.nbi')), 'the next start finds it compiled'

@@ -1,92 +1,73 @@
-"""Engines built for real, for GPUs that are not here."""
+"""Engines built for real by TensorRT for RTX, whose builder needs no GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from lemore_core.export.cache import cached_export
-from lemore_core.export.export import write_onnx
-from lemore_core.inference.backend import BackendError, ServingRequest
-from lemore_core.inference.tensorrt.build_process import Target
-from lemore_core.inference.tensorrt.builder import build, logger_of
-from lemore_core.inference.tensorrt.libraries import (
-    TENSORRT_RTX,
-    ComputeCapability,
-    load_library,
-)
+from lemore_core.inference.backend import BackendError
+from lemore_core.inference.tensorrt import builder as builder_module
+from lemore_core.inference.tensorrt.builder import build, load_tensorrt, logger_of
 from lemore_core.segmenter import resolve_checkpoint
 
-pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
+RTX = pytest.importorskip('tensorrt_rtx', reason='pip install tensorrt-rtx-cu13')
 
 MIB = 1 << 20
-RTX = load_library(TENSORRT_RTX)
-AMPERE = ComputeCapability(8, 6)
 
 
-def test_the_capabilities_that_can_be_named() -> None:
-    assert {'7.5', '8.0', '8.6', '8.9', '12.0'} <= set(map(str, RTX.named_capabilities))
-    assert ComputeCapability(9, 0) not in RTX.named_capabilities
+def build_for(capability: str, onnx: bytes, shape: tuple[int, int, int]) -> bytes:
+    def configure(config: Any) -> None:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(RTX.ComputeCapability, capability), 0)
+
+    return build(RTX, onnx, shape, configure)
 
 
 # every size, both precisions, few and many classes, the oldest and the newest capability
-BUILDS = [
-    ('nano', 'coco_stuff', 'fp32', '8.9'),
-    ('tiny', 'ade20k', 'fp16', '7.5'),
-    ('small', 'pascal_context_59', 'fp16', '12.0'),
-    ('base', 'camvid', 'fp32', '8.0'),
-]
-
-
-@pytest.mark.parametrize(('size', 'dataset', 'precision', 'capability'), BUILDS)
+@pytest.mark.parametrize(
+    ('size', 'dataset', 'half', 'capability'),
+    [
+        ('nano', 'coco_stuff', False, 'SM89'),
+        ('tiny', 'ade20k', True, 'SM75'),
+        ('small', 'pascal_context_59', True, 'SM120'),
+        ('base', 'camvid', False, 'SM80'),
+    ],
+)
 def test_every_network_is_built(
     make_checkpoint: Callable[[str, str], Path],
     size: str,
     dataset: str,
-    precision: str,
+    half: bool,
     capability: str,
 ) -> None:
-    request = ServingRequest(make_checkpoint(size, dataset), 128, 128, precision=precision)
-    onnx = cached_export(request.path, *request.size, half=precision == 'fp16')
-    engine = build(RTX, onnx, (1, 128, 128), ComputeCapability.parse(capability))
-    assert MIB < len(engine) < 100 * MIB
+    onnx = cached_export(make_checkpoint(size, dataset), 128, 128, half=half)
+    assert MIB < len(build_for(capability, onnx, (1, 128, 128))) < 100 * MIB
 
 
 def test_the_shipped_network_is_built_for_several_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
     content = cached_export(resolve_checkpoint('nano'), 128, 192, half=True)
     built = []
 
-    class Builder(RTX.api.Builder):  # type: ignore[misc, name-defined]
+    class Builder(RTX.Builder):  # type: ignore[misc, name-defined]
         def build_serialized_network(self, network: Any, config: Any) -> Any:
-            built.append(tuple(network.get_output(0).shape))
+            workspace = config.get_memory_pool_limit(RTX.MemoryPoolType.WORKSPACE)
+            tf32 = config.get_flag(RTX.BuilderFlag.TF32)
+            built.append((tuple(network.get_output(0).shape), workspace, tf32))
             return super().build_serialized_network(network, config)
 
-    monkeypatch.setattr(RTX.api, 'Builder', Builder)
-    engine = build(RTX, content, (3, 128, 192), AMPERE)
-    assert len(engine) > MIB // 2
-    assert built == [(3, 16, 24, 11)], 'no shape is left open'
+    monkeypatch.setattr(RTX, 'Builder', Builder)
+    assert len(build_for('SM86', content, (3, 128, 192))) > MIB // 2
+    # no shape is left open, memory is bounded, fp32 has no mantissa of 10 bits
+    assert built == [((3, 16, 24, 11), 512 * MIB, False)]
 
 
-def test_a_quantised_file_is_built_as_it_is(
-    tmp_path: Path, clip_frames: list[NDArray[np.uint8]]
-) -> None:
-    path = tmp_path / 'int8.onnx'
-    images = [frame[..., ::-1] for frame in clip_frames[:2]]
-    write_onnx(resolve_checkpoint('nano'), path, 128, 192, calibration=images)
-    nodes = onnx.load(path).graph.node
-    assert sum(node.op_type == 'QuantizeLinear' for node in nodes) > 10
-    engine = build(RTX, path.read_bytes(), (1, 128, 192), ComputeCapability(8, 9))
-    assert len(engine) > MIB // 2
-
-
-def model(*nodes: onnx.NodeProto, shape: tuple[int | str, ...] = (1, 64, 64, 3)) -> bytes:
+def model(*nodes: NodeProto, shape: tuple[int | str, ...] = (1, 64, 64, 3)) -> bytes:
     graph = helper.make_graph(
         nodes,
         'graph',
@@ -128,42 +109,21 @@ UNKNOWN = [
 )
 def test_what_cannot_be_built_is_named(content: bytes, message: str) -> None:
     with pytest.raises(BackendError, match=message) as failure:
-        build(RTX, content, (1, 64, 64), AMPERE)
+        build_for('SM86', content, (1, 64, 64))
     assert '\n' not in str(failure.value)
+    build_for('SM86', model(CAST), (1, 64, 64))
+    assert logger_of(RTX).reason() == 'it gives no reason', 'not that of an earlier build'
 
 
-def test_an_error_of_before_is_not_the_reason_of_another() -> None:
-    content = model(CAST)
-    with pytest.raises(BackendError, match='Transpose'):
-        build(RTX, model(*TURN), (1, 64, 64), AMPERE)
-    build(RTX, content, (1, 64, 64), AMPERE)
-    assert 'Transpose' not in logger_of(RTX).reason()
+def test_a_tensorrt_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> None:
+        msg = 'libnvinfer.so.10: cannot open shared object file'
+        raise OSError(msg)
 
-
-def test_a_capability_that_is_not_supported_is_refused() -> None:
-    with pytest.raises(BackendError, match=r'7\.5, 8\.0, 8\.6, 8\.9, 12\.0.*, not 9\.0'):
-        build(RTX, model(CAST), (1, 64, 64), ComputeCapability(9, 0))
-
-
-def test_single_precision_is_no_tf32_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    configs = []
-
-    class Builder(RTX.api.Builder):  # type: ignore[misc, name-defined]
-        def create_builder_config(self) -> Any:
-            configs.append(super().create_builder_config())
-            return configs[-1]
-
-    tf32 = RTX.api.BuilderFlag.TF32
-    default = RTX.api.Builder(logger_of(RTX)).create_builder_config()
-    assert default.get_flag(tf32), 'the library sets it by itself'
-    monkeypatch.setattr(RTX.api, 'Builder', Builder)
-    build(RTX, model(CAST), (1, 64, 64), AMPERE)
-    assert [config.get_flag(tf32) for config in configs] == [False]
-    workspace = RTX.api.MemoryPoolType.WORKSPACE
-    assert [config.get_memory_pool_limit(workspace) for config in configs] == [512 * MIB]
-
-
-def test_turing_is_refused_single_precision_before_the_export() -> None:
-    with pytest.raises(BackendError, match=r'no float32.* compute capability 7\.5: .*fp16'):
-        Target('7.5').library('fp32')
-    assert Target('7.5').library('fp16') == RTX
+    modules = builder_module.importlib
+    monkeypatch.setattr(modules, 'import_module', broken)
+    with pytest.raises(BackendError, match=r'cannot be imported \(libnvinfer.*: pip install tens'):
+        load_tensorrt()
+    monkeypatch.setattr(modules, 'import_module', lambda _: SimpleNamespace(__version__='8.6.1'))
+    with pytest.raises(BackendError, match=r'tensorrt 8\.6\.1 is too old, 10 or newer is needed'):
+        load_tensorrt()

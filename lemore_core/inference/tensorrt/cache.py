@@ -1,0 +1,133 @@
+"""Engines on disk: one file each, named by the hash of everything that it depends on.
+
+A damaged engine is built again; a full or read-only disk costs the engine and nothing more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.files import read_own, require_own_folder, user_cache, write_own
+from lemore_core.common.limits import MAX_JSON_BYTES
+from lemore_core.export.cache import export_key
+from lemore_core.export.kept import keep, read_kept
+from lemore_core.inference.backend import (
+    FP16,
+    BackendError,
+    RefusedEngineError,
+    ServingRequest,
+)
+from lemore_core.inference.gpu.device import Gpu, find_gpu
+from lemore_core.inference.tensorrt.builder import load_tensorrt
+
+LOCK = 'build.lock'
+MOST_KEPT, MOST_BYTES = 32, 2**33
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CachedEngine:
+    """The engine of a request on a GPU, built or not."""
+
+    request: ServingRequest
+    gpu: Gpu
+    path: Path
+
+    @property
+    def is_built(self) -> bool:
+        """Whether its file is there."""
+        return self.path.is_file()
+
+    @property
+    def refusal(self) -> str:
+        """The reason why it must not be used, empty where it may."""
+        with suppress(OSError):
+            return read_own(self._refused, MAX_JSON_BYTES).decode(errors='replace').strip()
+        return ''
+
+    def read(self) -> bytes | None:
+        """Return its content, None where there is none that is whole."""
+        return read_kept(self.path, MOST_BYTES)
+
+    def keep(self, content: bytes) -> None:
+        """Write its file."""
+        try:
+            keep(self.path, content, MOST_KEPT)
+        except OSError as error:
+            msg = (
+                f'the engine ({len(content) / (1 << 20):.1f} MiB) was built but cannot be kept in '
+                f'{self.path.parent} ({error}): make room there, or let this user write there'
+            )
+            raise BackendError(msg) from error
+
+    def discard(self) -> None:
+        """Delete its file."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+    def refuse(self, error: LemoreError) -> None:
+        """Let no process load or build it until the file that says so is deleted."""
+        try:
+            write_own(self._refused, f'{type(error).__name__}: {error}\n'.encode())
+        except OSError as failure:
+            _log.warning('the next start uses the engine again, %s', failure)
+
+    def require_allowed(self) -> CachedEngine:
+        """Return this engine, or raise the reason why it must not be used."""
+        reason = self.refusal
+        if reason:
+            msg = f'the engine is refused ({reason}): delete {self._refused} to try again'
+            raise RefusedEngineError(msg)
+        return self
+
+    @contextmanager
+    def one_builder(self) -> Iterator[None]:
+        """Wait until no other process builds: the memory is for one."""
+        folder = self.path.parent
+        with ExitStack() as stack:
+            try:
+                # an engine is code: nobody else writes to its folder
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                require_own_folder(folder)
+                stack.enter_context(FileLock(folder / LOCK))
+            except (OSError, NotImplementedError) as error:  # a file system without locks
+                _log.warning('engines cannot be kept in %s: %s', folder, error)
+            yield
+
+    @property
+    def _refused(self) -> Path:
+        return self.path.with_suffix('.refused')
+
+
+def locate_engine(request: ServingRequest) -> CachedEngine:
+    """Return the engine of a request, which may not be built yet."""
+    version, gpu = load_tensorrt().__version__, find_gpu(request.device)
+    if request.is_exported:
+        request = dataclasses.replace(request, batch=_batch_of(request))
+        network = hashlib.sha256(request.path.read_bytes()).hexdigest()
+    else:
+        half = request.gpu_precision == FP16
+        network = export_key(request.path, *request.size, half=half)
+    facts = [network, version, gpu.name, gpu.capability, gpu.driver, *request.size, request.batch]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    engine = CachedEngine(request, gpu, user_cache() / 'engines' / f'{digest}.engine')
+    return engine.require_allowed()
+
+
+def _batch_of(request: ServingRequest) -> int:
+    from onnx import load
+
+    shape = load(request.path).graph.input[0].type.tensor_type.shape
+    # imported networks take one image a run, whatever was requested; 0 is an open batch
+    return shape.dim[0].dim_value or request.batch

@@ -1,0 +1,119 @@
+"""A TensorRT engine on PyTorch's buffers and stream, and the trial of a new one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lemore_core.export.export import street_images
+from lemore_core.inference.backend import BackendError, DeviceMemoryError
+from lemore_core.inference.gpu.errors import guarded, is_out_of_memory
+from lemore_core.inference.tensorrt.builder import INPUT, OUTPUT, logger_of
+
+AGREEMENT = 0.99
+
+
+class UnloadableEngineError(BackendError):
+    """An engine that the runtime does not load."""
+
+
+class EngineRejectedError(BackendError):
+    """An engine whose labels differ from its network's."""
+
+
+class Engine:
+    """A TensorRT engine on buffers that never move, one run after the other.
+
+    Maps ``batch`` images RGB (batch, height, width, 3) uint8 on ``device`` to logits (batch, h,
+    w, classes) float32, which the next run overwrites. The work is queued on PyTorch's current
+    stream, and nothing waits for it.
+    """
+
+    def __init__(self, api: Any, engine: bytes, batch: int, device: str) -> None:
+        self._logger = logger_of(api)
+        self._runtime = api.Runtime(self._logger)
+        self._engine = self._load(engine, f'{api.__name__} {api.__version__}')
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            msg = (
+                f'{device} has no memory left for an engine of batch {batch} '
+                f'({self._logger.reason()}): use a smaller batch, or end what else uses the device'
+            )
+            raise DeviceMemoryError(msg)
+        _, height, width, _ = tuple(self._engine.get_tensor_shape(INPUT))
+        self._context.set_input_shape(INPUT, (batch, height, width, 3))
+        self._pixels = self._bind(INPUT, torch.uint8, device)
+        self._logits = self._bind(OUTPUT, torch.float32, device)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return the logits of ``pixels``."""
+        if pixels.shape != self._pixels.shape or pixels.dtype != torch.uint8:
+            found, taken = tuple(pixels.shape), tuple(self._pixels.shape)
+            msg = f'pixels are {pixels.dtype} {found}, the engine takes uint8 {taken}'
+            raise BackendError(msg)
+        self._pixels.copy_(pixels)
+        self._logger.forget()
+        if not self._context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
+            msg = f'TensorRT cannot run the engine: {self._logger.reason()}'
+            raise BackendError(msg)
+        return self._logits
+
+    def _load(self, engine: bytes, library: str) -> Any:
+        self._logger.forget()
+        loaded = self._runtime.deserialize_cuda_engine(engine)
+        if loaded is None:
+            reason = self._logger.reason()
+            msg = f'{library} cannot load the engine: {reason}'
+            if is_out_of_memory(reason):
+                # the engine itself is good: it stays in the cache
+                raise DeviceMemoryError(msg)
+            raise UnloadableEngineError(msg)
+        return loaded
+
+    def _bind(self, name: str, dtype: torch.dtype, device: str) -> Tensor:
+        shape = tuple(self._context.get_tensor_shape(name))
+        buffer = torch.zeros(shape, dtype=dtype, device=device)
+        self._context.set_tensor_address(name, buffer.data_ptr())
+        return buffer
+
+
+def try_engine(
+    api: Any, engine: bytes, onnx: bytes, shape: tuple[int, int, int], device: str
+) -> None:
+    """Compare an engine's classes of a real street, whole and by halves, with its network's.
+
+    ``shape`` is (batch, height, width). The network is the ONNX file in ONNX Runtime on the CPU.
+    """
+    batch, height, width = shape
+    images = street_images(height, width)
+    found = guarded(
+        lambda: _run(Engine(api, engine, batch, device), images, batch, device),
+        torch.device(device),
+        f'the first images of an engine of batch {batch}',
+    )
+    session = onnxruntime.InferenceSession(onnx, providers=['CPUExecutionProvider'])
+    expected = np.concatenate([session.run(None, {'pixels': x[None]})[0] for x in images])
+    # NaN wins nowhere: argmax would take it for a class
+    same = np.isfinite(found).all(-1) & (found.argmax(-1) == expected.argmax(-1))
+    if same.mean() < AGREEMENT:
+        msg = (
+            f'only {np.floor(1e4 * same.mean()) / 100}% of its labels of a street are those of '
+            f'ONNX Runtime, {AGREEMENT:.0%} must be'
+        )
+        raise EngineRejectedError(msg)
+
+
+def _run(
+    network: Engine, images: NDArray[np.uint8], batch: int, device: str
+) -> NDArray[np.float32]:
+    results = []
+    for image in images:
+        pixels = torch.from_numpy(np.repeat(image[None], batch, axis=0)).to(device)
+        # the last of a batch, as one that ignores it would have given the first
+        results.append(network(pixels)[-1].cpu().numpy().copy())
+    return np.stack(results)

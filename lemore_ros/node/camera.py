@@ -1,0 +1,389 @@
+"""Subscribe to one camera, queue its newest message, and publish the labels of its images."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NamedTuple
+
+from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import Image as ImageMessage
+
+from lemore_core.common.errors import in_one_line
+from lemore_core.images.image import Image
+from lemore_core.mailbox import Mailbox
+from lemore_core.segmentation import Segmentation
+from lemore_ros.messages.camera_info import CameraInfoError
+from lemore_ros.messages.common import message_class, stamp_ns, transport_class
+from lemore_ros.messages.images import ImageError
+from lemore_ros.messages.point_cloud import to_point_cloud
+from lemore_ros.messages.readers import ImageReader, VideoReader, make_reader
+from lemore_ros.node import qos
+from lemore_ros.node.camera_stats import CameraStats, RateLimit
+from lemore_ros.node.depth_buffer import DepthBuffer
+from lemore_ros.node.logs import ThrottledLogger
+from lemore_ros.node.publishers import OutputSettings, Publishers
+from lemore_ros.node.qos_diagnosis import LARGE_IMAGES, Subscription, why_no_images
+from lemore_ros.transports import AUTO, TRANSPORTS, Transport
+
+EXPLAIN_AFTER_S = 5.0
+NO_SUBSCRIBER = 'nobody subscribes to its outputs'
+# an image that seems older has the stamp of another clock
+OLDEST_MS = 60_000.0
+# Fast DDS reports this number of lost messages if it does not know how many
+UNKNOWN_NUMBER = 2**31 - 1
+
+
+class Arrival(NamedTuple):
+    """A message that waits for the worker; ``image`` if it is decoded already, as video is."""
+
+    camera: Camera
+    message: Any
+    reader: ImageReader | VideoReader
+    image: Image | None = None
+
+
+class Camera:
+    """Input and outputs of one camera; ``name`` is empty if it is the only one.
+
+    It subscribes to images only while its outputs have subscribers. :meth:`decode`,
+    :meth:`publish` and :meth:`fail` run on the worker's thread, everything else on the executor's;
+    video alone is decoded there, in order.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        name: str,
+        settings: OutputSettings,
+        stats: CameraStats,
+        mailbox: Mailbox[Arrival],
+    ) -> None:
+        self.name = name
+        self.stats = stats
+        self._node = node
+        self._settings = settings
+        self._mailbox = mailbox
+        self._rotation = settings.parameters.rotation_of(name)
+        self._limit = RateLimit()
+        self._paused = self._explained = ''
+        self._heard, self._lost = False, 0
+        self._stamp = 0
+        prefix = f'{name}/' if name else ''
+        self.subscriptions = Subscriptions(
+            node,
+            prefix,
+            settings.parameters.image_transport,
+            on_image=self._on_image,
+            on_lost=self._on_lost,
+            on_incompatible=self._on_incompatible,
+        )
+        self.subscriptions.check()
+        self._log = ThrottledLogger(node.get_logger(), self.subscriptions.topic)
+        self._publishers = Publishers(node, prefix, settings, self.refresh)
+        self.refresh()
+
+    def apply(self, settings: OutputSettings) -> None:
+        """Apply other settings from the next image on."""
+        self._settings = settings
+        self._publishers.apply(settings)
+        self.refresh()
+
+    def pause(self, reason: str) -> None:
+        """Unsubscribe; the diagnostics show ``reason``."""
+        self._paused = reason
+        self.refresh()
+
+    def resume(self) -> None:
+        """Subscribe again."""
+        self._paused = ''
+        self.refresh()
+
+    def close(self) -> None:
+        """Destroy the subscriptions and the publishers."""
+        with ExitStack() as steps:
+            steps.callback(self._publishers.destroy)
+            steps.callback(self.pause, 'inactive')
+
+    def refresh(self) -> None:
+        """Subscribe to the camera's topics while the outputs have subscribers."""
+        if self._paused or not self._publishers.has_subscribers():
+            self.subscriptions.close()
+            if self._mailbox.clear(self.name):
+                self.stats.count('dropped')
+            self.stats.expect_frames(idle=self._paused or NO_SUBSCRIBER)
+            return
+        if not self.subscriptions.is_open:
+            self.subscriptions.open()
+            self._explained = ''
+            self._heard, self._lost = False, 0
+            self.stats.expect_frames()
+        self.subscriptions.follow()
+        self.subscriptions.use_depth(wanted=self._publishers.has_subscribers('points'))
+
+    def run_watchdog(self, stuck_s: int) -> None:
+        """Refresh, and log once why no image comes; the network is stuck for ``stuck_s``."""
+        self.stats.stuck_s = stuck_s
+        # a subscriber that the middleware does not report is found within a second
+        self.refresh()
+        gap_s = self.stats.silent_s(EXPLAIN_AFTER_S)
+        if gap_s:
+            self._explain(f'no image for {gap_s:.0f} s: ')
+
+    def decode(self, message: Any, reader: ImageReader | VideoReader) -> Image | None:
+        """Return the image of a message, ``None`` if it cannot be read."""
+        started = time.perf_counter()
+        try:
+            image = reader.read(message, self._settings.parameters.max_pixels)
+        except Exception as error:  # noqa: BLE001 - one image must not end the worker
+            self.fail(error)
+            return None
+        self.stats.add_intake(1e3 * (time.perf_counter() - started))
+        return image._replace(rotation=self._rotation)
+
+    def publish(self, image: Image, result: Segmentation, settings: OutputSettings) -> None:
+        """Publish the outputs that have subscribers."""
+        started = time.perf_counter()
+        # labels are right whatever is wrong with the calibration or the depth
+        try:
+            self._publishers.publish_images(image, result, settings, self.subscriptions.info)
+        except CameraInfoError as error:
+            self._log.warn('camera_info', str(error))
+        try:
+            if self._publishers.has_subscribers('points'):
+                self._publish_points(image, result, settings.parameters.depth_tolerance_ms)
+        except (ImageError, CameraInfoError) as error:
+            self._log.warn('points', str(error))
+        self.stats.count_labelled(
+            age_ms=self._age_ms(stamp_ns(image.header)),
+            segmenter_ms=result.timings.total_ms,
+            work_ms=1e3 * (time.perf_counter() - started),
+            resized=result.resized,
+        )
+        if result.resized:
+            height, width = result.network_size
+            text = f'{result.resized}: its images are resized to {width}x{height}'
+            self._log.warn_once(_kind(result.resized), text)
+
+    def fail(self, error: Exception) -> None:
+        """Count an image that could not be segmented, and log why."""
+        reason = in_one_line(error)
+        self.stats.count_failed(reason)
+        self._log.error(_kind(reason), reason)
+
+    def _on_image(self, message: Any) -> None:
+        self.stats.count_received()
+        self._explained = ''
+        self._heard, self._lost = True, 0
+        reader, parameters = self.subscriptions.reader, self._settings.parameters
+        if not self._limit.admits(parameters.max_rate_hz):
+            reader.skip(message, parameters.max_pixels)
+            self.stats.count('skipped')
+            return
+        arrival = Arrival(self, message, reader)
+        if isinstance(reader, VideoReader):
+            image = self.decode(message, reader)
+            if image is None:
+                return
+            arrival = Arrival(self, None, reader, image)
+        if self._mailbox.put(arrival, self.name):
+            self.stats.count('dropped')
+
+    def _on_lost(self, lost: int) -> None:
+        self.stats.count('lost', lost)
+        self._lost += lost
+        self._log.warn_once('lost', f'the middleware lost {lost} images: {LARGE_IMAGES}')
+
+    def _on_incompatible(self, _event: Any) -> None:
+        # the event may come after the last subscriber has gone
+        if self.subscriptions.is_open:
+            self._explain('')
+
+    def _explain(self, what: str) -> None:
+        reason = self.subscriptions.why_no_images(heard=self._heard, lost=self._lost)
+        if reason != self._explained:
+            self._explained = reason
+            self._node.get_logger().warning(f'{self.subscriptions.topic}: {what}{reason}')
+
+    def _age_ms(self, stamp: int) -> float | None:
+        """Return the age of a stamp, ``None`` if it is not of this node's clock."""
+        now: int = self._node.get_clock().now().nanoseconds
+        age_ms = (now - stamp) / 1e6
+        former, self._stamp = self._stamp, stamp
+        if stamp == 0:
+            self._log.warn('stamp', 'images have no time stamp; labels carry the same zero stamp')
+            return None
+        if stamp >= former and 0 <= age_ms <= OLDEST_MS:
+            return age_ms
+        what = f'{age_ms:.0f} ms old' if stamp >= former else 'older than the one before'
+        self._log.warn_once(
+            'clock',
+            f'the image is {what}: unknown clock, its age is not counted. Synchronise the clocks, '
+            'or set use_sim_time where a bag or a simulation publishes /clock',
+        )
+        return None
+
+    def _publish_points(self, image: Image, result: Segmentation, tolerance_ms: float) -> None:
+        beside = self.subscriptions
+        depth = beside.depth.nearest(stamp_ns(image.header), int(1e6 * tolerance_ms))
+        info = beside.depth_info or beside.info
+        if depth is None:
+            msg = f'no points: no depth image within {tolerance_ms:g} ms of the image'
+            self._log.warn('depth', msg)
+        elif info is None:
+            self._log.warn('depth', 'no points: no camera_info came')
+        else:
+            if depth.header.frame_id not in {'', image.header.frame_id}:
+                self._log.warn(
+                    'frame_id',
+                    f'the depth image is of frame {depth.header.frame_id!r}, the image of '
+                    f'{image.header.frame_id!r}: depth must be registered to the camera',
+                )
+            self._publishers.publish('points', to_point_cloud(image, result, depth, info))
+
+
+class Subscriptions:
+    """Subscribe to ``<prefix>image``, ``camera_info``, ``depth`` and ``depth/camera_info``.
+
+    ``transport`` is the image transport, or ``auto`` for the first one that is published.
+    ``reader`` reads its messages; ``info``, ``depth`` and ``depth_info`` are the last messages
+    beside them. The callbacks run on the executor's thread; ``on_lost`` gets the number of lost
+    images, ``on_incompatible`` the event of a publisher with another QoS.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        prefix: str,
+        transport: str,
+        *,
+        on_image: Callable[[Any], None],
+        on_lost: Callable[[int], None],
+        on_incompatible: Callable[[Any], None],
+    ) -> None:
+        self._node = node
+        self._prefix = prefix
+        self._on_image = on_image
+        self._on_lost = on_lost
+        self._on_incompatible = on_incompatible
+        self._is_auto = transport == AUTO
+        self._transport = TRANSPORTS['raw' if self._is_auto else transport]
+        self.reader = make_reader(self._transport.type)
+        self.info: Any = None
+        self.depth = DepthBuffer()
+        self.depth_info: Any = None
+        self._subscriptions: list[Any] = []
+        self._of_depth: list[Any] = []
+
+    @property
+    def topic(self) -> str:
+        """Resolved name of the image topic."""
+        return str(self._resolved(self._transport))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether images are subscribed to."""
+        return bool(self._subscriptions)
+
+    def check(self) -> None:
+        """Create all subscriptions once, so that a wrong QoS override fails the activation."""
+        try:
+            self.open()
+            self.use_depth(wanted=True)
+        finally:
+            self.close()
+
+    def open(self) -> None:
+        """Subscribe to images and their camera info."""
+        if not self.is_open:
+            self._transport = self._offered() or self._transport
+            self._subscriptions = [self._subscribe_to_images()]
+            self._subscriptions.append(self._subscribe(CameraInfo, 'camera_info', self._on_info))
+
+    def follow(self) -> None:
+        """Switch to the transport now being published, if it is chosen automatically."""
+        if self.is_open and self._offered() not in {None, self._transport}:
+            self.close()
+            self.open()
+
+    def close(self) -> None:
+        """Unsubscribe from everything."""
+        self.use_depth(wanted=False)
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
+
+    def use_depth(self, *, wanted: bool) -> None:
+        """Subscribe to depth images and their camera info, or unsubscribe."""
+        if wanted and not self._of_depth:
+            self._of_depth = [self._subscribe(ImageMessage, 'depth', self.depth.put)]
+            self._of_depth.append(
+                self._subscribe(CameraInfo, 'depth/camera_info', self._on_depth_info)
+            )
+        while self._of_depth and not wanted:
+            self._node.destroy_subscription(self._of_depth.pop())
+            self.depth.clear()
+
+    def why_no_images(self, *, heard: bool, lost: int) -> str:
+        """Return why no image comes, see :func:`~lemore_ros.node.qos_diagnosis.why_no_images`."""
+        profile = self._subscriptions[0].qos_profile
+        subscription = Subscription(self.topic, self._transport.type, profile)
+        return why_no_images(self._node, subscription, heard=heard, lost=lost)
+
+    def _offered(self) -> Transport | None:
+        """In auto mode, return the transport to use; prefer the current one."""
+        if not self._is_auto:
+            return None
+        offered = [
+            transport
+            for transport in TRANSPORTS.values()
+            if message_class(transport.type) is not None
+            and any(
+                info.topic_type == transport.type
+                for info in self._node.get_publishers_info_by_topic(self._resolved(transport))
+            )
+        ]
+        return self._transport if self._transport in offered else next(iter(offered), None)
+
+    def _resolved(self, transport: Transport) -> Any:
+        return self._node.resolve_topic_name(f'{self._prefix}image{transport.suffix}')
+
+    def _subscribe_to_images(self) -> Any:
+        transport = self._transport
+        self.reader = make_reader(transport.type)
+        create = partial(
+            self._node.create_subscription,
+            transport_class(transport),
+            f'{self._prefix}image{transport.suffix}',
+            self._on_image,
+            qos.every() if transport.is_video else qos.newest(),
+            qos_overriding_options=qos.overridable(),
+        )
+        return qos.with_events(
+            create,
+            message_lost=lambda event: self._on_lost(_lost(event.total_count_change)),
+            incompatible_qos=self._on_incompatible,
+        )
+
+    def _on_info(self, message: Any) -> None:
+        self.info = message
+
+    def _on_depth_info(self, message: Any) -> None:
+        self.depth_info = message
+
+    def _subscribe(self, kind: type, topic: str, handler: Callable[[Any], None]) -> Any:
+        options = {'qos_overriding_options': qos.overridable()}
+        return self._node.create_subscription(
+            kind, self._prefix + topic, handler, qos.newest(), **options
+        )
+
+
+def _lost(messages: int) -> int:
+    return 1 if messages >= UNKNOWN_NUMBER else messages
+
+
+def _kind(reason: str) -> str:
+    # numbers differ from frame to frame, another kind of error is news
+    return re.sub(r'\d+', '', reason)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from onnx import TensorProto, helper
+
+from lemore_core.common.errors import GpuContextLostError
+from lemore_core.export.errors import PrecisionError
+from lemore_core.inference.backend import BackendError, RefusedEngineError, ServingRequest
+from lemore_core.inference.gpu.device import Gpu
+from lemore_core.inference.tensorrt import cache as cache_module
+from lemore_core.inference.tensorrt.cache import MOST_KEPT, CachedEngine, locate_engine
+
+ENGINE = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def engine(folder: Path) -> CachedEngine:
+    request = ServingRequest(Path('a.safetensors'), 64, 128)
+    return CachedEngine(request, Gpu('cuda:0', 'A2000', '8.6', '580.65'), folder / 'a.engine')
+
+
+def test_an_engine_is_kept_for_this_user(engine: CachedEngine, folder: Path) -> None:
+    assert not engine.is_built
+    engine.keep(ENGINE)
+    assert engine.is_built
+    assert engine.read() == ENGINE
+    assert folder.stat().st_mode & 0o777 == 0o700
+    engine.discard()
+    engine.discard()
+    assert engine.read() is None
+
+
+@pytest.mark.parametrize('damage', ['truncated', 'one bit', 'empty', 'others may write'])
+def test_what_is_damaged_or_of_somebody_else_is_no_engine(
+    engine: CachedEngine, damage: str
+) -> None:
+    engine.keep(ENGINE)
+    content = bytearray(engine.path.read_bytes())
+    content[len(content) // 2] ^= damage == 'one bit'
+    engine.path.write_bytes(content[: {'truncated': -1, 'empty': 0}.get(damage)])
+    engine.path.chmod(0o602 if damage == 'others may write' else 0o600)
+    assert engine.read() is None
+    engine.keep(ENGINE)
+    assert engine.read() == ENGINE
+
+
+def test_the_last_used_are_kept(engine: CachedEngine, folder: Path) -> None:
+    engines = [
+        dataclasses.replace(engine, path=folder / f'{number}.engine')
+        for number in range(MOST_KEPT + 1)
+    ]
+    for number, one in enumerate(engines[:-1]):
+        one.keep(ENGINE)
+        os.utime(one.path, (number, number))
+    assert engines[0].read() == ENGINE
+    engines[-1].keep(ENGINE)
+    assert [one.is_built for one in engines[:3]] == [True, False, True]
+
+
+def test_an_engine_that_cannot_be_kept_is_a_failure(engine: CachedEngine, folder: Path) -> None:
+    folder.parent.mkdir(parents=True)
+    folder.write_bytes(b'')
+    with pytest.raises(BackendError, match='was built but cannot be kept in'):
+        engine.keep(ENGINE)
+    with engine.one_builder():
+        pass
+    engine.refuse(GpuContextLostError('lost'))
+    assert engine.refusal == ''
+
+
+def test_one_process_builds_at_a_time(engine: CachedEngine) -> None:
+    code = (
+        'import sys\n'
+        'from pathlib import Path\n'
+        'from lemore_core.inference.tensorrt.cache import CachedEngine\n'
+        'with CachedEngine(None, None, Path(sys.argv[1])).one_builder(): print("mine")'
+    )
+    with engine.one_builder():
+        other = subprocess.Popen(
+            [sys.executable, '-c', code, engine.path], stdout=subprocess.PIPE, text=True
+        )
+        time.sleep(0.2)
+        assert other.poll() is None
+    assert other.communicate(timeout=60)[0] == 'mine\n'
+
+
+def test_every_fact_makes_another_engine(
+    api: ModuleType, untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ServingRequest(untrained_checkpoint, 64, 128)
+    changes = ({'height': 96}, {'width': 96}, {'batch': 2}, {'precision': 'fp32'})
+    paths = [locate_engine(request).path]
+    paths += [locate_engine(dataclasses.replace(request, **one)).path for one in changes]
+    api.__version__ = '11.5'
+    paths.append(locate_engine(request).path)
+    monkeypatch.setattr(cache_module, 'find_gpu', lambda _: Gpu('cpu', 'A4000', '8.6', '580.65'))
+    paths.append(locate_engine(request).path)
+    assert len(set(paths)) == 7
+
+
+@pytest.mark.usefixtures('api')
+def test_a_refused_engine_is_named_with_the_file_to_delete(untrained_checkpoint: Path) -> None:
+    request = ServingRequest(untrained_checkpoint, 64, 128)
+    engine = locate_engine(request)
+    engine.refuse(PrecisionError('head.weight holds 1e+06, too large for fp16'))
+    with pytest.raises(
+        RefusedEngineError, match=r'too large for fp16\): delete .*\.refused to try'
+    ):
+        locate_engine(request)
+    engine.path.with_suffix('.refused').unlink()
+    assert locate_engine(request) == engine
+
+
+@pytest.mark.usefixtures('api')
+@pytest.mark.parametrize(('first', 'expected'), [('batch', 3), (1, 1)])
+def test_a_file_of_one_image_has_an_engine_for_one(
+    tmp_path: Path, first: int | str, expected: int
+) -> None:
+    ports = [
+        helper.make_tensor_value_info(name, TensorProto.UINT8, [first, 8, 8, 3])
+        for name in ('pixels', 'logits')
+    ]
+    node = helper.make_node('Identity', ['pixels'], ['logits'])
+    model = helper.make_model(helper.make_graph([node], 'one', ports[:1], ports[1:]))
+    path = tmp_path / 'imported.onnx'
+    path.write_bytes(model.SerializeToString())
+    assert locate_engine(ServingRequest(path, 8, 8, batch=3)).request.batch == expected

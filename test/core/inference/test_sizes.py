@@ -1,0 +1,115 @@
+"""Sizes loaded at once, or beside the ones in use."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lemore_core.common.errors import LemoreError
+from lemore_core.inference.sizes import LoadedSizes, Size
+from lemore_core.segmenter import Segmenter
+
+LOADED, WIDE, TALL = (96, 128), (64, 192), (192, 64)
+
+
+class FakeBackend:
+    def __init__(self, size: Size) -> None:
+        self.size = size
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Loader:
+    """Loads the first size at once; others wait until they are let through."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.asked: list[Size] = []
+        self.loaded: dict[Size, FakeBackend] = {}
+        self.failure = ''
+
+    def __call__(self, size: Size) -> FakeBackend:
+        self.asked.append(size)
+        if size != LOADED:
+            assert self.gate.wait(30)
+        if self.failure:
+            raise LemoreError(self.failure)
+        return self.loaded.setdefault(size, FakeBackend(size))
+
+
+@pytest.fixture
+def loader() -> Iterator[Loader]:
+    loader = Loader()
+    yield loader
+    loader.gate.set()
+
+
+@pytest.fixture
+def sizes(loader: Loader) -> LoadedSizes:
+    sizes = LoadedSizes(loader)  # type: ignore[arg-type]
+    sizes.get(LOADED)
+    return sizes
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_loaded_size_serves_until_the_missing_one_is_there(
+    sizes: LoadedSizes, loader: Loader
+) -> None:
+    assert sizes.nearest(WIDE) == (LOADED, 'loading')
+    assert sizes.nearest(TALL) == (LOADED, 'waiting for another size')
+    assert sizes.nearest(LOADED) == (LOADED, '')
+    loader.gate.set()
+    wait_for(lambda: sizes.nearest(WIDE) == (WIDE, ''))
+    assert sizes.nearest((64, 256))[0] == WIDE, 'the nearest aspect'
+    wait_for(lambda: sizes.nearest(TALL) == (TALL, ''))
+
+
+def test_the_size_used_longest_ago_makes_room(sizes: LoadedSizes, loader: Loader) -> None:
+    loader.gate.set()
+    sizes.kept = 2
+    sizes.get(WIDE)
+    sizes.get(LOADED)
+    sizes.get(TALL)
+    assert loader.loaded[WIDE].is_closed
+    assert not loader.loaded[LOADED].is_closed
+    wait_for(lambda: sizes.nearest(WIDE) == (WIDE, ''))
+    assert loader.loaded[LOADED].is_closed
+
+
+def test_one_that_cannot_be_loaded_is_tried_once(
+    sizes: LoadedSizes, loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader.failure = 'no room'
+    loader.gate.set()
+    wait_for(lambda: sizes.nearest(WIDE) == (LOADED, 'no room'))
+    sizes.nearest(WIDE)
+    assert loader.asked == [LOADED, WIDE]
+    assert caplog.messages == ['network 192x64 cannot be loaded: no room']
+
+
+def test_closing_ends_an_export_at_once(
+    untrained_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    segmenter = Segmenter.load(untrained_checkpoint, backend='onnxruntime', live=True)
+    result = segmenter.segment(np.zeros((64, 192, 3), np.uint8))
+    assert result.resized == 'preparing 192x64'
+    assert result.network_size == (96, 128)
+    wait_for(lambda: any(tmp_path.glob('lemore-export-*')))
+    started = time.monotonic()
+    segmenter.close()
+    assert time.monotonic() - started < 10
+    assert list(tmp_path.iterdir()) == []
