@@ -31,7 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--split', default='val', help='val')
     parser.add_argument('--limit', type=count, help='only so many images, the first ones')
     parser.add_argument('--drive', help='only the images of this drive, of train and val')
-    parser.add_argument('--groups', metavar='FILE', help="class groups of the model's classes")
+    merged = parser.add_mutually_exclusive_group()
+    merged.add_argument('--groups', metavar='FILE', help="class groups of the model's classes")
+    merged.add_argument(
+        '--map',
+        metavar='FILE',
+        help="class groups named as the data set's classes: the model's probabilities are summed",
+    )
     parser.add_argument(
         '--ground-truth-groups',
         metavar='FILE',
@@ -71,11 +77,12 @@ def run(arguments: argparse.Namespace) -> None:
         report.check_requirements()
     dataset = _open_dataset(arguments)
     samples = _samples(arguments, dataset)[: arguments.limit]
-    if arguments.dataset == OWN or arguments.ground_truth_groups:
+    if arguments.dataset == OWN or arguments.ground_truth_groups or arguments.map:
         # a layout and no class table: the model keeps its own
         arguments.dataset = ''
     segmenter = load_segmenter(arguments)
-    predictor = predictor_for(segmenter, views)
+    merged = load_groups(arguments.map, segmenter.taxonomy) if arguments.map else None
+    predictor = predictor_for(segmenter, views, merged)
     if arguments.groups:
         predictor = Grouped(predictor, load_groups(arguments.groups, predictor.taxonomy))
     worst = report.worst_images(arguments.report_images, predictor.taxonomy)

@@ -64,10 +64,12 @@ def read_origin(path: Path) -> Origin:
 
 
 def write_origin(folder: Path, origin: Origin) -> None:
-    """Record the origin in a data set's folder.
+    """Record the origin in a data set's folder, unless it is there.
 
     Raises:
         OSError: the file cannot be written.
     """
     text = yaml.safe_dump(origin.to_dict(), sort_keys=False, allow_unicode=True)
-    write_whole(folder / ORIGIN, text)
+    path = folder / ORIGIN
+    if not path.is_file() or path.read_text('utf-8') != text:
+        write_whole(path, text)
