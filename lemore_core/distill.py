@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import count, islice
 from pathlib import Path
@@ -228,7 +228,7 @@ def _open(run: DistillRun) -> dict[str, list[tuple[Source, int]]]:
                 msg = f'{source.name} has no end: record a video of it, and give that'
                 raise DistillError(msg)
             every = given.every or run.every or (MOVING_EVERY if source.is_moving else 1)
-            drives.setdefault(source.drive, []).append((source, every))
+            drives.setdefault(given.drive or source.drive, []).append((source, every))
     return drives
 
 
@@ -245,13 +245,11 @@ def _take(
     folder = output / 'frames' / drive
     if not folder.exists():
         part = _empty(folder.with_name(f'.{drive}.part'))
-        numbers, shrunk = count(), Counter[str]()
-        for source, every in sources:
-            numbered = islice(zip(numbers, source.frames(), strict=False), 0, None, every)
-            for number, frame in tqdm(numbered, desc=drive, unit='image', disable=None):
-                size = frame.image.pixels.shape[:2]
-                shrunk[f'{size[1]}x{size[0]}'] += max(size) > LONGEST_FRAME
-                _write_frame(part / f'{drive}_{number:06}', frame)
+        shrunk = Counter[str]()
+        for number, frame in tqdm(_numbered(sources), desc=drive, unit='image', disable=None):
+            size = frame.image.pixels.shape[:2]
+            shrunk[f'{size[1]}x{size[0]}'] += max(size) > LONGEST_FRAME
+            _write_frame(part / f'{drive}_{number:06}', frame)
         for line in error_lines([source for source, _ in sources]):
             report(line)
         for large, number in (+shrunk).items():
@@ -264,6 +262,12 @@ def _take(
     images = sorted(folder.iterdir())
     report(f'{drive}: {len(images)} images')
     return images
+
+
+def _numbered(sources: Sequence[tuple[Source, int]]) -> Iterator[tuple[int, Frame]]:
+    numbers = count()
+    for source, every in sources:
+        yield from islice(zip(numbers, source.frames(), strict=False), 0, None, every)
 
 
 def _write_frame(path: Path, frame: Frame) -> None:

@@ -20,12 +20,16 @@ UNKNOWN = 'unknown: the terms of the training data apply'
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Images to learn from: their path, licence, and where they are published."""
+    """Images to learn from: their path, licence, and where they are published.
+
+    ``drive`` is the drive of all of them; without it their names or files decide.
+    """
 
     path: str = option(REQUIRED)
     licence: str = option(UNKNOWN)
     repository: str = option('')
     commit: str = option('')
+    drive: str = option('', pattern='[A-Za-z0-9-]*', allowed='letters, digits and -')
     every: int | None = option(None, 'take every n-th image', low=1)
 
 

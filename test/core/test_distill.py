@@ -13,14 +13,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lemore_core.checkpoint import read_card
 from lemore_core.cli.main import main
+from lemore_core.data.origin import read_origin
 from lemore_core.data.readers import read_ids
 from lemore_core.data.soft import read_soft
 from lemore_core.evaluation.strategies import AveragedViews, Views
 from lemore_core.images.files import read_image
-from lemore_core.taxonomy import load_taxonomy
+from lemore_core.taxonomy import load_groups, load_taxonomy
 from lemore_core.teacher import Teacher, TeacherError, view_size
 
 CLASSES = load_taxonomy('camvid').classes
+CONFIG = Path(__file__).parents[2] / 'config' / 'distill'
 
 
 def blocks(seed: int) -> NDArray[np.uint8]:
@@ -280,3 +282,12 @@ def test_sources_are_on_the_card_and_both_are_judged_by_a_labelled_data_set(
     assert card.training['sources'] == [source]
     assert card.training['teacher']['name'] == teacher.name
     assert card.licence == f'{folder}: CC0; teacher {teacher.name}: MIT'
+
+
+def test_what_is_shipped_for_streets_fits() -> None:
+    groups = load_groups(str(CONFIG / 'cityscapes_camvid.yaml'), load_taxonomy('cityscapes'))
+    assert groups.taxonomy.classes == CLASSES
+    assert groups.taxonomy.colors == load_taxonomy('camvid').colors
+    sources = read_origin(CONFIG / 'street.yaml').sources
+    assert all(re.fullmatch('[0-9a-f]{40}', source.commit) for source in sources)
+    assert 'val' not in {Path(one.path).name for one in sources if 'IDD' in one.path}
