@@ -30,7 +30,7 @@ from lemore_core.common.validation import check_fields, option
 from lemore_core.data.datasets import OWN, open_dataset
 from lemore_core.data.drives import last_drives
 from lemore_core.data.layouts.folder import CLASSES
-from lemore_core.data.origin import ImageSource, Origin, write_origin
+from lemore_core.data.origin import ORIGIN, ImageSource, Origin
 from lemore_core.data.readers import read_ids
 from lemore_core.data.samples import Sample
 from lemore_core.data.soft import SUFFIX, write_soft
@@ -84,26 +84,20 @@ class Truth:
 class DistillRun:
     """Inputs, teacher, output folder and options of a distillation.
 
-    ``classes`` names groups of the teacher's classes, ``hold_out`` drives to validate on (default:
-    the last ones), ``changes`` fields of the recipe, ``seconds`` the time of the training. For the
-    views of the teacher see :class:`~lemore_core.teacher.Teacher`. Student and teacher are judged
-    by ``truth``, without it the student by its teacher's labels of the held-out drives.
+    ``hold_out`` names drives to validate on (default: the last ones), ``changes`` fields of the
+    recipe, ``seconds`` the time of the training. Student and teacher are judged by ``truth``,
+    without it the student by its teacher's labels of the held-out drives.
 
     Raises:
         DistillError: a value is out of bounds.
     """
 
-    teacher: Path
+    teacher: Teacher
     inputs: tuple[ImageSource, ...]
     output: Path
     _: KW_ONLY
-    classes: str = ''
     hold_out: tuple[str, ...] = ()
     every: int | None = option(None, 'take every n-th image', low=1)
-    sizes: tuple[int, ...] = option((), 'widths of the views in pixels', low=32, high=8192)
-    scales: tuple[float, ...] = option((1.0, 1.5), 'of the image, 1 and more', low=1, high=4)
-    flip: bool = option(True, 'add the mirror image of every view')
-    min_probability: float = option(0.5, 'less certain pixels get no label', low=0, high=1)
     recipe: str = 'folder_distill'
     changes: Mapping[str, Any] = field(default_factory=dict)
     start: Path | None = None
@@ -123,17 +117,9 @@ def distill(run: DistillRun, report: Report) -> tuple[Path, Comparison]:
             nothing is to be learned from the labels.
         OSError, KeyboardInterrupt: it was interrupted; finished files are kept.
     """
-    teacher = Teacher(
-        run.teacher,
-        classes=run.classes,
-        sizes=run.sizes,
-        scales=run.scales,
-        flip=run.flip,
-        min_probability=run.min_probability,
-    )
     drives = _open(run)
     plan = {f'frames/{drive}': _digest(_stats(each)) for drive, each in drives.items()}
-    _keep_plan(run.output, {**plan, 'labels': teacher.digest})
+    _keep_plan(run.output, {**plan, 'labels': run.teacher.digest})
     images = {drive: _take(run.output, drive, each, report) for drive, each in drives.items()}
     splits = _split(images, run.hold_out, report)
     recipe = _recipe(run, splits['train'][0])
@@ -141,59 +127,51 @@ def distill(run: DistillRun, report: Report) -> tuple[Path, Comparison]:
     data = {split: [path.name for path in paths] for split, paths in splits.items()}
     plan = {'data': _digest(data), 'training': _digest(fixed, str(run.start or ''))}
     _keep_plan(run.output, plan)
-    _label(splits['train'] + splits['val'], run.output / 'labels', teacher)
-    dataset = _write_dataset(run.output, splits, teacher.taxonomy)
-    write_origin(dataset, Origin(run.inputs, teacher.record))
+    _label(splits['train'] + splits['val'], run.output / 'labels', run.teacher)
+    dataset = _write_dataset(run, splits)
+    write_whole(dataset / ORIGIN, _yaml(Origin(run.inputs, run.teacher.record)))
     training = run.output / 'training'
     planned = TrainingRun(
         recipe, dataset, training, run.hardware, start=run.start, check=False, seconds=run.seconds
     )
     train_unless_finished(planned, report)
     student = training / 'last.safetensors'
-    return student, _compare(run, student, teacher, open_dataset(OWN, dataset).samples('val'))
+    return student, _compare(run, student, open_dataset(OWN, dataset).samples('val'))
 
 
-def _compare(run: DistillRun, path: Path, teacher: Teacher, held_out: list[Sample]) -> Comparison:
-    """Measure student and teacher, and write the report."""
+def _compare(run: DistillRun, path: Path, samples: list[Sample]) -> Comparison:
+    """Measure student and teacher by the truth, else by its labels, and write the report."""
     from lemore_core.benchmark import interleaved
     from lemore_core.evaluation.report import evaluation_report, worst_images, write_report
 
-    student, truth = Segmenter.load(path), run.truth
-    groups = None
-    if truth and truth.groups:
-        groups = load_groups(truth.groups, student.taxonomy)
+    student, teacher, groups, known = Segmenter.load(path), run.teacher, None, None
+    reference = 'teacher'
+    if run.truth:
+        samples, reference = run.truth.samples(), 'ground truth'
+        if run.truth.groups:
+            groups = load_groups(run.truth.groups, student.taxonomy)
+            teacher = teacher.merged(groups)
+        known = evaluate(teacher, tqdm(samples, 'teacher', unit='image', disable=None))
     predictor = predictor_for(student, Views(), groups)
-    samples, reference = held_out, 'teacher'
-    known = None
-    if truth:
-        samples, reference = truth.samples(), 'ground truth'
-        known = evaluate(teacher.predictor(groups), _shown(samples, 'teacher'))
     worst = worst_images(WORST_IMAGES, predictor.taxonomy, reference)
-    result = evaluate(predictor, _shown(samples, 'student'), worst)
+    result = evaluate(predictor, tqdm(samples, 'student', unit='image', disable=None), worst)
     image = samples[0].read_image()
-    calls: dict[str, Callable[[], object]] = {
-        'teacher': lambda: teacher.largest_view(image),
-        'student': lambda: student.segment(image),
-    }
-    timed = interleaved(calls, range(TIMED_CALLS))
-    times = [median(milliseconds for milliseconds, _ in timed[name]) for name in calls]
-    comparison = Comparison(result, known, *times)
+    calls: list[Callable[[], object]] = [
+        lambda: teacher.logits(image),
+        lambda: student.segment(image),
+    ]
+    timed = interleaved(dict(enumerate(calls)), range(TIMED_CALLS))
+    comparison = Comparison(result, known, *(median(ms for ms, _ in timed[i]) for i in (0, 1)))
     facts = {
         'student': student.card.name,
         'teacher': teacher.card.name,
-        'judged by': f'{len(samples)} images, {reference}',
+        'judged by': f'{reference} of {len(samples)} images',
         'licence': student.card.licence,
     }
-    title = 'The student against its teacher, on drives that it was not trained on'
-    if truth:
-        title = f'The student beside its teacher, on {truth.data.name} {truth.split}'
+    title = f'{student.card.name} beside its teacher {teacher.card.name}'
     page = evaluation_report(result, worst.images, title=title, facts=facts, truth=reference)
     write_report(comparison.on(page), run.output / REPORT)
     return comparison
-
-
-def _shown(samples: list[Sample], name: str) -> tqdm[Sample]:
-    return tqdm(samples, desc=name, unit='image', disable=None)
 
 
 def _keep_plan(output: Path, plan: Mapping[str, str]) -> None:
@@ -340,20 +318,24 @@ def _recipe(run: DistillRun, image: Path) -> Recipe:
     return load_recipe(run.recipe, {**run.changes, 'height': height, 'width': width})
 
 
-def _write_dataset(output: Path, splits: Splits, taxonomy: Taxonomy) -> Path:
+def _write_dataset(run: DistillRun, splits: Splits) -> Path:
     """Write images, labels and classes as a data set, whole or not at all; return its folder."""
-    data = output / 'data'
+    data = run.output / 'data'
     if data.exists():
         return data
-    part = _empty(output / '.data.part')
+    part = _empty(run.output / '.data.part')
     for split, images in splits.items():
         for image in images:
-            mask = output / 'labels' / f'{image.stem}.png'
+            mask = run.output / 'labels' / f'{image.stem}.png'
             soft = mask.with_suffix(SUFFIX)
             for kind, source in (('images', image), ('masks', mask), ('soft', soft)):
                 target = part / kind / split / source.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target)
-    (part / CLASSES).write_text(yaml.safe_dump(taxonomy.to_dict(), sort_keys=False), 'utf-8')
+    write_whole(part / CLASSES, _yaml(run.teacher.taxonomy))
     part.rename(data)
     return data
+
+
+def _yaml(values: Origin | Taxonomy) -> str:
+    return yaml.safe_dump(values.to_dict(), sort_keys=False, allow_unicode=True)

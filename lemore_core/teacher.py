@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,70 +15,69 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.checkpoint import ModelCard
 from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.validation import check_fields, option
+from lemore_core.data.origin import TeacherRecord
 from lemore_core.data.soft import SoftLabels, soft_labels
-from lemore_core.evaluation.strategies import (
-    AveragedViews,
-    Prediction,
-    Predictor,
-    Views,
-    merging,
-    softmax,
-    upsample,
-)
+from lemore_core.evaluation import strategies
+from lemore_core.evaluation.strategies import AveragedViews, Prediction, Views, softmax, upsample
 from lemore_core.export.model_card import read_model_card
 from lemore_core.images.image import to_network
 from lemore_core.segmenter import Segmenter
-from lemore_core.taxonomy import UNLABELLED_8BIT, ClassGroups, load_groups
+from lemore_core.taxonomy import UNLABELLED_8BIT, ClassGroups, Taxonomy, load_groups
 
 LONGEST_SIDE = 1024  # pixels: probabilities of every class at every pixel take much memory
 STRIDE = 32  # of network sizes: many networks take no other sides
-ASPECT = 4 / 3  # of the area of images that are not that wide
-WIDE = 1.2
+ASPECT, WIDE = 4 / 3, 1.2  # less wide images are seen in the area of one of this aspect
 SOFT_STRIDE = 4  # pixels of the smallest view to a soft label
 MOST_OF_ONE = 0.99  # of the labelled pixels: more of one class teaches nothing
 LEAST_LABELLED = 0.05  # of all pixels
 FATAL = 4  # ONNX Runtime's level
+
+Probabilities = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 
 
 class TeacherError(LemoreError):
     """A teacher that cannot label images at the sizes asked for, or whose labels teach nothing."""
 
 
+@dataclass(eq=False)
 class Teacher:
     """A network that labels images, in groups of its classes where given.
 
-    ``sizes`` are the widths in pixels to which a whole image is resized, see :func:`view_size`.
-    Without any, ``scales`` divide an image into windows, for a file of one size. ``flip`` adds the
-    mirror image of every view; pixels of which it is less sure than ``min_probability`` get no
-    label.
+    It sees a whole image at each of ``sizes``, see :func:`view_size`; without any, windows of it
+    by ``scales``, for a file of one size.
 
     Raises:
-        LemoreError: the file cannot be read, the groups do not fit, or there are too many classes.
+        LemoreError: an option or the file is not what it must be, the groups do not fit, or there
+            are too many classes.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        classes: str = '',
-        sizes: tuple[int, ...] = (),
-        scales: tuple[float, ...] = (1.0, 1.5),
-        flip: bool = True,
-        min_probability: float = 0.5,
-    ) -> None:
-        self.path, self.card = path, read_model_card(path)
+    path: Path
+    classes: str = ''
+    sizes: tuple[int, ...] = option((), 'widths of the views in pixels', low=32, high=8192)
+    scales: tuple[float, ...] = option((1.0, 1.5), 'of the image, 1 and more', low=1, high=4)
+    flip: bool = option(True, 'add the mirror image of every view')
+    min_probability: float = option(0.5, 'less certain pixels get no label', low=0, high=1)
+    card: ModelCard = field(init=False)
+    taxonomy: Taxonomy = field(init=False)
+    # (classes, groups + 1): 1 where a class is of a group, the last column for those of none
+    merging: Probabilities = field(init=False)
+
+    def __post_init__(self) -> None:
+        check_fields(self, TeacherError)
+        self.card = read_model_card(self.path)
         self.taxonomy = self.card.taxonomy.of_labels
-        self._merging = np.eye(len(self.taxonomy.classes) + 1, dtype=np.float32)[:-1]
-        if classes:
-            groups = load_groups(classes, self.card.taxonomy)
-            self.taxonomy, self._merging = groups.taxonomy.of_labels, merging(groups)
+        self.merging = np.eye(self.card.config.classes + 1, dtype=np.float32)[:-1]
+        if self.classes:
+            groups = load_groups(self.classes, self.card.taxonomy)
+            self.taxonomy, self.merging = groups.taxonomy.of_labels, strategies.merging(groups)
         number = len(self.taxonomy.classes)
         if number >= UNLABELLED_8BIT:
             msg = f'{number} classes are too many to train on: merge them into at most 254'
             raise TeacherError(msg)
-        self.sizes, self.scales, self.flip = tuple(sorted(sizes)), scales, flip
-        self.min_probability = min_probability
 
     @cached_property
     def segmenter(self) -> Segmenter:
@@ -85,20 +85,27 @@ class Teacher:
         return Segmenter.load(self.path)
 
     @cached_property
-    def record(self) -> Mapping[str, str]:
-        """Name, SHA-256 and licence for the cards of its students."""
+    def record(self) -> TeacherRecord:
+        """The teacher on the cards of its students."""
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        return {'name': self.path.name, 'sha256': digest, 'licence': self.card.licence}
+        return TeacherRecord(self.path.name, digest, self.card.licence)
 
     @property
     def digest(self) -> str:
         """A hash of everything that labels follow from."""
         options = [self.sizes, self.scales, self.flip, self.min_probability]
-        merged = self._merging.argmax(1).tolist()
-        values = [self.record['sha256'], options, self.taxonomy.to_dict(), merged]
+        values = [self.record.sha256, options, self.taxonomy.to_dict(), self.merging.tolist()]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
-    def label(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], SoftLabels]:
+    def merged(self, groups: ClassGroups) -> Teacher:
+        """Return this teacher in groups of its taxonomy's classes."""
+        other = copy.copy(self)
+        none = np.eye(1, len(groups.groups) + 1, len(groups.groups), dtype=np.float32)
+        other.merging = self.merging @ np.vstack([strategies.merging(groups), none])
+        other.taxonomy = groups.taxonomy
+        return other
+
+    def label(self, image: Pixels) -> tuple[Pixels, SoftLabels]:
         """Return class ids (H, W) uint8 of RGB (H, W, 3) uint8, and soft labels (2, n, h, w) uint8.
 
         Doubtful pixels are 255; soft labels have all places whose likeliest is a class.
@@ -108,36 +115,33 @@ class Teacher:
         doubtful = probabilities.max(-1) < self.min_probability
         unknown = doubtful | (labels == len(self.taxonomy.classes))
         mask = np.where(unknown, UNLABELLED_8BIT, labels).astype(np.uint8)
-        return at_size(mask, image), soft_labels(coarse)
+        return _at_size_of(image, mask), soft_labels(coarse)
 
-    def predictor(self, groups: ClassGroups | None = None) -> Predictor:
-        """Return what predicts as this teacher labels, in ``groups`` of its classes where given."""
-        return _TeacherPredictor(self, groups)
+    def predict(self, image: Pixels) -> Prediction:
+        """Segment an RGB image (H, W, 3) uint8; every pixel gets a class."""
+        probabilities = self._probabilities(image)[1][..., :-1]
+        confidence = np.rint(255 * probabilities.max(-1)).astype(np.uint8)
+        labels = probabilities.argmax(-1).astype(np.uint8)
+        return Prediction(_at_size_of(image, labels), _at_size_of(image, confidence))
 
-    def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the mean probabilities (h, w, classes) of RGB (H, W, 3) uint8, up to 1024 pixels."""
-        return self._probabilities(image)[1][..., :-1]
-
-    def _probabilities(
-        self, image: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return probabilities (h, w, classes + 1) at the size of soft labels, and at the image's."""
-        height, width = image.shape[:2]
-        longest = max(height, width)
-        size = [max(1, side * min(longest, LONGEST_SIDE) // longest) for side in (height, width)]
-        if self.sizes:
-            coarse = self._at_sizes(image) @ self._merging
-            return coarse, upsample(coarse, *size)
-        small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-        probabilities = self._at_scales(np.asarray(small, np.uint8)) @ self._merging
-        grid = [math.ceil(side / SOFT_STRIDE) for side in size]
-        return upsample(probabilities, *grid), probabilities
-
-    def largest_view(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits (h, w, classes) of the largest view of RGB (H, W, 3) uint8."""
-        if self.sizes:
-            return self._logits(image, view_size(self.sizes[-1], image.shape[:2])[0])
-        return self.segmenter.logits(image)
+    def logits(self, image: Pixels, width: int = 0) -> Probabilities:
+        """Return the logits (h, w, classes) of one view, ``width`` pixels wide (0: the largest)."""
+        if not self.sizes:
+            return self.segmenter.logits(image)
+        size, _ = view_size(width or max(self.sizes), image.shape[:2])
+        if self.path.suffix != '.onnx':
+            return self.segmenter.logits(image, network_size=size)
+        try:
+            pixels = to_network(image, 'rgb8', *size)[None]
+            logits: Probabilities = self._any_size.run(None, {'pixels': pixels})[0][0]
+        except Exception as error:  # the runtime's exceptions share no base
+            msg = (
+                f'{self.path} cannot label images at {size[1]}x{size[0]}: leave --sizes out for a '
+                f'file that takes {self.card.config.width}x{self.card.config.height} alone '
+                f'({in_one_line(error)})'
+            )
+            raise TeacherError(msg) from error
+        return logits
 
     def require_use(self, counts: NDArray[np.int64]) -> None:
         """Refuse labels, counted by class id (256,), of nearly one class or none."""
@@ -158,49 +162,32 @@ class Teacher:
             )
             raise TeacherError(msg)
 
-    def _at_sizes(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the mean over sizes and mirror images, (h, w, classes) at the soft labels' size."""
-        _, grid = view_size(self.sizes[0], image.shape[:2])
-        views = []
-        for width in self.sizes:
-            size, _ = view_size(width, image.shape[:2])
-            views.append(softmax(upsample(self._logits(image, size), *grid)))
-            if self.flip:
-                mirrored = self._logits(np.ascontiguousarray(image[:, ::-1]), size)[:, ::-1]
-                views.append(softmax(upsample(np.ascontiguousarray(mirrored), *grid)))
-        return np.asarray(sum(views[1:], start=views[0]) / np.float32(len(views)))
-
-    def _at_scales(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the mean over scales and mirror images, (H, W, classes)."""
-        height, width = image.shape[:2]
+    def _probabilities(self, image: Pixels) -> tuple[Probabilities, Probabilities]:
+        """Return (h, w, groups + 1) at the size of soft labels, and up to the image's own."""
+        longest = max(image.shape[:2])
+        height, width = (max(1, n * min(longest, LONGEST_SIDE) // longest) for n in image.shape[:2])
+        if self.sizes:
+            _, grid = view_size(min(self.sizes), image.shape[:2])
+            views = []
+            for size in self.sizes:
+                views.append(softmax(upsample(self.logits(image, size), *grid)))
+                if self.flip:
+                    mirrored = self.logits(np.ascontiguousarray(image[:, ::-1]), size)[:, ::-1]
+                    views.append(softmax(upsample(mirrored, *grid)))
+            coarse = _mean(views) @ self.merging
+            return coarse, upsample(coarse, height, width)
+        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         views = []
         for scale in self.scales:
             # windows, since a teacher's file may have but one size
             window = (math.ceil(height / scale), math.ceil(width / scale)) if scale > 1 else None
-            views_at = Views(window=window, flip=self.flip)
-            views.append(AveragedViews(self.segmenter, views_at).probabilities(image))
-        return np.asarray(sum(views[1:], start=views[0]) / np.float32(len(views)))
-
-    def _logits(self, image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
-        if self.path.suffix == '.onnx':
-            return self._any_size(to_network(image, 'rgb8', *size))
-        return self.segmenter.logits(image, network_size=size)
-
-    def _any_size(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits (h, w, classes) of an imported file for RGB (height, width, 3) uint8."""
-        try:
-            logits: NDArray[np.float32] = self._open.run(None, {'pixels': pixels[None]})[0][0]
-        except Exception as error:  # the runtime's exceptions share no base
-            own = f'{self.card.config.width}x{self.card.config.height}'
-            msg = (
-                f'{self.path} cannot label images at {pixels.shape[1]}x{pixels.shape[0]}: leave '
-                f'--sizes out for a file that takes {own} alone ({in_one_line(error)})'
-            )
-            raise TeacherError(msg) from error
-        return logits
+            view = AveragedViews(self.segmenter, Views(window=window, flip=self.flip))
+            views.append(view.probabilities(np.asarray(small, np.uint8)))
+        fine = _mean(views) @ self.merging
+        return upsample(fine, *(math.ceil(side / SOFT_STRIDE) for side in (height, width))), fine
 
     @cached_property
-    def _open(self) -> Any:
+    def _any_size(self) -> Any:
         """The imported file with open sides: imports fix them, the network inside may not."""
         import onnx
         import onnxruntime
@@ -215,38 +202,22 @@ class Teacher:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers)
 
 
-class _TeacherPredictor:
-    """A teacher as what is evaluated: every pixel gets a class."""
-
-    def __init__(self, teacher: Teacher, groups: ClassGroups | None) -> None:
-        self.taxonomy = groups.taxonomy if groups else teacher.taxonomy
-        self._teacher = teacher
-        self._merging = merging(groups)[:, :-1] if groups else None
-
-    def predict(self, image: NDArray[np.uint8]) -> Prediction:
-        """Segment an RGB image (H, W, 3) uint8."""
-        values = self._teacher.probabilities(image)
-        if self._merging is not None:
-            values = values @ self._merging
-        labels = at_size(values.argmax(-1).astype(np.uint8), image)
-        return Prediction(labels, at_size(np.rint(255 * values.max(-1)).astype(np.uint8), image))
-
-
-def at_size(layer: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a layer (h, w) at the size of an image (H, W, 3), by nearest neighbour."""
-    size = image.shape[1], image.shape[0]
-    return np.asarray(cv2.resize(layer, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-
-
 def view_size(width: int, image: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the network size of a view ``width`` pixels wide, and the size of its soft labels.
 
     An image (height, width) that is not wide is seen in the area of a 4:3 image of that width.
     """
-    height, wide = image[:2]
-    factor = width / wide
-    if wide < WIDE * height:
-        factor = math.sqrt(width * width / ASPECT / (height * wide))
-    network = [max(STRIDE, STRIDE * round(side * factor / STRIDE)) for side in (height, wide)]
-    grid = [max(1, round(side * factor / SOFT_STRIDE)) for side in (height, wide)]
-    return (network[0], network[1]), (grid[0], grid[1])
+    is_wide = image[1] >= WIDE * image[0]
+    scale = width / image[1] if is_wide else width / math.sqrt(ASPECT * image[0] * image[1])
+    height, wide = (max(STRIDE, STRIDE * round(side * scale / STRIDE)) for side in image[:2])
+    rows, columns = (max(1, round(side * scale / SOFT_STRIDE)) for side in image[:2])
+    return (height, wide), (rows, columns)
+
+
+def _mean(views: list[Probabilities]) -> Probabilities:
+    return np.asarray(sum(views[1:], start=views[0]) / np.float32(len(views)), np.float32)
+
+
+def _at_size_of(image: Pixels, layer: Pixels) -> Pixels:
+    size = image.shape[1], image.shape[0]
+    return np.asarray(cv2.resize(layer, size, interpolation=cv2.INTER_NEAREST), np.uint8)

@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.distill import REPORT, DistillError, DistillRun, Truth, distill
     from lemore_core.evaluation.report import check_requirements
     from lemore_core.segmenter import resolve_checkpoint
+    from lemore_core.teacher import Teacher
     from lemore_core.training.recipe import parse_changes
 
     check_requirements()
@@ -90,16 +91,18 @@ def run(arguments: argparse.Namespace) -> None:
         truth = Truth(arguments.truth, arguments.truth_dataset, split, arguments.map)
         truth.samples()  # refused before the training
     planned = DistillRun(
-        resolve_checkpoint(arguments.teacher),
+        Teacher(
+            resolve_checkpoint(arguments.teacher),
+            arguments.classes,
+            tuple(arguments.sizes),
+            tuple(arguments.scales),
+            not arguments.no_flip,
+            arguments.min_probability,
+        ),
         inputs,
         arguments.output,
-        classes=arguments.classes,
         hold_out=tuple(arguments.hold_out),
         every=arguments.every,
-        sizes=tuple(arguments.sizes),
-        scales=tuple(arguments.scales),
-        flip=not arguments.no_flip,
-        min_probability=arguments.min_probability,
         recipe=arguments.recipe,
         changes={**parse_changes(arguments.set), 'model': arguments.model},
         start=resolve_checkpoint(arguments.start) if arguments.start else None,
@@ -117,7 +120,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(
         f'\n{arguments.output / REPORT}\n'
         f'lemore predict IMAGES --model {student} --output out/predict\n'
-        f'lemore benchmark --models {student},{planned.teacher}\n'
+        f'lemore benchmark --models {student},{planned.teacher.path}\n'
         'ros2 launch lemore_ros segmentation.launch.py image_topic:=/camera/image_raw '
         f'model:={student}'
     )

@@ -31,12 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--split', default='val', help='val')
     parser.add_argument('--limit', type=count, help='only so many images, the first ones')
     parser.add_argument('--drive', help='only the images of this drive, of train and val')
-    merged = parser.add_mutually_exclusive_group()
-    merged.add_argument('--groups', metavar='FILE', help="class groups of the model's classes")
-    merged.add_argument(
+    parser.add_argument(
         '--map',
         metavar='FILE',
-        help="class groups named as the data set's classes: the model's probabilities are summed",
+        help="class groups of the model's classes, named as the data set's: probabilities are summed",
     )
     parser.add_argument(
         '--ground-truth-groups',
@@ -69,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.data.datasets import OWN
     from lemore_core.evaluation import report
     from lemore_core.evaluation.evaluate import evaluate
-    from lemore_core.evaluation.strategies import Grouped, predictor_for
+    from lemore_core.evaluation.strategies import predictor_for
     from lemore_core.taxonomy import load_groups
 
     views = _views(arguments)
@@ -83,8 +81,6 @@ def run(arguments: argparse.Namespace) -> None:
     segmenter = load_segmenter(arguments)
     merged = load_groups(arguments.map, segmenter.taxonomy) if arguments.map else None
     predictor = predictor_for(segmenter, views, merged)
-    if arguments.groups:
-        predictor = Grouped(predictor, load_groups(arguments.groups, predictor.taxonomy))
     worst = report.worst_images(arguments.report_images, predictor.taxonomy)
     observe = None if arguments.report is None else worst
     result = evaluate(predictor, tqdm(samples, unit='image', disable=None), observe)

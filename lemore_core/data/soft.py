@@ -51,10 +51,9 @@ def read_soft(path: Path, classes: int) -> SoftLabels:
     """
     try:
         with zipfile.ZipFile(path) as file:
-            size = sum(entry.file_size for entry in file.infolist())
-        if size > MAX_PIXELS:
-            msg = f'it holds {size} bytes, allowed: up to {MAX_PIXELS}'
-            raise DataError(msg)  # noqa: TRY301
+            if sum(entry.file_size for entry in file.infolist()) > MAX_PIXELS:
+                msg = f'more than {MAX_PIXELS} bytes'
+                raise DataError(msg)  # noqa: TRY301
         with np.load(path, allow_pickle=False) as arrays:
             soft = np.stack([arrays['classes'], arrays['probabilities']])
         if soft.dtype != np.uint8 or soft.ndim != 4 or not soft.size or soft[0].max() >= classes:

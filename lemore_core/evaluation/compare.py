@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -31,45 +30,41 @@ class Comparison:
     @property
     def rows(self) -> list[tuple[str, float, float, float]]:
         """Name, IoU of teacher and student, and points lost: the mean, then each class."""
-        mine = self.student.scores.matrix
-        known = mine if self.teacher is None else self.teacher.scores.matrix
+        found = [
+            np.ones(len(self.student.taxonomy.classes) + 1)
+            if result is None
+            else np.array([result.scores.matrix.mean_iou, *result.scores.matrix.iou])
+            for result in (self.teacher, self.student)
+        ]
+        columns = (*found, 100 * (found[0] - found[1]))
         names = ('mean', *self.student.taxonomy.classes)
-        students = (mine.mean_iou, *mine.iou)
-        teachers = (known.mean_iou, *known.iou) if self.teacher else (1.0,) * len(names)
-        pairs = zip(names, teachers, students, strict=True)
-        return [(name, float(t), float(s), 100 * float(t - s)) for name, t, s in pairs]
-
-    @property
-    def speed(self) -> str:
-        """The time of both, and the factor between them."""
-        return (
-            f'teacher {self.teacher_ms:.1f} ms an image, student {self.student_ms:.1f} ms: '
-            f'{self.teacher_ms / self.student_ms:.1f} times as fast'
-        )
+        return list(zip(names, *(column.tolist() for column in columns), strict=True))
 
     def __str__(self) -> str:
         lines = ['{:<18} {:>12} {:>12} {:>12}'.format(*COLUMNS)]
         for name, teacher, student, lost in self.rows:
             lines.append(f'{name:<18} {percent(teacher):>12} {percent(student):>12} {lost:>12.1f}')
-        return '\n'.join([*lines, self.speed])
+        speed = (
+            f'teacher {self.teacher_ms:.1f} ms an image, student {self.student_ms:.1f} ms: '
+            f'{self.teacher_ms / self.student_ms:.1f} times as fast'
+        )
+        return '\n'.join([*lines, speed])
 
     def on(self, report: Report) -> Report:
         """Return a report of the student that begins with the comparison."""
-        cells: list[tuple[str | Cell, ...]] = [
-            (name, *(_bar(iou) for iou in (teacher, student)), f'{lost:.1f}')
-            for name, teacher, student, lost in self.rows
+        rows: list[tuple[str | Cell, ...]] = [
+            (
+                name,
+                *(Cell(percent(x), round(float(np.nan_to_num(x)), 4)) for x in iou),
+                f'{lost:.1f}',
+            )
+            for name, *iou, lost in self.rows
         ]
-        parts: list[Any] = [f'{self.speed}.', Table(COLUMNS, cells)]
-        figures = {
-            'points lost': f'{self.rows[0][-1]:.1f}',
-            'times faster': f'{self.teacher_ms / self.student_ms:.1f}',
-        }
-        return dataclasses.replace(
-            report,
-            figures={**figures, **report.figures},
-            sections=[Section('Student beside teacher', parts), *report.sections],
+        section = Section(
+            'Student beside teacher', [str(self).splitlines()[-1], Table(COLUMNS, rows)]
         )
-
-
-def _bar(share: float) -> Cell:
-    return Cell(percent(share), round(float(np.nan_to_num(share)), 4))
+        faster = f'{self.teacher_ms / self.student_ms:.1f}'
+        figures = {'points lost': f'{self.rows[0][-1]:.1f}', 'times faster': faster}
+        return dataclasses.replace(
+            report, figures=figures | {**report.figures}, sections=[section, *report.sections]
+        )

@@ -165,24 +165,6 @@ class AveragedViews:
         return probabilities[:, ::-1] if flipped else probabilities
 
 
-class Grouped:
-    """Maps another predictor's labels to groups of its classes; no class may be ignored."""
-
-    def __init__(self, predictor: Predictor, groups: ClassGroups) -> None:
-        if groups.ignored:
-            ignored = ', '.join(groups.ignored)
-            msg = f'groups {groups.name!r} ignore {ignored}: put all predicted classes into groups'
-            raise ViewError(msg)
-        self.taxonomy = groups.taxonomy
-        self._predictor = predictor
-        self._groups = groups
-
-    def predict(self, image: NDArray[np.uint8]) -> Prediction:
-        """Segment an RGB image (H, W, 3) uint8."""
-        prediction = self._predictor.predict(image)
-        return prediction._replace(labels=self._groups.apply(prediction.labels))
-
-
 def predictor_for(
     segmenter: Segmenter, views: Views, groups: ClassGroups | None = None
 ) -> Predictor:

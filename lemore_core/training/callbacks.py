@@ -143,10 +143,13 @@ def moving_average(decay: float) -> WeightAveraging:
 
 
 @dataclasses.dataclass(eq=False)
-class FiniteLoss(Callback):
-    """End a run before the step that would make its weights NaN; what was saved is kept."""
+class Watch(Callback):
+    """End a run before the step that would make its weights NaN; ``report`` progress every minute."""
 
     folder: Path
+    report: Callable[[str], None] | None
+    began: tuple[float, int, float] = (0.0, 0, 0.0)  # time, step and share of the run
+    reported: float = 0.0
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
@@ -154,57 +157,42 @@ class FiniteLoss(Callback):
         """Raise an error in every process if the loss or the gradient is not finite in one."""
         del optimizer
         assert isinstance(pl_module, SegmentationTask)
-        loss = pl_module.newest_loss
-        # in half precision the scaler leaves out steps of a gradient that overflows
-        is_scaled = pl_module.recipe.precision == '16'
-        # without a bound this only measures the gradient
-        norm = loss if is_scaled else nn.utils.clip_grad_norm_(pl_module.parameters(), math.inf)
-        is_finite = math.isfinite(loss + norm)
-        if not trainer.strategy.reduce_boolean_decision(not is_finite, all=False):
-            return
-        last = self.folder / 'last.safetensors'
-        start = f'start from {last} (--start) with' if last.is_file() else 'start anew with'
-        msg = (
-            f'loss {float(loss):g}, gradient {float(norm):g} in step {trainer.global_step + 1}: '
-            f'the training diverged and ended; {start} a lower learning_rate, or precision=32'
-        )
-        raise DivergedError(msg)
-
-
-@dataclasses.dataclass(eq=False)
-class Progress(Callback):
-    """Report the progress every minute."""
-
-    report: Callable[[str], None]
-    step: int = 0
-    share: float = 0.0
-    at: float = 0.0
+        loss = norm = float(pl_module.newest_loss)
+        if pl_module.recipe.precision != '16':  # whose scaler leaves out steps that overflow
+            # without a bound this only measures the gradient
+            norm = float(nn.utils.clip_grad_norm_(pl_module.parameters(), math.inf))
+        diverged = not math.isfinite(loss + norm)
+        if trainer.strategy.reduce_boolean_decision(diverged, all=False):
+            last = self.folder / 'last.safetensors'
+            start = f'start from {last} (--start) with' if last.is_file() else 'start anew with'
+            msg = (
+                f'loss {loss:g}, gradient {norm:g} in step {trainer.global_step + 1}: the training '
+                f'diverged and ended; {start} a lower learning_rate, or precision=32'
+            )
+            raise DivergedError(msg)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the first minute."""
-        self._restart(trainer, pl_module)
+        assert isinstance(pl_module, SegmentationTask)
+        self.reported = time.monotonic()
+        self.began = self.reported, trainer.global_step, pl_module.share_done()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
         """Report step, loss, images a second and the time left, if a minute is over."""
         assert isinstance(pl_module, SegmentationTask)
-        seconds, share = time.monotonic() - self.at, pl_module.share_done()
-        if seconds < PROGRESS_SECONDS or share <= self.share:
+        if self.report is None or time.monotonic() < self.reported + PROGRESS_SECONDS:
             return
-        rate = (trainer.global_step - self.step) * pl_module.recipe.batch / seconds
-        left = timedelta(seconds=round(max(0, 1 - share) / (share - self.share) * seconds))
-        of = f'/{trainer.max_steps}' if trainer.max_steps > 0 else ''
+        self.reported = time.monotonic()
+        at, step, share = self.began
+        seconds, done = self.reported - at, pl_module.share_done()
+        rate = (trainer.global_step - step) * pl_module.recipe.batch / seconds
+        left = timedelta(seconds=round(max(0, 1 - done) / max(done - share, 1e-9) * seconds))
         self.report(
-            f'step {trainer.global_step}{of} loss {float(pl_module.newest_loss):.4f}, '
+            f'step {trainer.global_step} loss {float(pl_module.newest_loss):.4f}, '
             f'{rate:.1f} images/s, {left} left'
         )
-        self._restart(trainer, pl_module)
-
-    def _restart(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, SegmentationTask)
-        self.step, self.share = trainer.global_step, pl_module.share_done()
-        self.at = time.monotonic()
 
 
 class Interrupt(Callback):

@@ -27,14 +27,7 @@ from lemore_core.data.samples import Sample
 from lemore_core.data.statistics import class_counts
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
-from lemore_core.training.callbacks import (
-    STATE,
-    Checkpoints,
-    FiniteLoss,
-    Interrupt,
-    Progress,
-    moving_average,
-)
+from lemore_core.training.callbacks import STATE, Checkpoints, Interrupt, Watch, moving_average
 from lemore_core.training.images import AugmentedImages, Batch, WholeImages, load_batches
 from lemore_core.training.initialise import initialise
 from lemore_core.training.losses import Objective
@@ -86,13 +79,13 @@ def train(run: TrainingRun, report: Report) -> Path:
     checkpoints = Checkpoints(run.output, origin(run), split, report)
     interrupt = Interrupt()
     # the order matters: the checkpoints see the averaged weights before the average swaps them back
-    average = moving_average(run.recipe.ema_decay)
-    callbacks: list[Callback] = [checkpoints, average, FiniteLoss(run.output)]
+    watch = Watch(run.output, None if sys.stdout.isatty() else report)
+    callbacks: list[Callback] = [checkpoints, moving_average(run.recipe.ema_decay), watch]
     if run.seconds is not None:
         timer = Timer(timedelta(seconds=run.seconds), verbose=False)
         task.clock = lambda: timer.time_elapsed() / run.seconds
         callbacks.append(timer)
-    trainer = make_trainer(run, [*callbacks, interrupt], report)
+    trainer = make_trainer(run, [*callbacks, interrupt])
     loader = make_loader(run, samples, trainer.global_rank, lambda: trainer.global_step)
     # every process validates its share: the counts are summed at the end
     share = WholeImages(validation[trainer.global_rank :: trainer.world_size])
@@ -225,12 +218,13 @@ def validation_split(recipe: Recipe, training: list[Sample], validation: list[Sa
     return f'val, of which {shared} of {len(validation)} were trained on' if shared else 'val'
 
 
-def make_trainer(run: TrainingRun, callbacks: list[Callback], report: Report) -> Trainer:
+def make_trainer(run: TrainingRun, callbacks: list[Callback]) -> Trainer:
     """Return the trainer of a run; an epoch is the recipe's ``save_every`` steps."""
     recipe, hardware = run.recipe, run.hardware
     distributed = hardware.processes > 1
     shows_bar = sys.stdout.isatty()
-    callbacks = [*callbacks, TQDMProgressBar(refresh_rate=10) if shows_bar else Progress(report)]
+    if shows_bar:
+        callbacks = [*callbacks, TQDMProgressBar(refresh_rate=10)]
     return Trainer(
         accelerator='gpu' if hardware.uses_gpu else 'cpu',
         devices=hardware.devices,

@@ -192,7 +192,7 @@ def test_distil_from_folders_to_a_report_in_stages(
 
     # nothing is done again: masks may have been corrected
     def stamps() -> dict[Path, int]:
-        made = ('plan.json', 'report.html')
+        made = ('plan.json', 'report.html', 'origin.yaml')
         return {p: p.stat().st_mtime_ns for p in output.rglob('*.*') if p.name not in made}
 
     before = stamps()
