@@ -43,7 +43,7 @@ from lemore_core.images.palettes import write_labels
 from lemore_core.inference.input_size import network_size
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Frame, Source, error_lines, open_sources
-from lemore_core.taxonomy import UNLABELLED_8BIT, Taxonomy, load_groups
+from lemore_core.taxonomy import UNLABELLED_8BIT, ClassGroups, Taxonomy, load_groups
 from lemore_core.teacher import Teacher
 from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.run import train_unless_finished
@@ -117,6 +117,9 @@ def distill(run: DistillRun, report: Report) -> tuple[Path, Comparison]:
             nothing is to be learned from the labels.
         OSError, KeyboardInterrupt: it was interrupted; finished files are kept.
     """
+    groups = None
+    if run.truth and run.truth.groups:
+        groups = load_groups(run.truth.groups, run.teacher.taxonomy)
     drives = _open(run)
     plan = {f'frames/{drive}': _digest(_stats(each)) for drive, each in drives.items()}
     _keep_plan(run.output, {**plan, 'labels': run.teacher.digest})
@@ -136,21 +139,21 @@ def distill(run: DistillRun, report: Report) -> tuple[Path, Comparison]:
     )
     train_unless_finished(planned, report)
     student = training / 'last.safetensors'
-    return student, _compare(run, student, open_dataset(OWN, dataset).samples('val'))
+    held_out = open_dataset(OWN, dataset).samples('val')
+    return student, _compare(run, student, held_out, groups)
 
 
-def _compare(run: DistillRun, path: Path, samples: list[Sample]) -> Comparison:
+def _compare(
+    run: DistillRun, path: Path, samples: list[Sample], groups: ClassGroups | None
+) -> Comparison:
     """Measure student and teacher by the truth, else by its labels, and write the report."""
     from lemore_core.benchmark import interleaved
     from lemore_core.evaluation.report import evaluation_report, worst_images, write_report
 
-    student, teacher, groups, known = Segmenter.load(path), run.teacher, None, None
-    reference = 'teacher'
+    student, teacher, known, reference = Segmenter.load(path), run.teacher, None, 'teacher'
     if run.truth:
         samples, reference = run.truth.samples(), 'ground truth'
-        if run.truth.groups:
-            groups = load_groups(run.truth.groups, student.taxonomy)
-            teacher = teacher.merged(groups)
+        teacher = teacher.merged(groups) if groups else teacher
         known = evaluate(teacher, tqdm(samples, 'teacher', unit='image', disable=None))
     predictor = predictor_for(student, Views(), groups)
     worst = worst_images(WORST_IMAGES, predictor.taxonomy, reference)

@@ -37,9 +37,10 @@ class Sample:
         """An error that names the missing file, '' if both are there."""
         if not self.image.is_file():
             return f'there is no image {self.image} for the mask {self.mask}'
-        if self.soft is not None and not self.soft.is_file():
-            return f'{self.image} has no soft labels {self.soft}, as other images have'
-        return '' if self.mask.is_file() else f'{self.image} has no mask {self.mask}'
+        if not self.mask.is_file():
+            return f'{self.image} has no mask {self.mask}'
+        has_soft = self.soft is None or self.soft.is_file()
+        return '' if has_soft else f'{self.image} has no soft labels {self.soft}, as others have'
 
     def read_image(self) -> NDArray[np.uint8]:
         """Return the image, RGB (H, W, 3) uint8.
