@@ -12,7 +12,13 @@ from lemore_core.cli.train import add_hardware_arguments, hardware
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('inputs', nargs='+', help='bags, videos, images or folders of images')
+    parser.add_argument('inputs', nargs='*', help='bags, videos, images or folders of images')
+    parser.add_argument(
+        '--sources',
+        type=Path,
+        metavar='FILE',
+        help='YAML file of further inputs, with their licences and repositories for the card',
+    )
     parser.add_argument(
         '--teacher', required=True, help='checkpoint, or .onnx file that lemore import wrote'
     )
@@ -29,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--every', type=int, help='take every n-th image; default 10 of videos and bags, else 1'
     )
     labels = parser.add_argument_group('labels')
+    labels.add_argument(
+        '--sizes',
+        type=listed(int),
+        default=[],
+        help='widths at which the teacher sees whole images, such as 960,1280; instead of --scales',
+    )
     labels.add_argument(
         '--scales', type=listed(float), default=[1.0, 1.5], help='of the views, such as 1,1.5,2'
     )
@@ -47,47 +59,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--set', nargs='+', default=[], action='extend', metavar='FIELD=VALUE', help='of the recipe'
     )
     add_hardware_arguments(parser)
+    truth = parser.add_argument_group('report', 'student beside teacher')
+    truth.add_argument(
+        '--truth', type=Path, metavar='DATA', help='judge both by a labelled data set'
+    )
+    truth.add_argument('--truth-dataset', default='folder', metavar='NAME', help='folder')
+    truth.add_argument('--truth-split', default='val', metavar='SPLIT', help='val')
+    truth.add_argument('--map', default='', metavar='FILE', help='as for lemore evaluate --map')
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Distil, and print the agreement by class and the commands that run the student."""
+    """Distil, and print student beside teacher and the commands that run the student."""
     from tqdm import tqdm
 
-    from lemore_core.distill import REPORT, DistillRun, distill
+    from lemore_core.data.origin import ImageSource, read_origin
+    from lemore_core.distill import REPORT, DistillError, DistillRun, Truth, distill
     from lemore_core.evaluation.report import check_requirements
     from lemore_core.segmenter import resolve_checkpoint
+    from lemore_core.teacher import Teacher
     from lemore_core.training.recipe import parse_changes
 
     check_requirements()
+    named = read_origin(arguments.sources).sources if arguments.sources else ()
+    inputs = (*named, *map(ImageSource, arguments.inputs))
+    if not inputs:
+        msg = 'there are no images: give bags, videos or folders, or --sources'
+        raise DistillError(msg)
+    truth = None
+    if arguments.truth:
+        split = arguments.truth_split
+        truth = Truth(arguments.truth, arguments.truth_dataset, split, arguments.map)
+        truth.samples()  # refused before the training
     planned = DistillRun(
-        resolve_checkpoint(arguments.teacher),
-        tuple(arguments.inputs),
+        Teacher(
+            resolve_checkpoint(arguments.teacher),
+            arguments.classes,
+            tuple(arguments.sizes),
+            tuple(arguments.scales),
+            not arguments.no_flip,
+            arguments.min_probability,
+        ),
+        inputs,
         arguments.output,
-        classes=arguments.classes,
         hold_out=tuple(arguments.hold_out),
         every=arguments.every,
-        scales=tuple(arguments.scales),
-        flip=not arguments.no_flip,
-        min_probability=arguments.min_probability,
         recipe=arguments.recipe,
         changes={**parse_changes(arguments.set), 'model': arguments.model},
         start=resolve_checkpoint(arguments.start) if arguments.start else None,
+        truth=truth,
         seconds=arguments.time,
         hardware=hardware(arguments),
     )
     try:
-        student, result = distill(planned, tqdm.write)
+        student, comparison = distill(planned, tqdm.write)
     except (OSError, KeyboardInterrupt):
         print('finished files are kept: run the same command to continue', file=sys.stderr)
         raise
-    print(f'{"class":<18} agreement (IoU)')
-    for name, iou in result.figures['iou'].items():
-        print(f'{name:<18} {"-" if iou is None else f"{iou:.4f}"}')
+    print(comparison)
     student = student.resolve()
     print(
         f'\n{arguments.output / REPORT}\n'
         f'lemore predict IMAGES --model {student} --output out/predict\n'
-        f'lemore benchmark --models {student},{planned.teacher}\n'
+        f'lemore benchmark --models {student},{planned.teacher.path}\n'
         'ros2 launch lemore_ros segmentation.launch.py image_topic:=/camera/image_raw '
         f'model:={student}'
     )

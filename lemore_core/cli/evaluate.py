@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--split', default='val', help='val')
     parser.add_argument('--limit', type=count, help='only so many images, the first ones')
     parser.add_argument('--drive', help='only the images of this drive, of train and val')
-    parser.add_argument('--groups', metavar='FILE', help="class groups of the model's classes")
+    parser.add_argument(
+        '--map',
+        metavar='FILE',
+        help="class groups of the model's classes, named as the data set's: probabilities are summed",
+    )
     parser.add_argument(
         '--ground-truth-groups',
         metavar='FILE',
@@ -63,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.data.datasets import OWN
     from lemore_core.evaluation import report
     from lemore_core.evaluation.evaluate import evaluate
-    from lemore_core.evaluation.strategies import Grouped, predictor_for
+    from lemore_core.evaluation.strategies import predictor_for
     from lemore_core.taxonomy import load_groups
 
     views = _views(arguments)
@@ -71,13 +75,12 @@ def run(arguments: argparse.Namespace) -> None:
         report.check_requirements()
     dataset = _open_dataset(arguments)
     samples = _samples(arguments, dataset)[: arguments.limit]
-    if arguments.dataset == OWN or arguments.ground_truth_groups:
+    if arguments.dataset == OWN or arguments.ground_truth_groups or arguments.map:
         # a layout and no class table: the model keeps its own
         arguments.dataset = ''
     segmenter = load_segmenter(arguments)
-    predictor = predictor_for(segmenter, views)
-    if arguments.groups:
-        predictor = Grouped(predictor, load_groups(arguments.groups, predictor.taxonomy))
+    merged = load_groups(arguments.map, segmenter.taxonomy) if arguments.map else None
+    predictor = predictor_for(segmenter, views, merged)
     worst = report.worst_images(arguments.report_images, predictor.taxonomy)
     observe = None if arguments.report is None else worst
     result = evaluate(predictor, tqdm(samples, unit='image', disable=None), observe)

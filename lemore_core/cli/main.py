@@ -45,6 +45,12 @@ OLD = {
     'bag evaluate --truth-ids': '--ground-truth-ids',
     'bag evaluate --start': '--skip',
     'bag segment --start': '--skip',
+    'bag segment --topics': '--topic, with commas between several',
+    'distill --sharpness': '--every: every n-th image is taken',
+    'evaluate --groups': '--map with the same file',
+    'train --teacher': 'lemore distill: it labels the images once, and train learns from its soft labels',
+    'engine list': "the folder lemore/engines of the user's cache",
+    'engine prune': 'nothing: the engines used last are kept',
     'export --int8': 'lemore export without it: float networks are faster where both were measured',
 }
 # commands of other packages: each is a module with a docstring, add_arguments and run

@@ -30,7 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='validate on this drive, and train on all others of train and val',
     )
     parser.add_argument('--start', help='checkpoint to start from: a shipped size, or a path')
-    parser.add_argument('--teacher', type=Path, help='ONNX network to learn from')
     parser.add_argument(
         '--resume',
         action='store_true',
@@ -126,12 +125,11 @@ def run(arguments: argparse.Namespace) -> None:
             msg = '--reproduce takes the held-out drive from the checkpoint: give one of the two'
             raise LemoreError(msg)
         checkpoint = resolve_checkpoint(arguments.reproduce)
-        recipe = reproduced(checkpoint, start, arguments.teacher)
+        recipe = reproduced(checkpoint, start)
     planned = planned_run(
         arguments,
         recipe=recipe,
         start=start,
-        teacher=arguments.teacher,
         resume=arguments.resume,
         check=not arguments.no_check,
         seconds=arguments.time,

@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.data.soft import SoftLabels
 from lemore_core.taxonomy import UNLABELLED_8BIT
 
 MAX_SHARE = 0.75  # of one class in a crop
 CROP_TRIES = 10
+SOFT_STRIDE = 4  # pixels of the crop to a soft label
 
 MEDIAN = (24.0, 150.0)  # grey level: a street at dusk, and one in the sun
 GAMMA = (0.4, 2.5)
@@ -51,20 +53,31 @@ class Augmentation:
     fill: tuple[int, int, int] = (124, 116, 104)
     light: bool = False
 
-    def __call__(self, image: Pixels, mask: Pixels, random: Random) -> tuple[Pixels, Pixels]:
-        """Return an augmented pair: (height, width, 3) RGB uint8 and (height, width) uint8."""
+    def __call__(
+        self, image: Pixels, mask: Pixels, random: Random, soft: SoftLabels | None = None
+    ) -> tuple[Pixels, ...]:
+        """Return (height, width, 3) RGB uint8, (height, width) uint8, and soft labels if given.
+
+        Soft labels (2, n, h, w) become (2, n, height / 4, width / 4), of probability 0 outside of
+        the image.
+        """
         factor = self._factor(mask.shape, random)
         # nearest neighbour would alias a shrunken image as no camera does
         smooth = cv2.INTER_AREA if factor < 1 / 2 else cv2.INTER_LINEAR
         image, mask = resized(image, factor, smooth), resized(mask, factor, cv2.INTER_NEAREST)
-        border = self._border(mask.shape, random)
+        size, border = mask.shape, self._border(mask.shape, random)
         image, mask = padded(image, border, self.fill), padded(mask, border, (UNLABELLED_8BIT,))
         window = self._window(mask, random)
         image, mask = image[window], mask[window]
+        layers = [mask]
+        if soft is not None:
+            corner = window[0].start - border[0], window[1].start - border[2]
+            layers.append(cropped(soft, corner, (self.height, self.width), size))
         if random.random() < 0.5:
-            image, mask = image[:, ::-1], mask[:, ::-1]
+            image, layers = image[:, ::-1], [layer[..., ::-1] for layer in layers]
         distort = relight if self.light else distort_colors
-        return distort(np.ascontiguousarray(image), random), np.ascontiguousarray(mask)
+        image = distort(np.ascontiguousarray(image), random)
+        return image, *map(np.ascontiguousarray, layers)
 
     def _factor(self, shape: tuple[int, ...], random: Random) -> float:
         factor = float(np.exp(random.uniform(*np.log(self.scale))))
@@ -104,6 +117,21 @@ def padded(layer: Pixels, border: tuple[int, int, int, int], fill: tuple[int, ..
     if not any(border):
         return layer
     return np.asarray(cv2.copyMakeBorder(layer, *border, cv2.BORDER_CONSTANT, value=fill), np.uint8)
+
+
+def cropped(
+    soft: SoftLabels, corner: tuple[int, int], crop: tuple[int, int], image: tuple[int, ...]
+) -> SoftLabels:
+    """Return the soft labels at a grid over a crop, whose ``corner`` lies in an image of a size."""
+    places, outside = [], []
+    for start, side, whole, cells in zip(corner, crop, image, soft.shape[2:], strict=True):
+        number = max(1, side // SOFT_STRIDE)
+        centres = start + side * (np.arange(number) + 0.5) / number
+        outside.append((centres < 0) | (centres >= whole))
+        places.append(np.clip(centres * cells / whole, 0, cells - 1).astype(int))
+    taken = soft[:, :, places[0][:, None], places[1]]
+    taken[1][:, outside[0][:, None] | outside[1]] = 0
+    return taken
 
 
 def distort_colors(image: Pixels, random: Random) -> Pixels:

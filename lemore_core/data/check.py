@@ -89,6 +89,7 @@ def _inspect(sample: Sample) -> CheckResult:
     if sample.mask.is_file():
         try:
             mask = sample.read_mask()
+            sample.read_soft()
         except DataError as error:
             found.errors.append(str(error))
             return found

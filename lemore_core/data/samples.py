@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.data.readers import DataError, read_ids
+from lemore_core.data.soft import SoftLabels, read_soft
 from lemore_core.images.files import ImageFileError, read_image
 from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy, TaxonomyError
 
@@ -20,19 +21,26 @@ MaskReader = Callable[[Path, Taxonomy], Labels]
 
 @dataclass(frozen=True)
 class Sample:
-    """Paths of an image and its mask, in the classes of ``taxonomy``; ``reader`` decodes the mask."""
+    """Paths of an image, its mask and soft labels (if any), in the classes of ``taxonomy``.
+
+    ``reader`` decodes the mask.
+    """
 
     image: Path
     mask: Path
     taxonomy: Taxonomy
     reader: MaskReader = read_ids
+    soft: Path | None = None
 
     @property
     def missing(self) -> str:
         """An error that names the missing file, '' if both are there."""
         if not self.image.is_file():
             return f'there is no image {self.image} for the mask {self.mask}'
-        return '' if self.mask.is_file() else f'{self.image} has no mask {self.mask}'
+        if not self.mask.is_file():
+            return f'{self.image} has no mask {self.mask}'
+        has_soft = self.soft is None or self.soft.is_file()
+        return '' if has_soft else f'{self.image} has no soft labels {self.soft}, as others have'
 
     def read_image(self) -> NDArray[np.uint8]:
         """Return the image, RGB (H, W, 3) uint8.
@@ -56,6 +64,14 @@ class Sample:
         except TaxonomyError as error:
             msg = f'{self.mask}: {error}'
             raise DataError(msg) from error
+
+    def read_soft(self) -> SoftLabels | None:
+        """Return soft labels (2, n, h, w) uint8, see :mod:`lemore_core.data.soft`; None without.
+
+        Raises:
+            DataError: the file holds no soft labels of these classes.
+        """
+        return None if self.soft is None else read_soft(self.soft, len(self.taxonomy.classes))
 
 
 def in_groups(sample: Sample, groups: ClassGroups) -> Sample:

@@ -114,10 +114,14 @@ class AveragedViews:
 
     One view alone gives the labels of single scale. Its confidence differs: it is the softmax of a
     pixel's interpolated logits, not the interpolated softmax, which is lower along boundaries.
+    With ``groups`` the probabilities of their classes are summed, and ignored classes left out.
     """
 
-    def __init__(self, segmenter: Segmenter, views: Views) -> None:
-        self.taxonomy = segmenter.taxonomy
+    def __init__(
+        self, segmenter: Segmenter, views: Views, groups: ClassGroups | None = None
+    ) -> None:
+        self.taxonomy = groups.taxonomy if groups else segmenter.taxonomy
+        self._merging = merging(groups)[:, :-1] if groups else None
         self._segmenter = segmenter
         self._views = views
         # every image needs the network sizes of all scales
@@ -131,15 +135,16 @@ class AveragedViews:
         return Prediction(labels, confidence)
 
     def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the mean probabilities of an RGB image, (H, W, classes) float32."""
+        """Return the mean probabilities of an RGB image, (H, W, classes or groups) float32."""
         height, width = image.shape[:2]
-        total = np.zeros((height, width, len(self.taxonomy.classes)), np.float32)
+        classes = len(self._segmenter.taxonomy.classes)
+        total = np.zeros((height, width, classes), np.float32)
         times = np.zeros((height, width, 1), np.float32)
         for box in windows(height, width, self._views):
             total[box] += self._mean_of_views(np.ascontiguousarray(image[box]))
             times[box] += 1
         total /= times
-        return total
+        return total if self._merging is None else total @ self._merging
 
     def _mean_of_views(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         base = self._segmenter.network_size(*image.shape[:2])
@@ -160,27 +165,21 @@ class AveragedViews:
         return probabilities[:, ::-1] if flipped else probabilities
 
 
-class Grouped:
-    """Maps another predictor's labels to groups of its classes; no class may be ignored."""
-
-    def __init__(self, predictor: Predictor, groups: ClassGroups) -> None:
-        if groups.ignored:
-            ignored = ', '.join(groups.ignored)
-            msg = f'groups {groups.name!r} ignore {ignored}: put all predicted classes into groups'
-            raise ViewError(msg)
-        self.taxonomy = groups.taxonomy
-        self._predictor = predictor
-        self._groups = groups
-
-    def predict(self, image: NDArray[np.uint8]) -> Prediction:
-        """Segment an RGB image (H, W, 3) uint8."""
-        prediction = self._predictor.predict(image)
-        return prediction._replace(labels=self._groups.apply(prediction.labels))
+def predictor_for(
+    segmenter: Segmenter, views: Views, groups: ClassGroups | None = None
+) -> Predictor:
+    """Return a single-scale predictor, or one that averages views or sums ``groups`` of classes."""
+    if views.single and groups is None:
+        return SingleScale(segmenter)
+    return AveragedViews(segmenter, views, groups)
 
 
-def predictor_for(segmenter: Segmenter, views: Views) -> Predictor:
-    """Return a single-scale predictor, or the average of several views."""
-    return SingleScale(segmenter) if views.single else AveragedViews(segmenter, views)
+def merging(groups: ClassGroups) -> NDArray[np.float32]:
+    """Return the matrix (classes, groups + 1) that sums probabilities; the last is of no group."""
+    ids: Labels = np.arange(len(groups.of.classes), dtype=np.uint16)
+    number = len(groups.groups)
+    one_hot: NDArray[np.float32] = np.eye(number + 1, dtype=np.float32)
+    return one_hot[np.minimum(groups.apply(ids), number)]
 
 
 def windows(height: int, width: int, views: Views) -> Iterator[tuple[slice, slice]]:

@@ -1,12 +1,15 @@
-"""Callbacks of a run: checkpoints, the state to resume from, the averaged weights, Ctrl-C."""
+"""Callbacks of a run: checkpoints, the state to resume from, averaged weights, progress, Ctrl-C."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lemore_core import checkpoint
+from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import atomic_write
 from lemore_core.evaluation.metrics import ConfusionMatrix
 from lemore_core.images.render import overlay
@@ -28,6 +32,11 @@ from lemore_core.training.task import LOSS, SegmentationTask
 
 STATE = 'run.ckpt'
 ALPHA = 0.6
+PROGRESS_SECONDS = 60.0  # between two lines where no bar is shown
+
+
+class DivergedError(LemoreError):
+    """A run whose loss or gradient is not finite."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -55,6 +64,7 @@ class Checkpoints(Callback):
             return
         step = trainer.global_step
         record = {**self.training, 'step': step, 'finished': pl_module.share_done() >= 1}
+        record['steps_in_all'] = steps_in_all(record)
         figures = {'split': self.split, **matrix.figures(pl_module.card.taxonomy.classes)}
         card = dataclasses.replace(pl_module.card, metrics=figures, training=record)
         for name in ('last', 'best') if is_best else ('last',):
@@ -82,6 +92,12 @@ class Checkpoints(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best mIoU of a resumed run."""
         self.best = state_dict['best']
+
+
+def steps_in_all(record: Mapping[str, Any]) -> int:
+    """Return the steps of a recorded run and of those before it that its weights come from."""
+    before = record.get('start', {}).get('training', {})
+    return int(record.get('step', 0)) + (steps_in_all(before) if before else 0)
 
 
 def _log_validation(trainer: Trainer, task: SegmentationTask, matrix: ConfusionMatrix) -> None:
@@ -124,6 +140,59 @@ def moving_average(decay: float) -> WeightAveraging:
         get_ema_multi_avg_fn(kept)(averages, currents, count)  # type: ignore[no-untyped-call]
 
     return WeightAveraging(multi_avg_fn=update)
+
+
+@dataclasses.dataclass(eq=False)
+class Watch(Callback):
+    """End a run before the step that would make its weights NaN; ``report`` progress every minute."""
+
+    folder: Path
+    report: Callable[[str], None] | None
+    began: tuple[float, int, float] = (0.0, 0, 0.0)  # time, step and share of the run
+    reported: float = 0.0
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
+    ) -> None:
+        """Raise an error in every process if the loss or the gradient is not finite in one."""
+        del optimizer
+        assert isinstance(pl_module, SegmentationTask)
+        loss = norm = float(pl_module.newest_loss)
+        if pl_module.recipe.precision != '16':  # whose scaler leaves out steps that overflow
+            # without a bound this only measures the gradient
+            norm = float(nn.utils.clip_grad_norm_(pl_module.parameters(), math.inf))
+        diverged = not math.isfinite(loss + norm)
+        if trainer.strategy.reduce_boolean_decision(diverged, all=False):
+            last = self.folder / 'last.safetensors'
+            start = f'start from {last} (--start) with' if last.is_file() else 'start anew with'
+            msg = (
+                f'loss {loss:g}, gradient {norm:g} in step {trainer.global_step + 1}: the training '
+                f'diverged and ended; {start} a lower learning_rate, or precision=32'
+            )
+            raise DivergedError(msg)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the first minute."""
+        assert isinstance(pl_module, SegmentationTask)
+        self.reported = time.monotonic()
+        self.began = self.reported, trainer.global_step, pl_module.share_done()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Report step, loss, images a second and the time left, if a minute is over."""
+        assert isinstance(pl_module, SegmentationTask)
+        if self.report is None or time.monotonic() < self.reported + PROGRESS_SECONDS:
+            return
+        self.reported = time.monotonic()
+        at, step, share = self.began
+        seconds, done = self.reported - at, pl_module.share_done()
+        rate = (trainer.global_step - step) * pl_module.recipe.batch / seconds
+        left = timedelta(seconds=round(max(0, 1 - done) / max(done - share, 1e-9) * seconds))
+        self.report(
+            f'step {trainer.global_step} loss {float(pl_module.newest_loss):.4f}, '
+            f'{rate:.1f} images/s, {left} left'
+        )
 
 
 class Interrupt(Callback):

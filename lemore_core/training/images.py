@@ -19,15 +19,15 @@ from lemore_core.data.samples import DataError, Sample
 from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.sampling import StepSampler
 
-Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-Batch = tuple[Tensor, Tensor]
+Layers = tuple[NDArray[np.uint8], ...]  # image, mask, and soft labels if there are any
+Batch = tuple[Tensor, ...]
 
 SIZES = 1  # separates the seeds of sizes and images
 CACHE_BYTES = 2 << 30  # decoded images kept in memory by each loading process
 RIM = 2  # pixels of the donor around an object: a cut along its outline would give it away
 
 
-def read_pair(sample: Sample) -> Pair:
+def read_pair(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return RGB (H, W, 3) uint8 and class ids (H, W) uint8 of one size."""
     image, mask = sample.read_image(), sample.read_mask()
     if image.shape[:2] != mask.shape:
@@ -36,25 +36,26 @@ def read_pair(sample: Sample) -> Pair:
     return image, mask
 
 
-def tensors(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Batch:
-    """Return RGB (3, H, W) uint8 and class ids (H, W) uint8."""
-    return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask)
+def tensors(image: NDArray[np.uint8], *labels: NDArray[np.uint8]) -> Batch:
+    """Return RGB (3, H, W) uint8, and labels as they are."""
+    return torch.from_numpy(image).permute(2, 0, 1), *map(torch.from_numpy, labels)
 
 
 @dataclass(eq=False)
 class AugmentedImages(Dataset[Batch]):
     """Samples augmented as a function of the seed and their position in the order.
 
-    The key of an item is (position, index); the item is RGB (3, height, width) uint8 and class ids
-    (height, width) uint8. Decoded images are kept as far as memory allows. Each step of ``batch``
-    items is augmented by one of ``augmentations``, so that all its items have one size.
+    The key of an item is (position, index); the item is RGB (3, height, width) uint8, class ids
+    (height, width) uint8, and the sample's soft labels if any (2, n, height / 4, width / 4) uint8.
+    Decoded images are kept as far as memory allows. Each step of ``batch`` items is augmented by
+    one of ``augmentations``, so that all its items have one size.
     """
 
     samples: list[Sample]
     augmentations: Sequence[Augmentation]
     seed: int
     batch: int
-    cache: dict[int, Pair] = field(default_factory=dict)
+    cache: dict[int, Layers] = field(default_factory=dict)
     cached_bytes: int = 0
 
     def __len__(self) -> int:
@@ -65,17 +66,19 @@ class AugmentedImages(Dataset[Batch]):
         sizes = np.random.default_rng([self.seed, position // self.batch, SIZES])
         augmentation = self.augmentations[int(sizes.integers(len(self.augmentations)))]
         random = np.random.default_rng([self.seed, position])
-        return tensors(*augmentation(*self._pair(index), random))
+        image, mask, *soft = self._layers(index)
+        return tensors(*augmentation(image, mask, random, *soft))
 
-    def _pair(self, index: int) -> Pair:
+    def _layers(self, index: int) -> Layers:
         if index in self.cache:
             return self.cache[index]
-        pair = read_pair(self.samples[index])
-        size = pair[0].nbytes + pair[1].nbytes
+        soft = self.samples[index].read_soft()
+        layers = (*read_pair(self.samples[index]), *(() if soft is None else (soft,)))
+        size = sum(layer.nbytes for layer in layers)
         if self.cached_bytes + size <= CACHE_BYTES:
-            self.cache[index] = pair
+            self.cache[index] = layers
             self.cached_bytes += size
-        return pair
+        return layers
 
 
 @dataclass(eq=False)

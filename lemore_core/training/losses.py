@@ -135,16 +135,17 @@ def _jaccard_gradient(truth: Tensor) -> Tensor:
     return loss
 
 
-def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return the divergence of the softened probabilities, a mean over places, times T squared.
+def distillation_loss(logits: Tensor, soft: Tensor, temperature: float) -> Tensor:
+    """Return the divergence from soft labels, a mean over the labelled places, times T squared.
 
-    ``student`` is (N, C, h, w); the teacher's logits are resized to it.
+    ``logits`` is (N, C, h, w), ``soft`` (N, 2, n, h', w') uint8, see :mod:`lemore_core.data.soft`
+    (Hinton et al., 2015). What a teacher gives to other than the n classes is left out.
     """
-    teacher = functional.interpolate(teacher, student.shape[-2:], mode='bilinear')
-    divergence = functional.kl_div(
-        (student / temperature).log_softmax(1),
-        (teacher / temperature).log_softmax(1),
-        reduction='none',
-        log_target=True,
-    )
-    return divergence.sum(1).mean() * temperature**2
+    classes, values = soft[:, 0].long(), soft[:, 1].to(logits.dtype)
+    known = (values.sum(1) > 0).to(logits.dtype)
+    targets = values.clamp_min(1e-6) ** (1 / temperature)
+    targets = targets / targets.sum(1, keepdim=True)
+    logits = functional.interpolate(logits, soft.shape[-2:], mode='bilinear') / temperature
+    chances = logits.log_softmax(1).gather(1, classes)
+    divergence = (targets * (targets.log() - chances)).sum(1) * known
+    return divergence.sum() / _mean_over_processes(known.sum()).clamp_min(1) * temperature**2

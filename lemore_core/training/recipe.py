@@ -89,8 +89,9 @@ class Recipe:
     balance: float = option(
         0.0, 'temperature of class-balanced sampling of images, 0 for none', low=0
     )
-    distill: float = option(1.0, "weight of the teacher's labels, where there is one", low=0)
-    temperature: float = option(2.0, "softens the teacher's probabilities", low=0.1, high=100)
+    distill: float = option(1.0, 'weight of soft labels, where the data set has them', low=0)
+    hard: float = option(0.5, 'weight of the masks beside soft labels', low=0)
+    temperature: float = option(1.0, 'softens soft labels', low=0.1, high=100)
 
     def __post_init__(self) -> None:
         check_fields(self, RecipeError)

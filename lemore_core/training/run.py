@@ -22,11 +22,12 @@ from lemore_core.data.augment import Augmentation
 from lemore_core.data.check import require_sound
 from lemore_core.data.datasets import Dataset, open_dataset
 from lemore_core.data.drives import drives, held_out
+from lemore_core.data.origin import ORIGIN, UNKNOWN, read_origin
 from lemore_core.data.samples import Sample
 from lemore_core.data.statistics import class_counts
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
-from lemore_core.training.callbacks import STATE, Checkpoints, Interrupt, moving_average
+from lemore_core.training.callbacks import STATE, Checkpoints, Interrupt, Watch, moving_average
 from lemore_core.training.images import AugmentedImages, Batch, WholeImages, load_batches
 from lemore_core.training.initialise import initialise
 from lemore_core.training.losses import Objective
@@ -39,7 +40,6 @@ from lemore_core.training.sampling import (
 )
 from lemore_core.training.start import TrainingError, TrainingRun, is_first_here, origin, set_up
 from lemore_core.training.task import SegmentationTask
-from lemore_core.training.teacher import Teacher
 
 Report = Callable[[str], None]
 
@@ -54,9 +54,10 @@ def train(run: TrainingRun, report: Report) -> Path:
 
     ``last.safetensors`` beside it is the newest; both hold the moving average of the weights.
     ``tensorboard/`` holds curves and overlays, ``run.ckpt`` the state to resume from. ``report`` is
-    called with a line after each validation.
+    called with a line after each validation, and every minute where no progress bar is shown.
 
     Raises:
+        DivergedError: the loss is not finite; the checkpoints and the state before it are kept.
         RecipeError: the recipe does not fit the machine.
         DataError: the data set is missing or damaged.
         TrainingError: ``output`` holds another run, or none to resume; or val has fewer images
@@ -78,7 +79,8 @@ def train(run: TrainingRun, report: Report) -> Path:
     checkpoints = Checkpoints(run.output, origin(run), split, report)
     interrupt = Interrupt()
     # the order matters: the checkpoints see the averaged weights before the average swaps them back
-    callbacks: list[Callback] = [checkpoints, moving_average(run.recipe.ema_decay)]
+    watch = Watch(run.output, None if sys.stdout.isatty() else report)
+    callbacks: list[Callback] = [checkpoints, moving_average(run.recipe.ema_decay), watch]
     if run.seconds is not None:
         timer = Timer(timedelta(seconds=run.seconds), verbose=False)
         task.clock = lambda: timer.time_elapsed() / run.seconds
@@ -146,10 +148,23 @@ def cross_validate(run: TrainingRun, report: Report) -> Iterator[Fold]:
 
 
 def split_samples(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
-    """Return the samples for training and validation: the splits, or all drives but one and that one."""
+    """Return the samples for training and validation: the splits, or all drives but one and that one.
+
+    Raises:
+        TrainingError: only some samples to train on have soft labels, or objects shall be pasted.
+    """
     train, val = dataset.samples('train'), dataset.samples('val')
     if recipe.hold_out:
-        return held_out([*train, *val], dataset.root, recipe.hold_out)
+        train, val = held_out([*train, *val], dataset.root, recipe.hold_out)
+    if not recipe.distill:
+        train = [dataclasses.replace(sample, soft=None) for sample in train]
+    soft = sum(sample.soft is not None for sample in train)
+    if soft not in (0, len(train)):
+        msg = f'{soft} of {len(train)} images have soft labels: all or none, or set distill=0'
+        raise TrainingError(msg)
+    if soft and recipe.paste:
+        msg = 'paste mixes no soft labels: set paste=0, or distill=0 for the masks alone'
+        raise TrainingError(msg)
     return train, val
 
 
@@ -172,7 +187,7 @@ def make_task(
         name=f'lemore_{recipe.model}_{taxonomy.name}',
         config=config,
         taxonomy=taxonomy,
-        licence=licence(taxonomy.name, run.start),
+        licence=licence(taxonomy.name, run.data, run.start),
     )
     weights, rare = None, None
     if recipe.class_weights or recipe.paste:
@@ -180,13 +195,14 @@ def make_task(
         weights = torch.from_numpy(frequency_weights(counts, recipe.class_weights))
         rare = rare_classes(torch.from_numpy(counts.sum(0)), recipe.rare)
     objective = Objective(weights, recipe.ohem, recipe.lovasz, recipe.loss_stride)
-    teacher = Teacher(run.teacher, len(taxonomy.classes)) if run.teacher else None
-    return SegmentationTask(recipe, card, network, objective, teacher, rare)
+    return SegmentationTask(recipe, card, network, objective, rare)
 
 
-def licence(dataset: str, start: Path | None = None) -> str:
+def licence(taxonomy: str, data: Path, start: Path | None = None) -> str:
     """Return the licence of the weights, with that of the checkpoint to start from."""
-    own = LICENCES.get(dataset, 'unknown: the terms of the training data apply')
+    own = LICENCES.get(taxonomy, UNKNOWN)
+    if (data / ORIGIN).is_file():
+        own = read_origin(data / ORIGIN).licence
     if start is None:
         return own
     before = read_card(start)

@@ -24,6 +24,7 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
 from lemore_core.common.memory import keep_freed_memory
 from lemore_core.common.yaml_file import read_yaml
+from lemore_core.data.origin import ORIGIN, read_origin
 from lemore_core.training.callbacks import STATE
 from lemore_core.training.initialise import sha256
 from lemore_core.training.recipe import Recipe, RecipeError
@@ -77,7 +78,7 @@ class TrainingRun:
     ``resume`` continues the run in ``output``. ``check`` reads every file of the data set before
     the first step. ``seconds`` is the run's total time: the clock then ends it instead of the
     recipe's iterations, and the learning rate follows the clock. ``start`` is a checkpoint to start
-    from, ``teacher`` an ONNX file to learn from.
+    from.
     """
 
     recipe: Recipe
@@ -89,7 +90,6 @@ class TrainingRun:
     check: bool = True
     seconds: float | None = None
     start: Path | None = None
-    teacher: Path | None = None
 
 
 def set_up(run: TrainingRun) -> Path | None:
@@ -145,10 +145,10 @@ def is_first_here() -> bool:
 def origin(run: TrainingRun) -> dict[str, Any]:
     """Return the record of a run's origin for its checkpoints, enough to start it again."""
     record: dict[str, Any] = {'recipe': run.recipe.to_dict(), 'versions': versions()}
+    if (run.data / ORIGIN).is_file():
+        record |= read_origin(run.data / ORIGIN).to_dict()
     if run.seconds is not None:
         record['seconds'] = run.seconds
-    if run.teacher is not None:
-        record['teacher'] = {'name': run.teacher.name, 'sha256': sha256(run.teacher)}
     if run.start is not None:
         record['start'] = {
             'name': run.start.name,
@@ -177,26 +177,30 @@ def versions() -> dict[str, str]:
     return {'python': platform.python_version(), **found, 'commit': commit}
 
 
-def reproduced(path: Path, start: Path | None, teacher: Path | None) -> Recipe:
+def reproduced(path: Path, start: Path | None) -> Recipe:
     """Return the recipe of the run that made a checkpoint.
 
     Raises:
         CheckpointError: the file is no checkpoint.
-        TrainingError: its run is not recorded, or used another ``start`` or ``teacher``.
+        TrainingError: its run is not recorded, or used another ``start``.
     """
     record = read_card(path).training
     if 'recipe' not in record:
         msg = f'{path} does not record the recipe of its run'
         raise TrainingError(msg)
-    for name, given in (('start', start), ('teacher', teacher)):
-        recorded = record.get(name)
-        if recorded is None and given is not None:
-            msg = f'{path} was trained without --{name}'
-            raise TrainingError(msg)
-        if recorded is not None and (given is None or sha256(given) != recorded['sha256']):
-            msg = (
-                f'{path} was trained with --{name} {recorded["name"]} '
-                f'(SHA-256 {recorded["sha256"]}), not {given}'
-            )
-            raise TrainingError(msg)
+    if 'teacher' in record and 'sources' not in record:
+        msg = (
+            f'{path} learned from a network during its run, which lemore distill does before it now'
+        )
+        raise TrainingError(msg)
+    recorded = record.get('start')
+    if recorded is None and start is not None:
+        msg = f'{path} was trained without --start'
+        raise TrainingError(msg)
+    if recorded is not None and (start is None or sha256(start) != recorded['sha256']):
+        msg = (
+            f'{path} was trained with --start {recorded["name"]} '
+            f'(SHA-256 {recorded["sha256"]}), not {start}'
+        )
+        raise TrainingError(msg)
     return Recipe.from_dict(record['recipe'], str(path))

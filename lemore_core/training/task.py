@@ -21,7 +21,6 @@ from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.training.images import Batch, paste_objects
 from lemore_core.training.losses import Objective, distillation_loss
 from lemore_core.training.recipe import Recipe
-from lemore_core.training.teacher import Teacher
 
 FIRST_RATE = 1e-6  # where the warm-up starts
 PREVIEWS = 4  # images of a validation in TensorBoard
@@ -41,7 +40,6 @@ class SegmentationTask(LightningModule):
         card: ModelCard,
         network: LeMoRe,
         objective: Objective,
-        teacher: Teacher | None = None,
         rare: Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -51,13 +49,13 @@ class SegmentationTask(LightningModule):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
         self.objective = objective
-        self.teacher = teacher
         self.rare = rare
         self.clock: Callable[[], float] | None = None
         self.confusion = MulticlassConfusionMatrix(
             card.config.classes, ignore_index=UNLABELLED_8BIT, validate_args=False
         )
         self.previews: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.newest_loss = torch.zeros(())
         self._time_used = 0.0
         self._resized: dict[tuple[int, int], LeMoRe] = {}
 
@@ -99,31 +97,32 @@ class SegmentationTask(LightningModule):
         return ((images.to(like.dtype) - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of RGB (N, 3, H, W) uint8 and ids (N, H, W) uint8."""
+        """Return the loss of RGB (N, 3, H, W) uint8, ids (N, H, W) uint8 and perhaps soft labels."""
         del batch_idx
         # the same grid in every process, since the batch is one
         dice = random.Random(hash((self.recipe.seed, self.global_step)))  # noqa: S311
         stride = self.objective.stride
         if self.rare is not None and self.recipe.paste:
-            batch = paste_objects(*batch, self.rare.to(batch[1].device), self.recipe.paste)
-        loss = self.loss(*batch, (dice.randrange(stride), dice.randrange(stride)))
+            images, masks = batch  # objects are not pasted where there are soft labels
+            batch = paste_objects(images, masks, self.rare.to(masks.device), self.recipe.paste)
+        loss = self.loss(batch, (dice.randrange(stride), dice.randrange(stride)))
         self.log(LOSS, loss, prog_bar=True)
+        self.newest_loss = loss.detach()
         return loss
 
-    def loss(self, images: Tensor, masks: Tensor, offset: tuple[int, int]) -> Tensor:
-        """Return the loss of RGB (N, 3, H, W) uint8 and ids (N, H, W) uint8, a scalar.
+    def loss(self, batch: Batch, offset: tuple[int, int]) -> Tensor:
+        """Return the loss of a batch, a scalar.
 
-        ``offset`` places the grid of pixels on which the loss is taken.
+        ``offset`` places the grid of pixels on which the loss of the masks is taken.
         """
-        normalised = self.normalised(images)
-        logits = self.network(normalised)
+        images, masks, *soft = batch
+        logits = self.network(self.normalised(images))
         # half precision overflows in a sum over pixels
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = self.objective(logits, masks.long(), offset)
-        if self.teacher is not None and self.recipe.distill:
-            taught = self.teacher(images, normalised)
-            divergence = distillation_loss(logits, taught, self.recipe.temperature)
-            loss = loss + self.recipe.distill * divergence
+        for labels in soft:
+            divergence = distillation_loss(logits, labels, self.recipe.temperature)
+            loss = self.recipe.hard * loss + self.recipe.distill * divergence
         return loss
 
     def on_validation_epoch_start(self) -> None:

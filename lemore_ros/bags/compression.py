@@ -17,6 +17,7 @@ import lz4.frame
 from rosbags.rosbag1 import reader as rosbag1
 from rosbags.rosbag2 import storage_mcap
 
+from lemore_core.common.cpu import usable_processors
 from lemore_core.common.errors import in_one_line
 from lemore_core.common.limits import MAX_MESSAGE_BYTES
 
@@ -28,7 +29,7 @@ else:
 
 # no CDR message begins with these bytes
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-JOB_BYTES = 2**20
+JOB_BYTES, MOST_THREADS = 2**20, 4
 DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     'zstd': zstd.ZstdDecompressor,
     'lz4': lz4.frame.LZ4FrameDecompressor,
@@ -72,15 +73,15 @@ def limit_rosbags() -> None:
                 table[name] = partial(decompress, name)
 
 
-def chunk_compressor(threads: int) -> Callable[[bytes], bytes]:
-    """Return a zstd compressor at level 1 on several threads.
+def chunk_compressor() -> Callable[[bytes], bytes]:
+    """Return a zstd compressor at level 1 on up to four threads.
 
     At rosbags' level, on one thread, writing raw images takes longer than segmenting them. The
     output does not depend on the number of threads.
     """
     parameters: dict[int, int] = {
         zstd.CompressionParameter.compression_level: 1,
-        zstd.CompressionParameter.nb_workers: threads,
+        zstd.CompressionParameter.nb_workers: min(MOST_THREADS, len(usable_processors())),
         zstd.CompressionParameter.job_size: JOB_BYTES,
     }
     # reused: creating its threads and tables takes as long as compressing a chunk

@@ -21,15 +21,12 @@ from mcap.records import Channel, Chunk, DataEnd, McapRecord, Message, Schema
 from mcap.stream_reader import MAGIC_SIZE, StreamReader, breakup_chunk
 from rosbags.interfaces import (
     Connection,
-    ConnectionExtRosbag1,
     ConnectionExtRosbag2,
     MessageDefinition,
     MessageDefinitionFormat,
-    Qos,
 )
 from rosbags.rosbag1 import reader as rosbag1
 from rosbags.rosbag2.metadata import parse_qos
-from rosbags.typesys.msg import normalize_msgtype
 
 from lemore_core.common.errors import in_one_line
 from lemore_core.common.limits import MAX_MESSAGE_BYTES
@@ -159,7 +156,7 @@ class McapFile(DamagedFile):
     def _connection(self, channel: Channel) -> Connection:
         schema = self._schemas.get(channel.schema_id, Schema(0, b'', '', ''))
         definition = _definition(schema.encoding, schema.data.decode(errors='replace'))
-        qos = _read_qos(channel.metadata.get('offered_qos_profiles', ''))
+        qos = parse_qos(channel.metadata.get('offered_qos_profiles', ''))
         extension = ConnectionExtRosbag2(channel.message_encoding, qos)
         return Connection(
             channel.id, channel.topic, schema.name, definition, '', 0, extension, self
@@ -207,7 +204,7 @@ class SqliteFile(DamagedFile):
             known = {}
         text = known['encoded_message_definition'] if known else ''
         definition = _definition(known['encoding'] if known else '', text)
-        qos = _read_qos(row.get('offered_qos_profiles') or '')
+        qos = parse_qos(row.get('offered_qos_profiles') or '')
         extension = ConnectionExtRosbag2(row['serialization_format'], qos)
         return Connection(int(row['id']), row['name'], kind, definition, digest, 0, extension, self)
 
@@ -219,6 +216,7 @@ class Rosbag1File(DamagedFile):
     """
 
     def _scan(self) -> Iterator[tuple[int, list[Found]]]:
+        self._reader = rosbag1.Reader(self._path)
         offset, size = len(b'#ROSBAG V2.0\n'), self._path.stat().st_size
         while offset < size:
             self._file.seek(offset)
@@ -239,10 +237,9 @@ class Rosbag1File(DamagedFile):
         found: list[Found] = []
         self._file.seek(position)
         try:
-            expand = rosbag1.decompressors[
-                rosbag1.Header.read(self._file).get_string('compression')
-            ]
-            data = expand(rosbag1.read_bytes(self._file, rosbag1.read_uint32(self._file)))
+            compression = rosbag1.Header.read(self._file).get_string('compression')
+            packed = rosbag1.read_bytes(self._file, rosbag1.read_uint32(self._file))
+            data = rosbag1.decompressors[compression](packed)
             source = BytesIO(data)
             while source.tell() < len(data):
                 self._take(source, found)
@@ -251,24 +248,16 @@ class Rosbag1File(DamagedFile):
         return found
 
     def _take(self, source: BinaryIO, found: list[Found]) -> None:
+        start = source.tell()
         header = rosbag1.Header.read(source)
         number, kind = header.get_uint32('conn'), header.get_uint8('op')
         if kind == rosbag1.RecordType.MSGDATA:
             data = rosbag1.read_bytes(source, rosbag1.read_uint32(source))
             found.append(Found(number, header.get_time('time'), data))
         elif kind == rosbag1.RecordType.CONNECTION:
-            # its data have the format of a header
-            fields = rosbag1.Header.read(source)
-            self._known[number] = Connection(
-                number,
-                rosbag1.normalize(header.get_string('topic')),
-                normalize_msgtype(fields.get_string('type')),
-                _definition('ros2msg', fields.get_string('message_definition')),
-                fields.get_string('md5sum'),
-                0,
-                ConnectionExtRosbag1(None, None),
-                self,
-            )
+            source.seek(start)
+            self._reader.bio = source
+            self._known[number] = self._reader.read_connection()
 
 
 def _expand(chunk: Chunk) -> list[McapRecord]:
@@ -283,10 +272,3 @@ def _definition(encoding: str, text: str) -> MessageDefinition:
     if encoding not in FORMATS:
         return MessageDefinition(MessageDefinitionFormat.NONE, '')
     return MessageDefinition(FORMATS[encoding], text)
-
-
-def _read_qos(text: str) -> list[Qos]:
-    try:
-        return list(parse_qos(text))
-    except Exception:  # noqa: BLE001 - the topic is read without its profiles
-        return []

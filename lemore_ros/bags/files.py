@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Rosbag1Reader
 from rosbags.rosbag2 import Reader as Rosbag2Reader
-from rosbags.rosbag2.metadata import parse_qos
 
 from lemore_core.common.errors import in_one_line
-from lemore_core.common.validation import entries, from_mapping, option
 from lemore_core.common.yaml_file import read_yaml
 from lemore_ros.bags.compression import decompress_file
 from lemore_ros.bags.errors import BagError, ReadErrors
@@ -28,26 +25,12 @@ METADATA, INFORMATION = 'metadata.yaml', 'rosbag2_bagfile_information'
 ROSBAG2_SUFFIXES = ('.mcap', '.db3')
 
 
-@dataclass(frozen=True)
-class Metadata:
+class Metadata(NamedTuple):
     """The fields of ``metadata.yaml`` that are used."""
 
-    message_count: int = option(0, low=0)
-    relative_file_paths: tuple[str, ...] = option(())
+    message_count: int = 0
+    names: tuple[str, ...] = ()
     ros_distro: str = ''
-    topics_with_message_count: tuple[Any, ...] = ()
-
-    def complete(self, connection: Connection) -> Connection:
-        """Add the digest and the QoS profiles, which older files do not have."""
-        for topic in self.topics_with_message_count:
-            with suppress(Exception):  # a topic is read without them
-                known = topic['topic_metadata']
-                if (known['name'], known['type']) == (connection.topic, connection.msgtype):
-                    qos = list(parse_qos(known.get('offered_qos_profiles', [])))
-                    extension = connection.ext._replace(offered_qos_profiles=qos)
-                    digest = str(known.get('type_description_hash') or connection.digest)
-                    return connection._replace(ext=extension, digest=digest)
-        return connection
 
 
 def read_metadata(folder: Path, errors: ReadErrors) -> Metadata:
@@ -57,15 +40,12 @@ def read_metadata(folder: Path, errors: ReadErrors) -> Metadata:
         errors.add(f'{METADATA} is missing')
         return Metadata()
     try:
-        values = read_yaml(path, 'the metadata', BagError)
-        known = values.get(INFORMATION) if isinstance(values, dict) else None
-        if isinstance(known, dict):
-            # it has more fields, and null for empty ones
-            names = entries(Metadata).keys()
-            known = {n: v for n, v in known.items() if n in names and v is not None}
-        return from_mapping(Metadata, known, INFORMATION, BagError)
-    except BagError as error:
-        errors.add(f'{METADATA} is damaged: {in_one_line(error)}')
+        known = read_yaml(path, 'the metadata', BagError)[INFORMATION]
+        names = tuple(Path(name).name for name in known.get('relative_file_paths') or ())
+        return Metadata(int(known.get('message_count') or 0), names, str(known.get('ros_distro')))
+    except Exception as error:  # noqa: BLE001 - values of other types raise many types
+        reason = str(error) if isinstance(error, BagError) else f'no valid {INFORMATION}'
+        errors.add(f'{METADATA} is damaged: {reason}')
         return Metadata()
 
 
@@ -73,15 +53,14 @@ def find_files(path: Path, metadata: Metadata, errors: ReadErrors) -> list[Path]
     """Return the files that the metadata name, or else all files in the folder."""
     if path.is_file():
         return [path]
-    named = [path / Path(name).name for name in metadata.relative_file_paths]
-    for missing in (file for file in named if not file.is_file()):
-        errors.add(f'{missing.name} is missing')
-    found = named or sorted(path.iterdir(), key=_by_number)
     endings = tuple(f'{suffix}{zipped}' for suffix in ROSBAG2_SUFFIXES for zipped in ('', '.zstd'))
-    files = [file for file in found if file.name.endswith(endings) and file.is_file()]
-    if not files:
+    there = {f.name: f for f in path.iterdir() if f.name.endswith(endings) and f.is_file()}
+    for missing in (name for name in metadata.names if name not in there):
+        errors.add(f'{missing} is missing')
+    named = [there[name] for name in metadata.names if name in there]
+    if not there:
         errors.add(f'it holds no {" or ".join(ROSBAG2_SUFFIXES)} file')
-    return files
+    return named or sorted(there.values(), key=_by_number)
 
 
 class BagFile:

@@ -26,11 +26,7 @@ TOLERANCE_NS = 5_000_000  # by which the stamps of an image and its labels may d
 
 
 def open_images(path: Path, max_pixels: int, with_labels: bool) -> list[Source]:
-    """Open the cameras of a bag, with their recorded labels if wanted; none if it is no bag.
-
-    Raises:
-        BagError: the bag has no camera, nothing of it can be read, or a camera has several labels.
-    """
+    """Open the cameras of a bag, with their recorded labels if wanted; none if it is no bag."""
     if not is_bag(path):
         return []
     sources = []

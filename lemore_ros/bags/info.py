@@ -9,7 +9,7 @@ from typing import Any
 
 from lemore_core.common.errors import counted, printable
 from lemore_ros.bags.reader import Bag
-from lemore_ros.bags.topics import TopicProbe, probe_images
+from lemore_ros.bags.topics import STAMPED_BYTES, TopicProbe, probe_images
 from lemore_ros.messages.common import read_stamp
 
 NS = 10**9
@@ -69,7 +69,7 @@ def _image_topic(
     for record in bag.messages([probe.topic]):
         on_progress(1)
         times.append(record.time_ns)
-        if len(record.data) >= 12:
+        if len(record.data) >= STAMPED_BYTES:
             stamps.append(read_stamp(record.data))
     pauses = [b - a for a, b in pairwise(times)]
     usual = statistics.median(pauses) if pauses else 0

@@ -48,15 +48,11 @@ class ModelOptions(SegmenterOptions):
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """The images to segment, and the messages and files to write.
-
-    Raises:
-        BagError: a value that is not allowed.
-    """
+    """The images to segment, and the messages and files to write."""
 
     model: ModelOptions = ModelOptions()
     _: KW_ONLY
-    topics: tuple[str, ...] = option((), 'image topics; all cameras where none is named')
+    topic: tuple[str, ...] = option((), 'image topics; all cameras where none is named')
     rate: float = option(0.0, 'images of a topic segmented a second, 0 for all', low=0.0, high=1e6)
     skip: float = option(0.0, 'seconds to leave out at the beginning', low=0.0, high=1e9)
     duration: float = option(math.inf, 'seconds to segment', low=1e-9)
@@ -82,9 +78,7 @@ class SegmentOptions:
     max_pixels: int = option(
         MAX_PIXELS, 'refuse images of more pixels before they are decoded', low=1
     )
-    file_frames: int = option(
-        0, 'segmented images per file, about; 0 to choose by the length of the bag', low=0
-    )
+    file_frames: int = option(0, 'segmented images per file, about; 0 for at most 64 files', low=0)
 
     def __post_init__(self) -> None:
         check_fields(self, BagError)

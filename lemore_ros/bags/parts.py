@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lemore_core.common.cpu import usable_processors
-from lemore_core.common.errors import GpuContextLostError, in_one_line
+from lemore_core.common.errors import GpuContextLostError
 from lemore_core.common.files import write_whole
-from lemore_core.common.limits import parse_json
 from lemore_core.export.model_card import read_model_card
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.taxonomy import load_taxonomy
@@ -32,8 +31,8 @@ from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.segment import NS, RESULT_FILE, BagSegmenter, Camera, PartResult
 from lemore_ros.bags.writer import join_parts, report_disk_full, synchronize
 
-LEAST_FRAMES, MOST_FRAMES, USUAL_PARTS = 100, 2000, 64
-ATTEMPTS = 3
+ATTEMPTS = 2
+MOST_PARTS, LEAST_FRAMES = 64, 100
 
 
 class Job(NamedTuple):
@@ -66,7 +65,7 @@ class Part(NamedTuple):
     def result(self) -> PartResult | None:
         """Return the result of a complete part, None for another one."""
         path = self.path / RESULT_FILE
-        return PartResult(**_read_json(path)) if path.exists() else None
+        return PartResult(**json.loads(path.read_bytes())) if path.exists() else None
 
 
 def find_jobs(inputs: Sequence[Path], output: Path, options: SegmentOptions) -> list[Job]:
@@ -90,11 +89,10 @@ def find_jobs(inputs: Sequence[Path], output: Path, options: SegmentOptions) -> 
 def divide(start_ns: int, end_ns: int, frames: int, file_frames: int, period_ns: int) -> list[int]:
     """Return the borders of equal parts of the time from ``start_ns`` to before ``end_ns``.
 
-    A part has about ``file_frames`` of the ``frames`` to segment; 0 chooses :data:`USUAL_PARTS`
-    within :data:`LEAST_FRAMES` and :data:`MOST_FRAMES`. Borders are at multiples of ``period_ns``.
+    A part has about ``file_frames`` of the ``frames`` to segment, 0 for :data:`LEAST_FRAMES` or more
+    in :data:`MOST_PARTS`. Borders are at multiples of ``period_ns``.
     """
-    if not file_frames:
-        file_frames = min(MOST_FRAMES, max(LEAST_FRAMES, math.ceil(frames / USUAL_PARTS)))
+    file_frames = file_frames or max(LEAST_FRAMES, math.ceil(frames / MOST_PARTS))
     count = max(1, math.ceil(frames / file_frames))
     length = math.ceil((end_ns - start_ns) / count / period_ns) * period_ns
     return [*range(start_ns, end_ns, length), end_ns]
@@ -113,7 +111,7 @@ class BagSegmentation:
     def __init__(self, jobs: Sequence[Job], *, resume: bool) -> None:
         self._worker = Worker()
         self._parts: dict[Job, list[Part]] = {}
-        self.frames = self.resumed = 0
+        self.frames = 0
         self.notes: list[str] = []
         for job in jobs:
             if resume and len(jobs) > 1 and job.output.exists():
@@ -156,29 +154,25 @@ class BagSegmentation:
             msg = f'{job.output} exists already, {hint}'
             raise BagError(msg)
         segmenter, options = self._worker.open(job), job.options
-        start_ns, last_ns = segmenter.start_ns, segmenter.bag.end_ns
-        first_ns, cameras = segmenter.bag.start_ns, segmenter.cameras
-        if start_ns > last_ns:
-            seconds = (last_ns - first_ns) / NS
+        bag, cameras, start_ns = segmenter.bag, segmenter.cameras, segmenter.start_ns
+        end_ns = bag.end_ns + 1
+        if start_ns >= end_ns:
+            seconds = (bag.end_ns - bag.start_ns) / NS
             msg = f'skip is {options.skip:g} s, {job.source} ends after {seconds:.1f} s'
             raise BagError(msg)
-        if options.duration < (last_ns - start_ns) / NS:
-            last_ns = start_ns + round(options.duration * NS) - 1
-        share = (last_ns - start_ns + 1) / (segmenter.bag.end_ns - first_ns + 1)
-        frames = sum(round(camera.topic.count * share) for camera in cameras)
+        if options.duration < (end_ns - start_ns) / NS:
+            end_ns = start_ns + round(options.duration * NS)
+        share = (end_ns - start_ns) / (bag.end_ns + 1 - bag.start_ns)
+        frames = round(share * sum(camera.topic.count for camera in cameras))
         if options.rate:
-            slots = len(cameras) * round((last_ns - start_ns) / NS * options.rate + 1)
-            frames = min(frames, slots)
-        checkpoint = resolve_checkpoint(options.model.model, options.model.dataset)
-        dataset = options.model.dataset
-        # refuse wrong class groups before anything is written
-        options.model.refinement(
-            load_taxonomy(dataset) if dataset else read_model_card(checkpoint).taxonomy
-        )
-        _claim(job, checkpoint, [first_ns, segmenter.bag.end_ns], resume=resume)
-        borders = divide(start_ns, last_ns + 1, frames, options.file_frames, options.period_ns)
-        parts = enumerate(pairwise(borders))
-        self._parts[job] = [Part(job, index, *times, cameras) for index, times in parts]
+            slots = round((end_ns - start_ns) / options.period_ns + 1)
+            frames = min(frames, len(cameras) * slots)
+        _claim(job, [bag.start_ns, bag.end_ns], resume=resume)
+        borders = divide(start_ns, end_ns, frames, options.file_frames, options.period_ns)
+        self._parts[job] = [
+            Part(job, number, *times, tuple(cameras))
+            for number, times in enumerate(pairwise(borders))
+        ]
         self.frames += frames
         self.notes += segmenter.notes
 
@@ -195,15 +189,16 @@ class Worker:
     def __init__(self) -> None:
         self._opened: tuple[Job, BagSegmenter] | None = None
 
-    def open(self, job: Job, cameras: Sequence[Camera] | None = None) -> BagSegmenter:
+    def open(self, job: Job, cameras: Sequence[Camera] = ()) -> BagSegmenter:
         """Open a bag unless it is open; the network is kept if its options are the same."""
-        if self._opened is not None and self._opened[0] == job:
-            return self._opened[1]
         network = None
-        if self._opened is not None and self._opened[0].options.model == job.options.model:
-            network = self._opened[1].segmenter
+        if self._opened is not None:
+            opened, segmenter = self._opened
+            if opened == job:
+                return segmenter
+            network = segmenter.network if opened.options.model == job.options.model else None
         self.close()
-        segmenter = BagSegmenter(job.source, job.options, cameras=cameras, segmenter=network)
+        segmenter = BagSegmenter(job.source, job.options, cameras=cameras, network=network)
         self._opened = job, segmenter
         return segmenter
 
@@ -235,7 +230,7 @@ def segment_part(part: Part) -> PartResult:
 
 
 def in_processes(parts: Sequence[Part], workers: int) -> Iterator[tuple[Part, PartResult]]:
-    """Segment parts in processes that share the processors; retry after a process died."""
+    """Segment parts in processes that share the processors; retry once after a process died."""
     # forked processes would copy locks that other threads hold
     context = multiprocessing.get_context('spawn')
     usable = sorted(usable_processors())
@@ -285,42 +280,31 @@ def _join(job: Job, parts: Sequence[Part]) -> PartResult:
     return total
 
 
-def _claim(job: Job, checkpoint: Path, span: Sequence[int], *, resume: bool) -> None:
+def _claim(job: Job, span: list[int], *, resume: bool) -> None:
     """Make the folder of a job, or check that the interrupted run in it is the same job."""
+    model = job.options.model
+    checkpoint = resolve_checkpoint(model.model, model.dataset)
+    # refuse wrong class groups before anything is written
+    classes = (
+        load_taxonomy(model.dataset) if model.dataset else read_model_card(checkpoint).taxonomy
+    )
+    model.refinement(classes)
     files = sorted(job.source.iterdir()) if job.source.is_dir() else [job.source]
-    sizes = {path.name: path.stat().st_size for path in files if path.is_file()}
-    identity = {
-        'input': job.source.name,
-        # SQLite's index of a write-ahead log is not part of the recording
-        'sizes': {name: size for name, size in sizes.items() if not name.endswith('-shm')},
-        'span': list(span),
-        'weights': hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        'options': asdict(job.options),
-    }
-    path = job.folder / 'job.json'
+    # SQLite's index of a write-ahead log is not part of the recording
+    sizes = [(f.name, f.stat().st_size) for f in files if f.is_file() and f.suffix != '.db3-shm']
+    weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    identity = json.dumps([job.source.name, sizes, span, weights, asdict(job.options)])
+    digest, path = hashlib.sha256(identity.encode()).hexdigest(), job.folder / 'job.sha256'
     if not path.exists():
         with report_disk_full(job.folder):
             job.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps(identity, indent=2))
-        return
-    if not resume:
+            write_whole(path, digest)
+    elif not resume:
+        msg = f'{job.folder} holds an interrupted run: resume it with --resume, or delete it'
+        raise BagError(msg)
+    elif path.read_text('utf-8') != digest:
         msg = (
-            f'{job.folder} holds an interrupted run: resume it with --resume, or delete the folder'
+            f'{job.folder} was begun with other arguments, weights or recording: '
+            'give the same, or delete it and begin again'
         )
         raise BagError(msg)
-    before = _read_json(path)
-    for name, value in json.loads(json.dumps(identity)).items():
-        if before.get(name) != value:
-            msg = (
-                f'{job.folder} was begun with {name} {before.get(name)!r}, not {value!r}: '
-                'give the same arguments, or delete the folder and begin again'
-            )
-            raise BagError(msg)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(parse_json(path.read_bytes()))
-    except (ValueError, TypeError) as error:
-        msg = f'{path} is damaged ({in_one_line(error)}): delete its folder and begin again'
-        raise BagError(msg) from error

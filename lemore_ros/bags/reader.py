@@ -109,17 +109,17 @@ class Bag:
         self.max_pixels = max_pixels
         self.errors = ReadErrors()
         self._files: list[BagFile] = []
-        with ExitStack() as stack:
-            self._open(stack)
-            self._stack = stack.pop_all()
-
-    def _open(self, stack: ExitStack) -> None:
-        metadata = read_metadata(self.path, self.errors) if self.path.is_dir() else Metadata()
+        metadata = read_metadata(path, self.errors) if path.is_dir() else Metadata()
         self.types = MessageTypes(metadata.ros_distro)
-        for path in find_files(self.path, metadata, self.errors):
-            self._files.append(BagFile(path, self.errors))
-            stack.callback(self._files[-1].close)
-        found = [metadata.complete(c) for file in self._files for c in file.connections]
+        with ExitStack() as stack:
+            for file in find_files(path, metadata, self.errors):
+                self._files.append(BagFile(file, self.errors))
+                stack.callback(self._files[-1].close)
+            self._find_topics(metadata)
+            self.close = stack.pop_all().close
+
+    def _find_topics(self, metadata: Metadata) -> None:
+        found = [connection for file in self._files for connection in file.connections]
         missing = metadata.message_count - sum(c.msgcount for c in found) - self.errors.messages
         if missing > 0:
             of_all = f'{missing} of the {metadata.message_count} messages'
@@ -131,19 +131,13 @@ class Bag:
         spans = [file.span for file in self._files if file.span != (0, 0)]
         self.start_ns = min((first for first, _ in spans), default=0)
         self.end_ns = max((last for _, last in spans), default=0)
-        self._convert: Callable[[Connection, bytes], bytes] = _from_ros2
-        if is_ros1:
-            self._convert = _from_ros1
-            found = [connection for connection in found if self._is_known_in_ros2(connection)]
-        named = {(c.topic, c.msgtype): self._ros2_connection(c) for c in found}
-        self.topics = merge_topics(self._ros2_connection(c) for c in found)
+        self._convert = _from_ros1 if is_ros1 else _from_ros2
+        converted = [(c, self._in_ros2(c) if is_ros1 else c) for c in found]
+        known = [(c, new) for c, new in converted if new is not None]
+        self.topics = merge_topics(new for _, new in known)
         by_key = {(topic.name, topic.type): topic for topic in self.topics}
         # by name and type in the files, where ROS 1 types may have other names
-        self._recorded = {key: by_key[c.topic, c.msgtype] for key, c in named.items()}
-
-    def close(self) -> None:
-        """Close the files."""
-        self._stack.close()
+        self._recorded = {(c.topic, c.msgtype): by_key[n.topic, n.msgtype] for c, n in known}
 
     @property
     def image_topics(self) -> tuple[Topic, ...]:
@@ -204,20 +198,15 @@ class Bag:
         for record in self.messages([topic], start_ns=start_ns, end_ns=end_ns):
             yield Decoded(record, decoder.decode(record))
 
-    def _is_known_in_ros2(self, connection: Connection) -> bool:
+    def _in_ros2(self, connection: Connection) -> Connection | None:
+        """Return a ROS 1 connection with the type of ROS 2; None if its definition is damaged."""
         try:
-            convert_ros1_type(connection.msgtype, connection.msgdef.data)
+            kind = convert_ros1_type(connection.msgtype, connection.msgdef.data)
         except Exception as error:  # noqa: BLE001 - parsers raise many types
             what = f'{connection.topic}: the definition of {connection.msgtype} cannot be parsed'
             self.errors.add(f'{what}: {in_one_line(error)}', connection.msgcount)
-            return False
-        return True
-
-    def _ros2_connection(self, connection: Connection) -> Connection:
-        if self._convert is _from_ros2:
-            return connection
-        kind = convert_ros1_type(connection.msgtype, connection.msgdef.data)
-        return connection._replace(msgtype=kind.name, msgdef=kind.definition, digest=kind.digest)
+            return None
+        return connection._replace(msgtype=kind.name, msgdef=kind.definition)
 
 
 def is_bag(path: Path) -> bool:

@@ -11,34 +11,27 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from lemore_core.common.cpu import usable_processors
 from lemore_core.common.errors import GpuContextLostError, LemoreError
 from lemore_core.common.memory import keep_freed_memory
 from lemore_core.images.image import Image
-from lemore_core.refine import Refinement
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.messages import latched, make_message, serialize
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.reader import Bag, Decoder, Record, open_bag
-from lemore_ros.bags.topics import TopicProbe, find_cameras, name_cameras
+from lemore_ros.bags.topics import find_cameras, name_cameras
 from lemore_ros.bags.types import Topic
-from lemore_ros.bags.writer import BagWriter, OutMessage, new_part
+from lemore_ros.bags.writer import add_connections, new_part
 from lemore_ros.messages.rendering import Rendering
 from lemore_ros.outputs import OUTPUTS
 
 NS = 10**9
 RESULT_FILE = 'result.json'
-MOST_COMPRESSORS = 4
 # key frames of a video are closer together than this
 KEY_FRAME_NS = 10 * NS
-# images queued between the stages if they are small; they even out the pace
+# between two stages: images queued if they are small, and bytes of messages in one item
 MOST_AHEAD, AHEAD_BYTES = 4, 8 * 2**20
-# recorded messages to write without waiting for an image
-GROUP_BYTES = 8 * 2**20
-# a message of this size is written before the next one is made
-LARGE_BYTES = 2**20
 T = TypeVar('T')
 
 
@@ -59,12 +52,12 @@ class PartResult:
     read_errors: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: PartResult) -> None:
-        """Add the counts of another part."""
+        """Add the counts of another part; a place with a read error may be in both."""
         self.frames += other.frames
         self.problems = dict(Counter(self.problems) + Counter(other.problems))
-        for place, count in other.read_errors.items():
-            # a place may be in two parts
-            self.read_errors[place] = max(count, self.read_errors.get(place, 0))
+        places = self.read_errors.keys() | other.read_errors
+        counts = (self.read_errors, other.read_errors)
+        self.read_errors = {p: max(c.get(p, 0) for c in counts) for p in sorted(places)}
 
 
 @dataclass
@@ -78,10 +71,18 @@ class Item:
     problem: str = ''
 
 
+class OutMessage(NamedTuple):
+    """A serialised message; ``key`` is of :func:`~lemore_ros.bags.writer.add_connections`."""
+
+    key: tuple[str, str]
+    time_ns: int
+    data: bytes | memoryview
+
+
 class BagSegmenter:
     """An open bag with its cameras, and the network, which is loaded for the first part.
 
-    ``notes`` are for the user. ``cameras`` and ``segmenter`` are taken if known.
+    ``notes`` are for the user. ``cameras`` and ``network`` are taken if known.
     """
 
     def __init__(
@@ -89,26 +90,19 @@ class BagSegmenter:
         source: Path,
         options: SegmentOptions,
         *,
-        cameras: Sequence[Camera] | None = None,
-        segmenter: Segmenter | None = None,
+        cameras: Sequence[Camera] = (),
+        network: Segmenter | None = None,
     ) -> None:
         keep_freed_memory()
         self.options = options
-        self.segmenter = segmenter
+        self.network = network
+        self.cameras = list(cameras)
+        self.notes: list[str] = []
         with ExitStack() as stack:
             self.bag = stack.enter_context(open_bag(source, options.max_pixels))
-            others: list[TopicProbe] = []
-            if cameras is None:
-                cameras, others = choose_cameras(self.bag, options)
-            self.cameras = tuple(cameras)
-            self._stack = stack.pop_all()
-        notes = [f'{p.topic.name} is not segmented: {p.problem}' for p in others]
-        self.notes = [*notes, *self.bag.types.notes]
-        self.start_ns = self.bag.start_ns + round(options.skip * NS)
-
-    def close(self) -> None:
-        """Close the bag."""
-        self._stack.close()
+            if not cameras:
+                self.cameras, self.notes = choose_cameras(self.bag, options)
+            self.close = stack.pop_all().close
 
     def write_part(
         self,
@@ -121,54 +115,39 @@ class BagSegmenter:
 
         It also holds the result as JSON. ``on_progress`` is called with numbers of images.
         """
-        topics = () if self.options.only_results else self.bag.topics
-        prefixes = [camera.prefix for camera in self.cameras]
-        threads = min(MOST_COMPRESSORS, len(usable_processors()))
-        with new_part(part.parent, part.name, self.options, threads) as writer:
-            types, outputs = self.bag.types, self.options.outputs
-            target = BagWriter(writer, topics, types, prefixes, outputs)
-            result = self._segment(target, start_ns, end_ns, on_progress)
-            result.read_errors = dict(self.bag.errors.places)
-            (writer.path / RESULT_FILE).write_text(json.dumps(asdict(result)), encoding='utf-8')
-        return result
-
-    def _segment(
-        self, target: BagWriter, start_ns: int, end_ns: int, on_progress: Callable[[int], object]
-    ) -> PartResult:
-        if self.segmenter is None:
-            self.segmenter = self.options.model.load()
-        refinement, taxonomy = self.options.model.refinement(self.segmenter.taxonomy)
-        steps = Steps(self.segmenter, refinement, taxonomy, self.options)
-        steps.feed(self._video_before(start_ns))
-        batch = self.segmenter.status.batch
+        if self.network is None:
+            self.network = self.options.model.load()
+        steps, reported = Steps(self.network, self.options), 0
+        videos = [c.topic for c in self.cameras if c.topic.transport.is_video]
+        before = self.bag.messages(videos, start_ns=start_ns - KEY_FRAME_NS, end_ns=start_ns)
+        for record in before if videos else ():
+            steps.decoder(record.topic).skip(record)
+        batch, result = self.network.status.batch, steps.result
         batch_bytes = batch * max(camera.image_bytes for camera in self.cameras)
         ahead = min(MOST_AHEAD, max(1, AHEAD_BYTES // batch_bytes))
-        result, reported, is_new = steps.result, 0, True
-        with ExitStack() as stack:
+        topics = () if self.options.only_results else self.bag.topics
+        prefixes = [camera.prefix for camera in self.cameras]
+        with new_part(part, self.options) as writer, ExitStack() as stack:
+            connections = add_connections(
+                writer, topics, self.bag.types, prefixes, self.options.outputs
+            )
             # decoded by the thread that reads: another stage would hold one more image
             decoded = map(steps.decode, self._groups(start_ns, end_ns, batch))
             read = stack.enter_context(read_ahead(decoded, ahead))
             segmented = stack.enter_context(read_ahead(map(steps.segment, read), ahead))
+            encoded = steps.encode(segmented, prefixes)
             # written by this thread: SQLite wants the one that opened the file
-            for messages in stack.enter_context(read_ahead(steps.encode(segmented), ahead)):
-                if messages and is_new:
-                    is_new, time_ns = False, messages[0].time_ns
-                    descriptions = latched(taxonomy, refinement.min_confidence, time_ns)
-                    for key in (key for key in target.results if key[1] in descriptions):
-                        target.write(OutMessage(key, time_ns, descriptions[key[1]]))
-                for message in messages:
-                    target.write(message)
+            for messages in stack.enter_context(read_ahead(encoded, ahead)):
+                for key, time_ns, data in messages:
+                    writer.write(connections[key], time_ns, data)
                 on_progress(result.frames - reported)
                 reported = result.frames
+            result.read_errors = dict(self.bag.errors.places)
+            (writer.path / RESULT_FILE).write_text(json.dumps(asdict(result)), encoding='utf-8')
         return result
 
-    def _video_before(self, time_ns: int) -> Iterator[Record]:
-        topics = [c.topic for c in self.cameras if c.topic.transport.is_video]
-        if topics:
-            yield from self.bag.messages(topics, start_ns=time_ns - KEY_FRAME_NS, end_ns=time_ns)
-
     def _groups(self, start_ns: int, end_ns: int, batch: int) -> Iterator[deque[Item]]:
-        """Group records up to ``batch`` images to segment, or up to :data:`GROUP_BYTES`."""
+        """Group records up to ``batch`` images to segment, or up to :data:`AHEAD_BYTES`."""
         cameras = {(c.topic.name, c.topic.type): c for c in self.cameras}
         # of each topic, the first image of each period is segmented
         slots: dict[str, int] = {}
@@ -177,44 +156,42 @@ class BagSegmenter:
         group, frames, size = deque[Item](), 0, 0
         for record in self.bag.messages(topics, start_ns=start_ns, end_ns=end_ns):
             camera = cameras.get((record.topic.name, record.topic.type))
-            if camera is not None:
+            if camera is not None and self.options.rate:
                 slot = (record.time_ns - self.start_ns) // self.options.period_ns
-                if slots.get(camera.prefix) == slot and self.options.rate:
-                    camera = None
-                else:
-                    slots[camera.prefix] = slot
+                is_new = slots.get(camera.prefix) != slot
+                slots[camera.prefix] = slot
+                camera = camera if is_new else None
             group.append(Item(record, camera))
             frames += camera is not None
             size += len(record.data)
-            if frames == batch or (frames == 0 and size > GROUP_BYTES):
+            if frames == batch or (frames == 0 and size > AHEAD_BYTES):
                 yield group
                 group, frames, size = deque(), 0, 0
         if group:
             yield group
 
+    @property
+    def start_ns(self) -> int:
+        """The receive time from which images are segmented."""
+        return self.bag.start_ns + round(self.options.skip * NS)
+
 
 class Steps:
     """Decode, segment and encode groups of records; ``result`` counts the images."""
 
-    def __init__(
-        self,
-        segmenter: Segmenter,
-        refinement: Refinement,
-        taxonomy: Any,
-        options: SegmentOptions,
-    ) -> None:
+    def __init__(self, network: Segmenter, options: SegmentOptions) -> None:
         self.result = PartResult()
-        self._segmenter = segmenter
-        self._refinement = refinement
-        self._taxonomy = taxonomy
-        self._outputs = [OUTPUTS[name] for name in options.outputs if OUTPUTS[name].is_image]
+        self._network = network
         self._options = options
+        self._refinement, self._taxonomy = options.model.refinement(network.taxonomy)
+        self._outputs = [OUTPUTS[name] for name in options.outputs if OUTPUTS[name].is_image]
         self._decoders: dict[Topic, Decoder] = {}
 
-    def feed(self, records: Iterable[Record]) -> None:
-        """Feed the decoders with the video before the first segmented image."""
-        for record in records:
-            self._decoder(record.topic).skip(record)
+    def decoder(self, topic: Topic) -> Decoder:
+        """Return the decoder of a topic, the same for all its records."""
+        if topic not in self._decoders:
+            self._decoders[topic] = Decoder(topic, self._options.max_pixels)
+        return self._decoders[topic]
 
     def decode(self, group: deque[Item]) -> deque[Item]:
         """Decode the images to segment."""
@@ -223,7 +200,7 @@ class Steps:
             if item.camera is None and topic in self._decoders:
                 self._decoders[topic].skip(item.record)
             elif item.camera is not None:
-                image = self._decoder(topic).decode(item.record)
+                image = self.decoder(topic).decode(item.record)
                 if isinstance(image, Image):
                     item.image = image._replace(rotation=self._options.rotate)
                 else:
@@ -245,31 +222,35 @@ class Steps:
                     item.problem = str(error)
         return group
 
-    def encode(self, groups: Iterable[deque[Item]]) -> Iterator[list[OutMessage]]:
-        """Yield the messages to write, large ones one at a time."""
+    def encode(
+        self, groups: Iterable[deque[Item]], prefixes: Sequence[str]
+    ) -> Iterator[list[OutMessage]]:
+        """Yield the messages to write, the descriptions of the classes first."""
+        messages: list[OutMessage] = []
+        is_first = True
         for group in groups:
-            messages: list[OutMessage] = []
+            size = 0
             while group:
                 item = group.popleft()
                 for message in self._messages(item):
+                    if is_first:
+                        messages += self._descriptions(prefixes, message.time_ns)
+                        is_first = False
                     messages.append(message)
-                    if len(message.data) > LARGE_BYTES:
+                    size += len(message.data)
+                    if size > AHEAD_BYTES:
                         yield messages
-                        messages = []
+                        messages, size = [], 0
                 self.result.frames += item.result is not None
                 if item.problem:
                     problem = f'{item.record.topic.name}: {item.problem}'
                     self.result.problems[problem] = self.result.problems.get(problem, 0) + 1
             yield messages
-
-    def _decoder(self, topic: Topic) -> Decoder:
-        if topic not in self._decoders:
-            self._decoders[topic] = Decoder(topic, self._options.max_pixels)
-        return self._decoders[topic]
+            messages = []
 
     def _segment(self, items: list[Item]) -> None:
         images = [item.image for item in items if item.image]
-        results = self._segmenter.segment_batch(images, self._refinement)
+        results = self._network.segment_batch(images, self._refinement)
         for item, result in zip(items, results, strict=True):
             item.result = result
 
@@ -285,10 +266,17 @@ class Steps:
             data = serialize(rendering.message(output), output.type)
             yield OutMessage((item.camera.prefix, output.name), time_ns, data)
 
+    def _descriptions(self, prefixes: Sequence[str], time_ns: int) -> Iterator[OutMessage]:
+        known = latched(self._taxonomy, self._refinement.min_confidence, time_ns)
+        for prefix in prefixes:
+            for output in self._options.outputs:
+                if output in known:
+                    yield OutMessage((prefix, output), time_ns, known[output])
 
-def choose_cameras(bag: Bag, options: SegmentOptions) -> tuple[list[Camera], list[TopicProbe]]:
-    """Return the cameras to segment, and the image topics that are unexpectedly none."""
-    probes, others = find_cameras(bag, options.topics)
+
+def choose_cameras(bag: Bag, options: SegmentOptions) -> tuple[list[Camera], list[str]]:
+    """Return the cameras to segment, and notes about the image topics that are unexpectedly none."""
+    probes, others = find_cameras(bag, options.topic)
     names = name_cameras([probe.topic for probe in probes])
     cameras = [
         Camera(probe.topic, f'{options.prefix}/{name}' if name else options.prefix, probe.bytes)
@@ -302,7 +290,8 @@ def choose_cameras(bag: Bag, options: SegmentOptions) -> tuple[list[Camera], lis
             f'{options.prefix}, or write --only-results'
         )
         raise BagError(msg)
-    return cameras, others
+    notes = [f'{probe.topic.name} is not segmented: {probe.problem}' for probe in others]
+    return cameras, [*notes, *bag.types.notes]
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Find the cameras and the labels among the image topics of a bag.
 
 The messages decide, not the names: cameras have images that can be decoded, depth images have their
-encodings, and results lie beside the class table that was published with them.
+encodings, results lie beside the class table that was published with them, and masks are grey
+images with the stamps and the size of a camera in colour.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from lemore_core.taxonomy import Taxonomy, load_taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.reader import Bag
 from lemore_ros.bags.types import Topic
+from lemore_ros.messages.common import read_stamp
 from lemore_ros.messages.images import encoding_of
 from lemore_ros.outputs import OUTPUTS
 from lemore_ros.transports import BY_TYPE
@@ -27,6 +29,7 @@ COMPRESSED = '/compressed'
 RESULT = 'it is the result of a segmentation'
 # messages tried: a camera may need a moment to start, a video starts between two key frames
 FIRST_IMAGES, FIRST_PACKETS = 10, 600
+STAMPED_BYTES = 12
 # names that drivers and image_proc append to a camera's namespace
 GENERIC = {
     *('image', 'image_raw', 'image_color', 'image_mono'),
@@ -51,7 +54,9 @@ def probe_images(bag: Bag) -> list[TopicProbe]:
     """Probe the first readable image of every image topic, sorted by name."""
     results = result_topics(bag)
     probes = [_probe(bag, topic) for topic in bag.image_topics]
-    return [p._replace(problem=RESULT) if p.topic in results else p for p in probes]
+    probes = [p._replace(problem=RESULT) if p.topic in results else p for p in probes]
+    cameras = [probe for probe in probes if not (probe.problem or probe.is_grey)]
+    return [_without_mask(bag, probe, cameras) for probe in probes]
 
 
 def result_topics(bag: Bag) -> set[Topic]:
@@ -201,6 +206,27 @@ def _probe(bag: Bag, topic: Topic) -> TopicProbe:
         if index + 1 == most:
             break
     return TopicProbe(topic, problem=problem)
+
+
+def _without_mask(bag: Bag, probe: TopicProbe, cameras: Sequence[TopicProbe]) -> TopicProbe:
+    """Return the probe of a grey topic with the stamps and size of a camera as that of a mask."""
+    for camera in cameras if probe.is_grey and not probe.problem else ():
+        is_as_large = (probe.height, probe.width) == (camera.height, camera.width)
+        if is_as_large and _has_stamps_of(bag, probe.topic, camera.topic):
+            return probe._replace(problem=f'labels or mask of {camera.topic.name}')
+    return probe
+
+
+def _has_stamps_of(bag: Bag, topic: Topic, camera: Topic) -> bool:
+    """Return whether most of the first stamps of a topic are stamps of a camera's images."""
+    stamps: dict[Topic, list[int]] = {topic: [], camera: []}
+    for record in bag.messages([topic, camera]):
+        if len(record.data) >= STAMPED_BYTES:
+            stamps[record.topic].append(read_stamp(record.data))
+        if min(map(len, stamps.values())) == FIRST_IMAGES:
+            break
+    known = [stamp for stamp in stamps[topic][:FIRST_IMAGES] if stamp]
+    return sum(stamp in stamps[camera] for stamp in known) > len(known) / 2
 
 
 def _is_class_table(bag: Bag, topic: Topic) -> bool:

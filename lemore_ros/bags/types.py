@@ -33,15 +33,13 @@ class Topic:
     """A topic of one type; one name with two types is two topics.
 
     ``type`` is written as in ROS 2: ``sensor_msgs/msg/Image``. ``count`` is the number of messages
-    by the index. ``definition`` and ``digest`` are empty if the bag has none. ``qos`` holds the
-    publishers' profiles.
+    by the index. ``definition`` is empty if the bag has none. ``qos`` holds the publishers' profiles.
     """
 
     name: str
     type: str
     count: int
     definition: MessageDefinition
-    digest: str
     qos: tuple[Qos, ...] = ()
 
     @property
@@ -65,7 +63,15 @@ def merge_topics(connections: Iterable[Connection]) -> tuple[Topic, ...]:
     found: dict[tuple[str, str], list[Connection]] = {}
     for connection in connections:
         found.setdefault((connection.topic, connection.msgtype), []).append(connection)
-    return tuple(_topic(*key, publishers) for key, publishers in sorted(found.items()))
+    topics = []
+    for (name, kind), publishers in sorted(found.items()):
+        definitions = [c.msgdef for c in publishers]
+        defined = next((d for d in definitions if d.format is not NONE), definitions[0])
+        # a publisher is repeated in each file
+        qos = {q: None for c in publishers for q in getattr(c.ext, 'offered_qos_profiles', ())}
+        count = sum(c.msgcount for c in publishers)
+        topics.append(Topic(name, kind, count, defined, tuple(qos)))
+    return tuple(topics)
 
 
 class MessageTypes:
@@ -133,11 +139,10 @@ def distribution_types(name: str = ASSUMED) -> Typestore:
 
 
 class Ros1Type(NamedTuple):
-    """ROS 2 name, definition and digest of a ROS 1 type, and a converter of messages to CDR."""
+    """ROS 2 name and definition of a ROS 1 type, and a converter of messages to CDR."""
 
     name: str
     definition: MessageDefinition
-    digest: str
     to_cdr: Callable[[bytes], memoryview]
 
 
@@ -154,7 +159,7 @@ def convert_ros1_type(name: str, definition: str) -> Ros1Type:
     text, _ = store.generate_msgdef(name, ros_version=2)
     made = MessageDefinition(MessageDefinitionFormat.MSG, text)
     to_cdr = partial(store.ros1_to_cdr, typename=name)
-    return Ros1Type(name, made, store.hash_rihs01(name), to_cdr)
+    return Ros1Type(name, made, to_cdr)
 
 
 def _parse(topic: Topic) -> dict[str, Any]:
@@ -168,17 +173,3 @@ def _parse(topic: Topic) -> dict[str, Any]:
         # the first line is the type's name
         types |= get_types_from_idl(part.partition('\n')[2])
     return types
-
-
-def _topic(name: str, kind: str, publishers: list[Connection]) -> Topic:
-    defined = [c for c in publishers if c.msgdef.format is not NONE]
-    qos = [profile for c in publishers for profile in getattr(c.ext, 'offered_qos_profiles', ())]
-    return Topic(
-        name,
-        kind,
-        sum(c.msgcount for c in publishers),
-        (defined or publishers)[0].msgdef,
-        next((c.digest for c in publishers if c.digest), ''),
-        # a publisher is repeated in each file
-        tuple(dict.fromkeys(qos)),
-    )

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from rosbags.interfaces import Connection
@@ -33,73 +33,52 @@ VERSION = 9
 NO_DIGEST = f'RIHS01_{"0" * 64}'
 
 
-class OutMessage(NamedTuple):
-    """A serialised message to write.
-
-    ``key`` is a recorded topic's name and type, or a camera's prefix and an output's name.
-    """
-
-    key: tuple[str, str]
-    time_ns: int
-    data: bytes | memoryview
-
-
-class BagWriter:
-    """Recorded topics, and the results of each camera, as connections of one file."""
-
-    def __init__(
-        self,
-        writer: Writer,
-        topics: Iterable[Topic],
-        types: MessageTypes,
-        prefixes: Iterable[str],
-        outputs: Iterable[str],
-    ) -> None:
-        self._writer = writer
-        self.results = [(prefix, output) for prefix in prefixes for output in outputs]
-        self._connections = {
-            (topic.name, topic.type): _add_recorded(writer, topic, types) for topic in topics
-        }
-        for prefix, output in self.results:
-            self._connections[prefix, output] = writer.add_connection(
+def add_connections(
+    writer: Writer,
+    topics: Iterable[Topic],
+    types: MessageTypes,
+    prefixes: Iterable[str],
+    outputs: Sequence[str],
+) -> dict[tuple[str, str], Connection]:
+    """Add recorded topics, by name and type, and results, by a camera's prefix and output."""
+    connections = {(t.name, t.type): _add_recorded(writer, t, types) for t in topics}
+    for prefix in prefixes:
+        for output in outputs:
+            connections[prefix, output] = writer.add_connection(
                 f'{prefix}/{output}',
                 OUTPUTS[output].type,
                 typestore=output_types(),
                 offered_qos_profiles=[output_qos(OUTPUTS[output])],
             )
-
-    def write(self, message: OutMessage) -> None:
-        """Write a message."""
-        self._writer.write(self._connections[message.key], message.time_ns, message.data)
+    return connections
 
 
 @contextmanager
-def new_part(folder: Path, name: str, options: SegmentOptions, threads: int) -> Iterator[Writer]:
-    """Yield the writer of a new one-file bag ``folder/name``, which appears when complete.
+def new_part(part: Path, options: SegmentOptions) -> Iterator[Writer]:
+    """Yield the writer of a new one-file bag, which appears at ``part`` when complete.
 
-    Files added to ``writer.path`` become part of it. ``threads`` compress the chunks of mcap.
+    Files added to ``writer.path`` become part of it.
     """
     # machines that share the folder may have processes of the same number
-    temporary = folder / f'{name}.writing-{socket.gethostname()}-{os.getpid()}'
+    temporary = part.with_name(f'{part.name}.writing-{socket.gethostname()}-{os.getpid()}')
     shutil.rmtree(temporary, ignore_errors=True)
-    plugin = StoragePlugin.MCAP if options.storage == 'mcap' else StoragePlugin.SQLITE3
-    writer = Writer(temporary / name, version=VERSION, storage_plugin=plugin)
-    is_compressed = options.compression != 'none'
+    is_mcap, is_compressed = options.storage == 'mcap', options.compression != 'none'
+    plugin = StoragePlugin.MCAP if is_mcap else StoragePlugin.SQLITE3
+    writer = Writer(temporary / part.name, version=VERSION, storage_plugin=plugin)
     if is_compressed:
         # SQLite files have no compression of their own
-        is_mcap = plugin is StoragePlugin.MCAP
         mode = CompressionMode.STORAGE if is_mcap else CompressionMode.MESSAGE
         writer.set_compression(mode, CompressionFormat.ZSTD)
     try:
-        with report_disk_full(folder):
+        with report_disk_full(part.parent):
             with writer:
                 if isinstance(writer.storage, McapWriter) and is_compressed:
-                    writer.storage.compressor = chunk_compressor(threads)
+                    writer.storage.compressor = chunk_compressor()
                 yield writer
             for path in (*writer.path.iterdir(), writer.path):
                 synchronize(path)
-            writer.path.rename(folder / name)
-            synchronize(folder)
+            writer.path.rename(part)
+            synchronize(part.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -119,35 +98,10 @@ def join_parts(parts: Sequence[Path], folder: Path) -> bool:
             if (part / name).exists():
                 (part / name).replace(folder / name)
     if infos:
-        about = yaml.safe_dump({INFORMATION: merge_metadata(infos)}, sort_keys=False)
+        about = yaml.safe_dump({INFORMATION: _merge(infos)}, sort_keys=False)
         write_whole(folder / METADATA, about)
         synchronize(folder)
     return bool(infos)
-
-
-def merge_metadata(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Merge the metadata of one-file bags."""
-    start, since = 'starting_time', 'nanoseconds_since_epoch'
-    starts = [info[start][since] for info in infos]
-    ends = [s + info['duration']['nanoseconds'] for s, info in zip(starts, infos, strict=True)]
-    topics = 'topics_with_message_count'
-
-    def key(topic: dict[str, Any]) -> tuple[str, str]:
-        return topic['topic_metadata']['name'], topic['topic_metadata']['type']
-
-    counts = Counter[tuple[str, str]]()
-    for info in infos:
-        for topic in info[topics]:
-            counts[key(topic)] += topic['message_count']
-    return {
-        **infos[0],
-        'relative_file_paths': [path for info in infos for path in info['relative_file_paths']],
-        'duration': {'nanoseconds': max(ends) - min(starts)},
-        start: {since: min(starts)},
-        'message_count': counts.total(),
-        topics: [{**topic, 'message_count': counts[key(topic)]} for topic in infos[0][topics]],
-        'files': [file for info in infos for file in info['files']],
-    }
 
 
 def synchronize(path: Path) -> None:
@@ -175,18 +129,37 @@ def report_disk_full(folder: Path) -> Iterator[None]:
         raise BagError(msg) from error
 
 
+def _merge(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Merge the metadata of one-file bags of the same topics."""
+    files = [file for info in infos for file in info['files']]
+    starts = [file['starting_time']['nanoseconds_since_epoch'] for file in files]
+    ends = [s + f['duration']['nanoseconds'] for s, f in zip(starts, files, strict=True)]
+    topics, counts = 'topics_with_message_count', Counter[int]()
+    for info in infos:
+        counts.update({i: topic['message_count'] for i, topic in enumerate(info[topics])})
+    return {
+        **infos[0],
+        'relative_file_paths': [file['path'] for file in files],
+        'duration': {'nanoseconds': max(ends) - min(starts)},
+        'starting_time': {'nanoseconds_since_epoch': min(starts)},
+        'message_count': counts.total(),
+        topics: [{**t, 'message_count': counts[i]} for i, t in enumerate(infos[0][topics])],
+        'files': files,
+    }
+
+
 def _add_recorded(writer: Writer, topic: Topic, types: MessageTypes) -> Connection:
     """Add a topic with the definition of the bag or a distribution, or none."""
+    qos = list(topic.qos)
     try:
         store = types.store(topic)
+        if topic.definition.format is NONE:
+            return writer.add_connection(
+                topic.name, topic.type, typestore=store, offered_qos_profiles=qos
+            )
+        digest = store.hash_rihs01(topic.type)
     except BagError:
-        store = None
-    qos = list(topic.qos)
-    if store is not None and topic.definition.format is NONE:
-        return writer.add_connection(
-            topic.name, topic.type, typestore=store, offered_qos_profiles=qos
-        )
-    digest = topic.digest or (store.hash_rihs01(topic.type) if store else NO_DIGEST)
+        digest = NO_DIGEST
     return writer.add_connection(
         topic.name,
         topic.type,

@@ -138,6 +138,7 @@ class BagFolder:
         storage: StoragePlugin = StoragePlugin.MCAP,
         compression: CompressionMode = CompressionMode.NONE,
     ) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / name
         writer = Writer(path, version=9, storage_plugin=storage)
         writer.set_compression(compression, CompressionFormat.ZSTD)

@@ -70,40 +70,25 @@ def test_decompression_has_an_end(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ('text', 'expected'),
+    'text',
     [
-        (ALIASES, 'metadata.yaml is damaged'),
-        ('[1, 2]', 'is None, allowed: fields'),
-        ('rosbag2_bagfile_information: 7', 'is 7, allowed: fields'),
-        ('rosbag2_bagfile_information: {message_count: .inf}', 'message_count is inf'),
-        ('rosbag2_bagfile_information: {message_count: -3}', 'message_count is -3'),
+        ALIASES,
+        '[1, 2]',
+        'rosbag2_bagfile_information: 7',
+        'rosbag2_bagfile_information: {message_count: .inf}',
         *(
-            (
-                f'rosbag2_bagfile_information: {{relative_file_paths: {paths}}}',
-                'relative_file_paths',
-            )
+            f'rosbag2_bagfile_information: {{relative_file_paths: {paths}}}'
             for paths in ('7', 'drive.mcap', '[7]', '{a: 1}', '[[drive.mcap]]', '[null]')
         ),
     ],
 )
-def test_metadata_that_are_none_leave_the_files(bags: BagFolder, text: str, expected: str) -> None:
+def test_metadata_that_are_none_leave_the_files(bags: BagFolder, text: str) -> None:
     path = bags.write(drive(2))
     (path / 'metadata.yaml').write_text(text)
     with open_bag(path) as bag:
         assert len(list(bag.messages())) == len(drive(2))
-        assert expected in bag.damage
-
-
-@pytest.mark.parametrize('topics', ['7', '[7]', '[{topic_metadata: 7}]', '[{topic_metadata: {}}]'])
-def test_topics_of_another_type_in_metadata_leave_those_of_the_files(
-    bags: BagFolder, topics: str
-) -> None:
-    path = bags.write(drive(2))
-    about = f'rosbag2_bagfile_information: {{topics_with_message_count: {topics}}}'
-    (path / 'metadata.yaml').write_text(about)
-    with open_bag(path) as bag:
-        assert len(list(bag.messages())) == len(drive(2))
         assert [len(topic.qos) for topic in bag.topics] == [1, 1]
+        assert 'metadata.yaml is damaged' in bag.damage or 'is missing' in bag.damage
 
 
 def test_paths_stay_in_the_folder(bags: BagFolder, tmp_path: Path) -> None:
@@ -112,11 +97,9 @@ def test_paths_stay_in_the_folder(bags: BagFolder, tmp_path: Path) -> None:
     about = yaml.safe_load((path / 'metadata.yaml').read_text())
     about['rosbag2_bagfile_information']['relative_file_paths'] = ['../secret.mcap']
     (path / 'metadata.yaml').write_text(yaml.safe_dump(about))
-    with (
-        pytest.raises(BagError, match=r'secret\.mcap is missing'),
-        open_bag(path),
-    ):
-        pass
+    with open_bag(path) as bag:
+        assert len(list(bag.messages())) == len(drive(2))
+        assert bag.damage == 'secret.mcap is missing'
 
 
 def test_a_flipped_byte_in_a_schema_costs_its_topic(bags: BagFolder) -> None:
@@ -139,7 +122,7 @@ def test_a_flipped_byte_in_a_schema_costs_its_topic(bags: BagFolder) -> None:
 )
 def test_a_definition_that_is_none_is_named(text: str) -> None:
     definition = MessageDefinition(MessageDefinitionFormat.MSG, text)
-    topic = Topic('/a', 'a_msgs/msg/A', 1, definition, '')
+    topic = Topic('/a', 'a_msgs/msg/A', 1, definition)
     with pytest.raises(BagError, match='a_msgs/msg/A'):
         MessageTypes().deserialize(topic, b'\0\1\0\0')
 

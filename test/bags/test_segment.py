@@ -8,10 +8,9 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,11 @@ import pytest
 from rosbags.interfaces import QosDurability
 
 from lemore_core.cli.main import main
-from lemore_core.common.errors import GpuContextLostError
 from lemore_core.common.memory import ProcessMemoryError, process_memory
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.options import RECORDED, SegmentOptions
 from lemore_ros.bags.reader import open_bag
-from lemore_ros.bags.segment import BagSegmenter
 from test.bags.conftest import (
     COMPRESSED,
     IMAGE,
@@ -184,7 +181,7 @@ def test_topics_of_one_name_and_two_types(bags: BagFolder, options: SegmentOptio
         )
     ]
     source = bags.write(messages)
-    segment(source, bags.folder / 'out', replace(options, topics=('/camera',)))
+    segment(source, bags.folder / 'out', replace(options, topic=('/camera',)))
     assert [m for m in contents(bags.folder / 'out') if m[0] == '/camera'] == messages
 
 
@@ -198,8 +195,8 @@ WITH_NOTES = [*drive(3), ('/camera/labels', STRING, START + 10**9, text('mine'))
         ([('/d', IMAGE, START, image(0, 0, encoding='32FC1'))], {}, 'depth image'),
         ([('/d', IMAGE, START, image(0, 0, encoding='foo7'))], {}, "encoding 'foo7' is not read"),
         ([('/d', IMAGE, START, image(0, 0, size=(0, 0)))], {}, 'both must be at least 1'),
-        (WITH_NOTES, {'topics': ('/nothing',)}, 'has no topic /nothing, there are: /camera'),
-        (WITH_NOTES, {'topics': ('/notes',)}, 'is std_msgs/msg/String, its image topics are'),
+        (WITH_NOTES, {'topic': ('/nothing',)}, 'has no topic /nothing, there are: /camera'),
+        (WITH_NOTES, {'topic': ('/notes',)}, 'is std_msgs/msg/String, its image topics are'),
         (WITH_NOTES, {'skip': 99.0}, 'skip is 99 s'),
         (WITH_NOTES, {'prefix': '/camera'}, 'has a topic /camera/labels already'),
     ],
@@ -240,24 +237,6 @@ def test_memory_stays_within_bounds_with_large_images(bags: BagFolder, command: 
         time.sleep(0.005)
     assert process.returncode == 0
     assert 100 < peak < 600
-
-
-def test_a_lost_gpu_ends_the_run_and_leaves_no_part(
-    bags: BagFolder, options: SegmentOptions, exported: Path
-) -> None:
-    network = Segmenter.load(exported, backend='onnxruntime', device='cpu')
-
-    def lose(*_: object) -> None:
-        msg = 'GPU context lost'
-        raise GpuContextLostError(msg)
-
-    lost: Any = SimpleNamespace(
-        taxonomy=network.taxonomy, status=network.status, segment_batch=lose
-    )
-    segmenter = BagSegmenter(bags.write(drive(3)), options, segmenter=lost)
-    with closing(segmenter), pytest.raises(GpuContextLostError):
-        segmenter.write_part(bags.folder / 'part', 0, START + 10**10)
-    assert [path.name for path in bags.folder.iterdir()] == ['drive']
 
 
 def test_the_rest_of_a_damaged_bag_is_labelled_and_the_loss_is_reported(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,18 @@ from lemore_ros.bags.info import inspect
 from lemore_ros.bags.reader import open_bag
 from lemore_ros.bags.topics import camera_topic, find_cameras, probe_images, recorded_labels
 from lemore_ros.messages.rendering import classes_json
-from test.bags.conftest import IMAGE, START, STORE, STRING, TYPES, BagFolder, header, image, text
+from test.bags.conftest import (
+    IMAGE,
+    PERIOD,
+    START,
+    STORE,
+    STRING,
+    TYPES,
+    BagFolder,
+    header,
+    image,
+    text,
+)
 
 TABLE = classes_json(load_taxonomy('camvid'))
 
@@ -84,6 +96,40 @@ def test_a_camera_in_the_namespace_of_a_class_table_stays_one(bags: BagFolder) -
 def test_a_depth_image_is_known_by_its_encoding(bags: BagFolder, encoding: str) -> None:
     topics = {'/stereo/range': image(0, START, encoding=encoding), '/cam': image(0, START)}
     assert cameras(write(bags, topics)) == ['/cam']
+
+
+def drive_with(bags: BagFolder, lag: int, size: tuple[int, int] = (48, 64)) -> Path:
+    """Write a camera, and grey images of ``size`` with its stamps moved by ``lag`` nanoseconds."""
+    messages = []
+    for time in range(START, START + 20 * PERIOD, PERIOD):
+        grey = TYPES[IMAGE](
+            header(time + lag), *size, 'mono8', 0, size[1], np.zeros(size, 'u1').ravel()
+        )
+        data = bytes(STORE.serialize_cdr(grey, IMAGE))
+        messages += [
+            ('/cam', IMAGE, time, image(0, time)),
+            ('/truth', IMAGE, time + 3 * PERIOD, data),
+        ]
+    return bags.write(sorted(messages, key=lambda message: message[2]))
+
+
+def test_grey_images_of_the_stamps_and_size_of_a_camera_are_its_labels_or_a_mask(
+    bags: BagFolder,
+) -> None:
+    path = drive_with(bags, 0)
+    assert cameras(path) == ['/cam']
+    with open_bag(path) as bag:
+        (_, truth) = inspect(bag)['images']
+        assert truth['problem'] == 'labels or mask of /cam'
+        ((named,), _) = find_cameras(bag, ['/truth'])
+        assert named.topic.name == '/truth'
+
+
+@pytest.mark.parametrize('lag_and_size', [(1, (48, 64)), (0, (24, 32))])
+def test_a_grey_camera_of_other_stamps_or_size_stays_one(
+    bags: BagFolder, lag_and_size: Any
+) -> None:
+    assert cameras(drive_with(bags, *lag_and_size)) == ['/cam', '/truth']
 
 
 def test_the_only_camera_in_colour_is_taken_and_several_are_named(bags: BagFolder) -> None:

@@ -1,22 +1,28 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import yaml
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from lemore_core.checkpoint import read_card
 from lemore_core.cli.main import main
+from lemore_core.data.origin import read_origin
 from lemore_core.data.readers import read_ids
-from lemore_core.distill import DistillError, DistillRun, Teacher
+from lemore_core.data.soft import read_soft
 from lemore_core.evaluation.strategies import AveragedViews, Views
 from lemore_core.images.files import read_image
-from lemore_core.taxonomy import load_taxonomy
+from lemore_core.taxonomy import load_groups, load_taxonomy
+from lemore_core.teacher import Teacher, TeacherError, view_size
 
 CLASSES = load_taxonomy('camvid').classes
+CONFIG = Path(__file__).parents[2] / 'config' / 'distill'
 
 
 def blocks(seed: int) -> NDArray[np.uint8]:
@@ -43,10 +49,9 @@ def halves(tmp_path: Path) -> str:
 
 
 def test_labels_are_the_mean_of_views_in_groups_where_the_teacher_is_sure(
-    untrained_checkpoint: Path, tmp_path: Path, halves: str
+    untrained_checkpoint: Path, halves: str
 ) -> None:
-    run = DistillRun(untrained_checkpoint, (), tmp_path, classes=halves, min_probability=0.6)
-    teacher = Teacher(run)
+    teacher = Teacher(untrained_checkpoint, classes=halves, min_probability=0.6)
     rgb = np.ascontiguousarray(blocks(0)[..., ::-1])
     views = [
         AveragedViews(teacher.segmenter, Views(window=window, flip=True)).probabilities(rgb)
@@ -55,12 +60,68 @@ def test_labels_are_the_mean_of_views_in_groups_where_the_teacher_is_sure(
     first = (sum(views) / 2)[..., :5].sum(-1)
     expected = np.where(first > 0.5, 0, 1)
     expected[np.maximum(first, 1 - first) < 0.6] = 255
-    labels = teacher.label(rgb)
+    labels, soft = teacher.label(rgb)
     assert 0 < (labels == 255).mean() < 1
     clear = np.abs(np.maximum(first, 1 - first) - 0.6) > 1e-4  # rounding decides the others
     assert np.array_equal(labels[clear], expected[clear])
+    # soft labels are at a quarter of the size, the likelier class first
+    assert soft.shape == (2, 2, 24, 32)
+    assert soft[1].sum(0).min() >= 254
+    coarse = cv2.resize(first.astype(np.float32), (32, 24))
+    clear = np.abs(coarse - 0.5) > 0.01
+    assert np.array_equal(soft[0, 0][clear], np.where(coarse > 0.5, 0, 1)[clear])
     # an image too large for the memory is labelled at a smaller size
-    assert teacher.label(np.zeros((300, 1200, 3), np.uint8)).shape == (300, 1200)
+    assert teacher.label(np.zeros((300, 1200, 3), np.uint8))[0].shape == (300, 1200)
+
+
+def red_green_blue(path: Path, sides: tuple[object, object]) -> Path:
+    """Write a network whose logits are the channels of every eighth pixel, as lemore import does."""
+    nodes = [
+        helper.make_node('AveragePool', ['x'], ['pool'], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node('Mul', ['pool', 'scale'], ['y']),
+    ]
+    ports = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, *shape])
+        for name, shape in (('x', sides), ('y', ('h8', 'w8')))
+    ]
+    scale = numpy_helper.from_array(np.array(4, np.float32), 'scale')
+    graph = helper.make_graph(nodes, 'net', ports[:1], ports[1:], [scale])
+    opsets = [helper.make_opsetid('', 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    colors = {'red': [255, 0, 0], 'green': [0, 255, 0], 'blue': [0, 0, 255]}
+    classes = path.with_suffix('.yaml')
+    rows = [{'name': name, 'color': color} for name, color in colors.items()]
+    classes.write_text(yaml.safe_dump({'name': 'primary', 'classes': rows}))
+    imported = path.with_name(f'imported_{path.name}')
+    arguments = ['import', str(path), '--classes', str(classes), '--output', str(imported)]
+    assert main([*arguments, '--height', '64', '--width', '64', '--licence', 'MIT']) == 0
+    return imported
+
+
+def stripes(height: int, width: int) -> NDArray[np.uint8]:
+    """Vertical stripes of red, green and blue, RGB."""
+    image = np.full((height, width, 3), 20, np.uint8)
+    for index in range(3):
+        image[:, index * width // 3 : (index + 1) * width // 3, index] = 230
+    return image
+
+
+def test_a_teacher_of_open_sizes_sees_images_whole_and_enlarged(tmp_path: Path) -> None:
+    assert view_size(960, (360, 480)) == ((704, 960), (180, 240))
+    assert view_size(1280, (720, 1280)) == ((704, 1280), (180, 320))
+    assert view_size(960, (1280, 720)) == ((1120, 608), (277, 156))  # the area of 960x720
+    teacher = Teacher(red_green_blue(tmp_path / 'net.onnx', ('h', 'w')), sizes=(256, 128))
+    mask, soft = teacher.label(stripes(48, 66))
+    assert soft.shape == (2, 3, 23, 32)
+    truth = stripes(48, 66).argmax(-1)
+    assert (mask == truth)[mask != 255].mean() > 0.95
+    assert (mask == 255).mean() < 0.2
+    assert (soft[0, 0, :, 4], soft[0, 0, :, -4]) == (pytest.approx(0), pytest.approx(2))
+    # a file that has one size
+    nano = tmp_path / 'nano.onnx'
+    assert main(['export', '--model', 'nano', '--output', str(nano)]) == 0
+    with pytest.raises(TeacherError, match='leave --sizes out for a file that takes 480x360'):
+        Teacher(nano, sizes=(128,)).label(stripes(48, 66))
 
 
 @pytest.mark.parametrize(
@@ -71,12 +132,12 @@ def test_labels_are_the_mean_of_views_in_groups_where_the_teacher_is_sure(
     ],
 )
 def test_a_teacher_that_says_one_thing_or_nothing_is_refused(
-    untrained_checkpoint: Path, tmp_path: Path, halves: str, counts: dict[int, int], message: str
+    untrained_checkpoint: Path, halves: str, counts: dict[int, int], message: str
 ) -> None:
-    teacher = Teacher(DistillRun(untrained_checkpoint, (), tmp_path, classes=halves))
+    teacher = Teacher(untrained_checkpoint, classes=halves)
     pixels = np.zeros(256, np.int64)
     pixels[list(counts)] = list(counts.values())
-    with pytest.raises(DistillError, match=message):
+    with pytest.raises(TeacherError, match=message):
         teacher.require_use(pixels)
 
 
@@ -117,15 +178,21 @@ def test_distil_from_folders_to_a_report_in_stages(
     assert card.training['recipe']['resize'] == [96, 64]
     held = sorted(path.stem for path in (data / 'images' / 'val').iterdir())
     assert held == ['d3_000000', 'd3_000001', 'd3_000002']
-    same = {'scales': (1.0,), 'flip': False, 'min_probability': 0.3, 'classes': halves}
-    teacher = Teacher(DistillRun(untrained_checkpoint, (), output, **same))
+    teacher = Teacher(
+        untrained_checkpoint, scales=(1.0,), flip=False, min_probability=0.3, classes=halves
+    )
     mask = read_ids(data / 'masks' / 'train' / 'd1_000000.png', card.taxonomy)
-    assert np.array_equal(mask, teacher.label(read_image(taken)))
+    soft = read_soft(data / 'soft' / 'train' / 'd1_000000.npz', 2)
+    expected = teacher.label(read_image(taken))
+    assert np.array_equal(mask, expected[0])
+    assert np.array_equal(soft, expected[1])
+    assert re.search(r'mean +100\.0 % +[\d.]+ % +[\d.]+\n', out)
+    assert re.search(r'teacher [\d.]+ ms an image, student [\d.]+ ms: [\d.]+ times as fast', out)
     assert 'ground truth' not in (output / 'report.html').read_text(encoding='utf-8')
 
     # nothing is done again: masks may have been corrected
     def stamps() -> dict[Path, int]:
-        made = ('plan.json', 'report.html')
+        made = ('plan.json', 'report.html', 'origin.yaml')
         return {p: p.stat().st_mtime_ns for p in output.rglob('*.*') if p.name not in made}
 
     before = stamps()
@@ -158,3 +225,69 @@ def test_of_a_single_drive_the_end_is_held_out(
     assert 'there is only two: its end is held out' in capsys.readouterr().out
     assert main(['distill', '0', *options]) == 1
     assert 'camera0 has no end' in capsys.readouterr().err
+
+
+def test_sources_are_on_the_card_and_both_are_judged_by_a_labelled_data_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip('bokeh')
+    teacher = red_green_blue(tmp_path / 'net.onnx', ('h', 'w'))
+    folder, truth = tmp_path / 'in', tmp_path / 'truth'
+    for path in (folder, truth / 'images' / 'val', truth / 'masks' / 'val'):
+        path.mkdir(parents=True)
+    for name in ('a_1', 'a_2', 'b_1'):
+        cv2.imwrite(str(folder / f'{name}.png'), stripes(48, 66)[..., ::-1])
+    cv2.imwrite(str(folder / 'a_3.jpg'), stripes(1600, 3200)[..., ::-1])
+    cv2.imwrite(str(truth / 'images' / 'val' / '1.png'), stripes(48, 66)[..., ::-1])
+    # the labels know warm and cold alone
+    warm_or_cold = (stripes(48, 66).argmax(-1) > 0).astype(np.uint8)
+    cv2.imwrite(str(truth / 'masks' / 'val' / '1.png'), warm_or_cold)
+    rows = [('warm', ['red']), ('cold', ['green', 'blue'])]
+    table = [{'name': name, 'color': [9, 9, len(name)]} for name, _ in rows]
+    (truth / 'classes.yaml').write_text(yaml.safe_dump({'name': 'two', 'classes': table}))
+    groups = [{**row, 'classes': of} for row, (_, of) in zip(table, rows, strict=True)]
+    (tmp_path / 'map.yaml').write_text(yaml.safe_dump({'name': 'two', 'groups': groups}))
+    source = {'path': str(folder), 'licence': 'CC0', 'repository': 'me/stripes', 'commit': 'cafe'}
+    sources, output = tmp_path / 'sources.yaml', tmp_path / 'out'
+
+    def run(*more: str) -> tuple[int, str, str]:
+        base = ['distill', '--sources', str(sources), '--teacher', str(teacher), '-o', str(output)]
+        base += ['--sizes', '128', '--no-flip', '--accelerator', 'cpu', '--workers', '0', '--set']
+        base += ['batch=2', 'iterations=2', 'validate_every=2', 'save_every=1', 'warmup=0']
+        base += [
+            'height=64',
+            'width=96',
+            '--truth',
+            str(truth),
+            '--map',
+            str(tmp_path / 'map.yaml'),
+        ]
+        return main([*base, *more]), *capsys.readouterr()
+
+    sources.write_text(yaml.safe_dump({'sources': [{**source, 'path': str(tmp_path / 'gone')}]}))
+    error = f'there is no file or folder {tmp_path / "gone"}, and it is no number of a camera'
+    assert run()[::2] == (1, f'lemore distill: {error}\n')
+    sources.write_text(yaml.safe_dump({'sources': [source]}))
+    status, out, _ = run()
+    assert status == 0
+    assert 'a: 1 of 3200x1600, stored with a long side of 1920' in out
+    lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if '%' in line}
+    assert list(lines) == ['mean', 'warm', 'cold']
+    assert float(lines['mean'][0]) > 90  # the teacher
+    assert float(lines['mean'][-1]) == pytest.approx(
+        float(lines['mean'][0]) - float(lines['mean'][2]), abs=0.11
+    )
+    assert 'points lost' in (output / 'report.html').read_text(encoding='utf-8')
+    card = read_card(output / 'training' / 'last.safetensors')
+    assert card.training['sources'] == [source]
+    assert card.training['teacher']['name'] == teacher.name
+    assert card.licence == f'{folder}: CC0; teacher {teacher.name}: MIT'
+
+
+def test_what_is_shipped_for_streets_fits() -> None:
+    groups = load_groups(str(CONFIG / 'cityscapes_camvid.yaml'), load_taxonomy('cityscapes'))
+    assert groups.taxonomy.classes == CLASSES
+    assert groups.taxonomy.colors == load_taxonomy('camvid').colors
+    sources = read_origin(CONFIG / 'street.yaml').sources
+    assert all(re.fullmatch('[0-9a-f]{40}', source.commit) for source in sources)
+    assert 'val' not in {Path(one.path).name for one in sources if 'IDD' in one.path}

@@ -17,6 +17,7 @@ ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'launch', 'launch_ros', 'ament_index_
 LAYERS = [
     ('cli',),
     ('distill',),
+    ('teacher',),
     ('training', 'evaluation', 'benchmark', 'predict'),
     ('segmenter', 'segmenter_options'),
     ('inference', 'refine'),

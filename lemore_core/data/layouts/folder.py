@@ -7,11 +7,13 @@ classes; a mask holds ids, or the classes' colours as RGB.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from glob import iglob
 from pathlib import Path
 
 from lemore_core.data.readers import read_ids_or_colors
 from lemore_core.data.samples import DataError, MaskReader, Sample
+from lemore_core.data.soft import SUFFIX
 from lemore_core.images.files import SUFFIXES
 from lemore_core.taxonomy import Taxonomy
 
@@ -20,13 +22,18 @@ MASKS = ('.png', '.bmp', '.tif', '.tiff')  # lossless formats
 
 
 def folder(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
-    """List a split of a user's own data set."""
+    """List a split of a user's own data set; soft labels are beside all of its masks or none."""
     needs = (
         f'a data set of your own needs images/{split}/ and masks/{split}/ in {root}, with the same '
         f'names in both but for the suffix: images/{split}/a/1.jpg and masks/{split}/a/1.png'
     )
     images, masks = (first_folder(root, [f'{kind}/{split}'], needs) for kind in ('images', 'masks'))
-    return pairs(images, masks, taxonomy)
+    samples, soft = pairs(images, masks, taxonomy), root / 'soft' / split
+    if not soft.is_dir():
+        return samples
+    return [
+        replace(one, soft=soft / one.mask.relative_to(masks).with_suffix(SUFFIX)) for one in samples
+    ]
 
 
 def pairs(images: Path, masks: Path, taxonomy: Taxonomy) -> list[Sample]:

@@ -1,12 +1,10 @@
-"""Arguments shared by the commands that evaluate bags, and the objects they describe."""
+"""Arguments shared by the commands that evaluate bags, and the evaluation that they describe."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +17,8 @@ from lemore_core.cli.arguments import (
 )
 
 if TYPE_CHECKING:
-    from lemore_core.evaluation.report import Report
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
-    from lemore_ros.bags.evaluation.label_sources import LabelSource, ModelLabels
+    from lemore_ros.bags.evaluation.label_sources import GroundTruth, LabelSource, ModelLabels
 
 INCOMPLETE = 3
 TOLERANCE_MS = 5.0
@@ -29,15 +26,16 @@ TOLERANCE_MS = 5.0
 EXPLAINED = {
     'doubtful': '  share of pixels of less than 50 % confidence',
     'flicker': '  share of pixels whose label differs from the frame before',
-    'compensated_flicker': '  the same, labels carried along the motion',
-    'consistency': '  mean IoU of carried and present labels',
     'left_unlabelled': '  share of ground truth without a label',
     'agreement': '  share of pixels with the same label',
 }
 
 
-def add_image_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the images to evaluate."""
+def add_arguments(parser: argparse.ArgumentParser, report_images: int) -> None:
+    """Declare the model, the images to evaluate, and the results."""
+    add_segmenter_arguments(parser)
+    # without --model, labels in the bag come before the default model
+    parser.set_defaults(model=None)
     group = parser.add_argument_group('images')
     group.add_argument('--topic', default='', help='of the camera, if there are several')
     group.add_argument(
@@ -56,64 +54,37 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
         help=f'largest difference of matching stamps ({TOLERANCE_MS:g})',
     )
     add_max_pixels_argument(group)
-
-
-def add_label_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the source of the labels."""
-    parser.add_argument('--labels', metavar='TOPIC', help='take the labels of this topic of IN')
-    add_segmenter_arguments(parser)
-    # without --model, labels in the bag come before the default model
-    parser.set_defaults(model=None)
-
-
-def add_report_arguments(parser: argparse.ArgumentParser, images: int) -> None:
-    """Declare the report and the JSON."""
     group = parser.add_argument_group('results')
     group.add_argument('--report', type=Path, metavar='FILE.html', help='write a report')
     group.add_argument(
         '--report-images',
         type=int,
-        default=images,
+        default=report_images,
         metavar='N',
-        help=f'show the N worst frames for each reason ({images})',
+        help=f'show the N worst frames for each reason ({report_images})',
     )
     add_json_argument(parser)
 
 
-def open_images(arguments: argparse.Namespace) -> ImageSequence:
-    """Open the images of the arguments."""
+def open_images(arguments: argparse.Namespace, masks: list[str]) -> ImageSequence:
+    """Open the images of the arguments; topics called ``masks`` are no cameras.
+
+    A missing package for the report is reported before the bag is read.
+    """
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 
-    named = [vars(arguments).get(name) or () for name in ('labels', 'ground_truth')]
+    if arguments.report is not None:
+        from lemore_core.evaluation.report import check_requirements
+
+        check_requirements()
     return ImageSequence(
         arguments.images or arguments.bag,
         arguments.topic,
-        masks=[name for one in named for name in ([one] if isinstance(one, str) else one)],
+        masks=masks,
         start_s=arguments.skip,
         duration_s=arguments.duration,
         max_pixels=arguments.max_pixels,
     )
-
-
-@contextmanager
-def opened_labels(arguments: argparse.Namespace) -> Iterator[LabelSource]:
-    """Open the named topic or model, or else the labels in the bag, or else the default model."""
-    from lemore_ros.bags.evaluation.label_sources import RecordedLabels, label_topic_of
-
-    topic = arguments.labels
-    if topic is None and arguments.model is None:
-        topic = label_topic_of(arguments.bag, vars(arguments).get('ground_truth') or '')
-    source: LabelSource
-    if topic is None:
-        source = open_model(arguments, arguments.model or 'tiny')
-    else:
-        source = RecordedLabels(arguments.bag, topic, arguments.dataset, arguments.tolerance_ns)
-    is_json = vars(arguments).get('json', False)
-    print(source.description, file=sys.stderr if is_json else sys.stdout)
-    try:
-        yield source
-    finally:
-        source.close()
 
 
 def open_model(arguments: argparse.Namespace, model: str) -> ModelLabels:
@@ -123,55 +94,55 @@ def open_model(arguments: argparse.Namespace, model: str) -> ModelLabels:
     return ModelLabels(load_segmenter(argparse.Namespace(**{**vars(arguments), 'model': model})))
 
 
-@contextmanager
-def progress(
-    total: int | None, on_frame: Callable[[Any], None] | None = None
-) -> Iterator[Callable[[Any], None]]:
-    """Yield a function that advances a progress bar and calls ``on_frame``."""
+def measure(
+    arguments: argparse.Namespace,
+    images: ImageSequence,
+    source: LabelSource,
+    reference: LabelSource | GroundTruth | None,
+    facts: dict[str, str],
+    names: tuple[str, str] | None = None,
+) -> None:
+    """Evaluate the labels; print the figures, and write the report.
+
+    ``names`` are those of the reference and of the labels if two are compared. Exits with status 3
+    if some images could not be read.
+    """
     from tqdm import tqdm
 
-    with tqdm(total=total, unit='frame', disable=None) as bar:
+    from lemore_core.evaluation.report import write_report
+    from lemore_ros.bags.evaluation.evaluate import JudgedFrame, evaluate_drive
+    from lemore_ros.bags.evaluation.image_sequence import UNREADABLE
+    from lemore_ros.bags.evaluation.report import drive_report, worst_frames
 
-        def step(item: Any) -> None:
+    worst = worst_frames(arguments.report_images, source.taxonomy, names)
+    expected = images.topic.count if images.is_whole else None
+    with tqdm(total=expected, unit='frame', disable=None) as bar:
+
+        def observe(frame: JudgedFrame) -> None:
             bar.update()
-            if on_frame is not None:
-                on_frame(item)
+            if arguments.report is not None:
+                worst(frame)
 
-        yield step
-
-
-def require_report_packages(arguments: argparse.Namespace) -> None:
-    """Check the packages for a report before the bag is read."""
+        evaluation = evaluate_drive(images, source, reference, observe)
+    facts = {'bag': str(images.path), 'camera': images.topic.name, **facts}
+    if images.damage:
+        facts['damage'] = images.damage
     if arguments.report is not None:
-        from lemore_core.evaluation.report import check_requirements
-
-        check_requirements()
-
-
-def write_results(
-    arguments: argparse.Namespace, values: dict[str, Any], report: Report | None
-) -> None:
-    """Write the report, and print the figures as JSON or one a line."""
-    if report is not None:
-        from lemore_core.evaluation.report import write_report
-
+        title = ' and '.join(names) if names else f'{source.name} on {arguments.bag.name}'
+        report = drive_report(evaluation, worst.images, title=title, facts=facts, names=names)
         write_report(report, arguments.report)
         print(arguments.report, file=sys.stderr if arguments.json else sys.stdout)
+    values = {**facts, **evaluation.to_dict()}
     if arguments.json:
         print_json(values)
     else:
         _print_figures(values)
-
-
-def exit_if_incomplete(images: ImageSequence) -> None:
-    """Report the images that could not be read, and exit with status 3 if there are any."""
-    from lemore_ros.bags.evaluation.image_sequence import UNREADABLE
-
+    unreadable = images.error_counts[UNREADABLE]
     if images.damage:
         print(f'{images.path} is damaged: {images.damage}', file=sys.stderr)
-    if images.error_counts[UNREADABLE]:
-        print(f'{images.path}: {images.error_counts[UNREADABLE]} {UNREADABLE}', file=sys.stderr)
-    if images.damage or images.error_counts[UNREADABLE]:
+    if unreadable:
+        print(f'{images.path}: {unreadable} {UNREADABLE}', file=sys.stderr)
+    if images.damage or unreadable:
         sys.exit(INCOMPLETE)
 
 
@@ -188,8 +159,6 @@ def seconds(text: str) -> float:
 
 
 def _print_figures(values: dict[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict) and key in {'temporal', 'error_counts'}:
-            _print_figures(value)
-        elif not isinstance(value, dict | list) and value is not None:
+    for key, value in {**values, **values['error_counts']}.items():
+        if not isinstance(value, dict | list) and value is not None:
             print(f'{key:<22} {value}{EXPLAINED.get(key, "")}')

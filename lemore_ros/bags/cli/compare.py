@@ -10,23 +10,11 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemore_core.cli.arguments import add_segmenter_arguments
-from lemore_ros.bags.cli.arguments import (
-    add_image_arguments,
-    add_report_arguments,
-    exit_if_incomplete,
-    open_images,
-    open_model,
-    progress,
-    require_report_packages,
-    write_results,
-)
+from lemore_ros.bags.cli import arguments as shared
 from lemore_ros.bags.errors import BagError
 
 if TYPE_CHECKING:
     from lemore_ros.bags.evaluation.label_sources import LabelSource
-
-IMAGES = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,68 +33,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--models', nargs='+', default=[], metavar='MODEL', help='with A alone: segment it by these'
     )
-    add_segmenter_arguments(parser)
-    parser.set_defaults(model=None)
-    add_image_arguments(parser)
-    add_report_arguments(parser, IMAGES)
+    shared.add_arguments(parser, report_images=24)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Compare; print the figures, and write the report."""
-    from lemore_ros.bags.evaluation.evaluate import evaluate_drive
     from lemore_ros.bags.evaluation.label_sources import RecordedLabels
-    from lemore_ros.bags.evaluation.report import drive_report, worst_frames
 
-    require_report_packages(arguments)
     topics = _topics(arguments)
-    report = None
+    images = shared.open_images(arguments, arguments.labels)
+    dataset, tolerance = arguments.dataset, arguments.tolerance_ns
     with ExitStack() as stack:
         sides: list[LabelSource] = []
         for path, topic in topics:
-            sides.append(RecordedLabels(path, topic, arguments.dataset, arguments.tolerance_ns))
+            sides.append(RecordedLabels(path, topic, dataset, tolerance))
             stack.enter_context(closing(sides[-1]))
         for model in arguments.models:
-            sides.append(open_model(arguments, model))
+            sides.append(shared.open_model(arguments, model))
             stack.enter_context(closing(sides[-1]))
         first, second = sides
-        images = open_images(arguments)
-        names = _names(first, second)
-        worst = worst_frames(arguments.report_images, first.taxonomy, names)
-        observe = None if arguments.report is None else worst
-        step = stack.enter_context(progress(images.expected, observe))
-        evaluation = evaluate_drive(images, second, first, step)
-    described = [side.description for side in sides]
-    if described[0] == described[1] and len(topics) == 2:
-        # bags of one name, in two folders
-        described = [f'{text} ({path})' for text, (path, _) in zip(described, topics, strict=True)]
-    images_of = f'{images.topic.name} in {images.path}'
-    facts = {'images': images_of, 'A': described[0], 'B': described[1]}
-    if arguments.report is not None:
-        title = f'{names[0]} and {names[1]}'
-        report = drive_report(evaluation, worst.images, title=title, facts=facts, names=names)
-    write_results(arguments, {**facts, **evaluation.to_dict()}, report)
-    exit_if_incomplete(images)
+        facts = {'A': first.description, 'B': second.description}
+        shared.measure(arguments, images, second, first, facts, _names(first, second))
 
 
 def _topics(arguments: argparse.Namespace) -> list[tuple[Path, str]]:
     """Return the bags and topics of labels; with the models these must be two sides."""
-    topics = arguments.labels
-    if arguments.model is not None:
-        msg = f'--model {arguments.model} is one model, two sides are compared: use --models'
-        raise BagError(msg)
-    if arguments.other is not None:
-        if arguments.models or len(topics) > 2:
-            msg = 'with A and B, labels in both are compared: give one or two --labels, no --models'
-            raise BagError(msg)
-        names = [*topics, *topics[-1:], '', ''] if len(topics) < 2 else topics
-        return [(arguments.bag, names[0]), (arguments.other, names[1])]
-    if len(topics) + len(arguments.models) != 2:
+    topics, models = arguments.labels, arguments.models
+    if arguments.other is None:
+        is_pair = len(topics) + len(models) == 2
+    else:
+        is_pair = not models and len(topics) <= 2
+    if not is_pair or arguments.model is not None:
         msg = (
-            f'{len(topics)} topics of labels and {len(arguments.models)} models are given: two '
-            'sides are compared, name two --models, two --labels, one of each, or a second bag'
+            f'{len(topics)} --labels and {len(models)} --models are given: two sides are compared, '
+            'name two --models, two --labels or one of each; or a second bag and no --models'
         )
         raise BagError(msg)
-    return [(arguments.bag, topic) for topic in topics]
+    if arguments.other is None:
+        return [(arguments.bag, topic) for topic in topics]
+    first, second = topics if len(topics) == 2 else 2 * (topics or [''])
+    return [(arguments.bag, first), (arguments.other, second)]
 
 
 def _names(first: LabelSource, second: LabelSource) -> tuple[str, str]:

@@ -6,22 +6,16 @@ Exit status: as that of ``lemore bag segment``, 3 where something could not be r
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lemore_ros.bags.cli.arguments import (
-    add_image_arguments,
-    add_label_arguments,
-    add_report_arguments,
-    exit_if_incomplete,
-    open_images,
-    opened_labels,
-    progress,
-    require_report_packages,
-    write_results,
-)
+from lemore_ros.bags.cli import arguments as shared
+from lemore_ros.bags.errors import BagError
 
-IMAGES = 12
+if TYPE_CHECKING:
+    from lemore_ros.bags.evaluation.label_sources import LabelSource
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     truth = parser.add_argument_group('ground truth')
     truth.add_argument(
         '--ground-truth',
+        default='',
         metavar='TOPIC|FOLDER|BAG',
         help='a topic of labels in IN, a folder of masks called <sec>_<nanosec>.png or '
         '<nanoseconds>.png by the stamps of their images, or another bag',
@@ -43,24 +38,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default='classes',
         help="what masks in a folder hold: class ids, or the data set's own ids or colors",
     )
-    add_label_arguments(parser)
-    add_image_arguments(parser)
-    add_report_arguments(parser, IMAGES)
+    parser.add_argument('--labels', metavar='TOPIC', help='take the labels of this topic of IN')
+    shared.add_arguments(parser, report_images=12)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure the labels; print the figures, and write the report."""
-    from lemore_ros.bags.evaluation.evaluate import evaluate_drive
     from lemore_ros.bags.evaluation.label_sources import GroundTruth
-    from lemore_ros.bags.evaluation.report import drive_report, worst_frames
 
-    require_report_packages(arguments)
-    images = open_images(arguments)
-    facts = {'bag': str(images.path), 'camera': images.topic.name}
-    truth, report = None, None
+    images = shared.open_images(arguments, [arguments.labels or '', arguments.ground_truth])
+    truth, facts = None, {}
     with ExitStack() as stack:
-        source = stack.enter_context(opened_labels(arguments))
-        if arguments.ground_truth is not None:
+        source = stack.enter_context(closing(_open_labels(arguments)))
+        print(source.description, file=sys.stderr if arguments.json else sys.stdout)
+        if arguments.ground_truth:
             truth = GroundTruth(
                 arguments.ground_truth,
                 arguments.bag,
@@ -71,13 +62,24 @@ def run(arguments: argparse.Namespace) -> None:
             )
             stack.enter_context(closing(truth))
             facts['ground_truth'] = truth.name
-        worst = worst_frames(arguments.report_images, source.taxonomy)
-        observe = None if arguments.report is None else worst
-        step = stack.enter_context(progress(images.expected, observe))
-        evaluation = evaluate_drive(images, source, truth, step)
-        facts |= {**source.facts(), **({'damage': images.damage} if images.damage else {})}
-    if arguments.report is not None:
-        title = f'{source.name} on {arguments.bag.name}'
-        report = drive_report(evaluation, worst.images, title=title, facts=facts)
-    write_results(arguments, {**facts, **evaluation.to_dict()}, report)
-    exit_if_incomplete(images)
+        shared.measure(arguments, images, source, truth, {**facts, **source.facts})
+
+
+def _open_labels(arguments: argparse.Namespace) -> LabelSource:
+    """Open the named topic or model, or else the labels in the bag, or else the default model."""
+    from lemore_ros.bags.evaluation.label_sources import RecordedLabels
+    from lemore_ros.bags.reader import open_bag
+    from lemore_ros.bags.topics import recorded_labels
+
+    names = [arguments.labels] if arguments.labels else []
+    if not names and arguments.model is None:
+        with open_bag(arguments.bag) as bag:
+            names = [topic.name for topic in recorded_labels(bag)]
+        names = [name for name in names if name != arguments.ground_truth]
+    if len(names) > 1:
+        listed = ', '.join(names)
+        msg = f'{arguments.bag} has labels on {listed}: choose with --labels, or name a --model'
+        raise BagError(msg)
+    if not names:
+        return shared.open_model(arguments, arguments.model or 'tiny')
+    return RecordedLabels(arguments.bag, names[0], arguments.dataset, arguments.tolerance_ns)

@@ -88,7 +88,7 @@ def segment_options(arguments: argparse.Namespace) -> SegmentOptions:
             # paths, not names, must not depend on the working directory
             model[name] = str(Path(model[name]).resolve())
     own = {name: given[name] for name in entries(SegmentOptions) if name != 'model'}
-    for name in ('topics', 'outputs'):
+    for name in ('topic', 'outputs'):
         own[name] = tuple(own[name])
     return SegmentOptions(ModelOptions(size=requested_size(arguments), **model), **own)
 
@@ -101,10 +101,9 @@ def _add_options(group: Any, kind: type, names: Sequence[str]) -> None:
         flag, text = f'--{name.replace("_", "-")}', entry.option.text
         if isinstance(default, bool):
             group.add_argument(flag, action='store_true', help=text)
-        elif default == ():
-            group.add_argument(flag, nargs='+', default=(), metavar='NAME', help=text)
         elif isinstance(default, tuple):
-            text = f'{text}, with commas between ({",".join(default)})'
+            shown = f' ({",".join(default)})' if default else ''
+            text = f'{text}, with commas between{shown}'
             group.add_argument(flag, type=listed(str), default=default, metavar='A,B', help=text)
         else:
             shown = '' if default in ('', float('inf')) else f' ({default})'

@@ -19,9 +19,9 @@ from lemore_core.taxonomy import Labels, Taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
 from lemore_ros.bags.evaluation.label_sources import FrameLabels, GroundTruth, LabelSource
-from lemore_ros.bags.evaluation.temporal import Flicker, TemporalConsistency
 
 MAP_WIDTH = 96
+LONGEST_GAP_S = 1.0  # between frames that are compared
 COLUMNS = (
     'mean_iou',
     'pixel_accuracy',
@@ -29,7 +29,6 @@ COLUMNS = (
     'mean_confidence',
     'doubtful',
     'flicker',
-    'compensated_flicker',
     'latency_ms',
     'reference_confidence',
     'reference_latency_ms',
@@ -48,27 +47,19 @@ UNEQUAL = 'images that only one of the two labels'
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Labels and their reference, both (H, W) at the size of the reference.
-
-    ``differs`` (H, W) marks unequal pixels; unlabelled ground truth is equal to any label.
-    """
-
-    labels: Labels
-    reference: Labels
-    differs: NDArray[np.bool_]
-    figures: dict[str, float]
-
-
-@dataclass(frozen=True)
 class JudgedFrame:
-    """A frame with its labels and ``figures`` by ``COLUMNS``; ``seconds`` from the first frame."""
+    """A frame with its figures by ``COLUMNS``; ``seconds`` from the first frame.
+
+    ``labels`` have the size of the ``reference`` (H, W) if there is one; ``differs`` (H, W) marks
+    pixels unequal to it, ``changed`` (H, W) those unequal to the frame before.
+    """
 
     seconds: float
     image: StampedImage
     labels: FrameLabels
-    compared: Compared | None
-    flicker: Flicker | None
+    reference: Labels | None
+    differs: NDArray[np.bool_] | None
+    changed: NDArray[np.bool_] | None
     figures: dict[str, float]
 
 
@@ -95,6 +86,46 @@ class DifferenceMap:
         return self._sum / max(self._frames, 1)
 
 
+class Flicker:
+    """Compare the labels of each frame with the frame before; motion counts as flicker.
+
+    Frames more than a second apart, out of order, or of another size than the one before are not
+    compared: ``breaks`` counts them, ``pairs`` the others. ``share`` is that of all compared pixels
+    whose label changed, NaN without any.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.pairs = self.breaks = 0
+        self._classes = classes
+        self._compared = self._changed = 0
+        self._last: tuple[int, Labels] | None = None
+
+    @property
+    def share(self) -> float:
+        """Share 0..1 of the compared pixels whose label changed; NaN without any."""
+        return self._changed / self._compared if self._compared else math.nan
+
+    def add(self, time_ns: int, labels: Labels) -> tuple[float, NDArray[np.bool_]] | None:
+        """Return the share of pixels labelled in both frames that changed, and a mask of them.
+
+        None without a frame before.
+        """
+        last, self._last = self._last, (time_ns, labels)
+        if last is None:
+            return None
+        is_near = 0 < time_ns - last[0] <= LONGEST_GAP_S * 1e9
+        if not is_near or last[1].shape != labels.shape:
+            self.breaks += 1
+            return None
+        self.pairs += 1
+        both = (last[1] < self._classes) & (labels < self._classes)
+        changed = both & (last[1] != labels)
+        pixels, number = int(both.sum()), int(changed.sum())
+        self._compared += pixels
+        self._changed += number
+        return (number / pixels if pixels else math.nan), changed
+
+
 class DriveEvaluation:
     """Figures of a drive, in memory that does not grow with its images.
 
@@ -109,7 +140,7 @@ class DriveEvaluation:
         self.frames = 0
         self.frames_compared = 0
         self.scores = Scores(classes)
-        self.temporal = TemporalConsistency(classes)
+        self.flicker = Flicker(classes)
         self.series = TimeSeries(COLUMNS)
         self.shares = TimeSeries(taxonomy.classes)
         self.where = DifferenceMap()
@@ -123,6 +154,13 @@ class DriveEvaluation:
         return (self.last_ns - self.first_ns) / 1e9
 
     @property
+    def latency_ms(self) -> float:
+        """Median latency; NaN if it is not known of any frame."""
+        values = self.series.points().mean['latency_ms']
+        known = values[~np.isnan(values)]
+        return float(np.median(known)) if known.size else math.nan
+
+    @property
     def unlabelled_share(self) -> float:
         """Share of the labelled pixels of the reference without a label; NaN without any."""
         return self._left_unlabelled / self._labelled if self._labelled else math.nan
@@ -130,11 +168,7 @@ class DriveEvaluation:
     def add(
         self, image: StampedImage, labels: FrameLabels, reference: FrameLabels | None
     ) -> JudgedFrame:
-        """Measure a frame.
-
-        Raises:
-            BagError: the reference has another shape than the image.
-        """
+        """Measure a frame."""
         if not self.frames:
             self.first_ns = self.last_ns = image.time_ns
         elif image.time_ns <= self.last_ns:
@@ -142,28 +176,29 @@ class DriveEvaluation:
         self.last_ns = max(image.time_ns, self.last_ns)
         self.frames += 1
         seconds = (image.time_ns - self.first_ns) / 1e9
-        compared = None if reference is None else self._compare(labels, reference)
-        flicker = None
-        if not self.is_comparison:
-            flicker = self.temporal.add(image.time_ns, image.rgb, labels.labels)
-        figures = {
-            **dict.fromkeys(COLUMNS, math.nan),
+        figures = dict.fromkeys(COLUMNS, math.nan) | {
             'mean_confidence': labels.mean_confidence,
             'doubtful': labels.doubtful,
             'latency_ms': labels.latency_ms,
-            **(compared.figures if compared else {}),
         }
-        if flicker is not None:
-            figures |= {'flicker': flicker.plain, 'compensated_flicker': flicker.compensated}
-        self.series.add(seconds, list(figures.values()))
+        changed = differs = None
+        found = None if self.is_comparison else self.flicker.add(image.time_ns, labels.labels)
+        if found is not None:
+            figures['flicker'], changed = found
         classes = len(self.taxonomy.classes)
         pixels = np.bincount(labels.labels.ravel(), minlength=classes)[:classes]
         self.shares.add(seconds, pixels / labels.labels.size)
-        return JudgedFrame(seconds, image, labels, compared, flicker, figures)
+        if reference is not None:
+            _require_shape(labels.labels.shape, reference.labels.shape)
+            labels = labels.at_size((reference.labels.shape[0], reference.labels.shape[1]))
+            differs = self._compare(labels, reference, figures)
+        self.series.add(seconds, list(figures.values()))
+        truth = None if reference is None else reference.labels
+        return JudgedFrame(seconds, image, labels, truth, differs, changed, figures)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for JSON."""
-        means, temporal = self.series.mean(), self.temporal
+        means = {name: rounded(mean) for name, mean in self.series.mean().items()}
         values: dict[str, Any] = {'frames': self.frames, 'seconds': round(self.seconds, 6)}
         values['classes'] = list(self.taxonomy.classes)
         if self.frames_compared:
@@ -172,31 +207,25 @@ class DriveEvaluation:
             values['differences'] = np.round(self.where.shares, 4).tolist()
         if self.is_comparison:
             values = {key: value for key, value in values.items() if key not in OF_GROUND_TRUTH}
-            values['agreement'] = rounded(means['agreement'])
+            values['agreement'] = means['agreement']
         else:
-            latency = self.series.points().mean['latency_ms']
-            known = latency[~np.isnan(latency)]
             values |= {
                 'frames_with_ground_truth': self.frames_compared,
-                'mean_confidence': rounded(means['mean_confidence']),
-                'doubtful': rounded(means['doubtful']),
-                'latency_ms': rounded(float(np.median(known)) if known.size else math.nan),
-                'temporal': {
-                    'pairs': temporal.pairs,
-                    'breaks': temporal.breaks,
-                    'flicker': rounded(temporal.flicker),
-                    'compensated_flicker': rounded(temporal.compensated_flicker),
-                    'consistency': rounded(temporal.consistency),
-                },
+                'mean_confidence': means['mean_confidence'],
+                'doubtful': means['doubtful'],
+                'latency_ms': rounded(self.latency_ms),
+                'flicker': rounded(self.flicker.share),
+                'frames_not_compared': self.flicker.breaks,
                 'class_shares': {k: rounded(v) for k, v in self.shares.mean().items()},
             }
         values['error_counts'] = dict(self.error_counts)
         return {**values, 'over_time': self.series.to_dict()}
 
-    def _compare(self, labels: FrameLabels, reference: FrameLabels) -> Compared:
+    def _compare(
+        self, labels: FrameLabels, reference: FrameLabels, figures: dict[str, float]
+    ) -> NDArray[np.bool_]:
+        """Add labels of the size of their reference; return a mask of those that differ."""
         truth, classes = reference.labels, len(self.taxonomy.classes)
-        _require_shape(labels.labels.shape, truth.shape)
-        labels = labels.at_size((truth.shape[0], truth.shape[1]))
         labelled, answered = truth < classes, labels.labels < classes
         differs = np.asarray(labels.labels != truth)
         if not self.is_comparison:
@@ -211,14 +240,11 @@ class DriveEvaluation:
         self._left_unlabelled += int((labelled & ~answered).sum())
         self.frames_compared += 1
         result = ImageResult.from_matrix(Path(), own)
-        figures = {
-            'mean_iou': result.mean_iou,
-            'pixel_accuracy': result.pixel_accuracy,
-            'agreement': 1 - float(differs.mean()),
-            'reference_confidence': reference.mean_confidence,
-            'reference_latency_ms': reference.latency_ms,
-        }
-        return Compared(labels.labels, truth, differs, figures)
+        figures['mean_iou'], figures['pixel_accuracy'] = result.mean_iou, result.pixel_accuracy
+        figures['agreement'] = 1 - float(differs.mean())
+        figures['reference_confidence'] = reference.mean_confidence
+        figures['reference_latency_ms'] = reference.latency_ms
+        return differs
 
 
 def evaluate_drive(
@@ -227,14 +253,16 @@ def evaluate_drive(
     reference: LabelSource | GroundTruth | None = None,
     on_frame: Callable[[JudgedFrame], None] | None = None,
 ) -> DriveEvaluation:
-    """Measure the labels of a drive's images; call ``on_frame`` with each.
-
-    Raises:
-        LemoreError: no image has labels, nothing can be compared, or a model failed.
-    """
+    """Measure the labels of a drive's images; call ``on_frame`` with each."""
     is_comparison = isinstance(reference, LabelSource)
-    if isinstance(reference, LabelSource):
-        _require_same_classes(reference, source)
+    if isinstance(reference, LabelSource) and reference.taxonomy.classes != source.taxonomy.classes:
+        texts = [
+            f'{one.description} has {len(one.taxonomy.classes)} classes from '
+            f'{one.taxonomy.classes[0]} to {one.taxonomy.classes[-1]}'
+            for one in (reference, source)
+        ]
+        msg = f'{", ".join(texts)}: only labels of the same classes can be compared'
+        raise BagError(msg)
     evaluation = DriveEvaluation(source.taxonomy, is_comparison=is_comparison)
     for image, next_ns in images.images():
         right = None if reference is None else reference.labels_of(image, next_ns)
@@ -255,22 +283,13 @@ def evaluate_drive(
         )
         raise BagError(msg)
     if isinstance(reference, GroundTruth):
-        reference.require_matches(evaluation.first_ns, evaluation.last_ns)
+        reference.require_matches(evaluation.first_ns)
         # ground truth outside of a part has no image there
-        if reference.matcher.passed and images.is_whole:
-            evaluation.error_counts[WITHOUT_IMAGE] += reference.matcher.passed
+        reference.matcher.finish()
+        without = reference.matcher.read - reference.matcher.matched
+        if without and images.is_whole:
+            evaluation.error_counts[WITHOUT_IMAGE] += without
     return evaluation
-
-
-def _require_same_classes(first: LabelSource, second: LabelSource) -> None:
-    if first.taxonomy.classes != second.taxonomy.classes:
-        texts = [
-            f'{one.description} has {len(one.taxonomy.classes)} classes from '
-            f'{one.taxonomy.classes[0]} to {one.taxonomy.classes[-1]}'
-            for one in (first, second)
-        ]
-        msg = f'{", ".join(texts)}: only labels of the same classes can be compared'
-        raise BagError(msg)
 
 
 def _require_shape(size: tuple[int, ...], true_size: tuple[int, ...]) -> None:

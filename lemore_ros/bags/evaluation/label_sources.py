@@ -1,8 +1,9 @@
 """Label the images of a bag: by a model, a topic of labels, or masks in a folder.
 
 A source has the ``taxonomy`` of its labels, a ``name`` and an ``origin`` that tells sources of one
-name apart, a ``description`` for people, and ``error_counts`` by description. Masks in a folder are
-named by the stamps of their images, ``<sec>_<nanosec>.png`` or ``<nanoseconds>.png``.
+name apart, a ``description`` and ``facts`` for people, and ``error_counts`` by description. Masks
+in a folder are named by the stamps of their images, ``<sec>_<nanosec>.png`` or
+``<nanoseconds>.png``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +26,10 @@ from lemore_core.images.files import NUMBERS, PNG, ImageFileError, decode_image
 from lemore_core.refine import resized
 from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.evaluation.image_sequence import StampedImage
-from lemore_ros.bags.evaluation.matching import Matcher, Stamped, stamped_messages
+from lemore_ros.bags.evaluation.image_sequence import Matcher, Stamped, StampedImage, stamp_of
 from lemore_ros.bags.files import METADATA
-from lemore_ros.bags.reader import Record, open_bag
-from lemore_ros.bags.topics import class_table, label_topic, recorded_labels, sibling
+from lemore_ros.bags.reader import Bag, Record, is_bag, open_bag
+from lemore_ros.bags.topics import class_table, label_topic, sibling
 from lemore_ros.bags.types import Topic
 from lemore_ros.messages.images import ImageError, rows_of
 
@@ -42,6 +42,7 @@ RESIZED = 'labels of another size than their image'
 CLASS_IDS, DATASET_IDS = 'classes', 'dataset'
 STAMP = re.compile(r'(?:(?P<sec>\d+)_)?(?P<nanosec>\d+)')
 BYTES = {'mono8': 1, '8UC1': 1, '16UC1': 2, 'mono16': 2}
+T = TypeVar('T')
 
 
 class FrameLabels(NamedTuple):
@@ -74,13 +75,19 @@ class ModelLabels:
     """Labels by a model; the latency is that of the Segmenter."""
 
     def __init__(self, segmenter: Segmenter) -> None:
-        self.taxonomy = segmenter.taxonomy
-        self.name = segmenter.card.name
+        self.taxonomy, self.name = segmenter.taxonomy, segmenter.card.name
         self.origin = str(segmenter.path)
         self.description = f'model {self.name} ({self.taxonomy.name})'
         self.error_counts: Counter[str] = Counter()
         self._segmenter = segmenter
         self._warm: set[tuple[int, int]] = set()
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The model and its backend."""
+        status = self._segmenter.status
+        backend = f'{status.backend} {status.device} {status.precision}'
+        return {'model': self.name, 'backend': backend}
 
     def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels:
         """Segment an image."""
@@ -91,12 +98,6 @@ class ModelLabels:
             self._warm.add(image.size)
         result = self._segmenter.segment(image.image.pixels, image.image.encoding)
         return FrameLabels(result.labels, result.confidence, result.timings.total_ms)
-
-    def facts(self) -> dict[str, str]:
-        """Name the model and its backend."""
-        status = self._segmenter.status
-        backend = f'{status.backend} {status.device} {status.precision}'
-        return {'model': self.name, 'backend': backend}
 
     def close(self) -> None:
         """Release the network."""
@@ -112,20 +113,24 @@ class RecordedLabels:
 
     def __init__(self, path: Path, topic: str, dataset: str, tolerance_ns: int) -> None:
         self.error_counts: Counter[str] = Counter()
-        self._resources = ExitStack()
-        with open_bag(path) as bag:
-            self._topic = label_topic(bag, topic)
-            self.taxonomy = class_table(bag, self._topic, dataset)
-            beside = sibling(bag, self._topic, 'confidence')
-        self.name = self._topic.name
-        self.origin = path.name
-        self.description = f'labels of {self.name} in {path.name}'
-        self._path = path
-        read = partial(read_labels, taxonomy=self.taxonomy)
-        self._labels = Matcher(self._messages(self._topic, read), tolerance_ns)
         self._confidence: Matcher[NDArray[np.uint8]] | None = None
-        if beside is not None:
-            self._confidence = Matcher(self._messages(beside, read_confidence), tolerance_ns)
+        with ExitStack() as stack:
+            bag = stack.enter_context(open_bag(path))
+            labels = label_topic(bag, topic)
+            self.taxonomy = class_table(bag, labels, dataset)
+            read = partial(read_labels, taxonomy=self.taxonomy)
+            messages = stamped_messages(bag, labels, read, self.error_counts)
+            self._labels = Matcher(messages, tolerance_ns)
+            beside = sibling(bag, labels, 'confidence')
+            if beside is not None:
+                # a bag has one iterator at a time
+                other = stack.enter_context(open_bag(path))
+                values = stamped_messages(other, beside, read_confidence, self.error_counts)
+                self._confidence = Matcher(values, tolerance_ns)
+            self.close = stack.pop_all().close
+        self.name, self.origin = labels.name, path.name
+        self.facts = {'labels': f'{self.name} in {path}'}
+        self.description = f'labels of {self.name} in {path}'
 
     def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
         """Return the labels of an image at its size, None if it has none."""
@@ -142,19 +147,6 @@ class RecordedLabels:
         confidence = beside.load() if beside else None
         return FrameLabels(labels, confidence, latency).at_size(image.size)
 
-    def facts(self) -> dict[str, str]:
-        """Name the topic and its bag."""
-        return {'labels': f'{self._topic.name} in {self._path.name}'}
-
-    def close(self) -> None:
-        """Close the bag."""
-        self._resources.close()
-
-    def _messages(self, topic: Topic, read: Any) -> Iterator[Stamped[Any]]:
-        # a bag has one iterator at a time, hence one bag for each topic
-        bag = self._resources.enter_context(open_bag(self._path))
-        return stamped_messages(bag, topic, read, self.error_counts)
-
 
 LabelSource = ModelLabels | RecordedLabels
 
@@ -164,9 +156,6 @@ class GroundTruth:
 
     ``text`` names one of them; ``topic`` is that of another bag. ``ids`` says whether masks in a
     folder hold class ids (``classes``), or the data set's own ids or colours (``dataset``).
-
-    Raises:
-        BagError: ``text`` is none of these, or holds no labels.
     """
 
     def __init__(
@@ -181,20 +170,25 @@ class GroundTruth:
     ) -> None:
         self.name = text
         self.error_counts: Counter[str] = Counter()
-        self._resources = ExitStack()
         self._tolerance = tolerance_ns
         path = Path(text)
-        with open_bag(bag_path) as bag:
-            names = {one.name for one in bag.topics}
-        if text in names:
-            items = self._of_bag(bag_path, text, taxonomy)
-        elif path.is_dir() and not (path / METADATA).exists():
-            items = _masks(path, taxonomy, ids)
-        elif path.exists():
-            items = self._of_bag(path, topic, taxonomy)
-        else:
-            msg = f'{text} is no topic of {bag_path}, and there is no folder or bag of that name'
-            raise BagError(msg)
+        with ExitStack() as stack:
+            bag = stack.enter_context(open_bag(bag_path))
+            is_topic = text in {one.name for one in bag.topics}
+            if not is_topic and not path.exists():
+                msg = f'{text} is no topic of {bag_path}, and no folder or bag has that name'
+                raise BagError(msg)
+            if not is_topic and path.is_dir() and not is_bag(path):
+                items = _masks(path, taxonomy, ids)
+            else:
+                if is_topic:
+                    topic = text
+                else:
+                    bag = stack.enter_context(open_bag(path))
+                chosen = label_topic(bag, topic, option='--ground-truth-topic')
+                read = partial(read_labels, taxonomy=taxonomy)
+                items = stamped_messages(bag, chosen, read, self.error_counts)
+            self.close = stack.pop_all().close
         self.matcher = Matcher(items, tolerance_ns)
 
     def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
@@ -202,52 +196,36 @@ class GroundTruth:
         found = self.matcher.take(image.time_ns, next_ns)
         return None if found is None else FrameLabels(found.load())
 
-    def require_matches(self, first_ns: int, last_ns: int) -> None:
-        """Raise BagError if no image of these times has ground truth."""
-        self.matcher.finish()
-        if self.matcher.matched:
-            return
-        own = _span(self.matcher.first_ns or 0, self.matcher.last_ns or 0)
-        times = 'it is empty' if self.matcher.first_ns is None else f'it spans {own}'
-        msg = (
-            f'no ground truth of {self.name} is within {self._tolerance / 1e6:g} ms of an image: '
-            f'{times}, the images {_span(first_ns, last_ns)}; '
-            'check its stamps, or raise --tolerance-ms'
-        )
-        raise BagError(msg)
-
-    def close(self) -> None:
-        """Close the bag, if there is one."""
-        self._resources.close()
-
-    def _of_bag(self, path: Path, topic: str, taxonomy: Taxonomy) -> Iterator[Stamped[Labels]]:
-        bag = self._resources.enter_context(open_bag(path))
-        chosen = label_topic(bag, topic, option='--ground-truth-topic')
-        return stamped_messages(bag, chosen, partial(read_labels, taxonomy=taxonomy))
+    def require_matches(self, first_ns: int) -> None:
+        """Raise BagError if no image has ground truth; the first image is of ``first_ns``."""
+        if not self.matcher.matched:
+            own = self.matcher.first_ns
+            begins = 'it is empty' if own is None else f'it begins at {own / 1e9:.3f} s'
+            msg = (
+                f'no ground truth of {self.name} is within {self._tolerance / 1e6:g} ms of an '
+                f'image: {begins}, the images at {first_ns / 1e9:.3f} s; '
+                'check its stamps, or raise --tolerance-ms'
+            )
+            raise BagError(msg)
 
 
-def label_topic_of(path: Path, ground_truth: str = '') -> str | None:
-    """Return the topic of labels beside their class table in a bag, None without one.
-
-    Raises:
-        BagError: there are several, apart from ``ground_truth``.
-    """
-    with open_bag(path) as bag:
-        names = [topic.name for topic in recorded_labels(bag) if topic.name != ground_truth]
-    if len(names) > 1:
-        listed = ', '.join(names)
-        msg = f'{path} has labels on {listed}: choose with --labels, or name a --model'
-        raise BagError(msg)
-    return names[0] if names else None
+def stamped_messages(
+    bag: Bag, topic: Topic, read: Callable[[Record, Any], T], errors: Counter[str]
+) -> Iterator[Stamped[T]]:
+    """Yield the messages of a topic for ``read``; unreadable ones are counted."""
+    for record in bag.messages([topic]):
+        try:
+            message = record.message
+        except BagError:
+            errors[f'messages on {topic.name} that cannot be read'] += 1
+            continue
+        yield Stamped(stamp_of(message, record), record.time_ns, partial(read, record, message))
 
 
 def read_labels(record: Record, message: Any, taxonomy: Taxonomy) -> Labels:
     """Return the class ids of a label message (H, W), 8 or 16 bits, raw or PNG.
 
     255, and 65535 in 16 bits, become the taxonomy's value for unlabelled.
-
-    Raises:
-        BagError: the message is no label image, or holds ids of no class.
     """
     ids = _read_numbers(record, message)
     unlabelled = ids == np.iinfo(ids.dtype).max
@@ -271,29 +249,25 @@ def read_confidence(record: Record, message: Any) -> NDArray[np.uint8]:
 
 
 def _read_numbers(record: Record, message: Any) -> NDArray[Any]:
+    name = record.topic.name
+    if not record.topic.is_compressed and message.encoding not in BYTES:
+        msg = f'{name} holds {message.encoding!r} images, labels are {", ".join(BYTES)}'
+        raise BagError(msg)
     try:
         if record.topic.is_compressed:
             # other formats than png change class ids
             pixels = decode_image(bytes(message.data), NUMBERS, kinds=(PNG,))
         else:
-            pixels = _raw_numbers(message)
+            order, size = '>' if message.is_bigendian else '<', BYTES[message.encoding]
+            rows = np.ascontiguousarray(rows_of(message, size))
+            pixels = rows.view(f'{order}u{size}').astype(f'u{size}', copy=False)
     except (ImageError, ImageFileError) as error:
-        msg = f'{record.topic.name} holds no labels or confidences: {error}'
+        msg = f'{name} holds no labels or confidences: {error}'
         raise BagError(msg) from error
     if pixels.ndim != 2:
-        msg = f'{record.topic.name} has images of shape {pixels.shape}, labels have one channel'
+        msg = f'{name} has images of shape {pixels.shape}, labels have one channel'
         raise BagError(msg)
     return np.ascontiguousarray(pixels)
-
-
-def _raw_numbers(message: Any) -> NDArray[Any]:
-    size = BYTES.get(message.encoding)
-    if size is None:
-        msg = f'encoding {message.encoding!r} is none of {", ".join(BYTES)}'
-        raise ImageError(msg)
-    order = '>' if message.is_bigendian else '<'
-    rows = np.ascontiguousarray(rows_of(message, size))
-    return rows.view(f'{order}u{size}').astype(f'u{size}', copy=False)
 
 
 def _masks(folder: Path, taxonomy: Taxonomy, ids: str) -> Iterator[Stamped[Labels]]:
@@ -325,7 +299,3 @@ def _stamp_of_name(path: Path) -> int:
         )
         raise BagError(msg)
     return int(found['sec'] or 0) * 10**9 + int(found['nanosec'])
-
-
-def _span(first_ns: int, last_ns: int) -> str:
-    return f'{first_ns / 1e9:.3f} to {last_ns / 1e9:.3f} s'

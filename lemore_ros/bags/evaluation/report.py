@@ -18,7 +18,6 @@ from lemore_core.evaluation.report import (
     score_sections,
 )
 from lemore_core.evaluation.worst import (
-    DARK,
     GROUND_TRUTH,
     RED,
     Pane,
@@ -37,7 +36,7 @@ from lemore_ros.bags.evaluation.label_sources import DOUBTFUL
 REASONS = {
     'low mIoU': ('mean_iou', 1),
     'low confidence': ('mean_confidence', 1),
-    'flicker': ('compensated_flicker', -1),
+    'flicker': ('flicker', -1),
 }
 DIFFERENCE = {'low agreement': ('agreement', 1)}
 APART_S = 0.5
@@ -46,9 +45,7 @@ ZOOM = (
     'arrow resets them.'
 )
 FLICKER = (
-    'Flicker is the share of the pixels whose label differs from the frame before. Along the '
-    'motion, the labels of the frame before are first moved by the optical flow, and only pixels '
-    'are counted where the flow is the same forwards and backwards.'
+    'Flicker is the share of the pixels whose label differs from the frame before; motion counts.'
 )
 Names = tuple[str, str]
 
@@ -59,18 +56,18 @@ def drive_report(
     *,
     title: str,
     facts: Mapping[str, str],
-    names: Names = (GROUND_TRUTH, 'labels'),
+    names: Names | None = None,
 ) -> Report:
-    """Return the report of a drive; ``names`` are those of the reference and of the labels."""
+    """Return the report of a drive; ``names`` are those of two sources that are compared."""
     errors = {what: f'{number:,}' for what, number in evaluation.error_counts.items()}
-    if evaluation.temporal.breaks:
-        errors['frames not compared with the one before'] = f'{evaluation.temporal.breaks:,}'
+    if evaluation.flicker.breaks:
+        errors['frames not compared with the one before'] = f'{evaluation.flicker.breaks:,}'
     return Report(
         title,
         evaluation.taxonomy,
         _headline(evaluation),
         {**facts, **errors},
-        _sections(evaluation, names),
+        _sections(evaluation, names or (GROUND_TRUTH, 'labels')),
         images,
         'Frames that differ most' if evaluation.is_comparison else 'Worst frames',
         f'{len(images)} of {evaluation.frames} frames, the worst first, no two for one reason '
@@ -95,7 +92,7 @@ def worst_frames(
 
 
 def _headline(evaluation: DriveEvaluation) -> dict[str, str]:
-    means, temporal = evaluation.series.mean(), evaluation.temporal
+    means = evaluation.series.mean()
     figures = {'frames': f'{evaluation.frames:,}', 'duration': f'{evaluation.seconds:.1f} s'}
     if evaluation.is_comparison:
         figures['agreement'] = percent(means['agreement'])
@@ -106,10 +103,8 @@ def _headline(evaluation: DriveEvaluation) -> dict[str, str]:
         figures['left unlabelled'] = percent(evaluation.unlabelled_share or np.nan)
     figures |= {
         'mean confidence': percent(means['mean_confidence']),
-        'flicker': percent(temporal.flicker),
-        'flicker along the motion': percent(temporal.compensated_flicker),
-        'temporal consistency': percent(temporal.consistency),
-        'median latency': _milliseconds(evaluation.to_dict()['latency_ms']),
+        'flicker': percent(evaluation.flicker.share),
+        'median latency': _milliseconds(evaluation.latency_ms),
     }
     return {name: text for name, text in figures.items() if text != '-'}
 
@@ -124,7 +119,7 @@ def _sections(evaluation: DriveEvaluation, names: Names) -> list[Section]:
     rows = [
         Row(f'against {reference}', {'mIoU': 'mean_iou', 'pixel accuracy': 'pixel_accuracy'}),
         Row('confidence', {reference: 'reference_confidence', labels: 'mean_confidence'} | doubt),
-        Row('flicker', {'plain': 'flicker', 'along the motion': 'compensated_flicker'}),
+        Row('flicker', {labels: 'flicker'}),
         Row('latency in ms', {reference: 'reference_latency_ms', labels: 'latency_ms'}, PLAIN),
     ]
     plot = time_plots(rows, evaluation.series, shares, taxonomy)
@@ -148,21 +143,19 @@ def _sections(evaluation: DriveEvaluation, names: Names) -> list[Section]:
 
 
 def _draw(frame: JudgedFrame, taxonomy: Taxonomy, names: Names | None) -> ReportImage:
-    compared, flicker, confidence = frame.compared, frame.flicker, frame.labels.confidence
+    labels, confidence = frame.labels.labels, frame.labels.confidence
     panes: list[Pane] = []
-    if compared is None:
-        panes.append(labels_pane(taxonomy, {'labels': frame.labels.labels}))
+    if frame.reference is None or frame.differs is None:
+        panes.append(labels_pane(taxonomy, {'labels': labels}))
     elif names is None:
-        panes += error_panes(taxonomy, compared.labels, compared.reference)
+        panes += error_panes(taxonomy, labels, frame.reference)
     else:
-        shown = {names[0]: compared.reference, names[1]: compared.labels}
-        panes.append(labels_pane(taxonomy, shown))
-        panes.append(marks_pane('differences red', (compared.differs, RED)))
+        panes.append(labels_pane(taxonomy, {names[0]: frame.reference, names[1]: labels}))
+        panes.append(marks_pane('differences red', (frame.differs, RED)))
     if names is None and confidence is not None:
         panes.append(marks_pane('confidence below 50 % red', (confidence < DOUBTFUL, RED)))
-    if flicker is not None:
-        caption = 'changed since the last frame red, motion unsure dark'
-        panes.append(marks_pane(caption, (flicker.changed, RED), (flicker.unsure, DARK)))
+    if frame.changed is not None:
+        panes.append(marks_pane('changed since the last frame red', (frame.changed, RED)))
     seconds, nanoseconds = divmod(frame.image.time_ns, 10**9)
     name = f'{frame.seconds:.2f} s (stamp {seconds}.{nanoseconds:09d})'
     return report_image(name, frame.image.rgb, panes, _figures(frame, names))
@@ -176,12 +169,11 @@ def _figures(frame: JudgedFrame, names: Names | None) -> dict[str, str]:
         'pixel accuracy': 'pixel_accuracy',
         'mean confidence': 'mean_confidence',
         'flicker': 'flicker',
-        'along the motion': 'compensated_flicker',
     }
     figures = {name: percent(frame.figures[key]) for name, key in shown.items()}
     figures['latency'] = _milliseconds(frame.labels.latency_ms)
     return {name: text for name, text in figures.items() if text != '-'}
 
 
-def _milliseconds(value: float | None) -> str:
-    return '-' if value is None or np.isnan(value) else f'{value:.1f} ms'
+def _milliseconds(value: float) -> str:
+    return '-' if np.isnan(value) else f'{value:.1f} ms'

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from known_drives import drive_messages, write_messages
+from test.bags.evaluation.known_drives import drive_messages, write_messages
 
 
 @pytest.fixture

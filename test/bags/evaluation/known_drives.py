@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.messages.rendering import classes_json
+from test.bags.conftest import COMPRESSED, IMAGE, STORE, STRING, TYPES, BagFolder, header
 
 HEIGHT, WIDTH = 48, 64
 START_NS = 1_700_000_000 * 10**9
@@ -22,7 +21,6 @@ BUILDING, ROAD, CAR = 1, 3, 8
 CONFIDENCE = 204  # 80 %
 CAMERA, NODE = '/camera/image_raw', '/lemore_segmentation'
 TRUTH = '/truth/labels'
-TYPES = get_typestore(Stores.ROS2_JAZZY)
 
 
 class Message(NamedTuple):
@@ -37,42 +35,25 @@ class Message(NamedTuple):
 
 def write_messages(path: Path, messages: Sequence[Message]) -> Path:
     """Write messages into a bag, received when they are stamped where nothing else is said."""
-    writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
-    with writer:
-        connections: dict[str, Any] = {}
-        for message in messages:
-            built = build(message)
-            kind = built.__msgtype__
-            if message.topic not in connections:
-                connections[message.topic] = writer.add_connection(
-                    message.topic, kind, typestore=TYPES
-                )
-            received = message.stamp_ns if message.received_ns is None else message.received_ns
-            writer.write(connections[message.topic], received, TYPES.serialize_cdr(built, kind))
-    return path
+    rows = []
+    for message in messages:
+        built = build(message)
+        received = message.stamp_ns if message.received_ns is None else message.received_ns
+        data = bytes(STORE.serialize_cdr(built, built.__msgtype__))
+        rows.append((message.topic, built.__msgtype__, received, data))
+    return BagFolder(path.parent).write(rows, path.name)
 
 
 def build(message: Message) -> Any:
     if isinstance(message.pixels, str):
-        return TYPES.types['std_msgs/msg/String'](message.pixels)
-    time = TYPES.types['builtin_interfaces/msg/Time'](
-        message.stamp_ns // 10**9, message.stamp_ns % 10**9
-    )
-    header = TYPES.types['std_msgs/msg/Header'](time, 'camera')
-    pixels = np.ascontiguousarray(message.pixels)
+        return TYPES[STRING](message.pixels)
+    own, pixels = header(message.stamp_ns), np.ascontiguousarray(message.pixels)
     if message.encoding == 'png':
         data = cv2.imencode('.png', pixels)[1].ravel()
-        kind = TYPES.types['sensor_msgs/msg/CompressedImage']
-        return kind(header, 'mono8; png compressed ', data)
-    return TYPES.types['sensor_msgs/msg/Image'](
-        header=header,
-        height=pixels.shape[0],
-        width=pixels.shape[1],
-        encoding=message.encoding,
-        is_bigendian=0,
-        step=pixels.strides[0],
-        data=pixels.reshape(-1).view(np.uint8),
-    )
+        return TYPES[COMPRESSED](own, 'mono8; png compressed ', data)
+    size, step = pixels.shape[:2], pixels.strides[0]
+    data = pixels.reshape(-1).view(np.uint8)
+    return TYPES[IMAGE](own, *size, message.encoding, 0, step, data)
 
 
 def true_labels() -> NDArray[np.uint8]:

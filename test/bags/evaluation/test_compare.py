@@ -4,7 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from known_drives import (
+
+from lemore_core.common.errors import LemoreError
+from lemore_core.taxonomy import load_taxonomy
+from lemore_ros.bags.evaluation.evaluate import (
+    UNEQUAL,
+    DifferenceMap,
+    DriveEvaluation,
+    evaluate_drive,
+)
+from lemore_ros.bags.evaluation.image_sequence import ImageSequence
+from lemore_ros.bags.evaluation.label_sources import WITHOUT_LABELS, RecordedLabels
+from lemore_ros.bags.evaluation.report import worst_frames
+from test.bags.evaluation.known_drives import (
     BUILDING,
     CAMERA,
     CAR,
@@ -19,18 +31,6 @@ from known_drives import (
     drive_messages,
     write_messages,
 )
-
-from lemore_core.common.errors import LemoreError
-from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.bags.evaluation.evaluate import (
-    UNEQUAL,
-    DifferenceMap,
-    DriveEvaluation,
-    evaluate_drive,
-)
-from lemore_ros.bags.evaluation.image_sequence import ImageSequence
-from lemore_ros.bags.evaluation.label_sources import WITHOUT_LABELS, RecordedLabels
-from lemore_ros.bags.evaluation.report import worst_frames
 
 CAMVID = load_taxonomy('camvid')
 TOLERANCE = 5_000_000

@@ -5,7 +5,7 @@ from itertools import zip_longest
 
 import pytest
 
-from lemore_ros.bags.evaluation.matching import REMEMBERED, Matcher, Stamped
+from lemore_ros.bags.evaluation.image_sequence import REMEMBERED, Matcher, Stamped
 
 
 def items(times: Sequence[int]) -> Iterator[Stamped[int]]:
@@ -48,7 +48,6 @@ def test_each_moment_gets_what_is_nearest(
 def test_other_items_are_counted_and_forgotten() -> None:
     matcher = Matcher(items(range(1000)), 0)
     assert matcher.take(900) is not None
-    assert matcher.passed >= 900 - REMEMBERED
+    assert matcher.take(900 - REMEMBERED - 1) is None
     matcher.finish()
-    assert (matcher.matched, matcher.passed) == (1, 999)
-    assert (matcher.first_ns, matcher.last_ns) == (0, 999)
+    assert (matcher.matched, matcher.read, matcher.first_ns) == (1, 1000, 0)

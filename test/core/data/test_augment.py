@@ -113,3 +113,20 @@ def test_noise_and_compression_are_as_strong_as_wanted() -> None:
     assert noisy.astype(float).std() == pytest.approx(6, rel=0.1)
     low, high = (np.abs(compress(noisy, q).astype(int) - noisy).mean() for q in (20, 80))
     assert low > high > 0
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_soft_labels_are_cropped_and_mirrored_as_the_mask(seed: int) -> None:
+    mask = np.zeros((96, 128), np.uint8)
+    mask[30:70, 50:110] = 1
+    image = np.repeat(mask[..., None] * 200, 3, 2)
+    ids = mask[2::4, 2::4]
+    soft = np.stack([[ids, 1 - ids], [np.full_like(ids, 200), np.full_like(ids, 55)]])
+    augmentation = Augmentation(64, 96, (0.4, 1.5), light=True)
+    _, labels, cropped = augmentation(image, mask, np.random.default_rng(seed), soft)
+    assert cropped.shape == (2, 2, 16, 24)
+    at = labels[2::4, 2::4]
+    known = cropped[1].sum(0) > 0
+    # along edges the nearest of both grids may differ
+    assert (known == (at != 255)).mean() > 0.9
+    assert (cropped[0, 0] == at)[known & (at != 255)].mean() > 0.9

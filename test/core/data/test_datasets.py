@@ -11,6 +11,7 @@ from PIL import Image
 from lemore_core.data.datasets import DATASETS, open_dataset
 from lemore_core.data.readers import read_ids, read_ids_or_colors
 from lemore_core.data.samples import DataError
+from lemore_core.data.soft import read_soft, soft_labels, write_soft
 from lemore_core.taxonomy import Taxonomy, TaxonomyError
 
 Put = Callable[..., Path]
@@ -117,3 +118,26 @@ def test_what_is_no_mask_is_named(tmp_path: Path, put: Put) -> None:
         read_ids(path, TABLE)
     with pytest.raises(DataError, match='one-channel'):
         read_ids(put('a.png', [[(0, 0, 0)]]), TABLE)
+
+
+def test_soft_labels_are_read_whole_and_of_the_tables_classes(tmp_path: Path) -> None:
+    path = tmp_path / 'a.npz'
+    soft = np.array([[[[2, 0]], [[1, 1]]], [[[200, 0]], [[50, 0]]]], np.uint8)
+    write_soft(path, soft)
+    assert np.array_equal(read_soft(path, 3), soft)
+    with pytest.raises(DataError, match=r'a\.npz holds no soft labels: .* of 2 classes'):
+        read_soft(path, 2)
+    whole = path.read_bytes()
+    for content in (whole[:-30], b'PK', b''):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r'a\.npz holds no soft labels'):
+            read_soft(path, 3)
+    np.savez(path, classes=np.array(['x'], object), probabilities=soft[1])
+    with pytest.raises(DataError, match='holds no soft labels'):
+        read_soft(path, 3)
+
+
+def test_places_of_no_class_have_no_probability() -> None:
+    probabilities = np.array([[[0.1, 0.6, 0.3], [0.3, 0.2, 0.5]]], np.float32)
+    soft = soft_labels(probabilities)
+    assert soft[:, :, 0].tolist() == [[[1, 0], [0, 1]], [[153, 0], [26, 0]]]

@@ -107,12 +107,6 @@ def test_model_and_truth_are_compared_in_groups_on_one_drive(
         'ignore': ['bicyclist'],
     }
     (tmp_path / 'truth.yaml').write_text(yaml.safe_dump(table))
-    whole = {**table, 'ignore': []}
-    whole['groups'] = [
-        *table['groups'][:1],
-        {**table['groups'][1], 'classes': [*rows[1][1], 'bicyclist']},
-    ]
-    (tmp_path / 'model.yaml').write_text(yaml.safe_dump(whole))
     # drives are looked for in both splits; these images have the names of none
     for name in ('', 'annot'):
         shutil.copytree(small_camvid / f'val{name}', small_camvid / f'train{name}')
@@ -123,11 +117,12 @@ def test_model_and_truth_are_compared_in_groups_on_one_drive(
         '--ground-truth-groups',
         str(tmp_path / 'truth.yaml'),
     ]
-    assert main([*grouped, '--groups', str(tmp_path / 'model.yaml'), '--json']) == 0
+    # the probabilities of a model's classes are summed, and those of ignored ones left out
+    assert main([*grouped, '--map', str(tmp_path / 'truth.yaml'), '--json']) == 0
     values = json.loads(capsys.readouterr().out)
     assert list(values['iou']) == ['ground', 'else']
-    assert main([*grouped, '--groups', str(tmp_path / 'truth.yaml')]) == 1
-    assert "groups 'two' ignore bicyclist" in capsys.readouterr().err
+    assert main(grouped) == 1
+    assert "labelled with the 2 classes of 'two' (ground, else)" in capsys.readouterr().err
     assert main([*command, '--drive', 'nowhere']) == 1
     assert 'nowhere cannot be held out: the drives are train, val' in capsys.readouterr().err
     assert main([*command, '--drive', 'train', '--json']) == 0

@@ -19,7 +19,8 @@ from lemore_core.evaluation.strategies import (
 )
 from lemore_core.export.export import write_onnx
 from lemore_core.segmenter import Segmenter, SegmenterError
-from lemore_core.taxonomy import Taxonomy
+from lemore_core.taxonomy import ClassGroups, Taxonomy
+from lemore_core.taxonomy.groups import Group
 
 Image = NDArray[np.uint8]
 
@@ -92,6 +93,12 @@ def test_scales_average_probabilities_not_logits() -> None:
     views = Views(scales=(0.5, 1.0))
     probabilities = AveragedViews(fake, views).probabilities(red(204))
     assert fake.seen == [(32, 48), (64, 96)]
+    # in groups of the classes, probabilities are summed; ignored ones are left out
+    groups = (Group('red', (1, 1, 1), ('b',)), Group('none', (2, 2, 2), ()))
+    one = ClassGroups('one', TwoClasses.taxonomy, groups, ('a',))
+    grouped = AveragedViews(fake, views, one)
+    assert grouped.taxonomy.classes == ('red', 'none')
+    np.testing.assert_allclose(grouped.probabilities(red(204))[0, 0], (0.4, 0), atol=1e-5)
     # 0 at half the size, 0.8 at the full one
     np.testing.assert_allclose(probabilities[..., 1], 0.4, atol=1e-5)
     labels, confidence = AveragedViews(fake, views).predict(red(204))

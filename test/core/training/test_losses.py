@@ -15,6 +15,7 @@ from lemore_core.training.losses import (
     OHEM_MINIMUM,
     Objective,
     cross_entropy,
+    distillation_loss,
     lovasz_softmax,
     sample_grid,
 )
@@ -168,3 +169,20 @@ def test_the_objective_adds_its_parts_on_the_grid() -> None:
     )
     actual = Objective(lovasz=0.5, stride=2)(logits, targets, (1, 1))
     assert float(actual) == pytest.approx(float(expected))
+
+
+def test_distillation_is_the_divergence_from_the_kept_classes_where_there_are_any() -> None:
+    logits = torch.randn(1, 5, 1, 2, generator=torch.Generator().manual_seed(0))
+    soft = torch.zeros((1, 2, 2, 1, 2), dtype=torch.uint8)
+    soft[0, 0, :, 0, 0] = torch.tensor([3, 1])
+    soft[0, 1, :, 0, 0] = torch.tensor([192, 48])  # the second place is of no class
+    logits.requires_grad_()
+    loss = distillation_loss(logits, soft, 2.0)
+    softened = torch.tensor([192.0, 48.0]).sqrt()
+    wanted = softened / softened.sum()
+    given = (logits[0, :, 0, 0] / 2).softmax(0)[[3, 1]]
+    expected = 4 * (wanted * (wanted / given).log()).sum().detach()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert not logits.grad[..., 1].any()

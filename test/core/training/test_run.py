@@ -16,13 +16,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lemore_core import checkpoint
 from lemore_core.cli.main import main
 from lemore_core.data.datasets import open_dataset
+from lemore_core.data.samples import DataError
+from lemore_core.data.soft import write_soft
 from lemore_core.segmenter import Segmenter
-from lemore_core.training.callbacks import STATE
+from lemore_core.taxonomy import load_taxonomy
+from lemore_core.training import callbacks
+from lemore_core.training.callbacks import STATE, DivergedError
 from lemore_core.training.images import Batch
 from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.run import make_loader, train, train_unless_finished
@@ -99,10 +104,10 @@ def test_a_network_learns_and_its_checkpoint_is_served(
     assert float(printed[1]) == pytest.approx(card.metrics['mean_iou'], abs=0.005)
 
     # and the checkpoint knows how to make itself again
-    assert reproduced(best, None, None) == planned
+    assert reproduced(best, None) == planned
     assert card.training['versions']['torch'] == torch.__version__
     with pytest.raises(TrainingError, match='was trained without --start'):
-        reproduced(best, best, None)
+        reproduced(best, best)
 
 
 @pytest.fixture(scope='module')
@@ -114,14 +119,14 @@ def unbroken(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
+def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Have something happen in a step of the next runs."""
     step = SegmentationTask.training_step
 
-    def arrange(number: int, happen: Callable[[], None]) -> None:
+    def arrange(number: int, happen: Callable[[SegmentationTask], None]) -> None:
         def disturbed(task: SegmentationTask, batch: Batch, batch_idx: int) -> torch.Tensor:
             if task.global_step == number:
-                happen()
+                happen(task)
             return step(task, batch, batch_idx)
 
         monkeypatch.setattr(SegmentationTask, 'training_step', disturbed)
@@ -132,7 +137,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None
 def test_a_run_that_broke_off_resumes_to_the_weights_of_an_unbroken_one(
     squares: Path, tmp_path: Path, unbroken: Path, at_step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def break_off() -> None:
+    def break_off(_: SegmentationTask) -> None:
         raise ZeroDivisionError
 
     run = TrainingRun(recipe(), squares, tmp_path, CPU)
@@ -167,7 +172,7 @@ def test_ctrl_c_keeps_the_step_and_a_resumed_run_may_be_longer(
     lines: list[str] = []
     run = TrainingRun(recipe(), squares, tmp_path, CPU)
     before = signal.getsignal(signal.SIGINT)
-    at_step(4, lambda: signal.raise_signal(signal.SIGINT))
+    at_step(4, lambda _: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         train(run, lines.append)
     monkeypatch.undo()
@@ -223,17 +228,75 @@ def test_two_processes_share_the_images(squares: Path, tmp_path: Path) -> None:
     assert card.metrics['mean_iou'] > 0
 
 
-def test_a_teacher_stands_beside_a_run_and_in_its_record(squares: Path, tmp_path: Path) -> None:
-    teacher = tmp_path / 'teacher.onnx'
-    size = ['--height', '64', '--width', '96']
-    assert main(['export', '--model', 'nano', *size, '--output', str(teacher)]) == 0
-    run = TrainingRun(recipe(**SHORT), squares, tmp_path / 'taught', CPU, teacher=teacher)
-    taught = checkpoint.read_card(train(run, silent))
-    assert taught.training['teacher']['name'] == 'teacher.onnx'
-    train(dataclasses.replace(run, teacher=None, output=tmp_path / 'alone'), silent)
-    first, second = (state_of(tmp_path / name)['state_dict'] for name in ('taught', 'alone'))
-    assert first.keys() == second.keys(), 'a teacher is no part of the state'
-    assert any(not torch.equal(first[name], second[name]) for name in first)
+@pytest.fixture
+def soft_squares(squares: Path, tmp_path: Path) -> Path:
+    """The squares with blank masks and soft labels of the truth, and with a record of origin."""
+    root = tmp_path / 'data'
+    for split in ('train', 'val'):
+        shutil.copytree(squares / split, root / 'images' / split)
+        (root / 'masks' / split).mkdir(parents=True)
+        for path in (squares / f'{split}annot').iterdir():
+            mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            assert mask is not None
+            if split == 'train':
+                ids = mask[2::4, 2::4]
+                soft = np.stack([[ids, 11 - ids], [np.full_like(ids, 229), np.full_like(ids, 26)]])
+                write_soft(root / 'soft' / split / f'{path.stem}.npz', soft.astype(np.uint8))
+                mask[:] = 255
+            cv2.imwrite(str(root / 'masks' / split / path.name), mask)
+    (root / 'classes.yaml').write_text(yaml.safe_dump(load_taxonomy('camvid').of_labels.to_dict()))
+    source = {'path': 'squares', 'licence': 'CC0', 'repository': 'me/squares', 'commit': 'cafe'}
+    origin = {'sources': [source], 'teacher': {'name': 'big', 'sha256': 'ab', 'licence': 'MIT'}}
+    (root / 'origin.yaml').write_text(yaml.safe_dump(origin))
+    return root
+
+
+def test_soft_labels_alone_teach_and_their_origin_is_on_the_card(
+    soft_squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, 'PROGRESS_SECONDS', 0.0)
+    lines: list[str] = []
+    steps = {'iterations': 40, 'validate_every': 40, 'save_every': 20, 'learning_rate': 1e-2}
+    planned = recipe(**steps, dataset='folder', hard=0.0, class_weights=0.0, lovasz=0.0)
+    run = TrainingRun(planned, soft_squares, tmp_path / 'first', CPU)
+    best = train(run, lines.append)
+    card = checkpoint.read_card(best)
+    assert card.metrics['iou']['car'] > 0.5
+    assert card.licence == 'squares: CC0; teacher big: MIT'
+    origin = yaml.safe_load((soft_squares / 'origin.yaml').read_text())
+    assert {key: card.training[key] for key in origin} == origin
+    # a log says how far it is
+    assert re.fullmatch(r'step 2 loss \d+\.\d{4}, \d+\.\d images/s, 0:\d\d:\d\d left', lines[1])
+
+    # steps add up over starts
+    other = dataclasses.replace(run, recipe=dataclasses.replace(planned, **SHORT, save_every=3))
+    again = train(dataclasses.replace(other, start=best, output=tmp_path / 'second'), silent)
+    record = checkpoint.read_card(again).training
+    assert (record['step'], record['steps_in_all']) == (3, 43)
+
+    # all have soft labels or none
+    blank = dataclasses.replace(other, recipe=dataclasses.replace(other.recipe, paste=0.5))
+    with pytest.raises(TrainingError, match='paste mixes no soft labels'):
+        train(dataclasses.replace(blank, output=tmp_path / 'paste'), silent)
+    (soft_squares / 'soft' / 'train' / '3.npz').unlink()
+    with pytest.raises(DataError, match=r'3\.png has no soft labels .*3\.npz'):
+        train(dataclasses.replace(other, output=tmp_path / 'third'), silent)
+
+
+def test_a_loss_that_is_not_finite_ends_a_run_and_keeps_what_was_saved(
+    squares: Path, tmp_path: Path, at_step: Any
+) -> None:
+    run = TrainingRun(recipe(), squares, tmp_path, CPU)
+
+    def poison(task: SegmentationTask) -> None:
+        with torch.no_grad():
+            next(task.network.parameters()).fill_(torch.nan)
+
+    at_step(7, poison)
+    with pytest.raises(DivergedError, match=r'loss nan, .* step 8: .* start from .*last\.safete'):
+        train(run, silent)
+    assert state_of(tmp_path)['global_step'] == 6
+    assert checkpoint.load(tmp_path / 'last.safetensors')[0].training['step'] == 6
 
 
 def test_steps_differ_in_size_but_not_the_images_of_one(squares: Path) -> None:
