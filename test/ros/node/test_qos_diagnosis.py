@@ -60,7 +60,7 @@ def test_a_silent_publisher_is_not_one_whose_messages_get_lost(graph: Any, node:
         'publisher /peer is silent: it is connected, and its images came until then'
     )
     assert reason(graph, node, BEST_EFFORT, heard=True, lost=2) == (
-        'messages of publisher /peer get lost: large images need the Fast DDS profile '
+        'messages of publisher /peer get lost: large images need the profile '
         'config/dds/fastdds_shared_memory.xml at both ends'
     )
 

@@ -270,7 +270,7 @@ def test_lost_images_are_reported_with_the_remedy(graph: Any, active: Any) -> No
         camera.wait()
     assert 0 < active.stats['']['lost'] < 10_000
     assert warnings[0].startswith('/image: the middleware lost ')
-    assert 'Fast DDS profile config/dds/fastdds_shared_memory.xml at both ends' in warnings[0]
+    assert 'profile config/dds/fastdds_shared_memory.xml at both ends' in warnings[0]
 
 
 def test_overrides_hold_for_every_topic(graph: Any, untrained: dict[str, Any]) -> None:
