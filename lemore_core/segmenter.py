@@ -22,8 +22,7 @@ from lemore_core.inference.input_size import network_size
 from lemore_core.inference.loaded_sizes import LoadedSizes
 from lemore_core.inference.tensorrt.background import load_with_engine
 from lemore_core.model.variants import VARIANTS
-from lemore_core.refine import UNREFINED, Refinement
-from lemore_core.segmentation import Segmentation
+from lemore_core.segmentation import UNREFINED, Refinement, Segmentation
 from lemore_core.taxonomy import Taxonomy
 
 WEIGHTS = Path(str(resources.files('lemore_core') / 'weights'))

@@ -15,8 +15,7 @@ from lemore_core.common.cpu import usable_processors
 from lemore_core.common.errors import GpuContextLostError, LemoreError
 from lemore_core.common.memory import keep_freed_memory
 from lemore_core.images.image import Image
-from lemore_core.refine import Refinement
-from lemore_core.segmentation import Segmentation
+from lemore_core.segmentation import Refinement, Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.messages import latched, make_message, serialize

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.images.image import Image
-from lemore_core.refine import resized
-from lemore_core.segmentation import Segmentation
+from lemore_core.segmentation import Segmentation, resized
 from lemore_ros.messages.camera_info import Intrinsics, rectified_intrinsics
 from lemore_ros.messages.depth import to_metres
 

@@ -12,7 +12,7 @@ from typing import Any
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.limits import MAX_PIXELS, ROTATIONS
 from lemore_core.common.validation import Entry, check_fields, entries, option
-from lemore_core.refine import ALLOWED_SIZES
+from lemore_core.segmentation import ALLOWED_SIZES
 from lemore_ros.transports import AUTO, TRANSPORTS
 
 MIN_SIDE, MAX_SIDE = 32, 8192

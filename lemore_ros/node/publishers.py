@@ -14,8 +14,7 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Header, String
 
 from lemore_core.images.image import Image
-from lemore_core.refine import OutputSize, Refinement
-from lemore_core.segmentation import Segmentation
+from lemore_core.segmentation import OutputSize, Refinement, Segmentation
 from lemore_core.taxonomy import Taxonomy, load_groups, mask_tables
 from lemore_ros.messages.common import message_class
 from lemore_ros.messages.rendering import Rendering, classes_json, label_info_message

@@ -16,8 +16,7 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.export.export import write_onnx
 from lemore_core.images.image import Image, PixelError
 from lemore_core.inference import Backend, ServingRequest
-from lemore_core.refine import OutputSize, Refinement
-from lemore_core.segmentation import Segmentation
+from lemore_core.segmentation import OutputSize, Refinement, Segmentation
 from lemore_core.segmenter import Segmenter, SegmenterError, resolve_checkpoint
 from lemore_core.taxonomy import Taxonomy, load_groups, load_taxonomy
 

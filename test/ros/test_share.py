@@ -11,11 +11,6 @@ from lemore_ros.share import image_profile, profile_advice, share_directory
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_share_directory_holds_launch_and_configuration() -> None:
-    for name in ('launch/segmentation.launch.py', 'config/segmentation.yaml'):
-        assert (share_directory() / name).is_file()
-
-
 def test_the_sources_serve_where_nothing_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lemore_core.evaluation.metrics import ConfusionMatrix
 from lemore_core.evaluation.worst import shrink
-from lemore_core.refine import resized
+from lemore_core.segmentation import resized
 
 FLOW_WIDTH = 512
 # DIS gives up on images that its coarsest scale has no room for

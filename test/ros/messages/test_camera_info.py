@@ -38,13 +38,6 @@ def test_a_camera_at_half_the_size() -> None:
     assert (info.roi, info.binning_x, info.binning_y) == (RegionOfInterest(), 0, 0)
 
 
-def test_the_same_size_is_the_same_camera() -> None:
-    before = camera_info()
-    info = scaled_camera_info(before, before.header, height=480, width=640)
-    assert info == before
-    assert info is not before
-
-
 def test_another_shape_scales_the_sides_apart() -> None:
     info = scaled_camera_info(camera_info(), Header(), height=480, width=320)
     assert (info.k[0], info.k[2], info.k[4], info.k[5]) == (250.0, 160.0, 510.0, 240.0)

@@ -16,7 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
-from lemore_core.refine import mask_low_confidence
+from lemore_core.segmentation import mask_low_confidence
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_groups, load_taxonomy
 from lemore_ros.messages.images import read_image

@@ -22,7 +22,6 @@ from lemore_core.images.render import overlay
 from lemore_core.inference.backend import DeviceMemoryError
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.node.camera_stats import CameraStats
 
 NAME = '/lemore_segmentation'
 LATCHED = QoSProfile(
@@ -43,10 +42,6 @@ def pixels_of(message: Image) -> NDArray[np.uint8]:
     channels = {'mono8': 1, 'rgb8': 3, 'bgr8': 3}[message.encoding]
     shape = (message.height, message.width) + ((channels,) if channels > 1 else ())
     return np.frombuffer(message.data, np.uint8).reshape(shape)
-
-
-def health_of(node: Any, camera: str = '') -> CameraStats:
-    return node.stats[camera]
 
 
 def switch(graph: Any, enabled: bool) -> Any:
@@ -97,10 +92,10 @@ def test_bad_messages_give_one_clear_error_and_the_next_good_one_is_labelled(
         message = make_image(count)
         spoil(message)
         camera.publish(message)
-        graph.wait_for(lambda n=count: health_of(active)['failed'] == n)
+        graph.wait_for(lambda n=count: active.stats['']['failed'] == n)
     graph.labels_of(camera, make_image(99), labels)
     assert len(labels) == 1
-    assert health_of(active)['failed'] == len(breaks)
+    assert active.stats['']['failed'] == len(breaks)
     errors = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40][4:] and log)
     said = [m.msg for m in errors if m.level >= 40]
     # one kind hides no other
@@ -125,12 +120,12 @@ def test_a_frame_that_fails_in_the_network_does_not_end_the_worker(
             # no message makes the real network fail when asked
             patch.setattr(active.segmenter, 'segment_batch', fail)
             camera.publish(make_image(count))
-            graph.wait_for(lambda n=count: health_of(active)['failed'] == n)
+            graph.wait_for(lambda n=count: active.stats['']['failed'] == n)
         (status,) = graph.wait_for(lambda: diagnostics)[0].status
         assert status.level == b'\x02'
         assert status.message == f'the last frame failed: {in_one_line(error)}'
     graph.labels_of(camera, make_image(9), labels)
-    graph.wait_for(lambda: health_of(active)['labelled'] == 1)
+    graph.wait_for(lambda: active.stats['']['labelled'] == 1)
 
 
 @pytest.mark.usefixtures('active')
@@ -161,32 +156,12 @@ def test_who_comes_late_still_learns_the_classes(graph: Any) -> None:
         assert [tuple(row['color']) for row in rows] == list(camvid.colors)
 
 
-def test_under_overload_only_the_newest_frame_is_labelled(
-    active: Any, graph: Any, make_image: MakeImage
-) -> None:
-    labels = graph.collect(Image, f'{NAME}/labels')
-    camera = graph.publisher()
-    health = health_of(active)
-    message = make_image(0, size=(540, 960))
-    for stamp in range(1, 41):
-        message.header.stamp.nanosec = stamp
-        camera.publish(message)
-        graph.wait_for(lambda n=stamp: health['received'] == n)
-    graph.wait_for(lambda: health['dropped'] + health['labelled'] == 40)
-    graph.wait_for(lambda: len(labels) == health['labelled'])
-    stamps = [m.header.stamp.nanosec for m in labels]
-    assert health['dropped'] > 0
-    assert stamps == sorted(set(stamps))
-    assert stamps[-1] == 40
-    assert health['accepted'] == health['labelled']
-
-
 def test_a_message_that_is_dropped_is_never_decoded(
     graph: Any, untrained: dict[str, Any], make_image: MakeImage
 ) -> None:
     node, slow = graph.slow_node(1.0, **untrained)
     graph.collect(Image, f'{NAME}/labels')
-    camera, health = graph.publisher(), health_of(node)
+    camera, health = graph.publisher(), node.stats['']
     camera.publish(make_image(1))
     graph.wait_for(lambda: slow.batches, 'the first')
     broken = make_image(2)

@@ -14,8 +14,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
 
-from lemore_core.images import image as core
-from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.images import read_image
 
@@ -87,34 +85,6 @@ def test_those_that_wait_share_one_run_of_the_network(
     assert slow.batches[0] == [0]
     assert sorted(itertools.chain(*slow.batches[1:])) == [1, 2, 3, 4]
     assert len(slow.batches) == 2
-
-
-def test_one_that_fails_in_the_network_costs_the_others_nothing(
-    graph: Any, untrained: dict[str, Any]
-) -> None:
-    node, slow = graph.slow_node(0.2, batch=4, **untrained, camera_names=FOUR)
-    segment = slow.segment_batch
-
-    def segment_batch(images: Sequence[core.Image], *refinement: Any) -> list[Segmentation]:
-        # no image makes the real network fail when asked
-        if any(image.pixels.flat[0] == 3 for image in images):
-            slow.batches.append([int(image.pixels.flat[0]) for image in images])
-            msg = 'out of memory'
-            raise RuntimeError(msg)
-        return segment(images, *refinement)
-
-    slow.segment_batch = segment_batch
-    cameras, labels = open_cameras(graph, FOUR)
-    cameras['front'].publish(plain_image(0))
-    graph.wait_for(lambda: slow.batches, 'the first')
-    for value, camera in enumerate(cameras.values(), start=1):
-        camera.publish(plain_image(value, stamp=2))
-    good = [found for name, found in labels.items() if name != 'right']
-    graph.wait_for(lambda: all(found and found[-1].header.stamp.nanosec == 2 for found in good))
-    graph.wait_for(lambda: node.stats['right']['failed'])
-    assert slow.batches[1:3] != [[1], [2]], 'they were never tried together'
-    assert [node.stats[name]['failed'] for name in FOUR] == [0, 0, 1, 0]
-    assert not labels['right']
 
 
 def test_garbage_and_silence_of_some_hurt_none_of_the_others(

@@ -111,25 +111,6 @@ def test_each_form_is_made_while_somebody_wants_it(
     assert rendered == [output.name for output in images]
 
 
-def test_listeners_may_come_and_go_while_images_flow(
-    graph: Any, active: Any, make_image: MakeImage
-) -> None:
-    message = make_image(1)
-    camera = graph.peer.create_publisher(Image, '/image', 5)
-    for _ in range(15):
-        overlays: list[Image] = []
-        listener = graph.peer.create_subscription(Image, f'{NAME}/overlay', overlays.append, 5)
-        # the last ones may be on their way when the listener goes
-        graph.film(camera, message, lambda found=overlays: found)
-        graph.peer.destroy_subscription(listener)
-    graph.wait_for(lambda: not camera.get_subscription_count())
-    health = active.stats['']
-    graph.wait_for(
-        lambda: health['received'] == health['dropped'] + health['labelled'] + health['failed']
-    )
-    assert health['failed'] == 0
-
-
 def test_a_node_that_nobody_listens_to_sleeps(
     graph: Any, start: Callable[..., Any], make_image: MakeImage
 ) -> None:

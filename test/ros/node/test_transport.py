@@ -222,28 +222,6 @@ def test_encoded_video_is_labelled_from_its_first_key_frame_on(
         assert np.array_equal(read_image(found).pixels, expected)
 
 
-def test_a_camera_that_promises_too_little_is_explained_once(
-    graph: Any, untrained: dict[str, Any]
-) -> None:
-    override = {'qos_overrides./image.subscription.reliability': 'reliable'}
-    node = graph.node(**untrained, **override)
-    assert node.start()
-    log = graph.collect(Log, '/rosout')
-    graph.collect(Image, f'{NAME}/labels')
-    graph.wait_for(lambda: graph.peer.count_subscribers('/image'))
-    graph.peer.create_publisher(Image, '/image', BEST_EFFORT)
-    graph.wait_for(lambda: warnings_in(log))
-    stats = node.stats['']
-    clock = stats.clock
-    stats.clock = lambda: clock() + 6.0
-    spin_for(graph, 2.2)
-    expected = (
-        '/image: publisher /peer offers best effort, volatile, this node asks for reliable, '
-        'volatile (reliability): set the parameter qos_overrides./image.subscription.reliability'
-    )
-    assert warnings_in(log) == [expected]
-
-
 @pytest.mark.usefixtures('active')
 def test_a_subscriber_that_asks_for_too_much_is_explained_once(graph: Any) -> None:
     log = graph.collect(Log, '/rosout')
