@@ -91,10 +91,7 @@ def node_and_rviz(**defaults: str) -> LaunchDescription:
 
 
 def before(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Return hints about unknown arguments, and the variables of the profile for images.
-
-    An unknown argument may belong to the launch file that includes this one.
-    """
+    """Return hints about unknown arguments, which may be of an including file, and the profile."""
     hints = []
     for name in sorted(context.launch_configurations.keys() - ARGUMENTS.keys()):
         if name in PARAMETERS or name in REMOVED or name.startswith('publish_'):

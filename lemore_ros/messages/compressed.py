@@ -58,9 +58,6 @@ def compressed_fields(
 
     ``pixels`` is as for :func:`~lemore_ros.messages.images.image_fields`. ``form`` is ``png``
     (lossless) or, for rgb8 alone, ``jpeg``; ``data`` is (bytes,) uint8.
-
-    Raises:
-        ImageError: ``pixels`` do not match ``encoding``, or it is not written as ``form``.
     """
     require_outgoing(pixels, encoding)
     if form not in {'png', 'jpeg'}:

@@ -118,9 +118,6 @@ def image_fields(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str) 
 
     ``pixels`` is (H, W) uint8 for mono8, (H, W) uint16 for 16UC1, (H, W, 3) uint8 for rgb8;
     ``data`` is (bytes,) uint8.
-
-    Raises:
-        ImageError: ``pixels`` do not match ``encoding``, or it is not written.
     """
     require_outgoing(pixels, encoding)
     raw = np.ascontiguousarray(pixels, OUTGOING[encoding][0])
@@ -140,11 +137,7 @@ def encoding_of(message: Any) -> str:
 
 
 def rows_of(message: Any, bytes_per_pixel: int) -> NDArray[np.uint8]:
-    """View the bytes of an image's rows without padding, (rows, width * bytes_per_pixel).
-
-    Raises:
-        ImageError: the image is empty, or ``step`` or ``data`` are too short for its size.
-    """
+    """View the bytes of an image's rows without padding, (rows, width * bytes_per_pixel)."""
     height, width, step = message.height, message.width, message.step
     if height == 0 or width == 0:
         msg = f'the image has width {width} and height {height}, both must be at least 1'

@@ -93,10 +93,7 @@ class CameraStats:
             return self._counts[count]
 
     def silent_s(self, least: float = NO_IMAGE_S) -> float:
-        """Return the seconds since the last frame, zero while it is not overdue or not expected.
-
-        It is overdue after ``least`` seconds and ``OVERDUE`` times the last interval.
-        """
+        """Return the seconds without a frame, zero below ``least`` and ``OVERDUE`` intervals."""
         with self._lock:
             return self._silent_s(least)
 
@@ -136,12 +133,7 @@ class CameraStats:
     def count_labelled(
         self, age_ms: float | None, segmenter_ms: float, work_ms: float, resized: str = ''
     ) -> None:
-        """Count a published frame.
-
-        ``age_ms`` is the time from the camera's stamp to publication, ``None`` if the stamp is of
-        another clock; ``segmenter_ms`` and ``work_ms`` are the times of segmenting and publishing;
-        ``resized`` is the reason if the network's input has another aspect.
-        """
+        """Count a published frame: age (``None``: unknown clock), times, why resized."""
         with self._lock:
             self._count('labelled')
             self._failure = None

@@ -64,13 +64,7 @@ def stop_signals() -> Iterator[StopSignals]:
 
 
 def spin(node: Any, stop: StopSignals) -> None:
-    """Run the callbacks of a node on this thread until a stop is requested or its context ends.
-
-    A callback that raises is logged and does not end the node.
-
-    Raises:
-        ExecutorError: rclpy lacks the executor that the parameter ``executor`` names.
-    """
+    """Run the callbacks of a node until a stop is requested; log what they raise."""
     executor = _make_executor(node.values.executor, node.context)
     executor.add_node(node)
     stop.spinning = node

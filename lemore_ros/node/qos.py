@@ -73,10 +73,7 @@ def overridable() -> QoSOverridingOptions:
 
 
 def with_events(create: Callable[..., Any], *, is_publisher: bool = False, **callbacks: Any) -> Any:
-    """Create a subscription or publisher with event callbacks, without if there are no events.
-
-    Humble has no event of matched subscribers: there the node counts them once a second.
-    """
+    """Create a subscription or publisher with the event callbacks that this rclpy has."""
     kind = PublisherEventCallbacks if is_publisher else SubscriptionEventCallbacks
     known = inspect.signature(kind).parameters
     try:

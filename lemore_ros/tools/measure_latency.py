@@ -35,12 +35,6 @@ from lemore_ros.tools.processes import START_S, isolated_graph, start_node, wait
 SIZES, DEFAULT_SIZES = listed(image_size), '640x480,1920x1080'
 SECONDS = 10.0
 TRANSPORT_SIZE, TRANSPORT_RATE_HZ, TRANSPORT_SECONDS = (1080, 1920), 30.0, 60.0
-EXAMPLES = """\
-examples
-  ros2 run lemore_ros measure_latency
-  ros2 run lemore_ros measure_latency --sizes 1280x720 --rate 30 --backend torch
-  ros2 run lemore_ros measure_latency --transport
-"""
 
 Parameters = Mapping[str, object]
 Figures = dict[str, Any]
@@ -73,9 +67,7 @@ class Reading:
 def main(args: Sequence[str] | None = None) -> int:
     """Measure, print and return the exit status."""
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        'measure_latency', description=__doc__, epilog=EXAMPLES, formatter_class=form
-    )
+    parser = argparse.ArgumentParser('measure_latency', description=__doc__, formatter_class=form)
     parser.add_argument(
         '--sizes', type=SIZES, default=SIZES(DEFAULT_SIZES), help=f'images: {DEFAULT_SIZES}'
     )
@@ -146,13 +138,7 @@ def measure_transport(node: Parameters, count: int, *, profile: bool) -> Figures
 
 
 def measure(parameters: Parameters, load: Load, *, profile: bool = True) -> Reading:
-    """Start a node, put it under a load and return what the probe saw.
-
-    ``profile`` lets the middleware use the user's profile, else the shipped one. Logs stay where this fails.
-
-    Raises:
-        ChildError: a process failed or did not end in time, with the path of its log.
-    """
+    """Start a node, put it under a load and return what the probe saw; logs stay if this fails."""
     environment = (image_profile if profile else no_profile)(os.environ) | isolated_graph()
     logs = Path(mkdtemp(prefix='lemore_latency_'))
     (height, width), rate, count = load.size, load.rate_hz, load.count

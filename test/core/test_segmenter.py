@@ -11,7 +11,6 @@ import pytest
 from numpy.typing import NDArray
 
 from lemore_core import segmenter as segmenter_module
-from lemore_core.checkpoint import CheckpointError
 from lemore_core.common.errors import LemoreError
 from lemore_core.export.export import write_onnx
 from lemore_core.images.image import Image, PixelError
@@ -185,13 +184,6 @@ def test_an_exported_file_is_loaded_as_it_says(
         Segmenter.load(path, network_size=(64, 64))
     with pytest.raises(LemoreError, match=r"'torch' reads \.safetensors files"):
         Segmenter.load(path, backend='torch')
-
-
-def test_a_damaged_onnx_file_is_named(tmp_path: Path) -> None:
-    path = tmp_path / 'model.onnx'
-    path.write_bytes(b'no protobuf')
-    with pytest.raises(CheckpointError, match='no readable ONNX'):
-        Segmenter.load(path)
 
 
 def test_another_table_of_as_many_classes_renames_them(untrained_checkpoint: Path) -> None:

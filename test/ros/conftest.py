@@ -85,14 +85,10 @@ class Graph:
             self.executor.spin_once(timeout_sec=0.02)
         return result
 
-    def node(
-        self, *, namespace: str = '', cli_args: Sequence[str] = (), **values: Any
-    ) -> SegmentationNode:
+    def node(self, **values: Any) -> SegmentationNode:
         """Return a node with these parameters, unconfigured."""
         overrides = [Parameter(name, value=value) for name, value in values.items()]
-        node = SegmentationNode(
-            parameter_overrides=overrides, namespace=namespace, cli_args=list(cli_args)
-        )
+        node = SegmentationNode(parameter_overrides=overrides)
         self.nodes.append(node)
         self.executor.add_node(node)
         return node

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -55,10 +54,3 @@ def test_the_middleware_gets_its_profile_unless_the_user_has_one(
     for variable in variables:
         assert image_profile({'RMW_IMPLEMENTATION': middleware, variable: 'mine'}) == {}
     assert named in profile_advice(middleware)
-
-
-def test_the_profile_of_cyclone_dds_is_well_formed() -> None:
-    root = ET.parse(ROOT / 'config' / 'dds' / 'cyclonedds_images.xml').getroot()
-    (buffer,) = root.iter('{https://cdds.io/config}SocketReceiveBufferSize')
-    # a least size above what the kernel allows would end the node
-    assert buffer.attrib == {'min': 'default', 'max': '32MB'}

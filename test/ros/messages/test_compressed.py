@@ -90,17 +90,9 @@ def test_other_formats_are_refused_by_name(form: str, expected: str) -> None:
         read_compressed(message(encoded(IMAGE), form))
 
 
-@pytest.mark.parametrize(
-    ('data', 'expected'),
-    [
-        (encoded(IMAGE)[:-30], "of format 'jpeg', are not read: .*cut short"),
-        (encoded(IMAGE, '.bmp'), "b'BM.*is not read, allowed: jpeg, png"),
-        (b'', "what begins with b'' is not read, allowed: jpeg, png"),
-    ],
-)
-def test_damaged_data_are_named(data: bytes, expected: str) -> None:
-    with pytest.raises(ImageError, match=expected):
-        read_compressed(message(data))
+def test_damaged_data_are_named() -> None:
+    with pytest.raises(ImageError, match=r"of format 'jpeg', are not read: .*cut short"):
+        read_compressed(message(encoded(IMAGE)[:-30]))
 
 
 @pytest.mark.parametrize(('dtype', 'encoding'), [(np.uint8, 'mono8'), (np.uint16, '16UC1')])

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Log
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
-from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
-from lemore_core.common.errors import in_one_line
 from lemore_core.images.render import overlay
-from lemore_core.inference.backend import DeviceMemoryError
 from lemore_core.segmenter import Segmenter
-from lemore_core.taxonomy import load_taxonomy
 
 NAME = '/lemore_segmentation'
 LATCHED = QoSProfile(
@@ -103,31 +97,6 @@ def test_bad_messages_give_one_clear_error_and_the_next_good_one_is_labelled(
         assert line.startswith(f'/image: {begin} ')
 
 
-def test_a_frame_that_fails_in_the_network_does_not_end_the_worker(
-    active: Any, graph: Any, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    labels = graph.collect(Image, f'{NAME}/labels')
-    camera = graph.publisher()
-    diagnostics = graph.collect(DiagnosticArray, '/diagnostics')
-    errors = [ZeroDivisionError('why'), MemoryError(), DeviceMemoryError('the GPU is full')]
-    for count, error in enumerate(errors, start=1):
-
-        def fail(*_: Any, error: Exception = error) -> None:
-            raise error
-
-        del diagnostics[:]
-        with monkeypatch.context() as patch:
-            # no message makes the real network fail when asked
-            patch.setattr(active.segmenter, 'segment_batch', fail)
-            camera.publish(make_image(count))
-            graph.wait_for(lambda n=count: active.stats['']['failed'] == n)
-        (status,) = graph.wait_for(lambda: diagnostics)[0].status
-        assert status.level == b'\x02'
-        assert status.message == f'the last frame failed: {in_one_line(error)}'
-    graph.labels_of(camera, make_image(9), labels)
-    graph.wait_for(lambda: active.stats['']['labelled'] == 1)
-
-
 @pytest.mark.usefixtures('active')
 def test_the_overlay_follows_its_live_parameter(
     graph: Any, make_image: MakeImage, reference: Segmenter
@@ -142,18 +111,6 @@ def test_the_overlay_follows_its_live_parameter(
         expected = overlay(pixels_of(message), 'bgr8', labels, reference.taxonomy.palette, alpha)
         assert (found.encoding, found.header) == ('rgb8', message.header)
         assert np.array_equal(pixels_of(found), expected)
-
-
-@pytest.mark.usefixtures('active')
-def test_who_comes_late_still_learns_the_classes(graph: Any) -> None:
-    camvid = load_taxonomy('camvid')
-    for _ in range(2):
-        tables = graph.collect(String, f'{NAME}/classes', LATCHED)
-        graph.wait_for(lambda found=tables: found)
-        rows = json.loads(tables[0].data)
-        assert [row['id'] for row in rows] == list(range(11))
-        assert [row['name'] for row in rows] == list(camvid.classes)
-        assert [tuple(row['color']) for row in rows] == list(camvid.colors)
 
 
 def test_a_message_that_is_dropped_is_never_decoded(
@@ -171,32 +128,6 @@ def test_a_message_that_is_dropped_is_never_decoded(
         graph.wait_for(lambda n=count: health['received'] == n)
     graph.wait_for(lambda: health['failed'] and health['labelled'])
     assert (health['dropped'], health['failed'], health['accepted']) == (4, 1, 1)
-
-
-def test_services_lead_through_the_whole_life(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage
-) -> None:
-    node = graph.node(**untrained, autostart=False)
-    assert graph.state(NAME) == 'unconfigured'
-    for _ in range(2):
-        assert graph.change(Transition.TRANSITION_CONFIGURE)
-        assert graph.state(NAME) == 'inactive'
-        assert graph.peer.count_publishers(f'{NAME}/labels') == 0
-        for _ in range(2):
-            assert graph.change(Transition.TRANSITION_ACTIVATE)
-            assert graph.state(NAME) == 'active'
-            labels = graph.collect(Image, f'{NAME}/labels')
-            camera = graph.publisher()
-            graph.labels_of(camera, make_image(1), labels)
-            assert graph.change(Transition.TRANSITION_DEACTIVATE)
-            graph.wait_for(lambda: not graph.peer.count_publishers(f'{NAME}/labels'))
-            graph.wait_for(lambda c=camera: not c.get_subscription_count())
-            graph.peer.destroy_publisher(camera)
-        assert graph.change(Transition.TRANSITION_CLEANUP)
-        assert graph.state(NAME) == 'unconfigured'
-        assert node.segmenter is None
-    assert graph.change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
-    assert graph.state(NAME) == 'finalized'
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ def test_one_that_fails_costs_the_others_nothing() -> None:
         def segment_batch(self, images: list[Image], refinement: Any) -> list[Any]:
             batches.append(len(images))
             if 'bad' in [image.header for image in images]:
-                raise MemoryError
+                msg = 'full'
+                raise MemoryError(msg)
             return super().segment_batch(images, refinement)
 
     batches: list[int] = []
@@ -107,7 +108,7 @@ def test_one_that_fails_costs_the_others_nothing() -> None:
     worker.close()
     assert batches == [3, 1, 1, 1]
     assert broken.failures == ['RuntimeError: the topic is gone']
-    assert bad.failures == ['MemoryError']
+    assert bad.failures == ['MemoryError: full']
     assert [header for _, header, _ in good.results] == ['good']
 
 
