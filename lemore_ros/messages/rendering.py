@@ -16,8 +16,7 @@ from lemore_core.images.render import blend, colorize
 from lemore_core.segmentation import Segmentation
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.messages.camera_info import scaled_camera_info
-from lemore_ros.messages.compressed import compressed_fields
-from lemore_ros.messages.images import image_fields
+from lemore_ros.messages.images import compressed_fields, image_fields
 from lemore_ros.outputs import Output
 
 RGB, GREY, IDS_16BIT = 'rgb8', 'mono8', '16UC1'

@@ -18,10 +18,9 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -40,8 +39,7 @@ Parameters = Mapping[str, object]
 Figures = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Load:
+class Load(NamedTuple):
     """``count`` images of ``size`` (height, width) at a rate; ``others`` are outputs to render."""
 
     size: tuple[int, int]
@@ -50,8 +48,7 @@ class Load:
     others: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """Milliseconds from publish call to labels, and the node's diagnostics before and after."""
 
     sent: int
@@ -88,8 +85,11 @@ def main(args: Sequence[str] | None = None) -> int:
             figures = [measure_transport(node, count, profile=used) for used in (True, False)]
         else:
             count = round(options.rate * SECONDS) or 1
-            loads = [Load(size, options.rate, count) for size in options.sizes]
-            figures = [measure_round_trip(node, load) for load in loads]
+            figures = []
+            for size in options.sizes:
+                plain = Load(size, options.rate, count)
+                overlaid = plain._replace(others=('overlay',))
+                figures.append(round_trip(plain, measure(node, plain), measure(node, overlaid)))
     except LemoreError as error:
         print(f'measure_latency: {error}', file=sys.stderr)
         return 2
@@ -99,15 +99,8 @@ def main(args: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure_round_trip(node: Parameters, load: Load) -> Figures:
-    """Time images of one size, first with labels only and then with the overlay."""
-    plain = measure(node, load)
-    overlaid = measure(node, Load(load.size, load.rate_hz, load.count, ('overlay',)))
-    return round_trip(load, plain, overlaid)
-
-
 def round_trip(load: Load, plain: Reading, overlaid: Reading) -> Figures:
-    """Return the figures of two readings."""
+    """Return the figures of two readings, with labels only and with the overlay."""
     median, p95 = (float(v) for v in np.percentile(plain.latencies_ms or [np.nan], [50, 95]))
     segmenter = float(plain.after['segmenter_p50_ms'])
     return {

@@ -1,4 +1,4 @@
-"""A camera that is three times as fast as the network, and listeners that come and go."""
+"""A camera three times as fast as the network, listeners that come and go, and a short soak."""
 
 from __future__ import annotations
 
@@ -97,3 +97,12 @@ def test_300_subscribers_come_and_go(
     (values,) = diagnostics().values()
     assert int(values['labelled']) >= ROUNDS
     assert values['failed'] == '0'
+
+
+def test_a_short_soak_meets_its_bars(start_python: Callable[..., Any]) -> None:
+    process = start_python(str(Path(__file__).parent / 'soak.py'), '--frames', '300')
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, output + errors
+    rows = {line.split('|')[1].strip(): line for line in output.splitlines()[2:]}
+    for name in ('threads', 'descriptors', 'images received'):
+        assert rows[name].endswith('| met |'), output

@@ -87,13 +87,6 @@ def test_every_kind_of_right_value_is_taken() -> None:
         assert NodeParameters(overlay_alpha=alpha).overlay_alpha == alpha
 
 
-def test_only_live_parameters_change() -> None:
-    values = NodeParameters()
-    assert values.changed({'overlay_alpha': 0.25, 'use_sim_time': True}).overlay_alpha == 0.25
-    with pytest.raises(ParameterError, match='model is read-only'):
-        values.changed({'model': 'base'})
-
-
 def test_texts_and_lists_are_read_from_launch_arguments() -> None:
     assert from_text('model', 'nano') == 'nano'
     assert from_text('camera_names', "[front, 'rear']") == ('front', 'rear')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,32 +115,3 @@ def test_garbage_and_silence_of_some_hurt_none_of_the_others(
     graph.wait_for(lambda: len(diagnostics) > seen)
     levels = [status.level for status in diagnostics[-1].status]
     assert levels == [DiagnosticStatus.ERROR, DiagnosticStatus.ERROR, DiagnosticStatus.OK]
-
-
-def test_a_fast_camera_leaves_the_slow_ones_theirs(graph: Any, exported: Path) -> None:
-    # PyTorch would wait for Python's lock at every operation while the cameras keep it busy
-    values = {'model': str(exported), 'backend': 'onnxruntime', 'device': 'cpu'}
-    _, slow = graph.slow_node(0.03, **values, camera_names=FOUR)
-    cameras, _ = open_cameras(graph, FOUR)
-    fast, *others = cameras.values()
-
-    def enough() -> bool:
-        # all wait each time; the fast one sends five times as many
-        for _ in range(5):
-            fast.publish(plain_image(1))
-            graph.executor.spin_once(timeout_sec=0.002)
-        for value, camera in enumerate(others, start=2):
-            camera.publish(plain_image(value))
-        return len(slow.batches) >= 33
-
-    graph.wait_for(enough)
-    order = [batch[0] for batch in slow.batches[1:]]
-    counts = Counter(order)
-    assert set(counts) == {1, 2, 3, 4}
-    assert max(counts.values()) <= 2 * min(counts.values())
-    waits = []
-    for value in counts:
-        served = [place for place, found in enumerate(order) if found == value]
-        waits += np.diff(served).tolist()
-    # in runs of the network: each of four waits for three others, one more where it came late
-    assert np.percentile(waits, 95) <= 2 * len(FOUR)

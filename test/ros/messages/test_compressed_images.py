@@ -10,8 +10,7 @@ import pytest
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from lemore_ros.messages.compressed import compressed_fields, read_compressed
-from lemore_ros.messages.images import ImageError
+from lemore_ros.messages.images import ImageError, compressed_fields, read_compressed
 from lemore_ros.messages.rendering import ros_message
 from lemore_ros.outputs import COMPRESSED_IMAGE
 
