@@ -61,8 +61,6 @@ ARGUMENTS: Mapping[str, str] = {
     'use_sim_time': 'Take the time from /clock: true or false. Empty: as params_file says.',
     'rviz': 'Start RViz too: true or false.',
 }
-
-
 # of former versions, with publish_<output>
 REMOVED = ('lazy', 'frame_id', 'depth_transport', 'engine_cache_dir')
 
@@ -91,8 +89,9 @@ def node_and_rviz(**defaults: str) -> LaunchDescription:
 
 
 def before(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Return hints about unknown arguments, which may be of an including file, and the profile."""
+    """Return hints about unknown arguments, and the variables of the profile for images."""
     hints = []
+    # others may belong to the launch file that includes this one
     for name in sorted(context.launch_configurations.keys() - ARGUMENTS.keys()):
         if name in PARAMETERS or name in REMOVED or name.startswith('publish_'):
             hints.append(f'there is no argument {name!r}: set parameters in params_file')

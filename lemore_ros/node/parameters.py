@@ -233,8 +233,8 @@ def from_text(name: str, text: str) -> Any:
     value: Any = text
     if isinstance(DEFAULTS[name], tuple):
         value = tuple(entry.strip(' \'"') for entry in text.strip(' []').split(','))
-    if PARAMETERS[name].refusal(value):
-        raise ParameterError(_refusal(name, value))
+    if refusal := PARAMETERS[name].refusal(value):
+        raise ParameterError(refusal)
     return value
 
 

@@ -259,7 +259,7 @@ def load_segmenter(values: NodeParameters) -> Segmenter:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit code."""
-    with lifecycle.stop_signals() as stop:
+    with lifecycle.StopSignals() as stop:
         try:
             rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
             return _run(stop)

@@ -40,11 +40,11 @@ Figures = dict[str, Any]
 
 
 class Load(NamedTuple):
-    """``count`` images of ``size`` (height, width) at a rate; ``others`` are outputs to render."""
+    """So many ``images`` of ``size`` (height, width); ``others`` are outputs to render."""
 
     size: tuple[int, int]
     rate_hz: float
-    count: int
+    images: int
     others: tuple[str, ...] = ()
 
 
@@ -134,7 +134,7 @@ def measure(parameters: Parameters, load: Load, *, profile: bool = True) -> Read
     """Start a node, put it under a load and return what the probe saw; logs stay if this fails."""
     environment = (image_profile if profile else no_profile)(os.environ) | isolated_graph()
     logs = Path(mkdtemp(prefix='lemore_latency_'))
-    (height, width), rate, count = load.size, load.rate_hz, load.count
+    (height, width), rate, count = load.size, load.rate_hz, load.images
     options = {'--width': width, '--height': height, '--rate': rate, '--count': count}
     arguments = [str(word) for option in options.items() for word in option]
     arguments += ['--others', *load.others]

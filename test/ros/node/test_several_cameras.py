@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,24 +65,6 @@ def test_each_has_its_own_topics_headers_sizes_and_encodings(
     topics = {name for name, _ in graph.peer.get_topic_names_and_types()}
     assert f'{NAME}/robot/rear/classes' in topics
     assert f'{NAME}/labels' not in topics
-
-
-def test_those_that_wait_share_one_run_of_the_network(
-    graph: Any, untrained: dict[str, Any]
-) -> None:
-    _, slow = graph.slow_node(0.3, batch=4, **untrained, camera_names=FOUR)
-    cameras, labels = open_cameras(graph, FOUR)
-    # the first keeps the network busy while the others come
-    cameras['front'].publish(plain_image(0))
-    graph.wait_for(lambda: slow.batches, 'the first')
-    for value, camera in enumerate(cameras.values(), start=1):
-        camera.publish(plain_image(value, stamp=2))
-    graph.wait_for(
-        lambda: all(found and found[-1].header.stamp.nanosec == 2 for found in labels.values())
-    )
-    assert slow.batches[0] == [0]
-    assert sorted(itertools.chain(*slow.batches[1:])) == [1, 2, 3, 4]
-    assert len(slow.batches) == 2
 
 
 def test_garbage_and_silence_of_some_hurt_none_of_the_others(

@@ -18,7 +18,7 @@ from lemore_ros.tools.measure_latency import (
 )
 from lemore_ros.tools.processes import isolated_graph, start_node, wait_until
 
-LOAD = Load((60, 80), 5.0, count=6, others=('overlay',))
+LOAD = Load((60, 80), 5.0, images=6, others=('overlay',))
 
 
 def test_labels_come_back_with_the_nodes_own_figures(served: dict[str, Any]) -> None:
