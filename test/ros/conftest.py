@@ -270,6 +270,12 @@ def start(
     return start
 
 
+@pytest.fixture(scope='session')
+def reference(untrained_checkpoint: Path) -> Segmenter:
+    """The Segmenter of the nodes under test, called without a node."""
+    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
+
+
 @pytest.fixture
 def untrained(untrained_checkpoint: Path) -> dict[str, Any]:
     """Parameters of a node that loads quickly."""

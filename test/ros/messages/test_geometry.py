@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,6 @@ POINT = np.dtype(
 )
 
 MakeImage = Callable[..., Image]
-
-
-@pytest.fixture(scope='module')
-def reference(untrained_checkpoint: Path) -> Segmenter:
-    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
 
 
 @pytest.fixture

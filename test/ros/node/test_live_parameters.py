@@ -12,7 +12,6 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Log
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
@@ -20,21 +19,13 @@ from lemore_core.segmentation import mask_low_confidence
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_groups, load_taxonomy
 from lemore_ros.messages.images import read_image
+from lemore_ros.node.qos import latched
 
 NAME = '/lemore_segmentation'
-LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+LATCHED = latched()
 
 MakeImage = Callable[..., Image]
 Next = Callable[[], NDArray[np.uint8]]
-
-
-@pytest.fixture(scope='module')
-def reference(untrained_checkpoint: Path) -> Segmenter:
-    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
 
 
 @pytest.fixture

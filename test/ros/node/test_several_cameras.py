@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
@@ -19,11 +17,6 @@ NAME = '/lemore_segmentation'
 FOUR = ['front', 'left', 'right', 'robot/rear']
 
 MakeImage = Callable[..., Image]
-
-
-@pytest.fixture(scope='module')
-def reference(untrained_checkpoint: Path) -> Segmenter:
-    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
 
 
 def plain_image(value: int, stamp: int = 1, size: tuple[int, int] = (48, 64)) -> Image:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,15 +18,12 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from lemore_core.images.video_stream import H264, H265, VideoStream
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.images import read_image
+from lemore_ros.node.qos import latched
 from test.encoded_video import GOP, packets_of
 
 NAME = '/lemore_segmentation'
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+LATCHED = latched()
 
 # what is larger than the middleware's shared memory gets lost on its way to another process; that
 # is noticed when something smaller arrives after it
@@ -51,11 +47,6 @@ NOT_INSTALLED = (
     'apt install ros-$ROS_DISTRO-ffmpeg-image-transport-msgs'
 )
 MakeImage = Callable[..., Image]
-
-
-@pytest.fixture(scope='module')
-def reference(untrained_checkpoint: Path) -> Segmenter:
-    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
 
 
 def compressed(pixels: NDArray[np.uint8], form: str, stamp: int) -> CompressedImage:
