@@ -59,7 +59,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 def when_active(
     context: LaunchContext, node: LifecycleNode, then: LaunchDescriptionEntity
 ) -> list[LaunchDescriptionEntity]:
-    """Return what asks the node for its state until it is active, and then does ``then``.
+    """Poll the node's state until it is active, then return ``then``.
 
     launch misses transitions that come before it and the node have discovered each other.
     """
@@ -80,11 +80,7 @@ def when_active(
 
 
 def bag_player(context: LaunchContext) -> ExecuteProcess:
-    """Return the player of the bag.
-
-    Raises:
-        ParameterError: there is no such bag, or an argument has a value that is not allowed.
-    """
+    """Return the player of the bag."""
     bag = text(context, 'bag')
     if not Path(bag).exists():
         msg = f'bag is {bag}: there is no such file or folder'
@@ -92,10 +88,8 @@ def bag_player(context: LaunchContext) -> ExecuteProcess:
     # a launch has no keyboard to pause it
     command = ['ros2', 'bag', 'play', bag, '--disable-keyboard-controls']
     command += ['--rate', str(rate(context))]
-    if text(context, 'use_sim_time') and switch(context, 'use_sim_time'):
-        command.append('--clock')
-    if switch(context, 'loop'):
-        command.append('--loop')
+    flags = {'--clock': 'use_sim_time', '--loop': 'loop'}
+    command += [flag for flag, name in flags.items() if switch(context, name)]
     for name in ('topics', 'remap'):
         words = text(context, name).split()
         command += [f'--{name}', *words] if words else []

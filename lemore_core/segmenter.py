@@ -22,8 +22,7 @@ from lemore_core.inference.backend import DeviceMemoryError, ImageKind
 from lemore_core.inference.sizes import LOADING, LoadedSizes, network_size
 from lemore_core.inference.tensorrt.build import BackgroundBuilds
 from lemore_core.model.variants import VARIANTS
-from lemore_core.refine import UNREFINED, Refinement
-from lemore_core.segmentation import Segmentation
+from lemore_core.segmentation import UNREFINED, Refinement, Segmentation
 from lemore_core.taxonomy import Taxonomy
 
 WEIGHTS = Path(str(resources.files('lemore_core') / 'weights'))

@@ -24,20 +24,21 @@ from launch_ros.parameter_descriptions import ParameterValue
 from lemore_core.common.errors import LemoreError
 from lemore_ros.node.lifecycle import RESTART, STOPPED
 from lemore_ros.node.parameters import PARAMETERS, ParameterError, from_text
-from lemore_ros.outputs import OUTPUTS
 from lemore_ros.share import PACKAGE, image_profile, share_directory
 from lemore_ros.transports import TRANSPORTS
 
 NAME = 'lemore_segmentation'
 EXECUTABLE = 'segmentation_node'
 RESPAWNS, RESPAWN_DELAY_S = 5, 3.0
+# a frame in hand is finished, and a busy machine takes seconds to unload PyTorch
+STOP_S = '30'
 LOOKS_LIKE = 0.75
 # stands for the name of a camera where there are several
 CAMERA = '{camera}'
 # the cameras of config/rviz/multi_camera.rviz; others take their places in turn
 SHOWN_CAMERAS = ('front', 'left', 'right', 'rear')
 SHOWN_TOPICS = ('overlay', 'color', 'points')
-SWITCHES: Mapping[str, bool] = {'true': True, '1': True, 'false': False, '0': False}
+SWITCHES: Mapping[str, bool] = {'true': True, '1': True, 'false': False, '0': False, '': False}
 # parameters of the node that are launch arguments as well
 GIVEN = ('model', 'dataset', 'backend', 'device', 'camera_names', 'class_groups', 'output_size')
 ARGUMENTS: Mapping[str, str] = {
@@ -60,9 +61,8 @@ ARGUMENTS: Mapping[str, str] = {
     'use_sim_time': 'Take the time from /clock: true or false. Empty: as params_file says.',
     'rviz': 'Start RViz too: true or false.',
 }
-# parameters of former versions
-PUBLISH = tuple(f'publish_{name}' for name in OUTPUTS)
-REMOVED = ('lazy', 'frame_id', 'depth_transport', 'engine_cache_dir', *PUBLISH)
+# of former versions, with publish_<output>
+REMOVED = ('lazy', 'frame_id', 'depth_transport', 'engine_cache_dir')
 
 
 class NodeFailedError(LemoreError):
@@ -89,10 +89,19 @@ def node_and_rviz(**defaults: str) -> LaunchDescription:
 
 
 def before(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Return hints about unknown arguments, and the environment that lets images through."""
+    """Return hints about unknown arguments, and the variables of the profile for images."""
+    hints = []
+    # others may belong to the launch file that includes this one
+    for name in sorted(context.launch_configurations.keys() - ARGUMENTS.keys()):
+        if name in PARAMETERS or name in REMOVED or name.startswith('publish_'):
+            hints.append(f'there is no argument {name!r}: set parameters in params_file')
+        elif close := get_close_matches(name, ARGUMENTS, 1, LOOKS_LIKE):
+            hints.append(f'there is no argument {name!r}, did you mean {close[0]}?')
     variables = image_profile(context.environment)
-    profile = [SetEnvironmentVariable(name, value) for name, value in variables.items()]
-    return [*unknown_arguments(context), *profile]
+    return [
+        *(LogInfo(msg=hint) for hint in hints),
+        *(SetEnvironmentVariable(name, value) for name, value in variables.items()),
+    ]
 
 
 def text(context: LaunchContext, name: str) -> str:
@@ -101,11 +110,7 @@ def text(context: LaunchContext, name: str) -> str:
 
 
 def switch(context: LaunchContext, name: str) -> bool:
-    """Return the value of a launch argument that is true or false.
-
-    Raises:
-        ParameterError: the value is neither.
-    """
+    """Return the value of a launch argument that is true or false; empty is false."""
     value = text(context, name)
     if value.lower() not in SWITCHES:
         msg = f'{name} is {value!r}, allowed: true or false'
@@ -113,28 +118,11 @@ def switch(context: LaunchContext, name: str) -> bool:
     return SWITCHES[value.lower()]
 
 
-def unknown_arguments(context: LaunchContext) -> list[LogInfo]:
-    """Return a hint for each argument that is a parameter, or looks like an argument.
-
-    Others may belong to the launch file that includes this one.
-    """
-    hints = []
-    for name in sorted(context.launch_configurations.keys() - ARGUMENTS.keys()):
-        if name in PARAMETERS or name in REMOVED:
-            hints.append(f'there is no argument {name!r}: set parameters in params_file')
-        elif close := get_close_matches(name, ARGUMENTS, 1, LOOKS_LIKE):
-            hints.append(f'there is no argument {name!r}, did you mean {close[0]}?')
-    return [LogInfo(msg=hint) for hint in hints]
-
-
 def segmentation_node(context: LaunchContext, respawns: int = RESPAWNS) -> LifecycleNode:
     """Return the node with the parameter file and the arguments.
 
     It is started again after a crash, a lost GPU or a hung network, ``respawns`` times. launch's
     own ``respawn`` has no bound on Humble, and repeats wrong arguments.
-
-    Raises:
-        ParameterError: an argument has a value that is not allowed.
     """
     params_file = text(context, 'params_file')
     if not Path(params_file).is_file():
@@ -147,6 +135,7 @@ def segmentation_node(context: LaunchContext, respawns: int = RESPAWNS) -> Lifec
         parameters=[params_file, _given_parameters(context)],
         ros_arguments=['--log-level', text(context, 'log_level')],
         output='screen',
+        sigterm_timeout=STOP_S,
         on_exit=_on_exit(respawns),
         **_program(context),
     )
@@ -178,7 +167,6 @@ def rviz(context: LaunchContext) -> list[Node]:
     config = 'point_cloud.rviz' if text(context, 'depth_topic') else 'segmentation.rviz'
     if cameras(context)[0]:
         config = 'multi_camera.rviz'
-    use_sim_time = text(context, 'use_sim_time') and switch(context, 'use_sim_time')
     return [
         Node(
             package='rviz2',
@@ -186,7 +174,7 @@ def rviz(context: LaunchContext) -> list[Node]:
             name='rviz2',
             namespace=text(context, 'namespace'),
             arguments=['-d', str(share_directory() / 'config' / 'rviz' / config)],
-            parameters=[{'use_sim_time': bool(use_sim_time)}],
+            parameters=[{'use_sim_time': switch(context, 'use_sim_time')}],
             remappings=shown(context),
             output='log',
         )
@@ -200,11 +188,7 @@ def cameras(context: LaunchContext) -> tuple[str, ...]:
 
 
 def inputs(context: LaunchContext, camera: str) -> list[tuple[str, str]]:
-    """Return the remappings of a camera's topics.
-
-    Raises:
-        ParameterError: cameras would share a topic.
-    """
+    """Return the remappings of a camera's topics; two cameras cannot share one."""
     image, depth = (_topic(context, name, camera) for name in ('image_topic', 'depth_topic'))
     moved: dict[str, str] = {}
     if image:

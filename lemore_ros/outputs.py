@@ -64,9 +64,6 @@ OUTPUTS: Mapping[str, Output] = {
 
 
 def mask_outputs(name: str) -> tuple[Output, Output]:
-    """Return the two topics of a mask: ``~/mask/<name>`` and its camera_info.
-
-    Characters that a topic name cannot hold become ``_``: ``mask/traffic_light``.
-    """
+    """Return the topics of a mask and of its camera_info: ``mask/traffic_light``."""
     topic = f'mask/{re.sub("[^A-Za-z0-9_]|^(?=[0-9])", "_", name)}'
     return Output(topic, IMAGE), Output(f'{topic}/camera_info', CAMERA_INFO)

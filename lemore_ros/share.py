@@ -5,45 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 PACKAGE = 'lemore_ros'
 FAST_DDS = 'rmw_fastrtps_cpp'
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
-
-class _Profile(NamedTuple):
-    """Environment variables for camera images ({dds}: the folder of profiles), and advice in words.
-
-    Nothing is set if the user has one of ``others`` already.
-    """
-
-    variables: Mapping[str, str]
-    advice: str
-    others: tuple[str, ...] = ()
-
-
-_FAST_DDS_PROFILE = _Profile(
-    dict.fromkeys(PROFILE_VARIABLES, '{dds}/fastdds_shared_memory.xml'),
-    'the Fast DDS profile config/dds/fastdds_shared_memory.xml',
-)
-_PROFILES: Mapping[str, _Profile] = {
-    FAST_DDS: _FAST_DDS_PROFILE,
-    'rmw_fastrtps_dynamic_cpp': _FAST_DDS_PROFILE,
-    'rmw_cyclonedds_cpp': _Profile(
-        {'CYCLONEDDS_URI': 'file://{dds}/cyclonedds_images.xml'},
-        'the Cyclone DDS profile config/dds/cyclonedds_images.xml',
-    ),
-    'rmw_zenoh_cpp': _Profile(
-        {
-            'ZENOH_CONFIG_OVERRIDE': 'transport/shared_memory/enabled=true',
-            'ZENOH_SHM_ALLOC_SIZE': str(128 * 1024 * 1024),
-        },
-        'ZENOH_CONFIG_OVERRIDE=transport/shared_memory/enabled=true',
-        ('ZENOH_SESSION_CONFIG_URI',),
-    ),
+# middleware -> variables, with {dds} for the folder of the profiles
+_FAST_DDS_VARIABLES = dict.fromkeys(PROFILE_VARIABLES, '{dds}/fastdds_shared_memory.xml')
+_VARIABLES: Mapping[str, Mapping[str, str]] = {
+    FAST_DDS: _FAST_DDS_VARIABLES,
+    'rmw_fastrtps_dynamic_cpp': _FAST_DDS_VARIABLES,
+    'rmw_cyclonedds_cpp': {'CYCLONEDDS_URI': 'file://{dds}/cyclonedds_images.xml'},
 }
-_OTHER = _Profile({}, _FAST_DDS_PROFILE.advice)
 
 
 def share_directory() -> Path:
@@ -55,37 +28,37 @@ def share_directory() -> Path:
 def image_profile(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables for camera images, none where ``environment`` has a profile already.
 
-    By default Fast DDS has a shared-memory segment smaller than a frame, Cyclone DDS a short
-    receive buffer, and Zenoh no shared memory. ``RMW_IMPLEMENTATION`` names the middleware.
+    By default Fast DDS has a shared-memory segment smaller than a frame, and Cyclone DDS a short
+    receive buffer. ``RMW_IMPLEMENTATION`` names the middleware.
     """
-    profile = _profile_of(environment)
-    if any(environment.get(variable) for variable in (*profile.variables, *profile.others)):
+    variables = _variables(environment)
+    if any(environment.get(name) for name in variables):
         return {}
     folder = share_directory() / 'config' / 'dds'
-    return {name: value.format(dds=folder) for name, value in profile.variables.items()}
+    return {name: value.format(dds=folder) for name, value in variables.items()}
 
 
 def no_profile(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that switch the profile off."""
-    return dict.fromkeys(_profile_of(environment).variables, '')
+    return dict.fromkeys(_variables(environment), '')
 
 
 def profile_advice(middleware: str) -> str:
     """Return advice on large images for a middleware such as ``rmw_fastrtps_cpp``."""
-    return f'large images need {_PROFILES.get(middleware, _OTHER).advice} at both ends'
+    for value in _VARIABLES.get(middleware, {}).values():
+        return f'large images need the profile config/dds/{Path(value).name} at both ends'
+    return f'large images need shared memory or larger buffers of {middleware} at both ends'
 
 
-def _profile_of(environment: Mapping[str, str]) -> _Profile:
-    return _PROFILES.get(environment.get('RMW_IMPLEMENTATION') or FAST_DDS, _OTHER)
+def _variables(environment: Mapping[str, str]) -> Mapping[str, str]:
+    return _VARIABLES.get(environment.get('RMW_IMPLEMENTATION') or FAST_DDS, {})
 
 
 def _from_ament_index() -> Path | None:
     try:
         from ament_index_python.packages import get_package_share_directory
-    except ImportError:
-        return None
-    try:
+
         return Path(get_package_share_directory(PACKAGE))
-    except (OSError, LookupError, ValueError):
-        # no ROS environment is sourced (OSError), or it does not know the package
+    except (ImportError, OSError, LookupError, ValueError):
+        # ament is not installed, no ROS environment is sourced, or it does not know the package
         return None

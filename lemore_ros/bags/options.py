@@ -13,7 +13,7 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.outputs import OUTPUTS
 
 if TYPE_CHECKING:
-    from lemore_core.refine import Refinement
+    from lemore_core.segmentation import Refinement
     from lemore_core.taxonomy import Taxonomy
 
 RECORDED = tuple(output.name for output in OUTPUTS.values() if output.is_recorded)
@@ -37,7 +37,7 @@ class ModelOptions(SegmenterOptions):
 
     def refinement(self, classes: Taxonomy) -> tuple[Refinement, Taxonomy]:
         """Return the postprocessing of labels, and the classes of its results."""
-        from lemore_core.refine import OutputSize, Refinement
+        from lemore_core.segmentation import OutputSize, Refinement
         from lemore_core.taxonomy import load_groups
 
         groups = load_groups(self.class_groups, classes) if self.class_groups else None

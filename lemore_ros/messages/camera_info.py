@@ -34,14 +34,7 @@ class Intrinsics(NamedTuple):
 
 
 def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> Any:
-    """Return the ``CameraInfo`` of the same image at ``height`` x ``width`` pixels.
-
-    K and P are scaled, without binning and region of interest. Distortion and rectification are in
-    normalised coordinates and stay. ``header`` is the image's own.
-
-    Raises:
-        CameraInfoError: ``info`` is not calibrated, states no size, or the new size is empty.
-    """
+    """Return the ``CameraInfo`` of the same image, with ``header``, at another size."""
     from sensor_msgs.msg import CameraInfo
 
     if height < 1 or width < 1:
@@ -61,13 +54,7 @@ def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> An
 
 
 def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
-    """Return the pinhole camera of a rectified image of ``height`` x ``width`` pixels.
-
-    That is P, or K where a driver leaves P empty, scaled from the size in ``info``.
-
-    Raises:
-        CameraInfoError: ``info`` is not calibrated, or its size is missing or of another aspect.
-    """
+    """Return the camera of a rectified image: P, or K where P is empty, scaled to its size."""
     _require_calibration(info)
     known_height, known_width = _image_size(info)
     # a side that was rounded may be off by one pixel

@@ -31,11 +31,7 @@ def message_class(name: str) -> Any:
 
 
 def transport_class(transport: Transport) -> Any:
-    """Return the message class of a transport.
-
-    Raises:
-        TransportError: its package is not installed.
-    """
+    """Return the message class of a transport."""
     kind = message_class(transport.type)
     if kind is None:
         msg = (

@@ -1,7 +1,9 @@
-"""Convert ROS image messages to images, and pixels to the fields of image messages.
+"""Convert raw and compressed image messages to images, and pixels to the fields of both.
 
 Channels of 8 bits are views of the message; Bayer mosaics, YUV and channels of 16 bits are
-converted by OpenCV, with the codes that cv_bridge uses.
+converted by OpenCV, with the codes that cv_bridge uses. The format of compressed images is read and
+written as ``compressed_image_transport`` does: ``jpeg``, ``png``, or ``<encoding of the raw image>;
+jpeg compressed <channel order given to the encoder>``.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.images.files import AS_TAKEN, JPEG, PNG, ImageFileError, decode_image
 from lemore_core.images.image import Image
 
 # REP 118
@@ -60,6 +63,15 @@ CONVERTED: Mapping[str, tuple[str, int, int, int | None]] = {
     'bgra16': ('bgra8', 8, 4, None),
     'rgba16': ('rgba8', 8, 4, None),
 }
+CODECS = ('jpeg', 'jpg', 'png')
+# labels are long runs of one value: this strategy is both the fastest and the smallest for them
+PNG_FLAGS = (
+    cv2.IMWRITE_PNG_COMPRESSION,
+    1,
+    cv2.IMWRITE_PNG_STRATEGY,
+    cv2.IMWRITE_PNG_STRATEGY_RLE,
+)
+JPEG_QUALITY = 85
 
 
 class ImageError(LemoreError):
@@ -118,9 +130,6 @@ def image_fields(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str) 
 
     ``pixels`` is (H, W) uint8 for mono8, (H, W) uint16 for 16UC1, (H, W, 3) uint8 for rgb8;
     ``data`` is (bytes,) uint8.
-
-    Raises:
-        ImageError: ``pixels`` do not match ``encoding``, or it is not written.
     """
     require_outgoing(pixels, encoding)
     raw = np.ascontiguousarray(pixels, OUTGOING[encoding][0])
@@ -140,11 +149,7 @@ def encoding_of(message: Any) -> str:
 
 
 def rows_of(message: Any, bytes_per_pixel: int) -> NDArray[np.uint8]:
-    """View the bytes of an image's rows without padding, (rows, width * bytes_per_pixel).
-
-    Raises:
-        ImageError: the image is empty, or ``step`` or ``data`` are too short for its size.
-    """
+    """View the bytes of an image's rows without padding, (rows, width * bytes_per_pixel)."""
     height, width, step = message.height, message.width, message.step
     if height == 0 or width == 0:
         msg = f'the image has width {width} and height {height}, both must be at least 1'
@@ -183,3 +188,64 @@ def refuse_depth(encoding: str) -> None:
             'remap image to the color camera, and depth to this topic'
         )
         raise ImageError(msg)
+
+
+def read_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode a ``sensor_msgs/CompressedImage`` of JPEG or PNG to an image of bgr8 or mono8.
+
+    It is rgb8 where the format field says that the encoder took RGB for BGR. Channels of 16 bits
+    become 8, transparency is dropped, and Exif rotation is ignored, because the camera info
+    describes the stored pixels.
+
+    Raises:
+        ImageError: the format is not supported or that of a depth image, the image has more than
+            ``max_pixels``, or the data are cut short or damaged.
+    """
+    order = _channel_order(message.format)
+    try:
+        pixels = decode_image(
+            bytes(message.data), AS_TAKEN, order='BGR', kinds=(JPEG, PNG), max_pixels=max_pixels
+        )
+    except ImageFileError as error:
+        msg = f'the data, of format {message.format!r}, are not read: {error}'
+        raise ImageError(msg) from error
+    encoding = 'mono8' if pixels.ndim == 2 else order
+    return Image(pixels, encoding, message.header)
+
+
+def compressed_fields(
+    pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str, *, form: str
+) -> dict[str, Any]:
+    """Return the fields of a ``sensor_msgs/CompressedImage``, except its header.
+
+    ``pixels`` is as for :func:`image_fields`. ``form`` is ``png``
+    (lossless) or, for rgb8 alone, ``jpeg``; ``data`` is (bytes,) uint8.
+    """
+    require_outgoing(pixels, encoding)
+    if form not in {'png', 'jpeg'}:
+        msg = f'form {form!r} is not written, allowed: png, jpeg'
+        raise ImageError(msg)
+    if form == 'jpeg' and encoding != 'rgb8':
+        msg = f'{encoding} is not written as jpeg, which changes class ids: use png'
+        raise ImageError(msg)
+    flags = PNG_FLAGS if form == 'png' else (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
+    order = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
+    _, encoded = cv2.imencode(f'.{form}', np.ascontiguousarray(order), flags)
+    return {
+        'format': f'{encoding}; {form} compressed {"bgr8" if encoding == "rgb8" else ""}',
+        'data': np.ascontiguousarray(encoded, np.uint8).reshape(-1),
+    }
+
+
+def _channel_order(form: str) -> str:
+    """Return the order in which colours are decoded, bgr8 or rgb8; refuse other formats."""
+    raw, semicolon, packed = form.partition(';')
+    words = (packed if semicolon else raw).split()
+    codec = words[0] if words else ''
+    # some drivers leave the field empty; the data tell then
+    if codec.lower() not in CODECS and form.strip():
+        hint = ', that is a depth image' if codec == 'compressedDepth' else ''
+        msg = f'format {form!r} is not read{hint}, allowed: jpeg, png'
+        raise ImageError(msg)
+    refuse_depth(raw.strip())
+    return 'rgb8' if 'compressed rgb' in packed else 'bgr8'

@@ -1,4 +1,4 @@
-"""Combine a depth image and the labels of the same camera to a labelled point cloud."""
+"""Combine a depth image (REP 118) and the labels of the same camera to a labelled point cloud."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.images.image import Image
-from lemore_core.refine import resized
-from lemore_core.segmentation import Segmentation
+from lemore_core.segmentation import Segmentation, resized
 from lemore_ros.messages.camera_info import Intrinsics, rectified_intrinsics
-from lemore_ros.messages.depth import to_metres
+from lemore_ros.messages.images import ImageError, rows_of
 
 # rgb: the bytes of a float, 0x00RRGGBB, as in PCL and RViz; with an alpha of 255 some colours would
 # be NaN, and readers that skip NaN drop those points. label: the type of PCL's PointXYZRGBL
@@ -26,6 +25,9 @@ FIELDS = {
     'label': 'UINT32',
     'confidence': 'FLOAT32',
 }
+FARTHEST_M = 1e6
+# encoding -> (dtype, metres of one unit)
+UNITS = {'16UC1': ('u2', 0.001), '32FC1': ('f4', 1.0)}
 POINT = np.dtype([(name, {'FLOAT32': 'f4', 'UINT32': 'u4'}[kind]) for name, kind in FIELDS.items()])
 _TO_BGRA = {
     'bgr8': cv2.COLOR_BGR2BGRA,
@@ -63,6 +65,31 @@ def to_point_cloud(image: Image, result: Segmentation, depth: Any, info: Any) ->
     confidence = resized(result.confidence, size)
     np.multiply(confidence, np.float32(1 / 255), out=points['confidence'])
     return lay_out(points, image.header)
+
+
+def to_metres(message: Any) -> NDArray[np.float32]:
+    """Return the depth of every pixel of a ``sensor_msgs/Image``, (H, W) float32 in metres.
+
+    16UC1 holds millimetres, 32FC1 metres. Pixels without a measurement are NaN: 0 in 16UC1; NaN,
+    infinities (REP 117: too close, out of range), 0 and below, and beyond 1000 km, in 32FC1.
+
+    Raises:
+        ImageError: the encoding is not supported, the image is empty, or ``step`` or ``data`` are
+            too short for its size.
+    """
+    if message.encoding not in UNITS:
+        msg = (
+            f'depth has encoding {message.encoding!r}, allowed: 16UC1 (millimetres), 32FC1 (metres)'
+        )
+        raise ImageError(msg)
+    kind, unit = UNITS[message.encoding]
+    dtype = np.dtype(('>' if message.is_bigendian else '<') + kind)
+    raw = np.ascontiguousarray(rows_of(message, dtype.itemsize)).view(dtype)
+    with np.errstate(invalid='ignore'):  # a NaN may be a signalling one
+        metres: NDArray[np.float32] = np.multiply(raw, np.float32(unit), dtype=np.float32)
+    # comparisons with NaN are false
+    metres[~((metres > 0) & (metres <= FARTHEST_M))] = np.nan
+    return metres
 
 
 @lru_cache(maxsize=8)

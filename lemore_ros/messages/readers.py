@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.images.image import Image
-from lemore_ros.messages.compressed import read_compressed
-from lemore_ros.messages.images import ImageError, encoding_of, read_image
+from lemore_ros.messages.images import ImageError, encoding_of, read_compressed, read_image
 from lemore_ros.outputs import COMPRESSED_IMAGE
 from lemore_ros.transports import BY_TYPE
 

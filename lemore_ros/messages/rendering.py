@@ -16,8 +16,7 @@ from lemore_core.images.render import blend, colorize
 from lemore_core.segmentation import Segmentation
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.messages.camera_info import scaled_camera_info
-from lemore_ros.messages.compressed import compressed_fields
-from lemore_ros.messages.images import image_fields
+from lemore_ros.messages.images import compressed_fields, image_fields
 from lemore_ros.outputs import Output
 
 RGB, GREY, IDS_16BIT = 'rgb8', 'mono8', '16UC1'
@@ -32,14 +31,7 @@ def classes_json(taxonomy: Taxonomy) -> str:
 
 
 def label_info_message(taxonomy: Taxonomy, header: Any, *, threshold: float = 0.0) -> Any:
-    """Return the classes as the ``vision_msgs/LabelInfo`` that nav2's semantic layer waits for.
-
-    ``threshold`` is the confidence (0..1) below which labels are unlabelled; unlabelled is not in
-    the table.
-
-    Raises:
-        ImportError: ``vision_msgs`` is not installed.
-    """
+    """Return the classes as the ``vision_msgs/LabelInfo`` that nav2's semantic layer waits for."""
     from vision_msgs.msg import LabelInfo, VisionClass
 
     classes = [
@@ -85,11 +77,7 @@ class Rendering:
         self._masks = masks
 
     def message(self, output: Output) -> Any:
-        """Return the message of an output that ``is_image``.
-
-        Class ids are mono8, or 16UC1 beyond 255 classes, and compressed without loss; colours are
-        rgb8, confidence and masks are mono8.
-        """
+        """Return the message of an output that ``is_image``: ids mono8 or 16UC1, colours rgb8."""
         if output.name in self._masks:
             pixels, encoding = self._masks[output.name].take(self._result.labels), GREY
         else:

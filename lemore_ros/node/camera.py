@@ -93,13 +93,8 @@ class Camera:
         self.refresh()
 
     def pause(self, reason: str) -> None:
-        """Unsubscribe; the diagnostics show ``reason``."""
+        """Unsubscribe for a reason that the diagnostics show; subscribe again if it is empty."""
         self._paused = reason
-        self.refresh()
-
-    def resume(self) -> None:
-        """Subscribe again."""
-        self._paused = ''
         self.refresh()
 
     def close(self) -> None:
@@ -193,6 +188,7 @@ class Camera:
             self.stats.count('dropped')
 
     def _on_lost(self, lost: int) -> None:
+        lost = 1 if lost >= UNKNOWN_NUMBER else lost
         self.stats.count('lost', lost)
         self._lost += lost
         self._log.warn_once('lost', f'the middleware lost {lost} images: {LARGE_IMAGES}')
@@ -300,8 +296,9 @@ class Subscriptions:
         """Subscribe to images and their camera info."""
         if not self.is_open:
             self._transport = self._offered() or self._transport
+            on_info = partial(setattr, self, 'info')
             self._subscriptions = [self._subscribe_to_images()]
-            self._subscriptions.append(self._subscribe(CameraInfo, 'camera_info', self._on_info))
+            self._subscriptions.append(self._subscribe(CameraInfo, 'camera_info', on_info))
 
     def follow(self) -> None:
         """Switch to the transport now being published, if it is chosen automatically."""
@@ -318,10 +315,9 @@ class Subscriptions:
     def use_depth(self, *, wanted: bool) -> None:
         """Subscribe to depth images and their camera info, or unsubscribe."""
         if wanted and not self._of_depth:
+            on_info = partial(setattr, self, 'depth_info')
             self._of_depth = [self._subscribe(ImageMessage, 'depth', self.depth.put)]
-            self._of_depth.append(
-                self._subscribe(CameraInfo, 'depth/camera_info', self._on_depth_info)
-            )
+            self._of_depth.append(self._subscribe(CameraInfo, 'depth/camera_info', on_info))
         while self._of_depth and not wanted:
             self._node.destroy_subscription(self._of_depth.pop())
             self.depth.clear()
@@ -329,8 +325,8 @@ class Subscriptions:
     def why_no_images(self, *, heard: bool, lost: int) -> str:
         """Return why no image comes, see :func:`~lemore_ros.node.qos_diagnosis.why_no_images`."""
         profile = self._subscriptions[0].qos_profile
-        subscription = Subscription(self.topic, self._transport.type, profile)
-        return why_no_images(self._node, subscription, heard=heard, lost=lost)
+        wanted = Subscription(self.topic, self._transport.type, profile)
+        return why_no_images(self._node, wanted, heard=heard, lost=lost)
 
     def _offered(self) -> Transport | None:
         """In auto mode, return the transport to use; prefer the current one."""
@@ -363,25 +359,15 @@ class Subscriptions:
         )
         return qos.with_events(
             create,
-            message_lost=lambda event: self._on_lost(_lost(event.total_count_change)),
+            message_lost=lambda event: self._on_lost(event.total_count_change),
             incompatible_qos=self._on_incompatible,
         )
-
-    def _on_info(self, message: Any) -> None:
-        self.info = message
-
-    def _on_depth_info(self, message: Any) -> None:
-        self.depth_info = message
 
     def _subscribe(self, kind: type, topic: str, handler: Callable[[Any], None]) -> Any:
         options = {'qos_overriding_options': qos.overridable()}
         return self._node.create_subscription(
             kind, self._prefix + topic, handler, qos.newest(), **options
         )
-
-
-def _lost(messages: int) -> int:
-    return 1 if messages >= UNKNOWN_NUMBER else messages
 
 
 def _kind(reason: str) -> str:

@@ -72,7 +72,7 @@ class CameraStats:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()
         self._idle: str | None = 'inactive'
         self._since = self._last_frame = clock()
@@ -93,12 +93,11 @@ class CameraStats:
             return self._counts[count]
 
     def silent_s(self, least: float = NO_IMAGE_S) -> float:
-        """Return the seconds since the last frame, zero while it is not overdue or not expected.
-
-        It is overdue after ``least`` seconds and ``OVERDUE`` times the last interval.
-        """
+        """Return the seconds without a frame, zero below ``least`` and ``OVERDUE`` intervals."""
         with self._lock:
-            return self._silent_s(least)
+            gap_s = self.clock() - self._last_frame
+            due_s = max(least, min(OVERDUE * self._apart, LONGEST_WAIT_S))
+            return gap_s if self._idle is None and gap_s >= due_s else 0.0
 
     def expect_frames(self, idle: str | None = None) -> None:
         """Expect images from now on, or none for the reason ``idle``."""
@@ -112,7 +111,9 @@ class CameraStats:
     def count(self, name: str, number: int = 1) -> None:
         """Add to one of ``COUNTS``."""
         with self._lock:
-            self._count(name, number)
+            self._counts[name] += number
+            if name in self._times:
+                self._times[name].append(self.clock())
 
     def count_received(self) -> None:
         """Count a message that arrived."""
@@ -120,7 +121,7 @@ class CameraStats:
             now = self.clock()
             self._apart = now - self._last_frame if self._heard else 0.0
             self._last_frame, self._heard = now, True
-            self._count('received')
+            self.count('received')
 
     def add_intake(self, milliseconds: float) -> None:
         """Add the time that decoding a message took."""
@@ -130,20 +131,15 @@ class CameraStats:
     def count_failed(self, reason: str) -> None:
         """Count a message or frame that could not be segmented."""
         with self._lock:
-            self._count('failed')
+            self.count('failed')
             self._failure = reason
 
     def count_labelled(
         self, age_ms: float | None, segmenter_ms: float, work_ms: float, resized: str = ''
     ) -> None:
-        """Count a published frame.
-
-        ``age_ms`` is the time from the camera's stamp to publication, ``None`` if the stamp is of
-        another clock; ``segmenter_ms`` and ``work_ms`` are the times of segmenting and publishing;
-        ``resized`` is the reason if the network's input has another aspect.
-        """
+        """Count a published frame: age (``None``: unknown clock), times, why resized."""
         with self._lock:
-            self._count('labelled')
+            self.count('labelled')
             self._failure = None
             self._resized = resized
             self._segmenter.append(segmenter_ms)
@@ -156,11 +152,6 @@ class CameraStats:
             rates = {name: self._rate(name) for name in self._times}
             return Health(*self._judge(rates), self._values(rates))
 
-    def _count(self, name: str, number: int = 1) -> None:
-        self._counts[name] += number
-        if name in self._times:
-            self._times[name].append(self.clock())
-
     def _judge(self, rates: dict[str, float]) -> tuple[bytes, str]:
         if self._idle is not None:
             return DiagnosticStatus.OK, self._idle
@@ -168,8 +159,7 @@ class CameraStats:
             return DiagnosticStatus.ERROR, f'the network has not answered for {self.stuck_s} s'
         if self._failure is not None:
             return DiagnosticStatus.ERROR, f'the last frame failed: {self._failure}'
-        silent_s = self._silent_s(NO_IMAGE_S)
-        if silent_s:
+        if silent_s := self.silent_s():
             return DiagnosticStatus.WARN, f'no image arrived for {silent_s:.0f} s'
         dropped = len(self._times['dropped'])
         if dropped >= max(FEWEST_FRAMES, FALLING_BEHIND * len(self._times['received'])):
@@ -178,12 +168,6 @@ class CameraStats:
                 'second are segmented, the newest ones: set max_rate_hz to receive fewer'
             )
         return DiagnosticStatus.OK, ', '.join(filter(None, ['segmenting', self._resized]))
-
-    def _silent_s(self, least: float) -> float:
-        gap_s = self.clock() - self._last_frame
-        due_s = max(least, min(OVERDUE * self._apart, LONGEST_WAIT_S))
-        expected = self._idle is None and gap_s >= due_s
-        return gap_s if expected else 0.0
 
     def _values(self, rates: dict[str, float]) -> dict[str, str]:
         ages = [age for age in self._ages if age is not None]

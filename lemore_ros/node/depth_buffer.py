@@ -40,10 +40,7 @@ class DepthBuffer:
                 del self._messages[min(stamps)]
 
     def nearest(self, stamp: int, tolerance_ns: int) -> Any:
-        """Return the message nearest to ``stamp`` (ns), ``None`` beyond ``tolerance_ns``.
-
-        Of two that are equally near, the earlier one is returned.
-        """
+        """Return the message nearest to ``stamp`` (ns), ``None`` beyond ``tolerance_ns``."""
         with self._lock:
             if stamp == 0:
                 return self._messages.get(0)

@@ -20,11 +20,7 @@ LAST_WAIT = Duration(seconds=1)
 
 
 class Diagnostics:
-    """Publish a status for each camera of ``stats`` until it is destroyed.
-
-    ``segmenter`` segments their images; ``constants`` are values that never change. ``before`` is
-    called first every second.
-    """
+    """Publish a status for each camera of ``stats``; call ``before`` first every second."""
 
     def __init__(
         self,
@@ -73,7 +69,19 @@ class Diagnostics:
         if serving.degraded:
             level = max(level, DiagnosticStatus.WARN)
             message = f'{message}, degraded: {serving.degraded}'
-        values = {**health.values, **self._process_values(), **self._constants}
+        device_mb = self._segmenter.device_memory_mb
+        values = {
+            **health.values,
+            'backend': serving.backend,
+            'device': serving.device,
+            'precision': serving.precision,
+            'engine': serving.engine,
+            'degraded': serving.degraded,
+            'device_memory_mb': '' if device_mb is None else f'{device_mb:.0f}',
+            'memory_mb': _memory_mb(),
+            'cpu_s': f'{time.process_time():.2f}',
+            **self._constants,
+        }
         return DiagnosticStatus(
             level=level,
             name=f'{self._name}: segmentation {camera}'.rstrip(),
@@ -81,20 +89,6 @@ class Diagnostics:
             hardware_id=serving.device,
             values=[KeyValue(key=key, value=value) for key, value in values.items()],
         )
-
-    def _process_values(self) -> dict[str, str]:
-        status = self._segmenter.status
-        device_mb = self._segmenter.device_memory_mb
-        return {
-            'backend': status.backend,
-            'device': status.device,
-            'precision': status.precision,
-            'engine': status.engine,
-            'degraded': status.degraded,
-            'device_memory_mb': '' if device_mb is None else f'{device_mb:.0f}',
-            'memory_mb': _memory_mb(),
-            'cpu_s': f'{time.process_time():.2f}',
-        }
 
 
 def _memory_mb() -> str:

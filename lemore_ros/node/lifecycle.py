@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -33,44 +31,34 @@ class ExecutorError(LemoreError):
 
 
 class StopSignals:
-    """Record SIGINT and SIGTERM as a request to stop, see :func:`stop_signals`."""
+    """Take SIGINT and SIGTERM as requests that :func:`spin` returns, while the block runs.
+
+    rclpy's own handlers shut the context down at once, before the frame in flight is published.
+    """
 
     def __init__(self) -> None:
         self.requested = False
         # the node whose callbacks run
         self.spinning: Any = None
+        self._former: dict[int, Any] = {}
 
-    def handle(self, _number: int, _frame: FrameType | None) -> None:
-        """Record a signal; raise KeyboardInterrupt if it is the second, or a model is loading."""
+    def __enter__(self) -> StopSignals:  # noqa: PYI034 - Self needs Python 3.11
+        self._former = {number: signal.signal(number, self._handle) for number in STOPPING}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        # a second signal, or one while a model is loading, does not wait
         again, self.requested = self.requested, True
         if again or self.spinning is None or self.spinning.is_loading:
             raise KeyboardInterrupt
 
 
-@contextmanager
-def stop_signals() -> Iterator[StopSignals]:
-    """Handle SIGINT and SIGTERM while the block runs.
-
-    rclpy's own handlers shut the context down at once, before the frame in flight is published;
-    these ask :func:`spin` to return.
-    """
-    stop = StopSignals()
-    former = {number: signal.signal(number, stop.handle) for number in STOPPING}
-    try:
-        yield stop
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
 def spin(node: Any, stop: StopSignals) -> None:
-    """Run the callbacks of a node on this thread until a stop is requested or its context ends.
-
-    A callback that raises is logged and does not end the node.
-
-    Raises:
-        ExecutorError: rclpy lacks the executor that the parameter ``executor`` names.
-    """
+    """Run the callbacks of a node until a stop is requested; log what they raise."""
     executor = _make_executor(node.values.executor, node.context)
     executor.add_node(node)
     stop.spinning = node

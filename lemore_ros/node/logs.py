@@ -62,10 +62,7 @@ class ThrottledLogger:
 
 
 class CoreLog(logging.Handler):
-    """Forward the library's log to a node's logger until it is closed.
-
-    The last of several nodes to close its own restores the library's level.
-    """
+    """Forward the library's log to a node's logger; the last one to close restores its level."""
 
     def __init__(self, logger: Any) -> None:
         super().__init__(logging.INFO)

@@ -12,7 +12,7 @@ from typing import Any
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.limits import MAX_PIXELS, ROTATIONS
 from lemore_core.common.validation import Entry, check_fields, entries, option
-from lemore_core.refine import ALLOWED_SIZES
+from lemore_core.segmentation import ALLOWED_SIZES
 from lemore_ros.transports import AUTO, TRANSPORTS
 
 MIN_SIDE, MAX_SIDE = 32, 8192
@@ -204,11 +204,7 @@ class NodeParameters:
         return self.rotate[self.camera_names.index(camera) if len(self.rotate) > 1 else 0]
 
     def changed(self, values: Mapping[str, Any]) -> NodeParameters:
-        """Return a copy with other values; unknown names are ignored.
-
-        Raises:
-            ParameterError: a value is not allowed, or its parameter is read-only.
-        """
+        """Return a copy with other values; unknown names are ignored."""
         mine = {name: natural(name, value) for name, value in values.items() if name in PARAMETERS}
         for name in mine:
             if name not in LIVE:
@@ -238,16 +234,12 @@ def _refusal(name: str, value: Any) -> str:
 
 
 def from_text(name: str, text: str) -> Any:
-    """Return the value of a text or list parameter from the text of a launch argument.
-
-    Raises:
-        ParameterError: the value is not allowed.
-    """
+    """Return the value of a text or list parameter from the text of a launch argument."""
     value: Any = text
     if isinstance(DEFAULTS[name], tuple):
         value = tuple(entry.strip(' \'"') for entry in text.strip(' []').split(','))
-    if PARAMETERS[name].refusal(value):
-        raise ParameterError(_refusal(name, value))
+    if refusal := PARAMETERS[name].refusal(value):
+        raise ParameterError(refusal)
     return value
 
 
@@ -271,11 +263,7 @@ def descriptor(name: str) -> Any:
 
 
 def declare(node: Any) -> NodeParameters:
-    """Declare every parameter on a node and return its start values.
-
-    Raises:
-        ParameterError: a value given at start is not allowed.
-    """
+    """Declare every parameter on a node and return its start values."""
     from rcl_interfaces.msg import ParameterDescriptor
 
     # checked before they are declared for good: rclpy's own errors do not name parameter, value and

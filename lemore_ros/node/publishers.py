@@ -14,8 +14,7 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Header, String
 
 from lemore_core.images.image import Image
-from lemore_core.refine import OutputSize, Refinement
-from lemore_core.segmentation import Segmentation
+from lemore_core.segmentation import OutputSize, Refinement, Segmentation
 from lemore_core.taxonomy import Taxonomy, load_groups, mask_tables
 from lemore_ros.messages.common import message_class
 from lemore_ros.messages.rendering import Rendering, classes_json, label_info_message
@@ -41,11 +40,7 @@ class OutputSettings:
 
     @classmethod
     def of(cls, parameters: NodeParameters, classes: Taxonomy) -> OutputSettings:
-        """Derive the settings.
-
-        Raises:
-            GroupsError: ``class_groups`` or ``masks`` name no groups or classes of these.
-        """
+        """Derive the settings."""
         groups = load_groups(parameters.class_groups, classes) if parameters.class_groups else None
         refinement = Refinement(
             parameters.min_confidence, groups, OutputSize.parse(parameters.output_size)
@@ -109,11 +104,7 @@ class Publishers:
     def publish_images(
         self, image: Image, result: Segmentation, settings: OutputSettings, info: Any
     ) -> None:
-        """Publish labels, confidence, colours and masks, then their camera info, scaled from ``info``.
-
-        Raises:
-            CameraInfoError: the camera is not calibrated.
-        """
+        """Publish the images with subscribers, then their camera info, scaled from ``info``."""
         alpha = settings.parameters.overlay_alpha
         rendering = Rendering(image, result, settings.taxonomy, alpha, masks=settings.masks)
         wanted = {

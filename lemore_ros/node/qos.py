@@ -6,25 +6,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.qos import (
-    DurabilityPolicy,
-    HistoryPolicy,
-    QoSPolicyKind,
-    QoSProfile,
-    ReliabilityPolicy,
-)
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 try:
-    from rclpy.event_handler import (
-        PublisherEventCallbacks,
-        SubscriptionEventCallbacks,
-        UnsupportedEventTypeError,
-    )
-except ModuleNotFoundError:  # up to Humble, rclpy 3.3
-    from rclpy.qos_event import (
-        UnsupportedEventTypeError,
-    )
+    from rclpy import event_handler
+except ImportError:  # up to Humble, rclpy 3.3
+    from rclpy import qos_event as event_handler
 
 OUTPUT_DEPTH = 5
 # packets that may wait while others are decoded
@@ -39,18 +27,12 @@ OVERRIDABLE = (
 
 def newest() -> QoSProfile:
     """Images in: best effort accepts every publisher, only the newest counts."""
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
-    )
+    return QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 def every() -> QoSProfile:
     """Video in: best effort, deep queue; frames depend on earlier packets."""
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
-        depth=VIDEO_DEPTH,
-        reliability=ReliabilityPolicy.BEST_EFFORT,
-    )
+    return QoSProfile(depth=VIDEO_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 def output() -> QoSProfile:
@@ -73,14 +55,13 @@ def overridable() -> QoSOverridingOptions:
 
 
 def with_events(create: Callable[..., Any], *, is_publisher: bool = False, **callbacks: Any) -> Any:
-    """Create a subscription or publisher with event callbacks, without if there are no events.
-
-    Humble has no event of matched subscribers: there the node counts them once a second.
-    """
-    kind = PublisherEventCallbacks if is_publisher else SubscriptionEventCallbacks
+    """Create a subscription or publisher with the event callbacks that this rclpy has."""
+    kind = event_handler.SubscriptionEventCallbacks
+    if is_publisher:
+        kind = event_handler.PublisherEventCallbacks
     known = inspect.signature(kind).parameters
     try:
         events = kind(**{name: callbacks[name] for name in callbacks if name in known})
         return create(event_callbacks=events)
-    except UnsupportedEventTypeError:
+    except event_handler.UnsupportedEventTypeError:
         return create()

@@ -26,10 +26,7 @@ class Subscription(NamedTuple):
 
 
 def why_no_images(node: Any, subscription: Subscription, *, heard: bool, lost: int) -> str:
-    """Return why a subscription of ``node`` receives nothing, as far as the graph tells.
-
-    ``heard`` tells whether images came before, ``lost`` how many the middleware reported as lost.
-    """
+    """Return why nothing arrives; ``heard``: images came before, ``lost``: reported losses."""
     publishers = node.get_publishers_info_by_topic(subscription.topic)
     if not publishers:
         return _another_transport(node, subscription) or _nobody(node, subscription)

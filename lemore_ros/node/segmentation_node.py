@@ -41,9 +41,6 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
     Configuring loads the network, activating opens the topics; deactivating and cleaning up undo
     them. Callbacks run on the executor's one thread and never wait for the network, which runs on
     the worker's.
-
-    Raises:
-        ParameterError: a parameter was given a value that is not allowed.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -206,14 +203,11 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
         response.success = self.worker is not None
-        if self.worker is None:
-            response.message = 'the node is not active: configure and activate it first'
-        elif request.data:
-            self.worker.resume()
-            response.message = 'segmenting'
-        else:
-            self.worker.pause('paused')
-            response.message = 'paused, the network stays loaded'
+        response.message = 'the node is not active: configure and activate it first'
+        if self.worker is not None:
+            self.worker.pause('' if request.data else 'paused')
+            paused = 'paused, the network stays loaded'
+            response.message = 'segmenting' if request.data else paused
         return response
 
     def _run_watchdog(self) -> None:
@@ -245,10 +239,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
 
 def load_segmenter(values: NodeParameters) -> Segmenter:
-    """Load the network that the parameters name, and run it once.
-
-    It is live: other sizes are loaded, and engines of backend ``auto`` built, while it segments.
-    """
+    """Load the network that the parameters name, live, and run it once."""
     options = SegmenterOptions(
         model=values.model,
         dataset=values.dataset,
@@ -269,7 +260,7 @@ def load_segmenter(values: NodeParameters) -> Segmenter:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit code."""
-    with lifecycle.stop_signals() as stop:
+    with lifecycle.StopSignals() as stop:
         try:
             rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
             return _run(stop)

@@ -62,13 +62,8 @@ class Worker:
             camera.apply(settings)
         self._settings = settings
 
-    def resume(self) -> None:
-        """Subscribe to images again."""
-        for camera in self.cameras:
-            camera.resume()
-
     def pause(self, reason: str) -> None:
-        """Unsubscribe from images; the diagnostics show ``reason``."""
+        """Unsubscribe for a reason that the diagnostics show; subscribe again if it is empty."""
         for camera in self.cameras:
             camera.pause(reason)
 
@@ -85,12 +80,7 @@ class Worker:
         return self._checks
 
     def close(self) -> None:
-        """Unsubscribe, finish the images in hand and destroy the topics.
-
-        Raises:
-            HungError: the images took longer than ``hang_timeout_s``; errors are raised only when
-                everything else is closed.
-        """
+        """Unsubscribe, finish the images in hand and destroy the topics."""
         with ExitStack() as steps:
             for camera in self.cameras:
                 steps.callback(camera.close)

@@ -74,14 +74,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> dict[str, float]:
-    """Play ``clip`` into the node, record, draw, and return the figures.
-
-    Writes ``camera`` and ``segmented`` (bags), ``overlay.mp4``, ``overlay.png``, ``summary.json``
-    and ``node.log`` into ``output``.
-
-    Raises:
-        LemoreError: the clip or the model cannot be read, or the node failed.
-    """
+    """Play ``clip`` into the node, record and draw into ``output``, and return the figures."""
     output.mkdir(parents=True, exist_ok=True)
     card = read_model_card(resolve_checkpoint(model))
     camera, segmented = output / 'camera', output / 'segmented'
@@ -127,7 +120,7 @@ def _play_through(output: Path, parameters: Mapping[str, object], frames: int) -
             # the diagnostics are a second apart: wait for one that was made after the last frame
             recorder.spin(2.5)
             deadline = time.monotonic() + SETTLE_S
-            while has_open_frames(recorder.counts) and time.monotonic() < deadline:
+            while has_open_frames(recorder.values) and time.monotonic() < deadline:
                 node.check()
                 recorder.spin(0.1)
             _advance(bar, len(recorder.published_ns), frames)
@@ -135,7 +128,7 @@ def _play_through(output: Path, parameters: Mapping[str, object], frames: int) -
         rclpy.try_shutdown()
     shutil.rmtree(segmented, ignore_errors=True)
     temporary.rename(segmented)
-    return summarise(recorder.sent, recorder.counts, recorder.published_ns, recorder.latencies_ms)
+    return summarise(recorder.sent, recorder.values, recorder.published_ns, recorder.latencies_ms)
 
 
 def has_open_frames(counts: Mapping[str, str]) -> bool:
@@ -147,11 +140,7 @@ def has_open_frames(counts: Mapping[str, str]) -> bool:
 def summarise(
     sent: int, counts: Mapping[str, str], published_ns: Sequence[int], latencies_ms: Sequence[float]
 ) -> dict[str, float]:
-    """Return the figures: frames, milliseconds from the camera's stamp to its labels, and their rate.
-
-    ``received`` by the node were either ``dropped`` for a newer frame or ``accepted`` by its
-    worker; ``recorded`` are the label images that arrived.
-    """
+    """Return the counts, milliseconds from the camera's stamp to its labels, and their rate."""
     median, p95 = np.percentile(latencies_ms or [np.nan], [50, 95])
     seconds = (max(published_ns) - min(published_ns)) / 1e9 if published_ns else 0.0
     return {

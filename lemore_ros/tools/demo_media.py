@@ -31,14 +31,7 @@ TILE_WIDTH = 480
 
 
 def write_bag(clip: Path, bag: Path, topic: str, progress: Callable[[int, int], None]) -> int:
-    """Write the frames of ``clip`` as rgb8 images on ``topic`` into ``bag`` (mcap, zstd).
-
-    Stamps count from zero. ``progress`` is called with (frames written, frames in all). Returns the
-    number of frames. An older bag of that name is replaced when the new one is whole.
-
-    Raises:
-        VideoError: the video cannot be read or holds no frames.
-    """
+    """Write a clip as rgb8 images, stamped from zero, into a whole bag; return their number."""
     bag.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=bag.parent, prefix=f'.{bag.name}.') as folder:
         # under its own name already, which the file inside gets too

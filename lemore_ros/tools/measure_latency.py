@@ -18,10 +18,9 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -35,29 +34,21 @@ from lemore_ros.tools.processes import START_S, isolated_graph, start_node, wait
 SIZES, DEFAULT_SIZES = listed(image_size), '640x480,1920x1080'
 SECONDS = 10.0
 TRANSPORT_SIZE, TRANSPORT_RATE_HZ, TRANSPORT_SECONDS = (1080, 1920), 30.0, 60.0
-EXAMPLES = """\
-examples
-  ros2 run lemore_ros measure_latency
-  ros2 run lemore_ros measure_latency --sizes 1280x720 --rate 30 --backend torch
-  ros2 run lemore_ros measure_latency --transport
-"""
 
 Parameters = Mapping[str, object]
 Figures = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Load:
-    """``count`` images of ``size`` (height, width) at a rate; ``others`` are outputs to render."""
+class Load(NamedTuple):
+    """So many ``images`` of ``size`` (height, width); ``others`` are outputs to render."""
 
     size: tuple[int, int]
     rate_hz: float
-    count: int
+    images: int
     others: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """Milliseconds from publish call to labels, and the node's diagnostics before and after."""
 
     sent: int
@@ -73,9 +64,7 @@ class Reading:
 def main(args: Sequence[str] | None = None) -> int:
     """Measure, print and return the exit status."""
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        'measure_latency', description=__doc__, epilog=EXAMPLES, formatter_class=form
-    )
+    parser = argparse.ArgumentParser('measure_latency', description=__doc__, formatter_class=form)
     parser.add_argument(
         '--sizes', type=SIZES, default=SIZES(DEFAULT_SIZES), help=f'images: {DEFAULT_SIZES}'
     )
@@ -96,8 +85,11 @@ def main(args: Sequence[str] | None = None) -> int:
             figures = [measure_transport(node, count, profile=used) for used in (True, False)]
         else:
             count = round(options.rate * SECONDS) or 1
-            loads = [Load(size, options.rate, count) for size in options.sizes]
-            figures = [measure_round_trip(node, load) for load in loads]
+            figures = []
+            for size in options.sizes:
+                plain = Load(size, options.rate, count)
+                overlaid = plain._replace(others=('overlay',))
+                figures.append(round_trip(plain, measure(node, plain), measure(node, overlaid)))
     except LemoreError as error:
         print(f'measure_latency: {error}', file=sys.stderr)
         return 2
@@ -107,15 +99,8 @@ def main(args: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure_round_trip(node: Parameters, load: Load) -> Figures:
-    """Time images of one size, first with labels only and then with the overlay."""
-    plain = measure(node, load)
-    overlaid = measure(node, Load(load.size, load.rate_hz, load.count, ('overlay',)))
-    return round_trip(load, plain, overlaid)
-
-
 def round_trip(load: Load, plain: Reading, overlaid: Reading) -> Figures:
-    """Return the figures of two readings."""
+    """Return the figures of two readings, with labels only and with the overlay."""
     median, p95 = (float(v) for v in np.percentile(plain.latencies_ms or [np.nan], [50, 95]))
     segmenter = float(plain.after['segmenter_p50_ms'])
     return {
@@ -146,16 +131,10 @@ def measure_transport(node: Parameters, count: int, *, profile: bool) -> Figures
 
 
 def measure(parameters: Parameters, load: Load, *, profile: bool = True) -> Reading:
-    """Start a node, put it under a load and return what the probe saw.
-
-    ``profile`` lets the middleware use the user's profile, else the shipped one. Logs stay where this fails.
-
-    Raises:
-        ChildError: a process failed or did not end in time, with the path of its log.
-    """
+    """Start a node, put it under a load and return what the probe saw; logs stay if this fails."""
     environment = (image_profile if profile else no_profile)(os.environ) | isolated_graph()
     logs = Path(mkdtemp(prefix='lemore_latency_'))
-    (height, width), rate, count = load.size, load.rate_hz, load.count
+    (height, width), rate, count = load.size, load.rate_hz, load.images
     options = {'--width': width, '--height': height, '--rate': rate, '--count': count}
     arguments = [str(word) for option in options.items() for word in option]
     arguments += ['--others', *load.others]

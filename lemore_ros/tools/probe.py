@@ -14,8 +14,6 @@ from typing import Any
 
 import cv2
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
@@ -25,12 +23,11 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.export.street import STREET
 from lemore_core.images.files import read_image
 from lemore_ros.messages.common import read_stamp, write_stamp
-from lemore_ros.tools.processes import NODE, START_S, node_values
+from lemore_ros.tools.processes import NODE, START_S, Peer
 
 WARM_UP_FRAMES = 10
 # the node's diagnostics are a second apart: one made after the last image has come by then
 STATUS_S = 2.2
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -38,35 +35,20 @@ class ProbeError(LemoreError):
     """A node that cannot be measured."""
 
 
-class Probe:
-    """A camera on ``/image`` and a subscriber of the node's labels and ``others``.
-
-    ``others`` are subscribed to so that the node renders them. ``latencies_ms`` are from the publish
-    call to the arrival of the labels, ``values`` those of the node's diagnostics.
-    """
+class Probe(Peer):
+    """Publish images and time their labels, from the publish call to the arrival."""
 
     def __init__(self, others: list[str]) -> None:
-        self.latencies_ms: list[float] = []
-        self.values: dict[str, str] = {}
-        self._node = rclpy.create_node('lemore_probe')
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._camera = self._node.create_publisher(Image, '/image', NEWEST)
-        self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_values, RELIABLE)
-        self._topics = [f'{NODE}/{name}' for name in ('labels', *others)]
-        for topic in self._topics:
+        super().__init__('lemore_probe', '/image', ('labels', *others))
+        for topic in self.topics:
             kind = CompressedImage if topic.endswith('/compressed') else Image
-            on_message = self._on_labels if topic is self._topics[0] else lambda _: None
-            self._node.create_subscription(kind, topic, on_message, RELIABLE, raw=True)
+            on_message = self._on_labels if topic is self.topics[0] else lambda _: None
+            self.node.create_subscription(kind, topic, on_message, RELIABLE, raw=True)
 
     def warm_up(self, data: bytearray) -> None:
-        """Wait for the node and for its first labels.
-
-        Raises:
-            ProbeError: they do not come.
-        """
+        """Wait for the node and for its first labels."""
         deadline = time.monotonic() + START_S
-        while not self._is_connected() or len(self.latencies_ms) < WARM_UP_FRAMES:
+        while not self.is_connected or len(self.latencies_ms) < WARM_UP_FRAMES:
             if time.monotonic() > deadline:
                 msg = f'{NODE} sends no labels of /image within {START_S:.0f} s: is it active?'
                 raise ProbeError(msg)
@@ -79,23 +61,11 @@ class Probe:
         started = time.monotonic()
         for index in range(count):
             write_stamp(data, time.time_ns())
-            self._camera.publish(bytes(data))
+            self.camera.publish(bytes(data))
             self.spin(started + (index + 1) / rate_hz - time.monotonic())
-
-    def spin(self, seconds: float) -> None:
-        """Receive messages for so many seconds."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            self._executor.spin_once(timeout_sec=left)
-
-    def _is_connected(self) -> bool:
-        return all(self._node.count_publishers(topic) for topic in self._topics)
 
     def _on_labels(self, data: bytes) -> None:
         self.latencies_ms.append((time.time_ns() - read_stamp(data)) / 1e6)
-
-    def _on_values(self, message: DiagnosticArray) -> None:
-        self.values = node_values(message) or self.values
 
 
 def serialised_street(width: int, height: int, encoding: str = 'bgr8') -> bytearray:

@@ -1,18 +1,26 @@
-"""Start a node as another process, in a ROS graph of its own."""
+"""Start a node as another process, in a ROS graph of its own, with a camera and subscribers."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
 
 from lemore_core.common.child import Child, ChildError
 
 NODE = '/lemore_segmentation'
 # the first start on a machine compiles, on a busy one slowly
 START_S = 120.0
+# best effort, as cameras are: a slow subscriber loses frames instead of holding them up
+CAMERA = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 def isolated_graph() -> dict[str, str]:
@@ -47,11 +55,7 @@ def wait_until(
     timeout_s: float = START_S,
     spin: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Wait for a condition while the child runs; ``spin`` is called with the seconds to wait.
-
-    Raises:
-        ChildError: the child failed, or the time is up.
-    """
+    """Wait for a condition while the child runs; ``spin`` is called with the seconds to wait."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         child.check()
@@ -61,9 +65,40 @@ def wait_until(
         spin(0.02)
 
 
-def node_values(message: Any) -> dict[str, str]:
-    """Return the values in a ``DiagnosticArray`` of the node's first camera, empty if it has none."""
-    for status in message.status:
-        if status.name.startswith(NODE[1:]):
-            return {pair.key: pair.value for pair in status.values}
-    return {}
+class Peer:
+    """Publish images, subscribe to ``outputs``, keep the ``values`` of the diagnostics."""
+
+    def __init__(self, name: str, camera_topic: str, outputs: Iterable[str]) -> None:
+        self.latencies_ms: list[float] = []
+        self.values: dict[str, str] = {}
+        self.topics = [f'{NODE}/{output}' for output in outputs]
+        self.node = rclpy.create_node(name)
+        self.camera = self.node.create_publisher(Image, camera_topic, CAMERA)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_values, 10)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the node subscribes to the camera and publishes every topic."""
+        return bool(
+            self.camera.get_subscription_count()
+            and all(self.node.count_publishers(topic) for topic in self.topics)
+        )
+
+    def spin(self, seconds: float) -> None:
+        """Receive messages for so many seconds."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left)
+
+    def close(self) -> None:
+        """Destroy the ROS node."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+    def _on_values(self, message: Any) -> None:
+        for status in message.status:
+            if status.name.startswith(NODE[1:]):
+                self.values = {pair.key: pair.value for pair in status.values}
+                return

@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, Writer
@@ -20,47 +17,24 @@ from std_msgs.msg import String
 from lemore_ros.messages.common import read_stamp, write_stamp
 from lemore_ros.node.qos import latched
 from lemore_ros.outputs import OUTPUTS
-from lemore_ros.tools.processes import NODE, node_values
+from lemore_ros.tools.processes import Peer
 
-# best effort, as cameras are: a slow subscriber loses frames instead of holding them up
-CAMERA = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
 IMAGES = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 RECORDED = ('labels', 'confidence', 'color', 'overlay', 'classes')
 
 
-class Recorder:
-    """A camera and a recorder in one ROS node.
-
-    ``published_ns`` are when label images were published, as the middleware stamped them,
-    ``latencies_ms`` the same less their header's stamps, and ``counts`` the values of the node's
-    diagnostics.
-    """
+class Recorder(Peer):
+    """Publish a bag and record the outputs; times are the middleware's stamps."""
 
     def __init__(self, writer: Writer, camera_topic: str) -> None:
+        super().__init__('lemore_recorder', camera_topic, RECORDED)
         self.sent = 0
         self.published_ns: list[int] = []
-        self.latencies_ms: list[float] = []
-        self.counts: dict[str, str] = {}
         self._writer = writer
-        self._node = rclpy.create_node('lemore_recorder')
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._camera = self._node.create_publisher(Image, camera_topic, CAMERA)
-        self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         store = get_typestore(Stores.ROS2_JAZZY)
-        for name in RECORDED:
-            topic, output = f'{NODE}/{name}', OUTPUTS[name]
-            connection = writer.add_connection(topic, output.type, typestore=store)
+        for name, topic in zip(RECORDED, self.topics, strict=True):
+            connection = writer.add_connection(topic, OUTPUTS[name].type, typestore=store)
             self._subscribe(name, connection)
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the node subscribes to the camera and publishes every topic."""
-        topics = [f'{NODE}/{name}' for name in RECORDED]
-        return bool(
-            self._camera.get_subscription_count()
-            and all(self._node.count_publishers(topic) for topic in topics)
-        )
 
     def play(self, bag: Path) -> Iterator[None]:
         """Publish the images of a bag in real time with stamps of now; yield after each."""
@@ -70,20 +44,9 @@ class Recorder:
                 data = bytearray(raw)
                 self.spin(started + bag_time / 1e9 - time.monotonic())
                 write_stamp(data, time.time_ns())
-                self._camera.publish(bytes(data))
+                self.camera.publish(bytes(data))
                 self.sent += 1
                 yield
-
-    def spin(self, seconds: float) -> None:
-        """Record for so many seconds."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            self._executor.spin_once(timeout_sec=left)
-
-    def close(self) -> None:
-        """Destroy the ROS node."""
-        self._executor.shutdown()
-        self._node.destroy_node()
 
     def _subscribe(self, name: str, connection: Connection) -> None:
         def on_message(data: bytes, info: dict[str, Any]) -> None:
@@ -94,7 +57,4 @@ class Recorder:
                 self.latencies_ms.append((published - read_stamp(data)) / 1e6)
 
         kind, qos = (String, latched()) if OUTPUTS[name].is_latched else (Image, IMAGES)
-        self._node.create_subscription(kind, connection.topic, on_message, qos, raw=True)
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        self.counts = node_values(message) or self.counts
+        self.node.create_subscription(kind, connection.topic, on_message, qos, raw=True)

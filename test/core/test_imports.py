@@ -20,14 +20,14 @@ LAYERS = [
     ('teacher',),
     ('training', 'evaluation', 'benchmark', 'predict'),
     ('segmenter', 'segmenter_options'),
-    ('inference', 'refine'),
+    ('inference',),
     ('export',),
     ('sources',),
     ('data', 'checkpoint'),
     ('images',),
+    ('segmentation',),
     ('model', 'taxonomy'),
-    ('segmentation', 'mailbox'),
-    ('common',),
+    ('common', 'mailbox'),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

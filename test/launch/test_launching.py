@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-
-pytest.importorskip('launch_ros', reason='launch_ros is not installed')
-
 from launch import LaunchContext, LaunchDescription, LaunchService
-from launch.actions import OpaqueFunction
+from launch.actions import LogInfo, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.utilities import perform_substitutions
 
 from lemore_ros import launch_utils
-from lemore_ros.launch_utils import NAME, arguments, inputs, segmentation_node, shown
+from lemore_ros.launch_utils import NAME, arguments, before, inputs, segmentation_node, shown
 from lemore_ros.node.parameters import ParameterError
-from lemore_ros.share import share_directory
+from lemore_ros.share import PROFILE_VARIABLES, share_directory
 
 CONFIGS = share_directory() / 'config' / 'rviz'
 
@@ -30,12 +29,21 @@ def context_of(**values: str) -> LaunchContext:
     return context
 
 
+def visit(description: LaunchDescription, context: LaunchContext) -> None:
+    for entity in description.entities:
+        entity.visit(context)
+
+
+def description_of(name: str) -> LaunchDescription:
+    path = share_directory() / 'launch' / f'{name}.launch.py'
+    return PythonLaunchDescriptionSource(str(path)).get_launch_description(LaunchContext())
+
+
 @pytest.mark.parametrize('name', ['segmentation', 'multi_camera', 'replay'])
 def test_every_argument_is_explained(name: str) -> None:
-    path = share_directory() / 'launch' / f'{name}.launch.py'
-    description = PythonLaunchDescriptionSource(str(path)).get_launch_description(LaunchContext())
     declared = {
-        argument.name: argument.description for argument in description.get_launch_arguments()
+        argument.name: argument.description
+        for argument in description_of(name).get_launch_arguments()
     }
     assert {'params_file', 'image_topic', 'model', 'device', 'python', 'rviz'} < set(declared)
     assert all(text.endswith('.') for text in declared.values())
@@ -51,7 +59,6 @@ IMAGES = forms('image')
 @pytest.mark.parametrize(
     ('values', 'camera', 'expected'),
     [
-        ({}, '', {}),
         ({}, 'front', {}),
         (
             {'image_topic': 'camera/image_raw'},
@@ -103,13 +110,56 @@ def test_the_node_runs_in_the_python_that_holds_its_packages(
     assert chosen == {'executable': str(python), 'arguments': module}
     chosen = launch_utils._program(context_of(python=sys.executable))
     assert chosen == {'executable': sys.executable, 'arguments': module}
-    with pytest.raises(ParameterError, match="python is '/gone/python': there is no such file"):
-        launch_utils._program(context_of(python='/gone/python'))
 
 
-def test_cameras_do_not_share_a_topic() -> None:
-    with pytest.raises(ParameterError, match=r"depth_topic is '/depth': with camera_names it must"):
-        inputs(context_of(depth_topic='/depth'), 'front')
+@pytest.mark.parametrize(
+    ('values', 'expected'),
+    [
+        ({'backend': 'caffe'}, "backend is 'caffe', allowed: one of auto, onnxruntime, torch"),
+        ({'params_file': '/gone/mine.yaml'}, 'params_file is /gone/mine.yaml: there is no such'),
+        ({'camera_names': 'front,7'}, "camera_names is ('front', '7'), allowed: names such as"),
+        (
+            {'camera_names': 'front', 'depth_topic': '/depth'},
+            "depth_topic is '/depth': with camera_names it must hold {camera}",
+        ),
+        ({'rviz': 'maybe'}, "rviz is 'maybe', allowed: true or false"),
+        ({'rviz': 'true'}, 'rviz is true, and RViz is not installed: apt install'),
+        ({'use_sim_time': 'maybe'}, "use_sim_time is 'maybe', allowed: true or false"),
+        ({'python': '/gone/python'}, "python is '/gone/python': there is no such file"),
+        ({'bag': '/nowhere/drive'}, 'bag is /nowhere/drive: there is no such file or folder'),
+        ({'rate': 'fast'}, "rate is 'fast', allowed: a number above zero"),
+        ({'rate': '-1'}, "rate is '-1', allowed: a number above zero"),
+        ({'loop': 'twice'}, "loop is 'twice', allowed: true or false"),
+        ({'node': 'no'}, "node is 'no', allowed: true or false"),
+    ],
+)
+def test_a_wrong_argument_is_named(values: dict[str, str], expected: str) -> None:
+    context = LaunchContext()
+    context.launch_configurations.update({'rviz': 'false', 'bag': '/tmp', **values})
+    with pytest.raises(ParameterError, match=re.escape(expected)):
+        visit(description_of('replay'), context)
+
+
+def test_unknown_arguments_give_hints_and_images_get_a_profile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable in ('RMW_IMPLEMENTATION', *PROFILE_VARIABLES):
+        monkeypatch.delenv(variable, raising=False)
+    context = context_of()
+    unknown = {'modle': 'x', 'rotate': '90', 'lazy': 'false', 'publish_color': 'true', 'car': '1'}
+    context.launch_configurations.update(unknown)
+    actions = before(context)
+    hints = [perform_substitutions(context, a.msg) for a in actions if isinstance(a, LogInfo)]
+    parameters = ': set parameters in params_file'
+    assert hints == [
+        f"there is no argument 'lazy'{parameters}",
+        "there is no argument 'modle', did you mean model?",
+        f"there is no argument 'publish_color'{parameters}",
+        f"there is no argument 'rotate'{parameters}",
+    ]
+    for action in actions[len(hints) :]:
+        action.visit(context)
+    assert context.environment.keys() >= set(PROFILE_VARIABLES)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +179,13 @@ def test_what_rviz_shows_follows_the_namespace(config: str, values: dict[str, st
     for topic in topics - {'/image'}:
         assert moved[topic] == topic.removeprefix('/')
         assert topic.startswith(f'/{NAME}/')
+
+
+def test_rviz_shows_the_first_cameras_whatever_their_names() -> None:
+    moved = dict(shown(context_of(camera_names='left,bow', image_topic='/{camera}/raw')))
+    assert moved['/image'] == '/left/raw'
+    assert moved[f'/{NAME}/front/overlay'] == f'{NAME}/left/overlay'
+    assert moved[f'/{NAME}/left/overlay'] == f'{NAME}/bow/overlay'
 
 
 @pytest.mark.parametrize(

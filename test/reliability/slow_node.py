@@ -10,8 +10,7 @@ import time
 from collections.abc import Sequence
 
 from lemore_core.images.image import Image
-from lemore_core.refine import Refinement
-from lemore_core.segmentation import Segmentation
+from lemore_core.segmentation import Refinement, Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.node import segmentation_node
 from lemore_ros.node.parameters import NodeParameters

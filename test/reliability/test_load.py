@@ -1,4 +1,4 @@
-"""A camera that is three times as fast as the network, and listeners that come and go."""
+"""A camera three times as fast as the network, listeners that come and go, and a short soak."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import CompressedImage, Image
 
 from lemore_core.common.memory import process_memory
+from lemore_ros.messages.common import stamp_ns
 
 SLOW_NODE = Path(__file__).parent / 'slow_node.py'
 NAME = '/lemore_segmentation'
@@ -28,12 +29,12 @@ def test_labels_of_a_camera_that_is_too_fast_stay_young(
 ) -> None:
     start(program=(str(SLOW_NODE), str(SERVICE_S)))
     arrivals: list[tuple[float, float]] = []
+    stamps: list[int] = []
     now = graph.peer.get_clock().now
 
     def on_labels(labels: Image) -> None:
-        stamp = labels.header.stamp
-        age_ns = now().nanoseconds - (stamp.sec * 10**9 + stamp.nanosec)
-        arrivals.append((time.monotonic(), age_ns / 1e9))
+        stamps.append(stamp_ns(labels.header))
+        arrivals.append((time.monotonic(), (now().nanoseconds - stamps[-1]) / 1e9))
 
     graph.peer.create_subscription(Image, f'{NAME}/labels', on_labels, 5)
     statuses = graph.collect(DiagnosticArray, '/diagnostics')
@@ -49,6 +50,7 @@ def test_labels_of_a_camera_that_is_too_fast_stay_young(
     times, ages = zip(*(a for a in arrivals if a[0] > begin + WARM_UP_S), strict=True)
     # an image waits for the one before it, however long the machine takes for that
     assert np.percentile(ages, 95) < 2 * np.percentile(np.diff(times), 95) + SLACK_S
+    assert stamps == sorted(set(stamps))
     status = statuses[-1].status[0]
     values = {entry.key: entry.value for entry in status.values}
     assert int(values['dropped']) > int(values['labelled']) > 0
@@ -95,3 +97,12 @@ def test_300_subscribers_come_and_go(
     (values,) = diagnostics().values()
     assert int(values['labelled']) >= ROUNDS
     assert values['failed'] == '0'
+
+
+def test_a_short_soak_meets_its_bars(start_python: Callable[..., Any]) -> None:
+    process = start_python(str(Path(__file__).parent / 'soak.py'), '--frames', '300')
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, output + errors
+    rows = {line.split('|')[1].strip(): line for line in output.splitlines()[2:]}
+    for name in ('threads', 'descriptors', 'images received'):
+        assert rows[name].endswith('| met |'), output

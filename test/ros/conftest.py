@@ -85,14 +85,10 @@ class Graph:
             self.executor.spin_once(timeout_sec=0.02)
         return result
 
-    def node(
-        self, *, namespace: str = '', cli_args: Sequence[str] = (), **values: Any
-    ) -> SegmentationNode:
+    def node(self, **values: Any) -> SegmentationNode:
         """Return a node with these parameters, unconfigured."""
         overrides = [Parameter(name, value=value) for name, value in values.items()]
-        node = SegmentationNode(
-            parameter_overrides=overrides, namespace=namespace, cli_args=list(cli_args)
-        )
+        node = SegmentationNode(parameter_overrides=overrides)
         self.nodes.append(node)
         self.executor.add_node(node)
         return node
@@ -272,6 +268,12 @@ def start(
         return start_python(*arguments, stderr=subprocess.STDOUT)
 
     return start
+
+
+@pytest.fixture(scope='session')
+def reference(untrained_checkpoint: Path) -> Segmenter:
+    """The Segmenter of the nodes under test, called without a node."""
+    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
 
 
 @pytest.fixture

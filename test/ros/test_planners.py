@@ -16,7 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from lemore_core.taxonomy import BUILT_IN_GROUPS, load_groups, load_taxonomy, mask_tables
-from lemore_ros.outputs import CAMERA_INFO, OUTPUTS, mask_outputs
+from lemore_ros.outputs import CAMERA_INFO, mask_outputs
 
 CONFIG = Path(__file__).parents[2] / 'config'
 NODE = '/lemore_segmentation'
@@ -50,15 +50,6 @@ def test_the_costs_are_of_the_groups_of_every_built_in_table() -> None:
     for kind in source['class_types']:
         assert 0 <= source[kind]['base_cost'] <= source[kind]['max_cost'] <= 254
     assert source[source['class_types'][-1]]['max_cost'] == 254
-
-
-def test_the_layers_topics_are_the_nodes() -> None:
-    source = layer()['camera']
-    for key, value in source.items():
-        if key.endswith('_topic'):
-            output = OUTPUTS[value.removeprefix(f'{NODE}/')]
-            kind = TOPICS.get(key)
-            assert kind is None or output.type.endswith(f'/{kind.__name__}')
 
 
 def test_the_layer_gets_what_it_synchronises(

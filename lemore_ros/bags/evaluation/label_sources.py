@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from lemore_core.data.readers import read_ids_or_colors
 from lemore_core.data.readers import read_labels as read_mask
 from lemore_core.images.files import NUMBERS, PNG, ImageFileError, decode_image
-from lemore_core.refine import resized
+from lemore_core.segmentation import resized
 from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import Matcher, Stamped, StampedImage, stamp_of

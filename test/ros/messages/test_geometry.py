@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,6 @@ POINT = np.dtype(
 )
 
 MakeImage = Callable[..., Image]
-
-
-@pytest.fixture(scope='module')
-def reference(untrained_checkpoint: Path) -> Segmenter:
-    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
 
 
 @pytest.fixture
@@ -115,29 +109,6 @@ def test_points_are_the_pixels_at_their_depth(
     result = reference.segment(read_image(message).pixels, 'bgr8')
     assert np.array_equal(points['label'], result.labels)
     assert np.allclose(points['confidence'], result.confidence / 255)
-
-
-def test_the_nearest_depth_within_the_tolerance_is_taken(
-    rig: Rig, graph: Any, make_image: MakeImage
-) -> None:
-    near, far = np.full(SIZE, 1.0), np.full(SIZE, 3.0)
-    rig.shoot(
-        make_image(100_000_000),
-        depth_image(far, '32FC1', 85_000_000),
-        depth_image(near, '32FC1', 110_000_000),
-    )
-    assert rig.cloud(1)['z'][0, 0] == 1.0
-    # 80 ms from the newest one
-    rig.shoot(make_image(190_000_000))
-    assert graph.set(depth_tolerance_ms=90.0)[0].successful
-    rig.shoot(make_image(190_000_001))
-    assert rig.cloud(2)['z'][0, 0] == 1.0
-    assert rig.clouds[1].header.stamp.nanosec == 190_000_001
-    assert graph.set(depth_tolerance_ms=0.0)[0].successful
-    rig.shoot(make_image(110_000_001))
-    rig.shoot(make_image(110_000_000))
-    rig.cloud(3)
-    assert rig.clouds[2].header.stamp.nanosec == 110_000_000
 
 
 def test_depth_that_cannot_be_read_is_named_once_and_labels_go_on(

@@ -147,12 +147,6 @@ def test_images_beyond_the_limit_are_refused() -> None:
         read_image(image, 47)
 
 
-def test_rows_of_uyvy_need_no_even_height() -> None:
-    image = message('uyvy', packed(U, Y, V, Y))
-    image.height = 5
-    assert read_image(image).pixels.shape == (5, WIDTH, 3)
-
-
 @pytest.mark.parametrize(
     ('encoding', 'dtype', 'shape', 'step'),
     [
@@ -175,17 +169,3 @@ def test_a_message_holds_the_pixels_without_padding(
         assert (image.height, image.width, image.step) == (4, 6, step)
         assert (image.encoding, image.is_bigendian) == (encoding, 0)
         assert image.data.tobytes() == pixels.astype(np.dtype(dtype).newbyteorder('<')).tobytes()
-
-
-@pytest.mark.parametrize(
-    ('encoding', 'pixels'),
-    [
-        ('mono8', np.zeros((4, 6), np.uint16)),
-        ('16UC1', np.zeros((4, 6), np.uint8)),
-        ('rgb8', np.zeros((4, 6), np.uint8)),
-        ('32SC1', np.zeros((4, 6), np.int32)),
-    ],
-)
-def test_pixels_of_another_kind_are_refused(encoding: str, pixels: np.ndarray) -> None:
-    with pytest.raises(ImageError, match=encoding):
-        image_fields(pixels, encoding)

@@ -12,9 +12,10 @@ from lemore_core.images import image as core
 from lemore_core.segmentation import Segmentation, Timings
 from lemore_ros.messages.camera_info import CameraInfoError
 from lemore_ros.messages.images import ImageError
-from lemore_ros.messages.point_cloud import to_point_cloud
+from lemore_ros.messages.point_cloud import to_metres, to_point_cloud
 
 NUMPY_TYPES = {PointField.FLOAT32: '<f4', PointField.UINT32: '<u4'}
+NAN, INF = float('nan'), float('inf')
 HEADER = Header(frame_id='camera_color_optical_frame')
 
 
@@ -79,14 +80,6 @@ def test_the_cloud_is_organised_and_lies_where_the_camera_saw_it() -> None:
     assert points['x'].tolist() == [[-1.0, 0.0, 2.0], [-0.5, 0.0, 1.5]]
     assert points['y'].tolist() == [[-0.25, -0.25, -0.5], [0.125, 0.125, 0.375]]
     assert points['z'].tolist() == [[2.0, 2.0, 4.0], [1.0, 1.0, 3.0]]
-
-
-def test_what_was_not_measured_is_nan_and_keeps_its_label() -> None:
-    depth = depth_image([[0.0, -1.0, float('nan')], [float('inf'), 1.0, float('-inf')]])
-    points = points_of(to_point_cloud(grey(2, 3), plain(2, 3), depth, camera(2, 3)))
-    for name in 'xyz':
-        assert np.isnan(points[name]).tolist() == [[True] * 3, [True, False, True]]
-    assert (points['label'] == 3).all()
 
 
 def test_labels_and_confidence_are_the_pixels_own() -> None:
@@ -161,3 +154,53 @@ def test_x_y_and_z_are_measured_together() -> None:
     cloud = points_of(to_point_cloud(grey(2, 2), plain(2, 2), far, camera(2, 2, fx=1e-3, cx=1e9)))
     for name in ('x', 'y', 'z'):
         assert np.isfinite(cloud[name]).ravel().tolist() == [False, True, False, False]
+
+
+def message(values: np.ndarray, encoding: str, *, padding: int = 0, big: bool = False) -> Image:
+    """Return a depth image of these values, with padded rows."""
+    rows = values.astype(values.dtype.newbyteorder('>' if big else '<')).view(np.uint8)
+    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
+    height, width = values.shape
+    image = Image(height=height, width=width, encoding=encoding, is_bigendian=int(big))
+    image.step = padded.shape[1]
+    image.data = array.array('B', padded.tobytes())
+    return image
+
+
+@pytest.mark.parametrize('big', [False, True])
+@pytest.mark.parametrize('padding', [0, 6])
+def test_millimetres_become_metres(padding: int, big: bool) -> None:
+    values = np.array([[0, 1, 1500], [65535, 258, 0]], np.uint16)
+    depth = to_metres(message(values, '16UC1', padding=padding, big=big))
+    assert depth.dtype == np.float32
+    expected = np.array([[NAN, 0.001, 1.5], [65.535, 0.258, NAN]], np.float32)
+    np.testing.assert_allclose(depth, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('big', [False, True])
+@pytest.mark.parametrize('padding', [0, 1])
+def test_metres_that_are_no_measurement_become_nan(padding: int, big: bool) -> None:
+    values = np.array([[0.0, -1.0, NAN, INF], [-INF, 1e-3, 2.5, 1e6]], np.float32)
+    source = message(values, '32FC1', padding=padding, big=big)
+    before = source.data.tobytes()
+    depth = to_metres(source)
+    assert source.data.tobytes() == before
+    expected = np.array([[NAN, NAN, NAN, NAN], [NAN, 1e-3, 2.5, 1e6]], np.float32)
+    np.testing.assert_array_equal(depth, expected)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'expected'),
+    [
+        ({'encoding': 'mono16'}, "depth has encoding 'mono16', allowed: 16UC1 .millimetres"),
+        ({'encoding': '32FC1'}, 'step is 4 bytes, width 2 in 32FC1 needs at least 8'),
+        ({'height': 9}, 'data holds 8 bytes, step 4 times 9 rows needs at least 36'),
+        ({'width': 0}, 'width 0 and height 2'),
+    ],
+)
+def test_what_contradicts_itself_is_refused(changes: dict[str, object], expected: str) -> None:
+    image = message(np.ones((2, 2), np.uint16), '16UC1')
+    for name, value in changes.items():
+        setattr(image, name, value)
+    with pytest.raises(ImageError, match=expected):
+        to_metres(image)

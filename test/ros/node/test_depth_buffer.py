@@ -44,12 +44,6 @@ def test_the_nearest_within_the_tolerance_is_found() -> None:
     assert len(buffer) == 3
 
 
-def test_messages_that_overtook_each_other_are_found() -> None:
-    buffer = filled(START + 200, START, START + 300, START + 100)
-    places = (0, 100, 200, 300)
-    assert [found(buffer, START + place) for place in places] == [START + one for one in places]
-
-
 def test_the_oldest_goes_first() -> None:
     buffer = filled(START + 300, START + 200, START + 400, capacity=2)
     assert len(buffer) == 2
@@ -58,15 +52,6 @@ def test_the_oldest_goes_first() -> None:
     buffer.put(depth(START + 100))
     assert found(buffer, START + 100) is None
     assert found(buffer, START + 300) == START + 300
-
-
-def test_time_that_jumps_back_starts_anew() -> None:
-    buffer = filled(START, START + SECOND, 0)
-    buffer.put(depth(START - 1))
-    assert found(buffer, START + SECOND, SECOND // 2) is None
-    assert found(buffer, 0) is None
-    assert found(buffer, START - 1) == START - 1
-    assert len(buffer) == 1
 
 
 def test_a_stamp_from_the_future_does_no_lasting_harm() -> None:

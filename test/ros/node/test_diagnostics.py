@@ -80,19 +80,6 @@ def test_the_levels_follow_what_happens(
     says(DiagnosticStatus.WARN, 'segmenting, degraded: no engine')
 
 
-def test_a_camera_that_is_too_fast_is_reported(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage
-) -> None:
-    graph.slow_node(0.5, **untrained)
-    statuses = graph.collect(DiagnosticArray, '/diagnostics')
-    graph.collect(Image, f'{NAME}/labels')
-    camera, message = graph.publisher(), make_image(1)
-    timer = graph.peer.create_timer(0.03, lambda: camera.publish(message))
-    graph.wait_for(lambda: statuses and last(statuses).message.startswith('falling behind: '))
-    assert last(statuses).level == DiagnosticStatus.WARN
-    graph.peer.destroy_timer(timer)
-
-
 @pytest.mark.usefixtures('active')
 def test_cleaning_up_takes_the_topic_back(graph: Any) -> None:
     graph.wait_for(lambda: graph.peer.count_publishers('/diagnostics') == 1)

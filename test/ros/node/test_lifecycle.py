@@ -92,7 +92,8 @@ def test_a_qos_that_is_wrong_is_found_before_somebody_listens(
 def test_every_state_can_be_shut_down_once(
     graph: Any, untrained: dict[str, Any], transitions: tuple[int, ...], shutdown: int
 ) -> None:
-    node = graph.node(**untrained)
+    node = graph.node(**untrained, autostart=False)
+    assert graph.state() == 'unconfigured'
     for transition in transitions:
         assert graph.change(transition)
     assert graph.change(shutdown)

@@ -12,30 +12,20 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Log
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
-from lemore_core.refine import mask_low_confidence
+from lemore_core.segmentation import mask_low_confidence
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_groups, load_taxonomy
 from lemore_ros.messages.images import read_image
-from lemore_ros.node.parameters import LIVE, PARAMETERS, NodeParameters
+from lemore_ros.node.qos import latched
 
 NAME = '/lemore_segmentation'
-LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+LATCHED = latched()
 
 MakeImage = Callable[..., Image]
 Next = Callable[[], NDArray[np.uint8]]
-
-
-@pytest.fixture(scope='module')
-def reference(untrained_checkpoint: Path) -> Segmenter:
-    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
 
 
 @pytest.fixture
@@ -132,19 +122,6 @@ def test_the_rate_is_held_and_let_go(
     assert graph.set(max_rate_hz=0.0)[0].successful
     next_labels()
     assert (health['received'], health['labelled'], health['skipped']) == (8, 3, 5)
-
-
-@pytest.mark.usefixtures('active')
-def test_what_is_read_at_start_says_so(graph: Any) -> None:
-    fixed = set(PARAMETERS) - LIVE
-    assert {'model', 'backend', 'camera_names', 'output_size'} <= fixed
-    values = {}
-    for name in sorted(fixed):
-        value = getattr(NodeParameters(), name)
-        values[name] = list(value) if isinstance(value, tuple) else value
-    for name, result in zip(values, graph.set(**values), strict=True):
-        expected = f'{name} is read-only: it is read when the node starts'
-        assert (result.successful, result.reason) == (False, expected)
 
 
 def test_masks_come_and_go_and_lie_on_their_own_calibration(

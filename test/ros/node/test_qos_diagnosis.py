@@ -6,18 +6,15 @@ from typing import Any
 import pytest
 import rclpy
 from rclpy.duration import Duration
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
+from lemore_ros.node.qos import latched
 from lemore_ros.node.qos_diagnosis import Subscription, why_no_images, why_not_received
 
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+LATCHED = latched()
 HASTY = QoSProfile(depth=1, deadline=Duration(seconds=0.1))
 TOPIC = '/front/image'
 
@@ -60,7 +57,7 @@ def test_a_silent_publisher_is_not_one_whose_messages_get_lost(graph: Any, node:
         'publisher /peer is silent: it is connected, and its images came until then'
     )
     assert reason(graph, node, BEST_EFFORT, heard=True, lost=2) == (
-        'messages of publisher /peer get lost: large images need the Fast DDS profile '
+        'messages of publisher /peer get lost: large images need the profile '
         'config/dds/fastdds_shared_memory.xml at both ends'
     )
 

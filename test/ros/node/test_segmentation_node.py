@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Log
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
-from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
-from lemore_core.common.errors import in_one_line
 from lemore_core.images.render import overlay
-from lemore_core.inference.backend import DeviceMemoryError
 from lemore_core.segmenter import Segmenter
-from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.node.camera_stats import CameraStats
 
 NAME = '/lemore_segmentation'
-LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
 
 MakeImage = Callable[..., Image]
-
-
-@pytest.fixture(scope='module')
-def reference(untrained_checkpoint: Any) -> Segmenter:
-    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
 
 
 def pixels_of(message: Image) -> NDArray[np.uint8]:
     channels = {'mono8': 1, 'rgb8': 3, 'bgr8': 3}[message.encoding]
     shape = (message.height, message.width) + ((channels,) if channels > 1 else ())
     return np.frombuffer(message.data, np.uint8).reshape(shape)
-
-
-def health_of(node: Any, camera: str = '') -> CameraStats:
-    return node.stats[camera]
 
 
 def switch(graph: Any, enabled: bool) -> Any:
@@ -97,40 +75,15 @@ def test_bad_messages_give_one_clear_error_and_the_next_good_one_is_labelled(
         message = make_image(count)
         spoil(message)
         camera.publish(message)
-        graph.wait_for(lambda n=count: health_of(active)['failed'] == n)
+        graph.wait_for(lambda n=count: active.stats['']['failed'] == n)
     graph.labels_of(camera, make_image(99), labels)
     assert len(labels) == 1
-    assert health_of(active)['failed'] == len(breaks)
+    assert active.stats['']['failed'] == len(breaks)
     errors = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40][4:] and log)
     said = [m.msg for m in errors if m.level >= 40]
     # one kind hides no other
     for line, begin in zip(said, ('step', 'the image', 'data', 'encoding', 'the'), strict=True):
         assert line.startswith(f'/image: {begin} ')
-
-
-def test_a_frame_that_fails_in_the_network_does_not_end_the_worker(
-    active: Any, graph: Any, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    labels = graph.collect(Image, f'{NAME}/labels')
-    camera = graph.publisher()
-    diagnostics = graph.collect(DiagnosticArray, '/diagnostics')
-    errors = [ZeroDivisionError('why'), MemoryError(), DeviceMemoryError('the GPU is full')]
-    for count, error in enumerate(errors, start=1):
-
-        def fail(*_: Any, error: Exception = error) -> None:
-            raise error
-
-        del diagnostics[:]
-        with monkeypatch.context() as patch:
-            # no message makes the real network fail when asked
-            patch.setattr(active.segmenter, 'segment_batch', fail)
-            camera.publish(make_image(count))
-            graph.wait_for(lambda n=count: health_of(active)['failed'] == n)
-        (status,) = graph.wait_for(lambda: diagnostics)[0].status
-        assert status.level == b'\x02'
-        assert status.message == f'the last frame failed: {in_one_line(error)}'
-    graph.labels_of(camera, make_image(9), labels)
-    graph.wait_for(lambda: health_of(active)['labelled'] == 1)
 
 
 @pytest.mark.usefixtures('active')
@@ -149,44 +102,12 @@ def test_the_overlay_follows_its_live_parameter(
         assert np.array_equal(pixels_of(found), expected)
 
 
-@pytest.mark.usefixtures('active')
-def test_who_comes_late_still_learns_the_classes(graph: Any) -> None:
-    camvid = load_taxonomy('camvid')
-    for _ in range(2):
-        tables = graph.collect(String, f'{NAME}/classes', LATCHED)
-        graph.wait_for(lambda found=tables: found)
-        rows = json.loads(tables[0].data)
-        assert [row['id'] for row in rows] == list(range(11))
-        assert [row['name'] for row in rows] == list(camvid.classes)
-        assert [tuple(row['color']) for row in rows] == list(camvid.colors)
-
-
-def test_under_overload_only_the_newest_frame_is_labelled(
-    active: Any, graph: Any, make_image: MakeImage
-) -> None:
-    labels = graph.collect(Image, f'{NAME}/labels')
-    camera = graph.publisher()
-    health = health_of(active)
-    message = make_image(0, size=(540, 960))
-    for stamp in range(1, 41):
-        message.header.stamp.nanosec = stamp
-        camera.publish(message)
-        graph.wait_for(lambda n=stamp: health['received'] == n)
-    graph.wait_for(lambda: health['dropped'] + health['labelled'] == 40)
-    graph.wait_for(lambda: len(labels) == health['labelled'])
-    stamps = [m.header.stamp.nanosec for m in labels]
-    assert health['dropped'] > 0
-    assert stamps == sorted(set(stamps))
-    assert stamps[-1] == 40
-    assert health['accepted'] == health['labelled']
-
-
 def test_a_message_that_is_dropped_is_never_decoded(
     graph: Any, untrained: dict[str, Any], make_image: MakeImage
 ) -> None:
     node, slow = graph.slow_node(1.0, **untrained)
     graph.collect(Image, f'{NAME}/labels')
-    camera, health = graph.publisher(), health_of(node)
+    camera, health = graph.publisher(), node.stats['']
     camera.publish(make_image(1))
     graph.wait_for(lambda: slow.batches, 'the first')
     broken = make_image(2)
@@ -196,32 +117,6 @@ def test_a_message_that_is_dropped_is_never_decoded(
         graph.wait_for(lambda n=count: health['received'] == n)
     graph.wait_for(lambda: health['failed'] and health['labelled'])
     assert (health['dropped'], health['failed'], health['accepted']) == (4, 1, 1)
-
-
-def test_services_lead_through_the_whole_life(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage
-) -> None:
-    node = graph.node(**untrained, autostart=False)
-    assert graph.state(NAME) == 'unconfigured'
-    for _ in range(2):
-        assert graph.change(Transition.TRANSITION_CONFIGURE)
-        assert graph.state(NAME) == 'inactive'
-        assert graph.peer.count_publishers(f'{NAME}/labels') == 0
-        for _ in range(2):
-            assert graph.change(Transition.TRANSITION_ACTIVATE)
-            assert graph.state(NAME) == 'active'
-            labels = graph.collect(Image, f'{NAME}/labels')
-            camera = graph.publisher()
-            graph.labels_of(camera, make_image(1), labels)
-            assert graph.change(Transition.TRANSITION_DEACTIVATE)
-            graph.wait_for(lambda: not graph.peer.count_publishers(f'{NAME}/labels'))
-            graph.wait_for(lambda c=camera: not c.get_subscription_count())
-            graph.peer.destroy_publisher(camera)
-        assert graph.change(Transition.TRANSITION_CLEANUP)
-        assert graph.state(NAME) == 'unconfigured'
-        assert node.segmenter is None
-    assert graph.change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
-    assert graph.state(NAME) == 'finalized'
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
 
-from lemore_core.images import image as core
-from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.images import read_image
 
@@ -23,11 +17,6 @@ NAME = '/lemore_segmentation'
 FOUR = ['front', 'left', 'right', 'robot/rear']
 
 MakeImage = Callable[..., Image]
-
-
-@pytest.fixture(scope='module')
-def reference(untrained_checkpoint: Path) -> Segmenter:
-    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
 
 
 def plain_image(value: int, stamp: int = 1, size: tuple[int, int] = (48, 64)) -> Image:
@@ -71,52 +60,6 @@ def test_each_has_its_own_topics_headers_sizes_and_encodings(
     assert f'{NAME}/labels' not in topics
 
 
-def test_those_that_wait_share_one_run_of_the_network(
-    graph: Any, untrained: dict[str, Any]
-) -> None:
-    _, slow = graph.slow_node(0.3, batch=4, **untrained, camera_names=FOUR)
-    cameras, labels = open_cameras(graph, FOUR)
-    # the first keeps the network busy while the others come
-    cameras['front'].publish(plain_image(0))
-    graph.wait_for(lambda: slow.batches, 'the first')
-    for value, camera in enumerate(cameras.values(), start=1):
-        camera.publish(plain_image(value, stamp=2))
-    graph.wait_for(
-        lambda: all(found and found[-1].header.stamp.nanosec == 2 for found in labels.values())
-    )
-    assert slow.batches[0] == [0]
-    assert sorted(itertools.chain(*slow.batches[1:])) == [1, 2, 3, 4]
-    assert len(slow.batches) == 2
-
-
-def test_one_that_fails_in_the_network_costs_the_others_nothing(
-    graph: Any, untrained: dict[str, Any]
-) -> None:
-    node, slow = graph.slow_node(0.2, batch=4, **untrained, camera_names=FOUR)
-    segment = slow.segment_batch
-
-    def segment_batch(images: Sequence[core.Image], *refinement: Any) -> list[Segmentation]:
-        # no image makes the real network fail when asked
-        if any(image.pixels.flat[0] == 3 for image in images):
-            slow.batches.append([int(image.pixels.flat[0]) for image in images])
-            msg = 'out of memory'
-            raise RuntimeError(msg)
-        return segment(images, *refinement)
-
-    slow.segment_batch = segment_batch
-    cameras, labels = open_cameras(graph, FOUR)
-    cameras['front'].publish(plain_image(0))
-    graph.wait_for(lambda: slow.batches, 'the first')
-    for value, camera in enumerate(cameras.values(), start=1):
-        camera.publish(plain_image(value, stamp=2))
-    good = [found for name, found in labels.items() if name != 'right']
-    graph.wait_for(lambda: all(found and found[-1].header.stamp.nanosec == 2 for found in good))
-    graph.wait_for(lambda: node.stats['right']['failed'])
-    assert slow.batches[1:3] != [[1], [2]], 'they were never tried together'
-    assert [node.stats[name]['failed'] for name in FOUR] == [0, 0, 1, 0]
-    assert not labels['right']
-
-
 def test_garbage_and_silence_of_some_hurt_none_of_the_others(
     graph: Any, untrained: dict[str, Any], make_image: MakeImage
 ) -> None:
@@ -146,32 +89,3 @@ def test_garbage_and_silence_of_some_hurt_none_of_the_others(
     graph.wait_for(lambda: len(diagnostics) > seen)
     levels = [status.level for status in diagnostics[-1].status]
     assert levels == [DiagnosticStatus.ERROR, DiagnosticStatus.ERROR, DiagnosticStatus.OK]
-
-
-def test_a_fast_camera_leaves_the_slow_ones_theirs(graph: Any, exported: Path) -> None:
-    # PyTorch would wait for Python's lock at every operation while the cameras keep it busy
-    values = {'model': str(exported), 'backend': 'onnxruntime', 'device': 'cpu'}
-    _, slow = graph.slow_node(0.03, **values, camera_names=FOUR)
-    cameras, _ = open_cameras(graph, FOUR)
-    fast, *others = cameras.values()
-
-    def enough() -> bool:
-        # all wait each time; the fast one sends five times as many
-        for _ in range(5):
-            fast.publish(plain_image(1))
-            graph.executor.spin_once(timeout_sec=0.002)
-        for value, camera in enumerate(others, start=2):
-            camera.publish(plain_image(value))
-        return len(slow.batches) >= 33
-
-    graph.wait_for(enough)
-    order = [batch[0] for batch in slow.batches[1:]]
-    counts = Counter(order)
-    assert set(counts) == {1, 2, 3, 4}
-    assert max(counts.values()) <= 2 * min(counts.values())
-    waits = []
-    for value in counts:
-        served = [place for place, found in enumerate(order) if found == value]
-        waits += np.diff(served).tolist()
-    # in runs of the network: each of four waits for three others, one more where it came late
-    assert np.percentile(waits, 95) <= 2 * len(FOUR)

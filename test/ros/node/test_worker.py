@@ -89,15 +89,27 @@ def test_as_many_as_the_backend_takes_are_segmented_together() -> None:
     assert (camera.counts, camera.failures) == (['accepted'] * 3, ['unreadable'])
 
 
-def test_an_output_that_fails_does_not_end_the_thread() -> None:
-    broken, good = Camera(is_broken=True), Camera()
-    worker = Worker(Segmenter(), SETTINGS, never)
+def test_one_that_fails_costs_the_others_nothing() -> None:
+    class Picky(Segmenter):
+        def segment_batch(self, images: list[Image], refinement: Any) -> list[Any]:
+            batches.append(len(images))
+            if 'bad' in [image.header for image in images]:
+                msg = 'full'
+                raise MemoryError(msg)
+            return super().segment_batch(images, refinement)
+
+    batches: list[int] = []
+    broken, bad, good = Camera(is_broken=True), Camera(), Camera()
+    worker = Worker(Picky(batch=3), SETTINGS, never)
+    for name, camera in {'broken': broken, 'bad': bad, 'good': good}.items():
+        worker.mailbox.put(arrival(camera, name), name)
     worker.start(None, {})
-    for camera in (broken, good):
-        worker.mailbox.put(arrival(camera))
-        assert camera.done.wait(WAIT_S)
+    assert good.done.wait(WAIT_S)
     worker.close()
+    assert batches == [3, 1, 1, 1]
     assert broken.failures == ['RuntimeError: the topic is gone']
+    assert bad.failures == ['MemoryError: full']
+    assert [header for _, header, _ in good.results] == ['good']
 
 
 def test_a_lost_gpu_is_nothing_that_another_image_gets_over() -> None:
@@ -142,10 +154,6 @@ def test_closing_waits_for_the_image_in_hand_and_drops_the_next(
     worker.close()
     assert [worker.run_watchdog() for _ in range(2)] == [0, 0]
     assert [header for _, header, _ in camera.results] == [1]
-
-
-def test_a_worker_that_never_started_can_be_closed() -> None:
-    Worker(Segmenter(), SETTINGS, never).close()
 
 
 def test_a_published_image_is_released() -> None:

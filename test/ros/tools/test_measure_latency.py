@@ -6,12 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import Image
 
 from lemore_core.common.child import ChildError
-from lemore_ros.messages.common import read_stamp
-from lemore_ros.tools import measure_latency
 from lemore_ros.tools.measure_latency import (
     Load,
     Reading,
@@ -20,10 +16,9 @@ from lemore_ros.tools.measure_latency import (
     print_table,
     round_trip,
 )
-from lemore_ros.tools.probe import serialised_street
 from lemore_ros.tools.processes import isolated_graph, start_node, wait_until
 
-LOAD = Load((60, 80), 5.0, count=6, others=('overlay',))
+LOAD = Load((60, 80), 5.0, images=6, others=('overlay',))
 
 
 def test_labels_come_back_with_the_nodes_own_figures(served: dict[str, Any]) -> None:
@@ -70,14 +65,6 @@ def test_the_rest_is_not_the_segmenters() -> None:
     }
 
 
-def test_the_image_of_the_probe_is_a_street() -> None:
-    data = serialised_street(64, 48)
-    image = deserialize_message(bytes(data), Image)
-    assert (image.height, image.width, image.step, image.encoding) == (48, 64, 192, 'bgr8')
-    assert len(image.data) == 48 * 192
-    assert read_stamp(data) == 0
-
-
 def test_a_node_that_cannot_start_is_named_with_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,18 +81,3 @@ def test_a_node_is_not_waited_for_forever(served: dict[str, Any], tmp_path: Path
         pytest.raises(ChildError, match=r'^ready: not within 1 s, see .*log$'),
     ):
         wait_until(lambda: False, 'ready', node, timeout_s=1)
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'expected'),
-    [
-        (['--sizes', '640'], "'640' is no size such as 640x480"),
-        (['--rate', '0'], "'0' is no number above 0"),
-    ],
-)
-def test_a_wrong_option_is_named(
-    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        measure_latency.main(arguments)
-    assert expected in capsys.readouterr().err

@@ -3,8 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lemore_core.refine import OutputSize, Refinement, RefinementError, resized
-from lemore_core.segmentation import Segmentation, Timings
+from lemore_core.segmentation import (
+    OutputSize,
+    Refinement,
+    RefinementError,
+    Segmentation,
+    Timings,
+    resized,
+)
 from lemore_core.taxonomy import ClassGroups, Group, Taxonomy
 
 RED = (255, 0, 0)

@@ -10,8 +10,7 @@ import pytest
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from lemore_ros.messages.compressed import compressed_fields, read_compressed
-from lemore_ros.messages.images import ImageError
+from lemore_ros.messages.images import ImageError, compressed_fields, read_compressed
 from lemore_ros.messages.rendering import ros_message
 from lemore_ros.outputs import COMPRESSED_IMAGE
 
@@ -70,24 +69,6 @@ def test_an_image_in_grey(form: str, suffix: str) -> None:
     assert found.pixels[5, 30] > 240
 
 
-@pytest.mark.parametrize('channels', [1, 3])
-def test_16_bits_become_8(channels: int) -> None:
-    wide = (np.arange(24 * 40 * channels) * 67 % 65536).astype(np.uint16)
-    wide = wide.reshape((24, 40) if channels == 1 else (24, 40, 3))
-    frame = read_compressed(message(encoded(wide, '.png'), 'mono16; png compressed '))
-    assert frame.pixels.dtype == np.uint8
-    assert frame.pixels.shape == wide.shape
-    # libraries differ in whether they round
-    assert np.abs(frame.pixels.astype(int) - wide / 256).max() <= 1
-
-
-def test_transparency_is_dropped() -> None:
-    rgba = np.dstack([IMAGE, np.full((24, 40), 9, np.uint8)])
-    frame = read_compressed(message(encoded(rgba, '.png'), 'png'))
-    assert frame.encoding == 'bgr8'
-    assert np.array_equal(frame.pixels, IMAGE)
-
-
 def test_the_pixels_stay_where_the_camera_info_has_them() -> None:
     data = turned(encoded(IMAGE))
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (40, 24, 3)
@@ -108,17 +89,9 @@ def test_other_formats_are_refused_by_name(form: str, expected: str) -> None:
         read_compressed(message(encoded(IMAGE), form))
 
 
-@pytest.mark.parametrize(
-    ('data', 'expected'),
-    [
-        (encoded(IMAGE)[:-30], "of format 'jpeg', are not read: .*cut short"),
-        (encoded(IMAGE, '.bmp'), "b'BM.*is not read, allowed: jpeg, png"),
-        (b'', "what begins with b'' is not read, allowed: jpeg, png"),
-    ],
-)
-def test_damaged_data_are_named(data: bytes, expected: str) -> None:
-    with pytest.raises(ImageError, match=expected):
-        read_compressed(message(data))
+def test_damaged_data_are_named() -> None:
+    with pytest.raises(ImageError, match=r"of format 'jpeg', are not read: .*cut short"):
+        read_compressed(message(encoded(IMAGE)[:-30]))
 
 
 @pytest.mark.parametrize(('dtype', 'encoding'), [(np.uint8, 'mono8'), (np.uint16, '16UC1')])
