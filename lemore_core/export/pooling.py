@@ -1,4 +1,4 @@
-"""Poolings and resizings in the terms in which they are served: fast, and exportable."""
+"""Exportable pooling and resizing, as matrix products."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ Size = tuple[int, int]
 
 
 class MatrixPool(nn.Module):
-    """Adaptive average pooling as two matrix products, for features of the given sizes.
+    """Equal to ``nn.AdaptiveAvgPool2d``, as two matrix products, for the given sizes.
 
-    Equals ``nn.AdaptiveAvgPool2d`` where its windows overlap or differ in size as well, which the
-    ONNX exporter cannot write.
+    The ONNX exporter cannot write windows that overlap or differ in size.
     """
 
     def __init__(self, sizes: list[Size], output: Size) -> None:
@@ -38,12 +37,11 @@ class MatrixPool(nn.Module):
 def halve_features(x: Tensor) -> Tensor:
     """Pool ``x`` (N, C, H, W) by 2x2 to (N, C, ceil(H / 2), ceil(W / 2)).
 
-    Equals ``avg_pool2d(x, 2, ceil_mode=True)``, which ONNX Runtime computes nine times slower,
-    even where there is nothing to round up.
+    Equal to ``avg_pool2d(x, 2, ceil_mode=True)``, which is nine times slower in ONNX Runtime.
     """
     for axis in (2, 3):
         if int(x.shape[axis]) % 2:
-            # the last window is cut: its mean is that of a window with its last row twice
+            # the mean of the cut last window is that of its last row twice
             x = torch.cat([x, x.narrow(axis, int(x.shape[axis]) - 1, 1)], dim=axis)
     return functional.avg_pool2d(x, 2)
 

@@ -1,4 +1,4 @@
-"""The serving graph in PyTorch on a GPU, in the precision that serves best there."""
+"""Place the serving graph on a GPU, in half precision where its numbers fit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lemore_core.export.errors import PrecisionError
+from lemore_core.export import PrecisionError
 from lemore_core.export.export import street_images
 from lemore_core.export.graph import ServingGraph
 from lemore_core.inference.backend import FP16, FP32, BackendError
@@ -18,9 +18,9 @@ _log = logging.getLogger(__name__)
 
 
 class DeviceNetwork:
-    """Maps RGB (N, height, width, 3) uint8 on ``device`` to logits (N, h, w, classes) float32.
+    """A copy of a graph on a device.
 
-    Nothing waits for the host. ``graph`` stays as it was.
+    Maps RGB (N, height, width, 3) uint8 to logits (N, h, w, classes) float32.
     """
 
     def __init__(self, graph: ServingGraph, device: torch.device) -> None:
@@ -28,12 +28,12 @@ class DeviceNetwork:
         # the layout of tensor cores; mypy knows no overload with one
         self._graph.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not graph.is_half:
-            # for the whole process: its mantissa has 10 bits, which fp32 does not mean
+            # for the whole process: TF32 has a mantissa of 10 bits
             torch.backends.cudnn.allow_tf32 = False
 
     @property
     def precision(self) -> str:
-        """The precision that it computes in."""
+        """``fp16`` or ``fp32``."""
         return FP16 if self._graph.is_half else FP32
 
     @torch.inference_mode()
@@ -46,10 +46,7 @@ class DeviceNetwork:
 def place(
     graph: ServingGraph, path: Path, device: torch.device, precision: str
 ) -> tuple[DeviceNetwork, str]:
-    """Return a network that has run on ``device``, and why it is slower than requested.
-
-    ``precision`` ``auto`` is half precision where the network's numbers fit it, on real streets.
-    """
+    """Return a network that has run on ``device``, and the reason of a slower precision."""
     config = graph.network.config
     streets = torch.from_numpy(street_images(config.height, config.width)).to(device)
     reason = ''
