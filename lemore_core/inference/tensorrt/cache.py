@@ -45,13 +45,6 @@ class CachedEngine:
         """Whether the file exists."""
         return self.path.is_file()
 
-    @property
-    def refusal(self) -> str:
-        """The reason of a refusal, empty for none."""
-        with suppress(OSError):
-            return read_own(self._refused, MAX_JSON_BYTES).decode(errors='replace').strip()
-        return ''
-
     def read(self) -> bytes | None:
         """Return the engine, None if it is missing or damaged."""
         return read_kept(self.path, MOST_BYTES)
@@ -81,8 +74,8 @@ class CachedEngine:
 
     def require_allowed(self) -> CachedEngine:
         """Return this engine, or raise the reason of its refusal."""
-        reason = self.refusal
-        if reason:
+        with suppress(OSError):
+            reason = read_own(self._refused, MAX_JSON_BYTES).decode(errors='replace').strip()
             msg = f'the engine is refused ({reason}): delete {self._refused} to try again'
             raise RefusedEngineError(msg)
         return self

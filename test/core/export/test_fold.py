@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lemore_core import checkpoint
-from lemore_core.export.fold import fold
-from lemore_core.export.graph import load_graph
-from lemore_core.export.pooling import (
+from lemore_core.export.fold import (
     MatrixPool,
+    fold,
     halve_features,
     halving_matrix,
     resizing_matrix,
 )
+from lemore_core.export.graph import load_graph
 from lemore_core.images.image import to_network
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import VARIANTS, LeMoReConfig, variant
