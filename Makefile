@@ -67,7 +67,7 @@ test-fake-cuda:
 	$(FAKE_CUDA)/bin/python -m pip install --quiet --disable-pip-version-check torch==$(FAKE_CUDA_TORCH) \
 		-r $(FAKE_CUDA)/requirements.txt pytest pytest-timeout
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(FAKE_CUDA)/bin/python -m pytest -p pytest_timeout \
-		test/gpu/test_fake_cuda.py test/core/inference/gpu/test_decode.py
+		test/gpu/test_fake_cuda.py test/gpu/test_decode.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write a foreign network as a file that is served like LeMoRe's own exports."""
     from lemore_core.common.files import write_whole
+    from lemore_core.export import STREET
     from lemore_core.export.importing import ImportOptions, import_onnx
-    from lemore_core.export.street import STREET
     from lemore_core.images.files import read_image
     from lemore_core.taxonomy import load_taxonomy
 

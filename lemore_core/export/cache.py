@@ -1,9 +1,8 @@
-"""Exports kept on disk, so that only the first start with a network and a size makes one.
+"""Keep exports and engines on disk, each behind a checksum, in a private folder.
 
-An export takes seconds, and a process of several hundred megabytes of its own where PyTorch is not
-in memory yet: a robot without a GPU has no other use for it. It is kept under the hash of all that
-it follows from, the sources of this package included, behind a checksum. What is damaged is made
-again; a disk that is full or read-only costs the cache and nothing more.
+An export takes seconds, and where PyTorch is not loaded yet a process of several hundred megabytes.
+Its file is named by the hash of all its inputs, sources of this package included. A damaged file is
+made again; a full or read-only disk only costs the cache.
 """
 
 from __future__ import annotations
@@ -12,10 +11,12 @@ import hashlib
 import importlib.util
 import json
 import logging
+import os
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,17 +24,16 @@ import lemore_core
 from lemore_core.checkpoint import CheckpointError
 from lemore_core.common.child import Child, ChildError
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.files import user_cache
-from lemore_core.export.errors import ExportError, PrecisionError
-from lemore_core.export.kept import keep, read_kept
+from lemore_core.common.files import read_own, user_cache, write_own
+from lemore_core.export import ExportError, PrecisionError
 from lemore_core.export.shipped import read_shipped
 
 MODULE = 'lemore_core.export.export'
 NICENESS = 10
 MOST_KEPT, MOST_BYTES = 32, 2**31
-SUFFIX = '.onnx'
+CHECKSUM_BYTES = hashlib.sha256().digest_size
 PACKAGES = ('torch', 'onnx', 'onnxruntime')
-# the checkpoint's reading, the network, and the graph that is made of it
+# folders of the sources: checkpoint, network and graph
 SOURCES = ('.', 'model', 'export')
 ERRORS: Mapping[str, type[LemoreError]] = {
     error.__name__: error for error in (CheckpointError, ExportError, PrecisionError)
@@ -43,26 +43,50 @@ _log = logging.getLogger(__name__)
 
 
 def cached_export(path: Path, height: int, width: int, *, half: bool = False) -> bytes:
-    """Return what :func:`~lemore_core.export.export.export_onnx` does: shipped, kept, or new.
-
-    Processes that want the same at once may each make it.
-    """
+    """Return the export of :func:`~lemore_core.export.export.export_onnx`: shipped, kept or new."""
     shipped = None if half else read_shipped(path, height, width)
     if shipped is not None:
         return shipped
     try:
-        file = user_cache() / 'exports' / f'{export_key(path, height, width, half=half)}{SUFFIX}'
+        key = export_key(path, height, width, half=half)
+        file = user_cache() / 'exports' / f'{key}.onnx'
     except (OSError, RuntimeError):
-        # this user has no home, or the checkpoint cannot be read, which the export explains
+        # no home, or an unreadable checkpoint, which the export explains
         return _export(path, height, width, half=half)
     content = read_kept(file, MOST_BYTES)
     if content is None:
         content = _export(path, height, width, half=half)
         try:
-            keep(file, content, MOST_KEPT)
+            keep(file, content)
         except OSError as error:
             _log.info('exports cannot be kept in %s (%s): each start makes one', file.parent, error)
     return content
+
+
+def read_kept(file: Path, most: int) -> bytes | None:
+    """Return the content given to :func:`keep`, None if missing, damaged or another user's."""
+    try:
+        kept = read_own(file, most)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _log.warning('%s is not used, it is made again: %s', file, error)
+        return None
+    checksum, content = kept[:CHECKSUM_BYTES], kept[CHECKSUM_BYTES:]
+    if hashlib.sha256(content).digest() != checksum:
+        _log.info('%s is damaged, it is made again', file)
+        return None
+    with suppress(OSError):
+        os.utime(file)  # files used last stay longest
+    return content
+
+
+def keep(file: Path, content: bytes) -> None:
+    """Write a file, and delete all but the last used of its folder and suffix."""
+    write_own(file, hashlib.sha256(content).digest() + content)
+    kept = sorted(file.parent.glob(f'[!.]*{file.suffix}'), key=lambda path: path.stat().st_mtime)
+    for old in kept[:-MOST_KEPT]:
+        old.unlink(missing_ok=True)
 
 
 def _export(path: Path, height: int, width: int, *, half: bool) -> bytes:
@@ -74,7 +98,7 @@ def _export(path: Path, height: int, width: int, *, half: bool) -> bytes:
         raise ExportError(msg)
     _log.info('exporting %s for %dx%d, once on this machine', path.name, width, height)
     if 'torch' in sys.modules and threading.current_thread() is threading.main_thread():
-        # its memory is spent already, and nothing else goes on that this would hold up
+        # PyTorch's memory is spent already, and nothing else waits
         from lemore_core.export.export import export_onnx
 
         return export_onnx(path, height, width, half=half)
@@ -82,10 +106,7 @@ def _export(path: Path, height: int, width: int, *, half: bool) -> bytes:
 
 
 def export_apart(path: Path, height: int, width: int, *, half: bool) -> bytes:
-    """Export in a process of its own, whose memory ends with it.
-
-    Beside the main thread, which may be labelling, it leaves the processors to all else.
-    """
+    """Export in a process of its own; off the main thread at low priority."""
     in_front = threading.current_thread() is threading.main_thread()
     with tempfile.TemporaryDirectory(prefix='lemore-export-') as folder:
         output = Path(folder, 'model.onnx')
@@ -100,7 +121,7 @@ def export_apart(path: Path, height: int, width: int, *, half: bool) -> bytes:
 
 
 def export_key(path: Path, height: int, width: int, *, half: bool = False) -> str:
-    """Return the hash of everything that the export of a checkpoint depends on."""
+    """Return the hash of all inputs of a checkpoint's export."""
     digest = hashlib.sha256(path.read_bytes())
     digest.update(json.dumps([height, width, half, *map(_version, PACKAGES)]).encode())
     root = Path(lemore_core.__file__).parent

@@ -1,4 +1,4 @@
-"""ONNX files of the serving graph, which say of themselves what a checkpoint says."""
+"""Export the serving graph to ONNX, with the checkpoint's card as metadata."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from lemore_core import checkpoint
 from lemore_core.common.child import serve_parent
 from lemore_core.common.files import write_whole
-from lemore_core.export import BATCH
-from lemore_core.export.errors import ExportError, PrecisionError
+from lemore_core.export import BATCH, STREET, ExportError, PrecisionError
 from lemore_core.export.graph import ServingGraph, load_graph
-from lemore_core.export.street import STREET
 from lemore_core.images.files import read_image
 from lemore_core.images.image import to_network
 
@@ -34,22 +32,16 @@ OPSET = 17
 PACKAGES = ('onnx', 'onnxruntime')
 # Share of the logits' range. Rounding makes some 1e-5 of it, and up to 2e-3 in a network of
 # random weights, whose attention is at its steepest; a wrong operator makes far more.
-LARGEST_DIFFERENCE = 1e-2
-# in half precision, which rounds four digits earlier
-HALF_DIFFERENCE = 5e-2
-# what the check looks at; its licence lies beside it
+LARGEST_DIFFERENCE, HALF_DIFFERENCE = 1e-2, 5e-2
 
 
-def export_onnx(
-    path: Path, height: int, width: int, *, half: bool = False, folded: bool = True
-) -> bytes:
+def export_onnx(path: Path, height: int, width: int, *, half: bool = False) -> bytes:
     """Return the ONNX file of a checkpoint's serving graph for one network size.
 
     Input ``pixels`` (batch, height, width, 3) uint8 RGB; output ``logits`` (batch, height / 8,
     width / 8, classes) float32, sizes rounded up; the batch is open. The file's metadata is the
-    checkpoint's card. ONNX Runtime's logits of real images have been compared with PyTorch's.
-    With ``half`` the network computes in half precision; ``folded`` is as for
-    :func:`~lemore_core.export.graph.load_graph`.
+    checkpoint's card. ONNX Runtime's logits of real images are compared with PyTorch's. With
+    ``half`` the network computes in half precision.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
@@ -62,7 +54,7 @@ def export_onnx(
             raise ExportError(msg)
     import onnx
 
-    graph = load_graph(path, height, width, folded=folded)
+    graph = load_graph(path, height, width)
     model = trace_onnx(copy.deepcopy(graph).halve() if half else graph, height, width)
     card = checkpoint.read_card(path)
     card = dataclasses.replace(card, config=graph.network.config)
@@ -73,12 +65,11 @@ def export_onnx(
 
 
 def trace_onnx(graph: ServingGraph, height: int, width: int) -> ModelProto:
-    """Return a graph as an ONNX model of one image size and an open batch, without metadata."""
+    """Return a graph as an ONNX model with an open batch, without metadata."""
     import onnx
 
     pixels = torch.zeros(1, height, width, 3, dtype=torch.uint8)
-    # Torch announces its other exporter, which needs onnxscript and gains this graph nothing; torch
-    # 2.3 of JetPack 6 has no other one, and no argument to choose by.
+    # The other exporter needs onnxscript and gains nothing; torch 2.3 has no argument to choose.
     parameters = inspect.signature(torch.onnx.export).parameters
     choice: dict[str, Any] = {'dynamo': False} if 'dynamo' in parameters else {}
     with (
@@ -102,19 +93,14 @@ def trace_onnx(graph: ServingGraph, height: int, width: int) -> ModelProto:
     config = graph.network.config
     shape = model.graph.output[0].type.tensor_type.shape
     for side, known in zip(shape.dim[1:], (*config.logit_size, config.classes), strict=True):
-        side.dim_value = known  # which the tracer does not derive behind an open batch
+        side.dim_value = known  # the tracer does not derive it behind an open batch
     return model
 
 
 def check_export(
     graph: ServingGraph, content: bytes, images: NDArray[np.uint8], *, half: bool = False
 ) -> None:
-    """Compare the logits of an ONNX file for images (N, H, W, 3) uint8 with those of its graph.
-
-    Raises:
-        ExportError: they differ by more than ``LARGEST_DIFFERENCE`` of their range.
-        PrecisionError: those of a file in half precision do by more than ``HALF_DIFFERENCE``.
-    """
+    """Compare the logits of an ONNX file for images (N, H, W, 3) uint8 with those of its graph."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
@@ -123,8 +109,7 @@ def check_export(
         expected = graph(torch.from_numpy(images)).numpy()
     difference = float(np.abs(found - expected).max() / np.ptp(expected))
     allowed = HALF_DIFFERENCE if half else LARGEST_DIFFERENCE
-    # NaN is no agreement either
-    if difference <= allowed:
+    if difference <= allowed:  # NaN is not
         return
     msg = (
         f'the exported network differs from PyTorch by {difference:.2g} of the range of its logits, '
@@ -141,17 +126,12 @@ def check_export(
 
 
 def write_onnx(path: Path, output: Path, height: int, width: int) -> None:
-    """Write what :func:`export_onnx` returns, whole or not at all.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be loaded.
-        ExportError: see :func:`export_onnx`.
-    """
+    """Write the file of :func:`export_onnx`."""
     write_whole(output, export_onnx(path, height, width))
 
 
 def street_images(height: int, width: int) -> NDArray[np.uint8]:
-    """Return a street as a camera sees it, and its left and right halves (3, height, width, 3)."""
+    """Return a street and its left and right halves (3, height, width, 3)."""
     street = read_image(STREET)
     middle = street.shape[1] // 2
     parts = (street, street[:, :middle], street[:, middle:])
@@ -159,11 +139,11 @@ def street_images(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def _export(order: dict[str, Any]) -> None:
-    # Python does most of it; threads that wait for each other take minutes on a busy processor
+    # Python does most of the work; waiting threads take minutes on a busy processor
     torch.set_num_threads(1)
     os.nice(order.pop('niceness'))
     path, output = Path(order.pop('path')), Path(order.pop('output'))
-    # the parent removes it, however this process ends
+    # the parent removes this folder even if this process is killed
     tempfile.tempdir = str(output.parent)
     output.write_bytes(export_onnx(path, **order))
 

@@ -1,16 +1,16 @@
-"""The network rewritten for serving: the same function in fewer and cheaper steps.
+"""Fold the network for serving: the same function in fewer and cheaper steps.
 
-Every step is an identity of linear maps, so the logits stay what they were up to rounding:
+Every step is an identity of linear maps, so the logits are the same up to rounding:
 
-- a BatchNorm goes into the convolution before it, the division by the pixels' standard deviation
-  into the stem. The mean stays a subtraction: the zeros around an image stand for the mean, and
-  no one bias is right inside the image and at its border;
+- a BatchNorm goes into the convolution before it, the division by the standard deviation into the
+  stem. The mean stays a subtraction: padding zeros stand for the mean, so no single bias is right
+  both inside the image and at its border;
 - a depthwise 3x1 and the 1x3 after it become one depthwise 3x3;
-- the queries, keys and summed values come out of one convolution, in an order in which stacking
-  their tokens is a mere reshape: one product and one softmax make the nine maps;
-- an injected feature is only resized, pooled, added to others and sent through the head's first
-  convolution, all of it linear. It is convolved at 1/64, and two products with constant matrices
-  take it to 1/8, the four of them together. Gates must be resized: they are multiplied.
+- one convolution gives queries, keys and summed values, in an order in which stacking their tokens
+  is a reshape: one product and one softmax make the nine maps;
+- an injected feature is only resized, pooled, added and convolved by the head, all of it linear.
+  It is convolved at 1/64, and two products with constant matrices take all four to 1/8. Gates must
+  be resized: they are multiplied.
 """
 
 from __future__ import annotations
@@ -21,14 +21,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from lemore_core.export.pooling import (
-    MatrixPool,
-    halve_features,
-    halving_matrix,
-    resizing_matrix,
-)
 from lemore_core.model.cartesian_encoder import SeparableDepthwise
 from lemore_core.model.gated_fusion import GatedFusion, upsample
 from lemore_core.model.layers import ConvBatchNorm
@@ -38,7 +33,7 @@ from lemore_core.model.variants import LeMoReConfig
 
 
 class FoldedLeMoRe(nn.Module):
-    """A network that :func:`fold` made, for the one input size of ``config``."""
+    """Result of :func:`fold`, for the input size of ``config``."""
 
     def __init__(self, config: LeMoReConfig, encoder: LeMoRe, head: FoldedHead) -> None:
         super().__init__()
@@ -69,15 +64,15 @@ class FoldedAttention(nn.Module):
         heads, dims = self.heads, self.dims
         height, width = (int(size) for size in x.shape[2:])
         tokens, rows = height * width, VIEWS * height * width
-        # all shapes but the batch are numbers, so an export takes any batch without computing one
+        # numbers but for the batch, so that an export leaves the batch open
         parts = torch.split(self.projection(x), [VIEWS * heads * dim for dim in dims], dim=1)
         query, key, value = (
             part.reshape(-1, heads, dim, rows) for part, dim in zip(parts, dims, strict=True)
         )
-        # (N, heads, 3 queries * hw, 3 keys * hw): each run of hw numbers is a row of one map
+        # (N, heads, 3 queries * hw, 3 keys * hw): every hw numbers are a row of one map
         products = torch.matmul(query.transpose(2, 3), key)
         maps = products.reshape(-1, heads, rows * VIEWS, tokens).softmax(dim=-1)
-        # the value stands there once for each key, so this product sums over the keys as well
+        # the value is repeated for each key, so this product sums over the keys as well
         attended = torch.matmul(value, maps.reshape(-1, heads, rows, rows).transpose(2, 3))
         attended = attended.reshape(-1, heads * dims[-1], VIEWS, tokens).sum(dim=2)
         y: Tensor = self.output(
@@ -87,7 +82,7 @@ class FoldedAttention(nn.Module):
 
 
 class FoldedHead(nn.Module):
-    """The gated fusions and the head; its first convolution acts on local and injected apart."""
+    """Gated fusions and head; its first convolution acts on local and injected separately."""
 
     def __init__(self, model: LeMoRe) -> None:
         super().__init__()
@@ -133,18 +128,17 @@ class FoldedHead(nn.Module):
 
 
 class LinearInjection(nn.Module):
-    """Takes what is injected at each scale from 1/64 straight to 1/8, and sums it.
+    """Resize the injected features of all scales from 1/64 to 1/8, and sum them.
 
-    The network resizes to the scale's own size and from there to 1/8, each along rows and
-    columns: one matrix ``rows_i X columns_i^T`` a scale, the sum of which is the product of the
-    row matrices side by side with the ``X columns_i^T`` one below the other.
+    Each scale is ``rows_i X columns_i^T``; their sum is the row matrices side by side, times the
+    ``X columns_i^T`` below each other.
     """
 
     rows: Tensor
 
     def __init__(self, config: LeMoReConfig) -> None:
         super().__init__()
-        rows, columns = (_ways(config, axis) for axis in (0, 1))
+        rows, columns = (_resizings(config, axis) for axis in (0, 1))
         self.register_buffer('rows', torch.cat(rows, dim=1))
         for i, matrix in enumerate(columns):
             self.register_buffer(f'columns_{i}', matrix.T.contiguous())
@@ -156,28 +150,20 @@ class LinearInjection(nn.Module):
 
 
 def fold(model: LeMoRe, std: Sequence[float]) -> FoldedLeMoRe:
-    """Return a network in evaluation mode as it is served; ``model`` stays what it is.
-
-    Where ``model`` takes ``(pixels - mean) / std``, the result takes ``pixels - mean``.
-    """
+    """Return a folded copy of ``model``: its input is ``pixels - mean``, not divided by ``std``."""
     config = model.config
     head = FoldedHead(model)
     encoder = copy.deepcopy(model)
     del encoder.fusions, encoder.head
     _fold_children(encoder)
-    set_exportable_pool(encoder)
+    if config.height % TOKEN_STRIDE or config.width % TOKEN_STRIDE:
+        # the ONNX exporter writes adaptive pooling only if all windows have one size
+        tokens = token_size(config.height, config.width)
+        encoder.token_pool = MatrixPool(config.stage_sizes, tokens)
     stem = encoder.stem.get_submodule('0')
     with torch.no_grad():
         stem.get_parameter('weight').div_(torch.tensor(std).view(1, 3, 1, 1))
     return FoldedLeMoRe(config, encoder, head).requires_grad_(requires_grad=False).eval()
-
-
-def set_exportable_pool(model: LeMoRe) -> None:
-    """Give ``model`` a token pooling that the ONNX exporter can write."""
-    config = model.config
-    if config.height % TOKEN_STRIDE or config.width % TOKEN_STRIDE:
-        # it writes adaptive pooling only where every window has one size
-        model.token_pool = MatrixPool(config.stage_sizes, token_size(config.height, config.width))
 
 
 def _fold_children(module: nn.Module) -> None:
@@ -195,15 +181,11 @@ def _fold_children(module: nn.Module) -> None:
 def _fuse(layer: nn.Module) -> nn.Conv2d:
     """Return a convolution and the BatchNorm after it as one convolution with a bias."""
     convolution, norm = layer.children()
-    return _join_norm(convolution, norm)
-
-
-def _join_norm(convolution: nn.Module, norm: nn.Module) -> nn.Conv2d:
     return fuse_conv_bn_eval(cast('nn.Conv2d', convolution), cast('nn.BatchNorm2d', norm))
 
 
 def _chain(first: nn.Conv2d, second: Tensor) -> nn.Conv2d:
-    """Return a 1x1 convolution followed by one of weight ``second`` without bias, as one."""
+    """Return a 1x1 convolution and one of weight ``second`` without bias as one."""
     return _pointwise(
         torch.einsum('om,mihw->oihw', second[:, :, 0, 0], first.weight),
         torch.mv(second[:, :, 0, 0], _bias(first)),
@@ -226,14 +208,14 @@ def _fold_depthwise(mixing: SeparableDepthwise) -> nn.Sequential:
     layers: list[nn.Module] = []
     for rows, columns, norm, activation in (list(mixing)[:4], list(mixing)[4:]):
         joined = _join_depthwise(cast('nn.Conv2d', rows), cast('nn.Conv2d', columns))
-        layers += [_join_norm(joined, norm), activation]
+        layers += [_fuse(nn.Sequential(joined, norm)), activation]
     return nn.Sequential(*layers)
 
 
 def _join_depthwise(rows: nn.Conv2d, columns: nn.Conv2d) -> nn.Conv2d:
     """Return a depthwise 3x1 and the depthwise 1x3 after it as one depthwise 3x3.
 
-    They agree at the borders too: each pads only along its own axis, and neither has a bias.
+    Equal at the borders too: each pads only along its own axis, and neither has a bias.
     """
     channels, dilation = rows.out_channels, rows.dilation[0]
     joined = nn.Conv2d(
@@ -246,7 +228,7 @@ def _join_depthwise(rows: nn.Conv2d, columns: nn.Conv2d) -> nn.Conv2d:
 def _projection(attention: NestedAttention) -> nn.Conv2d:
     """Return queries, keys and the summed values as one convolution, channels (head, dim, view).
 
-    ``1 / sqrt(key_dim)`` is in the queries, the mean of the nine maps in the values.
+    The queries include ``1 / sqrt(key_dim)``, the values the mean of the nine maps.
     """
     queries, keys, values = (
         [_fuse(layer) for layer in layers]
@@ -266,15 +248,73 @@ def _projection(attention: NestedAttention) -> nn.Conv2d:
     return _pointwise(collect(lambda layer: layer.weight), collect(_bias))
 
 
-def _ways(config: LeMoReConfig, axis: int) -> list[Tensor]:
-    """Return, a scale, the matrix (size at 1/8, size at 1/64) of its injected features' way."""
+def _resizings(config: LeMoReConfig, axis: int) -> list[Tensor]:
+    """Return each scale's matrix (size at 1/8, size at 1/64) for injected features."""
     tokens = token_size(config.height, config.width)[axis]
     sizes = [size[axis] for size in config.stage_sizes]
     output = sizes[1]
-    ways = [resizing_matrix(s, output) @ resizing_matrix(tokens, s) for s in sizes[1:]]
+    others = [resizing_matrix(s, output) @ resizing_matrix(tokens, s) for s in sizes[1:]]
     first = (
         resizing_matrix(tokens, output)
         if config.fusion_at_head
         else halving_matrix(sizes[0]) @ resizing_matrix(tokens, sizes[0])
     )
-    return [first, *ways]
+    return [first, *others]
+
+
+class MatrixPool(nn.Module):
+    """Equal to ``nn.AdaptiveAvgPool2d``, as two matrix products, for the given sizes.
+
+    The ONNX exporter cannot write windows that overlap or differ in size.
+    """
+
+    def __init__(self, sizes: list[tuple[int, int]], output: tuple[int, int]) -> None:
+        super().__init__()
+        self.output = output
+        for axis in (0, 1):
+            for size in {s[axis] for s in sizes}:
+                name = self._name(axis, size)
+                self.register_buffer(name, _averages(size, output[axis]), persistent=False)
+
+    @staticmethod
+    def _name(axis: int, size: int) -> str:
+        return f'{"rows" if axis == 0 else "columns"}_{size}'
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool ``x`` (N, C, H, W) to (N, C, *output)."""
+        rows = getattr(self, self._name(0, int(x.shape[2])))
+        columns = getattr(self, self._name(1, int(x.shape[3])))
+        return torch.matmul(torch.matmul(rows, x), columns.transpose(0, 1))
+
+
+def halve_features(x: Tensor) -> Tensor:
+    """Pool ``x`` (N, C, H, W) by 2x2 to (N, C, ceil(H / 2), ceil(W / 2)).
+
+    Equal to ``avg_pool2d(x, 2, ceil_mode=True)``, which is nine times slower in ONNX Runtime.
+    """
+    for axis in (2, 3):
+        if int(x.shape[axis]) % 2:
+            # the mean of the cut last window is that of its last row twice
+            x = torch.cat([x, x.narrow(axis, int(x.shape[axis]) - 1, 1)], dim=axis)
+    return functional.avg_pool2d(x, 2)
+
+
+def halving_matrix(size: int) -> Tensor:
+    """Return :func:`halve_features` along one axis as (ceil(size / 2), size)."""
+    return functional.avg_pool1d(torch.eye(size)[None], 2, ceil_mode=True)[0].T
+
+
+def resizing_matrix(size: int, output: int) -> Tensor:
+    """Return bilinear resizing along one axis (``align_corners=False``) as (output, size)."""
+    resized = functional.interpolate(
+        torch.eye(size)[None], size=output, mode='linear', align_corners=False
+    )
+    return resized[0].T
+
+
+def _averages(size: int, output: int) -> Tensor:
+    matrix = torch.zeros(output, size)
+    for i in range(output):
+        start, end = i * size // output, -(-(i + 1) * size // output)
+        matrix[i, start:end] = 1.0 / (end - start)
+    return matrix

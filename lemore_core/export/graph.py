@@ -9,44 +9,35 @@ from torch import Tensor, nn
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import ModelCard
-from lemore_core.export.errors import PrecisionError
-from lemore_core.export.fold import FoldedLeMoRe, fold, set_exportable_pool
-from lemore_core.model.lemore import LeMoRe
+from lemore_core.export import PrecisionError
+from lemore_core.export.fold import FoldedLeMoRe, fold
 
 
 class ServingGraph(nn.Module):
-    """Normalisation, network, and logits with the classes last, for one input size.
+    """Mean subtraction, folded network, and logits with the classes last, for one input size.
 
     Maps RGB ``pixels`` (N, height, width, 3) uint8 to logits (N, height / 8, width / 8, classes)
-    float32, sizes rounded up. ``model`` is the network as it was trained, or folded for ``card``.
-    After :meth:`halve` the network computes in half precision, between the same edges.
+    float32, sizes rounded up. After :meth:`halve` the network computes in half precision.
     """
 
     mean: Tensor
-    std: Tensor
 
-    def __init__(self, card: ModelCard, model: LeMoRe | FoldedLeMoRe) -> None:
+    def __init__(self, card: ModelCard, network: FoldedLeMoRe) -> None:
         super().__init__()
-        self.network = model.eval()
-        if isinstance(model, LeMoRe):
-            set_exportable_pool(model)
-        self.divides = isinstance(model, LeMoRe)
+        self.network = network
         self.is_half = False
         self.register_buffer('mean', torch.tensor(card.mean).view(1, 3, 1, 1))
-        self.register_buffer('std', torch.tensor(card.std).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the logits of ``pixels``; shapes and dtypes as above."""
-        # the cast comes before the transpose: TensorRT takes uint8 only at the edge of a graph
+        # cast before the transpose: TensorRT takes uint8 only at the edge of a graph
         x = pixels.float().permute(0, 3, 1, 2) - self.mean
-        if self.divides:
-            x = x / self.std
-        # The mean goes in single precision: it has no place in the grid of half precision.
+        # the mean is no number of half precision, so it is subtracted in single precision
         logits: Tensor = self.network(x.half() if self.is_half else x)
         return (logits.float() if self.is_half else logits).permute(0, 2, 3, 1)
 
     def halve(self) -> ServingGraph:
-        """Let the network compute in half precision."""
+        """Convert the network to half precision."""
         for name, tensor in self.network.state_dict().items():
             if not torch.equal(tensor.isfinite(), tensor.half().isfinite()):
                 largest = float(tensor[tensor.isfinite()].abs().max())
@@ -57,11 +48,7 @@ class ServingGraph(nn.Module):
         return self
 
 
-def load_graph(path: Path, height: int, width: int, *, folded: bool = True) -> ServingGraph:
-    """Load a checkpoint as the graph for one network size; its axis weights are resampled once.
-
-    ``folded`` is for measuring what folding brings: the logits are the same either way.
-    """
+def load_graph(path: Path, height: int, width: int) -> ServingGraph:
+    """Load a checkpoint as the graph for one network size; its axis weights are resampled once."""
     card, model = checkpoint.load(path)
-    model = model.resized(height, width)
-    return ServingGraph(card, fold(model, card.std) if folded else model).eval()
+    return ServingGraph(card, fold(model.resized(height, width), card.std)).eval()

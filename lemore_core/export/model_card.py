@@ -1,4 +1,4 @@
-"""Reads what a servable file says about itself."""
+"""Read the card of a servable file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def read_model_card(path: Path) -> ModelCard:
         return checkpoint.read_card(path)
     try:
         metadata = _metadata(path.read_bytes())
-    except Exception as error:  # what reads it raises errors of its own, with no other base
+    except Exception as error:  # the readers' exceptions share no other base
         msg = f'{path} is no readable ONNX file: {in_one_line(error)}'
         raise CheckpointError(msg) from error
     if 'format' not in metadata:
@@ -29,7 +29,7 @@ def read_model_card(path: Path) -> ModelCard:
 
 
 def require_finite_weights(path: Path) -> None:
-    """Refuse an ONNX file with weights that are NaN, as far as the package onnx is there to look."""
+    """Refuse an ONNX file with NaN weights, if the package onnx is installed."""
     if importlib.util.find_spec('onnx') is None:
         return
     import numpy as np
@@ -37,7 +37,7 @@ def require_finite_weights(path: Path) -> None:
 
     try:
         weights = onnx.load(path).graph.initializer
-    except Exception:  # noqa: BLE001 - whoever reads its card says what is wrong with it
+    except Exception:  # noqa: BLE001 - read_model_card reports it
         return
     for one in weights:
         values = onnx.numpy_helper.to_array(one)
@@ -57,6 +57,6 @@ def _metadata(content: bytes) -> dict[str, str]:
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4  # what is wrong is raised
+    options.log_severity_level = 4  # errors are raised
     session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
     return dict(session.get_modelmeta().custom_metadata_map)

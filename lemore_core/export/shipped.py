@@ -1,7 +1,7 @@
-"""Exports that lie beside their checkpoints: a first start on a CPU needs neither PyTorch nor time.
+"""Exports shipped beside their checkpoints, so that a first start on a CPU needs no PyTorch.
 
-``python -m lemore_core.export.shipped`` (``make exports``) writes those of the shipped checkpoints
-anew, after a change of the weights or of the graph.
+``make exports`` (``python -m lemore_core.export.shipped``) rewrites them after a change of the
+weights or the graph.
 """
 
 from __future__ import annotations
@@ -14,30 +14,28 @@ from lemore_core.checkpoint import read_card
 from lemore_core.common.files import write_whole
 
 WEIGHTS = Path(__file__).parents[1] / 'weights'
-# larger ones would double what the package weighs for what is done once on a machine
-MOST_BYTES = 8_000_000
-# of the metadata: the checkpoint's SHA-256
-ORIGIN = 'exported_from'
+MOST_BYTES = 8_000_000  # larger ones would double the package for one export a machine
+ORIGIN = 'exported_from'  # metadata: SHA-256 of the checkpoint
 
 
 def shipped_path(checkpoint: Path, height: int, width: int) -> Path:
-    """Return where the export of a checkpoint for a size would lie."""
+    """Return the path of a checkpoint's shipped export for a size."""
     return checkpoint.with_name(f'{checkpoint.stem}_{width}x{height}.onnx')
 
 
 def read_shipped(checkpoint: Path, height: int, width: int) -> bytes | None:
-    """Return the export beside a checkpoint, if it was made of this content for this size."""
+    """Return the export beside a checkpoint if it was made from this content, else None."""
     try:
         content = shipped_path(checkpoint, height, width).read_bytes()
         origin = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     except OSError:
         return None
-    # text stands in an ONNX file as it is: nothing need be parsed
+    # text is not encoded in an ONNX file: no need to parse it
     return content if origin.encode() in content else None
 
 
 def ship(checkpoint: Path) -> Path | None:
-    """Write the export of a checkpoint for its own size beside it, unless it is too large."""
+    """Write the export of a checkpoint for its own size beside it, unless too large."""
     import onnx
 
     from lemore_core.export.export import export_onnx
@@ -56,7 +54,7 @@ def ship(checkpoint: Path) -> Path | None:
 
 
 def main() -> int:
-    """Write all; return the exit status."""
+    """Write the exports of all shipped checkpoints; return the exit status."""
     for checkpoint in sorted(WEIGHTS.glob('*.safetensors')):
         path = ship(checkpoint)
         print(path or f'{checkpoint}: none, it would be larger than {MOST_BYTES / 1e6:.0f} MB')

@@ -21,7 +21,7 @@ AUTO = 'auto'
 FP32, FP16, AS_EXPORTED = 'fp32', 'fp16', 'as exported'
 PRECISIONS = (AUTO, FP32, FP16)
 MAX_BATCH = 64
-# Error text of every pipeline. Decoded, a vector of NaN or +infinity would pass for any class.
+# decoded, NaN or +infinity would pass for a class
 NOT_FINITE = 'the network gave NaN or infinite logits'
 
 
@@ -34,11 +34,11 @@ class DeviceUnusableError(BackendError):
 
 
 class RefusedEngineError(BackendError):
-    """An engine that lost the GPU's context before, or failed its trial."""
+    """An engine that lost the GPU's context or failed its trial."""
 
 
 class DeviceMemoryError(BackendError):
-    """A device whose memory is full; what the backend held there is freed."""
+    """A device whose memory is full; the backend's memory there is freed."""
 
 
 class ImageKind(NamedTuple):
@@ -69,12 +69,11 @@ class ImageKind(NamedTuple):
 
 @dataclass(frozen=True)
 class ServingRequest:
-    """A file to serve at one network size (height, width), and how.
+    """A file to serve at one network size (height, width).
 
-    ``precision`` ``auto`` is half precision on a GPU and single on a CPU; an ONNX file keeps the
-    precision that it was exported in. ``batch`` is the number of images that may be labelled by
-    one run. ``expected`` is the kind of image to prepare for at loading; ``degraded`` becomes part
-    of the status: the reason of a fallback that leads to this request.
+    ``precision`` ``auto`` is half precision on a GPU and single on a CPU; an ONNX file keeps its
+    precision. ``batch`` is the largest number of images per run, ``expected`` the kind of image to
+    prepare for at loading, ``degraded`` the reason of a fallback, for the status.
 
     Raises:
         BackendError: a value that is not allowed.
@@ -111,7 +110,7 @@ class ServingRequest:
 
     @property
     def is_exported(self) -> bool:
-        """Whether the file is an ONNX file already."""
+        """Whether the file is an ONNX file."""
         return self.path.suffix == '.onnx'
 
     @property
@@ -124,10 +123,10 @@ class ServingRequest:
 
 @dataclass(frozen=True)
 class Status:
-    """The backend that segments, and why it is slower than requested.
+    """The serving backend.
 
-    ``engine`` is the state of a TensorRT engine, empty where there is none to build; ``degraded``
-    is the reason for a smaller batch, a slower device or a slower method, empty otherwise.
+    ``engine`` is the state of a TensorRT engine, empty if none is to be built; ``degraded`` is the
+    reason for a smaller batch, a slower device or a slower method, empty otherwise.
     """
 
     backend: str
@@ -145,7 +144,7 @@ class Backend(Protocol):
     status: Status
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Label images of any sizes and encodings, which have been checked.
+        """Segment valid images of any sizes and encodings.
 
         Raises:
             BackendError: the device failed; the next images may succeed.

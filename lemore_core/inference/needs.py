@@ -1,4 +1,4 @@
-"""What each backend needs, and whether this machine has it; imports no backend."""
+"""Packages of each backend, found without importing it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lemore_core.common.errors import TORCH
 from lemore_core.inference.backend import AUTO, BackendError
 
 JETSON_KERNEL = 'tegra'
-# On a Jetson the driver belongs to the system, and pip's packages do not fit it.
+# pip's packages do not fit the driver of a Jetson
 ON_JETSON: Mapping[str, str] = {
     'tensorrt': (
         'sudo apt install python3-libnvinfer (part of JetPack), and make the virtual environment '
@@ -23,7 +23,7 @@ ON_JETSON: Mapping[str, str] = {
 
 
 class BackendEntry(NamedTuple):
-    """A backend's module, the packages that it needs and the files that it reads."""
+    """A backend's module, its packages and the suffixes of its files."""
 
     module: str
     packages: tuple[str, ...]
@@ -53,7 +53,7 @@ def entry(name: str) -> BackendEntry:
 
 
 def missing(name: str) -> str:
-    """Say which package the backend called ``name`` lacks and how to install it; empty if none."""
+    """Return which package backend ``name`` lacks and how to install it, empty if none."""
     for package in entry(name).packages:
         if not is_installed(package):
             return (

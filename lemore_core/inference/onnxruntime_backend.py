@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the fastest there by far."""
+"""Serve with ONNX Runtime, the fastest on a CPU by far."""
 
 from __future__ import annotations
 
@@ -25,23 +25,22 @@ from lemore_core.inference.backend import (
 )
 from lemore_core.inference.cpu.pipeline import CpuPipeline
 
-_ERRORS_ONLY = 3
+ERRORS_ONLY = 3
 TRIAL_SECONDS = 0.12
 WORTHWHILE = 0.9
-# the number of threads measured in this process, by the candidates: only the first session pays
-_measured: dict[tuple[int, ...], int] = {}
+# the number of threads chosen by this process's first session, by the candidates
+chosen_threads: dict[tuple[int, ...], int] = {}
 
 
 class OnnxNetwork:
-    """The serving graph as an ONNX Runtime session, one image a run.
+    """The serving graph as an ONNX Runtime session, one image per run.
 
-    The first session of a process tries a few numbers of threads, see :func:`choose_threads`;
-    ``threads`` fixes the number instead.
+    The first session of a process measures its number of threads, unless ``threads`` fixes it.
     """
 
     def __init__(self, content: bytes, source: str, *, threads: int | None = None) -> None:
         candidates = thread_counts()
-        threads = threads or _measured.get(candidates)
+        threads = threads or chosen_threads.get(candidates)
         try:
             sessions = {n: _session(content, n) for n in ([threads] if threads else candidates)}
             self.threads = threads or choose_threads(measure(sessions))
@@ -49,7 +48,7 @@ class OnnxNetwork:
             msg = f'ONNX Runtime cannot load {source}: {str(error).splitlines()[0]}'
             raise BackendError(msg) from error
         if threads is None:
-            _measured[candidates] = self.threads
+            chosen_threads[candidates] = self.threads
         self._session = sessions[self.threads]
 
     def require_ports(self, size: tuple[int, int], classes: int, source: str) -> None:
@@ -98,31 +97,27 @@ def load(request: ServingRequest) -> CpuPipeline:
 
 
 def measured_threads() -> int | None:
-    """Return the number of threads that was chosen in this process, if one was."""
-    return _measured.get(thread_counts())
+    """Return the number of threads chosen in this process, None before."""
+    return chosen_threads.get(thread_counts())
 
 
 def choose_threads(times: Mapping[int, float]) -> int:
     """Return the smallest number of threads that is nearly as fast as the fastest.
 
-    ``times`` are a run's milliseconds by the number of threads. A thread that makes the network
-    a few percent faster is worth more to the rest of a robot.
+    ``times`` are milliseconds by number of threads. A thread for a few percent is worth more to
+    the rest of a robot.
     """
     best = min(times.values())
     return min(n for n, milliseconds in times.items() if milliseconds * WORTHWHILE <= best)
 
 
 def measure(sessions: Mapping[int, Any]) -> dict[int, float]:
-    """Return the shortest run's milliseconds of each session, tried in turns for a short while.
-
-    The shortest, because a machine that boots a robot is busy with other things.
-    """
+    """Return milliseconds of each session's shortest run: a booting robot is busy."""
     if len(sessions) == 1:
         return dict.fromkeys(sessions, 0.0)
     shape = next(iter(sessions.values())).get_inputs()[0].shape
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     for session in sessions.values():
-        # the first run allocates
         session.run(['logits'], {'pixels': pixels})
     times: dict[int, list[float]] = {n: [] for n in sessions}
     end = time.perf_counter() + TRIAL_SECONDS
@@ -136,11 +131,10 @@ def measure(sessions: Mapping[int, Any]) -> dict[int, float]:
 
 def _session(content: bytes, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = threads
-    # Threads that spin for work make two of them a quarter faster, and burn four times the
-    # processor time: every frame they spin on until the next one.
+    # spinning makes two threads a quarter faster for four times the processor time
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    # A CPU gains nothing from several images a run, and a quarter from knowing all shapes.
+    # a CPU gains nothing from several images a run, and a quarter from fixed shapes
     options.add_free_dimension_override_by_name(BATCH, 1)
     return onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])

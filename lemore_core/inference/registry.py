@@ -1,4 +1,4 @@
-"""Choice of the backend, and the fallbacks: no engine, no GPU memory, no usable GPU."""
+"""Choose and load a backend, with fallbacks if an engine, GPU or its memory is missing."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _log = logging.getLogger(__name__)
 def load(name: str, request: ServingRequest, *, wait_for_engine: bool = False) -> Backend:
     """Load the backend called ``name``.
 
-    ``auto`` is TensorRT where the cache has an engine (with ``wait_for_engine`` it is built
-    first), else PyTorch on a GPU, else ONNX Runtime, else PyTorch on the CPU. The CPU also serves
-    where a GPU is unusable or has too little memory. A warning and ``status`` name the fallback.
+    ``auto`` is TensorRT if the cache has an engine (with ``wait_for_engine`` it is built first),
+    else PyTorch on a GPU, else ONNX Runtime, else PyTorch on the CPU. The CPU also serves if a GPU
+    is unusable or its memory too small. A warning and ``status`` name the fallback.
 
     Raises:
         BackendError: no backend has that name, its package is not installed, it does not read
@@ -50,14 +50,13 @@ def load(name: str, request: ServingRequest, *, wait_for_engine: bool = False) -
 
 
 def load_on_cpu(request: ServingRequest, degraded: str = '', name: str = '') -> Backend:
-    """Load ``request`` on the CPU into the backend called ``name``, or into the fastest.
+    """Load the backend called ``name``, by default the fastest, on the CPU.
 
     ``degraded`` is logged as a warning and becomes part of the status.
 
     Raises:
         BackendError, CheckpointError: see :func:`load`.
     """
-    # half precision is for GPUs
     on_cpu = dataclasses.replace(request, device='cpu', precision=AUTO, batch=1)
     return _load(name or _without_engine(on_cpu), _degraded(on_cpu, degraded))
 
@@ -83,7 +82,7 @@ def _choose(request: ServingRequest, *, wait_for_engine: bool) -> str:
     except BackendError as error:
         _log.info('no TensorRT engine: %s', error)
         return _without_engine(request)
-    # nothing but TensorRT serves an ONNX file on a GPU that was asked for by name
+    # only TensorRT serves an ONNX file on a named GPU
     is_wanted = wait_for_engine or (request.is_exported and request.device != AUTO)
     return TENSORRT if is_wanted or engine.is_built else _without_engine(request)
 
@@ -92,7 +91,7 @@ def _without_engine(request: ServingRequest) -> str:
     if request.is_exported:
         return 'onnxruntime'
     if request.device != 'cpu' and is_installed('torch') and gpus():
-        # a GPU that PyTorch cannot use is reported at loading, and the CPU serves
+        # loading reports a GPU that PyTorch cannot use, and the CPU serves
         return 'torch'
     return 'onnxruntime' if is_installed('onnxruntime') and is_installed('onnx') else 'torch'
 
@@ -106,7 +105,7 @@ def _load(name: str, request: ServingRequest) -> Backend:
         msg = f'backend {name!r} reads {" and ".join(suffixes)} files, not {request.path}'
         raise BackendError(msg)
     if request.is_exported:
-        # a checkpoint's weights are checked while it is read
+        # a checkpoint's weights are checked when read
         from lemore_core.export.model_card import require_finite_weights
 
         require_finite_weights(request.path)

@@ -1,4 +1,4 @@
-"""Network sizes: the one for an image, and the backends of those that are loaded."""
+"""Choose the network size for an image, and load and keep the backends of several sizes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _log = logging.getLogger(__name__)
 def network_size(trained: Size, image: Size) -> Size:
     """Return (height, width) for images of size ``image``, given the size trained at.
 
-    The image keeps its aspect: padding or squashing would show the network what it was never
-    trained on. An image of the trained aspect is seen at the trained size, any other at the
-    multiples of 64 nearest to its own aspect and to the trained number of pixels.
+    The image keeps its aspect, since the network was trained without padding or squashing: the
+    trained size for the trained aspect, else the multiples of 64 nearest to the image's aspect and
+    the trained number of pixels.
     """
     height, width = trained
     aspect = image[1] / image[0]
@@ -41,10 +41,10 @@ def network_size(trained: Size, image: Size) -> Size:
 
 
 class LoadedSizes:
-    """The backends of up to ``kept`` sizes (height, width), the last used; for one thread.
+    """Backends of the ``kept`` last used sizes (height, width); for one thread.
 
-    :meth:`get` loads a missing size at once. :meth:`nearest` has it loaded on another thread, one
-    at a time, and returns a loaded one until then: for CPUs only, since one thread owns a GPU.
+    :meth:`get` loads a missing size at once. :meth:`nearest` loads it on another thread, one size
+    at a time, and returns a loaded one meanwhile: for CPUs only, since one thread owns a GPU.
     """
 
     def __init__(self, load: Callable[[Size], Backend]) -> None:
@@ -56,7 +56,7 @@ class LoadedSizes:
         self._loading: _Loading | None = None
 
     def get(self, size: Size) -> Backend:
-        """Return the backend of a size, loaded at once where it is missing."""
+        """Return the backend of a size, loaded if missing."""
         backend = self._loaded.pop(size, None)
         if backend is None:
             started = time.monotonic()
@@ -67,7 +67,7 @@ class LoadedSizes:
         return backend
 
     def put(self, size: Size, backend: Backend) -> None:
-        """Keep a backend, in the place of the one used longest ago."""
+        """Keep a backend in place of the one used longest ago."""
         former = self._loaded.pop(size, None)
         if former is not None:
             former.close()
@@ -76,13 +76,14 @@ class LoadedSizes:
         self._loaded[size] = backend
 
     def nearest(self, size: Size) -> tuple[Size, str]:
-        """Return ``size`` if it is loaded, else that of the nearest aspect and why."""
-        if self._loading is not None and not self._loading.is_running:
+        """Return ``size`` if loaded, else the loaded one of the nearest aspect, and the reason."""
+        if self._loading is not None and not self._loading.is_alive():
             self._take_over(self._loading)
         if size in self._loaded:
             return size, ''
         if self._loading is None and size not in self._refused:
             self._loading = _Loading(size, self._load)
+            self._loading.start()
         reason = self._refused.get(size) or (
             LOADING if self._loading and self._loading.size == size else 'waiting for another size'
         )
@@ -106,34 +107,29 @@ class LoadedSizes:
             self.put(loading.size, loading.backend)
 
 
-class _Loading:
-    """The loading of one size on its own thread; ends with ``backend`` or ``failure``."""
+class _Loading(threading.Thread):
+    """The loading of one size; ends with ``backend`` or ``failure``."""
 
     def __init__(self, size: Size, load: Callable[[Size], Backend]) -> None:
+        super().__init__(name='lemore_sizes', daemon=True)
         self.size = size
         self.backend: Backend | None = None
         self.failure = ''
         self._load = load
-        self._thread = threading.Thread(target=self._run, name='lemore_sizes', daemon=True)
-        self._thread.start()
 
-    @property
-    def is_running(self) -> bool:
-        """Whether there is no outcome yet."""
-        return self._thread.is_alive()
-
-    def stop(self) -> None:
-        """End the export that it waits for."""
-        deadline = time.monotonic() + JOIN_S
-        while self._thread.is_alive() and time.monotonic() < deadline:
-            stop_children(self._thread)
-            self._thread.join(POLL_S)
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Load the size."""
         try:
             self.backend = self._load(self.size)
         except Exception as error:  # noqa: BLE001 - the loaded sizes still serve
             self.failure = in_one_line(error)
+
+    def stop(self) -> None:
+        """End the export that the loading waits for."""
+        deadline = time.monotonic() + JOIN_S
+        while self.is_alive() and time.monotonic() < deadline:
+            stop_children(self)
+            self.join(POLL_S)
 
 
 def _round(side: float) -> int:

@@ -1,4 +1,4 @@
-"""PyTorch, on a CPU or a CUDA device."""
+"""Serve with PyTorch, on a CPU or a CUDA device."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lemore_core.export.graph import ServingGraph, load_graph
 from lemore_core.inference.backend import (
@@ -31,23 +32,21 @@ from lemore_core.inference.needs import how_to_install
 class TorchNetwork:
     """The serving graph in eager mode, from and to the host's memory."""
 
-    def __init__(self, graph: ServingGraph, device: str) -> None:
+    def __init__(self, graph: ServingGraph, device: torch.device) -> None:
         self._device = device
         self._graph = graph.to(device)
 
     @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of ``pixels``."""
-        # a message's own memory may be read-only, and PyTorch warns about it
+        # PyTorch warns about a message's read-only memory
         writeable = pixels if pixels.flags.writeable else pixels.copy()
-        logits: NDArray[np.float32] = (
-            self._graph(torch.from_numpy(writeable).to(self._device)).cpu().numpy()
-        )
-        return logits
+        logits: Tensor = self._graph(torch.from_numpy(writeable).to(self._device))
+        return logits.cpu().numpy()
 
 
 def load(request: ServingRequest) -> Backend:
-    """Load a checkpoint for one network size; on a GPU run it once with a full batch."""
+    """Load a checkpoint for one network size; on a GPU, run a full batch."""
     device = _device(request.device)
     if device.type == 'cuda':
         return _on_gpu(request, device)
@@ -56,7 +55,7 @@ def load(request: ServingRequest) -> Backend:
         raise BackendError(msg)
     graph = load_graph(request.path, *request.size)
     return CpuPipeline(
-        TorchNetwork(graph, str(device)),
+        TorchNetwork(graph, device),
         request.size,
         graph.network.config.classes,
         Status('torch', str(device), FP32, degraded=request.degraded),
@@ -103,7 +102,7 @@ def _device(name: str) -> torch.device:
 
 
 def _convolve(device: torch.device) -> None:
-    """Run a kernel: a build without CUDA, kernels for the GPU or cuDNN fails here."""
+    """Run a kernel, which fails without CUDA, kernels for the GPU or cuDNN."""
     if device.type == 'cuda' and (lacking := kernels_lacking(device)):
         raise BackendError(lacking)
     image, weight = torch.ones(1, 8, 8, 8, device=device), torch.ones(8, 8, 3, 3, device=device)
@@ -111,7 +110,7 @@ def _convolve(device: torch.device) -> None:
 
 
 def kernels_lacking(device: torch.device) -> str:
-    """Say that this PyTorch has no kernels for a GPU; empty if it has, or does not tell.
+    """Return that PyTorch has no kernels for a GPU; empty if it has, or does not tell.
 
     Binary kernels run on later GPUs of their generation, intermediate code on any later GPU.
     """

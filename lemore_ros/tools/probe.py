@@ -20,7 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from lemore_core.common.child import report
 from lemore_core.common.errors import LemoreError
-from lemore_core.export.street import STREET
+from lemore_core.export import STREET
 from lemore_core.images.files import read_image
 from lemore_ros.messages.common import read_stamp, write_stamp
 from lemore_ros.tools.processes import NODE, START_S, Peer

@@ -14,7 +14,7 @@ PYTHON=${PYTHON:-python3}
 OUT=${OUT:-$PWD/out/gpu}
 mkdir -p "$OUT"
 export OUT PYTHONPATH="$PWD:$PWD/test/gpu${PYTHONPATH:+:$PYTHONPATH}"
-export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 LEMORE_GPU_SUITE=1 PYTHONUNBUFFERED=1
+export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONUNBUFFERED=1
 status=0
 
 timeout 220 "$PYTHON" -m pytest -q -p no:cacheprovider test/gpu >"$OUT/tests.log" 2>&1 || status=1

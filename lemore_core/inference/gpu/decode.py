@@ -1,9 +1,8 @@
-"""Labels and confidence on the device that made the logits.
+"""Decode logits to labels and confidence on their device.
 
-The definition is that of :mod:`lemore_core.inference.cpu.decode`; the labels differ only where two
-classes are as close as float32 rounds. Two ways: one Triton kernel, which reads the small logits
-and writes the labels, and plain PyTorch where Triton does not run (Jetson's wheels, CPUs), which
-writes and reads every class at the camera's size.
+Defined as in :mod:`lemore_core.inference.cpu.decode`; labels differ only within float32 rounding.
+Two ways: one Triton kernel, which reads the small logits and writes the labels, and plain PyTorch
+where Triton does not run (Jetson's wheels, CPUs), which holds every class at the camera's size.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ from torch.nn import functional
 
 from lemore_core.inference.gpu.errors import first_line, is_out_of_memory
 
-# of float32: the logits held at the camera's size, some of the classes at a time
-HELD_NUMBERS = 2**25
+HELD_NUMBERS = 2**25  # float32 logits at the camera's size, some of the classes at a time
 
 Decoder = Callable[[Tensor, Tensor, Tensor], None]
 
@@ -30,8 +28,7 @@ def decode(logits: Tensor, labels: Tensor, confidence: Tensor, finite: Tensor) -
     """Write labels and confidence of logits (N, h, w, classes) float32 or float16.
 
     ``labels`` (N, height, width) is uint8, or int16 with the bits of uint16 beyond 255 classes;
-    ``confidence`` (N, height, width) uint8; ``finite`` (N,) bool, for the logits. Nothing waits
-    for the host, so a call can be captured in a CUDA graph.
+    ``confidence`` (N, height, width) uint8; ``finite`` (N,) bool. Can be captured in a CUDA graph.
     """
     # any NaN or infinity makes the sum one
     finite.copy_(logits.sum((1, 2, 3), dtype=torch.float32).isfinite())
@@ -69,11 +66,8 @@ def _winner(image: Tensor, size: tuple[int, ...]) -> Tensor:
         if best is None:
             best, winner = value, label
         else:
-            better = value > best
-            best, winner = (
-                torch.where(better, value, best),
-                torch.where(better, label + start, winner),
-            )
+            winner = torch.where(value > best, label + start, winner)
+            best = torch.maximum(value, best)
     return winner
 
 
@@ -89,7 +83,7 @@ def _corners(small: int, large: int, device: torch.device) -> tuple[tuple[Tensor
 
 @cache
 def _decoder(device: torch.device) -> Decoder:
-    """Return the kernel where it runs and agrees with the plain way, else the plain way."""
+    """Return the kernel if it runs and agrees with plain PyTorch, else plain PyTorch."""
     if device.type != 'cuda':
         return decode_plainly
     try:
@@ -107,7 +101,7 @@ def _decoder(device: torch.device) -> Decoder:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        # no Triton, no compiler, or a GPU that it does not know
+        # no Triton, no compiler, or an unknown GPU
         reason = f'{type(error).__name__}: {first_line(error)}'
     _log.info('decoding in plain PyTorch, the Triton kernel does not run: %s', reason)
     return decode_plainly

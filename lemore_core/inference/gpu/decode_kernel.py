@@ -1,7 +1,7 @@
 """Upsampling, argmax and the winner's probability in one Triton kernel.
 
-Each pixel's four logit vectors lie in the cache, since a cell of 8x8 pixels shares them: per image
-of 512x512 and 150 classes it moves some 2 MB, where plain PyTorch moves hundreds.
+A cell of 8x8 pixels shares its four logit vectors in the cache: an image of 512x512 and 150 classes
+moves some 2 MB, where plain PyTorch moves hundreds.
 """
 
 # Triton reads no annotations
@@ -52,7 +52,7 @@ def decode_kernel(
     share += in_d * _probability(logits, totals, d, label, classes, inside)
     place = image.to(tl.int64) * height * width + pixel
     tl.store(labels + place, label, mask=inside)
-    # NaN is no probability, and has no place in eight bits
+    # NaN does not fit eight bits
     share = tl.where(share >= 0, share, 0.0)
     tl.store(confidence + place, (share * 255 + 0.5).to(tl.uint8), mask=inside)
 

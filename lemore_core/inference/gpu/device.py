@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs of this machine, described by the driver: PyTorch stays out."""
+"""Describe the NVIDIA GPUs of this machine by the driver, without PyTorch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from typing import Any
 from lemore_core.inference.backend import AUTO, BackendError
 
 CUDA_DRIVER = 'libcuda.so.1'
+KERNEL_MODULE = Path('/proc/driver/nvidia/version')
 NAME_BYTES = 128
-# of CUdevice_attribute
-MULTIPROCESSORS, MAJOR, MINOR = 16, 75, 76
-_KERNEL_MODULE = Path('/proc/driver/nvidia/version')
+MULTIPROCESSORS, MAJOR, MINOR = 16, 75, 76  # of CUdevice_attribute
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as engines depend on it; ``device`` is its name in PyTorch."""
+    """Properties of a GPU that engines depend on; ``device`` is its name in PyTorch."""
 
     device: str
     name: str
@@ -69,7 +68,7 @@ def _describe(cuda: Any, index: int) -> Gpu:
 
     driver = f'CUDA {version.value}'
     with suppress(OSError):  # a Jetson has no such file
-        driver = _KERNEL_MODULE.read_text(encoding='utf-8').partition('\n')[0]
-    # GPUs of one name may differ in this, and an engine's kernels are chosen by it
+        driver = KERNEL_MODULE.read_text(encoding='utf-8').partition('\n')[0]
+    # GPUs of one name may differ in it, and an engine's kernels are chosen by it
     full_name = f'{name.value.decode()} ({attribute(MULTIPROCESSORS)} SMs)'
     return Gpu(f'cuda:{index}', full_name, f'{attribute(MAJOR)}.{attribute(MINOR)}', driver)

@@ -11,8 +11,7 @@ import torch
 from lemore_core.common.errors import GpuContextLostError
 from lemore_core.inference.backend import BackendError, DeviceMemoryError
 
-# In the words of CUDA, TensorRT, cuBLAS and cuDNN; of PyTorch's allocator on a Jetson, where it
-# cannot ask NVML how much is left (pytorch/pytorch issues 128661 and 185240); and of Jetson's own.
+# CUDA, TensorRT, cuBLAS and cuDNN; then a Jetson's (pytorch/pytorch issues 128661 and 185240)
 OUT_OF_MEMORY = (
     'out of memory',
     'outofmemory',
@@ -22,8 +21,8 @@ OUT_OF_MEMORY = (
     'nvml_success == r internal assert failed',
     'nvmapmemalloc',
 )
-# Their tracebacks hold tensors of a lost GPU. Freed, pinned memory records an event, which throws
-# in a destructor: the process would abort before the reason is logged.
+# Errors whose tracebacks hold tensors of a lost GPU: freeing pinned memory would abort the process
+# before the reason is logged.
 _kept: list[BaseException] = []
 
 T = TypeVar('T')
@@ -35,9 +34,9 @@ def guarded(
     what: str,
     recover: Callable[[], None] = lambda: None,
 ) -> T:
-    """Do ``work`` without gradients; if it fails, ``recover`` and free the device's unused memory.
+    """Do ``work`` without gradients; if it fails, ``recover``, free unused memory and raise.
 
-    ``what`` names the work in an error message.
+    ``what`` names the work in the message.
     """
     try:
         with torch.inference_mode():
@@ -46,11 +45,11 @@ def guarded(
         _kept.append(error)
         raise
     except (BackendError, RuntimeError) as error:
-        # asked while the error still holds its tensors: a lost GPU must free nothing
+        # tested while the error still holds its tensors: a lost GPU must free nothing
         if _is_lost(device):
             raise _lost(error, device, what) from error
         failure = _explain(error, device, what)
-    # here and not above, where the traceback still holds tensors on the device
+    # not above, where the traceback still holds tensors of the device
     try:
         recover()
         free_unused(device)
@@ -70,7 +69,6 @@ def is_out_of_memory(error: BaseException | str) -> bool:
 def free_unused(device: torch.device) -> None:
     """Return the memory that PyTorch caches on a device."""
     gc.collect()
-    # without a driver CUDA never started, and every call would fail once more
     if _is_started(device):
         with torch.cuda.device(device):
             torch.cuda.empty_cache()
@@ -86,11 +84,10 @@ def _is_started(device: torch.device) -> bool:
 
 
 def _is_lost(device: torch.device) -> bool:
-    """Return whether every call fails: the errors that end a context stay on every stream."""
-    if not _is_started(device):
-        return False
+    """Return whether every call fails, as after the errors that end a context."""
     try:
-        torch.cuda.current_stream(device).synchronize()
+        if _is_started(device):
+            torch.cuda.current_stream(device).synchronize()
     except RuntimeError:
         return True
     return False

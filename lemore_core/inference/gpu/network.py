@@ -1,39 +1,79 @@
-"""The serving graph in PyTorch on a GPU, in the precision that serves best there."""
+"""Place the serving graph on a GPU, in half precision where its numbers fit."""
 
 from __future__ import annotations
 
 import copy
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lemore_core.export.errors import PrecisionError
+from lemore_core.export import PrecisionError
 from lemore_core.export.export import street_images
 from lemore_core.export.graph import ServingGraph
 from lemore_core.inference.backend import FP16, FP32, BackendError
+from lemore_core.inference.gpu.errors import first_line, is_out_of_memory
 
 _log = logging.getLogger(__name__)
 
 
-class DeviceNetwork:
-    """Maps RGB (N, height, width, 3) uint8 on ``device`` to logits (N, h, w, classes) float32.
+class ConvolutionRelu(nn.Module):
+    """Convolution, bias and ReLU as one cuDNN call, or one by one if cuDNN has no such kernel."""
 
-    Nothing waits for the host. ``graph`` stays as it was.
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.convolution = convolution
+        self.is_fused = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activations of ``x`` (N, C, H, W)."""
+        layer = self.convolution
+        if self.is_fused:
+            try:
+                weights = layer.weight, layer.bias
+                sides: tuple[Any, Any, Any] = layer.stride, layer.padding, layer.dilation
+                return torch.cudnn_convolution_relu(x, *weights, *sides, layer.groups)
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+                self.is_fused = False
+                _log.info('no fused kernel for %s: %s', layer, first_line(error))
+        activations: Tensor = layer(x).relu_()
+        return activations
+
+
+def fuse_relu(module: nn.Module) -> None:
+    """Replace each convolution and the ReLU after it by a :class:`ConvolutionRelu`."""
+    for child in module.children():
+        fuse_relu(child)
+    if isinstance(module, nn.Sequential):
+        for i in range(len(module) - 1):
+            layer = module[i]
+            if isinstance(layer, nn.Conv2d) and isinstance(module[i + 1], nn.ReLU):
+                module[i], module[i + 1] = ConvolutionRelu(layer), nn.Identity()
+
+
+class DeviceNetwork:
+    """A copy of a graph on a device.
+
+    Maps RGB (N, height, width, 3) uint8 to logits (N, h, w, classes) float32.
     """
 
     def __init__(self, graph: ServingGraph, device: torch.device) -> None:
         self._graph = copy.deepcopy(graph).to(device)
+        if device.type == 'cuda':
+            fuse_relu(self._graph.network)
         # the layout of tensor cores; mypy knows no overload with one
         self._graph.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not graph.is_half:
-            # for the whole process: its mantissa has 10 bits, which fp32 does not mean
+            # for the whole process: TF32 has a mantissa of 10 bits
             torch.backends.cudnn.allow_tf32 = False
 
     @property
     def precision(self) -> str:
-        """The precision that it computes in."""
+        """``fp16`` or ``fp32``."""
         return FP16 if self._graph.is_half else FP32
 
     @torch.inference_mode()
@@ -46,10 +86,7 @@ class DeviceNetwork:
 def place(
     graph: ServingGraph, path: Path, device: torch.device, precision: str
 ) -> tuple[DeviceNetwork, str]:
-    """Return a network that has run on ``device``, and why it is slower than requested.
-
-    ``precision`` ``auto`` is half precision where the network's numbers fit it, on real streets.
-    """
+    """Return a network that has run on ``device``, and the reason of a slower precision."""
     config = graph.network.config
     streets = torch.from_numpy(street_images(config.height, config.width)).to(device)
     reason = ''

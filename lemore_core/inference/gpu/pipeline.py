@@ -1,11 +1,11 @@
-"""From images on the host to labels on the host, by way of one device."""
+"""Segment images of the host on one device."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -38,13 +38,12 @@ class GpuPipeline:
 
     ``network`` maps RGB (N, height, width, 3) uint8 on the device, for ``size`` (height, width)
     and N up to the batch of ``status`` (exactly that with ``is_fixed``), to logits (N, h, w,
-    classes) float32 or float16. It queues its work on PyTorch's current stream, waits for nothing
-    and keeps nothing, so that it can be captured in a CUDA graph.
+    classes) float32 or float16. It queues its work on PyTorch's current stream and neither waits
+    nor keeps anything, so that it can be captured in a CUDA graph.
 
-    Images of one size and encoding run together, 1, 2, 4 … at a time. The ``plans_kept`` kinds
-    and numbers of images used last are kept ready; the first image of a kind prepares it. A batch
-    that finds no memory is halved. ``on_lost`` is called if the GPU's context is lost. Loading,
-    segmenting and closing happen on one thread.
+    Images of one size and encoding run together, 1, 2, 4 … at a time; the first of a kind prepares
+    its plan. A batch that finds no memory is halved. ``on_lost`` is called if the GPU's context is
+    lost. Loading, segmenting and closing happen on one thread.
     """
 
     def __init__(
@@ -54,7 +53,6 @@ class GpuPipeline:
         status: Status,
         *,
         is_fixed: bool = False,
-        plans_kept: int = PLANS_KEPT,
         on_lost: Callable[[GpuContextLostError], None] = lambda _: None,
     ) -> None:
         self.status = status
@@ -64,19 +62,18 @@ class GpuPipeline:
         self._on_lost = on_lost
         self._device = torch.device(status.device)
         self._stream = DeviceStream(self._device)
+        # the last used stands last
         self._plans: dict[tuple[ImageKind, int], Plan] = {}
-        self._plans_kept = plans_kept
         self._reasons = {'loading': status.degraded}
 
     def prepare(self, kind: ImageKind | None) -> None:
         """Segment a full batch of black images, by default of twice the network's size."""
         height, width = self._size
-        # cameras are usually larger than the network's input
         kind = kind or ImageKind(2 * height, 2 * width, 'bgr8')
         self.segment([kind.black()] * self.status.batch)
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Segment images of any sizes and encodings, as many at a time as there is room for."""
+        """Segment images of any sizes and encodings, up to a batch at a time."""
         if not images:
             return []
         is_first = True
@@ -105,47 +102,41 @@ class GpuPipeline:
         self._guarded(self._release, ImageKind(*self._size, 'rgb8'))
 
     def _segment(self, images: Sequence[Image]) -> tuple[list[Segmentation], bool]:
-        results: dict[int, Segmentation] = {}
-        are_finite = True
-        for places in self._batches(images):
-            started = time.perf_counter()
-            batch = [images[place] for place in places]
-            with self._stream.entered():
-                plan = self._plan(ImageKind.of(batch[0]), self._batch_for(len(batch)))
-                decoded = plan.segment(batch)
-            timings = Timings(1e3 * (time.perf_counter() - started))
-            for place, (labels, confidence, is_finite) in zip(places, decoded, strict=True):
-                results[place] = Segmentation(labels, confidence, self._size, timings)
-                are_finite &= is_finite
-        return [results[place] for place in range(len(images))], are_finite
-
-    def _batches(self, images: Sequence[Image]) -> Iterator[list[int]]:
-        """Iterate over the places of images that run together."""
         kinds: dict[ImageKind, list[int]] = {}
         for place, image in enumerate(images):
             kinds.setdefault(ImageKind.of(image), []).append(place)
-        for places in kinds.values():
-            for start in range(0, len(places), self.status.batch):
-                yield places[start : start + self.status.batch]
+        results: dict[int, Segmentation] = {}
+        are_finite, full = True, self.status.batch
+        for kind, all_places in kinds.items():
+            for start in range(0, len(all_places), full):
+                places = all_places[start : start + full]
+                started = time.perf_counter()
+                with self._stream.entered():
+                    plan = self._plan(kind, self._batch_for(len(places)))
+                    decoded = plan.segment([images[place] for place in places])
+                timings = Timings(1e3 * (time.perf_counter() - started))
+                for place, (labels, confidence, is_finite) in zip(places, decoded, strict=True):
+                    results[place] = Segmentation(labels, confidence, self._size, timings)
+                    are_finite &= is_finite
+        return [results[place] for place in range(len(images))], are_finite
 
     def _batch_for(self, count: int) -> int:
-        """Return the smallest of 1, 2, 4 … images that holds ``count``, at most a full batch."""
+        """Return the smallest of 1, 2, 4 … that holds ``count`` images, at most a full batch."""
         full = self.status.batch
         return full if self._is_fixed else min(1 << (count - 1).bit_length(), full)
 
     def _plan(self, kind: ImageKind, batch: int) -> Plan:
         plan = self._plans.pop((kind, batch), None)
         if plan is None:
-            while len(self._plans) >= self._plans_kept:
+            while len(self._plans) >= PLANS_KEPT:
                 del self._plans[next(iter(self._plans))]
             plan = Plan(self._network, self._size, kind, batch, self._stream)
             self._degrade('graphs', self._stream.degraded)
-        # the newest stands last, so the first is the one to drop
         self._plans[kind, batch] = plan
         return plan
 
     def _halve(self, error: DeviceMemoryError) -> bool:
-        """Halve the batch, if there is more than one image in it."""
+        """Halve a batch of several images; return whether it was."""
         if self._is_fixed or self.status.batch == 1:
             return False
         half = self.status.batch // 2
@@ -160,15 +151,14 @@ class GpuPipeline:
         self.status = dataclasses.replace(self.status, degraded=degraded)
 
     def _logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        size = self.status.batch
-        parts = []
+        parts, size = [], self.status.batch
         with self._stream.entered():
             for start in range(0, len(pixels), size):
                 part = pixels[start : start + size]
                 batch = np.zeros((size, *part.shape[1:]), np.uint8)
                 batch[: len(part)] = part
                 logits = self._network(torch.from_numpy(batch).to(self._device))[: len(part)]
-                # copied: on a CPU this may be memory that the next run overwrites
+                # copied: an engine overwrites its output
                 parts.append(logits.float().cpu().numpy().copy())
         return np.concatenate(parts)
 

@@ -1,4 +1,4 @@
-"""Camera pixels to the network's, on the device that runs the network."""
+"""Resize camera images to the network's input on its device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# where red, green and blue stand in a pixel
+# the channels of red, green and blue
 ORDERS = {
     'rgb8': (0, 1, 2),
     'bgr8': (2, 1, 0),
@@ -19,15 +19,14 @@ ORDERS = {
 
 
 class DeviceResize:
-    """Resizes images of one size and encoding, and converts them to RGB.
+    """Resize images of one size and encoding, and convert them to RGB.
 
-    ``source`` and ``target`` are (height, width). Called with (N, H, W, channels) uint8 on the
-    device, (N, H, W, 1) for mono8, it returns RGB (N, h, w, 3) uint8. Nothing waits for the host,
-    so a call can be captured in a CUDA graph.
+    Maps (N, H, W, channels) uint8 of size ``source`` to RGB (N, h, w, 3) uint8 of size ``target``,
+    each (height, width). Can be captured in a CUDA graph.
 
-    As :func:`lemore_core.images.image.to_network`, it averages over areas where both sides shrink, else
-    it interpolates; a grey level may round otherwise. The modes of PyTorch's ``interpolate`` are
-    no choice: its areas overlap, and 0.4% to 1.4% of a street's labels change (here 0.02%).
+    As :func:`lemore_core.images.image.to_network`, it averages over areas if both sides shrink, else
+    interpolates, within one grey level. The areas of PyTorch's ``interpolate`` overlap: with them
+    0.4% to 1.4% of a street's labels change (here 0.02%).
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class DeviceResize:
         self._order = torch.tensor(ORDERS[encoding], device=device)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Return the images as the network takes them; shapes as above."""
+        """Return the resized images; shapes as above."""
         pixels = pixels[..., :3]
         if self._resizes:
             pixels = self._rows.sum(self._columns.sum(pixels, 2), 1).round_().to(torch.uint8)
@@ -54,7 +53,7 @@ class DeviceResize:
 
 
 class _Taps:
-    """The source pixels that make each target pixel of an axis, and what each of them weighs."""
+    """Source pixels of each target pixel of an axis, and their weights."""
 
     def __init__(
         self, source: int, target: int, *, averages: bool, device: torch.device | str
@@ -62,7 +61,7 @@ class _Taps:
         scale = source / target
         start = np.arange(target)[:, None] * scale
         if averages:
-            # the share of the area that a pixel covers
+            # the share of the area covered by a pixel
             index = np.floor(start) + np.arange(math.ceil(scale) + 1)
             weight = np.minimum(start + scale, index + 1) - np.maximum(start, index)
             weight = weight.clip(0) / scale

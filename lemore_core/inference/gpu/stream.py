@@ -1,4 +1,4 @@
-"""The CUDA stream that a pipeline's work is queued on, and its CUDA graphs; on a CPU, nothing."""
+"""Queue a pipeline's work on a CUDA stream, and capture its CUDA graphs; on a CPU, just run it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ END_ALLOCATION = ('_cuda_endAllocateToPool', '_cuda_endAllocateCurrentStreamToPo
 
 
 class DeviceStream:
-    """A stream of a GPU, and the memory of the CUDA graphs that are captured on it.
+    """A stream of a GPU and the memory of its CUDA graphs.
 
-    ``degraded`` is the reason for starting kernels one by one, empty where graphs are used.
+    ``degraded`` is the reason for starting kernels one by one, empty with graphs.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -38,7 +38,7 @@ class DeviceStream:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Return a context in which PyTorch queues its work here."""
+        """Make this PyTorch's current stream for a while."""
         if self._stream is None:
             yield
         else:
@@ -51,15 +51,14 @@ class DeviceStream:
             self._stream.synchronize()
 
     def record(self, work: Callable[[], None], name: str) -> Callable[[], None]:
-        """Return what queues ``work`` at one call: its CUDA graph, or ``work`` if there is none.
+        """Run ``work`` a few times, and return its CUDA graph's replay, or ``work`` without graphs.
 
-        ``work`` is run a few times first. It must not wait for the host, use the same memory
-        every time, and leave nothing behind but in memory that was there before. Called within
+        ``work`` must not wait for the host, and use the same memory every time. Called within
         :meth:`entered`, as is the result. ``name`` is for the log.
         """
         if self._stream is None:
             return work
-        # a first run compiles, allocates and measures: none of it can be captured
+        # the first runs compile, allocate and measure, which cannot be captured
         for _ in range(WARM_UPS):
             work()
         self._stream.synchronize()
@@ -84,7 +83,7 @@ class DeviceStream:
             self._pool = torch.cuda.graph_pool_handle()
         failure: Exception | None = None
         try:
-            # the graphs of a stream share memory: they run in turn, and keep nothing
+            # the graphs of a stream share memory: they run in turn
             graph.capture_begin(self._pool, capture_error_mode='thread_local')
             try:
                 work()

@@ -1,1 +1,1 @@
-"""TensorRT: engines are built in another process, cached, checked and swapped in between two images."""
+"""TensorRT: engines are built and tried in another process, and cached."""

@@ -30,10 +30,11 @@ def load(request: ServingRequest) -> GpuPipeline:
 
 def _load(request: ServingRequest) -> GpuPipeline:
     cached = locate_engine(request)
-    if not cached.is_built or cached.read() is None:
+    engine = cached.read()
+    if engine is None:
         _require_cuda()
         EngineBuild(request).wait()
-    engine = cached.read()
+        engine = cached.read()
     if engine is None:
         msg = f'there is no engine {cached.path}: the next start builds it again'
         raise BackendError(msg)

@@ -1,7 +1,7 @@
-"""Build an engine and try it, in a process of its own, so that a crash ends nothing else.
+"""Build an engine and try it in a child process, ``lemore engine build``.
 
-That process is ``lemore engine build``. It runs without PyTorch until the engine is tried, and is
-the first that a system short of memory ends: on a Jetson the builder and the node share 8 GB.
+It runs without PyTorch until the trial, and is the first process that a system short of memory
+kills: on a Jetson the builder and the node share 8 GB.
 """
 
 from __future__ import annotations
@@ -9,17 +9,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from lemore_core.common.child import Child, ChildError
 from lemore_core.common.errors import GpuContextLostError
+from lemore_core.export import PrecisionError
 from lemore_core.export.cache import cached_export
-from lemore_core.export.errors import PrecisionError
 from lemore_core.inference.backend import FP16, BackendError, ServingRequest, Status
 from lemore_core.inference.gpu.device import gpus
 from lemore_core.inference.needs import missing
@@ -27,29 +24,25 @@ from lemore_core.inference.tensorrt.builder import build, load_tensorrt
 from lemore_core.inference.tensorrt.cache import CachedEngine, locate_engine
 
 NICENESS = 19
-OOM_SCORE = 1000  # the highest: first to go
-# images of a size before its engine is built: an odd one costs nothing
-MIN_IMAGES = 10
-NEVER = -sys.maxsize  # a count that MIN_IMAGES is never reached from
-TERMINATE_S = 2.0
-TAIL_BYTES = 4096
+OOM_SCORE = 1000  # the highest: killed first
+MIN_IMAGES = 10  # images of a size before its engine is built
 READY = 'ready at the next start'
 
 _log = logging.getLogger(__name__)
 
 
 def build_engine(request: ServingRequest) -> CachedEngine:
-    """Have the engine of a request in the cache, tried and found right."""
+    """Build, try and keep the engine of a request, unless the cache has it."""
     cached = locate_engine(request)
     from lemore_core.inference.tensorrt.engine import EngineRejectedError
 
     try:
         with cached.one_builder():
-            # another process may have built it, or found it broken, while this one waited
+            # another process may have built or refused it meanwhile
             if cached.require_allowed().read() is None:
                 cached.keep(_build(cached))
     except (PrecisionError, GpuContextLostError, EngineRejectedError) as error:
-        # the next start would build and try the same for minutes
+        # else the next start would build and try it again for minutes
         cached.refuse(error)
         raise
     return cached
@@ -59,64 +52,35 @@ class EngineBuild:
     """A running ``lemore engine build``; ``low_priority`` yields the processors to all others."""
 
     def __init__(self, request: ServingRequest, *, low_priority: bool = False) -> None:
-        command = [sys.executable, '-m', 'lemore_core.cli.main', 'engine', 'build']
-        options = {
-            'model': request.path,
-            'height': request.height,
-            'width': request.width,
-            'precision': request.precision,
-            'batch': request.batch,
-            'device': request.device,
-        }
-        command += [f'--{name}={value}' for name, value in options.items()]
+        arguments = ['engine', 'build', f'--model={request.path}']
+        names = ('height', 'width', 'precision', 'batch', 'device')
+        arguments += [f'--{name}={getattr(request, name)}' for name in names]
+        arguments += ['--low-priority'] * low_priority
         self._since = time.monotonic()
-        # no pipe: nothing would empty it
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it ends with this object
-        self._process = subprocess.Popen(
-            [*command, '--low-priority'] if low_priority else command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._errors,
-            env=os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, sys.path))},
-            start_new_session=True,
-        )
-
-    @property
-    def pid(self) -> int:
-        """The number of the process."""
-        return self._process.pid
+        self._child = Child('lemore_core.cli.main', arguments=arguments)
+        self.pid = self._child.pid
 
     @property
     def state(self) -> str:
         """``building, 45 s``, ``ready at the next start``, or ``failed: `` and the reason."""
-        code = self._process.poll()
-        if code is None:
+        if not self._child.ended:
             return f'building, {time.monotonic() - self._since:.0f} s'
-        return READY if code == 0 else f'failed: {self._reason(code)}'
+        try:
+            self.wait()
+        except BackendError as error:
+            return f'failed: {error}'
+        return READY
+
+    def stop(self) -> None:
+        """End the process."""
+        self._child.stop()
 
     def wait(self) -> None:
         """Wait for the engine."""
-        code = self._process.wait()
-        if code != 0:
-            raise BackendError(self._reason(code))
-
-    def stop(self) -> None:
-        """End the process and its export, if they still run."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(subprocess.TimeoutExpired, ProcessLookupError):
-                if self._process.poll() is None:
-                    os.killpg(self._process.pid, number)
-                self._process.wait(TERMINATE_S)
-
-    def _reason(self, code: int) -> str:
-        if code < 0:
-            hint = ' (is there enough memory?)' if -code == signal.SIGKILL else ''
-            return f'the build was ended by {signal.Signals(-code).name}{hint}'
-        errors = self._errors.fileno()
-        start = max(0, os.fstat(errors).st_size - TAIL_BYTES)
-        tail = os.pread(errors, TAIL_BYTES, start).decode(errors='replace')
-        last = tail.strip().splitlines()[-1:]
-        return ''.join(last).removeprefix('lemore engine: ') or f'the build ended with code {code}'
+        try:
+            self._child.result()
+        except ChildError as error:
+            raise BackendError(str(error).rpartition('lemore engine: ')[2]) from error
 
 
 class BackgroundBuilds:
@@ -124,19 +88,19 @@ class BackgroundBuilds:
 
     def __init__(self) -> None:
         self._counts: dict[tuple[int, int], int] = {}
-        self._builds: dict[tuple[int, int], EngineBuild] = {}
+        # None where no build can be started
+        self._builds: dict[tuple[int, int], EngineBuild | None] = {}
 
     def count(self, request: ServingRequest, backend: str, images: int) -> None:
-        """Count images that ``backend`` labelled; start the build of their size's engine."""
+        """Count images segmented by ``backend``, and start the build of their size's engine."""
         size = request.size
         if size in self._builds or backend == 'tensorrt' or request.device == 'cpu':
             return
         self._counts[size] = self._counts.get(size, 0) + images
-        if self._counts[size] < MIN_IMAGES or any(
-            one.state.startswith('building') for one in self._builds.values()
-        ):
+        is_busy = any(one and one.state.startswith('building') for one in self._builds.values())
+        if self._counts[size] < MIN_IMAGES or is_busy:
             return
-        self._counts[size] = NEVER
+        self._builds[size] = None
         if gpus() and not missing('tensorrt'):
             try:
                 self._builds[size] = EngineBuild(request, low_priority=True)
@@ -155,23 +119,23 @@ class BackgroundBuilds:
         return dataclasses.replace(status, engine=state, degraded=degraded)
 
     def close(self) -> None:
-        """Stop the build that runs."""
-        for one in self._builds.values():
+        """Stop the running build."""
+        for one in filter(None, self._builds.values()):
             one.stop()
 
 
 def yield_to_others(*, low_priority: bool) -> None:
-    """Let this process be the first that a system short of memory ends, and the last that runs."""
-    with suppress(OSError):  # where there is no such file, or a sandbox forbids it
+    """Let the system kill this process first and, with ``low_priority``, schedule it last."""
+    with suppress(OSError):  # no such file, or a sandbox forbids it
         Path('/proc/self/oom_score_adj').write_text(str(OOM_SCORE), encoding='ascii')
     if not low_priority:
         return
     with suppress(OSError):
-        # numpy has threads by now, and Linux has a priority for each
+        # Linux has a priority for each thread, and numpy has started some
         for folder in Path('/proc/self/task').iterdir():
             thread = int(folder.name)
             os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
-            # the disk follows: Linux takes the idle class of I/O for this policy
+            # Linux gives this policy the idle class of I/O
             os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 

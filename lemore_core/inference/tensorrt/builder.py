@@ -1,4 +1,4 @@
-"""ONNX file to TensorRT engine."""
+"""Build a TensorRT engine from an ONNX file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from lemore_core.inference.needs import how_to_install
 
 INPUT, OUTPUT = 'pixels', 'logits'
 WORKSPACE = 512 << 20  # bytes
-OLDEST = 10  # the first with the calls that are used here
-_SHOWN = 5
+OLDEST = 10  # major version
 
 _log = logging.getLogger(__name__)
 
@@ -40,11 +39,11 @@ def build(
     shape: tuple[int, int, int],
     configure: Callable[[Any], None] = lambda _: None,
 ) -> bytes:
-    """Build the engine of a serving graph for the current CUDA device, typed as its ONNX file is.
+    """Build the engine of a serving graph for the current CUDA device, in its ONNX file's types.
 
-    ``api`` is the module ``tensorrt``, or ``tensorrt_rtx``, whose builder needs no GPU once
-    ``configure`` has named a compute capability in its configuration. ``shape`` is (batch,
-    height, width), to which an open batch is fixed: kernels are faster where every shape is known.
+    ``api`` is the module ``tensorrt``, or ``tensorrt_rtx``, whose builder needs no GPU if
+    ``configure`` sets a compute capability. ``shape`` is (batch, height, width); an open batch is
+    fixed, which makes kernels faster.
     """
     logger = logger_of(api)
     logger.forget()
@@ -56,10 +55,10 @@ def build(
     network = _parse(api, builder, logger, onnx)
     config = builder.create_builder_config()
     if hasattr(api.BuilderFlag, 'TF32'):
-        # set by default, and its mantissa has 10 bits
+        # the default, with a mantissa of 10 bits
         config.clear_flag(api.BuilderFlag.TF32)
     _fix_edges(api, network, shape)
-    # where memory is shared, as on a Jetson, the default is all of it
+    # the default is all memory, which a Jetson shares with the CPU
     config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, WORKSPACE)
     configure(config)
     engine = builder.build_serialized_network(network, config)
@@ -71,10 +70,7 @@ def build(
 
 @cache
 def logger_of(api: Any) -> Any:
-    """Return the one logger of a library: it passes on to ``logging`` and keeps errors.
-
-    A process has one, because the library keeps the first that it was given.
-    """
+    """Return the only logger of a library, which keeps the first: logs, and keeps errors."""
     severity = api.ILogger.Severity
     errors: list[str] = []
 
@@ -84,11 +80,11 @@ def logger_of(api: Any) -> Any:
             errors.clear()
 
         def reason(self) -> str:
-            """Return the first error, from which the rest follow."""
+            """Return the first error, the cause of the others."""
             return errors[0] if errors else 'it gives no reason'
 
         def log(self, level: Any, message: str) -> None:
-            # raised with their reason by the caller
+            # the caller raises errors
             if level in (severity.INTERNAL_ERROR, severity.ERROR):
                 errors.append(' '.join(message.split()))
             shown = level not in (severity.INFO, severity.VERBOSE)
@@ -98,16 +94,13 @@ def logger_of(api: Any) -> Any:
 
 
 def _parse(api: Any, builder: Any, logger: Any, onnx: bytes) -> Any:
-    # TensorRT 11 knows only networks that are strongly typed, and may know no flag for it
+    # networks of TensorRT 11 are always strongly typed, and it may lack the flag
     flag = getattr(api.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED', None)
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = api.OnnxParser(network, logger)
     if not parser.parse(onnx):
-        errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        msg = f'{api.__name__} {api.__version__} cannot parse the network: '
-        msg += '; '.join(map(_describe, errors[:_SHOWN])) or logger.reason()
-        if len(errors) > _SHOWN:
-            msg += f'; and {len(errors) - _SHOWN} more'
+        reason = _describe(parser.get_error(0)) if parser.num_errors else logger.reason()
+        msg = f'{api.__name__} {api.__version__} cannot parse the network: {reason}'
         raise BackendError(msg)
     return network
 

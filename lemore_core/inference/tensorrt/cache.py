@@ -1,7 +1,4 @@
-"""Engines on disk: one file each, named by the hash of everything that it depends on.
-
-A damaged engine is built again; a full or read-only disk costs the engine and nothing more.
-"""
+"""Locate engines on disk, each named by the hash of all its inputs, and refuse broken ones."""
 
 from __future__ import annotations
 
@@ -19,8 +16,7 @@ from filelock import FileLock
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import read_own, require_own_folder, user_cache, write_own
 from lemore_core.common.limits import MAX_JSON_BYTES
-from lemore_core.export.cache import export_key
-from lemore_core.export.kept import keep, read_kept
+from lemore_core.export.cache import export_key, keep, read_kept
 from lemore_core.inference.backend import (
     FP16,
     BackendError,
@@ -31,14 +27,14 @@ from lemore_core.inference.gpu.device import Gpu, find_gpu
 from lemore_core.inference.tensorrt.builder import load_tensorrt
 
 LOCK = 'build.lock'
-MOST_KEPT, MOST_BYTES = 32, 2**33
+MOST_BYTES = 2**33
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class CachedEngine:
-    """The engine of a request on a GPU, built or not."""
+    """The file of a request's engine for a GPU, built or not."""
 
     request: ServingRequest
     gpu: Gpu
@@ -46,24 +42,17 @@ class CachedEngine:
 
     @property
     def is_built(self) -> bool:
-        """Whether its file is there."""
+        """Whether the file exists."""
         return self.path.is_file()
 
-    @property
-    def refusal(self) -> str:
-        """The reason why it must not be used, empty where it may."""
-        with suppress(OSError):
-            return read_own(self._refused, MAX_JSON_BYTES).decode(errors='replace').strip()
-        return ''
-
     def read(self) -> bytes | None:
-        """Return its content, None where there is none that is whole."""
+        """Return the engine, None if it is missing or damaged."""
         return read_kept(self.path, MOST_BYTES)
 
     def keep(self, content: bytes) -> None:
-        """Write its file."""
+        """Write the engine."""
         try:
-            keep(self.path, content, MOST_KEPT)
+            keep(self.path, content)
         except OSError as error:
             msg = (
                 f'the engine ({len(content) / (1 << 20):.1f} MiB) was built but cannot be kept in '
@@ -72,32 +61,32 @@ class CachedEngine:
             raise BackendError(msg) from error
 
     def discard(self) -> None:
-        """Delete its file."""
+        """Delete the engine."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
 
     def refuse(self, error: LemoreError) -> None:
-        """Let no process load or build it until the file that says so is deleted."""
+        """Write the file that keeps every process from loading or building this engine."""
         try:
             write_own(self._refused, f'{type(error).__name__}: {error}\n'.encode())
         except OSError as failure:
             _log.warning('the next start uses the engine again, %s', failure)
 
     def require_allowed(self) -> CachedEngine:
-        """Return this engine, or raise the reason why it must not be used."""
-        reason = self.refusal
-        if reason:
+        """Return this engine, or raise the reason of its refusal."""
+        with suppress(OSError):
+            reason = read_own(self._refused, MAX_JSON_BYTES).decode(errors='replace').strip()
             msg = f'the engine is refused ({reason}): delete {self._refused} to try again'
             raise RefusedEngineError(msg)
         return self
 
     @contextmanager
     def one_builder(self) -> Iterator[None]:
-        """Wait until no other process builds: the memory is for one."""
+        """Wait until no other process builds: memory suffices for one."""
         folder = self.path.parent
         with ExitStack() as stack:
             try:
-                # an engine is code: nobody else writes to its folder
+                # an engine is code: no other user may write to its folder
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 require_own_folder(folder)
                 stack.enter_context(FileLock(folder / LOCK))
@@ -111,7 +100,7 @@ class CachedEngine:
 
 
 def locate_engine(request: ServingRequest) -> CachedEngine:
-    """Return the engine of a request, which may not be built yet."""
+    """Return the engine of a request, built or not; raise if it is refused."""
     version, gpu = load_tensorrt().__version__, find_gpu(request.device)
     if request.is_exported:
         request = dataclasses.replace(request, batch=_batch_of(request))
@@ -129,5 +118,5 @@ def _batch_of(request: ServingRequest) -> int:
     from onnx import load
 
     shape = load(request.path).graph.input[0].type.tensor_type.shape
-    # imported networks take one image a run, whatever was requested; 0 is an open batch
+    # imported networks run one image, whatever the request; 0 is an open batch
     return shape.dim[0].dim_value or request.batch

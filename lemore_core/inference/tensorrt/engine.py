@@ -1,4 +1,4 @@
-"""A TensorRT engine on PyTorch's buffers and stream, and the trial of a new one."""
+"""Run a TensorRT engine on PyTorch's buffers and stream, and try a new one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AGREEMENT = 0.99
 
 
 class UnloadableEngineError(BackendError):
-    """An engine that the runtime does not load."""
+    """An engine that cannot be loaded."""
 
 
 class EngineRejectedError(BackendError):
@@ -27,11 +27,10 @@ class EngineRejectedError(BackendError):
 
 
 class Engine:
-    """A TensorRT engine on buffers that never move, one run after the other.
+    """A TensorRT engine on fixed buffers.
 
-    Maps ``batch`` images RGB (batch, height, width, 3) uint8 on ``device`` to logits (batch, h,
-    w, classes) float32, which the next run overwrites. The work is queued on PyTorch's current
-    stream, and nothing waits for it.
+    Maps RGB (batch, height, width, 3) uint8 on ``device`` to logits (batch, h, w, classes) float32,
+    which the next run overwrites. The work is queued on PyTorch's current stream.
     """
 
     def __init__(self, api: Any, engine: bytes, batch: int, device: str) -> None:
@@ -70,7 +69,7 @@ class Engine:
             reason = self._logger.reason()
             msg = f'{library} cannot load the engine: {reason}'
             if is_out_of_memory(reason):
-                # the engine itself is good: it stays in the cache
+                # the engine is good and stays in the cache
                 raise DeviceMemoryError(msg)
             raise UnloadableEngineError(msg)
         return loaded
@@ -85,10 +84,7 @@ class Engine:
 def try_engine(
     api: Any, engine: bytes, onnx: bytes, shape: tuple[int, int, int], device: str
 ) -> None:
-    """Compare an engine's classes of a real street, whole and by halves, with its network's.
-
-    ``shape`` is (batch, height, width). The network is the ONNX file in ONNX Runtime on the CPU.
-    """
+    """Compare an engine's classes of a street with ONNX Runtime's; ``shape`` as for ``build``."""
     batch, height, width = shape
     images = street_images(height, width)
     found = guarded(
@@ -98,7 +94,7 @@ def try_engine(
     )
     session = onnxruntime.InferenceSession(onnx, providers=['CPUExecutionProvider'])
     expected = np.concatenate([session.run(None, {'pixels': x[None]})[0] for x in images])
-    # NaN wins nowhere: argmax would take it for a class
+    # argmax would take NaN for a class
     same = np.isfinite(found).all(-1) & (found.argmax(-1) == expected.argmax(-1))
     if same.mean() < AGREEMENT:
         msg = (
@@ -114,6 +110,6 @@ def _run(
     results = []
     for image in images:
         pixels = torch.from_numpy(np.repeat(image[None], batch, axis=0)).to(device)
-        # the last of a batch, as one that ignores it would have given the first
+        # the last of the batch: a wrong engine may compute only the first
         results.append(network(pixels)[-1].cpu().numpy().copy())
     return np.stack(results)

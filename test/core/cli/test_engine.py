@@ -4,9 +4,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from lemore_core.cli.main import main
 from lemore_core.inference.backend import ServingRequest
@@ -56,22 +54,6 @@ def test_what_is_wrong_is_said_in_one_line(
     assert message in error
     assert error.startswith('lemore engine: ')
     assert error.count('\n') == 1
-
-
-def test_an_onnx_file_of_something_else_is_named(tmp_path: Path, capsys: Output) -> None:
-    node = helper.make_node('Identity', ['x'], ['y'])
-    edges = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, [1])] for n in ('x', 'y')]
-    model = helper.make_model(
-        helper.make_graph([node], 'other', *edges),
-        opset_imports=[helper.make_opsetid('', 17)],
-        ir_version=8,
-    )
-    onnx.save(model, tmp_path / 'other.onnx')
-    assert main(['engine', 'build', '--model', str(tmp_path / 'other.onnx')]) == 1
-    assert (
-        'other.onnx does not describe itself: write a file that does, with lemore import'
-        in capsys.readouterr().err
-    )
 
 
 def test_without_tensorrt_the_package_is_named(

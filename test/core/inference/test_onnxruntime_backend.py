@@ -19,7 +19,7 @@ from lemore_core.inference import onnxruntime_backend as onnx_backend
 from lemore_core.inference import registry
 from lemore_core.inference.backend import BackendError, ServingRequest
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork, choose_threads, load
-from lemore_core.segmenter import Segmenter, resolve_checkpoint
+from lemore_core.segmenter import resolve_checkpoint
 
 ROOT = Path(__file__).parents[3]
 PIXELS = np.random.default_rng(0).integers(0, 256, (1, 64, 128, 3), np.uint8)
@@ -32,7 +32,7 @@ def content() -> bytes:
 
 @pytest.fixture(autouse=True)
 def _nothing_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_backend, '_measured', {})
+    monkeypatch.setattr(onnx_backend, 'chosen_threads', {})
 
 
 @pytest.fixture
@@ -70,29 +70,26 @@ def test_a_thread_must_be_worth_it(times: dict[int, float], expected: int) -> No
 def test_only_the_first_session_of_a_process_is_measured(
     content: bytes, opened: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    measured: list[dict[int, float]] = []
+
+    def choose(times: dict[int, float]) -> int:
+        measured.append(times)
+        return 2
+
     monkeypatch.setattr(onnx_backend, 'thread_counts', lambda: (1, 2, 3))
-    monkeypatch.setattr(onnx_backend, 'choose_threads', lambda times: sorted(times)[1])
+    monkeypatch.setattr(onnx_backend, 'choose_threads', choose)
+    started = time.process_time()
     first = OnnxNetwork(content, 'first')
+    # processor time: a busy machine is not the measurement's fault
+    assert time.process_time() - started < 8 * onnx_backend.TRIAL_SECONDS
     assert opened == [1, 2, 3]
     second = OnnxNetwork(content, 'second')
     assert opened == [1, 2, 3, 2]
+    assert OnnxNetwork(content, 'fixed', threads=1).threads == opened[-1] == 1
+    assert [set(times) for times in measured] == [{1, 2, 3}]
+    assert all(0 < milliseconds < 1000 for milliseconds in measured[0].values())
     assert first.threads == second.threads == 2
     np.testing.assert_array_equal(first(PIXELS), second(PIXELS))
-
-
-def test_every_candidate_is_timed_and_soon(content: bytes) -> None:
-    sessions = {n: onnx_backend._session(content, n) for n in (1, 2)}
-    started = time.process_time()
-    times = onnx_backend.measure(sessions)
-    assert times.keys() == {1, 2}
-    assert all(0 < milliseconds < 1000 for milliseconds in times.values())
-    # processor time: a busy machine is not the measurement's fault
-    assert time.process_time() - started < 4 * onnx_backend.TRIAL_SECONDS
-
-
-def test_threads_that_are_asked_for_are_not_measured(content: bytes, opened: list[int]) -> None:
-    assert OnnxNetwork(content, 'fixed', threads=2).threads == 2
-    assert opened == [2]
 
 
 def test_an_idle_session_costs_nothing(content: bytes) -> None:
@@ -101,15 +98,6 @@ def test_an_idle_session_costs_nothing(content: bytes) -> None:
     started = time.process_time()
     time.sleep(0.3)
     assert time.process_time() - started < 0.1
-
-
-def test_a_file_is_opened_once(content: bytes, opened: list[int], tmp_path: Path) -> None:
-    path = tmp_path / 'nano.onnx'
-    path.write_bytes(content)
-    onnx_backend._measured[processors.thread_counts()] = 1
-    segmenter = Segmenter.load(path)
-    assert opened == [1]
-    assert segmenter.segment(PIXELS[0]).labels.shape == (64, 128)
 
 
 def test_on_a_cpu_pytorch_stays_out_of_the_process() -> None:
@@ -146,17 +134,28 @@ def test_a_file_whose_inside_is_damaged_is_named(content: bytes, tmp_path: Path)
         load(ServingRequest(path, 64, 128, device='cpu'))
 
 
-@pytest.mark.parametrize('device', ['cuda', 'cuda:0'])
-def test_a_gpu_is_for_other_backends(device: str) -> None:
-    request = ServingRequest(resolve_checkpoint('nano'), 64, 128, device=device)
-    with pytest.raises(BackendError, match=f'runs on the CPU, not on device {device!r}: use backe'):
-        registry.load('onnxruntime', request)
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'device': 'cuda:0'}, "runs on the CPU, not on device 'cuda:0': use backend"),
+        ({'precision': 'fp16'}, 'slower in fp16 than in fp32 on a CPU'),
+    ],
+)
+def test_a_gpu_and_its_precision_are_for_other_backends(
+    options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(BackendError, match=message):
+        registry.load('onnxruntime', ServingRequest(resolve_checkpoint('nano'), 64, 128, **options))
 
 
-def test_several_images_are_segmented_in_turn(content: bytes, tmp_path: Path) -> None:
+def test_several_images_are_segmented_in_turn(
+    content: bytes, tmp_path: Path, opened: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_backend, 'thread_counts', lambda: (1,))
     path = tmp_path / 'nano.onnx'
     path.write_bytes(content)
     backend = load(ServingRequest(path, 64, 128, batch=2))
+    assert opened == [1], 'the file is opened once'
     assert (backend.status.batch, backend.status.precision) == (1, 'as exported')
     pixels = np.concatenate([PIXELS, 255 - PIXELS])
     together = backend.segment([Image(one) for one in pixels])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.inference.sizes import LoadedSizes, Size
+from lemore_core.inference.sizes import LoadedSizes, Size, network_size
 from lemore_core.segmenter import Segmenter
 
 LOADED, WIDE, TALL = (96, 128), (64, 192), (192, 64)
@@ -113,3 +113,18 @@ def test_closing_ends_an_export_at_once(
     segmenter.close()
     assert time.monotonic() - started < 10
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('image', 'expected'),
+    [
+        ((360, 480), (360, 480)),  # as trained
+        ((480, 640), (360, 480)),  # the same aspect
+        ((1080, 1920), (320, 576)),
+        ((480, 480), (384, 384)),
+        ((1920, 1080), (576, 320)),
+        ((1, 4000), (64, 2048)),
+    ],
+)
+def test_an_image_keeps_its_aspect(image: Size, expected: Size) -> None:
+    assert network_size((360, 480), image) == expected

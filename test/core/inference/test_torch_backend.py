@@ -75,6 +75,9 @@ def test_a_device_that_is_not_there_is_an_error(untrained_checkpoint: Path, devi
     request = ServingRequest(untrained_checkpoint, 96, 128, device=device)
     with pytest.raises(BackendError, match=f'torch cannot use device {device!r} here'):
         backends.load('torch', request)
+    request = ServingRequest(untrained_checkpoint, 96, 128, device='cpu', precision='fp16')
+    with pytest.raises(BackendError, match=r'fp16 .* on a CPU'):
+        backends.load('torch', request)
 
 
 @pytest.mark.parametrize(

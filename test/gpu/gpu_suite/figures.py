@@ -114,7 +114,7 @@ def _count_kernels(run: Callable[[], object]) -> int:
 def _plain_eager(
     device: torch.device, size: tuple[int, int]
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
-    graph = networks.untrained('tiny', *size, CLASSES, folded=False).to(device)
+    graph = networks.untrained('tiny', *size, CLASSES, networks.PlainGraph).to(device)
 
     @torch.inference_mode()
     def run(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

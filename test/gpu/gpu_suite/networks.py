@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from lemore_core.checkpoint import ModelCard
@@ -27,6 +28,33 @@ CLIP = ROOT / 'config' / 'demo' / 'solid_white_right.mp4'
 TYPES = {'F32': np.float32, 'F16': np.float16, 'I64': np.int64}
 
 
+class PlainGraph(nn.Module):
+    """The network as it was trained, from pixels (N, height, width, 3) uint8 to logits."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, card: ModelCard, network: LeMoRe) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer('mean', torch.tensor(card.mean))
+        self.register_buffer('std', torch.tensor(card.std))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits (N, height / 8, width / 8, classes), sizes rounded up."""
+        x = ((pixels.float() - self.mean) / self.std).permute(0, 3, 1, 2)
+        logits: Tensor = self.network(x).permute(0, 2, 3, 1)
+        return logits
+
+
+Graph = Callable[[ModelCard, LeMoRe], nn.Module]
+
+
+def folded(card: ModelCard, model: LeMoRe) -> ServingGraph:
+    """Return a network as it is served."""
+    return ServingGraph(card, fold(model, card.std))
+
+
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return the metadata and the tensors of a file of a few known types."""
     content = path.read_bytes()
@@ -41,31 +69,24 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     return metadata, tensors
 
 
-def shipped(size: str, height: int, width: int, *, folded: bool = True) -> ServingGraph:
+def shipped(size: str, height: int, width: int, make: Graph = folded) -> Any:
     """Return the CamVid network of a size ('nano', 'tiny', 'small') for one input size."""
     path = WEIGHTS / f'lemore_{size}_camvid.safetensors'
     metadata, tensors = read_safetensors(path)
     card = ModelCard.from_metadata(metadata, path.name)
     model = LeMoRe(card.config)
     model.load_state_dict(tensors)  # in single precision, whatever the file has
-    return _graph(card, model.eval().resized(height, width), folded=folded)
+    return make(card, model.eval().resized(height, width)).eval()
 
 
-def untrained(
-    size: str, height: int, width: int, classes: int, *, folded: bool = True
-) -> ServingGraph:
+def untrained(size: str, height: int, width: int, classes: int, make: Graph = folded) -> Any:
     """Return a network of random weights: as fast as a trained one."""
     torch.manual_seed(0)
     config: LeMoReConfig = variant(size, classes=classes, height=height, width=width)
     names = tuple(f'class {i}' for i in range(classes))
     taxonomy = Taxonomy('random', names, ((0, 0, 0),) * classes)
     card = ModelCard(name=size, config=config, taxonomy=taxonomy, licence='none')
-    return _graph(card, LeMoRe(config).eval(), folded=folded)
-
-
-def _graph(card: ModelCard, model: LeMoRe, *, folded: bool) -> ServingGraph:
-    network = fold(model, card.std) if folded else model
-    return ServingGraph(card, network).eval().requires_grad_(requires_grad=False)
+    return make(card, LeMoRe(config).eval()).eval().requires_grad_(requires_grad=False)
 
 
 def clip_frames(count: int) -> list[NDArray[np.uint8]]:
@@ -86,7 +107,7 @@ def clip_frames(count: int) -> list[NDArray[np.uint8]]:
 
 @torch.inference_mode()
 def reference_labels(
-    graph: ServingGraph, frame: NDArray[np.uint8], encoding: str
+    graph: PlainGraph, frame: NDArray[np.uint8], encoding: str
 ) -> NDArray[np.uint8]:
     """Label a frame as the definition says: float32 on the CPU, upsampled, then the argmax."""
     config = graph.network.config

@@ -24,7 +24,7 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     library = tmp_path / 'libcuda.so.1'
     subprocess.run(['gcc', '-shared', '-fPIC', SOURCE, '-o', library], check=True)
     monkeypatch.setattr(device_module, 'CUDA_DRIVER', str(library))
-    monkeypatch.setattr(device_module, '_KERNEL_MODULE', tmp_path / 'version')
+    monkeypatch.setattr(device_module, 'KERNEL_MODULE', tmp_path / 'version')
     gpus.cache_clear()
     yield tmp_path / 'version'
     gpus.cache_clear()

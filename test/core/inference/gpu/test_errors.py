@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import gc
-import weakref
-from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -70,21 +67,3 @@ def test_a_lost_context_is_recognised_by_the_next_call(message: str) -> None:
 def test_clean_up_that_fails_as_well_means_a_lost_context() -> None:
     with pytest.raises(GpuContextLostError, match='unknown error'):
         guarded(lambda: fail('cuDNN error'), CPU, 'a network', fail)
-
-
-@pytest.mark.usefixtures('lost')
-def test_what_is_on_a_lost_gpu_is_never_freed() -> None:
-    freed = []
-
-    class Pinned:
-        pass
-
-    def work() -> None:
-        here = Pinned()
-        weakref.finalize(here, freed.append, True)
-        fail()
-
-    with suppress(GpuContextLostError):
-        guarded(work, GPU, 'a network', never)
-    gc.collect()
-    assert not freed, 'the destructor of pinned memory aborts the process'

@@ -81,7 +81,9 @@ class FakeLogger:
 def api(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The fake TensorRT, for a GPU of its own."""
     api = ModuleType('tensorrt')
-    vars(api).update(__version__='11.4.0', Runtime=FakeRuntime, ILogger=FakeLogger)
+    vars(api).update(
+        __version__='11.4.0', Runtime=FakeRuntime, ILogger=FakeLogger, Context=FakeContext
+    )
     for module in (backend, cache):
         monkeypatch.setattr(module, 'load_tensorrt', lambda: api)
     gpu = Gpu('cpu', 'NVIDIA RTX A2000 (26 SMs)', '8.6', '580.65')

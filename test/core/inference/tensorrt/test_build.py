@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from lemore_core.common.errors import GpuContextLostError, LemoreError
-from lemore_core.export.errors import PrecisionError
+from lemore_core.export import PrecisionError
 from lemore_core.inference.backend import BackendError, RefusedEngineError, ServingRequest, Status
 from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import build as build_module

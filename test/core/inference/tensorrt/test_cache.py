@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import subprocess
 import sys
 import time
@@ -12,11 +11,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from lemore_core.common.errors import GpuContextLostError
-from lemore_core.export.errors import PrecisionError
+from lemore_core.export import PrecisionError
 from lemore_core.inference.backend import BackendError, RefusedEngineError, ServingRequest
 from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import cache as cache_module
-from lemore_core.inference.tensorrt.cache import MOST_KEPT, CachedEngine, locate_engine
+from lemore_core.inference.tensorrt.cache import CachedEngine, locate_engine
 
 ENGINE = bytes(range(256)) * 40
 
@@ -38,33 +37,6 @@ def test_an_engine_is_kept_for_this_user(engine: CachedEngine, folder: Path) -> 
     assert engine.read() is None
 
 
-@pytest.mark.parametrize('damage', ['truncated', 'one bit', 'empty', 'others may write'])
-def test_what_is_damaged_or_of_somebody_else_is_no_engine(
-    engine: CachedEngine, damage: str
-) -> None:
-    engine.keep(ENGINE)
-    content = bytearray(engine.path.read_bytes())
-    content[len(content) // 2] ^= damage == 'one bit'
-    engine.path.write_bytes(content[: {'truncated': -1, 'empty': 0}.get(damage)])
-    engine.path.chmod(0o602 if damage == 'others may write' else 0o600)
-    assert engine.read() is None
-    engine.keep(ENGINE)
-    assert engine.read() == ENGINE
-
-
-def test_the_last_used_are_kept(engine: CachedEngine, folder: Path) -> None:
-    engines = [
-        dataclasses.replace(engine, path=folder / f'{number}.engine')
-        for number in range(MOST_KEPT + 1)
-    ]
-    for number, one in enumerate(engines[:-1]):
-        one.keep(ENGINE)
-        os.utime(one.path, (number, number))
-    assert engines[0].read() == ENGINE
-    engines[-1].keep(ENGINE)
-    assert [one.is_built for one in engines[:3]] == [True, False, True]
-
-
 def test_an_engine_that_cannot_be_kept_is_a_failure(engine: CachedEngine, folder: Path) -> None:
     folder.parent.mkdir(parents=True)
     folder.write_bytes(b'')
@@ -73,7 +45,7 @@ def test_an_engine_that_cannot_be_kept_is_a_failure(engine: CachedEngine, folder
     with engine.one_builder():
         pass
     engine.refuse(GpuContextLostError('lost'))
-    assert engine.refusal == ''
+    assert engine.require_allowed() is engine
 
 
 def test_one_process_builds_at_a_time(engine: CachedEngine) -> None:
