@@ -45,6 +45,7 @@ OLD = {
     'bag evaluate --truth-ids': '--ground-truth-ids',
     'bag evaluate --start': '--skip',
     'bag segment --start': '--skip',
+    'bag segment --topics': '--topic, with commas between',
     'export --int8': 'lemore export without it: float networks are faster where both were measured',
 }
 # commands of other packages: each is a module with a docstring, add_arguments and run

@@ -38,7 +38,6 @@ from test.bags.conftest import (
     pattern,
     segment,
     text,
-    with_model,
 )
 
 NODE = '/lemore_segmentation'
@@ -153,7 +152,7 @@ def test_a_size_that_changes_and_stamps_out_of_order(
         ('/image', IMAGE, START + i * PERIOD, image(i, START - i * PERIOD, size=size))
         for i, size in enumerate(sizes)
     ]
-    chosen = with_model(options, model=str(untrained_checkpoint), backend='torch')
+    chosen = replace(options, model=str(untrained_checkpoint), backend='torch')
     assert segment(bags.write(messages), bags.folder / 'out', chosen).frames == 4
     assert [labels.shape for labels in labels_of(bags.folder / 'out').values()] == sizes
 

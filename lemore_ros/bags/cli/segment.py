@@ -9,49 +9,60 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lemore_core.cli.arguments import add_segmenter_arguments, listed, requested_size
 from lemore_core.common.errors import counted
 from lemore_core.common.validation import entries
+from lemore_core.segmenter_options import SegmenterOptions
 from lemore_ros.bags.cli.arguments import INCOMPLETE
 from lemore_ros.bags.errors import BagError, describe
-from lemore_ros.bags.options import ModelOptions, SegmentOptions
+from lemore_ros.bags.options import SegmentOptions
 
 if TYPE_CHECKING:
     from lemore_ros.bags.segment import PartResult
 
-# the others are shared by all commands that load a network
-LABEL_OPTIONS = ('batch', 'min_confidence', 'class_groups', 'output_size')
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
+    """Declare the arguments; the dataclass of the options checks their values."""
     parser.add_argument('inputs', nargs='+', type=Path, metavar='IN', help='bags of any kind')
     parser.add_argument(
         '--output', '-o', type=Path, required=True, help='the new bag, or a folder for several'
     )
     parser.add_argument('--resume', action='store_true', help='resume an interrupted run')
     parser.add_argument('--workers', type=int, default=1, help='processes (1)')
-    names = [name for name in entries(SegmentOptions) if name != 'model']
-    _add_options(parser.add_argument_group('images and output'), SegmentOptions, names)
     add_segmenter_arguments(parser)
-    _add_options(parser.add_argument_group('labels'), ModelOptions, LABEL_OPTIONS)
+    group, defaults = parser.add_argument_group('images and output'), SegmentOptions()
+    for name, entry in entries(SegmentOptions).items():
+        if name in entries(SegmenterOptions) and name != 'batch':
+            continue
+        default, text = getattr(defaults, name), entry.option.text
+        flag = f'--{name.replace("_", "-")}'
+        if isinstance(default, bool):
+            group.add_argument(flag, action='store_true', help=text)
+        elif isinstance(default, tuple):
+            shown = f' ({",".join(default)})' if default else ''
+            text = f'{text}, with commas between{shown}'
+            group.add_argument(flag, type=listed(str), default=default, metavar='A,B', help=text)
+        else:
+            shown = '' if default in ('', float('inf')) else f' ({default})'
+            group.add_argument(flag, type=type(default), default=default, help=f'{text}{shown}')
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the bags, with a progress bar."""
     from tqdm import tqdm
 
-    from lemore_ros.bags.parts import BagSegmentation, find_jobs
+    from lemore_ros.bags.parts import BagSegmentation
 
     if arguments.workers < 1:
         msg = f'workers is {arguments.workers}, allowed: 1 or more'
         raise BagError(msg)
-    jobs = find_jobs(arguments.inputs, arguments.output, segment_options(arguments))
-    segmentation = BagSegmentation(jobs, resume=arguments.resume)
+    options = segment_options(arguments)
+    segmentation = BagSegmentation(
+        arguments.inputs, arguments.output, options, resume=arguments.resume
+    )
     for note in segmentation.notes:
         print(f'lemore bag segment: {note}', file=sys.stderr)
     started = time.perf_counter()
@@ -70,44 +81,25 @@ def run(arguments: argparse.Namespace) -> None:
             bar.close()
             print(f'interrupted after {done}: resume with --resume', file=sys.stderr)
             raise
-    for job, result in results:
-        print(f'{job.output}: {counted(result.frames, "image")} segmented')
+    for _, output, result in results:
+        print(f'{output}: {counted(result.frames, "image")} segmented')
     print(f'in {time.perf_counter() - started:.1f} s')
-    incomplete = [_report_losses(job.source, result) for job, result in results]
+    incomplete = [_report_losses(source, result) for source, _, result in results]
     if any(incomplete):
         sys.exit(INCOMPLETE)
 
 
 def segment_options(arguments: argparse.Namespace) -> SegmentOptions:
     """Return the options of the arguments."""
-    given = vars(arguments)
-    names = entries(ModelOptions).keys() & given.keys() - {'size'}
-    model = {name: given[name] for name in names}
+    given = vars(arguments) | {'size': requested_size(arguments)}
+    values = {name: given[name] for name in entries(SegmentOptions).keys() & given.keys()}
     for name in ('model', 'dataset', 'class_groups'):
-        if Path(model[name]).suffix:
+        if Path(values[name]).suffix:
             # paths, not names, must not depend on the working directory
-            model[name] = str(Path(model[name]).resolve())
-    own = {name: given[name] for name in entries(SegmentOptions) if name != 'model'}
+            values[name] = str(Path(values[name]).resolve())
     for name in ('topic', 'outputs'):
-        own[name] = tuple(own[name])
-    return SegmentOptions(ModelOptions(size=requested_size(arguments), **model), **own)
-
-
-def _add_options(group: Any, kind: type, names: Sequence[str]) -> None:
-    """Declare an argument for each field; the dataclass checks the values."""
-    defaults = kind()
-    for name in names:
-        entry, default = entries(kind)[name], getattr(defaults, name)
-        flag, text = f'--{name.replace("_", "-")}', entry.option.text
-        if isinstance(default, bool):
-            group.add_argument(flag, action='store_true', help=text)
-        elif isinstance(default, tuple):
-            shown = f' ({",".join(default)})' if default else ''
-            text = f'{text}, with commas between{shown}'
-            group.add_argument(flag, type=listed(str), default=default, metavar='A,B', help=text)
-        else:
-            shown = '' if default in ('', float('inf')) else f' ({default})'
-            group.add_argument(flag, type=type(default), default=default, help=f'{text}{shown}')
+        values[name] = tuple(values[name])
+    return SegmentOptions(**values)
 
 
 def _report_losses(source: Path, result: PartResult) -> bool:
