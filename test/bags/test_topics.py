@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lemore_core.taxonomy import load_taxonomy
+from lemore_ros.bags.cli.info import inspect
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.info import inspect
 from lemore_ros.bags.reader import open_bag
 from lemore_ros.bags.topics import camera_topic, find_cameras, probe_images, recorded_labels
 from lemore_ros.messages.rendering import classes_json

@@ -16,8 +16,7 @@ from lemore_core.cli.arguments import add_segmenter_arguments, listed, requested
 from lemore_core.common.errors import counted
 from lemore_core.common.validation import entries
 from lemore_core.segmenter_options import SegmenterOptions
-from lemore_ros.bags.cli.arguments import INCOMPLETE
-from lemore_ros.bags.errors import BagError, describe
+from lemore_ros.bags.errors import INCOMPLETE, BagError, ReadErrors
 from lemore_ros.bags.options import SegmentOptions
 
 if TYPE_CHECKING:
@@ -104,14 +103,10 @@ def segment_options(arguments: argparse.Namespace) -> SegmentOptions:
 
 def _report_losses(source: Path, result: PartResult) -> bool:
     if result.read_errors:
-        count, places = sum(result.read_errors.values()), describe(result.read_errors)
-        print(
-            f'{source} is damaged, {counted(count, "message")} known to be lost: {places}',
-            file=sys.stderr,
-        )
+        errors = ReadErrors(result.read_errors)
+        lost = counted(errors.messages, 'message')
+        print(f'{source} is damaged, {lost} known to be lost: {errors}', file=sys.stderr)
     for reason, count in result.problems.items():
-        verb = 'is' if count == 1 else 'are'
-        print(
-            f'{source}: {counted(count, "image")} {verb} not segmented, {reason}', file=sys.stderr
-        )
+        images = f'{counted(count, "image")} {"is" if count == 1 else "are"}'
+        print(f'{source}: {images} not segmented, {reason}', file=sys.stderr)
     return bool(result.read_errors or result.problems)
