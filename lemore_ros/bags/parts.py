@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict
 from functools import cache
 from itertools import pairwise
@@ -32,7 +33,7 @@ from lemore_ros.bags.errors import BagError, ReadErrors
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.reader import Bag
 from lemore_ros.bags.segment import NS, BagSegmenter, Camera, Part, PartResult
-from lemore_ros.bags.topics import find_cameras, name_cameras
+from lemore_ros.bags.topics import find_cameras
 from lemore_ros.bags.writer import join_parts, report_disk_full, synchronize
 
 ATTEMPTS = 2
@@ -54,10 +55,10 @@ class BagSegmentation:
     ) -> None:
         self.frames = 0
         self.notes: list[str] = []
-        self._options = options
+        self._options, self._output = options, output.absolute()
         self._segmenter = BagSegmenter(options)
         self._parts: dict[Path, list[Part]] = {}
-        for source, target in _find_outputs(inputs, output.absolute()):
+        for source, target in _find_outputs(inputs, self._output):
             if resume and len(inputs) > 1 and target.exists():
                 continue  # complete
             self._parts[target] = self._begin(source, target, resume=resume)
@@ -76,13 +77,11 @@ class BagSegmentation:
             LemoreError: the network, the device, the disk or the workers failed; complete parts
                 are kept.
         """
-        results = self._finish()
-        try:
+        with report_disk_full(self._output), closing(self._segmenter):
+            results = self._finish()
             for part in self._write(on_progress, workers):
                 self._left.remove(part)
                 results += self._finish()
-        finally:
-            self._segmenter.close()
         return results
 
     def _begin(self, source: Path, output: Path, *, resume: bool) -> list[Part]:
@@ -101,7 +100,7 @@ class BagSegmentation:
         if options.duration < (end_ns - start_ns) / NS:
             end_ns = start_ns + round(options.duration * NS)
         share = (end_ns - start_ns) / (bag.end_ns + 1 - bag.start_ns)
-        frames = round(share * sum(camera.topic.count for camera in cameras))
+        frames = round(share * sum(probe.topic.count for _, probe in cameras))
         if options.rate:
             periods = round((end_ns - start_ns) / options.period_ns + 1)
             frames = min(frames, len(cameras) * periods)
@@ -118,7 +117,7 @@ class BagSegmentation:
     def _write(self, on_progress: Callable[[int], object], workers: int) -> Iterator[Part]:
         """Yield the parts as they are complete; retry once after a worker process died."""
         left = list(self._left)
-        if workers == 1:
+        if workers == 1 or not left:
             for part in left:
                 self._segmenter.write(part, on_progress)
                 yield part
@@ -177,13 +176,10 @@ def _find_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
 
 def _choose_cameras(bag: Bag, options: SegmentOptions) -> tuple[tuple[Camera, ...], list[str]]:
     """Return the cameras to segment, and notes about the image topics that are unexpectedly none."""
-    probes, others = find_cameras(bag, options.topic)
-    names = name_cameras([probe.topic for probe in probes])
-    cameras = tuple(
-        Camera(probe.topic, f'{options.prefix}/{name}' if name else options.prefix, probe.bytes)
-        for probe, name in zip(probes, names, strict=True)
-    )
-    results = {f'{camera.prefix}/{output}' for camera in cameras for output in options.outputs}
+    found, others = find_cameras(bag, options.topic)
+    prefix = options.prefix
+    cameras = tuple((f'{prefix}/{name}' if name else prefix, p) for name, p in found.items())
+    results = {f'{prefix}/{output}' for prefix, _ in cameras for output in options.outputs}
     taken = sorted(results & {topic.name for topic in bag.topics})
     if taken and not options.only_results:
         msg = (
@@ -210,9 +206,7 @@ def _claim(
     identity = json.dumps([source.name, sizes, span, weights, asdict(options)])
     digest, path = hashlib.sha256(identity.encode()).hexdigest(), folder / 'job.sha256'
     if not path.exists():
-        with report_disk_full(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, digest)
+        write_whole(path, digest)
     elif not resume:
         msg = f'{folder} holds an interrupted run: resume it with --resume, or delete it'
         raise BagError(msg)
@@ -229,10 +223,9 @@ def _join(parts: Sequence[Part], output: Path) -> PartResult:
     results = [result for part in parts if (result := part.result()) is not None]
     assert len(results) == len(parts), f'a part of {output} is missing'
     folder = parts[0].path.parent
-    with report_disk_full(folder):
-        if not join_parts([part.path for part in parts], folder / 'complete'):
-            msg = f'no messages are left to be written to {output}: see --skip, --duration'
-            raise BagError(msg)
+    if not join_parts([part.path for part in parts], folder / 'complete'):
+        msg = f'no messages are left to be written to {output}: see --skip, --duration'
+        raise BagError(msg)
     os.rename(folder / 'complete', output)  # noqa: PTH104 - a folder must not be moved into another
     synchronize(output.parent)
     shutil.rmtree(folder)

@@ -18,7 +18,7 @@ from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.reader import Bag, Decoder, Record, open_bag
-from lemore_ros.bags.types import Topic
+from lemore_ros.bags.topics import TopicProbe
 from lemore_ros.bags.writer import (
     Key,
     add_connections,
@@ -37,15 +37,8 @@ KEY_FRAME_NS = 10 * NS
 # between two stages: images queued if they are small, and bytes of messages in one item
 MOST_AHEAD, AHEAD_BYTES = 4, 8 * 2**20
 T = TypeVar('T')
+Camera = tuple[str, TopicProbe]  # the namespace of its results
 Message = tuple[Key, int, bytes | memoryview]  # time in nanoseconds, serialised
-
-
-class Camera(NamedTuple):
-    """An image topic to segment, the namespace of its results, and the bytes of an image."""
-
-    topic: Topic
-    prefix: str
-    image_bytes: int
 
 
 class PartResult(NamedTuple):
@@ -73,13 +66,15 @@ class Part(NamedTuple):
 
 @dataclass
 class Item:
-    """A record, and the image and result if its camera is segmented."""
+    """A record, and of one to segment the results' namespace, the image and the result.
+
+    Both may be the error instead.
+    """
 
     record: Record
-    camera: Camera | None
-    image: Image | None = None
-    result: Segmentation | None = None
-    problem: str = ''
+    prefix: str = ''
+    image: Image | LemoreError | None = None
+    result: Segmentation | LemoreError | None = None
 
 
 class BagSegmenter:
@@ -88,7 +83,6 @@ class BagSegmenter:
     def __init__(self, options: SegmentOptions) -> None:
         keep_freed_memory()
         self._options = options
-        self._outputs = [OUTPUTS[name] for name in options.outputs if OUTPUTS[name].is_image]
         self._network: Segmenter | None = None
         self._bag: Bag | None = None
         self._opened = ExitStack()
@@ -117,12 +111,11 @@ class BagSegmenter:
             self._network = options.load()
         self._refinement, self._taxonomy = options.refinement(self._network.taxonomy)
         self._frames, self._problems = 0, Counter[str]()
-        self._decoders = self._prepare_decoders(bag, part)
         batch = self._network.status.batch
-        batch_bytes = batch * max(camera.image_bytes for camera in part.cameras)
+        batch_bytes = batch * max(probe.bytes for _, probe in part.cameras)
         ahead = min(MOST_AHEAD, max(1, AHEAD_BYTES // batch_bytes))
         topics = () if options.only_results else bag.topics
-        prefixes = [camera.prefix for camera in part.cameras]
+        prefixes = [prefix for prefix, _ in part.cameras]
         with new_part(part.path, options) as writer, ExitStack() as stack:
             connections = add_connections(writer, topics, bag.types, prefixes, options.outputs)
 
@@ -130,47 +123,46 @@ class BagSegmenter:
                 return stack.enter_context(closing(read_ahead(items, ahead)))
 
             # decoded by the thread that reads: another stage would hold one more image
-            read = in_thread(map(self._decode, self._groups(bag, part, batch)))
+            read = in_thread(self._read(bag, part, batch))
             segmented = in_thread(map(self._segment, read))
-            reported = 0
+            messages = self._messages(segmented, prefixes, on_progress)
             # written by this thread: SQLite wants the one that opened the file
-            for messages in in_thread(in_chunks(self._messages(segmented, prefixes))):
-                for key, time_ns, data in messages:
+            for chunk in in_thread(in_chunks(messages)):
+                for key, time_ns, data in chunk:
                     writer.write(connections[key], time_ns, data)
-                frames = self._frames
-                on_progress(frames - reported)
-                reported = frames
             result = PartResult(self._frames, self._problems, dict(bag.errors.places))
             (writer.path / RESULT_FILE).write_text(json.dumps(result), encoding='utf-8')
         return result
 
-    def _prepare_decoders(self, bag: Bag, part: Part) -> dict[Topic, Decoder]:
-        """Return the decoders, those of videos fed with what precedes the part."""
-        topics = [camera.topic for camera in part.cameras]
-        decoders = {topic: Decoder(topic, self._options.max_pixels) for topic in topics}
-        videos = [topic for topic in topics if topic.transport.is_video]
+    def _read(self, bag: Bag, part: Part, batch: int) -> Iterator[deque[Item]]:
+        """Yield records with up to ``batch`` decoded images, or up to :data:`AHEAD_BYTES`."""
+        options = self._options
+        cameras = {
+            (p.topic.name, p.topic.type): (prefix, Decoder(p.topic, options.max_pixels))
+            for prefix, p in part.cameras
+        }
+        images = [probe.topic for _, probe in part.cameras]
+        videos = [topic for topic in images if topic.transport.is_video]
         start_ns, end_ns = part.start_ns - KEY_FRAME_NS, part.start_ns
         for record in bag.messages(videos, start_ns=start_ns, end_ns=end_ns) if videos else ():
-            decoders[record.topic].skip(record)
-        return decoders
-
-    def _groups(self, bag: Bag, part: Part, batch: int) -> Iterator[deque[Item]]:
-        """Group records up to ``batch`` images to segment, or up to :data:`AHEAD_BYTES`."""
-        options = self._options
-        cameras = {(c.topic.name, c.topic.type): c for c in part.cameras}
-        topics = [c.topic for c in part.cameras] if options.only_results else bag.topics
+            cameras[record.topic.name, record.topic.type][1].skip(record)
         # of each topic, the first image of each period is segmented; parts begin with a period
         periods: dict[str, int] = {}
         group, frames, size = deque[Item](), 0, 0
+        topics = images if options.only_results else bag.topics
         for record in bag.messages(topics, start_ns=part.start_ns, end_ns=part.end_ns):
-            camera = cameras.get((record.topic.name, record.topic.type))
-            if camera is not None and options.rate:
-                period = (record.time_ns - part.start_ns) // options.period_ns
-                is_new = periods.get(camera.prefix) != period
-                periods[camera.prefix] = period
-                camera = camera if is_new else None
-            group.append(Item(record, camera))
-            frames += camera is not None
+            key = record.topic.name, record.topic.type
+            prefix, decoder = cameras.get(key, ('', None))
+            period = (record.time_ns - part.start_ns) // options.period_ns
+            if decoder is None:
+                group.append(Item(record))
+            elif options.rate and periods.get(prefix) == period:
+                decoder.skip(record)
+                group.append(Item(record))
+            else:
+                group.append(Item(record, prefix, decoder.decode(record)))
+                periods[prefix] = period
+                frames += 1
             size += len(record.data)
             if frames == batch or (frames == 0 and size > AHEAD_BYTES):
                 yield group
@@ -178,23 +170,9 @@ class BagSegmenter:
         if group:
             yield group
 
-    def _decode(self, group: deque[Item]) -> deque[Item]:
-        """Decode the images to segment; the others of a video are fed to its decoder."""
-        for item in group:
-            decoder = self._decoders.get(item.record.topic)
-            if item.camera is not None and decoder is not None:
-                image = decoder.decode(item.record)
-                if isinstance(image, Image):
-                    item.image = image._replace(rotation=self._options.rotate)
-                else:
-                    item.problem = str(image)
-            elif decoder is not None:
-                decoder.skip(item.record)
-        return group
-
     def _segment(self, group: deque[Item]) -> deque[Item]:
         """Segment the images, one by one if the batch fails."""
-        items = [item for item in group if item.image is not None]
+        items = [item for item in group if isinstance(item.image, Image)]
         try:
             self._segment_batch(items)
         except GpuContextLostError:
@@ -204,43 +182,51 @@ class BagSegmenter:
                 try:
                     self._segment_batch([item])
                 except LemoreError as error:  # noqa: PERF203 - each is tried by itself
-                    item.problem = str(error)
+                    item.result = error
         return group
 
     def _segment_batch(self, items: Sequence[Item]) -> None:
         assert self._network is not None, 'write() loads the network'
-        images = [item.image for item in items if item.image]
+        rotate = self._options.rotate
+        images = [i.image._replace(rotation=rotate) for i in items if isinstance(i.image, Image)]
         results = self._network.segment_batch(images, self._refinement)
         for item, result in zip(items, results, strict=True):
             item.result = result
 
     def _messages(
-        self, groups: Iterable[deque[Item]], prefixes: Sequence[str]
+        self,
+        groups: Iterable[deque[Item]],
+        prefixes: Sequence[str],
+        on_progress: Callable[[int], object],
     ) -> Iterator[Message]:
         """Yield the messages to write, the descriptions of the classes first."""
-        options, is_first = self._options, True
+        outputs, is_first = self._options.outputs, True
         for group in groups:
             while group:
                 item = group.popleft()
-                topic, time_ns = item.record.topic, item.record.time_ns
+                time_ns = item.record.time_ns
                 if is_first:
                     threshold = self._refinement.min_confidence
                     known = class_messages(self._taxonomy, threshold, time_ns)
-                    for key in [(p, o) for p in prefixes for o in options.outputs if o in known]:
+                    for key in [(p, o) for p in prefixes for o in outputs if o in known]:
                         yield key, time_ns, known[key[1]]
                     is_first = False
-                if not options.only_results:
-                    yield (topic.name, topic.type), time_ns, item.record.data
-                if item.problem:
-                    self._problems[f'{topic.name}: {item.problem}'] += 1
-                if item.camera and item.image and item.result:
-                    rendering = Rendering(
-                        item.image, item.result, self._taxonomy, options.alpha, make_message
-                    )
-                    for output in self._outputs:
-                        data = serialize(rendering.message(output), output.type)
-                        yield (item.camera.prefix, output.name), time_ns, data
-                    self._frames += 1
+                yield from self._messages_of(item)
+                on_progress(isinstance(item.result, Segmentation))
+
+    def _messages_of(self, item: Item) -> Iterator[Message]:
+        record, image, result = item.record, item.image, item.result
+        topic, options = record.topic, self._options
+        if not options.only_results:
+            yield (topic.name, topic.type), record.time_ns, record.data
+        if isinstance(image, Image) and isinstance(result, Segmentation):
+            rendering = Rendering(image, result, self._taxonomy, options.alpha, make_message)
+            for output in [OUTPUTS[name] for name in options.outputs if OUTPUTS[name].is_image]:
+                data = serialize(rendering.message(output), output.type)
+                yield (item.prefix, output.name), record.time_ns, data
+            self._frames += 1
+        elif image is not None:
+            self._problems[f'{topic.name}: {result or image}'] += 1
 
 
 def in_chunks(messages: Iterable[Message]) -> Iterator[list[Message]]:

@@ -52,6 +52,19 @@ DEFINITIONS = {
     ),
 }
 FOREVER = QosTime(2**31 - 1, 2**32 - 1)
+# the live node's profiles
+RELIABLE = Qos(
+    QosHistory.KEEP_LAST,
+    5,
+    QosReliability.RELIABLE,
+    QosDurability.VOLATILE,
+    FOREVER,
+    FOREVER,
+    QosLiveliness.AUTOMATIC,
+    FOREVER,
+    avoid_ros_namespace_conventions=False,
+)
+LATCHED = RELIABLE._replace(depth=1, durability=QosDurability.TRANSIENT_LOCAL)
 Key = tuple[str, str]  # name and type of a recorded topic, or prefix and output of a result
 
 
@@ -99,26 +112,12 @@ def add_connections(
     prefixes: Iterable[str],
     outputs: Sequence[str],
 ) -> dict[Key, Connection]:
-    """Add recorded topics, and results with the live node's QoS profiles."""
+    """Add recorded topics and results."""
     connections = {(t.name, t.type): _add_recorded(writer, t, types) for t in topics}
     for prefix, output in ((prefix, OUTPUTS[name]) for prefix in prefixes for name in outputs):
-        durability = QosDurability.TRANSIENT_LOCAL if output.is_latched else QosDurability.VOLATILE
-        qos = Qos(
-            QosHistory.KEEP_LAST,
-            1 if output.is_latched else 5,
-            QosReliability.RELIABLE,
-            durability,
-            FOREVER,
-            FOREVER,
-            QosLiveliness.AUTOMATIC,
-            FOREVER,
-            avoid_ros_namespace_conventions=False,
-        )
+        qos, name = LATCHED if output.is_latched else RELIABLE, f'{prefix}/{output.name}'
         connections[prefix, output.name] = writer.add_connection(
-            f'{prefix}/{output.name}',
-            output.type,
-            typestore=output_types(),
-            offered_qos_profiles=[qos],
+            name, output.type, typestore=output_types(), offered_qos_profiles=[qos]
         )
     return connections
 
@@ -140,15 +139,14 @@ def new_part(part: Path, options: SegmentOptions) -> Iterator[Writer]:
         mode = CompressionMode.STORAGE if is_mcap else CompressionMode.MESSAGE
         writer.set_compression(mode, CompressionFormat.ZSTD)
     try:
-        with report_disk_full(part.parent):
-            with writer:
-                if isinstance(writer.storage, McapWriter) and is_compressed:
-                    writer.storage.compressor = chunk_compressor()
-                yield writer
-            for path in (*writer.path.iterdir(), writer.path):
-                synchronize(path)
-            writer.path.rename(part)
-            synchronize(part.parent)
+        with writer:
+            if isinstance(writer.storage, McapWriter) and is_compressed:
+                writer.storage.compressor = chunk_compressor()
+            yield writer
+        for path in (*writer.path.iterdir(), writer.path):
+            synchronize(path)
+        writer.path.rename(part)
+        synchronize(part.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -184,7 +182,7 @@ def synchronize(path: Path) -> None:
 
 
 @contextmanager
-def report_disk_full(folder: Path) -> Iterator[None]:
+def report_disk_full(output: Path) -> Iterator[None]:
     """Raise a full disk as a BagError with the remedy."""
     try:
         yield
@@ -193,7 +191,7 @@ def report_disk_full(folder: Path) -> Iterator[None]:
         if not is_full and 'disk is full' not in str(error):
             raise
         msg = (
-            f'no space is left for {folder}: {error}. Complete files are kept: '
+            f'no space is left for {output}: {error}. Complete files are kept: '
             'make room and run the same command with --resume'
         )
         raise BagError(msg) from error

@@ -48,7 +48,7 @@ def cameras(path: Path) -> list[str]:
     """Return what ``segment`` takes, and hold the other commands to the same rule."""
     with open_bag(path) as bag:
         found, _ = find_cameras(bag)
-        names = [camera.topic.name for camera in found]
+        names = [camera.topic.name for camera in found.values()]
         assert [i['name'] for i in inspect(bag)['images'] if not i['problem']] == names
         if len(names) == 1:
             assert camera_topic(bag).name == names[0]
@@ -121,7 +121,7 @@ def test_grey_images_of_the_stamps_and_size_of_a_camera_are_its_labels_or_a_mask
     with open_bag(path) as bag:
         (_, truth) = inspect(bag)['images']
         assert truth['problem'] == 'labels or mask of /cam'
-        ((named,), _) = find_cameras(bag, ['/truth'])
+        named = find_cameras(bag, ['/truth'])[0]['']
         assert named.topic.name == '/truth'
 
 
@@ -147,7 +147,7 @@ def test_the_only_camera_in_colour_is_taken_and_several_are_named(bags: BagFolde
 def test_a_result_may_be_segmented_by_who_names_it(bags: BagFolder) -> None:
     topics = {'/seg/color': image(0, START, encoding='rgb8')}
     with open_bag(write(bags, topics, {'/seg/classes': TABLE})) as bag:
-        ((camera, *_), _) = find_cameras(bag, ['/seg/color'])
+        camera = find_cameras(bag, ['/seg/color'])[0]['']
         assert camera.topic.name == '/seg/color'
         with pytest.raises(BagError, match='has no camera: it has /seg/classes'):
             find_cameras(bag)

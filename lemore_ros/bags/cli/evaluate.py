@@ -37,18 +37,16 @@ EXPLAINED = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('bag', type=Path, metavar='IN', help='the recorded drive')
-    truth = parser.add_argument_group('ground truth')
-    truth.add_argument(
+    add = parser.add_argument_group('ground truth').add_argument
+    add(
         '--ground-truth',
         default='',
         metavar='TOPIC|FOLDER|BAG',
         help='a topic of labels in IN, a folder of masks called <sec>_<nanosec>.png or '
         '<nanoseconds>.png by the stamps of their images, or another bag',
     )
-    truth.add_argument(
-        '--ground-truth-topic', default='', metavar='TOPIC', help='of labels in that bag'
-    )
-    truth.add_argument(
+    add('--ground-truth-topic', default='', metavar='TOPIC', help='of labels in that bag')
+    add(
         '--ground-truth-ids',
         choices=('classes', 'dataset'),
         default='classes',
@@ -64,15 +62,12 @@ def add_shared_arguments(parser: argparse.ArgumentParser, report_images: int) ->
     # without --model, labels in the bag come before the default model
     parser.set_defaults(model=None)
     group = parser.add_argument_group('images')
-    group.add_argument('--topic', default='', help='of the camera, if there are several')
-    group.add_argument(
-        '--images', type=Path, metavar='BAG', help='the bag with the images, if IN has only results'
-    )
-    group.add_argument(
-        '--skip', type=seconds, default=0.0, help='seconds to leave out at the beginning'
-    )
-    group.add_argument('--duration', type=seconds, help='seconds to evaluate')
-    group.add_argument(
+    add = group.add_argument
+    add('--topic', default='', help='of the camera, if there are several')
+    add('--images', type=Path, metavar='BAG', help='the bag with the images, if IN has none')
+    add('--skip', type=seconds, default=0.0, help='seconds to leave out at the beginning')
+    add('--duration', type=seconds, help='seconds to evaluate')
+    add(
         '--tolerance-ms',
         dest='tolerance_ns',
         type=lambda text: round(1e6 * seconds(text)),
@@ -81,15 +76,10 @@ def add_shared_arguments(parser: argparse.ArgumentParser, report_images: int) ->
         help='largest difference of matching stamps (5)',
     )
     add_max_pixels_argument(group)
-    group = parser.add_argument_group('results')
-    group.add_argument('--report', type=Path, metavar='FILE.html', help='write a report')
-    group.add_argument(
-        '--report-images',
-        type=int,
-        default=report_images,
-        metavar='N',
-        help=f'show the N worst frames for each reason ({report_images})',
-    )
+    add = parser.add_argument_group('results').add_argument
+    add('--report', type=Path, metavar='FILE.html', help='write a report')
+    text = f'show the N worst frames for each reason ({report_images})'
+    add('--report-images', type=int, default=report_images, metavar='N', help=text)
     add_json_argument(parser)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.cli.arguments import add_json_argument, print_json
+from lemore_core.cli.arguments import add_json_argument, image_bar, print_json
 from lemore_core.common.errors import counted, printable
 
 if TYPE_CHECKING:
@@ -29,32 +29,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the summary of the bag."""
-    from tqdm import tqdm
-
     from lemore_ros.bags.reader import open_bag
 
     with open_bag(arguments.bag) as bag:
-        images = sum(topic.count for topic in bag.image_topics)
-        # reading all images of a long bag takes minutes
-        with tqdm(desc='reading', total=images, unit='image', disable=None, leave=False) as bar:
-            info = inspect(bag, bar.update)
+        info = inspect(bag)
     if arguments.json:
         print_json(info)
-    else:
-        print(_in_words(info))
+        return
+    count = f'{counted(info["messages"], "message")} on {counted(len(info["topics"]), "topic")}'
+    lines = [f'{info["path"]}: {count}, {info["duration_s"]:g} s']
+    for image in info['images']:
+        size = '{width}x{height} {encoding}'.format(**image) if image['width'] else '?'
+        verdict = f'no camera: {image["problem"]}' if image['problem'] else 'a camera'
+        rate = f'{counted(image["count"], "image")}, {image["rate_hz"]:g} Hz'
+        lines.append(f'  {image["name"]}  {size}  {rate}  {verdict}')
+        lines += [f'    a gap of {length:.2f} s at {at:.2f} s' for at, length in image['gaps_s']]
+        more = image['gaps'] - len(image['gaps_s'])
+        lines += [f'    and {counted(more, "gap")} more'] if more else []
+    lines += [] if info['images'] else ['  no image topics']
+    if info['damage']:
+        lost = f'{counted(info["unreadable"], "message")} known to be lost'
+        lines.append(f'  damaged, {lost}: {info["damage"]}')
+    print(*map(printable, [*lines, *(f'  {note}' for note in info['notes'])]), sep='\n')
 
 
-def inspect(bag: Bag, on_progress: Callable[[int], object] = lambda _: None) -> dict[str, Any]:
-    """Return the summary as JSON values.
+def inspect(bag: Bag) -> dict[str, Any]:
+    """Return the summary as JSON values; the images are read but not decoded.
 
-    The images are read but not decoded. Of an image topic, ``problem`` is the reason that it is no
-    camera; ``gaps_s`` are the longest gaps (start, length) in seconds from the bag's start;
-    ``stamps_back`` counts stamps older than the one before. ``on_progress`` is called with numbers
-    of images.
+    Of an image topic, ``problem`` is the reason that it is no camera; ``gaps_s`` are the longest
+    gaps (start, length) in seconds from the bag's start.
     """
     from lemore_ros.bags.topics import probe_images
 
-    images = [_image_topic(bag, probe, on_progress) for probe in probe_images(bag)]
+    images = [_image_topic(bag, probe) for probe in probe_images(bag)]
     return {
         'path': str(bag.path),
         'start_ns': bag.start_ns,
@@ -68,20 +75,11 @@ def inspect(bag: Bag, on_progress: Callable[[int], object] = lambda _: None) -> 
     }
 
 
-def _image_topic(
-    bag: Bag, probe: TopicProbe, on_progress: Callable[[int], object]
-) -> dict[str, Any]:
-    from statistics import median
-
-    from lemore_ros.bags.topics import STAMPED_BYTES
-    from lemore_ros.messages.common import read_stamp
-
-    times, stamps = [], []
-    for record in bag.messages([probe.topic]):
-        on_progress(1)
-        times.append(record.time_ns)
-        if len(record.data) >= STAMPED_BYTES:
-            stamps.append(read_stamp(record.data))
+def _image_topic(bag: Bag, probe: TopicProbe) -> dict[str, Any]:
+    topic = probe.topic
+    # reading all images of a long bag takes minutes
+    records = image_bar(bag.messages([topic]), f'reading {topic.name}', topic.count)
+    times = [record.time_ns for record in records]
     pauses = [b - a for a, b in pairwise(times)]
     usual = median(pauses) if pauses else 0
     gaps = [
@@ -90,8 +88,8 @@ def _image_topic(
         if usual and pause > GAP * usual
     ]
     return {
-        'name': probe.topic.name,
-        'type': probe.topic.type,
+        'name': topic.name,
+        'type': topic.type,
         'count': len(times),
         'encoding': probe.encoding,
         'width': probe.width,
@@ -99,26 +97,5 @@ def _image_topic(
         'rate_hz': round(NS / usual, 2) if usual else 0.0,
         'gaps': len(gaps),
         'gaps_s': sorted(gaps, key=lambda gap: -gap[1])[:GAPS_SHOWN],
-        'stamps_back': sum(b < a for a, b in pairwise(stamps)),
         'problem': probe.problem,
     }
-
-
-def _in_words(info: dict[str, Any]) -> str:
-    """Format a summary for the terminal."""
-    count = f'{counted(info["messages"], "message")} on {counted(len(info["topics"]), "topic")}'
-    lines = [f'{info["path"]}: {count}, {info["duration_s"]:g} s']
-    for image in info['images']:
-        size = '{width}x{height} {encoding}'.format(**image) if image['width'] else '?'
-        verdict = f'no camera: {image["problem"]}' if image['problem'] else 'a camera'
-        rate = f'{counted(image["count"], "image")}, {image["rate_hz"]:g} Hz'
-        lines.append(f'  {image["name"]}  {size}  {rate}  {verdict}')
-        lines += [f'    a gap of {length:.2f} s at {at:.2f} s' for at, length in image['gaps_s']]
-        more, back = image['gaps'] - len(image['gaps_s']), image['stamps_back']
-        lines += [f'    and {counted(more, "gap")} more'] if more else []
-        lines += [f'    {counted(back, "stamp")} older than the one before'] if back else []
-    lines += [] if info['images'] else ['  no image topics']
-    if info['damage']:
-        lost = f'{counted(info["unreadable"], "message")} known to be lost'
-        lines.append(f'  damaged, {lost}: {info["damage"]}')
-    return '\n'.join(map(printable, [*lines, *(f'  {note}' for note in info['notes'])]))

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemore_core.cli.arguments import add_segmenter_arguments, listed, requested_size
+from lemore_core.cli.arguments import add_segmenter_arguments, count, listed, requested_size
 from lemore_core.common.errors import counted
 from lemore_core.common.validation import entries
 from lemore_core.segmenter_options import SegmenterOptions
-from lemore_ros.bags.errors import INCOMPLETE, BagError, ReadErrors
+from lemore_ros.bags.errors import INCOMPLETE, ReadErrors
 from lemore_ros.bags.options import SegmentOptions
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--output', '-o', type=Path, required=True, help='the new bag, or a folder for several'
     )
     parser.add_argument('--resume', action='store_true', help='resume an interrupted run')
-    parser.add_argument('--workers', type=int, default=1, help='processes (1)')
+    parser.add_argument('--workers', type=count, default=1, help='processes (1)')
     add_segmenter_arguments(parser)
     group, defaults = parser.add_argument_group('images and output'), SegmentOptions()
     for name, entry in entries(SegmentOptions).items():
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif isinstance(default, tuple):
             shown = f' ({",".join(default)})' if default else ''
             text = f'{text}, with commas between{shown}'
-            group.add_argument(flag, type=listed(str), default=default, metavar='A,B', help=text)
+            group.add_argument(flag, type=_texts, default=default, metavar='A,B', help=text)
         else:
             shown = '' if default in ('', float('inf')) else f' ({default})'
             group.add_argument(flag, type=type(default), default=default, help=f'{text}{shown}')
@@ -55,24 +55,14 @@ def run(arguments: argparse.Namespace) -> None:
 
     from lemore_ros.bags.parts import BagSegmentation
 
-    if arguments.workers < 1:
-        msg = f'workers is {arguments.workers}, allowed: 1 or more'
-        raise BagError(msg)
-    options = segment_options(arguments)
-    segmentation = BagSegmentation(
-        arguments.inputs, arguments.output, options, resume=arguments.resume
-    )
+    inputs, output, options = arguments.inputs, arguments.output, segment_options(arguments)
+    segmentation = BagSegmentation(inputs, output, options, resume=arguments.resume)
     for note in segmentation.notes:
         print(f'lemore bag segment: {note}', file=sys.stderr)
     started = time.perf_counter()
     # an unclosed bar would be drawn once more
-    with tqdm(
-        desc='segmenting',
-        total=segmentation.frames,
-        initial=segmentation.resumed,
-        unit='image',
-        disable=None,
-    ) as bar:
+    total, resumed = segmentation.frames, segmentation.resumed
+    with tqdm(None, 'segmenting', total, initial=resumed, unit='image', disable=None) as bar:
         try:
             results = segmentation.segment(bar.update, workers=arguments.workers)
         except KeyboardInterrupt:
@@ -96,9 +86,11 @@ def segment_options(arguments: argparse.Namespace) -> SegmentOptions:
         if Path(values[name]).suffix:
             # paths, not names, must not depend on the working directory
             values[name] = str(Path(values[name]).resolve())
-    for name in ('topic', 'outputs'):
-        values[name] = tuple(values[name])
     return SegmentOptions(**values)
+
+
+def _texts(text: str) -> tuple[str, ...]:
+    return tuple(listed(str)(text))
 
 
 def _report_losses(source: Path, result: PartResult) -> bool:
@@ -106,7 +98,7 @@ def _report_losses(source: Path, result: PartResult) -> bool:
         errors = ReadErrors(result.read_errors)
         lost = counted(errors.messages, 'message')
         print(f'{source} is damaged, {lost} known to be lost: {errors}', file=sys.stderr)
-    for reason, count in result.problems.items():
-        images = f'{counted(count, "image")} {"is" if count == 1 else "are"}'
+    for reason, number in result.problems.items():
+        images = f'{counted(number, "image")} {"is" if number == 1 else "are"}'
         print(f'{source}: {images} not segmented, {reason}', file=sys.stderr)
     return bool(result.read_errors or result.problems)
