@@ -11,8 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,44 +43,6 @@ def test_results_come_in_order_and_stages_overlap() -> None:
     assert list(read_ahead(map(second, read_ahead(map(first, range(4)))))) == [0, 4, 8, 12]
 
 
-@pytest.mark.parametrize('ahead', [1, 3])
-def test_few_items_are_in_hand(ahead: int) -> None:
-    made = itertools.count()
-    seen = []
-    source = (next(made) for _ in range(1000))
-    with closing(read_ahead(read_ahead(source, ahead), ahead)) as second:
-        for item in itertools.islice(second, 50):
-            time.sleep(0.001)
-            seen.append(next(made) - len(seen) - item)
-    assert 1 < max(seen) <= 2 * ahead + 1
-
-
-def test_an_error_ends_all_stages_and_closes_the_source() -> None:
-    closed = []
-
-    def source() -> Iterator[int]:
-        try:
-            yield from range(100)
-        finally:
-            closed.append(True)
-
-    def fail(item: int) -> int:
-        if item == 5:
-            msg = 'broken'
-            raise ValueError(msg)
-        return item
-
-    before = threading.active_count()
-    with (
-        pytest.raises(ValueError, match='broken'),
-        closing(read_ahead(source())) as first,
-        closing(read_ahead(map(fail, first))) as second,
-    ):
-        list(second)
-    assert closed
-    assert threading.active_count() == before
-
-
 @pytest.mark.parametrize('rate', [0.0, 0.3, 2.0, 29.97, 1000.0])
 def test_parts_cover_the_time_once_and_begin_at_slots(rate: float) -> None:
     start, end = 1_700_000_000 * NS + 7, 1_700_000_100 * NS + 3
@@ -91,9 +52,7 @@ def test_parts_cover_the_time_once_and_begin_at_slots(rate: float) -> None:
     assert borders == sorted(set(borders))
     assert 1 < len(borders) - 1 <= 18
     assert all((border - start) % period == 0 for border in borders[:-1])
-
-
-def test_a_bag_with_one_wild_time_has_few_parts() -> None:
+    # of a bag with one wild time
     assert len(divide(0, 1_700_000_000 * NS, 1000, 0, 1)) - 1 == 10
 
 

@@ -55,9 +55,7 @@ def cameras(path: Path) -> list[str]:
         return names
 
 
-@pytest.mark.parametrize(
-    'prefix', ['/lemore_segmentation', '/robot/lemore_segmentation', '/x/front']
-)
+@pytest.mark.parametrize('prefix', ['/lemore_segmentation', '/x/front'])
 def test_results_beside_their_class_table_are_no_cameras(bags: BagFolder, prefix: str) -> None:
     results = {
         f'{prefix}/labels': mask(),
@@ -71,15 +69,16 @@ def test_results_beside_their_class_table_are_no_cameras(bags: BagFolder, prefix
         assert [topic.name for topic in recorded_labels(bag)] == [f'{prefix}/labels']
 
 
-@pytest.mark.parametrize('name', ['/camera/color', '/overlay', '/robot/labels', '/oak/depth/rgb'])
-def test_a_name_makes_no_camera_a_result_or_a_depth_image(bags: BagFolder, name: str) -> None:
-    assert cameras(write(bags, {name: image(0, START)})) == [name]
+def test_a_name_makes_no_camera_a_result_or_a_depth_image(bags: BagFolder) -> None:
+    names = ['/camera/color', '/oak/depth/rgb', '/overlay', '/robot/labels']
+    assert cameras(write(bags, {name: image(0, START) for name in names})) == names
 
 
-@pytest.mark.parametrize('table', ['', 'no json', '[]', '{"a": 1}', '[1, 2]', '[{"id": 0}]'])
-def test_another_topic_called_classes_makes_no_results(bags: BagFolder, table: str) -> None:
-    path = write(bags, {'/camera/color': image(0, START)}, {'/camera/classes': table})
-    assert cameras(path) == ['/camera/color']
+def test_another_topic_called_classes_makes_no_results(bags: BagFolder) -> None:
+    texts = ['', 'no json', '[]', '{"a": 1}', '[1, 2]', '[{"id": 0}]']
+    names = [f'/camera{number}/color' for number in range(len(texts))]
+    tables = {f'/camera{number}/classes': table for number, table in enumerate(texts)}
+    assert cameras(write(bags, {name: image(0, START) for name in names}, tables)) == names
 
 
 def test_a_camera_in_the_namespace_of_a_class_table_stays_one(bags: BagFolder) -> None:
@@ -92,10 +91,9 @@ def test_a_camera_in_the_namespace_of_a_class_table_stays_one(bags: BagFolder) -
     assert labels.problem == 'it is the result of a segmentation'
 
 
-@pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
-def test_a_depth_image_is_known_by_its_encoding(bags: BagFolder, encoding: str) -> None:
-    topics = {'/stereo/range': image(0, START, encoding=encoding), '/cam': image(0, START)}
-    assert cameras(write(bags, topics)) == ['/cam']
+def test_a_depth_image_is_known_by_its_encoding(bags: BagFolder) -> None:
+    depth = {f'/{name}': image(0, START, encoding=name) for name in ('16UC1', '32FC1')}
+    assert cameras(write(bags, {**depth, '/cam': image(0, START)})) == ['/cam']
 
 
 def drive_with(bags: BagFolder, lag: int, size: tuple[int, int] = (48, 64)) -> Path:
