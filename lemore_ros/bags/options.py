@@ -59,9 +59,6 @@ class SegmentOptions(SegmenterOptions):
 
     def __post_init__(self) -> None:
         check_fields(self, BagError)
-        if not self.outputs:
-            msg = f'outputs is empty, allowed: {ALLOWED_OUTPUTS}'
-            raise BagError(msg)
 
     @property
     def period_ns(self) -> int:

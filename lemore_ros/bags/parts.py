@@ -45,9 +45,6 @@ class BagSegmentation:
 
     ``frames`` is about the number of images to segment, ``resumed`` the number done by an earlier
     run; ``notes`` are for the user.
-
-    Raises:
-        LemoreError: a bag cannot be segmented, or its result cannot be written.
     """
 
     def __init__(
@@ -71,11 +68,8 @@ class BagSegmentation:
     ) -> list[tuple[Path, Path, PartResult]]:
         """Segment all parts; return the input, output and result of each bag.
 
-        A bag gets its name when it is complete. ``on_progress`` is called with numbers of images.
-
-        Raises:
-            LemoreError: the network, the device, the disk or the workers failed; complete parts
-                are kept.
+        A bag gets its name when it is complete; after an error complete parts are kept.
+        ``on_progress`` is called with numbers of images.
         """
         with report_disk_full(self._output), closing(self._segmenter):
             results = self._finish()

@@ -34,8 +34,8 @@ NS = 10**9
 RESULT_FILE = 'result.json'
 # key frames of a video are closer together than this
 KEY_FRAME_NS = 10 * NS
-# between two stages: images queued if they are small, and bytes of messages in one item
-MOST_AHEAD, AHEAD_BYTES = 4, 8 * 2**20
+# between two stages: images queued if they are small, and bytes of recorded messages or results
+MOST_AHEAD, AHEAD_BYTES, CHUNK_BYTES = 4, 8 * 2**20, 2 * 2**20
 T = TypeVar('T')
 Camera = tuple[str, TopicProbe]  # the namespace of its results
 Message = tuple[Key, int, bytes | memoryview]  # time in nanoseconds, serialised
@@ -230,12 +230,12 @@ class BagSegmenter:
 
 
 def in_chunks(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Yield lists of messages, which end with the one that exceeds :data:`AHEAD_BYTES`."""
+    """Yield lists of messages, which end with the one that exceeds :data:`CHUNK_BYTES`."""
     chunk, size = list[Message](), 0
     for message in messages:
         chunk.append(message)
         size += len(message[2])
-        if size > AHEAD_BYTES:
+        if size > CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
     yield chunk

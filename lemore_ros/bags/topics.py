@@ -84,10 +84,9 @@ def camera_topic(bag: Bag, name: str = '', masks: Collection[str] = ()) -> Topic
     if not usable:
         raise _no_camera(bag, others)
     # grey images may be masks without a class table
-    in_colour = [probe for probe in usable if not probe.is_grey]
-    for probes in (usable, in_colour):
-        if len(probes) == 1:
-            return probes[0].topic
+    chosen = usable if len(usable) == 1 else [probe for probe in usable if not probe.is_grey]
+    if len(chosen) == 1:
+        return chosen[0].topic
     names = ', '.join(probe.topic.name for probe in usable)
     msg = f'{bag.path} has {len(usable)} cameras: choose one with --topic ({names})'
     raise BagError(msg)
@@ -144,10 +143,8 @@ def label_topic(bag: Bag, name: str = '', *, option: str = '--labels') -> Topic:
     if len(found) == 1:
         return found[0]
     names = ', '.join(topic.name for topic in found or bag.image_topics) or 'none'
-    if found:
-        msg = f'{bag.path} has {len(found)} topics of labels: choose one with {option} ({names})'
-    else:
-        msg = f'{bag.path} has no topic of labels, name it with {option}; its image topics: {names}'
+    number = len(found) or 'no'
+    msg = f'{bag.path} has {number} topics of labels: choose one with {option} (there are: {names})'
     raise BagError(msg)
 
 

@@ -138,21 +138,10 @@ def test_several_cameras_raw_and_compressed(bags: BagFolder, options: SegmentOpt
         np.testing.assert_array_equal(labels, packed[time])
 
 
-def test_a_size_that_changes_and_stamps_out_of_order(
-    bags: BagFolder, options: SegmentOptions, untrained_checkpoint: Path
-) -> None:
-    sizes = [(48, 64), (48, 64), (30, 90), (48, 64)]
-    messages = [
-        ('/image', IMAGE, START + i * PERIOD, image(i, START - i * PERIOD, size=size))
-        for i, size in enumerate(sizes)
-    ]
-    chosen = replace(options, model=str(untrained_checkpoint), backend='torch')
-    assert segment(bags.write(messages), bags.folder / 'out', chosen).frames == 4
-    assert [labels.shape for labels in labels_of(bags.folder / 'out').values()] == sizes
-
-
 def test_broken_images_are_copied_and_counted(bags: BagFolder, options: SegmentOptions) -> None:
     messages = drive(6)
+    # older than the one before, and of another size
+    messages[9] = ('/camera/image_raw', IMAGE, messages[9][2], image(3, 1, size=(30, 90)))
     broken = image(7, START, size=(0, 64))
     messages[3] = ('/camera/image_raw', IMAGE, messages[3][2], broken)
     messages[6] = ('/camera/image_raw', IMAGE, messages[6][2], messages[6][3][:30])
@@ -162,6 +151,8 @@ def test_broken_images_are_copied_and_counted(bags: BagFolder, options: SegmentO
     assert any('both must be at least 1' in reason for reason in result.problems)
     kept = [m for m in contents(bags.folder / 'out') if not m[0].startswith(NODE)]
     assert kept == messages
+    shapes = [labels.shape for labels in labels_of(bags.folder / 'out').values()]
+    assert shapes == [(48, 64), (30, 90), (48, 64), (48, 64)]
 
 
 def test_topics_of_one_name_and_two_types(bags: BagFolder, options: SegmentOptions) -> None:

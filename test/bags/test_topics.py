@@ -58,15 +58,18 @@ def cameras(path: Path) -> list[str]:
 @pytest.mark.parametrize('prefix', ['/lemore_segmentation', '/x/front'])
 def test_results_beside_their_class_table_are_no_cameras(bags: BagFolder, prefix: str) -> None:
     results = {
-        f'{prefix}/labels': mask(),
+        f'{prefix}/labels': mask('16UC1'),  # many classes: the encoding of depth images
         f'{prefix}/confidence': mask(),
         f'{prefix}/color': image(0, START, encoding='rgb8'),
         f'{prefix}/overlay': image(0, START, encoding='rgb8'),
     }
-    path = write(bags, {'/cam': image(0, START), **results}, {f'{prefix}/classes': TABLE})
-    assert cameras(path) == ['/cam']
+    camera = f'{prefix}/image_raw'
+    path = write(bags, {camera: image(0, START), **results}, {f'{prefix}/classes': TABLE})
+    assert cameras(path) == [camera]
     with open_bag(path) as bag:
         assert [topic.name for topic in recorded_labels(bag)] == [f'{prefix}/labels']
+        problems = {probe.problem for probe in probe_images(bag) if probe.topic.name != camera}
+    assert problems == {'it is the result of a segmentation'}
 
 
 def test_a_name_makes_no_camera_a_result_or_a_depth_image(bags: BagFolder) -> None:
@@ -79,16 +82,6 @@ def test_another_topic_called_classes_makes_no_results(bags: BagFolder) -> None:
     names = [f'/camera{number}/color' for number in range(len(texts))]
     tables = {f'/camera{number}/classes': table for number, table in enumerate(texts)}
     assert cameras(write(bags, {name: image(0, START) for name in names}, tables)) == names
-
-
-def test_a_camera_in_the_namespace_of_a_class_table_stays_one(bags: BagFolder) -> None:
-    # labels of many classes have the encoding of depth images
-    topics = {'/robot/image_raw': image(0, START), '/robot/labels': mask('16UC1')}
-    path = write(bags, topics, {'/robot/classes': TABLE})
-    assert cameras(path) == ['/robot/image_raw']
-    with open_bag(path) as bag:
-        (labels,) = [probe for probe in probe_images(bag) if probe.problem]
-    assert labels.problem == 'it is the result of a segmentation'
 
 
 def test_a_depth_image_is_known_by_its_encoding(bags: BagFolder) -> None:

@@ -93,14 +93,9 @@ def run(arguments: argparse.Namespace) -> None:
         source = stack.enter_context(closing(_open_labels(arguments)))
         print(source.description, file=sys.stderr if arguments.json else sys.stdout)
         if arguments.ground_truth:
-            truth = GroundTruth(
-                arguments.ground_truth,
-                arguments.bag,
-                source.taxonomy,
-                arguments.tolerance_ns,
-                topic=arguments.ground_truth_topic,
-                ids=arguments.ground_truth_ids,
-            )
+            topic, ids = arguments.ground_truth_topic, arguments.ground_truth_ids
+            given = arguments.ground_truth, arguments.bag, source.taxonomy, arguments.tolerance_ns
+            truth = GroundTruth(*given, topic=topic, ids=ids)
             stack.enter_context(closing(truth))
             facts['ground_truth'] = truth.name
         measure(arguments, images, source, truth, {**facts, **source.facts})
