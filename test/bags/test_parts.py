@@ -77,13 +77,6 @@ Segmenter.segment_batch = segment_batch
     return folder / 'code'
 
 
-def wait_for(file: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not file.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert file.exists()
-
-
 @pytest.mark.parametrize(('number', 'status'), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_stopped_at_any_moment_it_is_resumed(
     bags: BagFolder,
@@ -103,7 +96,8 @@ def test_stopped_at_any_moment_it_is_resumed(
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = command(source, '-o', output)
     signal.signal(signal.SIGINT, former)
-    wait_for(reached)
+    while not reached.exists() and process.poll() is None:
+        time.sleep(0.01)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == status
