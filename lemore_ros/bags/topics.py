@@ -143,8 +143,10 @@ def label_topic(bag: Bag, name: str = '', *, option: str = '--labels') -> Topic:
     if len(found) == 1:
         return found[0]
     names = ', '.join(topic.name for topic in found or bag.image_topics) or 'none'
-    number = len(found) or 'no'
-    msg = f'{bag.path} has {number} topics of labels: choose one with {option} (there are: {names})'
+    if found:
+        msg = f'{bag.path} has {len(found)} topics of labels: choose one with {option} ({names})'
+    else:
+        msg = f'{bag.path} has no topic of labels, name it with {option}; its image topics: {names}'
     raise BagError(msg)
 
 
