@@ -58,6 +58,11 @@ def positive(text: str) -> float:
     return _real(text, lambda value: 0 < value < float('inf'), 'number above 0')
 
 
+def seconds(text: str) -> float:
+    """Read a finite number of 0 or more."""
+    return _real(text, lambda value: 0 <= value < float('inf'), 'number of 0 or more')
+
+
 def duration(text: str) -> float:
     """Read a time such as 90s, 30m or 2h as seconds."""
     units = {'s': 1, 'm': 60, 'h': 3600}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from lemore_core.common.errors import LemoreError, printable
 
 SHOWN = 3
+INCOMPLETE = 3  # exit status
 
 
 class BagError(LemoreError):
@@ -19,8 +21,8 @@ class ReadErrors:
     A place found again by a later pass counts once.
     """
 
-    def __init__(self) -> None:
-        self.places: dict[str, int] = {}
+    def __init__(self, places: Mapping[str, int] = MappingProxyType({})) -> None:
+        self.places = dict(places)
 
     def add(self, place: str, messages: int = 0) -> None:
         """Add a place and its problem; ``messages`` is 0 if their number is unknown."""
@@ -33,11 +35,5 @@ class ReadErrors:
         return sum(self.places.values())
 
     def __str__(self) -> str:
-        return describe(self.places)
-
-
-def describe(places: Iterable[str]) -> str:
-    """Return the first places in one line, empty for none."""
-    found = list(places)
-    more = f'; and {len(found) - SHOWN} more' if len(found) > SHOWN else ''
-    return '; '.join(found[:SHOWN]) + more
+        more = f'; and {len(self.places) - SHOWN} more' if len(self.places) > SHOWN else ''
+        return '; '.join([*self.places][:SHOWN]) + more

@@ -18,9 +18,9 @@ from lemore_ros.bags.topics import (
     camera_topic,
     class_table,
     find_cameras,
-    name_cameras,
     recorded_labels,
 )
+from lemore_ros.bags.types import Topic
 
 TOLERANCE_NS = 5_000_000  # by which the stamps of an image and its labels may differ
 
@@ -29,43 +29,36 @@ def open_images(path: Path, max_pixels: int, with_labels: bool) -> list[Source]:
     """Open the cameras of a bag, with their recorded labels if wanted; none if it is no bag."""
     if not is_bag(path):
         return []
-    sources = []
     with open_bag(path, max_pixels) as bag:
-        topics = [probe.topic for probe in find_cameras(bag)[0]]
-        short = name_cameras(topics)
-        names = {
-            topic.name: f'/{name}' if name else ''
-            for topic, name in zip(topics, short, strict=True)
-        }
-        labels = _labels_of(bag, names) if with_labels else {}
-        for topic in topics:
-            name, own = path.stem + names[topic.name], labels.get(topic.name, '')
-            source = Source(
-                name,
+        cameras, _ = find_cameras(bag)
+        found = {probe.topic: f'/{name}' if name else '' for name, probe in cameras.items()}
+        labels = _find_labels(bag, found) if with_labels else {}
+        return [
+            Source(
+                path.stem + name,
                 drive_name(path.stem),
-                partial(_read, path, topic.name, own, max_pixels),
+                partial(_read, path, topic.name, labels.get(topic), max_pixels),
                 (path,),
                 topic.count,
-                results=(name,),
+                results=(path.stem + name,),
                 is_recording=True,
-                taxonomy=class_table(bag, bag.topic(own)) if own else None,
+                taxonomy=class_table(bag, labels[topic]) if topic in labels else None,
             )
-            sources.append(source)
-    return sources
+            for topic, name in found.items()
+        ]
 
 
 def _read(
-    path: Path, topic: str, labels: str, max_pixels: int, errors: Counter[str]
+    path: Path, topic: str, labels: Topic | None, max_pixels: int, errors: Counter[str]
 ) -> Iterator[Frame]:
-    """Yield the images of a topic, with the labels of another topic if that is named."""
+    """Yield the images of a topic, with the labels of another topic if that is given."""
     sequence = ImageSequence(path, topic, max_pixels=max_pixels)
-    recorded = RecordedLabels(path, labels, '', TOLERANCE_NS) if labels else None
+    recorded = RecordedLabels(path, labels.name, '', TOLERANCE_NS) if labels else None
     with closing(recorded) if recorded else nullcontext():
         for number, (image, next_ns) in enumerate(sequence.images()):
             found = recorded.labels_of(image, next_ns) if recorded else None
-            own = found.labels if found else None
-            name = f'{number:06}'
-            yield Frame(drive_name(path.stem), name, image.image, image.time_ns, labels=own)
+            own, drive = found.labels if found else None, drive_name(path.stem)
+            yield Frame(drive, f'{number:06}', image.image, image.time_ns, labels=own)
     if sequence.damage:
         errors[sequence.damage] += 1
     errors.update(sequence.error_counts)
@@ -74,22 +67,22 @@ def _read(
             errors[error] += times
 
 
-def _labels_of(bag: Bag, names: dict[str, str]) -> dict[str, str]:
-    """Return the topic of recorded labels of each camera; ``names`` end their results' namespace.
+def _find_labels(bag: Bag, cameras: dict[Topic, str]) -> dict[Topic, Topic]:
+    """Return the recorded labels of cameras, whose names end their results' namespace.
 
     Labels of no such name are those of the only camera, or of the only one in colour.
     """
-    labels: dict[str, str] = {}
-    for topic in recorded_labels(bag):
-        stem = topic.name.removesuffix(COMPRESSED)
-        own = [camera for camera, name in names.items() if stem.endswith(f'{name}/labels')]
+    found: dict[Topic, Topic] = {}
+    for labels in recorded_labels(bag):
+        stem = labels.name.removesuffix(COMPRESSED)
+        own = [camera for camera, name in cameras.items() if stem.endswith(f'{name}/labels')]
         if len(own) != 1:
             try:
-                own = [camera_topic(bag).name]
+                own = [camera_topic(bag)]
             except BagError:
                 continue
-        if own[0] in labels:
-            msg = f'{bag.path} has labels on {labels[own[0]]}, {topic.name}: name a --model'
+        if own[0] in found:
+            msg = f'{bag.path} has labels on {found[own[0]].name}, {labels.name}: name a --model'
             raise BagError(msg)
-        labels[own[0]] = topic.name
-    return labels
+        found[own[0]] = labels
+    return found

@@ -23,34 +23,9 @@ NODE = '/lemore_segmentation'
 
 
 @dataclass(frozen=True)
-class ModelOptions(SegmenterOptions):
-    """The network and the postprocessing of its labels."""
+class SegmentOptions(SegmenterOptions):
+    """The network, the images to segment, and the messages and files to write."""
 
-    min_confidence: float = option(
-        0.0, 'labels of less confidence become unlabelled', low=0.0, high=1.0
-    )
-    class_groups: str = option('', 'groups of classes instead of classes: a name, or a YAML file')
-    output_size: str = option('camera', 'size of the labels: camera, network, or WIDTHxHEIGHT')
-
-    def __post_init__(self) -> None:
-        check_fields(self, BagError)
-
-    def refinement(self, classes: Taxonomy) -> tuple[Refinement, Taxonomy]:
-        """Return the postprocessing of labels, and the classes of its results."""
-        from lemore_core.segmentation import OutputSize, Refinement
-        from lemore_core.taxonomy import load_groups
-
-        groups = load_groups(self.class_groups, classes) if self.class_groups else None
-        size = OutputSize.parse(self.output_size)
-        refinement = Refinement(self.min_confidence, groups, size)
-        return refinement, classes if groups is None else groups.taxonomy
-
-
-@dataclass(frozen=True)
-class SegmentOptions:
-    """The images to segment, and the messages and files to write."""
-
-    model: ModelOptions = ModelOptions()
     _: KW_ONLY
     topic: tuple[str, ...] = option((), 'image topics; all cameras where none is named')
     rate: float = option(0.0, 'images of a topic segmented a second, 0 for all', low=0.0, high=1e6)
@@ -63,10 +38,7 @@ class SegmentOptions:
         allowed=ALLOWED_OUTPUTS,
     )
     prefix: str = option(
-        NODE,
-        "the results' namespace",
-        pattern='/.*[^/]',
-        allowed=f'a name such as {NODE}',
+        NODE, "the results' namespace", pattern='/.*[^/]', allowed=f'a name such as {NODE}'
     )
     only_results: bool = option(False, 'write the results without the recorded messages')
     alpha: float = option(0.5, "weight of the overlay's colours", low=0.0, high=1.0)
@@ -79,14 +51,26 @@ class SegmentOptions:
         MAX_PIXELS, 'refuse images of more pixels before they are decoded', low=1
     )
     file_frames: int = option(0, 'segmented images per file, about; 0 for at most 64 files', low=0)
+    min_confidence: float = option(
+        0.0, 'labels of less confidence become unlabelled', low=0.0, high=1.0
+    )
+    class_groups: str = option('', 'groups of classes instead of classes: a name, or a YAML file')
+    output_size: str = option('camera', 'size of the labels: camera, network, or WIDTHxHEIGHT')
 
     def __post_init__(self) -> None:
         check_fields(self, BagError)
-        if not self.outputs:
-            msg = f'outputs is empty, allowed: {ALLOWED_OUTPUTS}'
-            raise BagError(msg)
 
     @property
     def period_ns(self) -> int:
         """The time between two segmented images of a topic, 1 for all images."""
         return max(1, round(1e9 / self.rate)) if self.rate else 1
+
+    def refinement(self, classes: Taxonomy) -> tuple[Refinement, Taxonomy]:
+        """Return the postprocessing of labels, and the classes of its results."""
+        from lemore_core.segmentation import OutputSize, Refinement
+        from lemore_core.taxonomy import load_groups
+
+        groups = load_groups(self.class_groups, classes) if self.class_groups else None
+        size = OutputSize.parse(self.output_size)
+        refinement = Refinement(self.min_confidence, groups, size)
+        return refinement, classes if groups is None else groups.taxonomy

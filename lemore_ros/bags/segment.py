@@ -1,13 +1,13 @@
-"""Segment the images of a bag: read and decode, segment, encode and write at the same time."""
+"""Segment parts of bags: read and decode, segment, encode and write at the same time."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,13 +16,17 @@ from lemore_core.common.memory import keep_freed_memory
 from lemore_core.images.image import Image
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
-from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.messages import latched, make_message, serialize
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.reader import Bag, Decoder, Record, open_bag
-from lemore_ros.bags.topics import find_cameras, name_cameras
-from lemore_ros.bags.types import Topic
-from lemore_ros.bags.writer import add_connections, new_part
+from lemore_ros.bags.topics import TopicProbe
+from lemore_ros.bags.writer import (
+    Key,
+    add_connections,
+    class_messages,
+    make_message,
+    new_part,
+    serialize,
+)
 from lemore_ros.messages.rendering import Rendering
 from lemore_ros.outputs import OUTPUTS
 
@@ -30,139 +34,135 @@ NS = 10**9
 RESULT_FILE = 'result.json'
 # key frames of a video are closer together than this
 KEY_FRAME_NS = 10 * NS
-# between two stages: images queued if they are small, and bytes of messages in one item
-MOST_AHEAD, AHEAD_BYTES = 4, 8 * 2**20
+# between two stages: images queued if they are small, and bytes of recorded messages or results
+MOST_AHEAD, AHEAD_BYTES, CHUNK_BYTES = 4, 8 * 2**20, 2 * 2**20
 T = TypeVar('T')
+Camera = tuple[str, TopicProbe]  # the namespace of its results
+Message = tuple[Key, int, bytes | memoryview]  # time in nanoseconds, serialised
 
 
-class Camera(NamedTuple):
-    """An image topic to segment, the namespace of its results, and the bytes of an image."""
-
-    topic: Topic
-    prefix: str
-    image_bytes: int
-
-
-@dataclass
-class PartResult:
+class PartResult(NamedTuple):
     """Number of segmented images, reasons of the others with their counts, and read errors."""
 
-    frames: int = 0
-    problems: dict[str, int] = field(default_factory=dict)
-    read_errors: dict[str, int] = field(default_factory=dict)
+    frames: int
+    problems: dict[str, int]
+    read_errors: dict[str, int]
 
-    def add(self, other: PartResult) -> None:
-        """Add the counts of another part; a place with a read error may be in both."""
-        self.frames += other.frames
-        self.problems = dict(Counter(self.problems) + Counter(other.problems))
-        places = self.read_errors.keys() | other.read_errors
-        counts = (self.read_errors, other.read_errors)
-        self.read_errors = {p: max(c.get(p, 0) for c in counts) for p in sorted(places)}
+
+class Part(NamedTuple):
+    """Messages of a bag from ``start_ns`` to before ``end_ns``; ``path`` is the bag to write."""
+
+    source: Path
+    path: Path
+    cameras: tuple[Camera, ...]
+    start_ns: int
+    end_ns: int
+
+    def result(self) -> PartResult | None:
+        """Return the result of a complete part, None for another one."""
+        path = self.path / RESULT_FILE
+        return PartResult(*json.loads(path.read_bytes())) if path.exists() else None
 
 
 @dataclass
 class Item:
-    """A record, and the image and result if its camera is segmented."""
+    """A record, and of one to segment the results' namespace, the image and the result.
+
+    Both may be the error instead.
+    """
 
     record: Record
-    camera: Camera | None = None
-    image: Image | None = None
-    result: Segmentation | None = None
-    problem: str = ''
-
-
-class OutMessage(NamedTuple):
-    """A serialised message; ``key`` is of :func:`~lemore_ros.bags.writer.add_connections`."""
-
-    key: tuple[str, str]
-    time_ns: int
-    data: bytes | memoryview
+    prefix: str = ''
+    image: Image | LemoreError | None = None
+    result: Segmentation | LemoreError | None = None
 
 
 class BagSegmenter:
-    """An open bag with its cameras, and the network, which is loaded for the first part.
+    """Segment parts one after the other, keeping the network and the last bag open."""
 
-    ``notes`` are for the user. ``cameras`` and ``network`` are taken if known.
-    """
-
-    def __init__(
-        self,
-        source: Path,
-        options: SegmentOptions,
-        *,
-        cameras: Sequence[Camera] = (),
-        network: Segmenter | None = None,
-    ) -> None:
+    def __init__(self, options: SegmentOptions) -> None:
         keep_freed_memory()
-        self.options = options
-        self.network = network
-        self.cameras = list(cameras)
-        self.notes: list[str] = []
-        with ExitStack() as stack:
-            self.bag = stack.enter_context(open_bag(source, options.max_pixels))
-            if not cameras:
-                self.cameras, self.notes = choose_cameras(self.bag, options)
-            self.close = stack.pop_all().close
+        self._options = options
+        self._network: Segmenter | None = None
+        self._bag: Bag | None = None
+        self._opened = ExitStack()
 
-    def write_part(
-        self,
-        part: Path,
-        start_ns: int,
-        end_ns: int,
-        on_progress: Callable[[int], object] = lambda _: None,
-    ) -> PartResult:
-        """Segment the images from ``start_ns`` to before ``end_ns`` into a new one-file bag.
+    def open(self, source: Path) -> Bag:
+        """Open a bag, unless it is open, and close the one before."""
+        if self._bag is None or self._bag.path != source:
+            self.close()
+            self._bag = self._opened.enter_context(open_bag(source, self._options.max_pixels))
+        return self._bag
 
-        It also holds the result as JSON. ``on_progress`` is called with numbers of images.
+    def close(self) -> None:
+        """Close the bag."""
+        self._bag = None
+        self._opened.close()
+
+    def write(self, part: Part, on_progress: Callable[[int], object]) -> PartResult:
+        """Segment a part into a new one-file bag, unless a process that died has completed it.
+
+        The bag also holds the result as JSON. ``on_progress`` is called with numbers of images.
         """
-        if self.network is None:
-            self.network = self.options.model.load()
-        steps, reported = Steps(self.network, self.options), 0
-        videos = [c.topic for c in self.cameras if c.topic.transport.is_video]
-        before = self.bag.messages(videos, start_ns=start_ns - KEY_FRAME_NS, end_ns=start_ns)
-        for record in before if videos else ():
-            steps.decoder(record.topic).skip(record)
-        batch, result = self.network.status.batch, steps.result
-        batch_bytes = batch * max(camera.image_bytes for camera in self.cameras)
+        if done := part.result():
+            return done
+        bag, options = self.open(part.source), self._options
+        if self._network is None:
+            self._network = options.load()
+        self._refinement, self._taxonomy = options.refinement(self._network.taxonomy)
+        self._frames, self._problems = 0, Counter[str]()
+        batch = self._network.status.batch
+        batch_bytes = batch * max(probe.bytes for _, probe in part.cameras)
         ahead = min(MOST_AHEAD, max(1, AHEAD_BYTES // batch_bytes))
-        topics = () if self.options.only_results else self.bag.topics
-        prefixes = [camera.prefix for camera in self.cameras]
-        with new_part(part, self.options) as writer, ExitStack() as stack:
-            connections = add_connections(
-                writer, topics, self.bag.types, prefixes, self.options.outputs
-            )
+        topics = () if options.only_results else bag.topics
+        prefixes = [prefix for prefix, _ in part.cameras]
+        with new_part(part.path, options) as writer, ExitStack() as stack:
+            connections = add_connections(writer, topics, bag.types, prefixes, options.outputs)
+
+            def in_thread(items: Iterable[T]) -> Iterator[T]:
+                return stack.enter_context(closing(read_ahead(items, ahead)))
+
             # decoded by the thread that reads: another stage would hold one more image
-            decoded = map(steps.decode, self._groups(start_ns, end_ns, batch))
-            read = stack.enter_context(read_ahead(decoded, ahead))
-            segmented = stack.enter_context(read_ahead(map(steps.segment, read), ahead))
-            encoded = steps.encode(segmented, prefixes)
+            read = in_thread(self._read(bag, part, batch))
+            segmented = in_thread(map(self._segment, read))
+            messages = self._messages(segmented, prefixes, on_progress)
             # written by this thread: SQLite wants the one that opened the file
-            for messages in stack.enter_context(read_ahead(encoded, ahead)):
-                for key, time_ns, data in messages:
+            for chunk in in_thread(in_chunks(messages)):
+                for key, time_ns, data in chunk:
                     writer.write(connections[key], time_ns, data)
-                on_progress(result.frames - reported)
-                reported = result.frames
-            result.read_errors = dict(self.bag.errors.places)
-            (writer.path / RESULT_FILE).write_text(json.dumps(asdict(result)), encoding='utf-8')
+            result = PartResult(self._frames, self._problems, dict(bag.errors.places))
+            (writer.path / RESULT_FILE).write_text(json.dumps(result), encoding='utf-8')
         return result
 
-    def _groups(self, start_ns: int, end_ns: int, batch: int) -> Iterator[deque[Item]]:
-        """Group records up to ``batch`` images to segment, or up to :data:`AHEAD_BYTES`."""
-        cameras = {(c.topic.name, c.topic.type): c for c in self.cameras}
-        # of each topic, the first image of each period is segmented
-        slots: dict[str, int] = {}
-        only_images = self.options.only_results
-        topics = [c.topic for c in self.cameras] if only_images else self.bag.topics
+    def _read(self, bag: Bag, part: Part, batch: int) -> Iterator[deque[Item]]:
+        """Yield records with up to ``batch`` decoded images, or up to :data:`AHEAD_BYTES`."""
+        options = self._options
+        cameras = {
+            (p.topic.name, p.topic.type): (prefix, Decoder(p.topic, options.max_pixels))
+            for prefix, p in part.cameras
+        }
+        images = [probe.topic for _, probe in part.cameras]
+        videos = [topic for topic in images if topic.transport.is_video]
+        start_ns, end_ns = part.start_ns - KEY_FRAME_NS, part.start_ns
+        for record in bag.messages(videos, start_ns=start_ns, end_ns=end_ns) if videos else ():
+            cameras[record.topic.name, record.topic.type][1].skip(record)
+        # of each topic, the first image of each period is segmented; parts begin with a period
+        periods: dict[str, int] = {}
         group, frames, size = deque[Item](), 0, 0
-        for record in self.bag.messages(topics, start_ns=start_ns, end_ns=end_ns):
-            camera = cameras.get((record.topic.name, record.topic.type))
-            if camera is not None and self.options.rate:
-                slot = (record.time_ns - self.start_ns) // self.options.period_ns
-                is_new = slots.get(camera.prefix) != slot
-                slots[camera.prefix] = slot
-                camera = camera if is_new else None
-            group.append(Item(record, camera))
-            frames += camera is not None
+        topics = images if options.only_results else bag.topics
+        for record in bag.messages(topics, start_ns=part.start_ns, end_ns=part.end_ns):
+            key = record.topic.name, record.topic.type
+            prefix, decoder = cameras.get(key, ('', None))
+            period = (record.time_ns - part.start_ns) // options.period_ns
+            if decoder is None:
+                group.append(Item(record))
+            elif options.rate and periods.get(prefix) == period:
+                decoder.skip(record)
+                group.append(Item(record))
+            else:
+                group.append(Item(record, prefix, decoder.decode(record)))
+                periods[prefix] = period
+                frames += 1
             size += len(record.data)
             if frames == batch or (frames == 0 and size > AHEAD_BYTES):
                 yield group
@@ -170,150 +170,92 @@ class BagSegmenter:
         if group:
             yield group
 
-    @property
-    def start_ns(self) -> int:
-        """The receive time from which images are segmented."""
-        return self.bag.start_ns + round(self.options.skip * NS)
-
-
-class Steps:
-    """Decode, segment and encode groups of records; ``result`` counts the images."""
-
-    def __init__(self, network: Segmenter, options: SegmentOptions) -> None:
-        self.result = PartResult()
-        self._network = network
-        self._options = options
-        self._refinement, self._taxonomy = options.model.refinement(network.taxonomy)
-        self._outputs = [OUTPUTS[name] for name in options.outputs if OUTPUTS[name].is_image]
-        self._decoders: dict[Topic, Decoder] = {}
-
-    def decoder(self, topic: Topic) -> Decoder:
-        """Return the decoder of a topic, the same for all its records."""
-        if topic not in self._decoders:
-            self._decoders[topic] = Decoder(topic, self._options.max_pixels)
-        return self._decoders[topic]
-
-    def decode(self, group: deque[Item]) -> deque[Item]:
-        """Decode the images to segment."""
-        for item in group:
-            topic = item.record.topic
-            if item.camera is None and topic in self._decoders:
-                self._decoders[topic].skip(item.record)
-            elif item.camera is not None:
-                image = self.decoder(topic).decode(item.record)
-                if isinstance(image, Image):
-                    item.image = image._replace(rotation=self._options.rotate)
-                else:
-                    item.problem = str(image)
-        return group
-
-    def segment(self, group: deque[Item]) -> deque[Item]:
+    def _segment(self, group: deque[Item]) -> deque[Item]:
         """Segment the images, one by one if the batch fails."""
-        items = [item for item in group if item.image is not None]
+        items = [item for item in group if isinstance(item.image, Image)]
         try:
-            self._segment(items)
+            self._segment_batch(items)
         except GpuContextLostError:
             raise  # later images would fail too
         except LemoreError:
             for item in items:
                 try:
-                    self._segment([item])
+                    self._segment_batch([item])
                 except LemoreError as error:  # noqa: PERF203 - each is tried by itself
-                    item.problem = str(error)
+                    item.result = error
         return group
 
-    def encode(
-        self, groups: Iterable[deque[Item]], prefixes: Sequence[str]
-    ) -> Iterator[list[OutMessage]]:
-        """Yield the messages to write, the descriptions of the classes first."""
-        messages: list[OutMessage] = []
-        is_first = True
-        for group in groups:
-            size = 0
-            while group:
-                item = group.popleft()
-                for message in self._messages(item):
-                    if is_first:
-                        messages += self._descriptions(prefixes, message.time_ns)
-                        is_first = False
-                    messages.append(message)
-                    size += len(message.data)
-                    if size > AHEAD_BYTES:
-                        yield messages
-                        messages, size = [], 0
-                self.result.frames += item.result is not None
-                if item.problem:
-                    problem = f'{item.record.topic.name}: {item.problem}'
-                    self.result.problems[problem] = self.result.problems.get(problem, 0) + 1
-            yield messages
-            messages = []
-
-    def _segment(self, items: list[Item]) -> None:
-        images = [item.image for item in items if item.image]
+    def _segment_batch(self, items: Sequence[Item]) -> None:
+        assert self._network is not None, 'write() loads the network'
+        rotate = self._options.rotate
+        images = [i.image._replace(rotation=rotate) for i in items if isinstance(i.image, Image)]
         results = self._network.segment_batch(images, self._refinement)
         for item, result in zip(items, results, strict=True):
             item.result = result
 
-    def _messages(self, item: Item) -> Iterator[OutMessage]:
-        topic, time_ns = item.record.topic, item.record.time_ns
-        if not self._options.only_results:
-            yield OutMessage((topic.name, topic.type), time_ns, item.record.data)
-        if item.camera is None or item.image is None or item.result is None:
-            return
-        alpha = self._options.alpha
-        rendering = Rendering(item.image, item.result, self._taxonomy, alpha, make_message)
-        for output in self._outputs:
-            data = serialize(rendering.message(output), output.type)
-            yield OutMessage((item.camera.prefix, output.name), time_ns, data)
+    def _messages(
+        self,
+        groups: Iterable[deque[Item]],
+        prefixes: Sequence[str],
+        on_progress: Callable[[int], object],
+    ) -> Iterator[Message]:
+        """Yield the messages to write, the descriptions of the classes first."""
+        outputs, is_first = self._options.outputs, True
+        for group in groups:
+            while group:
+                item = group.popleft()
+                time_ns = item.record.time_ns
+                if is_first:
+                    threshold = self._refinement.min_confidence
+                    known = class_messages(self._taxonomy, threshold, time_ns)
+                    for key in [(p, o) for p in prefixes for o in outputs if o in known]:
+                        yield key, time_ns, known[key[1]]
+                    is_first = False
+                yield from self._messages_of(item)
+                on_progress(isinstance(item.result, Segmentation))
 
-    def _descriptions(self, prefixes: Sequence[str], time_ns: int) -> Iterator[OutMessage]:
-        known = latched(self._taxonomy, self._refinement.min_confidence, time_ns)
-        for prefix in prefixes:
-            for output in self._options.outputs:
-                if output in known:
-                    yield OutMessage((prefix, output), time_ns, known[output])
-
-
-def choose_cameras(bag: Bag, options: SegmentOptions) -> tuple[list[Camera], list[str]]:
-    """Return the cameras to segment, and notes about the image topics that are unexpectedly none."""
-    probes, others = find_cameras(bag, options.topic)
-    names = name_cameras([probe.topic for probe in probes])
-    cameras = [
-        Camera(probe.topic, f'{options.prefix}/{name}' if name else options.prefix, probe.bytes)
-        for probe, name in zip(probes, names, strict=True)
-    ]
-    results = {f'{camera.prefix}/{output}' for camera in cameras for output in options.outputs}
-    taken = sorted(results & {topic.name for topic in bag.topics})
-    if taken and not options.only_results:
-        msg = (
-            f'{bag.path} has a topic {taken[0]} already: give the results another --prefix than '
-            f'{options.prefix}, or write --only-results'
-        )
-        raise BagError(msg)
-    notes = [f'{probe.topic.name} is not segmented: {probe.problem}' for probe in others]
-    return cameras, [*notes, *bag.types.notes]
+    def _messages_of(self, item: Item) -> Iterator[Message]:
+        record, image, result = item.record, item.image, item.result
+        topic, options = record.topic, self._options
+        if not options.only_results:
+            yield (topic.name, topic.type), record.time_ns, record.data
+        if isinstance(image, Image) and isinstance(result, Segmentation):
+            rendering = Rendering(image, result, self._taxonomy, options.alpha, make_message)
+            for output in [OUTPUTS[name] for name in options.outputs if OUTPUTS[name].is_image]:
+                data = serialize(rendering.message(output), output.type)
+                yield (item.prefix, output.name), record.time_ns, data
+            self._frames += 1
+        elif image is not None:
+            self._problems[f'{topic.name}: {result or image}'] += 1
 
 
-@contextmanager
-def read_ahead(items: Iterable[T], ahead: int = 1) -> Iterator[Iterator[T]]:
-    """Yield an iterator over ``items`` that a thread fills, at most ``ahead`` items in advance.
+def in_chunks(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """Yield lists of messages, which end with the one that exceeds :data:`CHUNK_BYTES`."""
+    chunk, size = list[Message](), 0
+    for message in messages:
+        chunk.append(message)
+        size += len(message[2])
+        if size > CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    yield chunk
 
-    An exception of ``items`` is raised where they are taken. The block ends when the thread does:
+
+def read_ahead(items: Iterable[T], ahead: int = 1) -> Generator[T, None, None]:
+    """Yield ``items``, which a thread makes, at most ``ahead`` of them in advance.
+
+    An exception of ``items`` is raised where they are taken. Close the generator to end the thread:
     resources that it uses may be closed next.
     """
     source, end = iter(items), object()
     with ThreadPoolExecutor(1) as pool:
         waiting: deque[Future[Any]] = deque(pool.submit(next, source, end) for _ in range(ahead))
-
-        def take() -> Iterator[T]:
+        try:
             while (item := waiting.popleft().result()) is not end:
                 waiting.append(pool.submit(next, source, end))
                 yield item
                 # free it while waiting for the next one
                 del item
-
-        try:
-            yield take()
         finally:
             for future in waiting:
                 future.cancel()

@@ -8,7 +8,8 @@ images with the stamps and the size of a camera in colour.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from pathlib import PurePosixPath
+from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 from lemore_core.common.errors import LemoreError
@@ -24,7 +25,7 @@ from lemore_ros.outputs import OUTPUTS
 from lemore_ros.transports import BY_TYPE
 
 CLASSES = OUTPUTS['classes']
-LABELS = 'labels'
+LABELS = '/labels'
 COMPRESSED = '/compressed'
 RESULT = 'it is the result of a segmentation'
 # messages tried: a camera may need a moment to start, a video starts between two key frames
@@ -56,14 +57,18 @@ def probe_images(bag: Bag) -> list[TopicProbe]:
     probes = [_probe(bag, topic) for topic in bag.image_topics]
     probes = [p._replace(problem=RESULT) if p.topic in results else p for p in probes]
     cameras = [probe for probe in probes if not (probe.problem or probe.is_grey)]
-    return [_without_mask(bag, probe, cameras) for probe in probes]
+    return [p if p.problem else p._replace(problem=_mask_of(bag, p, cameras)) for p in probes]
 
 
 def result_topics(bag: Bag) -> set[Topic]:
     """Return the topics that a segmentation published: outputs beside their class table."""
-    tables = [topic for topic in bag.topics if _is_class_table(bag, topic)]
-    prefixes = [topic.name.removesuffix(CLASSES.name) for topic in tables]
-    names = {f'{prefix}{output}' for prefix in prefixes for output in OUTPUTS}
+    names = set[str]()
+    for topic in bag.topics:
+        prefix, _, name = topic.name.rpartition('/')
+        if (name, topic.type) == (CLASSES.name, CLASSES.type):
+            with suppress(BagError):
+                _read_table(bag, topic)
+                names |= {f'{prefix}/{output}' for output in OUTPUTS}
     return {topic for topic in bag.image_topics if topic.name in names}
 
 
@@ -74,44 +79,44 @@ def camera_topic(bag: Bag, name: str = '', masks: Collection[str] = ()) -> Topic
     """
     if name:
         return image_topic(bag, name)
-    usable, others = find_cameras(bag)
-    usable = [probe for probe in usable if probe.topic.name not in masks]
+    found, others = find_cameras(bag)
+    usable = [probe for probe in found.values() if probe.topic.name not in masks]
     if not usable:
         raise _no_camera(bag, others)
     # grey images may be masks without a class table
-    in_colour = [probe for probe in usable if not probe.is_grey]
-    for found in (usable, in_colour):
-        if len(found) == 1:
-            return found[0].topic
+    chosen = usable if len(usable) == 1 else [probe for probe in usable if not probe.is_grey]
+    if len(chosen) == 1:
+        return chosen[0].topic
     names = ', '.join(probe.topic.name for probe in usable)
     msg = f'{bag.path} has {len(usable)} cameras: choose one with --topic ({names})'
     raise BagError(msg)
 
 
-def find_cameras(bag: Bag, names: Sequence[str] = ()) -> tuple[list[TopicProbe], list[TopicProbe]]:
-    """Return the cameras called ``names``, or all; and the topics that are unexpectedly none."""
-    if names:
-        chosen = [image_topic(bag, name) for name in dict.fromkeys(names)]
-        probes = [_probe(bag, topic) for topic in chosen]
+def find_cameras(
+    bag: Bag, topics: Sequence[str] = ()
+) -> tuple[dict[str, TopicProbe], list[TopicProbe]]:
+    """Return the cameras called ``topics``, or all; and the topics that are unexpectedly none.
+
+    Cameras have short names, empty for a single one: ``front``, ``rear``.
+    """
+    if topics:
+        probes = [_probe(bag, image_topic(bag, name)) for name in dict.fromkeys(topics)]
+        others = [probe for probe in probes if probe.problem]
     else:
-        raw = raw_first(bag)
+        raw = _raw_first(bag)
         probes = [probe for probe in probe_images(bag) if probe.topic in raw]
+        others = [p for p in probes if p.problem and p.problem != RESULT and p.topic.count]
     usable = [probe for probe in probes if not probe.problem]
-    others = [p for p in probes if p.problem and (names or (p.problem != RESULT and p.topic.count))]
-    if not usable or (names and others):
+    if not usable or (topics and others):
         raise _no_camera(bag, others)
-    return usable, others
-
-
-def name_cameras(topics: Sequence[Topic]) -> list[str]:
-    """Return a short name for each camera, empty for a single one: ``front``, ``rear``."""
-    if len(topics) == 1:
-        return ['']
-    short = [_namespace(topic.name) for topic in topics]
-    return [
-        own if own and short.count(own) == 1 else topic.name.strip('/')
-        for own, topic in zip(short, topics, strict=True)
-    ]
+    if len(usable) == 1:
+        return {'': usable[0]}, others
+    short = [_namespace(probe.topic) for probe in usable]
+    named = {
+        name if name and short.count(name) == 1 else probe.topic.name.strip('/'): probe
+        for name, probe in zip(short, usable, strict=True)
+    }
+    return named, others
 
 
 def image_topic(bag: Bag, name: str) -> Topic:
@@ -122,19 +127,6 @@ def image_topic(bag: Bag, name: str) -> Topic:
         msg = f'topic {name} of {bag.path} is {topic.type}, its image topics are: {images}'
         raise BagError(msg)
     return topic
-
-
-def raw_first(bag: Bag) -> list[Topic]:
-    """Return the image topics without the compressed copies that image_transport publishes."""
-    order = list(BY_TYPE)
-
-    def is_copy(topic: Topic, other: Topic) -> bool:
-        bases = [one.name.removesuffix(one.transport.suffix) for one in (topic, other)]
-        is_later = order.index(topic.type) > order.index(other.type)
-        return topic.name != other.name and bases[0] == bases[1] and is_later
-
-    topics = bag.image_topics
-    return [topic for topic in topics if not any(is_copy(topic, other) for other in topics)]
 
 
 def recorded_labels(bag: Bag) -> list[Topic]:
@@ -174,70 +166,60 @@ def class_table(bag: Bag, labels: Topic, dataset: str = '') -> Taxonomy:
     if dataset:
         return load_taxonomy(dataset)
     topic = sibling(bag, labels, CLASSES.name)
-    record = next(bag.messages([topic]), None) if topic else None
-    if topic is None or record is None:
+    if topic is None:
         msg = (
             f'{bag.path} has no class table beside {labels.name}: '
             'name the data set of its labels with --dataset'
         )
         raise BagError(msg)
+    return _read_table(bag, topic)
+
+
+def _read_table(bag: Bag, topic: Topic) -> Taxonomy:
     source = f'{topic.name} in {bag.path}'
     try:
-        rows = sorted(parse_json(record.message.data), key=lambda row: int(row['id']))
+        text = next(record.message.data for record in bag.messages([topic]))
+        rows = sorted(parse_json(text), key=lambda row: int(row['id']))
         if [row['id'] for row in rows] != list(range(len(rows))):
-            msg = f'{source} does not number its classes 0, 1, …'
+            msg = 'it does not number its classes 0, 1, …'
             raise BagError(msg)
         return Taxonomy.from_dict({'name': 'recorded', 'classes': rows}, source)
+    except StopIteration:
+        msg = f'{source} has no message: name the data set of the labels with --dataset'
+        raise BagError(msg) from None
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, LemoreError) as error:
         msg = f'{source} is no class table: {error}'
         raise BagError(msg) from error
 
 
 def _probe(bag: Bag, topic: Topic) -> TopicProbe:
-    problem = 'no image'
+    problem = ''
     most = FIRST_PACKETS if topic.transport.is_video else FIRST_IMAGES
-    for index, (record, image) in enumerate(bag.frames(topic)):
+    for record, image in islice(bag.frames(topic), most):
         if isinstance(image, Image):
             encoding = encoding_of(record.message)
             height, width = image.pixels.shape[:2]
             is_grey = image.pixels.ndim == 2
             return TopicProbe(topic, encoding, height, width, image.pixels.size, is_grey)
-        problem = problem if index else str(image)
-        if index + 1 == most:
-            break
-    return TopicProbe(topic, problem=problem)
+        problem = problem or str(image)
+    return TopicProbe(topic, problem=problem or 'no image')
 
 
-def _without_mask(bag: Bag, probe: TopicProbe, cameras: Sequence[TopicProbe]) -> TopicProbe:
-    """Return the probe of a grey topic with the stamps and size of a camera as that of a mask."""
-    for camera in cameras if probe.is_grey and not probe.problem else ():
-        is_as_large = (probe.height, probe.width) == (camera.height, camera.width)
-        if is_as_large and _has_stamps_of(bag, probe.topic, camera.topic):
-            return probe._replace(problem=f'labels or mask of {camera.topic.name}')
-    return probe
-
-
-def _has_stamps_of(bag: Bag, topic: Topic, camera: Topic) -> bool:
-    """Return whether most of the first stamps of a topic are stamps of a camera's images."""
-    stamps: dict[Topic, list[int]] = {topic: [], camera: []}
-    for record in bag.messages([topic, camera]):
-        if len(record.data) >= STAMPED_BYTES:
-            stamps[record.topic].append(read_stamp(record.data))
-        if min(map(len, stamps.values())) == FIRST_IMAGES:
-            break
-    known = [stamp for stamp in stamps[topic][:FIRST_IMAGES] if stamp]
-    return sum(stamp in stamps[camera] for stamp in known) > len(known) / 2
-
-
-def _is_class_table(bag: Bag, topic: Topic) -> bool:
-    if topic.type != CLASSES.type or topic.name.rpartition('/')[2] != CLASSES.name:
-        return False
-    record = next(bag.messages([topic]), None)
-    try:
-        rows = parse_json(record.message.data) if record else []
-        return bool(rows) and all(row['name'] and 'id' in row for row in rows)
-    except (BagError, KeyError, TypeError, ValueError):
-        return False
+def _mask_of(bag: Bag, probe: TopicProbe, cameras: Sequence[TopicProbe]) -> str:
+    """Return the problem of a grey topic with the size and most stamps of a camera, or ''."""
+    for camera in cameras if probe.is_grey else ():
+        if (probe.height, probe.width) != (camera.height, camera.width):
+            continue
+        stamps: dict[Topic, list[int]] = {probe.topic: [], camera.topic: []}
+        for record in bag.messages([*stamps]):
+            if len(record.data) >= STAMPED_BYTES:
+                stamps[record.topic].append(read_stamp(record.data))
+            if min(map(len, stamps.values())) == FIRST_IMAGES:
+                break
+        known = [stamp for stamp in stamps[probe.topic][:FIRST_IMAGES] if stamp]
+        if sum(stamp in stamps[camera.topic] for stamp in known) > len(known) / 2:
+            return f'labels or mask of {camera.topic.name}'
+    return ''
 
 
 def _no_camera(bag: Bag, others: list[TopicProbe]) -> BagError:
@@ -246,16 +228,21 @@ def _no_camera(bag: Bag, others: list[TopicProbe]) -> BagError:
     return BagError(f'{bag.path} has no camera: {reasons or f"it has {names}"}')
 
 
-def _namespace(name: str) -> str:
-    parts = list(PurePosixPath(name.strip('/')).parts)
+def _namespace(topic: Topic) -> str:
+    parts = topic.name.strip('/').split('/')
     while parts and parts[-1] in GENERIC:
         parts.pop()
     return '/'.join(parts)
 
 
+def _raw_first(bag: Bag) -> list[Topic]:
+    """Return the image topics without the compressed copies that image_transport publishes."""
+    found: dict[str, Topic] = {}
+    for topic in sorted(bag.image_topics, key=lambda topic: [*BY_TYPE].index(topic.type)):
+        found.setdefault(topic.name.removesuffix(topic.transport.suffix), topic)
+    return [topic for topic in bag.image_topics if topic in found.values()]
+
+
 def _called_labels(bag: Bag) -> list[Topic]:
-    return [
-        topic
-        for topic in raw_first(bag)
-        if topic.name.removesuffix(COMPRESSED).rpartition('/')[2] == LABELS
-    ]
+    names = (LABELS, LABELS + COMPRESSED)
+    return [topic for topic in _raw_first(bag) if f'/{topic.name}'.endswith(names)]

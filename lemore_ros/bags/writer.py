@@ -8,29 +8,101 @@ import shutil
 import socket
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from rosbags.interfaces import Connection
+from rosbags.interfaces import (
+    Connection,
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.storage_mcap import McapWriter
+from rosbags.typesys import get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 
 from lemore_core.common.files import write_whole
 from lemore_core.common.yaml_file import read_yaml
+from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.compression import chunk_compressor
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.files import INFORMATION, METADATA
-from lemore_ros.bags.messages import output_qos, output_types
 from lemore_ros.bags.options import SegmentOptions
-from lemore_ros.bags.types import NONE, MessageTypes, Topic
+from lemore_ros.bags.types import ASSUMED, DISTRIBUTIONS, HEADER, NONE, TIME, MessageTypes, Topic
+from lemore_ros.messages.rendering import classes_json
 from lemore_ros.outputs import OUTPUTS
 
 VERSION = 9
 # the digest of types without a definition; readers take it as unknown
 NO_DIGEST = f'RIHS01_{"0" * 64}'
+VISION_CLASS = 'vision_msgs/msg/VisionClass'
+# as in vision_msgs 4, a package that rosbags does not have
+DEFINITIONS = {
+    VISION_CLASS: 'uint16 class_id\nstring class_name\n',
+    OUTPUTS['label_info'].type: (
+        'std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n'
+    ),
+}
+FOREVER = QosTime(2**31 - 1, 2**32 - 1)
+# the live node's profiles
+RELIABLE = Qos(
+    QosHistory.KEEP_LAST,
+    5,
+    QosReliability.RELIABLE,
+    QosDurability.VOLATILE,
+    FOREVER,
+    FOREVER,
+    QosLiveliness.AUTOMATIC,
+    FOREVER,
+    avoid_ros_namespace_conventions=False,
+)
+LATCHED = RELIABLE._replace(depth=1, durability=QosDurability.TRANSIENT_LOCAL)
+Key = tuple[str, str]  # name and type of a recorded topic, or prefix and output of a result
+
+
+@cache
+def output_types() -> Typestore:
+    """Return the types of all messages that are written."""
+    store = get_typestore(DISTRIBUTIONS[ASSUMED])
+    for name, text in DEFINITIONS.items():
+        store.register(get_types_from_msg(text, name))
+    return store
+
+
+def make_message(kind: str, header: Any, fields: Mapping[str, Any]) -> Any:
+    """Return a rosbags message, as :func:`lemore_ros.messages.rendering.ros_message` does of ROS."""
+    types, stamp = output_types().types, header.stamp
+    own = types[HEADER](types[TIME](stamp.sec, stamp.nanosec), header.frame_id)
+    return types[kind](header=own, **fields)
+
+
+def serialize(message: Any, kind: str) -> memoryview:
+    """Serialise a message to little-endian CDR."""
+    data: memoryview = output_types().serialize_cdr(message, kind, little_endian=True)
+    return data
+
+
+def class_messages(taxonomy: Taxonomy, threshold: float, time_ns: int) -> dict[str, memoryview]:
+    """Return the serialised messages that describe the classes, by output.
+
+    ``threshold`` is the confidence (0..1) below which labels are unlabelled, ``time_ns`` the stamp.
+    """
+    types = output_types().types
+    text, info = OUTPUTS['classes'].type, OUTPUTS['label_info'].type
+    classes = [types[VISION_CLASS](i, name) for i, name in enumerate(taxonomy.classes)]
+    header = types[HEADER](types[TIME](*divmod(time_ns, 10**9)), '')
+    return {
+        'classes': serialize(types[text](classes_json(taxonomy)), text),
+        'label_info': serialize(types[info](header, classes, threshold), info),
+    }
 
 
 def add_connections(
@@ -39,17 +111,14 @@ def add_connections(
     types: MessageTypes,
     prefixes: Iterable[str],
     outputs: Sequence[str],
-) -> dict[tuple[str, str], Connection]:
-    """Add recorded topics, by name and type, and results, by a camera's prefix and output."""
+) -> dict[Key, Connection]:
+    """Add recorded topics and results."""
     connections = {(t.name, t.type): _add_recorded(writer, t, types) for t in topics}
-    for prefix in prefixes:
-        for output in outputs:
-            connections[prefix, output] = writer.add_connection(
-                f'{prefix}/{output}',
-                OUTPUTS[output].type,
-                typestore=output_types(),
-                offered_qos_profiles=[output_qos(OUTPUTS[output])],
-            )
+    for prefix, output in ((prefix, OUTPUTS[name]) for prefix in prefixes for name in outputs):
+        qos, name = LATCHED if output.is_latched else RELIABLE, f'{prefix}/{output.name}'
+        connections[prefix, output.name] = writer.add_connection(
+            name, output.type, typestore=output_types(), offered_qos_profiles=[qos]
+        )
     return connections
 
 
@@ -70,15 +139,14 @@ def new_part(part: Path, options: SegmentOptions) -> Iterator[Writer]:
         mode = CompressionMode.STORAGE if is_mcap else CompressionMode.MESSAGE
         writer.set_compression(mode, CompressionFormat.ZSTD)
     try:
-        with report_disk_full(part.parent):
-            with writer:
-                if isinstance(writer.storage, McapWriter) and is_compressed:
-                    writer.storage.compressor = chunk_compressor()
-                yield writer
-            for path in (*writer.path.iterdir(), writer.path):
-                synchronize(path)
-            writer.path.rename(part)
-            synchronize(part.parent)
+        with writer:
+            if isinstance(writer.storage, McapWriter) and is_compressed:
+                writer.storage.compressor = chunk_compressor()
+            yield writer
+        for path in (*writer.path.iterdir(), writer.path):
+            synchronize(path)
+        writer.path.rename(part)
+        synchronize(part.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -114,7 +182,7 @@ def synchronize(path: Path) -> None:
 
 
 @contextmanager
-def report_disk_full(folder: Path) -> Iterator[None]:
+def report_disk_full(output: Path) -> Iterator[None]:
     """Raise a full disk as a BagError with the remedy."""
     try:
         yield
@@ -123,7 +191,7 @@ def report_disk_full(folder: Path) -> Iterator[None]:
         if not is_full and 'disk is full' not in str(error):
             raise
         msg = (
-            f'no space is left for {folder}: {error}. Complete files are kept: '
+            f'no space is left for {output}: {error}. Complete files are kept: '
             'make room and run the same command with --resume'
         )
         raise BagError(msg) from error
@@ -150,20 +218,13 @@ def _merge(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _add_recorded(writer: Writer, topic: Topic, types: MessageTypes) -> Connection:
     """Add a topic with the definition of the bag or a distribution, or none."""
-    qos = list(topic.qos)
-    try:
+    known: dict[str, Any] = {'msgdef': topic.definition.data, 'rihs01': NO_DIGEST}
+    with suppress(BagError):
         store = types.store(topic)
         if topic.definition.format is NONE:
-            return writer.add_connection(
-                topic.name, topic.type, typestore=store, offered_qos_profiles=qos
-            )
-        digest = store.hash_rihs01(topic.type)
-    except BagError:
-        digest = NO_DIGEST
+            known = {'typestore': store}
+        else:
+            known['rihs01'] = store.hash_rihs01(topic.type)
     return writer.add_connection(
-        topic.name,
-        topic.type,
-        msgdef=topic.definition.data,
-        rihs01=digest,
-        offered_qos_profiles=qos,
+        topic.name, topic.type, offered_qos_profiles=list(topic.qos), **known
     )

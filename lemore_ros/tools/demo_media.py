@@ -18,9 +18,8 @@ from lemore_core.images.image import Image
 from lemore_core.images.render import legend
 from lemore_core.images.video import VideoError, frames_expected, read_video, video_writer
 from lemore_core.taxonomy import Taxonomy
-from lemore_ros.bags.messages import make_message, output_types, serialize
 from lemore_ros.bags.reader import open_bag
-from lemore_ros.bags.writer import VERSION
+from lemore_ros.bags.writer import VERSION, make_message, output_types, serialize
 from lemore_ros.messages.common import stamp_ns
 from lemore_ros.messages.images import image_fields
 from lemore_ros.outputs import IMAGE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from lemore_ros.bags.options import ModelOptions, SegmentOptions
-from lemore_ros.bags.parts import BagSegmentation, find_jobs
+from lemore_ros.bags.options import SegmentOptions
+from lemore_ros.bags.parts import BagSegmentation
 from lemore_ros.bags.reader import open_bag
 from lemore_ros.bags.segment import PartResult
 from lemore_ros.transports import COMPRESSED_VIDEO, FFMPEG_PACKET
@@ -160,8 +160,7 @@ def bags(tmp_path: Path) -> BagFolder:
 
 @pytest.fixture
 def options(exported: Path) -> SegmentOptions:
-    model = ModelOptions(str(exported), backend='onnxruntime', device='cpu')
-    return SegmentOptions(model)
+    return SegmentOptions(str(exported), backend='onnxruntime', device='cpu')
 
 
 @pytest.fixture
@@ -185,8 +184,8 @@ def segment(
     source: Path, output: Path, options: SegmentOptions, *, resume: bool = False
 ) -> PartResult:
     """Segment one bag in this process."""
-    run = BagSegmentation(find_jobs([source], output, options), resume=resume)
-    ((_, result),) = run.segment(lambda _: None)
+    run = BagSegmentation([source], output, options, resume=resume)
+    ((_, _, result),) = run.segment(lambda _: None)
     return result
 
 
@@ -199,7 +198,3 @@ def contents(path: Path) -> list[Message]:
 def files(path: Path) -> dict[str, bytes]:
     """Every file of a bag, by its name."""
     return {file.name: file.read_bytes() for file in path.iterdir()}
-
-
-def with_model(options: SegmentOptions, **values: Any) -> SegmentOptions:
-    return replace(options, model=replace(options.model, **values))

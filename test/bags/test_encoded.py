@@ -13,7 +13,6 @@ from lemore_core.images.video_stream import H264, H265, VideoStream
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.options import SegmentOptions
-from lemore_ros.bags.parts import BagSegmentation, find_jobs
 from lemore_ros.bags.reader import open_bag
 from lemore_ros.transports import COMPRESSED_VIDEO, FFMPEG_PACKET
 from test.bags.conftest import (
@@ -23,6 +22,7 @@ from test.bags.conftest import (
     foxglove_video,
     packet,
     pattern,
+    segment,
 )
 from test.encoded_video import GOP, packets_of
 
@@ -32,10 +32,7 @@ Make = Callable[[bytes, int], bytes]
 
 
 def labels_of(bags: BagFolder, name: str, options: SegmentOptions) -> dict[int, np.ndarray]:
-    run = BagSegmentation(
-        find_jobs([bags.folder / 'drive'], bags.folder / name, options), resume=False
-    )
-    ((_, result),) = run.segment(lambda _: None)
+    result = segment(bags.folder / 'drive', bags.folder / name, options)
     assert result.frames + sum(result.problems.values()) <= COUNT - LATE
     with open_bag(bags.folder / name) as bag:
         frames = bag.frames(bag.topic(f'{NODE}/labels'))
@@ -87,8 +84,7 @@ def test_what_is_not_segmented_is_named_and_counted(
             for i, data in enumerate(packets)
         ]
     )
-    run = BagSegmentation(find_jobs([source], bags.folder / 'out', options), resume=False)
-    ((_, result),) = run.segment(lambda _: None)
+    result = segment(source, bags.folder / 'out', options)
     (problem,) = result.problems.items()
     assert problem[1] == GOP - LATE
     assert 'begins between two key frames: waits for the next one' in problem[0]

@@ -27,7 +27,7 @@ from lemore_core.images.image import Image
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.options import SegmentOptions
-from lemore_ros.bags.parts import BagSegmentation, find_jobs
+from lemore_ros.bags.parts import BagSegmentation
 from lemore_ros.bags.reader import Bag, open_bag
 from lemore_ros.messages.images import ImageError
 from lemore_ros.messages.rendering import classes_json
@@ -262,7 +262,7 @@ def test_a_bag_without_definitions(bags: BagFolder, options: SegmentOptions) -> 
         database.execute('DELETE FROM message_definitions')
     with open_bag(path) as bag:
         assert bag.topics[0].definition.format is MessageDefinitionFormat.NONE
-    run = BagSegmentation(find_jobs([path], bags.folder / 'out', options), resume=False)
+    run = BagSegmentation([path], bags.folder / 'out', options, resume=False)
     assert any('using the definitions of ROS 2 jazzy' in note for note in run.notes)
     run.segment(lambda _: None)
     with open_bag(bags.folder / 'out') as bag:

@@ -16,8 +16,8 @@ pytest.importorskip('rosbags', reason='rosbags is not installed')
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from lemore_ros.bags.options import ModelOptions, SegmentOptions
-from lemore_ros.bags.parts import BagSegmentation, find_jobs
+from lemore_ros.bags.options import SegmentOptions
+from lemore_ros.bags.parts import BagSegmentation
 from lemore_ros.bags.reader import open_bag
 
 NODE = '/lemore_segmentation'
@@ -35,8 +35,8 @@ def test_labels_are_those_of_the_live_node(
         connection = writer.add_connection(TOPIC, 'sensor_msgs/msg/Image', typestore=store)
         for stamp, size in enumerate(sizes, 1):
             writer.write(connection, stamp, serialize_message(make_image(stamp, size=size)))
-    options = SegmentOptions(ModelOptions(**untrained, **asked), file_frames=2)
-    BagSegmentation(find_jobs([drive], labelled, options), resume=False).segment(lambda _: None)
+    options = SegmentOptions(**untrained, **asked, file_frames=2)
+    BagSegmentation([drive], labelled, options, resume=False).segment(lambda _: None)
     node = graph.node(**untrained, **asked)
     assert node.start()
     live = {name: graph.collect(Image, f'{NODE}/{name}') for name in ('labels', 'confidence')}

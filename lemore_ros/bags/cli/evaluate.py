@@ -1,4 +1,4 @@
-"""``lemore bag evaluate``.
+"""``lemore bag evaluate``, and what ``lemore bag compare`` has in common with it.
 
 Exit status: as that of ``lemore bag segment``, 3 where something could not be read.
 """
@@ -11,58 +11,175 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemore_ros.bags.cli import arguments as shared
-from lemore_ros.bags.errors import BagError
+from lemore_core.cli.arguments import (
+    add_json_argument,
+    add_max_pixels_argument,
+    add_segmenter_arguments,
+    load_segmenter,
+    print_json,
+    seconds,
+)
+from lemore_ros.bags.errors import INCOMPLETE, BagError
 
 if TYPE_CHECKING:
-    from lemore_ros.bags.evaluation.label_sources import LabelSource
+    from lemore_ros.bags.evaluation.image_sequence import ImageSequence
+    from lemore_ros.bags.evaluation.label_sources import GroundTruth, LabelSource
+
+# explanations of figures on the terminal
+EXPLAINED = {
+    'doubtful': '  share of pixels of less than 50 % confidence',
+    'flicker': '  share of pixels whose label differs from the frame before',
+    'left_unlabelled': '  share of ground truth without a label',
+    'agreement': '  share of pixels with the same label',
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('bag', type=Path, metavar='IN', help='the recorded drive')
-    truth = parser.add_argument_group('ground truth')
-    truth.add_argument(
+    add = parser.add_argument_group('ground truth').add_argument
+    add(
         '--ground-truth',
         default='',
         metavar='TOPIC|FOLDER|BAG',
         help='a topic of labels in IN, a folder of masks called <sec>_<nanosec>.png or '
         '<nanoseconds>.png by the stamps of their images, or another bag',
     )
-    truth.add_argument(
-        '--ground-truth-topic', default='', metavar='TOPIC', help='of labels in that bag'
-    )
-    truth.add_argument(
+    add('--ground-truth-topic', default='', metavar='TOPIC', help='of labels in that bag')
+    add(
         '--ground-truth-ids',
         choices=('classes', 'dataset'),
         default='classes',
         help="what masks in a folder hold: class ids, or the data set's own ids or colors",
     )
     parser.add_argument('--labels', metavar='TOPIC', help='take the labels of this topic of IN')
-    shared.add_arguments(parser, report_images=12)
+    add_shared_arguments(parser, report_images=12)
+
+
+def add_shared_arguments(parser: argparse.ArgumentParser, report_images: int) -> None:
+    """Declare the model, the images to evaluate, and the results."""
+    add_segmenter_arguments(parser)
+    # without --model, labels in the bag come before the default model
+    parser.set_defaults(model=None)
+    group = parser.add_argument_group('images')
+    add = group.add_argument
+    add('--topic', default='', help='of the camera, if there are several')
+    add('--images', type=Path, metavar='BAG', help='the bag with the images, if IN has none')
+    add('--skip', type=seconds, default=0.0, help='seconds to leave out at the beginning')
+    add('--duration', type=seconds, help='seconds to evaluate')
+    add(
+        '--tolerance-ms',
+        dest='tolerance_ns',
+        type=lambda text: round(1e6 * seconds(text)),
+        default='5',
+        metavar='MS',
+        help='largest difference of matching stamps (5)',
+    )
+    add_max_pixels_argument(group)
+    add = parser.add_argument_group('results').add_argument
+    add('--report', type=Path, metavar='FILE.html', help='write a report')
+    text = f'show the N worst frames for each reason ({report_images})'
+    add('--report-images', type=int, default=report_images, metavar='N', help=text)
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure the labels; print the figures, and write the report."""
     from lemore_ros.bags.evaluation.label_sources import GroundTruth
 
-    images = shared.open_images(arguments, [arguments.labels or '', arguments.ground_truth])
+    images = open_images(arguments, [arguments.labels or '', arguments.ground_truth])
     truth, facts = None, {}
     with ExitStack() as stack:
         source = stack.enter_context(closing(_open_labels(arguments)))
         print(source.description, file=sys.stderr if arguments.json else sys.stdout)
         if arguments.ground_truth:
-            truth = GroundTruth(
-                arguments.ground_truth,
-                arguments.bag,
-                source.taxonomy,
-                arguments.tolerance_ns,
-                topic=arguments.ground_truth_topic,
-                ids=arguments.ground_truth_ids,
-            )
+            topic, ids = arguments.ground_truth_topic, arguments.ground_truth_ids
+            given = arguments.ground_truth, arguments.bag, source.taxonomy, arguments.tolerance_ns
+            truth = GroundTruth(*given, topic=topic, ids=ids)
             stack.enter_context(closing(truth))
             facts['ground_truth'] = truth.name
-        shared.measure(arguments, images, source, truth, {**facts, **source.facts})
+        measure(arguments, images, source, truth, {**facts, **source.facts})
+
+
+def open_images(arguments: argparse.Namespace, masks: list[str]) -> ImageSequence:
+    """Open the images of the arguments; topics called ``masks`` are no cameras.
+
+    A missing package for the report is reported before the bag is read.
+    """
+    from lemore_core.evaluation.report import check_requirements
+    from lemore_ros.bags.evaluation.image_sequence import ImageSequence
+
+    if arguments.report is not None:
+        check_requirements()
+    return ImageSequence(
+        arguments.images or arguments.bag,
+        arguments.topic,
+        masks=masks,
+        start_s=arguments.skip,
+        duration_s=arguments.duration,
+        max_pixels=arguments.max_pixels,
+    )
+
+
+def open_model(arguments: argparse.Namespace, model: str) -> LabelSource:
+    """Load a model with the other arguments."""
+    from lemore_ros.bags.evaluation.label_sources import ModelLabels
+
+    return ModelLabels(load_segmenter(argparse.Namespace(**{**vars(arguments), 'model': model})))
+
+
+def measure(
+    arguments: argparse.Namespace,
+    images: ImageSequence,
+    source: LabelSource,
+    reference: LabelSource | GroundTruth | None,
+    facts: dict[str, str],
+    names: tuple[str, str] | None = None,
+) -> None:
+    """Evaluate the labels; print the figures, and write the report.
+
+    ``names`` are those of the reference and of the labels if two are compared. Exits with status 3
+    if some images could not be read.
+    """
+    from tqdm import tqdm
+
+    from lemore_core.evaluation.report import write_report
+    from lemore_ros.bags.evaluation.evaluate import JudgedFrame, evaluate_drive
+    from lemore_ros.bags.evaluation.image_sequence import UNREADABLE
+    from lemore_ros.bags.evaluation.report import drive_report, worst_frames
+
+    worst = worst_frames(arguments.report_images, source.taxonomy, names)
+    expected = images.topic.count if images.is_whole else None
+    with tqdm(total=expected, unit='frame', disable=None) as bar:
+
+        def observe(frame: JudgedFrame) -> None:
+            bar.update()
+            if arguments.report is not None:
+                worst(frame)
+
+        evaluation = evaluate_drive(images, source, reference, observe)
+    facts = {'bag': str(images.path), 'camera': images.topic.name, **facts}
+    losses = []
+    if images.damage:
+        facts['damage'] = images.damage
+        losses.append(f'{images.path} is damaged: {images.damage}')
+    if unreadable := images.error_counts[UNREADABLE]:
+        losses.append(f'{images.path}: {unreadable} {UNREADABLE}')
+    if arguments.report is not None:
+        title = ' and '.join(names) if names else f'{source.name} on {arguments.bag.name}'
+        report = drive_report(evaluation, worst.images, title=title, facts=facts, names=names)
+        write_report(report, arguments.report)
+        print(arguments.report, file=sys.stderr if arguments.json else sys.stdout)
+    values = {**facts, **evaluation.to_dict()}
+    if arguments.json:
+        print_json(values)
+    else:
+        for key, value in {**values, **values['error_counts']}.items():
+            if not isinstance(value, dict | list) and value is not None:
+                print(f'{key:<22} {value}{EXPLAINED.get(key, "")}')
+    if losses:
+        print(*losses, sep='\n', file=sys.stderr)
+        sys.exit(INCOMPLETE)
 
 
 def _open_labels(arguments: argparse.Namespace) -> LabelSource:
@@ -81,5 +198,5 @@ def _open_labels(arguments: argparse.Namespace) -> LabelSource:
         msg = f'{arguments.bag} has labels on {listed}: choose with --labels, or name a --model'
         raise BagError(msg)
     if not names:
-        return shared.open_model(arguments, arguments.model or 'tiny')
+        return open_model(arguments, arguments.model or 'tiny')
     return RecordedLabels(arguments.bag, names[0], arguments.dataset, arguments.tolerance_ns)

@@ -1,11 +1,24 @@
-"""``lemore bag info``."""
+"""``lemore bag info``: topics, cameras, encodings, sizes, rates and gaps."""
 
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
-from lemore_core.cli.arguments import add_json_argument, print_json
+from lemore_core.cli.arguments import add_json_argument, image_bar, print_json
+from lemore_core.common.errors import counted, printable
+
+if TYPE_CHECKING:
+    from lemore_ros.bags.reader import Bag
+    from lemore_ros.bags.topics import TopicProbe
+
+NS = 10**9
+# a pause of so many median periods is a gap
+GAP = 3.0
+GAPS_SHOWN = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,17 +29,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the summary of the bag."""
-    from tqdm import tqdm
-
-    from lemore_ros.bags.info import in_words, inspect
     from lemore_ros.bags.reader import open_bag
 
     with open_bag(arguments.bag) as bag:
-        images = sum(topic.count for topic in bag.image_topics)
-        # reading all images of a long bag takes minutes
-        with tqdm(desc='reading', total=images, unit='image', disable=None, leave=False) as bar:
-            info = inspect(bag, bar.update)
+        info = inspect(bag)
     if arguments.json:
         print_json(info)
-    else:
-        print(in_words(info))
+        return
+    count = f'{counted(info["messages"], "message")} on {counted(len(info["topics"]), "topic")}'
+    lines = [f'{info["path"]}: {count}, {info["duration_s"]:g} s']
+    for image in info['images']:
+        size = '{width}x{height} {encoding}'.format(**image) if image['width'] else '?'
+        verdict = f'no camera: {image["problem"]}' if image['problem'] else 'a camera'
+        rate = f'{counted(image["count"], "image")}, {image["rate_hz"]:g} Hz'
+        lines.append(f'  {image["name"]}  {size}  {rate}  {verdict}')
+        lines += [f'    a gap of {length:.2f} s at {at:.2f} s' for at, length in image['gaps_s']]
+        more = image['gaps'] - len(image['gaps_s'])
+        lines += [f'    and {counted(more, "gap")} more'] if more else []
+    lines += [] if info['images'] else ['  no image topics']
+    if info['damage']:
+        lost = f'{counted(info["unreadable"], "message")} known to be lost'
+        lines.append(f'  damaged, {lost}: {info["damage"]}')
+    print(*map(printable, [*lines, *(f'  {note}' for note in info['notes'])]), sep='\n')
+
+
+def inspect(bag: Bag) -> dict[str, Any]:
+    """Return the summary as JSON values; the images are read but not decoded.
+
+    Of an image topic, ``problem`` is the reason that it is no camera; ``gaps_s`` are the longest
+    gaps (start, length) in seconds from the bag's start.
+    """
+    from lemore_ros.bags.topics import probe_images
+
+    images = [_image_topic(bag, probe) for probe in probe_images(bag)]
+    return {
+        'path': str(bag.path),
+        'start_ns': bag.start_ns,
+        'duration_s': round((bag.end_ns - bag.start_ns) / NS, 3),
+        'messages': sum(topic.count for topic in bag.topics),
+        'topics': [(topic.name, topic.type, topic.count) for topic in bag.topics],
+        'images': images,
+        'damage': bag.damage,
+        'unreadable': bag.unreadable,
+        'notes': bag.types.notes,
+    }
+
+
+def _image_topic(bag: Bag, probe: TopicProbe) -> dict[str, Any]:
+    topic = probe.topic
+    # reading all images of a long bag takes minutes
+    records = image_bar(bag.messages([topic]), f'reading {topic.name}', topic.count)
+    times = [record.time_ns for record in records]
+    pauses = [b - a for a, b in pairwise(times)]
+    usual = median(pauses) if pauses else 0
+    gaps = [
+        (round((start - bag.start_ns) / NS, 3), round(pause / NS, 3))
+        for start, pause in zip(times, pauses, strict=False)
+        if usual and pause > GAP * usual
+    ]
+    return {
+        'name': topic.name,
+        'type': topic.type,
+        'count': len(times),
+        'encoding': probe.encoding,
+        'width': probe.width,
+        'height': probe.height,
+        'rate_hz': round(NS / usual, 2) if usual else 0.0,
+        'gaps': len(gaps),
+        'gaps_s': sorted(gaps, key=lambda gap: -gap[1])[:GAPS_SHOWN],
+        'problem': probe.problem,
+    }
