@@ -22,9 +22,9 @@ from lemore_core.common.files import write_whole
 from lemore_core.common.yaml_file import read_yaml
 from lemore_ros.bags.compression import chunk_compressor
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.files import INFORMATION, METADATA
 from lemore_ros.bags.messages import output_qos, output_types
 from lemore_ros.bags.options import SegmentOptions
+from lemore_ros.bags.reader import INFORMATION, METADATA
 from lemore_ros.bags.types import NONE, MessageTypes, Topic
 from lemore_ros.outputs import OUTPUTS
 

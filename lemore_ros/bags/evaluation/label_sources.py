@@ -27,8 +27,7 @@ from lemore_core.refine import resized
 from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import Matcher, Stamped, StampedImage, stamp_of
-from lemore_ros.bags.files import METADATA
-from lemore_ros.bags.reader import Bag, Record, is_bag, open_bag
+from lemore_ros.bags.reader import METADATA, Bag, Record, is_bag, open_bag
 from lemore_ros.bags.topics import class_table, label_topic, sibling
 from lemore_ros.bags.types import Topic
 from lemore_ros.messages.images import ImageError, rows_of
