@@ -106,7 +106,9 @@ class Bag:
         with ExitStack() as stack:
             for file in _find_files(path, metadata, self.errors):
                 self._files.append(_open_file(file, self.errors, stack))
-            self.topics = merge_topics(topic for file in self._files for topic in file.topics)
+            self.topics = merge_topics(
+                topic for file in self._files for topic in file.topics.values()
+            )
             spans = [file.span for file in self._files if file.span != (0, 0)]
             self.start_ns = min((first for first, _ in spans), default=0)
             self.end_ns = max((last for _, last in spans), default=0)

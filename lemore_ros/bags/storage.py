@@ -69,38 +69,36 @@ class Piece(NamedTuple):
 class Storage(ABC):
     """An open file of a bag; losses are added to ``errors``.
 
-    ``span`` holds the first and last receive time, (0, 0) without messages.
+    ``topics`` are those of each publisher, by number; ``span`` holds the first and last receive
+    time, (0, 0) without messages.
     """
 
     piece = 'chunk at byte'
 
     def __init__(self, path: Path, errors: ReadErrors) -> None:
         self._path, self._errors = path, errors
-        self._topics: dict[int, Topic] = {}
-        self._undefined: dict[int, str] = {}
-        self._found: dict[int, Piece] = {}
         self._file: Any = self._open()
+        self.topics: dict[int, Topic] = {}
+        self._undefined: dict[int, str] = {}
+        self._pieces: dict[int, Piece] = {}
         expected = 0
         with suppress(Exception):  # damage raises many types
             expected = self._read_index()
-        if not self._found or not self._is_complete(expected):
+        counts = self._count()
+        known = {*self.topics, *self._undefined}
+        if not counts or counts.total() != expected or counts.keys() - known:
             self._find_pieces()
-        self._pieces = sorted(self._found.values(), key=lambda piece: piece[:2])
-        counts = self._counts
+            counts = self._count()
         if counts.total() < expected:
             lost = expected - counts.total()
             self._errors.add(f'{path.name}: {lost} of the {expected} messages of its index', lost)
-        for number in counts.keys() - self._topics.keys():
+        for number in counts.keys() - self.topics.keys():
             problem = self._undefined.get(number, f'{path.name}: topic {number} is not defined')
             self._errors.add(problem, counts[number])
-        self._topics = {n: replace(t, count=counts[n]) for n, t in self._topics.items()}
-        last = max((piece.end_ns for piece in self._pieces), default=0)
-        self.span = (self._pieces[0].start_ns if self._pieces else 0, last)
-
-    @property
-    def topics(self) -> list[Topic]:
-        """The topics, once for each publisher."""
-        return list(self._topics.values())
+        self.topics = {n: replace(t, count=counts[n]) for n, t in self.topics.items()}
+        self._in_time = sorted(self._pieces.values(), key=lambda piece: piece[:2])
+        last = max((piece.end_ns for piece in self._in_time), default=0)
+        self.span = (self._in_time[0].start_ns if self._in_time else 0, last)
 
     def messages(
         self, wanted: Container[tuple[str, str]], start_ns: int | None, end_ns: int | None
@@ -109,7 +107,7 @@ class Storage(ABC):
 
         ``wanted`` are names and types of topics.
         """
-        topics = {n: t for n, t in self._topics.items() if (t.name, t.type) in wanted}
+        topics = {n: t for n, t in self.topics.items() if (t.name, t.type) in wanted}
         start = 0 if start_ns is None else start_ns
         end = END_OF_TIME if end_ns is None else end_ns
         for number, time_ns, data in self._in_order(topics, start, end):
@@ -145,16 +143,11 @@ class Storage(ABC):
         # only metadata.yaml, which may be missing, says whether messages are compressed
         return decompress('zstd', data) if data[:4] == ZSTD_MAGIC else bytes(data)
 
-    @property
-    def _counts(self) -> Counter[int]:
+    def _count(self) -> Counter[int]:
         counts = Counter[int]()
-        for piece in self._found.values():
+        for piece in self._pieces.values():
             counts.update(piece.counts)
         return counts
-
-    def _is_complete(self, expected: int) -> bool:
-        counts = self._counts
-        return counts.total() == expected and counts.keys() <= {*self._topics, *self._undefined}
 
     def _find_pieces(self) -> None:
         position = 0
@@ -163,7 +156,7 @@ class Storage(ABC):
                 times = [message.time_ns for message in found]
                 if times:
                     counts = Counter(message.topic for message in found)
-                    self._found[position] = Piece(min(times), position, max(times), counts)
+                    self._pieces[position] = Piece(min(times), position, max(times), counts)
         except Exception as error:  # noqa: BLE001 - damage raises many types
             what = f'{self._path.name}: nothing can be read after {position}'
             self._errors.add(f'{what}: {in_one_line(error)}')
@@ -182,7 +175,7 @@ class Storage(ABC):
     def _in_order(self, topics: Mapping[int, Topic], start: int, end: int) -> Iterator[Message]:
         waiting: list[tuple[int, int, Message]] = []
         number = count()
-        for piece in self._pieces:
+        for piece in self._in_time:
             is_wanted = not topics.keys().isdisjoint(piece.counts)
             if not is_wanted or piece.end_ns < start or piece.start_ns >= end:
                 continue
@@ -197,9 +190,9 @@ class Storage(ABC):
 class McapFile(Storage):
     """Chunks and top-level messages of an mcap file."""
 
-    def _open(self) -> BinaryIO:
+    def __init__(self, path: Path, errors: ReadErrors) -> None:
         self._schemas: dict[int, mcap.Schema] = {}
-        return self._path.open('rb')
+        super().__init__(path, errors)
 
     def _read_index(self) -> int:
         summary = SeekingReader(self._file, record_size_limit=MAX_MESSAGE_BYTES).get_summary()
@@ -213,7 +206,7 @@ class McapFile(Storage):
             head = Opcode.CHUNK, chunk.chunk_length - MCAP_HEAD
             if counts and self._read_head(position) == head:
                 start_ns, end_ns = chunk.message_start_time, chunk.message_end_time
-                self._found[position] = Piece(start_ns, position, end_ns, counts)
+                self._pieces[position] = Piece(start_ns, position, end_ns, counts)
         return int(summary.statistics.message_count)
 
     def _scan(self) -> Iterator[tuple[int, list[Message]]]:
@@ -256,7 +249,7 @@ class McapFile(Storage):
         schema = self._schemas.get(channel.schema_id, mcap.Schema(0, b'', '', ''))
         definition = _definition(schema.encoding, schema.data.decode(errors='replace'))
         qos = tuple(parse_qos(channel.metadata.get('offered_qos_profiles', '')))
-        self._topics[channel.id] = Topic(channel.topic, schema.name, 0, definition, qos)
+        self.topics[channel.id] = Topic(channel.topic, schema.name, 0, definition, qos)
 
 
 class SqliteFile(Storage):
@@ -299,7 +292,7 @@ class SqliteFile(Storage):
             known = self._file.execute(query, (row['type'],)).fetchone() or known
         definition = _definition(known['encoding'], known['encoded_message_definition'])
         qos = tuple(parse_qos(row.get('offered_qos_profiles') or ''))
-        self._topics[int(row['id'])] = Topic(row['name'], row['type'], 0, definition, qos)
+        self.topics[int(row['id'])] = Topic(row['name'], row['type'], 0, definition, qos)
 
 
 class Rosbag1File(Storage):
@@ -308,10 +301,10 @@ class Rosbag1File(Storage):
     Format: http://wiki.ros.org/Bags/Format/2.0.
     """
 
-    def _open(self) -> BinaryIO:
-        self._reader = rosbag1.Reader(self._path)
+    def __init__(self, path: Path, errors: ReadErrors) -> None:
+        self._reader = rosbag1.Reader(path)
         self._converters: dict[int, Callable[[bytes], memoryview]] = {}
-        return self._path.open('rb')
+        super().__init__(path, errors)
 
     def _read_index(self) -> int:
         reader = rosbag1.Reader(self._path)
@@ -321,7 +314,7 @@ class Rosbag1File(Storage):
         for c in reader.chunk_infos:
             if c.connection_counts:
                 piece = Piece(c.start_time, c.pos, c.end_time - 1, c.connection_counts)
-                self._found[c.pos] = piece
+                self._pieces[c.pos] = piece
         expected: int = sum(connection.msgcount for connection in reader.connections)
         reader.close()
         return expected
@@ -375,7 +368,7 @@ class Rosbag1File(Storage):
             what = f'{connection.topic}: the definition of {kind} cannot be parsed'
             self._undefined[number] = f'{what}: {in_one_line(error)}'
         else:
-            self._topics[number] = Topic(connection.topic, name, 0, definition)
+            self.topics[number] = Topic(connection.topic, name, 0, definition)
 
     def _to_cdr(self, number: int, data: bytes) -> bytes:
         return bytes(self._converters[number](data))

@@ -13,7 +13,6 @@ from lemore_core.evaluation.metrics import percent
 from lemore_core.evaluation.report import (
     Report,
     Section,
-    Table,
     heat_map,
     score_sections,
 )
@@ -57,10 +56,6 @@ HEADLINE: dict[str, tuple[str, Callable[[float], str]]] = {
     'latency_ms': ('latency', '{:.1f} ms'.format),
 }
 APART_S = 0.5
-ZOOM = (
-    'Drag over a stretch of time, or choose the wheel above a plot, to zoom all plots; the round '
-    'arrow resets them.'
-)
 FLICKER = (
     'Flicker is the share of the pixels whose label differs from the frame before; motion counts.'
 )
@@ -118,7 +113,6 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
 def _sections(evaluation: DriveEvaluation, names: Names) -> list[Section]:
     from lemore_core.evaluation.plots import PLAIN, Row, time_plots
 
-    taxonomy, shares = evaluation.taxonomy, evaluation.shares
     reference, labels = names
     # columns that are unknown are left out
     rows = [
@@ -127,23 +121,13 @@ def _sections(evaluation: DriveEvaluation, names: Names) -> list[Section]:
         Row('flicker', {labels: 'flicker'}),
         Row('latency in ms', {labels: 'latency_ms'}, PLAIN),
     ]
-    plot = time_plots(rows, evaluation.series, shares, taxonomy)
-    about = [ZOOM] if evaluation.is_comparison else [FLICKER, ZOOM]
-    points, means = shares.points(), shares.mean()
-    table = [
-        (name, *map(percent, (means[name], points.low[name].min(), points.high[name].max())))
-        for name in taxonomy.classes
-    ]
-    sections = [
-        Section('Over time', [*about, plot]),
-        Section(
-            f'Class shares ({labels})', [Table(('class', 'mean share', 'least', 'most'), table)]
-        ),
-    ]
+    plot = time_plots(rows, evaluation.series, evaluation.shares, evaluation.taxonomy)
+    about = [] if evaluation.is_comparison else [FLICKER]
+    sections = [Section('Over time', [*about, plot])]
     if evaluation.frames_compared:
         where = heat_map(evaluation.where.shares, 'share of the frames with different labels')
         sections.append(Section('Where they differ', [where]))
-        sections += score_sections(taxonomy, evaluation.scores, *names)
+        sections += score_sections(evaluation.taxonomy, evaluation.scores, *names)
     return sections
 
 
