@@ -15,18 +15,18 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
-from itertools import count, pairwise
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from mcap import records as mcap
 from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
-from mcap.reader import SeekingReader
 from mcap.stream_reader import MAGIC_SIZE, StreamReader, breakup_chunk, read_magic
 from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag1 import reader as rosbag1
 from rosbags.rosbag2.metadata import parse_qos
+from rosbags.rosbag2.storage_mcap import McapReader
 
 from lemore_core.common.errors import in_one_line
 from lemore_core.common.limits import MAX_MESSAGE_BYTES
@@ -40,7 +40,6 @@ FORMATS = {
     'omgidl': MessageDefinitionFormat.IDL,
 }
 MCAP_HEAD = 9  # bytes of a record's opcode and length
-MCAP_INDEX_HEAD, MCAP_INDEX_ENTRY = 15, 16
 # the rows of a page or two; the data of one
 NEIGHBOURS = """
     SELECT id, topic_id, timestamp, CASE id WHEN :id THEN data END
@@ -195,19 +194,17 @@ class McapFile(Storage):
         super().__init__(path, errors)
 
     def _read_index(self) -> int:
-        summary = SeekingReader(self._file, record_size_limit=MAX_MESSAGE_BYTES).get_summary()
-        if summary is None or summary.statistics is None or not summary.schemas:
-            return 0
-        self._schemas |= summary.schemas
-        for channel in summary.channels.values():
-            self._add(channel)
-        for chunk in summary.chunk_indexes:
-            position, counts = chunk.chunk_start_offset, _counts_of(chunk)
-            head = Opcode.CHUNK, chunk.chunk_length - MCAP_HEAD
-            if counts and self._read_head(position) == head:
-                start_ns, end_ns = chunk.message_start_time, chunk.message_end_time
+        index = McapReader(self._path)
+        index.open()
+        for c in index.connections:
+            qos = tuple(getattr(c.ext, 'offered_qos_profiles', ()))
+            self.topics[c.id] = Topic(c.topic, c.msgtype, 0, c.msgdef, qos)
+        for start_ns, end_ns, position, length, *_, counts in index.chunks:
+            if counts and self._read_head(position) == (Opcode.CHUNK, length - MCAP_HEAD):
                 self._pieces[position] = Piece(start_ns, position, end_ns, counts)
-        return int(summary.statistics.message_count)
+        expected: int = sum(connection.msgcount for connection in index.connections)
+        index.close()
+        return expected
 
     def _scan(self) -> Iterator[tuple[int, list[Message]]]:
         self._file.seek(0)
@@ -226,10 +223,8 @@ class McapFile(Storage):
 
     def _read(self, position: int) -> Iterator[Message]:
         self._file.seek(position)
-        limit = MAX_MESSAGE_BYTES
-        reader = StreamReader(
-            self._file, skip_magic=True, emit_chunks=True, record_size_limit=limit
-        )
+        options = {'skip_magic': True, 'emit_chunks': True}
+        reader = StreamReader(self._file, record_size_limit=MAX_MESSAGE_BYTES, **options)
         record = next(iter(reader.records))
         for one in _expand(record) if isinstance(record, mcap.Chunk) else [record]:
             if isinstance(one, mcap.Message):
@@ -249,7 +244,8 @@ class McapFile(Storage):
         schema = self._schemas.get(channel.schema_id, mcap.Schema(0, b'', '', ''))
         definition = _definition(schema.encoding, schema.data.decode(errors='replace'))
         qos = tuple(parse_qos(channel.metadata.get('offered_qos_profiles', '')))
-        self.topics[channel.id] = Topic(channel.topic, schema.name, 0, definition, qos)
+        topic = Topic(channel.topic, schema.name, 0, definition, qos)
+        self.topics.setdefault(channel.id, topic)
 
 
 class SqliteFile(Storage):
@@ -307,16 +303,15 @@ class Rosbag1File(Storage):
         super().__init__(path, errors)
 
     def _read_index(self) -> int:
-        reader = rosbag1.Reader(self._path)
-        reader.open()
-        for connection in reader.connections:
+        index = rosbag1.Reader(self._path)
+        index.open()
+        for connection in index.connections:
             self._add(connection)
-        for c in reader.chunk_infos:
-            if c.connection_counts:
-                piece = Piece(c.start_time, c.pos, c.end_time - 1, c.connection_counts)
-                self._pieces[c.pos] = piece
-        expected: int = sum(connection.msgcount for connection in reader.connections)
-        reader.close()
+        for position, start_ns, end_ns, counts in index.chunk_infos:
+            if counts:
+                self._pieces[position] = Piece(start_ns, position, end_ns - 1, counts)
+        expected: int = sum(connection.msgcount for connection in index.connections)
+        index.close()
         return expected
 
     def _scan(self) -> Iterator[tuple[int, list[Message]]]:
@@ -380,16 +375,6 @@ def _expand(chunk: mcap.Chunk) -> list[mcap.McapRecord]:
         data = decompress(chunk.compression, chunk.data, chunk.uncompressed_size)
         chunk = replace(chunk, compression='', data=data)
     return list(breakup_chunk(chunk, validate_crc=True))
-
-
-def _counts_of(chunk: mcap.ChunkIndex) -> dict[int, int]:
-    """Return the message counts of a chunk by channel, from the sizes of its message indexes."""
-    offsets = sorted((at, channel) for channel, at in chunk.message_index_offsets.items())
-    end = chunk.chunk_start_offset + chunk.chunk_length + chunk.message_index_length
-    return {
-        channel: (following - at - MCAP_INDEX_HEAD) // MCAP_INDEX_ENTRY
-        for (at, channel), (following, _) in pairwise([*offsets, (end, 0)])
-    }
 
 
 def _definition(encoding: str, text: str) -> MessageDefinition:
