@@ -120,21 +120,3 @@ def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
     assert 'flicker' in reasons['1.00'] + reasons.get('1.10', '')
     # against the ground truth, confidence, flicker, latency, and the classes
     assert seen['zoomed'] == [0.1] * 5
-
-
-def test_the_report_of_a_comparison(long_drive: Path) -> None:
-    names = 'one', 'the other'
-    worst = worst_frames(3, CAMVID, names)
-    first, second = (
-        RecordedLabels(long_drive, topic, 'camvid', TOLERANCE) for topic in (LABELS, TRUTH)
-    )
-    evaluation = evaluate_drive(ImageSequence(long_drive), second, first, worst)
-    report = drive_report(evaluation, worst.images, title='two', facts={}, names=names)
-    assert report.figures['agreement'] == '73.8 %'
-    titles = [section.title for section in report.sections]
-    assert titles == [
-        'Over time',
-        'Where they differ',
-        'Classes',
-        'Confusion',
-    ]
