@@ -18,7 +18,7 @@ from lemore_core.evaluation.metrics import Scores, TimeSeries, by_name, rounded
 from lemore_core.taxonomy import Labels, Taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
-from lemore_ros.bags.evaluation.label_sources import FrameLabels, GroundTruth, LabelSource
+from lemore_ros.bags.evaluation.label_sources import DOUBTFUL, FrameLabels, GroundTruth, LabelSource
 
 MAP_WIDTH = 96
 LONGEST_GAP_S = 1.0  # between frames that are compared
@@ -34,15 +34,14 @@ UNEQUAL = 'images that only one of the two labels'
 class JudgedFrame:
     """A frame with its figures by ``COLUMNS``; ``seconds`` from the first frame.
 
-    ``labels`` have the size of the ``reference`` (H, W) if there is one; ``differs`` (H, W) marks
-    pixels unequal to it, ``changed`` (H, W) those unequal to the frame before.
+    ``labels`` have the size of the ``reference`` (H, W) if there is one; ``changed`` (H, W) marks
+    pixels unequal to the frame before.
     """
 
     seconds: float
     image: StampedImage
     labels: FrameLabels
     reference: Labels | None
-    differs: NDArray[np.bool_] | None
     changed: NDArray[np.bool_] | None
     figures: dict[str, float]
 
@@ -123,8 +122,8 @@ class DriveEvaluation:
         self.shares = TimeSeries(taxonomy.classes)
         self.where = DifferenceMap()
         self.error_counts: Counter[str] = Counter()
-        self.first_ns = self._last_ns = 0
-        self._labelled = self._left_unlabelled = 0
+        self.first_ns, self._last_ns = 0, -1
+        self._labelled = 0
 
     def add(
         self, image: StampedImage, labels: FrameLabels, reference: FrameLabels | None
@@ -136,16 +135,15 @@ class DriveEvaluation:
         self._last_ns = max(image.time_ns, self._last_ns)
         self.frames += 1
         seconds = (image.time_ns - self.first_ns) / 1e9
-        changed = differs = truth = None
+        changed = truth = None
         flicker = math.nan
         if not self.is_comparison:
             flicker, changed = self.flicker.add(image.time_ns, labels.labels)
-        figures = dict.fromkeys(COLUMNS, math.nan) | {
-            'mean_confidence': labels.mean_confidence,
-            'doubtful': labels.doubtful,
-            'flicker': flicker,
-            'latency_ms': labels.latency_ms,
-        }
+        figures = dict.fromkeys(COLUMNS, math.nan)
+        figures |= {'flicker': flicker, 'latency_ms': labels.latency_ms}
+        if labels.confidence is not None:
+            figures['mean_confidence'] = float(labels.confidence.mean()) / 255
+            figures['doubtful'] = float((labels.confidence < DOUBTFUL).mean())
         classes = len(self.taxonomy.classes)
         pixels = np.bincount(labels.labels.ravel(), minlength=classes)[:classes]
         self.shares.add(seconds, pixels / labels.labels.size)
@@ -153,10 +151,9 @@ class DriveEvaluation:
             truth = reference.labels
             _require_shape(labels.labels.shape, truth.shape)
             labels = labels.at_size((truth.shape[0], truth.shape[1]))
-            differs, scored = self._compare(labels, truth)
-            figures |= scored
+            figures |= self._compare(labels, truth)
         self.series.add(seconds, list(figures.values()))
-        return JudgedFrame(seconds, image, labels, truth, differs, changed, figures)
+        return JudgedFrame(seconds, image, labels, truth, changed, figures)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for JSON."""
@@ -175,7 +172,8 @@ class DriveEvaluation:
         else:
             if self.frames_compared:
                 values |= self.scores.to_dict(classes)
-                share = self._left_unlabelled / self._labelled if self._labelled else math.nan
+                answered = int(matrix.counts.sum())
+                share = 1 - answered / self._labelled if self._labelled else math.nan
                 values['left_unlabelled'] = rounded(share)
             latency = self.series.points().mean['latency_ms']
             known = latency[~np.isnan(latency)]
@@ -191,27 +189,23 @@ class DriveEvaluation:
         values['error_counts'] = dict(+self.error_counts)
         return {**values, 'over_time': self.series.to_dict()}
 
-    def _compare(
-        self, labels: FrameLabels, truth: Labels
-    ) -> tuple[NDArray[np.bool_], dict[str, float]]:
-        """Count labels of the size of their reference; return a mask of differences, and scores."""
-        classes = len(self.taxonomy.classes)
-        labelled, answered = truth < classes, labels.labels < classes
+    def _compare(self, labels: FrameLabels, truth: Labels) -> dict[str, float]:
+        """Count labels of the size of their reference; return their figures."""
+        labelled = truth < len(self.taxonomy.classes)
         differs = np.asarray(labels.labels != truth)
         if not self.is_comparison:
             differs &= labelled
         # no class is blamed for pixels that the labels leave out
         judged = truth.copy()
-        judged[~answered] = self.taxonomy.unlabelled
+        judged[labels.labels >= len(self.taxonomy.classes)] = self.taxonomy.unlabelled
         confidence = None if self.is_comparison else labels.confidence
         result = ImageResult.from_matrix(Path(), self.scores.add(judged, labels.labels, confidence))
         self.where.add(differs)
         self._labelled += int(labelled.sum())
-        self._left_unlabelled += int((labelled & ~answered).sum())
         self.frames_compared += 1
         agreement = 1 - float(differs.mean())
         scores = result.mean_iou, result.pixel_accuracy, agreement
-        return differs, dict(zip(COLUMNS, scores, strict=False))
+        return dict(zip(COLUMNS, scores, strict=False))
 
 
 def evaluate_drive(

@@ -96,13 +96,10 @@ class ImageSequence:
 
 @dataclass(frozen=True)
 class Stamped(Generic[T]):
-    """Item with its stamp (receive time if zero), read on demand; times in nanoseconds.
-
-    ``received_ns`` is None for what was not recorded.
-    """
+    """Item with its stamp (receive time if zero), read on demand; times in nanoseconds."""
 
     time_ns: int
-    received_ns: int | None
+    received_ns: int
     load: Callable[[], T]
 
 

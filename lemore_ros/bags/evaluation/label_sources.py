@@ -52,16 +52,6 @@ class FrameLabels(NamedTuple):
     confidence: NDArray[np.uint8] | None = None
     latency_ms: float = math.nan
 
-    @property
-    def mean_confidence(self) -> float:
-        """Mean confidence 0..1; NaN if unknown."""
-        return math.nan if self.confidence is None else float(self.confidence.mean()) / 255
-
-    @property
-    def doubtful(self) -> float:
-        """Share of the pixels of less than 50 % confidence; NaN if unknown."""
-        return math.nan if self.confidence is None else float((self.confidence < DOUBTFUL).mean())
-
     def at_size(self, size: tuple[int, int]) -> FrameLabels:
         """Return the labels resized to (height, width) by nearest neighbour."""
         confidence = None if self.confidence is None else resized(self.confidence, size)
@@ -141,7 +131,7 @@ class RecordedLabels:
         labels = found.load()
         self.error_counts[RESIZED] += labels.shape != image.size
         latency = math.nan
-        if found.received_ns is not None and found.received_ns != image.received_ns:
+        if found.received_ns != image.received_ns:
             latency = (found.received_ns - image.received_ns) / 1e6
         confidence = beside.load() if beside else None
         return FrameLabels(labels, confidence, latency).at_size(image.size)
@@ -270,7 +260,7 @@ def _masks(folder: Path, taxonomy: Taxonomy, ids: str) -> Iterator[Stamped[Label
     if not masks:
         msg = f'{folder} holds no masks (.png), and no {METADATA}, so it is no bag either'
         raise BagError(msg)
-    return iter([Stamped(time, None, partial(load, path)) for time, path in masks])
+    return iter([Stamped(time, time, partial(load, path)) for time, path in masks])
 
 
 def _stamp_of_name(path: Path) -> int:

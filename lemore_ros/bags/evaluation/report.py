@@ -135,14 +135,14 @@ def _draw(frame: JudgedFrame, taxonomy: Taxonomy, names: Names | None) -> Report
     labels, confidence = frame.labels.labels, frame.labels.confidence
     figures = {key: None if np.isnan(value) else value for key, value in frame.figures.items()}
     panes: list[Pane] = []
-    if frame.reference is None or frame.differs is None:
+    if frame.reference is None:
         panes.append(labels_pane(taxonomy, {'labels': labels}))
     elif names is None:
         panes += error_panes(taxonomy, labels, frame.reference)
         figures['agreement'] = None
     else:
         panes.append(labels_pane(taxonomy, {names[0]: frame.reference, names[1]: labels}))
-        panes.append(marks_pane('differences red', (frame.differs, RED)))
+        panes.append(marks_pane('differences red', (labels != frame.reference, RED)))
         figures = {'agreement': figures['agreement']}
     if names is None and confidence is not None:
         panes.append(marks_pane('confidence below 50 % red', (confidence < DOUBTFUL, RED)))

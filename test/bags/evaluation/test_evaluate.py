@@ -246,7 +246,7 @@ def test_what_cannot_be_compared_is_not() -> None:
 
 
 def items(times: Sequence[int]) -> Iterator[Stamped[int]]:
-    return iter([Stamped(time, None, lambda time=time: time) for time in times])  # type: ignore[misc]
+    return iter([Stamped(time, time, lambda time=time: time) for time in times])  # type: ignore[misc]
 
 
 def taken(times: Sequence[int], asked: Sequence[int], tolerance: int) -> list[int | None]:
