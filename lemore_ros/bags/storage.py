@@ -107,10 +107,10 @@ class Storage(ABC):
         ``wanted`` are names and types of topics.
         """
         topics = {n: t for n, t in self.topics.items() if (t.name, t.type) in wanted}
-        start = 0 if start_ns is None else start_ns
+        start = -END_OF_TIME if start_ns is None else start_ns
         end = END_OF_TIME if end_ns is None else end_ns
         for number, time_ns, data in self._in_order(topics, start, end):
-            if number in topics and start <= time_ns < end:
+            if start <= time_ns < end:
                 try:
                     cdr = self._to_cdr(number, data)
                 except Exception as error:  # noqa: BLE001 - damage raises many types
@@ -131,8 +131,8 @@ class Storage(ABC):
         return 0
 
     @abstractmethod
-    def _scan(self) -> Iterator[tuple[int, list[Message]]]:
-        """Yield the position and the messages of each piece; add the topics."""
+    def _scan(self) -> Iterator[Piece]:
+        """Yield the pieces; add the topics."""
 
     @abstractmethod
     def _read(self, position: int) -> Iterator[Message]:
@@ -145,20 +145,26 @@ class Storage(ABC):
     def _count(self) -> Counter[int]:
         counts = Counter[int]()
         for piece in self._pieces.values():
-            counts.update(piece.counts)
+            for topic, number in piece.counts.items():
+                counts[topic] += number
         return counts
 
     def _find_pieces(self) -> None:
         position = 0
         try:
-            for position, found in self._scan():
-                times = [message.time_ns for message in found]
-                if times:
-                    counts = Counter(message.topic for message in found)
-                    self._pieces[position] = Piece(min(times), position, max(times), counts)
+            for piece in self._scan():
+                position = piece.position
+                if piece.counts:
+                    self._pieces[position] = piece
         except Exception as error:  # noqa: BLE001 - damage raises many types
             what = f'{self._path.name}: nothing can be read after {position}'
             self._errors.add(f'{what}: {in_one_line(error)}')
+
+    def _piece_at(self, position: int) -> Piece:
+        found = self._messages_of(position)
+        times = [message.time_ns for message in found]
+        counts = Counter(message.topic for message in found)
+        return Piece(min(times, default=0), position, max(times, default=0), counts)
 
     def _messages_of(self, position: int, expected: int = 0) -> list[Message]:
         """Return the messages of a piece up to a damage."""
@@ -181,7 +187,8 @@ class Storage(ABC):
             while waiting and waiting[0][0] < piece.start_ns:
                 yield heapq.heappop(waiting)[2]
             for message in self._messages_of(piece.position, sum(piece.counts.values())):
-                heapq.heappush(waiting, (message.time_ns, next(number), message))
+                if message.topic in topics:
+                    heapq.heappush(waiting, (message.time_ns, next(number), message))
         while waiting:
             yield heapq.heappop(waiting)[2]
 
@@ -206,7 +213,7 @@ class McapFile(Storage):
         index.close()
         return expected
 
-    def _scan(self) -> Iterator[tuple[int, list[Message]]]:
+    def _scan(self) -> Iterator[Piece]:
         self._file.seek(0)
         read_magic(ReadDataStream(self._file))
         position, size = MAGIC_SIZE, self._path.stat().st_size
@@ -218,7 +225,7 @@ class McapFile(Storage):
                 msg = f'the record at byte {position} is damaged or cut short'
                 raise ValueError(msg)
             if kind in (Opcode.CHUNK, Opcode.MESSAGE, Opcode.SCHEMA, Opcode.CHANNEL):
-                yield position, self._messages_of(position)
+                yield self._piece_at(position)
             position += MCAP_HEAD + length
 
     def _read(self, position: int) -> Iterator[Message]:
@@ -263,15 +270,16 @@ class SqliteFile(Storage):
         database.row_factory = sqlite3.Row
         return database
 
-    def _scan(self) -> Iterator[tuple[int, list[Message]]]:
+    def _scan(self) -> Iterator[Piece]:
         for row in self._file.execute('SELECT * FROM topics'):
             self._add(dict(row))
         query = 'SELECT id, topic_id, timestamp FROM messages ORDER BY id'
+        counts: dict[int, dict[int, int]] = {}  # shared by the rows of a topic
         for row, topic, time_ns in self._file.execute(query):
             if not isinstance(time_ns, int):
                 msg = f'the time of row {row} is {time_ns!r}'
                 raise TypeError(msg)
-            yield row, [Message(topic, time_ns, b'')]
+            yield Piece(time_ns, row, time_ns, counts.setdefault(topic, {topic: 1}))
 
     def _read(self, position: int) -> Iterator[Message]:
         query = 'SELECT topic_id, timestamp, data FROM messages WHERE id = ?'
@@ -314,7 +322,7 @@ class Rosbag1File(Storage):
         index.close()
         return expected
 
-    def _scan(self) -> Iterator[tuple[int, list[Message]]]:
+    def _scan(self) -> Iterator[Piece]:
         position, size = len(b'#ROSBAG V2.0\n'), self._path.stat().st_size
         while position < size:
             self._file.seek(position)
@@ -324,7 +332,7 @@ class Rosbag1File(Storage):
             if kind == rosbag1.RecordType.BAGHEADER and header.get_uint64('index_pos') == 0:
                 self._errors.add(f'{self._path.name} has no index, its recording was interrupted')
             elif kind == rosbag1.RecordType.CHUNK:
-                yield position, self._messages_of(position)
+                yield self._piece_at(position)
             elif kind == rosbag1.RecordType.CONNECTION:
                 # repeated behind the chunks, some of which may be damaged
                 self._file.seek(position)

@@ -14,7 +14,6 @@ from rosbags.typesys.store import Typestore
 
 from lemore_core.common.errors import in_one_line
 from lemore_ros.bags.errors import BagError
-from lemore_ros.outputs import COMPRESSED_IMAGE
 from lemore_ros.transports import BY_TYPE, Transport
 
 ASSUMED = 'jazzy'
@@ -41,11 +40,6 @@ class Topic:
     count: int
     definition: MessageDefinition
     qos: tuple[Qos, ...] = ()
-
-    @property
-    def is_compressed(self) -> bool:
-        """Whether the messages are compressed images."""
-        return self.type == COMPRESSED_IMAGE
 
     @property
     def is_image(self) -> bool:

@@ -29,6 +29,7 @@ from lemore_ros.bags.reader import METADATA, Bag, Record, is_bag, open_bag
 from lemore_ros.bags.topics import class_table, label_topic, sibling
 from lemore_ros.bags.types import Topic
 from lemore_ros.messages.images import ImageError, rows_of
+from lemore_ros.outputs import COMPRESSED_IMAGE
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter
@@ -222,12 +223,12 @@ def _read_labels(taxonomy: Taxonomy, record: Record, message: Any) -> Labels:
 
 def _read_numbers(record: Record, message: Any, kinds: str = 'u1u2') -> NDArray[Any]:
     """Return the numbers (H, W) of a message, 8 or 16 bits, raw or PNG."""
-    name = record.topic.name
-    if not record.topic.is_compressed and message.encoding not in BYTES:
+    name, is_compressed = record.topic.name, record.topic.type == COMPRESSED_IMAGE
+    if not is_compressed and message.encoding not in BYTES:
         msg = f'{name} holds {message.encoding!r} images, labels are {", ".join(BYTES)}'
         raise BagError(msg)
     try:
-        if record.topic.is_compressed:
+        if is_compressed:
             # other formats than png change class ids
             pixels = decode_image(bytes(message.data), NUMBERS, kinds=(PNG,))
         else:
