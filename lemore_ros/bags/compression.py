@@ -9,13 +9,10 @@ import bz2
 import shutil
 import sys
 from collections.abc import Callable
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import lz4.frame
-from rosbags.rosbag1 import reader as rosbag1
-from rosbags.rosbag2 import storage_mcap
 
 from lemore_core.common.cpu import usable_processors
 from lemore_core.common.errors import in_one_line
@@ -62,15 +59,6 @@ def decompress_file(source: Path, target: Path) -> None:
             shutil.copyfileobj(packed, file)
         except (EOFError, zstd.ZstdError) as error:
             raise ValueError(in_one_line(error)) from error
-
-
-@lru_cache(1)
-def limit_rosbags() -> None:
-    """Make rosbags decompress chunks with the limit."""
-    for name in DECOMPRESSORS:
-        for table in (storage_mcap.DECOMPRESSORS, rosbag1.decompressors):
-            if name in table:
-                table[name] = partial(decompress, name)
 
 
 def chunk_compressor() -> Callable[[bytes], bytes]:

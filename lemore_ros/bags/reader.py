@@ -1,8 +1,4 @@
-"""Open bags of any kind as ROS 2 messages: rosbag2 folders, their single files, and ROS 1 bags.
-
-rosbags' readers are used directly, not its AnyReader: that refuses a whole bag for one definition
-that it cannot parse, such as that of a service's events.
-"""
+"""Open bags of any kind as ROS 2 messages: rosbag2 folders, their single files, and ROS 1 bags."""
 
 from __future__ import annotations
 
@@ -10,30 +6,26 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from rosbags.interfaces import Connection
 
 from lemore_core.common.errors import in_one_line
 from lemore_core.common.limits import MAX_PIXELS
-from lemore_ros.bags.compression import ZSTD_MAGIC, decompress, limit_rosbags
+from lemore_core.common.yaml_file import read_yaml
+from lemore_ros.bags.compression import decompress_file
 from lemore_ros.bags.errors import BagError, ReadErrors
-from lemore_ros.bags.files import (
-    METADATA,
-    ROSBAG2_SUFFIXES,
-    BagFile,
-    Metadata,
-    find_files,
-    read_metadata,
-)
-from lemore_ros.bags.types import MessageTypes, Topic, convert_ros1_type, merge_topics
+from lemore_ros.bags.types import MessageTypes, Topic, merge_topics
 
 if TYPE_CHECKING:
     from lemore_core.images.image import Image
+    from lemore_ros.bags.storage import Storage
     from lemore_ros.messages.images import ImageError
 
+METADATA, INFORMATION = 'metadata.yaml', 'rosbag2_bagfile_information'
+ROSBAG2_ENDINGS = ('.mcap', '.db3')
 # a recording has the second ending until it is finished
 ROSBAG1_ENDINGS = ('.bag', '.bag.active')
+ENDINGS = (*ROSBAG2_ENDINGS, *ROSBAG1_ENDINGS)
 
 
 @dataclass(frozen=True)
@@ -53,13 +45,6 @@ class Record:
             BagError: the bytes are no message of the topic's type.
         """
         return self._types.deserialize(self.topic, self.data)
-
-
-class Decoded(NamedTuple):
-    """An image message and its image, or the error that it raised."""
-
-    record: Record
-    image: Image | ImageError | BagError
 
 
 class Decoder:
@@ -93,6 +78,14 @@ class Decoder:
             return BagError(f'the definition of {kind} in the bag is not that of ROS: {error}')
 
 
+class Metadata(NamedTuple):
+    """The fields of ``metadata.yaml`` that are used."""
+
+    message_count: int = 0
+    names: tuple[str, ...] = ()
+    ros_distro: str = ''
+
+
 class Bag:
     """An open bag; made by :func:`open_bag`.
 
@@ -104,40 +97,33 @@ class Bag:
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
-        limit_rosbags()
         self.path = path
         self.max_pixels = max_pixels
         self.errors = ReadErrors()
-        self._files: list[BagFile] = []
-        metadata = read_metadata(path, self.errors) if path.is_dir() else Metadata()
+        metadata = _read_metadata(path, self.errors) if path.is_dir() else Metadata()
         self.types = MessageTypes(metadata.ros_distro)
+        self._files: list[Storage] = []
         with ExitStack() as stack:
-            for file in find_files(path, metadata, self.errors):
-                self._files.append(BagFile(file, self.errors))
-                stack.callback(self._files[-1].close)
-            self._find_topics(metadata)
+            for file in _find_files(path, metadata, self.errors):
+                self._files.append(_open_file(file, self.errors, stack))
+            self.topics = merge_topics(
+                topic for file in self._files for topic in file.topics.values()
+            )
+            spans = [file.span for file in self._files if file.span != (0, 0)]
+            self.start_ns = min((first for first, _ in spans), default=0)
+            self.end_ns = max((last for _, last in spans), default=0)
+            self._check(metadata.message_count)
             self.close = stack.pop_all().close
 
-    def _find_topics(self, metadata: Metadata) -> None:
-        found = [connection for file in self._files for connection in file.connections]
-        missing = metadata.message_count - sum(c.msgcount for c in found) - self.errors.messages
+    def _check(self, expected: int) -> None:
+        missing = expected - sum(topic.count for topic in self.topics) - self.errors.messages
         if missing > 0:
-            of_all = f'{missing} of the {metadata.message_count} messages'
-            self.errors.add(f'{of_all} that {METADATA} counts', missing)
+            what = f'{missing} of the {expected} messages that {METADATA} counts'
+            self.errors.add(what, missing)
         is_ros1 = self.path.name.endswith(ROSBAG1_ENDINGS)
-        if not found and (is_ros1 or self.errors.places):
+        if not self.topics and (is_ros1 or self.errors.places):
             msg = f'nothing of {self.path} can be read: {self.errors or "it is empty"}'
             raise BagError(msg)
-        spans = [file.span for file in self._files if file.span != (0, 0)]
-        self.start_ns = min((first for first, _ in spans), default=0)
-        self.end_ns = max((last for _, last in spans), default=0)
-        self._convert = _from_ros1 if is_ros1 else _from_ros2
-        converted = [(c, self._in_ros2(c) if is_ros1 else c) for c in found]
-        known = [(c, new) for c, new in converted if new is not None]
-        self.topics = merge_topics(new for _, new in known)
-        by_key = {(topic.name, topic.type): topic for topic in self.topics}
-        # by name and type in the files, where ROS 1 types may have other names
-        self._recorded = {(c.topic, c.msgtype): by_key[n.topic, n.msgtype] for c, n in known}
 
     @property
     def image_topics(self) -> tuple[Topic, ...]:
@@ -179,39 +165,23 @@ class Bag:
         The times are from ``start_ns`` to before ``end_ns`` (None: no bound). Messages that cannot
         be read are left out and added to ``errors``.
         """
-        wanted = {k: t for k, t in self._recorded.items() if topics is None or t in topics}
+        wanted = {(t.name, t.type): t for t in self.topics if topics is None or t in topics}
         for file in self._files:
-            for connection, time_ns, data in file.messages(wanted, start_ns, end_ns):
-                topic = wanted[connection.topic, connection.msgtype]
-                try:
-                    cdr = self._convert(connection, data)
-                except Exception as error:  # noqa: BLE001 - damage raises many types
-                    self.errors.add(f'{topic.name} at {time_ns} ns: {in_one_line(error)}', 1)
-                    continue
-                yield Record(topic, time_ns, cdr, self.types)
+            for topic, time_ns, data in file.messages(wanted, start_ns, end_ns):
+                yield Record(wanted[topic.name, topic.type], time_ns, data, self.types)
 
     def frames(
         self, topic: Topic, *, start_ns: int | None = None, end_ns: int | None = None
-    ) -> Iterator[Decoded]:
-        """Yield the images of an image topic, or the errors of undecodable ones."""
+    ) -> Iterator[tuple[Record, Image | ImageError | BagError]]:
+        """Yield the messages of an image topic, each with its image or the error."""
         decoder = Decoder(topic, self.max_pixels)
         for record in self.messages([topic], start_ns=start_ns, end_ns=end_ns):
-            yield Decoded(record, decoder.decode(record))
-
-    def _in_ros2(self, connection: Connection) -> Connection | None:
-        """Return a ROS 1 connection with the type of ROS 2; None if its definition is damaged."""
-        try:
-            kind = convert_ros1_type(connection.msgtype, connection.msgdef.data)
-        except Exception as error:  # noqa: BLE001 - parsers raise many types
-            what = f'{connection.topic}: the definition of {connection.msgtype} cannot be parsed'
-            self.errors.add(f'{what}: {in_one_line(error)}', connection.msgcount)
-            return None
-        return connection._replace(msgtype=kind.name, msgdef=kind.definition)
+            yield record, decoder.decode(record)
 
 
 def is_bag(path: Path) -> bool:
     """Return whether a path is a bag: a file by its name, a folder by its metadata."""
-    return path.name.endswith((*ROSBAG1_ENDINGS, *ROSBAG2_SUFFIXES)) or (path / METADATA).is_file()
+    return path.name.endswith(ENDINGS) or (path / METADATA).is_file()
 
 
 @contextmanager
@@ -226,7 +196,7 @@ def open_bag(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Bag]:
     if not path.exists():
         msg = f'there is no bag {path}'
         raise BagError(msg)
-    if not path.is_dir() and not path.name.endswith((*ROSBAG1_ENDINGS, *ROSBAG2_SUFFIXES)):
+    if not path.is_dir() and not path.name.endswith(ENDINGS):
         msg = f'{path} is no bag: give a rosbag2 folder, a .mcap or .db3 file, or a ROS 1 .bag'
         raise BagError(msg)
     bag = Bag(path, max_pixels)
@@ -236,10 +206,58 @@ def open_bag(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Bag]:
         bag.close()
 
 
-def _from_ros2(_: Connection, data: bytes) -> bytes:
-    # only metadata.yaml, which may be missing, says whether messages are compressed
-    return decompress('zstd', data) if data[:4] == ZSTD_MAGIC else data
+def _read_metadata(folder: Path, errors: ReadErrors) -> Metadata:
+    """Read ``metadata.yaml``; return the defaults and add an error if it cannot be read."""
+    path = folder / METADATA
+    if not path.exists():
+        errors.add(f'{METADATA} is missing')
+        return Metadata()
+    try:
+        known = read_yaml(path, 'the metadata', BagError)[INFORMATION]
+        names = tuple(Path(name).name for name in known.get('relative_file_paths') or ())
+        return Metadata(int(known.get('message_count') or 0), names, str(known.get('ros_distro')))
+    except Exception as error:  # noqa: BLE001 - values of other types raise many types
+        reason = str(error) if isinstance(error, BagError) else f'no valid {INFORMATION}'
+        errors.add(f'{METADATA} is damaged: {reason}')
+        return Metadata()
 
 
-def _from_ros1(connection: Connection, data: bytes) -> bytes:
-    return bytes(convert_ros1_type(connection.msgtype, connection.msgdef.data).to_cdr(data))
+def _find_files(path: Path, metadata: Metadata, errors: ReadErrors) -> list[Path]:
+    """Return the files that the metadata name, or else all files in the folder."""
+    if path.is_file():
+        return [path]
+    endings = tuple(f'{suffix}{zipped}' for suffix in ROSBAG2_ENDINGS for zipped in ('', '.zstd'))
+    there = {f.name: f for f in path.iterdir() if f.name.endswith(endings) and f.is_file()}
+    for missing in (name for name in metadata.names if name not in there):
+        errors.add(f'{missing} is missing')
+    named = [there[name] for name in metadata.names if name in there]
+    if not there:
+        errors.add(f'it holds no {" or ".join(ROSBAG2_ENDINGS)} file')
+    return named or sorted(there.values(), key=_number_of)
+
+
+def _open_file(path: Path, errors: ReadErrors, stack: ExitStack) -> Storage:
+    """Open a file, decompressed if it is packed; ``stack`` closes it."""
+    # imported late: help texts and single images do not need the package mcap
+    from lemore_ros.bags.storage import McapFile, Rosbag1File, SqliteFile
+
+    try:
+        if path.suffix == '.zstd':
+            packed, path = path, Path(stack.enter_context(TemporaryDirectory()), path.stem)
+            decompress_file(packed, path)
+    except ValueError as error:
+        errors.add(f'{packed.name} is damaged: {error}')
+    kinds: dict[str, type[Storage]] = {'.mcap': McapFile, '.db3': SqliteFile}
+    try:
+        storage = kinds.get(path.suffix, Rosbag1File)(path, errors)
+    except OSError as error:
+        msg = f'{path} cannot be read: {in_one_line(error)}'
+        raise BagError(msg) from error
+    stack.callback(storage.close)
+    return storage
+
+
+def _number_of(file: Path) -> tuple[int, str]:
+    # recordings are split into NAME_0, NAME_1, … NAME_10
+    number = file.name.partition('.')[0].rpartition('_')[2]
+    return int(number) if number.isdecimal() else 0, file.name

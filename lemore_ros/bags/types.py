@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from rosbags.convert.converter import STATIC_MSGTYPE_RENAMES, is_same_wireformat
-from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat, Qos
+from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat, Qos
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from lemore_core.common.errors import in_one_line
 from lemore_ros.bags.errors import BagError
-from lemore_ros.outputs import COMPRESSED_IMAGE
 from lemore_ros.transports import BY_TYPE, Transport
 
 ASSUMED = 'jazzy'
@@ -43,11 +42,6 @@ class Topic:
     qos: tuple[Qos, ...] = ()
 
     @property
-    def is_compressed(self) -> bool:
-        """Whether the messages are compressed images."""
-        return self.type == COMPRESSED_IMAGE
-
-    @property
     def is_image(self) -> bool:
         """Whether the messages are images of any transport, depth images included."""
         return self.type in BY_TYPE
@@ -58,20 +52,19 @@ class Topic:
         return BY_TYPE[self.type]
 
 
-def merge_topics(connections: Iterable[Connection]) -> tuple[Topic, ...]:
+def merge_topics(found: Iterable[Topic]) -> tuple[Topic, ...]:
     """Return the topics sorted by name, merging the publishers and files of each."""
-    found: dict[tuple[str, str], list[Connection]] = {}
-    for connection in connections:
-        found.setdefault((connection.topic, connection.msgtype), []).append(connection)
-    topics = []
-    for (name, kind), publishers in sorted(found.items()):
-        definitions = [c.msgdef for c in publishers]
-        defined = next((d for d in definitions if d.format is not NONE), definitions[0])
-        # a publisher is repeated in each file
-        qos = {q: None for c in publishers for q in getattr(c.ext, 'offered_qos_profiles', ())}
-        count = sum(c.msgcount for c in publishers)
-        topics.append(Topic(name, kind, count, defined, tuple(qos)))
-    return tuple(topics)
+    merged: dict[tuple[str, str], Topic] = {}
+    for topic in found:
+        key = topic.name, topic.type
+        known = merged.get(key, replace(topic, count=0, qos=()))
+        merged[key] = replace(
+            topic if known.definition.format is NONE else known,
+            count=known.count + topic.count,
+            # a publisher is repeated in each file
+            qos=tuple(dict.fromkeys((*known.qos, *topic.qos))),
+        )
+    return tuple(merged[key] for key in sorted(merged))
 
 
 class MessageTypes:
@@ -138,17 +131,14 @@ def distribution_types(name: str = ASSUMED) -> Typestore:
     return get_typestore(DISTRIBUTIONS[name])
 
 
-class Ros1Type(NamedTuple):
-    """ROS 2 name and definition of a ROS 1 type, and a converter of messages to CDR."""
-
-    name: str
-    definition: MessageDefinition
-    to_cdr: Callable[[bytes], memoryview]
-
-
 @lru_cache(1000)
-def convert_ros1_type(name: str, definition: str) -> Ros1Type:
-    """Convert a ROS 1 type; one that ROS 2 has with the same fields becomes that of ROS 2."""
+def convert_ros1_type(
+    name: str, definition: str
+) -> tuple[str, MessageDefinition, Callable[[bytes], memoryview]]:
+    """Return ROS 2 name and definition of a ROS 1 type, and a converter of messages to CDR.
+
+    A type that ROS 2 has with the same fields becomes that of ROS 2.
+    """
     name = STATIC_MSGTYPE_RENAMES.get(name, name)
     store, known = get_typestore(Stores.EMPTY), distribution_types()
     # ROS 1 headers have a sequence number, ROS 2 headers do not
@@ -158,8 +148,7 @@ def convert_ros1_type(name: str, definition: str) -> Ros1Type:
         store = known
     text, _ = store.generate_msgdef(name, ros_version=2)
     made = MessageDefinition(MessageDefinitionFormat.MSG, text)
-    to_cdr = partial(store.ros1_to_cdr, typename=name)
-    return Ros1Type(name, made, to_cdr)
+    return name, made, partial(store.ros1_to_cdr, typename=name)
 
 
 def _parse(topic: Topic) -> dict[str, Any]:

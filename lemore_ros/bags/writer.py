@@ -34,8 +34,8 @@ from lemore_core.common.yaml_file import read_yaml
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.compression import chunk_compressor
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.files import INFORMATION, METADATA
 from lemore_ros.bags.options import SegmentOptions
+from lemore_ros.bags.reader import INFORMATION, METADATA
 from lemore_ros.bags.types import ASSUMED, DISTRIBUTIONS, HEADER, NONE, TIME, MessageTypes, Topic
 from lemore_ros.messages.rendering import classes_json
 from lemore_ros.outputs import OUTPUTS

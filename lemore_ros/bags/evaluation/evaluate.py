@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,35 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.evaluation.evaluate import ImageResult
-from lemore_core.evaluation.metrics import Scores, TimeSeries, rounded
+from lemore_core.evaluation.metrics import Scores, TimeSeries, by_name, rounded
 from lemore_core.taxonomy import Labels, Taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
-from lemore_ros.bags.evaluation.label_sources import FrameLabels, GroundTruth, LabelSource
+from lemore_ros.bags.evaluation.label_sources import DOUBTFUL, FrameLabels, GroundTruth, LabelSource
 
 MAP_WIDTH = 96
 LONGEST_GAP_S = 1.0  # between frames that are compared
 COLUMNS = (
-    'mean_iou',
-    'pixel_accuracy',
-    'agreement',
-    'mean_confidence',
-    'doubtful',
-    'flicker',
-    'latency_ms',
-    'reference_confidence',
-    'reference_latency_ms',
+    *('mean_iou', 'pixel_accuracy', 'agreement'),
+    *('mean_confidence', 'doubtful', 'flicker', 'latency_ms'),
 )
-OF_GROUND_TRUTH = {
-    'pixel_accuracy',
-    'mean_accuracy',
-    'accuracy',
-    'calibration',
-    'calibration_error',
-    'left_unlabelled',
-}
 OUT_OF_ORDER = 'images whose stamps are not after the one before'
-WITHOUT_IMAGE = 'label images of the ground truth without an image'
 UNEQUAL = 'images that only one of the two labels'
 
 
@@ -50,15 +34,14 @@ UNEQUAL = 'images that only one of the two labels'
 class JudgedFrame:
     """A frame with its figures by ``COLUMNS``; ``seconds`` from the first frame.
 
-    ``labels`` have the size of the ``reference`` (H, W) if there is one; ``differs`` (H, W) marks
-    pixels unequal to it, ``changed`` (H, W) those unequal to the frame before.
+    ``labels`` have the size of the ``reference`` (H, W) if there is one; ``changed`` (H, W) marks
+    pixels unequal to the frame before.
     """
 
     seconds: float
     image: StampedImage
     labels: FrameLabels
     reference: Labels | None
-    differs: NDArray[np.bool_] | None
     changed: NDArray[np.bool_] | None
     figures: dict[str, float]
 
@@ -90,12 +73,11 @@ class Flicker:
     """Compare the labels of each frame with the frame before; motion counts as flicker.
 
     Frames more than a second apart, out of order, or of another size than the one before are not
-    compared: ``breaks`` counts them, ``pairs`` the others. ``share`` is that of all compared pixels
-    whose label changed, NaN without any.
+    compared: ``breaks`` counts them.
     """
 
     def __init__(self, classes: int) -> None:
-        self.pairs = self.breaks = 0
+        self.breaks = 0
         self._classes = classes
         self._compared = self._changed = 0
         self._last: tuple[int, Labels] | None = None
@@ -105,19 +87,17 @@ class Flicker:
         """Share 0..1 of the compared pixels whose label changed; NaN without any."""
         return self._changed / self._compared if self._compared else math.nan
 
-    def add(self, time_ns: int, labels: Labels) -> tuple[float, NDArray[np.bool_]] | None:
+    def add(self, time_ns: int, labels: Labels) -> tuple[float, NDArray[np.bool_] | None]:
         """Return the share of pixels labelled in both frames that changed, and a mask of them.
 
-        None without a frame before.
+        NaN and None if the frame is not compared.
         """
         last, self._last = self._last, (time_ns, labels)
         if last is None:
-            return None
-        is_near = 0 < time_ns - last[0] <= LONGEST_GAP_S * 1e9
-        if not is_near or last[1].shape != labels.shape:
+            return math.nan, None
+        if not 0 < time_ns - last[0] <= LONGEST_GAP_S * 1e9 or last[1].shape != labels.shape:
             self.breaks += 1
-            return None
-        self.pairs += 1
+            return math.nan, None
         both = (last[1] < self._classes) & (labels < self._classes)
         changed = both & (last[1] != labels)
         pixels, number = int(both.sum()), int(changed.sum())
@@ -134,162 +114,143 @@ class DriveEvaluation:
     """
 
     def __init__(self, taxonomy: Taxonomy, *, is_comparison: bool = False) -> None:
-        classes = len(taxonomy.classes)
-        self.taxonomy = taxonomy
-        self.is_comparison = is_comparison
-        self.frames = 0
-        self.frames_compared = 0
-        self.scores = Scores(classes)
-        self.flicker = Flicker(classes)
+        self.taxonomy, self.is_comparison = taxonomy, is_comparison
+        self.frames = self.frames_compared = 0
+        self.scores = Scores(len(taxonomy.classes))
+        self.flicker = Flicker(len(taxonomy.classes))
         self.series = TimeSeries(COLUMNS)
         self.shares = TimeSeries(taxonomy.classes)
         self.where = DifferenceMap()
         self.error_counts: Counter[str] = Counter()
-        self.first_ns = self.last_ns = 0
-        self._labelled = self._left_unlabelled = 0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds from the first frame to the last one."""
-        return (self.last_ns - self.first_ns) / 1e9
-
-    @property
-    def latency_ms(self) -> float:
-        """Median latency; NaN if it is not known of any frame."""
-        values = self.series.points().mean['latency_ms']
-        known = values[~np.isnan(values)]
-        return float(np.median(known)) if known.size else math.nan
-
-    @property
-    def unlabelled_share(self) -> float:
-        """Share of the labelled pixels of the reference without a label; NaN without any."""
-        return self._left_unlabelled / self._labelled if self._labelled else math.nan
+        self.first_ns, self._last_ns = 0, -1
+        self._labelled = 0
 
     def add(
         self, image: StampedImage, labels: FrameLabels, reference: FrameLabels | None
     ) -> JudgedFrame:
         """Measure a frame."""
         if not self.frames:
-            self.first_ns = self.last_ns = image.time_ns
-        elif image.time_ns <= self.last_ns:
-            self.error_counts[OUT_OF_ORDER] += 1
-        self.last_ns = max(image.time_ns, self.last_ns)
+            self.first_ns = image.time_ns
+        self.error_counts[OUT_OF_ORDER] += image.time_ns <= self._last_ns
+        self._last_ns = max(image.time_ns, self._last_ns)
         self.frames += 1
         seconds = (image.time_ns - self.first_ns) / 1e9
-        figures = dict.fromkeys(COLUMNS, math.nan) | {
-            'mean_confidence': labels.mean_confidence,
-            'doubtful': labels.doubtful,
-            'latency_ms': labels.latency_ms,
-        }
-        changed = differs = None
-        found = None if self.is_comparison else self.flicker.add(image.time_ns, labels.labels)
-        if found is not None:
-            figures['flicker'], changed = found
+        changed = truth = None
+        flicker = math.nan
+        if not self.is_comparison:
+            flicker, changed = self.flicker.add(image.time_ns, labels.labels)
+        figures = dict.fromkeys(COLUMNS, math.nan)
+        figures |= {'flicker': flicker, 'latency_ms': labels.latency_ms}
+        if labels.confidence is not None:
+            figures['mean_confidence'] = float(labels.confidence.mean()) / 255
+            figures['doubtful'] = float((labels.confidence < DOUBTFUL).mean())
         classes = len(self.taxonomy.classes)
         pixels = np.bincount(labels.labels.ravel(), minlength=classes)[:classes]
         self.shares.add(seconds, pixels / labels.labels.size)
         if reference is not None:
-            _require_shape(labels.labels.shape, reference.labels.shape)
-            labels = labels.at_size((reference.labels.shape[0], reference.labels.shape[1]))
-            differs = self._compare(labels, reference, figures)
+            truth = reference.labels
+            _require_shape(labels.labels.shape, truth.shape)
+            labels = labels.at_size((truth.shape[0], truth.shape[1]))
+            figures |= self._compare(labels, truth)
         self.series.add(seconds, list(figures.values()))
-        truth = None if reference is None else reference.labels
-        return JudgedFrame(seconds, image, labels, truth, differs, changed, figures)
+        return JudgedFrame(seconds, image, labels, truth, changed, figures)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for JSON."""
+        classes, matrix = self.taxonomy.classes, self.scores.matrix
         means = {name: rounded(mean) for name, mean in self.series.mean().items()}
-        values: dict[str, Any] = {'frames': self.frames, 'seconds': round(self.seconds, 6)}
-        values['classes'] = list(self.taxonomy.classes)
+        seconds = (self._last_ns - self.first_ns) / 1e9
+        values: dict[str, Any] = {'frames': self.frames, 'seconds': round(seconds, 6)}
+        values['classes'] = list(classes)
         if self.frames_compared:
-            values |= self.scores.to_dict(self.taxonomy.classes)
-            values['left_unlabelled'] = rounded(self.unlabelled_share)
             values['differences'] = np.round(self.where.shares, 4).tolist()
         if self.is_comparison:
-            values = {key: value for key, value in values.items() if key not in OF_GROUND_TRUTH}
             values['agreement'] = means['agreement']
+            values['mean_iou'] = rounded(matrix.mean_iou)
+            values['iou'] = by_name(classes, matrix.iou)
+            values['confusion'] = matrix.counts.tolist()
         else:
+            if self.frames_compared:
+                values |= self.scores.to_dict(classes)
+                answered = int(matrix.counts.sum())
+                share = 1 - answered / self._labelled if self._labelled else math.nan
+                values['left_unlabelled'] = rounded(share)
+            latency = self.series.points().mean['latency_ms']
+            known = latency[~np.isnan(latency)]
             values |= {
                 'frames_with_ground_truth': self.frames_compared,
                 'mean_confidence': means['mean_confidence'],
                 'doubtful': means['doubtful'],
-                'latency_ms': rounded(self.latency_ms),
+                'latency_ms': rounded(float(np.median(known))) if known.size else None,
                 'flicker': rounded(self.flicker.share),
                 'frames_not_compared': self.flicker.breaks,
                 'class_shares': {k: rounded(v) for k, v in self.shares.mean().items()},
             }
-        values['error_counts'] = dict(self.error_counts)
+        values['error_counts'] = dict(+self.error_counts)
         return {**values, 'over_time': self.series.to_dict()}
 
-    def _compare(
-        self, labels: FrameLabels, reference: FrameLabels, figures: dict[str, float]
-    ) -> NDArray[np.bool_]:
-        """Add labels of the size of their reference; return a mask of those that differ."""
-        truth, classes = reference.labels, len(self.taxonomy.classes)
-        labelled, answered = truth < classes, labels.labels < classes
+    def _compare(self, labels: FrameLabels, truth: Labels) -> dict[str, float]:
+        """Count labels of the size of their reference; return their figures."""
+        labelled = truth < len(self.taxonomy.classes)
         differs = np.asarray(labels.labels != truth)
         if not self.is_comparison:
             differs &= labelled
         # no class is blamed for pixels that the labels leave out
         judged = truth.copy()
-        judged[~answered] = self.taxonomy.unlabelled
+        judged[labels.labels >= len(self.taxonomy.classes)] = self.taxonomy.unlabelled
         confidence = None if self.is_comparison else labels.confidence
-        own = self.scores.add(judged, labels.labels, confidence)
+        result = ImageResult.from_matrix(Path(), self.scores.add(judged, labels.labels, confidence))
         self.where.add(differs)
         self._labelled += int(labelled.sum())
-        self._left_unlabelled += int((labelled & ~answered).sum())
         self.frames_compared += 1
-        result = ImageResult.from_matrix(Path(), own)
-        figures['mean_iou'], figures['pixel_accuracy'] = result.mean_iou, result.pixel_accuracy
-        figures['agreement'] = 1 - float(differs.mean())
-        figures['reference_confidence'] = reference.mean_confidence
-        figures['reference_latency_ms'] = reference.latency_ms
-        return differs
+        agreement = 1 - float(differs.mean())
+        scores = result.mean_iou, result.pixel_accuracy, agreement
+        return dict(zip(COLUMNS, scores, strict=False))
 
 
 def evaluate_drive(
     images: ImageSequence,
     source: LabelSource,
     reference: LabelSource | GroundTruth | None = None,
-    on_frame: Callable[[JudgedFrame], None] | None = None,
+    on_frame: Callable[[JudgedFrame], object] = lambda _: None,
 ) -> DriveEvaluation:
     """Measure the labels of a drive's images; call ``on_frame`` with each."""
-    is_comparison = isinstance(reference, LabelSource)
-    if isinstance(reference, LabelSource) and reference.taxonomy.classes != source.taxonomy.classes:
-        texts = [
-            f'{one.description} has {len(one.taxonomy.classes)} classes from '
-            f'{one.taxonomy.classes[0]} to {one.taxonomy.classes[-1]}'
-            for one in (reference, source)
-        ]
-        msg = f'{", ".join(texts)}: only labels of the same classes can be compared'
-        raise BagError(msg)
+    truth = reference if isinstance(reference, GroundTruth) else None
+    is_comparison = reference is not None and truth is None
+    sources = [source] if reference is None else [reference, source]
+    _require_same_classes(sources)
     evaluation = DriveEvaluation(source.taxonomy, is_comparison=is_comparison)
     for image, next_ns in images.images():
         right = None if reference is None else reference.labels_of(image, next_ns)
         labels = source.labels_of(image, next_ns)
-        if labels is None or (is_comparison and right is None):
-            evaluation.error_counts[UNEQUAL] += is_comparison and (labels or right) is not None
-            continue
-        judged = evaluation.add(image, labels, right)
-        if on_frame is not None:
-            on_frame(judged)
-    for one in (images, source, reference):
-        evaluation.error_counts += Counter() if one is None else one.error_counts
+        if labels is not None and (right is not None or not is_comparison):
+            on_frame(evaluation.add(image, labels, right))
+        elif is_comparison:
+            evaluation.error_counts[UNEQUAL] += (labels or right) is not None
+    for one in (images, *sources):
+        evaluation.error_counts += one.error_counts
     if not evaluation.frames:
-        both = f'both {reference.description} and ' if isinstance(reference, LabelSource) else ''
+        names = ' and '.join(one.description for one in sources if one is not truth)
         msg = (
-            f'no image of {images.topic.name} in {images.path} has labels of {both}'
-            f'{source.description}: check that they belong together, or raise --tolerance-ms'
+            f'no image of {images.topic.name} in {images.path} has labels of '
+            f'{"both " * is_comparison}{names}: check that they belong together, '
+            'or raise --tolerance-ms'
         )
         raise BagError(msg)
-    if isinstance(reference, GroundTruth):
-        reference.require_matches(evaluation.first_ns)
-        # ground truth outside of a part has no image there
-        reference.matcher.finish()
-        without = reference.matcher.read - reference.matcher.matched
-        if without and images.is_whole:
-            evaluation.error_counts[WITHOUT_IMAGE] += without
+    if truth is not None and not evaluation.frames_compared:
+        raise truth.error(evaluation.first_ns)
     return evaluation
+
+
+def _require_same_classes(sources: Sequence[LabelSource | GroundTruth]) -> None:
+    if len({one.taxonomy.classes for one in sources}) > 1:
+        texts = [
+            f'{one.description} has {len(one.taxonomy.classes)} classes from '
+            f'{one.taxonomy.classes[0]} to {one.taxonomy.classes[-1]}'
+            for one in sources
+        ]
+        msg = f'{", ".join(texts)}: only labels of the same classes can be compared'
+        raise BagError(msg)
 
 
 def _require_shape(size: tuple[int, ...], true_size: tuple[int, ...]) -> None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lemore_core.common.limits import MAX_PIXELS
-from lemore_core.images.image import Image, to_rgb
+from lemore_core.images.image import Image
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.reader import Record, open_bag
 from lemore_ros.bags.topics import camera_topic
@@ -39,11 +35,6 @@ class StampedImage:
     time_ns: int
     received_ns: int
     image: Image = field(repr=False)
-
-    @cached_property
-    def rgb(self) -> NDArray[np.uint8]:
-        """The image as RGB (H, W, 3) uint8."""
-        return np.ascontiguousarray(to_rgb(self.image.pixels, self.image.encoding))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -105,28 +96,22 @@ class ImageSequence:
 
 @dataclass(frozen=True)
 class Stamped(Generic[T]):
-    """Item with its stamp (receive time if zero), read on demand; times in nanoseconds.
-
-    ``received_ns`` is None for what was not recorded.
-    """
+    """Item with its stamp (receive time if zero), read on demand; times in nanoseconds."""
 
     time_ns: int
-    received_ns: int | None
+    received_ns: int
     load: Callable[[], T]
 
 
 class Matcher(Generic[T]):
     """Find the item of a stream nearest to a moment, each item once.
 
-    ``read`` counts the items, ``matched`` those with a moment; ``first_ns`` is the time of the
-    first one.
+    ``first_ns`` is the time of the first item, None without.
     """
 
     def __init__(self, items: Iterator[Stamped[T]], tolerance_ns: int) -> None:
-        self.read = self.matched = 0
         self.first_ns: int | None = None
-        self._items = items
-        self._tolerance = tolerance_ns
+        self._items, self._tolerance = items, tolerance_ns
         self._waiting: list[Stamped[T]] = []
 
     def take(self, time_ns: int, next_ns: int | None = None) -> Stamped[T] | None:
@@ -141,20 +126,12 @@ class Matcher(Generic[T]):
             if next_ns is None or abs(item.time_ns - time_ns) <= abs(item.time_ns - next_ns)
         ]
         gap, place = min(gaps, default=(self._tolerance + 1, 0))
-        if gap > self._tolerance:
-            return None
-        self.matched += 1
-        return self._waiting.pop(place)
-
-    def finish(self) -> None:
-        """Count the remaining items."""
-        self.read += sum(1 for _ in self._items)
+        return None if gap > self._tolerance else self._waiting.pop(place)
 
     def _read_until(self, time_ns: int) -> None:
         newer = sum(item.time_ns > time_ns for item in self._waiting)
         while newer < AHEAD and (item := next(self._items, None)) is not None:
             self.first_ns = item.time_ns if self.first_ns is None else self.first_ns
-            self.read += 1
             newer += item.time_ns > time_ns
             self._waiting = sorted([*self._waiting, item], key=attrgetter('time_ns'))
             self._waiting = self._waiting[-REMEMBERED - AHEAD :]

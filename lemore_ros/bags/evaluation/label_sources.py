@@ -1,8 +1,6 @@
 """Label the images of a bag: by a model, a topic of labels, or masks in a folder.
 
-A source has the ``taxonomy`` of its labels, a ``name`` and an ``origin`` that tells sources of one
-name apart, a ``description`` and ``facts`` for people, and ``error_counts`` by description. Masks
-in a folder are named by the stamps of their images, ``<sec>_<nanosec>.png`` or
+Masks in a folder are named by the stamps of their images, ``<sec>_<nanosec>.png`` or
 ``<nanoseconds>.png``.
 """
 
@@ -27,11 +25,11 @@ from lemore_core.segmentation import resized
 from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import Matcher, Stamped, StampedImage, stamp_of
-from lemore_ros.bags.files import METADATA
-from lemore_ros.bags.reader import Bag, Record, is_bag, open_bag
+from lemore_ros.bags.reader import METADATA, Bag, Record, is_bag, open_bag
 from lemore_ros.bags.topics import class_table, label_topic, sibling
 from lemore_ros.bags.types import Topic
 from lemore_ros.messages.images import ImageError, rows_of
+from lemore_ros.outputs import COMPRESSED_IMAGE
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter
@@ -54,16 +52,6 @@ class FrameLabels(NamedTuple):
     labels: Labels
     confidence: NDArray[np.uint8] | None = None
     latency_ms: float = math.nan
-
-    @property
-    def mean_confidence(self) -> float:
-        """Mean confidence 0..1; NaN if unknown."""
-        return math.nan if self.confidence is None else float(self.confidence.mean()) / 255
-
-    @property
-    def doubtful(self) -> float:
-        """Share of the pixels of less than 50 % confidence; NaN if unknown."""
-        return math.nan if self.confidence is None else float((self.confidence < DOUBTFUL).mean())
 
     def at_size(self, size: tuple[int, int]) -> FrameLabels:
         """Return the labels resized to (height, width) by nearest neighbour."""
@@ -118,14 +106,16 @@ class RecordedLabels:
             bag = stack.enter_context(open_bag(path))
             labels = label_topic(bag, topic)
             self.taxonomy = class_table(bag, labels, dataset)
-            read = partial(read_labels, taxonomy=self.taxonomy)
-            messages = stamped_messages(bag, labels, read, self.error_counts)
+            read = partial(_read_labels, self.taxonomy)
+            messages = _stamped(bag, labels, read, self.error_counts)
             self._labels = Matcher(messages, tolerance_ns)
             beside = sibling(bag, labels, 'confidence')
             if beside is not None:
                 # a bag has one iterator at a time
                 other = stack.enter_context(open_bag(path))
-                values = stamped_messages(other, beside, read_confidence, self.error_counts)
+                values = _stamped(
+                    other, beside, partial(_read_numbers, kinds='u1'), self.error_counts
+                )
                 self._confidence = Matcher(values, tolerance_ns)
             self.close = stack.pop_all().close
         self.name, self.origin = labels.name, path.name
@@ -142,7 +132,7 @@ class RecordedLabels:
         labels = found.load()
         self.error_counts[RESIZED] += labels.shape != image.size
         latency = math.nan
-        if found.received_ns is not None and found.received_ns != image.received_ns:
+        if found.received_ns != image.received_ns:
             latency = (found.received_ns - image.received_ns) / 1e6
         confidence = beside.load() if beside else None
         return FrameLabels(labels, confidence, latency).at_size(image.size)
@@ -168,51 +158,46 @@ class GroundTruth:
         topic: str = '',
         ids: str = CLASS_IDS,
     ) -> None:
-        self.name = text
+        self.name = self.description = text
+        self.taxonomy, self._tolerance = taxonomy, tolerance_ns
         self.error_counts: Counter[str] = Counter()
-        self._tolerance = tolerance_ns
-        path = Path(text)
+        path, items = Path(text), None
         with ExitStack() as stack:
             bag = stack.enter_context(open_bag(bag_path))
-            is_topic = text in {one.name for one in bag.topics}
-            if not is_topic and not path.exists():
+            if text in {one.name for one in bag.topics}:
+                topic = text
+            elif path.is_dir() and not is_bag(path):
+                items = _masks(path, taxonomy, ids)
+            elif path.exists():
+                bag = stack.enter_context(open_bag(path))
+            else:
                 msg = f'{text} is no topic of {bag_path}, and no folder or bag has that name'
                 raise BagError(msg)
-            if not is_topic and path.is_dir() and not is_bag(path):
-                items = _masks(path, taxonomy, ids)
-            else:
-                if is_topic:
-                    topic = text
-                else:
-                    bag = stack.enter_context(open_bag(path))
+            if items is None:
                 chosen = label_topic(bag, topic, option='--ground-truth-topic')
-                read = partial(read_labels, taxonomy=taxonomy)
-                items = stamped_messages(bag, chosen, read, self.error_counts)
+                items = _stamped(bag, chosen, partial(_read_labels, taxonomy), self.error_counts)
             self.close = stack.pop_all().close
-        self.matcher = Matcher(items, tolerance_ns)
+        self._labels = Matcher(items, tolerance_ns)
 
     def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
         """Return the true labels of an image, None if it has none."""
-        found = self.matcher.take(image.time_ns, next_ns)
+        found = self._labels.take(image.time_ns, next_ns)
         return None if found is None else FrameLabels(found.load())
 
-    def require_matches(self, first_ns: int) -> None:
-        """Raise BagError if no image has ground truth; the first image is of ``first_ns``."""
-        if not self.matcher.matched:
-            own = self.matcher.first_ns
-            begins = 'it is empty' if own is None else f'it begins at {own / 1e9:.3f} s'
-            msg = (
-                f'no ground truth of {self.name} is within {self._tolerance / 1e6:g} ms of an '
-                f'image: {begins}, the images at {first_ns / 1e9:.3f} s; '
-                'check its stamps, or raise --tolerance-ms'
-            )
-            raise BagError(msg)
+    def error(self, first_ns: int) -> BagError:
+        """Return the error that no image has ground truth; the first one is of ``first_ns``."""
+        own = self._labels.first_ns
+        begins = 'it is empty' if own is None else f'it begins at {own / 1e9:.3f} s'
+        return BagError(
+            f'no ground truth of {self.name} is within {self._tolerance / 1e6:g} ms of an '
+            f'image: {begins}, the images at {first_ns / 1e9:.3f} s; '
+            'check its stamps, or raise --tolerance-ms'
+        )
 
 
-def stamped_messages(
+def _stamped(
     bag: Bag, topic: Topic, read: Callable[[Record, Any], T], errors: Counter[str]
 ) -> Iterator[Stamped[T]]:
-    """Yield the messages of a topic for ``read``; unreadable ones are counted."""
     for record in bag.messages([topic]):
         try:
             message = record.message
@@ -222,11 +207,8 @@ def stamped_messages(
         yield Stamped(stamp_of(message, record), record.time_ns, partial(read, record, message))
 
 
-def read_labels(record: Record, message: Any, taxonomy: Taxonomy) -> Labels:
-    """Return the class ids of a label message (H, W), 8 or 16 bits, raw or PNG.
-
-    255, and 65535 in 16 bits, become the taxonomy's value for unlabelled.
-    """
+def _read_labels(taxonomy: Taxonomy, record: Record, message: Any) -> Labels:
+    """Return class ids (H, W); 255, and 65535 in 16 bits, become the value for unlabelled."""
     ids = _read_numbers(record, message)
     unlabelled = ids == np.iinfo(ids.dtype).max
     is_known = ids[~unlabelled].max(initial=0) < len(taxonomy.classes)
@@ -239,22 +221,14 @@ def read_labels(record: Record, message: Any, taxonomy: Taxonomy) -> Labels:
         raise BagError(msg) from error
 
 
-def read_confidence(record: Record, message: Any) -> NDArray[np.uint8]:
-    """Return the confidences of a message, (H, W) uint8, 255 for certain."""
-    values = _read_numbers(record, message)
-    if values.dtype != np.uint8:
-        msg = f'{record.topic.name} holds {values.dtype} numbers, confidences are mono8'
-        raise BagError(msg)
-    return values
-
-
-def _read_numbers(record: Record, message: Any) -> NDArray[Any]:
-    name = record.topic.name
-    if not record.topic.is_compressed and message.encoding not in BYTES:
+def _read_numbers(record: Record, message: Any, kinds: str = 'u1u2') -> NDArray[Any]:
+    """Return the numbers (H, W) of a message, 8 or 16 bits, raw or PNG."""
+    name, is_compressed = record.topic.name, record.topic.type == COMPRESSED_IMAGE
+    if not is_compressed and message.encoding not in BYTES:
         msg = f'{name} holds {message.encoding!r} images, labels are {", ".join(BYTES)}'
         raise BagError(msg)
     try:
-        if record.topic.is_compressed:
+        if is_compressed:
             # other formats than png change class ids
             pixels = decode_image(bytes(message.data), NUMBERS, kinds=(PNG,))
         else:
@@ -264,8 +238,8 @@ def _read_numbers(record: Record, message: Any) -> NDArray[Any]:
     except (ImageError, ImageFileError) as error:
         msg = f'{name} holds no labels or confidences: {error}'
         raise BagError(msg) from error
-    if pixels.ndim != 2:
-        msg = f'{name} has images of shape {pixels.shape}, labels have one channel'
+    if pixels.ndim != 2 or pixels.dtype.str[1:] not in kinds:
+        msg = f'{name} has {pixels.dtype} images of shape {pixels.shape}: labels have one channel, confidences are mono8'
         raise BagError(msg)
     return np.ascontiguousarray(pixels)
 
@@ -287,7 +261,7 @@ def _masks(folder: Path, taxonomy: Taxonomy, ids: str) -> Iterator[Stamped[Label
     if not masks:
         msg = f'{folder} holds no masks (.png), and no {METADATA}, so it is no bag either'
         raise BagError(msg)
-    return iter([Stamped(time, None, partial(load, path)) for time, path in masks])
+    return iter([Stamped(time, time, partial(load, path)) for time, path in masks])
 
 
 def _stamp_of_name(path: Path) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,7 @@ from lemore_core.evaluation.metrics import percent
 from lemore_core.evaluation.report import (
     Report,
     Section,
-    Table,
     heat_map,
-    score_figures,
     score_sections,
 )
 from lemore_core.evaluation.worst import (
@@ -28,6 +27,7 @@ from lemore_core.evaluation.worst import (
     marks_pane,
     report_image,
 )
+from lemore_core.images.image import to_rgb
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.evaluation.evaluate import DriveEvaluation, JudgedFrame
 from lemore_ros.bags.evaluation.label_sources import DOUBTFUL
@@ -39,11 +39,23 @@ REASONS = {
     'flicker': ('flicker', -1),
 }
 DIFFERENCE = {'low agreement': ('agreement', 1)}
+# title and format of each figure of a drive and of a frame
+NUMBER = '{:,}'.format
+HEADLINE: dict[str, tuple[str, Callable[[float], str]]] = {
+    'frames': ('frames', NUMBER),
+    'seconds': ('duration', '{:.1f} s'.format),
+    'agreement': ('agreement', percent),
+    'frames_with_ground_truth': ('frames with ground truth', NUMBER),
+    'mean_iou': ('mIoU', percent),
+    'pixel_accuracy': ('pixel accuracy', percent),
+    'mean_accuracy': ('mean accuracy', percent),
+    'calibration_error': ('calibration error', percent),
+    'left_unlabelled': ('left unlabelled', percent),
+    'mean_confidence': ('mean confidence', percent),
+    'flicker': ('flicker', percent),
+    'latency_ms': ('latency', '{:.1f} ms'.format),
+}
 APART_S = 0.5
-ZOOM = (
-    'Drag over a stretch of time, or choose the wheel above a plot, to zoom all plots; the round '
-    'arrow resets them.'
-)
 FLICKER = (
     'Flicker is the share of the pixels whose label differs from the frame before; motion counts.'
 )
@@ -59,13 +71,14 @@ def drive_report(
     names: Names | None = None,
 ) -> Report:
     """Return the report of a drive; ``names`` are those of two sources that are compared."""
-    errors = {what: f'{number:,}' for what, number in evaluation.error_counts.items()}
+    values = evaluation.to_dict()
+    errors = {what: f'{number:,}' for what, number in values['error_counts'].items()}
     if evaluation.flicker.breaks:
         errors['frames not compared with the one before'] = f'{evaluation.flicker.breaks:,}'
     return Report(
         title,
         evaluation.taxonomy,
-        _headline(evaluation),
+        _texts(values),
         {**facts, **errors},
         _sections(evaluation, names or (GROUND_TRUTH, 'labels')),
         images,
@@ -91,89 +104,52 @@ def worst_frames(
     return WorstImages(limit, badness, draw, place=attrgetter('seconds'), apart=APART_S)
 
 
-def _headline(evaluation: DriveEvaluation) -> dict[str, str]:
-    means = evaluation.series.mean()
-    figures = {'frames': f'{evaluation.frames:,}', 'duration': f'{evaluation.seconds:.1f} s'}
-    if evaluation.is_comparison:
-        figures['agreement'] = percent(means['agreement'])
-        return {**figures, 'mean IoU of the two': percent(evaluation.scores.matrix.mean_iou)}
-    if evaluation.frames_compared:
-        figures['frames with ground truth'] = f'{evaluation.frames_compared:,}'
-        figures |= score_figures(evaluation.scores)
-        figures['left unlabelled'] = percent(evaluation.unlabelled_share or np.nan)
-    figures |= {
-        'mean confidence': percent(means['mean_confidence']),
-        'flicker': percent(evaluation.flicker.share),
-        'median latency': _milliseconds(evaluation.latency_ms),
-    }
-    return {name: text for name, text in figures.items() if text != '-'}
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the known figures as text by title."""
+    known = {key: values[key] for key in HEADLINE if values.get(key) is not None}
+    return {HEADLINE[key][0]: HEADLINE[key][1](value) for key, value in known.items()}
 
 
 def _sections(evaluation: DriveEvaluation, names: Names) -> list[Section]:
     from lemore_core.evaluation.plots import PLAIN, Row, time_plots
 
-    taxonomy, shares = evaluation.taxonomy, evaluation.shares
     reference, labels = names
-    doubt = {} if evaluation.is_comparison else {'pixels below 50 %': 'doubtful'}
     # columns that are unknown are left out
     rows = [
         Row(f'against {reference}', {'mIoU': 'mean_iou', 'pixel accuracy': 'pixel_accuracy'}),
-        Row('confidence', {reference: 'reference_confidence', labels: 'mean_confidence'} | doubt),
+        Row('confidence', {labels: 'mean_confidence', 'pixels below 50 %': 'doubtful'}),
         Row('flicker', {labels: 'flicker'}),
-        Row('latency in ms', {reference: 'reference_latency_ms', labels: 'latency_ms'}, PLAIN),
+        Row('latency in ms', {labels: 'latency_ms'}, PLAIN),
     ]
-    plot = time_plots(rows, evaluation.series, shares, taxonomy)
-    about = [ZOOM] if evaluation.is_comparison else [FLICKER, ZOOM]
-    columns = zip(taxonomy.classes, shares.rows.T[1:], strict=True)
-    table = [
-        (name, *map(percent, (column.mean(), column.min(), column.max())))
-        for name, column in columns
-    ]
-    sections = [
-        Section('Over time', [*about, plot]),
-        Section(
-            f'Class shares ({labels})', [Table(('class', 'mean share', 'least', 'most'), table)]
-        ),
-    ]
+    plot = time_plots(rows, evaluation.series, evaluation.shares, evaluation.taxonomy)
+    about = [] if evaluation.is_comparison else [FLICKER]
+    sections = [Section('Over time', [*about, plot])]
     if evaluation.frames_compared:
         where = heat_map(evaluation.where.shares, 'share of the frames with different labels')
         sections.append(Section('Where they differ', [where]))
-        sections += score_sections(taxonomy, evaluation.scores, *names)
+        sections += score_sections(evaluation.taxonomy, evaluation.scores, *names)
     return sections
 
 
 def _draw(frame: JudgedFrame, taxonomy: Taxonomy, names: Names | None) -> ReportImage:
     labels, confidence = frame.labels.labels, frame.labels.confidence
+    figures = {key: None if np.isnan(value) else value for key, value in frame.figures.items()}
     panes: list[Pane] = []
-    if frame.reference is None or frame.differs is None:
+    if frame.reference is None:
         panes.append(labels_pane(taxonomy, {'labels': labels}))
     elif names is None:
         panes += error_panes(taxonomy, labels, frame.reference)
+        figures['agreement'] = None
     else:
         panes.append(labels_pane(taxonomy, {names[0]: frame.reference, names[1]: labels}))
-        panes.append(marks_pane('differences red', (frame.differs, RED)))
+        panes.append(marks_pane('differences red', (labels != frame.reference, RED)))
+        figures = {'agreement': figures['agreement']}
     if names is None and confidence is not None:
         panes.append(marks_pane('confidence below 50 % red', (confidence < DOUBTFUL, RED)))
     if frame.changed is not None:
         panes.append(marks_pane('changed since the last frame red', (frame.changed, RED)))
     seconds, nanoseconds = divmod(frame.image.time_ns, 10**9)
     name = f'{frame.seconds:.2f} s (stamp {seconds}.{nanoseconds:09d})'
-    return report_image(name, frame.image.rgb, panes, _figures(frame, names))
-
-
-def _figures(frame: JudgedFrame, names: Names | None) -> dict[str, str]:
-    if names is not None:
-        return {'agreement': percent(frame.figures['agreement'])}
-    shown = {
-        'mIoU': 'mean_iou',
-        'pixel accuracy': 'pixel_accuracy',
-        'mean confidence': 'mean_confidence',
-        'flicker': 'flicker',
-    }
-    figures = {name: percent(frame.figures[key]) for name, key in shown.items()}
-    figures['latency'] = _milliseconds(frame.labels.latency_ms)
-    return {name: text for name, text in figures.items() if text != '-'}
-
-
-def _milliseconds(value: float) -> str:
-    return '-' if np.isnan(value) else f'{value:.1f} ms'
+    image = frame.image.image
+    rgb = np.ascontiguousarray(to_rgb(image.pixels, image.encoding))
+    return report_image(name, rgb, panes, _texts(figures))

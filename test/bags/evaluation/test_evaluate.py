@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import cv2
@@ -16,10 +19,17 @@ from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.evaluation.evaluate import (
     OUT_OF_ORDER,
     DriveEvaluation,
+    Flicker,
     JudgedFrame,
     evaluate_drive,
 )
-from lemore_ros.bags.evaluation.image_sequence import UNREADABLE, ImageSequence
+from lemore_ros.bags.evaluation.image_sequence import (
+    REMEMBERED,
+    UNREADABLE,
+    ImageSequence,
+    Matcher,
+    Stamped,
+)
 from lemore_ros.bags.evaluation.label_sources import (
     RESIZED,
     WITHOUT_LABELS,
@@ -101,7 +111,7 @@ def test_stamps_out_of_order_are_counted_and_not_compared(tmp_path: Path) -> Non
     evaluation = evaluated(write_messages(tmp_path / 'drive', messages), 'camvid')
     assert evaluation.frames == 4
     assert evaluation.error_counts == {OUT_OF_ORDER: 1}
-    assert (evaluation.flicker.pairs, evaluation.flicker.breaks) == (2, 1)
+    assert evaluation.flicker.breaks == 1
 
 
 def test_zero_stamps_are_replaced_by_receive_times(tmp_path: Path) -> None:
@@ -113,7 +123,7 @@ def test_zero_stamps_are_replaced_by_receive_times(tmp_path: Path) -> None:
             Message(LABELS, 0, said_labels(), 'mono8', received),
         ]
     evaluation = evaluated(write_messages(tmp_path / 'drive', messages), 'camvid')
-    assert (evaluation.frames, evaluation.seconds) == (3, 0.2)
+    assert (evaluation.frames, evaluation.to_dict()['seconds']) == (3, 0.2)
 
 
 def test_the_worst_frames_are_kept_for_each_reason(tmp_path: Path) -> None:
@@ -208,3 +218,72 @@ def test_figures_are_those_of_the_data_set(camvid: Path, tmp_path: Path) -> None
     expected = evaluate(predictor_for(segmenter, Views()), samples)
     assert found.scores.figures(CAMVID.classes) == expected.figures
     assert found.scores.matrix.mean_iou > 0.4
+
+
+def test_the_share_of_changed_pixels_is_flicker_and_unlabelled_ones_do_not_count() -> None:
+    labels, flicker = np.zeros((8, 10), np.uint8), Flicker(3)
+    assert flicker.add(0, labels)[1] is None
+    other = labels.copy()
+    other[:2] = 1
+    other[4:] = 255
+    share, changed = flicker.add(STEP_NS, other)
+    assert share == 0.5
+    assert changed is not None
+    assert np.array_equal(changed, other == 1)
+    share, _ = flicker.add(2 * STEP_NS, np.full_like(labels, 255))
+    assert math.isnan(share)
+    assert (flicker.share, flicker.breaks) == (0.5, 0)
+
+
+def test_what_cannot_be_compared_is_not() -> None:
+    labels, flicker = np.zeros((8, 10), np.uint8), Flicker(3)
+    assert math.isnan(flicker.share)
+    flicker.add(0, labels)
+    assert flicker.add(0, labels)[1] is None, 'the same stamp'
+    assert flicker.add(2 * 10**9, labels)[1] is None, 'two seconds later'
+    assert flicker.add(2 * 10**9 + 1, labels[:4])[1] is None, 'another size'
+    assert flicker.breaks == 3
+
+
+def items(times: Sequence[int]) -> Iterator[Stamped[int]]:
+    return iter([Stamped(time, time, lambda time=time: time) for time in times])  # type: ignore[misc]
+
+
+def taken(times: Sequence[int], asked: Sequence[int], tolerance: int) -> list[int | None]:
+    matcher = Matcher(items(times), tolerance)
+    found = []
+    for moment, following in zip_longest(asked, asked[1:]):
+        item = matcher.take(moment, following)
+        found.append(None if item is None else item.load())
+    return found
+
+
+@pytest.mark.parametrize(
+    ('times', 'asked', 'tolerance', 'found'),
+    [
+        ([0, 10, 20], [0, 10, 20], 0, [0, 10, 20]),
+        ([1, 12], [0, 10, 20], 2, [1, 12, None]),
+        ([13], [0, 10, 20], 2, [None, None, None]),
+        # what is nearer to the next moment waits for it
+        ([9], [0, 10, 20], 9, [None, 9, None]),
+        # each is given once
+        ([5], [4, 6], 9, [5, None]),
+        # more truth than images
+        (list(range(0, 1000, 3)), [300, 600], 1, [300, 600]),
+        # out of order
+        ([0, 20, 10, 30], [0, 10, 20, 30], 1, [0, 10, 20, 30]),
+        ([0, 10, 20], [10, 0, 20], 1, [10, 0, 20]),
+        ([], [1, 2], 1, [None, None]),
+    ],
+)
+def test_each_moment_gets_what_is_nearest(
+    times: list[int], asked: list[int], tolerance: int, found: list[int | None]
+) -> None:
+    assert taken(times, asked, tolerance) == found
+
+
+def test_older_items_are_forgotten() -> None:
+    matcher = Matcher(items(range(1000)), 0)
+    assert matcher.take(900) is not None
+    assert matcher.take(900 - REMEMBERED - 1) is None
+    assert matcher.first_ns == 0

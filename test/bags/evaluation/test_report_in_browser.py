@@ -106,8 +106,8 @@ def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
     report = drive_report(evaluation, worst.images, title='a drive', facts={})
     assert report.figures['mIoU'] == '49.2 %', 'car 9.5 of 20, road all, building none'
     titles = [section.title for section in report.sections]
-    assert titles[:3] == ['Over time', 'Class shares (labels)', 'Where they differ']
-    assert titles[3:] == ['Classes', 'Confusion', 'Calibration']
+    assert titles[:2] == ['Over time', 'Where they differ']
+    assert titles[2:] == ['Classes', 'Confusion', 'Calibration']
     seen = read_in_browser(report, tmp_path)
     assert '50%' in seen['before']
     assert '25%' in seen['after']
@@ -120,22 +120,3 @@ def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
     assert 'flicker' in reasons['1.00'] + reasons.get('1.10', '')
     # against the ground truth, confidence, flicker, latency, and the classes
     assert seen['zoomed'] == [0.1] * 5
-
-
-def test_the_report_of_a_comparison(long_drive: Path) -> None:
-    names = 'one', 'the other'
-    worst = worst_frames(3, CAMVID, names)
-    first, second = (
-        RecordedLabels(long_drive, topic, 'camvid', TOLERANCE) for topic in (LABELS, TRUTH)
-    )
-    evaluation = evaluate_drive(ImageSequence(long_drive), second, first, worst)
-    report = drive_report(evaluation, worst.images, title='two', facts={}, names=names)
-    assert report.figures['agreement'] == '73.8 %'
-    titles = [section.title for section in report.sections]
-    assert titles == [
-        'Over time',
-        'Class shares (the other)',
-        'Where they differ',
-        'Classes',
-        'Confusion',
-    ]

@@ -180,8 +180,8 @@ def bag(data: bytes) -> None:
     path.write_bytes(data)
     with contextlib.suppress(LemoreError), open_bag(path) as opened:
         for topic in opened.image_topics:
-            for decoded in opened.frames(topic):
-                assert decoded.record.time_ns >= 0
+            for record, _ in opened.frames(topic):
+                assert record.time_ns >= 0
         for record in opened.messages():
             with contextlib.suppress(LemoreError):
                 assert record.message is not None

@@ -1,0 +1,391 @@
+"""Read mcap, SQLite and ROS 1 files, whole or damaged.
+
+The pieces of a file are the chunks of mcap and ROS 1 files and the rows of SQLite files. They are
+found by the index, or by a scan if the index is missing or incomplete. A damaged chunk costs its
+own messages; a damaged record head or page ends the scan.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from mcap import records as mcap
+from mcap.data_stream import ReadDataStream
+from mcap.opcode import Opcode
+from mcap.stream_reader import MAGIC_SIZE, StreamReader, breakup_chunk, read_magic
+from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
+from rosbags.rosbag1 import reader as rosbag1
+from rosbags.rosbag2.metadata import parse_qos
+from rosbags.rosbag2.storage_mcap import McapReader
+
+from lemore_core.common.errors import in_one_line
+from lemore_core.common.limits import MAX_MESSAGE_BYTES
+from lemore_ros.bags.compression import ZSTD_MAGIC, decompress
+from lemore_ros.bags.errors import ReadErrors
+from lemore_ros.bags.types import NONE, Topic, convert_ros1_type
+
+FORMATS = {
+    'ros2msg': MessageDefinitionFormat.MSG,
+    'ros2idl': MessageDefinitionFormat.IDL,
+    'omgidl': MessageDefinitionFormat.IDL,
+}
+MCAP_HEAD = 9  # bytes of a record's opcode and length
+# the rows of a page or two; the data of one
+NEIGHBOURS = """
+    SELECT id, topic_id, timestamp, CASE id WHEN :id THEN data END
+    FROM messages WHERE id > :id - 200 LIMIT 400
+"""
+END_OF_TIME = 2**64
+
+
+class Message(NamedTuple):
+    """Topic number, receive time, and bytes as stored."""
+
+    topic: int
+    time_ns: int
+    data: bytes
+
+
+class Piece(NamedTuple):
+    """First receive time, position, last receive time, and message counts by topic number."""
+
+    start_ns: int
+    position: int
+    end_ns: int
+    counts: Mapping[int, int]
+
+
+class Storage(ABC):
+    """An open file of a bag; losses are added to ``errors``.
+
+    ``topics`` are those of each publisher, by number; ``span`` holds the first and last receive
+    time, (0, 0) without messages.
+    """
+
+    piece = 'chunk at byte'
+
+    def __init__(self, path: Path, errors: ReadErrors) -> None:
+        self._path, self._errors = path, errors
+        self._file: Any = self._open()
+        self.topics: dict[int, Topic] = {}
+        self._undefined: dict[int, str] = {}
+        self._pieces: dict[int, Piece] = {}
+        expected = 0
+        with suppress(Exception):  # damage raises many types
+            expected = self._read_index()
+        counts = self._count()
+        known = {*self.topics, *self._undefined}
+        if not counts or counts.total() != expected or counts.keys() - known:
+            self._find_pieces()
+            counts = self._count()
+        if counts.total() < expected:
+            lost = expected - counts.total()
+            self._errors.add(f'{path.name}: {lost} of the {expected} messages of its index', lost)
+        for number in counts.keys() - self.topics.keys():
+            problem = self._undefined.get(number, f'{path.name}: topic {number} is not defined')
+            self._errors.add(problem, counts[number])
+        self.topics = {n: replace(t, count=counts[n]) for n, t in self.topics.items()}
+        self._in_time = sorted(self._pieces.values(), key=lambda piece: piece[:2])
+        last = max((piece.end_ns for piece in self._in_time), default=0)
+        self.span = (self._in_time[0].start_ns if self._in_time else 0, last)
+
+    def messages(
+        self, wanted: Container[tuple[str, str]], start_ns: int | None, end_ns: int | None
+    ) -> Iterator[tuple[Topic, int, bytes]]:
+        """Yield topic, receive time and CDR bytes, ordered by receive time.
+
+        ``wanted`` are names and types of topics.
+        """
+        topics = {n: t for n, t in self.topics.items() if (t.name, t.type) in wanted}
+        start = -END_OF_TIME if start_ns is None else start_ns
+        end = END_OF_TIME if end_ns is None else end_ns
+        for number, time_ns, data in self._in_order(topics, start, end):
+            if start <= time_ns < end:
+                try:
+                    cdr = self._to_cdr(number, data)
+                except Exception as error:  # noqa: BLE001 - damage raises many types
+                    what = f'{topics[number].name} at {time_ns} ns: {in_one_line(error)}'
+                    self._errors.add(what, 1)
+                else:
+                    yield topics[number], time_ns, cdr
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _open(self) -> Any:
+        return self._path.open('rb')
+
+    def _read_index(self) -> int:
+        """Add the topics and pieces of the index; return the number of its messages."""
+        return 0
+
+    @abstractmethod
+    def _scan(self) -> Iterator[Piece]:
+        """Yield the pieces; add the topics."""
+
+    @abstractmethod
+    def _read(self, position: int) -> Iterator[Message]:
+        """Yield the messages of a piece; add its topics."""
+
+    def _to_cdr(self, _: int, data: bytes) -> bytes:
+        # only metadata.yaml, which may be missing, says whether messages are compressed
+        return decompress('zstd', data) if data[:4] == ZSTD_MAGIC else bytes(data)
+
+    def _count(self) -> Counter[int]:
+        counts = Counter[int]()
+        for piece in self._pieces.values():
+            for topic, number in piece.counts.items():
+                counts[topic] += number
+        return counts
+
+    def _find_pieces(self) -> None:
+        position = 0
+        try:
+            for piece in self._scan():
+                position = piece.position
+                if piece.counts:
+                    self._pieces[position] = piece
+        except Exception as error:  # noqa: BLE001 - damage raises many types
+            what = f'{self._path.name}: nothing can be read after {position}'
+            self._errors.add(f'{what}: {in_one_line(error)}')
+
+    def _piece_at(self, position: int) -> Piece:
+        found = self._messages_of(position)
+        times = [message.time_ns for message in found]
+        counts = Counter(message.topic for message in found)
+        return Piece(min(times, default=0), position, max(times, default=0), counts)
+
+    def _messages_of(self, position: int, expected: int = 0) -> list[Message]:
+        """Return the messages of a piece up to a damage."""
+        found: list[Message] = []
+        try:
+            found.extend(self._read(position))
+        except Exception as error:  # noqa: BLE001 - damage raises many types
+            what = f'{self._path.name}: the {self.piece} {position} is damaged'
+            lost = max(0, expected - len(found))
+            self._errors.add(f'{what}: {in_one_line(error)}', lost)
+        return found
+
+    def _in_order(self, topics: Mapping[int, Topic], start: int, end: int) -> Iterator[Message]:
+        waiting: list[tuple[int, int, Message]] = []
+        number = count()
+        for piece in self._in_time:
+            is_wanted = not topics.keys().isdisjoint(piece.counts)
+            if not is_wanted or piece.end_ns < start or piece.start_ns >= end:
+                continue
+            while waiting and waiting[0][0] < piece.start_ns:
+                yield heapq.heappop(waiting)[2]
+            for message in self._messages_of(piece.position, sum(piece.counts.values())):
+                if message.topic in topics:
+                    heapq.heappush(waiting, (message.time_ns, next(number), message))
+        while waiting:
+            yield heapq.heappop(waiting)[2]
+
+
+class McapFile(Storage):
+    """Chunks and top-level messages of an mcap file."""
+
+    def __init__(self, path: Path, errors: ReadErrors) -> None:
+        self._schemas: dict[int, mcap.Schema] = {}
+        super().__init__(path, errors)
+
+    def _read_index(self) -> int:
+        index = McapReader(self._path)
+        index.open()
+        for c in index.connections:
+            qos = tuple(getattr(c.ext, 'offered_qos_profiles', ()))
+            self.topics[c.id] = Topic(c.topic, c.msgtype, 0, c.msgdef, qos)
+        for start_ns, end_ns, position, length, *_, counts in index.chunks:
+            if counts and self._read_head(position) == (Opcode.CHUNK, length - MCAP_HEAD):
+                self._pieces[position] = Piece(start_ns, position, end_ns, counts)
+        expected: int = sum(connection.msgcount for connection in index.connections)
+        index.close()
+        return expected
+
+    def _scan(self) -> Iterator[Piece]:
+        self._file.seek(0)
+        read_magic(ReadDataStream(self._file))
+        position, size = MAGIC_SIZE, self._path.stat().st_size
+        while True:
+            kind, length = self._read_head(position)
+            if kind == Opcode.DATA_END:
+                return
+            if not kind or position + MCAP_HEAD + length > size:
+                msg = f'the record at byte {position} is damaged or cut short'
+                raise ValueError(msg)
+            if kind in (Opcode.CHUNK, Opcode.MESSAGE, Opcode.SCHEMA, Opcode.CHANNEL):
+                yield self._piece_at(position)
+            position += MCAP_HEAD + length
+
+    def _read(self, position: int) -> Iterator[Message]:
+        self._file.seek(position)
+        options = {'skip_magic': True, 'emit_chunks': True}
+        reader = StreamReader(self._file, record_size_limit=MAX_MESSAGE_BYTES, **options)
+        record = next(iter(reader.records))
+        for one in _expand(record) if isinstance(record, mcap.Chunk) else [record]:
+            if isinstance(one, mcap.Message):
+                yield Message(one.channel_id, one.log_time, one.data)
+            elif isinstance(one, mcap.Schema):
+                self._schemas[one.id] = one
+            elif isinstance(one, mcap.Channel):
+                self._add(one)
+
+    def _read_head(self, position: int) -> tuple[int, int]:
+        self._file.seek(position)
+        stream = ReadDataStream(self._file)
+        head: tuple[int, int] = stream.read1(), stream.read8()
+        return head
+
+    def _add(self, channel: mcap.Channel) -> None:
+        schema = self._schemas.get(channel.schema_id, mcap.Schema(0, b'', '', ''))
+        definition = _definition(schema.encoding, schema.data.decode(errors='replace'))
+        qos = tuple(parse_qos(channel.metadata.get('offered_qos_profiles', '')))
+        topic = Topic(channel.topic, schema.name, 0, definition, qos)
+        self.topics.setdefault(channel.id, topic)
+
+
+class SqliteFile(Storage):
+    """Rows of a SQLite file, including its write-ahead log."""
+
+    piece = 'row'
+
+    def _open(self) -> sqlite3.Connection:
+        # immutable: without a log, neither the file nor its folder is written
+        mode = 'mode=ro' if Path(f'{self._path}-wal').exists() else 'immutable=1'
+        uri = f'{self._path.absolute().as_uri()}?{mode}'
+        database = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        # read files that are shorter than their header says
+        database.execute('PRAGMA writable_schema = ON')
+        database.row_factory = sqlite3.Row
+        return database
+
+    def _scan(self) -> Iterator[Piece]:
+        for row in self._file.execute('SELECT * FROM topics'):
+            self._add(dict(row))
+        query = 'SELECT id, topic_id, timestamp FROM messages ORDER BY id'
+        counts: dict[int, dict[int, int]] = {}  # shared by the rows of a topic
+        for row, topic, time_ns in self._file.execute(query):
+            if not isinstance(time_ns, int):
+                msg = f'the time of row {row} is {time_ns!r}'
+                raise TypeError(msg)
+            yield Piece(time_ns, row, time_ns, counts.setdefault(topic, {topic: 1}))
+
+    def _read(self, position: int) -> Iterator[Message]:
+        query = 'SELECT topic_id, timestamp, data FROM messages WHERE id = ?'
+        row = self._file.execute(query, (position,)).fetchone()
+        if row is None:
+            # damaged rows hide their neighbours from a search
+            row = next(r[1:] for r in self._file.execute(NEIGHBOURS, {'id': position}) if r[3])
+        yield Message(*row)
+
+    def _add(self, row: dict[str, str]) -> None:
+        known = {'encoding': '', 'encoded_message_definition': ''}
+        query = 'SELECT * FROM message_definitions WHERE topic_type = ?'
+        with suppress(sqlite3.Error):  # recordings before ROS 2 Iron have no such table
+            known = self._file.execute(query, (row['type'],)).fetchone() or known
+        definition = _definition(known['encoding'], known['encoded_message_definition'])
+        qos = tuple(parse_qos(row.get('offered_qos_profiles') or ''))
+        self.topics[int(row['id'])] = Topic(row['name'], row['type'], 0, definition, qos)
+
+
+class Rosbag1File(Storage):
+    """Chunks of a ROS 1 file.
+
+    Format: http://wiki.ros.org/Bags/Format/2.0.
+    """
+
+    def __init__(self, path: Path, errors: ReadErrors) -> None:
+        self._reader = rosbag1.Reader(path)
+        self._converters: dict[int, Callable[[bytes], memoryview]] = {}
+        super().__init__(path, errors)
+
+    def _read_index(self) -> int:
+        index = rosbag1.Reader(self._path)
+        index.open()
+        for connection in index.connections:
+            self._add(connection)
+        for position, start_ns, end_ns, counts in index.chunk_infos:
+            if counts:
+                self._pieces[position] = Piece(start_ns, position, end_ns - 1, counts)
+        expected: int = sum(connection.msgcount for connection in index.connections)
+        index.close()
+        return expected
+
+    def _scan(self) -> Iterator[Piece]:
+        position, size = len(b'#ROSBAG V2.0\n'), self._path.stat().st_size
+        while position < size:
+            self._file.seek(position)
+            header = rosbag1.Header.read(self._file)
+            end = rosbag1.read_uint32(self._file) + self._file.tell()
+            kind = header.get_uint8('op')
+            if kind == rosbag1.RecordType.BAGHEADER and header.get_uint64('index_pos') == 0:
+                self._errors.add(f'{self._path.name} has no index, its recording was interrupted')
+            elif kind == rosbag1.RecordType.CHUNK:
+                yield self._piece_at(position)
+            elif kind == rosbag1.RecordType.CONNECTION:
+                # repeated behind the chunks, some of which may be damaged
+                self._file.seek(position)
+                list(self._take(self._file))
+            position = end
+
+    def _read(self, position: int) -> Iterator[Message]:
+        self._file.seek(position)
+        kind = rosbag1.Header.read(self._file).get_string('compression')
+        data = rosbag1.read_bytes(self._file, rosbag1.read_uint32(self._file))
+        source = BytesIO(data if kind == 'none' else decompress(kind, data))
+        size = len(source.getbuffer())
+        while source.tell() < size:
+            yield from self._take(source)
+
+    def _take(self, source: BinaryIO) -> Iterator[Message]:
+        start = source.tell()
+        header = rosbag1.Header.read(source)
+        kind = header.get_uint8('op')
+        if kind == rosbag1.RecordType.CONNECTION:
+            source.seek(start)
+            self._reader.bio = source
+            self._add(self._reader.read_connection())
+            return
+        data = rosbag1.read_bytes(source, rosbag1.read_uint32(source))
+        if kind == rosbag1.RecordType.MSGDATA:
+            yield Message(header.get_uint32('conn'), header.get_time('time'), data)
+
+    def _add(self, connection: Connection) -> None:
+        number, kind = connection.id, connection.msgtype
+        try:
+            name, definition, self._converters[number] = convert_ros1_type(
+                kind, connection.msgdef.data
+            )
+        except Exception as error:  # noqa: BLE001 - parsers raise many types
+            what = f'{connection.topic}: the definition of {kind} cannot be parsed'
+            self._undefined[number] = f'{what}: {in_one_line(error)}'
+        else:
+            self.topics[number] = Topic(connection.topic, name, 0, definition)
+
+    def _to_cdr(self, number: int, data: bytes) -> bytes:
+        return bytes(self._converters[number](data))
+
+
+def _expand(chunk: mcap.Chunk) -> list[mcap.McapRecord]:
+    if chunk.compression:
+        # the mcap package decompresses without a limit
+        data = decompress(chunk.compression, chunk.data, chunk.uncompressed_size)
+        chunk = replace(chunk, compression='', data=data)
+    return list(breakup_chunk(chunk, validate_crc=True))
+
+
+def _definition(encoding: str, text: str) -> MessageDefinition:
+    if encoding not in FORMATS:
+        return MessageDefinition(NONE, '')
+    return MessageDefinition(FORMATS[encoding], text)
