@@ -29,21 +29,20 @@ from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import check_fields, option
 from lemore_core.data.datasets import OWN, open_dataset
 from lemore_core.data.drives import last_drives
-from lemore_core.data.layouts.folder import CLASSES
+from lemore_core.data.layouts import CLASSES
 from lemore_core.data.origin import ORIGIN, ImageSource, Origin
 from lemore_core.data.readers import read_ids
 from lemore_core.data.samples import Sample
 from lemore_core.data.soft import SUFFIX, write_soft
-from lemore_core.evaluation.compare import Comparison
-from lemore_core.evaluation.evaluate import evaluate
-from lemore_core.evaluation.strategies import Views, predictor_for
+from lemore_core.evaluation.evaluate import EvaluationResult, evaluate
+from lemore_core.evaluation.strategies import SingleScale
 from lemore_core.images.files import read_image, write_image
 from lemore_core.images.image import to_rgb
 from lemore_core.images.palettes import write_labels
 from lemore_core.inference.sizes import network_size
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Frame, Source, error_lines, open_sources
-from lemore_core.taxonomy import UNLABELLED_8BIT, ClassGroups, Taxonomy, load_groups
+from lemore_core.taxonomy import UNLABELLED_8BIT, Taxonomy
 from lemore_core.teacher import Teacher
 from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.run import train_unless_finished
@@ -67,26 +66,11 @@ class DistillError(LemoreError):
 
 
 @dataclass(frozen=True)
-class Truth:
-    """A labelled data set to judge student and teacher by; ``groups`` merge the student's classes."""
-
-    data: Path
-    dataset: str = OWN
-    split: str = 'val'
-    groups: str = ''
-
-    def samples(self) -> list[Sample]:
-        """Return the labelled images."""
-        return open_dataset(self.dataset, self.data).samples(self.split)
-
-
-@dataclass(frozen=True)
 class DistillRun:
     """Inputs, teacher, output folder and options of a distillation.
 
     ``hold_out`` names drives to validate on (default: the last ones), ``changes`` fields of the
-    recipe, ``seconds`` the time of the training. Student and teacher are judged by ``truth``,
-    without it the student by its teacher's labels of the held-out drives.
+    recipe, ``seconds`` the time of the training.
 
     Raises:
         DistillError: a value is out of bounds.
@@ -101,7 +85,6 @@ class DistillRun:
     recipe: str = 'folder_distill'
     changes: Mapping[str, Any] = field(default_factory=dict)
     start: Path | None = None
-    truth: Truth | None = None
     seconds: float | None = None
     hardware: Hardware = field(default_factory=Hardware)
 
@@ -109,17 +92,16 @@ class DistillRun:
         check_fields(self, DistillError)
 
 
-def distill(run: DistillRun, report: Report) -> tuple[Path, Comparison]:
-    """Train a student on the teacher's labels; return its checkpoint beside its teacher.
+def distill(run: DistillRun, report: Report) -> tuple[dict[str, str], EvaluationResult]:
+    """Train a student on the teacher's labels; return facts of both, and its agreement with them.
+
+    The student is ``training/last.safetensors``. It is compared on the held-out drives.
 
     Raises:
         LemoreError: an input, the teacher, the classes or an option is not what it must be, or
             nothing is to be learned from the labels.
         OSError, KeyboardInterrupt: it was interrupted; finished files are kept.
     """
-    groups = None
-    if run.truth and run.truth.groups:
-        groups = load_groups(run.truth.groups, run.teacher.taxonomy)
     drives = _open(run)
     plan = {f'frames/{drive}': _digest(_stats(each)) for drive, each in drives.items()}
     _keep_plan(run.output, {**plan, 'labels': run.teacher.digest})
@@ -138,43 +120,38 @@ def distill(run: DistillRun, report: Report) -> tuple[Path, Comparison]:
         recipe, dataset, training, run.hardware, start=run.start, check=False, seconds=run.seconds
     )
     train_unless_finished(planned, report)
-    student = training / 'last.safetensors'
-    held_out = open_dataset(OWN, dataset).samples('val')
-    return student, _compare(run, student, held_out, groups)
+    return _compare(run, training / 'last.safetensors', open_dataset(OWN, dataset).samples('val'))
 
 
 def _compare(
-    run: DistillRun, path: Path, samples: list[Sample], groups: ClassGroups | None
-) -> Comparison:
-    """Measure student and teacher by the truth, else by its labels, and write the report."""
+    run: DistillRun, path: Path, samples: list[Sample]
+) -> tuple[dict[str, str], EvaluationResult]:
+    """Measure the student by its teacher's labels, time both, and write the report."""
     from lemore_core.benchmark import interleaved
     from lemore_core.evaluation.report import evaluation_report, worst_images, write_report
 
-    student, teacher, known, reference = Segmenter.load(path), run.teacher, None, 'teacher'
-    if run.truth:
-        samples, reference = run.truth.samples(), 'ground truth'
-        teacher = teacher.merged(groups) if groups else teacher
-        known = evaluate(teacher, tqdm(samples, 'teacher', unit='image', disable=None))
-    predictor = predictor_for(student, Views(), groups)
-    worst = worst_images(WORST_IMAGES, predictor.taxonomy, reference)
-    result = evaluate(predictor, tqdm(samples, 'student', unit='image', disable=None), worst)
+    student, teacher = Segmenter.load(path), run.teacher
+    worst = worst_images(WORST_IMAGES, student.taxonomy, 'teacher')
+    images = tqdm(samples, 'student', unit='image', disable=None)
+    result = evaluate(SingleScale(student), images, worst)
     image = samples[0].read_image()
     calls: list[Callable[[], object]] = [
         lambda: teacher.logits(image),
         lambda: student.segment(image),
     ]
     timed = interleaved(dict(enumerate(calls)), range(TIMED_CALLS))
-    comparison = Comparison(result, known, *(median(ms for ms, _ in timed[i]) for i in (0, 1)))
+    slow, fast = (median(ms for ms, _ in timed[i]) for i in (0, 1))
     facts = {
         'student': student.card.name,
         'teacher': teacher.card.name,
-        'judged by': f'{reference} of {len(samples)} images',
+        'judged by': f"the teacher's labels of {len(samples)} images",
+        'speed': f'teacher {slow:.1f} ms, student {fast:.1f} ms: {slow / fast:.1f} times as fast',
         'licence': student.card.licence,
     }
     title = f'{student.card.name} beside its teacher {teacher.card.name}'
-    page = evaluation_report(result, worst.images, title=title, facts=facts, truth=reference)
-    write_report(comparison.on(page), run.output / REPORT)
-    return comparison
+    page = evaluation_report(result, worst.images, title=title, facts=facts, truth='teacher')
+    write_report(page, run.output / REPORT)
+    return facts, result
 
 
 def _keep_plan(output: Path, plan: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.limits import MAX_PIXELS
-from lemore_core.data.drives import drive_names
+from lemore_core.data.drives import drive as drive_of
 from lemore_core.images.files import SUFFIXES, ImageFileError, image_files, read_image
 from lemore_core.images.image import Image
 from lemore_core.taxonomy import Labels, Taxonomy
@@ -181,12 +181,11 @@ def _camera(index: int) -> Source:
 
 
 def _by_drive(folder: Path, images: Sequence[Path], max_pixels: int) -> list[Source]:
-    drives = drive_names(images, folder)
-    if len(set(drives)) == 1 and not any(map(str.isdigit, drives[0])):
-        drives = [folder.resolve().name] * len(images)
     by_drive: dict[str, list[Path]] = {}
-    for drive, image in zip(drives, images, strict=True):
-        by_drive.setdefault(drive_name(drive), []).append(image)
+    for image in images:
+        by_drive.setdefault(drive_name(drive_of(image)), []).append(image)
+    if len(by_drive) == 1 and not any(map(str.isdigit, next(iter(by_drive)))):
+        by_drive = {drive_name(folder.resolve().name): list(images)}
     return [_files(drive, folder, tuple(paths), max_pixels) for drive, paths in by_drive.items()]
 
 

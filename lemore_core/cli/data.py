@@ -90,7 +90,7 @@ def _check(arguments: argparse.Namespace) -> None:
             for message in some(messages):
                 print(f'{kind}: {message}', file=sys.stderr)
     if dataset.name in RECORDED and set(SPLITS) <= set(listed):
-        for message in shared_drives(listed['train'], listed['val'], dataset.root):
+        for message in shared_drives(listed['train'], listed['val']):
             print(f'warning: {message}', file=sys.stderr)
     if errors:
         msg = f'{errors} {"errors" if errors > 1 else "error"} in {", ".join(splits)}'

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from lemore_core.cli.arguments import duration, listed
-from lemore_core.cli.train import add_hardware_arguments, hardware
+from lemore_core.cli.evaluate import print_result
+from lemore_core.cli.train import add_hardware_arguments, add_set_argument, hardware
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,10 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--sizes',
         type=listed(int),
         default=[],
-        help='widths at which the teacher sees whole images, such as 960,1280; instead of --scales',
-    )
-    labels.add_argument(
-        '--scales', type=listed(float), default=[1.0, 1.5], help='of the views, such as 1,1.5,2'
+        help="widths at which the teacher sees images, such as 960,1280; default its file's size",
     )
     labels.add_argument('--no-flip', action='store_true', help='no mirror images: twice as fast')
     labels.add_argument(
@@ -55,25 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument(
         '--recipe', default='folder_distill', help='name, or path of a .yaml file'
     )
-    training.add_argument(
-        '--set', nargs='+', default=[], action='extend', metavar='FIELD=VALUE', help='of the recipe'
-    )
+    add_set_argument(training)
     add_hardware_arguments(parser)
-    truth = parser.add_argument_group('report', 'student beside teacher')
-    truth.add_argument(
-        '--truth', type=Path, metavar='DATA', help='judge both by a labelled data set'
-    )
-    truth.add_argument('--truth-dataset', default='folder', metavar='NAME', help='folder')
-    truth.add_argument('--truth-split', default='val', metavar='SPLIT', help='val')
-    truth.add_argument('--map', default='', metavar='FILE', help='as for lemore evaluate --map')
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Distil, and print student beside teacher and the commands that run the student."""
+    """Distil, and print how far the student agrees, and the commands that run it."""
     from tqdm import tqdm
 
     from lemore_core.data.origin import ImageSource, read_origin
-    from lemore_core.distill import REPORT, DistillError, DistillRun, Truth, distill
+    from lemore_core.distill import REPORT, DistillError, DistillRun, distill
     from lemore_core.evaluation.report import check_requirements
     from lemore_core.segmenter import resolve_checkpoint
     from lemore_core.teacher import Teacher
@@ -85,17 +74,11 @@ def run(arguments: argparse.Namespace) -> None:
     if not inputs:
         msg = 'there are no images: give bags, videos or folders, or --sources'
         raise DistillError(msg)
-    truth = None
-    if arguments.truth:
-        split = arguments.truth_split
-        truth = Truth(arguments.truth, arguments.truth_dataset, split, arguments.map)
-        truth.samples()  # refused before the training
     planned = DistillRun(
         Teacher(
             resolve_checkpoint(arguments.teacher),
             arguments.classes,
             tuple(arguments.sizes),
-            tuple(arguments.scales),
             not arguments.no_flip,
             arguments.min_probability,
         ),
@@ -106,19 +89,17 @@ def run(arguments: argparse.Namespace) -> None:
         recipe=arguments.recipe,
         changes={**parse_changes(arguments.set), 'model': arguments.model},
         start=resolve_checkpoint(arguments.start) if arguments.start else None,
-        truth=truth,
         seconds=arguments.time,
         hardware=hardware(arguments),
     )
     try:
-        student, comparison = distill(planned, tqdm.write)
+        facts, result = distill(planned, tqdm.write)
     except (OSError, KeyboardInterrupt):
         print('finished files are kept: run the same command to continue', file=sys.stderr)
         raise
-    print(comparison)
-    student = student.resolve()
+    print_result(facts, result, arguments.output / REPORT)
+    student = (arguments.output / 'training' / 'last.safetensors').resolve()
     print(
-        f'\n{arguments.output / REPORT}\n'
         f'lemore predict IMAGES --model {student} --output out/predict\n'
         f'lemore benchmark --models {student},{planned.teacher.path}\n'
         'ros2 launch lemore_ros segmentation.launch.py image_topic:=/camera/image_raw '

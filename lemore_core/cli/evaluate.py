@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from lemore_core.data.datasets import Dataset
     from lemore_core.data.samples import Sample
     from lemore_core.evaluation.evaluate import EvaluationResult
-    from lemore_core.evaluation.strategies import Views
 
 TABLE = ('iou', 'accuracy')
 
@@ -43,12 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_json_argument(parser)
     views = parser.add_argument_group('views', 'whose probabilities are averaged')
-    views.add_argument(
-        '--window', type=int, nargs=2, metavar=('H', 'W'), help='sliding window, in image pixels'
-    )
-    views.add_argument(
-        '--stride', type=int, nargs='+', metavar='N', help='of the window, one number or down right'
-    )
     views.add_argument('--flip', action='store_true', help='add the mirror image')
     views.add_argument(
         '--scales', type=listed(float), default=[1.0], help='such as 0.5,0.75,1,1.25,1.5,1.75'
@@ -67,10 +61,10 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.data.datasets import OWN
     from lemore_core.evaluation import report
     from lemore_core.evaluation.evaluate import evaluate
-    from lemore_core.evaluation.strategies import predictor_for
+    from lemore_core.evaluation.strategies import Views, predictor_for
     from lemore_core.taxonomy import load_groups
 
-    views = _views(arguments)
+    views = Views(tuple(arguments.scales), arguments.flip)
     if arguments.report is not None:
         report.check_requirements()
     dataset = _open_dataset(arguments)
@@ -90,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         'split': f'drive {arguments.drive}' if arguments.drive else arguments.split,
         'images': len(samples),
         'backend': f'{segmenter.status.backend} {segmenter.status.device}',
-        'views': views.describe(),
+        'views': str(views),
     }
     if arguments.report is not None:
         title = f'{facts["model"]} on {facts["dataset"]} {facts["split"]}'
@@ -100,7 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json({**facts, **result.to_dict()})
     else:
-        _print(facts, result, arguments.report)
+        print_result(facts, result, arguments.report)
 
 
 def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:
@@ -111,7 +105,7 @@ def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:
 
     if arguments.drive:
         both = [*dataset.samples('train'), *dataset.samples('val')]
-        _, samples = held_out(both, dataset.root, arguments.drive)
+        _, samples = held_out(both, arguments.drive)
     else:
         samples = dataset.samples(arguments.split)
     if not arguments.ground_truth_groups:
@@ -131,20 +125,10 @@ def _open_dataset(arguments: argparse.Namespace) -> Dataset:
     return open_dataset(OWN if own and name not in DATASETS else name, arguments.data)
 
 
-def _views(arguments: argparse.Namespace) -> Views:
-    from lemore_core.evaluation.strategies import ViewError, Views
-
-    stride = arguments.stride
-    if stride is not None:
-        if len(stride) > 2:
-            msg = f'--stride has {len(stride)} numbers: give one, or two (down and right)'
-            raise ViewError(msg)
-        stride = (stride[0], stride[-1])
-    window = None if arguments.window is None else (arguments.window[0], arguments.window[1])
-    return Views(window, stride, tuple(arguments.scales), arguments.flip)
-
-
-def _print(facts: dict[str, object], result: EvaluationResult, report: Path | None) -> None:
+def print_result(
+    facts: Mapping[str, object], result: EvaluationResult, report: Path | None
+) -> None:
+    """Print facts and figures, a line for each class, and where the report is."""
     figures = result.figures
     columns = [figures.pop(key) for key in TABLE]
     for key, value in {**facts, **figures}.items():

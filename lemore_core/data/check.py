@@ -1,16 +1,21 @@
-"""Check every file of a data set before a training."""
+"""Check every file of a data set before a training, and count the pixels of each class."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.pool import ThreadPool
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from lemore_core.data.samples import DataError, Sample
-from lemore_core.data.statistics import count_labels, for_each
+from lemore_core.taxonomy import UNLABELLED_8BIT
+
+Result = TypeVar('Result')
 
 NAMED_AT_MOST = 20  # problems in an error
 
@@ -45,11 +50,8 @@ def check(samples: Sequence[Sample], label: str = '') -> CheckResult:
     Raises:
         DataError: there are no samples.
     """
-    if not samples:
-        msg = 'there are no samples to check'
-        raise DataError(msg)
     result = CheckResult()
-    for found in for_each(_inspect, samples, label):
+    for found in _for_each(_inspect, samples, label):
         result.add(found)
     classes = samples[0].taxonomy.classes
     absent = [name for name, count in zip(classes, result.masks, strict=False) if not count]
@@ -65,8 +67,7 @@ def require_sound(samples: Sequence[Sample]) -> None:
         DataError: there are no samples, or files are missing, unreadable or of different sizes; the
             first ones are named.
     """
-    errors = check(samples).errors
-    if errors:
+    if errors := check(samples).errors:
         msg = '; '.join(some(errors))
         raise DataError(msg)
 
@@ -75,6 +76,33 @@ def some(messages: Sequence[str]) -> list[str]:
     """Return the first messages, and the number of further ones."""
     more = len(messages) - NAMED_AT_MOST
     return [*messages[:NAMED_AT_MOST], *([f'… and {more} more'] if more > 0 else [])]
+
+
+def class_counts(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Return the pixels of each class in each mask, (samples, classes) int64.
+
+    Raises:
+        DataError: there are no samples, or a mask is unreadable.
+    """
+    rows = list(_for_each(lambda sample: _count_labels(sample.read_mask()), samples))
+    return np.stack(rows)[:, : len(samples[0].taxonomy.classes)]
+
+
+def _for_each(
+    function: Callable[[Sample], Result], samples: Sequence[Sample], label: str = ''
+) -> Iterator[Result]:
+    """Yield the results in the order of the samples, computed by a thread per core."""
+    if not samples:
+        msg = 'there are no samples to read'
+        raise DataError(msg)
+    with ThreadPool() as pool:  # decoders and NumPy release the interpreter lock
+        found = pool.imap(function, samples)
+        yield from tqdm(found, label, len(samples), unit='image', disable=None if label else True)
+
+
+def _count_labels(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the number of pixels of each label in a mask, (256,) int64."""
+    return np.bincount(mask.ravel(), minlength=UNLABELLED_8BIT + 1)
 
 
 def _inspect(sample: Sample) -> CheckResult:
@@ -93,7 +121,7 @@ def _inspect(sample: Sample) -> CheckResult:
         except DataError as error:
             found.errors.append(str(error))
             return found
-        found.pixels = count_labels(mask)
+        found.pixels = _count_labels(mask)
         found.masks = (found.pixels > 0).astype(np.int64)
         if size not in (None, mask.shape):
             found.errors.append(f'{sample.mask} is {mask.shape}, its image {size} (height, width)')

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lemore_core.data.layouts import LAYOUTS
-from lemore_core.data.layouts.folder import CLASSES, folder
+from lemore_core.data.layouts import CLASSES, LAYOUTS, folder
 from lemore_core.data.samples import DataError, Sample
 from lemore_core.taxonomy import BUILT_IN, Taxonomy, load_taxonomy
 

@@ -1,10 +1,15 @@
-"""Load, augment, batch and mix the images of a run."""
+"""Load, order, augment, batch and mix the images of a run.
+
+The images of a step follow from the seed and the step alone: a resumed run sees the same images as
+an unbroken one, and several processes see together the images of a single one.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
 
 import cv2
 import numpy as np
@@ -12,12 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lemore_core.data.augment import Augmentation
 from lemore_core.data.samples import DataError, Sample
 from lemore_core.taxonomy import UNLABELLED_8BIT
-from lemore_core.training.sampling import StepSampler
 
 Layers = tuple[NDArray[np.uint8], ...]  # image, mask, and soft labels if there are any
 Batch = tuple[Tensor, ...]
@@ -94,6 +98,40 @@ class WholeImages(Dataset[Batch]):
         return tensors(*read_pair(self.samples[index]))
 
 
+@dataclass(eq=False)
+class StepSampler(Sampler[tuple[int, int]]):
+    """One process's share of the images of an epoch of ``steps`` steps, as (position, index).
+
+    The endless order of ``length`` images is a new permutation at each pass. The epoch begins with
+    the step that ``first_step`` returns: the one before may have been cut short. ``batch`` images
+    make a step, every ``processes``-th of them for one process.
+    """
+
+    length: int
+    seed: int
+    first_step: Callable[[], int]
+    steps: int
+    batch: int
+    process: int = 0
+    processes: int = 1
+
+    def __len__(self) -> int:
+        return self.steps * self.batch // self.processes
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        positions = self.positions(self.first_step() * self.batch)
+        return islice(positions, self.process, self.steps * self.batch, self.processes)
+
+    def positions(self, start: int) -> Iterator[tuple[int, int]]:
+        """Yield (position, image index) from the position ``start`` on."""
+        first, skipped = divmod(start, self.length)
+        for number in count(first):
+            indices = np.random.default_rng([self.seed, number]).permutation(self.length)
+            for place in range(skipped, self.length):
+                yield number * self.length + place, int(indices[place])
+            skipped = 0
+
+
 def load_batches(
     images: Dataset[Batch],
     batch: int,
@@ -137,3 +175,20 @@ def paste_objects(
     taken &= labels != UNLABELLED_8BIT
     taken &= (torch.rand(len(images), device=images.device) < chance)[:, None, None]
     return donors.where(taken[:, None], images), labels.where(taken, masks)
+
+
+def frequency_weights(counts: NDArray[np.int64], power: float) -> NDArray[np.float32]:
+    """Weigh each class by its inverse frequency to a power; the mean over pixels is one.
+
+    ``counts`` is (images, classes).
+    """
+    share = np.maximum(counts.sum(0).astype(np.float64), 1.0)
+    share /= share.sum()
+    weights = share**-power
+    weights /= (weights * share).sum()
+    return np.asarray(weights, np.float32)
+
+
+def rare_classes(frequencies: Tensor, share: float) -> Tensor:
+    """Return the ids (int64) of the classes that fill less than ``share`` of the pixels."""
+    return ((frequencies > 0) & (frequencies < share * frequencies.sum())).nonzero()[:, 0]

@@ -81,14 +81,8 @@ class Recipe:
     class_weights: float = option(
         0.0, 'power of the inverse frequency that weighs a class, 0 for none', low=0, high=1
     )
-    ohem: float = option(
-        0.0, 'keep pixels whose true class has less than this probability, 0 for all', low=0, high=1
-    )
     lovasz: float = option(0.0, 'weight of Lovász-softmax beside the cross-entropy', low=0)
     loss_stride: int = option(1, 'the loss looks at every n-th row and column', low=1, high=8)
-    balance: float = option(
-        0.0, 'temperature of class-balanced sampling of images, 0 for none', low=0
-    )
     distill: float = option(1.0, 'weight of soft labels, where the data set has them', low=0)
     hard: float = option(0.5, 'weight of the masks beside soft labels', low=0)
     temperature: float = option(1.0, 'softens soft labels', low=0.1, high=100)
@@ -129,30 +123,19 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Load a built-in recipe by name, or the user's own from a YAML file.
 
     ``changes`` replaces some of its fields. Where ``resize`` is the size of the crop, as for images
-    of one camera, it follows a new ``height`` and ``width``.
+    of one camera, it follows a new ``height`` and ``width`` unless it is given as well.
 
     Raises:
-        RecipeError: there is no such recipe, it is malformed, or only two of ``height``, ``width``
-            and ``resize`` were changed and the third does not fit.
+        RecipeError: there is no such recipe, or it is malformed.
     """
     values, source = _SHIPPED.read(name, RecipeError)
-    if not isinstance(values, Mapping):
-        return Recipe.from_dict(values, source)
-    changes = changes or {}
-    recipe = Recipe.from_dict({**values, **changes}, source)
-    changed = changes.keys() & {'height', 'width', 'resize'}
-    if recipe.resize == recipe.crop or len(changed) == 3 or not changed - {'resize'}:
+    recipe = Recipe.from_dict(values, source)
+    if not changes:
         return recipe
-    original = Recipe.from_dict(values, source)
-    if original.resize != original.crop:
-        return recipe
-    if 'resize' in changed:
-        msg = (
-            f'{source}: height is {recipe.height}, width is {recipe.width} but resize is '
-            f'{recipe.resize}: set all three, or height and width, which resize follows'
-        )
-        raise RecipeError(msg)
-    return dataclasses.replace(recipe, resize=recipe.crop)
+    changed = Recipe.from_dict({**values, **changes}, source)
+    if recipe.resize == recipe.crop and 'resize' not in changes:
+        return dataclasses.replace(changed, resize=changed.crop)
+    return changed
 
 
 def parse_changes(texts: list[str]) -> dict[str, Any]:

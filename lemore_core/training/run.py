@@ -19,26 +19,33 @@ from torch.utils.data import DataLoader
 
 from lemore_core.checkpoint import ModelCard, read_card
 from lemore_core.data.augment import Augmentation
-from lemore_core.data.check import require_sound
+from lemore_core.data.check import class_counts, require_sound
 from lemore_core.data.datasets import Dataset, open_dataset
 from lemore_core.data.drives import drives, held_out
 from lemore_core.data.origin import ORIGIN, UNKNOWN, read_origin
 from lemore_core.data.samples import Sample
-from lemore_core.data.statistics import class_counts
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
 from lemore_core.training.callbacks import STATE, Checkpoints, Interrupt, Watch, moving_average
-from lemore_core.training.images import AugmentedImages, Batch, WholeImages, load_batches
-from lemore_core.training.initialise import initialise
-from lemore_core.training.losses import Objective
-from lemore_core.training.recipe import Recipe
-from lemore_core.training.sampling import (
+from lemore_core.training.images import (
+    AugmentedImages,
+    Batch,
     StepSampler,
-    balanced_shares,
+    WholeImages,
     frequency_weights,
+    load_batches,
     rare_classes,
 )
-from lemore_core.training.start import TrainingError, TrainingRun, is_first_here, origin, set_up
+from lemore_core.training.losses import Objective
+from lemore_core.training.recipe import Recipe
+from lemore_core.training.start import (
+    TrainingError,
+    TrainingRun,
+    initialise,
+    is_first_here,
+    origin,
+    set_up,
+)
 from lemore_core.training.task import SegmentationTask
 
 Report = Callable[[str], None]
@@ -140,7 +147,7 @@ def cross_validate(run: TrainingRun, report: Report) -> Iterator[Fold]:
     """
     dataset = open_dataset(run.recipe.dataset, run.data)
     samples = [*dataset.samples('train'), *dataset.samples('val')]
-    for drive, kept in drives(samples, dataset.root).items():
+    for drive, kept in drives(samples).items():
         report(f'without {drive}')
         recipe = dataclasses.replace(run.recipe, hold_out=drive)
         planned = dataclasses.replace(run, recipe=recipe, output=run.output / drive)
@@ -155,7 +162,7 @@ def split_samples(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[
     """
     train, val = dataset.samples('train'), dataset.samples('val')
     if recipe.hold_out:
-        train, val = held_out([*train, *val], dataset.root, recipe.hold_out)
+        train, val = held_out([*train, *val], recipe.hold_out)
     if not recipe.distill:
         train = [dataclasses.replace(sample, soft=None) for sample in train]
     soft = sum(sample.soft is not None for sample in train)
@@ -194,7 +201,7 @@ def make_task(
         counts = class_counts(samples)
         weights = torch.from_numpy(frequency_weights(counts, recipe.class_weights))
         rare = rare_classes(torch.from_numpy(counts.sum(0)), recipe.rare)
-    objective = Objective(weights, recipe.ohem, recipe.lovasz, recipe.loss_stride)
+    objective = Objective(weights, recipe.lovasz, recipe.loss_stride)
     return SegmentationTask(recipe, card, network, objective, rare)
 
 
@@ -260,17 +267,8 @@ def make_loader(
     ``first_step`` returns the first step of an epoch.
     """
     recipe, processes = run.recipe, run.hardware.processes
-    shares = balanced_shares(class_counts(samples), recipe.balance) if recipe.balance else None
-    sampler = StepSampler(
-        len(samples),
-        recipe.seed,
-        first_step,
-        recipe.save_every,
-        recipe.batch,
-        shares,
-        process,
-        processes,
-    )
+    steps, batch = recipe.save_every, recipe.batch
+    sampler = StepSampler(len(samples), recipe.seed, first_step, steps, batch, process, processes)
     augmentations = [
         Augmentation(*size, scale=recipe.scale, resize=recipe.resize, light=recipe.light)
         for size in crop_sizes(recipe)

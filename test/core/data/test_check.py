@@ -7,10 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lemore_core.data.check import CheckResult, check, require_sound
+from lemore_core.data.check import CheckResult, check, class_counts, require_sound
 from lemore_core.data.datasets import open_dataset
 from lemore_core.data.samples import DataError
-from lemore_core.data.statistics import class_counts
 
 Put = Callable[..., Path]
 

@@ -14,7 +14,7 @@ from lemore_core.model.cartesian_encoder import resample_axis_weight
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
 from lemore_core.taxonomy import Taxonomy
-from lemore_core.training.initialise import InitialiseError, initialise, sha256
+from lemore_core.training.start import TrainingError, initialise
 
 
 def lemore(seed: int, *, model: str = 'nano', **shape: Any) -> LeMoRe:
@@ -80,18 +80,11 @@ def test_a_classifier_of_other_classes_starts_anew(start: Path) -> None:
 def test_another_model_size_is_refused_and_left_alone(start: Path, tmp_path: Path) -> None:
     network = lemore(1, model='tiny')
     before = state_of(network)
-    with pytest.raises(InitialiseError, match=r'holds letters, whose stem.* the same model size'):
+    with pytest.raises(TrainingError, match=r'holds letters, whose stem.* the same model size'):
         initialise(network, start, lambda _: None)
     deeper = dataclasses.replace(lemore(1).config, bottleneck_blocks=2)
-    with pytest.raises(InitialiseError, match=r'holds letters, whose bottleneck\.1\.'):
+    with pytest.raises(TrainingError, match=r'holds letters, whose bottleneck\.1\.'):
         initialise(LeMoRe(deeper), start, lambda _: None)
     with pytest.raises(CheckpointError, match='there is no checkpoint'):
         initialise(network, tmp_path / 'none.safetensors', lambda _: None)
     assert all(torch.equal(t, before[name]) for name, t in network.state_dict().items())
-
-
-def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
-    path = tmp_path / 'file'
-    path.write_bytes(b'abc')
-    # the published test vector of SHA-256
-    assert sha256(path) == 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
