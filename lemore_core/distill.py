@@ -1,4 +1,4 @@
-"""Distil: take images, label them by a teacher, hold out drives, train a small network, evaluate.
+"""Distil: take images, label them by a teacher, hold out drives, train a small network.
 
 In the output folder ``frames/DRIVE/`` holds images, ``labels/`` the teacher's masks and soft
 labels, ``data/`` all of them as a data set of the layout ``folder``, ``training/`` the run. Files
@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import count, islice
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import cv2
@@ -27,20 +26,15 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
 from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import check_fields, option
-from lemore_core.data.datasets import OWN, open_dataset
 from lemore_core.data.drives import last_drives
 from lemore_core.data.layouts import CLASSES
 from lemore_core.data.origin import ORIGIN, ImageSource, Origin
 from lemore_core.data.readers import read_ids
-from lemore_core.data.samples import Sample
 from lemore_core.data.soft import SUFFIX, write_soft
-from lemore_core.evaluation.evaluate import EvaluationResult, evaluate
-from lemore_core.evaluation.strategies import SingleScale
 from lemore_core.images.files import read_image, write_image
 from lemore_core.images.image import to_rgb
 from lemore_core.images.palettes import write_labels
 from lemore_core.inference.sizes import network_size
-from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Frame, Source, error_lines, open_sources
 from lemore_core.taxonomy import UNLABELLED_8BIT, Taxonomy
 from lemore_core.teacher import Teacher
@@ -49,13 +43,11 @@ from lemore_core.training.run import train_unless_finished
 from lemore_core.training.start import Hardware, TrainingRun
 
 FOLDERS = ('frames', 'labels', 'data', 'training')  # each is made from those before it
-PLAN, REPORT = 'plan.json', 'report.html'
+PLAN = 'plan.json'
 MOVING_EVERY = 10  # of a video or a bag: two or three images a second
 LONGEST_FRAME = 1920  # pixels: the training reads each image many times
 JUDGED_EARLY = 20  # images after which a useless teacher is refused
 HELD_OUT = 0.2  # of the images, at least, where no drives are named
-WORST_IMAGES = 24  # in the report
-TIMED_CALLS = 10
 
 Report = Callable[[str], None]
 Splits = dict[str, list[Path]]
@@ -92,10 +84,10 @@ class DistillRun:
         check_fields(self, DistillError)
 
 
-def distill(run: DistillRun, report: Report) -> tuple[dict[str, str], EvaluationResult]:
-    """Train a student on the teacher's labels; return facts of both, and its agreement with them.
+def distill(run: DistillRun, report: Report) -> Path:
+    """Train a student on the teacher's labels; return its checkpoint.
 
-    The student is ``training/last.safetensors``. It is compared on the held-out drives.
+    The split val of the data set in ``data/`` are the teacher's labels of the held-out drives.
 
     Raises:
         LemoreError: an input, the teacher, the classes or an option is not what it must be, or
@@ -120,38 +112,7 @@ def distill(run: DistillRun, report: Report) -> tuple[dict[str, str], Evaluation
         recipe, dataset, training, run.hardware, start=run.start, check=False, seconds=run.seconds
     )
     train_unless_finished(planned, report)
-    return _compare(run, training / 'last.safetensors', open_dataset(OWN, dataset).samples('val'))
-
-
-def _compare(
-    run: DistillRun, path: Path, samples: list[Sample]
-) -> tuple[dict[str, str], EvaluationResult]:
-    """Measure the student by its teacher's labels, time both, and write the report."""
-    from lemore_core.benchmark import interleaved
-    from lemore_core.evaluation.report import evaluation_report, worst_images, write_report
-
-    student, teacher = Segmenter.load(path), run.teacher
-    worst = worst_images(WORST_IMAGES, student.taxonomy, 'teacher')
-    images = tqdm(samples, 'student', unit='image', disable=None)
-    result = evaluate(SingleScale(student), images, worst)
-    image = samples[0].read_image()
-    calls: list[Callable[[], object]] = [
-        lambda: teacher.logits(image),
-        lambda: student.segment(image),
-    ]
-    timed = interleaved(dict(enumerate(calls)), range(TIMED_CALLS))
-    slow, fast = (median(ms for ms, _ in timed[i]) for i in (0, 1))
-    facts = {
-        'student': student.card.name,
-        'teacher': teacher.card.name,
-        'judged by': f"the teacher's labels of {len(samples)} images",
-        'speed': f'teacher {slow:.1f} ms, student {fast:.1f} ms: {slow / fast:.1f} times as fast',
-        'licence': student.card.licence,
-    }
-    title = f'{student.card.name} beside its teacher {teacher.card.name}'
-    page = evaluation_report(result, worst.images, title=title, facts=facts, truth='teacher')
-    write_report(page, run.output / REPORT)
-    return facts, result
+    return training / 'last.safetensors'
 
 
 def _keep_plan(output: Path, plan: Mapping[str, str]) -> None:

@@ -117,9 +117,8 @@ class Teacher:
         resized = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         return np.asarray(resized, np.uint8), soft_labels(coarse)
 
-    def logits(self, image: Pixels, size: Size | None = None) -> NDArray[np.float32]:
-        """Return the logits (h, w, classes) of one view; without a ``size``, of the largest."""
-        size = size or max(self._views(image.shape[:2])[0])
+    def logits(self, image: Pixels, size: Size) -> NDArray[np.float32]:
+        """Return the logits (h, w, classes) of one view of RGB (H, W, 3) uint8."""
         if not self.sizes or self.path.suffix != '.onnx':
             return self.segmenter.logits(image, network_size=size)
         try:

@@ -44,29 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Check or divide a data set.
-
-    Raises:
-        DataError: the data set has errors; they have been printed.
-    """
+    """Check or divide a data set."""
     if arguments.action == 'check':
         _check(arguments)
         return
     from lemore_core.data.drives import split
 
-    found = split(
-        arguments.images,
-        arguments.masks,
-        arguments.classes,
-        arguments.output,
-        arguments.hold_out,
-    )
+    given = arguments
+    found = split(given.images, given.masks, given.classes, given.output, given.hold_out)
     for part, names in found.items():
         print(f'{part:<6} {", ".join(names)}')
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Check the splits and print the findings."""
+    """Check the splits, print the findings, and raise DataError if there are errors."""
     from lemore_core.data.check import check, some
     from lemore_core.data.datasets import open_dataset
     from lemore_core.data.drives import RECORDED, shared_drives
@@ -100,18 +91,14 @@ def _check(arguments: argparse.Namespace) -> None:
 def _print_table(split: str, samples: list[Sample], result: CheckResult) -> None:
     taxonomy = samples[0].taxonomy
     total = max(1, int(result.pixels.sum()))
-    print(f'{split}: {counted(len(samples), "image")}, {_sizes(result)}')
+    sizes = [f'{w}x{h} pixels' for h, w in sorted(result.sizes, key=lambda size: size[0] * size[1])]
+    text = (
+        f'{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}' if len(sizes) > 1 else ''.join(sizes)
+    )
+    print(f'{split}: {counted(len(samples), "image")}, {text or "none readable"}')
     print(f'{"id":>5}  {"share":>8}  {"images":>7}  class')
     for index, name in enumerate(taxonomy.classes):
         share = result.pixels[index] / total
         print(f'{index:>5}  {share:>8.3%}  {result.masks[index]:>7}  {name}')
     unlabelled = result.pixels[taxonomy.unlabelled] / total
     print(f'{"":>5}  {unlabelled:>8.3%}  {"":>7}  unlabelled')
-
-
-def _sizes(result: CheckResult) -> str:
-    """Return the one size, or the smallest and the largest of several."""
-    sizes = [f'{w}x{h} pixels' for h, w in sorted(result.sizes, key=lambda size: size[0] * size[1])]
-    if len(sizes) > 1:
-        return f'{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}'
-    return sizes[0] if sizes else 'none readable'

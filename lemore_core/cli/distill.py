@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 from lemore_core.cli.arguments import duration, listed
-from lemore_core.cli.evaluate import print_result
+from lemore_core.cli.evaluate import measure, print_result
 from lemore_core.cli.train import add_hardware_arguments, add_set_argument, hardware
+
+WORST_IMAGES = 24  # in the report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,10 +63,12 @@ def run(arguments: argparse.Namespace) -> None:
     """Distil, and print how far the student agrees, and the commands that run it."""
     from tqdm import tqdm
 
+    from lemore_core.data.datasets import OWN, open_dataset
     from lemore_core.data.origin import ImageSource, read_origin
-    from lemore_core.distill import REPORT, DistillError, DistillRun, distill
+    from lemore_core.distill import DistillError, DistillRun, distill
     from lemore_core.evaluation.report import check_requirements
-    from lemore_core.segmenter import resolve_checkpoint
+    from lemore_core.evaluation.strategies import SingleScale
+    from lemore_core.segmenter import Segmenter, resolve_checkpoint
     from lemore_core.teacher import Teacher
     from lemore_core.training.recipe import parse_changes
 
@@ -93,12 +97,20 @@ def run(arguments: argparse.Namespace) -> None:
         hardware=hardware(arguments),
     )
     try:
-        facts, result = distill(planned, tqdm.write)
+        student = distill(planned, tqdm.write).resolve()
     except (OSError, KeyboardInterrupt):
         print('finished files are kept: run the same command to continue', file=sys.stderr)
         raise
-    print_result(facts, result, arguments.output / REPORT)
-    student = (arguments.output / 'training' / 'last.safetensors').resolve()
+    segmenter, page = Segmenter.load(student), arguments.output / 'report.html'
+    samples = open_dataset(OWN, arguments.output / 'data').samples('val')
+    facts = {
+        'model': segmenter.card.name,
+        'dataset': f'the labels of {planned.teacher.path.name}',
+        'split': f'for {len(samples)} images that were held out',
+        'licence': segmenter.card.licence,
+    }
+    result = measure(SingleScale(segmenter), samples, facts, page, WORST_IMAGES, 'teacher')
+    print_result(facts, result, page)
     print(
         f'lemore predict IMAGES --model {student} --output out/predict\n'
         f'lemore benchmark --models {student},{planned.teacher.path}\n'

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lemore_core.data.datasets import Dataset
     from lemore_core.data.samples import Sample
     from lemore_core.evaluation.evaluate import EvaluationResult
+    from lemore_core.evaluation.strategies import Predictor
 
 TABLE = ('iou', 'accuracy')
 
@@ -56,17 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate; print the figures, and write the report."""
-    from tqdm import tqdm
-
     from lemore_core.data.datasets import OWN
-    from lemore_core.evaluation import report
-    from lemore_core.evaluation.evaluate import evaluate
+    from lemore_core.evaluation.report import check_requirements
     from lemore_core.evaluation.strategies import Views, predictor_for
     from lemore_core.taxonomy import load_groups
 
     views = Views(tuple(arguments.scales), arguments.flip)
     if arguments.report is not None:
-        report.check_requirements()
+        check_requirements()
     dataset = _open_dataset(arguments)
     samples = _samples(arguments, dataset)[: arguments.limit]
     if arguments.dataset == OWN or arguments.ground_truth_groups or arguments.map:
@@ -75,9 +73,6 @@ def run(arguments: argparse.Namespace) -> None:
     segmenter = load_segmenter(arguments)
     merged = load_groups(arguments.map, segmenter.taxonomy) if arguments.map else None
     predictor = predictor_for(segmenter, views, merged)
-    worst = report.worst_images(arguments.report_images, predictor.taxonomy)
-    observe = None if arguments.report is None else worst
-    result = evaluate(predictor, tqdm(samples, unit='image', disable=None), observe)
     facts = {
         'model': segmenter.card.name,
         'dataset': dataset.taxonomy.name,
@@ -86,15 +81,36 @@ def run(arguments: argparse.Namespace) -> None:
         'backend': f'{segmenter.status.backend} {segmenter.status.device}',
         'views': str(views),
     }
-    if arguments.report is not None:
-        title = f'{facts["model"]} on {facts["dataset"]} {facts["split"]}'
-        texts = {key: str(value) for key, value in facts.items()}
-        page = report.evaluation_report(result, worst.images, title=title, facts=texts)
-        report.write_report(page, arguments.report)
+    result = measure(predictor, samples, facts, arguments.report, arguments.report_images)
     if arguments.json:
         print_json({**facts, **result.to_dict()})
     else:
         print_result(facts, result, arguments.report)
+
+
+def measure(
+    predictor: Predictor,
+    samples: list[Sample],
+    facts: Mapping[str, object],
+    page: Path | None,
+    images: int,
+    truth: str = 'ground truth',
+) -> EvaluationResult:
+    """Evaluate with a progress bar, and write the report ``page`` with so many images if wanted."""
+    from tqdm import tqdm
+
+    from lemore_core.evaluation import report
+    from lemore_core.evaluation.evaluate import evaluate
+
+    worst = report.worst_images(images, predictor.taxonomy, truth)
+    bar = tqdm(samples, unit='image', disable=None)
+    result = evaluate(predictor, bar, None if page is None else worst)
+    if page is not None:
+        title = '{model} on {dataset} {split}'.format_map(facts)
+        texts = {key: str(value) for key, value in facts.items()}
+        made = report.evaluation_report(result, worst.images, title=title, facts=texts, truth=truth)
+        report.write_report(made, page)
+    return result
 
 
 def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:

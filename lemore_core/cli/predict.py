@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,8 +62,8 @@ def run(arguments: argparse.Namespace) -> None:
     check_names(sources)
     segmenter = None
     if any(source.taxonomy is None for source in sources):
-        with _export_logged():
-            segmenter = options.load()
+        _log_exports()
+        segmenter = options.load()
     images = unlabelled = 0
     for source in sources:
         if source.taxonomy is not None:
@@ -97,15 +96,9 @@ def exit_if_incomplete(sources: Sequence[Source]) -> None:
         sys.exit(INCOMPLETE)
 
 
-@contextmanager
-def _export_logged() -> Iterator[None]:
+def _log_exports() -> None:
     """Log exports to the terminal: they take seconds."""
     log = logging.getLogger('lemore_core.export')
-    former = log.level
     log.setLevel(logging.INFO)
-    log.addHandler(handler := logging.StreamHandler())
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(former)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())

@@ -18,8 +18,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lemore_core import checkpoint
@@ -27,7 +26,6 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import atomic_write
 from lemore_core.evaluation.metrics import ConfusionMatrix
 from lemore_core.images.render import overlay
-from lemore_core.taxonomy import Taxonomy
 from lemore_core.training.task import LOSS, SegmentationTask
 
 STATE = 'run.ckpt'
@@ -108,24 +106,15 @@ def _log_validation(trainer: Trainer, task: SegmentationTask, matrix: ConfusionM
     for name, iou in zip(taxonomy.classes, matrix.iou, strict=True):
         curves[f'iou/{name}'] = float(iou)
     logger.log_metrics(curves, trainer.global_step)
-    for i, preview in enumerate(task.previews):
-        image = side_by_side(*preview, taxonomy)
-        logger.experiment.add_image(f'val/{i}', image, trainer.global_step, dataformats='HWC')
-
-
-def side_by_side(
-    image: Tensor, truth: Tensor, labels: Tensor, taxonomy: Taxonomy
-) -> NDArray[np.uint8]:
-    """Return the prediction over the image, and the truth over it, (H, 2 W, 3) RGB uint8.
-
-    ``image`` is RGB (3, H, W) uint8, ``truth`` and ``labels`` are class ids (H, W).
-    """
-    pixels = image.permute(1, 2, 0).contiguous().numpy()
-    halves = [
-        overlay(pixels, 'rgb8', ids.to(torch.uint8).numpy(), taxonomy.palette, ALPHA)
-        for ids in (labels, truth)
-    ]
-    return np.concatenate(halves, axis=1)
+    for i, (image, truth, labels) in enumerate(task.previews):
+        pixels = image.permute(1, 2, 0).contiguous().numpy()
+        # the prediction over the image, and the truth over it
+        halves = [
+            overlay(pixels, 'rgb8', ids.to(torch.uint8).numpy(), taxonomy.palette, ALPHA)
+            for ids in (labels, truth)
+        ]
+        shown = np.concatenate(halves, axis=1)
+        logger.experiment.add_image(f'val/{i}', shown, trainer.global_step, dataformats='HWC')
 
 
 def moving_average(decay: float) -> WeightAveraging:

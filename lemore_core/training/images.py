@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lemore_core.data.augment import Augmentation
-from lemore_core.data.samples import DataError, Sample
+from lemore_core.data.samples import Sample
 from lemore_core.taxonomy import UNLABELLED_8BIT
 
 Layers = tuple[NDArray[np.uint8], ...]  # image, mask, and soft labels if there are any
@@ -29,15 +30,6 @@ Batch = tuple[Tensor, ...]
 SIZES = 1  # separates the seeds of sizes and images
 CACHE_BYTES = 2 << 30  # decoded images kept in memory by each loading process
 RIM = 2  # pixels of the donor around an object: a cut along its outline would give it away
-
-
-def read_pair(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return RGB (H, W, 3) uint8 and class ids (H, W) uint8 of one size."""
-    image, mask = sample.read_image(), sample.read_mask()
-    if image.shape[:2] != mask.shape:
-        msg = f'{sample.image} is {image.shape[:2]}, its mask {sample.mask} is {mask.shape}'
-        raise DataError(msg)
-    return image, mask
 
 
 def tensors(image: NDArray[np.uint8], *labels: NDArray[np.uint8]) -> Batch:
@@ -76,8 +68,9 @@ class AugmentedImages(Dataset[Batch]):
     def _layers(self, index: int) -> Layers:
         if index in self.cache:
             return self.cache[index]
-        soft = self.samples[index].read_soft()
-        layers = (*read_pair(self.samples[index]), *(() if soft is None else (soft,)))
+        sample = self.samples[index]
+        soft = sample.read_soft()
+        layers = (*sample.read_pair(), *(() if soft is None else (soft,)))
         size = sum(layer.nbytes for layer in layers)
         if self.cached_bytes + size <= CACHE_BYTES:
             self.cache[index] = layers
@@ -95,7 +88,7 @@ class WholeImages(Dataset[Batch]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Batch:
-        return tensors(*read_pair(self.samples[index]))
+        return tensors(*self.samples[index].read_pair())
 
 
 @dataclass(eq=False)
@@ -133,24 +126,18 @@ class StepSampler(Sampler[tuple[int, int]]):
 
 
 def load_batches(
-    images: Dataset[Batch],
-    batch: int,
-    *,
-    sampler: StepSampler | None = None,
-    workers: int = 0,
-    pin: bool = False,
+    images: Dataset[Batch], batch: int, workers: int, **options: Any
 ) -> DataLoader[Batch]:
     """Return one process's batches, by default in the order of the images."""
     return DataLoader(
         images,
         batch,
-        sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=pin,
         # a fork would inherit locks that OpenCV's threads held, and wait for them forever
         multiprocessing_context='spawn' if workers else None,
         worker_init_fn=one_thread,
+        **options,
     )
 
 

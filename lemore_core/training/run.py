@@ -67,8 +67,8 @@ def train(run: TrainingRun, report: Report) -> Path:
         DivergedError: the loss is not finite; the checkpoints and the state before it are kept.
         RecipeError: the recipe does not fit the machine.
         DataError: the data set is missing or damaged.
-        TrainingError: ``output`` holds another run, or none to resume; or val has fewer images
-            than there are processes.
+        TrainingError: ``output`` holds another run, or none to resume; val has fewer images than
+            there are processes; or soft labels are incomplete, or to be pasted.
         KeyboardInterrupt: Ctrl-C was pressed; the state is written and can be resumed.
     """
     report = rank_zero_only(report)
@@ -96,7 +96,7 @@ def train(run: TrainingRun, report: Report) -> Path:
     loader = make_loader(run, samples, trainer.global_rank, lambda: trainer.global_step)
     # every process validates its share: the counts are summed at the end
     share = WholeImages(validation[trainer.global_rank :: trainer.world_size])
-    whole = load_batches(share, 1, workers=run.hardware.loaders)
+    whole = load_batches(share, 1, run.hardware.loaders)
     with interrupt.handled():
         trainer.fit(task, loader, whole, ckpt_path=state, weights_only=True)
     if interrupt.pressed:
@@ -108,11 +108,7 @@ def train(run: TrainingRun, report: Report) -> Path:
 
 
 def train_unless_finished(run: TrainingRun, report: Report) -> ModelCard:
-    """Train or resume the run in ``run.output`` unless it is finished; return its newest card.
-
-    Raises:
-        LemoreError: see :func:`train`.
-    """
+    """Train or resume the run in ``run.output`` unless it is finished; return its newest card."""
     last, started = run.output / 'last.safetensors', (run.output / STATE).is_file()
     if last.is_file():
         card = read_card(last)
@@ -141,9 +137,6 @@ def cross_validate(run: TrainingRun, report: Report) -> Iterator[Fold]:
     The runs lie in folders of ``run.output`` with the drives' names. Finished ones are not
     repeated, interrupted ones are resumed. The last checkpoint counts, not the best: choosing one
     by the drive that it is measured on would be optimistic.
-
-    Raises:
-        LemoreError: see :func:`train`.
     """
     dataset = open_dataset(run.recipe.dataset, run.data)
     samples = [*dataset.samples('train'), *dataset.samples('val')]
@@ -155,11 +148,7 @@ def cross_validate(run: TrainingRun, report: Report) -> Iterator[Fold]:
 
 
 def split_samples(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
-    """Return the samples for training and validation: the splits, or all drives but one and that one.
-
-    Raises:
-        TrainingError: only some samples to train on have soft labels, or objects shall be pasted.
-    """
+    """Return the samples for training and validation: the splits, or all drives but one and that one."""
     train, val = dataset.samples('train'), dataset.samples('val')
     if recipe.hold_out:
         train, val = held_out([*train, *val], recipe.hold_out)
@@ -180,22 +169,17 @@ def make_task(
 ) -> SegmentationTask:
     """Return the network and losses of a run."""
     recipe, taxonomy = run.recipe, dataset.taxonomy
-    config = variant(
-        recipe.model,
-        classes=len(taxonomy.classes),
-        height=recipe.height,
-        width=recipe.width,
-        **recipe.network,
-    )
+    shape: dict[str, Any] = {
+        'classes': len(taxonomy.classes),
+        'height': recipe.height,
+        'width': recipe.width,
+    }
+    config = variant(recipe.model, **shape, **recipe.network)
     network = LeMoRe(config, dropout=recipe.dropout, drop_path=recipe.drop_path)
     if run.start is not None:
         initialise(network, run.start, report)
-    card = ModelCard(
-        name=f'lemore_{recipe.model}_{taxonomy.name}',
-        config=config,
-        taxonomy=taxonomy,
-        licence=licence(taxonomy.name, run.data, run.start),
-    )
+    name = f'lemore_{recipe.model}_{taxonomy.name}'
+    card = ModelCard(name, config, taxonomy, licence(taxonomy.name, run.data, run.start))
     weights, rare = None, None
     if recipe.class_weights or recipe.paste:
         counts = class_counts(samples)
@@ -207,9 +191,8 @@ def make_task(
 
 def licence(taxonomy: str, data: Path, start: Path | None = None) -> str:
     """Return the licence of the weights, with that of the checkpoint to start from."""
-    own = LICENCES.get(taxonomy, UNKNOWN)
-    if (data / ORIGIN).is_file():
-        own = read_origin(data / ORIGIN).licence
+    recorded = (data / ORIGIN).is_file()
+    own = read_origin(data / ORIGIN).licence if recorded else LICENCES.get(taxonomy, UNKNOWN)
     if start is None:
         return own
     before = read_card(start)
@@ -262,10 +245,7 @@ def make_loader(
     process: int = 0,
     first_step: Callable[[], int] = lambda: 0,
 ) -> DataLoader[Batch]:
-    """Return one process's augmented batches; an epoch is the recipe's ``save_every`` steps.
-
-    ``first_step`` returns the first step of an epoch.
-    """
+    """Return one process's batches of an epoch of ``save_every`` steps from ``first_step()`` on."""
     recipe, processes = run.recipe, run.hardware.processes
     steps, batch = recipe.save_every, recipe.batch
     sampler = StepSampler(len(samples), recipe.seed, first_step, steps, batch, process, processes)
@@ -273,21 +253,22 @@ def make_loader(
         Augmentation(*size, scale=recipe.scale, resize=recipe.resize, light=recipe.light)
         for size in crop_sizes(recipe)
     ]
+    images = AugmentedImages(samples, augmentations, recipe.seed, recipe.batch)
     return load_batches(
-        AugmentedImages(samples, augmentations, recipe.seed, recipe.batch),
+        images,
         recipe.batch // processes,
+        run.hardware.loaders,
         sampler=sampler,
-        workers=run.hardware.loaders,
-        pin=run.hardware.uses_gpu,
+        pin_memory=run.hardware.uses_gpu,
     )
 
 
 def crop_sizes(recipe: Recipe) -> list[tuple[int, int]]:
     """Return the (height, width) of the steps' crops, the recipe's own first."""
-    own = np.array([recipe.height, recipe.width])
-    if recipe.shrink == 1:
-        return [(recipe.height, recipe.width)]
-    factors = np.linspace(1, recipe.shrink, CROP_SIZES)[1:, None]
-    # a side that is no multiple of the head's stride would leave a cut cell at its end
-    smaller = np.maximum(1, np.round(own * factors / HEAD_STRIDE)).astype(int) * HEAD_STRIDE
-    return [(recipe.height, recipe.width), *((int(h), int(w)) for h, w in smaller)]
+    sizes = [(recipe.height, recipe.width)]
+    if recipe.shrink < 1:
+        # a side that is no multiple of the head's stride would leave a cut cell at its end
+        for factor in np.linspace(1, recipe.shrink, CROP_SIZES)[1:]:
+            height, width = np.maximum(1, np.round(np.array(sizes[0]) * factor / HEAD_STRIDE))
+            sizes.append((int(height) * HEAD_STRIDE, int(width) * HEAD_STRIDE))
+    return sizes

@@ -60,9 +60,8 @@ class Hardware:
     @property
     def uses_gpu(self) -> bool:
         """Whether the network is trained on a GPU."""
-        return self.accelerator == 'gpu' or (
-            self.accelerator == 'auto' and torch.cuda.is_available()
-        )
+        auto = self.accelerator == 'auto' and torch.cuda.is_available()
+        return auto or self.accelerator == 'gpu'
 
     @property
     def loaders(self) -> int:

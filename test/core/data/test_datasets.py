@@ -69,13 +69,6 @@ def test_a_folder_needs_its_classes(tmp_path: Path) -> None:
         open_dataset('folder', tmp_path)
 
 
-def test_an_unknown_name_or_root_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'mars'.*ade20k.*cityscapes.*folder"):
-        open_dataset('mars', tmp_path)
-    with pytest.raises(DataError, match='there is no folder'):
-        open_dataset('camvid', tmp_path / 'gone')
-
-
 def with_palette(path: Path, indices: list[int], colors: list[tuple[int, int, int]]) -> Path:
     image = Image.fromarray(np.array([indices], np.uint8), 'P')
     image.putpalette([value for color in colors for value in color])

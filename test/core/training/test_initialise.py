@@ -40,41 +40,28 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize('parts', [{}, {'lateral': False}])
-def test_every_part_that_both_have_is_copied(start: Path, parts: dict[str, Any]) -> None:
-    network = lemore(1, **parts)
+def test_what_fits_is_copied_axis_weights_resampled_and_a_classifier_starts_anew(
+    start: Path,
+) -> None:
+    # another size, other classes and a part less
+    network = lemore(1, height=128, width=64, classes=7, nested_attention=False)
+    before = state_of(network)
     lines: list[str] = []
     initialise(network, start, lines.append)
     expected = checkpoint.load(start)[1].state_dict()
-    assert all(torch.equal(t, expected[name]) for name, t in network.state_dict().items())
-    assert lines == ['starting from start.safetensors']
-
-
-def test_axis_weights_are_resampled_to_another_size(start: Path) -> None:
-    network = lemore(1, height=128, width=64)
-    initialise(network, start, lambda _: None)
-    expected = checkpoint.load(start)[1].state_dict()
-    resampled = 0
+    kept, resampled = {'head.3.weight', 'head.3.bias'}, 0
+    assert kept < before.keys() < expected.keys()
     for name, tensor in network.state_dict().items():
-        value = expected[name]
+        value = before[name] if name in kept else expected[name]
         if name.endswith(('frontal.weight', 'lateral.weight')):
             resampled += value.shape != tensor.shape
             value = resample_axis_weight(value, tensor.shape[0])
         assert torch.equal(tensor, value), name
     assert resampled == 8  # both axes changed, at four stages
-
-
-def test_a_classifier_of_other_classes_starts_anew(start: Path) -> None:
-    network = lemore(1, classes=7)
-    before = state_of(network)
-    lines: list[str] = []
-    initialise(network, start, lines.append)
-    expected = checkpoint.load(start)[1].state_dict()
-    kept = {'head.3.weight', 'head.3.bias'}
-    assert kept < before.keys()
-    for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, (before if name in kept else expected)[name]), name
     assert lines == ['starting from start.safetensors; head.3 start anew']
+    lines.clear()
+    initialise(lemore(1), start, lines.append)
+    assert lines == ['starting from start.safetensors']
 
 
 def test_another_model_size_is_refused_and_left_alone(start: Path, tmp_path: Path) -> None:
