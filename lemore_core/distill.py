@@ -26,8 +26,8 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
 from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import check_fields, option
-from lemore_core.data.drives import last_drives
-from lemore_core.data.layouts import CLASSES
+from lemore_core.data.datasets import CLASSES
+from lemore_core.data.drives import copy_into, last_drives
 from lemore_core.data.origin import ORIGIN, ImageSource, Origin
 from lemore_core.data.readers import read_ids
 from lemore_core.data.soft import SUFFIX, write_soft
@@ -151,10 +151,9 @@ def _open(run: DistillRun) -> dict[str, list[tuple[Source, int]]]:
     return drives
 
 
-def _stats(sources: Sequence[tuple[Source, int]]) -> list[tuple[str, int, int, int]]:
-    files = [(path.resolve(), every) for source, every in sources for path in source.paths]
-    stats = [(path, path.stat(), every) for path, every in files]
-    return [(str(path), stat.st_size, stat.st_mtime_ns, every) for path, stat, every in stats]
+def _stats(sources: Sequence[tuple[Source, int]]) -> list[tuple[object, ...]]:
+    files = [(path, path.stat(), every) for source, every in sources for path in source.paths]
+    return [(str(path.resolve()), s.st_size, s.st_mtime_ns, every) for path, s, every in files]
 
 
 def _take(
@@ -270,9 +269,7 @@ def _write_dataset(run: DistillRun, splits: Splits) -> Path:
             mask = run.output / 'labels' / f'{image.stem}.png'
             soft = mask.with_suffix(SUFFIX)
             for kind, source in (('images', image), ('masks', mask), ('soft', soft)):
-                target = part / kind / split / source.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
+                copy_into(part / kind / split / source.name, source)
     write_whole(part / CLASSES, _yaml(run.teacher.taxonomy))
     part.rename(data)
     return data

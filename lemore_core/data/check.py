@@ -22,26 +22,18 @@ NAMED_AT_MOST = 20  # problems in an error
 
 @dataclass
 class CheckResult:
-    """Findings of a check, of one sample or summed over many.
+    """Findings of a check.
 
     ``sizes`` counts the readable images by (height, width). ``pixels`` and ``masks`` hold for each
     label the number of pixels and of masks that have it, (256,) int64. ``errors`` and ``warnings``
     are sentences that name the file.
     """
 
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, ...]] = field(default_factory=Counter)
     pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     masks: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
-    def add(self, other: CheckResult) -> None:
-        """Add the findings of further samples."""
-        self.sizes += other.sizes
-        self.pixels += other.pixels
-        self.masks += other.masks
-        self.errors += other.errors
-        self.warnings += other.warnings
 
 
 def check(samples: Sequence[Sample], label: str = '') -> CheckResult:
@@ -51,8 +43,17 @@ def check(samples: Sequence[Sample], label: str = '') -> CheckResult:
         DataError: there are no samples.
     """
     result = CheckResult()
-    for found in _for_each(_inspect, samples, label):
-        result.add(found)
+    found = _for_each(_inspect, samples, label)
+    for sample, (size, pixels, errors) in zip(samples, found, strict=True):
+        result.errors += errors
+        if size:
+            result.sizes[size] += 1
+        if pixels is None:
+            continue
+        result.pixels += pixels
+        result.masks += pixels > 0
+        if not pixels[: len(sample.taxonomy.classes)].any():
+            result.warnings.append(f'{sample.mask} has no labelled pixel')
     classes = samples[0].taxonomy.classes
     absent = [name for name, count in zip(classes, result.masks, strict=False) if not count]
     if absent:
@@ -105,26 +106,23 @@ def _count_labels(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.bincount(mask.ravel(), minlength=UNLABELLED_8BIT + 1)
 
 
-def _inspect(sample: Sample) -> CheckResult:
-    found = CheckResult(errors=[sample.missing] if sample.missing else [])
-    size: tuple[int, ...] | None = None
-    if sample.image.is_file():
-        try:
-            height, width = size = sample.read_image().shape[:2]
-            found.sizes[height, width] += 1
-        except DataError as error:
-            found.errors.append(str(error))
-    if sample.mask.is_file():
-        try:
+def _inspect(sample: Sample) -> tuple[tuple[int, ...], NDArray[np.int64] | None, list[str]]:
+    """Return the size of the image, the pixels of each label in the mask, and the errors."""
+    errors = [sample.missing] if sample.missing else []
+    size: tuple[int, ...] = ()
+    pixels = None
+    try:
+        if sample.image.is_file():
+            size = sample.read_image().shape[:2]
+    except DataError as error:
+        errors.append(str(error))
+    try:
+        if sample.mask.is_file():
             mask = sample.read_mask()
             sample.read_soft()
-        except DataError as error:
-            found.errors.append(str(error))
-            return found
-        found.pixels = _count_labels(mask)
-        found.masks = (found.pixels > 0).astype(np.int64)
-        if size not in (None, mask.shape):
-            found.errors.append(f'{sample.mask} is {mask.shape}, its image {size} (height, width)')
-        if not found.pixels[: len(sample.taxonomy.classes)].any():
-            found.warnings.append(f'{sample.mask} has no labelled pixel')
-    return found
+            pixels = _count_labels(mask)
+            if size not in ((), mask.shape):
+                errors.append(f'{sample.mask} is {mask.shape}, its image {size} (height, width)')
+    except DataError as error:
+        errors.append(str(error))
+    return size, pixels, errors

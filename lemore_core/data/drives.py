@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lemore_core.data.layouts import CLASSES, pairs
+from lemore_core.data.datasets import CLASSES, paired
 from lemore_core.data.samples import DataError, Sample
 from lemore_core.taxonomy import load_taxonomy
 
@@ -77,11 +77,10 @@ def split(
     The drives ``hold_out`` go to val, by default the last ones that make a fifth.
 
     Raises:
-        DataError: a file has no partner, ``output`` exists, or the drives cannot be held out, such
-            as the only one.
-        TaxonomyError: the classes cannot be read.
+        LemoreError: the classes cannot be read, a file has no partner, ``output`` exists, or the
+            drives cannot be held out, such as the only one.
     """
-    samples = pairs(images, masks, load_taxonomy(str(classes)))
+    samples = paired(images, masks, load_taxonomy(str(classes)))
     missing = [sample.missing for sample in samples if sample.missing]
     if missing:
         msg = f'{missing[0]} ({len(missing)} such files): an image and its mask have the same name'
@@ -99,13 +98,14 @@ def split(
         raise DataError(msg)
     for name, found in by_drive.items():
         part = 'val' if name in held else 'train'
-        for sample in found:
-            for kind, path, root in (
-                ('images', sample.image, images),
-                ('masks', sample.mask, masks),
-            ):
-                target = output / kind / part / path.relative_to(root)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+        for one in found:
+            copy_into(output / 'images' / part / one.image.relative_to(images), one.image)
+            copy_into(output / 'masks' / part / one.mask.relative_to(masks), one.mask)
     shutil.copyfile(classes, output / CLASSES)
     return {'train': [name for name in by_drive if name not in held], 'val': sorted(held)}
+
+
+def copy_into(target: Path, source: Path) -> None:
+    """Copy a file into a folder that need not exist."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

@@ -42,8 +42,8 @@ class Checkpoints(Callback):
     """Write ``last.safetensors`` after each validation, and ``best.safetensors`` by its mIoU.
 
     Must precede the moving average among the callbacks: at the end of a validation the task then
-    still holds the averaged weights. ``training`` and ``split`` are recorded in the checkpoints:
-    their origin, and the images of their figures. The state of the run is written after each epoch.
+    still holds the averaged weights. ``training`` (their origin) and ``split`` (the images of their
+    figures) are recorded. The state of the run is written after each epoch.
     """
 
     folder: Path

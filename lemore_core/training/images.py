@@ -33,7 +33,7 @@ RIM = 2  # pixels of the donor around an object: a cut along its outline would g
 
 
 def tensors(image: NDArray[np.uint8], *labels: NDArray[np.uint8]) -> Batch:
-    """Return RGB (3, H, W) uint8, and labels as they are."""
+    """Return RGB (3, H, W) uint8, and the labels unchanged."""
     return torch.from_numpy(image).permute(2, 0, 1), *map(torch.from_numpy, labels)
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from lemore_core.taxonomy import UNLABELLED_8BIT
 
-LOVASZ_STRIDE = 4  # sorting is dear, and the measure needs fewer pixels than the gradient
+LOVASZ_STRIDE = 4  # sorting is costly, and the measure needs fewer pixels than the gradient
 
 
 @dataclass(frozen=True)

@@ -122,17 +122,8 @@ def train_unless_finished(run: TrainingRun, report: Report) -> ModelCard:
     return read_card(last)
 
 
-@dataclasses.dataclass(frozen=True)
-class Fold:
-    """A held-out drive: its number of images, and the figures of the last checkpoint on them."""
-
-    drive: str
-    images: int
-    figures: dict[str, Any]
-
-
-def cross_validate(run: TrainingRun, report: Report) -> Iterator[Fold]:
-    """Train once for each drive of train and val, without it, and yield its fold.
+def cross_validate(run: TrainingRun, report: Report) -> Iterator[dict[str, Any]]:
+    """Train once for each drive of train and val, without it; yield drive, images and figures.
 
     The runs lie in folders of ``run.output`` with the drives' names. Finished ones are not
     repeated, interrupted ones are resumed. The last checkpoint counts, not the best: choosing one
@@ -144,7 +135,8 @@ def cross_validate(run: TrainingRun, report: Report) -> Iterator[Fold]:
         report(f'without {drive}')
         recipe = dataclasses.replace(run.recipe, hold_out=drive)
         planned = dataclasses.replace(run, recipe=recipe, output=run.output / drive)
-        yield Fold(drive, len(kept), dict(train_unless_finished(planned, report).metrics))
+        figures = dict(train_unless_finished(planned, report).metrics)
+        yield {'drive': drive, 'images': len(kept), 'figures': figures}
 
 
 def split_samples(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
@@ -169,12 +161,8 @@ def make_task(
 ) -> SegmentationTask:
     """Return the network and losses of a run."""
     recipe, taxonomy = run.recipe, dataset.taxonomy
-    shape: dict[str, Any] = {
-        'classes': len(taxonomy.classes),
-        'height': recipe.height,
-        'width': recipe.width,
-    }
-    config = variant(recipe.model, **shape, **recipe.network)
+    shape: dict[str, Any] = {**recipe.network, 'height': recipe.height, 'width': recipe.width}
+    config = variant(recipe.model, classes=len(taxonomy.classes), **shape)
     network = LeMoRe(config, dropout=recipe.dropout, drop_path=recipe.drop_path)
     if run.start is not None:
         initialise(network, run.start, report)

@@ -77,10 +77,9 @@ class Hardware:
 class TrainingRun:
     """A recipe, a data set and an output folder.
 
-    ``resume`` continues the run in ``output``. ``check`` reads every file of the data set before
-    the first step. ``seconds`` is the run's total time: the clock then ends it instead of the
-    recipe's iterations, and the learning rate follows the clock. ``start`` is a checkpoint to start
-    from.
+    ``resume`` continues the run in ``output``, ``start`` is a checkpoint to start from. ``check``
+    reads every file of the data set before the first step. ``seconds`` is the run's total time: the
+    clock then ends it instead of the iterations, and the learning rate follows the clock.
     """
 
     recipe: Recipe

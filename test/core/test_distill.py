@@ -148,17 +148,36 @@ def test_a_teacher_that_says_one_thing_or_nothing_is_refused(
         teacher.require_use(pixels)
 
 
-def test_distil_from_folders_to_a_report_in_stages(
-    untrained_checkpoint: Path, tmp_path: Path, halves: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip('bokeh')
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A file that names a folder of three drives, with a large image and a broken one."""
     write(tmp_path / 'in', *(f'd{drive}_{i}' for drive in (1, 2, 3) for i in range(3)))
     (tmp_path / 'in' / 'd3_3.png').write_bytes(b'no image')
+    cv2.imwrite(str(tmp_path / 'in' / 'd2_3.jpg'), stripes(1000, 2000))
+    source = {'path': str(tmp_path / 'in'), 'licence': 'CC0', 'repository': 'me/x', 'commit': 'ca'}
+    path = tmp_path / 'sources.yaml'
+    path.write_text(yaml.safe_dump({'sources': [source]}))
+    return path
+
+
+def stamps(output: Path) -> dict[Path, int]:
+    made = ('plan.json', 'report.html', 'origin.yaml')
+    return {p: p.stat().st_mtime_ns for p in output.rglob('*.*') if p.name not in made}
+
+
+def test_distil_from_folders_to_a_report_in_stages(
+    untrained_checkpoint: Path,
+    tmp_path: Path,
+    halves: str,
+    sources: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip('bokeh')
     output = tmp_path / 'out'
     frames, labels, data, training = (
         output / name for name in ('frames', 'labels', 'data', 'training')
     )
-    base = ['distill', str(tmp_path / 'in'), '--teacher', str(untrained_checkpoint)]
+    base = ['distill', '--sources', str(sources), '--teacher', str(untrained_checkpoint)]
     base += ['-o', str(output), '--no-flip', '--accelerator', 'cpu']
     base += ['--min-probability', '0.3', '--workers', '0', '--set', 'batch=2', 'iterations=2']
     base += ['validate_every=2', 'save_every=1', 'warmup=0', 'height=64', 'width=96']
@@ -173,6 +192,7 @@ def test_distil_from_folders_to_a_report_in_stages(
     assert status == 1
     assert 'finished files are kept: run the same command to continue' in err
     assert 'd3_3.png is no readable image' in out
+    assert 'd2: 1 of 2000x1000, stored with a long side of 1920' in out
     labels.unlink()
     taken = frames / 'd1' / 'd1_000000.png'
     assert taken.read_bytes() == (tmp_path / 'in' / 'd1_0.png').read_bytes()
@@ -186,6 +206,12 @@ def test_distil_from_folders_to_a_report_in_stages(
     held = sorted(path.stem for path in (data / 'images' / 'val').iterdir())
     assert held == ['d3_000000', 'd3_000001', 'd3_000002']
     teacher = Teacher(untrained_checkpoint, flip=False, min_probability=0.3, classes=halves)
+    assert card.training['sources'] == yaml.safe_load(sources.read_text())['sources']
+    assert card.training['teacher']['name'] == untrained_checkpoint.name
+    assert (
+        card.licence
+        == f'{tmp_path / "in"}: CC0; teacher untrained.safetensors: {teacher.card.licence}'
+    )
     mask = read_ids(data / 'masks' / 'train' / 'd1_000000.png', card.taxonomy)
     soft = read_soft(data / 'soft' / 'train' / 'd1_000000.npz', 2)
     expected = teacher.label(read_image(taken))
@@ -196,11 +222,7 @@ def test_distil_from_folders_to_a_report_in_stages(
     assert 'ground truth' not in (output / 'report.html').read_text(encoding='utf-8')
 
     # nothing is done again: masks may have been corrected
-    def stamps() -> dict[Path, int]:
-        made = ('plan.json', 'report.html', 'origin.yaml')
-        return {p: p.stat().st_mtime_ns for p in output.rglob('*.*') if p.name not in made}
-
-    before = stamps()
+    before = stamps(output)
     assert run()[0] == 0
     for options, classes, stale in (
         (['--every', '2'], halves, [frames, labels, data, training]),
@@ -214,7 +236,10 @@ def test_distil_from_folders_to_a_report_in_stages(
     assert 'd9 cannot be held out of the drives d1, d2, d3' in run('--hold-out', 'd9')[2]
     (output / 'plan.json').write_text('[' * 10**5)
     assert f'delete {frames} and ' in run()[2]
-    assert stamps() == before
+    assert stamps(output) == before
+    sources.write_text('sources: [{path: gone}]')
+    error = 'there is no file or folder gone, and it is no number of a camera'
+    assert run()[::2] == (1, f'lemore distill: {error}\n')
 
 
 def test_of_a_single_drive_the_end_is_held_out(
@@ -230,33 +255,6 @@ def test_of_a_single_drive_the_end_is_held_out(
     assert 'there is only two: its end is held out' in capsys.readouterr().out
     assert main(['distill', '0', *options]) == 1
     assert 'camera0 has no end' in capsys.readouterr().err
-
-
-def test_sources_are_on_the_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip('bokeh')
-    teacher = red_green_blue(tmp_path / 'net.onnx', ('h', 'w'))
-    folder, sources, output = tmp_path / 'in', tmp_path / 'sources.yaml', tmp_path / 'out'
-    folder.mkdir()
-    for name in ('a_1', 'a_2', 'b_1'):
-        cv2.imwrite(str(folder / f'{name}.png'), stripes(48, 66)[..., ::-1])
-    cv2.imwrite(str(folder / 'a_3.jpg'), stripes(1600, 3200)[..., ::-1])
-    source = {'path': str(folder), 'licence': 'CC0', 'repository': 'me/stripes', 'commit': 'cafe'}
-    command = ['distill', '--sources', str(sources), '--teacher', str(teacher), '-o', str(output)]
-    command += ['--sizes', '128', '--no-flip', '--accelerator', 'cpu', '--workers', '0', '--set']
-    command += ['batch=2', 'iterations=2', 'validate_every=2', 'save_every=1', 'warmup=0']
-    command += ['height=64', 'width=96']
-
-    sources.write_text(yaml.safe_dump({'sources': [{**source, 'path': str(tmp_path / 'gone')}]}))
-    error = f'there is no file or folder {tmp_path / "gone"}, and it is no number of a camera'
-    assert main(command) == 1
-    assert capsys.readouterr().err == f'lemore distill: {error}\n'
-    sources.write_text(yaml.safe_dump({'sources': [source]}))
-    assert main(command) == 0
-    assert 'a: 1 of 3200x1600, stored with a long side of 1920' in capsys.readouterr().out
-    card = read_card(output / 'training' / 'last.safetensors')
-    assert card.training['sources'] == [source]
-    assert card.training['teacher']['name'] == teacher.name
-    assert card.licence == f'{folder}: CC0; teacher {teacher.name}: MIT'
 
 
 def test_what_is_shipped_for_streets_fits() -> None:

@@ -61,6 +61,7 @@ logits, targets = torch.load(f'{folder}/batch.pt')
 share = logits[rank : rank + 1].requires_grad_()
 cross_entropy(share, targets[rank : rank + 1]).backward()
 torch.save(share.grad, f'{folder}/{rank}.pt')
+torch.distributed.destroy_process_group()
 """
 
 
