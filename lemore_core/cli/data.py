@@ -24,14 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser('check', help='read every image and mask, and count the classes')
     check.add_argument('--dataset', required=True, help=', '.join(DATASETS))
     check.add_argument('--data', type=Path, required=True, help='its folder')
-    check.add_argument(
-        '--split', action='append', help='a split to check, may be repeated; default train and val'
-    )
+    check.add_argument('--split', action='append', help='to check (repeat); default train and val')
     split = actions.add_parser('split', help='divide your own images and masks into train and val')
     split.add_argument('images', type=Path, help='folder of images')
-    split.add_argument(
-        'masks', type=Path, help='folder of masks of the same names: a/1.jpg, a/1.png'
-    )
+    split.add_argument('masks', type=Path, help='folder of masks: a/1.png for a/1.jpg')
     split.add_argument('--classes', type=Path, required=True, help='YAML file of the class table')
     split.add_argument('--output', '-o', type=Path, required=True, help='folder of the data set')
     split.add_argument(

@@ -16,45 +16,30 @@ WORST_IMAGES = 24  # in the report
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('inputs', nargs='*', help='bags, videos, images or folders of images')
-    parser.add_argument(
-        '--sources',
-        type=Path,
-        metavar='FILE',
-        help='YAML file of further inputs, with their licences and repositories for the card',
-    )
-    parser.add_argument(
-        '--teacher', required=True, help='checkpoint, or .onnx file that lemore import wrote'
-    )
-    parser.add_argument(
-        '--output', '-o', type=Path, required=True, help='folder; what is in it is used again'
-    )
-    parser.add_argument(
-        '--classes', default='', help="YAML file of class groups: merges the teacher's classes"
-    )
-    parser.add_argument(
-        '--hold-out', action='append', default=[], metavar='DRIVE', help='measure on it (repeat)'
-    )
-    parser.add_argument(
-        '--every', type=int, help='take every n-th image; default 10 of videos and bags, else 1'
-    )
+    text = 'YAML file of further inputs, with their licences and repositories for the card'
+    parser.add_argument('--sources', type=Path, metavar='FILE', help=text)
+    text = 'checkpoint, or .onnx file that lemore import wrote'
+    parser.add_argument('--teacher', required=True, help=text)
+    text = 'folder; what is in it is used again'
+    parser.add_argument('--output', '-o', type=Path, required=True, help=text)
+    text = "YAML file of class groups: merges the teacher's classes"
+    parser.add_argument('--classes', default='', help=text)
+    text = 'measure on it (repeat); default the last drives'
+    parser.add_argument('--hold-out', action='append', default=[], metavar='DRIVE', help=text)
+    text = 'take every n-th image; default 10 of videos and bags, else 1'
+    parser.add_argument('--every', type=int, help=text)
     labels = parser.add_argument_group('labels')
-    labels.add_argument(
-        '--sizes',
-        type=listed(int),
-        default=[],
-        help="widths at which the teacher sees images, such as 960,1280; default its file's size",
-    )
+    text = "widths at which the teacher sees images, such as 960,1280; default its file's size"
+    labels.add_argument('--sizes', type=listed(int), default=[], help=text)
     labels.add_argument('--no-flip', action='store_true', help='no mirror images: twice as fast')
-    labels.add_argument(
-        '--min-probability', type=float, default=0.5, help='pixels below it get no label, 0.5'
-    )
+    text = 'pixels below it get no label, 0.5'
+    labels.add_argument('--min-probability', type=float, default=0.5, help=text)
     training = parser.add_argument_group('training')
     training.add_argument('--model', default='nano', help='nano, tiny, small or base')
     training.add_argument('--time', type=duration, metavar='30m', help='train for so long in all')
     training.add_argument('--start', help='a shipped size or a checkpoint to start from')
-    training.add_argument(
-        '--recipe', default='folder_distill', help='name, or path of a .yaml file'
-    )
+    text = 'name, or path of a .yaml file'
+    training.add_argument('--recipe', default='folder_distill', help=text)
     add_set_argument(training)
     add_hardware_arguments(parser)
 

@@ -32,27 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--split', default='val', help='val')
     parser.add_argument('--limit', type=count, help='only so many images, the first ones')
     parser.add_argument('--drive', help='only the images of this drive, of train and val')
-    parser.add_argument(
-        '--map',
-        metavar='FILE',
-        help="class groups of the model's classes, named as the data set's: probabilities are summed",
-    )
-    parser.add_argument(
-        '--ground-truth-groups',
-        metavar='FILE',
-        help="class groups of the data set's classes, of the same names in the same order",
-    )
+    text = "class groups of the model's classes, named as the data set's: probabilities are summed"
+    parser.add_argument('--map', metavar='FILE', help=text)
+    text = "class groups of the data set's classes, of the same names in the same order"
+    parser.add_argument('--ground-truth-groups', metavar='FILE', help=text)
     add_json_argument(parser)
     views = parser.add_argument_group('views', 'whose probabilities are averaged')
     views.add_argument('--flip', action='store_true', help='add the mirror image')
-    views.add_argument(
-        '--scales', type=listed(float), default=[1.0], help='such as 0.5,0.75,1,1.25,1.5,1.75'
-    )
+    text = 'such as 0.5,0.75,1,1.25,1.5,1.75'
+    views.add_argument('--scales', type=listed(float), default=[1.0], help=text)
     report = parser.add_argument_group('report')
     report.add_argument('--report', type=Path, metavar='FILE.html', help='write a report')
-    report.add_argument(
-        '--report-images', type=count, default=50, metavar='N', help='show the N worst images, 50'
-    )
+    text = 'show the N worst images, 50'
+    report.add_argument('--report-images', type=count, default=50, metavar='N', help=text)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -28,22 +28,14 @@ INCOMPLETE = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        'inputs',
-        nargs='+',
-        help='images, folders (with all below them), videos, bags, or numbers of cameras',
-    )
+    text = 'images, folders with all below, videos, bags, or numbers of cameras'
+    parser.add_argument('inputs', nargs='+', help=text)
     parser.add_argument('--output', '-o', type=Path, required=True, help='folder for the results')
     parser.add_argument('--alpha', type=share, default=0.5, help='weight of the colours, 0.5')
     parser.add_argument('--frames', type=count, help='take only so many of each drive')
     parser.add_argument('--no-legend', action='store_true', help='leave the legend out')
-    parser.add_argument(
-        '--rotate',
-        type=int,
-        choices=ROTATIONS,
-        default=0,
-        help='degrees clockwise that make the images upright before the network sees them',
-    )
+    text = 'degrees clockwise that make the images upright before the network sees them'
+    parser.add_argument('--rotate', type=int, choices=ROTATIONS, default=0, help=text)
     add_max_pixels_argument(parser)
     add_segmenter_arguments(parser)
     # labels recorded in a bag come before the default model, not before one that is named

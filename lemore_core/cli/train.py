@@ -17,26 +17,15 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_run_arguments(parser)
-    parser.add_argument(
-        '--hold-out',
-        metavar='DRIVE',
-        help='validate on this drive, and train on all others of train and val',
-    )
+    text = 'validate on this drive, and train on all others of train and val'
+    parser.add_argument('--hold-out', metavar='DRIVE', help=text)
     parser.add_argument('--start', help='checkpoint to start from: a shipped size, or a path')
-    parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='continue the run in the output folder, also beyond its end with more iterations',
-    )
-    parser.add_argument(
-        '--no-check', action='store_true', help='do not read the whole data set before training'
-    )
-    parser.add_argument(
-        '--time',
-        type=duration,
-        metavar='2h',
-        help='train for this time in all (90s, 30m, 2h), instead of the iterations of the recipe',
-    )
+    text = 'continue the run in the output folder, also beyond its end with more iterations'
+    parser.add_argument('--resume', action='store_true', help=text)
+    text = 'do not read the whole data set before training'
+    parser.add_argument('--no-check', action='store_true', help=text)
+    text = 'train for this time in all (90s, 30m, 2h), instead of the iterations of the recipe'
+    parser.add_argument('--time', type=duration, metavar='2h', help=text)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
