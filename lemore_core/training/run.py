@@ -26,7 +26,13 @@ from lemore_core.data.origin import ORIGIN, UNKNOWN, read_origin
 from lemore_core.data.samples import Sample
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
-from lemore_core.training.callbacks import STATE, Checkpoints, Interrupt, Watch, moving_average
+from lemore_core.training.callbacks import (
+    STATE,
+    Checkpoints,
+    Interrupt,
+    ProgressLines,
+    moving_average,
+)
 from lemore_core.training.images import (
     AugmentedImages,
     Batch,
@@ -86,13 +92,14 @@ def train(run: TrainingRun, report: Report) -> Path:
     checkpoints = Checkpoints(run.output, origin(run), split, report)
     interrupt = Interrupt()
     # the order matters: the checkpoints see the averaged weights before the average swaps them back
-    watch = Watch(run.output, None if sys.stdout.isatty() else report)
-    callbacks: list[Callback] = [checkpoints, moving_average(run.recipe.ema_decay), watch]
+    callbacks: list[Callback] = [checkpoints, moving_average(run.recipe.ema_decay)]
     if run.seconds is not None:
         timer = Timer(timedelta(seconds=run.seconds), verbose=False)
         task.clock = lambda: timer.time_elapsed() / run.seconds
         callbacks.append(timer)
-    trainer = make_trainer(run, [*callbacks, interrupt])
+    progress = TQDMProgressBar(refresh_rate=10) if sys.stdout.isatty() else ProgressLines(report)
+    callbacks += [progress, interrupt]
+    trainer = make_trainer(run, callbacks)
     loader = make_loader(run, samples, trainer.global_rank, lambda: trainer.global_step)
     # every process validates its share: the counts are summed at the end
     share = WholeImages(validation[trainer.global_rank :: trainer.world_size])
@@ -200,9 +207,6 @@ def make_trainer(run: TrainingRun, callbacks: list[Callback]) -> Trainer:
     """Return the trainer of a run; an epoch is the recipe's ``save_every`` steps."""
     recipe, hardware = run.recipe, run.hardware
     distributed = hardware.processes > 1
-    shows_bar = sys.stdout.isatty()
-    if shows_bar:
-        callbacks = [*callbacks, TQDMProgressBar(refresh_rate=10)]
     return Trainer(
         accelerator='gpu' if hardware.uses_gpu else 'cpu',
         devices=hardware.devices,
@@ -221,7 +225,7 @@ def make_trainer(run: TrainingRun, callbacks: list[Callback]) -> Trainer:
         logger=TensorBoardLogger(run.output, name='tensorboard', version=''),
         callbacks=callbacks,
         enable_checkpointing=False,
-        enable_progress_bar=shows_bar,
+        enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
         log_every_n_steps=min(50, recipe.save_every),
     )

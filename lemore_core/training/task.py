@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn import functional
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lemore_core.checkpoint import ModelCard
+from lemore_core.common.errors import LemoreError
 from lemore_core.evaluation.metrics import ConfusionMatrix
 from lemore_core.images.image import to_network
 from lemore_core.inference.sizes import network_size
@@ -25,6 +27,10 @@ from lemore_core.training.recipe import Recipe
 FIRST_RATE = 1e-6  # where the warm-up starts
 PREVIEWS = 4  # images of a validation in TensorBoard
 LOSS = 'curves/loss'
+
+
+class DivergedError(LemoreError):
+    """A run whose loss or gradient is not finite."""
 
 
 class SegmentationTask(LightningModule):
@@ -114,6 +120,22 @@ class SegmentationTask(LightningModule):
         self.log(LOSS, loss, prog_bar=True)
         self.newest_loss = loss.detach()
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Raise an error in every process if the loss or the gradient is not finite in one."""
+        del optimizer
+        loss = norm = float(self.newest_loss)
+        if self.recipe.precision != '16':  # whose scaler leaves out steps that overflow
+            # without a bound this only measures the gradient
+            norm = float(nn.utils.clip_grad_norm_(self.parameters(), math.inf))
+        diverged = not math.isfinite(loss + norm)
+        if self.trainer.strategy.reduce_boolean_decision(diverged, all=False):
+            msg = (
+                f'loss {loss:g}, gradient {norm:g} in step {self.global_step + 1}: the training '
+                'diverged and ended; start from last.safetensors (--start), or anew if there is '
+                'none, with a lower learning_rate, or precision=32'
+            )
+            raise DivergedError(msg)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""

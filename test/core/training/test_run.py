@@ -27,12 +27,12 @@ from lemore_core.data.soft import write_soft
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
 from lemore_core.training import callbacks
-from lemore_core.training.callbacks import STATE, DivergedError
+from lemore_core.training.callbacks import STATE
 from lemore_core.training.images import Batch
 from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.run import make_loader, train, train_unless_finished
 from lemore_core.training.start import Hardware, TrainingError, TrainingRun
-from lemore_core.training.task import SegmentationTask
+from lemore_core.training.task import DivergedError, SegmentationTask
 
 ROOT = Path(__file__).parents[3]
 CPU = Hardware('cpu', workers=0)
