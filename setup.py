@@ -68,7 +68,7 @@ setup(
         'onnxruntime': ONNXRUNTIME,
         'torch': TORCH,
         'tensorrt': ['tensorrt>=10.3', *TORCH, *ONNXRUNTIME],
-        'train': ['torch', 'lightning>=2.6', 'torchmetrics', 'tensorboard', 'scipy'],
+        'train': ['torch', 'lightning>=2.6', 'torchmetrics', 'tensorboard'],
         'report': REPORT,
         'video': ['av'],
         'view': ['rerun-sdk'],

@@ -1,4 +1,4 @@
-"""Distil: take images, label them by a teacher, hold out drives, train a small network, evaluate.
+"""Distil: take images, label them by a teacher, hold out drives, train a small network.
 
 In the output folder ``frames/DRIVE/`` holds images, ``labels/`` the teacher's masks and soft
 labels, ``data/`` all of them as a data set of the layout ``folder``, ``training/`` the run. Files
@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import count, islice
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import cv2
@@ -27,35 +26,27 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
 from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import check_fields, option
-from lemore_core.data.datasets import OWN, open_dataset
-from lemore_core.data.drives import last_drives
-from lemore_core.data.layouts.folder import CLASSES
+from lemore_core.data.datasets import CLASSES
+from lemore_core.data.drives import copy_into, last_drives
 from lemore_core.data.origin import ORIGIN, ImageSource, Origin
 from lemore_core.data.readers import read_ids
-from lemore_core.data.samples import Sample
 from lemore_core.data.soft import SUFFIX, write_soft
-from lemore_core.evaluation.compare import Comparison
-from lemore_core.evaluation.evaluate import evaluate
-from lemore_core.evaluation.strategies import Views, predictor_for
 from lemore_core.images.files import read_image, write_image, write_labels
 from lemore_core.images.image import to_rgb
 from lemore_core.inference.sizes import network_size
-from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Frame, Source, error_lines, open_sources
-from lemore_core.taxonomy import UNLABELLED_8BIT, ClassGroups, Taxonomy, load_groups
+from lemore_core.taxonomy import UNLABELLED_8BIT, Taxonomy
 from lemore_core.teacher import Teacher
 from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.run import train_unless_finished
 from lemore_core.training.start import Hardware, TrainingRun
 
 FOLDERS = ('frames', 'labels', 'data', 'training')  # each is made from those before it
-PLAN, REPORT = 'plan.json', 'report.html'
+PLAN = 'plan.json'
 MOVING_EVERY = 10  # of a video or a bag: two or three images a second
 LONGEST_FRAME = 1920  # pixels: the training reads each image many times
 JUDGED_EARLY = 20  # images after which a useless teacher is refused
 HELD_OUT = 0.2  # of the images, at least, where no drives are named
-WORST_IMAGES = 24  # in the report
-TIMED_CALLS = 10
 
 Report = Callable[[str], None]
 Splits = dict[str, list[Path]]
@@ -66,26 +57,11 @@ class DistillError(LemoreError):
 
 
 @dataclass(frozen=True)
-class Truth:
-    """A labelled data set to judge student and teacher by; ``groups`` merge the student's classes."""
-
-    data: Path
-    dataset: str = OWN
-    split: str = 'val'
-    groups: str = ''
-
-    def samples(self) -> list[Sample]:
-        """Return the labelled images."""
-        return open_dataset(self.dataset, self.data).samples(self.split)
-
-
-@dataclass(frozen=True)
 class DistillRun:
     """Inputs, teacher, output folder and options of a distillation.
 
     ``hold_out`` names drives to validate on (default: the last ones), ``changes`` fields of the
-    recipe, ``seconds`` the time of the training. Student and teacher are judged by ``truth``,
-    without it the student by its teacher's labels of the held-out drives.
+    recipe, ``seconds`` the time of the training.
 
     Raises:
         DistillError: a value is out of bounds.
@@ -100,7 +76,6 @@ class DistillRun:
     recipe: str = 'folder_distill'
     changes: Mapping[str, Any] = field(default_factory=dict)
     start: Path | None = None
-    truth: Truth | None = None
     seconds: float | None = None
     hardware: Hardware = field(default_factory=Hardware)
 
@@ -108,17 +83,16 @@ class DistillRun:
         check_fields(self, DistillError)
 
 
-def distill(run: DistillRun, report: Report) -> tuple[Path, Comparison]:
-    """Train a student on the teacher's labels; return its checkpoint beside its teacher.
+def distill(run: DistillRun, report: Report) -> Path:
+    """Train a student on the teacher's labels; return its checkpoint.
+
+    The split val of the data set in ``data/`` are the teacher's labels of the held-out drives.
 
     Raises:
         LemoreError: an input, the teacher, the classes or an option is not what it must be, or
             nothing is to be learned from the labels.
         OSError, KeyboardInterrupt: it was interrupted; finished files are kept.
     """
-    groups = None
-    if run.truth and run.truth.groups:
-        groups = load_groups(run.truth.groups, run.teacher.taxonomy)
     drives = _open(run)
     plan = {f'frames/{drive}': _digest(_stats(each)) for drive, each in drives.items()}
     _keep_plan(run.output, {**plan, 'labels': run.teacher.digest})
@@ -137,43 +111,7 @@ def distill(run: DistillRun, report: Report) -> tuple[Path, Comparison]:
         recipe, dataset, training, run.hardware, start=run.start, check=False, seconds=run.seconds
     )
     train_unless_finished(planned, report)
-    student = training / 'last.safetensors'
-    held_out = open_dataset(OWN, dataset).samples('val')
-    return student, _compare(run, student, held_out, groups)
-
-
-def _compare(
-    run: DistillRun, path: Path, samples: list[Sample], groups: ClassGroups | None
-) -> Comparison:
-    """Measure student and teacher by the truth, else by its labels, and write the report."""
-    from lemore_core.benchmark import interleaved
-    from lemore_core.evaluation.report import evaluation_report, worst_images, write_report
-
-    student, teacher, known, reference = Segmenter.load(path), run.teacher, None, 'teacher'
-    if run.truth:
-        samples, reference = run.truth.samples(), 'ground truth'
-        teacher = teacher.merged(groups) if groups else teacher
-        known = evaluate(teacher, tqdm(samples, 'teacher', unit='image', disable=None))
-    predictor = predictor_for(student, Views(), groups)
-    worst = worst_images(WORST_IMAGES, predictor.taxonomy, reference)
-    result = evaluate(predictor, tqdm(samples, 'student', unit='image', disable=None), worst)
-    image = samples[0].read_image()
-    calls: list[Callable[[], object]] = [
-        lambda: teacher.logits(image),
-        lambda: student.segment(image),
-    ]
-    timed = interleaved(dict(enumerate(calls)), range(TIMED_CALLS))
-    comparison = Comparison(result, known, *(median(ms for ms, _ in timed[i]) for i in (0, 1)))
-    facts = {
-        'student': student.card.name,
-        'teacher': teacher.card.name,
-        'judged by': f'{reference} of {len(samples)} images',
-        'licence': student.card.licence,
-    }
-    title = f'{student.card.name} beside its teacher {teacher.card.name}'
-    page = evaluation_report(result, worst.images, title=title, facts=facts, truth=reference)
-    write_report(comparison.on(page), run.output / REPORT)
-    return comparison
+    return training / 'last.safetensors'
 
 
 def _keep_plan(output: Path, plan: Mapping[str, str]) -> None:
@@ -212,10 +150,9 @@ def _open(run: DistillRun) -> dict[str, list[tuple[Source, int]]]:
     return drives
 
 
-def _stats(sources: Sequence[tuple[Source, int]]) -> list[tuple[str, int, int, int]]:
-    files = [(path.resolve(), every) for source, every in sources for path in source.paths]
-    stats = [(path, path.stat(), every) for path, every in files]
-    return [(str(path), stat.st_size, stat.st_mtime_ns, every) for path, stat, every in stats]
+def _stats(sources: Sequence[tuple[Source, int]]) -> list[tuple[object, ...]]:
+    files = [(path, path.stat(), every) for source, every in sources for path in source.paths]
+    return [(str(path.resolve()), s.st_size, s.st_mtime_ns, every) for path, s, every in files]
 
 
 def _take(
@@ -331,9 +268,7 @@ def _write_dataset(run: DistillRun, splits: Splits) -> Path:
             mask = run.output / 'labels' / f'{image.stem}.png'
             soft = mask.with_suffix(SUFFIX)
             for kind, source in (('images', image), ('masks', mask), ('soft', soft)):
-                target = part / kind / split / source.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
+                copy_into(part / kind / split / source.name, source)
     write_whole(part / CLASSES, _yaml(run.teacher.taxonomy))
     part.rename(data)
     return data

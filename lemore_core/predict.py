@@ -29,7 +29,7 @@ class PredictError(LemoreError):
 
 
 def check_names(sources: Sequence[Source]) -> None:
-    """Refuse sources that would write results of one name."""
+    """Raise PredictError for sources that would write results of one name."""
     for name, count in Counter(name for one in sources for name in one.results).items():
         if count > 1:
             msg = f'{count} inputs are called {name!r}: predict them one at a time'
@@ -53,18 +53,14 @@ def predict(
     ``overlay/NAME.png`` or the video ``overlay/SOURCE.mp4``; that of a bag has the camera's image
     on the left. Labels that were recorded with a source are taken instead of the segmenter's.
     ``alpha`` (0..1) is the weight of the colours, ``frames`` the most images to take, ``rotation``
-    that of :class:`~lemore_core.images.image.Image`; ``has_legend`` adds the classes' names.
-
-    Raises:
-        LemoreError: the source cannot be read, or has no image.
-        OSError: the output cannot be written.
+    in degrees clockwise; ``has_legend`` adds the classes' names.
     """
-    taxonomy = segmenter.taxonomy if segmenter and not source.taxonomy else source.taxonomy
+    taxonomy = source.taxonomy or (segmenter.taxonomy if segmenter else None)
     if taxonomy is None:
         msg = f'{source.name} has no labels: give a segmenter'
         raise PredictError(msg)
     folder = output / 'labels' / (source.name if source.is_moving else '')
-    is_empty = True
+    frame = None
     with _overlays(source, output / 'overlay') as write:
         for frame in islice(source.frames(), frames):
             pixels, encoding, *_ = frame.image
@@ -81,9 +77,8 @@ def predict(
             if has_legend:
                 shown = np.vstack([shown, legend(taxonomy, shown.shape[1])])
             write(frame, shown)
-            is_empty = False
             yield frame
-        if is_empty:
+        if frame is None:
             msg = '; '.join([f'{source.name} gave no images', *source.errors])
             raise PredictError(msg)
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from importlib.metadata import entry_points
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.limits import MAX_PIXELS
-from lemore_core.data.drives import drive_names
+from lemore_core.data.drives import drive as drive_of
 from lemore_core.images.files import SUFFIXES, ImageFileError, image_files, read_image
 from lemore_core.images.image import Image
 from lemore_core.taxonomy import Labels, Taxonomy
@@ -52,11 +53,10 @@ Read = Callable[[Counter[str]], Iterator[Frame]]
 class Source:
     """Images of one drive, in their order.
 
-    ``read`` yields them and counts what could not be read in ``errors``; ``paths`` are the files
-    that hold them, ``expected`` is their number where it is known. ``results`` are the names of
-    what is made of them: one for each image file, or one for all images of a video.
-    ``is_moving`` images are many a second; ``is_recording`` ones were recorded on a robot, and
-    ``taxonomy`` belongs to labels that were recorded with them.
+    ``read`` yields them and counts in ``errors`` what could not be read. ``paths`` are their files,
+    ``expected`` is their number if known, ``results`` name what is made of them: one for each image
+    file, or one for a video. ``is_moving`` images are many a second, ``is_recording`` ones are of a
+    robot; ``taxonomy`` belongs to labels that were recorded with them.
     """
 
     name: str
@@ -72,11 +72,7 @@ class Source:
     errors: Counter[str] = field(default_factory=Counter)
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the images; unreadable ones are left out and counted in ``errors``.
-
-        Raises:
-            LemoreError: the source cannot be opened.
-        """
+        """Yield the images; unreadable ones are left out and counted in ``errors``."""
         return self.read(self.errors)
 
 
@@ -111,11 +107,8 @@ def open_sources(
 
 def error_lines(sources: Sequence[Source]) -> list[str]:
     """Return a line for each thing that could not be read."""
-    return [
-        f'{source.name}: {error}' + (f' ({times} times)' if times > 1 else '')
-        for source in sources
-        for error, times in source.errors.items()
-    ]
+    found = [(one.name, error, times) for one in sources for error, times in one.errors.items()]
+    return [f'{name}: {error}' + f' ({times} times)' * (times > 1) for name, error, times in found]
 
 
 def drive_name(name: str) -> str:
@@ -166,13 +159,11 @@ def _camera(index: int) -> Source:
     name = f'camera{index}'
 
     def read(errors: Counter[str]) -> Iterator[Frame]:
-        capture = cv2.VideoCapture(index)
-        number = 0
+        capture, numbers = cv2.VideoCapture(index), count()
         try:
             while (found := capture.read())[0]:
                 image = Image(np.asarray(found[1], np.uint8), 'bgr8')
-                yield Frame(name, f'{number:06}', image, time.monotonic_ns())
-                number += 1
+                yield Frame(name, f'{next(numbers):06}', image, time.monotonic_ns())
         finally:
             capture.release()
         errors['it cannot be opened, or was unplugged'] += 1
@@ -181,12 +172,11 @@ def _camera(index: int) -> Source:
 
 
 def _by_drive(folder: Path, images: Sequence[Path], max_pixels: int) -> list[Source]:
-    drives = drive_names(images, folder)
-    if len(set(drives)) == 1 and not any(map(str.isdigit, drives[0])):
-        drives = [folder.resolve().name] * len(images)
     by_drive: dict[str, list[Path]] = {}
-    for drive, image in zip(drives, images, strict=True):
-        by_drive.setdefault(drive_name(drive), []).append(image)
+    for image in images:
+        by_drive.setdefault(drive_name(drive_of(image)), []).append(image)
+    if len(by_drive) == 1 and not any(map(str.isdigit, next(iter(by_drive)))):
+        by_drive = {drive_name(folder.resolve().name): list(images)}
     return [_files(drive, folder, tuple(paths), max_pixels) for drive, paths in by_drive.items()]
 
 

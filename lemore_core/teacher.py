@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -20,12 +19,11 @@ from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.validation import check_fields, option
 from lemore_core.data.origin import TeacherRecord
 from lemore_core.data.soft import SoftLabels, soft_labels
-from lemore_core.evaluation import strategies
-from lemore_core.evaluation.strategies import AveragedViews, Prediction, Views, softmax, upsample
+from lemore_core.evaluation.strategies import mean_of, merging, softmax, upsample
 from lemore_core.export.model_card import read_model_card
 from lemore_core.images.image import to_network
 from lemore_core.segmenter import Segmenter
-from lemore_core.taxonomy import UNLABELLED_8BIT, ClassGroups, Taxonomy, load_groups
+from lemore_core.taxonomy import UNLABELLED_8BIT, Taxonomy, load_groups
 
 LONGEST_SIDE = 1024  # pixels: probabilities of every class at every pixel take much memory
 STRIDE = 32  # of network sizes: many networks take no other sides
@@ -35,20 +33,20 @@ MOST_OF_ONE = 0.99  # of the labelled pixels: more of one class teaches nothing
 LEAST_LABELLED = 0.05  # of all pixels
 FATAL = 4  # ONNX Runtime's level
 
-Probabilities = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
+Size = tuple[int, int]  # height, width
 
 
 class TeacherError(LemoreError):
-    """A teacher that cannot label images at the sizes asked for, or whose labels teach nothing."""
+    """A teacher that cannot label images at the given sizes, or whose labels teach nothing."""
 
 
 @dataclass(eq=False)
 class Teacher:
     """A network that labels images, in groups of its classes where given.
 
-    It sees a whole image at each of ``sizes``, see :func:`view_size`; without any, windows of it
-    by ``scales``, for a file of one size.
+    It sees a whole image at each of ``sizes``, see :func:`view_size`; without any, at the size that
+    it was trained or exported for.
 
     Raises:
         LemoreError: an option or the file is not what it must be, the groups do not fit, or there
@@ -58,13 +56,12 @@ class Teacher:
     path: Path
     classes: str = ''
     sizes: tuple[int, ...] = option((), 'widths of the views in pixels', low=32, high=8192)
-    scales: tuple[float, ...] = option((1.0, 1.5), 'of the image, 1 and more', low=1, high=4)
     flip: bool = option(True, 'add the mirror image of every view')
     min_probability: float = option(0.5, 'less certain pixels get no label', low=0, high=1)
     card: ModelCard = field(init=False)
     taxonomy: Taxonomy = field(init=False)
     # (classes, groups + 1): 1 where a class is of a group, the last column for those of none
-    merging: Probabilities = field(init=False)
+    merging: NDArray[np.float32] = field(init=False)
 
     def __post_init__(self) -> None:
         check_fields(self, TeacherError)
@@ -73,7 +70,7 @@ class Teacher:
         self.merging = np.eye(self.card.config.classes + 1, dtype=np.float32)[:-1]
         if self.classes:
             groups = load_groups(self.classes, self.card.taxonomy)
-            self.taxonomy, self.merging = groups.taxonomy.of_labels, strategies.merging(groups)
+            self.taxonomy, self.merging = groups.taxonomy.of_labels, merging(groups)
         number = len(self.taxonomy.classes)
         if number >= UNLABELLED_8BIT:
             msg = f'{number} classes are too many to train on: merge them into at most 254'
@@ -93,47 +90,40 @@ class Teacher:
     @property
     def digest(self) -> str:
         """A hash of everything that labels follow from."""
-        options = [self.sizes, self.scales, self.flip, self.min_probability]
+        options = [self.sizes, self.flip, self.min_probability]
         values = [self.record.sha256, options, self.taxonomy.to_dict(), self.merging.tolist()]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()
-
-    def merged(self, groups: ClassGroups) -> Teacher:
-        """Return this teacher in groups of its taxonomy's classes."""
-        other = copy.copy(self)
-        none = np.eye(1, len(groups.groups) + 1, len(groups.groups), dtype=np.float32)
-        other.merging = self.merging @ np.vstack([strategies.merging(groups), none])
-        other.taxonomy = groups.taxonomy
-        return other
 
     def label(self, image: Pixels) -> tuple[Pixels, SoftLabels]:
         """Return class ids (H, W) uint8 of RGB (H, W, 3) uint8, and soft labels (2, n, h, w) uint8.
 
         Doubtful pixels are 255; soft labels have all places whose likeliest is a class.
         """
-        coarse, probabilities = self._probabilities(image)
+        sizes, grid = self._views(image.shape[:2])
+        views = []
+        for size in sizes:
+            views.append(softmax(upsample(self.logits(image, size), *grid)))
+            if self.flip:
+                mirrored = self.logits(np.ascontiguousarray(image[:, ::-1]), size)[:, ::-1]
+                views.append(softmax(upsample(mirrored, *grid)))
+        coarse = mean_of(views) @ self.merging
+        longest = max(image.shape[:2])
+        height, width = (max(1, n * min(longest, LONGEST_SIDE) // longest) for n in image.shape[:2])
+        probabilities = upsample(coarse, height, width)
         labels = probabilities.argmax(-1)
-        doubtful = probabilities.max(-1) < self.min_probability
-        unknown = doubtful | (labels == len(self.taxonomy.classes))
+        unknown = probabilities.max(-1) < self.min_probability
+        unknown |= labels == len(self.taxonomy.classes)
         mask = np.where(unknown, UNLABELLED_8BIT, labels).astype(np.uint8)
-        return _at_size_of(image, mask), soft_labels(coarse)
+        resized = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        return np.asarray(resized, np.uint8), soft_labels(coarse)
 
-    def predict(self, image: Pixels) -> Prediction:
-        """Segment an RGB image (H, W, 3) uint8; every pixel gets a class."""
-        probabilities = self._probabilities(image)[1][..., :-1]
-        confidence = np.rint(255 * probabilities.max(-1)).astype(np.uint8)
-        labels = probabilities.argmax(-1).astype(np.uint8)
-        return Prediction(_at_size_of(image, labels), _at_size_of(image, confidence))
-
-    def logits(self, image: Pixels, width: int = 0) -> Probabilities:
-        """Return the logits (h, w, classes) of one view, ``width`` pixels wide (0: the largest)."""
-        if not self.sizes:
-            return self.segmenter.logits(image)
-        size, _ = view_size(width or max(self.sizes), image.shape[:2])
-        if self.path.suffix != '.onnx':
+    def logits(self, image: Pixels, size: Size) -> NDArray[np.float32]:
+        """Return the logits (h, w, classes) of one view of RGB (H, W, 3) uint8."""
+        if not self.sizes or self.path.suffix != '.onnx':
             return self.segmenter.logits(image, network_size=size)
         try:
             pixels = to_network(image, 'rgb8', *size)[None]
-            logits: Probabilities = self._any_size.run(None, {'pixels': pixels})[0][0]
+            logits: NDArray[np.float32] = self._any_size.run(None, {'pixels': pixels})[0][0]
         except Exception as error:  # the runtime's exceptions share no base
             msg = (
                 f'{self.path} cannot label images at {size[1]}x{size[0]}: leave --sizes out for a '
@@ -162,29 +152,13 @@ class Teacher:
             )
             raise TeacherError(msg)
 
-    def _probabilities(self, image: Pixels) -> tuple[Probabilities, Probabilities]:
-        """Return (h, w, groups + 1) at the size of soft labels, and up to the image's own."""
-        longest = max(image.shape[:2])
-        height, width = (max(1, n * min(longest, LONGEST_SIDE) // longest) for n in image.shape[:2])
+    def _views(self, image: Size) -> tuple[list[Size], Size]:
+        """Return the network sizes of the views of an image, and the size of its soft labels."""
         if self.sizes:
-            _, grid = view_size(min(self.sizes), image.shape[:2])
-            views = []
-            for size in self.sizes:
-                views.append(softmax(upsample(self.logits(image, size), *grid)))
-                if self.flip:
-                    mirrored = self.logits(np.ascontiguousarray(image[:, ::-1]), size)[:, ::-1]
-                    views.append(softmax(upsample(mirrored, *grid)))
-            coarse = _mean(views) @ self.merging
-            return coarse, upsample(coarse, height, width)
-        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        views = []
-        for scale in self.scales:
-            # windows, since a teacher's file may have but one size
-            window = (math.ceil(height / scale), math.ceil(width / scale)) if scale > 1 else None
-            view = AveragedViews(self.segmenter, Views(window=window, flip=self.flip))
-            views.append(view.probabilities(np.asarray(small, np.uint8)))
-        fine = _mean(views) @ self.merging
-        return upsample(fine, *(math.ceil(side / SOFT_STRIDE) for side in (height, width))), fine
+            views = [view_size(width, image) for width in self.sizes]
+            return [size for size, _ in views], view_size(min(self.sizes), image)[1]
+        height, width = self.segmenter.network_size(*image)
+        return [(height, width)], (height // SOFT_STRIDE, width // SOFT_STRIDE)
 
     @cached_property
     def _any_size(self) -> Any:
@@ -202,7 +176,7 @@ class Teacher:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers)
 
 
-def view_size(width: int, image: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
+def view_size(width: int, image: Size) -> tuple[Size, Size]:
     """Return the network size of a view ``width`` pixels wide, and the size of its soft labels.
 
     An image (height, width) that is not wide is seen in the area of a 4:3 image of that width.
@@ -212,12 +186,3 @@ def view_size(width: int, image: tuple[int, ...]) -> tuple[tuple[int, int], tupl
     height, wide = (max(STRIDE, STRIDE * round(side * scale / STRIDE)) for side in image[:2])
     rows, columns = (max(1, round(side * scale / SOFT_STRIDE)) for side in image[:2])
     return (height, wide), (rows, columns)
-
-
-def _mean(views: list[Probabilities]) -> Probabilities:
-    return np.asarray(sum(views[1:], start=views[0]) / np.float32(len(views)), np.float32)
-
-
-def _at_size_of(image: Pixels, layer: Pixels) -> Pixels:
-    size = image.shape[1], image.shape[0]
-    return np.asarray(cv2.resize(layer, size, interpolation=cv2.INTER_NEAREST), np.uint8)

@@ -38,7 +38,6 @@ BROUGHT_BY: dict[str, tuple[str, str | None]] = {
     'rerun': ('rerun-sdk', None),
     'rosbags': ('rosbags', 'python3-rosbags-pip'),
     'safetensors': ('safetensors', None),
-    'scipy': ('scipy', 'python3-scipy'),
     'torch': ('torch', 'python3-torch'),
     'torchmetrics': ('torchmetrics', None),
     'tqdm': ('tqdm', 'python3-tqdm'),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from functools import partial
 
@@ -24,12 +23,12 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.training.run import cross_validate
 
     folds = list(cross_validate(planned_run(arguments), partial(tqdm.write, file=sys.stderr)))
-    mean = sum(fold.figures['mean_iou'] for fold in folds) / len(folds)
+    mean = sum(fold['figures']['mean_iou'] for fold in folds) / len(folds)
     if arguments.json:
-        print_json({'folds': [dataclasses.asdict(fold) for fold in folds], 'mean_iou': mean})
+        print_json({'folds': folds, 'mean_iou': mean})
         return
     print('| held-out drive | images | mIoU % | pixel accuracy % |\n| --- | --- | --- | --- |')
     for fold in folds:
-        iou, accuracy = (100 * fold.figures[key] for key in ('mean_iou', 'pixel_accuracy'))
-        print(f'| {fold.drive} | {fold.images} | {iou:.2f} | {accuracy:.2f} |')
-    print(f'| mean | {sum(fold.images for fold in folds)} | {100 * mean:.2f} | |')
+        iou, accuracy = (100 * fold['figures'][key] for key in ('mean_iou', 'pixel_accuracy'))
+        print(f'| {fold["drive"]} | {fold["images"]} | {iou:.2f} | {accuracy:.2f} |')
+    print(f'| mean | {sum(fold["images"] for fold in folds)} | {100 * mean:.2f} | |')

@@ -24,14 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser('check', help='read every image and mask, and count the classes')
     check.add_argument('--dataset', required=True, help=', '.join(DATASETS))
     check.add_argument('--data', type=Path, required=True, help='its folder')
-    check.add_argument(
-        '--split', action='append', help='a split to check, may be repeated; default train and val'
-    )
+    check.add_argument('--split', action='append', help='to check (repeat); default train and val')
     split = actions.add_parser('split', help='divide your own images and masks into train and val')
     split.add_argument('images', type=Path, help='folder of images')
-    split.add_argument(
-        'masks', type=Path, help='folder of masks of the same names: a/1.jpg, a/1.png'
-    )
+    split.add_argument('masks', type=Path, help='folder of masks: a/1.png for a/1.jpg')
     split.add_argument('--classes', type=Path, required=True, help='YAML file of the class table')
     split.add_argument('--output', '-o', type=Path, required=True, help='folder of the data set')
     split.add_argument(
@@ -44,20 +40,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Check or divide a data set; raise a DataError where it has errors, once they are printed."""
+    """Check or divide a data set."""
     if arguments.action == 'check':
         _check(arguments)
         return
     from lemore_core.data.drives import split
 
-    images, masks, classes = arguments.images, arguments.masks, arguments.classes
-    found = split(images, masks, classes, arguments.output, arguments.hold_out)
+    given = arguments
+    found = split(given.images, given.masks, given.classes, given.output, given.hold_out)
     for part, names in found.items():
         print(f'{part:<6} {", ".join(names)}')
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Check the splits and print the findings."""
+    """Check the splits, print the findings, and raise DataError if there are errors."""
     from lemore_core.data.check import check, some
     from lemore_core.data.datasets import open_dataset
     from lemore_core.data.drives import RECORDED, shared_drives
@@ -81,7 +77,7 @@ def _check(arguments: argparse.Namespace) -> None:
             for message in some(messages):
                 print(f'{kind}: {message}', file=sys.stderr)
     if dataset.name in RECORDED and set(SPLITS) <= set(listed):
-        for message in shared_drives(listed['train'], listed['val'], dataset.root):
+        for message in shared_drives(listed['train'], listed['val']):
             print(f'warning: {message}', file=sys.stderr)
     if errors:
         msg = f'{errors} {"errors" if errors > 1 else "error"} in {", ".join(splits)}'
@@ -91,18 +87,14 @@ def _check(arguments: argparse.Namespace) -> None:
 def _print_table(split: str, samples: list[Sample], result: CheckResult) -> None:
     taxonomy = samples[0].taxonomy
     total = max(1, int(result.pixels.sum()))
-    print(f'{split}: {counted(len(samples), "image")}, {_sizes(result)}')
+    sizes = [f'{w}x{h} pixels' for h, w in sorted(result.sizes, key=lambda size: size[0] * size[1])]
+    text = (
+        f'{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}' if len(sizes) > 1 else ''.join(sizes)
+    )
+    print(f'{split}: {counted(len(samples), "image")}, {text or "none readable"}')
     print(f'{"id":>5}  {"share":>8}  {"images":>7}  class')
     for index, name in enumerate(taxonomy.classes):
         share = result.pixels[index] / total
         print(f'{index:>5}  {share:>8.3%}  {result.masks[index]:>7}  {name}')
     unlabelled = result.pixels[taxonomy.unlabelled] / total
     print(f'{"":>5}  {unlabelled:>8.3%}  {"":>7}  unlabelled')
-
-
-def _sizes(result: CheckResult) -> str:
-    """Return the one size, or the smallest and the largest of several."""
-    sizes = [f'{w}x{h} pixels' for h, w in sorted(result.sizes, key=lambda size: size[0] * size[1])]
-    if len(sizes) > 1:
-        return f'{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}'
-    return sizes[0] if sizes else 'none readable'

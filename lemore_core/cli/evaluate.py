@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from lemore_core.data.datasets import Dataset
     from lemore_core.data.samples import Sample
     from lemore_core.evaluation.evaluate import EvaluationResult
-    from lemore_core.evaluation.strategies import Views
+    from lemore_core.evaluation.strategies import Predictor
 
 TABLE = ('iou', 'accuracy')
 
@@ -31,48 +32,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--split', default='val', help='val')
     parser.add_argument('--limit', type=count, help='only so many images, the first ones')
     parser.add_argument('--drive', help='only the images of this drive, of train and val')
-    parser.add_argument(
-        '--map',
-        metavar='FILE',
-        help="class groups of the model's classes, named as the data set's: probabilities are summed",
-    )
-    parser.add_argument(
-        '--ground-truth-groups',
-        metavar='FILE',
-        help="class groups of the data set's classes, of the same names in the same order",
-    )
+    text = "class groups of the model's classes, named as the data set's: probabilities are summed"
+    parser.add_argument('--map', metavar='FILE', help=text)
+    text = "class groups of the data set's classes, of the same names in the same order"
+    parser.add_argument('--ground-truth-groups', metavar='FILE', help=text)
     add_json_argument(parser)
     views = parser.add_argument_group('views', 'whose probabilities are averaged')
-    views.add_argument(
-        '--window', type=int, nargs=2, metavar=('H', 'W'), help='sliding window, in image pixels'
-    )
-    views.add_argument(
-        '--stride', type=int, nargs='+', metavar='N', help='of the window, one number or down right'
-    )
     views.add_argument('--flip', action='store_true', help='add the mirror image')
-    views.add_argument(
-        '--scales', type=listed(float), default=[1.0], help='such as 0.5,0.75,1,1.25,1.5,1.75'
-    )
+    text = 'such as 0.5,0.75,1,1.25,1.5,1.75'
+    views.add_argument('--scales', type=listed(float), default=[1.0], help=text)
     report = parser.add_argument_group('report')
     report.add_argument('--report', type=Path, metavar='FILE.html', help='write a report')
-    report.add_argument(
-        '--report-images', type=count, default=50, metavar='N', help='show the N worst images, 50'
-    )
+    text = 'show the N worst images, 50'
+    report.add_argument('--report-images', type=count, default=50, metavar='N', help=text)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate; print the figures, and write the report."""
-    from tqdm import tqdm
-
     from lemore_core.data.datasets import OWN
-    from lemore_core.evaluation import report
-    from lemore_core.evaluation.evaluate import evaluate
-    from lemore_core.evaluation.strategies import predictor_for
+    from lemore_core.evaluation.report import check_requirements
+    from lemore_core.evaluation.strategies import Views, predictor_for
     from lemore_core.taxonomy import load_groups
 
-    views = _views(arguments)
+    views = Views(tuple(arguments.scales), arguments.flip)
     if arguments.report is not None:
-        report.check_requirements()
+        check_requirements()
     dataset = _open_dataset(arguments)
     samples = _samples(arguments, dataset)[: arguments.limit]
     if arguments.dataset == OWN or arguments.ground_truth_groups or arguments.map:
@@ -81,26 +65,44 @@ def run(arguments: argparse.Namespace) -> None:
     segmenter = load_segmenter(arguments)
     merged = load_groups(arguments.map, segmenter.taxonomy) if arguments.map else None
     predictor = predictor_for(segmenter, views, merged)
-    worst = report.worst_images(arguments.report_images, predictor.taxonomy)
-    observe = None if arguments.report is None else worst
-    result = evaluate(predictor, tqdm(samples, unit='image', disable=None), observe)
     facts = {
         'model': segmenter.card.name,
         'dataset': dataset.taxonomy.name,
         'split': f'drive {arguments.drive}' if arguments.drive else arguments.split,
         'images': len(samples),
         'backend': f'{segmenter.status.backend} {segmenter.status.device}',
-        'views': views.describe(),
+        'views': str(views),
     }
-    if arguments.report is not None:
-        title = f'{facts["model"]} on {facts["dataset"]} {facts["split"]}'
-        texts = {key: str(value) for key, value in facts.items()}
-        page = report.evaluation_report(result, worst.images, title=title, facts=texts)
-        report.write_report(page, arguments.report)
+    result = measure(predictor, samples, facts, arguments.report, arguments.report_images)
     if arguments.json:
         print_json({**facts, **result.to_dict()})
     else:
-        _print(facts, result, arguments.report)
+        print_result(facts, result, arguments.report)
+
+
+def measure(
+    predictor: Predictor,
+    samples: list[Sample],
+    facts: Mapping[str, object],
+    page: Path | None,
+    images: int,
+    truth: str = 'ground truth',
+) -> EvaluationResult:
+    """Evaluate with a progress bar, and write the report ``page`` with so many images if wanted."""
+    from tqdm import tqdm
+
+    from lemore_core.evaluation import report
+    from lemore_core.evaluation.evaluate import evaluate
+
+    worst = report.worst_images(images, predictor.taxonomy, truth)
+    bar = tqdm(samples, unit='image', disable=None)
+    result = evaluate(predictor, bar, None if page is None else worst)
+    if page is not None:
+        title = '{model} on {dataset} {split}'.format_map(facts)
+        texts = {key: str(value) for key, value in facts.items()}
+        made = report.evaluation_report(result, worst.images, title=title, facts=texts, truth=truth)
+        report.write_report(made, page)
+    return result
 
 
 def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:
@@ -111,7 +113,7 @@ def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:
 
     if arguments.drive:
         both = [*dataset.samples('train'), *dataset.samples('val')]
-        _, samples = held_out(both, dataset.root, arguments.drive)
+        _, samples = held_out(both, arguments.drive)
     else:
         samples = dataset.samples(arguments.split)
     if not arguments.ground_truth_groups:
@@ -131,20 +133,10 @@ def _open_dataset(arguments: argparse.Namespace) -> Dataset:
     return open_dataset(OWN if own and name not in DATASETS else name, arguments.data)
 
 
-def _views(arguments: argparse.Namespace) -> Views:
-    from lemore_core.evaluation.strategies import ViewError, Views
-
-    stride = arguments.stride
-    if stride is not None:
-        if len(stride) > 2:
-            msg = f'--stride has {len(stride)} numbers: give one, or two (down and right)'
-            raise ViewError(msg)
-        stride = (stride[0], stride[-1])
-    window = None if arguments.window is None else (arguments.window[0], arguments.window[1])
-    return Views(window, stride, tuple(arguments.scales), arguments.flip)
-
-
-def _print(facts: dict[str, object], result: EvaluationResult, report: Path | None) -> None:
+def print_result(
+    facts: Mapping[str, object], result: EvaluationResult, report: Path | None
+) -> None:
+    """Print facts and figures, a line for each class, and where the report is."""
     figures = result.figures
     columns = [figures.pop(key) for key in TABLE]
     for key, value in {**facts, **figures}.items():

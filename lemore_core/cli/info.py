@@ -69,7 +69,8 @@ def _card(values: dict[str, Any]) -> dict[str, str]:
             card['IoU'] = ', '.join(f'{name} {100 * iou:.1f}' for name, iou in known.items())
     if recipe := training.get('recipe', {}):
         fields = ', '.join(f'{k} {recipe[k]}' for k in ('dataset', 'batch', 'seed') if k in recipe)
-        card['trained'] = f'{training.get("step", "?")} steps: {fields}'
+        steps = training.get('steps_in_all', training.get('step', '?'))
+        card['trained'] = f'{steps} steps: {fields}'
     for kind, name in (('start', 'started'), ('teacher', 'teacher'), ('imported', 'imported')):
         if kind in training:
             found = training[kind]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,22 +28,14 @@ INCOMPLETE = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        'inputs',
-        nargs='+',
-        help='images, folders (with all below them), videos, bags, or numbers of cameras',
-    )
+    text = 'images, folders with all below, videos, bags, or numbers of cameras'
+    parser.add_argument('inputs', nargs='+', help=text)
     parser.add_argument('--output', '-o', type=Path, required=True, help='folder for the results')
     parser.add_argument('--alpha', type=share, default=0.5, help='weight of the colours, 0.5')
     parser.add_argument('--frames', type=count, help='take only so many of each drive')
     parser.add_argument('--no-legend', action='store_true', help='leave the legend out')
-    parser.add_argument(
-        '--rotate',
-        type=int,
-        choices=ROTATIONS,
-        default=0,
-        help='degrees clockwise that make the images upright before the network sees them',
-    )
+    text = 'degrees clockwise that make the images upright before the network sees them'
+    parser.add_argument('--rotate', type=int, choices=ROTATIONS, default=0, help=text)
     add_max_pixels_argument(parser)
     add_segmenter_arguments(parser)
     # labels recorded in a bag come before the default model, not before one that is named
@@ -63,8 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
     check_names(sources)
     segmenter = None
     if any(source.taxonomy is None for source in sources):
-        with _export_logged():
-            segmenter = options.load()
+        _log_exports()
+        segmenter = options.load()
     images = unlabelled = 0
     for source in sources:
         if source.taxonomy is not None:
@@ -97,15 +88,9 @@ def exit_if_incomplete(sources: Sequence[Source]) -> None:
         sys.exit(INCOMPLETE)
 
 
-@contextmanager
-def _export_logged() -> Iterator[None]:
+def _log_exports() -> None:
     """Log exports to the terminal: they take seconds."""
     log = logging.getLogger('lemore_core.export')
-    former = log.level
     log.setLevel(logging.INFO)
-    log.addHandler(handler := logging.StreamHandler())
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(former)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())

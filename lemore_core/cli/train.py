@@ -9,60 +9,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.cli.arguments import duration
-from lemore_core.common.errors import LemoreError
 
 if TYPE_CHECKING:
-    from lemore_core.training.recipe import Recipe
     from lemore_core.training.start import Hardware, TrainingRun
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    what = parser.add_mutually_exclusive_group(required=True)
-    _add_recipe(what)
-    what.add_argument(
-        '--reproduce', metavar='CHECKPOINT', help='start the run that made a checkpoint'
-    )
-    _add_run(parser)
-    parser.add_argument(
-        '--hold-out',
-        metavar='DRIVE',
-        help='validate on this drive, and train on all others of train and val',
-    )
+    add_run_arguments(parser)
+    text = 'validate on this drive, and train on all others of train and val'
+    parser.add_argument('--hold-out', metavar='DRIVE', help=text)
     parser.add_argument('--start', help='checkpoint to start from: a shipped size, or a path')
-    parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='continue the run in the output folder, also beyond its end with more iterations',
-    )
-    parser.add_argument(
-        '--no-check', action='store_true', help='do not read the whole data set before training'
-    )
-    parser.add_argument(
-        '--time',
-        type=duration,
-        metavar='2h',
-        help='train for this time in all (90s, 30m, 2h), instead of the iterations of the recipe',
-    )
+    text = 'continue the run in the output folder, also beyond its end with more iterations'
+    parser.add_argument('--resume', action='store_true', help=text)
+    text = 'do not read the whole data set before training'
+    parser.add_argument('--no-check', action='store_true', help=text)
+    text = 'train for this time in all (90s, 30m, 2h), instead of the iterations of the recipe'
+    parser.add_argument('--time', type=duration, metavar='2h', help=text)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of :func:`planned_run`."""
-    _add_recipe(parser, required=True)
-    _add_run(parser)
-
-
-def _add_recipe(parser: Any, **options: bool) -> None:
     from lemore_core.training.recipe import RECIPES
 
     text = f'{", ".join(RECIPES)}, or the path of a .yaml file'
-    parser.add_argument('--recipe', help=text, **options)
-
-
-def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--recipe', required=True, help=text)
     parser.add_argument('--data', type=Path, required=True, help='folder of the data set')
     parser.add_argument('--output', '-o', type=Path, required=True, help='folder of the run')
     parser.add_argument('--model', help="nano, tiny, small or base, instead of the recipe's")
+    add_set_argument(parser)
+    add_hardware_arguments(parser)
+
+
+def add_set_argument(parser: Any) -> None:
+    """Declare ``--set``."""
     parser.add_argument(
         '--set',
         nargs='+',
@@ -71,7 +51,6 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar='FIELD=VALUE',
         help='fields of the recipe to change, such as learning_rate=1e-3 iterations=20000',
     )
-    add_hardware_arguments(parser)
 
 
 def add_hardware_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,20 +72,15 @@ def hardware(arguments: argparse.Namespace) -> Hardware:
 
 def planned_run(arguments: argparse.Namespace, **options: Any) -> TrainingRun:
     """Return the run of a recipe; ``options`` are further fields of it."""
-    from lemore_core.training.start import TrainingRun
-
-    recipe = options.pop('recipe', None) or _recipe(arguments)
-    return TrainingRun(recipe, arguments.data, arguments.output, hardware(arguments), **options)
-
-
-def _recipe(arguments: argparse.Namespace) -> Recipe:
     from lemore_core.training.recipe import load_recipe, parse_changes
+    from lemore_core.training.start import TrainingRun
 
     changes = parse_changes(arguments.set)
     for name in ('model', 'hold_out'):
         if getattr(arguments, name, None):
             changes[name] = getattr(arguments, name)
-    return load_recipe(arguments.recipe, changes)
+    recipe = load_recipe(arguments.recipe, changes)
+    return TrainingRun(recipe, arguments.data, arguments.output, hardware(arguments), **options)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -116,20 +90,10 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.segmenter import resolve_checkpoint
     from lemore_core.training.callbacks import STATE
     from lemore_core.training.run import train
-    from lemore_core.training.start import reproduced
 
-    start = resolve_checkpoint(arguments.start) if arguments.start else None
-    recipe = None
-    if arguments.reproduce is not None:
-        if arguments.hold_out:
-            msg = '--reproduce takes the held-out drive from the checkpoint: give one of the two'
-            raise LemoreError(msg)
-        checkpoint = resolve_checkpoint(arguments.reproduce)
-        recipe = reproduced(checkpoint, start)
     planned = planned_run(
         arguments,
-        recipe=recipe,
-        start=start,
+        start=resolve_checkpoint(arguments.start) if arguments.start else None,
         resume=arguments.resume,
         check=not arguments.no_check,
         seconds=arguments.time,

@@ -1,42 +1,39 @@
-"""Check every file of a data set before a training."""
+"""Check every file of a data set before a training, and count the pixels of each class."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.pool import ThreadPool
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from lemore_core.data.samples import DataError, Sample
-from lemore_core.data.statistics import count_labels, for_each
+from lemore_core.taxonomy import UNLABELLED_8BIT
+
+Result = TypeVar('Result')
 
 NAMED_AT_MOST = 20  # problems in an error
 
 
 @dataclass
 class CheckResult:
-    """Findings of a check, of one sample or summed over many.
+    """Findings of a check.
 
     ``sizes`` counts the readable images by (height, width). ``pixels`` and ``masks`` hold for each
     label the number of pixels and of masks that have it, (256,) int64. ``errors`` and ``warnings``
     are sentences that name the file.
     """
 
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, ...]] = field(default_factory=Counter)
     pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     masks: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
-    def add(self, other: CheckResult) -> None:
-        """Add the findings of further samples."""
-        self.sizes += other.sizes
-        self.pixels += other.pixels
-        self.masks += other.masks
-        self.errors += other.errors
-        self.warnings += other.warnings
 
 
 def check(samples: Sequence[Sample], label: str = '') -> CheckResult:
@@ -45,12 +42,18 @@ def check(samples: Sequence[Sample], label: str = '') -> CheckResult:
     Raises:
         DataError: there are no samples.
     """
-    if not samples:
-        msg = 'there are no samples to check'
-        raise DataError(msg)
     result = CheckResult()
-    for found in for_each(_inspect, samples, label):
-        result.add(found)
+    found = _for_each(_inspect, samples, label)
+    for sample, (size, pixels, errors) in zip(samples, found, strict=True):
+        result.errors += errors
+        if size:
+            result.sizes[size] += 1
+        if pixels is None:
+            continue
+        result.pixels += pixels
+        result.masks += pixels > 0
+        if not pixels[: len(sample.taxonomy.classes)].any():
+            result.warnings.append(f'{sample.mask} has no labelled pixel')
     classes = samples[0].taxonomy.classes
     absent = [name for name, count in zip(classes, result.masks, strict=False) if not count]
     if absent:
@@ -65,8 +68,7 @@ def require_sound(samples: Sequence[Sample]) -> None:
         DataError: there are no samples, or files are missing, unreadable or of different sizes; the
             first ones are named.
     """
-    errors = check(samples).errors
-    if errors:
+    if errors := check(samples).errors:
         msg = '; '.join(some(errors))
         raise DataError(msg)
 
@@ -77,26 +79,50 @@ def some(messages: Sequence[str]) -> list[str]:
     return [*messages[:NAMED_AT_MOST], *([f'… and {more} more'] if more > 0 else [])]
 
 
-def _inspect(sample: Sample) -> CheckResult:
-    found = CheckResult(errors=[sample.missing] if sample.missing else [])
-    size: tuple[int, ...] | None = None
-    if sample.image.is_file():
-        try:
-            height, width = size = sample.read_image().shape[:2]
-            found.sizes[height, width] += 1
-        except DataError as error:
-            found.errors.append(str(error))
-    if sample.mask.is_file():
-        try:
+def class_counts(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Return the pixels of each class in each mask, (samples, classes) int64.
+
+    Raises:
+        DataError: there are no samples, or a mask is unreadable.
+    """
+    rows = list(_for_each(lambda sample: _count_labels(sample.read_mask()), samples))
+    return np.stack(rows)[:, : len(samples[0].taxonomy.classes)]
+
+
+def _for_each(
+    function: Callable[[Sample], Result], samples: Sequence[Sample], label: str = ''
+) -> Iterator[Result]:
+    """Yield the results in the order of the samples, computed by a thread per core."""
+    if not samples:
+        msg = 'there are no samples to read'
+        raise DataError(msg)
+    with ThreadPool() as pool:  # decoders and NumPy release the interpreter lock
+        found = pool.imap(function, samples)
+        yield from tqdm(found, label, len(samples), unit='image', disable=None if label else True)
+
+
+def _count_labels(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the number of pixels of each label in a mask, (256,) int64."""
+    return np.bincount(mask.ravel(), minlength=UNLABELLED_8BIT + 1)
+
+
+def _inspect(sample: Sample) -> tuple[tuple[int, ...], NDArray[np.int64] | None, list[str]]:
+    """Return the size of the image, the pixels of each label in the mask, and the errors."""
+    errors = [sample.missing] if sample.missing else []
+    size: tuple[int, ...] = ()
+    pixels = None
+    try:
+        if sample.image.is_file():
+            size = sample.read_image().shape[:2]
+    except DataError as error:
+        errors.append(str(error))
+    try:
+        if sample.mask.is_file():
             mask = sample.read_mask()
             sample.read_soft()
-        except DataError as error:
-            found.errors.append(str(error))
-            return found
-        found.pixels = count_labels(mask)
-        found.masks = (found.pixels > 0).astype(np.int64)
-        if size not in (None, mask.shape):
-            found.errors.append(f'{sample.mask} is {mask.shape}, its image {size} (height, width)')
-        if not found.pixels[: len(sample.taxonomy.classes)].any():
-            found.warnings.append(f'{sample.mask} has no labelled pixel')
-    return found
+            pixels = _count_labels(mask)
+            if size not in ((), mask.shape):
+                errors.append(f'{sample.mask} is {mask.shape}, its image {size} (height, width)')
+    except DataError as error:
+        errors.append(str(error))
+    return size, pixels, errors

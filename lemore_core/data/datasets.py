@@ -1,19 +1,85 @@
-"""Open data sets in the layouts of their distributors."""
+"""Open data sets and list their samples, each in the layout of its archive.
+
+A data set with a built-in taxonomy and no entry in ``LAYOUTS`` lies as a user's own does:
+``images/<split>/**`` and ``masks/<split>/**`` have the same names, ``classes.yaml`` holds the
+classes; a mask holds ids, or the classes' colours as RGB.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from glob import iglob
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from lemore_core.data.layouts import LAYOUTS
-from lemore_core.data.layouts.folder import CLASSES, folder
-from lemore_core.data.samples import DataError, Sample
+from lemore_core.data.readers import read_ids, read_ids_or_colors, read_labels
+from lemore_core.data.samples import DataError, MaskReader, Sample
+from lemore_core.data.soft import SUFFIX
+from lemore_core.images.files import SUFFIXES
 from lemore_core.taxonomy import BUILT_IN, Taxonomy, load_taxonomy
 
+CLASSES = 'classes.yaml'
 OWN = 'folder'
 DATASETS = (*BUILT_IN, OWN)
+VOC = ('', 'VOC2010/', 'VOCdevkit/VOC2010/')
+VOC_LISTS = ('ImageSets/SegmentationContext', 'ImageSets/Main')
+
+
+class Layout(NamedTuple):
+    """Folders of images and of masks, the first that exists, and the ends of their files.
+
+    ``{}`` stands for the split, or its name in ``splits``. See :func:`paired` for the ends.
+    """
+
+    images: Sequence[str]
+    masks: Sequence[str]
+    image_ends: Sequence[str]
+    mask_readers: Mapping[str, MaskReader]
+    splits: Mapping[str, str] = {}
+
+
+# lossless formats
+OWN_LAYOUT = Layout(
+    ['images/{}'],
+    ['masks/{}'],
+    SUFFIXES,
+    dict.fromkeys(('.png', '.bmp', '.tif', '.tiff'), read_ids_or_colors),
+)
+LAYOUTS = {
+    # ADEChallengeData2016.zip
+    'ade20k': Layout(
+        ['images/{}', 'ADEChallengeData2016/images/{}'],
+        ['annotations/{}', 'ADEChallengeData2016/annotations/{}'],
+        ['.jpg'],
+        {'.png': read_ids},
+        {'train': 'training', 'val': 'validation'},
+    ),
+    # the SegNet tutorial
+    'camvid': Layout(['{}'], ['{}annot'], SUFFIXES, {'.png': read_ids}),
+    # leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip
+    'cityscapes': Layout(
+        ['leftImg8bit/{}'],
+        ['gtFine/{}'],
+        ['_leftImg8bit.png'],
+        {'_gtFine_labelIds.png': read_ids, '_gtFine_labelTrainIds.png': read_labels},
+    ),
+    # COCO 2017 and stuffthingmaps_trainval2017.zip; some tools write masks of the 171 class ids
+    # beside the archive's
+    'coco_stuff': Layout(
+        ['images/{}', '{}'],
+        [
+            'annotations/{}',
+            'stuffthingmaps_trainval2017/{}',
+            'annotations/stuffthingmaps_trainval2017/{}',
+        ],
+        ['.jpg'],
+        {'.png': read_ids, '_labelTrainIds.png': read_labels},
+        {'train': 'train2017', 'val': 'val2017'},
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -44,12 +110,8 @@ class Dataset:
         return samples
 
     def listing(self, split: str) -> list[Sample]:
-        """Return the samples of a split, also those with a missing image or mask.
-
-        Raises:
-            DataError: the folders are missing or empty.
-        """
-        return LAYOUTS.get(self.name, folder)(self.root, split, self.taxonomy)
+        """Return the samples of a split, also those with a missing image or mask."""
+        return list_samples(self.name, self.root, split, self.taxonomy)
 
 
 def open_dataset(name: str, root: Path) -> Dataset:
@@ -66,3 +128,108 @@ def open_dataset(name: str, root: Path) -> Dataset:
         msg = f'there is no folder {root}'
         raise DataError(msg)
     return Dataset(name, root, load_taxonomy(str(root / CLASSES) if name == OWN else name))
+
+
+def list_samples(name: str, root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
+    """List every image and mask of a split, by name; one without the other has its expected path.
+
+    Raises:
+        DataError: the folders are missing or empty, or two files have one name.
+    """
+    if name.startswith('pascal_context'):
+        return _pascal_context(root, split, taxonomy)
+    layout = LAYOUTS.get(name, OWN_LAYOUT)
+    part = layout.splits.get(split, split)
+    kinds = [[folder.format(part) for folder in kind] for kind in (layout.images, layout.masks)]
+    needs = f'{taxonomy.name} needs {kinds[0][0]}/ and {kinds[1][0]}/ in {root}'
+    if layout is OWN_LAYOUT:
+        needs += f', with the same names but for the suffix: {part}/a/1.jpg and {part}/a/1.png'
+    images, masks = (_first_folder(root, folders, needs) for folders in kinds)
+    samples = paired(images, masks, taxonomy, layout)
+    soft = root / 'soft' / split
+    if layout is not OWN_LAYOUT or not soft.is_dir():
+        return samples
+    # beside all masks or none
+    return [
+        replace(one, soft=soft / one.mask.relative_to(masks).with_suffix(SUFFIX)) for one in samples
+    ]
+
+
+def _pascal_context(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
+    """List a split of PASCAL Context: VOC2010, and the masks of mmsegmentation's converter."""
+    needs = (
+        f'PASCAL Context needs JPEGImages/ and SegmentationClassContext/*.png in {root} or its '
+        'VOCdevkit/VOC2010/ (masks of the 59 classes, as mmsegmentation makes them)'
+    )
+    images = _first_folder(root, [f'{name}JPEGImages' for name in VOC], needs)
+    home = images.parent
+    masks = _first_folder(home, ['SegmentationClassContext'], needs)
+    lists = [home / folder / f'{split}.txt' for folder in VOC_LISTS]
+    found = next((path for path in lists if path.is_file()), None)
+    if found is None:
+        msg = f'there is no list {" or ".join(map(str, lists))}'
+        raise DataError(msg)
+    names = sorted(found.read_text(encoding='utf-8').split())
+    if not names:
+        msg = f'{found} lists no images'
+        raise DataError(msg)
+    return [Sample(images / f'{name}.jpg', masks / f'{name}.png', taxonomy) for name in names]
+
+
+def _first_folder(root: Path, names: Sequence[str], needs: str) -> Path:
+    """Return the first of the named folders in ``root``; ``needs`` describes the layout in errors."""
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    msg = f'there is no folder {root / names[0]}: {needs}'
+    raise DataError(msg)
+
+
+def paired(
+    images: Path, masks: Path, taxonomy: Taxonomy, layout: Layout = OWN_LAYOUT
+) -> list[Sample]:
+    """Return samples of the images and masks below two folders, by name.
+
+    An image and its mask have the same relative path but for their ends: one of ``image_ends`` and
+    one of ``mask_readers``. Of several masks of an image, the first in ``mask_readers`` is taken.
+
+    Raises:
+        DataError: the folders hold neither images nor masks, or two images have the same name.
+    """
+    image_ends, mask_readers = layout.image_ends, layout.mask_readers
+    found, labelled = _by_name(images, image_ends), _by_name(masks, list(mask_readers))
+    for ends in found.values():
+        if len(ends) > 1:
+            first, second = (images / path for path in list(ends.values())[:2])
+            msg = f'{first} and {second} are two images of one name'
+            raise DataError(msg)
+    if not found and not labelled:
+        msg = f'{images} holds no images that end in {", ".join(image_ends)}'
+        raise DataError(msg)
+    samples = []
+    for name in sorted(found.keys() | labelled.keys()):
+        image = next(iter(found.get(name, {'': f'{name}{image_ends[0]}'}).values()))
+        default = next(iter(mask_readers))
+        end, mask = next(iter(labelled.get(name, {default: f'{name}{default}'}).items()))
+        samples.append(Sample(images / image, masks / mask, taxonomy, mask_readers[end]))
+    return samples
+
+
+def _by_name(folder: Path, ends: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the relative path of each file by its name without its end, and its end."""
+    # the longest end that fits is a file's own: a_labelTrainIds.png does not belong to .png
+    by_length = sorted(ends, key=len, reverse=True)
+    found: dict[str, dict[str, str]] = {}
+    # leaves hidden files out, and follows links
+    for path in iglob('**', root_dir=folder, recursive=True):  # noqa: PTH207
+        end = next((end for end in by_length if path.lower().endswith(end.lower())), None)
+        if end is None:
+            continue
+        files = found.setdefault(path[: -len(end)], {})
+        if end in files:
+            msg = f'{folder / files[end]} and {folder / path} are two files of one name'
+            raise DataError(msg)
+        files[end] = path
+    return {
+        name: {end: files[end] for end in ends if end in files} for name, files in found.items()
+    }

@@ -65,6 +65,18 @@ class Sample:
             msg = f'{self.mask}: {error}'
             raise DataError(msg) from error
 
+    def read_pair(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the image and its class ids, see :meth:`read_image` and :meth:`read_mask`.
+
+        Raises:
+            DataError: a file is unreadable, or the two differ in size.
+        """
+        image, mask = self.read_image(), self.read_mask()
+        if image.shape[:2] != mask.shape:
+            msg = f'{self.image} is {image.shape[:2]}, its mask {mask.shape}'
+            raise DataError(msg)
+        return image, mask
+
     def read_soft(self) -> SoftLabels | None:
         """Return soft labels (2, n, h, w) uint8, see :mod:`lemore_core.data.soft`; None without.
 

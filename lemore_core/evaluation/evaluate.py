@@ -102,7 +102,8 @@ def evaluate(
     scores = Scores(len(predictor.taxonomy.classes))
     images = []
     for sample in samples:
-        image, truth = _read(sample, predictor.taxonomy)
+        _require_classes(sample, predictor.taxonomy)
+        image, truth = sample.read_pair()
         prediction = predictor.predict(image)
         own = scores.add(truth, *prediction)
         images.append(ImageResult.from_matrix(sample.image, own))
@@ -112,7 +113,7 @@ def evaluate(
     return EvaluationResult(predictor.taxonomy, scores, tuple(images))
 
 
-def _read(sample: Sample, taxonomy: Taxonomy) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _require_classes(sample: Sample, taxonomy: Taxonomy) -> None:
     if sample.taxonomy.classes != taxonomy.classes:
         msg = (
             f'{sample.image} is labelled with the {len(sample.taxonomy.classes)} classes of '
@@ -120,11 +121,6 @@ def _read(sample: Sample, taxonomy: Taxonomy) -> tuple[NDArray[np.uint8], NDArra
             f'{len(taxonomy.classes)} of {taxonomy.name!r} ({_start(taxonomy)})'
         )
         raise DataError(msg)
-    image, truth = sample.read_image(), sample.read_mask()
-    if image.shape[:2] != truth.shape:
-        msg = f'{sample.image} is {image.shape[:2]}, its mask {truth.shape}'
-        raise DataError(msg)
-    return image, truth
 
 
 def _start(taxonomy: Taxonomy) -> str:

@@ -1,14 +1,11 @@
 """Segment an image at a single scale, or average the probabilities of several views.
 
-Single scale is the default and the paper's. Windows, scales and mirror images cost as many times
-the time.
+Single scale is the default and the paper's. Scales and mirror images cost as many times the time.
 """
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -23,11 +20,10 @@ from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy
 
 LOGIT_STRIDE = 8
 SMALLEST_SIDE = 32
-OVERLAP = 1 / 3  # of neighbouring windows, where no stride is given
 
 
 class ViewError(LemoreError):
-    """Windows, a stride or scales that are not allowed."""
+    """Scales that are not allowed."""
 
 
 class Prediction(NamedTuple):
@@ -52,17 +48,13 @@ class Predictor(Protocol):
 class Views:
     """The views of an image; the defaults are the one view of single scale.
 
-    ``window`` (height, width) and ``stride`` (down, right) are in the image's pixels; a window
-    is clipped to the image, and ``stride`` defaults to two thirds of the window. ``scales``
-    multiply the size at which the network sees an image, or a window of it. ``flip`` adds the
-    mirror image of every view.
+    ``scales`` multiply the size at which the network sees an image; ``flip`` adds the mirror image
+    of every view.
 
     Raises:
-        ViewError: a value is out of bounds, or a stride has no window.
+        ViewError: a scale is out of bounds, or there is none.
     """
 
-    window: tuple[int, int] | None = option(None, low=SMALLEST_SIDE)
-    stride: tuple[int, int] | None = option(None, low=1)
     scales: tuple[float, ...] = option((1.0,), low=0.1, high=10)
     flip: bool = False
 
@@ -71,29 +63,11 @@ class Views:
         if not self.scales:
             msg = 'there are no scales: give one or more'
             raise ViewError(msg)
-        if self.stride and not self.window:
-            msg = f'the stride is {self.stride} but there is no window: give both'
-            raise ViewError(msg)
-        if self.stride and self.window and any(map(operator.gt, self.stride, self.window)):
-            msg = f'the stride is {self.stride}: make it no longer than the window {self.window}'
-            raise ViewError(msg)
 
-    @property
-    def single(self) -> bool:
-        """True if an image is segmented once, whole."""
-        return self.window is None and self.scales == (1.0,) and not self.flip
-
-    def describe(self) -> str:
-        """Describe the views in words."""
-        if self.single:
-            return 'single scale'
-        parts = (
-            'window {}x{} (HxW)'.format(*self.window) if self.window else '',
-            'stride {}, {}'.format(*self.stride) if self.stride else '',
-            f'scales {", ".join(f"{s:g}" for s in self.scales)}' if self.scales != (1.0,) else '',
-            'flip' if self.flip else '',
-        )
-        return '; '.join(filter(None, parts))
+    def __str__(self) -> str:
+        scales = ', '.join(f'{scale:g}' for scale in self.scales)
+        text = 'single scale' if self.scales == (1.0,) else f'scales {scales}'
+        return f'{text}; flip' if self.flip else text
 
 
 class SingleScale:
@@ -137,39 +111,27 @@ class AveragedViews:
     def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the mean probabilities of an RGB image, (H, W, classes or groups) float32."""
         height, width = image.shape[:2]
-        classes = len(self._segmenter.taxonomy.classes)
-        total = np.zeros((height, width, classes), np.float32)
-        times = np.zeros((height, width, 1), np.float32)
-        for box in windows(height, width, self._views):
-            total[box] += self._mean_of_views(np.ascontiguousarray(image[box]))
-            times[box] += 1
-        total /= times
-        return total if self._merging is None else total @ self._merging
+        base = self._segmenter.network_size(height, width)
+        views = []
+        for scale in self._views.scales:
+            size = scaled_size(base, scale)
+            views.append(self._seen_at(size, image))
+            if self._views.flip:
+                mirrored = np.ascontiguousarray(image[:, ::-1])
+                views.append(self._seen_at(size, mirrored)[:, ::-1])
+        mean = mean_of(views)
+        return mean if self._merging is None else mean @ self._merging
 
-    def _mean_of_views(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        base = self._segmenter.network_size(*image.shape[:2])
-        views = [
-            self._seen_at(scaled_size(base, scale), image, flipped=flipped)
-            for scale in self._views.scales
-            for flipped in ((False, True) if self._views.flip else (False,))
-        ]
-        return np.asarray(sum(views[1:], start=views[0]) / np.float32(len(views)), np.float32)
-
-    def _seen_at(
-        self, size: tuple[int, int], image: NDArray[np.uint8], *, flipped: bool
-    ) -> NDArray[np.float32]:
-        height, width = image.shape[:2]
-        seen = image[:, ::-1] if flipped else image
-        logits = self._segmenter.logits(np.ascontiguousarray(seen), 'rgb8', network_size=size)
-        probabilities = softmax(upsample(logits, height, width))
-        return probabilities[:, ::-1] if flipped else probabilities
+    def _seen_at(self, size: tuple[int, int], image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = self._segmenter.logits(image, 'rgb8', network_size=size)
+        return softmax(upsample(logits, *image.shape[:2]))
 
 
 def predictor_for(
     segmenter: Segmenter, views: Views, groups: ClassGroups | None = None
 ) -> Predictor:
     """Return a single-scale predictor, or one that averages views or sums ``groups`` of classes."""
-    if views.single and groups is None:
+    if views == Views() and groups is None:
         return SingleScale(segmenter)
     return AveragedViews(segmenter, views, groups)
 
@@ -182,19 +144,9 @@ def merging(groups: ClassGroups) -> NDArray[np.float32]:
     return one_hot[np.minimum(groups.apply(ids), number)]
 
 
-def windows(height: int, width: int, views: Views) -> Iterator[tuple[slice, slice]]:
-    """Yield the boxes that cover an image; those that would stick out are shifted inside."""
-    window = views.window or (height, width)
-    tall, wide = min(window[0], height), min(window[1], width)
-    down, right = views.stride or (max(1, round(side * (1 - OVERLAP))) for side in window)
-    for top in _starts(height, tall, down):
-        for left in _starts(width, wide, right):
-            yield np.s_[top : top + tall], np.s_[left : left + wide]
-
-
-def _starts(length: int, side: int, stride: int) -> list[int]:
-    steps = math.ceil((length - side) / stride)
-    return [min(i * stride, length - side) for i in range(steps + 1)]
+def mean_of(views: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the mean of the probabilities of several views of one shape."""
+    return np.asarray(sum(views[1:], start=views[0]) / np.float32(len(views)), np.float32)
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:

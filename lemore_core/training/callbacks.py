@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import signal
 import threading
 import time
@@ -18,16 +17,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
-from numpy.typing import NDArray
-from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lemore_core import checkpoint
-from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import atomic_write
 from lemore_core.evaluation.metrics import ConfusionMatrix
 from lemore_core.images.render import overlay
-from lemore_core.taxonomy import Taxonomy
 from lemore_core.training.task import LOSS, SegmentationTask
 
 STATE = 'run.ckpt'
@@ -35,17 +30,13 @@ ALPHA = 0.6
 PROGRESS_SECONDS = 60.0  # between two lines where no bar is shown
 
 
-class DivergedError(LemoreError):
-    """A run whose loss or gradient is not finite."""
-
-
 @dataclasses.dataclass(eq=False)
 class Checkpoints(Callback):
     """Write ``last.safetensors`` after each validation, and ``best.safetensors`` by its mIoU.
 
     Must precede the moving average among the callbacks: at the end of a validation the task then
-    still holds the averaged weights. ``training`` and ``split`` are recorded in the checkpoints:
-    their origin, and the images of their figures. The state of the run is written after each epoch.
+    still holds the averaged weights. ``training`` (their origin) and ``split`` (the images of their
+    figures) are recorded. The state of the run is written after each epoch.
     """
 
     folder: Path
@@ -108,24 +99,15 @@ def _log_validation(trainer: Trainer, task: SegmentationTask, matrix: ConfusionM
     for name, iou in zip(taxonomy.classes, matrix.iou, strict=True):
         curves[f'iou/{name}'] = float(iou)
     logger.log_metrics(curves, trainer.global_step)
-    for i, preview in enumerate(task.previews):
-        image = side_by_side(*preview, taxonomy)
-        logger.experiment.add_image(f'val/{i}', image, trainer.global_step, dataformats='HWC')
-
-
-def side_by_side(
-    image: Tensor, truth: Tensor, labels: Tensor, taxonomy: Taxonomy
-) -> NDArray[np.uint8]:
-    """Return the prediction over the image, and the truth over it, (H, 2 W, 3) RGB uint8.
-
-    ``image`` is RGB (3, H, W) uint8, ``truth`` and ``labels`` are class ids (H, W).
-    """
-    pixels = image.permute(1, 2, 0).contiguous().numpy()
-    halves = [
-        overlay(pixels, 'rgb8', ids.to(torch.uint8).numpy(), taxonomy.palette, ALPHA)
-        for ids in (labels, truth)
-    ]
-    return np.concatenate(halves, axis=1)
+    for i, (image, truth, labels) in enumerate(task.previews):
+        pixels = image.permute(1, 2, 0).contiguous().numpy()
+        # the prediction over the image, and the truth over it
+        halves = [
+            overlay(pixels, 'rgb8', ids.to(torch.uint8).numpy(), taxonomy.palette, ALPHA)
+            for ids in (labels, truth)
+        ]
+        shown = np.concatenate(halves, axis=1)
+        logger.experiment.add_image(f'val/{i}', shown, trainer.global_step, dataformats='HWC')
 
 
 def moving_average(decay: float) -> WeightAveraging:
@@ -143,33 +125,12 @@ def moving_average(decay: float) -> WeightAveraging:
 
 
 @dataclasses.dataclass(eq=False)
-class Watch(Callback):
-    """End a run before the step that would make its weights NaN; ``report`` progress every minute."""
+class ProgressLines(Callback):
+    """Report step, loss, images a second and the time left every minute."""
 
-    folder: Path
-    report: Callable[[str], None] | None
+    report: Callable[[str], None]
     began: tuple[float, int, float] = (0.0, 0, 0.0)  # time, step and share of the run
     reported: float = 0.0
-
-    def on_before_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
-    ) -> None:
-        """Raise an error in every process if the loss or the gradient is not finite in one."""
-        del optimizer
-        assert isinstance(pl_module, SegmentationTask)
-        loss = norm = float(pl_module.newest_loss)
-        if pl_module.recipe.precision != '16':  # whose scaler leaves out steps that overflow
-            # without a bound this only measures the gradient
-            norm = float(nn.utils.clip_grad_norm_(pl_module.parameters(), math.inf))
-        diverged = not math.isfinite(loss + norm)
-        if trainer.strategy.reduce_boolean_decision(diverged, all=False):
-            last = self.folder / 'last.safetensors'
-            start = f'start from {last} (--start) with' if last.is_file() else 'start anew with'
-            msg = (
-                f'loss {loss:g}, gradient {norm:g} in step {trainer.global_step + 1}: the training '
-                f'diverged and ended; {start} a lower learning_rate, or precision=32'
-            )
-            raise DivergedError(msg)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the first minute."""
@@ -180,9 +141,9 @@ class Watch(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
-        """Report step, loss, images a second and the time left, if a minute is over."""
+        """Report if a minute is over."""
         assert isinstance(pl_module, SegmentationTask)
-        if self.report is None or time.monotonic() < self.reported + PROGRESS_SECONDS:
+        if time.monotonic() < self.reported + PROGRESS_SECONDS:
             return
         self.reported = time.monotonic()
         at, step, share = self.began

@@ -1,10 +1,16 @@
-"""Load, augment, batch and mix the images of a run."""
+"""Load, order, augment, batch and mix the images of a run.
+
+The images of a step follow from the seed and the step alone: a resumed run sees the same images as
+an unbroken one, and several processes see together the images of a single one.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,12 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lemore_core.data.augment import Augmentation
-from lemore_core.data.samples import DataError, Sample
+from lemore_core.data.samples import Sample
 from lemore_core.taxonomy import UNLABELLED_8BIT
-from lemore_core.training.sampling import StepSampler
 
 Layers = tuple[NDArray[np.uint8], ...]  # image, mask, and soft labels if there are any
 Batch = tuple[Tensor, ...]
@@ -27,17 +32,8 @@ CACHE_BYTES = 2 << 30  # decoded images kept in memory by each loading process
 RIM = 2  # pixels of the donor around an object: a cut along its outline would give it away
 
 
-def read_pair(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return RGB (H, W, 3) uint8 and class ids (H, W) uint8 of one size."""
-    image, mask = sample.read_image(), sample.read_mask()
-    if image.shape[:2] != mask.shape:
-        msg = f'{sample.image} is {image.shape[:2]}, its mask {sample.mask} is {mask.shape}'
-        raise DataError(msg)
-    return image, mask
-
-
 def tensors(image: NDArray[np.uint8], *labels: NDArray[np.uint8]) -> Batch:
-    """Return RGB (3, H, W) uint8, and labels as they are."""
+    """Return RGB (3, H, W) uint8, and the labels unchanged."""
     return torch.from_numpy(image).permute(2, 0, 1), *map(torch.from_numpy, labels)
 
 
@@ -72,8 +68,9 @@ class AugmentedImages(Dataset[Batch]):
     def _layers(self, index: int) -> Layers:
         if index in self.cache:
             return self.cache[index]
-        soft = self.samples[index].read_soft()
-        layers = (*read_pair(self.samples[index]), *(() if soft is None else (soft,)))
+        sample = self.samples[index]
+        soft = sample.read_soft()
+        layers = (*sample.read_pair(), *(() if soft is None else (soft,)))
         size = sum(layer.nbytes for layer in layers)
         if self.cached_bytes + size <= CACHE_BYTES:
             self.cache[index] = layers
@@ -91,28 +88,56 @@ class WholeImages(Dataset[Batch]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Batch:
-        return tensors(*read_pair(self.samples[index]))
+        return tensors(*self.samples[index].read_pair())
+
+
+@dataclass(eq=False)
+class StepSampler(Sampler[tuple[int, int]]):
+    """One process's share of the images of an epoch of ``steps`` steps, as (position, index).
+
+    The endless order of ``length`` images is a new permutation at each pass. The epoch begins with
+    the step that ``first_step`` returns: the one before may have been cut short. ``batch`` images
+    make a step, every ``processes``-th of them for one process.
+    """
+
+    length: int
+    seed: int
+    first_step: Callable[[], int]
+    steps: int
+    batch: int
+    process: int = 0
+    processes: int = 1
+
+    def __len__(self) -> int:
+        return self.steps * self.batch // self.processes
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        positions = self.positions(self.first_step() * self.batch)
+        return islice(positions, self.process, self.steps * self.batch, self.processes)
+
+    def positions(self, start: int) -> Iterator[tuple[int, int]]:
+        """Yield (position, image index) from the position ``start`` on."""
+        first, skipped = divmod(start, self.length)
+        for number in count(first):
+            indices = np.random.default_rng([self.seed, number]).permutation(self.length)
+            for place in range(skipped, self.length):
+                yield number * self.length + place, int(indices[place])
+            skipped = 0
 
 
 def load_batches(
-    images: Dataset[Batch],
-    batch: int,
-    *,
-    sampler: StepSampler | None = None,
-    workers: int = 0,
-    pin: bool = False,
+    images: Dataset[Batch], batch: int, workers: int, **options: Any
 ) -> DataLoader[Batch]:
     """Return one process's batches, by default in the order of the images."""
     return DataLoader(
         images,
         batch,
-        sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=pin,
         # a fork would inherit locks that OpenCV's threads held, and wait for them forever
         multiprocessing_context='spawn' if workers else None,
         worker_init_fn=one_thread,
+        **options,
     )
 
 
@@ -137,3 +162,20 @@ def paste_objects(
     taken &= labels != UNLABELLED_8BIT
     taken &= (torch.rand(len(images), device=images.device) < chance)[:, None, None]
     return donors.where(taken[:, None], images), labels.where(taken, masks)
+
+
+def frequency_weights(counts: NDArray[np.int64], power: float) -> NDArray[np.float32]:
+    """Weigh each class by its inverse frequency to a power; the mean over pixels is one.
+
+    ``counts`` is (images, classes).
+    """
+    share = np.maximum(counts.sum(0).astype(np.float64), 1.0)
+    share /= share.sum()
+    weights = share**-power
+    weights /= (weights * share).sum()
+    return np.asarray(weights, np.float32)
+
+
+def rare_classes(frequencies: Tensor, share: float) -> Tensor:
+    """Return the ids (int64) of the classes that fill less than ``share`` of the pixels."""
+    return ((frequencies > 0) & (frequencies < share * frequencies.sum())).nonzero()[:, 0]

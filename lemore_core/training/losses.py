@@ -15,27 +15,24 @@ from torch.nn import functional
 
 from lemore_core.taxonomy import UNLABELLED_8BIT
 
-OHEM_MINIMUM = 1 / 16  # of the pixels, kept however easy they are
-LOVASZ_STRIDE = 4  # sorting is dear, and the measure needs fewer pixels than the gradient
+LOVASZ_STRIDE = 4  # sorting is costly, and the measure needs fewer pixels than the gradient
 
 
 @dataclass(frozen=True)
 class Objective:
     """The loss of a step: cross-entropy, and Lovász-softmax where it has a weight.
 
-    ``class_weights`` is (classes,) or None; ``ohem`` keeps the pixels whose true class has a lower
-    probability than it, 0 keeps all; ``stride`` is the grid's.
+    ``class_weights`` is (classes,) or None; ``stride`` is the grid's.
     """
 
     class_weights: Tensor | None = None
-    ohem: float = 0.0
     lovasz: float = 0.0
     stride: int = 1
 
     def __call__(self, logits: Tensor, targets: Tensor, offset: tuple[int, int]) -> Tensor:
         """Return the loss of logits (N, C, h, w) against ids (N, H, W) int64, a scalar."""
         logits, targets = sample_grid(logits, targets, self.stride, offset)
-        loss = cross_entropy(logits, targets, self.class_weights, self.ohem)
+        loss = cross_entropy(logits, targets, self.class_weights)
         if self.lovasz:
             step = max(1, LOVASZ_STRIDE // self.stride)
             thinned = logits[:, :, ::step, ::step].softmax(1)
@@ -44,26 +41,20 @@ class Objective:
         return loss
 
 
-def cross_entropy(
-    logits: Tensor, targets: Tensor, class_weights: Tensor | None = None, ohem: float = 0.0
-) -> Tensor:
+def cross_entropy(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """Return the weighted mean over the labelled pixels, a scalar.
 
     With several processes each divides by the mean weight of all: the average of their gradients is
     then that of a single process, wherever the labelled pixels lie.
     """
     known = targets != UNLABELLED_8BIT
+    weights = known.to(logits.dtype)
     if class_weights is not None:
         class_weights = class_weights.to(logits)
+        weights = weights * class_weights[targets.where(known, 0)]
     losses = functional.cross_entropy(
         logits, targets, weight=class_weights, ignore_index=UNLABELLED_8BIT, reduction='none'
     )
-    weights = known.to(losses.dtype)
-    if class_weights is not None:
-        weights = weights * class_weights[targets.where(known, 0)]
-    if ohem:
-        kept = _hard_pixels(logits.detach(), targets, known, ohem)
-        losses, weights = losses * kept, weights * kept
     return losses.sum() / _mean_over_processes(weights.sum()).clamp_min(1e-6)
 
 
@@ -74,15 +65,6 @@ def _mean_over_processes(value: Tensor) -> Tensor:
         distributed.all_reduce(value)
         return value / distributed.get_world_size()
     return value
-
-
-def _hard_pixels(logits: Tensor, targets: Tensor, known: Tensor, threshold: float) -> Tensor:
-    """Return where the true class has a low probability, (N, H, W) bool (Shrivastava, 2016)."""
-    index = targets.where(known, 0)[:, None]
-    chance = logits.softmax(1).gather(1, index)[:, 0].masked_fill(~known, 1.0)
-    least = max(1, int(OHEM_MINIMUM * chance.numel()))
-    hardest = chance.flatten().kthvalue(least).values
-    return known & (chance <= hardest.clamp_min(threshold))
 
 
 def sample_grid(

@@ -46,9 +46,7 @@ class Recipe:
     learning_rate: float = option(3e-4, "AdamW's, after the warm-up", low=0, high=1)
     weight_decay: float = option(0.01, "AdamW's, none on norms and biases", low=0, high=1)
     warmup: int = option(1500, 'steps in which the learning rate rises from 1e-6', low=0)
-    poly_power: float = option(
-        1.0, 'power of the polynomial decay of the learning rate', low=0, high=10
-    )
+    poly_power: float = option(1.0, 'power of the decay of the learning rate', low=0, high=10)
     grad_clip_norm: float = option(5.0, "bound of the gradient's norm, 0 for none", low=0)
     dropout: float = option(0.1, 'before the classifier', low=0, high=0.9)
     drop_path: float = option(0.1, 'in the bottleneck', low=0, high=0.9)
@@ -58,37 +56,23 @@ class Recipe:
     save_every: int = option(1000, 'steps between two saved states', low=1)
     seed: int = option(0, 'of initialisation, order and augmentation', low=0)
     dataset: str = option('camvid', 'data set, by name')
-    hold_out: str = option(
-        '', 'drive to validate on, and to train on all others of train and val; empty: the splits'
-    )
+    hold_out: str = option('', 'drive to validate on, trained on all others; empty: the splits')
     height: int = option(360, 'crop height in pixels', low=32, high=8192)
     width: int = option(480, 'crop width in pixels', low=32, high=8192)
     resize: tuple[int, int] | None = option(
-        None, 'long and short side that images are fitted to before the random scale', low=1
+        None, 'long and short side to fit images to first', low=1
     )
-    scale: tuple[float, float] = option(
-        (0.5, 2.0), 'range of the random scale', low=0.1, high=8, ascending=True
-    )
+    scale: tuple[float, float] = option((0.5, 2.0), 'random', low=0.1, high=8, ascending=True)
     shrink: float = option(
-        1.0, "sides of the smallest crop by the largest's: steps differ in size", low=0.25, high=1
+        1.0, 'smallest crop by the largest; a step has one size', low=0.25, high=1
     )
     light: bool = option(False, 'augment by light from noon to dusk, blur, noise and JPEG')
-    paste: float = option(
-        0.0, 'chance that an image is given the rare objects of another', low=0, high=1
-    )
+    paste: float = option(0.0, 'chance to get the rare objects of another image', low=0, high=1)
     rare: float = option(0.03, 'share of the pixels below which a class is rare', low=0, high=1)
     head_rate: float = option(1.0, "factor of the head's learning rate", low=0, high=100)
-    class_weights: float = option(
-        0.0, 'power of the inverse frequency that weighs a class, 0 for none', low=0, high=1
-    )
-    ohem: float = option(
-        0.0, 'keep pixels whose true class has less than this probability, 0 for all', low=0, high=1
-    )
+    class_weights: float = option(0.0, 'power of the inverse frequency, 0 for none', low=0, high=1)
     lovasz: float = option(0.0, 'weight of Lovász-softmax beside the cross-entropy', low=0)
     loss_stride: int = option(1, 'the loss looks at every n-th row and column', low=1, high=8)
-    balance: float = option(
-        0.0, 'temperature of class-balanced sampling of images, 0 for none', low=0
-    )
     distill: float = option(1.0, 'weight of soft labels, where the data set has them', low=0)
     hard: float = option(0.5, 'weight of the masks beside soft labels', low=0)
     temperature: float = option(1.0, 'softens soft labels', low=0.1, high=100)
@@ -129,30 +113,19 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Load a built-in recipe by name, or the user's own from a YAML file.
 
     ``changes`` replaces some of its fields. Where ``resize`` is the size of the crop, as for images
-    of one camera, it follows a new ``height`` and ``width``.
+    of one camera, it follows a new ``height`` and ``width`` unless it is given as well.
 
     Raises:
-        RecipeError: there is no such recipe, it is malformed, or only two of ``height``, ``width``
-            and ``resize`` were changed and the third does not fit.
+        RecipeError: there is no such recipe, or it is malformed.
     """
     values, source = _SHIPPED.read(name, RecipeError)
-    if not isinstance(values, Mapping):
-        return Recipe.from_dict(values, source)
-    changes = changes or {}
-    recipe = Recipe.from_dict({**values, **changes}, source)
-    changed = changes.keys() & {'height', 'width', 'resize'}
-    if recipe.resize == recipe.crop or len(changed) == 3 or not changed - {'resize'}:
+    recipe = Recipe.from_dict(values, source)
+    if not changes:
         return recipe
-    original = Recipe.from_dict(values, source)
-    if original.resize != original.crop:
-        return recipe
-    if 'resize' in changed:
-        msg = (
-            f'{source}: height is {recipe.height}, width is {recipe.width} but resize is '
-            f'{recipe.resize}: set all three, or height and width, which resize follows'
-        )
-        raise RecipeError(msg)
-    return dataclasses.replace(recipe, resize=recipe.crop)
+    changed = Recipe.from_dict({**values, **changes}, source)
+    if recipe.resize == recipe.crop and 'resize' not in changes:
+        return dataclasses.replace(changed, resize=changed.crop)
+    return changed
 
 
 def parse_changes(texts: list[str]) -> dict[str, Any]:

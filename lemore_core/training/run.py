@@ -19,26 +19,39 @@ from torch.utils.data import DataLoader
 
 from lemore_core.checkpoint import ModelCard, read_card
 from lemore_core.data.augment import Augmentation
-from lemore_core.data.check import require_sound
+from lemore_core.data.check import class_counts, require_sound
 from lemore_core.data.datasets import Dataset, open_dataset
 from lemore_core.data.drives import drives, held_out
 from lemore_core.data.origin import ORIGIN, UNKNOWN, read_origin
 from lemore_core.data.samples import Sample
-from lemore_core.data.statistics import class_counts
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
-from lemore_core.training.callbacks import STATE, Checkpoints, Interrupt, Watch, moving_average
-from lemore_core.training.images import AugmentedImages, Batch, WholeImages, load_batches
-from lemore_core.training.initialise import initialise
-from lemore_core.training.losses import Objective
-from lemore_core.training.recipe import Recipe
-from lemore_core.training.sampling import (
+from lemore_core.training.callbacks import (
+    STATE,
+    Checkpoints,
+    Interrupt,
+    ProgressLines,
+    moving_average,
+)
+from lemore_core.training.images import (
+    AugmentedImages,
+    Batch,
     StepSampler,
-    balanced_shares,
+    WholeImages,
     frequency_weights,
+    load_batches,
     rare_classes,
 )
-from lemore_core.training.start import TrainingError, TrainingRun, is_first_here, origin, set_up
+from lemore_core.training.losses import Objective
+from lemore_core.training.recipe import Recipe
+from lemore_core.training.start import (
+    TrainingError,
+    TrainingRun,
+    initialise,
+    is_first_here,
+    origin,
+    set_up,
+)
 from lemore_core.training.task import SegmentationTask
 
 Report = Callable[[str], None]
@@ -60,8 +73,8 @@ def train(run: TrainingRun, report: Report) -> Path:
         DivergedError: the loss is not finite; the checkpoints and the state before it are kept.
         RecipeError: the recipe does not fit the machine.
         DataError: the data set is missing or damaged.
-        TrainingError: ``output`` holds another run, or none to resume; or val has fewer images
-            than there are processes.
+        TrainingError: ``output`` holds another run, or none to resume; val has fewer images than
+            there are processes; or soft labels are incomplete, or to be pasted.
         KeyboardInterrupt: Ctrl-C was pressed; the state is written and can be resumed.
     """
     report = rank_zero_only(report)
@@ -79,17 +92,18 @@ def train(run: TrainingRun, report: Report) -> Path:
     checkpoints = Checkpoints(run.output, origin(run), split, report)
     interrupt = Interrupt()
     # the order matters: the checkpoints see the averaged weights before the average swaps them back
-    watch = Watch(run.output, None if sys.stdout.isatty() else report)
-    callbacks: list[Callback] = [checkpoints, moving_average(run.recipe.ema_decay), watch]
+    callbacks: list[Callback] = [checkpoints, moving_average(run.recipe.ema_decay)]
     if run.seconds is not None:
         timer = Timer(timedelta(seconds=run.seconds), verbose=False)
         task.clock = lambda: timer.time_elapsed() / run.seconds
         callbacks.append(timer)
-    trainer = make_trainer(run, [*callbacks, interrupt])
+    progress = TQDMProgressBar(refresh_rate=10) if sys.stdout.isatty() else ProgressLines(report)
+    callbacks += [progress, interrupt]
+    trainer = make_trainer(run, callbacks)
     loader = make_loader(run, samples, trainer.global_rank, lambda: trainer.global_step)
     # every process validates its share: the counts are summed at the end
     share = WholeImages(validation[trainer.global_rank :: trainer.world_size])
-    whole = load_batches(share, 1, workers=run.hardware.loaders)
+    whole = load_batches(share, 1, run.hardware.loaders)
     with interrupt.handled():
         trainer.fit(task, loader, whole, ckpt_path=state, weights_only=True)
     if interrupt.pressed:
@@ -101,11 +115,7 @@ def train(run: TrainingRun, report: Report) -> Path:
 
 
 def train_unless_finished(run: TrainingRun, report: Report) -> ModelCard:
-    """Train or resume the run in ``run.output`` unless it is finished; return its newest card.
-
-    Raises:
-        LemoreError: see :func:`train`.
-    """
+    """Train or resume the run in ``run.output`` unless it is finished; return its newest card."""
     last, started = run.output / 'last.safetensors', (run.output / STATE).is_file()
     if last.is_file():
         card = read_card(last)
@@ -119,43 +129,28 @@ def train_unless_finished(run: TrainingRun, report: Report) -> ModelCard:
     return read_card(last)
 
 
-@dataclasses.dataclass(frozen=True)
-class Fold:
-    """A held-out drive: its number of images, and the figures of the last checkpoint on them."""
-
-    drive: str
-    images: int
-    figures: dict[str, Any]
-
-
-def cross_validate(run: TrainingRun, report: Report) -> Iterator[Fold]:
-    """Train once for each drive of train and val, without it, and yield its fold.
+def cross_validate(run: TrainingRun, report: Report) -> Iterator[dict[str, Any]]:
+    """Train once for each drive of train and val, without it; yield drive, images and figures.
 
     The runs lie in folders of ``run.output`` with the drives' names. Finished ones are not
     repeated, interrupted ones are resumed. The last checkpoint counts, not the best: choosing one
     by the drive that it is measured on would be optimistic.
-
-    Raises:
-        LemoreError: see :func:`train`.
     """
     dataset = open_dataset(run.recipe.dataset, run.data)
     samples = [*dataset.samples('train'), *dataset.samples('val')]
-    for drive, kept in drives(samples, dataset.root).items():
+    for drive, kept in drives(samples).items():
         report(f'without {drive}')
         recipe = dataclasses.replace(run.recipe, hold_out=drive)
         planned = dataclasses.replace(run, recipe=recipe, output=run.output / drive)
-        yield Fold(drive, len(kept), dict(train_unless_finished(planned, report).metrics))
+        figures = dict(train_unless_finished(planned, report).metrics)
+        yield {'drive': drive, 'images': len(kept), 'figures': figures}
 
 
 def split_samples(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
-    """Return the samples for training and validation: the splits, or all drives but one and that one.
-
-    Raises:
-        TrainingError: only some samples to train on have soft labels, or objects shall be pasted.
-    """
+    """Return the samples for training and validation: the splits, or all drives but one and that one."""
     train, val = dataset.samples('train'), dataset.samples('val')
     if recipe.hold_out:
-        train, val = held_out([*train, *val], dataset.root, recipe.hold_out)
+        train, val = held_out([*train, *val], recipe.hold_out)
     if not recipe.distill:
         train = [dataclasses.replace(sample, soft=None) for sample in train]
     soft = sum(sample.soft is not None for sample in train)
@@ -173,36 +168,26 @@ def make_task(
 ) -> SegmentationTask:
     """Return the network and losses of a run."""
     recipe, taxonomy = run.recipe, dataset.taxonomy
-    config = variant(
-        recipe.model,
-        classes=len(taxonomy.classes),
-        height=recipe.height,
-        width=recipe.width,
-        **recipe.network,
-    )
+    shape: dict[str, Any] = {**recipe.network, 'height': recipe.height, 'width': recipe.width}
+    config = variant(recipe.model, classes=len(taxonomy.classes), **shape)
     network = LeMoRe(config, dropout=recipe.dropout, drop_path=recipe.drop_path)
     if run.start is not None:
         initialise(network, run.start, report)
-    card = ModelCard(
-        name=f'lemore_{recipe.model}_{taxonomy.name}',
-        config=config,
-        taxonomy=taxonomy,
-        licence=licence(taxonomy.name, run.data, run.start),
-    )
+    name = f'lemore_{recipe.model}_{taxonomy.name}'
+    card = ModelCard(name, config, taxonomy, licence(taxonomy.name, run.data, run.start))
     weights, rare = None, None
     if recipe.class_weights or recipe.paste:
         counts = class_counts(samples)
         weights = torch.from_numpy(frequency_weights(counts, recipe.class_weights))
         rare = rare_classes(torch.from_numpy(counts.sum(0)), recipe.rare)
-    objective = Objective(weights, recipe.ohem, recipe.lovasz, recipe.loss_stride)
+    objective = Objective(weights, recipe.lovasz, recipe.loss_stride)
     return SegmentationTask(recipe, card, network, objective, rare)
 
 
 def licence(taxonomy: str, data: Path, start: Path | None = None) -> str:
     """Return the licence of the weights, with that of the checkpoint to start from."""
-    own = LICENCES.get(taxonomy, UNKNOWN)
-    if (data / ORIGIN).is_file():
-        own = read_origin(data / ORIGIN).licence
+    recorded = (data / ORIGIN).is_file()
+    own = read_origin(data / ORIGIN).licence if recorded else LICENCES.get(taxonomy, UNKNOWN)
     if start is None:
         return own
     before = read_card(start)
@@ -222,9 +207,6 @@ def make_trainer(run: TrainingRun, callbacks: list[Callback]) -> Trainer:
     """Return the trainer of a run; an epoch is the recipe's ``save_every`` steps."""
     recipe, hardware = run.recipe, run.hardware
     distributed = hardware.processes > 1
-    shows_bar = sys.stdout.isatty()
-    if shows_bar:
-        callbacks = [*callbacks, TQDMProgressBar(refresh_rate=10)]
     return Trainer(
         accelerator='gpu' if hardware.uses_gpu else 'cpu',
         devices=hardware.devices,
@@ -243,7 +225,7 @@ def make_trainer(run: TrainingRun, callbacks: list[Callback]) -> Trainer:
         logger=TensorBoardLogger(run.output, name='tensorboard', version=''),
         callbacks=callbacks,
         enable_checkpointing=False,
-        enable_progress_bar=shows_bar,
+        enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
         log_every_n_steps=min(50, recipe.save_every),
     )
@@ -255,41 +237,30 @@ def make_loader(
     process: int = 0,
     first_step: Callable[[], int] = lambda: 0,
 ) -> DataLoader[Batch]:
-    """Return one process's augmented batches; an epoch is the recipe's ``save_every`` steps.
-
-    ``first_step`` returns the first step of an epoch.
-    """
+    """Return one process's batches of an epoch of ``save_every`` steps from ``first_step()`` on."""
     recipe, processes = run.recipe, run.hardware.processes
-    shares = balanced_shares(class_counts(samples), recipe.balance) if recipe.balance else None
-    sampler = StepSampler(
-        len(samples),
-        recipe.seed,
-        first_step,
-        recipe.save_every,
-        recipe.batch,
-        shares,
-        process,
-        processes,
-    )
+    steps, batch = recipe.save_every, recipe.batch
+    sampler = StepSampler(len(samples), recipe.seed, first_step, steps, batch, process, processes)
     augmentations = [
         Augmentation(*size, scale=recipe.scale, resize=recipe.resize, light=recipe.light)
         for size in crop_sizes(recipe)
     ]
+    images = AugmentedImages(samples, augmentations, recipe.seed, recipe.batch)
     return load_batches(
-        AugmentedImages(samples, augmentations, recipe.seed, recipe.batch),
+        images,
         recipe.batch // processes,
+        run.hardware.loaders,
         sampler=sampler,
-        workers=run.hardware.loaders,
-        pin=run.hardware.uses_gpu,
+        pin_memory=run.hardware.uses_gpu,
     )
 
 
 def crop_sizes(recipe: Recipe) -> list[tuple[int, int]]:
     """Return the (height, width) of the steps' crops, the recipe's own first."""
-    own = np.array([recipe.height, recipe.width])
-    if recipe.shrink == 1:
-        return [(recipe.height, recipe.width)]
-    factors = np.linspace(1, recipe.shrink, CROP_SIZES)[1:, None]
-    # a side that is no multiple of the head's stride would leave a cut cell at its end
-    smaller = np.maximum(1, np.round(own * factors / HEAD_STRIDE)).astype(int) * HEAD_STRIDE
-    return [(recipe.height, recipe.width), *((int(h), int(w)) for h, w in smaller)]
+    sizes = [(recipe.height, recipe.width)]
+    if recipe.shrink < 1:
+        # a side that is no multiple of the head's stride would leave a cut cell at its end
+        for factor in np.linspace(1, recipe.shrink, CROP_SIZES)[1:]:
+            height, width = np.maximum(1, np.round(np.array(sizes[0]) * factor / HEAD_STRIDE))
+            sizes.append((int(height) * HEAD_STRIDE, int(width) * HEAD_STRIDE))
+    return sizes

@@ -1,12 +1,14 @@
-"""Prepare a run: hardware, output folder, record of its origin."""
+"""Prepare a run: hardware, output folder, starting weights, record of its origin."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import platform
 import subprocess
 import warnings
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,21 +21,22 @@ import torch
 import yaml
 from lightning.pytorch import seed_everything
 
-from lemore_core.checkpoint import read_card
+from lemore_core import checkpoint
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
 from lemore_core.common.memory import keep_freed_memory
 from lemore_core.common.yaml_file import read_yaml
 from lemore_core.data.origin import ORIGIN, read_origin
+from lemore_core.model.cartesian_encoder import AxisMixing, resample_axis_weight
+from lemore_core.model.lemore import LeMoRe
 from lemore_core.training.callbacks import STATE
-from lemore_core.training.initialise import sha256
 from lemore_core.training.recipe import Recipe, RecipeError
 
 RECIPE_FILE = 'recipe.yaml'
 
 
 class TrainingError(LemoreError):
-    """A run that cannot start with these options or in this folder."""
+    """A run that cannot start with these options, in this folder or from these weights."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,8 @@ class Hardware:
     @property
     def uses_gpu(self) -> bool:
         """Whether the network is trained on a GPU."""
-        return self.accelerator == 'gpu' or (
-            self.accelerator == 'auto' and torch.cuda.is_available()
-        )
+        auto = self.accelerator == 'auto' and torch.cuda.is_available()
+        return auto or self.accelerator == 'gpu'
 
     @property
     def loaders(self) -> int:
@@ -75,10 +77,9 @@ class Hardware:
 class TrainingRun:
     """A recipe, a data set and an output folder.
 
-    ``resume`` continues the run in ``output``. ``check`` reads every file of the data set before
-    the first step. ``seconds`` is the run's total time: the clock then ends it instead of the
-    recipe's iterations, and the learning rate follows the clock. ``start`` is a checkpoint to start
-    from.
+    ``resume`` continues the run in ``output``, ``start`` is a checkpoint to start from. ``check``
+    reads every file of the data set before the first step. ``seconds`` is the run's total time: the
+    clock then ends it instead of the iterations, and the learning rate follows the clock.
     """
 
     recipe: Recipe
@@ -128,10 +129,10 @@ def _require_resumable(run: TrainingRun, state: Path) -> None:
         msg = f'{state} is damaged or no state of a run: start anew in another folder'
         raise TrainingError(msg) from error
     recipe_file = run.output / RECIPE_FILE
-    written = read_yaml(recipe_file, 'recipe', RecipeError)
-    before = Recipe.from_dict(written, str(recipe_file)).to_dict()
+    before = read_yaml(recipe_file, 'recipe', RecipeError)
     now = run.recipe.to_dict()
-    other = [key for key in now if key != 'iterations' and before[key] != now[key]]
+    before = before if isinstance(before, dict) else {}
+    other = [key for key in now if key != 'iterations' and before.get(key) != now[key]]
     if other:
         msg = f'{recipe_file} differs from this recipe in {", ".join(other)}: resume with its own'
         raise TrainingError(msg)
@@ -152,9 +153,9 @@ def origin(run: TrainingRun) -> dict[str, Any]:
     if run.start is not None:
         record['start'] = {
             'name': run.start.name,
-            'sha256': sha256(run.start),
+            'sha256': hashlib.sha256(run.start.read_bytes()).hexdigest(),
             # with the whole history before it, since the file itself may be lost
-            'training': dict(read_card(run.start).training),
+            'training': dict(checkpoint.read_card(run.start).training),
         }
     return record
 
@@ -163,6 +164,10 @@ def versions() -> dict[str, str]:
     """Return the versions of Python and the packages of a training, and the source's commit."""
     modules = {'torch': torch, 'lightning': lightning, 'numpy': np, 'opencv': cv2}
     found = {name: str(module.__version__) for name, module in modules.items()}
+    return {'python': platform.python_version(), **found, 'commit': _commit()}
+
+
+def _commit() -> str:
     git = ['git', '-C', str(Path(__file__).parent)]
     # an installed package may lie inside another project's checkout
     own = ['ls-files', '--error-unmatch', __file__]
@@ -171,36 +176,37 @@ def versions() -> dict[str, str]:
         subprocess.run([*git, *own], check=True, capture_output=True)
         done = subprocess.run([*git, *describe], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):
-        commit = 'unknown'
-    else:
-        commit = done.stdout.strip()
-    return {'python': platform.python_version(), **found, 'commit': commit}
+        return 'unknown'
+    return done.stdout.strip()
 
 
-def reproduced(path: Path, start: Path | None) -> Recipe:
-    """Return the recipe of the run that made a checkpoint.
+@torch.no_grad()
+def initialise(network: LeMoRe, path: Path, report: Callable[[str], None]) -> None:
+    """Copy into ``network`` every tensor of a checkpoint that fits it.
 
-    Raises:
-        CheckpointError: the file is no checkpoint.
-        TrainingError: its run is not recorded, or used another ``start``.
+    Axis weights are resampled to the network's size. Parts that the checkpoint lacks or has in
+    another shape (a classifier of other classes) keep their random start and are reported.
     """
-    record = read_card(path).training
-    if 'recipe' not in record:
-        msg = f'{path} does not record the recipe of its run'
-        raise TrainingError(msg)
-    if 'teacher' in record and 'sources' not in record:
+    card, source = checkpoint.load(path)
+    found = dict(source.state_dict())
+    axes = {f'{name}.weight' for name, m in network.named_modules() if isinstance(m, AxisMixing)}
+    state = network.state_dict()
+    kept = []
+    for name, tensor in state.items():
+        value = found.get(name)
+        if value is not None and name in axes:
+            value = resample_axis_weight(value, tensor.shape[0])
+        if value is None or value.shape != tensor.shape:
+            kept.append(name)
+        else:
+            state[name] = value
+    encoder = [name for name in kept if name.startswith(('stem.', 'stages.', 'bottleneck.'))]
+    if encoder:
         msg = (
-            f'{path} learned from a network during its run, which lemore distill does before it now'
+            f'{path} holds {card.name}, whose {encoder[0]} does not fit this network: '
+            'start from a checkpoint of the same model size'
         )
         raise TrainingError(msg)
-    recorded = record.get('start')
-    if recorded is None and start is not None:
-        msg = f'{path} was trained without --start'
-        raise TrainingError(msg)
-    if recorded is not None and (start is None or sha256(start) != recorded['sha256']):
-        msg = (
-            f'{path} was trained with --start {recorded["name"]} '
-            f'(SHA-256 {recorded["sha256"]}), not {start}'
-        )
-        raise TrainingError(msg)
-    return Recipe.from_dict(record['recipe'], str(path))
+    network.load_state_dict(state)
+    parts = sorted({'.'.join(name.split('.')[:2]) for name in kept})
+    report(f'starting from {path.name}' + (f'; {", ".join(parts)} start anew' if parts else ''))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn import functional
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lemore_core.checkpoint import ModelCard
+from lemore_core.common.errors import LemoreError
 from lemore_core.evaluation.metrics import ConfusionMatrix
 from lemore_core.images.image import to_network
 from lemore_core.inference.sizes import network_size
@@ -25,6 +27,10 @@ from lemore_core.training.recipe import Recipe
 FIRST_RATE = 1e-6  # where the warm-up starts
 PREVIEWS = 4  # images of a validation in TensorBoard
 LOSS = 'curves/loss'
+
+
+class DivergedError(LemoreError):
+    """A run whose loss or gradient is not finite."""
 
 
 class SegmentationTask(LightningModule):
@@ -77,10 +83,7 @@ class SegmentationTask(LightningModule):
             return decay * float(start + (1 - start) * (step + 1) / recipe.warmup)
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {
-            'optimizer': optimizer,
-            'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
-        }
+        return [optimizer], [{'scheduler': schedule, 'interval': 'step'}]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Read the clock, and seed the step so that a resumed run repeats an unbroken one."""
@@ -105,25 +108,34 @@ class SegmentationTask(LightningModule):
         if self.rare is not None and self.recipe.paste:
             images, masks = batch  # objects are not pasted where there are soft labels
             batch = paste_objects(images, masks, self.rare.to(masks.device), self.recipe.paste)
-        loss = self.loss(batch, (dice.randrange(stride), dice.randrange(stride)))
-        self.log(LOSS, loss, prog_bar=True)
-        self.newest_loss = loss.detach()
-        return loss
-
-    def loss(self, batch: Batch, offset: tuple[int, int]) -> Tensor:
-        """Return the loss of a batch, a scalar.
-
-        ``offset`` places the grid of pixels on which the loss of the masks is taken.
-        """
         images, masks, *soft = batch
         logits = self.network(self.normalised(images))
         # half precision overflows in a sum over pixels
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        offset = dice.randrange(stride), dice.randrange(stride)
         loss = self.objective(logits, masks.long(), offset)
         for labels in soft:
             divergence = distillation_loss(logits, labels, self.recipe.temperature)
             loss = self.recipe.hard * loss + self.recipe.distill * divergence
+        self.log(LOSS, loss, prog_bar=True)
+        self.newest_loss = loss.detach()
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Raise an error in every process if the loss or the gradient is not finite in one."""
+        del optimizer
+        loss = norm = float(self.newest_loss)
+        if self.recipe.precision != '16':  # whose scaler leaves out steps that overflow
+            # without a bound this only measures the gradient
+            norm = float(nn.utils.clip_grad_norm_(self.parameters(), math.inf))
+        diverged = not math.isfinite(loss + norm)
+        if self.trainer.strategy.reduce_boolean_decision(diverged, all=False):
+            msg = (
+                f'loss {loss:g}, gradient {norm:g} in step {self.global_step + 1}: the training '
+                'diverged and ended; start from last.safetensors (--start), or anew if there is '
+                'none, with a lower learning_rate, or precision=32'
+            )
+            raise DivergedError(msg)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
@@ -140,7 +152,10 @@ class SegmentationTask(LightningModule):
         image = images[0].permute(1, 2, 0).contiguous().cpu().numpy()
         pixels = torch.from_numpy(to_network(image, 'rgb8', *size)).to(images.device)
         normalised = self.normalised(pixels[None].permute(0, 3, 1, 2))
-        logits = self._network_for(size)(normalised).float()
+        if size not in self._resized:
+            own = size == (self.recipe.height, self.recipe.width)
+            self._resized[size] = self.network if own else self.network.resized(*size)
+        logits = self._resized[size](normalised).float()
         labels = functional.interpolate(logits, (height, width), mode='bilinear').argmax(1)
         self.confusion.update(labels, masks.long())
         if len(self.previews) < PREVIEWS:
@@ -151,13 +166,6 @@ class SegmentationTask(LightningModule):
         matrix = ConfusionMatrix(self.card.config.classes)
         matrix.counts += self.confusion.compute().cpu().numpy()
         return matrix
-
-    def _network_for(self, size: tuple[int, int]) -> LeMoRe:
-        if size == (self.recipe.height, self.recipe.width):
-            return self.network
-        if size not in self._resized:
-            self._resized[size] = self.network.resized(*size)
-        return self._resized[size]
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -29,18 +29,6 @@ def test_image_and_mask_stay_together(scale: tuple[float, float]) -> None:
             assert out[labels == 1].mean() > out[labels == 0].mean() + 50
 
 
-def test_the_same_seed_gives_the_same_pair() -> None:
-    random = np.random.default_rng(1)
-    image = random.integers(0, 256, (50, 60, 3), np.uint8)
-    mask = random.integers(0, 11, (50, 60), np.uint8)
-    first, again, other = (
-        Augmentation(32, 32)(image, mask, np.random.default_rng(seed)) for seed in (7, 7, 8)
-    )
-    assert np.array_equal(first[0], again[0])
-    assert np.array_equal(first[1], again[1])
-    assert not np.array_equal(first[0], other[0])
-
-
 @pytest.mark.parametrize(
     ('size', 'scale', 'resize', 'fitted'),
     [

@@ -22,33 +22,20 @@ TRAIN = samples('t/0016E5_01.png', 't/0001TP_02.png', 't/0016E5_02.png')
 VAL = samples('v/0016E5_09.png', 'v/0006R0_01.png')
 
 
-def test_a_drive_is_the_beginning_of_a_name(tmp_path: Path) -> None:
-    found = drives(TRAIN, tmp_path)
+def test_a_drive_is_the_beginning_of_a_name() -> None:
+    found = drives(TRAIN)
     assert {name: len(images) for name, images in found.items()} == {'0001TP': 1, '0016E5': 2}
-    assert list(drives(samples('one/1.png', 'two/1.png'), tmp_path)) == ['one', 'two']
+    assert list(drives(samples('one/1.png', 'two/1.png'))) == ['one', 'two']
 
 
-def test_groups_name_drives(tmp_path: Path) -> None:
-    (tmp_path / 'groups.txt').write_text('0016E5_01 a\n0001TP_02 a\n\n0016E5_02 b\n')
-    assert {name: len(images) for name, images in drives(TRAIN, tmp_path).items()} == {
-        'a': 2,
-        'b': 1,
-    }
-    with pytest.raises(DataError, match=r'groups\.txt does not name the drive of 0016E5_09'):
-        drives(VAL, tmp_path)
-    (tmp_path / 'groups.txt').write_text('0016E5_01\n')
-    with pytest.raises(DataError, match='an image name and a drive a line'):
-        drives(TRAIN, tmp_path)
-
-
-def test_one_drive_is_held_out_of_all(tmp_path: Path) -> None:
-    others, kept = held_out([*TRAIN, *VAL], tmp_path, '0016E5')
+def test_one_drive_is_held_out_of_all() -> None:
+    others, kept = held_out([*TRAIN, *VAL], '0016E5')
     assert [sample.image.stem for sample in others] == ['0001TP_02', '0006R0_01']
     assert kept == [TRAIN[0], TRAIN[2], VAL[0]]
     with pytest.raises(DataError, match='0001 cannot be held out: the drives are 0001TP, 0016E5'):
-        held_out(TRAIN, tmp_path, '0001')
+        held_out(TRAIN, '0001')
     with pytest.raises(DataError, match=r'the drives are a$'):
-        held_out(samples('a_1.png', 'a_2.png'), tmp_path, 'a')
+        held_out(samples('a_1.png', 'a_2.png'), 'a')
 
 
 def test_the_check_warns_of_a_split_that_leaks(

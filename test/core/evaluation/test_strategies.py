@@ -15,7 +15,6 @@ from lemore_core.evaluation.strategies import (
     predictor_for,
     scaled_size,
     upsample,
-    windows,
 )
 from lemore_core.export.export import write_onnx
 from lemore_core.segmenter import Segmenter, SegmenterError
@@ -63,12 +62,9 @@ def image(clip_frames: list[Image]) -> Image:
     return np.ascontiguousarray(clip_frames[0][::2, ::2, ::-1])
 
 
-@pytest.mark.parametrize('views', [Views(window=(2000, 2000)), Views(window=(270, 480))])
-def test_one_window_over_everything_gives_the_labels_of_single_scale(
-    segmenter: Segmenter, image: Image, views: Views
-) -> None:
+def test_one_view_gives_the_labels_of_single_scale(segmenter: Segmenter, image: Image) -> None:
     expected = SingleScale(segmenter).predict(image)
-    labels, confidence = AveragedViews(segmenter, views).predict(image)
+    labels, confidence = AveragedViews(segmenter, Views()).predict(image)
     assert labels.dtype == expected.labels.dtype
     assert confidence.shape == image.shape[:2]
     # a tie may round to either side, as decode's docstring says
@@ -106,42 +102,14 @@ def test_scales_average_probabilities_not_logits() -> None:
     assert set(np.unique(confidence)) == {153}
 
 
-def test_windows_that_disagree_meet_in_the_middle() -> None:
-    class Counting(TwoClasses):
-        def logits(self, image: Image, encoding: str, *, network_size: Any) -> NDArray[np.float32]:
-            value = 255 * (len(self.seen) % 2)
-            return super().logits(np.full_like(image, value), encoding, network_size=network_size)
-
-    views = Views(window=(64, 64), stride=(64, 32))
-    probabilities = AveragedViews(Counting(), views).probabilities(red(0, 64, 96))
-    for columns, expected in (((0, 32), 0.0), ((32, 64), 0.5), ((64, 96), 1.0)):
-        np.testing.assert_allclose(probabilities[:, slice(*columns), 1], expected, atol=1e-5)
-
-
-def boxes(height: int, width: int, views: Views) -> list[tuple[int, int, int, int]]:
-    return [(y.start, y.stop, x.start, x.stop) for y, x in windows(height, width, views)]
-
-
-def test_windows_that_would_stick_out_are_shifted_inside() -> None:
-    assert boxes(200, 480, Views(window=(200, 200), stride=(150, 150))) == [
-        (0, 200, 0, 200),
-        (0, 200, 150, 350),
-        (0, 200, 280, 480),
-    ]
-    assert boxes(100, 90, Views(window=(200, 200))) == [(0, 100, 0, 90)]
-    assert boxes(70, 90, Views()) == [(0, 70, 0, 90)]
-    seen = np.zeros((33, 999), int)
-    for box in windows(33, 999, Views(window=(64, 64))):
-        seen[box] += 1
-    assert seen.min() >= 1, 'no pixel is left out'
-
-
 def test_sizes_are_scaled_in_whole_logits() -> None:
-    assert scaled_size((360, 480), 1.0) == (360, 480)
-    assert scaled_size((361, 481), 1.0) == (361, 481)
-    assert scaled_size((360, 480), 0.5) == (176, 240)
-    assert scaled_size((360, 480), 1.75) == (632, 840)
-    assert scaled_size((64, 64), 0.1) == (32, 32)
+    for size, scale, expected in (
+        ((361, 481), 1.0, (361, 481)),
+        ((360, 480), 0.5, (176, 240)),
+        ((360, 480), 1.75, (632, 840)),
+        ((64, 64), 0.1, (32, 32)),
+    ):
+        assert scaled_size(size, scale) == expected
 
 
 def test_upsampling_is_that_of_torch() -> None:
@@ -157,9 +125,6 @@ def test_upsampling_is_that_of_torch() -> None:
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
-        ({'window': (16, 64)}, r'window is \(16, 64\), allowed: .* 32 or more'),
-        ({'stride': (8, 8)}, 'there is no window'),
-        ({'window': (64, 64), 'stride': (65, 1)}, 'no longer than the window'),
         ({'scales': ()}, 'one or more'),
         ({'scales': (0.0,)}, 'from 0.1 to 10'),
     ],
@@ -167,6 +132,11 @@ def test_upsampling_is_that_of_torch() -> None:
 def test_views_that_cannot_be_are_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ViewError, match=message):
         Views(**values)
+
+
+def test_views_say_what_they_are() -> None:
+    assert str(Views()) == 'single scale'
+    assert str(Views((0.5, 1.0), flip=True)) == 'scales 0.5, 1; flip'
 
 
 def test_sizes_that_the_model_cannot_take_are_refused(

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from lemore_core.training.images import RIM, paste_objects
-from lemore_core.training.sampling import (
+from lemore_core.training.images import (
+    RIM,
     StepSampler,
-    balanced_shares,
     frequency_weights,
+    paste_objects,
     rare_classes,
 )
 
@@ -49,33 +49,6 @@ def test_two_processes_see_together_what_one_sees() -> None:
     first, second = (list(share) for share in shares)
     assert len(first) == len(second) == len(shares[0]) == 12
     assert [pair for pairs in zip(first, second, strict=True) for pair in pairs] == list(alone)
-
-
-def test_shares_are_how_often_an_image_is_drawn() -> None:
-    order = sampler(3, 0, shares=np.array([0.7, 0.3, 0.0]), steps=1000)
-    indices = [index for _, index in order]
-    assert np.bincount(indices, minlength=3) / 6000 == pytest.approx([0.7, 0.3, 0], abs=0.02)
-    assert list(order) == list(islice(order.positions(48), 6000))
-
-
-def test_the_image_with_the_rare_class_is_favoured() -> None:
-    counts = np.array([[100, 0, 0], [100, 0, 0], [90, 10, 0]])
-    shares = balanced_shares(counts, 0.5)
-    assert shares.sum() == pytest.approx(1)
-    # by hand: classes are drawn as exp((1 - 29/30) / T) to exp((1 - 1/30) / T)
-    common, rare = np.exp(2 / 30), np.exp(2 * 29 / 30)
-    share = rare / (rare + common) + common / (rare + common) / 3
-    assert shares[2] == pytest.approx(share)
-    assert shares[0] == shares[1] == pytest.approx((1 - share) / 2)
-    # the colder, the more so; hot enough, all classes count alike
-    assert balanced_shares(counts, 0.1)[2] > shares[2] > balanced_shares(counts, 100.0)[2]
-    assert balanced_shares(counts, 1e6)[2] == pytest.approx(1 / 2 + 1 / 6, abs=1e-4)
-
-
-def test_extreme_shares_stay_finite() -> None:
-    assert balanced_shares(np.array([[0, 0], [5, 0]]), 0.01).tolist() == [0.0, 1.0]
-    shares = balanced_shares(np.array([[1000, 0, 1], [1000, 5, 0]]), 1e-4)
-    assert shares == pytest.approx([1, 0], abs=1e-6)
 
 
 def test_rare_classes_weigh_more_and_pixels_one_on_average() -> None:

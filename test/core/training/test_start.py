@@ -14,7 +14,7 @@ from lemore_core.model.cartesian_encoder import resample_axis_weight
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
 from lemore_core.taxonomy import Taxonomy
-from lemore_core.training.initialise import InitialiseError, initialise, sha256
+from lemore_core.training.start import TrainingError, initialise
 
 
 def lemore(seed: int, *, model: str = 'nano', **shape: Any) -> LeMoRe:
@@ -40,58 +40,38 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize('parts', [{}, {'lateral': False}])
-def test_every_part_that_both_have_is_copied(start: Path, parts: dict[str, Any]) -> None:
-    network = lemore(1, **parts)
+def test_what_fits_is_copied_axis_weights_resampled_and_a_classifier_starts_anew(
+    start: Path,
+) -> None:
+    # another size, other classes and a part less
+    network = lemore(1, height=128, width=64, classes=7, nested_attention=False)
+    before = state_of(network)
     lines: list[str] = []
     initialise(network, start, lines.append)
     expected = checkpoint.load(start)[1].state_dict()
-    assert all(torch.equal(t, expected[name]) for name, t in network.state_dict().items())
-    assert lines == ['starting from start.safetensors']
-
-
-def test_axis_weights_are_resampled_to_another_size(start: Path) -> None:
-    network = lemore(1, height=128, width=64)
-    initialise(network, start, lambda _: None)
-    expected = checkpoint.load(start)[1].state_dict()
-    resampled = 0
+    kept, resampled = {'head.3.weight', 'head.3.bias'}, 0
+    assert kept < before.keys() < expected.keys()
     for name, tensor in network.state_dict().items():
-        value = expected[name]
+        value = before[name] if name in kept else expected[name]
         if name.endswith(('frontal.weight', 'lateral.weight')):
             resampled += value.shape != tensor.shape
             value = resample_axis_weight(value, tensor.shape[0])
         assert torch.equal(tensor, value), name
     assert resampled == 8  # both axes changed, at four stages
-
-
-def test_a_classifier_of_other_classes_starts_anew(start: Path) -> None:
-    network = lemore(1, classes=7)
-    before = state_of(network)
-    lines: list[str] = []
-    initialise(network, start, lines.append)
-    expected = checkpoint.load(start)[1].state_dict()
-    kept = {'head.3.weight', 'head.3.bias'}
-    assert kept < before.keys()
-    for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, (before if name in kept else expected)[name]), name
     assert lines == ['starting from start.safetensors; head.3 start anew']
+    lines.clear()
+    initialise(lemore(1), start, lines.append)
+    assert lines == ['starting from start.safetensors']
 
 
 def test_another_model_size_is_refused_and_left_alone(start: Path, tmp_path: Path) -> None:
     network = lemore(1, model='tiny')
     before = state_of(network)
-    with pytest.raises(InitialiseError, match=r'holds letters, whose stem.* the same model size'):
+    with pytest.raises(TrainingError, match=r'holds letters, whose stem.* the same model size'):
         initialise(network, start, lambda _: None)
     deeper = dataclasses.replace(lemore(1).config, bottleneck_blocks=2)
-    with pytest.raises(InitialiseError, match=r'holds letters, whose bottleneck\.1\.'):
+    with pytest.raises(TrainingError, match=r'holds letters, whose bottleneck\.1\.'):
         initialise(LeMoRe(deeper), start, lambda _: None)
     with pytest.raises(CheckpointError, match='there is no checkpoint'):
         initialise(network, tmp_path / 'none.safetensors', lambda _: None)
     assert all(torch.equal(t, before[name]) for name, t in network.state_dict().items())
-
-
-def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
-    path = tmp_path / 'file'
-    path.write_bytes(b'abc')
-    # the published test vector of SHA-256
-    assert sha256(path) == 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
