@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 import lemore_core
 from lemore_core import inference
-from lemore_core.common.cpu import thread_counts
 from lemore_core.common.errors import LemoreError
+from lemore_core.common.memory import thread_counts
 from lemore_core.export.model_card import read_model_card
 from lemore_core.export.street import STREET
 from lemore_core.images.files import SUFFIXES, decode_image, read_bytes

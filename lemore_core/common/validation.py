@@ -53,23 +53,20 @@ class Option:
     high: float = math.inf
     choices: tuple[Any, ...] = ()
     pattern: str = ''
-    ascending: bool = False
     allowed: str = ''
 
     def admits(self, value: Any) -> bool:
         """Return whether a value of the right type is allowed; of a tuple, whether all are."""
-        entries = value if isinstance(value, tuple) else (value,)
-        if self.ascending and list(entries) != sorted(entries):
-            return False
-        return all(entry is None or self._admits_one(entry) for entry in entries)
+        values = value if isinstance(value, tuple) else (value,)
+        return all(one is None or self._admits_one(one) for one in values)
 
-    def _admits_one(self, entry: Any) -> bool:
-        if self.choices and entry not in self.choices:
+    def _admits_one(self, value: Any) -> bool:
+        if self.choices and value not in self.choices:
             return False
-        if self.pattern and isinstance(entry, str):
-            return re.fullmatch(self.pattern, entry) is not None
+        if self.pattern and isinstance(value, str):
+            return re.fullmatch(self.pattern, value) is not None
         # NaN lies between no bounds
-        return not isinstance(entry, int | float) or self.low <= entry <= self.high
+        return not isinstance(value, int | float) or self.low <= value <= self.high
 
 
 @dataclass(frozen=True)
@@ -88,8 +85,7 @@ class Entry:
             return self.option.allowed
         if self.option.choices:
             return f'one of {", ".join(map(str, self.option.choices))}'
-        order = ', in ascending order' if self.option.ascending else ''
-        return _describe(self.kind) + _describe_bounds(self.option) + order
+        return _describe(self.kind) + _describe_bounds(self.option)
 
     def refusal(self, value: Any) -> str:
         """Return the error for a value, '' for an allowed one."""
@@ -106,7 +102,6 @@ def option(
     high: float = math.inf,
     choices: Sequence[Any] = (),
     pattern: str = '',
-    ascending: bool = False,
     allowed: str = '',
     **metadata: Any,
 ) -> Any:
@@ -115,7 +110,7 @@ def option(
     Bounds, choices and the pattern, which all of a text matches, hold for every entry of a tuple.
     ``allowed`` says in words what they say badly; ``metadata`` are more of the field's metadata.
     """
-    known = Option(text, low, high, tuple(choices), pattern, ascending, allowed)
+    known = Option(text, low, high, tuple(choices), pattern, allowed)
     described = {'option': known, **metadata}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=described)

@@ -66,9 +66,7 @@ class Recipe:
     resize: tuple[int, int] | None = option(
         None, 'long and short side that images are fitted to before the random scale', low=1
     )
-    scale: tuple[float, float] = option(
-        (0.5, 2.0), 'range of the random scale', low=0.1, high=8, ascending=True
-    )
+    scale: tuple[float, float] = option((0.5, 2.0), 'range of the random scale', low=0.1, high=8)
     shrink: float = option(
         1.0, "sides of the smallest crop by the largest's: steps differ in size", low=0.25, high=1
     )
@@ -95,6 +93,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_fields(self, RecipeError)
+        if self.scale[0] > self.scale[1]:
+            msg = f'scale is {self.scale}, allowed: two numbers in ascending order'
+            raise RecipeError(msg)
         unknown = sorted(set(self.network) - set(SWITCHES))
         if unknown:
             msg = f'network has no part {unknown}, its parts are {", ".join(SWITCHES)}'

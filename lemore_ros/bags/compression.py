@@ -17,9 +17,9 @@ import lz4.frame
 from rosbags.rosbag1 import reader as rosbag1
 from rosbags.rosbag2 import storage_mcap
 
-from lemore_core.common.cpu import usable_processors
 from lemore_core.common.errors import in_one_line
 from lemore_core.common.limits import MAX_MESSAGE_BYTES
+from lemore_core.common.memory import usable_processors
 
 if sys.version_info >= (3, 14):
     from compression import zstd
