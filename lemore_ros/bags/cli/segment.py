@@ -98,7 +98,7 @@ def _add_options(group: Any, kind: type, names: Sequence[str]) -> None:
     defaults = kind()
     for name in names:
         entry, default = entries(kind)[name], getattr(defaults, name)
-        flag, text = f'--{name.replace("_", "-")}', entry.option.text
+        flag, text = f'--{name.replace("_", "-")}', entry.text
         if isinstance(default, bool):
             group.add_argument(flag, action='store_true', help=text)
         elif isinstance(default, tuple):

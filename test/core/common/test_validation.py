@@ -124,7 +124,7 @@ def test_all_wrong_fields_are_named_at_once() -> None:
 
 def test_a_field_tells_what_it_is() -> None:
     known = entries(Plan)
-    assert known['rate'].option.text == 'a share'
+    assert known['rate'].text == 'a share'
     assert known['rate'].allowed == 'a number from 0 to 1'
     assert known['name'].required
     assert not known['stages'].required
