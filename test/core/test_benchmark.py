@@ -124,13 +124,7 @@ def test_a_wrong_value_is_named_in_one_line(
     assert error.count('\n') == 1
 
 
-@pytest.mark.parametrize(
-    'arguments',
-    [
-        ['--sizes', '0x480'],
-        ['--batches', '1,'],
-    ],
-)
+@pytest.mark.parametrize('arguments', [['--sizes', '0x480'], ['--batches', '1,']])
 def test_wrong_usage(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(['benchmark', *arguments])

@@ -176,22 +176,6 @@ def test_labels_of_the_clip_are_those_of_the_cpu(
     assert np.mean(same) >= share
 
 
-def test_encodings_of_one_image_give_one_answer(make_pipeline: Callable[..., GpuPipeline]) -> None:
-    bgr = frames()[0]
-    alpha = np.full((*bgr.shape[:2], 1), 7, np.uint8)
-    rgb = np.ascontiguousarray(bgr[..., ::-1])
-    images = [
-        Image(bgr, 'bgr8'),
-        Image(rgb, 'rgb8'),
-        Image(np.dstack([bgr, alpha]), 'bgra8'),
-        Image(np.dstack([rgb, alpha]), 'rgba8'),
-    ]
-    first, *others = make_pipeline(batch=2).segment(images)
-    for other in others:
-        np.testing.assert_array_equal(other.labels, first.labels)
-        np.testing.assert_array_equal(other.confidence, first.confidence)
-
-
 @needs_cuda
 def test_a_graph_computes_what_its_steps_do(
     make_pipeline: Callable[..., GpuPipeline], monkeypatch: pytest.MonkeyPatch

@@ -124,10 +124,6 @@ def test_images_come_back_in_their_order(
     assert max(network.calls[:-12]) <= batch
 
 
-def test_no_image_is_no_answer(make_pipeline: Callable[..., GpuPipeline]) -> None:
-    assert make_pipeline().segment([]) == []
-
-
 def test_padded_and_read_only_pixels_are_taken(
     network: Colours, make_pipeline: Callable[..., GpuPipeline]
 ) -> None:
