@@ -177,6 +177,22 @@ def test_labels_of_the_clip_are_those_of_the_cpu(
 
 
 @needs_cuda
+@pytest.mark.parametrize(('precision', 'share'), [('auto', 0.99), ('fp32', 0.999)])
+def test_a_segmenter_labels_as_on_the_cpu(precision: str, share: float) -> None:
+    pytest.importorskip('safetensors', reason='pip install -e .')
+    from lemore_core.segmenter import Segmenter
+
+    gpu = Segmenter.load('tiny', backend='torch', device='cuda', precision=precision)
+    cpu = Segmenter.load('tiny', backend='torch', device='cpu')
+    assert gpu.status.device == Segmenter.load('tiny').status.device == 'cuda:0'
+    assert gpu.status.precision == (FP16 if precision == 'auto' else FP32)
+    same = [
+        gpu.segment(frame, 'bgr8').labels == cpu.segment(frame, 'bgr8').labels for frame in frames()
+    ]
+    assert np.mean(same) >= share
+
+
+@needs_cuda
 def test_a_graph_computes_what_its_steps_do(
     make_pipeline: Callable[..., GpuPipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
