@@ -136,15 +136,6 @@ class Segmenter:
         return self.card.config.height, self.card.config.width
 
     @property
-    def sizes_kept(self) -> int:
-        """Number of network sizes that stay loaded: raise it for images of many aspects."""
-        return self._sizes.kept
-
-    @sizes_kept.setter
-    def sizes_kept(self, number: int) -> None:
-        self._sizes.kept = number
-
-    @property
     def device_memory_mb(self) -> float | None:
         """Megabytes (10^6 bytes) that the process holds on a GPU, ``None`` on a CPU."""
         return device_memory_mb(self.status.device)
@@ -152,6 +143,10 @@ class Segmenter:
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the network's input size (height, width) for images of this size."""
         return self._fixed_size or network_size(self.trained_size, (height, width))
+
+    def keep_sizes(self, number: int) -> None:
+        """Keep at least ``number`` network sizes loaded, for images of many aspects."""
+        self._sizes.kept = max(self._sizes.kept, number)
 
     def warm_up(self, height: int, width: int, encoding: str = 'rgb8') -> None:
         """Load the network for images of this size and encoding, and run it once."""
