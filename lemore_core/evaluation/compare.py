@@ -9,7 +9,7 @@ import numpy as np
 
 from lemore_core.evaluation.evaluate import EvaluationResult
 from lemore_core.evaluation.metrics import percent
-from lemore_core.evaluation.report import Cell, Report, Section, Table
+from lemore_core.evaluation.report import Cell, Report, Section, Table, bar
 
 COLUMNS = ('class', 'teacher IoU', 'student IoU', 'points lost')
 
@@ -53,12 +53,7 @@ class Comparison:
     def on(self, report: Report) -> Report:
         """Return a report of the student that begins with the comparison."""
         rows: list[tuple[str | Cell, ...]] = [
-            (
-                name,
-                *(Cell(percent(x), round(float(np.nan_to_num(x)), 4)) for x in iou),
-                f'{lost:.1f}',
-            )
-            for name, *iou, lost in self.rows
+            (name, *map(bar, iou), f'{lost:.1f}') for name, *iou, lost in self.rows
         ]
         section = Section(
             'Student beside teacher', [str(self).splitlines()[-1], Table(COLUMNS, rows)]
