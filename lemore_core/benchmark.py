@@ -11,8 +11,10 @@ import platform
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,8 +26,8 @@ from tqdm import tqdm
 
 import lemore_core
 from lemore_core import inference
-from lemore_core.common.cpu import thread_counts
 from lemore_core.common.errors import LemoreError
+from lemore_core.common.memory import thread_counts
 from lemore_core.export import STREET
 from lemore_core.export.model_card import read_model_card
 from lemore_core.images.files import SUFFIXES, decode_image, read_bytes
@@ -58,18 +60,12 @@ class Case:
     options: SegmenterOptions
     image: tuple[int, int]
 
-    def __str__(self) -> str:
-        given = (self.options.device, self.options.precision)
-        return self._name(self.options.backend, *(word for word in given if word != AUTO))
-
-    def name(self, status: Status) -> str:
-        """Name the case by the backend that was loaded."""
-        return self._name(status.backend, status.device, status.precision)
-
-    def _name(self, *words: str) -> str:
+    def name(self, loaded: Status | SegmenterOptions) -> str:
+        """Name the case by its options, or by the status of the backend that was loaded."""
+        words = [Path(self.options.model).name, loaded.backend]
+        words += [word for word in (loaded.device, loaded.precision) if word != AUTO]
         batch = f' x {self.options.batch}' if self.options.batch > 1 else ''
-        model = Path(self.options.model).name
-        return f'{" ".join([model, *words])}, {format_size(self.image)}{batch}'
+        return f'{" ".join(words)}, {format_size(self.image)}{batch}'
 
     def request(self) -> ServingRequest:
         """Return the request to the backend, with the network size that a Segmenter takes."""
@@ -99,6 +95,7 @@ class Skipped:
 
     case: str
     reason: str
+    kind: str = 'skipped'
 
 
 @dataclass(frozen=True)
@@ -136,44 +133,30 @@ class StepsRow:
     steps_ms: Mapping[str, Milliseconds]
     images_per_second: float
     over_network: float | None
+    kind: str = 'steps'
 
-
-@dataclass(frozen=True)
-class LoadedCase:
-    """A case with its backend and images."""
-
-    case: Case
-    backend: Backend
-    images: Sequence[Image]
-
-    def __call__(self) -> dict[str, float]:
-        """Segment the images once; return the milliseconds of the steps that the backend reports."""
-        found: dict[str, float] = {}
-        for result in self.backend.segment(self.images):
-            for step, milliseconds in result.timings.steps.items():
-                found[step] = found.get(step, 0.0) + milliseconds
-        return found
-
-    def row(self, calls: Sequence[tuple[float, Mapping[str, float]]]) -> StepsRow:
+    @classmethod
+    def of(
+        cls, case: Case, status: Status, calls: Sequence[tuple[float, Mapping[str, float]]]
+    ) -> StepsRow:
         """Return the row of the milliseconds of ``calls``, whole and by step."""
-        status, options = self.backend.status, self.case.options
         whole = Milliseconds.of([milliseconds for milliseconds, _ in calls])
         steps = {step: Milliseconds.of([by[step] for _, by in calls]) for step in calls[0][1]}
         network = steps.get('network')
-        return StepsRow(
-            name=self.case.name(status),
-            model=options.model,
+        return cls(
+            name=case.name(status),
+            model=case.options.model,
             backend=status.backend,
             device=status.device,
             precision=status.precision,
             degraded=status.degraded,
-            batch=options.batch,
-            image=format_size(self.case.image),
-            network=format_size(self.case.request().size),
+            batch=case.options.batch,
+            image=format_size(case.image),
+            network=format_size(case.request().size),
             calls=len(calls),
             total_ms=whole,
             steps_ms=steps,
-            images_per_second=1e3 * options.batch / whole.median,
+            images_per_second=1e3 * case.options.batch / whole.median,
             over_network=None if network is None else whole.median / network.median,
         )
 
@@ -183,22 +166,33 @@ def measure_steps(
 ) -> list[StepsRow | Skipped]:
     """Time the steps of every case, interleaved; ``path`` is as for :func:`read_image`."""
     image = read_image(path)
-    loaded: list[LoadedCase] = []
+    loaded: dict[Case, Backend] = {}
     skipped: list[Skipped] = []
     for case in cases:
         try:
-            backend = case.load()
-        except LemoreError as error:
-            skipped.append(Skipped(str(case), str(error)))
-            continue
-        loaded.append(LoadedCase(case, backend, [at_size(image, *case.image)] * case.options.batch))
+            loaded[case] = case.load()
+        except LemoreError as error:  # noqa: PERF203 - the others are measured
+            skipped.append(Skipped(case.name(case.options), str(error)))
     if not loaded:
         reasons = dict.fromkeys(one.reason for one in skipped)
         msg = f'nothing can be measured: {"; ".join(reasons)}'
         raise BenchmarkError(msg)
     bar = tqdm(range(repeats), desc='repeats', leave=False, disable=None)
-    timed = interleaved({one.case: one for one in loaded}, bar)
-    return [*(one.row(timed[one.case]) for one in loaded), *skipped]
+    calls = {
+        case: partial(segment_once, backend, [at_size(image, *case.image)] * case.options.batch)
+        for case, backend in loaded.items()
+    }
+    timed = interleaved(calls, bar)
+    rows = [StepsRow.of(case, loaded[case].status, timed[case]) for case in loaded]
+    return [*rows, *skipped]
+
+
+def segment_once(backend: Backend, images: Sequence[Image]) -> Counter[str]:
+    """Segment images; return the milliseconds of the steps that the backend reports."""
+    found: Counter[str] = Counter()
+    for result in backend.segment(images):
+        found.update(result.timings.steps)  # adds up
+    return found
 
 
 def interleaved(
@@ -249,16 +243,15 @@ def machine_facts() -> dict[str, str]:
     """Describe processor, GPU and libraries; after a measurement also its threads."""
     # loaded by then, if the measurement used them
     runtime = sys.modules.get('lemore_core.inference.onnxruntime_backend')
-    threads = None if runtime is None else runtime.measured_threads()
+    threads = runtime.measured_threads() if runtime else None
     torch = sys.modules.get('torch')
-    has_gpu = torch is not None and torch.cuda.is_available()
     installed = {d.metadata['Name']: d.version for d in distributions()}
     versions = [f'{name} {installed[name]}' for name in installed if LIBRARY.fullmatch(name)]
     facts = {
         'CPU': f'{_cpu_model()}, {thread_counts()[-1]} usable',
-        'ONNX Runtime threads': '' if threads is None else str(threads),
+        'ONNX Runtime threads': str(threads or ''),
         'load': f'{os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else '',
-        'GPU': torch.cuda.get_device_name() if torch is not None and has_gpu else 'none',
+        'GPU': torch.cuda.get_device_name() if torch and torch.cuda.is_available() else 'none',
         'system': f'{platform.system()} {platform.machine()}, Python {platform.python_version()}',
         'libraries': ', '.join([f'lemore {lemore_core.__version__}', *sorted(versions)]),
     }
@@ -273,25 +266,16 @@ def _cpu_model() -> str:
 
 def document(rows: Sequence[StepsRow | Skipped]) -> dict[str, Any]:
     """Return the JSON document: format, version, machine, and rows told apart by ``kind``."""
-    kinds = {StepsRow: 'steps', Skipped: 'skipped'}
-    return {
-        'format': FORMAT,
-        'version': VERSION,
-        'machine': machine_facts(),
-        'rows': [{'kind': kinds[type(row)], **dataclasses.asdict(row)} for row in rows],
-    }
+    found = [dataclasses.asdict(row) for row in rows]
+    return {'format': FORMAT, 'version': VERSION, 'machine': machine_facts(), 'rows': found}
 
 
 def table(rows: Sequence[StepsRow | Skipped]) -> str:
     """Return a text table of the measured rows, and a line for each case that was skipped."""
     heading = ('case', 'step', 'median ms', 'p95 ms', '/ network', 'images/s', 'calls')
-    lines: list[tuple[str, ...]] = [heading]
-    skipped = []
-    for row in rows:
-        if isinstance(row, StepsRow):
-            lines += _lines(row)
-        else:
-            skipped.append(f'not measured: {row.case}: {row.reason}')
+    measured = [row for row in rows if isinstance(row, StepsRow)]
+    lines = [heading, *(line for row in measured for line in _lines(row))]
+    skipped = [f'not measured: {r.case}: {r.reason}' for r in rows if isinstance(r, Skipped)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     layout = '  '.join(f'{{:{"<" if i < 2 else ">"}{width}}}' for i, width in enumerate(widths))
     return '\n'.join([*(layout.format(*line).rstrip() for line in lines), *skipped])

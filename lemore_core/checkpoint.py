@@ -51,7 +51,7 @@ class ModelCard:
     def __post_init__(self) -> None:
         check_fields(self, CheckpointError)
         if self.config.classes != len(self.taxonomy.classes):
-            dataset = f'{self.taxonomy.name!r} has {len(self.taxonomy.classes)}'
+            dataset = f'{self.taxonomy.name!r} has {len(self.taxonomy.classes)} classes'
             msg = f'the network has {self.config.classes} classes, dataset {dataset}'
             raise CheckpointError(msg)
 

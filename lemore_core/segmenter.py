@@ -38,18 +38,15 @@ class Segmenter:
         self,
         card: ModelCard,
         request: ServingRequest,
+        fixed_size: tuple[int, int] | None,
         *,
         backend: str,
-        fixed_size: tuple[int, int] | None,
         live: bool,
-        wait_for_engine: bool = False,
+        wait_for_engine: bool,
     ) -> None:
         self.card = card
-        self._request = request
-        self._fixed_size = fixed_size
-        self._live = live
-        self._backend = backend
-        self._wait_for_engine = wait_for_engine
+        self._request, self._fixed_size = request, fixed_size
+        self._backend, self._live, self._wait_for_engine = backend, live, wait_for_engine
         # of the first image of each size
         self._kinds: dict[tuple[int, int], ImageKind] = {}
         self._builds = BackgroundBuilds()
@@ -86,16 +83,17 @@ class Segmenter:
         :meth:`close` stops it. With ``wait_for_engine`` it is built before the first image.
 
         Raises:
-            CheckpointError: the file is missing, damaged, or not LeMoRe's.
+            CheckpointError: the file is missing, damaged, or not LeMoRe's, or ``taxonomy`` has
+                another number of classes than the network.
             BackendError: the backend, device or precision is not available on this machine.
-            SegmenterError: ``taxonomy`` has another number of classes than the network,
-                ``network_size`` is not the ONNX file's, or no model of that name is shipped.
+            SegmenterError: ``network_size`` is not the ONNX file's, or no model of that name is
+                shipped.
             ConfigError: ``network_size`` is out of bounds.
         """
         path = resolve_checkpoint(str(checkpoint))
         card = read_model_card(path)
         if taxonomy is not None:
-            card = _with_taxonomy(card, taxonomy)
+            card = dataclasses.replace(card, taxonomy=taxonomy)
         trained = (card.config.height, card.config.width)
         if path.suffix == '.onnx':
             if network_size not in (None, trained):
@@ -104,22 +102,10 @@ class Segmenter:
             network_size = trained
         if network_size is not None:
             card = dataclasses.replace(card, config=card.config.for_size(*network_size))
-        request = ServingRequest(
-            path,
-            card.config.height,
-            card.config.width,
-            device=device,
-            precision=precision,
-            batch=batch,
-        )
-        return cls(
-            card,
-            request,
-            backend=backend,
-            fixed_size=network_size,
-            live=live,
-            wait_for_engine=wait_for_engine,
-        )
+        size = (card.config.height, card.config.width)
+        request = ServingRequest(path, *size, device=device, precision=precision, batch=batch)
+        options = {'live': live, 'wait_for_engine': wait_for_engine}
+        return cls(card, request, network_size, backend=backend, **options)
 
     @property
     def path(self) -> Path:
@@ -150,15 +136,6 @@ class Segmenter:
         return self.card.config.height, self.card.config.width
 
     @property
-    def sizes_kept(self) -> int:
-        """Number of network sizes that stay loaded: raise it for images of many aspects."""
-        return self._sizes.kept
-
-    @sizes_kept.setter
-    def sizes_kept(self, number: int) -> None:
-        self._sizes.kept = number
-
-    @property
     def device_memory_mb(self) -> float | None:
         """Megabytes (10^6 bytes) that the process holds on a GPU, ``None`` on a CPU."""
         return device_memory_mb(self.status.device)
@@ -166,6 +143,10 @@ class Segmenter:
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the network's input size (height, width) for images of this size."""
         return self._fixed_size or network_size(self.trained_size, (height, width))
+
+    def keep_sizes(self, number: int) -> None:
+        """Keep at least ``number`` network sizes loaded, for images of many aspects."""
+        self._sizes.kept = max(self._sizes.kept, number)
 
     def warm_up(self, height: int, width: int, encoding: str = 'rgb8') -> None:
         """Load the network for images of this size and encoding, and run it once."""
@@ -208,28 +189,27 @@ class Segmenter:
         ]
 
     def _segment_upright(self, images: Sequence[Image]) -> list[Segmentation]:
-        indices: dict[tuple[int, int], list[int]] = {}
-        resized: dict[int, str] = {}
-        for index, image in enumerate(images):
-            height, width = image.pixels.shape[:2]
-            size = self.network_size(height, width)
-            self._kinds.setdefault(size, ImageKind.of(image))
-            if self._live and self.status.device == 'cpu':
-                size, reason = self._sizes.nearest(size)
-                what = f'{width}x{height}'
-                if reason:
-                    is_loading = reason == LOADING
-                    resized[index] = (
-                        f'preparing {what}' if is_loading else f'{what} is not prepared ({reason})'
-                    )
-            indices.setdefault(size, []).append(index)
+        served = [self._served_size(image) for image in images]
         found: dict[int, Segmentation] = {}
-        for size, which in indices.items():
+        for size in dict.fromkeys(size for size, _ in served):
+            which = [index for index, (own, _) in enumerate(served) if own == size]
             results = self._run(size, [images[index] for index in which])
-            found.update(zip(which, results, strict=True))
-        for index, reason in resized.items():
-            found[index] = dataclasses.replace(found[index], resized=reason)
+            for index, result in zip(which, results, strict=True):
+                reason = served[index][1]
+                found[index] = dataclasses.replace(result, resized=reason) if reason else result
         return [found[index] for index in range(len(images))]
+
+    def _served_size(self, image: Image) -> tuple[tuple[int, int], str]:
+        """Return the network size for an image now, and the reason where another one is loading."""
+        height, width = image.pixels.shape[:2]
+        size = self.network_size(height, width)
+        self._kinds.setdefault(size, ImageKind.of(image))
+        if not (self._live and self.status.device == 'cpu'):
+            return size, ''
+        size, reason = self._sizes.nearest(size)
+        if reason == LOADING:
+            return size, f'preparing {width}x{height}'
+        return size, f'{width}x{height} is not prepared ({reason})' if reason else ''
 
     def _run(self, size: tuple[int, int], images: Sequence[Image]) -> list[Segmentation]:
         self._newest_size, self._newest = size, self._sizes.get(size)
@@ -329,22 +309,10 @@ def shipped(model: str, dataset: str = DEFAULT_DATASET) -> Path:
 def _rotated_back(image: Image, result: Segmentation) -> Segmentation:
     if not image.rotation:
         return result
-    back = 360 - image.rotation
-    height, width = result.network_size
+    back, (height, width) = 360 - image.rotation, result.network_size
     return dataclasses.replace(
         result,
         labels=rotated(result.labels, back),
         confidence=rotated(result.confidence, back),
         network_size=(height, width) if back == 180 else (width, height),
     )
-
-
-def _with_taxonomy(card: ModelCard, taxonomy: Taxonomy) -> ModelCard:
-    if len(taxonomy.classes) != card.config.classes:
-        msg = (
-            f'dataset {taxonomy.name!r} has {len(taxonomy.classes)} classes, '
-            f'model {card.name!r} was trained with {card.config.classes} '
-            f'({card.taxonomy.name!r})'
-        )
-        raise SegmenterError(msg)
-    return dataclasses.replace(card, taxonomy=taxonomy)

@@ -49,7 +49,7 @@ ARGUMENTS: Mapping[str, str] = {
     'depth_topic': 'Topic of depth images that are registered to the camera, with {camera} '
     'likewise; their camera_info is beside it. Empty: depth.',
     **{
-        name: f'{PARAMETERS[name].option.text} Allowed: {PARAMETERS[name].allowed}. '
+        name: f'{PARAMETERS[name].text} Allowed: {PARAMETERS[name].allowed}. '
         'Empty: as params_file says.'
         for name in GIVEN
     },

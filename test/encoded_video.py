@@ -9,7 +9,7 @@ import numpy as np
 from av.codec.context import Flags
 from numpy.typing import NDArray
 
-from lemore_core.images.video_stream import H264, H265
+from lemore_core.images.video import H264, H265
 
 ENCODERS = {H264: 'libx264', H265: 'libx265'}
 GOP = 4

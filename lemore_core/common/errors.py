@@ -22,8 +22,9 @@ class GpuContextLostError(LemoreError):
 
 def in_one_line(error: Exception) -> str:
     """Return an error's message in one line, with its type if it is no :class:`LemoreError`."""
-    kind = '' if isinstance(error, LemoreError) else f'{type(error).__name__}: '
-    return printable(' '.join(f'{kind}{error}'.split()))
+    text = ' '.join(str(error).split())
+    kind = '' if isinstance(error, LemoreError) else type(error).__name__
+    return printable(': '.join(filter(None, (kind, text))))
 
 
 def printable(text: str) -> str:

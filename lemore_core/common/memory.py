@@ -1,9 +1,10 @@
-"""Memory of this process: measure it, keep what was freed, return it to the system."""
+"""Measure memory and processors of this process, keep freed memory or return it."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import re
 import sys
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from lemore_core.common.errors import LemoreError
 
 STATUS = Path('/proc/self/status')
+TOPOLOGY = Path('/sys/devices/system/cpu')
 KIB_IN_MB = 1024 / 1e6
 # of mallopt(3)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
@@ -72,6 +74,23 @@ def release_memory() -> None:
     """Collect garbage and return free memory to the system."""
     gc.collect()
     _call_glibc('malloc_trim', 0)
+
+
+def thread_counts() -> tuple[int, ...]:
+    """Return thread counts to try, ascending: one, one per core, one per processor."""
+    processors, cores = usable_processors(), set()
+    for processor in processors:
+        siblings = TOPOLOGY / f'cpu{processor}' / 'topology' / 'thread_siblings_list'
+        cores.add(siblings.read_text() if siblings.is_file() else str(processor))
+    return tuple(sorted({1, len(cores), len(processors)}))
+
+
+def usable_processors() -> set[int]:
+    """Return the processors that this process may run on, by number."""
+    if hasattr(os, 'sched_getaffinity'):
+        # a container or taskset may allow fewer than the machine has
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
 
 
 def _call_glibc(function: str, *arguments: Any) -> None:

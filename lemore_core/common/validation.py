@@ -45,57 +45,40 @@ Kind = TypeVar('Kind')
 
 
 @dataclass(frozen=True)
-class Option:
-    """Description and bounds of a field, see :func:`option`."""
+class Entry:
+    """Field of a dataclass: its description and bounds, see :func:`option`, name and type."""
 
     text: str = ''
     low: float = -math.inf
     high: float = math.inf
     choices: tuple[Any, ...] = ()
     pattern: str = ''
-    ascending: bool = False
-    allowed: str = ''
-
-    def admits(self, value: Any) -> bool:
-        """Return whether a value of the right type is allowed; of a tuple, whether all are."""
-        entries = value if isinstance(value, tuple) else (value,)
-        if self.ascending and list(entries) != sorted(entries):
-            return False
-        return all(entry is None or self._admits_one(entry) for entry in entries)
-
-    def _admits_one(self, entry: Any) -> bool:
-        if self.choices and entry not in self.choices:
-            return False
-        if self.pattern and isinstance(entry, str):
-            return re.fullmatch(self.pattern, entry) is not None
-        # NaN lies between no bounds
-        return not isinstance(entry, int | float) or self.low <= entry <= self.high
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A field of a dataclass: its name, declared type and option."""
-
-    name: str
-    kind: Any
-    option: Option
-    required: bool
+    words: str = ''
+    name: str = ''
+    kind: Any = None
+    required: bool = False
 
     @property
     def allowed(self) -> str:
         """The allowed values, in words."""
-        if self.option.allowed:
-            return self.option.allowed
-        if self.option.choices:
-            return f'one of {", ".join(map(str, self.option.choices))}'
-        order = ', in ascending order' if self.option.ascending else ''
-        return _describe(self.kind) + _describe_bounds(self.option) + order
+        if self.choices and not self.words:
+            return f'one of {", ".join(map(str, self.choices))}'
+        return self.words or _describe(self.kind) + _describe_bounds(self)
 
     def refusal(self, value: Any) -> str:
         """Return the error for a value, '' for an allowed one."""
-        if _fits(self.kind, value) and self.option.admits(value):
+        values = value if isinstance(value, tuple) else (value,)
+        if _fits(self.kind, value) and all(one is None or self._admits(one) for one in values):
             return ''
         return f'{self.name} is {shown(value)}, allowed: {self.allowed}'
+
+    def _admits(self, value: Any) -> bool:
+        if self.choices and value not in self.choices:
+            return False
+        if self.pattern and isinstance(value, str):
+            return re.fullmatch(self.pattern, value) is not None
+        # NaN lies between no bounds
+        return not isinstance(value, int | float) or self.low <= value <= self.high
 
 
 def option(
@@ -106,7 +89,6 @@ def option(
     high: float = math.inf,
     choices: Sequence[Any] = (),
     pattern: str = '',
-    ascending: bool = False,
     allowed: str = '',
     **metadata: Any,
 ) -> Any:
@@ -115,10 +97,10 @@ def option(
     Bounds, choices and the pattern, which all of a text matches, hold for every entry of a tuple.
     ``allowed`` says in words what they say badly; ``metadata`` are more of the field's metadata.
     """
-    known = Option(text, low, high, tuple(choices), pattern, ascending, allowed)
-    described = {'option': known, **metadata}
+    known = Entry(text, low, high, tuple(choices), pattern, allowed)
+    described = {'entry': known, **metadata}
     if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=described)
+        return field(default_factory=default.copy, metadata=described)
     return field(default=default, metadata=described)
 
 
@@ -127,13 +109,12 @@ def entries(cls: type[Any]) -> Mapping[str, Entry]:
     """Return the fields of a dataclass that its constructor takes, by name."""
     # Python 3.10 takes dataclasses.KW_ONLY for no type
     kinds = get_type_hints(cls, localns={'KW_ONLY': None})
-    missing = dataclasses.MISSING
     return {
-        item.name: Entry(
-            item.name,
-            kinds[item.name],
-            item.metadata.get('option', Option()),
-            item.default is missing and item.default_factory is missing,
+        item.name: dataclasses.replace(
+            item.metadata.get('entry', Entry()),
+            name=item.name,
+            kind=kinds[item.name],
+            required=item.default is item.default_factory is dataclasses.MISSING,
         )
         for item in dataclasses.fields(cls)
         if item.init
@@ -167,15 +148,13 @@ def from_mapping(cls: type[Kind], values: Any, source: str, error: type[LemoreEr
         if name not in values:
             refusals += [f'{name} is missing'] if entry.required else []
             continue
+        # YAML takes 16 for a number where one of the choices is the text '16'
+        value = str(values[name]) if entry.choices and entry.kind is str else values[name]
         try:
-            converted[name] = _convert(entry.kind, values[name], name, error)
+            converted[name] = _convert(entry.kind, value, name, error)
+            refusals.append(entry.refusal(converted[name]))
         except error as refused:  # a dataclass within this one
             refusals.append(str(refused))
-            continue
-        if entry.option.choices and entry.kind is str:
-            # YAML takes 16 for a number where one of the choices is the text '16'
-            converted[name] = str(converted[name])
-        refusals.append(entry.refusal(converted[name]))
     try:
         if not any(refusals):
             return cls(**converted)
@@ -254,7 +233,7 @@ def _describe(kind: Any) -> str:
     return f'a list, each {_describe(inner[0])}'
 
 
-def _describe_bounds(known: Option) -> str:
+def _describe_bounds(known: Entry) -> str:
     if math.isinf(known.high):
         return '' if math.isinf(known.low) else f', {known.low:g} or more'
     if math.isinf(known.low):

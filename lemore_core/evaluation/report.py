@@ -124,8 +124,9 @@ def render_report(report: Report) -> str:
     from bokeh.resources import Resources
     from jinja2 import Environment, StrictUndefined
 
-    options: Any = {'trim_blocks': True, 'lstrip_blocks': True}
-    environment = Environment(autoescape=True, undefined=StrictUndefined, **options)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     # Bokeh defines a model where it is first met: sorted keys would refer to it before
     environment.policies['json.dumps_kwargs'] = {'sort_keys': False}
     plots: list[Any] = []
@@ -176,7 +177,7 @@ def score_sections(
 def _class_table(taxonomy: Taxonomy, matrix: ConfusionMatrix) -> Table:
     iou, accuracy, pixels = matrix.iou, matrix.accuracy, matrix.counts.sum(1)
     rows = [
-        (taxonomy.classes[i], _bar(iou[i]), percent(accuracy[i]), f'{pixels[i]:,}')
+        (taxonomy.classes[i], bar(iou[i]), percent(accuracy[i]), f'{pixels[i]:,}')
         for i in np.argsort(-np.nan_to_num(iou, nan=-1), kind='stable')
     ]
     return Table(('class', 'IoU', 'accuracy', 'pixels'), rows)
@@ -200,13 +201,14 @@ def _calibration_table(calibration: Calibration) -> Table:
     ranges = (f'{100 * a:.0f} to {100 * b:.0f} %' for a, b in pairwise(edges))
     total = calibration.counts.sum()
     rows = [
-        (text, _bar(confidence), _bar(accuracy), _bar(count / total, f'{count:,}'))
+        (text, bar(confidence), bar(accuracy), bar(count / total, f'{count:,}'))
         for text, count, confidence, accuracy in zip(ranges, *columns, strict=True)
     ]
     return Table(('confidence', 'mean confidence', 'accuracy', 'pixels'), rows)
 
 
-def _bar(share: float, text: str = '') -> Cell:
+def bar(share: float, text: str = '') -> Cell:
+    """Return the cell of a share; of NaN without a bar."""
     return Cell(text or percent(share), round(float(np.nan_to_num(share)), 4))
 
 

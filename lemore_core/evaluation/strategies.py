@@ -99,7 +99,7 @@ class AveragedViews:
         self._segmenter = segmenter
         self._views = views
         # every image needs the network sizes of all scales
-        segmenter.sizes_kept = max(segmenter.sizes_kept, 4 * len(views.scales))
+        segmenter.keep_sizes(4 * len(views.scales))
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
         """Segment an RGB image (H, W, 3) uint8; needs H x W x classes floats of memory twice."""

@@ -52,11 +52,10 @@ def report_image(
 
 
 def labels_pane(taxonomy: Taxonomy, shown: Mapping[str, Labels]) -> Pane:
-    """Return one or two label images (H, W) over the image; unlabelled ground truth is clear."""
+    """Return one or two label images (H, W) over the image; unlabelled pixels are clear."""
     layers = {}
     for name, labels in shown.items():
-        clear = (labels >= len(taxonomy.classes)) & (name == GROUND_TRUTH)
-        alpha = np.where(clear, 0, 255).astype(np.uint8)
+        alpha = np.where(labels < len(taxonomy.classes), 255, 0).astype(np.uint8)
         layers[name] = _layer(np.dstack([colorize(labels, taxonomy.palette), alpha]))
     return Pane(' and '.join(shown), layers)
 

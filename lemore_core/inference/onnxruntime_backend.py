@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from lemore_core.common.cpu import thread_counts
+from lemore_core.common.memory import thread_counts
 from lemore_core.export import BATCH
 from lemore_core.export.cache import cached_export
 from lemore_core.export.model_card import read_model_card

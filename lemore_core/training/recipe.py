@@ -62,7 +62,7 @@ class Recipe:
     resize: tuple[int, int] | None = option(
         None, 'long and short side to fit images to first', low=1
     )
-    scale: tuple[float, float] = option((0.5, 2.0), 'random', low=0.1, high=8, ascending=True)
+    scale: tuple[float, float] = option((0.5, 2.0), 'random', low=0.1, high=8)
     shrink: float = option(
         1.0, 'smallest crop by the largest; a step has one size', low=0.25, high=1
     )
@@ -79,6 +79,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_fields(self, RecipeError)
+        if self.scale[0] > self.scale[1]:
+            msg = f'scale is {self.scale}, allowed: two numbers in ascending order'
+            raise RecipeError(msg)
         unknown = sorted(set(self.network) - set(SWITCHES))
         if unknown:
             msg = f'network has no part {unknown}, its parts are {", ".join(SWITCHES)}'

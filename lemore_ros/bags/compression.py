@@ -14,9 +14,9 @@ from typing import Any
 
 import lz4.frame
 
-from lemore_core.common.cpu import usable_processors
 from lemore_core.common.errors import in_one_line
 from lemore_core.common.limits import MAX_MESSAGE_BYTES
+from lemore_core.common.memory import usable_processors
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -19,7 +19,7 @@ from lemore_ros.outputs import COMPRESSED_IMAGE
 from lemore_ros.transports import BY_TYPE
 
 if TYPE_CHECKING:
-    from lemore_core.images.video_stream import VideoStream
+    from lemore_core.images.video import VideoStream
 
 # the names of encoders (libx264, hevc_nvenc, …) hold what they encode
 CODECS = {'264': 'h264', 'avc': 'h264', '265': 'hevc', 'hevc': 'hevc'}
@@ -71,7 +71,7 @@ class VideoReader:
     def _opened(self, codec: str, max_pixels: int) -> VideoStream:
         if self._stream is None or codec != self._codec:
             try:
-                from lemore_core.images.video_stream import VideoStream
+                from lemore_core.images.video import VideoStream
             except ImportError as error:
                 msg = f'{codec} is decoded by PyAV, which is not installed: pip install av'
                 raise ImageError(msg) from error

@@ -27,7 +27,7 @@ def parameters_yaml() -> str:
     lines.append('  ros__parameters:')
     for name, entry in PARAMETERS.items():
         when = 'may be set while the node runs' if name in LIVE else 'read at start'
-        notes = f'{entry.option.text} Allowed: {entry.allowed}; {when}.'
+        notes = f'{entry.text} Allowed: {entry.allowed}; {when}.'
         lines.append('')
         lines += [f'    # {line}' for line in textwrap.wrap(notes, 90)]
         lines.append(f'    {name}: {json.dumps(DEFAULTS[name])}')
@@ -43,7 +43,7 @@ def parameters_page() -> str:
             f'`{json.dumps(DEFAULTS[name])}`',
             entry.allowed,
             'live' if name in LIVE else 'at start',
-            entry.option.text,
+            entry.text,
         )
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines) + '\n'

@@ -250,11 +250,11 @@ def descriptor(name: str) -> Any:
     entry, kind = PARAMETERS[name], type(DEFAULTS[name])
     result = ParameterDescriptor(
         name=name,
-        description=entry.option.text,
+        description=entry.text,
         additional_constraints=f'allowed: {entry.allowed}',
         read_only=name not in LIVE,
     )
-    low, high = entry.option.low, entry.option.high
+    low, high = entry.low, entry.high
     if kind is int:
         result.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
     elif kind is float:

@@ -251,7 +251,7 @@ def load_segmenter(values: NodeParameters) -> Segmenter:
         wait_for_engine=values.wait_for_engine,
     )
     segmenter = options.load(live=True)
-    segmenter.sizes_kept = max(segmenter.sizes_kept, len(values.camera_names))
+    segmenter.keep_sizes(len(values.camera_names))
     # cameras are usually larger than the network input
     height, width = segmenter.trained_size
     segmenter.warm_up(2 * height, 2 * width, 'bgr8')

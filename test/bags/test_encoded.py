@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lemore_core.cli.main import main
-from lemore_core.images.video_stream import H264, H265, VideoStream
+from lemore_core.images.video import H264, H265, VideoStream
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.options import SegmentOptions

@@ -5,15 +5,6 @@ import threading
 from lemore_core.mailbox import Mailbox
 
 
-def test_only_the_newest_item_waits() -> None:
-    mailbox: Mailbox[int] = Mailbox()
-    assert [mailbox.put(i) for i in range(4)] == [False, True, True, True]
-    assert mailbox.take() == [3]
-    assert mailbox.put(4) is False
-    assert mailbox.clear() is True
-    assert mailbox.clear() is False
-
-
 def test_closing_wakes_the_reader_drops_what_waits_and_refuses_more() -> None:
     mailbox: Mailbox[int] = Mailbox()
     taken: list[list[int]] = []
@@ -36,6 +27,7 @@ def test_senders_replace_only_their_own_items() -> None:
     assert not mailbox.put('rear 1', 'rear')
     assert mailbox.put('front 2', 'front')
     assert mailbox.clear('rear') is True
+    assert mailbox.clear('rear') is False
     assert not mailbox.put('rear 2', 'rear')
     assert mailbox.take(4) == ['front 2', 'rear 2']
 

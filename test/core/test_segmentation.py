@@ -84,19 +84,6 @@ def test_a_larger_size_repeats_pixels() -> None:
     assert after.confidence.tolist() == [[10, 10, 250, 250]] * 2
 
 
-def test_the_order_of_the_steps_is_no_matter() -> None:
-    random = np.random.default_rng(0)
-    before = result(random.integers(0, 9, (37, 53)), random.integers(0, 256, (37, 53)))
-    size = OutputSize.parse('31x23')
-    at_once = Refinement(0.3, groups_of(9), size).apply(before)
-    by_turns = before
-    for step in (Refinement(0.3), Refinement(groups=groups_of(9)), Refinement(output_size=size)):
-        by_turns = step.apply(by_turns)
-    assert at_once.labels.shape == (23, 31)
-    assert np.array_equal(at_once.labels, by_turns.labels)
-    assert np.array_equal(at_once.confidence, by_turns.confidence)
-
-
 def test_colors_are_resized_as_labels_are() -> None:
     labels = np.arange(35, dtype=np.uint8).reshape(5, 7)
     colors = np.dstack([labels, labels, labels])

@@ -35,10 +35,12 @@ def test_labels_have_the_size_of_the_image(segmenter: Segmenter, size: tuple[int
     assert result.timings.total_ms > result.timings.steps['network'] > 0
 
 
-def test_every_encoding_of_a_image_gives_the_same_labels(
+def test_every_encoding_of_an_image_gives_the_same_labels(
     segmenter: Segmenter, clip_frames: Frames
 ) -> None:
-    bgr = clip_frames[0]
+    # read-only memory with padded rows, as drivers hand it out
+    bgr = np.pad(clip_frames[0], ((0, 0), (0, 40), (0, 0)), constant_values=77)[:, :960]
+    bgr.flags.writeable = False
     expected = segmenter.segment(np.ascontiguousarray(bgr[..., ::-1]), 'rgb8')
     for encoding, code in {
         'bgr8': None,
@@ -79,18 +81,6 @@ def test_labels_are_refined_on_their_way_out(segmenter: Segmenter, clip_frames: 
     assert refined.labels.shape == (32, 64)
     assert np.array_equal(refined.labels, expected.labels)
     assert np.array_equal(refined.confidence, expected.confidence)
-
-
-def test_padded_rows_and_read_only_memory_are_no_matter(
-    segmenter: Segmenter, clip_frames: Frames
-) -> None:
-    image = clip_frames[1]
-    padded = np.full((540, 1000, 3), 77, np.uint8)
-    padded[:, :960] = image
-    view = padded[:, :960]
-    view.flags.writeable = False
-    expected = segmenter.segment(image, 'bgr8')
-    assert np.array_equal(segmenter.segment(view, 'bgr8').labels, expected.labels)
 
 
 @pytest.mark.parametrize(
@@ -144,18 +134,6 @@ def test_an_image_has_the_same_bytes_in_every_batch_and_at_every_start(
             assert one.confidence.tobytes() == other.confidence.tobytes()
 
 
-def test_backends_agree_on_real_images(clip_frames: Frames) -> None:
-    path = resolve_checkpoint('nano')
-    onnx = Segmenter.load(path, backend='onnxruntime', device='cpu')
-    torch = Segmenter.load(path, backend='torch', device='cpu')
-    same = 0
-    for frame in clip_frames:
-        same += np.count_nonzero(
-            onnx.segment(frame, 'bgr8').labels == torch.segment(frame, 'bgr8').labels
-        )
-    assert same / sum(frame[..., 0].size for frame in clip_frames) >= 0.999
-
-
 def test_an_exported_file_is_loaded_as_it_says(
     untrained_checkpoint: Path, clip_frames: Frames, tmp_path: Path
 ) -> None:
@@ -188,7 +166,7 @@ def test_another_table_of_as_many_classes_renames_them(untrained_checkpoint: Pat
         ({'backend': 'torch', 'device': 'warp'}, "device 'warp'"),
         ({'backend': 'onnxruntime', 'device': 'warp'}, "device 'warp'"),
         ({'network_size': (8, 8)}, 'height is 8'),
-        ({'taxonomy': load_taxonomy('cityscapes')}, '19 classes.* trained with 11'),
+        ({'taxonomy': load_taxonomy('cityscapes')}, 'has 11 classes, dataset .cityscapes. has 19'),
     ],
 )
 def test_what_cannot_be_loaded_is_named(

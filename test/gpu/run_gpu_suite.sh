@@ -1,10 +1,10 @@
 #!/bin/sh
-# Labels and speed on a GPU: tests of this folder, figures, a short training, and a table last.
+# Labels and speed on a GPU: tests of this folder, a short training, and figures last.
 #
-# Writes OUT/tests.log, OUT/figures.json and OUT/table.md (out/gpu), also when a test failed. Needs
-# Python 3.10 or newer (PYTHON names it) with torch, numpy, opencv, onnx and pytest; what needs
-# further packages is skipped and stands in the table as "not run". CAMVID names the folder of the
-# data set for 200 s of training, which needs lightning as well. No network, no ROS. Ends with
+# Writes OUT/tests.log and OUT/figures.json (out/gpu), also when a test failed. Needs Python 3.10 or
+# newer (PYTHON names it) with torch, numpy, opencv, onnx and pytest; tests that need further packages
+# are skipped. CAMVID names the folder of the data set for 200 s of training, which needs lightning
+# as well. No network, no ROS. Ends with
 #   0  all is right and every bar is reached; or no GPU is here, and what runs on a CPU is right
 #   1  a test or the training failed, or ran out of time
 #   2  the tests passed, a bar was missed
@@ -26,7 +26,7 @@ if [ -n "${CAMVID:-}" ] && "$PYTHON" -c 'import lightning, torchmetrics' 2>/dev/
     tail -n 5 "$OUT/training.log"
 fi
 
-timeout 120 "$PYTHON" -m gpu_suite
+timeout 120 "$PYTHON" -m gpu_suite.figures
 figures=$?
 [ "$status" -ne 0 ] && exit 1
 exit "$figures"

@@ -35,9 +35,8 @@ MODULE = 'lemore_core.inference.cpu.decode'
 NICENESS = 10
 JOIN_S = 2.0
 
-# labels have 8 or 16 bits and a kernel for each: those requested, and those being compiled
-_prepared: set[np.dtype[Any]] = set()
-_compiling: dict[np.dtype[Any], threading.Thread] = {}
+# labels have 8 or 16 bits and a kernel for each: the thread that compiles it, None afterwards
+_compiling: dict[np.dtype[Any], threading.Thread | None] = {}
 _lock = threading.Lock()
 _is_ending = threading.Event()
 
@@ -54,7 +53,7 @@ def decode(logits: Floats, height: int, width: int) -> tuple[Labels, NDArray[np.
     """
     arguments = kernel_arguments(logits, height, width)
     *_, labels, confidence = arguments
-    kernel = decode_plainly if labels.dtype in _compiling else decode_kernel
+    kernel = decode_plainly if _compiling.get(labels.dtype) else decode_kernel
     kernel(*arguments)
     return labels, confidence
 
@@ -76,15 +75,15 @@ def prepare(classes: int) -> None:
     """Load or compile the kernel for ``classes`` in the background; labels are the same."""
     kind = _smallest(classes)[3].dtype
     with _lock:
-        if kind not in _prepared:
-            _prepared.add(kind)
-            _compiling[kind] = threading.Thread(target=_prepare, args=(classes, kind), daemon=True)
-            _compiling[kind].start()
+        if kind not in _compiling:
+            thread = threading.Thread(target=_prepare, args=(classes, kind), daemon=True)
+            _compiling[kind] = thread
+            thread.start()
 
 
 def wait_until_compiled() -> None:
     """Wait for :func:`prepare`, before a measurement."""
-    for thread in list(_compiling.values()):
+    for thread in filter(None, list(_compiling.values())):
         thread.join()
 
 
@@ -110,14 +109,14 @@ def _prepare(classes: int, kind: np.dtype[Any]) -> None:
             child.result()
     if not _is_ending.is_set():
         warm_up(classes)
-        del _compiling[kind]
+        _compiling[kind] = None
 
 
 @atexit.register
 def _end() -> None:
     # LLVM must not be at work when its own exit handlers run
     _is_ending.set()
-    for thread in list(_compiling.values()):
+    for thread in filter(None, list(_compiling.values())):
         stop_children(thread)
         thread.join(JOIN_S)
 

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, entry in entries(SegmentOptions).items():
         if name in entries(SegmenterOptions) and name != 'batch':
             continue
-        default, text = getattr(defaults, name), entry.option.text
+        default, text = getattr(defaults, name), entry.text
         flag = f'--{name.replace("_", "-")}'
         if isinstance(default, bool):
             group.add_argument(flag, action='store_true', help=text)

@@ -74,6 +74,7 @@ KILLED = 'os.kill(os.getpid(), signal.SIGKILL)'
     ('source', 'order', 'message'),
     [
         (serving("raise MemoryError('no room\\nat all')"), {}, '^MemoryError: no room at all$'),
+        (serving('raise MemoryError'), {}, '^MemoryError$'),
         (serving(KILLED), {}, r'ended by SIGKILL \(is there enough memory\?\)'),
         (DIES, None, 'its_child ended with code 9, see .*log: last words$'),
     ],

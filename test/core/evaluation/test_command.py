@@ -92,31 +92,18 @@ def test_model_and_truth_are_compared_in_groups_on_one_drive(
     command: list[str], small_camvid: Path, tmp_path: Path, capsys: Output
 ) -> None:
     names = load_taxonomy('camvid').classes
-    rows = [
-        ('ground', ['road', 'pavement']),
-        ('else', [n for n in names[:-1] if n not in ('road', 'pavement')]),
-    ]
-    table = {
-        'name': 'two',
-        'groups': [
-            {'name': name, 'color': [i, i, i], 'classes': classes}
-            for i, (name, classes) in enumerate(rows)
-        ],
-        'ignore': ['bicyclist'],
-    }
+    ground = ['road', 'pavement']
+    rows = {'ground': ground, 'else': [name for name in names[:-1] if name not in ground]}
+    groups = [{'name': name, 'color': '#010203', 'classes': rows[name]} for name in rows]
+    table = {'name': 'two', 'groups': groups, 'ignore': ['bicyclist']}
     (tmp_path / 'truth.yaml').write_text(yaml.safe_dump(table))
     # drives are looked for in both splits; these images have the names of none
     for name in ('', 'annot'):
         shutil.copytree(small_camvid / f'val{name}', small_camvid / f'train{name}')
-    grouped = [
-        *command,
-        '--dataset',
-        'camvid',
-        '--ground-truth-groups',
-        str(tmp_path / 'truth.yaml'),
-    ]
+    truth = str(tmp_path / 'truth.yaml')
+    grouped = [*command, '--dataset', 'camvid', '--ground-truth-groups', truth]
     # the probabilities of a model's classes are summed, and those of ignored ones left out
-    assert main([*grouped, '--map', str(tmp_path / 'truth.yaml'), '--json']) == 0
+    assert main([*grouped, '--map', truth, '--json']) == 0
     values = json.loads(capsys.readouterr().out)
     assert list(values['iou']) == ['ground', 'else']
     assert main(grouped) == 1

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 from lemore_core.checkpoint import CheckpointError
-from lemore_core.common import cpu as processors
+from lemore_core.common import memory as processors
 from lemore_core.export.export import export_onnx
 from lemore_core.images.image import Image
 from lemore_core.inference import onnxruntime_backend as onnx_backend

@@ -42,16 +42,6 @@ def test_classes_become_groups() -> None:
     ]
 
 
-def test_many_classes_become_8_bit_groups() -> None:
-    names = tuple(f'c{i}' for i in range(300))
-    table = Taxonomy('many', names, (RED,) * 300)
-    ends = (Group('first', RED, names[:1]), Group('last', GREEN, names[-1:]))
-    groups = ClassGroups('ends', table, ends, names[1:-1])
-    found = groups.apply(np.array([[0, 299, 255, 65535]], np.uint16))
-    assert found.dtype == groups.taxonomy.label_dtype == np.uint8
-    assert found.tolist() == [[0, 1, 255, 255]]
-
-
 @pytest.mark.parametrize(
     ('groups', 'ignored', 'expected'),
     [

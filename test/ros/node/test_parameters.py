@@ -119,7 +119,7 @@ def test_every_parameter_is_described(graph: Any) -> None:
     by_name = {found.name: found for found in answer.descriptors}
     assert list(by_name) == names
     for name, found in by_name.items():
-        assert found.description == PARAMETERS[name].option.text
+        assert found.description == PARAMETERS[name].text
         assert found.additional_constraints.startswith('allowed: ')
         assert found.read_only is (name not in LIVE)
     assert by_name['overlay_alpha'].type == ParameterType.PARAMETER_DOUBLE

@@ -15,7 +15,7 @@ from rcl_interfaces.msg import Log
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
-from lemore_core.images.video_stream import H264, H265, VideoStream
+from lemore_core.images.video import H264, H265, VideoStream
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.images import read_image
 from lemore_ros.node.qos import latched

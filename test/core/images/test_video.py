@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lemore_core.images.video import VideoError
-from lemore_core.images.video_stream import H264, H265, VideoStream, is_key
+from lemore_core.images.video import H264, H265, VideoError, VideoStream, is_key
 from test.encoded_video import GOP, packets_of
 
 Frames = list[NDArray[np.uint8]]
