@@ -24,8 +24,8 @@ from launch_ros.parameter_descriptions import ParameterValue
 from lemore_core.common.errors import LemoreError
 from lemore_ros.node.lifecycle import RESTART, STOPPED
 from lemore_ros.node.parameters import PARAMETERS, ParameterError, from_text
+from lemore_ros.outputs import TRANSPORTS
 from lemore_ros.share import PACKAGE, image_profile, share_directory
-from lemore_ros.transports import TRANSPORTS
 
 NAME = 'lemore_segmentation'
 EXECUTABLE = 'segmentation_node'

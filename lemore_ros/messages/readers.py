@@ -15,8 +15,7 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.images.image import Image
 from lemore_ros.messages.images import ImageError, encoding_of, read_compressed, read_image
-from lemore_ros.outputs import COMPRESSED_IMAGE
-from lemore_ros.transports import BY_TYPE
+from lemore_ros.outputs import BY_TYPE, COMPRESSED_IMAGE
 
 if TYPE_CHECKING:
     from lemore_core.images.video_stream import VideoStream

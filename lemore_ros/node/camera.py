@@ -27,7 +27,7 @@ from lemore_ros.node.depth_buffer import DepthBuffer
 from lemore_ros.node.logs import ThrottledLogger
 from lemore_ros.node.publishers import OutputSettings, Publishers
 from lemore_ros.node.qos_diagnosis import LARGE_IMAGES, Subscription, why_no_images
-from lemore_ros.transports import AUTO, TRANSPORTS, Transport
+from lemore_ros.outputs import AUTO, TRANSPORTS, Transport
 
 EXPLAIN_AFTER_S = 5.0
 NO_SUBSCRIBER = 'nobody subscribes to its outputs'

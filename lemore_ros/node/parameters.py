@@ -13,7 +13,7 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.common.limits import MAX_PIXELS, ROTATIONS
 from lemore_core.common.validation import Entry, check_fields, entries, option
 from lemore_core.segmentation import ALLOWED_SIZES
-from lemore_ros.transports import AUTO, TRANSPORTS
+from lemore_ros.outputs import AUTO, TRANSPORTS
 
 MIN_SIDE, MAX_SIDE = 32, 8192
 # part of a topic name, by the rules of ROS 2

@@ -10,8 +10,8 @@ from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from lemore_ros.messages.common import message_class
+from lemore_ros.outputs import BY_TYPE, TRANSPORTS, Transport
 from lemore_ros.share import profile_advice
-from lemore_ros.transports import BY_TYPE, TRANSPORTS, Transport
 
 NAMED_AT_MOST = 3
 LARGE_IMAGES = profile_advice(get_rmw_implementation_identifier())
