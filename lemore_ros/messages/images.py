@@ -9,7 +9,7 @@ jpeg compressed <channel order given to the encoder>``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,18 +24,17 @@ from lemore_core.images.image import Image
 DEPTH = ('16UC1', '32FC1')
 # outgoing: encoding -> (dtype, dimensions); 16UC1 is little-endian as is_bigendian says
 OUTGOING = {'mono8': ('u1', 2), '16UC1': ('<u2', 2), 'rgb8': ('u1', 3)}
-# encoding -> (encoding of the view, channels); drivers that use OpenCV's type names, which tell no
-# order of channels, mean OpenCV's own order
-VIEWED: Mapping[str, tuple[str, int]] = {
-    'bgr8': ('bgr8', 3),
-    'rgb8': ('rgb8', 3),
-    'bgra8': ('bgra8', 4),
-    'rgba8': ('rgba8', 4),
-    'mono8': ('mono8', 1),
-    '8UC1': ('mono8', 1),
-    '8UC3': ('bgr8', 3),
-    '8UC4': ('bgra8', 4),
-}
+
+
+class Encoding(NamedTuple):
+    """Encoding of the result, channels and bytes of each, and the code of OpenCV's conversion."""
+
+    result: str
+    channels: int
+    itemsize: int = 1
+    code: int | None = None
+
+
 # the chroma follows the luma, in half as many rows
 NV = {'nv12': cv2.COLOR_YUV2BGR_NV12, 'nv21': cv2.COLOR_YUV2BGR_NV21}
 YUV422 = {
@@ -51,17 +50,18 @@ BAYER = {
     'bayer_gbrg': cv2.COLOR_BayerGR2BGR,
     'bayer_grbg': cv2.COLOR_BayerGB2BGR,
 }
-# encoding -> (encoding of the result, bytes per pixel, channels, OpenCV's code)
-CONVERTED: Mapping[str, tuple[str, int, int, int | None]] = {
-    **{f'{name}8': ('bgr8', 1, 1, code) for name, code in BAYER.items()},
-    **{f'{name}16': ('bgr8', 2, 1, code) for name, code in BAYER.items()},
-    **{name: ('bgr8', 2, 2, code) for name, code in YUV422.items()},
-    **{name: ('bgr8', 1, 1, code) for name, code in NV.items()},
-    'mono16': ('mono8', 2, 1, None),
-    'bgr16': ('bgr8', 6, 3, None),
-    'rgb16': ('rgb8', 6, 3, None),
-    'bgra16': ('bgra8', 8, 4, None),
-    'rgba16': ('rgba8', 8, 4, None),
+CHANNELS = {'bgr': 3, 'rgb': 3, 'bgra': 4, 'rgba': 4, 'mono': 1}
+ENCODINGS: Mapping[str, Encoding] = {
+    **{f'{name}8': Encoding(f'{name}8', channels) for name, channels in CHANNELS.items()},
+    # drivers that use OpenCV's type names, which tell no order of channels, mean OpenCV's own order
+    '8UC1': Encoding('mono8', 1),
+    '8UC3': Encoding('bgr8', 3),
+    '8UC4': Encoding('bgra8', 4),
+    **{f'{name}8': Encoding('bgr8', 1, 1, code) for name, code in BAYER.items()},
+    **{f'{name}16': Encoding('bgr8', 1, 2, code) for name, code in BAYER.items()},
+    **{name: Encoding('bgr8', 2, 1, code) for name, code in YUV422.items()},
+    **{name: Encoding('bgr8', 1, 1, code) for name, code in NV.items()},
+    **{f'{name}16': Encoding(f'{name}8', channels, 2) for name, channels in CHANNELS.items()},
 }
 CODECS = ('jpeg', 'jpg', 'png')
 # labels are long runs of one value: this strategy is both the fastest and the smallest for them
@@ -94,35 +94,29 @@ def read_image(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
         size = f'{message.width}x{message.height}'
         msg = f'the image has {size} pixels, allowed: up to {max_pixels} (max_pixels)'
         raise ImageError(msg)
-    if encoding in CONVERTED:
-        return Image(_convert(message), CONVERTED[encoding][0], message.header)
-    if encoding not in VIEWED:
-        allowed = ', '.join([*VIEWED, *CONVERTED])
-        msg = f'encoding {encoding!r} is not read, allowed: {allowed}'
+    if encoding not in ENCODINGS:
+        msg = f'encoding {encoding!r} is not read, allowed: {", ".join(ENCODINGS)}'
         raise ImageError(msg)
-    encoding, channels = VIEWED[encoding]
-    pixels = rows_of(message, channels)
+    return Image(_convert(message, ENCODINGS[encoding]), ENCODINGS[encoding].result, message.header)
+
+
+def _convert(message: Any, encoding: Encoding) -> NDArray[np.uint8]:
+    """Return the pixels as channels of 8 bits, a view where they are that already."""
+    _, channels, itemsize, code = encoding
+    pixels: NDArray[Any] = rows_of(message, channels * itemsize)
+    if itemsize == 2:
+        wide = np.ascontiguousarray(pixels).view('>u2' if message.is_bigendian else '<u2')
+        pixels = wide.astype(np.uint16, copy=False)
     if channels > 1:
-        pixels = pixels.reshape(len(pixels), message.width, channels)
-    return Image(pixels, encoding, message.header)
-
-
-def _convert(message: Any) -> NDArray[np.uint8]:
-    """Return the pixels of an image of one of ``CONVERTED``, as channels of 8 bits."""
-    _, bytes_per_pixel, channels, code = CONVERTED[message.encoding]
-    rows = np.ascontiguousarray(rows_of(message, bytes_per_pixel))
-    is_wide = message.encoding.endswith('16')
-    if is_wide:
-        rows = rows.view('>u2' if message.is_bigendian else '<u2').astype(np.uint16, copy=False)
-    pixels: NDArray[Any] = rows if channels == 1 else rows.reshape(len(rows), -1, channels)
+        pixels = pixels.reshape(len(pixels), -1, channels)
     if code is not None:
         try:
-            pixels = cv2.cvtColor(pixels, code)
+            pixels = cv2.cvtColor(np.ascontiguousarray(pixels), code)
         except cv2.error as error:  # such as an odd side of YUV
             size = f'{message.width}x{message.height}'
             msg = f'a {message.encoding} image of {size} cannot be converted: {in_one_line(error)}'
             raise ImageError(msg) from error
-    return np.ascontiguousarray(pixels >> 8 if is_wide else pixels, np.uint8)
+    return pixels if pixels.dtype == np.uint8 else np.ascontiguousarray(pixels >> 8, np.uint8)
 
 
 def image_fields(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str) -> dict[str, Any]:

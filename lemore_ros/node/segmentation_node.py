@@ -21,8 +21,7 @@ from lemore_core.common.memory import release_memory
 from lemore_core.segmenter import Segmenter
 from lemore_core.segmenter_options import SegmenterOptions
 from lemore_ros.node import lifecycle, parameters
-from lemore_ros.node.camera_stats import CameraStats
-from lemore_ros.node.diagnostics import Diagnostics
+from lemore_ros.node.diagnostics import CameraStats, Diagnostics
 from lemore_ros.node.logs import CoreLog
 from lemore_ros.node.parameters import NodeParameters
 from lemore_ros.node.publishers import OutputSettings

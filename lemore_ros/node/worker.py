@@ -13,7 +13,7 @@ from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.node.camera import Arrival, Camera
-from lemore_ros.node.camera_stats import CameraStats
+from lemore_ros.node.diagnostics import CameraStats
 from lemore_ros.node.publishers import OutputSettings
 
 Frame = tuple[Camera, Image]

@@ -33,7 +33,7 @@ from lemore_ros.messages.point_cloud import POINT
 from lemore_ros.messages.readers import make_reader, message_header
 from lemore_ros.node import qos
 from lemore_ros.outputs import TRANSPORTS
-from lemore_ros.tools.processes import NODE
+from lemore_ros.tools.probe import NODE
 
 LATENCIES = ('age_p50_ms', 'segmenter_p50_ms')
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from sensor_msgs.msg import Image
 
 from lemore_ros.messages.common import stamp_ns
-from lemore_ros.node.depth_buffer import DepthBuffer
+from lemore_ros.node.subscriptions import DepthBuffer
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND

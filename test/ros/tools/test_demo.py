@@ -16,10 +16,16 @@ from rosbags.typesys import Stores, get_typestore
 
 from lemore_core.images.video import VideoError
 from lemore_core.taxonomy import load_taxonomy
-from lemore_ros.messages.common import read_stamp, write_stamp
-from lemore_ros.tools import demo
-from lemore_ros.tools.demo import has_open_frames, is_good, summarise
-from lemore_ros.tools.demo_media import write_bag, write_contact_sheet, write_video
+from lemore_ros.messages.common import read_stamp
+from lemore_ros.tools.demo import (
+    has_open_frames,
+    is_good,
+    main,
+    summarise,
+    write_bag,
+    write_contact_sheet,
+    write_video,
+)
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 
@@ -39,12 +45,10 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_clip_becomes_camera_messages(clip: Path, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
     bag = tmp_path / 'camera'
-    assert write_bag(clip, bag, '/camera/image', lambda *done: seen.append(done)) == 25
+    assert write_bag(clip, bag, '/camera/image') == 25
     assert sorted(file.name for file in bag.iterdir()) == ['camera.mcap', 'metadata.yaml']
     assert list(tmp_path.iterdir()) == [bag]
-    assert seen[-1] == (25, 25)
     with Reader(bag) as reader:
         assert [c.topic for c in reader.connections] == ['/camera/image']
         found = [(stamp, data, c.msgtype) for c, stamp, data in reader.messages()]
@@ -54,17 +58,12 @@ def test_a_clip_becomes_camera_messages(clip: Path, tmp_path: Path) -> None:
         assert (message.encoding, message.header.frame_id) == ('rgb8', 'camera')
         assert read_stamp(raw) == stamp == i * 40_000_000
         assert abs(float(message.data.mean()) - 10 * i) < 4
-        data = bytearray(raw)
-        write_stamp(data, 1_700_000_000_123_456_789)
-        header = STORE.deserialize_cdr(bytes(data), kind).header
-        assert (header.stamp.sec, header.stamp.nanosec) == (1_700_000_000, 123_456_789)
-        assert header.frame_id == 'camera'
 
 
 def test_a_file_that_is_no_video_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / 'clip.mp4').write_bytes(b'no video')
     with pytest.raises(VideoError, match=r'clip\.mp4 is no readable video'):
-        write_bag(tmp_path / 'clip.mp4', tmp_path / 'bag', '/image', lambda *_: None)
+        write_bag(tmp_path / 'clip.mp4', tmp_path / 'bag', '/image')
     assert [path.name for path in tmp_path.iterdir()] == ['clip.mp4']
 
 
@@ -132,5 +131,5 @@ def test_the_demo_runs_through(
 
 
 def test_a_missing_model_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert demo.main(['--output', str(tmp_path), '--model', 'gone.safetensors']) == 2
+    assert main(['--output', str(tmp_path), '--model', 'gone.safetensors']) == 2
     assert 'demo: there is no checkpoint gone.safetensors' in capsys.readouterr().err
