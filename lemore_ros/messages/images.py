@@ -1,15 +1,19 @@
-"""Convert raw and compressed image messages to images, and pixels to the fields of both.
+"""Convert raw, compressed and video messages to images, and pixels to fields of the first two.
 
 Channels of 8 bits are views of the message; Bayer mosaics, YUV and channels of 16 bits are
 converted by OpenCV, with the codes that cv_bridge uses. The format of compressed images is read and
 written as ``compressed_image_transport`` does: ``jpeg``, ``png``, or ``<encoding of the raw image>;
-jpeg compressed <channel order given to the encoder>``.
+jpeg compressed <channel order given to the encoder>``. Video is ``FFMPEGPacket`` of
+ffmpeg_image_transport, or ``CompressedVideo`` of Foxglove.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,6 +23,10 @@ from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.images.files import AS_TAKEN, JPEG, PNG, ImageFileError, decode_image
 from lemore_core.images.image import Image
+from lemore_ros.outputs import BY_TYPE, COMPRESSED_IMAGE
+
+if TYPE_CHECKING:
+    from lemore_core.images.video_stream import VideoStream
 
 # REP 118
 DEPTH = ('16UC1', '32FC1')
@@ -72,6 +80,8 @@ PNG_FLAGS = (
     cv2.IMWRITE_PNG_STRATEGY_RLE,
 )
 JPEG_QUALITY = 85
+# the names of encoders (libx264, hevc_nvenc, …) hold what they encode
+VIDEO_CODECS = {'264': 'h264', 'avc': 'h264', '265': 'hevc', 'hevc': 'hevc'}
 
 
 class ImageError(LemoreError):
@@ -83,10 +93,6 @@ def read_image(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
 
     Encodings of 8-bit channels are views of the message's own memory, their rows may be padded.
     Bayer mosaics and YUV (BT.601) become bgr8, channels of 16 bits their upper 8.
-
-    Raises:
-        ImageError: the image is empty or too large, its encoding is not supported, ``step`` or
-            ``data`` are too short for its size, or YUV has an odd side.
     """
     encoding = message.encoding
     refuse_depth(encoding)
@@ -190,10 +196,6 @@ def read_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
     It is rgb8 where the format field says that the encoder took RGB for BGR. Channels of 16 bits
     become 8, transparency is dropped, and Exif rotation is ignored, because the camera info
     describes the stored pixels.
-
-    Raises:
-        ImageError: the format is not supported or that of a depth image, the image has more than
-            ``max_pixels``, or the data are cut short or damaged.
     """
     order = _channel_order(message.format)
     try:
@@ -243,3 +245,75 @@ def _channel_order(form: str) -> str:
         raise ImageError(msg)
     refuse_depth(raw.strip())
     return 'rgb8' if 'compressed rgb' in packed else 'bgr8'
+
+
+def make_reader(kind: str) -> ImageReader | VideoReader:
+    """Return a reader for one topic of messages such as ``sensor_msgs/msg/Image``."""
+    if BY_TYPE[kind].is_video:
+        return VideoReader()
+    return ImageReader(read_compressed if kind == COMPRESSED_IMAGE else read_image)
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """Read messages that each hold a whole image."""
+
+    read: Callable[[Any, int], Image]
+
+    def skip(self, message: Any, max_pixels: int = MAX_PIXELS) -> None:
+        """Do nothing: no other image depends on this one."""
+
+
+class VideoReader:
+    """Read all messages of one topic in their order: an image depends on those before it."""
+
+    def __init__(self) -> None:
+        self._codec = ''
+        self._stream: VideoStream | None = None
+
+    def read(self, message: Any, max_pixels: int = MAX_PIXELS) -> Image:
+        """Decode a message to an image of bgr8, with the header of the message."""
+        header = message_header(message)
+        try:
+            stream = self._opened(_codec_of(message), max_pixels)
+            return Image(stream.decode(bytes(message.data)), 'bgr8', header)
+        except LemoreError as error:
+            raise ImageError(str(error)) from error
+
+    def skip(self, message: Any, max_pixels: int = MAX_PIXELS) -> None:
+        """Feed the decoder without returning the image."""
+        with suppress(ImageError):  # the next message that is read reports it
+            self.read(message, max_pixels)
+
+    def _opened(self, codec: str, max_pixels: int) -> VideoStream:
+        if self._stream is None or codec != self._codec:
+            try:
+                from lemore_core.images.video_stream import VideoStream
+            except ImportError as error:
+                msg = f'{codec} is decoded by PyAV, which is not installed: pip install av'
+                raise ImageError(msg) from error
+            self._stream, self._codec = VideoStream(codec, max_pixels), codec
+        return self._stream
+
+
+def message_header(message: Any) -> Any:
+    """Return the header of a message, made of the fields of a ``CompressedVideo``."""
+    if hasattr(message, 'header'):
+        return message.header
+    if type(message.timestamp).__module__.startswith('builtin_interfaces.'):
+        from std_msgs.msg import Header
+
+        return Header(stamp=message.timestamp, frame_id=message.frame_id)
+    # a bag's, where no ROS is installed
+    return SimpleNamespace(stamp=message.timestamp, frame_id=message.frame_id)
+
+
+def _codec_of(message: Any) -> str:
+    # FFMPEGPacket: the encoder or codec, then what its pixels are
+    text = encoding_of(message)
+    name = text.partition(';')[0].lower()
+    for part, codec in VIDEO_CODECS.items():
+        if part in name:
+            return codec
+    msg = f'video of {text!r} is not read, allowed: h264, h265'
+    raise ImageError(msg)

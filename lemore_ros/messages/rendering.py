@@ -78,10 +78,7 @@ class Rendering:
 
     def message(self, output: Output) -> Any:
         """Return the message of an output that ``is_image``: ids mono8 or 16UC1, colours rgb8."""
-        if output.name in self._masks:
-            pixels, encoding = self._masks[output.name].take(self._result.labels), GREY
-        else:
-            pixels, encoding = self._pixels(output.content)
+        pixels, encoding = self._pixels(output)
         if output.codec:
             fields = compressed_fields(pixels, encoding, form=output.codec)
         else:
@@ -93,19 +90,15 @@ class Rendering:
         height, width = self._result.labels.shape
         return scaled_camera_info(info, self._image.header, height=height, width=width)
 
-    def _pixels(self, content: str) -> tuple[Any, str]:
-        match content:
-            case 'labels':
-                labels = self._result.labels
-                return labels, GREY if labels.itemsize == 1 else IDS_16BIT
-            case 'confidence':
-                return self._result.confidence, GREY
-            case 'color':
-                return self._colors, RGB
-            case 'overlay':
-                return self._overlay, RGB
-        msg = f'{content!r} is no image of labels'
-        raise ValueError(msg)
+    def _pixels(self, output: Output) -> tuple[Any, str]:
+        if output.name in self._masks:
+            return self._masks[output.name].take(self._result.labels), GREY
+        if output.content == 'labels':
+            labels = self._result.labels
+            return labels, GREY if labels.itemsize == 1 else IDS_16BIT
+        if output.content == 'confidence':
+            return self._result.confidence, GREY
+        return self._colors if output.content == 'color' else self._overlay, RGB
 
     @cached_property
     def _overlay(self) -> NDArray[np.uint8]:

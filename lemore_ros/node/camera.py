@@ -15,9 +15,8 @@ from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
 from lemore_ros.messages.camera_info import CameraInfoError
 from lemore_ros.messages.common import stamp_ns
-from lemore_ros.messages.images import ImageError
+from lemore_ros.messages.images import ImageError, ImageReader, VideoReader
 from lemore_ros.messages.point_cloud import to_point_cloud
-from lemore_ros.messages.readers import ImageReader, VideoReader
 from lemore_ros.node.diagnostics import CameraStats
 from lemore_ros.node.logs import ThrottledLogger
 from lemore_ros.node.publishers import OutputSettings, Publishers

@@ -67,9 +67,12 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             OutputSettings.of(self.values, self.segmenter.taxonomy)  # refuses what does not fit
             self.stats = {name: CameraStats() for name in self.values.camera_names}
             dataset = self.segmenter.taxonomy.name
-            constants = {'model': self.values.model, 'dataset': dataset}
             self._diagnostics = Diagnostics(
-                self, self.stats, self.segmenter, constants, self._run_watchdog
+                self,
+                self.stats,
+                self.segmenter,
+                {'model': self.values.model, 'dataset': dataset},
+                self._run_watchdog,
             )
         except GpuContextLostError as error:
             self._on_gpu_lost(error)
@@ -80,10 +83,8 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         finally:
             self.is_loading = False
         status = self.segmenter.status
-        self.get_logger().info(
-            f'model {self.values.model} ({dataset}) runs on '
-            f'{status.backend}, {status.device}, {status.precision}'
-        )
+        runs_on = f'{status.backend}, {status.device}, {status.precision}'
+        self.get_logger().info(f'model {self.values.model} ({dataset}) runs on {runs_on}')
         return SUCCESS
 
     def on_activate(self, _state: LifecycleState) -> TransitionCallbackReturn:
@@ -205,8 +206,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         response.message = 'the node is not active: configure and activate it first'
         if self.worker is not None:
             self.worker.pause('' if request.data else 'paused')
-            paused = 'paused, the network stays loaded'
-            response.message = 'segmenting' if request.data else paused
+            response.message = 'segmenting' if request.data else 'paused, the network stays loaded'
         return response
 
     def _run_watchdog(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from sensor_msgs.msg import CameraInfo, Image
 
 from lemore_ros.messages.common import message_class, stamp_ns, transport_class
-from lemore_ros.messages.readers import make_reader
+from lemore_ros.messages.images import make_reader
 from lemore_ros.node import qos
 from lemore_ros.node.qos_diagnosis import Subscription, why_no_images
 from lemore_ros.outputs import AUTO, TRANSPORTS, Transport

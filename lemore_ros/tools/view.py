@@ -28,9 +28,8 @@ from lemore_core.common.limits import parse_json
 from lemore_core.images.view import View
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.messages.common import stamp_ns, transport_class
-from lemore_ros.messages.images import read_image
+from lemore_ros.messages.images import make_reader, message_header, read_image
 from lemore_ros.messages.point_cloud import POINT
-from lemore_ros.messages.readers import make_reader, message_header
 from lemore_ros.node import qos
 from lemore_ros.outputs import TRANSPORTS
 from lemore_ros.tools.probe import NODE
