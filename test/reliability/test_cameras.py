@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rcl_interfaces.msg import Log
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
@@ -59,21 +58,6 @@ def test_size_and_encoding_change_in_flight(graph: Any, diagnostics: Diagnostics
         assert found.header == message.header
     (values,) = diagnostics().values()
     assert (values['failed'], values['labelled']) == ('0', str(len(images)))
-
-
-@pytest.mark.usefixtures('active')
-def test_stamps_of_zero_and_stamps_that_run_backwards(graph: Any, make_image: MakeImage) -> None:
-    labels = graph.collect(Image, f'{NAME}/labels')
-    log = graph.collect(Log, '/rosout')
-    camera = graph.publisher()
-    for seconds in (500, 400, 0, 300, -1, 600, 100):
-        message = make_image(1)
-        message.header.stamp = Time(sec=seconds)
-        found = graph.labels_of(camera, message, labels)
-        assert found.header == message.header
-    old, zero = graph.wait_for(lambda: [m.msg for m in log if m.level >= 30][1:] and log)
-    assert 'ms old: unknown clock, its age is not counted' in old.msg
-    assert zero.msg == '/image: images have no time stamp; labels carry the same zero stamp'
 
 
 def test_a_bag_that_starts_over_pairs_its_own_depth(

@@ -36,14 +36,14 @@ def test_labels_come_back_with_the_nodes_own_figures(served: dict[str, Any]) -> 
 def test_the_images_that_reach_the_node_are_counted(
     served: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = measure_transport(served, LOAD, profile=True)
-    assert figures['sent'] == 6
-    assert figures['received'] > 0
-    assert figures['received_percent'] == round(100 * figures['received'] / 6, 1)
+    figures = measure_transport(served, Load((1080, 1920), 10.0, images=20), profile=True)
+    assert figures['sent'] == 20
+    # with the defaults of Fast DDS some 7 in 100 arrive
+    assert figures['received_percent'] == 5 * figures['received'] > 50
     print_table([figures])
     names, values = (line.split() for line in capsys.readouterr().out.splitlines())
     assert names == ['middleware', 'profile', 'sent', 'received', 'received_percent']
-    assert values[1:3] == ['True', '6']
+    assert values[1:3] == ['True', '20']
 
 
 def test_the_rest_is_not_the_segmenters() -> None:
