@@ -73,12 +73,8 @@ ENCODINGS: Mapping[str, Encoding] = {
 }
 CODECS = ('jpeg', 'jpg', 'png')
 # labels are long runs of one value: this strategy is both the fastest and the smallest for them
-PNG_FLAGS = (
-    cv2.IMWRITE_PNG_COMPRESSION,
-    1,
-    cv2.IMWRITE_PNG_STRATEGY,
-    cv2.IMWRITE_PNG_STRATEGY_RLE,
-)
+PNG_RLE = cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE
+PNG_FLAGS = (cv2.IMWRITE_PNG_COMPRESSION, 1, *PNG_RLE)
 JPEG_QUALITY = 85
 # the names of encoders (libx264, hevc_nvenc, …) hold what they encode
 VIDEO_CODECS = {'264': 'h264', 'avc': 'h264', '265': 'hevc', 'hevc': 'hevc'}
@@ -161,10 +157,8 @@ def rows_of(message: Any, bytes_per_pixel: int) -> NDArray[np.uint8]:
     rows = height + height // 2 if message.encoding in NV else height
     data = np.frombuffer(message.data, np.uint8)
     if data.size < step * rows:
-        msg = (
-            f'data holds {data.size} bytes, step {step} times {rows} rows '
-            f'needs at least {step * rows}'
-        )
+        needed = f'step {step} times {rows} rows needs at least {step * rows}'
+        msg = f'data holds {data.size} bytes, {needed}'
         raise ImageError(msg)
     return data[: step * rows].reshape(rows, step)[:, :row]
 
@@ -214,8 +208,7 @@ def compressed_fields(
 ) -> dict[str, Any]:
     """Return the fields of a ``sensor_msgs/CompressedImage``, except its header.
 
-    ``pixels`` is as for :func:`image_fields`. ``form`` is ``png``
-    (lossless) or, for rgb8 alone, ``jpeg``; ``data`` is (bytes,) uint8.
+    ``pixels`` is as for :func:`image_fields`; ``form`` is ``png`` or, for rgb8 alone, ``jpeg``.
     """
     require_outgoing(pixels, encoding)
     if form not in {'png', 'jpeg'}:

@@ -55,9 +55,8 @@ def ros_message(kind: str, header: Any, fields: Mapping[str, Any]) -> Any:
 class Rendering:
     """Render the messages of one image on demand, each with the image's header.
 
-    ``result`` holds labels of ``taxonomy`` at the size of the outputs. ``make`` makes a message of
-    its type, header and other fields; ``masks`` are the tables of
-    :func:`~lemore_core.taxonomy.mask_tables` by topic.
+    ``result`` holds labels of ``taxonomy`` at the size of the outputs, ``make`` makes a message of
+    type, header and fields, and ``masks`` are the tables of masks by topic.
     """
 
     def __init__(
@@ -69,12 +68,9 @@ class Rendering:
         make: Callable[[str, Any, Mapping[str, Any]], Any] = ros_message,
         masks: Mapping[str, NDArray[np.uint8]] = MappingProxyType({}),
     ) -> None:
-        self._image = image
-        self._result = result
-        self._palette = taxonomy.palette
-        self._alpha = alpha
-        self._make = make
-        self._masks = masks
+        self._image, self._result = image, result
+        self._palette, self._alpha = taxonomy.palette, alpha
+        self._make, self._masks = make, masks
 
     def message(self, output: Output) -> Any:
         """Return the message of an output that ``is_image``: ids mono8 or 16UC1, colours rgb8."""

@@ -56,11 +56,8 @@ class Camera:
         stats: CameraStats,
         mailbox: Mailbox[Arrival],
     ) -> None:
-        self.name = name
-        self.stats = stats
-        self._node = node
-        self._settings = settings
-        self._mailbox = mailbox
+        self.name, self.stats = name, stats
+        self._node, self._settings, self._mailbox = node, settings, mailbox
         self._rotation = settings.parameters.rotation_of(name)
         self._limit = RateLimit()
         self._paused = self._explained = ''
@@ -226,12 +223,10 @@ class Camera:
         elif info is None:
             self._log.warn('depth', 'no points: no camera_info came')
         else:
-            if depth.header.frame_id not in {'', image.header.frame_id}:
-                self._log.warn(
-                    'frame_id',
-                    f'the depth image is of frame {depth.header.frame_id!r}, the image of '
-                    f'{image.header.frame_id!r}: depth must be registered to the camera',
-                )
+            frame, own = depth.header.frame_id, image.header.frame_id
+            if frame not in {'', own}:
+                msg = f'the depth image is of frame {frame!r}, the image of {own!r}: '
+                self._log.warn('frame_id', f'{msg}depth must be registered to the camera')
             self._publishers.publish('points', to_point_cloud(image, result, depth, info))
 
 

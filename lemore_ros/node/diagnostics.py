@@ -185,11 +185,8 @@ class Diagnostics:
         constants: Mapping[str, str],
         before: Callable[[], None],
     ) -> None:
-        self._node = node
-        self._stats = stats
-        self._segmenter = segmenter
-        self._constants = constants
-        self._before = before
+        self._node, self._stats, self._segmenter = node, stats, segmenter
+        self._constants, self._before = constants, before
         self._name = node.get_fully_qualified_name().lstrip('/')
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', QUEUE)
         # a simulation that stands still must not stop the diagnostics

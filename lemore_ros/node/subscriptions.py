@@ -23,9 +23,8 @@ JUMP_NS = 1_000_000_000
 class DepthBuffer:
     """Keep the last depth messages of one camera by stamp; safe to use from several threads.
 
-    It holds ``capacity`` messages with a stamp, and the newest one without (a stamp of zero), which
-    is paired only with a frame without a stamp. A stamp more than a second older than the newest
-    means that time jumped back, as when a bag starts over: the buffer is cleared.
+    The newest message without a stamp is paired only with a frame without one. The buffer is
+    cleared by a stamp of more than a second ago, as when a bag starts over.
     """
 
     def __init__(self, *, capacity: int = CAPACITY) -> None:
@@ -81,17 +80,14 @@ class Subscriptions:
         on_lost: Callable[[int], None],
         on_incompatible: Callable[[Any], None],
     ) -> None:
-        self._node = node
-        self._prefix = prefix
-        self._on_image = on_image
-        self._on_lost = on_lost
+        self._node, self._prefix = node, prefix
+        self._on_image, self._on_lost = on_image, on_lost
         self._on_incompatible = on_incompatible
         self._is_auto = transport == AUTO
         self._transport = TRANSPORTS['raw' if self._is_auto else transport]
         self.reader = make_reader(self._transport.type)
         self.info: Any = None
-        self.depth = DepthBuffer()
-        self.depth_info: Any = None
+        self.depth, self.depth_info = DepthBuffer(), None
         self._subscriptions: list[Any] = []
         self._of_depth: list[Any] = []
 
@@ -185,7 +181,5 @@ class Subscriptions:
         )
 
     def _subscribe(self, kind: type, topic: str, handler: Callable[[Any], None]) -> Any:
-        options = {'qos_overriding_options': qos.overridable()}
-        return self._node.create_subscription(
-            kind, self._prefix + topic, handler, qos.newest(), **options
-        )
+        name, options = self._prefix + topic, {'qos_overriding_options': qos.overridable()}
+        return self._node.create_subscription(kind, name, handler, qos.newest(), **options)

@@ -113,7 +113,7 @@ def _play_through(output: Path, parameters: Mapping[str, object], frames: int) -
     rclpy.init(args=[])
     try:
         with (
-            start_node(parameters, output / 'node.log', {}, image_topic=TOPIC) as node,
+            start_node(parameters, output / 'node.log', {}, image=TOPIC) as node,
             Writer(temporary, version=VERSION, storage_plugin=StoragePlugin.MCAP) as writer,
             closing(Recorder(writer, TOPIC)) as recorder,
         ):

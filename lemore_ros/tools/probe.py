@@ -54,11 +54,10 @@ def start_node(
     parameters: Mapping[str, object],
     log: Path,
     environment: Mapping[str, str],
-    *,
-    image_topic: str = '/image',
+    image: str = '/image',
 ) -> Child:
     """Start the segmentation node; the caller waits until it publishes."""
-    arguments = ['--ros-args', '-r', f'image:={image_topic}']
+    arguments = ['--ros-args', '-r', f'image:={image}']
     for name, value in parameters.items():
         arguments += ['-p', f'{name}:={value}']
     module = 'lemore_ros.node.segmentation_node'
