@@ -86,7 +86,14 @@ class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
 
 def main(args: Sequence[str] | None = None) -> int:
     """Show or write until interrupted; return the exit status."""
-    given = _parser().parse_args(args)
+    parser = argparse.ArgumentParser('lemore_view', description=__doc__)
+    parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a file instead')
+    parser.add_argument('--node', default=NODE, help=f"the node's full name: {NODE}")
+    parser.add_argument('--camera', default='', help='its name, where the node has several')
+    parser.add_argument('--image', default='/image', help="the camera's topic: /image")
+    parser.add_argument('--transport', default='raw', choices=TRANSPORTS, help='its form: raw')
+    parser.add_argument('--seconds', type=positive, default=float('inf'), help='for so long')
+    given = parser.parse_args(args)
     try:
         with View(given.save) as view:
             rclpy.init(args=[])
@@ -102,17 +109,6 @@ def main(args: Sequence[str] | None = None) -> int:
     finally:
         rclpy.try_shutdown()
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser('lemore_view', description=__doc__)
-    parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a file instead')
-    parser.add_argument('--node', default=NODE, help=f"the node's full name: {NODE}")
-    parser.add_argument('--camera', default='', help='its name, where the node has several')
-    parser.add_argument('--image', default='/image', help="the camera's topic: /image")
-    parser.add_argument('--transport', default='raw', choices=TRANSPORTS, help='its form: raw')
-    parser.add_argument('--seconds', type=positive, default=float('inf'), help='for so long')
-    return parser
 
 
 if __name__ == '__main__':

@@ -39,16 +39,6 @@ def description_of(name: str) -> LaunchDescription:
     return PythonLaunchDescriptionSource(str(path)).get_launch_description(LaunchContext())
 
 
-@pytest.mark.parametrize('name', ['segmentation', 'multi_camera', 'replay'])
-def test_every_argument_is_explained(name: str) -> None:
-    declared = {
-        argument.name: argument.description
-        for argument in description_of(name).get_launch_arguments()
-    }
-    assert {'params_file', 'image_topic', 'model', 'device', 'python', 'rviz'} < set(declared)
-    assert all(text.endswith('.') for text in declared.values())
-
-
 def forms(topic: str) -> list[str]:
     return [f'{topic}{suffix}' for suffix in ('', '/compressed', '/ffmpeg', '/foxglove')]
 
