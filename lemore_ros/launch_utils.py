@@ -24,8 +24,8 @@ from launch_ros.parameter_descriptions import ParameterValue
 from lemore_core.common.errors import LemoreError
 from lemore_ros.node.lifecycle import RESTART, STOPPED
 from lemore_ros.node.parameters import PARAMETERS, ParameterError, from_text
+from lemore_ros.outputs import TRANSPORTS
 from lemore_ros.share import PACKAGE, image_profile, share_directory
-from lemore_ros.transports import TRANSPORTS
 
 NAME = 'lemore_segmentation'
 EXECUTABLE = 'segmentation_node'
@@ -55,14 +55,11 @@ ARGUMENTS: Mapping[str, str] = {
     },
     'namespace': 'Namespace of the node and its topics.',
     'python': 'Python that runs the node, such as /home/me/venv/bin/python. Empty: that of the '
-    'active virtual environment if PyTorch or ONNX Runtime is in it, else the one that the package '
-    'was installed for.',
+    'active virtual environment, else the one that the package was installed for.',
     'log_level': 'Least severity that is logged: debug, info, warn, error or fatal.',
     'use_sim_time': 'Take the time from /clock: true or false. Empty: as params_file says.',
     'rviz': 'Start RViz too: true or false.',
 }
-# of former versions, with publish_<output>
-REMOVED = ('lazy', 'frame_id', 'depth_transport', 'engine_cache_dir')
 
 
 class NodeFailedError(LemoreError):
@@ -70,7 +67,7 @@ class NodeFailedError(LemoreError):
 
 
 def arguments(**defaults: str) -> list[DeclareLaunchArgument]:
-    """Return the arguments of the node and of RViz with other ``defaults`` than empty ones."""
+    """Return the arguments of the node and of RViz, empty without one of the ``defaults``."""
     params_file = str(share_directory() / 'config' / 'segmentation.yaml')
     values = {'params_file': params_file, 'log_level': 'info', 'rviz': 'false', **defaults}
     return [
@@ -93,7 +90,7 @@ def before(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     hints = []
     # others may belong to the launch file that includes this one
     for name in sorted(context.launch_configurations.keys() - ARGUMENTS.keys()):
-        if name in PARAMETERS or name in REMOVED or name.startswith('publish_'):
+        if name in PARAMETERS:
             hints.append(f'there is no argument {name!r}: set parameters in params_file')
         elif close := get_close_matches(name, ARGUMENTS, 1, LOOKS_LIKE):
             hints.append(f'there is no argument {name!r}, did you mean {close[0]}?')
@@ -247,22 +244,16 @@ def _given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
 
 def _program(context: LaunchContext) -> dict[str, Any]:
     """Return the installed executable, or the module where a Python is chosen."""
-    python = text(context, 'python')
-    if python and not Path(python).expanduser().is_file():
-        msg = f'python is {python!r}: there is no such file'
-        raise ParameterError(msg)
-    python = python or _environment_python(context.environment.get('VIRTUAL_ENV', ''))
-    if not python and _is_installed(PACKAGE, EXECUTABLE):
+    given, environment = text(context, 'python'), context.environment.get('VIRTUAL_ENV', '')
+    if not given and not environment and _is_installed(PACKAGE, EXECUTABLE):
         return {'package': PACKAGE, 'executable': EXECUTABLE}
-    executable = str(Path(python).expanduser()) if python else sys.executable
-    return {'executable': executable, 'arguments': ['-m', f'{PACKAGE}.node.{EXECUTABLE}']}
-
-
-def _environment_python(folder: str) -> str:
-    python = Path(folder, 'bin', 'python')
-    backends = [f'lib/python*/site-packages/{name}' for name in ('onnxruntime', 'torch')]
-    found = folder and python.is_file() and any(any(Path(folder).glob(one)) for one in backends)
-    return str(python) if found else ''
+    python = Path(environment, 'bin', 'python') if environment else Path(sys.executable)
+    if given:
+        python = Path(given).expanduser()
+    if not python.is_file():
+        msg = f'python is {str(python)!r}: there is no such file'
+        raise ParameterError(msg)
+    return {'executable': str(python), 'arguments': ['-m', f'{PACKAGE}.node.{EXECUTABLE}']}
 
 
 def _is_installed(package: str, executable: str) -> bool:

@@ -51,7 +51,7 @@ class Decoder:
     """Decode the images of one topic; video needs every message, in order."""
 
     def __init__(self, topic: Topic, max_pixels: int = MAX_PIXELS) -> None:
-        from lemore_ros.messages.readers import make_reader
+        from lemore_ros.messages.images import make_reader
 
         self._reader = make_reader(topic.type)
         self._max_pixels = max_pixels

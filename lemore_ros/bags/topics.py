@@ -21,8 +21,7 @@ from lemore_ros.bags.reader import Bag
 from lemore_ros.bags.types import Topic
 from lemore_ros.messages.common import read_stamp
 from lemore_ros.messages.images import encoding_of
-from lemore_ros.outputs import OUTPUTS
-from lemore_ros.transports import BY_TYPE
+from lemore_ros.outputs import BY_TYPE, OUTPUTS
 
 CLASSES = OUTPUTS['classes']
 LABELS = '/labels'

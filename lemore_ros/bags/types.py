@@ -14,7 +14,7 @@ from rosbags.typesys.store import Typestore
 
 from lemore_core.common.errors import in_one_line
 from lemore_ros.bags.errors import BagError
-from lemore_ros.transports import BY_TYPE, Transport
+from lemore_ros.outputs import BY_TYPE, Transport
 
 ASSUMED = 'jazzy'
 DISTRIBUTIONS = {

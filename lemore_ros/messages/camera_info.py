@@ -65,9 +65,8 @@ def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
             'or give the camera info of the depth image'
         )
         raise CameraInfoError(msg)
-    (fx, _, cx, *_), (_, fy, cy, *_), _ = _matrix(
-        info, 'p' if info.p[0] else 'k', height, width
-    ).tolist()
+    matrix = _matrix(info, 'p' if info.p[0] else 'k', height, width)
+    (fx, _, cx, *_), (_, fy, cy, *_), _ = matrix.tolist()
     return Intrinsics(fx, fy, cx, cy, height, width)
 
 
@@ -93,16 +92,15 @@ def _require_calibration(info: Any) -> None:
 
 def _image_size(info: Any) -> tuple[int, int]:
     """Return (height, width) of the image: that of the region of interest, after binning."""
-    roi = info.roi
     # 0 stands for the whole sensor, and for no binning
-    whole = roi.height == 0 and roi.width == 0
-    height, width = (info.height, info.width) if whole else (roi.height, roi.width)
+    region = info.roi if info.roi.height or info.roi.width else info
     binning_x, binning_y = _binning(info)
-    size = height // binning_y, width // binning_x
+    size = region.height // binning_y, region.width // binning_x
     if min(size) < 1:
         msg = (
-            f'the camera info is for {info.width}x{info.height}, region {width}x{height}, binning '
-            f'{binning_x}x{binning_y}: that leaves no image'
+            f'the camera info is for {info.width}x{info.height}, region '
+            f'{region.width}x{region.height}, binning {binning_x}x{binning_y}: '
+            'that leaves no image'
         )
         raise CameraInfoError(msg)
     return size

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from lemore_core.common.errors import LemoreError
-from lemore_ros.transports import Transport
+from lemore_ros.outputs import Transport
 
 _OFFSET = 4
 _LITTLE_ENDIAN = 1

@@ -1,15 +1,19 @@
-"""Convert raw and compressed image messages to images, and pixels to the fields of both.
+"""Convert raw, compressed and video messages to images, and pixels to fields of the first two.
 
 Channels of 8 bits are views of the message; Bayer mosaics, YUV and channels of 16 bits are
 converted by OpenCV, with the codes that cv_bridge uses. The format of compressed images is read and
 written as ``compressed_image_transport`` does: ``jpeg``, ``png``, or ``<encoding of the raw image>;
-jpeg compressed <channel order given to the encoder>``.
+jpeg compressed <channel order given to the encoder>``. Video is ``FFMPEGPacket`` of
+ffmpeg_image_transport, or ``CompressedVideo`` of Foxglove.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,23 +23,26 @@ from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.images.files import AS_TAKEN, JPEG, PNG, ImageFileError, decode_image
 from lemore_core.images.image import Image
+from lemore_ros.outputs import BY_TYPE, COMPRESSED_IMAGE
+
+if TYPE_CHECKING:
+    from lemore_core.images.video import VideoStream
 
 # REP 118
 DEPTH = ('16UC1', '32FC1')
 # outgoing: encoding -> (dtype, dimensions); 16UC1 is little-endian as is_bigendian says
 OUTGOING = {'mono8': ('u1', 2), '16UC1': ('<u2', 2), 'rgb8': ('u1', 3)}
-# encoding -> (encoding of the view, channels); drivers that use OpenCV's type names, which tell no
-# order of channels, mean OpenCV's own order
-VIEWED: Mapping[str, tuple[str, int]] = {
-    'bgr8': ('bgr8', 3),
-    'rgb8': ('rgb8', 3),
-    'bgra8': ('bgra8', 4),
-    'rgba8': ('rgba8', 4),
-    'mono8': ('mono8', 1),
-    '8UC1': ('mono8', 1),
-    '8UC3': ('bgr8', 3),
-    '8UC4': ('bgra8', 4),
-}
+
+
+class Encoding(NamedTuple):
+    """Encoding of the result, channels and bytes of each, and the code of OpenCV's conversion."""
+
+    result: str
+    channels: int
+    itemsize: int = 1
+    code: int | None = None
+
+
 # the chroma follows the luma, in half as many rows
 NV = {'nv12': cv2.COLOR_YUV2BGR_NV12, 'nv21': cv2.COLOR_YUV2BGR_NV21}
 YUV422 = {
@@ -51,27 +58,26 @@ BAYER = {
     'bayer_gbrg': cv2.COLOR_BayerGR2BGR,
     'bayer_grbg': cv2.COLOR_BayerGB2BGR,
 }
-# encoding -> (encoding of the result, bytes per pixel, channels, OpenCV's code)
-CONVERTED: Mapping[str, tuple[str, int, int, int | None]] = {
-    **{f'{name}8': ('bgr8', 1, 1, code) for name, code in BAYER.items()},
-    **{f'{name}16': ('bgr8', 2, 1, code) for name, code in BAYER.items()},
-    **{name: ('bgr8', 2, 2, code) for name, code in YUV422.items()},
-    **{name: ('bgr8', 1, 1, code) for name, code in NV.items()},
-    'mono16': ('mono8', 2, 1, None),
-    'bgr16': ('bgr8', 6, 3, None),
-    'rgb16': ('rgb8', 6, 3, None),
-    'bgra16': ('bgra8', 8, 4, None),
-    'rgba16': ('rgba8', 8, 4, None),
+CHANNELS = {'bgr': 3, 'rgb': 3, 'bgra': 4, 'rgba': 4, 'mono': 1}
+ENCODINGS: Mapping[str, Encoding] = {
+    **{f'{name}8': Encoding(f'{name}8', channels) for name, channels in CHANNELS.items()},
+    # drivers that use OpenCV's type names, which tell no order of channels, mean OpenCV's own order
+    '8UC1': Encoding('mono8', 1),
+    '8UC3': Encoding('bgr8', 3),
+    '8UC4': Encoding('bgra8', 4),
+    **{f'{name}8': Encoding('bgr8', 1, 1, code) for name, code in BAYER.items()},
+    **{f'{name}16': Encoding('bgr8', 1, 2, code) for name, code in BAYER.items()},
+    **{name: Encoding('bgr8', 2, 1, code) for name, code in YUV422.items()},
+    **{name: Encoding('bgr8', 1, 1, code) for name, code in NV.items()},
+    **{f'{name}16': Encoding(f'{name}8', channels, 2) for name, channels in CHANNELS.items()},
 }
 CODECS = ('jpeg', 'jpg', 'png')
 # labels are long runs of one value: this strategy is both the fastest and the smallest for them
-PNG_FLAGS = (
-    cv2.IMWRITE_PNG_COMPRESSION,
-    1,
-    cv2.IMWRITE_PNG_STRATEGY,
-    cv2.IMWRITE_PNG_STRATEGY_RLE,
-)
+PNG_RLE = cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE
+PNG_FLAGS = (cv2.IMWRITE_PNG_COMPRESSION, 1, *PNG_RLE)
 JPEG_QUALITY = 85
+# the names of encoders (libx264, hevc_nvenc, …) hold what they encode
+VIDEO_CODECS = {'264': 'h264', 'avc': 'h264', '265': 'hevc', 'hevc': 'hevc'}
 
 
 class ImageError(LemoreError):
@@ -83,10 +89,6 @@ def read_image(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
 
     Encodings of 8-bit channels are views of the message's own memory, their rows may be padded.
     Bayer mosaics and YUV (BT.601) become bgr8, channels of 16 bits their upper 8.
-
-    Raises:
-        ImageError: the image is empty or too large, its encoding is not supported, ``step`` or
-            ``data`` are too short for its size, or YUV has an odd side.
     """
     encoding = message.encoding
     refuse_depth(encoding)
@@ -94,35 +96,29 @@ def read_image(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
         size = f'{message.width}x{message.height}'
         msg = f'the image has {size} pixels, allowed: up to {max_pixels} (max_pixels)'
         raise ImageError(msg)
-    if encoding in CONVERTED:
-        return Image(_convert(message), CONVERTED[encoding][0], message.header)
-    if encoding not in VIEWED:
-        allowed = ', '.join([*VIEWED, *CONVERTED])
-        msg = f'encoding {encoding!r} is not read, allowed: {allowed}'
+    if encoding not in ENCODINGS:
+        msg = f'encoding {encoding!r} is not read, allowed: {", ".join(ENCODINGS)}'
         raise ImageError(msg)
-    encoding, channels = VIEWED[encoding]
-    pixels = rows_of(message, channels)
+    return Image(_convert(message, ENCODINGS[encoding]), ENCODINGS[encoding].result, message.header)
+
+
+def _convert(message: Any, encoding: Encoding) -> NDArray[np.uint8]:
+    """Return the pixels as channels of 8 bits, a view where they are that already."""
+    _, channels, itemsize, code = encoding
+    pixels: NDArray[Any] = rows_of(message, channels * itemsize)
+    if itemsize == 2:
+        wide = np.ascontiguousarray(pixels).view('>u2' if message.is_bigendian else '<u2')
+        pixels = wide.astype(np.uint16, copy=False)
     if channels > 1:
-        pixels = pixels.reshape(len(pixels), message.width, channels)
-    return Image(pixels, encoding, message.header)
-
-
-def _convert(message: Any) -> NDArray[np.uint8]:
-    """Return the pixels of an image of one of ``CONVERTED``, as channels of 8 bits."""
-    _, bytes_per_pixel, channels, code = CONVERTED[message.encoding]
-    rows = np.ascontiguousarray(rows_of(message, bytes_per_pixel))
-    is_wide = message.encoding.endswith('16')
-    if is_wide:
-        rows = rows.view('>u2' if message.is_bigendian else '<u2').astype(np.uint16, copy=False)
-    pixels: NDArray[Any] = rows if channels == 1 else rows.reshape(len(rows), -1, channels)
+        pixels = pixels.reshape(len(pixels), -1, channels)
     if code is not None:
         try:
-            pixels = cv2.cvtColor(pixels, code)
+            pixels = cv2.cvtColor(np.ascontiguousarray(pixels), code)
         except cv2.error as error:  # such as an odd side of YUV
             size = f'{message.width}x{message.height}'
             msg = f'a {message.encoding} image of {size} cannot be converted: {in_one_line(error)}'
             raise ImageError(msg) from error
-    return np.ascontiguousarray(pixels >> 8 if is_wide else pixels, np.uint8)
+    return pixels if pixels.dtype == np.uint8 else np.ascontiguousarray(pixels >> 8, np.uint8)
 
 
 def image_fields(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str) -> dict[str, Any]:
@@ -161,10 +157,8 @@ def rows_of(message: Any, bytes_per_pixel: int) -> NDArray[np.uint8]:
     rows = height + height // 2 if message.encoding in NV else height
     data = np.frombuffer(message.data, np.uint8)
     if data.size < step * rows:
-        msg = (
-            f'data holds {data.size} bytes, step {step} times {rows} rows '
-            f'needs at least {step * rows}'
-        )
+        needed = f'step {step} times {rows} rows needs at least {step * rows}'
+        msg = f'data holds {data.size} bytes, {needed}'
         raise ImageError(msg)
     return data[: step * rows].reshape(rows, step)[:, :row]
 
@@ -196,10 +190,6 @@ def read_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
     It is rgb8 where the format field says that the encoder took RGB for BGR. Channels of 16 bits
     become 8, transparency is dropped, and Exif rotation is ignored, because the camera info
     describes the stored pixels.
-
-    Raises:
-        ImageError: the format is not supported or that of a depth image, the image has more than
-            ``max_pixels``, or the data are cut short or damaged.
     """
     order = _channel_order(message.format)
     try:
@@ -218,8 +208,7 @@ def compressed_fields(
 ) -> dict[str, Any]:
     """Return the fields of a ``sensor_msgs/CompressedImage``, except its header.
 
-    ``pixels`` is as for :func:`image_fields`. ``form`` is ``png``
-    (lossless) or, for rgb8 alone, ``jpeg``; ``data`` is (bytes,) uint8.
+    ``pixels`` is as for :func:`image_fields`; ``form`` is ``png`` or, for rgb8 alone, ``jpeg``.
     """
     require_outgoing(pixels, encoding)
     if form not in {'png', 'jpeg'}:
@@ -249,3 +238,75 @@ def _channel_order(form: str) -> str:
         raise ImageError(msg)
     refuse_depth(raw.strip())
     return 'rgb8' if 'compressed rgb' in packed else 'bgr8'
+
+
+def make_reader(kind: str) -> ImageReader | VideoReader:
+    """Return a reader for one topic of messages such as ``sensor_msgs/msg/Image``."""
+    if BY_TYPE[kind].is_video:
+        return VideoReader()
+    return ImageReader(read_compressed if kind == COMPRESSED_IMAGE else read_image)
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """Read messages that each hold a whole image."""
+
+    read: Callable[[Any, int], Image]
+
+    def skip(self, message: Any, max_pixels: int = MAX_PIXELS) -> None:
+        """Do nothing: no other image depends on this one."""
+
+
+class VideoReader:
+    """Read all messages of one topic in their order: an image depends on those before it."""
+
+    def __init__(self) -> None:
+        self._codec = ''
+        self._stream: VideoStream | None = None
+
+    def read(self, message: Any, max_pixels: int = MAX_PIXELS) -> Image:
+        """Decode a message to an image of bgr8, with the header of the message."""
+        header = message_header(message)
+        try:
+            stream = self._opened(_codec_of(message), max_pixels)
+            return Image(stream.decode(bytes(message.data)), 'bgr8', header)
+        except LemoreError as error:
+            raise ImageError(str(error)) from error
+
+    def skip(self, message: Any, max_pixels: int = MAX_PIXELS) -> None:
+        """Feed the decoder without returning the image."""
+        with suppress(ImageError):  # the next message that is read reports it
+            self.read(message, max_pixels)
+
+    def _opened(self, codec: str, max_pixels: int) -> VideoStream:
+        if self._stream is None or codec != self._codec:
+            try:
+                from lemore_core.images.video import VideoStream
+            except ImportError as error:
+                msg = f'{codec} is decoded by PyAV, which is not installed: pip install av'
+                raise ImageError(msg) from error
+            self._stream, self._codec = VideoStream(codec, max_pixels), codec
+        return self._stream
+
+
+def message_header(message: Any) -> Any:
+    """Return the header of a message, made of the fields of a ``CompressedVideo``."""
+    if hasattr(message, 'header'):
+        return message.header
+    if type(message.timestamp).__module__.startswith('builtin_interfaces.'):
+        from std_msgs.msg import Header
+
+        return Header(stamp=message.timestamp, frame_id=message.frame_id)
+    # a bag's, where no ROS is installed
+    return SimpleNamespace(stamp=message.timestamp, frame_id=message.frame_id)
+
+
+def _codec_of(message: Any) -> str:
+    # FFMPEGPacket: the encoder or codec, then what its pixels are
+    text = encoding_of(message)
+    name = text.partition(';')[0].lower()
+    for part, codec in VIDEO_CODECS.items():
+        if part in name:
+            return codec
+    msg = f'video of {text!r} is not read, allowed: h264, h265'
+    raise ImageError(msg)

@@ -48,10 +48,6 @@ def to_point_cloud(image: Image, result: Segmentation, depth: Any, info: Any) ->
     ``depth`` must be registered to the image and rectified. ``info`` is the ``CameraInfo`` of
     either of the two; it is scaled to the depth image. Image and labels are sampled by nearest
     neighbour where they have another size.
-
-    Raises:
-        ImageError: ``depth`` contradicts itself or is neither 16UC1 nor 32FC1.
-        CameraInfoError: ``info`` is not calibrated, or its aspect is not that of ``depth``.
     """
     z = to_metres(depth)
     size = height, width = z.shape
@@ -72,10 +68,6 @@ def to_metres(message: Any) -> NDArray[np.float32]:
 
     16UC1 holds millimetres, 32FC1 metres. Pixels without a measurement are NaN: 0 in 16UC1; NaN,
     infinities (REP 117: too close, out of range), 0 and below, and beyond 1000 km, in 32FC1.
-
-    Raises:
-        ImageError: the encoding is not supported, the image is empty, or ``step`` or ``data`` are
-            too short for its size.
     """
     if message.encoding not in UNITS:
         msg = (

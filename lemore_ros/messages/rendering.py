@@ -55,9 +55,8 @@ def ros_message(kind: str, header: Any, fields: Mapping[str, Any]) -> Any:
 class Rendering:
     """Render the messages of one image on demand, each with the image's header.
 
-    ``result`` holds labels of ``taxonomy`` at the size of the outputs. ``make`` makes a message of
-    its type, header and other fields; ``masks`` are the tables of
-    :func:`~lemore_core.taxonomy.mask_tables` by topic.
+    ``result`` holds labels of ``taxonomy`` at the size of the outputs, ``make`` makes a message of
+    type, header and fields, and ``masks`` are the tables of masks by topic.
     """
 
     def __init__(
@@ -69,19 +68,13 @@ class Rendering:
         make: Callable[[str, Any, Mapping[str, Any]], Any] = ros_message,
         masks: Mapping[str, NDArray[np.uint8]] = MappingProxyType({}),
     ) -> None:
-        self._image = image
-        self._result = result
-        self._palette = taxonomy.palette
-        self._alpha = alpha
-        self._make = make
-        self._masks = masks
+        self._image, self._result = image, result
+        self._palette, self._alpha = taxonomy.palette, alpha
+        self._make, self._masks = make, masks
 
     def message(self, output: Output) -> Any:
         """Return the message of an output that ``is_image``: ids mono8 or 16UC1, colours rgb8."""
-        if output.name in self._masks:
-            pixels, encoding = self._masks[output.name].take(self._result.labels), GREY
-        else:
-            pixels, encoding = self._pixels(output.content)
+        pixels, encoding = self._pixels(output)
         if output.codec:
             fields = compressed_fields(pixels, encoding, form=output.codec)
         else:
@@ -93,19 +86,15 @@ class Rendering:
         height, width = self._result.labels.shape
         return scaled_camera_info(info, self._image.header, height=height, width=width)
 
-    def _pixels(self, content: str) -> tuple[Any, str]:
-        match content:
-            case 'labels':
-                labels = self._result.labels
-                return labels, GREY if labels.itemsize == 1 else IDS_16BIT
-            case 'confidence':
-                return self._result.confidence, GREY
-            case 'color':
-                return self._colors, RGB
-            case 'overlay':
-                return self._overlay, RGB
-        msg = f'{content!r} is no image of labels'
-        raise ValueError(msg)
+    def _pixels(self, output: Output) -> tuple[Any, str]:
+        if output.name in self._masks:
+            return self._masks[output.name].take(self._result.labels), GREY
+        if output.content == 'labels':
+            labels = self._result.labels
+            return labels, GREY if labels.itemsize == 1 else IDS_16BIT
+        if output.content == 'confidence':
+            return self._result.confidence, GREY
+        return self._colors if output.content == 'color' else self._overlay, RGB
 
     @cached_property
     def _overlay(self) -> NDArray[np.uint8]:

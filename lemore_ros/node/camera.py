@@ -6,28 +6,22 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
+from math import nan
 from typing import Any, NamedTuple
-
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import Image as ImageMessage
 
 from lemore_core.common.errors import in_one_line
 from lemore_core.images.image import Image
 from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
 from lemore_ros.messages.camera_info import CameraInfoError
-from lemore_ros.messages.common import message_class, stamp_ns, transport_class
-from lemore_ros.messages.images import ImageError
+from lemore_ros.messages.common import stamp_ns
+from lemore_ros.messages.images import ImageError, ImageReader, VideoReader
 from lemore_ros.messages.point_cloud import to_point_cloud
-from lemore_ros.messages.readers import ImageReader, VideoReader, make_reader
-from lemore_ros.node import qos
-from lemore_ros.node.camera_stats import CameraStats, RateLimit
-from lemore_ros.node.depth_buffer import DepthBuffer
+from lemore_ros.node.diagnostics import CameraStats
 from lemore_ros.node.logs import ThrottledLogger
 from lemore_ros.node.publishers import OutputSettings, Publishers
-from lemore_ros.node.qos_diagnosis import LARGE_IMAGES, Subscription, why_no_images
-from lemore_ros.transports import AUTO, TRANSPORTS, Transport
+from lemore_ros.node.qos_diagnosis import LARGE_IMAGES
+from lemore_ros.node.subscriptions import Subscriptions
 
 EXPLAIN_AFTER_S = 5.0
 NO_SUBSCRIBER = 'nobody subscribes to its outputs'
@@ -62,11 +56,8 @@ class Camera:
         stats: CameraStats,
         mailbox: Mailbox[Arrival],
     ) -> None:
-        self.name = name
-        self.stats = stats
-        self._node = node
-        self._settings = settings
-        self._mailbox = mailbox
+        self.name, self.stats = name, stats
+        self._node, self._settings, self._mailbox = node, settings, mailbox
         self._rotation = settings.parameters.rotation_of(name)
         self._limit = RateLimit()
         self._paused = self._explained = ''
@@ -136,7 +127,7 @@ class Camera:
         except Exception as error:  # noqa: BLE001 - one image must not end the worker
             self.fail(error)
             return None
-        self.stats.add_intake(1e3 * (time.perf_counter() - started))
+        self.stats.add_times(intake=1e3 * (time.perf_counter() - started))
         return image._replace(rotation=self._rotation)
 
     def publish(self, image: Image, result: Segmentation, settings: OutputSettings) -> None:
@@ -152,11 +143,11 @@ class Camera:
                 self._publish_points(image, result, settings.parameters.depth_tolerance_ms)
         except (ImageError, CameraInfoError) as error:
             self._log.warn('points', str(error))
-        self.stats.count_labelled(
-            age_ms=self._age_ms(stamp_ns(image.header)),
-            segmenter_ms=result.timings.total_ms,
-            work_ms=1e3 * (time.perf_counter() - started),
-            resized=result.resized,
+        self.stats.count_labelled(result.resized)
+        self.stats.add_times(
+            age=self._age_ms(stamp_ns(image.header)),
+            segmenter=result.timings.total_ms,
+            work=1e3 * (time.perf_counter() - started),
         )
         if result.resized:
             height, width = result.network_size
@@ -170,7 +161,7 @@ class Camera:
         self._log.error(_kind(reason), reason)
 
     def _on_image(self, message: Any) -> None:
-        self.stats.count_received()
+        self.stats.count('received')
         self._explained = ''
         self._heard, self._lost = True, 0
         reader, parameters = self.subscriptions.reader, self._settings.parameters
@@ -204,14 +195,14 @@ class Camera:
             self._explained = reason
             self._node.get_logger().warning(f'{self.subscriptions.topic}: {what}{reason}')
 
-    def _age_ms(self, stamp: int) -> float | None:
-        """Return the age of a stamp, ``None`` if it is not of this node's clock."""
+    def _age_ms(self, stamp: int) -> float:
+        """Return the age of a stamp, NaN if it is not of this node's clock."""
         now: int = self._node.get_clock().now().nanoseconds
         age_ms = (now - stamp) / 1e6
         former, self._stamp = self._stamp, stamp
         if stamp == 0:
             self._log.warn('stamp', 'images have no time stamp; labels carry the same zero stamp')
-            return None
+            return nan
         if stamp >= former and 0 <= age_ms <= OLDEST_MS:
             return age_ms
         what = f'{age_ms:.0f} ms old' if stamp >= former else 'older than the one before'
@@ -220,7 +211,7 @@ class Camera:
             f'the image is {what}: unknown clock, its age is not counted. Synchronise the clocks, '
             'or set use_sim_time where a bag or a simulation publishes /clock',
         )
-        return None
+        return nan
 
     def _publish_points(self, image: Image, result: Segmentation, tolerance_ms: float) -> None:
         beside = self.subscriptions
@@ -232,142 +223,38 @@ class Camera:
         elif info is None:
             self._log.warn('depth', 'no points: no camera_info came')
         else:
-            if depth.header.frame_id not in {'', image.header.frame_id}:
-                self._log.warn(
-                    'frame_id',
-                    f'the depth image is of frame {depth.header.frame_id!r}, the image of '
-                    f'{image.header.frame_id!r}: depth must be registered to the camera',
-                )
+            frame, own = depth.header.frame_id, image.header.frame_id
+            if frame not in {'', own}:
+                msg = f'the depth image is of frame {frame!r}, the image of {own!r}: '
+                self._log.warn('frame_id', f'{msg}depth must be registered to the camera')
             self._publishers.publish('points', to_point_cloud(image, result, depth, info))
 
 
-class Subscriptions:
-    """Subscribe to ``<prefix>image``, ``camera_info``, ``depth`` and ``depth/camera_info``.
+class RateLimit:
+    """Admit a number of events a second, evenly, although they jitter.
 
-    ``transport`` is the image transport, or ``auto`` for the first one that is published.
-    ``reader`` reads its messages; ``info``, ``depth`` and ``depth_info`` are the last messages
-    beside them. The callbacks run on the executor's thread; ``on_lost`` gets the number of lost
-    images, ``on_incompatible`` the event of a publisher with another QoS.
+    An event that comes a little early is admitted, and the next one is due a period after it was
+    due, not after it came. So 30 Hz limited to 15 Hz are 15 Hz, not 10.
     """
 
-    def __init__(
-        self,
-        node: Any,
-        prefix: str,
-        transport: str,
-        *,
-        on_image: Callable[[Any], None],
-        on_lost: Callable[[int], None],
-        on_incompatible: Callable[[Any], None],
-    ) -> None:
-        self._node = node
-        self._prefix = prefix
-        self._on_image = on_image
-        self._on_lost = on_lost
-        self._on_incompatible = on_incompatible
-        self._is_auto = transport == AUTO
-        self._transport = TRANSPORTS['raw' if self._is_auto else transport]
-        self.reader = make_reader(self._transport.type)
-        self.info: Any = None
-        self.depth = DepthBuffer()
-        self.depth_info: Any = None
-        self._subscriptions: list[Any] = []
-        self._of_depth: list[Any] = []
+    EARLY = 0.25
 
-    @property
-    def topic(self) -> str:
-        """Resolved name of the image topic."""
-        return str(self._resolved(self._transport))
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due = 0.0
 
-    @property
-    def is_open(self) -> bool:
-        """Whether images are subscribed to."""
-        return bool(self._subscriptions)
-
-    def check(self) -> None:
-        """Create all subscriptions once, so that a wrong QoS override fails the activation."""
-        try:
-            self.open()
-            self.use_depth(wanted=True)
-        finally:
-            self.close()
-
-    def open(self) -> None:
-        """Subscribe to images and their camera info."""
-        if not self.is_open:
-            self._transport = self._offered() or self._transport
-            on_info = partial(setattr, self, 'info')
-            self._subscriptions = [self._subscribe_to_images()]
-            self._subscriptions.append(self._subscribe(CameraInfo, 'camera_info', on_info))
-
-    def follow(self) -> None:
-        """Switch to the transport now being published, if it is chosen automatically."""
-        if self.is_open and self._offered() not in {None, self._transport}:
-            self.close()
-            self.open()
-
-    def close(self) -> None:
-        """Unsubscribe from everything."""
-        self.use_depth(wanted=False)
-        while self._subscriptions:
-            self._node.destroy_subscription(self._subscriptions.pop())
-
-    def use_depth(self, *, wanted: bool) -> None:
-        """Subscribe to depth images and their camera info, or unsubscribe."""
-        if wanted and not self._of_depth:
-            on_info = partial(setattr, self, 'depth_info')
-            self._of_depth = [self._subscribe(ImageMessage, 'depth', self.depth.put)]
-            self._of_depth.append(self._subscribe(CameraInfo, 'depth/camera_info', on_info))
-        while self._of_depth and not wanted:
-            self._node.destroy_subscription(self._of_depth.pop())
-            self.depth.clear()
-
-    def why_no_images(self, *, heard: bool, lost: int) -> str:
-        """Return why no image comes, see :func:`~lemore_ros.node.qos_diagnosis.why_no_images`."""
-        profile = self._subscriptions[0].qos_profile
-        wanted = Subscription(self.topic, self._transport.type, profile)
-        return why_no_images(self._node, wanted, heard=heard, lost=lost)
-
-    def _offered(self) -> Transport | None:
-        """In auto mode, return the transport to use; prefer the current one."""
-        if not self._is_auto:
-            return None
-        offered = [
-            transport
-            for transport in TRANSPORTS.values()
-            if message_class(transport.type) is not None
-            and any(
-                info.topic_type == transport.type
-                for info in self._node.get_publishers_info_by_topic(self._resolved(transport))
-            )
-        ]
-        return self._transport if self._transport in offered else next(iter(offered), None)
-
-    def _resolved(self, transport: Transport) -> Any:
-        return self._node.resolve_topic_name(f'{self._prefix}image{transport.suffix}')
-
-    def _subscribe_to_images(self) -> Any:
-        transport = self._transport
-        self.reader = make_reader(transport.type)
-        create = partial(
-            self._node.create_subscription,
-            transport_class(transport),
-            f'{self._prefix}image{transport.suffix}',
-            self._on_image,
-            qos.every() if transport.is_video else qos.newest(),
-            qos_overriding_options=qos.overridable(),
-        )
-        return qos.with_events(
-            create,
-            message_lost=lambda event: self._on_lost(event.total_count_change),
-            incompatible_qos=self._on_incompatible,
-        )
-
-    def _subscribe(self, kind: type, topic: str, handler: Callable[[Any], None]) -> Any:
-        options = {'qos_overriding_options': qos.overridable()}
-        return self._node.create_subscription(
-            kind, self._prefix + topic, handler, qos.newest(), **options
-        )
+    def admits(self, rate_hz: float) -> bool:
+        """Return whether an event now is within ``rate_hz``; zero admits all."""
+        if rate_hz <= 0:
+            return True
+        now, period = self._clock(), 1.0 / rate_hz
+        if now < self._due - self.EARLY * period:
+            # a rate that was raised counts from now
+            self._due = min(self._due, now + (1 + self.EARLY) * period)
+            return False
+        # a gap of more than a period is not made up for
+        self._due = (now if now - self._due > period else self._due) + period
+        return True
 
 
 def _kind(reason: str) -> str:

@@ -1,22 +1,177 @@
-"""Publish the health of every camera on ``/diagnostics`` once a second."""
+"""Count the frames of every camera, and publish their health on ``/diagnostics`` once a second."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 
 from lemore_core.common.memory import ProcessMemoryError, process_memory
 from lemore_core.segmenter import Segmenter
-from lemore_ros.node.camera_stats import CameraStats
 
 PERIOD_S = 1.0
 QUEUE = 10
 LAST_WAIT = Duration(seconds=1)
+RATE_WINDOW_S = 5.0
+FRAMES_REMEMBERED = 300
+NO_IMAGE_S = 3.0
+STUCK_S = 3
+OVERDUE, LONGEST_WAIT_S = 3.0, 60.0
+UNKNOWN_CLOCK = 'unknown clock'
+# a larger share of replaced frames is more than jitter
+FALLING_BEHIND = 0.1
+FEWEST_FRAMES = 10
+
+COUNTS = ('received', 'skipped', 'dropped', 'accepted', 'failed', 'lost', 'labelled')
+# those of which the rate is known
+TIMED = ('received', 'dropped', 'labelled')
+# milliseconds: age of the labels, decoding, network, and publishing
+TIMES = ('age', 'intake', 'segmenter', 'work')
+
+
+class Health(NamedTuple):
+    """Level, message and values of a diagnostic status."""
+
+    level: bytes
+    message: str
+    values: dict[str, str]
+
+
+class CameraStats:
+    """Counters of one camera while the node is configured; safe to use from several threads.
+
+    Every message is ``received``. It is ``skipped`` if it exceeds ``max_rate_hz``, ``dropped`` if a
+    newer one came before the worker was free, ``failed`` if its pixels cannot be read, and else
+    ``accepted`` by the worker, and then ``labelled`` or ``failed``. Messages that the middleware
+    ``lost`` never arrived.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        # seconds for which the network has not answered
+        self.stuck_s = 0
+        self._lock = threading.RLock()
+        self._counts: Counter[str] = Counter()
+        self._recent = {name: deque[float]() for name in TIMED}
+        self._times_ms = {name: deque[float](maxlen=FRAMES_REMEMBERED) for name in TIMES}
+        self._failure = self._resized = ''
+        self.expect_frames(idle='inactive')
+
+    def __getitem__(self, count: str) -> int:
+        """Return one of ``COUNTS``."""
+        with self._lock:
+            return self._counts[count]
+
+    def expect_frames(self, idle: str = '') -> None:
+        """Expect images from now on, or none for the reason ``idle``."""
+        with self._lock:
+            self._idle = idle
+            self._since = self._last_frame = self.clock()
+            self._heard, self._apart = False, 0.0
+            for times in self._recent.values():
+                times.clear()
+
+    def silent_s(self, least: float = NO_IMAGE_S) -> float:
+        """Return the seconds without a frame, zero below ``least`` and ``OVERDUE`` intervals."""
+        with self._lock:
+            gap_s = self.clock() - self._last_frame
+            due_s = max(least, min(OVERDUE * self._apart, LONGEST_WAIT_S))
+            return gap_s if not self._idle and gap_s >= due_s else 0.0
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to one of ``COUNTS``."""
+        with self._lock:
+            now = self.clock()
+            self._counts[name] += number
+            if name in TIMED:
+                self._recent[name].append(now)
+            if name == 'received':
+                self._apart = now - self._last_frame if self._heard else 0.0
+                self._last_frame, self._heard = now, True
+
+    def count_failed(self, reason: str) -> None:
+        """Count a message or frame that could not be segmented."""
+        with self._lock:
+            self.count('failed')
+            self._failure = reason
+
+    def count_labelled(self, resized: str = '') -> None:
+        """Count a published frame, and say why its image was resized."""
+        with self._lock:
+            self.count('labelled')
+            self._failure, self._resized = '', resized
+
+    def add_times(self, **times_ms: float) -> None:
+        """Add to some of ``TIMES``; an age by an unknown clock is NaN."""
+        with self._lock:
+            for name, value in times_ms.items():
+                self._times_ms[name].append(value)
+
+    def health(self) -> Health:
+        """Return level, message and values of this moment."""
+        with self._lock:
+            rates = {name: self._rate(name) for name in TIMED}
+            return Health(*self._judge(rates), self._values(rates))
+
+    def _judge(self, rates: Mapping[str, float]) -> tuple[bytes, str]:
+        silent_s = self.silent_s()
+        dropped, received = (len(self._recent[name]) for name in ('dropped', 'received'))
+        behind = dropped >= max(FEWEST_FRAMES, FALLING_BEHIND * received)
+        level, message = DiagnosticStatus.OK, ', '.join(filter(None, ['segmenting', self._resized]))
+        if self._idle:
+            message = self._idle
+        elif self.stuck_s >= STUCK_S:
+            level = DiagnosticStatus.ERROR
+            message = f'the network has not answered for {self.stuck_s} s'
+        elif self._failure:
+            level, message = DiagnosticStatus.ERROR, f'the last frame failed: {self._failure}'
+        elif silent_s:
+            level, message = DiagnosticStatus.WARN, f'no image arrived for {silent_s:.0f} s'
+        elif behind:
+            level = DiagnosticStatus.WARN
+            message = (
+                f'falling behind: {rates["labelled"]:.0f} of {rates["received"]:.0f} images a '
+                'second are segmented, the newest ones: set max_rate_hz to receive fewer'
+            )
+        return level, message
+
+    def _values(self, rates: Mapping[str, float]) -> dict[str, str]:
+        ages = self._times_ms['age']
+        known = [age for age in ages if not np.isnan(age)]
+        ages_shown = _percentiles('age', known)
+        if ages and not known:
+            ages_shown = dict.fromkeys(ages_shown, UNKNOWN_CLOCK)
+        work = sum(np.median(self._times_ms[name] or [np.nan]) for name in ('work', 'intake'))
+        return {
+            **{name: str(self._counts[name]) for name in COUNTS},
+            'rate_in_hz': f'{rates["received"]:.2f}',
+            'rate_hz': f'{rates["labelled"]:.2f}',
+            **ages_shown,
+            **_percentiles('segmenter', self._times_ms['segmenter']),
+            'work_p50_ms': f'{work:.2f}',
+        }
+
+    def _rate(self, name: str) -> float:
+        now, times = self.clock(), self._recent[name]
+        while times and times[0] <= now - RATE_WINDOW_S:
+            times.popleft()
+        window = min(RATE_WINDOW_S, now - self._since)
+        return len(times) / window if window > 0 else 0.0
+
+
+def _percentiles(name: str, values: Collection[float]) -> dict[str, str]:
+    shares = (50, 95)
+    found = np.percentile(list(values) or [np.nan], shares)
+    return {
+        f'{name}_p{share}_ms': f'{value:.1f}' for share, value in zip(shares, found, strict=True)
+    }
 
 
 class Diagnostics:
@@ -30,11 +185,8 @@ class Diagnostics:
         constants: Mapping[str, str],
         before: Callable[[], None],
     ) -> None:
-        self._node = node
-        self._stats = stats
-        self._segmenter = segmenter
-        self._constants = constants
-        self._before = before
+        self._node, self._stats, self._segmenter = node, stats, segmenter
+        self._constants, self._before = constants, before
         self._name = node.get_fully_qualified_name().lstrip('/')
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', QUEUE)
         # a simulation that stands still must not stop the diagnostics
@@ -64,14 +216,12 @@ class Diagnostics:
         return message
 
     def _status(self, camera: str, stats: CameraStats) -> DiagnosticStatus:
-        health, serving = stats.health(), self._segmenter.status
-        level, message = health.level, health.message
+        (level, message, values), serving = stats.health(), self._segmenter.status
         if serving.degraded:
             level = max(level, DiagnosticStatus.WARN)
             message = f'{message}, degraded: {serving.degraded}'
         device_mb = self._segmenter.device_memory_mb
-        values = {
-            **health.values,
+        values |= {
             'backend': serving.backend,
             'device': serving.device,
             'precision': serving.precision,

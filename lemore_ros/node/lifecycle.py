@@ -76,9 +76,8 @@ def _spin_once(executor: Any, node: Any) -> None:
         executor.spin_once(timeout_sec=WAKE_S)
     except Exception as error:  # noqa: BLE001 - the node lives on
         if rclpy.ok(context=node.context):
-            node.get_logger().error(
-                f'a callback failed: {type(error).__name__}: {error}', throttle_duration_sec=5.0
-            )
+            text = f'a callback failed: {type(error).__name__}: {error}'
+            node.get_logger().error(text, throttle_duration_sec=5.0)
 
 
 def _make_executor(kind: str, context: Any) -> Any:
@@ -122,14 +121,12 @@ class DuplicateNodeCheck:
     """Warn once if another node has the same name for ``checks`` checks in a row."""
 
     def __init__(self, node: Any, checks: int = DUPLICATE_CHECKS) -> None:
-        self._node = node
-        self._checks = checks
-        self._found = 0
+        self._node, self._checks, self._found = node, checks, 0
 
     def run(self) -> None:
         """Check once; called once a second."""
-        mine = self._node.get_name(), self._node.get_namespace()
-        names = [(name, space) for name, space in self._node.get_node_names_and_namespaces()]
+        mine = (self._node.get_name(), self._node.get_namespace())
+        names = list(map(tuple, self._node.get_node_names_and_namespaces()))
         self._found = self._found + 1 if names.count(mine) > 1 else 0
         if self._found == self._checks:
             self._node.get_logger().warning(

@@ -13,7 +13,7 @@ PERIOD_S = 5.0
 # different lines in a period: a hostile sender may cause as many kinds as it likes
 MOST = 5
 EPISODE_S = 60.0
-LIBRARY = 'lemore_core'
+LIBRARY = logging.getLogger('lemore_core')
 
 
 class ThrottledLogger:
@@ -67,11 +67,10 @@ class CoreLog(logging.Handler):
     def __init__(self, logger: Any) -> None:
         super().__init__(logging.INFO)
         self._logger = logger
-        source = logging.getLogger(LIBRARY)
-        others = [handler for handler in source.handlers if isinstance(handler, CoreLog)]
-        self.level_before: int = others[0].level_before if others else source.level
-        source.setLevel(logging.INFO)
-        source.addHandler(self)
+        others = [handler for handler in LIBRARY.handlers if isinstance(handler, CoreLog)]
+        self.level_before: int = others[0].level_before if others else LIBRARY.level
+        LIBRARY.setLevel(logging.INFO)
+        LIBRARY.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log a record with the node's logger."""
@@ -86,8 +85,7 @@ class CoreLog(logging.Handler):
 
     def close(self) -> None:
         """Stop forwarding."""
-        source = logging.getLogger(LIBRARY)
-        source.removeHandler(self)
-        if not any(isinstance(handler, CoreLog) for handler in source.handlers):
-            source.setLevel(self.level_before)
+        LIBRARY.removeHandler(self)
+        if not any(isinstance(handler, CoreLog) for handler in LIBRARY.handlers):
+            LIBRARY.setLevel(self.level_before)
         super().close()

@@ -1,23 +1,37 @@
-"""Parameters of the node: descriptors, validation and pages follow from one dataclass."""
+"""Parameters of the node: descriptors, validation and pages follow from one dataclass.
+
+``python -m lemore_ros.node.parameters`` writes the pages into the source tree.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
+import textwrap
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.limits import MAX_PIXELS, ROTATIONS
 from lemore_core.common.validation import Entry, check_fields, entries, option
 from lemore_core.segmentation import ALLOWED_SIZES
-from lemore_ros.transports import AUTO, TRANSPORTS
+from lemore_ros.outputs import AUTO, TRANSPORTS
 
 MIN_SIDE, MAX_SIDE = 32, 8192
 # part of a topic name, by the rules of ROS 2
 CAMERA_NAME = r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*'
+PAGE = """\
+# Parameters of the segmentation node
+
+Written by `python -m lemore_ros.node.parameters`, from the descriptors that
+`ros2 param describe /lemore_segmentation NAME` shows. `config/segmentation.yaml` lists the same with
+their defaults: copy it, and give the copy as launch argument `params_file`. *Live* ones may change
+while the node runs, the others are read at start.
+"""
 
 
 def _side(name: str) -> Any:
@@ -295,3 +309,31 @@ def unknown_overrides(node: Any) -> list[str]:
         for name in given
         if not node.has_parameter(name) and not name.startswith('qos_overrides.')
     ]
+
+
+def parameters_yaml() -> str:
+    """Return a parameter file with the default and meaning of every parameter."""
+    lines = ['# Every parameter of the segmentation node with its default.', '', '/**:']
+    lines.append('  ros__parameters:')
+    for name, entry in PARAMETERS.items():
+        when = 'may be set while the node runs' if name in LIVE else 'read at start'
+        notes = f'{entry.text} Allowed: {entry.allowed}; {when}.'
+        lines += ['', *(f'    # {line}' for line in textwrap.wrap(notes, 90))]
+        lines.append(f'    {name}: {json.dumps(DEFAULTS[name])}')
+    return '\n'.join(lines) + '\n'
+
+
+def parameters_page() -> str:
+    """Return ``docs/parameters.md``: a Markdown table of the parameters."""
+    lines = [PAGE, '| parameter | default | allowed | | meaning |', '|---|---|---|---|---|']
+    for name, entry in PARAMETERS.items():
+        default, when = json.dumps(DEFAULTS[name]), 'live' if name in LIVE else 'at start'
+        text = entry.text
+        lines.append(f'| `{name}` | `{default}` | {entry.allowed} | {when} | {text} |')
+    return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+    root = Path(__file__).parents[2]
+    (root / 'config' / 'segmentation.yaml').write_text(parameters_yaml(), encoding='utf-8')
+    (root / 'docs' / 'parameters.md').write_text(parameters_page(), encoding='utf-8')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from rclpy.duration import Duration, Infinite
@@ -10,10 +9,11 @@ from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from lemore_ros.messages.common import message_class
+from lemore_ros.outputs import BY_TYPE, TRANSPORTS, Transport
 from lemore_ros.share import profile_advice
-from lemore_ros.transports import BY_TYPE, TRANSPORTS, Transport
 
 NAMED_AT_MOST = 3
+NAMED = ('reliability', 'durability')
 LARGE_IMAGES = profile_advice(get_rmw_implementation_identifier())
 
 
@@ -30,19 +30,17 @@ def why_no_images(node: Any, subscription: Subscription, *, heard: bool, lost: i
     publishers = node.get_publishers_info_by_topic(subscription.topic)
     if not publishers:
         return _another_transport(node, subscription) or _nobody(node, subscription)
-    others = [info for info in publishers if info.topic_type != subscription.kind]
-    if len(others) == len(publishers):
-        return _another_type(others[0], subscription)
-    for info in publishers:
-        if info not in others:
-            reason = _incompatible(info.qos_profile, subscription.qos)
-            if reason:
-                return (
-                    f'publisher {_name(info)} offers {_shown(info.qos_profile)}, this node asks '
-                    f'for {_shown(subscription.qos)} ({reason}): set the parameter '
-                    f'qos_overrides.{subscription.topic}.subscription.{_policy(reason)}'
-                )
-    names = ', '.join(sorted({_name(info) for info in publishers if info not in others}))
+    fitting = [info for info in publishers if info.topic_type == subscription.kind]
+    if not fitting:
+        return _another_type(publishers[0], subscription)
+    for info in fitting:
+        if reason := _incompatible(info.qos_profile, subscription.qos):
+            return (
+                f'publisher {_name(info)} offers {_shown(info.qos_profile)}, this node asks '
+                f'for {_shown(subscription.qos)} ({reason}): set the parameter '
+                f'qos_overrides.{subscription.topic}.subscription.{_policy(reason)}'
+            )
+    names = ', '.join(sorted({_name(info) for info in fitting}))
     if lost:
         return f'messages of publisher {names} get lost: {LARGE_IMAGES}'
     if heard:
@@ -56,8 +54,7 @@ def why_no_images(node: Any, subscription: Subscription, *, heard: bool, lost: i
 def why_not_received(node: Any, topic: str, offered: QoSProfile) -> str:
     """Return which subscriptions of a topic do not fit what ``node`` offers; empty if all do."""
     for info in node.get_subscriptions_info_by_topic(topic):
-        reason = _incompatible(offered, info.qos_profile)
-        if reason:
+        if reason := _incompatible(offered, info.qos_profile):
             return (
                 f'subscriber {_name(info)} asks for {_shown(info.qos_profile)}, this node offers '
                 f'{_shown(offered)} ({reason}): set the parameter '
@@ -90,15 +87,14 @@ def _remedy(transport: Transport) -> str:
 
 
 def _nobody(node: Any, subscription: Subscription) -> str:
-    topics = [
-        name
-        for name, kinds in node.get_topic_names_and_types()
-        if subscription.kind in kinds and _is_foreign(node, name)
-    ]
+    named = node.get_topic_names_and_types()
+    topics = sorted(name for name, kinds in named if subscription.kind in kinds)
+    topics = [name for name in topics if _is_foreign(node, name)]
     reason = f'nobody publishes it ({subscription.kind})'
     if not topics:
         return f'{reason}, and no other topic has such messages'
-    return f'{reason}; such messages are on {_some(topics)}: remap this one'
+    shown = ', '.join(topics[:NAMED_AT_MOST]) + ' and more' * (len(topics) > NAMED_AT_MOST)
+    return f'{reason}; such messages are on {shown}: remap this one'
 
 
 def _is_foreign(node: Any, topic: str) -> bool:
@@ -118,39 +114,27 @@ def _another_type(info: Any, subscription: Subscription) -> str:
 
 def _incompatible(offered: QoSProfile, asked: QoSProfile) -> str:
     """Name the first policy by which a publisher and a subscription do not match."""
-    compatibility, _ = qos_check_compatible(offered, _bounded(asked))
+    # the check knows no endless durations but as zero
+    policies = {name.strip('_'): getattr(asked, name.strip('_')) for name in QoSProfile.__slots__}
+    for name in ('deadline', 'liveliness_lease_duration'):
+        policies[name] = Duration() if policies[name] == Infinite else policies[name]
+    compatibility, _ = qos_check_compatible(offered, QoSProfile(**policies))
     if compatibility != QoSCompatibility.ERROR:
         return ''
-    for policy in ('reliability', 'durability'):
+    for name in NAMED:
         # of both, the stronger promise has the smaller number and the weaker one the larger
-        if getattr(offered, policy) > getattr(asked, policy):
-            return policy
+        if getattr(offered, name) > getattr(asked, name):
+            return name
     return 'deadline, liveliness or lease duration'
 
 
-def _bounded(asked: QoSProfile) -> QoSProfile:
-    """Return a profile whose endless durations are the default ones, as the check knows them."""
-    policies = {name.strip('_'): getattr(asked, name.strip('_')) for name in QoSProfile.__slots__}
-    for name in ('deadline', 'liveliness_lease_duration'):
-        if policies[name] == Infinite:
-            policies[name] = Duration()
-    return QoSProfile(**policies)
-
-
 def _policy(reason: str) -> str:
-    return reason if reason in ('reliability', 'durability') else 'deadline'
+    return reason if reason in NAMED else 'deadline'
 
 
 def _shown(qos: QoSProfile) -> str:
-    policies = (qos.reliability, qos.durability)
-    return ', '.join(policy.name.lower().replace('_', ' ') for policy in policies)
+    return ', '.join(getattr(qos, name).name.lower().replace('_', ' ') for name in NAMED)
 
 
 def _name(info: Any) -> str:
     return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
-
-
-def _some(names: Iterable[str]) -> str:
-    first, *more = names = sorted(names)
-    shown = ', '.join([first, *more[: NAMED_AT_MOST - 1]])
-    return shown if len(names) <= NAMED_AT_MOST else f'{shown} and more'

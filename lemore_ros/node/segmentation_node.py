@@ -21,8 +21,7 @@ from lemore_core.common.memory import release_memory
 from lemore_core.segmenter import Segmenter
 from lemore_core.segmenter_options import SegmenterOptions
 from lemore_ros.node import lifecycle, parameters
-from lemore_ros.node.camera_stats import CameraStats
-from lemore_ros.node.diagnostics import Diagnostics
+from lemore_ros.node.diagnostics import CameraStats, Diagnostics
 from lemore_ros.node.logs import CoreLog
 from lemore_ros.node.parameters import NodeParameters
 from lemore_ros.node.publishers import OutputSettings
@@ -62,61 +61,29 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network and start the diagnostics."""
-        self.is_loading = True
-        try:
-            self.segmenter = load_segmenter(self.values)
-            OutputSettings.of(self.values, self.segmenter.taxonomy)  # refuses what does not fit
-            self.stats = {name: CameraStats() for name in self.values.camera_names}
-            dataset = self.segmenter.taxonomy.name
-            constants = {'model': self.values.model, 'dataset': dataset}
-            self._diagnostics = Diagnostics(
-                self, self.stats, self.segmenter, constants, self._run_watchdog
-            )
-        except GpuContextLostError as error:
-            self._on_gpu_lost(error)
-            return ERROR
-        except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
-            self._release()
-            return self._refused('cannot configure', error)
-        finally:
-            self.is_loading = False
-        status = self.segmenter.status
-        self.get_logger().info(
-            f'model {self.values.model} ({dataset}) runs on '
-            f'{status.backend}, {status.device}, {status.precision}'
-        )
-        return SUCCESS
+        return self._try('cannot configure', self._configure, FAILURE)
 
     def on_activate(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Open the topics and start the worker."""
-        if self.segmenter is None:
-            return FAILURE
-        try:
-            settings = OutputSettings.of(self.values, self.segmenter.taxonomy)
-            worker = Worker(self.segmenter, settings, self._on_gpu_lost)
-            worker.start(self, self.stats)
-        except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
-            return self._refused('cannot activate', error)
-        self.worker = worker
-        return SUCCESS
+        return self._try('cannot activate', self._activate, FAILURE)
 
     def on_deactivate(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Finish the frame in flight and close the topics."""
-        return self._undone('deactivate', self._close_worker)
+        return self._try('cannot deactivate in good order', self._close_worker, ERROR)
 
     def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Release the network and stop engine builds."""
-        done = self._undone('clean up', self._release)
+        done = self._try('cannot clean up in good order', self._release, ERROR)
         release_memory()
         return done
 
     def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Close and release everything, from any state."""
-        return self._undone('shut down', self._close_all)
+        return self._try('cannot shut down in good order', self._close_all, ERROR)
 
     def on_error(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Return to unconfigured."""
-        self._undone('recover', self._close_all)
+        self._try('cannot recover in good order', self._close_all, ERROR)
         # nothing is left to close, and a finalized node cannot be used again
         return SUCCESS
 
@@ -155,20 +122,47 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         sys.stderr.flush()
         os._exit(code)
 
-    def _refused(self, what: str, error: Exception) -> TransitionCallbackReturn:
-        self.get_logger().error(f'{what}: {in_one_line(error)}')
-        return FAILURE
-
-    def _undone(self, what: str, undo: Callable[[], None]) -> TransitionCallbackReturn:
+    def _try(
+        self, problem: str, step: Callable[[], None], otherwise: TransitionCallbackReturn
+    ) -> TransitionCallbackReturn:
         try:
-            undo()
+            step()
         except GpuContextLostError as error:
             self._on_gpu_lost(error)
             return ERROR
         except Exception as error:  # noqa: BLE001 - rclpy would swallow it unseen
-            self.get_logger().error(f'cannot {what} in good order: {in_one_line(error)}')
-            return ERROR
+            self.get_logger().error(f'{problem}: {in_one_line(error)}')
+            return otherwise
         return SUCCESS
+
+    def _configure(self) -> None:
+        values, self.is_loading = self.values, True
+        try:
+            self.segmenter = load_segmenter(values)
+            dataset = self.segmenter.taxonomy.name
+            OutputSettings.of(values, self.segmenter.taxonomy)  # refuses what does not fit
+            self.stats = {name: CameraStats() for name in values.camera_names}
+            constants = {'model': values.model, 'dataset': dataset}
+            self._diagnostics = Diagnostics(
+                self, self.stats, self.segmenter, constants, self._run_watchdog
+            )
+        except GpuContextLostError:
+            raise
+        except Exception:
+            self._release()
+            raise
+        finally:
+            self.is_loading = False
+        status = self.segmenter.status
+        runs_on = f'{status.backend}, {status.device}, {status.precision}'
+        self.get_logger().info(f'model {values.model} ({dataset}) runs on {runs_on}')
+
+    def _activate(self) -> None:
+        if self.segmenter is not None:
+            settings = OutputSettings.of(self.values, self.segmenter.taxonomy)
+            worker = Worker(self.segmenter, settings, self._on_gpu_lost)
+            worker.start(self, self.stats)
+            self.worker = worker
 
     def _refusal(self, parameter_list: list[Any]) -> str:
         try:
@@ -206,8 +200,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         response.message = 'the node is not active: configure and activate it first'
         if self.worker is not None:
             self.worker.pause('' if request.data else 'paused')
-            paused = 'paused, the network stays loaded'
-            response.message = 'segmenting' if request.data else paused
+            response.message = 'segmenting' if request.data else 'paused, the network stays loaded'
         return response
 
     def _run_watchdog(self) -> None:

@@ -13,7 +13,7 @@ from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.node.camera import Arrival, Camera
-from lemore_ros.node.camera_stats import CameraStats
+from lemore_ros.node.diagnostics import CameraStats
 from lemore_ros.node.publishers import OutputSettings
 
 Frame = tuple[Camera, Image]
@@ -38,8 +38,7 @@ class Worker:
     ) -> None:
         self.cameras: list[Camera] = []
         self.mailbox: Mailbox[Arrival] = Mailbox()
-        self._segmenter = segmenter
-        self._settings = settings
+        self._segmenter, self._settings = segmenter, settings
         self._on_gpu_lost = on_gpu_lost
         # the number of the batch in hand, zero between two, and the results of the last checks
         self._batches = self._in_hand = self._found = self._checks = 0
@@ -49,9 +48,8 @@ class Worker:
         """Start the thread and open the topics of every camera of ``stats``."""
         self._thread.start()
         try:
-            for name, of_camera in stats.items():
-                camera = Camera(node, name, self._settings, of_camera, self.mailbox)
-                self.cameras.append(camera)
+            for name, own in stats.items():
+                self.cameras.append(Camera(node, name, self._settings, own, self.mailbox))
         except Exception:
             self.close()
             raise

@@ -12,36 +12,50 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import rclpy
-from rosbags.rosbag2 import StoragePlugin, Writer
+from numpy.typing import NDArray
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
+from sensor_msgs.msg import Image as ImageMessage
+from std_msgs.msg import String
 from tqdm import tqdm
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
 from lemore_core.export.model_card import read_model_card
+from lemore_core.images.files import write_image
+from lemore_core.images.image import Image
+from lemore_core.images.render import legend
+from lemore_core.images.video import VideoError, frames_expected, read_video, video_writer
 from lemore_core.segmenter import network_size, resolve_checkpoint
-from lemore_ros.bags.writer import VERSION
+from lemore_core.taxonomy import Taxonomy
+from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.writer import VERSION, make_message, output_types, serialize
+from lemore_ros.messages.common import read_stamp, stamp_ns, write_stamp
+from lemore_ros.messages.images import image_fields
+from lemore_ros.node.qos import latched
+from lemore_ros.outputs import IMAGE, OUTPUTS
 from lemore_ros.share import image_profile, share_directory
-from lemore_ros.tools.demo_media import (
-    overlay_frames,
-    write_bag,
-    write_contact_sheet,
-    write_video,
-)
-from lemore_ros.tools.processes import NODE, isolated_graph, start_node, wait_until
-from lemore_ros.tools.recorder import Recorder
+from lemore_ros.tools.probe import NODE, Peer, isolated_graph, start_node, wait_until
 
-TOPIC = '/camera/image'
+TOPIC, FRAME_ID = '/camera/image', 'camera'
+IMAGES = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+RECORDED = ('labels', 'confidence', 'color', 'overlay', 'classes')
 ENOUGH = 0.95
 COUNTS = ('received', 'dropped', 'accepted', 'labelled', 'failed')
 SETTLE_S = 15.0
+COLUMNS, ROWS = 3, 2
+TILE_WIDTH = 480
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -51,14 +65,10 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument('--clip', type=Path, help='a video file; the shipped motorway drive')
     parser.add_argument('--model', default='tiny', help='tiny, or the path of a checkpoint')
     parser.add_argument('--backend', default='auto', help='auto, onnxruntime or torch')
-    arguments = parser.parse_args(args)
+    given = parser.parse_args(args)
+    clip = given.clip or share_directory() / 'config' / 'demo' / 'solid_white_right.mp4'
     try:
-        summary = run_demo(
-            arguments.clip or share_directory() / 'config' / 'demo' / 'solid_white_right.mp4',
-            arguments.output,
-            model=arguments.model,
-            backend=arguments.backend,
-        )
+        summary = run_demo(clip, given.output, model=given.model, backend=given.backend)
     except LemoreError as error:
         print(f'demo: {error}', file=sys.stderr)
         return 2
@@ -78,23 +88,17 @@ def run_demo(clip: Path, output: Path, *, model: str, backend: str) -> dict[str,
     output.mkdir(parents=True, exist_ok=True)
     card = read_model_card(resolve_checkpoint(model))
     camera, segmented = output / 'camera', output / 'segmented'
-    with tqdm(desc='clip to bag', unit='frame', disable=None) as bar:
-        frames = write_bag(clip, camera, TOPIC, partial(_advance, bar))
+    frames = write_bag(clip, camera, TOPIC)
     # preparing at start for the camera's size spares the first frames the wait
-    pixels = next(overlay_frames(camera, TOPIC))[1]
+    pixels = next(images_of(camera, TOPIC))[1]
     trained = (card.config.height, card.config.width)
     height, width = network_size(trained, (pixels.shape[0], pixels.shape[1]))
-    parameters = {
-        'model': model,
-        'backend': backend,
-        'network_height': height,
-        'network_width': width,
-    }
-    summary = _play_through(output, parameters, frames)
+    size = {'network_height': height, 'network_width': width}
+    summary = _play_through(output, {'model': model, 'backend': backend, **size}, frames)
     if summary['recorded']:
-        prefix = f'{NODE}/overlay'
-        count = write_video(segmented, prefix, output / 'overlay.mp4')
-        write_contact_sheet(segmented, prefix, count, card.taxonomy, output / 'overlay.png')
+        overlays = f'{NODE}/overlay'
+        count = write_video(segmented, overlays, output / 'overlay.mp4')
+        write_contact_sheet(segmented, overlays, count, card.taxonomy, output / 'overlay.png')
     write_whole(output / 'summary.json', json.dumps(summary, indent=2) + '\n')
     return summary
 
@@ -108,27 +112,60 @@ def _play_through(output: Path, parameters: Mapping[str, object], frames: int) -
     rclpy.init(args=[])
     try:
         with (
-            start_node(parameters, output / 'node.log', {}, image_topic=TOPIC) as node,
+            start_node(parameters, output / 'node.log', {}, image=TOPIC) as node,
             Writer(temporary, version=VERSION, storage_plugin=StoragePlugin.MCAP) as writer,
             closing(Recorder(writer, TOPIC)) as recorder,
-            tqdm(desc='segmenting', unit='frame', disable=None) as bar,
         ):
             wait_until(lambda: recorder.is_connected, 'the node is ready', node, spin=recorder.spin)
-            for _ in recorder.play(output / 'camera'):
+            for _ in _bar(recorder.play(output / 'camera'), 'segmenting', frames):
                 node.check()
-                _advance(bar, len(recorder.published_ns), frames)
             # the diagnostics are a second apart: wait for one that was made after the last frame
             recorder.spin(2.5)
             deadline = time.monotonic() + SETTLE_S
             while has_open_frames(recorder.values) and time.monotonic() < deadline:
                 node.check()
                 recorder.spin(0.1)
-            _advance(bar, len(recorder.published_ns), frames)
     finally:
         rclpy.try_shutdown()
     shutil.rmtree(segmented, ignore_errors=True)
     temporary.rename(segmented)
     return summarise(recorder.sent, recorder.values, recorder.published_ns, recorder.latencies_ms)
+
+
+class Recorder(Peer):
+    """Publish a bag and record the outputs; times are the middleware's stamps."""
+
+    def __init__(self, writer: Writer, camera_topic: str) -> None:
+        super().__init__('lemore_recorder', camera_topic, RECORDED)
+        self.sent = 0
+        self.published_ns: list[int] = []
+        self._writer = writer
+        for name, topic in zip(RECORDED, self.topics, strict=True):
+            kind = OUTPUTS[name].type
+            self._record(name, writer.add_connection(topic, kind, typestore=output_types()))
+
+    def play(self, bag: Path) -> Iterator[None]:
+        """Publish the images of a bag in real time with stamps of now; yield after each."""
+        with Reader(bag) as reader:
+            started = time.monotonic() - reader.start_time / 1e9
+            for _, bag_time, raw in reader.messages():
+                data = bytearray(raw)
+                self.spin(started + bag_time / 1e9 - time.monotonic())
+                write_stamp(data, time.time_ns())
+                self.camera.publish(bytes(data))
+                self.sent += 1
+                yield
+
+    def _record(self, name: str, connection: Connection) -> None:
+        def on_message(data: bytes, info: dict[str, Any]) -> None:
+            self._writer.write(connection, info['received_timestamp'], data)
+            if name == 'labels':
+                published = info['source_timestamp']
+                self.published_ns.append(published)
+                self.latencies_ms.append((published - read_stamp(data)) / 1e6)
+
+        kind, qos = (String, latched()) if OUTPUTS[name].is_latched else (ImageMessage, IMAGES)
+        self.node.create_subscription(kind, connection.topic, on_message, qos, raw=True)
 
 
 def has_open_frames(counts: Mapping[str, str]) -> bool:
@@ -158,9 +195,64 @@ def is_good(summary: dict[str, float]) -> bool:
     return summary['recorded'] >= ENOUGH * summary['accepted'] > 0
 
 
-def _advance(bar: Any, position: int, total: int) -> None:
-    bar.total = total
-    bar.update(position - bar.n)
+def write_bag(clip: Path, bag: Path, topic: str) -> int:
+    """Write a clip as rgb8 images, stamped from zero, into a whole bag; return their number."""
+    bag.parent.mkdir(parents=True, exist_ok=True)
+    expected, count = frames_expected(clip), 0
+    with TemporaryDirectory(dir=bag.parent, prefix=f'.{bag.name}.') as folder:
+        # under its own name already, which the file inside gets too
+        whole = Path(folder, bag.name)
+        writer = Writer(whole, version=VERSION, storage_plugin=StoragePlugin.MCAP)
+        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        with writer:
+            connection = writer.add_connection(topic, IMAGE, typestore=output_types())
+            for stamp, rgb in _bar(read_video(clip), 'clip to bag', expected):
+                when = SimpleNamespace(sec=stamp // 10**9, nanosec=stamp % 10**9)
+                header = SimpleNamespace(stamp=when, frame_id=FRAME_ID)
+                message = make_message(IMAGE, header, image_fields(rgb, 'rgb8'))
+                writer.write(connection, stamp, serialize(message, IMAGE))
+                count += 1
+        if count == 0:
+            msg = f'{clip} holds no frames'
+            raise VideoError(msg)
+        shutil.rmtree(bag, ignore_errors=True)
+        whole.rename(bag)
+    return count
+
+
+def images_of(bag: Path, topic: str) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield (stamp in nanoseconds, RGB (H, W, 3) uint8) of the rgb8 images of a topic."""
+    with open_bag(bag) as opened:
+        for _, image in opened.frames(opened.topic(topic)):
+            if isinstance(image, Image):
+                yield stamp_ns(image.header), image.pixels
+
+
+def write_video(bag: Path, topic: str, output: Path) -> int:
+    """Write the images of a topic as a video, each at its own time; return how many there were."""
+    with video_writer(output) as video:
+        for stamp, pixels in images_of(bag, topic):
+            video.write(stamp, pixels)
+    return video.count
+
+
+def write_contact_sheet(
+    bag: Path, topic: str, count: int, taxonomy: Taxonomy, output: Path
+) -> None:
+    """Write six of the ``count`` images of a topic, evenly over time, above the legend (PNG)."""
+    tiles = COLUMNS * ROWS
+    wanted = {count * (2 * i + 1) // (2 * tiles) for i in range(tiles)}
+    shown = [pixels for i, (_, pixels) in enumerate(images_of(bag, topic)) if i in wanted]
+    # white where there are fewer frames than tiles
+    shown += [np.full_like(shown[0], 255)] * (tiles - len(shown))
+    size = TILE_WIDTH, round(shown[0].shape[0] * TILE_WIDTH / shown[0].shape[1])
+    small = [cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) for pixels in shown]
+    rows = [np.hstack(small[r * COLUMNS : (r + 1) * COLUMNS]) for r in range(ROWS)]
+    write_image(output, np.vstack([*rows, legend(taxonomy, COLUMNS * TILE_WIDTH)]))
+
+
+def _bar(steps: Any, what: str, total: int) -> Any:
+    return tqdm(steps, what, total or None, unit='frame', disable=None)
 
 
 if __name__ == '__main__':

@@ -17,7 +17,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, NamedTuple
@@ -29,23 +28,25 @@ from lemore_core.cli.arguments import image_size, listed, positive
 from lemore_core.common.child import Child
 from lemore_core.common.errors import LemoreError
 from lemore_ros.share import image_profile, no_profile
-from lemore_ros.tools.processes import START_S, isolated_graph, start_node, wait_until
+from lemore_ros.tools.probe import START_S, isolated_graph, start_node, wait_until
 
 SIZES, DEFAULT_SIZES = listed(image_size), '640x480,1920x1080'
 SECONDS = 10.0
-TRANSPORT_SIZE, TRANSPORT_RATE_HZ, TRANSPORT_SECONDS = (1080, 1920), 30.0, 60.0
+NODE: Mapping[str, object] = {'model': 'tiny', 'backend': 'auto'}
 
-Parameters = Mapping[str, object]
 Figures = dict[str, Any]
 
 
 class Load(NamedTuple):
-    """So many ``images`` of ``size`` (height, width); ``others`` are outputs to render."""
+    """So many images of ``size`` (height, width); ``others`` are outputs to render."""
 
     size: tuple[int, int]
     rate_hz: float
     images: int
     others: tuple[str, ...] = ()
+
+
+FULL_HD = Load((1080, 1920), rate_hz=30.0, images=1800)
 
 
 class Reading(NamedTuple):
@@ -69,8 +70,6 @@ def main(args: Sequence[str] | None = None) -> int:
         '--sizes', type=SIZES, default=SIZES(DEFAULT_SIZES), help=f'images: {DEFAULT_SIZES}'
     )
     parser.add_argument('--rate', type=positive, default=10.0, help='images a second: 10')
-    parser.add_argument('--model', default='tiny', help='as the parameter of the node: tiny')
-    parser.add_argument('--backend', default='auto', help='as the parameter of the node: auto')
     parser.add_argument(
         '--transport',
         action='store_true',
@@ -78,18 +77,16 @@ def main(args: Sequence[str] | None = None) -> int:
         "profile and with the middleware's defaults",
     )
     options = parser.parse_args(args)
-    node = {'model': options.model, 'backend': options.backend}
     try:
         if options.transport:
-            count = round(TRANSPORT_RATE_HZ * TRANSPORT_SECONDS)
-            figures = [measure_transport(node, count, profile=used) for used in (True, False)]
+            figures = [measure_transport(NODE, FULL_HD, profile=used) for used in (True, False)]
         else:
             count = round(options.rate * SECONDS) or 1
             figures = []
             for size in options.sizes:
-                plain = Load(size, options.rate, count)
-                overlaid = plain._replace(others=('overlay',))
-                figures.append(round_trip(plain, measure(node, plain), measure(node, overlaid)))
+                load = Load(size, options.rate, count)
+                overlaid = load._replace(others=('overlay',))
+                figures.append(round_trip(load, measure(NODE, load), measure(NODE, overlaid)))
     except LemoreError as error:
         print(f'measure_latency: {error}', file=sys.stderr)
         return 2
@@ -117,9 +114,9 @@ def round_trip(load: Load, plain: Reading, overlaid: Reading) -> Figures:
     }
 
 
-def measure_transport(node: Parameters, count: int, *, profile: bool) -> Figures:
-    """Count the full-HD images at 30 Hz that reach the node, with the middleware's profile or without."""
-    reading = measure(node, Load(TRANSPORT_SIZE, TRANSPORT_RATE_HZ, count), profile=profile)
+def measure_transport(parameters: Mapping[str, object], load: Load, *, profile: bool) -> Figures:
+    """Count the images that reach the node, with the middleware's profile or without."""
+    reading = measure(parameters, load, profile=profile)
     received = int(reading.increase('received'))
     return {
         'middleware': get_rmw_implementation_identifier(),
@@ -130,24 +127,16 @@ def measure_transport(node: Parameters, count: int, *, profile: bool) -> Figures
     }
 
 
-def measure(parameters: Parameters, load: Load, *, profile: bool = True) -> Reading:
+def measure(parameters: Mapping[str, object], load: Load, *, profile: bool = True) -> Reading:
     """Start a node, put it under a load and return what the probe saw; logs stay if this fails."""
     environment = (image_profile if profile else no_profile)(os.environ) | isolated_graph()
     logs = Path(mkdtemp(prefix='lemore_latency_'))
-    (height, width), rate, count = load.size, load.rate_hz, load.images
-    options = {'--width': width, '--height': height, '--rate': rate, '--count': count}
-    arguments = [str(word) for option in options.items() for word in option]
-    arguments += ['--others', *load.others]
-    with ExitStack() as stack:
-        node = stack.enter_context(start_node(parameters, logs / 'node.log', environment))
-        probe = Child(
-            'lemore_ros.tools.probe',
-            arguments=arguments,
-            log=logs / 'probe.log',
-            environment=environment,
-        )
-        stack.enter_context(probe)
-        timeout_s = 2 * START_S + count / rate
+    log, order = logs / 'probe.log', load._asdict()
+    with (
+        start_node(parameters, logs / 'node.log', environment) as node,
+        Child('lemore_ros.tools.probe', order, log=log, environment=environment) as probe,
+    ):
+        timeout_s = 2 * START_S + load.images / load.rate_hz
         wait_until(lambda: probe.ended, 'the end of the probe', node, timeout_s=timeout_s)
         reading = Reading(**probe.result())
     for log in logs.iterdir():

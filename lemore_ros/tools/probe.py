@@ -1,44 +1,133 @@
-"""Publish a camera's images to a node and time its labels, in one process.
+"""Start a node as another process in a ROS graph of its own, with a camera and subscribers.
 
-Images are serialised ahead and labels taken as bytes: Python's serialiser at this end is not
-measured. Reports ``before`` and ``after`` (values of the node's diagnostics around the
-measurement), ``sent`` and ``latencies_ms``. Exit status: 1 where the node is not there.
+As a program, publish a camera's images to a node and time its labels, as :func:`measure` is ordered.
 """
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import cv2
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from lemore_core.common.child import report
+from lemore_core.common.child import Child, ChildError, serve_parent
 from lemore_core.common.errors import LemoreError
 from lemore_core.export import STREET
 from lemore_core.images.files import read_image
 from lemore_ros.messages.common import read_stamp, write_stamp
-from lemore_ros.tools.processes import NODE, START_S, Peer
 
+NODE = '/lemore_segmentation'
+# the first start on a machine compiles, on a busy one slowly
+START_S = 120.0
+# best effort, as cameras are: a slow subscriber loses frames instead of holding them up
+CAMERA = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 WARM_UP_FRAMES = 10
 # the node's diagnostics are a second apart: one made after the last image has come by then
 STATUS_S = 2.2
-RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class ProbeError(LemoreError):
     """A node that cannot be measured."""
 
 
-class Probe(Peer):
-    """Publish images and time their labels, from the publish call to the arrival."""
+def isolated_graph() -> dict[str, str]:
+    """Return the variables that separate processes from every other ROS graph."""
+    return {
+        # domains above 101 share their ports with what Linux gives to any socket
+        'ROS_DOMAIN_ID': str(1 + os.getpid() % 50),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+    }
 
-    def __init__(self, others: list[str]) -> None:
+
+def start_node(
+    parameters: Mapping[str, object],
+    log: Path,
+    environment: Mapping[str, str],
+    image: str = '/image',
+) -> Child:
+    """Start the segmentation node; the caller waits until it publishes."""
+    arguments = ['--ros-args', '-r', f'image:={image}']
+    for name, value in parameters.items():
+        arguments += ['-p', f'{name}:={value}']
+    module = 'lemore_ros.node.segmentation_node'
+    return Child(module, arguments=arguments, log=log, environment=environment)
+
+
+def wait_until(
+    condition: Callable[[], object],
+    what: str,
+    child: Child,
+    *,
+    timeout_s: float = START_S,
+    spin: Callable[[float], object] = time.sleep,
+) -> None:
+    """Wait for a condition while the child runs; ``spin`` is called with the seconds to wait."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        child.check()
+        if time.monotonic() > deadline:
+            msg = f'{what}: not within {timeout_s:.0f} s, see {child.log}'
+            raise ChildError(msg)
+        spin(0.02)
+
+
+class Peer:
+    """Publish images, subscribe to ``outputs``, keep the ``values`` of the diagnostics."""
+
+    def __init__(self, name: str, camera_topic: str, outputs: Iterable[str]) -> None:
+        self.latencies_ms: list[float] = []
+        self.values: dict[str, str] = {}
+        self.topics = [f'{NODE}/{output}' for output in outputs]
+        self.node = rclpy.create_node(name)
+        self.camera = self.node.create_publisher(Image, camera_topic, CAMERA)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_values, 10)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the node subscribes to the camera and publishes every topic."""
+        return bool(
+            self.camera.get_subscription_count()
+            and all(self.node.count_publishers(topic) for topic in self.topics)
+        )
+
+    def spin(self, seconds: float) -> None:
+        """Receive messages for so many seconds."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left)
+
+    def close(self) -> None:
+        """Destroy the ROS node."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+    def _on_values(self, message: Any) -> None:
+        for status in message.status:
+            if status.name.startswith(NODE[1:]):
+                self.values = {pair.key: pair.value for pair in status.values}
+                return
+
+
+class Probe(Peer):
+    """Publish images and time their labels, from the publish call to the arrival.
+
+    Images are serialised ahead and labels taken as bytes: Python's serialiser is not measured.
+    """
+
+    def __init__(self, others: Iterable[str] = ()) -> None:
         super().__init__('lemore_probe', '/image', ('labels', *others))
         for topic in self.topics:
             kind = CompressedImage if topic.endswith('/compressed') else Image
@@ -77,30 +166,29 @@ def serialised_street(width: int, height: int, encoding: str = 'bgr8') -> bytear
     return bytearray(serialize_message(message))
 
 
-def main() -> int:
-    """Measure, report and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--others', nargs='*', default=[])
-    for name in ('--width', '--height', '--count'):
-        parser.add_argument(name, type=int, required=True)
-    parser.add_argument('--rate', type=float, required=True)
-    options = parser.parse_args()
+def measure(order: dict[str, Any]) -> dict[str, Any]:
+    """Publish so many ``images`` of ``size`` (height, width) at ``rate_hz``; return the labels' times.
+
+    ``others`` are outputs to subscribe to; ``before`` and ``after`` are the node's diagnostics
+    around the measurement.
+    """
     rclpy.init(args=[])
     try:
-        probe = Probe(options.others)
-        data = serialised_street(options.width, options.height)
+        height, width = order['size']
+        probe, data = Probe(order['others']), serialised_street(width, height)
         probe.warm_up(data)
-        report(before=probe.values)
-        probe.publish(data, options.count, options.rate)
+        before = probe.values
+        probe.publish(data, order['images'], order['rate_hz'])
         probe.spin(STATUS_S)
-    except ProbeError as error:
-        print(error, file=sys.stderr)
-        return 1
     finally:
         rclpy.try_shutdown()
-    report(after=probe.values, sent=options.count, latencies_ms=probe.latencies_ms)
-    return 0
+    return {
+        'sent': order['images'],
+        'latencies_ms': probe.latencies_ms,
+        'before': before,
+        'after': probe.values,
+    }
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(serve_parent(measure))

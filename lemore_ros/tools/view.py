@@ -28,12 +28,11 @@ from lemore_core.common.limits import parse_json
 from lemore_core.images.view import View
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.messages.common import stamp_ns, transport_class
-from lemore_ros.messages.images import read_image
+from lemore_ros.messages.images import make_reader, message_header, read_image
 from lemore_ros.messages.point_cloud import POINT
-from lemore_ros.messages.readers import make_reader, message_header
 from lemore_ros.node import qos
-from lemore_ros.tools.processes import NODE
-from lemore_ros.transports import TRANSPORTS
+from lemore_ros.outputs import TRANSPORTS
+from lemore_ros.tools.probe import NODE
 
 LATENCIES = ('age_p50_ms', 'segmenter_p50_ms')
 
@@ -87,7 +86,14 @@ class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
 
 def main(args: Sequence[str] | None = None) -> int:
     """Show or write until interrupted; return the exit status."""
-    given = _parser().parse_args(args)
+    parser = argparse.ArgumentParser('lemore_view', description=__doc__)
+    parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a file instead')
+    parser.add_argument('--node', default=NODE, help=f"the node's full name: {NODE}")
+    parser.add_argument('--camera', default='', help='its name, where the node has several')
+    parser.add_argument('--image', default='/image', help="the camera's topic: /image")
+    parser.add_argument('--transport', default='raw', choices=TRANSPORTS, help='its form: raw')
+    parser.add_argument('--seconds', type=positive, default=float('inf'), help='for so long')
+    given = parser.parse_args(args)
     try:
         with View(given.save) as view:
             rclpy.init(args=[])
@@ -103,17 +109,6 @@ def main(args: Sequence[str] | None = None) -> int:
     finally:
         rclpy.try_shutdown()
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser('lemore_view', description=__doc__)
-    parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a file instead')
-    parser.add_argument('--node', default=NODE, help=f"the node's full name: {NODE}")
-    parser.add_argument('--camera', default='', help='its name, where the node has several')
-    parser.add_argument('--image', default='/image', help="the camera's topic: /image")
-    parser.add_argument('--transport', default='raw', choices=TRANSPORTS, help='its form: raw')
-    parser.add_argument('--seconds', type=positive, default=float('inf'), help='for so long')
-    return parser
 
 
 if __name__ == '__main__':

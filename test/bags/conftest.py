@@ -30,7 +30,7 @@ from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.parts import BagSegmentation
 from lemore_ros.bags.reader import open_bag
 from lemore_ros.bags.segment import PartResult
-from lemore_ros.transports import COMPRESSED_VIDEO, FFMPEG_PACKET
+from lemore_ros.outputs import COMPRESSED_VIDEO, FFMPEG_PACKET
 from test.message_definitions import DEFINITIONS
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.reader import open_bag
-from lemore_ros.transports import COMPRESSED_VIDEO, FFMPEG_PACKET
+from lemore_ros.outputs import COMPRESSED_VIDEO, FFMPEG_PACKET
 from test.bags.conftest import (
     PERIOD,
     START,

@@ -23,8 +23,13 @@ from lemore_core.common.child import Child
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.memory import process_memory
 from lemore_ros.share import image_profile
-from lemore_ros.tools.probe import STATUS_S, Probe, serialised_street
-from lemore_ros.tools.processes import isolated_graph, start_node
+from lemore_ros.tools.probe import (
+    STATUS_S,
+    Probe,
+    isolated_graph,
+    serialised_street,
+    start_node,
+)
 
 SIZE = 160, 120
 OTHERS = ['confidence', 'color', 'overlay', 'overlay/compressed', 'labels/compressed']
@@ -68,33 +73,20 @@ def rows(
     steady = before * (1 + SLOWER) >= after
     counts = {name: int(values[name]) for name in OUTCOMES}
     received = int(values['received'])
-    return [
-        Row(
-            'memory, MB',
-            grown,
-            f'below {GROWTH_MB:+.0f}',
-            growth < GROWTH_MB if is_long else None,
-        ),
-        *(
-            Row(name, f'{start} to {end}', 'no more', end <= start)
-            for name, start, end in (
-                ('threads', first.threads, last.threads),
-                ('descriptors', first.descriptors, last.descriptors),
-            )
-        ),
-        Row(
-            f'latency of the first and last {COMPARED}, p50 ms',
-            f'{before:.2f}, {after:.2f}',
-            f'within {SLOWER:.0%}',
-            steady if is_long else None,
-        ),
-        Row(
-            'images received',
-            f'{received} (with the warm-up) of {sent} sent',
-            ' + '.join(f'{count} {name}' for name, count in counts.items()),
-            received == sum(counts.values()),
-        ),
-    ]
+    is_lean = growth < GROWTH_MB if is_long else None
+    latency, named = (
+        f'latency of the first and last {COMPARED}, p50 ms',
+        f'{before:.2f}, {after:.2f}',
+    )
+    arrived = f'{received} (with the warm-up) of {sent} sent'
+    outcomes = ' + '.join(f'{count} {name}' for name, count in counts.items())
+    found = [Row('memory, MB', grown, f'below {GROWTH_MB:+.0f}', is_lean)]
+    for name in ('threads', 'descriptors'):
+        start, end = getattr(first, name), getattr(last, name)
+        found.append(Row(name, f'{start} to {end}', 'no more', end <= start))
+    found.append(Row(latency, named, f'within {SLOWER:.0%}', steady if is_long else None))
+    found.append(Row('images received', arrived, outcomes, received == sum(counts.values())))
+    return found
 
 
 def soak(node: Child, frames: int, rate_hz: float) -> list[Row]:

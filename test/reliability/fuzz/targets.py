@@ -36,9 +36,8 @@ from lemore_core.taxonomy import ClassGroups, Taxonomy, load_taxonomy
 from lemore_core.training.recipe import Recipe
 from lemore_ros.bags.reader import open_bag
 from lemore_ros.messages.camera_info import rectified_intrinsics
-from lemore_ros.messages.images import read_compressed, read_image
+from lemore_ros.messages.images import VideoReader, read_compressed, read_image
 from lemore_ros.messages.point_cloud import to_metres
-from lemore_ros.messages.readers import VideoReader
 
 MAX_PIXELS = 1_000_000
 CAMVID = load_taxonomy('camvid')

@@ -19,12 +19,17 @@ NAN, INF = float('nan'), float('inf')
 HEADER = Header(frame_id='camera_color_optical_frame')
 
 
-def depth_image(metres: object) -> Image:
-    values = np.array(metres, '<f4')
-    height, width = values.shape
-    image = Image(height=height, width=width, step=4 * width, encoding='32FC1')
-    image.header.frame_id = 'another'
-    image.data = array.array('B', values.tobytes())
+def depth_image(
+    depth: object, encoding: str = '32FC1', padding: int = 0, big: bool = False
+) -> Image:
+    """Return a depth image of these values, with padded rows."""
+    kind = {'16UC1': 'u2', '32FC1': 'f4'}[encoding]
+    rows = np.array(depth, ('>' if big else '<') + kind)
+    (height, width), raw = rows.shape, rows.view(np.uint8)
+    padded = np.pad(raw, ((0, 0), (0, padding)), constant_values=77)
+    image = Image(height=height, width=width, encoding=encoding, is_bigendian=int(big))
+    image.header.frame_id, image.step = 'another', padded.shape[1]
+    image.data = array.array('B', padded.tobytes())
     return image
 
 
@@ -156,22 +161,11 @@ def test_x_y_and_z_are_measured_together() -> None:
         assert np.isfinite(cloud[name]).ravel().tolist() == [False, True, False, False]
 
 
-def message(values: np.ndarray, encoding: str, *, padding: int = 0, big: bool = False) -> Image:
-    """Return a depth image of these values, with padded rows."""
-    rows = values.astype(values.dtype.newbyteorder('>' if big else '<')).view(np.uint8)
-    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
-    height, width = values.shape
-    image = Image(height=height, width=width, encoding=encoding, is_bigendian=int(big))
-    image.step = padded.shape[1]
-    image.data = array.array('B', padded.tobytes())
-    return image
-
-
 @pytest.mark.parametrize('big', [False, True])
 @pytest.mark.parametrize('padding', [0, 6])
 def test_millimetres_become_metres(padding: int, big: bool) -> None:
-    values = np.array([[0, 1, 1500], [65535, 258, 0]], np.uint16)
-    depth = to_metres(message(values, '16UC1', padding=padding, big=big))
+    values = [[0, 1, 1500], [65535, 258, 0]]
+    depth = to_metres(depth_image(values, '16UC1', padding, big))
     assert depth.dtype == np.float32
     expected = np.array([[NAN, 0.001, 1.5], [65.535, 0.258, NAN]], np.float32)
     np.testing.assert_allclose(depth, expected, rtol=1e-6)
@@ -180,8 +174,8 @@ def test_millimetres_become_metres(padding: int, big: bool) -> None:
 @pytest.mark.parametrize('big', [False, True])
 @pytest.mark.parametrize('padding', [0, 1])
 def test_metres_that_are_no_measurement_become_nan(padding: int, big: bool) -> None:
-    values = np.array([[0.0, -1.0, NAN, INF], [-INF, 1e-3, 2.5, 1e6]], np.float32)
-    source = message(values, '32FC1', padding=padding, big=big)
+    values = [[0.0, -1.0, NAN, INF], [-INF, 1e-3, 2.5, 1e6]]
+    source = depth_image(values, '32FC1', padding, big)
     before = source.data.tobytes()
     depth = to_metres(source)
     assert source.data.tobytes() == before
@@ -199,7 +193,7 @@ def test_metres_that_are_no_measurement_become_nan(padding: int, big: bool) -> N
     ],
 )
 def test_what_contradicts_itself_is_refused(changes: dict[str, object], expected: str) -> None:
-    image = message(np.ones((2, 2), np.uint16), '16UC1')
+    image = depth_image(np.ones((2, 2)), '16UC1')
     for name, value in changes.items():
         setattr(image, name, value)
     with pytest.raises(ImageError, match=expected):

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import pytest
 from sensor_msgs.msg import Image
 
 from lemore_ros.messages.common import stamp_ns
-from lemore_ros.node.depth_buffer import DepthBuffer
+from lemore_ros.node.subscriptions import DepthBuffer
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
+HOUR = START + 3600 * SECOND
 
 
 def depth(nanoseconds: int) -> Image:
@@ -15,59 +17,47 @@ def depth(nanoseconds: int) -> Image:
     return image
 
 
-def filled(*nanoseconds: int, capacity: int = 30) -> DepthBuffer:
-    buffer = DepthBuffer(capacity=capacity)
-    for value in nanoseconds:
-        buffer.put(depth(value))
-    return buffer
+@pytest.mark.parametrize(
+    ('stamps', 'wanted', 'tolerance', 'expected'),
+    [
+        ([0, 100, 200], START, 10, START),
+        ([0, 100, 200], START + 96, 10, START + 100),
+        ([0, 100, 200], START + 210, 10, START + 200),
+        ([0, 100, 200], START - 10, 10, START),
+        ([0, 100, 200], START + 111, 10, None),
+        ([0, 100, 200], START - 11, 10, None),
+        ([0, 100, 200], START + 150, 50, START + 100),
+        ([0, 100, 200], START + 151, 50, START + 200),
+        ([0, 100, 200], START + 100, 0, START + 100),
+        # the oldest goes first, and one that is too late is of no use
+        ([300, 200, 400, 500, 100], START + 200, 10, None),
+        ([300, 200, 400, 500, 100], START + 100, 10, None),
+        ([300, 200, 400, 500, 100], START + 300, 10, START + 300),
+        # a stamp from the future does no lasting harm
+        ([0, HOUR - START, 100], HOUR, 10, None),
+        ([0, HOUR - START, 100], START + 100, 10, START + 100),
+        # without a stamp there is no partner with one
+        ([-START, 0], 0, 10, 0),
+        ([-START, 0], 5, 10, None),
+        ([-START, 0], START, 10, START),
+    ],
+)
+def test_the_nearest_within_the_tolerance_is_found(
+    stamps: list[int], wanted: int, tolerance: int, expected: int | None
+) -> None:
+    buffer = DepthBuffer(capacity=3)
+    for stamp in stamps:
+        buffer.put(depth(START + stamp))
+    message = buffer.nearest(wanted, tolerance)
+    assert (None if message is None else stamp_ns(message.header)) == expected
 
 
-def found(buffer: DepthBuffer, stamp: int, tolerance: int = 10) -> int | None:
-    message = buffer.nearest(stamp, tolerance)
-    return None if message is None else stamp_ns(message.header)
-
-
-def test_the_nearest_within_the_tolerance_is_found() -> None:
-    buffer = filled(START, START + 100, START + 200)
-    assert found(buffer, START) == START
-    assert found(buffer, START + 96) == START + 100
-    assert found(buffer, START + 210) == START + 200
-    assert found(buffer, START - 10) == START
-    assert found(buffer, START + 111) is None
-    assert found(buffer, START - 11) is None
-    assert found(buffer, START + 150, 50) == START + 100
-    assert found(buffer, START + 151, 50) == START + 200
-    assert found(buffer, START + 100, 0) == START + 100
-    again = depth(START + 100)
-    buffer.put(again)
-    assert buffer.nearest(START + 100, 0) is again
-    assert len(buffer) == 3
-
-
-def test_the_oldest_goes_first() -> None:
-    buffer = filled(START + 300, START + 200, START + 400, capacity=2)
-    assert len(buffer) == 2
-    assert found(buffer, START + 200) is None
-    # too late to be of use
-    buffer.put(depth(START + 100))
-    assert found(buffer, START + 100) is None
-    assert found(buffer, START + 300) == START + 300
-
-
-def test_a_stamp_from_the_future_does_no_lasting_harm() -> None:
-    buffer = filled(START, START + 3600 * SECOND, START + 100, START + 200)
-    assert found(buffer, START + 3600 * SECOND) is None
-    assert found(buffer, START + 100) == START + 100
-    assert len(buffer) == 2
-
-
-def test_without_stamps_the_newest_is_the_partner() -> None:
-    buffer = filled(0, START)
-    newest = depth(0)
-    buffer.put(newest)
-    assert buffer.nearest(0, 10) is newest
-    assert found(buffer, 5, 10) is None
-    assert found(buffer, START) == START
+@pytest.mark.parametrize('stamp', [0, START])
+def test_the_newest_of_one_stamp_stays(stamp: int) -> None:
+    buffer, newest = DepthBuffer(), depth(stamp)
+    for message in (depth(stamp), newest):
+        buffer.put(message)
+    assert buffer.nearest(stamp, 0) is newest
+    assert len(buffer) == 1
     buffer.clear()
-    assert found(buffer, 0) is None
-    assert len(buffer) == 0
+    assert buffer.nearest(stamp, 0) is None

@@ -12,7 +12,6 @@ from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
 
 from lemore_ros.node import parameters
-from lemore_ros.node.parameter_pages import parameters_page, parameters_yaml
 from lemore_ros.node.parameters import (
     LIVE,
     PARAMETERS,
@@ -20,6 +19,8 @@ from lemore_ros.node.parameters import (
     ParameterError,
     from_text,
     natural,
+    parameters_page,
+    parameters_yaml,
     unknown_overrides,
 )
 

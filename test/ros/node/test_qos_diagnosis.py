@@ -10,7 +10,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from lemore_ros.node.qos import latched
-from lemore_ros.node.qos_diagnosis import Subscription, why_no_images, why_not_received
+from lemore_ros.node.qos_diagnosis import Subscription, why_no_images
 
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -86,13 +86,3 @@ def test_another_type_is_named(graph: Any, node: Any) -> None:
     found = reason(graph, node, RELIABLE)
     assert found.startswith('publisher /peer sends sensor_msgs/msg/CompressedImage, this node asks')
     assert found.endswith('set image_transport to compressed')
-
-
-def test_subscribers_that_ask_for_more_are_named(graph: Any, node: Any) -> None:
-    graph.peer.create_subscription(Image, TOPIC, print, LATCHED)
-    graph.wait_for(lambda: node.count_subscribers(TOPIC), 'the subscriber')
-    assert why_not_received(node, TOPIC, LATCHED) == ''
-    assert why_not_received(node, TOPIC, RELIABLE) == (
-        'subscriber /peer asks for reliable, transient local, this node offers reliable, volatile '
-        '(durability): set the parameter qos_overrides./front/image.publisher.durability'
-    )

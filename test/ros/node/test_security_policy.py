@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 from sensor_msgs.msg import PointCloud2
 
 from lemore_ros.messages.common import message_class
-from lemore_ros.transports import TRANSPORTS
+from lemore_ros.outputs import TRANSPORTS
 
 POLICY = Path(__file__).parents[3] / 'config' / 'security' / 'policy.xml'
 NAME = 'lemore_segmentation'

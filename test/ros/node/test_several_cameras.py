@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rcl_interfaces.msg import Log
+from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import Image
 
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.images import read_image
 
 NAME = '/lemore_segmentation'
-FOUR = ['front', 'left', 'right', 'robot/rear']
 
 MakeImage = Callable[..., Image]
 
@@ -58,34 +56,3 @@ def test_each_has_its_own_topics_headers_sizes_and_encodings(
     topics = {name for name, _ in graph.peer.get_topic_names_and_types()}
     assert f'{NAME}/robot/rear/classes' in topics
     assert f'{NAME}/labels' not in topics
-
-
-def test_garbage_and_silence_of_some_hurt_none_of_the_others(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage
-) -> None:
-    names = ['front', 'left', 'rear']
-    node = graph.node(**untrained, camera_names=names)
-    assert node.start()
-    log = graph.collect(Log, '/rosout')
-    diagnostics = graph.collect(DiagnosticArray, '/diagnostics')
-    cameras, labels = open_cameras(graph, names)
-    for stamp in range(1, 6):
-        for name, step in {'front': 7, 'left': 5}.items():
-            garbage = make_image(stamp)
-            garbage.step = step
-            cameras[name].publish(garbage)
-            graph.wait_for(lambda n=stamp, c=name: node.stats[c]['failed'] == n)
-        graph.labels_of(cameras['rear'], make_image(stamp), labels['rear'])
-    assert len(labels['rear']) == 5
-    # what is wrong with one does not hide what is wrong with another
-    errors = graph.wait_for(
-        lambda: len(found := [m.msg for m in log if m.level >= 40]) > 1 and found
-    )
-    assert sorted(error.partition(' bytes')[0] for error in errors) == [
-        '/front/image: step is 7',
-        '/left/image: step is 5',
-    ]
-    seen = len(diagnostics)
-    graph.wait_for(lambda: len(diagnostics) > seen)
-    levels = [status.level for status in diagnostics[-1].status]
-    assert levels == [DiagnosticStatus.ERROR, DiagnosticStatus.ERROR, DiagnosticStatus.OK]
