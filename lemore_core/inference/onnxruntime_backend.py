@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -43,7 +44,7 @@ class OnnxNetwork:
         threads = threads or chosen_threads.get(candidates)
         try:
             sessions = {n: _session(content, n) for n in ([threads] if threads else candidates)}
-            self.threads = threads or choose_threads(measure(sessions))
+            self.threads = threads or choose_threads(_measure(sessions))
         except Exception as error:  # the runtime's exceptions share no other base
             msg = f'ONNX Runtime cannot load {source}: {str(error).splitlines()[0]}'
             raise BackendError(msg) from error
@@ -104,29 +105,26 @@ def measured_threads() -> int | None:
 def choose_threads(times: Mapping[int, float]) -> int:
     """Return the smallest number of threads that is nearly as fast as the fastest.
 
-    ``times`` are milliseconds by number of threads. A thread for a few percent is worth more to
-    the rest of a robot.
+    ``times`` are seconds by number of threads. A thread for a few percent is worth more to the
+    rest of a robot.
     """
     best = min(times.values())
-    return min(n for n, milliseconds in times.items() if milliseconds * WORTHWHILE <= best)
+    return min(n for n, seconds in times.items() if seconds * WORTHWHILE <= best)
 
 
-def measure(sessions: Mapping[int, Any]) -> dict[int, float]:
-    """Return milliseconds of each session's shortest run: a booting robot is busy."""
-    if len(sessions) == 1:
-        return dict.fromkeys(sessions, 0.0)
+def _measure(sessions: Mapping[int, Any]) -> dict[int, float]:
+    """Return seconds of each session's shortest run: the first is slow, a booting robot busy."""
+    times = dict.fromkeys(sessions, math.inf)
     shape = next(iter(sessions.values())).get_inputs()[0].shape
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    for session in sessions.values():
-        session.run(['logits'], {'pixels': pixels})
-    times: dict[int, list[float]] = {n: [] for n in sessions}
-    end = time.perf_counter() + TRIAL_SECONDS
-    while time.perf_counter() < end or not times[next(iter(times))]:
+    end, rounds = time.perf_counter() + TRIAL_SECONDS, 0
+    while len(sessions) > 1 and (rounds < 2 or time.perf_counter() < end):
+        rounds += 1
         for n, session in sessions.items():
             started = time.perf_counter()
             session.run(['logits'], {'pixels': pixels})
-            times[n].append(1e3 * (time.perf_counter() - started))
-    return {n: min(values) for n, values in times.items()}
+            times[n] = min(times[n], time.perf_counter() - started)
+    return times
 
 
 def _session(content: bytes, threads: int) -> onnxruntime.InferenceSession:

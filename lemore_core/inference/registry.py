@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import logging
+import platform
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
 
+from lemore_core.common.errors import TORCH
 from lemore_core.inference.backend import (
     AUTO,
     Backend,
@@ -16,9 +22,34 @@ from lemore_core.inference.backend import (
     ServingRequest,
 )
 from lemore_core.inference.gpu.device import gpus
-from lemore_core.inference.needs import entry, is_installed, missing
 
+JETSON_KERNEL = 'tegra'
+# pip's packages do not fit the driver of a Jetson
+ON_JETSON: Mapping[str, str] = {
+    'tensorrt': (
+        'sudo apt install python3-libnvinfer (part of JetPack), and make the virtual environment '
+        'with --system-site-packages (docs/jetson.md)'
+    ),
+    'torch': 'install the wheel of your JetPack (docs/jetson.md)',
+}
 TENSORRT = 'tensorrt'
+
+
+class BackendEntry(NamedTuple):
+    """A module with ``load(request)``, its packages and the suffixes of its files."""
+
+    module: str
+    packages: tuple[str, ...]
+    suffixes: tuple[str, ...]
+
+
+BACKENDS: Mapping[str, BackendEntry] = {
+    'onnxruntime': BackendEntry('onnxruntime_backend', ('onnxruntime',), ('.safetensors', '.onnx')),
+    'torch': BackendEntry('torch_backend', ('torch',), ('.safetensors',)),
+    TENSORRT: BackendEntry(
+        'tensorrt.backend', ('tensorrt', 'torch', 'onnx', 'onnxruntime'), ('.safetensors', '.onnx')
+    ),
+}
 
 _log = logging.getLogger(__name__)
 
@@ -38,14 +69,12 @@ def load(name: str, request: ServingRequest, *, wait_for_engine: bool = False) -
     chosen = _choose(request, wait_for_engine=wait_for_engine) if name == AUTO else name
     try:
         return _load(chosen, request)
-    except (DeviceMemoryError, DeviceUnusableError) as error:
-        if chosen == TENSORRT and name == AUTO:
-            return _load_without_engine(request, error)
-        return load_on_cpu(request, f'the CPU because {error}')
     except BackendError as error:
-        is_refused = name == AUTO or isinstance(error, RefusedEngineError)
-        if chosen == TENSORRT and is_refused:
-            return _load_without_engine(request, error)
+        if chosen == TENSORRT and (name == AUTO or isinstance(error, RefusedEngineError)):
+            other = _without_engine(request)
+            return load(other, _degraded(request, f'{other} because {error}'))
+        if isinstance(error, (DeviceMemoryError, DeviceUnusableError)):
+            return load_on_cpu(request, f'the CPU because {error}')
         raise
 
 
@@ -61,9 +90,51 @@ def load_on_cpu(request: ServingRequest, degraded: str = '', name: str = '') -> 
     return _load(name or _without_engine(on_cpu), _degraded(on_cpu, degraded))
 
 
-def _load_without_engine(request: ServingRequest, error: BackendError) -> Backend:
-    name = _without_engine(request)
-    return load(name, _degraded(request, f'{name} because {error}'))
+def missing(name: str) -> str:
+    """Return which package backend ``name`` lacks and how to install it, empty if none."""
+    if name not in BACKENDS:
+        msg = f'no backend is called {name!r}, there are {", ".join([AUTO, *BACKENDS])}'
+        raise BackendError(msg)
+    for package in BACKENDS[name].packages:
+        if not _is_installed(package):
+            return (
+                f'backend {name!r} needs the package {package}, which {sys.executable} does not '
+                f'find: {how_to_install(package)}'
+            )
+    return ''
+
+
+def how_to_install(package: str) -> str:
+    """Return the command that installs ``package`` on this machine."""
+    hint = ON_JETSON.get(package) if platform.release().endswith(JETSON_KERNEL) else None
+    return hint or f'pip install {TORCH if package == "torch" else package}'
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _choose(request: ServingRequest, *, wait_for_engine: bool) -> str:
+    if request.device != 'cpu' and gpus() and not missing(TENSORRT):
+        from lemore_core.inference.tensorrt.cache import locate_engine
+
+        # only TensorRT serves an ONNX file on a named GPU
+        is_wanted = wait_for_engine or (request.is_exported and request.device != AUTO)
+        try:
+            if locate_engine(request).is_built or is_wanted:
+                return TENSORRT
+        except BackendError as error:
+            _log.info('no TensorRT engine: %s', error)
+    return _without_engine(request)
+
+
+def _without_engine(request: ServingRequest) -> str:
+    if request.is_exported:
+        return 'onnxruntime'
+    if request.device != 'cpu' and _is_installed('torch') and gpus():
+        # loading reports a GPU that PyTorch cannot use, and the CPU serves
+        return 'torch'
+    return 'onnxruntime' if _is_installed('onnxruntime') and _is_installed('onnx') else 'torch'
 
 
 def _degraded(request: ServingRequest, reason: str) -> ServingRequest:
@@ -72,35 +143,10 @@ def _degraded(request: ServingRequest, reason: str) -> ServingRequest:
     return dataclasses.replace(request, degraded=reason)
 
 
-def _choose(request: ServingRequest, *, wait_for_engine: bool) -> str:
-    if request.device == 'cpu' or not gpus() or missing(TENSORRT):
-        return _without_engine(request)
-    from lemore_core.inference.tensorrt.cache import locate_engine
-
-    try:
-        engine = locate_engine(request)
-    except BackendError as error:
-        _log.info('no TensorRT engine: %s', error)
-        return _without_engine(request)
-    # only TensorRT serves an ONNX file on a named GPU
-    is_wanted = wait_for_engine or (request.is_exported and request.device != AUTO)
-    return TENSORRT if is_wanted or engine.is_built else _without_engine(request)
-
-
-def _without_engine(request: ServingRequest) -> str:
-    if request.is_exported:
-        return 'onnxruntime'
-    if request.device != 'cpu' and is_installed('torch') and gpus():
-        # loading reports a GPU that PyTorch cannot use, and the CPU serves
-        return 'torch'
-    return 'onnxruntime' if is_installed('onnxruntime') and is_installed('onnx') else 'torch'
-
-
 def _load(name: str, request: ServingRequest) -> Backend:
-    reason = missing(name)
-    if reason:
-        raise BackendError(reason)
-    module, _, suffixes = entry(name)
+    if lacking := missing(name):
+        raise BackendError(lacking)
+    module, _, suffixes = BACKENDS[name]
     if request.path.suffix not in suffixes:
         msg = f'backend {name!r} reads {" and ".join(suffixes)} files, not {request.path}'
         raise BackendError(msg)
@@ -109,5 +155,5 @@ def _load(name: str, request: ServingRequest) -> Backend:
         from lemore_core.export.model_card import require_finite_weights
 
         require_finite_weights(request.path)
-    backend: Backend = importlib.import_module(module).load(request)
+    backend: Backend = importlib.import_module(f'{__package__}.{module}').load(request)
     return backend

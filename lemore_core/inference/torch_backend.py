@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lemore_core.export.graph import ServingGraph, load_graph
+from lemore_core.export.graph import load_graph
 from lemore_core.inference.backend import (
     AUTO,
     FP16,
@@ -26,23 +26,7 @@ from lemore_core.inference.gpu.device import gpus
 from lemore_core.inference.gpu.errors import first_line, guarded
 from lemore_core.inference.gpu.network import place
 from lemore_core.inference.gpu.pipeline import GpuPipeline
-from lemore_core.inference.needs import how_to_install
-
-
-class TorchNetwork:
-    """The serving graph in eager mode, from and to the host's memory."""
-
-    def __init__(self, graph: ServingGraph, device: torch.device) -> None:
-        self._device = device
-        self._graph = graph.to(device)
-
-    @torch.inference_mode()
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits of ``pixels``."""
-        # PyTorch warns about a message's read-only memory
-        writeable = pixels if pixels.flags.writeable else pixels.copy()
-        logits: Tensor = self._graph(torch.from_numpy(writeable).to(self._device))
-        return logits.cpu().numpy()
+from lemore_core.inference.registry import how_to_install
 
 
 def load(request: ServingRequest) -> Backend:
@@ -53,13 +37,17 @@ def load(request: ServingRequest) -> Backend:
     if request.precision == FP16:
         msg = 'PyTorch is slower in fp16 than in fp32 on a CPU: leave the precision at auto'
         raise BackendError(msg)
-    graph = load_graph(request.path, *request.size)
-    return CpuPipeline(
-        TorchNetwork(graph, device),
-        request.size,
-        graph.network.config.classes,
-        Status('torch', str(device), FP32, degraded=request.degraded),
-    )
+    graph = load_graph(request.path, *request.size).to(device)
+
+    @torch.inference_mode()
+    def network(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        # PyTorch warns about a message's read-only memory
+        writeable = pixels if pixels.flags.writeable else pixels.copy()
+        logits: Tensor = graph(torch.from_numpy(writeable).to(device))
+        return logits.cpu().numpy()
+
+    status = Status('torch', str(device), FP32, degraded=request.degraded)
+    return CpuPipeline(network, request.size, graph.network.config.classes, status)
 
 
 def _on_gpu(request: ServingRequest, device: torch.device) -> GpuPipeline:
@@ -70,13 +58,13 @@ def _on_gpu(request: ServingRequest, device: torch.device) -> GpuPipeline:
         f'{request.path.stem} for {request.width}x{request.height}',
     )
     reasons = '; '.join(filter(None, (request.degraded, degraded)))
-    status = Status('torch', str(device), network.precision, request.batch, degraded=reasons)
-    pipeline = GpuPipeline(network, request.size, status)
-    pipeline.prepare(request.expected)
-    return pipeline
+    precision = FP16 if network.is_half else FP32
+    status = Status('torch', str(device), precision, request.batch, degraded=reasons)
+    return GpuPipeline(network, request.size, status).prepare(request.expected)
 
 
 def _device(name: str) -> torch.device:
+    """Return the device called ``name`` after a first convolution there."""
     if name == AUTO:
         name = 'cuda' if gpus() else 'cpu'
     index = 0

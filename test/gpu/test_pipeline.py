@@ -16,10 +16,11 @@ from gpu_suite import networks
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lemore_core.export.graph import ServingGraph
 from lemore_core.images.image import CHANNELS, Image
 from lemore_core.inference.backend import FP16, FP32, BackendError, DeviceMemoryError, Status
 from lemore_core.inference.gpu.decode import decode
-from lemore_core.inference.gpu.network import DeviceNetwork
+from lemore_core.inference.gpu.network import on_device
 from lemore_core.inference.gpu.pipeline import PLANS_KEPT, GpuPipeline
 from lemore_core.inference.gpu.resize import DeviceResize
 from lemore_core.inference.gpu.stream import DeviceStream
@@ -222,9 +223,9 @@ def test_a_batch_that_finds_no_memory_is_halved(
 
 
 @cache
-def shipped(precision: str) -> DeviceNetwork:
+def shipped(precision: str) -> ServingGraph:
     graph = networks.shipped('tiny', *SHIPPED_SIZE)
-    return DeviceNetwork(graph.halve() if precision == FP16 else graph, GPU)
+    return on_device(graph.halve() if precision == FP16 else graph, GPU)
 
 
 @cache

@@ -10,7 +10,7 @@ from lemore_core.common.errors import GpuContextLostError
 from lemore_core.inference.backend import BackendError, ServingRequest, Status
 from lemore_core.inference.gpu.errors import guarded
 from lemore_core.inference.gpu.pipeline import GpuPipeline
-from lemore_core.inference.needs import how_to_install
+from lemore_core.inference.registry import how_to_install
 from lemore_core.inference.tensorrt.build import EngineBuild
 from lemore_core.inference.tensorrt.builder import load_tensorrt
 from lemore_core.inference.tensorrt.cache import locate_engine
@@ -55,8 +55,7 @@ def _load(request: ServingRequest) -> GpuPipeline:
     precision = cached.request.gpu_precision
     status = Status('tensorrt', device, precision, batch, 'serving', request.degraded)
     pipeline = GpuPipeline(network, request.size, status, is_fixed=True, on_lost=cached.refuse)
-    pipeline.prepare(request.expected)
-    return pipeline
+    return pipeline.prepare(request.expected)
 
 
 def _require_cuda() -> None:

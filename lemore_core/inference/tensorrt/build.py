@@ -19,7 +19,7 @@ from lemore_core.export import PrecisionError
 from lemore_core.export.cache import cached_export
 from lemore_core.inference.backend import FP16, BackendError, ServingRequest, Status
 from lemore_core.inference.gpu.device import gpus
-from lemore_core.inference.needs import missing
+from lemore_core.inference.registry import missing
 from lemore_core.inference.tensorrt.builder import build, load_tensorrt
 from lemore_core.inference.tensorrt.cache import CachedEngine, locate_engine
 

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from lemore_core.inference.backend import BackendError
-from lemore_core.inference.needs import how_to_install
+from lemore_core.inference.registry import how_to_install
 
 INPUT, OUTPUT = 'pixels', 'logits'
 WORKSPACE = 512 << 20  # bytes
