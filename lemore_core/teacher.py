@@ -22,7 +22,7 @@ from lemore_core.data.origin import TeacherRecord
 from lemore_core.data.soft import SoftLabels, soft_labels
 from lemore_core.evaluation import strategies
 from lemore_core.evaluation.strategies import AveragedViews, Prediction, Views, softmax, upsample
-from lemore_core.export.model_card import read_model_card
+from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.image import to_network
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import UNLABELLED_8BIT, ClassGroups, Taxonomy, load_groups

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from lemore_core.common.cpu import thread_counts
 from lemore_core.export import BATCH
-from lemore_core.export.cache import cached_export
-from lemore_core.export.model_card import read_model_card
+from lemore_core.export.onnx_file import cached_export, read_model_card
 from lemore_core.inference.backend import (
     AS_EXPORTED,
     AUTO,
@@ -54,10 +53,8 @@ class OnnxNetwork:
 
     def require_ports(self, size: tuple[int, int], classes: int, source: str) -> None:
         """Refuse a file whose input or output differs from its card."""
-        inputs, outputs = (
-            [(port.name, port.type, port.shape) for port in ports]
-            for ports in (self._session.get_inputs(), self._session.get_outputs())
-        )
+        inputs = [(port.name, port.type, port.shape) for port in self._session.get_inputs()]
+        outputs = [(port.name, port.type, port.shape) for port in self._session.get_outputs()]
         pixels = [('pixels', 'tensor(uint8)', [1, *size, 3])]
         logits = [name == 'logits' and kind == 'tensor(float)' for name, kind, _ in outputs]
         if inputs != pixels or logits != [True] or outputs[0][2][-1] != classes:
@@ -77,10 +74,8 @@ class OnnxNetwork:
 def load(request: ServingRequest) -> CpuPipeline:
     """Load an exported ONNX file, or export a checkpoint (which needs torch) and load that."""
     if request.device not in ('cpu', AUTO):
-        msg = (
-            f'backend onnxruntime runs on the CPU, not on device {request.device!r}: use backend '
-            'torch (checkpoints) or tensorrt (checkpoints and ONNX files), or device cpu'
-        )
+        remedy = 'torch (checkpoints) or tensorrt (checkpoints and ONNX files), or device cpu'
+        msg = f'onnxruntime runs on the CPU, not on device {request.device!r}: use backend {remedy}'
         raise BackendError(msg)
     if request.precision == FP16:
         msg = 'ONNX Runtime is slower in fp16 than in fp32 on a CPU: leave the precision at auto'

@@ -8,8 +8,7 @@ import importlib.util
 import logging
 import platform
 import sys
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 from lemore_core.common.errors import TORCH
 from lemore_core.inference.backend import (
@@ -35,20 +34,12 @@ ON_JETSON: Mapping[str, str] = {
 TENSORRT = 'tensorrt'
 
 
-class BackendEntry(NamedTuple):
-    """A module with ``load(request)``, its packages and the suffixes of its files."""
-
-    module: str
-    packages: tuple[str, ...]
-    suffixes: tuple[str, ...]
-
-
-BACKENDS: Mapping[str, BackendEntry] = {
-    'onnxruntime': BackendEntry('onnxruntime_backend', ('onnxruntime',), ('.safetensors', '.onnx')),
-    'torch': BackendEntry('torch_backend', ('torch',), ('.safetensors',)),
-    TENSORRT: BackendEntry(
-        'tensorrt.backend', ('tensorrt', 'torch', 'onnx', 'onnxruntime'), ('.safetensors', '.onnx')
-    ),
+BOTH = ['.safetensors', '.onnx']
+# the module with load(request), the packages that it needs, and the suffixes of its files
+BACKENDS: Mapping[str, tuple[str, Sequence[str], Sequence[str]]] = {
+    'onnxruntime': ('onnxruntime_backend', ['onnxruntime'], BOTH),
+    'torch': ('torch_backend', ['torch'], ['.safetensors']),
+    TENSORRT: ('tensorrt.backend', ['tensorrt', 'torch', 'onnx', 'onnxruntime'], BOTH),
 }
 
 _log = logging.getLogger(__name__)
@@ -59,12 +50,8 @@ def load(name: str, request: ServingRequest, *, wait_for_engine: bool = False) -
 
     ``auto`` is TensorRT if the cache has an engine (with ``wait_for_engine`` it is built first),
     else PyTorch on a GPU, else ONNX Runtime, else PyTorch on the CPU. The CPU also serves if a GPU
-    is unusable or its memory too small. A warning and ``status`` name the fallback.
-
-    Raises:
-        BackendError: no backend has that name, its package is not installed, it does not read
-            this kind of file, or the device is not there.
-        CheckpointError: the checkpoint is not usable.
+    is unusable or its memory too small. A warning and ``status`` name the fallback. Raises
+    BackendError where neither serves, CheckpointError for an unusable file.
     """
     chosen = _choose(request, wait_for_engine=wait_for_engine) if name == AUTO else name
     try:
@@ -82,9 +69,6 @@ def load_on_cpu(request: ServingRequest, degraded: str = '', name: str = '') -> 
     """Load the backend called ``name``, by default the fastest, on the CPU.
 
     ``degraded`` is logged as a warning and becomes part of the status.
-
-    Raises:
-        BackendError, CheckpointError: see :func:`load`.
     """
     on_cpu = dataclasses.replace(request, device='cpu', precision=AUTO, batch=1)
     return _load(name or _without_engine(on_cpu), _degraded(on_cpu, degraded))
@@ -95,7 +79,7 @@ def missing(name: str) -> str:
     if name not in BACKENDS:
         msg = f'no backend is called {name!r}, there are {", ".join([AUTO, *BACKENDS])}'
         raise BackendError(msg)
-    for package in BACKENDS[name].packages:
+    for package in BACKENDS[name][1]:
         if not _is_installed(package):
             return (
                 f'backend {name!r} needs the package {package}, which {sys.executable} does not '
@@ -152,7 +136,7 @@ def _load(name: str, request: ServingRequest) -> Backend:
         raise BackendError(msg)
     if request.is_exported:
         # a checkpoint's weights are checked when read
-        from lemore_core.export.model_card import require_finite_weights
+        from lemore_core.export.onnx_file import require_finite_weights
 
         require_finite_weights(request.path)
     backend: Backend = importlib.import_module(f'{__package__}.{module}').load(request)

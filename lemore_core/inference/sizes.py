@@ -38,7 +38,8 @@ def network_size(trained: Size, image: Size) -> Size:
     if abs(aspect / (width / height) - 1) <= SAME_ASPECT:
         return trained
     ideal = (height * width / aspect) ** 0.5
-    return _round(ideal), _round(ideal * aspect)
+    rows, columns = (round(side / MULTIPLE) * MULTIPLE for side in (ideal, ideal * aspect))
+    return min(max(rows, MULTIPLE), LONGEST_SIDE), min(max(columns, MULTIPLE), LONGEST_SIDE)
 
 
 class LoadedSizes:
@@ -62,8 +63,7 @@ class LoadedSizes:
         if backend is None:
             started = time.monotonic()
             backend = self._load(size)
-            height, width = size
-            _log.info('network %dx%d loaded in %.1f s', width, height, time.monotonic() - started)
+            _log.info('network %dx%d loaded in %.1f s', *size[::-1], time.monotonic() - started)
         self.put(size, backend)
         return backend
 
@@ -82,9 +82,7 @@ class LoadedSizes:
             return size, ''
         if self._loading is None and size not in self._refused:
             found: Future[Backend] = Future()
-            thread = threading.Thread(
-                target=_fulfil, args=(found, self._load, size), name='lemore_sizes', daemon=True
-            )
+            thread = threading.Thread(target=_fulfil, args=(found, self._load, size), daemon=True)
             self._loading = size, thread, found
             thread.start()
         is_loading = self._loading is not None and self._loading[0] == size
@@ -112,10 +110,8 @@ class LoadedSizes:
         try:
             self.put(size, found.result())
         except Exception as error:  # noqa: BLE001 - the loaded sizes still serve
-            self._refused[size] = in_one_line(error)
-            _log.warning(
-                'network %dx%d cannot be loaded: %s', size[1], size[0], self._refused[size]
-            )
+            self._refused[size] = reason = in_one_line(error)
+            _log.warning('network %dx%d cannot be loaded: %s', *size[::-1], reason)
 
 
 def _fulfil(found: Future[Backend], load: Callable[[Size], Backend], size: Size) -> None:
@@ -125,10 +121,5 @@ def _fulfil(found: Future[Backend], load: Callable[[Size], Backend], size: Size)
         found.set_exception(error)
 
 
-def _round(side: float) -> int:
-    return min(max(round(side / MULTIPLE), 1) * MULTIPLE, LONGEST_SIDE)
-
-
 def _distance(a: Size, b: Size) -> tuple[float, int]:
-    aspects = [width / height for height, width in (a, b)]
-    return abs(math.log(aspects[0] / aspects[1])), abs(a[0] * a[1] - b[0] * b[1])
+    return abs(math.log(a[1] / a[0] / (b[1] / b[0]))), abs(a[0] * a[1] - b[0] * b[1])

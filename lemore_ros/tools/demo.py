@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
-from lemore_core.export.model_card import read_model_card
+from lemore_core.export.onnx_file import read_model_card
 from lemore_core.segmenter import network_size, resolve_checkpoint
 from lemore_ros.bags.writer import VERSION
 from lemore_ros.share import image_profile, share_directory

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,12 +26,14 @@ from lemore_core.inference.backend import (
     Status,
 )
 from lemore_core.inference.gpu.decode import decode
-from lemore_core.inference.gpu.errors import free_unused, guarded
+from lemore_core.inference.gpu.errors import first_line, free_unused, guarded, is_out_of_memory
 from lemore_core.inference.gpu.resize import DeviceResize
-from lemore_core.inference.gpu.stream import DeviceStream
 from lemore_core.segmentation import Segmentation, Timings
 
 PLANS_KEPT = 16
+WARM_UPS = 3
+# since torch 2.8, and before it
+END_ALLOCATION = ('_cuda_endAllocateToPool', '_cuda_endAllocateCurrentStreamToPool')
 
 Network = Callable[[Tensor], Tensor]
 T = TypeVar('T')
@@ -112,7 +116,7 @@ class GpuPipeline:
 
     def close(self) -> None:
         """Free the device's memory."""
-        self._guarded(self._release, ImageKind(*self._size, 'rgb8'))
+        self._guarded(self._forget, ImageKind(*self._size, 'rgb8'))
 
     def _segment(self, kind: ImageKind, images: Sequence[Image]) -> tuple[list[Segmentation], bool]:
         """Return the results of a batch of one kind, and whether all logits were finite."""
@@ -143,14 +147,14 @@ class GpuPipeline:
             return False
         half = self.status.batch // 2
         _log.warning('serving batches of %d instead of %d: %s', half, self.status.batch, error)
-        self.status = dataclasses.replace(self.status, batch=half)
-        self._degrade('batch', f'batches of {half} because {error}')
+        self._degrade('batch', f'batches of {half} because {error}', half)
         return True
 
-    def _degrade(self, cause: str, reason: str) -> None:
+    def _degrade(self, cause: str, reason: str, batch: int = 0) -> None:
         self._reasons[cause] = reason
         degraded = '; '.join(filter(None, self._reasons.values()))
-        self.status = dataclasses.replace(self.status, degraded=degraded)
+        batch = batch or self.status.batch
+        self.status = dataclasses.replace(self.status, degraded=degraded, batch=batch)
 
     def _logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         batch = np.zeros((self.status.batch, *pixels.shape[1:]), np.uint8)
@@ -170,14 +174,11 @@ class GpuPipeline:
             self._on_lost(error)
             raise
 
-    def _release(self) -> None:
-        self._forget()
-        free_unused(self._device)
-
     def _forget(self) -> None:
         """Free everything on the device but the network."""
         self._stream.wait()
         self._plans.clear()
+        free_unused(self._device)
 
 
 class Plan:
@@ -236,3 +237,91 @@ class Plan:
 
     def _on_host(self, shape: tuple[int, ...]) -> Tensor:
         return torch.zeros(shape, dtype=torch.uint8, pin_memory=self._stream.is_cuda)
+
+
+class DeviceStream:
+    """A stream of a GPU and the memory of its CUDA graphs.
+
+    ``degraded`` is the reason for starting kernels one by one, empty with graphs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.is_cuda = device.type == 'cuda'
+        self.degraded = ''
+        self._stream = torch.cuda.Stream(device) if self.is_cuda else None  # type: ignore[no-untyped-call]
+        self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
+        self._pool: Any = None
+        if self.is_cuda:
+            # the weights were copied on the current stream
+            torch.cuda.current_stream(device).synchronize()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make this PyTorch's current stream for a while."""
+        if self._stream is None:
+            yield
+        else:
+            with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
+                yield
+
+    def wait(self) -> None:
+        """Wait until all queued work is done."""
+        if self._stream is not None:
+            self._stream.synchronize()
+
+    def record(self, work: Callable[[], None], name: str) -> Callable[[], None]:
+        """Run ``work`` a few times, and return its CUDA graph's replay, or ``work`` without graphs.
+
+        ``work`` must not wait for the host, and use the same memory every time. Called within
+        :meth:`entered`, as is the result. ``name`` is for the log.
+        """
+        if not self.is_cuda:
+            return work
+        # the first runs compile, allocate and measure, which cannot be captured
+        for _ in range(WARM_UPS):
+            work()
+        self.wait()
+        if self.degraded:
+            return work
+        try:
+            return self._capture(work)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            self.wait()  # raises if the context is lost
+            self.degraded = f'without CUDA graphs: {first_line(error)}'
+            _log.warning('no CUDA graph of %s, its kernels are started one by one: %s', name, error)
+            return work
+
+    def _capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        # not torch.cuda.graph: it synchronises the device, and does not close a broken capture
+        graph = torch.cuda.CUDAGraph()
+        if not self._graphs:
+            # a pool whose last graph is gone asserts at the next capture
+            self._pool = torch.cuda.graph_pool_handle()
+        failure: Exception | None = None
+        try:
+            # the graphs of a stream share memory: they run in turn
+            graph.capture_begin(self._pool, capture_error_mode='thread_local')
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - the capture must end all the same
+                failure = error
+            graph.capture_end()
+        except RuntimeError as error:
+            failure = failure or error
+            self._close(graph)
+        if failure is not None:
+            raise failure
+        self._graphs.add(graph)
+        return graph.replay
+
+    def _close(self, graph: torch.cuda.CUDAGraph) -> None:
+        """End the allocation to the pool of a capture that failed: torch before 2.13 does not."""
+        with suppress(RuntimeError):
+            graph.reset()
+        found = filter(None, (getattr(torch._C, name, None) for name in END_ALLOCATION))  # noqa: SLF001
+        with suppress(RuntimeError, TypeError, StopIteration):
+            next(found)(self.device.index or 0, self._pool)
+        self._pool = None

@@ -34,19 +34,17 @@ class DeviceResize:
         self, source: tuple[int, int], encoding: str, target: tuple[int, int], device: Device
     ) -> None:
         shrinks = source[0] > target[0] and source[1] > target[1]
-        self._taps = [
-            _taps(*sides, averages=shrinks, device=device)
-            for sides in zip(source, target, strict=True)
-        ]
         self._resizes = source != target
+        self._rows = _taps(source[0], target[0], averages=shrinks, device=device)
+        self._columns = _taps(source[1], target[1], averages=shrinks, device=device)
         self._order = torch.tensor(ORDERS[encoding], device=device)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the resized images; shapes as above."""
         pixels = pixels[..., :3]
         if self._resizes:
-            rows, columns = self._taps
-            pixels = _sum(_sum(pixels, 2, *columns), 1, *rows).round_().to(torch.uint8)
+            pixels = _sum(_sum(pixels, 2, *self._columns), 1, *self._rows)
+            pixels = pixels.round_().to(torch.uint8)
         return pixels.index_select(3, self._order)
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lemore_core.export.graph import load_graph
+from lemore_core.export.fold import load_graph
 from lemore_core.inference.backend import FP16, FP32, BackendError
-from lemore_core.inference.gpu.network import ConvolutionRelu, fuse_relu, place
+from lemore_core.inference.torch_backend import ConvolutionRelu, fuse_relu, place
 from lemore_core.segmenter import resolve_checkpoint
 
 CPU = torch.device('cpu')
