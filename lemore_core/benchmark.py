@@ -29,7 +29,7 @@ from lemore_core import inference
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.memory import thread_counts
 from lemore_core.export import STREET
-from lemore_core.export.model_card import read_model_card
+from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.files import SUFFIXES, decode_image, read_bytes
 from lemore_core.images.image import Image
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status

@@ -15,7 +15,7 @@ from lemore_core import inference as backends
 from lemore_core.checkpoint import ModelCard
 from lemore_core.common.errors import SegmenterError
 from lemore_core.common.memory import device_memory_mb, release_memory
-from lemore_core.export.model_card import read_model_card
+from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.image import Image, as_image, check_pixels, rotated, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.backend import DeviceMemoryError, ImageKind

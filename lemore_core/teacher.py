@@ -20,7 +20,7 @@ from lemore_core.common.validation import check_fields, option
 from lemore_core.data.origin import TeacherRecord
 from lemore_core.data.soft import SoftLabels, soft_labels
 from lemore_core.evaluation.strategies import mean_of, merging, softmax, upsample
-from lemore_core.export.model_card import read_model_card
+from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.image import to_network
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import UNLABELLED_8BIT, Taxonomy, load_groups

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _request(arguments: argparse.Namespace) -> ServingRequest:
-    from lemore_core.export.model_card import read_model_card
+    from lemore_core.export.onnx_file import read_model_card
     from lemore_core.inference.backend import ServingRequest
     from lemore_core.segmenter import resolve_checkpoint
 

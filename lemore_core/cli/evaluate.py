@@ -125,7 +125,7 @@ def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:
 def _open_dataset(arguments: argparse.Namespace) -> Dataset:
     """Open the named data set, else that of the model's classes; unknown ones as a user's own."""
     from lemore_core.data.datasets import DATASETS, OWN, open_dataset
-    from lemore_core.export.model_card import read_model_card
+    from lemore_core.export.onnx_file import read_model_card
     from lemore_core.segmenter import resolve_checkpoint
 
     name = arguments.dataset or read_model_card(resolve_checkpoint(arguments.model)).taxonomy.name

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the serving graph for one network size."""
     from lemore_core.export.export import write_onnx
-    from lemore_core.export.model_card import read_model_card
+    from lemore_core.export.onnx_file import read_model_card
     from lemore_core.segmenter import resolve_checkpoint
 
     path = resolve_checkpoint(arguments.model, arguments.dataset)

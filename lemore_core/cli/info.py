@@ -88,7 +88,7 @@ def _network(arguments: argparse.Namespace, height: int, width: int) -> dict[str
 
 
 def _checkpoint(path: Path, size: tuple[int, int] | None) -> dict[str, Any]:
-    from lemore_core.export.model_card import read_model_card
+    from lemore_core.export.onnx_file import read_model_card
 
     card = read_model_card(path)
     config = card.config if size is None else card.config.for_size(*size)

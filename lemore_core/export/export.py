@@ -21,7 +21,8 @@ from lemore_core import checkpoint
 from lemore_core.common.child import serve_parent
 from lemore_core.common.files import write_whole
 from lemore_core.export import BATCH, STREET, ExportError, PrecisionError
-from lemore_core.export.graph import ServingGraph, load_graph
+from lemore_core.export.fold import ServingGraph, load_graph
+from lemore_core.export.onnx_file import hash_of
 from lemore_core.images.files import read_image
 from lemore_core.images.image import to_network
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 OPSET = 17
+ORIGIN = 'exported_from'  # metadata: SHA-256 of the checkpoint
 PACKAGES = ('onnx', 'onnxruntime')
 # Share of the logits' range. Rounding makes some 1e-5 of it, and up to 2e-3 in a network of
 # random weights, whose attention is at its steepest; a wrong operator makes far more.
@@ -56,9 +58,8 @@ def export_onnx(path: Path, height: int, width: int, *, half: bool = False) -> b
 
     graph = load_graph(path, height, width)
     model = trace_onnx(copy.deepcopy(graph).halve() if half else graph, height, width)
-    card = checkpoint.read_card(path)
-    card = dataclasses.replace(card, config=graph.network.config)
-    onnx.helper.set_model_props(model, card.to_metadata())
+    card = dataclasses.replace(checkpoint.read_card(path), config=graph.network.config)
+    onnx.helper.set_model_props(model, card.to_metadata() | {ORIGIN: hash_of(path)})
     content = bytes(model.SerializeToString(deterministic=True))
     check_export(graph, content, street_images(height, width), half=half)
     return content
@@ -68,10 +69,9 @@ def trace_onnx(graph: ServingGraph, height: int, width: int) -> ModelProto:
     """Return a graph as an ONNX model with an open batch, without metadata."""
     import onnx
 
-    pixels = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     # The other exporter needs onnxscript and gains nothing; torch 2.3 has no argument to choose.
-    parameters = inspect.signature(torch.onnx.export).parameters
-    choice: dict[str, Any] = {'dynamo': False} if 'dynamo' in parameters else {}
+    has_choice = 'dynamo' in inspect.signature(torch.onnx.export).parameters
+    choice: dict[str, Any] = {'dynamo': False} if has_choice else {}
     with (
         tempfile.TemporaryDirectory(prefix='lemore-export-') as folder,
         warnings.catch_warnings(),
@@ -81,7 +81,7 @@ def trace_onnx(graph: ServingGraph, height: int, width: int) -> ModelProto:
         warnings.simplefilter('ignore')
         torch.onnx.export(
             graph,
-            (pixels,),
+            (torch.zeros(1, height, width, 3, dtype=torch.uint8),),
             exported,
             input_names=['pixels'],
             output_names=['logits'],
@@ -111,17 +111,13 @@ def check_export(
     allowed = HALF_DIFFERENCE if half else LARGEST_DIFFERENCE
     if difference <= allowed:  # NaN is not
         return
-    msg = (
-        f'the exported network differs from PyTorch by {difference:.2g} of the range of its logits, '
-        f'{allowed:g} is allowed: '
-    )
+    share = f'{difference:.2g} of the range of its logits, {allowed:g} is allowed'
+    msg = f'the exported network differs from PyTorch by {share}: '
     if half:
         msg += 'what it computes does not fit fp16, use fp32'
         raise PrecisionError(msg)
-    msg += (
-        f'torch {torch.__version__} and onnxruntime {onnxruntime.__version__} disagree about '
-        'an operator'
-    )
+    versions = f'torch {torch.__version__} and onnxruntime {onnxruntime.__version__}'
+    msg += f'{versions} disagree about an operator'
     raise ExportError(msg)
 
 

@@ -1,4 +1,4 @@
-"""Fold the network for serving: the same function in fewer and cheaper steps.
+"""Fold the network to the graph that every backend runs: equal, in fewer and cheaper steps.
 
 Every step is an identity of linear maps, so the logits are the same up to rounding:
 
@@ -16,20 +16,66 @@ Every step is an identity of linear maps, so the logits are the same up to round
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lemore_core import checkpoint
+from lemore_core.export import PrecisionError
 from lemore_core.model.cartesian_encoder import SeparableDepthwise
 from lemore_core.model.gated_fusion import GatedFusion, upsample
 from lemore_core.model.layers import ConvBatchNorm
 from lemore_core.model.lemore import TOKEN_STRIDE, LeMoRe, token_size
 from lemore_core.model.nested_attention import VIEWS, NestedAttention
 from lemore_core.model.variants import LeMoReConfig
+
+
+class ServingGraph(nn.Module):
+    """Mean subtraction, folded network, and logits with the classes last, for one input size.
+
+    Maps RGB ``pixels`` (N, height, width, 3) uint8 to logits (N, height / 8, width / 8, classes)
+    float32, sizes rounded up. After :meth:`halve` the network computes in half precision.
+    """
+
+    mean: Tensor
+
+    def __init__(self, card: checkpoint.ModelCard, network: FoldedLeMoRe) -> None:
+        super().__init__()
+        self.network = network
+        self.is_half = False
+        self.register_buffer('mean', torch.tensor(card.mean).view(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the logits of ``pixels``; shapes and dtypes as above."""
+        # cast before the transpose: TensorRT takes uint8 only at the edge of a graph
+        x = pixels.float().permute(0, 3, 1, 2) - self.mean
+        # the mean is no number of half precision, so it is subtracted in single precision
+        logits: Tensor = self.network(x.half() if self.is_half else x)
+        return (logits.float() if self.is_half else logits).permute(0, 2, 3, 1)
+
+    def halve(self) -> ServingGraph:
+        """Convert the network to half precision."""
+        for name, tensor in self.network.state_dict().items():
+            finite = tensor.isfinite()
+            if not torch.equal(finite, tensor.half().isfinite()):
+                largest = float(tensor[finite].abs().max())
+                msg = f'{name} holds {largest:g}, too large for fp16: use fp32'
+                raise PrecisionError(msg)
+        self.network.half()
+        self.is_half = True
+        return self
+
+
+def load_graph(path: Path, height: int, width: int) -> ServingGraph:
+    """Load a checkpoint as the graph for one network size; its axis weights are resampled once."""
+    card, model = checkpoint.load(path)
+    return ServingGraph(card, fold(model.resized(height, width), card.std)).eval()
 
 
 class FoldedLeMoRe(nn.Module):
@@ -75,10 +121,8 @@ class FoldedAttention(nn.Module):
         # the value is repeated for each key, so this product sums over the keys as well
         attended = torch.matmul(value, maps.reshape(-1, heads, rows, rows).transpose(2, 3))
         attended = attended.reshape(-1, heads * dims[-1], VIEWS, tokens).sum(dim=2)
-        y: Tensor = self.output(
-            self.activation(attended.reshape(-1, heads * dims[-1], height, width))
-        )
-        return y
+        attended = self.activation(attended.reshape(-1, heads * dims[-1], height, width))
+        return cast('Tensor', self.output(attended))
 
 
 class FoldedHead(nn.Module):
@@ -87,7 +131,6 @@ class FoldedHead(nn.Module):
     def __init__(self, model: LeMoRe) -> None:
         super().__init__()
         config = model.config
-        merge, classifier = _fuse(model.head[0]), model.head[3]
         fusions = [fusion for fusion in model.fusions if isinstance(fusion, GatedFusion)]
         self.fusion_at_head = config.fusion_at_head
         self.channels = [stage.channels for stage in config.stages]
@@ -96,13 +139,14 @@ class FoldedHead(nn.Module):
         self.gates = nn.ModuleList(
             nn.Sequential(_fuse(fusion.gate), nn.Sigmoid()) for fusion in fusions
         )
+        merge = _fuse(model.head[0])
         self.injections = nn.ModuleList(
-            _chain(_fuse(fusion.inject), merge.weight) for fusion in fusions
+            _chain(_fuse(fusion.inject), merge.weight[:, :, 0, 0]) for fusion in fusions
         )
         self.injection = LinearInjection(config)
         self.merge = merge
         self.activation = nn.ReLU()
-        self.classifier = copy.deepcopy(classifier)
+        self.classifier = copy.deepcopy(model.head[3])
 
     def forward(self, features: Sequence[Tensor], tokens: Tensor) -> Tensor:
         """Map four features (N, C_i, h_i, w_i) and tokens (N, sum of C_i, h, w) to logits."""
@@ -113,14 +157,12 @@ class FoldedHead(nn.Module):
         return logits
 
     def _gated(self, features: Sequence[Tensor], shares: Sequence[Tensor]) -> Tensor:
-        first, *others = features
+        features = list(features)
         if self.fusion_at_head:
-            first = halve_features(first)
+            features[0] = halve_features(features[0])
         gated = [
             local(x) * upsample(gate(share), x.shape[-2:])
-            for local, gate, x, share in zip(
-                self.locals, self.gates, [first, *others], shares, strict=True
-            )
+            for local, gate, x, share in zip(self.locals, self.gates, features, shares, strict=True)
         ]
         if not self.fusion_at_head:
             gated[0] = halve_features(gated[0])
@@ -167,15 +209,13 @@ def fold(model: LeMoRe, std: Sequence[float]) -> FoldedLeMoRe:
 
 
 def _fold_children(module: nn.Module) -> None:
+    """Replace every layer of a type in ``FOLDED`` below ``module``."""
     for name, child in module.named_children():
-        if isinstance(child, ConvBatchNorm):
-            module.register_module(name, _fuse(child))
-        elif isinstance(child, SeparableDepthwise):
-            module.register_module(name, _fold_depthwise(child))
-        elif isinstance(child, NestedAttention):
-            module.register_module(name, FoldedAttention(child))
-        else:
+        folded = FOLDED.get(type(child))
+        if folded is None:
             _fold_children(child)
+        else:
+            module.register_module(name, folded(child))
 
 
 def _fuse(layer: nn.Module) -> nn.Conv2d:
@@ -185,11 +225,9 @@ def _fuse(layer: nn.Module) -> nn.Conv2d:
 
 
 def _chain(first: nn.Conv2d, second: Tensor) -> nn.Conv2d:
-    """Return a 1x1 convolution and one of weight ``second`` without bias as one."""
-    return _pointwise(
-        torch.einsum('om,mihw->oihw', second[:, :, 0, 0], first.weight),
-        torch.mv(second[:, :, 0, 0], _bias(first)),
-    )
+    """Return a 1x1 convolution and one of weight ``second`` (out, in) without bias as one."""
+    weight = torch.einsum('om,mihw->oihw', second, first.weight)
+    return _pointwise(weight, torch.mv(second, cast('Tensor', first.bias)))
 
 
 def _pointwise(weight: Tensor, bias: Tensor) -> nn.Conv2d:
@@ -199,30 +237,19 @@ def _pointwise(weight: Tensor, bias: Tensor) -> nn.Conv2d:
     return convolution
 
 
-def _bias(convolution: nn.Conv2d) -> Tensor:
-    bias = convolution.bias
-    return torch.zeros(convolution.out_channels) if bias is None else bias
-
-
 def _fold_depthwise(mixing: SeparableDepthwise) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for rows, columns, norm, activation in (list(mixing)[:4], list(mixing)[4:]):
-        joined = _join_depthwise(cast('nn.Conv2d', rows), cast('nn.Conv2d', columns))
-        layers += [_fuse(nn.Sequential(joined, norm)), activation]
-    return nn.Sequential(*layers)
-
-
-def _join_depthwise(rows: nn.Conv2d, columns: nn.Conv2d) -> nn.Conv2d:
-    """Return a depthwise 3x1 and the depthwise 1x3 after it as one depthwise 3x3.
+    """Return each depthwise 3x1 and the 1x3 after it as one depthwise 3x3.
 
     Equal at the borders too: each pads only along its own axis, and neither has a bias.
     """
-    channels, dilation = rows.out_channels, rows.dilation[0]
-    joined = nn.Conv2d(
-        channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False
-    )
-    joined.weight = nn.Parameter((rows.weight * columns.weight).detach())
-    return joined.eval()
+    layers: list[nn.Module] = []
+    for rows, columns, norm, activation in cast('Any', (list(mixing)[:4], list(mixing)[4:])):
+        sides = {'padding': rows.dilation[0], 'dilation': rows.dilation[0]}
+        channels = rows.out_channels
+        joined = nn.Conv2d(channels, channels, 3, groups=channels, bias=False, **sides).eval()
+        joined.weight = nn.Parameter((rows.weight * columns.weight).detach())
+        layers += [_fuse(nn.Sequential(joined, norm)), activation]
+    return nn.Sequential(*layers)
 
 
 def _projection(attention: NestedAttention) -> nn.Conv2d:
@@ -230,36 +257,40 @@ def _projection(attention: NestedAttention) -> nn.Conv2d:
 
     The queries include ``1 / sqrt(key_dim)``, the values the mean of the nine maps.
     """
-    queries, keys, values = (
-        [_fuse(layer) for layer in layers]
-        for layers in (attention.queries, attention.keys, attention.values)
-    )
+    layers = [
+        [_fuse(layer) for layer in group]
+        for group in (attention.queries, attention.keys, attention.values)
+    ]
     scale = attention.key_dim**-0.5
 
     def collect(get: Callable[[nn.Conv2d], Tensor]) -> Tensor:
-        value = torch.stack([get(layer) for layer in values]).sum(0) / VIEWS**2
-        parts = (
-            [get(layer) * scale for layer in queries],
-            [get(layer) for layer in keys],
-            [value] * VIEWS,
-        )
+        queries, keys, values = ([get(layer) for layer in group] for group in layers)
+        value = torch.stack(values).sum(0) / VIEWS**2
+        parts = ([query * scale for query in queries], keys, [value] * VIEWS)
         return torch.cat([torch.stack(part, dim=1).flatten(0, 1) for part in parts])
 
-    return _pointwise(collect(lambda layer: layer.weight), collect(_bias))
+    return _pointwise(
+        collect(lambda layer: layer.weight), collect(lambda layer: cast('Tensor', layer.bias))
+    )
+
+
+FOLDED: Mapping[type[nn.Module], Callable[[Any], nn.Module]] = {
+    ConvBatchNorm: _fuse,
+    SeparableDepthwise: _fold_depthwise,
+    NestedAttention: FoldedAttention,
+}
 
 
 def _resizings(config: LeMoReConfig, axis: int) -> list[Tensor]:
     """Return each scale's matrix (size at 1/8, size at 1/64) for injected features."""
     tokens = token_size(config.height, config.width)[axis]
-    sizes = [size[axis] for size in config.stage_sizes]
-    output = sizes[1]
-    others = [resizing_matrix(s, output) @ resizing_matrix(tokens, s) for s in sizes[1:]]
-    first = (
-        resizing_matrix(tokens, output)
-        if config.fusion_at_head
-        else halving_matrix(sizes[0]) @ resizing_matrix(tokens, sizes[0])
-    )
-    return [first, *others]
+    first, *others = (size[axis] for size in config.stage_sizes)
+    output = others[0]
+    at_first = halving_matrix(first) @ resizing_matrix(tokens, first)
+    return [
+        resizing_matrix(tokens, output) if config.fusion_at_head else at_first,
+        *(resizing_matrix(side, output) @ resizing_matrix(tokens, side) for side in others),
+    ]
 
 
 class MatrixPool(nn.Module):
@@ -268,22 +299,17 @@ class MatrixPool(nn.Module):
     The ONNX exporter cannot write windows that overlap or differ in size.
     """
 
-    def __init__(self, sizes: list[tuple[int, int]], output: tuple[int, int]) -> None:
+    def __init__(self, sizes: Sequence[tuple[int, int]], output: tuple[int, int]) -> None:
         super().__init__()
-        self.output = output
-        for axis in (0, 1):
-            for size in {s[axis] for s in sizes}:
-                name = self._name(axis, size)
-                self.register_buffer(name, _averages(size, output[axis]), persistent=False)
-
-    @staticmethod
-    def _name(axis: int, size: int) -> str:
-        return f'{"rows" if axis == 0 else "columns"}_{size}'
+        for size in sizes:
+            for axis, side in enumerate(size):
+                pool = partial(functional.adaptive_avg_pool1d, output_size=output[axis])
+                matrix = _matrix(pool, side).contiguous()
+                self.register_buffer(f'axis_{axis}_{side}', matrix, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool ``x`` (N, C, H, W) to (N, C, *output)."""
-        rows = getattr(self, self._name(0, int(x.shape[2])))
-        columns = getattr(self, self._name(1, int(x.shape[3])))
+        rows, columns = (getattr(self, f'axis_{axis}_{int(x.shape[2 + axis])}') for axis in (0, 1))
         return torch.matmul(torch.matmul(rows, x), columns.transpose(0, 1))
 
 
@@ -301,20 +327,14 @@ def halve_features(x: Tensor) -> Tensor:
 
 def halving_matrix(size: int) -> Tensor:
     """Return :func:`halve_features` along one axis as (ceil(size / 2), size)."""
-    return functional.avg_pool1d(torch.eye(size)[None], 2, ceil_mode=True)[0].T
+    return _matrix(partial(functional.avg_pool1d, kernel_size=2, ceil_mode=True), size)
 
 
 def resizing_matrix(size: int, output: int) -> Tensor:
     """Return bilinear resizing along one axis (``align_corners=False``) as (output, size)."""
-    resized = functional.interpolate(
-        torch.eye(size)[None], size=output, mode='linear', align_corners=False
-    )
-    return resized[0].T
+    return _matrix(partial(functional.interpolate, size=output, mode='linear'), size)
 
 
-def _averages(size: int, output: int) -> Tensor:
-    matrix = torch.zeros(output, size)
-    for i in range(output):
-        start, end = i * size // output, -(-(i + 1) * size // output)
-        matrix[i, start:end] = 1.0 / (end - start)
-    return matrix
+def _matrix(operation: Callable[[Tensor], Tensor], size: int) -> Tensor:
+    """Return a linear operation along one axis of ``size`` as a matrix."""
+    return operation(torch.eye(size)[None])[0].T

@@ -22,15 +22,16 @@ from lemore_core.model.imported import ImportedConfig
 from lemore_core.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto
 
 Layout = Literal['auto', 'nhwc', 'nchw']
-# an operator, its inputs after the first, its attributes
-Step = tuple[str, list[str], dict[str, Any]]
-NCHW, NHWC, CLASS_IDS = 'logits NCHW', 'logits NHWC', 'class ids'
+# an operator, its constants by name, its attributes
+Step = tuple[str, dict[str, NDArray[Any]], dict[str, Any]]
+CLASS_IDS = 'class ids'
+# the axis of the classes in every form of logits
+FORMS = {'logits NCHW': 1, 'logits NHWC': 3}
 PREFIX = 'imported/'  # keeps the foreign graph's names apart from those added
 CERTAIN = 20.0  # logit of a class id
-IMAGENET_MEAN, IMAGENET_STD = ModelCard.mean, ModelCard.std
 
 
 class ImportedModelError(ExportError):
@@ -65,19 +66,15 @@ class _Input(NamedTuple):
 
     name: str
     elem_type: int
-    layout: Literal['nhwc', 'nchw']
+    layout: str
     height: int
     width: int
     mean: RGB | None
     std: RGB | None
 
 
-class _Output(NamedTuple):
-    """The foreign output, its form and its (height, width)."""
-
-    name: str
-    form: str
-    sides: tuple[int, int]
+# name, form, height and width of the foreign output
+_Output = tuple[str, str, int, int]
 
 
 def import_onnx(
@@ -101,10 +98,10 @@ def import_onnx(
     classes = len(taxonomy.classes)
     model = _read(path)
     source = _find_input(path, model, options)
-    _take_pixels(model, source)
+    _add_input(model, source)
     output = _find_output(path, _run(path, model, source, image), options.logits, classes)
-    _give_logits(model, output, classes)
-    names = [text.removeprefix(PREFIX) for text in (source.name, output.name)]
+    _add_output(model, output, classes)
+    names = [source.name.removeprefix(PREFIX), output[0]]
     card = ModelCard(
         name=path.stem,
         config=ImportedConfig(classes, source.height, source.width),
@@ -119,7 +116,7 @@ def import_onnx(
     scaled = 'unchanged' if source.mean is None else f'less {source.mean}, over {source.std}'
     summary = (
         f'input {names[0]}: {source.width}x{source.height} {source.layout.upper()}, pixels '
-        f'{scaled}; output {names[1]}: {output.form}'
+        f'{scaled}; output {names[1]}: {output[1]}'
     )
     return Imported(bytes(model.SerializeToString()), card, summary)
 
@@ -149,87 +146,68 @@ def _find_input(path: Path, model: ModelProto, options: ImportOptions) -> _Input
 
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [entry for entry in model.graph.input if entry.name not in constants]
-    names = [entry.name.removeprefix(PREFIX) for entry in inputs]
+    names = ', '.join(entry.name.removeprefix(PREFIX) for entry in inputs)
     _require(
         len(inputs) == 1,
-        f'{path} has the inputs {", ".join(names) or "none"}: a network of one image is needed',
+        f'{path} has the inputs {names or "none"}: a network of one image is needed',
     )
-    tensor, where = inputs[0].type.tensor_type, f'{path}: input {names[0]}'
+    tensor, where = inputs[0].type.tensor_type, f'{path}: input {names}'
     kind = tensor.elem_type
     _require(
         kind in (TensorProto.UINT8, TensorProto.FLOAT, TensorProto.FLOAT16),
         f'{where} is {TensorProto.DataType.Name(kind)}, it must be uint8, float or float16',
     )
-    sides = [dim.dim_value for dim in tensor.shape.dim]  # 0 is open
-    shape = _image_shape(where, sides, options)
-    return _Input(
-        inputs[0].name, kind, *shape, *_normalisation(path, kind == TensorProto.UINT8, options)
-    )
+    shape = _image_shape(where, [dim.dim_value for dim in tensor.shape.dim], options)
+    mean, std = options.mean, options.std
+    if kind == TensorProto.UINT8:
+        is_unscaled = (mean, std) == (None, None)
+        _require(is_unscaled, f'{path} takes unscaled uint8 pixels: leave --mean and --std out')
+    else:
+        mean, std = mean or ModelCard.mean, std or ModelCard.std
+        is_valid = all(np.isfinite([*mean, *std])) and min(std) > 0
+        _require(is_valid, f'mean {mean} and std {std} must be finite, std positive')
+    return _Input(inputs[0].name, kind, *shape, mean, std)
 
 
-def _image_shape(
-    where: str, sides: list[int], options: ImportOptions
-) -> tuple[Literal['nhwc', 'nchw'], int, int]:
-    _require(
-        len(sides) == 4 and sides[0] in (0, 1),
-        f'{where} has the shape {sides}, an image is (1, height, width, 3) or '
-        '(1, 3, height, width)',
-    )
-    layout = options.layout
+def _image_shape(where: str, sides: list[int], options: ImportOptions) -> tuple[str, int, int]:
+    """Return layout, height and width of an input; open sides are 0."""
+    images = '(1, height, width, 3) or (1, 3, height, width)'
+    is_image = len(sides) == 4 and sides[0] in (0, 1)
+    _require(is_image, f'{where} has the shape {sides}, an image is {images}')
+    layout: str = options.layout
     if layout == 'auto':
         layout = 'nhwc' if sides[3] == 3 and sides[1] != 3 else 'nchw'
     channels, *found = sides[3:] + sides[1:3] if layout == 'nhwc' else sides[1:]
     _require(channels in (0, 3), f'{where} has {channels} channels in {layout}, an image has 3')
     height, width = options.size or found
-    _require(
-        all(side in (0, given) for side, given in zip(found, (height, width), strict=True)),
-        f'{where} takes {found[1]}x{found[0]} pixels, not {width}x{height}',
-    )
-    _require(
-        height and width, f'{where} takes images of any size: choose one with --height and --width'
-    )
+    fits = found[0] in (0, height) and found[1] in (0, width)
+    _require(fits, f'{where} takes {found[1]}x{found[0]} pixels, not {width}x{height}')
+    remedy = 'choose one with --height and --width'
+    _require(height and width, f'{where} takes images of any size: {remedy}')
     return layout, height, width
 
 
-def _normalisation(
-    path: Path, takes_bytes: bool, options: ImportOptions
-) -> tuple[RGB | None, RGB | None]:
-    if takes_bytes:
-        _require(
-            (options.mean, options.std) == (None, None),
-            f'{path} takes unscaled uint8 pixels: leave --mean and --std out',
-        )
-        return None, None
-    mean, std = options.mean or IMAGENET_MEAN, options.std or IMAGENET_STD
-    _require(
-        all(np.isfinite([*mean, *std])) and min(std) > 0,
-        f'mean {mean} and std {std} must be finite, std positive',
-    )
-    return mean, std
-
-
-def _take_pixels(model: ModelProto, source: _Input) -> None:
+def _add_input(model: ModelProto, source: _Input) -> None:
     """Give a graph the input ``pixels``, (1, height, width, 3) uint8 RGB."""
     from onnx import TensorProto, helper
 
     steps: list[Step] = []
     if source.mean is not None:
-        _add_constant(model, 'mean', np.asarray(source.mean, np.float32))
-        _add_constant(model, 'std', np.asarray(source.std, np.float32))
         steps += [
-            ('Cast', [], {'to': TensorProto.FLOAT}),
-            ('Sub', ['mean'], {}),
-            ('Div', ['std'], {}),
-            ('Cast', [], {'to': source.elem_type}),
+            ('Cast', {}, {'to': TensorProto.FLOAT}),
+            ('Sub', {'mean': np.asarray(source.mean, np.float32)}, {}),
+            ('Div', {'std': np.asarray(source.std, np.float32)}, {}),
+            ('Cast', {}, {'to': source.elem_type}),
         ]
     if source.layout == 'nchw':
-        steps.append(('Transpose', [], {'perm': [0, 3, 1, 2]}))
-    nodes = [*_chain('pixels', steps or [('Identity', [], {})], source.name), *model.graph.node]
-    shape = [1, source.height, source.width, 3]
-    pixels = helper.make_tensor_value_info('pixels', TensorProto.UINT8, shape)
-    for field, entries in (('node', nodes), ('input', [pixels]), ('value_info', [])):
-        model.graph.ClearField(field)
-        getattr(model.graph, field).extend(entries)
+        steps.append(('Transpose', {}, {'perm': [0, 3, 1, 2]}))
+    graph, shape = model.graph, [1, source.height, source.width, 3]
+    foreign = list(graph.node)
+    for field in ('node', 'input', 'value_info'):
+        graph.ClearField(field)
+    _add_steps(model, 'pixels', steps or [('Identity', {}, {})], source.name)
+    graph.node.extend(foreign)
+    graph.input.append(helper.make_tensor_value_info('pixels', TensorProto.UINT8, shape))
 
 
 def _run(
@@ -241,10 +219,9 @@ def _run(
     from lemore_core.images.image import to_network
 
     pixels = to_network(image, 'rgb8', source.height, source.width)
+    content, providers = model.SerializeToString(), ['CPUExecutionProvider']
     try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), providers=['CPUExecutionProvider']
-        )
+        session = onnxruntime.InferenceSession(content, providers=providers)
         values = session.run(None, {'pixels': pixels[None]})
     except Exception as error:  # the runtime's exceptions share no other base
         msg = f'ONNX Runtime cannot run {path}: {in_one_line(error)}'
@@ -268,17 +245,13 @@ def _find_output(
         f'{path} has no output of {classes} classes, as the class table has: it gives {shapes}; '
         f'logits are (1, {classes}, h, w) or (1, h, w, {classes}), class ids (1, h, w)',
     )
-    _require(
-        len(fitting) == 1,
-        f'{path} has several outputs that fit: name one with --logits ({shapes})',
-    )
+    several = f'{path} has several outputs that fit: name one with --logits ({shapes})'
+    _require(len(fitting) == 1, several)
     (name,) = fitting
     value, form = outputs[name], forms[name]
-    _require(
-        np.isfinite(value).all(),
-        f'{path} gives NaN or infinite logits for a real image: check --mean and --std',
-    )
-    ids = value if form == CLASS_IDS else value.argmax(1 if form == NCHW else 3)
+    no_numbers = f'{path} gives NaN or infinite logits for a real image: check --mean and --std'
+    _require(np.isfinite(value).all(), no_numbers)
+    ids = value if form == CLASS_IDS else value.argmax(FORMS[form])
     found = np.unique(ids)
     _require(
         len(found) > 1,
@@ -286,56 +259,50 @@ def _find_output(
         'check --mean, --std, --layout and the class table',
     )
     height, width = (side for side in ids.shape[1:] if form != CLASS_IDS or side != 1)
-    return _Output(PREFIX + name, form, (height, width))
+    return name, form, height, width
 
 
 def _form(value: NDArray[Any], classes: int) -> str:
     """Return the form of an output, empty for an unsupported one."""
-    if value.ndim == 4 and value.dtype.kind == 'f' and value.shape[0] == 1:
-        if value.shape[1] == classes:
-            return NCHW
-        if value.shape[3] == classes:
-            return NHWC
-    if value.dtype.kind in 'iu' and value.ndim in (3, 4) and value.shape[0] == 1:
+    if value.ndim not in (3, 4) or value.shape[0] != 1:
+        return ''
+    if value.dtype.kind in 'iu':
         return CLASS_IDS if sum(side != 1 for side in value.shape[1:]) == 2 else ''
-    return ''
+    if value.dtype.kind != 'f' or value.ndim != 4:
+        return ''
+    return next((form for form, axis in FORMS.items() if value.shape[axis] == classes), '')
 
 
-def _give_logits(model: ModelProto, output: _Output, classes: int) -> None:
+def _add_output(model: ModelProto, output: _Output, classes: int) -> None:
     """Give a graph the output ``logits``, (1, h, w, classes) float32."""
     from onnx import TensorProto, helper
 
-    steps: list[Step] = [('Cast', [], {'to': TensorProto.FLOAT})]
-    if output.form == NCHW:
-        steps.append(('Transpose', [], {'perm': [0, 2, 3, 1]}))
-    elif output.form == CLASS_IDS:
-        _add_constant(model, 'sides', np.array([1, *output.sides], np.int64))
-        _add_constant(model, 'depth', np.array(classes, np.int64))
-        _add_constant(model, 'values', np.array([0, CERTAIN], np.float32))
+    name, form, *sides = output
+    shape = [1, *sides, classes]
+    steps: list[Step] = [('Cast', {}, {'to': TensorProto.FLOAT})]
+    if form == CLASS_IDS:
+        values = {'depth': np.array(classes), 'values': np.array([0, CERTAIN], np.float32)}
         steps = [
-            ('Cast', [], {'to': TensorProto.INT64}),
-            ('Reshape', ['sides'], {}),
-            ('OneHot', ['depth', 'values'], {'axis': -1}),
+            ('Cast', {}, {'to': TensorProto.INT64}),
+            ('Reshape', {'sides': np.array(shape[:3])}, {}),
+            ('OneHot', values, {'axis': -1}),
         ]
-    model.graph.node.extend(_chain(output.name, steps, 'logits'))
-    shape = [1, *output.sides, classes]
+    elif FORMS[form] == 1:
+        steps.append(('Transpose', {}, {'perm': [0, 2, 3, 1]}))
+    _add_steps(model, PREFIX + name, steps, 'logits')
     model.graph.ClearField('output')
     model.graph.output.append(helper.make_tensor_value_info('logits', TensorProto.FLOAT, shape))
 
 
-def _add_constant(model: ModelProto, name: str, value: NDArray[Any]) -> None:
-    from onnx import numpy_helper
+def _add_steps(model: ModelProto, first: str, steps: Sequence[Step], last: str) -> None:
+    """Add nodes that run in turn, from the tensor ``first`` to the tensor ``last``."""
+    from onnx import helper, numpy_helper
 
-    model.graph.initializer.append(numpy_helper.from_array(value, name))
-
-
-def _chain(first: str, steps: Sequence[Step], last: str) -> list[NodeProto]:
-    """Return nodes that run in turn, from the tensor ``first`` to the tensor ``last``."""
-    from onnx import helper
-
-    nodes = []
-    for number, (operator, more, attributes) in enumerate(steps, 1):
+    for number, (operator, constants, attributes) in enumerate(steps, 1):
         result = last if number == len(steps) else f'{last}/{number}'
-        nodes.append(helper.make_node(operator, [first, *more], [result], **attributes))
+        node = helper.make_node(operator, [first, *constants], [result], **attributes)
+        model.graph.node.append(node)
+        model.graph.initializer.extend(
+            numpy_helper.from_array(value, name) for name, value in constants.items()
+        )
         first = result
-    return nodes

@@ -1,8 +1,7 @@
 """Backends: what runs the network. Only the one that is used is imported."""
 
 from lemore_core.inference.backend import AUTO, Backend, BackendError, ServingRequest, Status
-from lemore_core.inference.needs import BACKENDS
-from lemore_core.inference.registry import load, load_on_cpu
+from lemore_core.inference.registry import BACKENDS, load, load_on_cpu
 
 __all__ = [
     'AUTO',

@@ -74,9 +74,6 @@ class ServingRequest:
     ``precision`` ``auto`` is half precision on a GPU and single on a CPU; an ONNX file keeps its
     precision. ``batch`` is the largest number of images per run, ``expected`` the kind of image to
     prepare for at loading, ``degraded`` the reason of a fallback, for the status.
-
-    Raises:
-        BackendError: a value that is not allowed.
     """
 
     path: Path
@@ -92,16 +89,16 @@ class ServingRequest:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             msg = f'precision is {self.precision!r}, it must be one of {", ".join(PRECISIONS)}'
-            raise BackendError(msg)
-        if self.is_exported and self.precision != AUTO:
+        elif self.is_exported and self.precision != AUTO:
             msg = (
                 f'{self.path} is served in the precision that it was exported in, '
                 f'not in {self.precision}: leave the precision at {AUTO}'
             )
-            raise BackendError(msg)
-        if not 1 <= self.batch <= MAX_BATCH:
+        elif not 1 <= self.batch <= MAX_BATCH:
             msg = f'batch is {self.batch}, it must be from 1 to {MAX_BATCH}'
-            raise BackendError(msg)
+        else:
+            return
+        raise BackendError(msg)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -144,11 +141,7 @@ class Backend(Protocol):
     status: Status
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Segment valid images of any sizes and encodings.
-
-        Raises:
-            BackendError: the device failed; the next images may succeed.
-        """
+        """Segment valid images of any sizes and encodings; the next may succeed if it raises."""
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of RGB (N, height, width, 3) uint8, C-contiguous.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +13,7 @@ from numpy.typing import NDArray
 
 from lemore_core.common.memory import thread_counts
 from lemore_core.export import BATCH
-from lemore_core.export.cache import cached_export
-from lemore_core.export.model_card import read_model_card
+from lemore_core.export.onnx_file import cached_export, read_model_card
 from lemore_core.inference.backend import (
     AS_EXPORTED,
     AUTO,
@@ -43,7 +43,7 @@ class OnnxNetwork:
         threads = threads or chosen_threads.get(candidates)
         try:
             sessions = {n: _session(content, n) for n in ([threads] if threads else candidates)}
-            self.threads = threads or choose_threads(measure(sessions))
+            self.threads = threads or choose_threads(_measure(sessions))
         except Exception as error:  # the runtime's exceptions share no other base
             msg = f'ONNX Runtime cannot load {source}: {str(error).splitlines()[0]}'
             raise BackendError(msg) from error
@@ -53,10 +53,8 @@ class OnnxNetwork:
 
     def require_ports(self, size: tuple[int, int], classes: int, source: str) -> None:
         """Refuse a file whose input or output differs from its card."""
-        inputs, outputs = (
-            [(port.name, port.type, port.shape) for port in ports]
-            for ports in (self._session.get_inputs(), self._session.get_outputs())
-        )
+        inputs = [(port.name, port.type, port.shape) for port in self._session.get_inputs()]
+        outputs = [(port.name, port.type, port.shape) for port in self._session.get_outputs()]
         pixels = [('pixels', 'tensor(uint8)', [1, *size, 3])]
         logits = [name == 'logits' and kind == 'tensor(float)' for name, kind, _ in outputs]
         if inputs != pixels or logits != [True] or outputs[0][2][-1] != classes:
@@ -76,10 +74,8 @@ class OnnxNetwork:
 def load(request: ServingRequest) -> CpuPipeline:
     """Load an exported ONNX file, or export a checkpoint (which needs torch) and load that."""
     if request.device not in ('cpu', AUTO):
-        msg = (
-            f'backend onnxruntime runs on the CPU, not on device {request.device!r}: use backend '
-            'torch (checkpoints) or tensorrt (checkpoints and ONNX files), or device cpu'
-        )
+        remedy = 'torch (checkpoints) or tensorrt (checkpoints and ONNX files), or device cpu'
+        msg = f'onnxruntime runs on the CPU, not on device {request.device!r}: use backend {remedy}'
         raise BackendError(msg)
     if request.precision == FP16:
         msg = 'ONNX Runtime is slower in fp16 than in fp32 on a CPU: leave the precision at auto'
@@ -104,29 +100,26 @@ def measured_threads() -> int | None:
 def choose_threads(times: Mapping[int, float]) -> int:
     """Return the smallest number of threads that is nearly as fast as the fastest.
 
-    ``times`` are milliseconds by number of threads. A thread for a few percent is worth more to
-    the rest of a robot.
+    ``times`` are seconds by number of threads. A thread for a few percent is worth more to the
+    rest of a robot.
     """
     best = min(times.values())
-    return min(n for n, milliseconds in times.items() if milliseconds * WORTHWHILE <= best)
+    return min(n for n, seconds in times.items() if seconds * WORTHWHILE <= best)
 
 
-def measure(sessions: Mapping[int, Any]) -> dict[int, float]:
-    """Return milliseconds of each session's shortest run: a booting robot is busy."""
-    if len(sessions) == 1:
-        return dict.fromkeys(sessions, 0.0)
+def _measure(sessions: Mapping[int, Any]) -> dict[int, float]:
+    """Return seconds of each session's shortest run: the first is slow, a booting robot busy."""
+    times = dict.fromkeys(sessions, math.inf)
     shape = next(iter(sessions.values())).get_inputs()[0].shape
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    for session in sessions.values():
-        session.run(['logits'], {'pixels': pixels})
-    times: dict[int, list[float]] = {n: [] for n in sessions}
-    end = time.perf_counter() + TRIAL_SECONDS
-    while time.perf_counter() < end or not times[next(iter(times))]:
+    end, rounds = time.perf_counter() + TRIAL_SECONDS, 0
+    while len(sessions) > 1 and (rounds < 2 or time.perf_counter() < end):
+        rounds += 1
         for n, session in sessions.items():
             started = time.perf_counter()
             session.run(['logits'], {'pixels': pixels})
-            times[n].append(1e3 * (time.perf_counter() - started))
-    return {n: min(values) for n, values in times.items()}
+            times[n] = min(times[n], time.perf_counter() - started)
+    return times
 
 
 def _session(content: bytes, threads: int) -> onnxruntime.InferenceSession:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import logging
+import platform
+import sys
+from collections.abc import Mapping, Sequence
 
+from lemore_core.common.errors import TORCH
 from lemore_core.inference.backend import (
     AUTO,
     Backend,
@@ -16,9 +21,26 @@ from lemore_core.inference.backend import (
     ServingRequest,
 )
 from lemore_core.inference.gpu.device import gpus
-from lemore_core.inference.needs import entry, is_installed, missing
 
+JETSON_KERNEL = 'tegra'
+# pip's packages do not fit the driver of a Jetson
+ON_JETSON: Mapping[str, str] = {
+    'tensorrt': (
+        'sudo apt install python3-libnvinfer (part of JetPack), and make the virtual environment '
+        'with --system-site-packages (docs/jetson.md)'
+    ),
+    'torch': 'install the wheel of your JetPack (docs/jetson.md)',
+}
 TENSORRT = 'tensorrt'
+
+
+BOTH = ['.safetensors', '.onnx']
+# the module with load(request), the packages that it needs, and the suffixes of its files
+BACKENDS: Mapping[str, tuple[str, Sequence[str], Sequence[str]]] = {
+    'onnxruntime': ('onnxruntime_backend', ['onnxruntime'], BOTH),
+    'torch': ('torch_backend', ['torch'], ['.safetensors']),
+    TENSORRT: ('tensorrt.backend', ['tensorrt', 'torch', 'onnx', 'onnxruntime'], BOTH),
+}
 
 _log = logging.getLogger(__name__)
 
@@ -28,24 +50,18 @@ def load(name: str, request: ServingRequest, *, wait_for_engine: bool = False) -
 
     ``auto`` is TensorRT if the cache has an engine (with ``wait_for_engine`` it is built first),
     else PyTorch on a GPU, else ONNX Runtime, else PyTorch on the CPU. The CPU also serves if a GPU
-    is unusable or its memory too small. A warning and ``status`` name the fallback.
-
-    Raises:
-        BackendError: no backend has that name, its package is not installed, it does not read
-            this kind of file, or the device is not there.
-        CheckpointError: the checkpoint is not usable.
+    is unusable or its memory too small. A warning and ``status`` name the fallback. Raises
+    BackendError where neither serves, CheckpointError for an unusable file.
     """
     chosen = _choose(request, wait_for_engine=wait_for_engine) if name == AUTO else name
     try:
         return _load(chosen, request)
-    except (DeviceMemoryError, DeviceUnusableError) as error:
-        if chosen == TENSORRT and name == AUTO:
-            return _load_without_engine(request, error)
-        return load_on_cpu(request, f'the CPU because {error}')
     except BackendError as error:
-        is_refused = name == AUTO or isinstance(error, RefusedEngineError)
-        if chosen == TENSORRT and is_refused:
-            return _load_without_engine(request, error)
+        if chosen == TENSORRT and (name == AUTO or isinstance(error, RefusedEngineError)):
+            other = _without_engine(request)
+            return load(other, _degraded(request, f'{other} because {error}'))
+        if isinstance(error, (DeviceMemoryError, DeviceUnusableError)):
+            return load_on_cpu(request, f'the CPU because {error}')
         raise
 
 
@@ -53,17 +69,56 @@ def load_on_cpu(request: ServingRequest, degraded: str = '', name: str = '') -> 
     """Load the backend called ``name``, by default the fastest, on the CPU.
 
     ``degraded`` is logged as a warning and becomes part of the status.
-
-    Raises:
-        BackendError, CheckpointError: see :func:`load`.
     """
     on_cpu = dataclasses.replace(request, device='cpu', precision=AUTO, batch=1)
     return _load(name or _without_engine(on_cpu), _degraded(on_cpu, degraded))
 
 
-def _load_without_engine(request: ServingRequest, error: BackendError) -> Backend:
-    name = _without_engine(request)
-    return load(name, _degraded(request, f'{name} because {error}'))
+def missing(name: str) -> str:
+    """Return which package backend ``name`` lacks and how to install it, empty if none."""
+    if name not in BACKENDS:
+        msg = f'no backend is called {name!r}, there are {", ".join([AUTO, *BACKENDS])}'
+        raise BackendError(msg)
+    for package in BACKENDS[name][1]:
+        if not _is_installed(package):
+            return (
+                f'backend {name!r} needs the package {package}, which {sys.executable} does not '
+                f'find: {how_to_install(package)}'
+            )
+    return ''
+
+
+def how_to_install(package: str) -> str:
+    """Return the command that installs ``package`` on this machine."""
+    hint = ON_JETSON.get(package) if platform.release().endswith(JETSON_KERNEL) else None
+    return hint or f'pip install {TORCH if package == "torch" else package}'
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _choose(request: ServingRequest, *, wait_for_engine: bool) -> str:
+    if request.device != 'cpu' and gpus() and not missing(TENSORRT):
+        from lemore_core.inference.tensorrt.cache import locate_engine
+
+        # only TensorRT serves an ONNX file on a named GPU
+        is_wanted = wait_for_engine or (request.is_exported and request.device != AUTO)
+        try:
+            if locate_engine(request).is_built or is_wanted:
+                return TENSORRT
+        except BackendError as error:
+            _log.info('no TensorRT engine: %s', error)
+    return _without_engine(request)
+
+
+def _without_engine(request: ServingRequest) -> str:
+    if request.is_exported:
+        return 'onnxruntime'
+    if request.device != 'cpu' and _is_installed('torch') and gpus():
+        # loading reports a GPU that PyTorch cannot use, and the CPU serves
+        return 'torch'
+    return 'onnxruntime' if _is_installed('onnxruntime') and _is_installed('onnx') else 'torch'
 
 
 def _degraded(request: ServingRequest, reason: str) -> ServingRequest:
@@ -72,42 +127,17 @@ def _degraded(request: ServingRequest, reason: str) -> ServingRequest:
     return dataclasses.replace(request, degraded=reason)
 
 
-def _choose(request: ServingRequest, *, wait_for_engine: bool) -> str:
-    if request.device == 'cpu' or not gpus() or missing(TENSORRT):
-        return _without_engine(request)
-    from lemore_core.inference.tensorrt.cache import locate_engine
-
-    try:
-        engine = locate_engine(request)
-    except BackendError as error:
-        _log.info('no TensorRT engine: %s', error)
-        return _without_engine(request)
-    # only TensorRT serves an ONNX file on a named GPU
-    is_wanted = wait_for_engine or (request.is_exported and request.device != AUTO)
-    return TENSORRT if is_wanted or engine.is_built else _without_engine(request)
-
-
-def _without_engine(request: ServingRequest) -> str:
-    if request.is_exported:
-        return 'onnxruntime'
-    if request.device != 'cpu' and is_installed('torch') and gpus():
-        # loading reports a GPU that PyTorch cannot use, and the CPU serves
-        return 'torch'
-    return 'onnxruntime' if is_installed('onnxruntime') and is_installed('onnx') else 'torch'
-
-
 def _load(name: str, request: ServingRequest) -> Backend:
-    reason = missing(name)
-    if reason:
-        raise BackendError(reason)
-    module, _, suffixes = entry(name)
+    if lacking := missing(name):
+        raise BackendError(lacking)
+    module, _, suffixes = BACKENDS[name]
     if request.path.suffix not in suffixes:
         msg = f'backend {name!r} reads {" and ".join(suffixes)} files, not {request.path}'
         raise BackendError(msg)
     if request.is_exported:
         # a checkpoint's weights are checked when read
-        from lemore_core.export.model_card import require_finite_weights
+        from lemore_core.export.onnx_file import require_finite_weights
 
         require_finite_weights(request.path)
-    backend: Backend = importlib.import_module(module).load(request)
+    backend: Backend = importlib.import_module(f'{__package__}.{module}').load(request)
     return backend

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from lemore_core.common.child import stop_children
 from lemore_core.common.errors import in_one_line
@@ -37,7 +38,8 @@ def network_size(trained: Size, image: Size) -> Size:
     if abs(aspect / (width / height) - 1) <= SAME_ASPECT:
         return trained
     ideal = (height * width / aspect) ** 0.5
-    return _round(ideal), _round(ideal * aspect)
+    rows, columns = (round(side / MULTIPLE) * MULTIPLE for side in (ideal, ideal * aspect))
+    return min(max(rows, MULTIPLE), LONGEST_SIDE), min(max(columns, MULTIPLE), LONGEST_SIDE)
 
 
 class LoadedSizes:
@@ -53,7 +55,7 @@ class LoadedSizes:
         # the last used stands last
         self._loaded: dict[Size, Backend] = {}
         self._refused: dict[Size, str] = {}
-        self._loading: _Loading | None = None
+        self._loading: tuple[Size, threading.Thread, Future[Backend]] | None = None
 
     def get(self, size: Size) -> Backend:
         """Return the backend of a size, loaded if missing."""
@@ -61,81 +63,63 @@ class LoadedSizes:
         if backend is None:
             started = time.monotonic()
             backend = self._load(size)
-            height, width = size
-            _log.info('network %dx%d loaded in %.1f s', width, height, time.monotonic() - started)
+            _log.info('network %dx%d loaded in %.1f s', *size[::-1], time.monotonic() - started)
         self.put(size, backend)
         return backend
 
     def put(self, size: Size, backend: Backend) -> None:
         """Keep a backend in place of the one used longest ago."""
-        former = self._loaded.pop(size, None)
-        if former is not None:
-            former.close()
+        if size in self._loaded:
+            self._loaded.pop(size).close()
         while len(self._loaded) >= self.kept:
             self._loaded.pop(next(iter(self._loaded))).close()
         self._loaded[size] = backend
 
     def nearest(self, size: Size) -> tuple[Size, str]:
         """Return ``size`` if loaded, else the loaded one of the nearest aspect, and the reason."""
-        if self._loading is not None and not self._loading.is_alive():
-            self._take_over(self._loading)
+        self._take_loaded()
         if size in self._loaded:
             return size, ''
         if self._loading is None and size not in self._refused:
-            self._loading = _Loading(size, self._load)
-            self._loading.start()
-        reason = self._refused.get(size) or (
-            LOADING if self._loading and self._loading.size == size else 'waiting for another size'
-        )
+            found: Future[Backend] = Future()
+            thread = threading.Thread(target=_fulfil, args=(found, self._load, size), daemon=True)
+            self._loading = size, thread, found
+            thread.start()
+        is_loading = self._loading is not None and self._loading[0] == size
+        reason = self._refused.get(size) or (LOADING if is_loading else 'waiting for another size')
         return min(self._loaded, key=lambda loaded: _distance(loaded, size)), reason
 
     def close(self) -> None:
         """Stop the loading and close every backend."""
-        loading, self._loading = self._loading, None
-        if loading is not None:
-            loading.stop()
+        if self._loading is not None:
+            _, thread, _ = self._loading
+            deadline = time.monotonic() + JOIN_S
+            while thread.is_alive() and time.monotonic() < deadline:
+                # it may wait for an export
+                stop_children(thread)
+                thread.join(POLL_S)
+            self._loading = None
         for size in list(self._loaded):
             self._loaded.pop(size).close()
 
-    def _take_over(self, loading: _Loading) -> None:
+    def _take_loaded(self) -> None:
+        if self._loading is None or not self._loading[2].done():
+            return
+        size, _, found = self._loading
         self._loading = None
-        if loading.backend is None:
-            (height, width), reason = loading.size, loading.failure
-            self._refused[loading.size] = reason
-            _log.warning('network %dx%d cannot be loaded: %s', width, height, reason)
-        else:
-            self.put(loading.size, loading.backend)
-
-
-class _Loading(threading.Thread):
-    """The loading of one size; ends with ``backend`` or ``failure``."""
-
-    def __init__(self, size: Size, load: Callable[[Size], Backend]) -> None:
-        super().__init__(name='lemore_sizes', daemon=True)
-        self.size = size
-        self.backend: Backend | None = None
-        self.failure = ''
-        self._load = load
-
-    def run(self) -> None:
-        """Load the size."""
         try:
-            self.backend = self._load(self.size)
+            self.put(size, found.result())
         except Exception as error:  # noqa: BLE001 - the loaded sizes still serve
-            self.failure = in_one_line(error)
-
-    def stop(self) -> None:
-        """End the export that the loading waits for."""
-        deadline = time.monotonic() + JOIN_S
-        while self.is_alive() and time.monotonic() < deadline:
-            stop_children(self)
-            self.join(POLL_S)
+            self._refused[size] = reason = in_one_line(error)
+            _log.warning('network %dx%d cannot be loaded: %s', *size[::-1], reason)
 
 
-def _round(side: float) -> int:
-    return min(max(round(side / MULTIPLE), 1) * MULTIPLE, LONGEST_SIDE)
+def _fulfil(found: Future[Backend], load: Callable[[Size], Backend], size: Size) -> None:
+    try:
+        found.set_result(load(size))
+    except Exception as error:  # noqa: BLE001 - raised by the other thread
+        found.set_exception(error)
 
 
 def _distance(a: Size, b: Size) -> tuple[float, int]:
-    aspects = [width / height for height, width in (a, b)]
-    return abs(math.log(aspects[0] / aspects[1])), abs(a[0] * a[1] - b[0] * b[1])
+    return abs(math.log(a[1] / a[0] / (b[1] / b[0]))), abs(a[0] * a[1] - b[0] * b[1])

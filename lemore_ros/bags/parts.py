@@ -26,7 +26,7 @@ from typing import Any
 from lemore_core.common.errors import GpuContextLostError
 from lemore_core.common.files import write_whole
 from lemore_core.common.memory import usable_processors
-from lemore_core.export.model_card import read_model_card
+from lemore_core.export.onnx_file import read_model_card
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError, ReadErrors

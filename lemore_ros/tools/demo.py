@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
-from lemore_core.export.model_card import read_model_card
+from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.files import write_image
 from lemore_core.images.image import Image
 from lemore_core.images.render import legend

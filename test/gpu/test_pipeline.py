@@ -16,13 +16,13 @@ from gpu_suite import networks
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lemore_core.export.fold import ServingGraph
 from lemore_core.images.image import CHANNELS, Image
 from lemore_core.inference.backend import FP16, FP32, BackendError, DeviceMemoryError, Status
 from lemore_core.inference.gpu.decode import decode
-from lemore_core.inference.gpu.network import DeviceNetwork
-from lemore_core.inference.gpu.pipeline import PLANS_KEPT, GpuPipeline
+from lemore_core.inference.gpu.pipeline import PLANS_KEPT, DeviceStream, GpuPipeline
 from lemore_core.inference.gpu.resize import DeviceResize
-from lemore_core.inference.gpu.stream import DeviceStream
+from lemore_core.inference.torch_backend import on_device
 from lemore_core.segmentation import Segmentation
 
 SIZE, SHIPPED_SIZE = (16, 24), (320, 576)
@@ -222,9 +222,9 @@ def test_a_batch_that_finds_no_memory_is_halved(
 
 
 @cache
-def shipped(precision: str) -> DeviceNetwork:
+def shipped(precision: str) -> ServingGraph:
     graph = networks.shipped('tiny', *SHIPPED_SIZE)
-    return DeviceNetwork(graph.halve() if precision == FP16 else graph, GPU)
+    return on_device(graph.halve() if precision == FP16 else graph, GPU)
 
 
 @cache
@@ -274,29 +274,6 @@ def test_a_full_device_costs_an_image_and_no_more(cuda: torch.device, make_pipel
     torch.cuda.empty_cache()
     (again,) = pipeline.segment([small])
     np.testing.assert_array_equal(again.labels, expected.labels)
-
-
-def test_a_broken_capture_leaves_a_process_that_goes_on(
-    cuda: torch.device, make_pipeline: Make
-) -> None:
-    assert cuda == GPU
-    is_broken = True
-
-    def broken(pixels: Tensor) -> Tensor:
-        if is_broken and torch.cuda.is_current_stream_capturing():
-            torch.cuda.synchronize()  # which no capture survives
-        return shipped(FP16)(pixels)
-
-    image = Image(frames()[0], 'bgr8')
-    pipeline = make_pipeline(serves=broken, size=SHIPPED_SIZE)
-    (found,) = pipeline.segment([image])
-    assert pipeline.status.degraded.startswith('without CUDA graphs: ')
-    torch.cuda.empty_cache()
-    is_broken = False
-    other = make_pipeline(serves=broken, size=SHIPPED_SIZE)
-    (again,) = other.segment([image])
-    np.testing.assert_array_equal(again.labels, found.labels)
-    assert other.status.degraded == ''
 
 
 LOSE = """

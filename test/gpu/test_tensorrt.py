@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 pytest.importorskip('safetensors', reason='pip install -e .')
 
-from lemore_core.common.files import user_cache
 from lemore_core.export.export import write_onnx
 from lemore_core.images.image import Image
 from lemore_core.inference import torch_backend
@@ -33,12 +32,6 @@ except BackendError as error:
 
 SIZE = (320, 576)
 Frames = list[NDArray[np.uint8]]
-
-
-@pytest.fixture
-def folder() -> Path:
-    """The folder of engines, which the tests of a session share."""
-    return user_cache() / 'engines'
 
 
 @pytest.fixture(scope='module')
@@ -90,19 +83,6 @@ def test_an_engine_is_captured(pixels: NDArray[np.uint8], caplog: pytest.LogCapt
     for image, one in zip(images, found, strict=True):
         (alone,) = pipeline.segment([image])
         assert np.array_equal(alone.labels, one.labels)
-
-
-def test_only_a_damaged_engine_is_built_again(folder: Path, pixels: NDArray[np.uint8]) -> None:
-    expected = load('nano').logits(pixels)
-    built = {path: path.stat() for path in folder.glob('*.engine')}
-    assert np.array_equal(load('nano').logits(pixels), expected)
-    found = {path: path.stat() for path in folder.glob('*.engine')}
-    # the time of use is written, the file is not
-    assert {p: s.st_ino for p, s in found.items()} == {p: s.st_ino for p, s in built.items()}
-    for path in built:
-        path.write_bytes(path.read_bytes()[:-100])
-    logits = load('nano').logits(pixels)
-    assert np.allclose(logits, expected, atol=0.05 * np.abs(expected).max())
 
 
 def test_labels_are_those_of_the_cpu(

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lemore_core.inference.gpu.decode import decode_plainly
-from lemore_core.inference.gpu.network import fuse_relu
 from lemore_core.inference.gpu.resize import DeviceResize
+from lemore_core.inference.torch_backend import fuse_relu
 
 SIZE, CLASSES = (512, 512), 150
 # of resize and network; 1 MB is 10^6 bytes

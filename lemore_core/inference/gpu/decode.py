@@ -37,10 +37,8 @@ def decode(logits: Tensor, labels: Tensor, confidence: Tensor, finite: Tensor) -
 
 def decode_plainly(logits: Tensor, labels: Tensor, confidence: Tensor) -> None:
     """Decode in PyTorch's own operations, image by image; see :func:`decode`."""
-    rows, columns = (
-        _corners(small, large, logits.device)
-        for small, large in zip(logits.shape[1:3], labels.shape[1:], strict=True)
-    )
+    rows = _corners(logits.shape[1], labels.shape[1], logits.device)
+    columns = _corners(logits.shape[2], labels.shape[2], logits.device)
     for image, found, share in zip(logits, labels, confidence, strict=True):
         winner = _winner(image, found.shape)
         probabilities = image.float().softmax(-1).flatten()

@@ -56,19 +56,17 @@ def find_gpu(device: str) -> Gpu:
 
 
 def _describe(cuda: Any, index: int) -> Gpu:
-    device, version, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(NAME_BYTES)
+    device, number, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(NAME_BYTES)
     cuda.cuDeviceGet(ctypes.byref(device), index)
     cuda.cuDeviceGetName(name, NAME_BYTES, device)
-    cuda.cuDriverGetVersion(ctypes.byref(version))
-
-    def attribute(number: int) -> int:
-        value = ctypes.c_int()
-        cuda.cuDeviceGetAttribute(ctypes.byref(value), number, device)
-        return value.value
-
-    driver = f'CUDA {version.value}'
+    cuda.cuDriverGetVersion(ctypes.byref(number))
+    driver = f'CUDA {number.value}'
     with suppress(OSError):  # a Jetson has no such file
         driver = KERNEL_MODULE.read_text(encoding='utf-8').partition('\n')[0]
-    # GPUs of one name may differ in it, and an engine's kernels are chosen by it
-    full_name = f'{name.value.decode()} ({attribute(MULTIPROCESSORS)} SMs)'
-    return Gpu(f'cuda:{index}', full_name, f'{attribute(MAJOR)}.{attribute(MINOR)}', driver)
+    attributes = []
+    for attribute in (MULTIPROCESSORS, MAJOR, MINOR):
+        cuda.cuDeviceGetAttribute(ctypes.byref(number), attribute, device)
+        attributes.append(number.value)
+    count, major, minor = attributes
+    # GPUs of one name may differ in the count, and an engine's kernels are chosen by it
+    return Gpu(f'cuda:{index}', f'{name.value.decode()} ({count} SMs)', f'{major}.{minor}', driver)

@@ -45,8 +45,11 @@ def guarded(
         _kept.append(error)
         raise
     except (BackendError, RuntimeError) as error:
-        # tested while the error still holds its tensors: a lost GPU must free nothing
-        if _is_lost(device):
+        try:
+            # while the error still holds its tensors: a lost GPU fails here and must free nothing
+            if _is_started(device):
+                torch.cuda.current_stream(device).synchronize()
+        except RuntimeError:
             raise _lost(error, device, what) from error
         failure = _explain(error, device, what)
     # not above, where the traceback still holds tensors of the device
@@ -61,9 +64,8 @@ def guarded(
 def is_out_of_memory(error: BaseException | str) -> bool:
     """Return whether an error, or a log message, reports a full device."""
     text = str(error).lower()
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(
-        phrase in text for phrase in OUT_OF_MEMORY
-    )
+    is_named = any(phrase in text for phrase in OUT_OF_MEMORY)
+    return is_named or isinstance(error, torch.cuda.OutOfMemoryError)
 
 
 def free_unused(device: torch.device) -> None:
@@ -83,16 +85,6 @@ def _is_started(device: torch.device) -> bool:
     return device.type == 'cuda' and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
 
 
-def _is_lost(device: torch.device) -> bool:
-    """Return whether every call fails, as after the errors that end a context."""
-    try:
-        if _is_started(device):
-            torch.cuda.current_stream(device).synchronize()
-    except RuntimeError:
-        return True
-    return False
-
-
 def _lost(error: Exception, device: torch.device, what: str) -> GpuContextLostError:
     _kept.append(error)
     return GpuContextLostError(f'GPU context lost: {device} failed on {what}: {first_line(error)}')
@@ -102,10 +94,10 @@ def _explain(error: Exception, device: torch.device, what: str) -> BackendError:
     if isinstance(error, BackendError):
         return error.with_traceback(None)
     reason = first_line(error)
-    if is_out_of_memory(error):
-        msg = (
-            f'{device} has no memory left for {what} ({reason}): use a smaller batch or model, '
-            'or end what else uses the device'
-        )
-        return DeviceMemoryError(msg)
-    return BackendError(f'{device} failed on {what}: {reason}')
+    if not is_out_of_memory(error):
+        return BackendError(f'{device} failed on {what}: {reason}')
+    msg = (
+        f'{device} has no memory left for {what} ({reason}): use a smaller batch or model, '
+        'or end what else uses the device'
+    )
+    return DeviceMemoryError(msg)

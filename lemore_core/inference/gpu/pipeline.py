@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lemore_core.common.errors import GpuContextLostError
-from lemore_core.images.image import Image
+from lemore_core.images.image import CHANNELS, Image
 from lemore_core.inference.backend import (
     NOT_FINITE,
     BackendError,
@@ -21,13 +25,17 @@ from lemore_core.inference.backend import (
     ImageKind,
     Status,
 )
-from lemore_core.inference.gpu.errors import free_unused, guarded
-from lemore_core.inference.gpu.plan import Network, Plan
-from lemore_core.inference.gpu.stream import DeviceStream
+from lemore_core.inference.gpu.decode import decode
+from lemore_core.inference.gpu.errors import first_line, free_unused, guarded, is_out_of_memory
+from lemore_core.inference.gpu.resize import DeviceResize
 from lemore_core.segmentation import Segmentation, Timings
 
 PLANS_KEPT = 16
+WARM_UPS = 3
+# since torch 2.8, and before it
+END_ALLOCATION = ('_cuda_endAllocateToPool', '_cuda_endAllocateCurrentStreamToPool')
 
+Network = Callable[[Tensor], Tensor]
 T = TypeVar('T')
 
 _log = logging.getLogger(__name__)
@@ -66,74 +74,72 @@ class GpuPipeline:
         self._plans: dict[tuple[ImageKind, int], Plan] = {}
         self._reasons = {'loading': status.degraded}
 
-    def prepare(self, kind: ImageKind | None) -> None:
+    def prepare(self, kind: ImageKind | None) -> GpuPipeline:
         """Segment a full batch of black images, by default of twice the network's size."""
         height, width = self._size
         kind = kind or ImageKind(2 * height, 2 * width, 'bgr8')
         self.segment([kind.black()] * self.status.batch)
+        return self
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
         """Segment images of any sizes and encodings, up to a batch at a time."""
-        if not images:
-            return []
+        kinds: dict[ImageKind, list[int]] = {}
+        for index, image in enumerate(images):
+            kinds.setdefault(ImageKind.of(image), []).append(index)
+        results: dict[int, Segmentation] = {}
         is_first = True
-        while True:
-            try:
-                found, are_finite = self._guarded(
-                    lambda: self._segment(images), ImageKind.of(images[0])
-                )
-                break
-            except DeviceMemoryError as error:
-                # all but the network was freed, so the same may fit now
-                if not is_first and not self._halve(error):
-                    raise
-                is_first = False
-        # raised here: the device is well
-        if not are_finite:
-            raise BackendError(NOT_FINITE)
-        return found
+        for kind, indices in kinds.items():
+            while indices:
+                batch = indices[: self.status.batch]
+                work = partial(self._segment, kind, [images[index] for index in batch])
+                try:
+                    found, are_finite = self._guarded(work, kind)
+                except DeviceMemoryError as error:
+                    # all but the network was freed, so the same may fit now
+                    if not is_first and not self._halve(error):
+                        raise
+                    is_first = False
+                    continue
+                if not are_finite:
+                    # raised here: the device is well
+                    raise BackendError(NOT_FINITE)
+                results.update(zip(batch, found, strict=True))
+                del indices[: len(batch)]
+        return [results[index] for index in range(len(images))]
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of RGB (N, height, width, 3) uint8."""
-        return self._guarded(lambda: self._logits(pixels), ImageKind(*self._size, 'rgb8'))
+        full = self.status.batch
+        parts = [pixels[start : start + full] for start in range(0, len(pixels), full)]
+        kind = ImageKind(*self._size, 'rgb8')
+        return np.concatenate([self._guarded(partial(self._logits, p), kind) for p in parts])
 
     def close(self) -> None:
         """Free the device's memory."""
-        self._guarded(self._release, ImageKind(*self._size, 'rgb8'))
+        self._guarded(self._forget, ImageKind(*self._size, 'rgb8'))
 
-    def _segment(self, images: Sequence[Image]) -> tuple[list[Segmentation], bool]:
-        kinds: dict[ImageKind, list[int]] = {}
-        for place, image in enumerate(images):
-            kinds.setdefault(ImageKind.of(image), []).append(place)
-        results: dict[int, Segmentation] = {}
-        are_finite, full = True, self.status.batch
-        for kind, all_places in kinds.items():
-            for start in range(0, len(all_places), full):
-                places = all_places[start : start + full]
-                started = time.perf_counter()
-                with self._stream.entered():
-                    plan = self._plan(kind, self._batch_for(len(places)))
-                    decoded = plan.segment([images[place] for place in places])
-                timings = Timings(1e3 * (time.perf_counter() - started))
-                for place, (labels, confidence, is_finite) in zip(places, decoded, strict=True):
-                    results[place] = Segmentation(labels, confidence, self._size, timings)
-                    are_finite &= is_finite
-        return [results[place] for place in range(len(images))], are_finite
-
-    def _batch_for(self, count: int) -> int:
-        """Return the smallest of 1, 2, 4 … that holds ``count`` images, at most a full batch."""
+    def _segment(self, kind: ImageKind, images: Sequence[Image]) -> tuple[list[Segmentation], bool]:
+        """Return the results of a batch of one kind, and whether all logits were finite."""
+        started = time.perf_counter()
         full = self.status.batch
-        return full if self._is_fixed else min(1 << (count - 1).bit_length(), full)
-
-    def _plan(self, kind: ImageKind, batch: int) -> Plan:
-        plan = self._plans.pop((kind, batch), None)
-        if plan is None:
-            while len(self._plans) >= PLANS_KEPT:
-                del self._plans[next(iter(self._plans))]
-            plan = Plan(self._network, self._size, kind, batch, self._stream)
-            self._degrade('graphs', self._stream.degraded)
-        self._plans[kind, batch] = plan
-        return plan
+        # the smallest of 1, 2, 4 … that holds them
+        batch = full if self._is_fixed else min(1 << (len(images) - 1).bit_length(), full)
+        with self._stream.entered():
+            plan = self._plans.pop((kind, batch), None)
+            if plan is None:
+                while len(self._plans) >= PLANS_KEPT:
+                    del self._plans[next(iter(self._plans))]
+                plan = Plan(self._network, self._size, kind, batch, self._stream)
+                self._degrade('graphs', self._stream.degraded)
+            self._plans[kind, batch] = plan
+            labels, confidence, finite = plan.segment(images)
+        timings = Timings(1e3 * (time.perf_counter() - started))
+        # copied: the next run overwrites them
+        results = [
+            Segmentation(one.copy(), share.copy(), self._size, timings)
+            for one, share in zip(labels, confidence, strict=True)
+        ]
+        return results, bool(finite.all())
 
     def _halve(self, error: DeviceMemoryError) -> bool:
         """Halve a batch of several images; return whether it was."""
@@ -141,26 +147,22 @@ class GpuPipeline:
             return False
         half = self.status.batch // 2
         _log.warning('serving batches of %d instead of %d: %s', half, self.status.batch, error)
-        self.status = dataclasses.replace(self.status, batch=half)
-        self._degrade('batch', f'batches of {half} because {error}')
+        self._degrade('batch', f'batches of {half} because {error}', half)
         return True
 
-    def _degrade(self, cause: str, reason: str) -> None:
+    def _degrade(self, cause: str, reason: str, batch: int = 0) -> None:
         self._reasons[cause] = reason
         degraded = '; '.join(filter(None, self._reasons.values()))
-        self.status = dataclasses.replace(self.status, degraded=degraded)
+        batch = batch or self.status.batch
+        self.status = dataclasses.replace(self.status, degraded=degraded, batch=batch)
 
     def _logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        parts, size = [], self.status.batch
+        batch = np.zeros((self.status.batch, *pixels.shape[1:]), np.uint8)
+        batch[: len(pixels)] = pixels
         with self._stream.entered():
-            for start in range(0, len(pixels), size):
-                part = pixels[start : start + size]
-                batch = np.zeros((size, *part.shape[1:]), np.uint8)
-                batch[: len(part)] = part
-                logits = self._network(torch.from_numpy(batch).to(self._device))[: len(part)]
-                # copied: an engine overwrites its output
-                parts.append(logits.float().cpu().numpy().copy())
-        return np.concatenate(parts)
+            logits = self._network(torch.from_numpy(batch).to(self._device))[: len(pixels)]
+            # copied: an engine overwrites its output
+            return logits.float().cpu().numpy().copy()
 
     def _guarded(self, work: Callable[[], T], kind: ImageKind) -> T:
         """Do ``work``; if the device fails, drop the plans and raise the reason."""
@@ -172,11 +174,154 @@ class GpuPipeline:
             self._on_lost(error)
             raise
 
-    def _release(self) -> None:
-        self._forget()
-        free_unused(self._device)
-
     def _forget(self) -> None:
         """Free everything on the device but the network."""
         self._stream.wait()
         self._plans.clear()
+        free_unused(self._device)
+
+
+class Plan:
+    """Segment up to ``batch`` images of a kind at a time, within ``stream.entered()``.
+
+    Images are copied through pinned memory to the device, resized to ``size``, run through the
+    network and decoded; all results are copied back at once. On a GPU that is one CUDA graph, in
+    memory that never moves. The unused places of a short batch hold older images.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        size: tuple[int, int],
+        kind: ImageKind,
+        batch: int,
+        stream: DeviceStream,
+    ) -> None:
+        self._network = network
+        self._stream = stream
+        self._resize = DeviceResize(kind[:2], kind.encoding, size, stream.device)
+        shape = (batch, *kind[:2], CHANNELS[kind.encoding])
+        self._uploaded = self._on_host(shape)
+        self._pixels = torch.zeros(shape, dtype=torch.uint8, device=stream.device)
+        # only a run tells the number of classes
+        is_wide = network(self._resize(self._pixels)).shape[-1] > 255
+        self._shape, self._kind = shape[:3], torch.int16 if is_wide else torch.uint8
+        pixels = batch * kind.height * kind.width
+        self._lengths = [pixels * (2 if is_wide else 1), pixels, batch]
+        self._found = torch.zeros(sum(self._lengths), dtype=torch.uint8, device=stream.device)
+        self._downloaded = self._on_host((sum(self._lengths),))
+        self._run = stream.record(self._queue, f'{batch} images of {kind}')
+
+    def segment(self, images: Sequence[Image]) -> list[NDArray[Any]]:
+        """Return labels, confidence and finiteness of images, which the next run overwrites."""
+        for place, image in zip(self._uploaded.numpy(), images, strict=False):
+            np.copyto(place, image.pixels.reshape(place.shape))
+        self._run()
+        self._stream.wait()
+        labels, *others = (x.numpy()[: len(images)] for x in self._results(self._downloaded))
+        return [labels.view(np.uint16) if labels.dtype == np.int16 else labels, *others]
+
+    def _queue(self) -> None:
+        self._pixels.copy_(self._uploaded, non_blocking=True)
+        decode(self._network(self._resize(self._pixels)), *self._results(self._found))
+        self._downloaded.copy_(self._found, non_blocking=True)
+
+    def _results(self, row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return labels and confidence (N, H, W) and finiteness (N,) as views of a row of bytes."""
+        labels, confidence, finite = torch.split(row, self._lengths)
+        return (
+            labels.view(self._kind).view(self._shape),
+            confidence.view(self._shape),
+            finite.view(torch.bool),
+        )
+
+    def _on_host(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.zeros(shape, dtype=torch.uint8, pin_memory=self._stream.is_cuda)
+
+
+class DeviceStream:
+    """A stream of a GPU and the memory of its CUDA graphs.
+
+    ``degraded`` is the reason for starting kernels one by one, empty with graphs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.is_cuda = device.type == 'cuda'
+        self.degraded = ''
+        self._stream = torch.cuda.Stream(device) if self.is_cuda else None  # type: ignore[no-untyped-call]
+        self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
+        self._pool: Any = None
+        if self.is_cuda:
+            # the weights were copied on the current stream
+            torch.cuda.current_stream(device).synchronize()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make this PyTorch's current stream for a while."""
+        if self._stream is None:
+            yield
+        else:
+            with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
+                yield
+
+    def wait(self) -> None:
+        """Wait until all queued work is done."""
+        if self._stream is not None:
+            self._stream.synchronize()
+
+    def record(self, work: Callable[[], None], name: str) -> Callable[[], None]:
+        """Run ``work`` a few times, and return its CUDA graph's replay, or ``work`` without graphs.
+
+        ``work`` must not wait for the host, and use the same memory every time. Called within
+        :meth:`entered`, as is the result. ``name`` is for the log.
+        """
+        if not self.is_cuda:
+            return work
+        # the first runs compile, allocate and measure, which cannot be captured
+        for _ in range(WARM_UPS):
+            work()
+        self.wait()
+        if self.degraded:
+            return work
+        try:
+            return self._capture(work)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            self.wait()  # raises if the context is lost
+            self.degraded = f'without CUDA graphs: {first_line(error)}'
+            _log.warning('no CUDA graph of %s, its kernels are started one by one: %s', name, error)
+            return work
+
+    def _capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        # not torch.cuda.graph: it synchronises the device, and does not close a broken capture
+        graph = torch.cuda.CUDAGraph()
+        if not self._graphs:
+            # a pool whose last graph is gone asserts at the next capture
+            self._pool = torch.cuda.graph_pool_handle()
+        failure: Exception | None = None
+        try:
+            # the graphs of a stream share memory: they run in turn
+            graph.capture_begin(self._pool, capture_error_mode='thread_local')
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - the capture must end all the same
+                failure = error
+            graph.capture_end()
+        except RuntimeError as error:
+            failure = failure or error
+            self._close(graph)
+        if failure is not None:
+            raise failure
+        self._graphs.add(graph)
+        return graph.replay
+
+    def _close(self, graph: torch.cuda.CUDAGraph) -> None:
+        """End the allocation to the pool of a capture that failed: torch before 2.13 does not."""
+        with suppress(RuntimeError):
+            graph.reset()
+        found = filter(None, (getattr(torch._C, name, None) for name in END_ALLOCATION))  # noqa: SLF001
+        with suppress(RuntimeError, TypeError, StopIteration):
+            next(found)(self.device.index or 0, self._pool)
+        self._pool = None

@@ -16,6 +16,7 @@ ORDERS = {
     'bgra8': (2, 1, 0),
     'mono8': (0, 0, 0),
 }
+Device = torch.device | str
 
 
 class DeviceResize:
@@ -30,54 +31,45 @@ class DeviceResize:
     """
 
     def __init__(
-        self,
-        source: tuple[int, int],
-        encoding: str,
-        target: tuple[int, int],
-        device: torch.device | str,
+        self, source: tuple[int, int], encoding: str, target: tuple[int, int], device: Device
     ) -> None:
         shrinks = source[0] > target[0] and source[1] > target[1]
         self._resizes = source != target
-        self._rows, self._columns = (
-            _Taps(*sides, averages=shrinks, device=device)
-            for sides in zip(source, target, strict=True)
-        )
+        self._rows = _taps(source[0], target[0], averages=shrinks, device=device)
+        self._columns = _taps(source[1], target[1], averages=shrinks, device=device)
         self._order = torch.tensor(ORDERS[encoding], device=device)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the resized images; shapes as above."""
         pixels = pixels[..., :3]
         if self._resizes:
-            pixels = self._rows.sum(self._columns.sum(pixels, 2), 1).round_().to(torch.uint8)
+            pixels = _sum(_sum(pixels, 2, *self._columns), 1, *self._rows)
+            pixels = pixels.round_().to(torch.uint8)
         return pixels.index_select(3, self._order)
 
 
-class _Taps:
-    """Source pixels of each target pixel of an axis, and their weights."""
+def _taps(source: int, target: int, *, averages: bool, device: Device) -> tuple[Tensor, Tensor]:
+    """Return the source pixels of each target pixel of an axis, and their weights."""
+    scale = source / target
+    start = np.arange(target)[:, None] * scale
+    if averages:
+        # the share of the area covered by a pixel
+        index = np.floor(start) + np.arange(math.ceil(scale) + 1)
+        weight = np.minimum(start + scale, index + 1) - np.maximum(start, index)
+        weight = weight.clip(0) / scale
+    else:
+        place = (start + scale / 2 - 0.5).clip(0, source - 1)
+        index = np.floor(place) + np.arange(2)
+        weight = 1 - np.abs(place - index)
+    index = index.clip(max=source - 1).astype(np.int32)
+    return torch.from_numpy(index).to(device), torch.from_numpy(weight.astype(np.float32)).to(
+        device
+    )
 
-    def __init__(
-        self, source: int, target: int, *, averages: bool, device: torch.device | str
-    ) -> None:
-        scale = source / target
-        start = np.arange(target)[:, None] * scale
-        if averages:
-            # the share of the area covered by a pixel
-            index = np.floor(start) + np.arange(math.ceil(scale) + 1)
-            weight = np.minimum(start + scale, index + 1) - np.maximum(start, index)
-            weight = weight.clip(0) / scale
-        else:
-            place = (start + scale / 2 - 0.5).clip(0, source - 1)
-            index = np.floor(place) + np.arange(2)
-            weight = 1 - np.abs(place - index)
-        self.index = torch.from_numpy(index.clip(max=source - 1).astype(np.int32)).to(device)
-        self.weight = torch.from_numpy(weight.astype(np.float32)).to(device)
 
-    def sum(self, pixels: Tensor, dim: int) -> Tensor:
-        """Return the weighted sums along dimension 1 or 2 of (N, H, W, C), float32."""
-        shape = pixels.shape
-        taken = pixels.index_select(dim, self.index.flatten())
-        taken = taken.view(*shape[:dim], *self.index.shape, *shape[dim + 1 :])
-        total: Tensor = (taken * self.weight.view(*self.weight.shape, *[1] * (3 - dim))).sum(
-            dim + 1
-        )
-        return total
+def _sum(pixels: Tensor, dim: int, index: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted sums along dimension 1 or 2 of (N, H, W, C), float32."""
+    shape = pixels.shape
+    taken = pixels.index_select(dim, index.flatten())
+    taken = taken.view(*shape[:dim], *index.shape, *shape[dim + 1 :])
+    return (taken * weight.view(*weight.shape, *[1] * (3 - dim))).sum(dim + 1)

@@ -10,17 +10,18 @@ import dataclasses
 import logging
 import os
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 from lemore_core.common.child import Child, ChildError
 from lemore_core.common.errors import GpuContextLostError
 from lemore_core.export import PrecisionError
-from lemore_core.export.cache import cached_export
+from lemore_core.export.onnx_file import cached_export
 from lemore_core.inference.backend import FP16, BackendError, ServingRequest, Status
 from lemore_core.inference.gpu.device import gpus
-from lemore_core.inference.needs import missing
-from lemore_core.inference.tensorrt.builder import build, load_tensorrt
+from lemore_core.inference.registry import missing
+from lemore_core.inference.tensorrt.builder import EngineRejectedError, build, load_tensorrt
 from lemore_core.inference.tensorrt.cache import CachedEngine, locate_engine
 
 NICENESS = 19
@@ -34,8 +35,6 @@ _log = logging.getLogger(__name__)
 def build_engine(request: ServingRequest) -> CachedEngine:
     """Build, try and keep the engine of a request, unless the cache has it."""
     cached = locate_engine(request)
-    from lemore_core.inference.tensorrt.engine import EngineRejectedError
-
     try:
         with cached.one_builder():
             # another process may have built or refused it meanwhile
@@ -58,7 +57,7 @@ class EngineBuild:
         arguments += ['--low-priority'] * low_priority
         self._since = time.monotonic()
         self._child = Child('lemore_core.cli.main', arguments=arguments)
-        self.pid = self._child.pid
+        self.pid, self.stop = self._child.pid, self._child.stop
 
     @property
     def state(self) -> str:
@@ -70,10 +69,6 @@ class EngineBuild:
         except BackendError as error:
             return f'failed: {error}'
         return READY
-
-    def stop(self) -> None:
-        """End the process."""
-        self._child.stop()
 
     def wait(self) -> None:
         """Wait for the engine."""
@@ -87,7 +82,7 @@ class BackgroundBuilds:
     """Builds engines for the next start, one at a time, of sizes that keep coming."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[int, int], int] = {}
+        self._counts: Counter[tuple[int, int]] = Counter()
         # None where no build can be started
         self._builds: dict[tuple[int, int], EngineBuild | None] = {}
 
@@ -96,7 +91,7 @@ class BackgroundBuilds:
         size = request.size
         if size in self._builds or backend == 'tensorrt' or request.device == 'cpu':
             return
-        self._counts[size] = self._counts.get(size, 0) + images
+        self._counts[size] += images
         is_busy = any(one and one.state.startswith('building') for one in self._builds.values())
         if self._counts[size] < MIN_IMAGES or is_busy:
             return
@@ -112,11 +107,10 @@ class BackgroundBuilds:
         running = self._builds.get(size)
         if running is None:
             return status
-        state, degraded = running.state, status.degraded
+        state, reasons = running.state, [status.degraded] if status.degraded else []
         if state.startswith('failed'):
-            reason = f'{status.backend} serves without an engine ({state})'
-            degraded = '; '.join(filter(None, (degraded, reason)))
-        return dataclasses.replace(status, engine=state, degraded=degraded)
+            reasons.append(f'{status.backend} serves without an engine ({state})')
+        return dataclasses.replace(status, engine=state, degraded='; '.join(reasons))
 
     def close(self) -> None:
         """Stop the running build."""

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from lemore_core.inference.backend import BackendError
-from lemore_core.inference.needs import how_to_install
+from lemore_core.inference.registry import how_to_install
 
 INPUT, OUTPUT = 'pixels', 'logits'
 WORKSPACE = 512 << 20  # bytes
@@ -18,14 +18,17 @@ OLDEST = 10  # major version
 _log = logging.getLogger(__name__)
 
 
+class EngineRejectedError(BackendError):
+    """An engine whose labels differ from its network's."""
+
+
 def load_tensorrt() -> Any:
     """Import TensorRT."""
     try:
         api = importlib.import_module('tensorrt')
     except (ImportError, OSError) as error:
-        msg = (
-            f'tensorrt cannot be imported ({error}), install it again: {how_to_install("tensorrt")}'
-        )
+        remedy = f'install it again: {how_to_install("tensorrt")}'
+        msg = f'tensorrt cannot be imported ({error}), {remedy}'
         raise BackendError(msg) from error
     if int(api.__version__.split('.')[0]) < OLDEST:
         msg = f'tensorrt {api.__version__} is too old, {OLDEST} or newer is needed'
@@ -53,11 +56,11 @@ def build(
         msg = f'{api.__name__} cannot build here: {logger.reason()}'
         raise BackendError(msg) from error
     network = _parse(api, builder, logger, onnx)
+    _fix_edges(api, network, shape)
     config = builder.create_builder_config()
     if hasattr(api.BuilderFlag, 'TF32'):
         # the default, with a mantissa of 10 bits
         config.clear_flag(api.BuilderFlag.TF32)
-    _fix_edges(api, network, shape)
     # the default is all memory, which a Jetson shares with the CPU
     config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, WORKSPACE)
     configure(config)
@@ -98,39 +101,33 @@ def _parse(api: Any, builder: Any, logger: Any, onnx: bytes) -> Any:
     flag = getattr(api.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED', None)
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = api.OnnxParser(network, logger)
-    if not parser.parse(onnx):
-        reason = _describe(parser.get_error(0)) if parser.num_errors else logger.reason()
-        msg = f'{api.__name__} {api.__version__} cannot parse the network: {reason}'
-        raise BackendError(msg)
-    return network
-
-
-def _describe(error: Any) -> str:
-    reason = ' '.join(error.desc().split())
-    operator = error.node_operator()
-    if not operator:
-        return reason
-    name = error.node_name() or f'number {error.node()}'
-    return f'node {name} ({operator}): {reason}'
+    if parser.parse(onnx):
+        return network
+    reason = logger.reason()
+    if parser.num_errors:
+        error = parser.get_error(0)
+        reason = ' '.join(error.desc().split())
+        if operator := error.node_operator():
+            name = error.node_name() or f'number {error.node()}'
+            reason = f'node {name} ({operator}): {reason}'
+    msg = f'{api.__name__} {api.__version__} cannot parse the network: {reason}'
+    raise BackendError(msg)
 
 
 def _fix_edges(api: Any, network: Any, shape: tuple[int, int, int]) -> None:
     batch, height, width = shape
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
-    found = [(t.name, t.dtype) for t in inputs + outputs]
-    if found != [(INPUT, api.uint8), (OUTPUT, api.float32)]:
-        msg = (
-            f'the network maps {", ".join(f"{t.name} {t.dtype.name}" for t in inputs)} to '
-            f'{", ".join(f"{t.name} {t.dtype.name}" for t in outputs)}, not {INPUT} UINT8 to '
-            f'{OUTPUT} FLOAT: it is no serving graph'
-        )
+    found = [', '.join(f'{t.name} {t.dtype.name}' for t in ports) for ports in (inputs, outputs)]
+    wanted = [f'{INPUT} {api.uint8.name}', f'{OUTPUT} {api.float32.name}']
+    if found != wanted:
+        maps, needed = ' to '.join(found), ' to '.join(wanted)
+        msg = f'the network maps {maps}, not {needed}: it is no serving graph'
         raise BackendError(msg)
     count, *rest = inputs[0].shape
     if count not in (batch, -1) or rest != [height, width, 3]:
-        msg = (
-            f'the network takes pixels of shape {tuple(inputs[0].shape)}, '
-            f'not {(batch, height, width, 3)}: export it for that size and batch'
-        )
+        taken, shape_given = tuple(inputs[0].shape), (batch, height, width, 3)
+        remedy = 'export it for that size and batch'
+        msg = f'the network takes pixels of shape {taken}, not {shape_given}: {remedy}'
         raise BackendError(msg)
     inputs[0].shape = (batch, height, width, 3)

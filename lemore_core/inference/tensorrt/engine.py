@@ -13,17 +13,13 @@ from torch import Tensor
 from lemore_core.export.export import street_images
 from lemore_core.inference.backend import BackendError, DeviceMemoryError
 from lemore_core.inference.gpu.errors import guarded, is_out_of_memory
-from lemore_core.inference.tensorrt.builder import INPUT, OUTPUT, logger_of
+from lemore_core.inference.tensorrt.builder import INPUT, OUTPUT, EngineRejectedError, logger_of
 
 AGREEMENT = 0.99
 
 
 class UnloadableEngineError(BackendError):
     """An engine that cannot be loaded."""
-
-
-class EngineRejectedError(BackendError):
-    """An engine whose labels differ from its network's."""
 
 
 class Engine:
@@ -35,8 +31,14 @@ class Engine:
 
     def __init__(self, api: Any, engine: bytes, batch: int, device: str) -> None:
         self._logger = logger_of(api)
+        self._logger.forget()
         self._runtime = api.Runtime(self._logger)
-        self._engine = self._load(engine, f'{api.__name__} {api.__version__}')
+        self._engine = self._runtime.deserialize_cuda_engine(engine)
+        if self._engine is None:
+            reason = self._logger.reason()
+            msg = f'{api.__name__} {api.__version__} cannot load the engine: {reason}'
+            # without memory, the engine is good and stays in the cache
+            raise DeviceMemoryError(msg) if is_out_of_memory(reason) else UnloadableEngineError(msg)
         self._context = self._engine.create_execution_context()
         if self._context is None:
             msg = (
@@ -51,9 +53,10 @@ class Engine:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the logits of ``pixels``."""
-        if pixels.shape != self._pixels.shape or pixels.dtype != torch.uint8:
-            found, taken = tuple(pixels.shape), tuple(self._pixels.shape)
-            msg = f'pixels are {pixels.dtype} {found}, the engine takes uint8 {taken}'
+        taken = self._pixels
+        if (pixels.shape, pixels.dtype) != (taken.shape, taken.dtype):
+            found = f'{pixels.dtype} {tuple(pixels.shape)}'
+            msg = f'pixels are {found}, the engine takes uint8 {tuple(taken.shape)}'
             raise BackendError(msg)
         self._pixels.copy_(pixels)
         self._logger.forget()
@@ -61,18 +64,6 @@ class Engine:
             msg = f'TensorRT cannot run the engine: {self._logger.reason()}'
             raise BackendError(msg)
         return self._logits
-
-    def _load(self, engine: bytes, library: str) -> Any:
-        self._logger.forget()
-        loaded = self._runtime.deserialize_cuda_engine(engine)
-        if loaded is None:
-            reason = self._logger.reason()
-            msg = f'{library} cannot load the engine: {reason}'
-            if is_out_of_memory(reason):
-                # the engine is good and stays in the cache
-                raise DeviceMemoryError(msg)
-            raise UnloadableEngineError(msg)
-        return loaded
 
     def _bind(self, name: str, dtype: torch.dtype, device: str) -> Tensor:
         shape = tuple(self._context.get_tensor_shape(name))
@@ -87,11 +78,14 @@ def try_engine(
     """Compare an engine's classes of a street with ONNX Runtime's; ``shape`` as for ``build``."""
     batch, height, width = shape
     images = street_images(height, width)
-    found = guarded(
-        lambda: _run(Engine(api, engine, batch, device), images, batch, device),
-        torch.device(device),
-        f'the first images of an engine of batch {batch}',
-    )
+
+    def run() -> NDArray[np.float32]:
+        network = Engine(api, engine, batch, device)
+        batches = (torch.from_numpy(np.repeat(x[None], batch, 0)).to(device) for x in images)
+        # the last of the batch: a wrong engine may compute only the first
+        return np.stack([network(pixels)[-1].cpu().numpy().copy() for pixels in batches])
+
+    found = guarded(run, torch.device(device), f'the first images of an engine of batch {batch}')
     session = onnxruntime.InferenceSession(onnx, providers=['CPUExecutionProvider'])
     expected = np.concatenate([session.run(None, {'pixels': x[None]})[0] for x in images])
     # argmax would take NaN for a class
@@ -102,14 +96,3 @@ def try_engine(
             f'ONNX Runtime, {AGREEMENT:.0%} must be'
         )
         raise EngineRejectedError(msg)
-
-
-def _run(
-    network: Engine, images: NDArray[np.uint8], batch: int, device: str
-) -> NDArray[np.float32]:
-    results = []
-    for image in images:
-        pixels = torch.from_numpy(np.repeat(image[None], batch, axis=0)).to(device)
-        # the last of the batch: a wrong engine may compute only the first
-        results.append(network(pixels)[-1].cpu().numpy().copy())
-    return np.stack(results)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lemore_core import inference as backends
-from lemore_core.inference import BackendError, ServingRequest, needs, registry, torch_backend
+from lemore_core.inference import BackendError, ServingRequest, registry, torch_backend
 from lemore_core.inference.backend import Backend, DeviceMemoryError, RefusedEngineError, Status
 from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
@@ -128,10 +128,10 @@ def test_what_cannot_be_requested_is_named(options: dict[str, object], message: 
 def test_a_missing_package_is_named(
     request_of: Callable[..., ServingRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(needs.importlib.util, 'find_spec', lambda _: None)
+    monkeypatch.setattr(registry.importlib.util, 'find_spec', lambda _: None)
     with pytest.raises(BackendError, match=r'the package tensorrt, .*: pip install tensorrt$'):
         backends.load('tensorrt', request_of())
-    monkeypatch.setattr(needs.platform, 'release', lambda: '5.15.148-tegra')
+    monkeypatch.setattr(registry.platform, 'release', lambda: '5.15.148-tegra')
     with pytest.raises(BackendError, match='apt install python3-libnvinfer'):
         backends.load('tensorrt', request_of())
-    assert 'wheel of your JetPack' in needs.how_to_install('torch')
+    assert 'wheel of your JetPack' in registry.how_to_install('torch')

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lemore_core import inference as backends
-from lemore_core.inference import BackendError, ServingRequest, needs, registry, torch_backend
+from lemore_core.inference import BackendError, ServingRequest, registry, torch_backend
 from lemore_core.inference.backend import DeviceMemoryError
 from lemore_core.inference.gpu import errors
 from lemore_core.inference.gpu.device import Gpu
@@ -36,7 +36,7 @@ def test_a_torch_without_cuda_leaves_the_gpu_to_itself_and_says_so(
     reasons = '(Torch not compiled with CUDA enabled|.*Found no NVIDIA driver on your system.*)'
     assert re.fullmatch(
         rf'the CPU because torch {re.escape(torch.__version__)} cannot use the GPU \({reasons}\): '
-        f'{re.escape(needs.how_to_install("torch"))}, in the build for this GPU and its CUDA',
+        f'{re.escape(registry.how_to_install("torch"))}, in the build for this GPU and its CUDA',
         status.degraded,
     )
 

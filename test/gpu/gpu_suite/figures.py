@@ -20,8 +20,8 @@ from torch.nn import functional
 from gpu_suite import networks
 from lemore_core.images.image import Image
 from lemore_core.inference.backend import FP16, FP32, Status
-from lemore_core.inference.gpu.network import place
 from lemore_core.inference.gpu.pipeline import GpuPipeline
+from lemore_core.inference.torch_backend import place
 
 CLASSES = 150
 LARGE_BATCH = 32

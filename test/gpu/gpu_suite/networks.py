@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lemore_core.checkpoint import ModelCard
-from lemore_core.export.fold import fold
-from lemore_core.export.graph import ServingGraph
+from lemore_core.export.fold import ServingGraph, fold
 from lemore_core.images.image import to_network
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import LeMoReConfig, variant

@@ -28,7 +28,7 @@ from lemore_core.checkpoint import ModelCard, read_card
 from lemore_core.cli import main as cli
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.yaml_file import parse_yaml
-from lemore_core.export.model_card import read_model_card
+from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.files import decode_image
 from lemore_core.images.image import check_pixels
 from lemore_core.model.imported import ImportedConfig

@@ -13,7 +13,7 @@ from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
 
 from lemore_core.common.memory import process_memory
-from lemore_core.export.graph import load_graph
+from lemore_core.export.fold import load_graph
 from lemore_core.inference import torch_backend
 from lemore_ros.node.lifecycle import DuplicateNodeCheck
 

@@ -9,10 +9,9 @@ import pytest
 from onnx import NodeProto, TensorProto, helper
 
 from lemore_core.checkpoint import ModelCard
-from lemore_core.export.cache import cached_export
 from lemore_core.export.export import trace_onnx
-from lemore_core.export.fold import fold
-from lemore_core.export.graph import ServingGraph
+from lemore_core.export.fold import ServingGraph, fold
+from lemore_core.export.onnx_file import cached_export
 from lemore_core.inference.backend import BackendError
 from lemore_core.inference.tensorrt import builder as builder_module
 from lemore_core.inference.tensorrt.builder import build, load_tensorrt, logger_of

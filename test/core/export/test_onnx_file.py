@@ -7,15 +7,26 @@ import re
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from lemore_core.checkpoint import CheckpointError, read_card
-from lemore_core.export import ExportError
-from lemore_core.export import cache as export_cache
-from lemore_core.export.cache import MOST_KEPT, cached_export, export_apart, keep, read_kept
+from lemore_core.export import ExportError, onnx_file
+from lemore_core.export.export import check_export, street_images, trace_onnx
+from lemore_core.export.fold import load_graph
+from lemore_core.export.onnx_file import (
+    MOST_KEPT,
+    cached_export,
+    export_apart,
+    keep,
+    read_kept,
+    read_shipped,
+)
 
 CONTENT = bytes(range(256)) * 40
+WEIGHTS = Path(onnx_file.__file__).parents[1] / 'weights'
+STALE = 'weights or graph changed: run make exports'
 
 
 class Exports:
@@ -64,11 +75,11 @@ def test_other_weights_sizes_packages_and_sources_are_other_exports(
     assert cache.stat().st_mode & 0o077 == 0
     weights.write_text('two')
     assert cached_export(weights, 96, 128) == b'two 96 128'
-    monkeypatch.setattr(export_cache, 'version', lambda name: f'{name} next')
+    monkeypatch.setattr(onnx_file, 'version', lambda name: f'{name} next')
     cached_export(weights, 96, 128)
     package = tmp_path / 'lemore_core'
-    shutil.copytree(Path(export_cache.__file__).parents[1], package)
-    monkeypatch.setattr(export_cache.lemore_core, '__file__', str(package / '__init__.py'))
+    shutil.copytree(Path(onnx_file.__file__).parents[1], package)
+    monkeypatch.setattr(onnx_file.lemore_core, '__file__', str(package / '__init__.py'))
     cached_export(weights, 96, 128)
     assert exports.made == 6
     for count, name in enumerate(('checkpoint', 'model/layers', 'export/fold'), 7):
@@ -142,3 +153,38 @@ def test_an_error_of_the_exporting_process_is_raised_in_this_one(
     save_file(tensors, damaged, metadata=read_card(untrained_checkpoint).to_metadata())
     with pytest.raises(CheckpointError, match=rf'tensor {re.escape(name)} is missing'):
         export_apart(damaged, 96, 128, half=False)
+
+
+@pytest.mark.parametrize('model', ['nano', 'tiny'])
+def test_what_is_shipped_is_of_its_checkpoint_and_serves_without_an_export(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = WEIGHTS / f'lemore_{model}_camvid.safetensors'
+    config = read_card(checkpoint).config
+    shipped = read_shipped(checkpoint, config.height, config.width)
+    assert shipped, STALE
+    monkeypatch.setattr(onnx_file, '_export', lambda *_, **__: b'exported')
+    monkeypatch.setattr(onnx_file, 'user_cache', lambda: tmp_path / 'cache')
+    assert cached_export(checkpoint, config.height, config.width) == shipped
+    assert cached_export(checkpoint, config.height, config.width, half=True) == b'exported'
+    assert cached_export(checkpoint, config.height, config.width + 64) == b'exported'
+
+    for path in WEIGHTS.glob(f'{checkpoint.stem}*'):
+        shutil.copy(path, tmp_path)
+    copied = tmp_path / checkpoint.name
+    assert read_shipped(copied, config.height, config.width) == shipped
+    with copied.open('ab') as file:
+        file.write(b' ')
+    assert read_shipped(copied, config.height, config.width) is None
+
+
+def test_what_is_shipped_is_the_graph_of_today() -> None:
+    checkpoint = WEIGHTS / 'lemore_nano_camvid.safetensors'
+    size = read_card(checkpoint).config.height, read_card(checkpoint).config.width
+    content = read_shipped(checkpoint, *size)
+    assert content, STALE
+    graph = load_graph(checkpoint, *size)
+    shipped, traced = onnx.load_from_string(content), trace_onnx(graph, *size)
+    found, expected = ([node.op_type for node in m.graph.node] for m in (shipped, traced))
+    assert found == expected, STALE
+    check_export(graph, content, street_images(*size))

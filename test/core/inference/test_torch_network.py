@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lemore_core.export.graph import load_graph
+from lemore_core.export.fold import load_graph
 from lemore_core.inference.backend import FP16, FP32, BackendError
-from lemore_core.inference.gpu.network import ConvolutionRelu, fuse_relu, place
+from lemore_core.inference.torch_backend import ConvolutionRelu, fuse_relu, place
 from lemore_core.segmenter import resolve_checkpoint
 
 CPU = torch.device('cpu')
@@ -32,7 +32,7 @@ def test_what_does_not_fit_half_precision_is_served_in_single(
         reason = f'{name} holds 100000, too large for fp16: use fp32'
     before = {name: tensor.clone() for name, tensor in graph.state_dict().items()}
     network, degraded = place(graph, untrained_checkpoint, CPU, 'auto')
-    assert network.precision == FP32
+    assert not network.is_half
     assert degraded == f'fp32 instead of fp16: {reason}'
     with pytest.raises(BackendError, match=f'cannot be served in fp16, {reason}'):
         place(graph, untrained_checkpoint, CPU, FP16)
@@ -44,7 +44,7 @@ def test_what_does_not_fit_half_precision_is_served_in_single(
 def test_half_precision_is_served_where_it_fits() -> None:
     path = resolve_checkpoint('nano')
     network, degraded = place(load_graph(path, 64, 64), path, CPU, 'auto')
-    assert (network.precision, degraded) == (FP16, '')
+    assert (network.is_half, degraded) == (True, '')
 
 
 @pytest.mark.parametrize('has_kernels', [True, False])
