@@ -30,13 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split.add_argument('masks', type=Path, help='folder of masks: a/1.png for a/1.jpg')
     split.add_argument('--classes', type=Path, required=True, help='YAML file of the class table')
     split.add_argument('--output', '-o', type=Path, required=True, help='folder of the data set')
-    split.add_argument(
-        '--hold-out',
-        action='append',
-        default=[],
-        metavar='DRIVE',
-        help='drive for val (repeat); default the last ones that make a fifth of the images',
-    )
+    text = 'drive for val (repeat); default the last ones that make a fifth of the images'
+    split.add_argument('--hold-out', action='append', default=[], metavar='DRIVE', help=text)
 
 
 def run(arguments: argparse.Namespace) -> None:

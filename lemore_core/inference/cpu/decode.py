@@ -89,10 +89,8 @@ def wait_until_compiled() -> None:
 
 def warm_up(classes: int = 2) -> None:
     """Load the kernel for ``classes`` from the cache, or compile it."""
-    try:
-        decode_kernel(*_smallest(classes))
-    except OSError:
-        # the disk is full: the cache is written after the kernel is in place
+    # on a full disk: the cache is written after the kernel is in place
+    with suppress(OSError):
         decode_kernel(*_smallest(classes))
 
 

@@ -27,10 +27,8 @@ def test_a_sound_data_set(root: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(['data', 'check', '--dataset', 'folder', '--data', str(root)]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
-    assert [line for line in lines if ':' in line] == [
-        'train: 1 image, 4x1 pixels',
-        'val: 1 image, 4x1 pixels',
-    ]
+    heads = [line for line in lines if ':' in line]
+    assert heads == ['train: 1 image, 4x1 pixels', 'val: 1 image, 4x1 pixels']
     assert [line.split() for line in lines[2:5]] == [
         ['0', '25.000%', '1', 'row'],
         ['1', '75.000%', '1', 'gap'],
@@ -78,11 +76,8 @@ def test_own_images_are_divided_by_drives(
     assert 'z cannot be held out: the drives are a, b, c' in capsys.readouterr().err
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines() == ['train  a', 'val    b, c']
-    assert sorted(path.name for path in (mine / 'masks' / 'val' / 'deep').iterdir()) == [
-        'b_1.png',
-        'b_2.png',
-        'c_1.png',
-    ]
+    names = sorted(path.name for path in (mine / 'masks' / 'val' / 'deep').iterdir())
+    assert names == ['b_1.png', 'b_2.png', 'c_1.png']
     assert main(['data', 'check', '--dataset', 'folder', '--data', str(mine)]) == 0
     assert main(command) == 1
     assert 'exists already' in capsys.readouterr().err
