@@ -31,8 +31,6 @@ from lemore_core.common.child import Child, ChildError, serve_parent, stop_child
 from lemore_core.inference.cpu.decode_numba import Axis, Bytes, Floats, Labels, decode_kernel
 from lemore_core.inference.cpu.decode_plain import decode_plainly
 
-MODULE = 'lemore_core.inference.cpu.decode'
-NICENESS = 10
 JOIN_S = 2.0
 
 # labels have 8 or 16 bits and a kernel for each: the thread that compiles it, None afterwards
@@ -103,7 +101,7 @@ def _prepare(classes: int, kind: np.dtype[Any]) -> None:
     # numba has no public way to find out whether a call would compile
     if not decode_kernel._cache.load_overload(signature, decode_kernel.targetctx):  # type: ignore[attr-defined]  # noqa: SLF001
         # in another process: compiling holds the interpreter lock
-        with suppress(ChildError, OSError), Child(MODULE, {'classes': classes}) as child:
+        with suppress(ChildError, OSError), Child(__name__, {'classes': classes}) as child:
             child.result()
     if not _is_ending.is_set():
         warm_up(classes)
@@ -131,7 +129,7 @@ def _axis(logits: int, pixels: int) -> Axis:
 
 
 def _work(order: dict[str, Any]) -> None:
-    os.nice(NICENESS)
+    os.nice(10)
     warm_up(order['classes'])
 
 

@@ -36,26 +36,6 @@ def test_an_engine_that_is_there_is_named(
     ]
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (['--precision', 'int8'], "precision is 'int8', it must be one of auto, fp32, fp16"),
-        (['--height', '64'], 'give both or neither'),
-        (['--batch', '0'], 'batch is 0'),
-        (['--model', 'huge'], "no model is called 'huge'"),
-        (['--model', 'gone.safetensors'], 'there is no checkpoint gone.safetensors'),
-    ],
-)
-def test_what_is_wrong_is_said_in_one_line(
-    arguments: list[str], message: str, capsys: Output
-) -> None:
-    assert main(['engine', 'build', *arguments]) == 1
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.startswith('lemore engine: ')
-    assert error.count('\n') == 1
-
-
 def test_without_tensorrt_the_package_is_named(
     untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[4]
 MARGIN = 1e-4
 
 Array = NDArray[np.float32]
+Frames = list[NDArray[np.uint8]]
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -70,11 +71,6 @@ def noise(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@pytest.fixture(scope='module')
-def frame(clip_frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    return clip_frames[0]
-
-
 def image_logits(frame: NDArray[np.uint8], h: int, w: int, classes: int) -> Array:
     """Return a fixed random linear embedding of colour, position and brightness around."""
     image = cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
@@ -97,16 +93,16 @@ def image_logits(frame: NDArray[np.uint8], h: int, w: int, classes: int) -> Arra
     ],
 )
 def test_real_images(
-    frame: NDArray[np.uint8], low: tuple[int, int], classes: int, high: tuple[int, int]
+    clip_frames: Frames, low: tuple[int, int], classes: int, high: tuple[int, int]
 ) -> None:
-    logits = image_logits(frame, *low, classes)
+    logits = image_logits(clip_frames[0], *low, classes)
     top = logits.argmax(-1)
     uniform = (top[1:] == top[:-1])[:, 1:] & (top[:, 1:] == top[:, :-1])[1:]
     assert 0.3 < uniform.mean() < 0.999  # the test sees both kinds of cells
     check(logits, *high)
 
 
-def test_the_labels_of_a_network_on_a_drive(clip_frames: list[NDArray[np.uint8]]) -> None:
+def test_the_labels_of_a_network_on_a_drive(clip_frames: Frames) -> None:
     path = ROOT / 'lemore_core' / 'weights' / 'lemore_nano_camvid_480x360.onnx'
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     for frame in clip_frames[:3]:
@@ -140,8 +136,7 @@ def test_the_lowest_class_wins_a_tie() -> None:
     logits = np.zeros((4, 5, 6), np.float32)
     logits[..., [2, 4]] = 3
     logits[::2, ::2, 5] = 3
-    labels, _ = decode(logits, 32, 40)
-    assert np.unique(labels).tolist() == [2]
+    assert np.unique(decode(logits, 32, 40)[0]).tolist() == [2]
 
 
 def test_confidence_is_low_on_boundaries() -> None:
@@ -182,11 +177,7 @@ def test_threads_do_not_share_scratch() -> None:
     alone = [decode(logits, 96, 96) for logits in inputs]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda logits: decode(logits, 96, 96), inputs * 4))
-    for (labels, confidence), (expected, expected_confidence) in zip(
-        together, alone * 4, strict=True
-    ):
-        np.testing.assert_array_equal(labels, expected)
-        np.testing.assert_array_equal(confidence, expected_confidence)
+    np.testing.assert_array_equal(together, alone * 4)
     np.testing.assert_array_equal(inputs, before)
     assert inputs[0].flags.writeable
 
