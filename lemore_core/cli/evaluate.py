@@ -125,9 +125,7 @@ def _open_dataset(arguments: argparse.Namespace) -> Dataset:
     return open_dataset(OWN if own and name not in DATASETS else name, arguments.data)
 
 
-def print_result(
-    facts: Mapping[str, object], result: EvaluationResult, report: Path | None
-) -> None:
+def print_result(facts: Mapping[str, object], result: EvaluationResult, page: Path | None) -> None:
     """Print facts and figures, a line for each class, and where the report is."""
     figures = result.figures
     columns = [figures.pop(key) for key in TABLE]
@@ -137,5 +135,5 @@ def print_result(
     for name in result.taxonomy.classes:
         cells = ('-' if column[name] is None else f'{column[name]:.4f}' for column in columns)
         print(f'{name:<18} ' + ' '.join(f'{cell:>10}' for cell in cells))
-    if report is not None:
-        print(f'\n{report}')
+    if page is not None:
+        print(f'\n{page}')

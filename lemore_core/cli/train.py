@@ -61,9 +61,8 @@ def hardware(arguments: argparse.Namespace) -> Hardware:
     """Return the hardware of a run."""
     from lemore_core.training.start import Hardware
 
-    return Hardware(
-        arguments.accelerator, arguments.devices, arguments.num_nodes, arguments.workers
-    )
+    given = arguments
+    return Hardware(given.accelerator, given.devices, given.num_nodes, given.workers)
 
 
 def planned_run(arguments: argparse.Namespace, **options: Any) -> TrainingRun:

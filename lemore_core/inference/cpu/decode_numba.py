@@ -173,11 +173,7 @@ def _find_scale(planes: Floats, peak: Floats, total: Floats, scale: Floats) -> N
 
 @_inlined
 def _find_statistics(logits: Floats) -> VectorStatistics:
-    """Summarise every vector, a row at a time.
-
-    With the numbers of a row in planes instead of side by side, each step is the same for
-    neighbours, so that it is vectorised whatever the number of classes.
-    """
+    """Summarise every vector, a row at a time: in planes, neighbours are vectorised."""
     h, w, classes = logits.shape
     padded = _padded(w)
     top = np.empty((h, padded), np.int32)
@@ -241,12 +237,9 @@ def _cell(
 
 @_inlined
 def _candidates(cell: Cell, found: Ids) -> int:
-    """List, ascending, the classes that can win a pixel of a cell; return how many.
-
-    The bound is the largest of the smallest corners. Over the corners' own argmaxes it is cheap
-    and nearly always the largest over all; the classes that pass it tighten it.
-    """
+    """List, ascending, the classes that can win a pixel of a cell; return how many."""
     a, b, c, d = cell.corners
+    # the largest of the smallest corners, nearly always that of one of the corners' argmaxes
     bound = LOWEST
     for top in cell.tops:
         bound = max(bound, min(a[top], b[top], c[top], d[top]))

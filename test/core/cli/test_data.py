@@ -13,6 +13,7 @@ CLASSES = """
 name: rows
 classes: [{name: row, color: [1, 2, 3]}, {name: gap, color: [4, 5, 6]}]
 """
+Output = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def write_pairs(root: Path, *names: str) -> Path:
     return root
 
 
-def test_a_sound_data_set(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sound_data_set(root: Path, capsys: Output) -> None:
     assert main(['data', 'check', '--dataset', 'folder', '--data', str(root)]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
@@ -45,9 +46,7 @@ def test_a_sound_data_set(root: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert 'error' not in captured.err
 
 
-def test_errors_are_listed_and_make_the_status(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_errors_are_listed_and_make_the_status(root: Path, capsys: Output) -> None:
     cv2.imwrite(str(root / 'masks' / 'val' / 'a.png'), MASK * 9)
     (root / 'masks' / 'train' / 'a.png').unlink()
     command = ['data', 'check', '--dataset', 'folder', '--data', str(root)]
@@ -67,9 +66,7 @@ def test_errors_are_listed_and_make_the_status(
     assert 'val: 1 image' in captured.out
 
 
-def test_own_images_are_divided_by_drives(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_own_images_are_divided_by_drives(tmp_path: Path, capsys: Output) -> None:
     drives = ('a_1', 'a_2', 'a_3', 'b_1', 'b_2', 'c_1')
     write_pairs(tmp_path, *(f'deep/{name}' for name in drives))
     mine = tmp_path / 'mine'
