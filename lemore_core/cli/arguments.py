@@ -102,24 +102,13 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
 }
 # passed on to SegmenterOptions by their names
 OPTIONS = ('model', 'dataset', 'backend', 'device', 'precision')
+SEGMENTER = (*OPTIONS, 'height', 'width')
 
 
-def _declaring(*names: str) -> Callable[[Any], None]:
-    """Return a function that declares arguments of ``SHARED`` on a parser or group."""
-
-    def declare(parser: Any) -> None:
-        for name in names:
-            parser.add_argument(f'--{name}', **SHARED[name])
-
-    return declare
-
-
-add_model_arguments = _declaring('model', 'dataset')
-add_size_arguments = _declaring('height', 'width')
-add_precision_argument = _declaring('precision')
-add_segmenter_arguments = _declaring(*OPTIONS, 'height', 'width')
-add_json_argument = _declaring('json')
-add_max_pixels_argument = _declaring('max-pixels')
+def declare(parser: Any, *names: str) -> None:
+    """Declare arguments of ``SHARED`` on a parser or group."""
+    for name in names:
+        parser.add_argument(f'--{name}', **SHARED[name])
 
 
 def requested_size(arguments: argparse.Namespace) -> tuple[int, int] | None:
@@ -132,7 +121,7 @@ def requested_size(arguments: argparse.Namespace) -> tuple[int, int] | None:
 
 
 def segmenter_options(arguments: argparse.Namespace) -> SegmenterOptions:
-    """Return the options that ``add_segmenter_arguments`` declared."""
+    """Return the options of the arguments ``SEGMENTER``."""
     from lemore_core.segmenter_options import SegmenterOptions
 
     values = {name: getattr(arguments, name) for name in OPTIONS}

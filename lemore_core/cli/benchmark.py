@@ -6,16 +6,7 @@ import argparse
 import itertools
 from pathlib import Path
 
-from lemore_core.cli.arguments import (
-    add_json_argument,
-    add_model_arguments,
-    add_size_arguments,
-    count,
-    image_size,
-    listed,
-    print_json,
-    requested_size,
-)
+from lemore_core.cli.arguments import count, declare, image_size, listed, print_json, requested_size
 
 EXPLANATION = """\
 examples
@@ -29,25 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXPLANATION
-    add_model_arguments(parser)
-    add_size_arguments(parser)
-    parser.add_argument(
-        '--image', type=Path, help='an image, or a video whose first one is taken; the demo clip'
-    )
+    declare(parser, 'model', 'dataset', 'height', 'width', 'json')
+    text = 'an image, or a video whose first one is taken; the demo clip'
+    parser.add_argument('--image', type=Path, help=text)
     parser.add_argument('--repeats', type=count, default=30, help='calls of each case; 30')
-    add_json_argument(parser)
     cases = parser.add_argument_group('cases: every combination, interleaved')
     texts = listed(str)
     cases.add_argument('--models', type=texts, help='such as nano,tiny or files; that of --model')
     cases.add_argument('--backends', type=texts, help='such as onnxruntime,torch; all')
     cases.add_argument('--devices', type=texts, default=['auto'], help='such as cpu,cuda:0; auto')
     cases.add_argument('--precisions', type=texts, default=['auto'], help='fp32,fp16; auto')
-    cases.add_argument(
-        '--sizes',
-        type=listed(image_size),
-        metavar='WxH,…',
-        help="sizes of the image, such as 640x480; the image's own",
-    )
+    text = "sizes of the image, such as 640x480; the image's own"
+    cases.add_argument('--sizes', type=listed(image_size), metavar='WxH,…', help=text)
     cases.add_argument('--batches', type=listed(count), default=[1], help='images a call; 1')
 
 

@@ -6,14 +6,14 @@ import argparse
 import sys
 from functools import partial
 
-from lemore_core.cli.arguments import add_json_argument, print_json
+from lemore_core.cli.arguments import declare, print_json
 from lemore_core.cli.train import add_run_arguments, planned_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_run_arguments(parser)
-    add_json_argument(parser)
+    declare(parser, 'json')
 
 
 def run(arguments: argparse.Namespace) -> None:

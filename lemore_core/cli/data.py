@@ -30,13 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split.add_argument('masks', type=Path, help='folder of masks: a/1.png for a/1.jpg')
     split.add_argument('--classes', type=Path, required=True, help='YAML file of the class table')
     split.add_argument('--output', '-o', type=Path, required=True, help='folder of the data set')
-    split.add_argument(
-        '--hold-out',
-        action='append',
-        default=[],
-        metavar='DRIVE',
-        help='drive for val (repeat); default the last ones that make a fifth of the images',
-    )
+    text = 'drive for val (repeat); default the last ones that make a fifth of the images'
+    split.add_argument('--hold-out', action='append', default=[], metavar='DRIVE', help=text)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -88,10 +83,10 @@ def _print_table(split: str, samples: list[Sample], result: CheckResult) -> None
     taxonomy = samples[0].taxonomy
     total = max(1, int(result.pixels.sum()))
     sizes = [f'{w}x{h} pixels' for h, w in sorted(result.sizes, key=lambda size: size[0] * size[1])]
-    text = (
-        f'{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}' if len(sizes) > 1 else ''.join(sizes)
-    )
-    print(f'{split}: {counted(len(samples), "image")}, {text or "none readable"}')
+    text = sizes[0] if sizes else 'none readable'
+    if len(sizes) > 1:
+        text = f'{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}'
+    print(f'{split}: {counted(len(samples), "image")}, {text}')
     print(f'{"id":>5}  {"share":>8}  {"images":>7}  class')
     for index, name in enumerate(taxonomy.classes):
         share = result.pixels[index] / total

@@ -7,14 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemore_core.cli.arguments import (
-    add_json_argument,
-    add_segmenter_arguments,
-    count,
-    listed,
-    load_segmenter,
-    print_json,
-)
+from lemore_core.cli.arguments import SEGMENTER, count, declare, listed, load_segmenter, print_json
 
 if TYPE_CHECKING:
     from lemore_core.data.datasets import Dataset
@@ -27,7 +20,7 @@ TABLE = ('iou', 'accuracy')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_segmenter_arguments(parser)
+    declare(parser, *SEGMENTER, 'json')
     parser.add_argument('--data', type=Path, required=True, help='folder of the data set')
     parser.add_argument('--split', default='val', help='val')
     parser.add_argument('--limit', type=count, help='only so many images, the first ones')
@@ -36,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--map', metavar='FILE', help=text)
     text = "class groups of the data set's classes, of the same names in the same order"
     parser.add_argument('--ground-truth-groups', metavar='FILE', help=text)
-    add_json_argument(parser)
     views = parser.add_argument_group('views', 'whose probabilities are averaged')
     views.add_argument('--flip', action='store_true', help='add the mirror image')
     text = 'such as 0.5,0.75,1,1.25,1.5,1.75'
@@ -133,9 +125,7 @@ def _open_dataset(arguments: argparse.Namespace) -> Dataset:
     return open_dataset(OWN if own and name not in DATASETS else name, arguments.data)
 
 
-def print_result(
-    facts: Mapping[str, object], result: EvaluationResult, report: Path | None
-) -> None:
+def print_result(facts: Mapping[str, object], result: EvaluationResult, page: Path | None) -> None:
     """Print facts and figures, a line for each class, and where the report is."""
     figures = result.figures
     columns = [figures.pop(key) for key in TABLE]
@@ -145,5 +135,5 @@ def print_result(
     for name in result.taxonomy.classes:
         cells = ('-' if column[name] is None else f'{column[name]:.4f}' for column in columns)
         print(f'{name:<18} ' + ' '.join(f'{cell:>10}' for cell in cells))
-    if report is not None:
-        print(f'\n{report}')
+    if page is not None:
+        print(f'\n{page}')

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lemore_core.cli.arguments import add_model_arguments, add_size_arguments, requested_size
+from lemore_core.cli.arguments import declare, requested_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_model_arguments(parser)
-    add_size_arguments(parser)
+    declare(parser, 'model', 'dataset', 'height', 'width')
     parser.add_argument('--output', '-o', type=Path, required=True, help='the .onnx file to write')
 
 

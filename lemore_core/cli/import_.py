@@ -5,33 +5,25 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lemore_core.cli.arguments import add_size_arguments, requested_size
+from lemore_core.cli.arguments import declare, requested_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('file', type=Path, help='the .onnx file of any segmentation network')
-    parser.add_argument(
-        '--classes', required=True, help='name or YAML file of the class table, in its order'
-    )
+    text = 'name or YAML file of the class table, in its order'
+    parser.add_argument('--classes', required=True, help=text)
     parser.add_argument('--output', '-o', type=Path, required=True, help='the .onnx file to write')
     parser.add_argument('--layout', default='auto', choices=('auto', 'nhwc', 'nchw'))
     for name, what in (('mean', 'subtracted from'), ('std', 'that divide')):
-        parser.add_argument(
-            f'--{name}',
-            type=float,
-            nargs=3,
-            metavar=('R', 'G', 'B'),
-            help=f"values {what} pixels of 0 to 255, ImageNet's by default; not for uint8 inputs",
-        )
+        text = f"values {what} pixels of 0 to 255, ImageNet's by default; not for uint8 inputs"
+        parser.add_argument(f'--{name}', type=float, nargs=3, metavar=('R', 'G', 'B'), help=text)
     parser.add_argument('--logits', metavar='NAME', help='the output, where there are several')
-    parser.add_argument(
-        '--image', type=Path, help='an image of the kind that it will see, to try it on'
-    )
-    parser.add_argument(
-        '--licence', default='unknown: ask who made the network', help='terms of the weights'
-    )
-    add_size_arguments(parser)
+    text = 'an image of the kind that it will see, to try it on'
+    parser.add_argument('--image', type=Path, help=text)
+    unknown = 'unknown: ask who made the network'
+    parser.add_argument('--licence', default=unknown, help='terms of the weights')
+    declare(parser, 'height', 'width')
 
 
 def run(arguments: argparse.Namespace) -> None:

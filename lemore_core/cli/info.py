@@ -6,13 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lemore_core.cli.arguments import (
-    add_json_argument,
-    add_model_arguments,
-    add_size_arguments,
-    print_json,
-    requested_size,
-)
+from lemore_core.cli.arguments import declare, print_json, requested_size
 from lemore_core.model.imported import ImportedConfig
 from lemore_core.model.variants import VARIANTS, LeMoReConfig, variant
 from lemore_core.taxonomy import load_taxonomy
@@ -22,15 +16,11 @@ PARTS = ('transverse', 'frontal', 'lateral', 'channel-attention', 'nested-attent
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_model_arguments(parser)
-    add_size_arguments(parser)
-    parser.add_argument(
-        '--without', action='append', default=[], choices=PARTS, help='leave a part out (repeat)'
-    )
-    parser.add_argument(
-        '--fusion-at-head', action='store_true', help='pool the 1/4 feature before its fusion'
-    )
-    add_json_argument(parser)
+    declare(parser, 'model', 'dataset', 'height', 'width', 'json')
+    text = 'leave a part out (repeat)'
+    parser.add_argument('--without', action='append', default=[], choices=PARTS, help=text)
+    text = 'pool the 1/4 feature before its fusion'
+    parser.add_argument('--fusion-at-head', action='store_true', help=text)
 
 
 def run(arguments: argparse.Namespace) -> None:

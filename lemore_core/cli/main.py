@@ -147,16 +147,16 @@ def _run(argv: list[str], name: str) -> int:
         )
         sys.stderr.write(_replacement(argv) or unknown)
         return 2
-    commands = {}
     for known, (module, text) in modules.items():
         summary = text or (importlib.import_module(module).__doc__ or '').partition('\n')[0]
         subparser = subparsers.add_parser(known, help=summary, description=summary)
         # only the chosen one is imported, so that help answers at once
         if known == name:
-            commands[known] = importlib.import_module(module)
-            commands[known].add_arguments(subparser)
+            command = importlib.import_module(module)
+            command.add_arguments(subparser)
+            subparser.set_defaults(run=command.run)
     arguments = parser.parse_args(argv)
-    commands[arguments.command].run(arguments)
+    arguments.run(arguments)
     return 0
 
 

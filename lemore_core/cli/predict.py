@@ -9,14 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemore_core.cli.arguments import (
-    add_max_pixels_argument,
-    add_segmenter_arguments,
-    count,
-    image_bar,
-    segmenter_options,
-    share,
-)
+from lemore_core.cli.arguments import SEGMENTER, count, declare, image_bar, segmenter_options, share
 from lemore_core.common.errors import counted
 from lemore_core.common.limits import ROTATIONS
 
@@ -36,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-legend', action='store_true', help='leave the legend out')
     text = 'degrees clockwise that make the images upright before the network sees them'
     parser.add_argument('--rotate', type=int, choices=ROTATIONS, default=0, help=text)
-    add_max_pixels_argument(parser)
-    add_segmenter_arguments(parser)
+    declare(parser, 'max-pixels', *SEGMENTER)
     # labels recorded in a bag come before the default model, not before one that is named
     parser.set_defaults(model=None)
 

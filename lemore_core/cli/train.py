@@ -43,13 +43,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_set_argument(parser: Any) -> None:
     """Declare ``--set``."""
+    text = 'fields of the recipe to change, such as learning_rate=1e-3 iterations=20000'
     parser.add_argument(
-        '--set',
-        nargs='+',
-        default=[],
-        action='extend',
-        metavar='FIELD=VALUE',
-        help='fields of the recipe to change, such as learning_rate=1e-3 iterations=20000',
+        '--set', nargs='+', default=[], action='extend', metavar='FIELD=VALUE', help=text
     )
 
 
@@ -65,9 +61,8 @@ def hardware(arguments: argparse.Namespace) -> Hardware:
     """Return the hardware of a run."""
     from lemore_core.training.start import Hardware
 
-    return Hardware(
-        arguments.accelerator, arguments.devices, arguments.num_nodes, arguments.workers
-    )
+    given = arguments
+    return Hardware(given.accelerator, given.devices, given.num_nodes, given.workers)
 
 
 def planned_run(arguments: argparse.Namespace, **options: Any) -> TrainingRun:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lemore_core.cli.arguments import add_segmenter_arguments, count, image_bar, load_segmenter
+from lemore_core.cli.arguments import SEGMENTER, count, declare, image_bar, load_segmenter
 from lemore_core.cli.predict import exit_if_incomplete
 from lemore_core.common.errors import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        'inputs', nargs='+', help='bags, videos, images, folders, or numbers of cameras'
-    )
+    text = 'bags, videos, images, folders, or numbers of cameras'
+    parser.add_argument('inputs', nargs='+', help=text)
     parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a file instead')
     parser.add_argument('--frames', type=count, help='take only so many of each drive')
-    add_segmenter_arguments(parser)
+    declare(parser, *SEGMENTER)
 
 
 def run(arguments: argparse.Namespace) -> None:

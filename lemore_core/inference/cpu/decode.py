@@ -31,8 +31,6 @@ from lemore_core.common.child import Child, ChildError, serve_parent, stop_child
 from lemore_core.inference.cpu.decode_numba import Axis, Bytes, Floats, Labels, decode_kernel
 from lemore_core.inference.cpu.decode_plain import decode_plainly
 
-MODULE = 'lemore_core.inference.cpu.decode'
-NICENESS = 10
 JOIN_S = 2.0
 
 # labels have 8 or 16 bits and a kernel for each: the thread that compiles it, None afterwards
@@ -89,10 +87,8 @@ def wait_until_compiled() -> None:
 
 def warm_up(classes: int = 2) -> None:
     """Load the kernel for ``classes`` from the cache, or compile it."""
-    try:
-        decode_kernel(*_smallest(classes))
-    except OSError:
-        # the disk is full: the cache is written after the kernel is in place
+    # on a full disk: the cache is written after the kernel is in place
+    with suppress(OSError):
         decode_kernel(*_smallest(classes))
 
 
@@ -105,7 +101,7 @@ def _prepare(classes: int, kind: np.dtype[Any]) -> None:
     # numba has no public way to find out whether a call would compile
     if not decode_kernel._cache.load_overload(signature, decode_kernel.targetctx):  # type: ignore[attr-defined]  # noqa: SLF001
         # in another process: compiling holds the interpreter lock
-        with suppress(ChildError, OSError), Child(MODULE, {'classes': classes}) as child:
+        with suppress(ChildError, OSError), Child(__name__, {'classes': classes}) as child:
             child.result()
     if not _is_ending.is_set():
         warm_up(classes)
@@ -133,7 +129,7 @@ def _axis(logits: int, pixels: int) -> Axis:
 
 
 def _work(order: dict[str, Any]) -> None:
-    os.nice(NICENESS)
+    os.nice(10)
     warm_up(order['classes'])
 
 

@@ -67,22 +67,19 @@ class Cell(NamedTuple):
     scales: Four
 
 
-class Tile(NamedTuple):
-    """The pixels of (a part of) a cell, row by row, padded: weights, best class, probability."""
+class Scratch(NamedTuple):
+    """A tile of a cell's pixels, row by row, padded: weights, best logit, its class, probability.
+
+    ``found`` (classes,) has the classes that can win, ``won`` (classes,) marks those that did.
+    """
 
     down: Floats
     right: Floats
     best: Floats
     winner: Ids
     share: Floats
-
-
-class Scratch(NamedTuple):
-    """Room for a cell's work: the classes that can win, marks of those that won, a tile."""
-
     found: Ids
     won: Bytes
-    tile: Tile
 
 
 def _inlined(function: Callable[P, R]) -> Callable[P, R]:
@@ -176,11 +173,7 @@ def _find_scale(planes: Floats, peak: Floats, total: Floats, scale: Floats) -> N
 
 @_inlined
 def _find_statistics(logits: Floats) -> VectorStatistics:
-    """Summarise every vector, a row at a time.
-
-    With the numbers of a row in planes instead of side by side, each step is the same for
-    neighbours, so that it is vectorised whatever the number of classes.
-    """
+    """Summarise every vector, a row at a time: in planes, neighbours are vectorised."""
     h, w, classes = logits.shape
     padded = _padded(w)
     top = np.empty((h, padded), np.int32)
@@ -244,12 +237,9 @@ def _cell(
 
 @_inlined
 def _candidates(cell: Cell, found: Ids) -> int:
-    """List, ascending, the classes that can win a pixel of a cell; return how many.
-
-    The bound is the largest of the smallest corners. Over the corners' own argmaxes it is cheap
-    and nearly always the largest over all; the classes that pass it tighten it.
-    """
+    """List, ascending, the classes that can win a pixel of a cell; return how many."""
     a, b, c, d = cell.corners
+    # the largest of the smallest corners, nearly always that of one of the corners' argmaxes
     bound = LOWEST
     for top in cell.tops:
         bound = max(bound, min(a[top], b[top], c[top], d[top]))
@@ -267,19 +257,16 @@ def _candidates(cell: Cell, found: Ids) -> int:
 
 
 @_inlined
-def _new_tile() -> Tile:
+def _new_scratch(classes: int) -> Scratch:
     n = _padded(TILE_ROWS * TILE_COLUMNS)
-    return Tile(
-        np.zeros(n, np.float32),
-        np.zeros(n, np.float32),
-        np.zeros(n, np.float32),
-        np.zeros(n, np.int32),
-        np.zeros(n, np.float32),
-    )
+    down, right = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    best, share = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    found, won = np.empty(classes, np.int32), np.zeros(classes, np.uint8)
+    return Scratch(down, right, best, np.zeros(n, np.int32), share, found, won)
 
 
 @_inlined
-def _lay_out(down: Floats, right: Floats, tile: Tile) -> int:
+def _lay_out(down: Floats, right: Floats, tile: Scratch) -> int:
     """Set the weights of a tile's pixels; return their number, padded."""
     for y in range(down.size):
         start = y * right.size
@@ -291,10 +278,10 @@ def _lay_out(down: Floats, right: Floats, tile: Tile) -> int:
 
 
 @_inlined
-def _find_winners(cell: Cell, found: Ids, tile: Tile, n: int) -> None:
+def _find_winners(cell: Cell, found: Ids, tile: Scratch, n: int) -> None:
     """Interpolate each class that was found at each pixel and keep the best one."""
     a, b, c, d = cell.corners
-    down, right, best, winner, _ = tile
+    down, right, best, winner = tile.down, tile.right, tile.best, tile.winner
     best[:n] = LOWEST
     winner[:n] = found[0]
     for k in found:
@@ -314,9 +301,9 @@ def _probability(cell: Cell, corner: int, k: int) -> np.float32:
 
 
 @_inlined
-def _find_shares(cell: Cell, found: Ids, won: Bytes, tile: Tile, n: int) -> None:
-    """Interpolate the probabilities of each pixel's winner; ``won`` (classes,) holds zeros."""
-    down, right, _, winner, share = tile
+def _find_shares(cell: Cell, found: Ids, tile: Scratch, n: int) -> None:
+    """Interpolate the probabilities of each pixel's winner; ``won`` holds zeros."""
+    down, right, _, winner, share, _, won = tile
     for p in range(n):
         won[winner[p]] = 1
     for k in found:
@@ -335,7 +322,7 @@ def _find_shares(cell: Cell, found: Ids, won: Bytes, tile: Tile, n: int) -> None
 
 
 @_inlined
-def _write(tile: Tile, labels: Labels, confidence: Bytes) -> None:
+def _write(tile: Scratch, labels: Labels, confidence: Bytes) -> None:
     rows, columns = labels.shape
     for y in range(rows):
         start = y * columns
@@ -347,22 +334,21 @@ def _write(tile: Tile, labels: Labels, confidence: Bytes) -> None:
 
 @_inlined
 def _decode_boundary_cell(
-    cell: Cell, scratch: Scratch, weights: tuple[Floats, Floats], labels: Labels, confidence: Bytes
+    cell: Cell, tile: Scratch, weights: tuple[Floats, Floats], labels: Labels, confidence: Bytes
 ) -> None:
     """Decode the pixels of a cell whose corners disagree, tile by tile."""
     down, right = weights
-    tile = scratch.tile
-    count = _candidates(cell, scratch.found)
+    count = _candidates(cell, tile.found)
     if count == 0:  # every class has a NaN: the cell stays as it was spread
         return
-    found = scratch.found[:count]
+    found = tile.found[:count]
     for y in range(0, down.size, TILE_ROWS):
         ys = slice(y, min(y + TILE_ROWS, down.size))
         for x in range(0, right.size, TILE_COLUMNS):
             xs = slice(x, min(x + TILE_COLUMNS, right.size))
             n = _lay_out(down[ys], right[xs], tile)
             _find_winners(cell, found, tile, n)
-            _find_shares(cell, found, scratch.won, tile, n)
+            _find_shares(cell, found, tile, n)
             _write(tile, labels[ys, xs], confidence[ys, xs])
 
 
@@ -376,7 +362,7 @@ def decode_kernel(
     top = statistics.top
     upper = np.empty(columns.weights.size, np.float32)
     lower = np.empty(columns.weights.size, np.float32)
-    scratch = Scratch(np.empty(classes, np.int32), np.zeros(classes, np.uint8), _new_tile())
+    scratch = _new_scratch(classes)
     _interpolate_row(statistics.scale[0], columns, lower)
     for i in range(h):
         below = min(i + 1, h - 1)

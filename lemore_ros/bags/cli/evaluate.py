@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemore_core.cli.arguments import (
-    add_json_argument,
-    add_max_pixels_argument,
-    add_segmenter_arguments,
+    SEGMENTER,
+    declare,
     load_segmenter,
     print_json,
     seconds,
@@ -58,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_shared_arguments(parser: argparse.ArgumentParser, report_images: int) -> None:
     """Declare the model, the images to evaluate, and the results."""
-    add_segmenter_arguments(parser)
+    declare(parser, *SEGMENTER)
     # without --model, labels in the bag come before the default model
     parser.set_defaults(model=None)
     group = parser.add_argument_group('images')
@@ -75,12 +74,12 @@ def add_shared_arguments(parser: argparse.ArgumentParser, report_images: int) ->
         metavar='MS',
         help='largest difference of matching stamps (5)',
     )
-    add_max_pixels_argument(group)
+    declare(group, 'max-pixels')
     add = parser.add_argument_group('results').add_argument
     add('--report', type=Path, metavar='FILE.html', help='write a report')
     text = f'show the N worst frames for each reason ({report_images})'
     add('--report-images', type=int, default=report_images, metavar='N', help=text)
-    add_json_argument(parser)
+    declare(parser, 'json')
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.cli.arguments import add_json_argument, image_bar, print_json
+from lemore_core.cli.arguments import declare, image_bar, print_json
 from lemore_core.common.errors import counted, printable
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ GAPS_SHOWN = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('bag', type=Path, help='a rosbag2 folder, .mcap, .db3, or a ROS 1 .bag')
-    add_json_argument(parser)
+    declare(parser, 'json')
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemore_core.cli.arguments import add_segmenter_arguments, count, listed, requested_size
+from lemore_core.cli.arguments import SEGMENTER, count, declare, listed, requested_size
 from lemore_core.common.errors import counted
 from lemore_core.common.validation import entries
 from lemore_core.segmenter_options import SegmenterOptions
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--resume', action='store_true', help='resume an interrupted run')
     parser.add_argument('--workers', type=count, default=1, help='processes (1)')
-    add_segmenter_arguments(parser)
+    declare(parser, *SEGMENTER)
     group, defaults = parser.add_argument_group('images and output'), SegmentOptions()
     for name, entry in entries(SegmentOptions).items():
         if name in entries(SegmenterOptions) and name != 'batch':

@@ -9,28 +9,35 @@ import pytest
 from lemore_core.cli.main import main
 
 MASK = np.array([[0, 1, 1, 1]], np.uint8)
+CLASSES = """
+name: rows
+classes: [{name: row, color: [1, 2, 3]}, {name: gap, color: [4, 5, 6]}]
+"""
+Output = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A user's own data set with one pair in each split."""
-    classes = '- {name: row, color: [1, 2, 3]}\n- {name: gap, color: [4, 5, 6]}\n'
-    (tmp_path / 'classes.yaml').write_text(f'name: rows\nclasses:\n{classes}')
-    for split in ('train', 'val'):
+    return write_pairs(tmp_path, 'train/a', 'val/a')
+
+
+def write_pairs(root: Path, *names: str) -> Path:
+    (root / 'classes.yaml').write_text(CLASSES)
+    for name in names:
         for kind, pixels in (('images', np.zeros((1, 4, 3), np.uint8)), ('masks', MASK)):
-            (tmp_path / kind / split).mkdir(parents=True)
-            cv2.imwrite(str(tmp_path / kind / split / 'a.png'), pixels)
-    return tmp_path
+            path = root / kind / f'{name}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), pixels)
+    return root
 
 
-def test_a_sound_data_set(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sound_data_set(root: Path, capsys: Output) -> None:
     assert main(['data', 'check', '--dataset', 'folder', '--data', str(root)]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
-    assert [line for line in lines if ':' in line] == [
-        'train: 1 image, 4x1 pixels',
-        'val: 1 image, 4x1 pixels',
-    ]
+    heads = [line for line in lines if ':' in line]
+    assert heads == ['train: 1 image, 4x1 pixels', 'val: 1 image, 4x1 pixels']
     assert [line.split() for line in lines[2:5]] == [
         ['0', '25.000%', '1', 'row'],
         ['1', '75.000%', '1', 'gap'],
@@ -39,9 +46,7 @@ def test_a_sound_data_set(root: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert 'error' not in captured.err
 
 
-def test_errors_are_listed_and_make_the_status(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_errors_are_listed_and_make_the_status(root: Path, capsys: Output) -> None:
     cv2.imwrite(str(root / 'masks' / 'val' / 'a.png'), MASK * 9)
     (root / 'masks' / 'train' / 'a.png').unlink()
     command = ['data', 'check', '--dataset', 'folder', '--data', str(root)]
@@ -61,31 +66,21 @@ def test_errors_are_listed_and_make_the_status(
     assert 'val: 1 image' in captured.out
 
 
-def test_own_images_are_divided_by_drives(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = ['{name: row, color: [1, 2, 3]}', '{name: gap, color: [4, 5, 6]}']
-    classes = tmp_path / 'classes.yaml'
-    classes.write_text(f'name: rows\nclasses: [{", ".join(rows)}]\n')
-    for name in ('a_1', 'a_2', 'a_3', 'b_1', 'b_2', 'c_1'):
-        for kind, pixels in (('photos', np.zeros((1, 4, 3), np.uint8)), ('labels', MASK)):
-            (tmp_path / kind / 'deep').mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(tmp_path / kind / 'deep' / f'{name}.png'), pixels)
+def test_own_images_are_divided_by_drives(tmp_path: Path, capsys: Output) -> None:
+    drives = ('a_1', 'a_2', 'a_3', 'b_1', 'b_2', 'c_1')
+    write_pairs(tmp_path, *(f'deep/{name}' for name in drives))
     mine = tmp_path / 'mine'
-    command = ['data', 'split', str(tmp_path / 'photos'), str(tmp_path / 'labels')]
-    command += ['--classes', str(classes), '-o', str(mine)]
+    command = ['data', 'split', str(tmp_path / 'images'), str(tmp_path / 'masks')]
+    command += ['--classes', str(tmp_path / 'classes.yaml'), '-o', str(mine)]
     assert main([*command, '--hold-out', 'z']) == 1
     assert 'z cannot be held out: the drives are a, b, c' in capsys.readouterr().err
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines() == ['train  a', 'val    b, c']
-    assert sorted(path.name for path in (mine / 'masks' / 'val' / 'deep').iterdir()) == [
-        'b_1.png',
-        'b_2.png',
-        'c_1.png',
-    ]
+    names = sorted(path.name for path in (mine / 'masks' / 'val' / 'deep').iterdir())
+    assert names == ['b_1.png', 'b_2.png', 'c_1.png']
     assert main(['data', 'check', '--dataset', 'folder', '--data', str(mine)]) == 0
     assert main(command) == 1
     assert 'exists already' in capsys.readouterr().err
-    (tmp_path / 'labels' / 'deep' / 'a_2.png').unlink()
+    (tmp_path / 'masks' / 'deep' / 'a_2.png').unlink()
     assert main([*command[:-1], str(tmp_path / 'other')]) == 1
     assert 'a_2.png has no mask' in capsys.readouterr().err

@@ -3,16 +3,20 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lemore_core.cli import taxonomy
 from lemore_core.cli.main import COMMANDS, DEBUG, main
+from lemore_core.inference.backend import ServingRequest
+from lemore_core.inference.gpu.device import Gpu
+from lemore_core.inference.tensorrt import cache
+
+Output = pytest.CaptureFixture[str]
 
 
-def test_a_checkpoint_is_described(
-    untrained_checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_checkpoint_is_described(untrained_checkpoint: Path, capsys: Output) -> None:
     assert main(['info', '--model', str(untrained_checkpoint)]) == 0
     assert 'untrained' in capsys.readouterr().out
     without = ['--dataset', 'ade20k', '--without', 'frontal', '--without', 'channel-attention']
@@ -27,9 +31,7 @@ def test_a_checkpoint_is_described(
     assert '{' not in str(card.values())
 
 
-def test_export_writes_a_file(
-    untrained_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_export_writes_a_file(untrained_checkpoint: Path, tmp_path: Path, capsys: Output) -> None:
     output = tmp_path / 'new' / 'model.onnx'
     assert main(['export', '--model', str(untrained_checkpoint), '-o', str(output)]) == 0
     assert '128x96 pixels, 11 classes' in capsys.readouterr().out
@@ -38,7 +40,7 @@ def test_export_writes_a_file(
 
 
 @pytest.mark.parametrize('command', COMMANDS)
-def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_explains_itself(command: str, capsys: Output) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, '--help'])
     assert stop.value.code == 0
@@ -51,11 +53,14 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (['info', '--model', 'gone.safetensors'], 'there is no checkpoint gone.safetensors'),
         (['info', '--dataset', 'mars'], "no dataset is called 'mars'"),
         (['info', '--height', '64'], 'give both or neither'),
+        (['engine', 'build', '--height', '64'], 'give both or neither'),
+        (['engine', 'build', '--precision', 'int8'], 'it must be one of auto, fp32, fp16'),
+        (['engine', 'build', '--batch', '0'], 'batch is 0'),
         (['export', '--model', 'huge', '-o', 'x.onnx'], "no model is called 'huge'"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: Output
 ) -> None:
     assert main(arguments) == 1
     error = capsys.readouterr().err
@@ -65,7 +70,7 @@ def test_what_is_wrong_is_said_in_one_line(
 
 
 def test_no_traceback_whatever_a_command_raises(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     raised: list[Exception] = []
 
@@ -94,7 +99,7 @@ def test_no_traceback_whatever_a_command_raises(
 
 
 @pytest.mark.parametrize('wrong', [['--alpha', 'nan'], ['--frames', '²'], ['--max-pixels', '0']])
-def test_wrong_usage_is_named(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_named(wrong: list[str], capsys: Output) -> None:
     with pytest.raises(SystemExit) as stop:
         main(['predict', 'x.png', '-o', 'y', *wrong])
     assert stop.value.code == 2
@@ -110,7 +115,7 @@ def test_wrong_usage_is_named(wrong: list[str], capsys: pytest.CaptureFixture[st
     ],
 )
 def test_what_went_is_answered_with_its_replacement(
-    arguments: list[str], use: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], use: str, capsys: Output
 ) -> None:
     with pytest.raises(SystemExit) as stop:
         sys.exit(main(arguments))
@@ -118,3 +123,27 @@ def test_what_went_is_answered_with_its_replacement(
     error = capsys.readouterr().err
     assert error.startswith(f'lemore: {use}')
     assert error.count('\n') == 1
+
+
+def test_an_engine_that_is_there_is_named(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setattr(cache, 'load_tensorrt', lambda: SimpleNamespace(__version__='11.4.0'))
+    found = Gpu('cuda:0', 'NVIDIA RTX A2000 (26 SMs)', '8.6', '580.65')
+    monkeypatch.setattr(cache, 'find_gpu', lambda _: found)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    cache.locate_engine(ServingRequest(exported, 96, 128, batch=2)).keep(bytes(3 << 20))
+    assert main(['engine', 'build', '--model', str(exported), '--batch', '2']) == 0
+    (path,) = (tmp_path / 'lemore' / 'engines').glob('*.engine')
+    assert capsys.readouterr().out.splitlines() == [
+        f'{path}: there already',
+        '128x96 x 2, as exported, NVIDIA RTX A2000 (26 SMs), 3.0 MiB',
+    ]
+
+
+def test_without_tensorrt_the_package_is_named(
+    untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+    assert main(['engine', 'build', '--model', str(untrained_checkpoint)]) == 1
+    assert 'pip install tensorrt' in capsys.readouterr().err

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
-import numba
 import numpy as np
 import onnxruntime
 import pytest
@@ -24,6 +23,7 @@ ROOT = Path(__file__).parents[4]
 MARGIN = 1e-4
 
 Array = NDArray[np.float32]
+Frames = list[NDArray[np.uint8]]
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -47,8 +47,7 @@ def check(logits: Array, height: int, width: int) -> None:
     labels, confidence = decode(logits, height, width)
     plain = kernel_arguments(logits, height, width)
     decode_plainly(*plain)
-    np.testing.assert_array_equal(plain[3], labels)
-    np.testing.assert_array_equal(plain[4], confidence)
+    np.testing.assert_array_equal(plain[3:], (labels, confidence))
     classes = logits.shape[2]
     assert labels.shape == confidence.shape == (height, width)
     assert labels.dtype == (np.uint8 if classes <= 255 else np.uint16)
@@ -68,11 +67,6 @@ def check(logits: Array, height: int, width: int) -> None:
 
 def noise(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-@pytest.fixture(scope='module')
-def frame(clip_frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    return clip_frames[0]
 
 
 def image_logits(frame: NDArray[np.uint8], h: int, w: int, classes: int) -> Array:
@@ -97,16 +91,16 @@ def image_logits(frame: NDArray[np.uint8], h: int, w: int, classes: int) -> Arra
     ],
 )
 def test_real_images(
-    frame: NDArray[np.uint8], low: tuple[int, int], classes: int, high: tuple[int, int]
+    clip_frames: Frames, low: tuple[int, int], classes: int, high: tuple[int, int]
 ) -> None:
-    logits = image_logits(frame, *low, classes)
+    logits = image_logits(clip_frames[0], *low, classes)
     top = logits.argmax(-1)
     uniform = (top[1:] == top[:-1])[:, 1:] & (top[:, 1:] == top[:, :-1])[1:]
     assert 0.3 < uniform.mean() < 0.999  # the test sees both kinds of cells
     check(logits, *high)
 
 
-def test_the_labels_of_a_network_on_a_drive(clip_frames: list[NDArray[np.uint8]]) -> None:
+def test_the_labels_of_a_network_on_a_drive(clip_frames: Frames) -> None:
     path = ROOT / 'lemore_core' / 'weights' / 'lemore_nano_camvid_480x360.onnx'
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     for frame in clip_frames[:3]:
@@ -140,8 +134,7 @@ def test_the_lowest_class_wins_a_tie() -> None:
     logits = np.zeros((4, 5, 6), np.float32)
     logits[..., [2, 4]] = 3
     logits[::2, ::2, 5] = 3
-    labels, _ = decode(logits, 32, 40)
-    assert np.unique(labels).tolist() == [2]
+    assert np.unique(decode(logits, 32, 40)[0]).tolist() == [2]
 
 
 def test_confidence_is_low_on_boundaries() -> None:
@@ -182,27 +175,14 @@ def test_threads_do_not_share_scratch() -> None:
     alone = [decode(logits, 96, 96) for logits in inputs]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda logits: decode(logits, 96, 96), inputs * 4))
-    for (labels, confidence), (expected, expected_confidence) in zip(
-        together, alone * 4, strict=True
-    ):
-        np.testing.assert_array_equal(labels, expected)
-        np.testing.assert_array_equal(confidence, expected_confidence)
+    np.testing.assert_array_equal(together, alone * 4)
     np.testing.assert_array_equal(inputs, before)
     assert inputs[0].flags.writeable
 
 
-def test_compiles_without_a_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    warm_up()  # numba compiles functions of its own
-    real = numba.njit
-
-    def nowhere(*, cache: bool = False, **options: object) -> object:
-        if cache:
-            msg = 'cannot cache function: no locator available'
-            raise RuntimeError(msg)
-        return real(**options)
-
-    monkeypatch.setattr(numba, 'njit', nowhere)
-    assert kernel.entry(lambda x: 2 * x)(21) == 42
+def test_compiles_without_a_place_for_a_cache() -> None:
+    # of no file, hence without a folder beside it
+    assert kernel.entry(eval('lambda x: 2 * x'))(21) == 42
 
 
 # a machine on which nothing was compiled yet
