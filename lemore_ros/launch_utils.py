@@ -62,10 +62,6 @@ ARGUMENTS: Mapping[str, str] = {
 }
 
 
-class NodeFailedError(LemoreError):
-    """The node ended for good, and the launch with it."""
-
-
 def arguments(**defaults: str) -> list[DeclareLaunchArgument]:
     """Return the arguments of the node and of RViz, empty without one of the ``defaults``."""
     params_file = str(share_directory() / 'config' / 'segmentation.yaml')
@@ -149,7 +145,7 @@ def _on_exit(respawns: int) -> Callable[[ProcessExited, LaunchContext], TimerAct
             return TimerAction(period=RESPAWN_DELAY_S, actions=[again], cancel_on_shutdown=True)
         # an exception ends the launch with a code that is not zero
         msg = f'the segmentation node ended with exit code {code}, see its last lines'
-        raise NodeFailedError(msg)
+        raise LemoreError(msg)
 
     return on_exit
 

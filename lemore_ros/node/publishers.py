@@ -26,11 +26,7 @@ from lemore_ros.outputs import CAMERA_INFO, OUTPUTS, Output, mask_outputs
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """Output settings derived from ``parameters``, for a network of given classes.
-
-    ``taxonomy`` is that of the published labels: the network's classes, or their groups.
-    ``masks`` are the tables of published masks by topic, and ``outputs`` all topics.
-    """
+    """Output settings for a network: classes or groups of the labels, masks and outputs by topic."""
 
     parameters: NodeParameters
     taxonomy: Taxonomy
@@ -59,17 +55,14 @@ class OutputSettings:
 class Publishers:
     """Publish ``~/<prefix>labels`` and so on; a message is rendered only while subscribed to.
 
-    Publishers of masks come and go with the parameters, on the executor's thread; messages are
-    published on the worker's. ``on_subscribers`` is called on the executor's thread when
-    subscribers come or go.
+    Messages are published on the worker's thread; publishers of masks are made and destroyed on the
+    executor's, where ``on_subscribers`` is called when subscribers come or go.
     """
 
     def __init__(
         self, node: Any, prefix: str, settings: OutputSettings, on_subscribers: Callable[[], None]
     ) -> None:
-        self._node = node
-        self._prefix = f'~/{prefix}'
-        self._on_subscribers = on_subscribers
+        self._node, self._prefix, self._on_subscribers = node, f'~/{prefix}', on_subscribers
         self._lock = threading.Lock()
         self._publishers: dict[str, Any] = {}
         self._latched: dict[str, Any] = {}
