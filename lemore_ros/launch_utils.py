@@ -112,11 +112,8 @@ def switch(context: LaunchContext, name: str) -> bool:
 
 
 def segmentation_node(context: LaunchContext, respawns: int = RESPAWNS) -> LifecycleNode:
-    """Return the node with the parameter file and the arguments.
-
-    It is started again after a crash, a lost GPU or a hung network, ``respawns`` times. launch's
-    own ``respawn`` has no bound on Humble, and repeats wrong arguments.
-    """
+    """Return the node, started again up to ``respawns`` times if another start may help."""
+    # launch's own respawn has no bound on Humble, and repeats wrong arguments
     params_file = text(context, 'params_file')
     if not Path(params_file).is_file():
         msg = f'params_file is {params_file}: there is no such file'

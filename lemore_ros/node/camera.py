@@ -43,9 +43,8 @@ class Arrival(NamedTuple):
 class Camera:
     """Input and outputs of one camera; ``name`` is empty if it is the only one.
 
-    It subscribes to images only while its outputs have subscribers. :meth:`decode`,
-    :meth:`publish` and :meth:`fail` run on the worker's thread, everything else on the executor's;
-    video alone is decoded there, in order.
+    :meth:`decode`, :meth:`publish` and :meth:`fail` run on the worker's thread, everything else on
+    the executor's; video alone is decoded there, in order.
     """
 
     def __init__(

@@ -27,10 +27,9 @@ DUPLICATE_CHECKS = 25
 
 
 class StopSignals:
-    """Take SIGINT and SIGTERM as requests that :func:`spin` returns, while the block runs.
+    """Take SIGINT and SIGTERM as requests that :func:`spin` returns, while the block runs."""
 
-    rclpy's own handlers shut the context down at once, before the frame in flight is published.
-    """
+    # rclpy's own handlers shut the context down before the frame in flight is published
 
     def __init__(self) -> None:
         self.requested = False

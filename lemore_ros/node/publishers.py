@@ -83,10 +83,7 @@ class Publishers:
             self._withdraw(topic)
         for topic in sorted(offered - self._publishers.keys()):
             self._offer(topic, message_class(settings.outputs[topic].type))
-        described = settings.taxonomy, settings.parameters.min_confidence
-        if described != self._described:
-            self._described = described
-            self._describe(*described)
+        self._describe(settings.taxonomy, settings.parameters.min_confidence)
 
     def has_subscribers(self, topic: str = '') -> bool:
         """Return whether a topic, or any of them, has a subscriber."""
@@ -156,6 +153,9 @@ class Publishers:
         return self._node.create_publisher(kind, self._prefix + topic, profile, **options)
 
     def _describe(self, taxonomy: Taxonomy, min_confidence: float) -> None:
+        if self._described == (taxonomy, min_confidence):
+            return
+        self._described = taxonomy, min_confidence
         self._latched['classes'].publish(String(data=classes_json(taxonomy)))
         if 'label_info' in self._latched:
             header = Header(stamp=self._node.get_clock().now().to_msg())
