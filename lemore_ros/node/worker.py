@@ -66,7 +66,7 @@ class Worker:
 
     def run_watchdog(self) -> int:
         """Check every camera, once a second; return the seconds without an answer of the network."""
-        # calls that find the same images in hand: time passes while the process is stopped
+        # counts calls with the same images in hand: time also passes while the process is stopped
         in_hand, self._found = self._found, self._in_hand
         self._checks = self._checks + 1 if in_hand and in_hand == self._found else 0
         for camera in self.cameras:
