@@ -10,13 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import (
-    DeclareLaunchArgument,
-    ExecuteProcess,
-    OpaqueFunction,
-    Shutdown,
-    TimerAction,
-)
+from launch.actions import DeclareLaunchArgument as Argument
+from launch.actions import ExecuteProcess, OpaqueFunction, Shutdown, TimerAction
 from launch_ros.actions import LifecycleNode
 from launch_ros.ros_adapters import get_ros_node
 from lifecycle_msgs.msg import State
@@ -37,9 +32,9 @@ OPTIONS = {
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments, and start the player, the node and RViz."""
-    bag = DeclareLaunchArgument('bag', description='The bag to play: its folder or file.')
+    bag = Argument('bag', description='The bag to play: its folder or file.')
     options = [
-        DeclareLaunchArgument(name, default_value=default, description=description)
+        Argument(name, default_value=default, description=description)
         for name, (default, description) in OPTIONS.items()
     ]
     common = arguments(use_sim_time='true', rviz='true')
@@ -59,10 +54,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 def when_active(
     context: LaunchContext, node: LifecycleNode, then: LaunchDescriptionEntity
 ) -> list[LaunchDescriptionEntity]:
-    """Poll the node's state until it is active, then return ``then``.
-
-    launch misses transitions that come before it and the node have discovered each other.
-    """
+    """Poll the node's state until it is active, then return ``then``."""
+    # launch misses transitions that come before it and the node have discovered each other
     client = get_ros_node(context).create_client(GetState, f'{node.node_name}/get_state')
     asked: list[Any] = []
 

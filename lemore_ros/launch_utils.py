@@ -62,10 +62,6 @@ ARGUMENTS: Mapping[str, str] = {
 }
 
 
-class NodeFailedError(LemoreError):
-    """The node ended for good, and the launch with it."""
-
-
 def arguments(**defaults: str) -> list[DeclareLaunchArgument]:
     """Return the arguments of the node and of RViz, empty without one of the ``defaults``."""
     params_file = str(share_directory() / 'config' / 'segmentation.yaml')
@@ -116,11 +112,8 @@ def switch(context: LaunchContext, name: str) -> bool:
 
 
 def segmentation_node(context: LaunchContext, respawns: int = RESPAWNS) -> LifecycleNode:
-    """Return the node with the parameter file and the arguments.
-
-    It is started again after a crash, a lost GPU or a hung network, ``respawns`` times. launch's
-    own ``respawn`` has no bound on Humble, and repeats wrong arguments.
-    """
+    """Return the node, started again up to ``respawns`` times if another start may help."""
+    # launch's own respawn has no bound on Humble, and repeats wrong arguments
     params_file = text(context, 'params_file')
     if not Path(params_file).is_file():
         msg = f'params_file is {params_file}: there is no such file'
@@ -149,7 +142,7 @@ def _on_exit(respawns: int) -> Callable[[ProcessExited, LaunchContext], TimerAct
             return TimerAction(period=RESPAWN_DELAY_S, actions=[again], cancel_on_shutdown=True)
         # an exception ends the launch with a code that is not zero
         msg = f'the segmentation node ended with exit code {code}, see its last lines'
-        raise NodeFailedError(msg)
+        raise LemoreError(msg)
 
     return on_exit
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 PACKAGE = 'lemore_ros'
@@ -21,7 +22,12 @@ _VARIABLES: Mapping[str, Mapping[str, str]] = {
 
 def share_directory() -> Path:
     """Return the folder of ``launch`` and ``config``: ament's, that of pip, or the source tree."""
-    installed = _from_ament_index() or Path(sys.prefix, 'share', PACKAGE)
+    installed = Path(sys.prefix, 'share', PACKAGE)
+    # ament is not installed, no ROS environment is sourced, or it does not know the package
+    with suppress(ImportError, OSError, LookupError, ValueError):
+        from ament_index_python.packages import get_package_share_directory
+
+        installed = Path(get_package_share_directory(PACKAGE))
     return installed if installed.is_dir() else Path(__file__).parents[1]
 
 
@@ -52,13 +58,3 @@ def profile_advice(middleware: str) -> str:
 
 def _variables(environment: Mapping[str, str]) -> Mapping[str, str]:
     return _VARIABLES.get(environment.get('RMW_IMPLEMENTATION') or FAST_DDS, {})
-
-
-def _from_ament_index() -> Path | None:
-    try:
-        from ament_index_python.packages import get_package_share_directory
-
-        return Path(get_package_share_directory(PACKAGE))
-    except (ImportError, OSError, LookupError, ValueError):
-        # ament is not installed, no ROS environment is sourced, or it does not know the package
-        return None

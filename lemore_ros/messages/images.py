@@ -266,10 +266,16 @@ class VideoReader:
 
     def read(self, message: Any, max_pixels: int = MAX_PIXELS) -> Image:
         """Decode a message to an image of bgr8, with the header of the message."""
-        header = message_header(message)
+        header, codec = message_header(message), _codec_of(message)
         try:
-            stream = self._opened(_codec_of(message), max_pixels)
-            return Image(stream.decode(bytes(message.data)), 'bgr8', header)
+            from lemore_core.images.video import VideoStream
+        except ImportError as error:
+            msg = f'{codec} is decoded by PyAV, which is not installed: pip install av'
+            raise ImageError(msg) from error
+        try:
+            if self._stream is None or codec != self._codec:
+                self._stream, self._codec = VideoStream(codec, max_pixels), codec
+            return Image(self._stream.decode(bytes(message.data)), 'bgr8', header)
         except LemoreError as error:
             raise ImageError(str(error)) from error
 
@@ -277,16 +283,6 @@ class VideoReader:
         """Feed the decoder without returning the image."""
         with suppress(ImageError):  # the next message that is read reports it
             self.read(message, max_pixels)
-
-    def _opened(self, codec: str, max_pixels: int) -> VideoStream:
-        if self._stream is None or codec != self._codec:
-            try:
-                from lemore_core.images.video import VideoStream
-            except ImportError as error:
-                msg = f'{codec} is decoded by PyAV, which is not installed: pip install av'
-                raise ImageError(msg) from error
-            self._stream, self._codec = VideoStream(codec, max_pixels), codec
-        return self._stream
 
 
 def message_header(message: Any) -> Any:

@@ -17,18 +17,11 @@ from lemore_ros.messages.images import ImageError, rows_of
 
 # rgb: the bytes of a float, 0x00RRGGBB, as in PCL and RViz; with an alpha of 255 some colours would
 # be NaN, and readers that skip NaN drop those points. label: the type of PCL's PointXYZRGBL
-FIELDS = {
-    'x': 'FLOAT32',
-    'y': 'FLOAT32',
-    'z': 'FLOAT32',
-    'rgb': 'FLOAT32',
-    'label': 'UINT32',
-    'confidence': 'FLOAT32',
-}
+FIELDS = {'x': 'f4', 'y': 'f4', 'z': 'f4', 'rgb': 'f4', 'label': 'u4', 'confidence': 'f4'}
+POINT = np.dtype(list(FIELDS.items()))
 FARTHEST_M = 1e6
 # encoding -> (dtype, metres of one unit)
 UNITS = {'16UC1': ('u2', 0.001), '32FC1': ('f4', 1.0)}
-POINT = np.dtype([(name, {'FLOAT32': 'f4', 'UINT32': 'u4'}[kind]) for name, kind in FIELDS.items()])
 _TO_BGRA = {
     'bgr8': cv2.COLOR_BGR2BGRA,
     'rgb8': cv2.COLOR_RGB2BGRA,
@@ -106,8 +99,9 @@ def lay_out(points: NDArray[np.void], header: Any) -> Any:
     """Return points, (H, W) of ``POINT``, as an organised ``sensor_msgs/PointCloud2``."""
     from sensor_msgs.msg import PointCloud2, PointField
 
+    types = {'f4': PointField.FLOAT32, 'u4': PointField.UINT32}
     fields = [
-        PointField(name=name, offset=4 * place, datatype=getattr(PointField, kind), count=1)
+        PointField(name=name, offset=4 * place, datatype=types[kind], count=1)
         for place, (name, kind) in enumerate(FIELDS.items())
     ]
     height, width = points.shape

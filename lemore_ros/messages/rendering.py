@@ -53,11 +53,7 @@ def ros_message(kind: str, header: Any, fields: Mapping[str, Any]) -> Any:
 
 
 class Rendering:
-    """Render the messages of one image on demand, each with the image's header.
-
-    ``result`` holds labels of ``taxonomy`` at the size of the outputs, ``make`` makes a message of
-    type, header and fields, and ``masks`` are the tables of masks by topic.
-    """
+    """Render the messages of one image on demand; ``make`` gets type, header and fields."""
 
     def __init__(
         self,

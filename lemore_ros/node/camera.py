@@ -43,9 +43,8 @@ class Arrival(NamedTuple):
 class Camera:
     """Input and outputs of one camera; ``name`` is empty if it is the only one.
 
-    It subscribes to images only while its outputs have subscribers. :meth:`decode`,
-    :meth:`publish` and :meth:`fail` run on the worker's thread, everything else on the executor's;
-    video alone is decoded there, in order.
+    :meth:`decode`, :meth:`publish` and :meth:`fail` run on the worker's thread, everything else on
+    the executor's; video alone is decoded there, in order.
     """
 
     def __init__(
@@ -169,13 +168,12 @@ class Camera:
             reader.skip(message, parameters.max_pixels)
             self.stats.count('skipped')
             return
-        arrival = Arrival(self, message, reader)
+        image = None
         if isinstance(reader, VideoReader):
             image = self.decode(message, reader)
             if image is None:
                 return
-            arrival = Arrival(self, None, reader, image)
-        if self._mailbox.put(arrival, self.name):
+        if self._mailbox.put(Arrival(self, message, reader, image), self.name):
             self.stats.count('dropped')
 
     def _on_lost(self, lost: int) -> None:
@@ -231,11 +229,7 @@ class Camera:
 
 
 class RateLimit:
-    """Admit a number of events a second, evenly, although they jitter.
-
-    An event that comes a little early is admitted, and the next one is due a period after it was
-    due, not after it came. So 30 Hz limited to 15 Hz are 15 Hz, not 10.
-    """
+    """Admit events at a rate, evenly although they jitter: 30 Hz limited to 15 Hz are not 10."""
 
     EARLY = 0.25
 

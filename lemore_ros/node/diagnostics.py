@@ -121,26 +121,21 @@ class CameraStats:
             return Health(*self._judge(rates), self._values(rates))
 
     def _judge(self, rates: Mapping[str, float]) -> tuple[bytes, str]:
-        silent_s = self.silent_s()
-        dropped, received = (len(self._recent[name]) for name in ('dropped', 'received'))
-        behind = dropped >= max(FEWEST_FRAMES, FALLING_BEHIND * received)
-        level, message = DiagnosticStatus.OK, ', '.join(filter(None, ['segmenting', self._resized]))
         if self._idle:
-            message = self._idle
-        elif self.stuck_s >= STUCK_S:
-            level = DiagnosticStatus.ERROR
-            message = f'the network has not answered for {self.stuck_s} s'
-        elif self._failure:
-            level, message = DiagnosticStatus.ERROR, f'the last frame failed: {self._failure}'
-        elif silent_s:
-            level, message = DiagnosticStatus.WARN, f'no image arrived for {silent_s:.0f} s'
-        elif behind:
-            level = DiagnosticStatus.WARN
-            message = (
+            return DiagnosticStatus.OK, self._idle
+        if self.stuck_s >= STUCK_S:
+            return DiagnosticStatus.ERROR, f'the network has not answered for {self.stuck_s} s'
+        if self._failure:
+            return DiagnosticStatus.ERROR, f'the last frame failed: {self._failure}'
+        if silent_s := self.silent_s():
+            return DiagnosticStatus.WARN, f'no image arrived for {silent_s:.0f} s'
+        dropped, received = (len(self._recent[name]) for name in ('dropped', 'received'))
+        if dropped >= max(FEWEST_FRAMES, FALLING_BEHIND * received):
+            return DiagnosticStatus.WARN, (
                 f'falling behind: {rates["labelled"]:.0f} of {rates["received"]:.0f} images a '
                 'second are segmented, the newest ones: set max_rate_hz to receive fewer'
             )
-        return level, message
+        return DiagnosticStatus.OK, ', '.join(filter(None, ['segmenting', self._resized]))
 
     def _values(self, rates: Mapping[str, float]) -> dict[str, str]:
         ages = self._times_ms['age']

@@ -9,7 +9,7 @@ from typing import Any
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
-from lemore_core.common.errors import LemoreError
+from lemore_ros.node.parameters import ParameterError
 
 STOPPED = 0
 # wrong parameters, no such model: the next start would end the same way
@@ -26,15 +26,10 @@ EVENTS = 'events'
 DUPLICATE_CHECKS = 25
 
 
-class ExecutorError(LemoreError):
-    """An executor that this rclpy does not have."""
-
-
 class StopSignals:
-    """Take SIGINT and SIGTERM as requests that :func:`spin` returns, while the block runs.
+    """Take SIGINT and SIGTERM as requests that :func:`spin` returns, while the block runs."""
 
-    rclpy's own handlers shut the context down at once, before the frame in flight is published.
-    """
+    # rclpy's own handlers shut the context down before the frame in flight is published
 
     def __init__(self) -> None:
         self.requested = False
@@ -64,20 +59,16 @@ def spin(node: Any, stop: StopSignals) -> None:
     stop.spinning = node
     try:
         while rclpy.ok(context=node.context) and not stop.requested:
-            _spin_once(executor, node)
+            try:
+                # a signal does not end the wait, hence a short one
+                executor.spin_once(timeout_sec=WAKE_S)
+            except Exception as error:  # noqa: BLE001, PERF203 - the node lives on
+                if rclpy.ok(context=node.context):
+                    text = f'a callback failed: {type(error).__name__}: {error}'
+                    node.get_logger().error(text, throttle_duration_sec=5.0)
     finally:
         stop.spinning = None
         executor.shutdown()
-
-
-def _spin_once(executor: Any, node: Any) -> None:
-    try:
-        # a signal does not end the wait, hence a short one
-        executor.spin_once(timeout_sec=WAKE_S)
-    except Exception as error:  # noqa: BLE001 - the node lives on
-        if rclpy.ok(context=node.context):
-            text = f'a callback failed: {type(error).__name__}: {error}'
-            node.get_logger().error(text, throttle_duration_sec=5.0)
 
 
 def _make_executor(kind: str, context: Any) -> Any:
@@ -87,16 +78,13 @@ def _make_executor(kind: str, context: Any) -> Any:
         from rclpy.experimental import EventsExecutor
     except ImportError as error:  # Humble, and Jazzy before rclpy 7.1.5
         msg = "executor is 'events', and this rclpy has no EventsExecutor: set it to single"
-        raise ExecutorError(msg) from error
+        raise ParameterError(msg) from error
     return EventsExecutor(context=context)
 
 
 def refuse_impossible_transitions(node: Any) -> None:
-    """Answer requests for transitions that ``node`` cannot make, and log the possible ones.
-
-    In rclpy the error of such a transition escapes from the service, whose client never gets an
-    answer.
-    """
+    """Answer requests for transitions that ``node`` cannot make, and log the possible ones."""
+    # in rclpy their error escapes from the service, whose client never gets an answer
     service, machine = node._service_change_state, node._state_machine  # noqa: SLF001 - no other way
     change_state = service.callback
 

@@ -17,18 +17,14 @@ LIBRARY = logging.getLogger('lemore_core')
 
 
 class ThrottledLogger:
-    """Log each kind of error of a topic at most once in ``PERIOD_S``; for several threads.
+    """Log each kind of error of a topic at most once in ``PERIOD_S``; for several threads."""
 
-    rclpy's own throttle is one for each line of code: errors of one camera would hide those of
-    another, and one kind of error the other kinds.
-    """
+    # rclpy's own throttle is one for each line of code: one camera's errors would hide another's
 
     def __init__(
         self, logger: Any, topic: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._logger = logger
-        self._topic = topic
-        self._clock = clock
+        self._logger, self._topic, self._clock = logger, topic, clock
         self._logged: dict[str, float] = {}
         self._episodes: dict[str, float] = {}
 

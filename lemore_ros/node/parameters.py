@@ -328,8 +328,7 @@ def parameters_page() -> str:
     lines = [PAGE, '| parameter | default | allowed | | meaning |', '|---|---|---|---|---|']
     for name, entry in PARAMETERS.items():
         default, when = json.dumps(DEFAULTS[name]), 'live' if name in LIVE else 'at start'
-        text = entry.text
-        lines.append(f'| `{name}` | `{default}` | {entry.allowed} | {when} | {text} |')
+        lines.append(f'| `{name}` | `{default}` | {entry.allowed} | {when} | {entry.text} |')
     return '\n'.join(lines) + '\n'
 
 

@@ -26,11 +26,7 @@ from lemore_ros.outputs import CAMERA_INFO, OUTPUTS, Output, mask_outputs
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """Output settings derived from ``parameters``, for a network of given classes.
-
-    ``taxonomy`` is that of the published labels: the network's classes, or their groups.
-    ``masks`` are the tables of published masks by topic, and ``outputs`` all topics.
-    """
+    """Output settings for a network: classes or groups of the labels, masks and outputs by topic."""
 
     parameters: NodeParameters
     taxonomy: Taxonomy
@@ -59,17 +55,14 @@ class OutputSettings:
 class Publishers:
     """Publish ``~/<prefix>labels`` and so on; a message is rendered only while subscribed to.
 
-    Publishers of masks come and go with the parameters, on the executor's thread; messages are
-    published on the worker's. ``on_subscribers`` is called on the executor's thread when
-    subscribers come or go.
+    Messages are published on the worker's thread; publishers of masks are made and destroyed on the
+    executor's, where ``on_subscribers`` is called when subscribers come or go.
     """
 
     def __init__(
         self, node: Any, prefix: str, settings: OutputSettings, on_subscribers: Callable[[], None]
     ) -> None:
-        self._node = node
-        self._prefix = f'~/{prefix}'
-        self._on_subscribers = on_subscribers
+        self._node, self._prefix, self._on_subscribers = node, f'~/{prefix}', on_subscribers
         self._lock = threading.Lock()
         self._publishers: dict[str, Any] = {}
         self._latched: dict[str, Any] = {}
@@ -90,10 +83,7 @@ class Publishers:
             self._withdraw(topic)
         for topic in sorted(offered - self._publishers.keys()):
             self._offer(topic, message_class(settings.outputs[topic].type))
-        described = settings.taxonomy, settings.parameters.min_confidence
-        if described != self._described:
-            self._described = described
-            self._describe(*described)
+        self._describe(settings.taxonomy, settings.parameters.min_confidence)
 
     def has_subscribers(self, topic: str = '') -> bool:
         """Return whether a topic, or any of them, has a subscriber."""
@@ -163,6 +153,9 @@ class Publishers:
         return self._node.create_publisher(kind, self._prefix + topic, profile, **options)
 
     def _describe(self, taxonomy: Taxonomy, min_confidence: float) -> None:
+        if self._described == (taxonomy, min_confidence):
+            return
+        self._described = taxonomy, min_confidence
         self._latched['classes'].publish(String(data=classes_json(taxonomy)))
         if 'label_info' in self._latched:
             header = Header(stamp=self._node.get_clock().now().to_msg())

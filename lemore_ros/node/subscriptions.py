@@ -21,11 +21,7 @@ JUMP_NS = 1_000_000_000
 
 
 class DepthBuffer:
-    """Keep the last depth messages of one camera by stamp; safe to use from several threads.
-
-    The newest message without a stamp is paired only with a frame without one. The buffer is
-    cleared by a stamp of more than a second ago, as when a bag starts over.
-    """
+    """Keep the last depth messages of one camera by stamp; safe to use from several threads."""
 
     def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
@@ -39,6 +35,7 @@ class DepthBuffer:
         """Add a message; it replaces one with the same stamp."""
         stamp = stamp_ns(message.header)
         with self._lock:
+            # a bag started over; zero is no stamp, and paired only with a frame without one
             if stamp and stamp < max(self._messages, default=0) - JUMP_NS:
                 self._messages.clear()
             self._messages[stamp] = message
@@ -64,10 +61,8 @@ class DepthBuffer:
 class Subscriptions:
     """Subscribe to ``<prefix>image``, ``camera_info``, ``depth`` and ``depth/camera_info``.
 
-    ``transport`` is the image transport, or ``auto`` for the first one that is published.
-    ``reader`` reads its messages; ``info``, ``depth`` and ``depth_info`` are the last messages
-    beside them. The callbacks run on the executor's thread; ``on_lost`` gets the number of lost
-    images, ``on_incompatible`` the event of a publisher with another QoS.
+    ``reader`` reads the images; ``info``, ``depth`` and ``depth_info`` are the last messages beside
+    them. ``on_lost`` gets the number of lost images, ``on_incompatible`` an event of the QoS.
     """
 
     def __init__(

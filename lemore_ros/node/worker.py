@@ -27,10 +27,9 @@ class HungError(LemoreError):
 class Worker:
     """Decode, segment and publish the newest messages of ``cameras`` until it is closed.
 
-    Images of several cameras are batched if the backend gains from it. Inference stays on the
-    worker's one thread, as compiled models and CUDA graphs require; the methods are called on the
-    executor's. ``on_gpu_lost`` is called on the worker's thread if no image can be segmented any
-    more, and need not return.
+    Inference stays on the worker's one thread, as compiled models and CUDA graphs require; the
+    methods are called on the executor's. ``on_gpu_lost`` is called on the worker's, and need not
+    return.
     """
 
     def __init__(
@@ -66,11 +65,8 @@ class Worker:
             camera.pause(reason)
 
     def run_watchdog(self) -> int:
-        """Check every camera, once a second; return the seconds without an answer of the network.
-
-        Calls that find the same images in hand are counted instead of time, which passes while the
-        process is stopped.
-        """
+        """Check every camera, once a second; return the seconds without an answer of the network."""
+        # counts calls with the same images in hand: time also passes while the process is stopped
         in_hand, self._found = self._found, self._in_hand
         self._checks = self._checks + 1 if in_hand and in_hand == self._found else 0
         for camera in self.cameras:

@@ -54,8 +54,7 @@ RECORDED = ('labels', 'confidence', 'color', 'overlay', 'classes')
 ENOUGH = 0.95
 COUNTS = ('received', 'dropped', 'accepted', 'labelled', 'failed')
 SETTLE_S = 15.0
-COLUMNS, ROWS = 3, 2
-TILE_WIDTH = 480
+COLUMNS, ROWS, TILE_WIDTH = 3, 2, 480
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -137,9 +136,8 @@ class Recorder(Peer):
 
     def __init__(self, writer: Writer, camera_topic: str) -> None:
         super().__init__('lemore_recorder', camera_topic, RECORDED)
-        self.sent = 0
+        self.sent, self._writer = 0, writer
         self.published_ns: list[int] = []
-        self._writer = writer
         for name, topic in zip(RECORDED, self.topics, strict=True):
             kind = OUTPUTS[name].type
             self._record(name, writer.add_connection(topic, kind, typestore=output_types()))
@@ -236,9 +234,7 @@ def write_video(bag: Path, topic: str, output: Path) -> int:
     return video.count
 
 
-def write_contact_sheet(
-    bag: Path, topic: str, count: int, taxonomy: Taxonomy, output: Path
-) -> None:
+def write_contact_sheet(bag: Path, topic: str, count: int, names: Taxonomy, output: Path) -> None:
     """Write six of the ``count`` images of a topic, evenly over time, above the legend (PNG)."""
     tiles = COLUMNS * ROWS
     wanted = {count * (2 * i + 1) // (2 * tiles) for i in range(tiles)}
@@ -248,7 +244,7 @@ def write_contact_sheet(
     size = TILE_WIDTH, round(shown[0].shape[0] * TILE_WIDTH / shown[0].shape[1])
     small = [cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) for pixels in shown]
     rows = [np.hstack(small[r * COLUMNS : (r + 1) * COLUMNS]) for r in range(ROWS)]
-    write_image(output, np.vstack([*rows, legend(taxonomy, COLUMNS * TILE_WIDTH)]))
+    write_image(output, np.vstack([*rows, legend(names, COLUMNS * TILE_WIDTH)]))
 
 
 def _bar(steps: Any, what: str, total: int) -> Any:

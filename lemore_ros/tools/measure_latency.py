@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -131,7 +132,7 @@ def measure(parameters: Mapping[str, object], load: Load, *, profile: bool = Tru
     """Start a node, put it under a load and return what the probe saw; logs stay if this fails."""
     environment = (image_profile if profile else no_profile)(os.environ) | isolated_graph()
     logs = Path(mkdtemp(prefix='lemore_latency_'))
-    log, order = logs / 'probe.log', load._asdict()
+    order, log = load._asdict(), logs / 'probe.log'
     with (
         start_node(parameters, logs / 'node.log', environment) as node,
         Child('lemore_ros.tools.probe', order, log=log, environment=environment) as probe,
@@ -139,9 +140,7 @@ def measure(parameters: Mapping[str, object], load: Load, *, profile: bool = Tru
         timeout_s = 2 * START_S + load.images / load.rate_hz
         wait_until(lambda: probe.ended, 'the end of the probe', node, timeout_s=timeout_s)
         reading = Reading(**probe.result())
-    for log in logs.iterdir():
-        log.unlink()
-    logs.rmdir()
+    shutil.rmtree(logs)
     return reading
 
 

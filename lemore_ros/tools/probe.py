@@ -21,7 +21,6 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from lemore_core.common.child import Child, ChildError, serve_parent
-from lemore_core.common.errors import LemoreError
 from lemore_core.export import STREET
 from lemore_core.images.files import read_image
 from lemore_ros.messages.common import read_stamp, write_stamp
@@ -35,10 +34,6 @@ RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 WARM_UP_FRAMES = 10
 # the node's diagnostics are a second apart: one made after the last image has come by then
 STATUS_S = 2.2
-
-
-class ProbeError(LemoreError):
-    """A node that cannot be measured."""
 
 
 def isolated_graph() -> dict[str, str]:
@@ -122,10 +117,7 @@ class Peer:
 
 
 class Probe(Peer):
-    """Publish images and time their labels, from the publish call to the arrival.
-
-    Images are serialised ahead and labels taken as bytes: Python's serialiser is not measured.
-    """
+    """Time labels from the publish call to the arrival, without Python's serialiser."""
 
     def __init__(self, others: Iterable[str] = ()) -> None:
         super().__init__('lemore_probe', '/image', ('labels', *others))
@@ -140,7 +132,7 @@ class Probe(Peer):
         while not self.is_connected or len(self.latencies_ms) < WARM_UP_FRAMES:
             if time.monotonic() > deadline:
                 msg = f'{NODE} sends no labels of /image within {START_S:.0f} s: is it active?'
-                raise ProbeError(msg)
+                raise ChildError(msg)
             self.publish(data, 1, 10.0)
         self.spin(STATUS_S)
         self.latencies_ms.clear()
@@ -167,11 +159,7 @@ def serialised_street(width: int, height: int, encoding: str = 'bgr8') -> bytear
 
 
 def measure(order: dict[str, Any]) -> dict[str, Any]:
-    """Publish so many ``images`` of ``size`` (height, width) at ``rate_hz``; return the labels' times.
-
-    ``others`` are outputs to subscribe to; ``before`` and ``after`` are the node's diagnostics
-    around the measurement.
-    """
+    """Publish the images of a ``Load``, and return the fields of a ``Reading``."""
     rclpy.init(args=[])
     try:
         height, width = order['size']

@@ -29,16 +29,6 @@ def context_of(**values: str) -> LaunchContext:
     return context
 
 
-def visit(description: LaunchDescription, context: LaunchContext) -> None:
-    for entity in description.entities:
-        entity.visit(context)
-
-
-def description_of(name: str) -> LaunchDescription:
-    path = share_directory() / 'launch' / f'{name}.launch.py'
-    return PythonLaunchDescriptionSource(str(path)).get_launch_description(LaunchContext())
-
-
 def forms(topic: str) -> list[str]:
     return [f'{topic}{suffix}' for suffix in ('', '/compressed', '/ffmpeg', '/foxglove')]
 
@@ -121,8 +111,10 @@ def test_the_node_runs_in_the_python_that_is_chosen(
 def test_a_wrong_argument_is_named(values: dict[str, str], expected: str) -> None:
     context = LaunchContext()
     context.launch_configurations.update({'rviz': 'false', 'bag': '/tmp', **values})
+    replay = PythonLaunchDescriptionSource(str(share_directory() / 'launch/replay.launch.py'))
+    entities = replay.get_launch_description(context).entities
     with pytest.raises(ParameterError, match=re.escape(expected)):
-        visit(description_of('replay'), context)
+        [entity.visit(context) for entity in entities]
 
 
 def test_unknown_arguments_give_hints_and_images_get_a_profile(

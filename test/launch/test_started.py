@@ -94,8 +94,7 @@ def test_a_bag_starts_when_the_node_is_active_and_ends_the_launch(
         'replay.launch.py', environ=stand_ins.environ, bag=tmp_path, rviz='false', **untrained
     )
     call = graph.wait_for(lambda: stand_ins.call_of('ros2'), 'the bag to be played')
-    found = parameters(graph, '/lemore_segmentation', ['use_sim_time'])
-    assert found == {'use_sim_time': True}
+    assert parameters(graph, '/lemore_segmentation', ['use_sim_time']) == {'use_sim_time': True}
     assert call['arguments'][:3] == ['bag', 'play', str(tmp_path)]
     assert PROFILE_VARIABLES[0] in call['environ']
     output, _ = process.communicate(timeout=WAIT_S)

@@ -23,13 +23,7 @@ from lemore_core.common.child import Child
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.memory import process_memory
 from lemore_ros.share import image_profile
-from lemore_ros.tools.probe import (
-    STATUS_S,
-    Probe,
-    isolated_graph,
-    serialised_street,
-    start_node,
-)
+from lemore_ros.tools.probe import STATUS_S, Probe, isolated_graph, serialised_street, start_node
 
 SIZE = 160, 120
 OTHERS = ['confidence', 'color', 'overlay', 'overlay/compressed', 'labels/compressed']

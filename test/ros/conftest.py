@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import os
 import subprocess
@@ -30,10 +29,8 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from lemore_core.images import image as core
 from lemore_core.inference import torch_backend
-from lemore_core.segmentation import Segmentation
-from lemore_core.segmenter import Segmenter, Status
+from lemore_core.segmenter import Segmenter
 from lemore_ros.node.segmentation_node import SegmentationNode
 from test.ros.interfaces import make_importable, why_not
 
@@ -41,31 +38,6 @@ ROOT = Path(__file__).parents[2]
 NAME = '/lemore_segmentation'
 TIMEOUT_S = 30.0
 FRAME_S = 0.03
-
-
-class SlowSegmenter:
-    """A real one that takes at least so many seconds for a batch, on every machine.
-
-    ``batches`` has the first byte of every image of every batch.
-    """
-
-    def __init__(self, segmenter: Segmenter, seconds: float, batch: int = 1) -> None:
-        self.batches: list[list[int]] = []
-        self._segmenter = segmenter
-        self._seconds = seconds
-        self._batch = batch
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._segmenter, name)
-
-    @property
-    def status(self) -> Status:
-        return dataclasses.replace(self._segmenter.status, batch=self._batch)
-
-    def segment_batch(self, images: Sequence[core.Image], *refinement: Any) -> list[Segmentation]:
-        self.batches.append([int(image.pixels.flat[0]) for image in images])
-        time.sleep(self._seconds)
-        return self._segmenter.segment_batch(images, *refinement)
 
 
 class Graph:
@@ -93,18 +65,6 @@ class Graph:
         self.executor.add_node(node)
         return node
 
-    def slow_node(
-        self, seconds: float, batch: int = 1, **values: Any
-    ) -> tuple[SegmentationNode, SlowSegmenter]:
-        """Return an active node whose network takes its time."""
-        node = self.node(**values)
-        node.trigger_configure()
-        assert node.segmenter is not None
-        slow = SlowSegmenter(node.segmenter, seconds, batch)
-        node.segmenter = slow
-        node.trigger_activate()
-        return node, slow
-
     def publisher(
         self, topic: str = '/image', kind: type = Image, qos: QoSProfile | None = None
     ) -> Any:
@@ -116,14 +76,11 @@ class Graph:
     def collect(self, kind: type, topic: str, qos: QoSProfile | None = None) -> list[Any]:
         """Return a list that grows with the messages of a topic, once its publishers are matched."""
         messages: list[Any] = []
-        subscription = self.peer.create_subscription(
-            kind, topic, messages.append, qos or reliable()
-        )
+        profile = qos or reliable()
+        subscription = self.peer.create_subscription(kind, topic, messages.append, profile)
         # every node here has one of /rosout, the peer as well
         least = len(self.nodes) + 1 if topic == '/rosout' else 1
-        self.wait_for(
-            lambda: subscription.get_publisher_count() >= least, f'{least} publishers of {topic}'
-        )
+        self.wait_for(lambda: subscription.get_publisher_count() >= least, f'publishers of {topic}')
         return messages
 
     def call(self, kind: Any, service: str, request: Any) -> Any:
@@ -142,10 +99,8 @@ class Graph:
 
     def set(self, **values: Any) -> Any:
         """Set parameters of the node, one after the other; return the results."""
-        entries = [
-            Parameter(name, value=value).to_parameter_msg() for name, value in values.items()
-        ]
-        request = SetParameters.Request(parameters=entries)
+        entries = [Parameter(name, value=value) for name, value in values.items()]
+        request = SetParameters.Request(parameters=[one.to_parameter_msg() for one in entries])
         return self.call(SetParameters, f'{NAME}/set_parameters', request).results
 
     def state(self, name: str = NAME) -> str:

@@ -26,11 +26,7 @@ LATCHED = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 SENSOR_DATA = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
-TOPICS = {
-    'segmentation_topic': Image,
-    'confidence_topic': Image,
-    'pointcloud_topic': PointCloud2,
-}
+TOPICS = {'segmentation_topic': Image, 'confidence_topic': Image, 'pointcloud_topic': PointCloud2}
 
 
 def layer() -> Any:

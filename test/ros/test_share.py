@@ -10,27 +10,20 @@ from lemore_ros.share import image_profile, profile_advice, share_directory
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_sources_serve_where_nothing_is_installed(
+def test_the_ament_index_comes_before_what_pip_installed_and_the_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
+    overlay, installed = tmp_path / 'overlay' / 'share', tmp_path / 'share' / 'lemore_ros'
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(overlay.parent))
     monkeypatch.setattr(share.sys, 'prefix', str(tmp_path))
     assert share_directory() == ROOT
-    installed = tmp_path / 'share' / 'lemore_ros'
     installed.mkdir(parents=True)
     assert share_directory() == installed
-
-
-def test_the_ament_index_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    overlay = tmp_path / 'overlay'
-    (overlay / 'share' / 'lemore_ros').mkdir(parents=True)
-    marker = overlay / 'share' / 'ament_index' / 'resource_index' / 'packages' / 'lemore_ros'
+    (overlay / 'lemore_ros').mkdir(parents=True)
+    marker = overlay / 'ament_index' / 'resource_index' / 'packages' / 'lemore_ros'
     marker.parent.mkdir(parents=True)
     marker.touch()
-    (tmp_path / 'share' / 'lemore_ros').mkdir(parents=True)
-    monkeypatch.setenv('AMENT_PREFIX_PATH', str(overlay))
-    monkeypatch.setattr(share.sys, 'prefix', str(tmp_path))
-    assert share_directory() == overlay / 'share' / 'lemore_ros'
+    assert share_directory() == overlay / 'lemore_ros'
 
 
 @pytest.mark.parametrize(

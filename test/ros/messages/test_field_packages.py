@@ -1,4 +1,4 @@
-"""Compare conversions and point clouds with cv_bridge, sensor_msgs_py and vision_msgs.
+"""Compare conversions and point clouds with cv_bridge and sensor_msgs_py.
 
 The packages are part of every ROS 2 installation; elsewhere ``make test-ros-packages`` runs this
 against their sources.
@@ -17,10 +17,8 @@ import pytest
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.messages.images import ENCODINGS, NV, read_image
 from lemore_ros.messages.point_cloud import POINT, lay_out
-from lemore_ros.messages.rendering import label_info_message
 
 HEIGHT, WIDTH = 12, 16
 CONVERTED = [n for n, e in ENCODINGS.items() if n not in NV and (e.code or e.itemsize > 1)]
@@ -72,13 +70,3 @@ def test_clouds_are_laid_out_as_sensor_msgs_py_does() -> None:
     assert cloud == real.create_cloud(cloud.header, cloud.fields, points.reshape(4, 3))
     assert cloud.data.tobytes() == points.tobytes()
     assert real.read_points(cloud)['label'].tolist() == points['label'].ravel().tolist()
-
-
-def test_label_info_lists_every_class() -> None:
-    kinds = pytest.importorskip('vision_msgs.msg')
-    header, taxonomy = Header(frame_id='cam'), load_taxonomy('camvid')
-    message = label_info_message(taxonomy, header, threshold=0.25)
-    assert isinstance(message, kinds.LabelInfo)
-    assert (message.header, message.threshold) == (header, 0.25)
-    pairs = [(entry.class_id, entry.class_name) for entry in message.class_map]
-    assert pairs == list(enumerate(taxonomy.classes))

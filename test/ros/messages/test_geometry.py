@@ -13,23 +13,18 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.images import read_image
+from lemore_ros.messages.point_cloud import POINT
 
 NAME = '/lemore_segmentation'
 SIZE = (60, 80)
-POINT = np.dtype(
-    [(n, '<f4') for n in ('x', 'y', 'z')]
-    + [('rgb', '<u4'), ('label', '<u4'), ('confidence', '<f4')]
-)
 
 MakeImage = Callable[..., Image]
 
 
 @pytest.fixture
 def calibration() -> CameraInfo:
-    height, width = SIZE
     fx, fy, cx, cy = 100.0, 90.0, 39.5, 29.5
-    info = CameraInfo(height=height, width=width, distortion_model='plumb_bob')
-    info.d = [0.1, -0.2, 0.0, 0.0, 0.0]
+    info = CameraInfo(height=SIZE[0], width=SIZE[1])
     info.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
     info.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
     return info
@@ -138,9 +133,8 @@ def test_depth_of_another_frame_is_named(rig: Rig, graph: Any, make_image: MakeI
     depth.header.frame_id = 'depth_camera'
     rig.shoot(make_image(1, frame_id='color_camera'), depth)
     rig.cloud(1)
-    said = graph.wait_for(lambda: [m.msg for m in log if m.level == 30 and 'depth' in m.msg])
-    assert len(said) == 1
-    assert said[0] == (
+    (said,) = graph.wait_for(lambda: [m.msg for m in log if m.level == 30 and 'depth' in m.msg])
+    assert said == (
         "/image: the depth image is of frame 'depth_camera', the image of 'color_camera': "
         'depth must be registered to the camera'
     )

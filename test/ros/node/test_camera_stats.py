@@ -5,14 +5,9 @@ from math import nan
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from lemore_ros.node import diagnostics
 from lemore_ros.node.camera import RateLimit
-from lemore_ros.node.diagnostics import (
-    LONGEST_WAIT_S,
-    NO_IMAGE_S,
-    RATE_WINDOW_S,
-    UNKNOWN_CLOCK,
-    CameraStats,
-)
+from lemore_ros.node.diagnostics import LONGEST_WAIT_S, NO_IMAGE_S, RATE_WINDOW_S, CameraStats
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -39,7 +34,7 @@ def stats(clock: Clock) -> CameraStats:
 def test_times_are_given_as_percentiles(stats: CameraStats) -> None:
     assert stats.health().values['age_p50_ms'] == 'nan'
     stats.add_times(age=nan)
-    assert stats.health().values['age_p50_ms'] == UNKNOWN_CLOCK
+    assert stats.health().values['age_p50_ms'] == diagnostics.UNKNOWN_CLOCK
     for number in range(1, 101):
         stats.add_times(age=number, segmenter=2.0 * number, work=0.5, intake=0.25)
     values = stats.health().values

@@ -21,10 +21,6 @@ NAME = '/lemore_segmentation'
 MakeImage = Callable[..., Image]
 
 
-def last(messages: list[DiagnosticArray]) -> Any:
-    return messages[-1].status[0] if messages else None
-
-
 @pytest.mark.usefixtures('active')
 def test_they_come_once_a_second_although_simulated_time_stands_still(graph: Any) -> None:
     # nobody publishes /clock
@@ -40,10 +36,10 @@ def test_they_come_once_a_second_although_simulated_time_stands_still(graph: Any
     graph.wait_for(four)
     # the machine may be late with one; a clock that runs wild or stands still is not one second
     assert 2.0 < times[3] - times[0] < 6.0
-    assert last(found).name == 'lemore_segmentation: segmentation'
-    assert last(found).hardware_id == 'cpu'
-    assert last(found).message == 'nobody subscribes to its outputs'
-    assert last(found).level == DiagnosticStatus.OK
+    (status,) = found[-1].status
+    assert (status.name, status.hardware_id) == ('lemore_segmentation: segmentation', 'cpu')
+    assert status.message == 'nobody subscribes to its outputs'
+    assert status.level == DiagnosticStatus.OK
     assert found[-1].header.stamp.sec == 0
 
 

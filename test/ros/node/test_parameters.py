@@ -8,7 +8,7 @@ import pytest
 import rclpy
 import yaml
 from rcl_interfaces.msg import ParameterType
-from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rcl_interfaces.srv import DescribeParameters
 from rclpy.parameter import Parameter
 
 from lemore_ros.node import parameters
@@ -112,11 +112,8 @@ def test_start_values_are_checked_and_converted() -> None:
 def test_every_parameter_is_described(graph: Any) -> None:
     graph.node()
     names = list(PARAMETERS)
-    answer = graph.call(
-        DescribeParameters,
-        f'{NAME}/describe_parameters',
-        DescribeParameters.Request(names=names),
-    )
+    request = DescribeParameters.Request(names=names)
+    answer = graph.call(DescribeParameters, f'{NAME}/describe_parameters', request)
     by_name = {found.name: found for found in answer.descriptors}
     assert list(by_name) == names
     for name, found in by_name.items():
@@ -142,8 +139,7 @@ def test_a_wrong_value_set_later_is_refused_with_the_reason(
     graph: Any, name: str, value: Any, reason: str
 ) -> None:
     node = graph.node()
-    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-    result = graph.call(SetParameters, f'{NAME}/set_parameters', request).results[0]
+    result = graph.set(**{name: value})[0]
     assert (result.successful, result.reason) == (False, reason)
     assert node.values == NodeParameters()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from std_srvs.srv import SetBool
 
 from lemore_core.images.render import overlay
 from lemore_core.segmenter import Segmenter
+from lemore_ros.messages.images import read_image
 
 NAME = '/lemore_segmentation'
 
@@ -22,9 +24,7 @@ MakeImage = Callable[..., Image]
 
 
 def pixels_of(message: Image) -> NDArray[np.uint8]:
-    channels = {'mono8': 1, 'rgb8': 3, 'bgr8': 3}[message.encoding]
-    shape = (message.height, message.width) + ((channels,) if channels > 1 else ())
-    return np.frombuffer(message.data, np.uint8).reshape(shape)
+    return read_image(message).pixels
 
 
 def switch(graph: Any, enabled: bool) -> Any:
@@ -104,18 +104,26 @@ def test_the_overlay_follows_its_live_parameter(
 
 
 def test_a_message_that_is_dropped_is_never_decoded(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage
+    graph: Any, active: Any, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node, slow = graph.slow_node(1.0, **untrained)
+    begun, release, segment = threading.Event(), threading.Event(), active.segmenter.segment_batch
+
+    def segment_later(*arguments: Any) -> Any:
+        begun.set()
+        assert release.wait(30)
+        return segment(*arguments)
+
+    monkeypatch.setattr(active.segmenter, 'segment_batch', segment_later)
     graph.collect(Image, f'{NAME}/labels')
-    camera, health = graph.publisher(), node.stats['']
+    camera, health = graph.publisher(), active.stats['']
     camera.publish(make_image(1))
-    graph.wait_for(lambda: slow.batches, 'the first')
+    graph.wait_for(begun.is_set, 'the first')
     broken = make_image(2)
     broken.step = 7
     for count in range(2, 7):
         camera.publish(broken)
         graph.wait_for(lambda n=count: health['received'] == n)
+    release.set()
     graph.wait_for(lambda: health['failed'] and health['labelled'])
     assert (health['dropped'], health['failed'], health['accepted']) == (4, 1, 1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,29 +17,16 @@ NAME = '/lemore_segmentation'
 MakeImage = Callable[..., Image]
 
 
-def plain_image(value: int, stamp: int = 1, size: tuple[int, int] = (48, 64)) -> Image:
-    """Return an image of one value, by which a segmenter knows the camera."""
-    height, width = size
-    message = Image(height=height, width=width, step=width, encoding='mono8')
-    message.data = bytes([value]) * (height * width)
-    message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, stamp
-    return message
-
-
-def open_cameras(graph: Any, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    labels = {name: graph.collect(Image, f'{NAME}/{name}/labels') for name in names}
-    return {name: graph.publisher(f'/{name}/image') for name in names}, labels
-
-
 def test_each_has_its_own_topics_headers_sizes_and_encodings(
     graph: Any, untrained: dict[str, Any], make_image: MakeImage, reference: Segmenter
 ) -> None:
     names = ['front', 'robot/rear']
     assert graph.node(**untrained, camera_names=names, rotate=[0, 180]).start()
-    cameras, labels = open_cameras(graph, names)
+    labels = {name: graph.collect(Image, f'{NAME}/{name}/labels') for name in names}
+    cameras = {name: graph.publisher(f'/{name}/image') for name in names}
     colored = make_image(1, size=(60, 80), frame_id='front/optical')
-    grey = plain_image(90, stamp=2, size=(48, 64))
-    grey.header.frame_id = 'rear/optical'
+    grey = make_image(2, size=(48, 64), frame_id='rear/optical')
+    grey.encoding, grey.step, grey.data = 'mono8', 64, grey.data[: 48 * 64]
     for name, message in {'front': colored, 'robot/rear': grey}.items():
         found = graph.labels_of(cameras[name], message, labels[name])
         assert found.header == message.header

@@ -74,10 +74,7 @@ class HumbleEvents(event_handler.PublisherEventCallbacks):  # type: ignore[misc]
 
 
 def test_subscribers_are_found_within_a_second_without_events_of_them(
-    graph: Any,
-    untrained: dict[str, Any],
-    make_image: MakeImage,
-    monkeypatch: pytest.MonkeyPatch,
+    graph: Any, untrained: dict[str, Any], make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_handler, 'PublisherEventCallbacks', HumbleEvents)
     assert graph.node(**untrained).start()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lemore_core.common.errors import GpuContextLostError, in_one_line
+from lemore_core.common.errors import in_one_line
 from lemore_core.images.image import Image
 from lemore_ros.node.camera import Arrival
 from lemore_ros.node.worker import HungError, Worker
@@ -110,29 +110,6 @@ def test_one_that_fails_costs_the_others_nothing() -> None:
     assert broken.failures == ['RuntimeError: the topic is gone']
     assert bad.failures == ['MemoryError: full']
     assert [header for _, header, _ in good.results] == ['good']
-
-
-def test_a_lost_gpu_is_nothing_that_another_image_gets_over() -> None:
-    class Lost(Segmenter):
-        def segment_batch(self, images: list[Image], refinement: Any) -> list[Any]:
-            calls.append((len(images), refinement))
-            raise error
-
-    error, calls, left = GpuContextLostError('GPU context lost'), [], threading.Event()
-    cameras = [Camera(), Camera()]
-
-    def leave(found: GpuContextLostError) -> None:
-        assert found is error
-        left.set()
-
-    worker = Worker(Lost(batch=2), SETTINGS, leave)
-    for name, camera in enumerate(cameras):
-        worker.mailbox.put(arrival(camera), str(name))
-    worker.start(None, {})
-    assert left.wait(WAIT_S)
-    worker.close()
-    assert [count for count, _ in calls] == [2]
-    assert not cameras[0].failures
 
 
 def test_closing_waits_for_the_image_in_hand_and_drops_the_next(

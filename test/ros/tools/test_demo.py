@@ -17,15 +17,7 @@ from rosbags.typesys import Stores, get_typestore
 from lemore_core.images.video import VideoError
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.messages.common import read_stamp
-from lemore_ros.tools.demo import (
-    has_open_frames,
-    is_good,
-    main,
-    summarise,
-    write_bag,
-    write_contact_sheet,
-    write_video,
-)
+from lemore_ros.tools import demo
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 
@@ -46,7 +38,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_clip_becomes_camera_messages(clip: Path, tmp_path: Path) -> None:
     bag = tmp_path / 'camera'
-    assert write_bag(clip, bag, '/camera/image') == 25
+    assert demo.write_bag(clip, bag, '/camera/image') == 25
     assert sorted(file.name for file in bag.iterdir()) == ['camera.mcap', 'metadata.yaml']
     assert list(tmp_path.iterdir()) == [bag]
     with Reader(bag) as reader:
@@ -63,14 +55,14 @@ def test_a_clip_becomes_camera_messages(clip: Path, tmp_path: Path) -> None:
 def test_a_file_that_is_no_video_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / 'clip.mp4').write_bytes(b'no video')
     with pytest.raises(VideoError, match=r'clip\.mp4 is no readable video'):
-        write_bag(tmp_path / 'clip.mp4', tmp_path / 'bag', '/image')
+        demo.write_bag(tmp_path / 'clip.mp4', tmp_path / 'bag', '/image')
     assert [path.name for path in tmp_path.iterdir()] == ['clip.mp4']
 
 
 def test_images_become_a_video_in_real_time_and_a_contact_sheet(clip: Path, tmp_path: Path) -> None:
     bag = tmp_path / 'camera'
-    write_bag(clip, bag, '/image')
-    assert write_video(bag, '/image', tmp_path / 'overlay.mp4') == 25
+    demo.write_bag(clip, bag, '/image')
+    assert demo.write_video(bag, '/image', tmp_path / 'overlay.mp4') == 25
     with av.open(str(tmp_path / 'overlay.mp4')) as container:
         assert container.streams.video[0].codec_context.name == 'h264'
         frames = list(container.decode(video=0))
@@ -79,7 +71,7 @@ def test_images_become_a_video_in_real_time_and_a_contact_sheet(clip: Path, tmp_
     greys = [frame.to_ndarray(format='rgb24').mean() for frame in frames]
     assert np.abs(np.array(greys) - 10 * np.arange(25)).max() < 8
 
-    write_contact_sheet(bag, '/image', 25, load_taxonomy('camvid'), tmp_path / 'sheet.png')
+    demo.write_contact_sheet(bag, '/image', 25, load_taxonomy('camvid'), tmp_path / 'sheet.png')
     sheet = cv2.imread(str(tmp_path / 'sheet.png'))
     assert sheet is not None
     assert sheet.shape[1] == 3 * 480
@@ -89,14 +81,14 @@ def test_images_become_a_video_in_real_time_and_a_contact_sheet(clip: Path, tmp_
 
 def test_too_few_label_images_are_a_failure() -> None:
     counts = {'received': '98', 'dropped': '8', 'accepted': '90', 'labelled': '90', 'failed': '0'}
-    good = summarise(98, counts, [40_000_000 * i for i in range(90)], [10.0, 12.0, 14.0])
+    good = demo.summarise(98, counts, [40_000_000 * i for i in range(90)], [10.0, 12.0, 14.0])
     assert (good['rate_hz'], good['latency_median_ms'], good['recorded']) == (25.0, 12.0, 90)
-    assert is_good(good)
-    assert not is_good(good | {'recorded': 85})
-    assert not is_good(summarise(98, {}, [], []))
-    assert not has_open_frames(counts)
-    assert has_open_frames(counts | {'labelled': '89'})
-    assert has_open_frames({})
+    assert demo.is_good(good)
+    assert not demo.is_good(good | {'recorded': 85})
+    assert not demo.is_good(demo.summarise(98, {}, [], []))
+    assert not demo.has_open_frames(counts)
+    assert demo.has_open_frames(counts | {'labelled': '89'})
+    assert demo.has_open_frames({})
 
 
 def test_the_demo_runs_through(
@@ -120,5 +112,5 @@ def test_the_demo_runs_through(
 
 
 def test_a_missing_model_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(['--output', str(tmp_path), '--model', 'gone.safetensors']) == 2
+    assert demo.main(['--output', str(tmp_path), '--model', 'gone.safetensors']) == 2
     assert 'demo: there is no checkpoint gone.safetensors' in capsys.readouterr().err

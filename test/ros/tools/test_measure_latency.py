@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 
 from lemore_core.common.child import ChildError
-from lemore_ros.tools.measure_latency import (
-    Load,
-    Reading,
-    measure,
-    measure_transport,
-    print_table,
-    round_trip,
-)
+from lemore_ros.tools import measure_latency
+from lemore_ros.tools.measure_latency import Load, Reading, measure, round_trip
 from lemore_ros.tools.probe import isolated_graph, start_node, wait_until
 
 LOAD = Load((60, 80), 5.0, images=6, others=('overlay',))
@@ -36,11 +30,13 @@ def test_labels_come_back_with_the_nodes_own_figures(served: dict[str, Any]) -> 
 def test_the_images_that_reach_the_node_are_counted(
     served: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = measure_transport(served, Load((1080, 1920), 10.0, images=20), profile=True)
+    figures = measure_latency.measure_transport(
+        served, Load((1080, 1920), 10.0, images=20), profile=True
+    )
     assert figures['sent'] == 20
     # with the defaults of Fast DDS some 7 in 100 arrive
     assert figures['received_percent'] == 5 * figures['received'] > 50
-    print_table([figures])
+    measure_latency.print_table([figures])
     names, values = (line.split() for line in capsys.readouterr().out.splitlines())
     assert names == ['middleware', 'profile', 'sent', 'received', 'received_percent']
     assert values[1:3] == ['True', '20']
