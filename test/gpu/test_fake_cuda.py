@@ -39,8 +39,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
     )
     subprocess.run(
-        ['gcc', *options, '-Wl,-soname,libcuda.so.1', FAKE / 'fakecuda.c', '-o', driver],
-        check=True,
+        ['gcc', *options, '-Wl,-soname,libcuda.so.1', FAKE / 'fakecuda.c', '-o', driver], check=True
     )
     return folder
 

@@ -63,8 +63,7 @@ def guarded(
 
 def is_out_of_memory(error: BaseException | str) -> bool:
     """Return whether an error, or a log message, reports a full device."""
-    text = str(error).lower()
-    is_named = any(phrase in text for phrase in OUT_OF_MEMORY)
+    is_named = any(phrase in str(error).lower() for phrase in OUT_OF_MEMORY)
     return is_named or isinstance(error, torch.cuda.OutOfMemoryError)
 
 

@@ -16,12 +16,7 @@ from torch import Tensor
 from lemore_core import checkpoint
 from lemore_core.checkpoint import CheckpointError
 from lemore_core.export import ExportError, PrecisionError
-from lemore_core.export.export import (
-    check_export,
-    export_onnx,
-    trace_onnx,
-    write_onnx,
-)
+from lemore_core.export.export import check_export, export_onnx, trace_onnx, write_onnx
 from lemore_core.export.fold import ServingGraph, load_graph
 from lemore_core.export.onnx_file import read_model_card
 from lemore_core.segmenter import resolve_checkpoint
