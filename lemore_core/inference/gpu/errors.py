@@ -34,10 +34,7 @@ def guarded(
     what: str,
     recover: Callable[[], None] = lambda: None,
 ) -> T:
-    """Do ``work`` without gradients; if it fails, ``recover``, free unused memory and raise.
-
-    ``what`` names the work in the message.
-    """
+    """Do ``work``, named ``what`` in errors; if it fails, ``recover``, free memory and raise."""
     try:
         with torch.inference_mode():
             return work()
