@@ -134,15 +134,12 @@ class FoldedHead(nn.Module):
         self.channels = [stage.channels for stage in config.stages]
         self.size = config.logit_size
         self.locals = nn.ModuleList(_fuse(fusion.local) for fusion in fusions)
-        self.gates = nn.ModuleList(
-            nn.Sequential(_fuse(fusion.gate), nn.Sigmoid()) for fusion in fusions
-        )
-        merge = _fuse(model.head[0])
-        self.injections = nn.ModuleList(
-            _chain(_fuse(fusion.inject), merge.weight[:, :, 0, 0]) for fusion in fusions
-        )
+        gates = (_fuse(fusion.gate) for fusion in fusions)
+        self.gates = nn.ModuleList(nn.Sequential(gate, nn.Sigmoid()) for gate in gates)
+        self.merge = _fuse(model.head[0])
+        weight = self.merge.weight[:, :, 0, 0]
+        self.injections = nn.ModuleList(_chain(_fuse(one.inject), weight) for one in fusions)
         self.injection = LinearInjection(config)
-        self.merge = merge
         self.activation = nn.ReLU()
         self.classifier = copy.deepcopy(model.head[3])
 
@@ -249,10 +246,8 @@ def _fold_depthwise(mixing: SeparableDepthwise) -> nn.Sequential:
 
 def _projection(attention: NestedAttention) -> nn.Conv2d:
     """Return queries, keys and the summed values as one convolution, channels (head, dim, view)."""
-    layers = [
-        [_fuse(layer) for layer in group]
-        for group in (attention.queries, attention.keys, attention.values)
-    ]
+    groups = (attention.queries, attention.keys, attention.values)
+    layers = [[_fuse(layer) for layer in group] for group in groups]
     scale = attention.key_dim**-0.5
 
     def collect(get: Callable[[nn.Conv2d], Tensor]) -> Tensor:
