@@ -36,12 +36,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     mean, std = (values and tuple(values) for values in (arguments.mean, arguments.std))
     size = requested_size(arguments)
-    imported = import_onnx(
+    content, summary = import_onnx(
         arguments.file,
         load_taxonomy(arguments.classes),
         read_image(arguments.image or STREET),
         ImportOptions(arguments.layout, mean, std, size, arguments.logits),
         licence=arguments.licence,
     )
-    write_whole(arguments.output, imported.content)
-    print(f'{arguments.output}: {imported.summary}')
+    write_whole(arguments.output, content)
+    print(f'{arguments.output}: {summary}')

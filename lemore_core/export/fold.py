@@ -89,9 +89,7 @@ class FoldedLeMoRe(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map RGB less its mean (N, 3, H, W) to logits (N, classes, ceil(H / 8), ceil(W / 8))."""
-        features, tokens = self.encoder.encode(x)
-        logits: Tensor = self.head(features, tokens)
-        return logits
+        return cast('Tensor', self.head(*self.encoder.encode(x)))
 
 
 class FoldedAttention(nn.Module):
@@ -136,15 +134,12 @@ class FoldedHead(nn.Module):
         self.channels = [stage.channels for stage in config.stages]
         self.size = config.logit_size
         self.locals = nn.ModuleList(_fuse(fusion.local) for fusion in fusions)
-        self.gates = nn.ModuleList(
-            nn.Sequential(_fuse(fusion.gate), nn.Sigmoid()) for fusion in fusions
-        )
-        merge = _fuse(model.head[0])
-        self.injections = nn.ModuleList(
-            _chain(_fuse(fusion.inject), merge.weight[:, :, 0, 0]) for fusion in fusions
-        )
+        gates = (_fuse(fusion.gate) for fusion in fusions)
+        self.gates = nn.ModuleList(nn.Sequential(gate, nn.Sigmoid()) for gate in gates)
+        self.merge = _fuse(model.head[0])
+        weight = self.merge.weight[:, :, 0, 0]
+        self.injections = nn.ModuleList(_chain(_fuse(one.inject), weight) for one in fusions)
         self.injection = LinearInjection(config)
-        self.merge = merge
         self.activation = nn.ReLU()
         self.classifier = copy.deepcopy(model.head[3])
 
@@ -153,8 +148,7 @@ class FoldedHead(nn.Module):
         shares = torch.split(tokens, self.channels, dim=1)
         injected = [inject(share) for inject, share in zip(self.injections, shares, strict=True)]
         merged = self.merge(self._gated(features, shares)) + self.injection(injected)
-        logits: Tensor = self.classifier(self.activation(merged))
-        return logits
+        return cast('Tensor', self.classifier(self.activation(merged)))
 
     def _gated(self, features: Sequence[Tensor], shares: Sequence[Tensor]) -> Tensor:
         features = list(features)
@@ -238,10 +232,8 @@ def _pointwise(weight: Tensor, bias: Tensor) -> nn.Conv2d:
 
 
 def _fold_depthwise(mixing: SeparableDepthwise) -> nn.Sequential:
-    """Return each depthwise 3x1 and the 1x3 after it as one depthwise 3x3.
-
-    Equal at the borders too: each pads only along its own axis, and neither has a bias.
-    """
+    """Return each depthwise 3x1 and the 1x3 after it as one depthwise 3x3."""
+    # equal at the borders too: each pads only along its own axis, and neither has a bias
     layers: list[nn.Module] = []
     for rows, columns, norm, activation in cast('Any', (list(mixing)[:4], list(mixing)[4:])):
         sides = {'padding': rows.dilation[0], 'dilation': rows.dilation[0]}
@@ -253,19 +245,14 @@ def _fold_depthwise(mixing: SeparableDepthwise) -> nn.Sequential:
 
 
 def _projection(attention: NestedAttention) -> nn.Conv2d:
-    """Return queries, keys and the summed values as one convolution, channels (head, dim, view).
-
-    The queries include ``1 / sqrt(key_dim)``, the values the mean of the nine maps.
-    """
-    layers = [
-        [_fuse(layer) for layer in group]
-        for group in (attention.queries, attention.keys, attention.values)
-    ]
+    """Return queries, keys and the summed values as one convolution, channels (head, dim, view)."""
+    groups = (attention.queries, attention.keys, attention.values)
+    layers = [[_fuse(layer) for layer in group] for group in groups]
     scale = attention.key_dim**-0.5
 
     def collect(get: Callable[[nn.Conv2d], Tensor]) -> Tensor:
         queries, keys, values = ([get(layer) for layer in group] for group in layers)
-        value = torch.stack(values).sum(0) / VIEWS**2
+        value = torch.stack(values).sum(0) / VIEWS**2  # the mean of the nine maps
         parts = ([query * scale for query in queries], keys, [value] * VIEWS)
         return torch.cat([torch.stack(part, dim=1).flatten(0, 1) for part in parts])
 
@@ -286,7 +273,8 @@ def _resizings(config: LeMoReConfig, axis: int) -> list[Tensor]:
     tokens = token_size(config.height, config.width)[axis]
     first, *others = (size[axis] for size in config.stage_sizes)
     output = others[0]
-    at_first = halving_matrix(first) @ resizing_matrix(tokens, first)
+    halve = partial(functional.avg_pool1d, kernel_size=2, ceil_mode=True)  # :func:`halve_features`
+    at_first = _matrix(halve, first) @ resizing_matrix(tokens, first)
     return [
         resizing_matrix(tokens, output) if config.fusion_at_head else at_first,
         *(resizing_matrix(side, output) @ resizing_matrix(tokens, side) for side in others),
@@ -294,10 +282,7 @@ def _resizings(config: LeMoReConfig, axis: int) -> list[Tensor]:
 
 
 class MatrixPool(nn.Module):
-    """Equal to ``nn.AdaptiveAvgPool2d``, as two matrix products, for the given sizes.
-
-    The ONNX exporter cannot write windows that overlap or differ in size.
-    """
+    """Equal to ``nn.AdaptiveAvgPool2d``, as two matrix products, for the given sizes."""
 
     def __init__(self, sizes: Sequence[tuple[int, int]], output: tuple[int, int]) -> None:
         super().__init__()
@@ -323,11 +308,6 @@ def halve_features(x: Tensor) -> Tensor:
             # the mean of the cut last window is that of its last row twice
             x = torch.cat([x, x.narrow(axis, int(x.shape[axis]) - 1, 1)], dim=axis)
     return functional.avg_pool2d(x, 2)
-
-
-def halving_matrix(size: int) -> Tensor:
-    """Return :func:`halve_features` along one axis as (ceil(size / 2), size)."""
-    return _matrix(partial(functional.avg_pool1d, kernel_size=2, ceil_mode=True), size)
 
 
 def resizing_matrix(size: int, output: int) -> Tensor:

@@ -34,10 +34,6 @@ PREFIX = 'imported/'  # keeps the foreign graph's names apart from those added
 CERTAIN = 20.0  # logit of a class id
 
 
-class ImportedModelError(ExportError):
-    """A foreign ONNX file that cannot be served."""
-
-
 @dataclass(frozen=True)
 class ImportOptions:
     """Input and output of a foreign network.
@@ -51,14 +47,6 @@ class ImportOptions:
     std: RGB | None = None
     size: tuple[int, int] | None = None
     logits: str | None = None
-
-
-class Imported(NamedTuple):
-    """Content of an adapted file, its card, and a summary of its input and output."""
-
-    content: bytes
-    card: ModelCard
-    summary: str
 
 
 class _Input(NamedTuple):
@@ -84,11 +72,13 @@ def import_onnx(
     options: ImportOptions | None = None,
     *,
     licence: str = 'unknown: ask who made the network',
-) -> Imported:
+) -> tuple[bytes, str]:
     """Adapt a foreign ONNX file, and try it on ``image`` (H, W, 3) uint8 RGB of any size.
 
+    Returns the content of the adapted file, and a summary of its input and output.
+
     Raises:
-        ImportedModelError: the file is missing, damaged or no segmentation network; types, ranks
+        ExportError: the file is missing, damaged or no segmentation network; types, ranks
             or sizes of its input or output are unsupported; its number of classes is not the
             taxonomy's; or it gives NaN or a single class for the image.
     """
@@ -118,12 +108,12 @@ def import_onnx(
         f'input {names[0]}: {source.width}x{source.height} {source.layout.upper()}, pixels '
         f'{scaled}; output {names[1]}: {output[1]}'
     )
-    return Imported(bytes(model.SerializeToString()), card, summary)
+    return bytes(model.SerializeToString()), summary
 
 
 def _require(fits: object, msg: str) -> None:
     if not fits:
-        raise ImportedModelError(msg)
+        raise ExportError(msg)
 
 
 def _read(path: Path) -> ModelProto:
@@ -137,7 +127,7 @@ def _read(path: Path) -> ModelProto:
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
         msg = f'{path} is no readable ONNX file: {in_one_line(error)}'
-        raise ImportedModelError(msg) from error
+        raise ExportError(msg) from error
     return compose.add_prefix(model, PREFIX)
 
 
@@ -225,7 +215,7 @@ def _run(
         values = session.run(None, {'pixels': pixels[None]})
     except Exception as error:  # the runtime's exceptions share no other base
         msg = f'ONNX Runtime cannot run {path}: {in_one_line(error)}'
-        raise ImportedModelError(msg) from error
+        raise ExportError(msg) from error
     names = (output.name.removeprefix(PREFIX) for output in session.get_outputs())
     return dict(zip(names, values, strict=True))
 

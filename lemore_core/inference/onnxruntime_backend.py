@@ -98,11 +98,8 @@ def measured_threads() -> int | None:
 
 
 def choose_threads(times: Mapping[int, float]) -> int:
-    """Return the smallest number of threads that is nearly as fast as the fastest.
-
-    ``times`` are seconds by number of threads. A thread for a few percent is worth more to the
-    rest of a robot.
-    """
+    """Return the smallest number of threads nearly as fast as the fastest, given their seconds."""
+    # a thread for a few percent is worth more to the rest of a robot
     best = min(times.values())
     return min(n for n, seconds in times.items() if seconds * WORTHWHILE <= best)
 

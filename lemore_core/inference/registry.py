@@ -32,8 +32,6 @@ ON_JETSON: Mapping[str, str] = {
     'torch': 'install the wheel of your JetPack (docs/jetson.md)',
 }
 TENSORRT = 'tensorrt'
-
-
 BOTH = ['.safetensors', '.onnx']
 # the module with load(request), the packages that it needs, and the suffixes of its files
 BACKENDS: Mapping[str, tuple[str, Sequence[str], Sequence[str]]] = {
@@ -80,7 +78,7 @@ def missing(name: str) -> str:
         msg = f'no backend is called {name!r}, there are {", ".join([AUTO, *BACKENDS])}'
         raise BackendError(msg)
     for package in BACKENDS[name][1]:
-        if not _is_installed(package):
+        if importlib.util.find_spec(package) is None:
             return (
                 f'backend {name!r} needs the package {package}, which {sys.executable} does not '
                 f'find: {how_to_install(package)}'
@@ -92,10 +90,6 @@ def how_to_install(package: str) -> str:
     """Return the command that installs ``package`` on this machine."""
     hint = ON_JETSON.get(package) if platform.release().endswith(JETSON_KERNEL) else None
     return hint or f'pip install {TORCH if package == "torch" else package}'
-
-
-def _is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
 
 
 def _choose(request: ServingRequest, *, wait_for_engine: bool) -> str:
@@ -115,10 +109,12 @@ def _choose(request: ServingRequest, *, wait_for_engine: bool) -> str:
 def _without_engine(request: ServingRequest) -> str:
     if request.is_exported:
         return 'onnxruntime'
-    if request.device != 'cpu' and _is_installed('torch') and gpus():
+    if request.device != 'cpu' and not missing('torch') and gpus():
         # loading reports a GPU that PyTorch cannot use, and the CPU serves
         return 'torch'
-    return 'onnxruntime' if _is_installed('onnxruntime') and _is_installed('onnx') else 'torch'
+    # a checkpoint's export needs onnx as well
+    packages = map(importlib.util.find_spec, ('onnxruntime', 'onnx'))
+    return 'onnxruntime' if all(packages) else 'torch'
 
 
 def _degraded(request: ServingRequest, reason: str) -> ServingRequest:

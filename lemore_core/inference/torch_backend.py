@@ -103,14 +103,12 @@ def _convolve(device: torch.device) -> None:
 
 
 def kernels_lacking(device: torch.device) -> str:
-    """Return that PyTorch has no kernels for a GPU; empty if it has, or does not tell.
-
-    Binary kernels run on later GPUs of their generation, intermediate code on any later GPU.
-    """
+    """Return that PyTorch has no kernels for a GPU; empty if it has, or does not tell."""
     major, minor = torch.cuda.get_device_capability(device)
     names = torch.cuda.get_arch_list()
     for kind, digits in re.findall(r'(sm|compute)_(\d+)', ' '.join(names)):
         built = divmod(int(digits), 10)
+        # binary kernels run on later GPUs of their generation, intermediate code on any later GPU
         if built <= (major, minor) and (kind == 'compute' or built[0] == major):
             return ''
     return f'it has kernels for {", ".join(names)}, not for sm_{major}{minor}' if names else ''

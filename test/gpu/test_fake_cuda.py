@@ -39,20 +39,15 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
     )
     subprocess.run(
-        ['gcc', *options, '-Wl,-soname,libcuda.so.1', FAKE / 'fakecuda.c', '-o', driver],
-        check=True,
+        ['gcc', *options, '-Wl,-soname,libcuda.so.1', FAKE / 'fakecuda.c', '-o', driver], check=True
     )
     return folder
 
 
 @pytest.mark.parametrize('scenario', SCENARIOS)
 def test_a_failing_call(runtime: Path, scenario: str) -> None:
-    environment = {
-        **os.environ,
-        'PYTHONPATH': str(ROOT),
-        'LD_LIBRARY_PATH': str(runtime),
-        'LD_PRELOAD': str(runtime / 'libfakecudart.so'),
-    }
+    libraries = {'LD_LIBRARY_PATH': runtime, 'LD_PRELOAD': runtime / 'libfakecudart.so'}
+    environment = {**os.environ, 'PYTHONPATH': ROOT, **libraries}
     done = subprocess.run(
         [sys.executable, FAKE / 'scenarios.py', scenario],
         env=environment,

@@ -45,16 +45,9 @@ def reference(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return torch_backend.load(request).logits(pixels)
 
 
-def load(size: str, precision: str = 'auto', batch: int = 1) -> GpuPipeline:
-    return tensorrt_backend.load(
-        ServingRequest(
-            resolve_checkpoint(size),
-            *SIZE,
-            device='cuda',
-            precision=precision,
-            batch=batch,
-        )
-    )
+def load(batch: int, precision: str = 'auto') -> GpuPipeline:
+    options = {'device': 'cuda', 'precision': precision, 'batch': batch}
+    return tensorrt_backend.load(ServingRequest(resolve_checkpoint('tiny'), *SIZE, **options))
 
 
 @pytest.mark.parametrize(('precision', 'tolerance'), [('fp32', 0.01), ('fp16', 0.03)])
@@ -66,7 +59,7 @@ def test_logits_are_those_of_the_cpu(
     tolerance: float,
     batch: int,
 ) -> None:
-    pipeline = load('tiny', precision, batch)
+    pipeline = load(batch, precision)
     assert pipeline.status == Status('tensorrt', 'cuda:0', precision, batch, 'serving')
     logits = pipeline.logits(pixels)
     assert (logits.shape, logits.dtype) == (reference.shape, np.float32)
@@ -75,7 +68,7 @@ def test_logits_are_those_of_the_cpu(
 
 
 def test_an_engine_is_captured(pixels: NDArray[np.uint8], caplog: pytest.LogCaptureFixture) -> None:
-    pipeline = load('tiny', batch=2)
+    pipeline = load(2)
     images = [Image(image, 'rgb8') for image in pixels]
     with caplog.at_level(logging.INFO):
         found = pipeline.segment(images)

@@ -34,10 +34,7 @@ def guarded(
     what: str,
     recover: Callable[[], None] = lambda: None,
 ) -> T:
-    """Do ``work`` without gradients; if it fails, ``recover``, free unused memory and raise.
-
-    ``what`` names the work in the message.
-    """
+    """Do ``work``, named ``what`` in errors; if it fails, ``recover``, free memory and raise."""
     try:
         with torch.inference_mode():
             return work()
@@ -63,8 +60,7 @@ def guarded(
 
 def is_out_of_memory(error: BaseException | str) -> bool:
     """Return whether an error, or a log message, reports a full device."""
-    text = str(error).lower()
-    is_named = any(phrase in text for phrase in OUT_OF_MEMORY)
+    is_named = any(phrase in str(error).lower() for phrase in OUT_OF_MEMORY)
     return is_named or isinstance(error, torch.cuda.OutOfMemoryError)
 
 

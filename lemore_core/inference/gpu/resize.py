@@ -61,10 +61,8 @@ def _taps(source: int, target: int, *, averages: bool, device: Device) -> tuple[
         place = (start + scale / 2 - 0.5).clip(0, source - 1)
         index = np.floor(place) + np.arange(2)
         weight = 1 - np.abs(place - index)
-    index = index.clip(max=source - 1).astype(np.int32)
-    return torch.from_numpy(index).to(device), torch.from_numpy(weight.astype(np.float32)).to(
-        device
-    )
+    taps = torch.from_numpy(index.clip(max=source - 1).astype(np.int32))
+    return taps.to(device), torch.from_numpy(weight.astype(np.float32)).to(device)
 
 
 def _sum(pixels: Tensor, dim: int, index: Tensor, weight: Tensor) -> Tensor:

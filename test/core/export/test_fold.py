@@ -56,39 +56,33 @@ def folding_error(config: LeMoReConfig) -> float:
     return difference(expected, found)
 
 
+# whole and cut windows of pooling, few and many pixels, odd sides at 1/4 and 1/8
+SIZES = (128, 192), (96, 160), (90, 120), (360, 480), (320, 576)
+SWITCHES = (
+    ['transverse'],
+    ['frontal'],
+    ['lateral'],
+    ['frontal', 'lateral'],
+    ['channel_attention'],
+    ['nested_attention'],
+    ['frontal', 'lateral', 'channel_attention', 'nested_attention'],
+)
+
+
+@pytest.mark.parametrize(
+    ('name', 'size', 'off'),
+    [
+        *(('tiny', size, []) for size in SIZES),
+        *((name, (100, 130), []) for name in VARIANTS),
+        *(('tiny', size, off) for size in ((128, 128), (90, 120)) for off in SWITCHES),
+    ],
+)
 @pytest.mark.parametrize('fusion_at_head', [False, True])
-@pytest.mark.parametrize(
-    ('name', 'size'),
-    [
-        # whole and cut windows of pooling, few and many pixels, odd sides at 1/4 and 1/8
-        *(('tiny', size) for size in ((128, 192), (96, 160), (90, 120), (360, 480), (320, 576))),
-        *((name, (100, 130)) for name in VARIANTS),
-    ],
-)
 def test_every_variant_keeps_its_logits(
-    name: str, size: tuple[int, int], fusion_at_head: bool
+    name: str, size: tuple[int, int], off: list[str], fusion_at_head: bool
 ) -> None:
-    height, width = size
-    config = variant(name, classes=7, height=height, width=width, fusion_at_head=fusion_at_head)
-    assert folding_error(config) <= BOUND
-
-
-@pytest.mark.parametrize('size', [(128, 128), (90, 120)])
-@pytest.mark.parametrize(
-    'switches',
-    [
-        {'transverse': False},
-        {'frontal': False},
-        {'lateral': False},
-        {'frontal': False, 'lateral': False},
-        {'channel_attention': False},
-        {'nested_attention': False},
-        {'frontal': False, 'lateral': False, 'channel_attention': False, 'nested_attention': False},
-    ],
-)
-def test_every_switch_keeps_its_logits(switches: dict[str, bool], size: tuple[int, int]) -> None:
-    height, width = size
-    config = variant('tiny', classes=7, height=height, width=width, **switches)
+    switches = {'fusion_at_head': fusion_at_head, **dict.fromkeys(off, False)}
+    config = variant(name, classes=7, height=size[0], width=size[1], **switches)
     assert folding_error(config) <= BOUND
 
 

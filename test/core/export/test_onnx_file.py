@@ -91,11 +91,7 @@ def test_other_weights_sizes_packages_and_sources_are_other_exports(
 
 @pytest.mark.parametrize('obstacle', ['a file', 'no home'])
 def test_without_a_folder_every_start_exports(
-    cache: Path,
-    weights: Path,
-    exports: Exports,
-    monkeypatch: pytest.MonkeyPatch,
-    obstacle: str,
+    cache: Path, weights: Path, exports: Exports, monkeypatch: pytest.MonkeyPatch, obstacle: str
 ) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_text('in the way')

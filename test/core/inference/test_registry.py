@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lemore_core import inference as backends
-from lemore_core.inference import BackendError, ServingRequest, registry, torch_backend
-from lemore_core.inference.backend import Backend, DeviceMemoryError, RefusedEngineError, Status
+from lemore_core.inference import Backend, ServingRequest, Status, registry, torch_backend
+from lemore_core.inference.backend import BackendError, DeviceMemoryError, RefusedEngineError
 from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import backend as tensorrt_backend
 from lemore_core.inference.tensorrt import cache as tensorrt_cache

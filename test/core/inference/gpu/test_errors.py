@@ -16,17 +16,6 @@ def fail(message: str = 'CUDA error: unknown error') -> None:
     raise RuntimeError(message)
 
 
-@pytest.fixture
-def lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every call on a GPU fail, as after an illegal memory access."""
-    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: True)
-    monkeypatch.setattr(torch.cuda, 'current_stream', lambda _: SimpleNamespace(synchronize=fail))
-
-
-def never() -> None:
-    pytest.fail('nothing may be freed on a lost GPU')
-
-
 @pytest.mark.parametrize(
     'message',
     [
@@ -57,11 +46,17 @@ def test_another_failure_costs_what_was_on_the_device() -> None:
     assert recovered == [True]
 
 
-@pytest.mark.usefixtures('lost')
 @pytest.mark.parametrize('message', ['CUDA error: unknown error', 'cuDNN error: EXECUTION_FAILED'])
-def test_a_lost_context_is_recognised_by_the_next_call(message: str) -> None:
+def test_a_lost_context_is_recognised_by_the_next_call(
+    monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    # every call on the GPU fails, as after an illegal memory access
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda _: SimpleNamespace(synchronize=fail))
+    freed: list[bool] = []
     with pytest.raises(GpuContextLostError, match=r'^GPU context lost: cuda:0 failed on'):
-        guarded(lambda: fail(message), GPU, 'a network', never)
+        guarded(lambda: fail(message), GPU, 'a network', lambda: freed.append(True))
+    assert not freed
 
 
 def test_clean_up_that_fails_as_well_means_a_lost_context() -> None:

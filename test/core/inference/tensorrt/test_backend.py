@@ -112,7 +112,7 @@ def test_an_engine_that_finds_no_room_stays_in_the_cache(request_: ServingReques
 def test_the_next_start_does_without_an_engine_that_lost_the_context(
     request_: ServingRequest, engine: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep(request_, engine)
+    cached = keep(request_, engine)
     pipeline = tensorrt_backend.load(request_)
 
     def lose(*_: Any) -> None:
@@ -123,8 +123,11 @@ def test_the_next_start_does_without_an_engine_that_lost_the_context(
         lost.setattr(pipeline_module, 'guarded', lose)
         with pytest.raises(GpuContextLostError):
             pipeline.segment([Image(np.zeros((64, 128, 3), np.uint8))])
-    with pytest.raises(RefusedEngineError, match=r'refused \(.*an illegal memory access\): delete'):
+    refusal = r'refused \(.*an illegal memory access\): delete .*\.refused to try'
+    with pytest.raises(RefusedEngineError, match=refusal):
         tensorrt_backend.load(request_)
+    cached.path.with_suffix('.refused').unlink()
+    assert tensorrt_backend.load(request_).status.engine == 'serving'
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from lemore_core.common.errors import GpuContextLostError
-from lemore_core.export import PrecisionError
-from lemore_core.inference.backend import BackendError, RefusedEngineError, ServingRequest
+from lemore_core.inference.backend import BackendError, ServingRequest
 from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import cache as cache_module
 from lemore_core.inference.tensorrt.cache import CachedEngine, locate_engine
@@ -76,19 +75,6 @@ def test_every_fact_makes_another_engine(
     monkeypatch.setattr(cache_module, 'find_gpu', lambda _: Gpu('cpu', 'A4000', '8.6', '580.65'))
     paths.append(locate_engine(request).path)
     assert len(set(paths)) == 7
-
-
-@pytest.mark.usefixtures('api')
-def test_a_refused_engine_is_named_with_the_file_to_delete(untrained_checkpoint: Path) -> None:
-    request = ServingRequest(untrained_checkpoint, 64, 128)
-    engine = locate_engine(request)
-    engine.refuse(PrecisionError('head.weight holds 1e+06, too large for fp16'))
-    with pytest.raises(
-        RefusedEngineError, match=r'too large for fp16\): delete .*\.refused to try'
-    ):
-        locate_engine(request)
-    engine.path.with_suffix('.refused').unlink()
-    assert locate_engine(request) == engine
 
 
 @pytest.mark.usefixtures('api')
