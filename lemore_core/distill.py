@@ -29,8 +29,7 @@ from lemore_core.common.validation import check_fields, option
 from lemore_core.data.datasets import CLASSES
 from lemore_core.data.drives import copy_into, last_drives
 from lemore_core.data.origin import ORIGIN, ImageSource, Origin
-from lemore_core.data.readers import read_ids
-from lemore_core.data.soft import SUFFIX, write_soft
+from lemore_core.data.samples import SUFFIX, read_ids, write_soft
 from lemore_core.images.files import read_image, write_image, write_labels
 from lemore_core.images.image import to_rgb
 from lemore_core.inference.sizes import network_size
@@ -62,9 +61,6 @@ class DistillRun:
 
     ``hold_out`` names drives to validate on (default: the last ones), ``changes`` fields of the
     recipe, ``seconds`` the time of the training.
-
-    Raises:
-        DistillError: a value is out of bounds.
     """
 
     teacher: Teacher

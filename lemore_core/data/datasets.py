@@ -15,9 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lemore_core.data.readers import read_ids, read_ids_or_colors, read_labels
-from lemore_core.data.samples import DataError, MaskReader, Sample
-from lemore_core.data.soft import SUFFIX
+from lemore_core.data.samples import (
+    SUFFIX,
+    DataError,
+    MaskReader,
+    Sample,
+    read_ids,
+    read_ids_or_colors,
+    read_labels,
+)
 from lemore_core.images.files import SUFFIXES
 from lemore_core.taxonomy import BUILT_IN, Taxonomy, load_taxonomy
 
@@ -131,11 +137,7 @@ def open_dataset(name: str, root: Path) -> Dataset:
 
 
 def list_samples(name: str, root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
-    """List every image and mask of a split, by name; one without the other has its expected path.
-
-    Raises:
-        DataError: the folders are missing or empty, or two files have one name.
-    """
+    """List every image and mask of a split, by name; one without the other has its expected path."""
     if name.startswith('pascal_context'):
         return _pascal_context(root, split, taxonomy)
     layout = LAYOUTS.get(name, OWN_LAYOUT)
@@ -192,9 +194,6 @@ def paired(
 
     An image and its mask have the same relative path but for their ends: one of ``image_ends`` and
     one of ``mask_readers``. Of several masks of an image, the first in ``mask_readers`` is taken.
-
-    Raises:
-        DataError: the folders hold neither images nor masks, or two images have the same name.
     """
     image_ends, mask_readers = layout.image_ends, layout.mask_readers
     found, labelled = _by_name(images, image_ends), _by_name(masks, list(mask_readers))

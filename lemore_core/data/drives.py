@@ -33,11 +33,7 @@ def drives(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
 
 
 def held_out(samples: Sequence[Sample], name: str) -> tuple[list[Sample], list[Sample]]:
-    """Return the samples of all other drives, and of the drive ``name``.
-
-    Raises:
-        DataError: there is no such drive, or no other.
-    """
+    """Return the samples of all other drives, and of the drive ``name``."""
     by_drive = drives(samples)
     if name not in by_drive or len(by_drive) < 2:
         msg = f'{name} cannot be held out: the drives are {", ".join(by_drive)}'
@@ -47,10 +43,7 @@ def held_out(samples: Sequence[Sample], name: str) -> tuple[list[Sample], list[S
 
 
 def last_drives(images: Mapping[str, int], share: float) -> list[str]:
-    """Return the last drives that make ``share`` of all images, without the first one.
-
-    ``images`` is the number of images of each drive.
-    """
+    """Return the last of the drives of so many images that make ``share`` of all, never the first."""
     chosen: list[str] = []
     for name in reversed(list(images)[1:]):
         if sum(images[one] for one in chosen) < share * sum(images.values()):

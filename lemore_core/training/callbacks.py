@@ -34,9 +34,8 @@ PROGRESS_SECONDS = 60.0  # between two lines where no bar is shown
 class Checkpoints(Callback):
     """Write ``last.safetensors`` after each validation, and ``best.safetensors`` by its mIoU.
 
-    Must precede the moving average among the callbacks: at the end of a validation the task then
-    still holds the averaged weights. ``training`` (their origin) and ``split`` (the images of their
-    figures) are recorded. The state of the run is written after each epoch.
+    They record ``training``, their origin, and ``split``, the images of their figures. The state of
+    the run is written after each epoch.
     """
 
     folder: Path
@@ -111,13 +110,10 @@ def _log_validation(trainer: Trainer, task: SegmentationTask, matrix: ConfusionM
 
 
 def moving_average(decay: float) -> WeightAveraging:
-    """Return an exponential moving average of weights and BatchNorm statistics over the steps.
-
-    Its decay rises to ``decay`` in the first steps: the average of a short run would otherwise
-    mostly hold the random start.
-    """
+    """Return an exponential moving average of weights and BatchNorm statistics over the steps."""
 
     def update(averages: Any, currents: Any, count: Any) -> None:
+        # lower in the first steps: a short run's average would mostly hold the random start
         kept = min(decay, (1 + int(count)) / (10 + int(count)))
         get_ema_multi_avg_fn(kept)(averages, currents, count)  # type: ignore[no-untyped-call]
 

@@ -151,10 +151,9 @@ def one_thread(_: int = 0) -> None:
 def paste_objects(
     images: Tensor, masks: Tensor, classes: Tensor, chance: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the batch with its neighbour's pixels of ``classes`` pasted into some of its images.
+    """Paste its neighbour's pixels of ``classes`` into an image with probability ``chance``.
 
-    This is ClassMix (Olsson et al., WACV 2021). ``images`` is RGB (N, 3, H, W) uint8, ``masks``
-    class ids (N, H, W) uint8. An image is changed with probability ``chance``.
+    This is ClassMix (Olsson et al., WACV 2021), of (N, 3, H, W) and class ids (N, H, W), uint8.
     """
     donors, labels = images.roll(1, 0), masks.roll(1, 0)
     taken = torch.isin(labels, classes)[:, None].float()
@@ -165,15 +164,11 @@ def paste_objects(
 
 
 def frequency_weights(counts: NDArray[np.int64], power: float) -> NDArray[np.float32]:
-    """Weigh each class by its inverse frequency to a power; the mean over pixels is one.
-
-    ``counts`` is (images, classes).
-    """
+    """Weigh the classes of counts (images, classes) by inverse frequency; pixels' mean is one."""
     share = np.maximum(counts.sum(0).astype(np.float64), 1.0)
     share /= share.sum()
     weights = share**-power
-    weights /= (weights * share).sum()
-    return np.asarray(weights, np.float32)
+    return np.asarray(weights / (weights * share).sum(), np.float32)
 
 
 def rare_classes(frequencies: Tensor, share: float) -> Tensor:

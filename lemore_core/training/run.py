@@ -43,7 +43,7 @@ from lemore_core.training.images import (
     rare_classes,
 )
 from lemore_core.training.losses import Objective
-from lemore_core.training.recipe import Recipe
+from lemore_core.training.recipe import PRECISIONS, Recipe
 from lemore_core.training.start import (
     TrainingError,
     TrainingRun,
@@ -57,7 +57,6 @@ from lemore_core.training.task import SegmentationTask
 Report = Callable[[str], None]
 
 LICENCES = {'camvid': 'CC BY-NC 4.0: trained on CamVid, research use only'}
-PRECISIONS: dict[str, Any] = {'32': '32-true', 'bf16': 'bf16-mixed', '16': '16-mixed'}
 CROP_SIZES = 3  # where steps differ in size: few, since a CPU prepares its kernels for each
 HEAD_STRIDE = 8
 

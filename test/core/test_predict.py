@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lemore_core.cli.main import main
-from lemore_core.data.readers import read_labels
+from lemore_core.data.samples import read_labels
 from lemore_core.images.render import legend
 from lemore_core.images.video import VideoError, frames_expected, read_video, video_writer
 from lemore_core.predict import PredictError, check_names, predict

@@ -10,9 +10,14 @@ import pytest
 from PIL import Image
 
 from lemore_core.data.datasets import DATASETS, open_dataset
-from lemore_core.data.readers import read_ids, read_ids_or_colors
-from lemore_core.data.samples import DataError
-from lemore_core.data.soft import read_soft, soft_labels, write_soft
+from lemore_core.data.samples import (
+    DataError,
+    read_ids,
+    read_ids_or_colors,
+    read_soft,
+    soft_labels,
+    write_soft,
+)
 from lemore_core.taxonomy import Taxonomy, TaxonomyError
 
 Put = Callable[..., Path]

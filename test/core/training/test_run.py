@@ -22,8 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lemore_core import checkpoint
 from lemore_core.cli.main import main
 from lemore_core.data.datasets import open_dataset
-from lemore_core.data.samples import DataError
-from lemore_core.data.soft import write_soft
+from lemore_core.data.samples import DataError, write_soft
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
 from lemore_core.training import callbacks
