@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import count, islice
 from pathlib import Path
@@ -26,8 +26,7 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
 from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import check_fields, option
-from lemore_core.data.datasets import CLASSES
-from lemore_core.data.drives import copy_into, last_drives
+from lemore_core.data.datasets import CLASSES, copy_into, last_drives
 from lemore_core.data.origin import ORIGIN, ImageSource, Origin
 from lemore_core.data.samples import SUFFIX, read_ids, write_soft
 from lemore_core.images.files import read_image, write_image, write_labels
@@ -37,7 +36,7 @@ from lemore_core.sources import Frame, Source, error_lines, open_sources
 from lemore_core.taxonomy import UNLABELLED_8BIT, Taxonomy
 from lemore_core.teacher import Teacher
 from lemore_core.training.recipe import Recipe, load_recipe
-from lemore_core.training.run import train_unless_finished
+from lemore_core.training.run import Report, train_unless_finished
 from lemore_core.training.start import Hardware, TrainingRun
 
 FOLDERS = ('frames', 'labels', 'data', 'training')  # each is made from those before it
@@ -47,7 +46,6 @@ LONGEST_FRAME = 1920  # pixels: the training reads each image many times
 JUDGED_EARLY = 20  # images after which a useless teacher is refused
 HELD_OUT = 0.2  # of the images, at least, where no drives are named
 
-Report = Callable[[str], None]
 Splits = dict[str, list[Path]]
 
 

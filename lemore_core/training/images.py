@@ -41,10 +41,9 @@ def tensors(image: NDArray[np.uint8], *labels: NDArray[np.uint8]) -> Batch:
 class AugmentedImages(Dataset[Batch]):
     """Samples augmented as a function of the seed and their position in the order.
 
-    The key of an item is (position, index); the item is RGB (3, height, width) uint8, class ids
-    (height, width) uint8, and the sample's soft labels if any (2, n, height / 4, width / 4) uint8.
-    Decoded images are kept as far as memory allows. Each step of ``batch`` items is augmented by
-    one of ``augmentations``, so that all its items have one size.
+    The key of an item is (position, index); the item is RGB (3, h, w), class ids (h, w), and soft
+    labels if any (2, n, h / 4, w / 4), uint8. Each step of ``batch`` items is augmented by one of
+    ``augmentations``, so that all its items have one size.
     """
 
     samples: list[Sample]

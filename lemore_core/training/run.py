@@ -20,8 +20,7 @@ from torch.utils.data import DataLoader
 from lemore_core.checkpoint import ModelCard, read_card
 from lemore_core.data.augment import Augmentation
 from lemore_core.data.check import class_counts, require_sound
-from lemore_core.data.datasets import Dataset, open_dataset
-from lemore_core.data.drives import drives, held_out
+from lemore_core.data.datasets import Dataset, drives, held_out, open_dataset
 from lemore_core.data.origin import ORIGIN, UNKNOWN, read_origin
 from lemore_core.data.samples import Sample
 from lemore_core.model.lemore import LeMoRe

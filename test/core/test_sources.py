@@ -63,25 +63,16 @@ def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
     assert 'allowed: up to 10 (max_pixels)' in error_lines([small])[0]
 
 
-@pytest.mark.parametrize(
-    ('name', 'message'),
-    [
-        ('gone.png', r'no file or folder .*gone\.png'),
-        ('empty', 'holds no images'),
-        (
-            'text.mp4',
-            r'text\.mp4 is no readable video: .*; images end in \.png, .*; bags are read with',
-        ),
-    ],
-)
-def test_inputs_without_images_are_refused(tmp_path: Path, name: str, message: str) -> None:
+def test_inputs_without_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'text.mp4').write_text('no video')
-    with pytest.raises(LemoreError, match=message):
-        open_sources([tmp_path / name])
-
-
-@pytest.mark.parametrize('text', ['²', '12345', '-1'])
-def test_only_short_numbers_are_cameras(text: str) -> None:
-    with pytest.raises(LemoreError, match='it is no number of a camera'):
-        open_sources([text])
+    for name, message in (
+        ('gone.png', r'no file or folder .*gone\.png'),
+        ('empty', 'holds no images'),
+        ('text.mp4', r'text\.mp4 is no readable video: .*; images end in \.png, .*; bags are read'),
+    ):
+        with pytest.raises(LemoreError, match=message):
+            open_sources([tmp_path / name])
+    for text in ('²', '12345', '-1'):
+        with pytest.raises(LemoreError, match='it is no number of a camera'):
+            open_sources([text])
