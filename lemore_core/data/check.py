@@ -37,11 +37,7 @@ class CheckResult:
 
 
 def check(samples: Sequence[Sample], label: str = '') -> CheckResult:
-    """Read every image and mask and return the findings; a ``label`` shows a progress bar.
-
-    Raises:
-        DataError: there are no samples.
-    """
+    """Read every image and mask and return the findings; a ``label`` shows a progress bar."""
     result = CheckResult()
     found = _for_each(_inspect, samples, label)
     for sample, (size, pixels, errors) in zip(samples, found, strict=True):

@@ -25,13 +25,6 @@ from lemore_core.data.origin import ORIGIN, UNKNOWN, read_origin
 from lemore_core.data.samples import Sample
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
-from lemore_core.training.callbacks import (
-    STATE,
-    Checkpoints,
-    Interrupt,
-    ProgressLines,
-    moving_average,
-)
 from lemore_core.training.images import (
     AugmentedImages,
     Batch,
@@ -51,7 +44,14 @@ from lemore_core.training.start import (
     origin,
     set_up,
 )
-from lemore_core.training.task import SegmentationTask
+from lemore_core.training.task import (
+    STATE,
+    Checkpoints,
+    Interrupt,
+    ProgressLines,
+    SegmentationTask,
+    moving_average,
+)
 
 Report = Callable[[str], None]
 

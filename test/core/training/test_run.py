@@ -25,13 +25,11 @@ from lemore_core.data.datasets import open_dataset
 from lemore_core.data.samples import DataError, write_soft
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
-from lemore_core.training import callbacks
-from lemore_core.training.callbacks import STATE
 from lemore_core.training.images import Batch
 from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.run import make_loader, train, train_unless_finished
 from lemore_core.training.start import Hardware, TrainingError, TrainingRun
-from lemore_core.training.task import DivergedError, SegmentationTask
+from lemore_core.training.task import STATE, DivergedError, SegmentationTask
 
 ROOT = Path(__file__).parents[3]
 CPU = Hardware('cpu', workers=0)
@@ -242,7 +240,7 @@ def soft_squares(squares: Path, tmp_path: Path) -> Path:
 def test_soft_labels_alone_teach_and_their_origin_is_on_the_card(
     soft_squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callbacks, 'PROGRESS_SECONDS', 0.0)
+    monkeypatch.setattr('lemore_core.training.task.PROGRESS_SECONDS', 0.0)
     lines: list[str] = []
     steps = {'iterations': 40, 'validate_every': 40, 'save_every': 20, 'learning_rate': 1e-2}
     planned = recipe(**steps, dataset='folder', hard=0.0, class_weights=0.0, lovasz=0.0)
