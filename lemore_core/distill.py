@@ -26,7 +26,7 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
 from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import check_fields, option
-from lemore_core.data.datasets import CLASSES, copy_into, last_drives
+from lemore_core.data.datasets import CLASSES, HELD_OUT, copy_into, last_drives
 from lemore_core.data.origin import ORIGIN, ImageSource, Origin
 from lemore_core.data.samples import SUFFIX, read_ids, write_soft
 from lemore_core.images.files import read_image, write_image, write_labels
@@ -44,7 +44,6 @@ PLAN = 'plan.json'
 MOVING_EVERY = 10  # of a video or a bag: two or three images a second
 LONGEST_FRAME = 1920  # pixels: the training reads each image many times
 JUDGED_EARLY = 20  # images after which a useless teacher is refused
-HELD_OUT = 0.2  # of the images, at least, where no drives are named
 
 Splits = dict[str, list[Path]]
 
@@ -219,7 +218,7 @@ def _split(drives: Mapping[str, list[Path]], hold_out: Sequence[str], report: Re
         report(f'there is only {drive}: its end is held out, which is optimistic; add drives')
         return {'train': images[:cut], 'val': images[cut:]}
     counts = {name: len(images) for name, images in drives.items()}
-    held_out = list(hold_out) or last_drives(counts, HELD_OUT)
+    held_out = list(hold_out) or last_drives(counts)
     report(f'held out: {", ".join(held_out)}' + (' (choose with --hold-out)' * (not hold_out)))
     splits: Splits = {'train': [], 'val': []}
     for name, images in drives.items():

@@ -38,7 +38,7 @@ STUFF = 'stuffthingmaps_trainval2017/{}'
 VOC = ('', 'VOC2010/', 'VOCdevkit/VOC2010/')
 # data sets whose names begin with that of a drive; in others images are numbered without order
 RECORDED = ('camvid', 'cityscapes', 'folder')
-SHARE = 0.2  # of the images to validate on, at least
+HELD_OUT = 0.2  # share of the images to validate on, at least
 VOC_LISTS = ('ImageSets/SegmentationContext', 'ImageSets/Main')
 
 
@@ -257,11 +257,11 @@ def held_out(samples: Sequence[Sample], name: str) -> tuple[list[Sample], list[S
     return [sample for found in by_drive.values() for sample in found], kept
 
 
-def last_drives(images: Mapping[str, int], share: float) -> list[str]:
-    """Return the last of the drives of so many images that make ``share`` of all, never the first."""
+def last_drives(images: Mapping[str, int]) -> list[str]:
+    """Return the last of the drives of so many images that make a fifth of all, never the first."""
     chosen: list[str] = []
     for name in reversed(list(images)[1:]):
-        if sum(images[one] for one in chosen) < share * sum(images.values()):
+        if sum(images[one] for one in chosen) < HELD_OUT * sum(images.values()):
             chosen.append(name)
     return chosen
 
@@ -283,10 +283,6 @@ def split(
     """Copy images and masks into a data set ``output``; return its drives in train and in val.
 
     The drives ``hold_out`` go to val, by default the last ones that make a fifth.
-
-    Raises:
-        LemoreError: the classes cannot be read, a file has no partner, ``output`` exists, or the
-            drives cannot be held out, such as the only one.
     """
     samples = paired(images, masks, load_taxonomy(str(classes)))
     missing = [sample.missing for sample in samples if sample.missing]
@@ -297,7 +293,7 @@ def split(
         msg = f'{output} exists already: choose another --output'
         raise DataError(msg)
     by_drive = drives(samples)
-    held = set(hold_out or last_drives({name: len(of) for name, of in by_drive.items()}, SHARE))
+    held = set(hold_out or last_drives({name: len(of) for name, of in by_drive.items()}))
     if not held or not held < set(by_drive):
         msg = (
             f'{", ".join(sorted(held)) or "nothing"} cannot be held out: the drives are '
