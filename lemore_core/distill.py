@@ -217,8 +217,7 @@ def _split(drives: Mapping[str, list[Path]], hold_out: Sequence[str], report: Re
         cut = min(len(images) - 1, round(len(images) * (1 - HELD_OUT)))
         report(f'there is only {drive}: its end is held out, which is optimistic; add drives')
         return {'train': images[:cut], 'val': images[cut:]}
-    counts = {name: len(images) for name, images in drives.items()}
-    held_out = list(hold_out) or last_drives(counts)
+    held_out = list(hold_out) or last_drives(drives)
     report(f'held out: {", ".join(held_out)}' + (' (choose with --hold-out)' * (not hold_out)))
     splits: Splits = {'train': [], 'val': []}
     for name, images in drives.items():

@@ -257,11 +257,11 @@ def held_out(samples: Sequence[Sample], name: str) -> tuple[list[Sample], list[S
     return [sample for found in by_drive.values() for sample in found], kept
 
 
-def last_drives(images: Mapping[str, int]) -> list[str]:
-    """Return the last of the drives of so many images that make a fifth of all, never the first."""
+def last_drives(images: Mapping[str, Sequence[object]]) -> list[str]:
+    """Return the last drives that make a fifth of all images, without the first one."""
     chosen: list[str] = []
     for name in reversed(list(images)[1:]):
-        if sum(images[one] for one in chosen) < HELD_OUT * sum(images.values()):
+        if sum(len(images[one]) for one in chosen) < HELD_OUT * sum(map(len, images.values())):
             chosen.append(name)
     return chosen
 
@@ -293,7 +293,7 @@ def split(
         msg = f'{output} exists already: choose another --output'
         raise DataError(msg)
     by_drive = drives(samples)
-    held = set(hold_out or last_drives({name: len(of) for name, of in by_drive.items()}))
+    held = set(hold_out or last_drives(by_drive))
     if not held or not held < set(by_drive):
         msg = (
             f'{", ".join(sorted(held)) or "nothing"} cannot be held out: the drives are '

@@ -95,8 +95,7 @@ class StepSampler(Sampler[tuple[int, int]]):
     """One process's share of the images of an epoch of ``steps`` steps, as (position, index).
 
     The endless order of ``length`` images is a new permutation at each pass. The epoch begins with
-    the step that ``first_step`` returns: the one before may have been cut short. ``batch`` images
-    make a step, every ``processes``-th of them for one process.
+    the step that ``first_step`` returns: the one before may have been cut short.
     """
 
     length: int
