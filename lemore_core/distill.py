@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import count, islice
 from pathlib import Path
@@ -26,11 +26,9 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
 from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import check_fields, option
-from lemore_core.data.datasets import CLASSES
-from lemore_core.data.drives import copy_into, last_drives
+from lemore_core.data.datasets import CLASSES, HELD_OUT, copy_into, last_drives
 from lemore_core.data.origin import ORIGIN, ImageSource, Origin
-from lemore_core.data.readers import read_ids
-from lemore_core.data.soft import SUFFIX, write_soft
+from lemore_core.data.samples import SUFFIX, read_ids, write_soft
 from lemore_core.images.files import read_image, write_image, write_labels
 from lemore_core.images.image import to_rgb
 from lemore_core.inference.sizes import network_size
@@ -38,7 +36,7 @@ from lemore_core.sources import Frame, Source, error_lines, open_sources
 from lemore_core.taxonomy import UNLABELLED_8BIT, Taxonomy
 from lemore_core.teacher import Teacher
 from lemore_core.training.recipe import Recipe, load_recipe
-from lemore_core.training.run import train_unless_finished
+from lemore_core.training.run import Report, train_unless_finished
 from lemore_core.training.start import Hardware, TrainingRun
 
 FOLDERS = ('frames', 'labels', 'data', 'training')  # each is made from those before it
@@ -46,9 +44,7 @@ PLAN = 'plan.json'
 MOVING_EVERY = 10  # of a video or a bag: two or three images a second
 LONGEST_FRAME = 1920  # pixels: the training reads each image many times
 JUDGED_EARLY = 20  # images after which a useless teacher is refused
-HELD_OUT = 0.2  # of the images, at least, where no drives are named
 
-Report = Callable[[str], None]
 Splits = dict[str, list[Path]]
 
 
@@ -62,9 +58,6 @@ class DistillRun:
 
     ``hold_out`` names drives to validate on (default: the last ones), ``changes`` fields of the
     recipe, ``seconds`` the time of the training.
-
-    Raises:
-        DistillError: a value is out of bounds.
     """
 
     teacher: Teacher
@@ -224,8 +217,7 @@ def _split(drives: Mapping[str, list[Path]], hold_out: Sequence[str], report: Re
         cut = min(len(images) - 1, round(len(images) * (1 - HELD_OUT)))
         report(f'there is only {drive}: its end is held out, which is optimistic; add drives')
         return {'train': images[:cut], 'val': images[cut:]}
-    counts = {name: len(images) for name, images in drives.items()}
-    held_out = list(hold_out) or last_drives(counts, HELD_OUT)
+    held_out = list(hold_out) or last_drives(drives)
     report(f'held out: {", ".join(held_out)}' + (' (choose with --hold-out)' * (not hold_out)))
     splits: Splits = {'train': [], 'val': []}
     for name, images in drives.items():

@@ -17,7 +17,7 @@ import numpy as np
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.limits import MAX_PIXELS
-from lemore_core.data.drives import drive as drive_of
+from lemore_core.data.datasets import drive as drive_of
 from lemore_core.images.files import SUFFIXES, ImageFileError, image_files, read_image
 from lemore_core.images.image import Image
 from lemore_core.taxonomy import Labels, Taxonomy
@@ -46,9 +46,6 @@ class Frame(NamedTuple):
     labels: Labels | None = None
 
 
-Read = Callable[[Counter[str]], Iterator[Frame]]
-
-
 @dataclass
 class Source:
     """Images of one drive, in their order.
@@ -61,7 +58,7 @@ class Source:
 
     name: str
     drive: str
-    read: Read
+    read: Callable[[Counter[str]], Iterator[Frame]]
     paths: tuple[Path, ...] = ()
     expected: int | None = None
     _: KW_ONLY
@@ -85,7 +82,7 @@ def open_sources(
 ) -> list[Source]:
     """Open image files, folders with all below, videos, bags, and cameras by number.
 
-    Images of a folder are one source for each drive, see :func:`lemore_core.data.drives.drives`;
+    Images of a folder are one source for each drive, see :func:`lemore_core.data.datasets.drives`;
     where the drive would be one word for all, such as ``frame``, it is the folder. A bag has one
     source for each camera; ``with_labels`` opens the labels that were recorded in it.
 

@@ -18,7 +18,7 @@ from lemore_core.checkpoint import ModelCard
 from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.validation import check_fields, option
 from lemore_core.data.origin import TeacherRecord
-from lemore_core.data.soft import SoftLabels, soft_labels
+from lemore_core.data.samples import SoftLabels, soft_labels
 from lemore_core.evaluation.strategies import mean_of, merging, softmax, upsample
 from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.image import to_network
@@ -47,10 +47,6 @@ class Teacher:
 
     It sees a whole image at each of ``sizes``, see :func:`view_size`; without any, at the size that
     it was trained or exported for.
-
-    Raises:
-        LemoreError: an option or the file is not what it must be, the groups do not fit, or there
-            are too many classes.
     """
 
     path: Path

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.action == 'check':
         _check(arguments)
         return
-    from lemore_core.data.drives import split
+    from lemore_core.data.datasets import split
 
     given = arguments
     found = split(given.images, given.masks, given.classes, given.output, given.hold_out)
@@ -50,8 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     """Check the splits, print the findings, and raise DataError if there are errors."""
     from lemore_core.data.check import check, some
-    from lemore_core.data.datasets import open_dataset
-    from lemore_core.data.drives import RECORDED, shared_drives
+    from lemore_core.data.datasets import RECORDED, open_dataset, shared_drives
     from lemore_core.data.samples import DataError
 
     dataset = open_dataset(arguments.dataset, arguments.data)

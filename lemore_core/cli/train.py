@@ -83,8 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lemore_core.segmenter import resolve_checkpoint
-    from lemore_core.training.callbacks import STATE
     from lemore_core.training.run import train
+    from lemore_core.training.task import STATE
 
     planned = planned_run(
         arguments,

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.data.soft import SoftLabels
+from lemore_core.data.samples import SoftLabels
 from lemore_core.taxonomy import UNLABELLED_8BIT
 
 MAX_SHARE = 0.75  # of one class in a crop

@@ -37,11 +37,7 @@ class CheckResult:
 
 
 def check(samples: Sequence[Sample], label: str = '') -> CheckResult:
-    """Read every image and mask and return the findings; a ``label`` shows a progress bar.
-
-    Raises:
-        DataError: there are no samples.
-    """
+    """Read every image and mask and return the findings; a ``label`` shows a progress bar."""
     result = CheckResult()
     found = _for_each(_inspect, samples, label)
     for sample, (size, pixels, errors) in zip(samples, found, strict=True):
@@ -62,12 +58,7 @@ def check(samples: Sequence[Sample], label: str = '') -> CheckResult:
 
 
 def require_sound(samples: Sequence[Sample]) -> None:
-    """Reject samples with errors.
-
-    Raises:
-        DataError: there are no samples, or files are missing, unreadable or of different sizes; the
-            first ones are named.
-    """
+    """Raise DataError if there are no samples, or with the first errors of a check."""
     if errors := check(samples).errors:
         msg = '; '.join(some(errors))
         raise DataError(msg)
@@ -80,11 +71,7 @@ def some(messages: Sequence[str]) -> list[str]:
 
 
 def class_counts(samples: Sequence[Sample]) -> NDArray[np.int64]:
-    """Return the pixels of each class in each mask, (samples, classes) int64.
-
-    Raises:
-        DataError: there are no samples, or a mask is unreadable.
-    """
+    """Return the pixels of each class in each mask, (samples, classes) int64."""
     rows = list(_for_each(lambda sample: _count_labels(sample.read_mask()), samples))
     return np.stack(rows)[:, : len(samples[0].taxonomy.classes)]
 

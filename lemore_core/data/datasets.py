@@ -1,12 +1,16 @@
-"""Open data sets and list their samples, each in the layout of its archive.
+"""Open data sets, list their samples by the layout of each archive, and split them by drives.
 
 A data set with a built-in taxonomy and no entry in ``LAYOUTS`` lies as a user's own does:
 ``images/<split>/**`` and ``masks/<split>/**`` have the same names, ``classes.yaml`` holds the
 classes; a mask holds ids, or the classes' colours as RGB.
+
+The frames of one drive (a recording) show the same road in the same light. Figures of a network on
+a drive that it was trained on are optimistic.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import iglob
@@ -15,16 +19,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lemore_core.data.readers import read_ids, read_ids_or_colors, read_labels
-from lemore_core.data.samples import DataError, MaskReader, Sample
-from lemore_core.data.soft import SUFFIX
+from lemore_core.data.samples import (
+    SUFFIX,
+    DataError,
+    MaskReader,
+    Sample,
+    read_ids,
+    read_ids_or_colors,
+    read_labels,
+)
 from lemore_core.images.files import SUFFIXES
 from lemore_core.taxonomy import BUILT_IN, Taxonomy, load_taxonomy
 
 CLASSES = 'classes.yaml'
 OWN = 'folder'
 DATASETS = (*BUILT_IN, OWN)
+STUFF = 'stuffthingmaps_trainval2017/{}'
 VOC = ('', 'VOC2010/', 'VOCdevkit/VOC2010/')
+# data sets whose names begin with that of a drive; in others images are numbered without order
+RECORDED = ('camvid', 'cityscapes', 'folder')
+HELD_OUT = 0.2  # share of the images to validate on, at least
 VOC_LISTS = ('ImageSets/SegmentationContext', 'ImageSets/Main')
 
 
@@ -70,11 +84,7 @@ LAYOUTS = {
     # beside the archive's
     'coco_stuff': Layout(
         ['images/{}', '{}'],
-        [
-            'annotations/{}',
-            'stuffthingmaps_trainval2017/{}',
-            'annotations/stuffthingmaps_trainval2017/{}',
-        ],
+        ['annotations/{}', STUFF, f'annotations/{STUFF}'],
         ['.jpg'],
         {'.png': read_ids, '_labelTrainIds.png': read_labels},
         {'train': 'train2017', 'val': 'val2017'},
@@ -110,8 +120,25 @@ class Dataset:
         return samples
 
     def listing(self, split: str) -> list[Sample]:
-        """Return the samples of a split, also those with a missing image or mask."""
-        return list_samples(self.name, self.root, split, self.taxonomy)
+        """Return the samples of a split; a missing image or mask has its expected path."""
+        if self.name.startswith('pascal_context'):
+            return _pascal_context(self.root, split, self.taxonomy)
+        layout = LAYOUTS.get(self.name, OWN_LAYOUT)
+        part = layout.splits.get(split, split)
+        kinds = [[folder.format(part) for folder in kind] for kind in (layout.images, layout.masks)]
+        needs = f'{self.taxonomy.name} needs {kinds[0][0]}/ and {kinds[1][0]}/ in {self.root}'
+        if layout is OWN_LAYOUT:
+            needs += f', with the same names but for the suffix: {part}/a/1.jpg and {part}/a/1.png'
+        images, masks = (_first_folder(self.root, folders, needs) for folders in kinds)
+        samples = paired(images, masks, self.taxonomy, layout)
+        soft = self.root / 'soft' / split
+        if layout is not OWN_LAYOUT or not soft.is_dir():
+            return samples
+        # beside all masks or none
+        return [
+            replace(one, soft=soft / one.mask.relative_to(masks).with_suffix(SUFFIX))
+            for one in samples
+        ]
 
 
 def open_dataset(name: str, root: Path) -> Dataset:
@@ -128,31 +155,6 @@ def open_dataset(name: str, root: Path) -> Dataset:
         msg = f'there is no folder {root}'
         raise DataError(msg)
     return Dataset(name, root, load_taxonomy(str(root / CLASSES) if name == OWN else name))
-
-
-def list_samples(name: str, root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
-    """List every image and mask of a split, by name; one without the other has its expected path.
-
-    Raises:
-        DataError: the folders are missing or empty, or two files have one name.
-    """
-    if name.startswith('pascal_context'):
-        return _pascal_context(root, split, taxonomy)
-    layout = LAYOUTS.get(name, OWN_LAYOUT)
-    part = layout.splits.get(split, split)
-    kinds = [[folder.format(part) for folder in kind] for kind in (layout.images, layout.masks)]
-    needs = f'{taxonomy.name} needs {kinds[0][0]}/ and {kinds[1][0]}/ in {root}'
-    if layout is OWN_LAYOUT:
-        needs += f', with the same names but for the suffix: {part}/a/1.jpg and {part}/a/1.png'
-    images, masks = (_first_folder(root, folders, needs) for folders in kinds)
-    samples = paired(images, masks, taxonomy, layout)
-    soft = root / 'soft' / split
-    if layout is not OWN_LAYOUT or not soft.is_dir():
-        return samples
-    # beside all masks or none
-    return [
-        replace(one, soft=soft / one.mask.relative_to(masks).with_suffix(SUFFIX)) for one in samples
-    ]
 
 
 def _pascal_context(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
@@ -192,9 +194,6 @@ def paired(
 
     An image and its mask have the same relative path but for their ends: one of ``image_ends`` and
     one of ``mask_readers``. Of several masks of an image, the first in ``mask_readers`` is taken.
-
-    Raises:
-        DataError: the folders hold neither images nor masks, or two images have the same name.
     """
     image_ends, mask_readers = layout.image_ends, layout.mask_readers
     found, labelled = _by_name(images, image_ends), _by_name(masks, list(mask_readers))
@@ -233,3 +232,84 @@ def _by_name(folder: Path, ends: Sequence[str]) -> dict[str, dict[str, str]]:
     return {
         name: {end: files[end] for end in ends if end in files} for name, files in found.items()
     }
+
+
+def drive(image: Path) -> str:
+    """Return the beginning of an image's name, up to the first ``_``; without one, its folder."""
+    return image.stem.partition('_')[0] if '_' in image.stem else image.parent.name
+
+
+def drives(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """Return the samples of each drive, by its name."""
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(drive(sample.image), []).append(sample)
+    return dict(sorted(found.items()))
+
+
+def held_out(samples: Sequence[Sample], name: str) -> tuple[list[Sample], list[Sample]]:
+    """Return the samples of all other drives, and of the drive ``name``."""
+    by_drive = drives(samples)
+    if name not in by_drive or len(by_drive) < 2:
+        msg = f'{name} cannot be held out: the drives are {", ".join(by_drive)}'
+        raise DataError(msg)
+    kept = by_drive.pop(name)
+    return [sample for found in by_drive.values() for sample in found], kept
+
+
+def last_drives(images: Mapping[str, Sequence[object]]) -> list[str]:
+    """Return the last drives that make a fifth of all images, without the first one."""
+    chosen: list[str] = []
+    for name in reversed(list(images)[1:]):
+        if sum(len(images[one]) for one in chosen) < HELD_OUT * sum(map(len, images.values())):
+            chosen.append(name)
+    return chosen
+
+
+def shared_drives(train: Sequence[Sample], val: Sequence[Sample]) -> list[str]:
+    """Return a warning for each drive with images in both splits."""
+    seen = drives(train)
+    return [
+        f'{len(found)} images of val are of drive {name}, of which train has {len(seen[name])}: '
+        f'hold drives out instead (lemore train --hold-out {name})'
+        for name, found in drives(val).items()
+        if name in seen
+    ]
+
+
+def split(
+    images: Path, masks: Path, classes: Path, output: Path, hold_out: Sequence[str] = ()
+) -> dict[str, list[str]]:
+    """Copy images and masks into a data set ``output``; return its drives in train and in val.
+
+    The drives ``hold_out`` go to val, by default the last ones that make a fifth.
+    """
+    samples = paired(images, masks, load_taxonomy(str(classes)))
+    missing = [sample.missing for sample in samples if sample.missing]
+    if missing:
+        msg = f'{missing[0]} ({len(missing)} such files): an image and its mask have the same name'
+        raise DataError(msg)
+    if output.exists():
+        msg = f'{output} exists already: choose another --output'
+        raise DataError(msg)
+    by_drive = drives(samples)
+    held = set(hold_out or last_drives(by_drive))
+    if not held or not held < set(by_drive):
+        msg = (
+            f'{", ".join(sorted(held)) or "nothing"} cannot be held out: the drives are '
+            f'{", ".join(by_drive)} (the beginnings of the names up to "_", or the folders)'
+        )
+        raise DataError(msg)
+    for name, found in by_drive.items():
+        part = 'val' if name in held else 'train'
+        for one in found:
+            copy_into(output / 'images' / part / one.image.relative_to(images), one.image)
+            copy_into(output / 'masks' / part / one.mask.relative_to(masks), one.mask)
+    shutil.copyfile(classes, output / CLASSES)
+    return {'train': [name for name in by_drive if name not in held], 'val': sorted(held)}
+
+
+def copy_into(target: Path, source: Path) -> None:
+    """Copy a file into a folder that need not exist."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

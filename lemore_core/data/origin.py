@@ -8,7 +8,7 @@ from typing import Any
 
 from lemore_core.common.validation import REQUIRED, from_mapping, option
 from lemore_core.common.yaml_file import read_yaml
-from lemore_core.data.readers import DataError
+from lemore_core.data.samples import DataError
 
 ORIGIN = 'origin.yaml'
 UNKNOWN = 'unknown: the terms of the training data apply'
@@ -60,9 +60,5 @@ class Origin:
 
 
 def read_origin(path: Path) -> Origin:
-    """Read a YAML file of sources, or the record in a data set.
-
-    Raises:
-        DataError: the file cannot be read or is malformed.
-    """
+    """Read a YAML file of sources, or the record in a data set."""
     return from_mapping(Origin, read_yaml(path, 'sources', DataError), str(path), DataError)

@@ -1,29 +1,150 @@
-"""A labelled image on disk."""
+"""Labelled images on disk, and the readers of their masks and soft labels.
+
+A mask reader takes a path and a taxonomy and returns class ids (H, W). It raises :class:`DataError`
+for an unreadable file and :class:`TaxonomyError` for unknown ids.
+"""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from lemore_core.data.readers import DataError, read_ids
-from lemore_core.data.soft import SoftLabels, read_soft
+from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.files import atomic_write
+from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.images.files import ImageFileError, read_image
 from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy, TaxonomyError
 
-__all__ = ['DataError', 'MaskReader', 'Sample', 'in_groups']
-
 MaskReader = Callable[[Path, Taxonomy], Labels]
+SoftLabels = NDArray[np.uint8]
+
+FORMATS = ('PNG', 'BMP', 'TIFF')
+INDEXED, GREY = ('P', 'PA'), ('1', 'L', 'LA')
+SUFFIX = '.npz'  # of soft labels
+KEPT = 3  # classes of a place in soft labels
+
+
+class DataError(LemoreError):
+    """A data set with missing folders, images or masks, or with unreadable ones."""
+
+
+def read_ids(path: Path, taxonomy: Taxonomy) -> Labels:
+    """Read a one-channel image of dataset ids; of an image with a palette, the indices."""
+    return taxonomy.encode(_one_channel(path, _read_mask(path)[0]))
+
+
+def read_labels(path: Path, taxonomy: Taxonomy) -> Labels:
+    """Read a one-channel image of class ids, 255 for unlabelled."""
+    return taxonomy.of_labels.encode(_one_channel(path, _read_mask(path)[0]))
+
+
+def read_ids_or_colors(path: Path, taxonomy: Taxonomy) -> Labels:
+    """Read an image of dataset ids, or an RGB image in the taxonomy's colours.
+
+    A palette of the taxonomy's colours must give each colour the id of its class: a program that
+    reduces a colour mask to a palette numbers the colours in its own order.
+    """
+    values, palette = _read_mask(path)
+    if values.ndim == 3:
+        return taxonomy.encode_colors(values)
+    mask = _one_channel(path, values)
+    if palette is not None and _renumbers(mask, palette, taxonomy):
+        msg = (
+            f'{path} has a palette of the classes of {taxonomy.name!r}, but its indices are those '
+            'of others: save it as RGB, or as grey values that are the ids'
+        )
+        raise DataError(msg)
+    return taxonomy.encode(mask)
+
+
+def _read_mask(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+    """Return numbers (H, W) or RGB (H, W, 3), and the palette (n, 3) of indexed numbers."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                msg = f'{image.width}x{image.height} pixels, allowed: up to {MAX_PIXELS}'
+                raise DataError(msg)  # noqa: TRY301
+            if image.mode in INDEXED:
+                palette = np.array(image.getpalette(), np.uint8).reshape(-1, 3)
+                return np.asarray(image.getchannel('P') if image.mode == 'PA' else image), palette
+            if image.mode in GREY:
+                return np.asarray(image.convert('L')), None
+            return np.asarray(image.convert('RGB') if image.mode == 'RGBA' else image), None
+    except Exception as error:  # damage shows in a dozen ways
+        msg = f'{path} is no readable image: {in_one_line(error)}'
+        raise DataError(msg) from error
+
+
+def _one_channel(path: Path, values: NDArray[Any]) -> NDArray[np.integer[Any]]:
+    if values.ndim != 2 or values.dtype.kind not in 'iu':
+        msg = f'{path} is no one-channel label image'
+        raise DataError(msg)
+    return values
+
+
+def _renumbers(
+    mask: NDArray[np.integer[Any]], palette: NDArray[np.uint8], taxonomy: Taxonomy
+) -> bool:
+    """Return whether a palette gives the taxonomy's colours to ids of other classes."""
+    used = [index for index in np.unique(mask).tolist() if index < len(palette)]
+    colors = [tuple(palette[index].tolist()) for index in used]
+    return set(colors) <= set(taxonomy.colors) and any(
+        index not in taxonomy.disk_ids[taxonomy.colors.index(color)]
+        for index, color in zip(used, colors, strict=True)
+    )
+
+
+def soft_labels(probabilities: NDArray[np.float32]) -> SoftLabels:
+    """Return soft labels (2, n, h, w) uint8 of probabilities (h, w, classes + 1).
+
+    The last probability is that of no class. Soft labels are the likeliest n classes of a place in
+    their order, and 255 times their probabilities, 0 for no class; they cover the whole image.
+    """
+    known, none = probabilities[..., :-1], probabilities[..., -1:]
+    classes = np.argsort(-known, -1, kind='stable')[..., :KEPT]
+    values = np.take_along_axis(known, classes, -1)
+    values = np.where(values[..., :1] < none, 0, values)
+    both = np.stack([classes, np.rint(255 * values)]).astype(np.uint8)
+    return np.ascontiguousarray(both.transpose(0, 3, 1, 2))
+
+
+def write_soft(path: Path, soft: SoftLabels) -> None:
+    """Write soft labels (2, n, h, w) uint8."""
+    with atomic_write(path) as part:
+        np.savez_compressed(part, classes=soft[0], probabilities=soft[1])
+
+
+def read_soft(path: Path, classes: int) -> SoftLabels:
+    """Return the soft labels (2, n, h, w) uint8 of a file, for a table of so many classes."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            if sum(entry.file_size for entry in file.infolist()) > MAX_PIXELS:
+                msg = f'more than {MAX_PIXELS} bytes'
+                raise DataError(msg)  # noqa: TRY301
+        with np.load(path, allow_pickle=False) as arrays:
+            soft = np.stack([arrays['classes'], arrays['probabilities']])
+        if soft.dtype != np.uint8 or soft.ndim != 4 or not soft.size or soft[0].max() >= classes:
+            msg = f'{soft.dtype} {soft.shape}, expected uint8 (2, n, h, w) of {classes} classes'
+            raise DataError(msg)  # noqa: TRY301
+    except Exception as error:  # damage shows in a dozen ways
+        msg = f'{path} holds no soft labels: {in_one_line(error)}'
+        raise DataError(msg) from error
+    return np.asarray(soft, np.uint8)
 
 
 @dataclass(frozen=True)
 class Sample:
     """Paths of an image, its mask and soft labels (if any), in the classes of ``taxonomy``.
 
-    ``reader`` decodes the mask.
+    ``reader`` decodes the mask. A file that cannot be read, or not in these classes, is a
+    :class:`DataError`.
     """
 
     image: Path
@@ -43,22 +164,14 @@ class Sample:
         return '' if has_soft else f'{self.image} has no soft labels {self.soft}, as others have'
 
     def read_image(self) -> NDArray[np.uint8]:
-        """Return the image, RGB (H, W, 3) uint8.
-
-        Raises:
-            DataError: the file is no readable image.
-        """
+        """Return the image, RGB (H, W, 3) uint8."""
         try:
             return read_image(self.image)
         except ImageFileError as error:
             raise DataError(str(error)) from error
 
     def read_mask(self) -> NDArray[np.uint8]:
-        """Return class ids, (H, W) uint8; pixels that the taxonomy ignores are 255.
-
-        Raises:
-            DataError: the file is no readable mask, or an id is not in the taxonomy.
-        """
+        """Return class ids, (H, W) uint8; pixels that the taxonomy ignores are 255."""
         try:
             return self.reader(self.mask, self.taxonomy).astype(np.uint8, copy=False)
         except TaxonomyError as error:
@@ -66,11 +179,7 @@ class Sample:
             raise DataError(msg) from error
 
     def read_pair(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return the image and its class ids, see :meth:`read_image` and :meth:`read_mask`.
-
-        Raises:
-            DataError: a file is unreadable, or the two differ in size.
-        """
+        """Return the image and its class ids, which must have one size."""
         image, mask = self.read_image(), self.read_mask()
         if image.shape[:2] != mask.shape:
             msg = f'{self.image} is {image.shape[:2]}, its mask {mask.shape}'
@@ -78,11 +187,7 @@ class Sample:
         return image, mask
 
     def read_soft(self) -> SoftLabels | None:
-        """Return soft labels (2, n, h, w) uint8, see :mod:`lemore_core.data.soft`; None without.
-
-        Raises:
-            DataError: the file holds no soft labels of these classes.
-        """
+        """Return soft labels (2, n, h, w) uint8, see :func:`soft_labels`; None without."""
         return None if self.soft is None else read_soft(self.soft, len(self.taxonomy.classes))
 
 

@@ -41,10 +41,9 @@ def tensors(image: NDArray[np.uint8], *labels: NDArray[np.uint8]) -> Batch:
 class AugmentedImages(Dataset[Batch]):
     """Samples augmented as a function of the seed and their position in the order.
 
-    The key of an item is (position, index); the item is RGB (3, height, width) uint8, class ids
-    (height, width) uint8, and the sample's soft labels if any (2, n, height / 4, width / 4) uint8.
-    Decoded images are kept as far as memory allows. Each step of ``batch`` items is augmented by
-    one of ``augmentations``, so that all its items have one size.
+    The key of an item is (position, index); the item is RGB (3, h, w), class ids (h, w), and soft
+    labels if any (2, n, h / 4, w / 4), uint8. Each step of ``batch`` items is augmented by one of
+    ``augmentations``, so that all its items have one size.
     """
 
     samples: list[Sample]
@@ -96,8 +95,7 @@ class StepSampler(Sampler[tuple[int, int]]):
     """One process's share of the images of an epoch of ``steps`` steps, as (position, index).
 
     The endless order of ``length`` images is a new permutation at each pass. The epoch begins with
-    the step that ``first_step`` returns: the one before may have been cut short. ``batch`` images
-    make a step, every ``processes``-th of them for one process.
+    the step that ``first_step`` returns: the one before may have been cut short.
     """
 
     length: int
@@ -151,10 +149,9 @@ def one_thread(_: int = 0) -> None:
 def paste_objects(
     images: Tensor, masks: Tensor, classes: Tensor, chance: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the batch with its neighbour's pixels of ``classes`` pasted into some of its images.
+    """Paste its neighbour's pixels of ``classes`` into an image with probability ``chance``.
 
-    This is ClassMix (Olsson et al., WACV 2021). ``images`` is RGB (N, 3, H, W) uint8, ``masks``
-    class ids (N, H, W) uint8. An image is changed with probability ``chance``.
+    This is ClassMix (Olsson et al., WACV 2021), of (N, 3, H, W) and class ids (N, H, W), uint8.
     """
     donors, labels = images.roll(1, 0), masks.roll(1, 0)
     taken = torch.isin(labels, classes)[:, None].float()
@@ -165,15 +162,11 @@ def paste_objects(
 
 
 def frequency_weights(counts: NDArray[np.int64], power: float) -> NDArray[np.float32]:
-    """Weigh each class by its inverse frequency to a power; the mean over pixels is one.
-
-    ``counts`` is (images, classes).
-    """
+    """Weigh the classes of counts (images, classes) by inverse frequency; pixels' mean is one."""
     share = np.maximum(counts.sum(0).astype(np.float64), 1.0)
     share /= share.sum()
     weights = share**-power
-    weights /= (weights * share).sum()
-    return np.asarray(weights, np.float32)
+    return np.asarray(weights / (weights * share).sum(), np.float32)
 
 
 def rare_classes(frequencies: Tensor, share: float) -> Tensor:

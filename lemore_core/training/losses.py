@@ -120,7 +120,7 @@ def _jaccard_gradient(truth: Tensor) -> Tensor:
 def distillation_loss(logits: Tensor, soft: Tensor, temperature: float) -> Tensor:
     """Return the divergence from soft labels, a mean over the labelled places, times T squared.
 
-    ``logits`` is (N, C, h, w), ``soft`` (N, 2, n, h', w') uint8, see :mod:`lemore_core.data.soft`
+    ``logits`` is (N, C, h, w), ``soft`` (N, 2, n, h', w') uint8, see :func:`lemore_core.data.samples.soft_labels`
     (Hinton et al., 2015). What a teacher gives to other than the n classes is left out.
     """
     classes, values = soft[:, 0].long(), soft[:, 1].to(logits.dtype)

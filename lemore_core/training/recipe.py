@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import Any
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.validation import check_fields, from_mapping, option
 from lemore_core.common.yaml_file import ShippedFiles, parse_yaml
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from lemore_core.model.variants import LeMoReConfig
 
 _SHIPPED = ShippedFiles('lemore_core.training', 'recipes', 'recipe', 'no recipe is called')
 RECIPES = _SHIPPED.names
-PRECISIONS = ('32', 'bf16', '16')
-SWITCHES = (
-    'transverse',
-    'frontal',
-    'lateral',
-    'channel_attention',
-    'nested_attention',
-    'fusion_at_head',
-)
+PRECISIONS: dict[str, Any] = {'32': '32-true', 'bf16': 'bf16-mixed', '16': '16-mixed'}
+SWITCHES = [part.name for part in fields(LeMoReConfig) if isinstance(part.default, bool)]
 
 
 class RecipeError(LemoreError):
@@ -51,7 +42,7 @@ class Recipe:
     dropout: float = option(0.1, 'before the classifier', low=0, high=0.9)
     drop_path: float = option(0.1, 'in the bottleneck', low=0, high=0.9)
     ema_decay: float = option(0.999, 'decay of the moving average of the weights', low=0, high=1)
-    precision: str = option('32', '32, bf16 or 16 (mixed, for GPUs)', choices=PRECISIONS)
+    precision: str = option('32', '32, bf16 or 16 (mixed, for GPUs)', choices=tuple(PRECISIONS))
     validate_every: int = option(4000, 'steps between two validations', low=1)
     save_every: int = option(1000, 'steps between two saved states', low=1)
     seed: int = option(0, 'of initialisation, order and augmentation', low=0)
@@ -102,15 +93,6 @@ class Recipe:
         values = dataclasses.asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], source: str) -> Self:
-        """Read what :meth:`to_dict` wrote; ``source`` names it in errors.
-
-        Raises:
-            RecipeError: a field is unknown, of another type or out of bounds.
-        """
-        return from_mapping(cls, values, source, RecipeError)
-
 
 def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Load a built-in recipe by name, or the user's own from a YAML file.
@@ -122,21 +104,17 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
         RecipeError: there is no such recipe, or it is malformed.
     """
     values, source = _SHIPPED.read(name, RecipeError)
-    recipe = Recipe.from_dict(values, source)
+    recipe = from_mapping(Recipe, values, source, RecipeError)
     if not changes:
         return recipe
-    changed = Recipe.from_dict({**values, **changes}, source)
+    changed = from_mapping(Recipe, {**values, **changes}, source, RecipeError)
     if recipe.resize == recipe.crop and 'resize' not in changes:
         return dataclasses.replace(changed, resize=changed.crop)
     return changed
 
 
 def parse_changes(texts: list[str]) -> dict[str, Any]:
-    """Return the fields that ``name=value`` texts set; values are YAML.
-
-    Raises:
-        RecipeError: a text is malformed.
-    """
+    """Return the fields that ``name=value`` texts set; values are YAML."""
     changes = {}
     for text in texts:
         name, separator, value = text.partition('=')

@@ -20,19 +20,11 @@ from torch.utils.data import DataLoader
 from lemore_core.checkpoint import ModelCard, read_card
 from lemore_core.data.augment import Augmentation
 from lemore_core.data.check import class_counts, require_sound
-from lemore_core.data.datasets import Dataset, open_dataset
-from lemore_core.data.drives import drives, held_out
+from lemore_core.data.datasets import Dataset, drives, held_out, open_dataset
 from lemore_core.data.origin import ORIGIN, UNKNOWN, read_origin
 from lemore_core.data.samples import Sample
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
-from lemore_core.training.callbacks import (
-    STATE,
-    Checkpoints,
-    Interrupt,
-    ProgressLines,
-    moving_average,
-)
 from lemore_core.training.images import (
     AugmentedImages,
     Batch,
@@ -43,7 +35,7 @@ from lemore_core.training.images import (
     rare_classes,
 )
 from lemore_core.training.losses import Objective
-from lemore_core.training.recipe import Recipe
+from lemore_core.training.recipe import PRECISIONS, Recipe
 from lemore_core.training.start import (
     TrainingError,
     TrainingRun,
@@ -52,12 +44,18 @@ from lemore_core.training.start import (
     origin,
     set_up,
 )
-from lemore_core.training.task import SegmentationTask
+from lemore_core.training.task import (
+    STATE,
+    Checkpoints,
+    Interrupt,
+    ProgressLines,
+    SegmentationTask,
+    moving_average,
+)
 
 Report = Callable[[str], None]
 
 LICENCES = {'camvid': 'CC BY-NC 4.0: trained on CamVid, research use only'}
-PRECISIONS: dict[str, Any] = {'32': '32-true', 'bf16': 'bf16-mixed', '16': '16-mixed'}
 CROP_SIZES = 3  # where steps differ in size: few, since a CPU prepares its kernels for each
 HEAD_STRIDE = 8
 

@@ -29,8 +29,8 @@ from lemore_core.common.yaml_file import read_yaml
 from lemore_core.data.origin import ORIGIN, read_origin
 from lemore_core.model.cartesian_encoder import AxisMixing, resample_axis_weight
 from lemore_core.model.lemore import LeMoRe
-from lemore_core.training.callbacks import STATE
 from lemore_core.training.recipe import Recipe, RecipeError
+from lemore_core.training.task import STATE
 
 RECIPE_FILE = 'recipe.yaml'
 

@@ -16,8 +16,7 @@ from torch.nn import functional
 from lemore_core.checkpoint import read_card
 from lemore_core.cli.main import main
 from lemore_core.data.origin import read_origin
-from lemore_core.data.readers import read_ids
-from lemore_core.data.soft import read_soft
+from lemore_core.data.samples import read_ids, read_soft
 from lemore_core.images.files import read_image
 from lemore_core.taxonomy import load_groups, load_taxonomy
 from lemore_core.teacher import Teacher, TeacherError, view_size

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.data.readers import read_ids_or_colors
-from lemore_core.data.readers import read_labels as read_mask
+from lemore_core.data.samples import read_ids_or_colors
+from lemore_core.data.samples import read_labels as read_mask
 from lemore_core.images.files import NUMBERS, PNG, ImageFileError, decode_image
 from lemore_core.segmentation import resized
 from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError

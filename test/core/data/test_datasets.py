@@ -9,10 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lemore_core.data.datasets import DATASETS, open_dataset
-from lemore_core.data.readers import read_ids, read_ids_or_colors
-from lemore_core.data.samples import DataError
-from lemore_core.data.soft import read_soft, soft_labels, write_soft
+from lemore_core.cli.main import main
+from lemore_core.data.datasets import DATASETS, drives, held_out, open_dataset
+from lemore_core.data.samples import (
+    DataError,
+    Sample,
+    read_ids,
+    read_ids_or_colors,
+    read_soft,
+    soft_labels,
+    write_soft,
+)
 from lemore_core.taxonomy import Taxonomy, TaxonomyError
 
 Put = Callable[..., Path]
@@ -297,3 +304,38 @@ classes:
             put_image(f'images/val/{name}', 1, 1)
         with pytest.raises(DataError, match=r'/a\..* and .*/a\..* are two .* of one name'):
             open_dataset('folder', tmp_path).samples('val')
+
+
+def samples(*names: str) -> list[Sample]:
+    return [Sample(Path(name), Path('mask.png'), TABLE) for name in names]
+
+
+TRAIN = samples('t/0016E5_01.png', 't/0001TP_02.png', 't/0016E5_02.png')
+VAL = samples('v/0016E5_09.png', 'v/0006R0_01.png')
+
+
+def test_a_drive_is_the_beginning_of_a_name() -> None:
+    found = drives(TRAIN)
+    assert {name: len(images) for name, images in found.items()} == {'0001TP': 1, '0016E5': 2}
+    assert list(drives(samples('one/1.png', 'two/1.png'))) == ['one', 'two']
+
+
+def test_one_drive_is_held_out_of_all() -> None:
+    others, kept = held_out([*TRAIN, *VAL], '0016E5')
+    assert [sample.image.stem for sample in others] == ['0001TP_02', '0006R0_01']
+    assert kept == [TRAIN[0], TRAIN[2], VAL[0]]
+    with pytest.raises(DataError, match='0001 cannot be held out: the drives are 0001TP, 0016E5'):
+        held_out(TRAIN, '0001')
+    with pytest.raises(DataError, match=r'the drives are a$'):
+        held_out(samples('a_1.png', 'a_2.png'), 'a')
+
+
+def test_the_check_warns_of_a_split_that_leaks(
+    tmp_path: Path, put: Put, put_image: Put, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split, name in (('train', 'a_1'), ('train', 'b_1'), ('val', 'a_2')):
+        put_image(f'{split}/{name}.png', 1, 2)
+        put(f'{split}annot/{name}.png', [[0, 0]])
+    assert main(['data', 'check', '--dataset', 'camvid', '--data', str(tmp_path)]) == 0
+    warnings = capsys.readouterr().err
+    assert '1 images of val are of drive a, of which train has 1' in warnings

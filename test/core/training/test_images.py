@@ -62,23 +62,16 @@ def test_rare_classes_weigh_more_and_pixels_one_on_average() -> None:
     weights = frequency_weights(np.array([[90, 10, 0]]), 0.5)
     assert np.isfinite(weights).all()
     assert weights[2] > weights[1] > weights[0]
-
-
-def test_a_rare_class_occurs_but_seldom() -> None:
+    # a rare class occurs, but seldom
     assert rare_classes(torch.tensor([900, 80, 20, 0]), 0.03).tolist() == [2]
     assert rare_classes(torch.tensor([900, 80, 20, 0]), 0.1).tolist() == [1, 2]
 
 
-def street() -> tuple[torch.Tensor, torch.Tensor]:
-    """Return two images of road (3), 10 and 200 bright; the second has a pole (2) in its middle."""
+def test_a_rare_object_is_pasted_with_its_labels_and_a_rim() -> None:
+    # two images of road (3), 10 and 200 bright; the second has a pole (2) in its middle
     images = torch.tensor([10, 200], dtype=torch.uint8)[:, None, None, None].repeat(1, 3, 20, 30)
     masks = torch.full((2, 20, 30), 3, dtype=torch.uint8)
     masks[1, 5:15, 14:16] = 2
-    return images, masks
-
-
-def test_a_rare_object_is_pasted_with_its_labels_and_a_rim() -> None:
-    images, masks = street()
     mixed, labels = paste_objects(images, masks, torch.tensor([2]), 1.0)
     assert torch.equal(labels[0] == 2, masks[1] == 2)
     pasted = torch.zeros(20, 30, dtype=torch.bool)
@@ -92,10 +85,7 @@ def test_a_rare_object_is_pasted_with_its_labels_and_a_rim() -> None:
     mixed, labels = paste_objects(images, masks, torch.tensor([2]), 0.0)
     assert torch.equal(mixed, images)
     assert torch.equal(labels, masks)
-
-
-def test_unlabelled_pixels_of_a_donor_are_left_with_it() -> None:
-    images, masks = street()
+    # unlabelled pixels of a donor are left with it
     masks[1, :, 16:] = 255
     mixed, labels = paste_objects(images, masks, torch.tensor([2]), 1.0)
     assert not (labels[0] == 255).any()

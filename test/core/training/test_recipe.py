@@ -11,10 +11,11 @@ from lemore_core.training.recipe import RECIPES, Recipe, RecipeError, load_recip
 
 
 @pytest.mark.parametrize('name', RECIPES)
-def test_a_built_in_recipe_loads_and_survives_json(name: str) -> None:
+def test_a_built_in_recipe_loads_and_survives_json(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
-    values = json.loads(json.dumps(recipe.to_dict()))
-    assert Recipe.from_dict(values, 'here') == recipe
+    path = tmp_path / 'recipe.yaml'
+    path.write_text(json.dumps(recipe.to_dict()))
+    assert load_recipe(str(path)) == recipe
     assert name.startswith(recipe.dataset) or recipe.dataset == OWN
 
 

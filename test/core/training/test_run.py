@@ -22,32 +22,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lemore_core import checkpoint
 from lemore_core.cli.main import main
 from lemore_core.data.datasets import open_dataset
-from lemore_core.data.samples import DataError
-from lemore_core.data.soft import write_soft
+from lemore_core.data.samples import DataError, write_soft
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
-from lemore_core.training import callbacks
-from lemore_core.training.callbacks import STATE
 from lemore_core.training.images import Batch
 from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.run import make_loader, train, train_unless_finished
 from lemore_core.training.start import Hardware, TrainingError, TrainingRun
-from lemore_core.training.task import DivergedError, SegmentationTask
+from lemore_core.training.task import STATE, DivergedError, SegmentationTask
 
 ROOT = Path(__file__).parents[3]
 CPU = Hardware('cpu', workers=0)
 # a few steps of a small network on the squares; what is random in a step stays random
-STEPS = {
-    'height': 64,
-    'width': 96,
-    'batch': 4,
-    'warmup': 2,
-    'iterations': 12,
-    'validate_every': 6,
-    'save_every': 3,
-    'dropout': 0.1,
-    'drop_path': 0.1,
-}
+STEPS = {'height': 64, 'width': 96, 'batch': 4, 'dropout': 0.1, 'drop_path': 0.1}
+STEPS |= {'iterations': 12, 'validate_every': 6, 'save_every': 3, 'warmup': 2}
 SHORT = {'iterations': 3, 'validate_every': 3}
 
 
@@ -252,7 +240,7 @@ def soft_squares(squares: Path, tmp_path: Path) -> Path:
 def test_soft_labels_alone_teach_and_their_origin_is_on_the_card(
     soft_squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callbacks, 'PROGRESS_SECONDS', 0.0)
+    monkeypatch.setattr('lemore_core.training.task.PROGRESS_SECONDS', 0.0)
     lines: list[str] = []
     steps = {'iterations': 40, 'validate_every': 40, 'save_every': 20, 'learning_rate': 1e-2}
     planned = recipe(**steps, dataset='folder', hard=0.0, class_weights=0.0, lovasz=0.0)
@@ -300,10 +288,8 @@ def test_a_loss_that_is_not_finite_ends_a_run_and_keeps_what_was_saved(
 def test_steps_differ_in_size_but_not_the_images_of_one(squares: Path) -> None:
     planned = recipe(shrink=0.5, light=True, save_every=12, validate_every=12)
     samples = open_dataset('camvid', squares).samples('train')
-    sizes = [
-        tuple(images.shape)
-        for images, _ in make_loader(TrainingRun(planned, squares, squares, CPU), samples)
-    ]
+    loader = make_loader(TrainingRun(planned, squares, squares, CPU), samples)
+    sizes = [tuple(images.shape) for images, _ in loader]
     assert len(sizes) == 12
     assert set(sizes) == {(4, 3, 64, 96), (4, 3, 48, 72), (4, 3, 32, 48)}
 
@@ -312,12 +298,11 @@ def test_a_checkpoint_says_when_it_was_trained_on_what_it_is_judged_by(
     squares: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / 'all'
-    for split in ('train', 'trainannot'):
-        (data / split.replace('train', 'val')).mkdir(parents=True)
-        shutil.copytree(squares / split, data / split)
-    for name in ('0.png', '1.png'):
-        for split in ('val', 'valannot'):
-            (data / split / name).symlink_to(data / split.replace('val', 'train') / name)
+    for train_folder, val_folder in (('train', 'val'), ('trainannot', 'valannot')):
+        shutil.copytree(squares / train_folder, data / train_folder)
+        (data / val_folder).mkdir()
+        for name in ('0.png', '1.png'):
+            (data / val_folder / name).symlink_to(data / train_folder / name)
     # with all that helps on unseen drives
     general = {'shrink': 0.5, 'light': True, 'paste': 0.5, 'rare': 0.5}
     planned = recipe(**SHORT, **general)

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import CheckpointError, ModelCard
@@ -26,10 +26,6 @@ def lemore(seed: int, *, model: str = 'nano', **shape: Any) -> LeMoRe:
     return network
 
 
-def state_of(network: LeMoRe) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
-
-
 @pytest.fixture(scope='module')
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp('start') / 'start.safetensors'
@@ -45,7 +41,7 @@ def test_what_fits_is_copied_axis_weights_resampled_and_a_classifier_starts_anew
 ) -> None:
     # another size, other classes and a part less
     network = lemore(1, height=128, width=64, classes=7, nested_attention=False)
-    before = state_of(network)
+    before = copy.deepcopy(network.state_dict())
     lines: list[str] = []
     initialise(network, start, lines.append)
     expected = checkpoint.load(start)[1].state_dict()
@@ -66,7 +62,7 @@ def test_what_fits_is_copied_axis_weights_resampled_and_a_classifier_starts_anew
 
 def test_another_model_size_is_refused_and_left_alone(start: Path, tmp_path: Path) -> None:
     network = lemore(1, model='tiny')
-    before = state_of(network)
+    before = copy.deepcopy(network.state_dict())
     with pytest.raises(TrainingError, match=r'holds letters, whose stem.* the same model size'):
         initialise(network, start, lambda _: None)
     deeper = dataclasses.replace(lemore(1).config, bottleneck_blocks=2)

@@ -27,6 +27,7 @@ from safetensors.numpy import save
 from lemore_core.checkpoint import ModelCard, read_card
 from lemore_core.cli import main as cli
 from lemore_core.common.errors import LemoreError
+from lemore_core.common.validation import from_mapping
 from lemore_core.common.yaml_file import parse_yaml
 from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.files import decode_image
@@ -146,7 +147,7 @@ def yaml_file(data: bytes) -> None:
         with contextlib.suppress(LemoreError):
             ClassGroups.from_dict(values, CAMVID, 'x')
         with contextlib.suppress(LemoreError):
-            Recipe.from_dict(values, 'x')
+            from_mapping(Recipe, values, 'x', LemoreError)
         found = Taxonomy.from_dict(values, 'x')
         assert Taxonomy.from_dict(found.to_dict(), 'x') == found
 
