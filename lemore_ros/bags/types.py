@@ -83,10 +83,8 @@ class MessageTypes:
     def notes(self) -> tuple[str, ...]:
         """A note for the user if definitions were taken from a distribution."""
         names = ', '.join(sorted(self.borrowed))
-        note = (
-            f'the bag does not define {names}: using the definitions of ROS 2 {self.distribution}'
-        )
-        return (note,) if names else ()
+        source = f'the definitions of ROS 2 {self.distribution}'
+        return (f'the bag does not define {names}: using {source}',) if names else ()
 
     def deserialize(self, topic: Topic, data: bytes) -> Any:
         """Deserialise a CDR message."""
@@ -108,10 +106,8 @@ class MessageTypes:
         if topic.definition.format is NONE:
             store = distribution_types(self.distribution)
             if topic.type not in store.fielddefs:
-                msg = (
-                    f'neither the bag nor ROS 2 {self.distribution} defines the type {topic.type} '
-                    f'of {topic.name}'
-                )
+                source = f'neither the bag nor ROS 2 {self.distribution}'
+                msg = f'{source} defines the type {topic.type} of {topic.name}'
                 raise BagError(msg)
             self.borrowed.add(topic.type)
             return store
@@ -135,10 +131,7 @@ def distribution_types(name: str = ASSUMED) -> Typestore:
 def convert_ros1_type(
     name: str, definition: str
 ) -> tuple[str, MessageDefinition, Callable[[bytes], memoryview]]:
-    """Return ROS 2 name and definition of a ROS 1 type, and a converter of messages to CDR.
-
-    A type that ROS 2 has with the same fields becomes that of ROS 2.
-    """
+    """Return ROS 2 name and definition of a ROS 1 type, and a converter of messages to CDR."""
     name = STATIC_MSGTYPE_RENAMES.get(name, name)
     store, known = get_typestore(Stores.EMPTY), distribution_types()
     # ROS 1 headers have a sequence number, ROS 2 headers do not

@@ -15,15 +15,7 @@ from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.reader import open_bag
 from lemore_ros.outputs import COMPRESSED_VIDEO, FFMPEG_PACKET
-from test.bags.conftest import (
-    PERIOD,
-    START,
-    BagFolder,
-    foxglove_video,
-    packet,
-    pattern,
-    segment,
-)
+from test.bags.conftest import PERIOD, START, BagFolder, foxglove_video, packet, pattern, segment
 from test.encoded_video import GOP, packets_of
 
 NODE = '/lemore_segmentation'

@@ -1,7 +1,4 @@
-"""``lemore bag compare``.
-
-Exit status: as that of ``lemore bag segment``, 3 where something could not be read.
-"""
+"""``lemore bag compare``; the exit status is 3 if something could not be read."""
 
 from __future__ import annotations
 
@@ -41,8 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Compare; print the figures, and write the report."""
     images = evaluate.open_images(arguments, arguments.labels)
     with ExitStack() as stack:
-        sides = [stack.enter_context(closing(side)) for side in _open_sides(arguments)]
-        first, second = sides
+        first, second = [stack.enter_context(closing(side)) for side in _open_sides(arguments)]
         names = f'A: {first.name}', f'B: {second.name}'
         # as short as tells them apart
         for short in ((first.origin, second.origin), (first.name, second.name)):

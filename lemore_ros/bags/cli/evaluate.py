@@ -1,7 +1,4 @@
-"""``lemore bag evaluate``, and what ``lemore bag compare`` has in common with it.
-
-Exit status: as that of ``lemore bag segment``, 3 where something could not be read.
-"""
+"""``lemore bag evaluate``, shared by ``compare``; exit status 3 if something could not be read."""
 
 from __future__ import annotations
 
@@ -102,15 +99,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def open_images(arguments: argparse.Namespace, masks: list[str]) -> ImageSequence:
-    """Open the images of the arguments; topics called ``masks`` are no cameras.
-
-    A missing package for the report is reported before the bag is read.
-    """
+    """Open the images of the arguments; topics called ``masks`` are no cameras."""
     from lemore_core.evaluation.report import check_requirements
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 
     if arguments.report is not None:
-        check_requirements()
+        check_requirements()  # before a long bag is read
     return ImageSequence(
         arguments.images or arguments.bag,
         arguments.topic,
@@ -136,11 +130,7 @@ def measure(
     facts: dict[str, str],
     names: tuple[str, str] | None = None,
 ) -> None:
-    """Evaluate the labels; print the figures, and write the report.
-
-    ``names`` are those of the reference and of the labels if two are compared. Exits with status 3
-    if some images could not be read.
-    """
+    """Evaluate the labels, print the figures and write the report; ``names`` are those compared."""
     from tqdm import tqdm
 
     from lemore_core.evaluation.report import write_report

@@ -113,8 +113,7 @@ def test_compare_wants_two_sides(drive: Path, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ('name', 'arguments'),
-    [('evaluate', []), ('compare', [TRUTH, '--dataset', 'camvid'])],
+    ('name', 'arguments'), [('evaluate', []), ('compare', [TRUTH, '--dataset', 'camvid'])]
 )
 def test_what_could_not_be_read_shows_in_the_exit_status(
     tmp_path: Path, capsys: Output, name: str, arguments: list[str]
