@@ -97,7 +97,7 @@ class BagSegmenter:
         self._opened.close()
 
     def write(self, part: Part, on_progress: Callable[[int], object]) -> PartResult:
-        """Segment a part into a bag with the result as JSON, unless a process that died has done it."""
+        """Segment a part into a bag with the result as JSON, unless it is complete."""
         if done := part.result():
             return done
         bag, options = self.open(part.source), self._options

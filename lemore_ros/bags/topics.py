@@ -72,7 +72,7 @@ def result_topics(bag: Bag) -> set[Topic]:
 
 
 def camera_topic(bag: Bag, name: str = '', masks: Collection[str] = ()) -> Topic:
-    """Return the topic called ``name``, or the only camera, or in colour; ``masks`` are no cameras."""
+    """Return the topic called ``name``, or the only camera (in colour) but for ``masks``."""
     if name:
         return image_topic(bag, name)
     found, others = find_cameras(bag)

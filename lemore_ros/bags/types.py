@@ -17,11 +17,7 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.outputs import BY_TYPE, Transport
 
 ASSUMED = 'jazzy'
-DISTRIBUTIONS = {
-    store.name.removeprefix('ROS2_').lower(): store
-    for store in Stores
-    if store.name.startswith('ROS2_')
-}
+DISTRIBUTIONS = {s.name.removeprefix('ROS2_').lower(): s for s in Stores if 'ROS2_' in s.name}
 HEADER, TIME = 'std_msgs/msg/Header', 'builtin_interfaces/msg/Time'
 IDL_RULER = '=' * 80 + '\n'
 NONE = MessageDefinitionFormat.NONE
@@ -68,11 +64,7 @@ def merge_topics(found: Iterable[Topic]) -> tuple[Topic, ...]:
 
 
 class MessageTypes:
-    """Deserialise the messages of one bag; types are parsed on first use.
-
-    Topics without a definition use that of ``distribution``, the bag's own or :data:`ASSUMED`;
-    ``borrowed`` collects their types.
-    """
+    """Deserialise messages by the definitions of the bag, or else those of a distribution."""
 
     def __init__(self, distribution: str = '') -> None:
         self.distribution = distribution if distribution in DISTRIBUTIONS else ASSUMED

@@ -172,10 +172,8 @@ def report_disk_full(output: Path) -> Iterator[None]:
         is_full = getattr(error, 'errno', None) in {errno.ENOSPC, errno.EDQUOT}
         if not is_full and 'disk is full' not in str(error):
             raise
-        msg = (
-            f'no space is left for {output}: {error}. Complete files are kept: '
-            'make room and run the same command with --resume'
-        )
+        remedy = 'Complete files are kept: make room and run the same command with --resume'
+        msg = f'no space is left for {output}: {error}. {remedy}'
         raise BagError(msg) from error
 
 

@@ -28,7 +28,7 @@ from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.parts import BagSegmentation
-from lemore_ros.bags.reader import Bag, open_bag
+from lemore_ros.bags.reader import open_bag
 from lemore_ros.messages.images import ImageError
 from lemore_ros.messages.rendering import classes_json
 from test.bags.conftest import (
@@ -43,6 +43,7 @@ from test.bags.conftest import (
     image,
     jpeg,
     pattern,
+    read,
     segment,
     text,
 )
@@ -64,10 +65,8 @@ def test_every_storage_gives_the_same(bags: BagFolder, storage: Any, compression
     path = bags.write(messages, storage=storage, compression=compression)
     with open_bag(path) as bag:
         assert read(bag) == messages
-        assert [(topic.name, topic.count) for topic in bag.topics] == [
-            ('/camera/image_raw', 5),
-            ('/notes', 10),
-        ]
+        counts = {topic.name: topic.count for topic in bag.topics}
+        assert counts == {'/camera/image_raw': 5, '/notes': 10}
         assert (bag.start_ns, bag.end_ns) == (messages[0][2], messages[-1][2])
         assert (str(bag.errors), bag.errors.messages) == ('', 0)
     (path / 'metadata.yaml').unlink()
@@ -76,10 +75,6 @@ def test_every_storage_gives_the_same(bags: BagFolder, storage: Any, compression
         assert str(bag.errors) == 'metadata.yaml is missing'
     if compression is not FILE:
         assert contents(only_file(path)) == messages
-
-
-def read(bag: Bag) -> list[Any]:
-    return [(r.topic.name, r.topic.type, r.time_ns, r.data) for r in bag.messages()]
 
 
 def only_file(path: Path) -> Path:
@@ -210,9 +205,8 @@ def test_a_sqlite_recording_that_a_crash_left_with_its_log(bags: BagFolder) -> N
         database.execute('PRAGMA journal_mode = WAL')
         for topic, _, time_ns, data in messages[3:]:
             row = 1 if topic == messages[0][0] else 2, time_ns, data
-            database.execute(
-                'INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)', row
-            )
+            insert = 'INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)'
+            database.execute(insert, row)
             database.commit()
         shutil.copytree(path, left)
     assert len(list(left.iterdir())) == 4
@@ -332,8 +326,8 @@ def test_a_damaged_chunk_of_a_ros_1_bag_costs_its_own_messages(
 
 def test_info(bags: BagFolder, capsys: pytest.CaptureFixture[str]) -> None:
     messages = [m for m in drive(20) if not 12 <= (m[2] - START) // PERIOD < 15]
-    messages += [('/depth', IMAGE, START + 10, image(0, START, encoding='16UC1'))]
     messages += [
+        ('/depth', IMAGE, START + 10, image(0, START, encoding='16UC1')),
         ('/seg/color', IMAGE, START + 20, image(0, START)),
         ('/seg/classes', STRING, START + 20, text(classes_json(load_taxonomy('camvid')))),
     ]

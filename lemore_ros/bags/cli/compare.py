@@ -17,20 +17,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('bag', type=Path, metavar='A', help='a bag with labels, or to segment')
-    parser.add_argument(
-        'other', type=Path, nargs='?', metavar='B', help='the same images with other labels'
-    )
-    parser.add_argument(
-        '--labels',
-        nargs='+',
-        default=[],
-        metavar='TOPIC',
-        help='with A and B: their topics of labels, one or two names; with A alone: topics of A',
-    )
-    parser.add_argument(
-        '--models', nargs='+', default=[], metavar='MODEL', help='with A alone: segment it by these'
-    )
+    add = parser.add_argument
+    add('bag', type=Path, metavar='A', help='a bag with labels, or to segment')
+    add('other', type=Path, nargs='?', metavar='B', help='the same images with other labels')
+    text = 'with A and B: their topics of labels, one or two names; with A alone: topics of A'
+    add('--labels', nargs='+', default=[], metavar='TOPIC', help=text)
+    text = 'with A alone: segment it by these'
+    add('--models', nargs='+', default=[], metavar='MODEL', help=text)
     evaluate.add_shared_arguments(parser, report_images=24)
 
 

@@ -35,20 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('bag', type=Path, metavar='IN', help='the recorded drive')
     add = parser.add_argument_group('ground truth').add_argument
-    add(
-        '--ground-truth',
-        default='',
-        metavar='TOPIC|FOLDER|BAG',
-        help='a topic of labels in IN, a folder of masks called <sec>_<nanosec>.png or '
-        '<nanoseconds>.png by the stamps of their images, or another bag',
+    text = (
+        'a topic of labels in IN, a folder of masks called <sec>_<nanosec>.png or '
+        '<nanoseconds>.png by the stamps of their images, or another bag'
     )
+    add('--ground-truth', default='', metavar='TOPIC|FOLDER|BAG', help=text)
     add('--ground-truth-topic', default='', metavar='TOPIC', help='of labels in that bag')
-    add(
-        '--ground-truth-ids',
-        choices=('classes', 'dataset'),
-        default='classes',
-        help="what masks in a folder hold: class ids, or the data set's own ids or colors",
-    )
+    text = "what masks in a folder hold: class ids, or the data set's own ids or colors"
+    add('--ground-truth-ids', choices=('classes', 'dataset'), default='classes', help=text)
     parser.add_argument('--labels', metavar='TOPIC', help='take the labels of this topic of IN')
     add_shared_arguments(parser, report_images=12)
 

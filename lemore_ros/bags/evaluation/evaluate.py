@@ -70,8 +70,7 @@ class DifferenceMap:
 class Flicker:
     """Compare the labels of each frame with the frame before; motion counts as flicker.
 
-    Frames more than a second apart, out of order, or of another size than the one before are not
-    compared: ``breaks`` counts them.
+    ``breaks`` counts frames not compared: a second late, out of order, or of another size.
     """
 
     def __init__(self, classes: int) -> None:
@@ -223,11 +222,9 @@ def evaluate_drive(
         evaluation.error_counts += one.error_counts
     if not evaluation.frames:
         names = ' and '.join(one.description for one in sources if one is not truth)
-        msg = (
-            f'no image of {images.topic.name} in {images.path} has labels of '
-            f'{"both " * is_comparison}{names}: check that they belong together, '
-            'or raise --tolerance-ms'
-        )
+        wanted = f'no image of {images.topic.name} in {images.path} has labels of'
+        remedy = 'check that they belong together, or raise --tolerance-ms'
+        msg = f'{wanted} {"both " * is_comparison}{names}: {remedy}'
         raise BagError(msg)
     if truth is not None and not evaluation.frames_compared:
         raise truth.error(evaluation.first_ns)
@@ -249,8 +246,6 @@ def _require_shape(size: tuple[int, ...], true_size: tuple[int, ...]) -> None:
     (height, width), (true_height, true_width) = size, true_size
     # a pixel or a hundredth of rounding is allowed
     if abs(height * true_width / width - true_height) > max(1, 0.01 * true_height):
-        msg = (
-            f'the ground truth is {true_width}x{true_height} and the image {width}x{height}: '
-            'they differ in shape, so they are not of one camera'
-        )
+        sizes = f'the ground truth is {true_width}x{true_height} and the image {width}x{height}'
+        msg = f'{sizes}: they differ in shape, so they are not of one camera'
         raise BagError(msg)

@@ -43,11 +43,7 @@ class StampedImage:
 
 
 class ImageSequence:
-    """Images of a camera topic; ``error_counts`` counts errors by their description.
-
-    ``masks`` are topics that are no camera. ``start_s`` and ``duration_s`` select by receive time
-    from the start of the bag.
-    """
+    """Images of a camera topic by receive time from the start of the bag; errors are counted."""
 
     def __init__(
         self,

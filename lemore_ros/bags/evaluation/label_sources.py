@@ -1,8 +1,4 @@
-"""Label the images of a bag: by a model, a topic of labels, or masks in a folder.
-
-Masks in a folder are named by the stamps of their images, ``<sec>_<nanosec>.png`` or
-``<nanoseconds>.png``.
-"""
+"""Label the images of a bag: by a model, a topic of labels, or masks in a folder."""
 
 from __future__ import annotations
 
@@ -133,11 +129,7 @@ LabelSource = ModelLabels | RecordedLabels
 
 
 class GroundTruth:
-    """True labels at their own size, from a topic, a folder of masks, or another bag.
-
-    ``text`` names one of them; ``topic`` is that of another bag. ``ids`` says whether masks in a
-    folder hold class ids (``classes``), or the data set's own ids or colours (``dataset``).
-    """
+    """True labels at their own size, of a topic, a folder of masks, or another bag's ``topic``."""
 
     def __init__(
         self,
@@ -242,10 +234,8 @@ def _masks(folder: Path, taxonomy: Taxonomy, ids: str) -> Iterator[Stamped[Label
         try:
             return read(path, taxonomy)
         except TaxonomyError as error:
-            msg = (
-                f'{path}: {error}; --ground-truth-ids says whether masks hold class ids '
-                f"({CLASS_IDS}) or the data set's own ids or colors ({DATASET_IDS})"
-            )
+            kinds = f"class ids ({CLASS_IDS}) or the data set's own ids or colors ({DATASET_IDS})"
+            msg = f'{path}: {error}; --ground-truth-ids says whether masks hold {kinds}'
             raise BagError(msg) from error
 
     masks = sorted((_stamp_of_name(path), path) for path in folder.glob('*.png'))
@@ -258,9 +248,7 @@ def _masks(folder: Path, taxonomy: Taxonomy, ids: str) -> Iterator[Stamped[Label
 def _stamp_of_name(path: Path) -> int:
     found = STAMP.fullmatch(path.stem)
     if found is None or (found['sec'] is not None and int(found['nanosec']) >= 10**9):
-        msg = (
-            f'the mask {path} is not named by its stamp: '
-            'call it <sec>_<nanosec>.png or <nanoseconds>.png'
-        )
+        remedy = 'call it <sec>_<nanosec>.png or <nanoseconds>.png'
+        msg = f'the mask {path} is not named by its stamp: {remedy}'
         raise BagError(msg)
     return int(found['sec'] or 0) * 10**9 + int(found['nanosec'])
