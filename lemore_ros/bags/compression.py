@@ -42,11 +42,9 @@ def decompress(kind: str, data: bytes, most: int = MAX_MESSAGE_BYTES) -> bytes:
         decompressor = DECOMPRESSORS[kind]()
         parts.append(decompressor.decompress(data, max_length=most - size + 1))
         size += len(parts[-1])
-        if size > most:
-            msg = f'{kind} data expand to more than {most} bytes'
-            raise ValueError(msg)
-        if not decompressor.eof:
-            msg = f'{kind} data are truncated'
+        if size > most or not decompressor.eof:
+            problem = f'expand to more than {most} bytes' if size > most else 'are truncated'
+            msg = f'{kind} data {problem}'
             raise ValueError(msg)
         data = decompressor.unused_data
     return b''.join(parts)
@@ -62,11 +60,8 @@ def decompress_file(source: Path, target: Path) -> None:
 
 
 def chunk_compressor() -> Callable[[bytes], bytes]:
-    """Return a zstd compressor at level 1 on up to four threads.
-
-    At rosbags' level, on one thread, writing raw images takes longer than segmenting them. The
-    output does not depend on the number of threads.
-    """
+    """Return a zstd compressor whose output does not depend on its number of threads."""
+    # at rosbags' level, on one thread, writing raw images takes longer than segmenting them
     parameters: dict[int, int] = {
         zstd.CompressionParameter.compression_level: 1,
         zstd.CompressionParameter.nb_workers: min(MOST_THREADS, len(usable_processors())),

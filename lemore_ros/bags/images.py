@@ -68,10 +68,7 @@ def _read(
 
 
 def _find_labels(bag: Bag, cameras: dict[Topic, str]) -> dict[Topic, Topic]:
-    """Return the recorded labels of cameras, whose names end their results' namespace.
-
-    Labels of no such name are those of the only camera, or of the only one in colour.
-    """
+    """Return the recorded labels of cameras: by the namespace, else of the only one (in colour)."""
     found: dict[Topic, Topic] = {}
     for labels in recorded_labels(bag):
         stem = labels.name.removesuffix(COMPRESSED)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RECORDED = tuple(output.name for output in OUTPUTS.values() if output.is_recorded)
 DEFAULT_OUTPUTS = tuple(name for name in RECORDED if OUTPUTS[name].is_recorded_by_default)
-ALLOWED_OUTPUTS = f'some of {", ".join(RECORDED)}'
+ALLOWED = f'some of {", ".join(RECORDED)}'
 NODE = '/lemore_segmentation'
 
 
@@ -32,10 +32,7 @@ class SegmentOptions(SegmenterOptions):
     skip: float = option(0.0, 'seconds to leave out at the beginning', low=0.0, high=1e9)
     duration: float = option(math.inf, 'seconds to segment', low=1e-9)
     outputs: tuple[str, ...] = option(
-        DEFAULT_OUTPUTS,
-        f'topics to write: {ALLOWED_OUTPUTS}',
-        choices=RECORDED,
-        allowed=ALLOWED_OUTPUTS,
+        DEFAULT_OUTPUTS, f'topics to write: {ALLOWED}', choices=RECORDED, allowed=ALLOWED
     )
     prefix: str = option(
         NODE, "the results' namespace", pattern='/.*[^/]', allowed=f'a name such as {NODE}'
@@ -71,6 +68,5 @@ class SegmentOptions(SegmenterOptions):
         from lemore_core.taxonomy import load_groups
 
         groups = load_groups(self.class_groups, classes) if self.class_groups else None
-        size = OutputSize.parse(self.output_size)
-        refinement = Refinement(self.min_confidence, groups, size)
+        refinement = Refinement(self.min_confidence, groups, OutputSize.parse(self.output_size))
         return refinement, classes if groups is None else groups.taxonomy

@@ -43,8 +43,7 @@ MOST_PARTS, LEAST_FRAMES = 64, 100
 class BagSegmentation:
     """Segment bags in parts; several ``inputs`` become bags in the folder ``output``.
 
-    ``frames`` is about the number of images to segment, ``resumed`` the number done by an earlier
-    run; ``notes`` are for the user.
+    ``frames`` is about the number of images, ``resumed`` of them are from an earlier run.
     """
 
     def __init__(
@@ -68,8 +67,7 @@ class BagSegmentation:
     ) -> list[tuple[Path, Path, PartResult]]:
         """Segment all parts; return the input, output and result of each bag.
 
-        A bag gets its name when it is complete; after an error complete parts are kept.
-        ``on_progress`` is called with numbers of images.
+        After an error complete parts are kept. ``on_progress`` gets numbers of images.
         """
         with report_disk_full(self._output), closing(self._segmenter):
             results = self._finish()
@@ -129,10 +127,8 @@ class BagSegmentation:
             finally:
                 pool.shutdown(cancel_futures=True)
             return
-        msg = (
-            f'worker processes died {ATTEMPTS} times, {len(left)} parts are left: if memory is '
-            'short, use --resume with fewer --workers'
-        )
+        remedy = 'if memory is short, use --resume with fewer --workers'
+        msg = f'worker processes died {ATTEMPTS} times, {len(left)} parts are left: {remedy}'
         raise BagError(msg)
 
     def _finish(self) -> list[tuple[Path, Path, PartResult]]:
@@ -146,8 +142,7 @@ class BagSegmentation:
 def divide(start_ns: int, end_ns: int, frames: int, file_frames: int, period_ns: int) -> list[int]:
     """Return the borders of equal parts of the time from ``start_ns`` to before ``end_ns``.
 
-    A part has about ``file_frames`` of the ``frames`` to segment, 0 for :data:`LEAST_FRAMES` or more
-    in :data:`MOST_PARTS`. Borders are at multiples of ``period_ns``.
+    A part has about ``file_frames`` of the ``frames`` to segment, and whole periods.
     """
     file_frames = file_frames or max(LEAST_FRAMES, math.ceil(frames / MOST_PARTS))
     count = max(1, math.ceil(frames / file_frames))
@@ -176,10 +171,8 @@ def _choose_cameras(bag: Bag, options: SegmentOptions) -> tuple[tuple[Camera, ..
     results = {f'{prefix}/{output}' for prefix, _ in cameras for output in options.outputs}
     taken = sorted(results & {topic.name for topic in bag.topics})
     if taken and not options.only_results:
-        msg = (
-            f'{bag.path} has a topic {taken[0]} already: give the results another --prefix than '
-            f'{options.prefix}, or write --only-results'
-        )
+        remedy = f'another --prefix than {options.prefix}, or write --only-results'
+        msg = f'{bag.path} has a topic {taken[0]} already: give the results {remedy}'
         raise BagError(msg)
     notes = [f'{probe.topic.name} is not segmented: {probe.problem}' for probe in others]
     return cameras, [*notes, *bag.types.notes]
@@ -205,10 +198,8 @@ def _claim(
         msg = f'{folder} holds an interrupted run: resume it with --resume, or delete it'
         raise BagError(msg)
     elif path.read_text('utf-8') != digest:
-        msg = (
-            f'{folder} was begun with other arguments, weights or recording: '
-            'give the same, or delete it and begin again'
-        )
+        remedy = 'give the same, or delete it and begin again'
+        msg = f'{folder} was begun with other arguments, weights or recording: {remedy}'
         raise BagError(msg)
 
 

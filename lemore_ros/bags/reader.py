@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from lemore_core.common.errors import in_one_line
+from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.common.yaml_file import read_yaml
 from lemore_ros.bags.compression import decompress_file
@@ -19,13 +19,13 @@ from lemore_ros.bags.types import MessageTypes, Topic, merge_topics
 if TYPE_CHECKING:
     from lemore_core.images.image import Image
     from lemore_ros.bags.storage import Storage
-    from lemore_ros.messages.images import ImageError
 
 METADATA, INFORMATION = 'metadata.yaml', 'rosbag2_bagfile_information'
 ROSBAG2_ENDINGS = ('.mcap', '.db3')
 # a recording has the second ending until it is finished
 ROSBAG1_ENDINGS = ('.bag', '.bag.active')
 ENDINGS = (*ROSBAG2_ENDINGS, *ROSBAG1_ENDINGS)
+T = TypeVar('T')
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,15 @@ class Decoder:
         self._reader = make_reader(topic.type)
         self._max_pixels = max_pixels
 
-    def decode(self, record: Record) -> Image | ImageError | BagError:
+    def decode(self, record: Record) -> Image | LemoreError:
         """Return the image of a message, or the error."""
-        image: Image | ImageError | BagError = self._attempt(record, self._reader.read)
-        return image
+        return self._attempt(record, self._reader.read)
 
     def skip(self, record: Record) -> None:
         """Feed the decoder without returning the image; later frames may depend on it."""
         self._attempt(record, self._reader.skip)
 
-    def _attempt(self, record: Record, read: Callable[[Any, int], Any]) -> Any:
+    def _attempt(self, record: Record, read: Callable[[Any, int], T]) -> T | LemoreError:
         from lemore_ros.messages.images import ImageError
 
         try:
@@ -106,9 +105,7 @@ class Bag:
         with ExitStack() as stack:
             for file in _find_files(path, metadata, self.errors):
                 self._files.append(_open_file(file, self.errors, stack))
-            self.topics = merge_topics(
-                topic for file in self._files for topic in file.topics.values()
-            )
+            self.topics = merge_topics(t for file in self._files for t in file.topics.values())
             spans = [file.span for file in self._files if file.span != (0, 0)]
             self.start_ns = min((first for first, _ in spans), default=0)
             self.end_ns = max((last for _, last in spans), default=0)
@@ -118,8 +115,7 @@ class Bag:
     def _check(self, expected: int) -> None:
         missing = expected - sum(topic.count for topic in self.topics) - self.errors.messages
         if missing > 0:
-            what = f'{missing} of the {expected} messages that {METADATA} counts'
-            self.errors.add(what, missing)
+            self.errors.add(f'{missing} of the {expected} messages that {METADATA} counts', missing)
         is_ros1 = self.path.name.endswith(ROSBAG1_ENDINGS)
         if not self.topics and (is_ros1 or self.errors.places):
             msg = f'nothing of {self.path} can be read: {self.errors or "it is empty"}'
@@ -129,16 +125,6 @@ class Bag:
     def image_topics(self) -> tuple[Topic, ...]:
         """The image topics of any transport, sorted by name."""
         return tuple(topic for topic in self.topics if topic.is_image)
-
-    @property
-    def damage(self) -> str:
-        """A description of the losses so far, empty without any."""
-        return str(self.errors)
-
-    @property
-    def unreadable(self) -> int:
-        """The number of messages known to be lost so far; there may be more."""
-        return self.errors.messages
 
     def topic(self, name: str) -> Topic:
         """Return the topic called ``name``; of several types, that of images.
@@ -172,7 +158,7 @@ class Bag:
 
     def frames(
         self, topic: Topic, *, start_ns: int | None = None, end_ns: int | None = None
-    ) -> Iterator[tuple[Record, Image | ImageError | BagError]]:
+    ) -> Iterator[tuple[Record, Image | LemoreError]]:
         """Yield the messages of an image topic, each with its image or the error."""
         decoder = Decoder(topic, self.max_pixels)
         for record in self.messages([topic], start_ns=start_ns, end_ns=end_ns):
@@ -199,11 +185,8 @@ def open_bag(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Bag]:
     if not path.is_dir() and not path.name.endswith(ENDINGS):
         msg = f'{path} is no bag: give a rosbag2 folder, a .mcap or .db3 file, or a ROS 1 .bag'
         raise BagError(msg)
-    bag = Bag(path, max_pixels)
-    try:
+    with closing(Bag(path, max_pixels)) as bag:
         yield bag
-    finally:
-        bag.close()
 
 
 def _read_metadata(folder: Path, errors: ReadErrors) -> Metadata:

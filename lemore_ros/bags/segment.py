@@ -66,10 +66,7 @@ class Part(NamedTuple):
 
 @dataclass
 class Item:
-    """A record, and of one to segment the results' namespace, the image and the result.
-
-    Both may be the error instead.
-    """
+    """A record; if segmented, the results' namespace, and image and result or errors."""
 
     record: Record
     prefix: str = ''
@@ -100,10 +97,7 @@ class BagSegmenter:
         self._opened.close()
 
     def write(self, part: Part, on_progress: Callable[[int], object]) -> PartResult:
-        """Segment a part into a new one-file bag, unless a process that died has completed it.
-
-        The bag also holds the result as JSON. ``on_progress`` is called with numbers of images.
-        """
+        """Segment a part into a bag with the result as JSON, unless it is complete."""
         if done := part.result():
             return done
         bag, options = self.open(part.source), self._options
@@ -115,9 +109,9 @@ class BagSegmenter:
         batch_bytes = batch * max(probe.bytes for _, probe in part.cameras)
         ahead = min(MOST_AHEAD, max(1, AHEAD_BYTES // batch_bytes))
         topics = () if options.only_results else bag.topics
-        prefixes = [prefix for prefix, _ in part.cameras]
+        results = [(prefix, name) for prefix, _ in part.cameras for name in options.outputs]
         with new_part(part.path, options) as writer, ExitStack() as stack:
-            connections = add_connections(writer, topics, bag.types, prefixes, options.outputs)
+            connections = add_connections(writer, topics, bag.types, results)
 
             def in_thread(items: Iterable[T]) -> Iterator[T]:
                 return stack.enter_context(closing(read_ahead(items, ahead)))
@@ -125,12 +119,12 @@ class BagSegmenter:
             # decoded by the thread that reads: another stage would hold one more image
             read = in_thread(self._read(bag, part, batch))
             segmented = in_thread(map(self._segment, read))
-            messages = self._messages(segmented, prefixes, on_progress)
+            messages = self._messages(segmented, results, on_progress)
             # written by this thread: SQLite wants the one that opened the file
             for chunk in in_thread(in_chunks(messages)):
                 for key, time_ns, data in chunk:
                     writer.write(connections[key], time_ns, data)
-            result = PartResult(self._frames, self._problems, dict(bag.errors.places))
+            result = PartResult(self._frames, self._problems, bag.errors.places)
             (writer.path / RESULT_FILE).write_text(json.dumps(result), encoding='utf-8')
         return result
 
@@ -196,11 +190,11 @@ class BagSegmenter:
     def _messages(
         self,
         groups: Iterable[deque[Item]],
-        prefixes: Sequence[str],
+        results: Sequence[Key],
         on_progress: Callable[[int], object],
     ) -> Iterator[Message]:
         """Yield the messages to write, the descriptions of the classes first."""
-        outputs, is_first = self._options.outputs, True
+        is_first = True
         for group in groups:
             while group:
                 item = group.popleft()
@@ -208,7 +202,7 @@ class BagSegmenter:
                 if is_first:
                     threshold = self._refinement.min_confidence
                     known = class_messages(self._taxonomy, threshold, time_ns)
-                    for key in [(p, o) for p in prefixes for o in outputs if o in known]:
+                    for key in [key for key in results if key[1] in known]:
                         yield key, time_ns, known[key[1]]
                     is_first = False
                 yield from self._messages_of(item)
@@ -244,8 +238,7 @@ def in_chunks(messages: Iterable[Message]) -> Iterator[list[Message]]:
 def read_ahead(items: Iterable[T], ahead: int = 1) -> Generator[T, None, None]:
     """Yield ``items``, which a thread makes, at most ``ahead`` of them in advance.
 
-    An exception of ``items`` is raised where they are taken. Close the generator to end the thread:
-    resources that it uses may be closed next.
+    Exceptions are raised where items are taken. Closing the generator ends the thread.
     """
     source, end = iter(items), object()
     with ThreadPoolExecutor(1) as pool:

@@ -68,8 +68,7 @@ class Piece(NamedTuple):
 class Storage(ABC):
     """An open file of a bag; losses are added to ``errors``.
 
-    ``topics`` are those of each publisher, by number; ``span`` holds the first and last receive
-    time, (0, 0) without messages.
+    ``topics`` are those of each publisher, by number; ``span`` is the first and last receive time.
     """
 
     piece = 'chunk at byte'
@@ -96,16 +95,13 @@ class Storage(ABC):
             self._errors.add(problem, counts[number])
         self.topics = {n: replace(t, count=counts[n]) for n, t in self.topics.items()}
         self._in_time = sorted(self._pieces.values(), key=lambda piece: piece[:2])
-        last = max((piece.end_ns for piece in self._in_time), default=0)
-        self.span = (self._in_time[0].start_ns if self._in_time else 0, last)
+        first = self._in_time[0].start_ns if self._in_time else 0
+        self.span = first, max((piece.end_ns for piece in self._in_time), default=0)
 
     def messages(
         self, wanted: Container[tuple[str, str]], start_ns: int | None, end_ns: int | None
     ) -> Iterator[tuple[Topic, int, bytes]]:
-        """Yield topic, receive time and CDR bytes, ordered by receive time.
-
-        ``wanted`` are names and types of topics.
-        """
+        """Yield topic, time and CDR bytes by receive time; ``wanted`` are names and types."""
         topics = {n: t for n, t in self.topics.items() if (t.name, t.type) in wanted}
         start = -END_OF_TIME if start_ns is None else start_ns
         end = END_OF_TIME if end_ns is None else end_ns
@@ -145,8 +141,7 @@ class Storage(ABC):
     def _count(self) -> Counter[int]:
         counts = Counter[int]()
         for piece in self._pieces.values():
-            for topic, number in piece.counts.items():
-                counts[topic] += number
+            counts.update(piece.counts)
         return counts
 
     def _find_pieces(self) -> None:
@@ -181,8 +176,8 @@ class Storage(ABC):
         waiting: list[tuple[int, int, Message]] = []
         number = count()
         for piece in self._in_time:
-            is_wanted = not topics.keys().isdisjoint(piece.counts)
-            if not is_wanted or piece.end_ns < start or piece.start_ns >= end:
+            is_in_time = piece.end_ns >= start and piece.start_ns < end
+            if not is_in_time or topics.keys().isdisjoint(piece.counts):
                 continue
             while waiting and waiting[0][0] < piece.start_ns:
                 yield heapq.heappop(waiting)[2]
@@ -244,8 +239,7 @@ class McapFile(Storage):
     def _read_head(self, position: int) -> tuple[int, int]:
         self._file.seek(position)
         stream = ReadDataStream(self._file)
-        head: tuple[int, int] = stream.read1(), stream.read8()
-        return head
+        return stream.read1(), stream.read8()
 
     def _add(self, channel: mcap.Channel) -> None:
         schema = self._schemas.get(channel.schema_id, mcap.Schema(0, b'', '', ''))
@@ -300,10 +294,7 @@ class SqliteFile(Storage):
 
 
 class Rosbag1File(Storage):
-    """Chunks of a ROS 1 file.
-
-    Format: http://wiki.ros.org/Bags/Format/2.0.
-    """
+    """Chunks of a ROS 1 file; see http://wiki.ros.org/Bags/Format/2.0."""
 
     def __init__(self, path: Path, errors: ReadErrors) -> None:
         self._reader = rosbag1.Reader(path)
@@ -364,13 +355,12 @@ class Rosbag1File(Storage):
     def _add(self, connection: Connection) -> None:
         number, kind = connection.id, connection.msgtype
         try:
-            name, definition, self._converters[number] = convert_ros1_type(
-                kind, connection.msgdef.data
-            )
+            made = convert_ros1_type(kind, connection.msgdef.data)
         except Exception as error:  # noqa: BLE001 - parsers raise many types
             what = f'{connection.topic}: the definition of {kind} cannot be parsed'
             self._undefined[number] = f'{what}: {in_one_line(error)}'
         else:
+            name, definition, self._converters[number] = made
             self.topics[number] = Topic(connection.topic, name, 0, definition)
 
     def _to_cdr(self, number: int, data: bytes) -> bytes:
@@ -386,6 +376,5 @@ def _expand(chunk: mcap.Chunk) -> list[mcap.McapRecord]:
 
 
 def _definition(encoding: str, text: str) -> MessageDefinition:
-    if encoding not in FORMATS:
-        return MessageDefinition(NONE, '')
-    return MessageDefinition(FORMATS[encoding], text)
+    known = FORMATS.get(encoding, NONE)
+    return MessageDefinition(known, '' if known is NONE else text)

@@ -72,10 +72,7 @@ def result_topics(bag: Bag) -> set[Topic]:
 
 
 def camera_topic(bag: Bag, name: str = '', masks: Collection[str] = ()) -> Topic:
-    """Return the image topic called ``name``, or the only camera, or the only one in colour.
-
-    Topics called ``masks`` are no cameras.
-    """
+    """Return the topic called ``name``, or the only camera (in colour) but for ``masks``."""
     if name:
         return image_topic(bag, name)
     found, others = find_cameras(bag)
@@ -166,10 +163,8 @@ def class_table(bag: Bag, labels: Topic, dataset: str = '') -> Taxonomy:
         return load_taxonomy(dataset)
     topic = sibling(bag, labels, CLASSES.name)
     if topic is None:
-        msg = (
-            f'{bag.path} has no class table beside {labels.name}: '
-            'name the data set of its labels with --dataset'
-        )
+        remedy = 'name the data set of its labels with --dataset'
+        msg = f'{bag.path} has no class table beside {labels.name}: {remedy}'
         raise BagError(msg)
     return _read_table(bag, topic)
 

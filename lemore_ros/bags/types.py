@@ -17,11 +17,7 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.outputs import BY_TYPE, Transport
 
 ASSUMED = 'jazzy'
-DISTRIBUTIONS = {
-    store.name.removeprefix('ROS2_').lower(): store
-    for store in Stores
-    if store.name.startswith('ROS2_')
-}
+DISTRIBUTIONS = {s.name.removeprefix('ROS2_').lower(): s for s in Stores if 'ROS2_' in s.name}
 HEADER, TIME = 'std_msgs/msg/Header', 'builtin_interfaces/msg/Time'
 IDL_RULER = '=' * 80 + '\n'
 NONE = MessageDefinitionFormat.NONE
@@ -68,11 +64,7 @@ def merge_topics(found: Iterable[Topic]) -> tuple[Topic, ...]:
 
 
 class MessageTypes:
-    """Deserialise the messages of one bag; types are parsed on first use.
-
-    Topics without a definition use that of ``distribution``, the bag's own or :data:`ASSUMED`;
-    ``borrowed`` collects their types.
-    """
+    """Deserialise messages by the definitions of the bag, or else those of a distribution."""
 
     def __init__(self, distribution: str = '') -> None:
         self.distribution = distribution if distribution in DISTRIBUTIONS else ASSUMED
@@ -83,10 +75,8 @@ class MessageTypes:
     def notes(self) -> tuple[str, ...]:
         """A note for the user if definitions were taken from a distribution."""
         names = ', '.join(sorted(self.borrowed))
-        note = (
-            f'the bag does not define {names}: using the definitions of ROS 2 {self.distribution}'
-        )
-        return (note,) if names else ()
+        source = f'the definitions of ROS 2 {self.distribution}'
+        return (f'the bag does not define {names}: using {source}',) if names else ()
 
     def deserialize(self, topic: Topic, data: bytes) -> Any:
         """Deserialise a CDR message."""
@@ -108,10 +98,8 @@ class MessageTypes:
         if topic.definition.format is NONE:
             store = distribution_types(self.distribution)
             if topic.type not in store.fielddefs:
-                msg = (
-                    f'neither the bag nor ROS 2 {self.distribution} defines the type {topic.type} '
-                    f'of {topic.name}'
-                )
+                source = f'neither the bag nor ROS 2 {self.distribution}'
+                msg = f'{source} defines the type {topic.type} of {topic.name}'
                 raise BagError(msg)
             self.borrowed.add(topic.type)
             return store
@@ -135,10 +123,7 @@ def distribution_types(name: str = ASSUMED) -> Typestore:
 def convert_ros1_type(
     name: str, definition: str
 ) -> tuple[str, MessageDefinition, Callable[[bytes], memoryview]]:
-    """Return ROS 2 name and definition of a ROS 1 type, and a converter of messages to CDR.
-
-    A type that ROS 2 has with the same fields becomes that of ROS 2.
-    """
+    """Return ROS 2 name and definition of a ROS 1 type, and a converter of messages to CDR."""
     name = STATIC_MSGTYPE_RENAMES.get(name, name)
     store, known = get_typestore(Stores.EMPTY), distribution_types()
     # ROS 1 headers have a sequence number, ROS 2 headers do not

@@ -54,14 +54,8 @@ DEFINITIONS = {
 FOREVER = QosTime(2**31 - 1, 2**32 - 1)
 # the live node's profiles
 RELIABLE = Qos(
-    QosHistory.KEEP_LAST,
-    5,
-    QosReliability.RELIABLE,
-    QosDurability.VOLATILE,
-    FOREVER,
-    FOREVER,
-    QosLiveliness.AUTOMATIC,
-    FOREVER,
+    *(QosHistory.KEEP_LAST, 5, QosReliability.RELIABLE, QosDurability.VOLATILE),
+    *(FOREVER, FOREVER, QosLiveliness.AUTOMATIC, FOREVER),
     avoid_ros_namespace_conventions=False,
 )
 LATCHED = RELIABLE._replace(depth=1, durability=QosDurability.TRANSIENT_LOCAL)
@@ -91,10 +85,7 @@ def serialize(message: Any, kind: str) -> memoryview:
 
 
 def class_messages(taxonomy: Taxonomy, threshold: float, time_ns: int) -> dict[str, memoryview]:
-    """Return the serialised messages that describe the classes, by output.
-
-    ``threshold`` is the confidence (0..1) below which labels are unlabelled, ``time_ns`` the stamp.
-    """
+    """Return the serialised messages that describe the classes, by output."""
     types = output_types().types
     text, info = OUTPUTS['classes'].type, OUTPUTS['label_info'].type
     classes = [types[VISION_CLASS](i, name) for i, name in enumerate(taxonomy.classes)]
@@ -106,28 +97,21 @@ def class_messages(taxonomy: Taxonomy, threshold: float, time_ns: int) -> dict[s
 
 
 def add_connections(
-    writer: Writer,
-    topics: Iterable[Topic],
-    types: MessageTypes,
-    prefixes: Iterable[str],
-    outputs: Sequence[str],
+    writer: Writer, topics: Iterable[Topic], types: MessageTypes, results: Iterable[Key]
 ) -> dict[Key, Connection]:
     """Add recorded topics and results."""
     connections = {(t.name, t.type): _add_recorded(writer, t, types) for t in topics}
-    for prefix, output in ((prefix, OUTPUTS[name]) for prefix in prefixes for name in outputs):
-        qos, name = LATCHED if output.is_latched else RELIABLE, f'{prefix}/{output.name}'
-        connections[prefix, output.name] = writer.add_connection(
-            name, output.type, typestore=output_types(), offered_qos_profiles=[qos]
+    for prefix, name in results:
+        kind, qos = OUTPUTS[name].type, LATCHED if OUTPUTS[name].is_latched else RELIABLE
+        connections[prefix, name] = writer.add_connection(
+            f'{prefix}/{name}', kind, typestore=output_types(), offered_qos_profiles=[qos]
         )
     return connections
 
 
 @contextmanager
 def new_part(part: Path, options: SegmentOptions) -> Iterator[Writer]:
-    """Yield the writer of a new one-file bag, which appears at ``part`` when complete.
-
-    Files added to ``writer.path`` become part of it.
-    """
+    """Yield the writer of a new one-file bag, which appears at ``part`` when complete."""
     # machines that share the folder may have processes of the same number
     temporary = part.with_name(f'{part.name}.writing-{socket.gethostname()}-{os.getpid()}')
     shutil.rmtree(temporary, ignore_errors=True)
@@ -152,10 +136,8 @@ def new_part(part: Path, options: SegmentOptions) -> Iterator[Writer]:
 
 
 def join_parts(parts: Sequence[Path], folder: Path) -> bool:
-    """Move the files of one-file bags into a bag ``folder``; return whether it has messages.
-
-    May be repeated after an interruption.
-    """
+    """Move the files of one-file bags into a bag ``folder``; return whether it has messages."""
+    # may be repeated after an interruption
     folder.mkdir(exist_ok=True)
     infos = []
     for part in parts:
@@ -190,10 +172,8 @@ def report_disk_full(output: Path) -> Iterator[None]:
         is_full = getattr(error, 'errno', None) in {errno.ENOSPC, errno.EDQUOT}
         if not is_full and 'disk is full' not in str(error):
             raise
-        msg = (
-            f'no space is left for {output}: {error}. Complete files are kept: '
-            'make room and run the same command with --resume'
-        )
+        remedy = 'Complete files are kept: make room and run the same command with --resume'
+        msg = f'no space is left for {output}: {error}. {remedy}'
         raise BagError(msg) from error
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,9 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from lemore_ros.bags.options import SegmentOptions
+from lemore_ros.bags.options import NODE, SegmentOptions
 from lemore_ros.bags.parts import BagSegmentation
-from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.reader import Bag, open_bag
 from lemore_ros.bags.segment import PartResult
 from lemore_ros.outputs import COMPRESSED_VIDEO, FFMPEG_PACKET
 from test.message_definitions import DEFINITIONS
@@ -36,22 +35,13 @@ from test.message_definitions import DEFINITIONS
 ROOT = Path(__file__).parents[2]
 STORE = get_typestore(Stores.ROS2_JAZZY)
 TYPES = STORE.types
-IMAGE, COMPRESSED, STRING = (
-    'sensor_msgs/msg/Image',
-    'sensor_msgs/msg/CompressedImage',
-    'std_msgs/msg/String',
-)
+IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+STRING = 'std_msgs/msg/String'
 START = 1_700_000_000 * 10**9
 PERIOD = 10**8
 QOS = Qos(
-    QosHistory.KEEP_LAST,
-    7,
-    QosReliability.BEST_EFFORT,
-    QosDurability.VOLATILE,
-    QosTime(0, 0),
-    QosTime(0, 0),
-    QosLiveliness.AUTOMATIC,
-    QosTime(0, 0),
+    *(QosHistory.KEEP_LAST, 7, QosReliability.BEST_EFFORT, QosDurability.VOLATILE),
+    *(QosTime(0, 0), QosTime(0, 0), QosLiveliness.AUTOMATIC, QosTime(0, 0)),
     avoid_ros_namespace_conventions=False,
 )
 Message = tuple[str, str, int, bytes]
@@ -108,18 +98,11 @@ def text(content: str) -> bytes:
 
 def drive(count: int, topic: str = '/camera/image_raw') -> list[Message]:
     """A camera at 10 Hz, and two messages of another topic after each image."""
-    return list(_drive(count, topic))
-
-
-@lru_cache
-def _drive(count: int, topic: str) -> list[Message]:
     messages: list[Message] = []
     for index in range(count):
         time = START + index * PERIOD
         messages.append((topic, IMAGE, time, image(index, time - 12345)))
-        messages += [
-            ('/notes', STRING, time + 1000 * (i + 1), text(f'{index}.{i}')) for i in range(2)
-        ]
+        messages += [('/notes', STRING, time + i, text(f'{index} {i}')) for i in (1000, 2000)]
     return messages
 
 
@@ -189,10 +172,21 @@ def segment(
     return result
 
 
+def read(bag: Bag) -> list[Message]:
+    return [(r.topic.name, r.topic.type, r.time_ns, r.data) for r in bag.messages()]
+
+
 def contents(path: Path) -> list[Message]:
     """Every message of a bag."""
     with open_bag(path) as bag:
-        return [(r.topic.name, r.topic.type, r.time_ns, r.data) for r in bag.messages()]
+        return read(bag)
+
+
+def labels_of(path: Path, topic: str = f'{NODE}/labels') -> dict[int, np.ndarray]:
+    """Label images by receive time."""
+    with open_bag(path) as bag:
+        frames = bag.frames(bag.topic(topic))
+        return {record.time_ns: frame.pixels.copy() for record, frame in frames}
 
 
 def files(path: Path) -> dict[str, bytes]:

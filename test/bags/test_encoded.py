@@ -10,33 +10,29 @@ import pytest
 
 from lemore_core.cli.main import main
 from lemore_core.images.video import H264, H265, VideoStream
-from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.options import SegmentOptions
-from lemore_ros.bags.reader import open_bag
 from lemore_ros.outputs import COMPRESSED_VIDEO, FFMPEG_PACKET
 from test.bags.conftest import (
     PERIOD,
     START,
     BagFolder,
     foxglove_video,
+    labels_of,
     packet,
     pattern,
     segment,
 )
 from test.encoded_video import GOP, packets_of
 
-NODE = '/lemore_segmentation'
 COUNT, LATE = 4 * GOP, 2  # packets sent, and those missed by who began to record
 Make = Callable[[bytes, int], bytes]
 
 
-def labels_of(bags: BagFolder, name: str, options: SegmentOptions) -> dict[int, np.ndarray]:
+def segmented(bags: BagFolder, name: str, options: SegmentOptions) -> dict[int, np.ndarray]:
     result = segment(bags.folder / 'drive', bags.folder / name, options)
     assert result.frames + sum(result.problems.values()) <= COUNT - LATE
-    with open_bag(bags.folder / name) as bag:
-        frames = bag.frames(bag.topic(f'{NODE}/labels'))
-        return {record.time_ns: frame.pixels.copy() for record, frame in frames}
+    return labels_of(bags.folder / name)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +45,6 @@ def labels_of(bags: BagFolder, name: str, options: SegmentOptions) -> dict[int, 
 def test_images_are_labelled_from_the_first_key_frame_on(
     bags: BagFolder,
     options: SegmentOptions,
-    exported: object,
     topic: str,
     kind: str,
     make: Make,
@@ -60,16 +55,15 @@ def test_images_are_labelled_from_the_first_key_frame_on(
     sent = list(zip(times, packets, strict=True))[LATE:]
     bags.write([(topic, kind, time, make(data, time)) for time, data in sent])
 
-    segmenter = Segmenter.load(str(exported), backend='onnxruntime', device='cpu')
+    segmenter = options.load()
     stream, expected = VideoStream(codec, 10**6), {}
     for time, data in sent[GOP - LATE :]:
         expected[time] = segmenter.segment(stream.decode(data), 'bgr8').labels
-    wholes = labels_of(bags, 'one', options)
-    parts = labels_of(bags, 'parts', replace(options, file_frames=3))
-    for found in (wholes, parts):
+    for name, frames in (('one', 0), ('parts', 3)):
+        found = segmented(bags, name, replace(options, file_frames=frames))
         assert found.keys() == expected.keys()
         assert all(np.array_equal(found[time], labels) for time, labels in expected.items())
-    some = labels_of(bags, 'some', replace(options, rate=4.0, skip=0.45))
+    some = segmented(bags, 'some', replace(options, rate=4.0, skip=0.45))
     assert 2 <= len(some) < len(expected)
     assert all(np.array_equal(labels, expected[time]) for time, labels in some.items())
 

@@ -28,7 +28,7 @@ from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.parts import BagSegmentation
-from lemore_ros.bags.reader import Bag, open_bag
+from lemore_ros.bags.reader import open_bag
 from lemore_ros.messages.images import ImageError
 from lemore_ros.messages.rendering import classes_json
 from test.bags.conftest import (
@@ -43,6 +43,7 @@ from test.bags.conftest import (
     image,
     jpeg,
     pattern,
+    read,
     segment,
     text,
 )
@@ -64,22 +65,16 @@ def test_every_storage_gives_the_same(bags: BagFolder, storage: Any, compression
     path = bags.write(messages, storage=storage, compression=compression)
     with open_bag(path) as bag:
         assert read(bag) == messages
-        assert [(topic.name, topic.count) for topic in bag.topics] == [
-            ('/camera/image_raw', 5),
-            ('/notes', 10),
-        ]
+        counts = {topic.name: topic.count for topic in bag.topics}
+        assert counts == {'/camera/image_raw': 5, '/notes': 10}
         assert (bag.start_ns, bag.end_ns) == (messages[0][2], messages[-1][2])
-        assert (bag.damage, bag.unreadable) == ('', 0)
+        assert (str(bag.errors), bag.errors.messages) == ('', 0)
     (path / 'metadata.yaml').unlink()
     with open_bag(path) as bag:
         assert read(bag) == messages
-        assert bag.damage == 'metadata.yaml is missing'
+        assert str(bag.errors) == 'metadata.yaml is missing'
     if compression is not FILE:
         assert contents(only_file(path)) == messages
-
-
-def read(bag: Bag) -> list[Any]:
-    return [(r.topic.name, r.topic.type, r.time_ns, r.data) for r in bag.messages()]
 
 
 def only_file(path: Path) -> Path:
@@ -142,8 +137,8 @@ def test_an_mcap_file_cut_anywhere_gives_what_is_before(bags: BagFolder, compres
         with open_bag(path) as bag:
             found = read(bag)
             assert found == messages[: len(found)]
-            assert bag.damage
-            assert bag.unreadable == len(messages) - len(found)
+            assert str(bag.errors)
+            assert bag.errors.messages == len(messages) - len(found)
             if compression is NONE:
                 # the chunk that is cut is lost
                 assert len(found) > len(messages) * (end - chunk) / len(whole) - 6
@@ -170,10 +165,10 @@ def test_a_damaged_chunk_costs_its_own_messages(bags: BagFolder) -> None:
         assert [m[2] for m in found] == sorted(m[2] for m in found)
         lost = Counter(drive(450)) - Counter(found)
         assert not Counter(found) - Counter(drive(450))
-        assert 0 < lost.total() == bag.unreadable
+        assert 0 < lost.total() == bag.errors.messages
         first, last = chunk.message_start_time, chunk.message_end_time
         assert all(first <= m[2] <= last for m in lost)
-        assert 'the chunk at byte' in bag.damage
+        assert 'the chunk at byte' in str(bag.errors)
 
 
 def test_a_damaged_file_does_not_hide_the_next_one(bags: BagFolder) -> None:
@@ -186,7 +181,7 @@ def test_a_damaged_file_does_not_hide_the_next_one(bags: BagFolder) -> None:
     with open_bag(cut) as bag:
         found = read(bag)
         assert found[-60:] == drive(20)
-        assert 'cut_0.mcap' in bag.damage
+        assert 'cut_0.mcap' in str(bag.errors)
 
 
 @pytest.mark.parametrize('compression', [NONE, MESSAGE])
@@ -199,8 +194,8 @@ def test_a_sqlite_file_that_is_cut_short(bags: BagFolder, compression: Any) -> N
             found = read(bag)
             assert len(found) > 30
             assert not Counter(found) - Counter(drive(250))
-            assert len(found) + bag.unreadable == 750
-            assert 'nothing can be read after' in bag.damage
+            assert len(found) + bag.errors.messages == 750
+            assert 'nothing can be read after' in str(bag.errors)
 
 
 def test_a_sqlite_recording_that_a_crash_left_with_its_log(bags: BagFolder) -> None:
@@ -210,9 +205,8 @@ def test_a_sqlite_recording_that_a_crash_left_with_its_log(bags: BagFolder) -> N
         database.execute('PRAGMA journal_mode = WAL')
         for topic, _, time_ns, data in messages[3:]:
             row = 1 if topic == messages[0][0] else 2, time_ns, data
-            database.execute(
-                'INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)', row
-            )
+            insert = 'INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)'
+            database.execute(insert, row)
             database.commit()
         shutil.copytree(path, left)
     assert len(list(left.iterdir())) == 4
@@ -231,8 +225,8 @@ def test_a_compressed_file_that_is_cut_short(bags: BagFolder) -> None:
         found = read(bag)
         assert found == drive(450)[: len(found)]
         assert len(found) > 300
-        assert len(found) + bag.unreadable == 1350
-        assert 'mcap.zstd is damaged' in bag.damage
+        assert len(found) + bag.errors.messages == 1350
+        assert 'mcap.zstd is damaged' in str(bag.errors)
 
 
 def test_a_bag_without_definitions(bags: BagFolder, options: SegmentOptions) -> None:
@@ -279,7 +273,7 @@ def images_of(path: Path) -> tuple[dict[int, Any], str]:
         assert bag.topic('/image').count >= len(frames)
         found = {(r.time_ns - START) // PERIOD: f.pixels.copy() for r, f in frames}
         assert all(np.array_equal(pixels, pattern(i)) for i, pixels in found.items())
-        return found, bag.damage
+        return found, str(bag.errors)
 
 
 def test_a_ros_1_bag_becomes_a_ros_2_bag(tmp_path: Path, options: SegmentOptions) -> None:
@@ -332,8 +326,8 @@ def test_a_damaged_chunk_of_a_ros_1_bag_costs_its_own_messages(
 
 def test_info(bags: BagFolder, capsys: pytest.CaptureFixture[str]) -> None:
     messages = [m for m in drive(20) if not 12 <= (m[2] - START) // PERIOD < 15]
-    messages += [('/depth', IMAGE, START + 10, image(0, START, encoding='16UC1'))]
     messages += [
+        ('/depth', IMAGE, START + 10, image(0, START, encoding='16UC1')),
         ('/seg/color', IMAGE, START + 20, image(0, START)),
         ('/seg/classes', STRING, START + 20, text(classes_json(load_taxonomy('camvid')))),
     ]

@@ -22,7 +22,7 @@ from lemore_core.cli.main import main
 from lemore_core.common.memory import ProcessMemoryError, process_memory
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.options import RECORDED, SegmentOptions
+from lemore_ros.bags.options import NODE, RECORDED, SegmentOptions
 from lemore_ros.bags.reader import open_bag
 from test.bags.conftest import (
     COMPRESSED,
@@ -37,19 +37,13 @@ from test.bags.conftest import (
     files,
     image,
     jpeg,
+    labels_of,
     pattern,
     segment,
     text,
 )
 
-NODE = '/lemore_segmentation'
 Start = Callable[..., subprocess.Popen[str]]
-
-
-def labels_of(path: Path, topic: str = f'{NODE}/labels') -> dict[int, np.ndarray]:
-    with open_bag(path) as bag:
-        frames = bag.frames(bag.topic(topic))
-        return {record.time_ns: frame.pixels.copy() for record, frame in frames}
 
 
 def test_labels_stand_beside_copied_originals(bags: BagFolder, options: SegmentOptions) -> None:
@@ -108,9 +102,8 @@ def test_storage_compression_and_files_do_not_change_what_a_bag_holds(
 
 def test_only_results_at_a_rate_of_a_stretch(bags: BagFolder, options: SegmentOptions) -> None:
     source = bags.write(drive(40))
-    chosen = replace(
-        options, only_results=True, rate=2.0, skip=1.0, duration=2.0, outputs=('labels',)
-    )
+    options = replace(options, only_results=True, rate=2.0, skip=1.0, duration=2.0)
+    chosen = replace(options, outputs=('labels',))
     for frames in (1, 1000):
         output = bags.folder / f'out{frames}'
         segment(source, output, replace(chosen, file_frames=frames))
@@ -156,14 +149,10 @@ def test_broken_images_are_copied_and_counted(bags: BagFolder, options: SegmentO
 
 
 def test_topics_of_one_name_and_two_types(bags: BagFolder, options: SegmentOptions) -> None:
-    messages = [
-        message
-        for i in range(4)
-        for message in (
-            ('/camera', IMAGE, START + i * PERIOD, image(i, START)),
-            ('/camera', STRING, START + i * PERIOD + 1, text(str(i))),
-        )
-    ]
+    messages = []
+    for now in range(START, START + 4 * PERIOD, PERIOD):
+        messages.append(('/camera', IMAGE, now, image(0, START)))
+        messages.append(('/camera', STRING, now + 1, text(str(now))))
     source = bags.write(messages)
     segment(source, bags.folder / 'out', replace(options, topic=('/camera',)))
     assert [m for m in contents(bags.folder / 'out') if m[0] == '/camera'] == messages

@@ -1,7 +1,4 @@
-"""``lemore bag compare``.
-
-Exit status: as that of ``lemore bag segment``, 3 where something could not be read.
-"""
+"""``lemore bag compare``; the exit status is 3 if something could not be read."""
 
 from __future__ import annotations
 
@@ -20,20 +17,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('bag', type=Path, metavar='A', help='a bag with labels, or to segment')
-    parser.add_argument(
-        'other', type=Path, nargs='?', metavar='B', help='the same images with other labels'
-    )
-    parser.add_argument(
-        '--labels',
-        nargs='+',
-        default=[],
-        metavar='TOPIC',
-        help='with A and B: their topics of labels, one or two names; with A alone: topics of A',
-    )
-    parser.add_argument(
-        '--models', nargs='+', default=[], metavar='MODEL', help='with A alone: segment it by these'
-    )
+    add = parser.add_argument
+    add('bag', type=Path, metavar='A', help='a bag with labels, or to segment')
+    add('other', type=Path, nargs='?', metavar='B', help='the same images with other labels')
+    text = 'with A and B: their topics of labels, one or two names; with A alone: topics of A'
+    add('--labels', nargs='+', default=[], metavar='TOPIC', help=text)
+    text = 'with A alone: segment it by these'
+    add('--models', nargs='+', default=[], metavar='MODEL', help=text)
     evaluate.add_shared_arguments(parser, report_images=24)
 
 
@@ -41,8 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Compare; print the figures, and write the report."""
     images = evaluate.open_images(arguments, arguments.labels)
     with ExitStack() as stack:
-        sides = [stack.enter_context(closing(side)) for side in _open_sides(arguments)]
-        first, second = sides
+        first, second = [stack.enter_context(closing(side)) for side in _open_sides(arguments)]
         names = f'A: {first.name}', f'B: {second.name}'
         # as short as tells them apart
         for short in ((first.origin, second.origin), (first.name, second.name)):

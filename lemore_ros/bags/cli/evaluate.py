@@ -1,7 +1,4 @@
-"""``lemore bag evaluate``, and what ``lemore bag compare`` has in common with it.
-
-Exit status: as that of ``lemore bag segment``, 3 where something could not be read.
-"""
+"""``lemore bag evaluate``, shared by ``compare``; exit status 3 if something could not be read."""
 
 from __future__ import annotations
 
@@ -37,20 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('bag', type=Path, metavar='IN', help='the recorded drive')
     add = parser.add_argument_group('ground truth').add_argument
-    add(
-        '--ground-truth',
-        default='',
-        metavar='TOPIC|FOLDER|BAG',
-        help='a topic of labels in IN, a folder of masks called <sec>_<nanosec>.png or '
-        '<nanoseconds>.png by the stamps of their images, or another bag',
+    text = (
+        'a topic of labels in IN, a folder of masks called <sec>_<nanosec>.png or '
+        '<nanoseconds>.png by the stamps of their images, or another bag'
     )
+    add('--ground-truth', default='', metavar='TOPIC|FOLDER|BAG', help=text)
     add('--ground-truth-topic', default='', metavar='TOPIC', help='of labels in that bag')
-    add(
-        '--ground-truth-ids',
-        choices=('classes', 'dataset'),
-        default='classes',
-        help="what masks in a folder hold: class ids, or the data set's own ids or colors",
-    )
+    text = "what masks in a folder hold: class ids, or the data set's own ids or colors"
+    add('--ground-truth-ids', choices=('classes', 'dataset'), default='classes', help=text)
     parser.add_argument('--labels', metavar='TOPIC', help='take the labels of this topic of IN')
     add_shared_arguments(parser, report_images=12)
 
@@ -101,15 +92,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def open_images(arguments: argparse.Namespace, masks: list[str]) -> ImageSequence:
-    """Open the images of the arguments; topics called ``masks`` are no cameras.
-
-    A missing package for the report is reported before the bag is read.
-    """
+    """Open the images of the arguments; topics called ``masks`` are no cameras."""
     from lemore_core.evaluation.report import check_requirements
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 
     if arguments.report is not None:
-        check_requirements()
+        check_requirements()  # before a long bag is read
     return ImageSequence(
         arguments.images or arguments.bag,
         arguments.topic,
@@ -135,11 +123,7 @@ def measure(
     facts: dict[str, str],
     names: tuple[str, str] | None = None,
 ) -> None:
-    """Evaluate the labels; print the figures, and write the report.
-
-    ``names`` are those of the reference and of the labels if two are compared. Exits with status 3
-    if some images could not be read.
-    """
+    """Evaluate the labels, print the figures and write the report; ``names`` are those compared."""
     from tqdm import tqdm
 
     from lemore_core.evaluation.report import write_report

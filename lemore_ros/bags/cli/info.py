@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from lemore_ros.bags.topics import TopicProbe
 
 NS = 10**9
-# a pause of so many median periods is a gap
-GAP = 3.0
+GAP = 3.0  # median periods
 GAPS_SHOWN = 5
 
 
@@ -54,11 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def inspect(bag: Bag) -> dict[str, Any]:
-    """Return the summary as JSON values; the images are read but not decoded.
-
-    Of an image topic, ``problem`` is the reason that it is no camera; ``gaps_s`` are the longest
-    gaps (start, length) in seconds from the bag's start.
-    """
+    """Return the summary as JSON values; ``gaps_s`` are (start in the bag, length)."""
     from lemore_ros.bags.topics import probe_images
 
     images = [_image_topic(bag, probe) for probe in probe_images(bag)]
@@ -69,8 +64,8 @@ def inspect(bag: Bag) -> dict[str, Any]:
         'messages': sum(topic.count for topic in bag.topics),
         'topics': [(topic.name, topic.type, topic.count) for topic in bag.topics],
         'images': images,
-        'damage': bag.damage,
-        'unreadable': bag.unreadable,
+        'damage': str(bag.errors),
+        'unreadable': bag.errors.messages,
         'notes': bag.types.notes,
     }
 

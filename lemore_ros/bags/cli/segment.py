@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments; the dataclass of the options checks their values."""
-    parser.add_argument('inputs', nargs='+', type=Path, metavar='IN', help='bags of any kind')
-    parser.add_argument(
-        '--output', '-o', type=Path, required=True, help='the new bag, or a folder for several'
-    )
-    parser.add_argument('--resume', action='store_true', help='resume an interrupted run')
-    parser.add_argument('--workers', type=count, default=1, help='processes (1)')
+    add = parser.add_argument
+    add('inputs', nargs='+', type=Path, metavar='IN', help='bags of any kind')
+    add('--output', '-o', type=Path, required=True, help='the new bag, or a folder for several')
+    add('--resume', action='store_true', help='resume an interrupted run')
+    add('--workers', type=count, default=1, help='processes (1)')
     declare(parser, *SEGMENTER)
     group, defaults = parser.add_argument_group('images and output'), SegmentOptions()
     for name, entry in entries(SegmentOptions).items():

@@ -22,10 +22,8 @@ from lemore_ros.bags.evaluation.label_sources import DOUBTFUL, FrameLabels, Grou
 
 MAP_WIDTH = 96
 LONGEST_GAP_S = 1.0  # between frames that are compared
-COLUMNS = (
-    *('mean_iou', 'pixel_accuracy', 'agreement'),
-    *('mean_confidence', 'doubtful', 'flicker', 'latency_ms'),
-)
+SCORES = 'mean_iou', 'pixel_accuracy', 'agreement'
+COLUMNS = (*SCORES, 'mean_confidence', 'doubtful', 'flicker', 'latency_ms')
 OUT_OF_ORDER = 'images whose stamps are not after the one before'
 UNEQUAL = 'images that only one of the two labels'
 
@@ -72,8 +70,7 @@ class DifferenceMap:
 class Flicker:
     """Compare the labels of each frame with the frame before; motion counts as flicker.
 
-    Frames more than a second apart, out of order, or of another size than the one before are not
-    compared: ``breaks`` counts them.
+    ``breaks`` counts frames not compared: a second late, out of order, or of another size.
     """
 
     def __init__(self, classes: int) -> None:
@@ -88,10 +85,7 @@ class Flicker:
         return self._changed / self._compared if self._compared else math.nan
 
     def add(self, time_ns: int, labels: Labels) -> tuple[float, NDArray[np.bool_] | None]:
-        """Return the share of pixels labelled in both frames that changed, and a mask of them.
-
-        NaN and None if the frame is not compared.
-        """
+        """Return share and mask of the changed pixels, NaN and None without comparison."""
         last, self._last = self._last, (time_ns, labels)
         if last is None:
             return math.nan, None
@@ -129,18 +123,15 @@ class DriveEvaluation:
         self, image: StampedImage, labels: FrameLabels, reference: FrameLabels | None
     ) -> JudgedFrame:
         """Measure a frame."""
-        if not self.frames:
-            self.first_ns = image.time_ns
+        self.first_ns = self.first_ns if self.frames else image.time_ns
         self.error_counts[OUT_OF_ORDER] += image.time_ns <= self._last_ns
         self._last_ns = max(image.time_ns, self._last_ns)
         self.frames += 1
         seconds = (image.time_ns - self.first_ns) / 1e9
         changed = truth = None
-        flicker = math.nan
+        figures = dict.fromkeys(COLUMNS, math.nan) | {'latency_ms': labels.latency_ms}
         if not self.is_comparison:
-            flicker, changed = self.flicker.add(image.time_ns, labels.labels)
-        figures = dict.fromkeys(COLUMNS, math.nan)
-        figures |= {'flicker': flicker, 'latency_ms': labels.latency_ms}
+            figures['flicker'], changed = self.flicker.add(image.time_ns, labels.labels)
         if labels.confidence is not None:
             figures['mean_confidence'] = float(labels.confidence.mean()) / 255
             figures['doubtful'] = float((labels.confidence < DOUBTFUL).mean())
@@ -205,7 +196,7 @@ class DriveEvaluation:
         self.frames_compared += 1
         agreement = 1 - float(differs.mean())
         scores = result.mean_iou, result.pixel_accuracy, agreement
-        return dict(zip(COLUMNS, scores, strict=False))
+        return dict(zip(SCORES, scores, strict=True))
 
 
 def evaluate_drive(
@@ -231,11 +222,9 @@ def evaluate_drive(
         evaluation.error_counts += one.error_counts
     if not evaluation.frames:
         names = ' and '.join(one.description for one in sources if one is not truth)
-        msg = (
-            f'no image of {images.topic.name} in {images.path} has labels of '
-            f'{"both " * is_comparison}{names}: check that they belong together, '
-            'or raise --tolerance-ms'
-        )
+        wanted = f'no image of {images.topic.name} in {images.path} has labels of'
+        remedy = 'check that they belong together, or raise --tolerance-ms'
+        msg = f'{wanted} {"both " * is_comparison}{names}: {remedy}'
         raise BagError(msg)
     if truth is not None and not evaluation.frames_compared:
         raise truth.error(evaluation.first_ns)
@@ -257,8 +246,6 @@ def _require_shape(size: tuple[int, ...], true_size: tuple[int, ...]) -> None:
     (height, width), (true_height, true_width) = size, true_size
     # a pixel or a hundredth of rounding is allowed
     if abs(height * true_width / width - true_height) > max(1, 0.01 * true_height):
-        msg = (
-            f'the ground truth is {true_width}x{true_height} and the image {width}x{height}: '
-            'they differ in shape, so they are not of one camera'
-        )
+        sizes = f'the ground truth is {true_width}x{true_height} and the image {width}x{height}'
+        msg = f'{sizes}: they differ in shape, so they are not of one camera'
         raise BagError(msg)

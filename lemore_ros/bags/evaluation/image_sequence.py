@@ -43,11 +43,7 @@ class StampedImage:
 
 
 class ImageSequence:
-    """Images of a camera topic; ``error_counts`` counts errors by their description.
-
-    ``masks`` are topics that are no camera. ``start_s`` and ``duration_s`` select by receive time
-    from the start of the bag.
-    """
+    """Images of a camera topic by receive time from the start of the bag; errors are counted."""
 
     def __init__(
         self,
@@ -70,15 +66,11 @@ class ImageSequence:
         self.is_whole = not start_s and duration_s is None
 
     def images(self) -> Iterator[tuple[StampedImage, int | None]]:
-        """Yield each image and the stamp of the next one, None after the last.
-
-        Images that cannot be decoded are counted and left out.
-        """
+        """Yield each readable image and the stamp of the next one, None after the last."""
         last, reason = None, ''
         with open_bag(self.path, self._max_pixels) as bag:
-            for record, image in bag.frames(
-                self.topic, start_ns=self._start_ns, end_ns=self._end_ns
-            ):
+            frames = bag.frames(self.topic, start_ns=self._start_ns, end_ns=self._end_ns)
+            for record, image in frames:
                 if not isinstance(image, Image):
                     self.error_counts[UNREADABLE] += 1
                     reason = f', {self.error_counts[UNREADABLE]} cannot be decoded: {image}'
@@ -87,7 +79,7 @@ class ImageSequence:
                 if last is not None:
                     yield last, following.time_ns
                 last = following
-            self.damage = bag.damage
+            self.damage = str(bag.errors)
         if last is None:
             msg = f'{self.path} has no images on {self.topic.name} in this part (--skip, --duration){reason}'
             raise BagError(msg)
@@ -104,10 +96,7 @@ class Stamped(Generic[T]):
 
 
 class Matcher(Generic[T]):
-    """Find the item of a stream nearest to a moment, each item once.
-
-    ``first_ns`` is the time of the first item, None without.
-    """
+    """Find the item of a stream nearest to a moment; ``first_ns`` is the time of its first item."""
 
     def __init__(self, items: Iterator[Stamped[T]], tolerance_ns: int) -> None:
         self.first_ns: int | None = None
@@ -115,10 +104,7 @@ class Matcher(Generic[T]):
         self._waiting: list[Stamped[T]] = []
 
     def take(self, time_ns: int, next_ns: int | None = None) -> Stamped[T] | None:
-        """Return the nearest item within the tolerance, None without one.
-
-        An item nearer to ``next_ns``, the next moment, is left for it.
-        """
+        """Return the nearest item within the tolerance if not nearer to the next moment."""
         self._read_until(time_ns + self._tolerance)
         gaps = [
             (abs(item.time_ns - time_ns), place)
@@ -133,5 +119,5 @@ class Matcher(Generic[T]):
         while newer < AHEAD and (item := next(self._items, None)) is not None:
             self.first_ns = item.time_ns if self.first_ns is None else self.first_ns
             newer += item.time_ns > time_ns
-            self._waiting = sorted([*self._waiting, item], key=attrgetter('time_ns'))
-            self._waiting = self._waiting[-REMEMBERED - AHEAD :]
+            waiting = sorted([*self._waiting, item], key=attrgetter('time_ns'))
+            self._waiting = waiting[-REMEMBERED - AHEAD :]

@@ -1,8 +1,4 @@
-"""Label the images of a bag: by a model, a topic of labels, or masks in a folder.
-
-Masks in a folder are named by the stamps of their images, ``<sec>_<nanosec>.png`` or
-``<nanoseconds>.png``.
-"""
+"""Label the images of a bag: by a model, a topic of labels, or masks in a folder."""
 
 from __future__ import annotations
 
@@ -44,10 +40,7 @@ T = TypeVar('T')
 
 
 class FrameLabels(NamedTuple):
-    """Labels (H, W) of an image.
-
-    ``confidence`` (H, W) uint8 is None and ``latency_ms`` NaN where unknown.
-    """
+    """Labels and confidence (H, W) of an image; None and NaN where unknown."""
 
     labels: Labels
     confidence: NDArray[np.uint8] | None = None
@@ -78,7 +71,7 @@ class ModelLabels:
         return {'model': self.name, 'backend': backend}
 
     def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels:
-        """Segment an image."""
+        """Segment an image; the next one does not matter."""
         del next_ns
         if image.size not in self._warm:
             # the first image of a size takes longer than all others
@@ -93,11 +86,7 @@ class ModelLabels:
 
 
 class RecordedLabels:
-    """Labels of a topic in a bag, with the confidences of the topic beside it.
-
-    The latency is from the receipt of the image to that of the labels: that of the live node if
-    the bag was recorded while it ran.
-    """
+    """Labels and confidences of topics in a bag; the latency is between the receive times."""
 
     def __init__(self, path: Path, topic: str, dataset: str, tolerance_ns: int) -> None:
         self.error_counts: Counter[str] = Counter()
@@ -113,9 +102,8 @@ class RecordedLabels:
             if beside is not None:
                 # a bag has one iterator at a time
                 other = stack.enter_context(open_bag(path))
-                values = _stamped(
-                    other, beside, partial(_read_numbers, kinds='u1'), self.error_counts
-                )
+                read_bytes = partial(_read_numbers, kinds='u1')
+                values = _stamped(other, beside, read_bytes, self.error_counts)
                 self._confidence = Matcher(values, tolerance_ns)
             self.close = stack.pop_all().close
         self.name, self.origin = labels.name, path.name
@@ -131,22 +119,17 @@ class RecordedLabels:
             return None
         labels = found.load()
         self.error_counts[RESIZED] += labels.shape != image.size
-        latency = math.nan
-        if found.received_ns != image.received_ns:
-            latency = (found.received_ns - image.received_ns) / 1e6
+        delay_ns = found.received_ns - image.received_ns
         confidence = beside.load() if beside else None
-        return FrameLabels(labels, confidence, latency).at_size(image.size)
+        latency_ms = delay_ns / 1e6 if delay_ns else math.nan
+        return FrameLabels(labels, confidence, latency_ms).at_size(image.size)
 
 
 LabelSource = ModelLabels | RecordedLabels
 
 
 class GroundTruth:
-    """True labels at their own size, from a topic, a folder of masks, or another bag.
-
-    ``text`` names one of them; ``topic`` is that of another bag. ``ids`` says whether masks in a
-    folder hold class ids (``classes``), or the data set's own ids or colours (``dataset``).
-    """
+    """True labels at their own size, of a topic, a folder of masks, or another bag's ``topic``."""
 
     def __init__(
         self,
@@ -189,8 +172,8 @@ class GroundTruth:
         own = self._labels.first_ns
         begins = 'it is empty' if own is None else f'it begins at {own / 1e9:.3f} s'
         return BagError(
-            f'no ground truth of {self.name} is within {self._tolerance / 1e6:g} ms of an '
-            f'image: {begins}, the images at {first_ns / 1e9:.3f} s; '
+            f'no ground truth of {self.name} is within {self._tolerance / 1e6:g} ms of an image: '
+            f'{begins}, the images at {first_ns / 1e9:.3f} s; '
             'check its stamps, or raise --tolerance-ms'
         )
 
@@ -251,10 +234,8 @@ def _masks(folder: Path, taxonomy: Taxonomy, ids: str) -> Iterator[Stamped[Label
         try:
             return read(path, taxonomy)
         except TaxonomyError as error:
-            msg = (
-                f'{path}: {error}; --ground-truth-ids says whether masks hold class ids '
-                f"({CLASS_IDS}) or the data set's own ids or colors ({DATASET_IDS})"
-            )
+            kinds = f"class ids ({CLASS_IDS}) or the data set's own ids or colors ({DATASET_IDS})"
+            msg = f'{path}: {error}; --ground-truth-ids says whether masks hold {kinds}'
             raise BagError(msg) from error
 
     masks = sorted((_stamp_of_name(path), path) for path in folder.glob('*.png'))
@@ -267,9 +248,7 @@ def _masks(folder: Path, taxonomy: Taxonomy, ids: str) -> Iterator[Stamped[Label
 def _stamp_of_name(path: Path) -> int:
     found = STAMP.fullmatch(path.stem)
     if found is None or (found['sec'] is not None and int(found['nanosec']) >= 10**9):
-        msg = (
-            f'the mask {path} is not named by its stamp: '
-            'call it <sec>_<nanosec>.png or <nanoseconds>.png'
-        )
+        remedy = 'call it <sec>_<nanosec>.png or <nanoseconds>.png'
+        msg = f'the mask {path} is not named by its stamp: {remedy}'
         raise BagError(msg)
     return int(found['sec'] or 0) * 10**9 + int(found['nanosec'])

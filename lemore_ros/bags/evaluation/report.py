@@ -10,12 +10,7 @@ from typing import Any
 import numpy as np
 
 from lemore_core.evaluation.metrics import percent
-from lemore_core.evaluation.report import (
-    Report,
-    Section,
-    heat_map,
-    score_sections,
-)
+from lemore_core.evaluation.report import Report, Section, heat_map, score_sections
 from lemore_core.evaluation.worst import (
     GROUND_TRUTH,
     RED,
@@ -32,7 +27,7 @@ from lemore_core.taxonomy import Taxonomy
 from lemore_ros.bags.evaluation.evaluate import DriveEvaluation, JudgedFrame
 from lemore_ros.bags.evaluation.label_sources import DOUBTFUL
 
-# reasons why a frame is shown: the figure, and the sign that makes lower worse
+# reasons to show a frame: the figure, and the sign that makes lower worse
 REASONS = {
     'low mIoU': ('mean_iou', 1),
     'low confidence': ('mean_confidence', 1),
@@ -56,9 +51,7 @@ HEADLINE: dict[str, tuple[str, Callable[[float], str]]] = {
     'latency_ms': ('latency', '{:.1f} ms'.format),
 }
 APART_S = 0.5
-FLICKER = (
-    'Flicker is the share of the pixels whose label differs from the frame before; motion counts.'
-)
+FLICKER = 'Flicker is the share of pixels whose label differs from the frame before; motion counts.'
 Names = tuple[str, str]
 
 
@@ -91,10 +84,7 @@ def drive_report(
 def worst_frames(
     limit: int, taxonomy: Taxonomy, names: Names | None = None
 ) -> WorstImages[JudgedFrame]:
-    """Return an observer that keeps the worst frames: low mIoU, low confidence, flicker.
-
-    ``names`` are those of two sources that are compared: then the frames of least agreement.
-    """
+    """Return an observer that keeps the worst frames, or those where ``names`` differ."""
     reasons = REASONS if names is None else DIFFERENCE
 
     def badness(frame: JudgedFrame) -> dict[str, float]:

@@ -29,11 +29,8 @@ def test_evaluate_takes_the_labels_of_the_bag_and_prints_json_and_nothing_else(
     out, err = capsys.readouterr()
     assert err.splitlines()[0] == f'labels of {LABELS} in {drive}'
     values = json.loads(out)
-    assert values['mean_iou'] == 0.5
-    assert values['ground_truth'] == TRUTH
-    assert values['camera'] == '/camera/image_raw'
-    assert values['labels'] == f'{LABELS} in {drive}'
-    assert values['flicker'] == 0
+    expected = {'camera': CAMERA, 'labels': f'{LABELS} in {drive}', 'ground_truth': TRUTH}
+    assert {**expected, 'mean_iou': 0.5, 'flicker': 0}.items() <= values.items()
     assert values['over_time']['latency_ms'] == [20] * 4
 
 
@@ -98,23 +95,15 @@ def test_compare_takes_topics_bags_and_models(
 
 
 @pytest.mark.parametrize(
-    'arguments',
-    [
-        [],
-        ['--labels', 'a'],
-        ['--model', 'a'],
-        ['--models', 'a', 'b', 'c'],
-        ['B', '--models', 'nano'],
-    ],
+    'text', ['', '--labels a', '--model a', '--models a b c', 'B --models nano']
 )
-def test_compare_wants_two_sides(drive: Path, arguments: list[str]) -> None:
+def test_compare_wants_two_sides(drive: Path, text: str) -> None:
     with pytest.raises(LemoreError, match='two sides are compared'):
-        run('compare', drive, *arguments)
+        run('compare', drive, *text.split())
 
 
 @pytest.mark.parametrize(
-    ('name', 'arguments'),
-    [('evaluate', []), ('compare', [TRUTH, '--dataset', 'camvid'])],
+    ('name', 'arguments'), [('evaluate', []), ('compare', [TRUTH, '--dataset', 'camvid'])]
 )
 def test_what_could_not_be_read_shows_in_the_exit_status(
     tmp_path: Path, capsys: Output, name: str, arguments: list[str]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
 
@@ -59,20 +60,15 @@ LABELS = f'{NODE}/labels'
 
 
 def evaluated(drive: Path, dataset: str = '') -> DriveEvaluation:
-    source = RecordedLabels(drive, LABELS, dataset, TOLERANCE)
-    try:
+    with closing(RecordedLabels(drive, LABELS, dataset, TOLERANCE)) as source:
         return evaluate_drive(ImageSequence(drive), source)
-    finally:
-        source.close()
 
 
 def test_labels_of_a_recording_have_its_latency_and_confidence(drive: Path) -> None:
     values = evaluated(drive).to_dict()
-    assert (values['frames'], values['frames_with_ground_truth']) == (4, 0)
-    assert values['seconds'] == 0.3
-    assert values['latency_ms'] == 20
-    assert values['mean_confidence'] == 0.8
-    assert values['doubtful'] == 0
+    expected = {'frames': 4, 'frames_with_ground_truth': 0, 'seconds': 0.3}
+    expected |= {'latency_ms': 20, 'mean_confidence': 0.8, 'doubtful': 0}
+    assert expected.items() <= values.items()
     shares = values['class_shares']
     assert (shares['road'], shares['car'], shares['building']) == (0.5, 0.25, 0.25)
     assert 'mean_iou' not in values
@@ -100,29 +96,25 @@ def test_what_is_wrong_with_a_drive_is_counted(tmp_path: Path) -> None:
     assert evaluation.error_counts == {UNREADABLE: 1, WITHOUT_LABELS: 2, RESIZED: 1}
 
 
-def test_stamps_out_of_order_are_counted_and_not_compared(tmp_path: Path) -> None:
+def stamped(path: Path, stamps: Sequence[int]) -> DriveEvaluation:
+    """Evaluate a drive with these stamps, received at equal intervals."""
     messages = []
-    for i, moment in enumerate((0, 2, 1, 3)):
-        stamp, received = START_NS + moment * STEP_NS, START_NS + i * STEP_NS
-        messages += [
-            Message(CAMERA, stamp, image(), 'bgr8', received),
-            Message(LABELS, stamp, said_labels(), 'mono8', received),
-        ]
-    evaluation = evaluated(write_messages(tmp_path / 'drive', messages), 'camvid')
+    for i, stamp in enumerate(stamps):
+        received = START_NS + i * STEP_NS
+        messages.append(Message(CAMERA, stamp, image(), 'bgr8', received))
+        messages.append(Message(LABELS, stamp, said_labels(), 'mono8', received))
+    return evaluated(write_messages(path, messages), 'camvid')
+
+
+def test_stamps_out_of_order_are_counted_and_not_compared(tmp_path: Path) -> None:
+    evaluation = stamped(tmp_path / 'drive', [START_NS + i * STEP_NS for i in (0, 2, 1, 3)])
     assert evaluation.frames == 4
     assert evaluation.error_counts == {OUT_OF_ORDER: 1}
     assert evaluation.flicker.breaks == 1
 
 
 def test_zero_stamps_are_replaced_by_receive_times(tmp_path: Path) -> None:
-    messages = []
-    for i in range(3):
-        received = START_NS + i * STEP_NS
-        messages += [
-            Message(CAMERA, 0, image(), 'bgr8', received),
-            Message(LABELS, 0, said_labels(), 'mono8', received),
-        ]
-    evaluation = evaluated(write_messages(tmp_path / 'drive', messages), 'camvid')
+    evaluation = stamped(tmp_path / 'drive', [0] * 3)
     assert (evaluation.frames, evaluation.to_dict()['seconds']) == (3, 0.2)
 
 
@@ -222,6 +214,7 @@ def test_figures_are_those_of_the_data_set(camvid: Path, tmp_path: Path) -> None
 
 def test_the_share_of_changed_pixels_is_flicker_and_unlabelled_ones_do_not_count() -> None:
     labels, flicker = np.zeros((8, 10), np.uint8), Flicker(3)
+    assert math.isnan(flicker.share)
     assert flicker.add(0, labels)[1] is None
     other = labels.copy()
     other[:2] = 1
@@ -233,16 +226,10 @@ def test_the_share_of_changed_pixels_is_flicker_and_unlabelled_ones_do_not_count
     share, _ = flicker.add(2 * STEP_NS, np.full_like(labels, 255))
     assert math.isnan(share)
     assert (flicker.share, flicker.breaks) == (0.5, 0)
-
-
-def test_what_cannot_be_compared_is_not() -> None:
-    labels, flicker = np.zeros((8, 10), np.uint8), Flicker(3)
-    assert math.isnan(flicker.share)
-    flicker.add(0, labels)
-    assert flicker.add(0, labels)[1] is None, 'the same stamp'
-    assert flicker.add(2 * 10**9, labels)[1] is None, 'two seconds later'
+    assert flicker.add(2 * STEP_NS, labels)[1] is None, 'the same stamp'
+    assert flicker.add(2 * 10**9, labels)[1] is None, 'more than a second later'
     assert flicker.add(2 * 10**9 + 1, labels[:4])[1] is None, 'another size'
-    assert flicker.breaks == 3
+    assert (flicker.share, flicker.breaks) == (0.5, 3)
 
 
 def items(times: Sequence[int]) -> Iterator[Stamped[int]]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -44,11 +45,14 @@ STAMPS = [START_NS + i * STEP_NS for i in range(4)]
 def compared(
     first: Path, second: Path, topics: tuple[str, str] = (LABELS, LABELS)
 ) -> DriveEvaluation:
-    sources = [
-        RecordedLabels(bag, topic, 'camvid', TOLERANCE)
-        for bag, topic in zip((first, second), topics, strict=True)
-    ]
-    return evaluate_drive(ImageSequence(first, masks=topics), sources[1], sources[0])
+    reference = RecordedLabels(first, topics[0], 'camvid', TOLERANCE)
+    labels = RecordedLabels(second, topics[1], 'camvid', TOLERANCE)
+    return evaluate_drive(ImageSequence(first, masks=topics), labels, reference)
+
+
+def write_still(path: Path, pixels: dict[str, np.ndarray]) -> Path:
+    """Write a drive that repeats one image of each topic."""
+    return write_messages(path, [Message(t, time, p) for time in STAMPS for t, p in pixels.items()])
 
 
 def test_two_topics_of_one_bag(drive: Path) -> None:
@@ -56,7 +60,7 @@ def test_two_topics_of_one_bag(drive: Path) -> None:
     values = comparison.to_dict()
     assert values['frames'] == 4
     assert values['agreement'] == 0.75
-    assert (values['iou']['road'], values['iou']['car'], values['iou']['building']) == (1, 0.5, 0)
+    assert [values['iou'][name] for name in ('road', 'car', 'building')] == [1, 0.5, 0]
     assert values['mean_iou'] == 0.5
     quarter = 4 * HEIGHT * WIDTH // 4
     counts = comparison.scores.matrix.counts
@@ -70,14 +74,11 @@ def test_two_topics_of_one_bag(drive: Path) -> None:
 
 
 def test_unlabelled_is_a_difference_and_no_confusion(tmp_path: Path) -> None:
-    messages = []
-    for i in range(2):
-        labels = np.full((HEIGHT, WIDTH), ROAD, np.uint8)
-        some = labels.copy()
-        some[: HEIGHT // 4] = 255
-        for topic, pixels in ((CAMERA, labels), ('/a/labels', labels), ('/b/labels', some)):
-            messages.append(Message(topic, START_NS + i * STEP_NS, pixels))
-    bag = write_messages(tmp_path / 'drive', messages)
+    labels = np.full((HEIGHT, WIDTH), ROAD, np.uint8)
+    some = labels.copy()
+    some[: HEIGHT // 4] = 255
+    pixels = {CAMERA: labels, '/a/labels': labels, '/b/labels': some}
+    bag = write_still(tmp_path / 'drive', pixels)
     comparison = compared(bag, bag, ('/a/labels', '/b/labels'))
     assert comparison.to_dict()['agreement'] == 0.75
     assert comparison.scores.matrix.mean_iou == 1
@@ -129,45 +130,34 @@ def test_a_map_takes_images_of_several_sizes() -> None:
 def evaluated(drive: Path, truth: str, *, topic: str = '', ids: str = 'classes') -> DriveEvaluation:
     source = RecordedLabels(drive, LABELS, '', TOLERANCE)
     opened = GroundTruth(truth, drive, CAMVID, TOLERANCE, topic=topic, ids=ids)
-    try:
+    with closing(source), closing(opened):
         return evaluate_drive(ImageSequence(drive), source, opened)
-    finally:
-        opened.close()
-        source.close()
 
 
-def write_masks(folder: Path, names: Sequence[str], mask: np.ndarray | None = None) -> str:
+def write_masks(folder: Path, names: Iterable[str], mask: np.ndarray | None = None) -> str:
     folder.mkdir()
     for name in names:
         cv2.imwrite(str(folder / f'{name}.png'), true_labels() if mask is None else mask)
     return str(folder)
 
 
-def by_seconds(stamp_ns: int) -> str:
-    return f'{stamp_ns // 10**9}_{stamp_ns % 10**9:09d}'
-
-
 def require_known(evaluation: DriveEvaluation) -> None:
     """The figures that follow from a right half of which the upper half is wrong."""
     values = evaluation.to_dict()
     assert evaluation.frames_compared == 4
-    assert values['iou']['road'] == 1
-    assert values['iou']['car'] == 0.5
-    assert values['iou']['building'] == 0
+    assert [values['iou'][name] for name in ('road', 'car', 'building')] == [1, 0.5, 0]
     assert values['mean_iou'] == 0.5
     assert values['pixel_accuracy'] == 0.75
     assert values['calibration_error'] == 0.05
     assert values['over_time']['mean_iou'] == [0.75] * 4
 
 
-def test_a_topic_of_the_bag(drive: Path) -> None:
+def test_a_topic_of_the_bag_and_folders_of_masks(drive: Path, tmp_path: Path) -> None:
     require_known(evaluated(drive, TRUTH))
-
-
-@pytest.mark.parametrize('name', [by_seconds, str], ids=['sec_nanosec', 'nanoseconds'])
-def test_a_folder_of_masks(drive: Path, tmp_path: Path, name: type[str]) -> None:
-    folder = write_masks(tmp_path / 'masks', [name(stamp + 1_000_000) for stamp in STAMPS])
-    require_known(evaluated(drive, folder))
+    stamps = [stamp + 1_000_000 for stamp in STAMPS]
+    require_known(evaluated(drive, write_masks(tmp_path / 'nanoseconds', map(str, stamps))))
+    names = [f'{stamp // 10**9}_{stamp % 10**9:09d}' for stamp in stamps]
+    require_known(evaluated(drive, write_masks(tmp_path / 'sec_nanosec', names)))
 
 
 def test_a_second_bag(drive: Path, tmp_path: Path) -> None:
@@ -177,11 +167,8 @@ def test_a_second_bag(drive: Path, tmp_path: Path) -> None:
     require_known(evaluated(drive, str(other), topic='/gt'))
     with pytest.raises(LemoreError, match='name it with --ground-truth-topic'):
         evaluated(drive, str(other))
-
-
-def test_labels_as_png(drive: Path, tmp_path: Path) -> None:
     messages = [Message('/x/labels/compressed', stamp, true_labels(), 'png') for stamp in STAMPS]
-    require_known(evaluated(drive, str(write_messages(tmp_path / 'other', messages))))
+    require_known(evaluated(drive, str(write_messages(tmp_path / 'png', messages))))
 
 
 def test_a_mask_of_half_the_size_is_compared_at_its_own(drive: Path, tmp_path: Path) -> None:
@@ -210,18 +197,11 @@ def test_ids_of_the_data_set_are_asked_for(drive: Path, tmp_path: Path) -> None:
 def test_labels_that_are_left_open_are_no_errors_but_are_counted(tmp_path: Path) -> None:
     said = true_labels()
     said[:, : WIDTH // 4] = 255
-    messages = []
-    for stamp in STAMPS:
-        grey = np.zeros((HEIGHT, WIDTH), np.uint8)
-        messages += [
-            Message('/camera/image_raw', stamp, grey),
-            Message(LABELS, stamp, said),
-            Message(TRUTH, stamp, true_labels()),
-        ]
-    bag = write_messages(tmp_path / 'drive', messages)
+    pixels = {CAMERA: np.zeros_like(said), LABELS: said, TRUTH: true_labels()}
+    bag = write_still(tmp_path / 'drive', pixels)
     source = RecordedLabels(bag, LABELS, 'camvid', TOLERANCE)
     truth = GroundTruth(TRUTH, bag, CAMVID, TOLERANCE)
-    values = evaluate_drive(ImageSequence(bag, '/camera/image_raw'), source, truth).to_dict()
+    values = evaluate_drive(ImageSequence(bag, CAMERA), source, truth).to_dict()
     assert values['pixel_accuracy'] == 1
     assert values['left_unlabelled'] == 0.25
     assert values['calibration_error'] is None

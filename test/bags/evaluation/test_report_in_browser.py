@@ -22,17 +22,9 @@ from test.bags.evaluation.known_drives import NODE, TRUTH, drive_messages, write
 
 CHROMIUM = Path('/usr/bin/chromium')
 FLAGS = [
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--enable-logging=stderr',
-    '--v=0',
-    '--virtual-time-budget=30000',
+    *('--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'),
+    *('--disable-background-networking', '--disable-component-update', '--disable-sync'),
+    *('--enable-logging=stderr', '--v=0', '--virtual-time-budget=30000'),
 ]
 CAMVID = load_taxonomy('camvid')
 LABELS = f'{NODE}/labels'
@@ -90,19 +82,14 @@ def read_in_browser(report: Report, folder: Path) -> dict[str, Any]:
     return seen
 
 
-@pytest.fixture
-def long_drive(tmp_path: Path) -> Path:
-    """Two seconds; the label images flicker once, at 1.0 s and back at 1.1 s."""
-    mistakes = [0.5] * 20
-    mistakes[10] = 1.0
-    return write_messages(tmp_path / 'drive', drive_messages(mistakes))
-
-
-def test_the_report_of_a_drive(long_drive: Path, tmp_path: Path) -> None:
+def test_the_report_of_a_drive(tmp_path: Path) -> None:
+    # the label images flicker once, at 1.0 s and back at 1.1 s
+    mistakes = [*[0.5] * 10, 1.0, *[0.5] * 9]
+    drive = write_messages(tmp_path / 'drive', drive_messages(mistakes))
     worst = worst_frames(2, CAMVID)
-    truth = GroundTruth(TRUTH, long_drive, CAMVID, TOLERANCE)
-    source = RecordedLabels(long_drive, LABELS, 'camvid', TOLERANCE)
-    evaluation = evaluate_drive(ImageSequence(long_drive), source, truth, worst)
+    truth = GroundTruth(TRUTH, drive, CAMVID, TOLERANCE)
+    source = RecordedLabels(drive, LABELS, 'camvid', TOLERANCE)
+    evaluation = evaluate_drive(ImageSequence(drive), source, truth, worst)
     report = drive_report(evaluation, worst.images, title='a drive', facts={})
     assert report.figures['mIoU'] == '49.2 %', 'car 9.5 of 20, road all, building none'
     titles = [section.title for section in report.sections]
