@@ -35,8 +35,7 @@ class ImageResult:
     @classmethod
     def from_matrix(cls, path: Path, matrix: ConfusionMatrix) -> ImageResult:
         """Return the figures of an image from its confusion matrix."""
-        there = matrix.counts.sum(1) > 0
-        iou = matrix.iou
+        there, iou = matrix.counts.sum(1) > 0, matrix.iou
         mean = float(iou[there].mean()) if there.any() else math.nan
         return cls(f'{path.parent.name}/{path.stem}', path, mean, matrix.pixel_accuracy, iou)
 

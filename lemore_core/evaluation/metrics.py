@@ -32,10 +32,6 @@ class ConfusionMatrix:
         pairs = truth[known].astype(np.int64) * self.classes + labels[known]
         self.counts += np.bincount(pairs, minlength=self.classes**2).reshape(self.counts.shape)
 
-    def merge(self, other: ConfusionMatrix) -> None:
-        """Add the counts of another matrix of the same classes."""
-        self.counts += other.counts
-
     @property
     def iou(self) -> Values:
         """Intersection over union of each class; NaN for a class neither there nor predicted."""
@@ -110,10 +106,8 @@ class Calibration:
             np.bincount(index, weights, minlength=BINS)
             for weights in (self.counts, self.hits, self.counts * values / (LEVELS - 1))
         )
-        edges = np.linspace(0, 1, BINS + 1)
-        return CalibrationBins(
-            edges, counts.astype(np.int64), _ratio(total, counts), _ratio(hits, counts)
-        )
+        means = _ratio(total, counts), _ratio(hits, counts)
+        return CalibrationBins(np.linspace(0, 1, BINS + 1), counts.astype(np.int64), *means)
 
     def expected_error(self) -> float:
         """Return the expected calibration error, 0..1; NaN if nothing was counted.
@@ -159,7 +153,7 @@ class Scores:
         """Count an image (H, W), its calibration with ``confidence``; return its own matrix."""
         own = ConfusionMatrix(self.matrix.classes)
         own.add(truth, labels)
-        self.matrix.merge(own)
+        self.matrix.counts += own.counts
         if confidence is not None:
             self.calibration.add(truth, labels, confidence)
         return own

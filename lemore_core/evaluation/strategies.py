@@ -164,11 +164,8 @@ def upsample(logits: NDArray[np.float32], height: int, width: int) -> NDArray[np
     """Interpolate logits (h, w, classes) bilinearly to (height, width, classes)."""
     # OpenCV resizes images of up to 128 channels
     parts = [
-        cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
-        for part in (
-            np.ascontiguousarray(logits[..., start : start + 128])
-            for start in range(0, logits.shape[2], 128)
-        )
+        cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=cv2.INTER_LINEAR)
+        for part in np.split(logits, range(128, logits.shape[2], 128), axis=-1)
     ]
     return np.concatenate([part.reshape(height, width, -1) for part in parts], -1)
 

@@ -17,11 +17,7 @@ _TO_RGB = {
     'bgra8': cv2.COLOR_BGRA2RGB,
     'mono8': cv2.COLOR_GRAY2RGB,
 }
-_ROTATE = {
-    90: cv2.ROTATE_90_CLOCKWISE,
-    180: cv2.ROTATE_180,
-    270: cv2.ROTATE_90_COUNTERCLOCKWISE,
-}
+_ROTATE = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 class Image(NamedTuple):
@@ -91,8 +87,6 @@ def to_network(
         shrinks = image.shape[0] > height and image.shape[1] > width
         # averaging keeps thin things when a large image shrinks, bilinear would skip pixels
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        image = np.asarray(
-            cv2.resize(image, (width, height), interpolation=interpolation), np.uint8
-        )
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=interpolation))
     # colours last: the network's size is the smaller one on most cameras
     return np.ascontiguousarray(to_rgb(image, encoding))

@@ -7,9 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.images.image import to_rgb
-from lemore_core.taxonomy import Taxonomy
-
-Labels = NDArray[np.uint8] | NDArray[np.uint16]
+from lemore_core.taxonomy import Labels, Taxonomy
 
 SWATCH = 18
 ROW = 26
@@ -49,9 +47,8 @@ def blend(
 
 def legend(taxonomy: Taxonomy, width: int) -> NDArray[np.uint8]:
     """Return the classes' names beside their colours, in columns, as RGB (H, width, 3) uint8."""
-    column = (
-        24 + SWATCH + max(cv2.getTextSize(name, FONT, 0.5, 1)[0][0] for name in taxonomy.classes)
-    )
+    widest = max(cv2.getTextSize(name, FONT, 0.5, 1)[0][0] for name in taxonomy.classes)
+    column = 24 + SWATCH + widest
     columns = max(1, width // column)
     rows = -(-len(taxonomy.classes) // columns)
     image = np.full((rows * ROW + 8, width, 3), 255, np.uint8)

@@ -6,12 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from lemore_core.evaluation.metrics import (
-    Calibration,
-    ConfusionMatrix,
-    Scores,
-    TimeSeries,
-)
+from lemore_core.evaluation.metrics import Calibration, ConfusionMatrix, Scores, TimeSeries
 
 
 @pytest.mark.parametrize('seed', range(3))
