@@ -80,14 +80,6 @@ class Case:
             path, *size, device=asked.device, precision=asked.precision, batch=asked.batch
         )
 
-    def load(self) -> Backend:
-        """Load the backend."""
-        from lemore_core.inference.cpu.decode import wait_until_compiled
-
-        backend = inference.load(self.options.backend, self.request())
-        wait_until_compiled()
-        return backend
-
 
 @dataclass(frozen=True)
 class Skipped:
@@ -165,12 +157,15 @@ def measure_steps(
     cases: Sequence[Case], path: Path | None, repeats: int
 ) -> list[StepsRow | Skipped]:
     """Time the steps of every case, interleaved; ``path`` is as for :func:`read_image`."""
+    from lemore_core.inference.cpu.decode import wait_until_compiled
+
     image = read_image(path)
     loaded: dict[Case, Backend] = {}
     skipped: list[Skipped] = []
     for case in cases:
         try:
-            loaded[case] = case.load()
+            loaded[case] = inference.load(case.options.backend, case.request())
+            wait_until_compiled()
         except LemoreError as error:  # noqa: PERF203 - the others are measured
             skipped.append(Skipped(case.name(case.options), str(error)))
     if not loaded:
@@ -241,6 +236,9 @@ def at_size(image: Pixels, height: int, width: int) -> Image:
 
 def machine_facts() -> dict[str, str]:
     """Describe processor, GPU and libraries; after a measurement also its threads."""
+    text = CPUINFO.read_text(encoding='utf-8') if CPUINFO.is_file() else ''
+    match = re.search(r'^(?:model name|Model|Hardware)\s*:\s*(.+)$', text, re.MULTILINE)
+    cpu = match[1] if match else platform.processor() or platform.machine()
     # loaded by then, if the measurement used them
     runtime = sys.modules.get('lemore_core.inference.onnxruntime_backend')
     threads = runtime.measured_threads() if runtime else None
@@ -248,7 +246,7 @@ def machine_facts() -> dict[str, str]:
     installed = {d.metadata['Name']: d.version for d in distributions()}
     versions = [f'{name} {installed[name]}' for name in installed if LIBRARY.fullmatch(name)]
     facts = {
-        'CPU': f'{_cpu_model()}, {thread_counts()[-1]} usable',
+        'CPU': f'{cpu}, {thread_counts()[-1]} usable',
         'ONNX Runtime threads': str(threads or ''),
         'load': f'{os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else '',
         'GPU': torch.cuda.get_device_name() if torch and torch.cuda.is_available() else 'none',
@@ -256,12 +254,6 @@ def machine_facts() -> dict[str, str]:
         'libraries': ', '.join([f'lemore {lemore_core.__version__}', *sorted(versions)]),
     }
     return {name: value for name, value in facts.items() if value}
-
-
-def _cpu_model() -> str:
-    text = CPUINFO.read_text(encoding='utf-8') if CPUINFO.is_file() else ''
-    match = re.search(r'^(?:model name|Model|Hardware)\s*:\s*(.+)$', text, re.MULTILINE)
-    return match[1] if match else platform.processor() or platform.machine()
 
 
 def document(rows: Sequence[StepsRow | Skipped]) -> dict[str, Any]:

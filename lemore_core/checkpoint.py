@@ -127,11 +127,7 @@ def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
 
 
 def read_card(path: Path) -> ModelCard:
-    """Read the card of a checkpoint, without torch.
-
-    Raises:
-        CheckpointError: the file is missing, damaged or not a LeMoRe checkpoint.
-    """
+    """Read the card of a checkpoint, without torch."""
     from safetensors import SafetensorError, safe_open
 
     if path.suffix in PICKLED:
@@ -153,12 +149,7 @@ def read_card(path: Path) -> ModelCard:
 
 
 def load(path: Path) -> tuple[ModelCard, LeMoRe]:
-    """Load a checkpoint: its card, and the network in single precision and evaluation mode.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, not a LeMoRe checkpoint, or its tensors do
-            not fit the network that its metadata describes, or are not finite.
-    """
+    """Load a checkpoint: its card, and the network in single precision and evaluation mode."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file

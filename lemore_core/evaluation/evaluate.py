@@ -92,12 +92,7 @@ def evaluate(
     samples: Iterable[Sample],
     observe: Callable[[Judged], None] | None = None,
 ) -> EvaluationResult:
-    """Predict every sample and compare it with its ground truth; call ``observe`` with each.
-
-    Raises:
-        DataError: an image or mask is unreadable, the two differ in size, or the labels of a
-            sample are of other classes than the predictor's.
-    """
+    """Predict every sample and compare it with its ground truth; call ``observe`` with each."""
     scores = Scores(len(predictor.taxonomy.classes))
     images = []
     for sample in samples:

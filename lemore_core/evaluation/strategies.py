@@ -50,9 +50,6 @@ class Views:
 
     ``scales`` multiply the size at which the network sees an image; ``flip`` adds the mirror image
     of every view.
-
-    Raises:
-        ViewError: a scale is out of bounds, or there is none.
     """
 
     scales: tuple[float, ...] = option((1.0,), low=0.1, high=10)

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.export.export import write_onnx
@@ -184,10 +185,9 @@ def test_models_are_found_by_size_and_dataset() -> None:
 def test_an_image_of_pillow_is_one_and_anything_else_is_named(
     segmenter: Segmenter, clip_frames: Frames
 ) -> None:
-    pillow = pytest.importorskip('PIL.Image')
     rgb = np.ascontiguousarray(clip_frames[0][..., ::-1])
     expected = segmenter.segment(rgb).labels
-    assert np.array_equal(segmenter.segment(pillow.fromarray(rgb)).labels, expected)
+    assert np.array_equal(segmenter.segment(Pillow.fromarray(rgb)).labels, expected)
     with pytest.raises(PixelError, match=r'is a str, it must be a NumPy array \(H, W, 3\) uint8'):
         segmenter.segment('street.jpg')
 
