@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 import lemore_core
@@ -31,7 +30,7 @@ from lemore_core.common.memory import thread_counts
 from lemore_core.export import STREET
 from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.files import SUFFIXES, decode_image, read_bytes
-from lemore_core.images.image import Image
+from lemore_core.images.image import Image, Pixels
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.sizes import network_size
 from lemore_core.segmentation import STEPS
@@ -44,7 +43,6 @@ FORMAT, VERSION = 'lemore benchmark', 3
 CPUINFO = Path('/proc/cpuinfo')
 LIBRARY = re.compile('torch|numba|numpy|onnxruntime(-gpu)?|opencv-.*|tensorrt(-rtx)?(-cu[0-9]+)?')
 
-Pixels = NDArray[np.uint8]
 K = TypeVar('K')
 R = TypeVar('R')
 

@@ -14,6 +14,7 @@ LEVELS = 256
 MOST_POINTS = 20_000
 
 Values = NDArray[np.float64]
+Ids = NDArray[np.integer]
 
 
 class ConfusionMatrix:
@@ -23,7 +24,7 @@ class ConfusionMatrix:
         self.classes = classes
         self.counts: NDArray[np.int64] = np.zeros((classes, classes), np.int64)
 
-    def add(self, truth: NDArray[np.integer], labels: NDArray[np.integer]) -> None:
+    def add(self, truth: Ids, labels: Ids) -> None:
         """Count two label images; true ids outside the classes are ignored, labels have none."""
         if truth.shape != labels.shape:
             msg = f'truth has shape {truth.shape}, labels {labels.shape}'
@@ -86,12 +87,7 @@ class Calibration:
         self.counts: NDArray[np.int64] = np.zeros(LEVELS, np.int64)
         self.hits: NDArray[np.int64] = np.zeros(LEVELS, np.int64)
 
-    def add(
-        self,
-        truth: NDArray[np.integer],
-        labels: NDArray[np.integer],
-        confidence: NDArray[np.uint8],
-    ) -> None:
+    def add(self, truth: Ids, labels: Ids, confidence: NDArray[np.uint8]) -> None:
         """Count images; true ids outside the classes are ignored, ``confidence`` is of 0..255."""
         known = truth < self.classes
         self.counts += np.bincount(confidence[known], minlength=LEVELS)
@@ -145,10 +141,7 @@ class Scores:
         self.calibration = Calibration(classes)
 
     def add(
-        self,
-        truth: NDArray[np.integer],
-        labels: NDArray[np.integer],
-        confidence: NDArray[np.uint8] | None = None,
+        self, truth: Ids, labels: Ids, confidence: NDArray[np.uint8] | None = None
     ) -> ConfusionMatrix:
         """Count an image (H, W), its calibration with ``confidence``; return its own matrix."""
         own = ConfusionMatrix(self.matrix.classes)

@@ -36,9 +36,7 @@ class Prediction(NamedTuple):
 class Predictor(Protocol):
     """Segments images with the classes of ``taxonomy``."""
 
-    @property
-    def taxonomy(self) -> Taxonomy:
-        """Classes of the labels."""
+    taxonomy: Taxonomy
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
         """Segment an RGB image (H, W, 3) uint8 at its own size."""

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
 
+Pixels = NDArray[np.uint8]
+
 CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
 _TO_RGB = {
     'bgr8': cv2.COLOR_BGR2RGB,
@@ -28,7 +30,7 @@ class Image(NamedTuple):
     ``rotation`` is in degrees clockwise, one of ``limits.ROTATIONS``, for the network's view.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     encoding: str = 'rgb8'
     header: Any = None
     rotation: int = 0
@@ -51,7 +53,7 @@ def as_image(image: Any, encoding: str) -> Image:
     raise PixelError(msg)
 
 
-def check_pixels(image: NDArray[np.uint8], encoding: str) -> None:
+def check_pixels(image: Pixels, encoding: str) -> None:
     """Refuse an array that is no 8-bit image of ``encoding``."""
     channels = image.shape[-1] if image.ndim == 3 else 1
     if encoding not in CHANNELS:
@@ -72,16 +74,14 @@ def rotated(pixels: NDArray[Any], degrees: int) -> NDArray[Any]:
     return cv2.rotate(pixels, _ROTATE[degrees]) if degrees else pixels
 
 
-def to_rgb(image: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
+def to_rgb(image: Pixels, encoding: str) -> Pixels:
     """Return an image as RGB (H, W, 3) uint8; rgb8 is not copied."""
     if encoding == 'rgb8':
         return image
     return np.asarray(cv2.cvtColor(image, _TO_RGB[encoding]), np.uint8)
 
 
-def to_network(
-    image: NDArray[np.uint8], encoding: str, height: int, width: int
-) -> NDArray[np.uint8]:
+def to_network(image: Pixels, encoding: str, height: int, width: int) -> Pixels:
     """Resize an image and return it as RGB (height, width, 3) uint8, C-contiguous."""
     if image.shape[:2] != (height, width):
         shrinks = image.shape[0] > height and image.shape[1] > width
