@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 import lemore_core
@@ -31,7 +30,7 @@ from lemore_core.common.memory import thread_counts
 from lemore_core.export import STREET
 from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.files import SUFFIXES, decode_image, read_bytes
-from lemore_core.images.image import Image
+from lemore_core.images.image import Image, Pixels
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.sizes import network_size
 from lemore_core.segmentation import STEPS
@@ -44,7 +43,6 @@ FORMAT, VERSION = 'lemore benchmark', 3
 CPUINFO = Path('/proc/cpuinfo')
 LIBRARY = re.compile('torch|numba|numpy|onnxruntime(-gpu)?|opencv-.*|tensorrt(-rtx)?(-cu[0-9]+)?')
 
-Pixels = NDArray[np.uint8]
 K = TypeVar('K')
 R = TypeVar('R')
 
@@ -79,14 +77,6 @@ class Case:
         return ServingRequest(
             path, *size, device=asked.device, precision=asked.precision, batch=asked.batch
         )
-
-    def load(self) -> Backend:
-        """Load the backend."""
-        from lemore_core.inference.cpu.decode import wait_until_compiled
-
-        backend = inference.load(self.options.backend, self.request())
-        wait_until_compiled()
-        return backend
 
 
 @dataclass(frozen=True)
@@ -165,12 +155,15 @@ def measure_steps(
     cases: Sequence[Case], path: Path | None, repeats: int
 ) -> list[StepsRow | Skipped]:
     """Time the steps of every case, interleaved; ``path`` is as for :func:`read_image`."""
+    from lemore_core.inference.cpu.decode import wait_until_compiled
+
     image = read_image(path)
     loaded: dict[Case, Backend] = {}
     skipped: list[Skipped] = []
     for case in cases:
         try:
-            loaded[case] = case.load()
+            loaded[case] = inference.load(case.options.backend, case.request())
+            wait_until_compiled()
         except LemoreError as error:  # noqa: PERF203 - the others are measured
             skipped.append(Skipped(case.name(case.options), str(error)))
     if not loaded:
@@ -241,6 +234,9 @@ def at_size(image: Pixels, height: int, width: int) -> Image:
 
 def machine_facts() -> dict[str, str]:
     """Describe processor, GPU and libraries; after a measurement also its threads."""
+    text = CPUINFO.read_text(encoding='utf-8') if CPUINFO.is_file() else ''
+    match = re.search(r'^(?:model name|Model|Hardware)\s*:\s*(.+)$', text, re.MULTILINE)
+    cpu = match[1] if match else platform.processor() or platform.machine()
     # loaded by then, if the measurement used them
     runtime = sys.modules.get('lemore_core.inference.onnxruntime_backend')
     threads = runtime.measured_threads() if runtime else None
@@ -248,7 +244,7 @@ def machine_facts() -> dict[str, str]:
     installed = {d.metadata['Name']: d.version for d in distributions()}
     versions = [f'{name} {installed[name]}' for name in installed if LIBRARY.fullmatch(name)]
     facts = {
-        'CPU': f'{_cpu_model()}, {thread_counts()[-1]} usable',
+        'CPU': f'{cpu}, {thread_counts()[-1]} usable',
         'ONNX Runtime threads': str(threads or ''),
         'load': f'{os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else '',
         'GPU': torch.cuda.get_device_name() if torch and torch.cuda.is_available() else 'none',
@@ -256,12 +252,6 @@ def machine_facts() -> dict[str, str]:
         'libraries': ', '.join([f'lemore {lemore_core.__version__}', *sorted(versions)]),
     }
     return {name: value for name, value in facts.items() if value}
-
-
-def _cpu_model() -> str:
-    text = CPUINFO.read_text(encoding='utf-8') if CPUINFO.is_file() else ''
-    match = re.search(r'^(?:model name|Model|Hardware)\s*:\s*(.+)$', text, re.MULTILINE)
-    return match[1] if match else platform.processor() or platform.machine()
 
 
 def document(rows: Sequence[StepsRow | Skipped]) -> dict[str, Any]:

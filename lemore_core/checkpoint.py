@@ -78,10 +78,11 @@ class ModelCard:
         try:
             # other tools add keys of their own
             values = {key: parse_json(metadata[key]) for key in KEYS}
-            found = values.pop('normalisation')
+            found, network = values.pop('normalisation'), values.pop('network')
             scale = from_mapping(_Normalisation, found, 'normalisation', CheckpointError)
+            is_imported = isinstance(network, Mapping) and network.get('kind') == KIND
             return cls(
-                config=_config(values.pop('network')),
+                config=(ImportedConfig if is_imported else LeMoReConfig).from_dict(network),
                 taxonomy=Taxonomy.from_dict(values.pop('taxonomy'), 'taxonomy'),
                 mean=scale.mean,
                 std=scale.std,
@@ -113,10 +114,10 @@ def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    tensors = {
-        name: (tensor.half() if _is_halved(tensor) else tensor).contiguous()
-        for name, tensor in state.items()
-    }
+    tensors = {}
+    for name, tensor in state.items():
+        is_weight = tensor.is_floating_point() and tensor.dim() > 1
+        tensors[name] = (tensor.half() if is_weight else tensor).contiguous()
     try:
         with atomic_write(path) as temporary:
             save_file(tensors, temporary, metadata=card.to_metadata())
@@ -126,14 +127,19 @@ def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
 
 
 def read_card(path: Path) -> ModelCard:
-    """Read the card of a checkpoint, without torch.
-
-    Raises:
-        CheckpointError: the file is missing, damaged or not a LeMoRe checkpoint.
-    """
+    """Read the card of a checkpoint, without torch."""
     from safetensors import SafetensorError, safe_open
 
-    _check_file(path)
+    if path.suffix in PICKLED:
+        msg = (
+            f'{path} is a pickle, which can run any code when it is read, so it is refused. '
+            'Convert it: read it with torch.load(path, weights_only=True) and write the tensors '
+            'with lemore_core.checkpoint.save'
+        )
+        raise CheckpointError(msg)
+    if not path.is_file():
+        msg = f'there is no checkpoint {path}'
+        raise CheckpointError(msg)
     try:
         with safe_open(path, framework='numpy') as file:
             metadata = file.metadata() or {}
@@ -143,12 +149,7 @@ def read_card(path: Path) -> ModelCard:
 
 
 def load(path: Path) -> tuple[ModelCard, LeMoRe]:
-    """Load a checkpoint: its card, and the network in single precision and evaluation mode.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, not a LeMoRe checkpoint, or its tensors do
-            not fit the network that its metadata describes, or are not finite.
-    """
+    """Load a checkpoint: its card, and the network in single precision and evaluation mode."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -170,29 +171,6 @@ def load(path: Path) -> tuple[ModelCard, LeMoRe]:
     state = {name: tensor.to(expected[name].dtype) for name, tensor in state.items()}
     model.load_state_dict(state, assign=True)
     return card, model.eval()
-
-
-def _is_halved(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.dim() > 1
-
-
-def _config(values: dict[str, Any]) -> LeMoReConfig | ImportedConfig:
-    if isinstance(values, Mapping) and values.get('kind') == KIND:
-        return ImportedConfig.from_dict(values)
-    return LeMoReConfig.from_dict(values)
-
-
-def _check_file(path: Path) -> None:
-    if path.suffix in PICKLED:
-        msg = (
-            f'{path} is a pickle, which can run any code when it is read, so it is refused. '
-            'Convert it: read it with torch.load(path, weights_only=True) and write the tensors '
-            'with lemore_core.checkpoint.save'
-        )
-        raise CheckpointError(msg)
-    if not path.is_file():
-        msg = f'there is no checkpoint {path}'
-        raise CheckpointError(msg)
 
 
 def _check_tensors(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:

@@ -39,8 +39,7 @@ class Mailbox(Generic[T]):
             self._changed.wait_for(lambda: self._closed or self._waiting)
             senders = [sender for sender in self._turns if sender in self._waiting][:most]
             for sender in senders:
-                del self._turns[sender]
-                self._turns[sender] = None
+                self._turns[sender] = self._turns.pop(sender)
             return [self._waiting.pop(sender) for sender in senders]
 
     def clear(self, sender: str = '') -> bool:

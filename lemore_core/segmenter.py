@@ -16,7 +16,7 @@ from lemore_core.checkpoint import ModelCard
 from lemore_core.common.errors import SegmenterError
 from lemore_core.common.memory import device_memory_mb, release_memory
 from lemore_core.export.onnx_file import read_model_card
-from lemore_core.images.image import Image, as_image, check_pixels, rotated, to_network
+from lemore_core.images.image import Image, Pixels, as_image, check_pixels, rotated, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.backend import DeviceMemoryError, ImageKind
 from lemore_core.inference.sizes import LOADING, LoadedSizes, network_size
@@ -251,11 +251,7 @@ class Segmenter:
         release_memory()
 
     def logits(
-        self,
-        image: NDArray[np.uint8],
-        encoding: str = 'rgb8',
-        *,
-        network_size: tuple[int, int] | None = None,
+        self, image: Pixels, encoding: str = 'rgb8', *, network_size: tuple[int, int] | None = None
     ) -> NDArray[np.float32]:
         """Return the logits of an image, (height / 8, width / 8, classes) float32, rounded up.
 

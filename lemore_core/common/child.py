@@ -15,7 +15,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,7 +37,7 @@ class ChildError(LemoreError):
         self.kind = kind
 
 
-class Child:
+class Child(AbstractContextManager['Child']):
     """A Python module in another process, which can import what this process can.
 
     ``order`` goes to :func:`serve_parent`, ``arguments`` are the command line, ``log`` is the file of
@@ -65,25 +65,20 @@ class Child:
             stdin=subprocess.PIPE if self._has_order else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=os.environ
-            | dict(environment or {})
-            | {'PYTHONPATH': modules, 'PYTHONSAFEPATH': '1'},
+            env={**os.environ, **(environment or {}), 'PYTHONPATH': modules, 'PYTHONSAFEPATH': '1'},
             text=True,
             # a group of its own is ended whole, and Ctrl-C in a terminal is for the parent
             start_new_session=self._has_order,
         )
         _running[self] = threading.current_thread()
-        output = self._process.stdout
-        self._reader = threading.Thread(target=_read, args=(output, self.values), daemon=True)
+        given = self._process.stdout, self.values
+        self._reader = threading.Thread(target=_read, args=given, daemon=True)
         self._reader.start()
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):  # it has ended already
                 # left open: the child ends when this end closes
                 self._process.stdin.write(json.dumps(order, default=str) + '\n')
                 self._process.stdin.flush()
-
-    def __enter__(self) -> Child:  # noqa: PYI034 - Self needs Python 3.11
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -63,10 +63,8 @@ def keep_freed_memory(*, all_blocks: bool = False) -> None:
     ``all_blocks`` keeps blocks of any size, without a limit: those of a training step are tens of
     megabytes, and returning them takes 40% of its time. Only for glibc.
     """
-    if all_blocks:
-        _call_glibc('mallopt', M_MMAP_MAX, 0)
-    else:
-        _call_glibc('mallopt', M_MMAP_THRESHOLD, BLOCK_BYTES)
+    blocks = (M_MMAP_MAX, 0) if all_blocks else (M_MMAP_THRESHOLD, BLOCK_BYTES)
+    _call_glibc('mallopt', *blocks)
     _call_glibc('mallopt', M_TRIM_THRESHOLD, 2**31 - 1 if all_blocks else KEPT_BYTES)
 
 

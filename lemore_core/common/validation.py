@@ -97,8 +97,7 @@ def option(
     Bounds, choices and the pattern, which all of a text matches, hold for every entry of a tuple.
     ``allowed`` says in words what they say badly; ``metadata`` are more of the field's metadata.
     """
-    known = Entry(text, low, high, tuple(choices), pattern, allowed)
-    described = {'entry': known, **metadata}
+    described = {'entry': Entry(text, low, high, tuple(choices), pattern, allowed), **metadata}
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=described)
     return field(default=default, metadata=described)

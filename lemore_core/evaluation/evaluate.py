@@ -35,8 +35,7 @@ class ImageResult:
     @classmethod
     def from_matrix(cls, path: Path, matrix: ConfusionMatrix) -> ImageResult:
         """Return the figures of an image from its confusion matrix."""
-        there = matrix.counts.sum(1) > 0
-        iou = matrix.iou
+        there, iou = matrix.counts.sum(1) > 0, matrix.iou
         mean = float(iou[there].mean()) if there.any() else math.nan
         return cls(f'{path.parent.name}/{path.stem}', path, mean, matrix.pixel_accuracy, iou)
 
@@ -93,12 +92,7 @@ def evaluate(
     samples: Iterable[Sample],
     observe: Callable[[Judged], None] | None = None,
 ) -> EvaluationResult:
-    """Predict every sample and compare it with its ground truth; call ``observe`` with each.
-
-    Raises:
-        DataError: an image or mask is unreadable, the two differ in size, or the labels of a
-            sample are of other classes than the predictor's.
-    """
+    """Predict every sample and compare it with its ground truth; call ``observe`` with each."""
     scores = Scores(len(predictor.taxonomy.classes))
     images = []
     for sample in samples:

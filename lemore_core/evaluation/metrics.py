@@ -14,6 +14,7 @@ LEVELS = 256
 MOST_POINTS = 20_000
 
 Values = NDArray[np.float64]
+Ids = NDArray[np.integer]
 
 
 class ConfusionMatrix:
@@ -23,7 +24,7 @@ class ConfusionMatrix:
         self.classes = classes
         self.counts: NDArray[np.int64] = np.zeros((classes, classes), np.int64)
 
-    def add(self, truth: NDArray[np.integer], labels: NDArray[np.integer]) -> None:
+    def add(self, truth: Ids, labels: Ids) -> None:
         """Count two label images; true ids outside the classes are ignored, labels have none."""
         if truth.shape != labels.shape:
             msg = f'truth has shape {truth.shape}, labels {labels.shape}'
@@ -31,10 +32,6 @@ class ConfusionMatrix:
         known = truth < self.classes
         pairs = truth[known].astype(np.int64) * self.classes + labels[known]
         self.counts += np.bincount(pairs, minlength=self.classes**2).reshape(self.counts.shape)
-
-    def merge(self, other: ConfusionMatrix) -> None:
-        """Add the counts of another matrix of the same classes."""
-        self.counts += other.counts
 
     @property
     def iou(self) -> Values:
@@ -90,12 +87,7 @@ class Calibration:
         self.counts: NDArray[np.int64] = np.zeros(LEVELS, np.int64)
         self.hits: NDArray[np.int64] = np.zeros(LEVELS, np.int64)
 
-    def add(
-        self,
-        truth: NDArray[np.integer],
-        labels: NDArray[np.integer],
-        confidence: NDArray[np.uint8],
-    ) -> None:
+    def add(self, truth: Ids, labels: Ids, confidence: NDArray[np.uint8]) -> None:
         """Count images; true ids outside the classes are ignored, ``confidence`` is of 0..255."""
         known = truth < self.classes
         self.counts += np.bincount(confidence[known], minlength=LEVELS)
@@ -110,10 +102,8 @@ class Calibration:
             np.bincount(index, weights, minlength=BINS)
             for weights in (self.counts, self.hits, self.counts * values / (LEVELS - 1))
         )
-        edges = np.linspace(0, 1, BINS + 1)
-        return CalibrationBins(
-            edges, counts.astype(np.int64), _ratio(total, counts), _ratio(hits, counts)
-        )
+        means = _ratio(total, counts), _ratio(hits, counts)
+        return CalibrationBins(np.linspace(0, 1, BINS + 1), counts.astype(np.int64), *means)
 
     def expected_error(self) -> float:
         """Return the expected calibration error, 0..1; NaN if nothing was counted.
@@ -151,15 +141,12 @@ class Scores:
         self.calibration = Calibration(classes)
 
     def add(
-        self,
-        truth: NDArray[np.integer],
-        labels: NDArray[np.integer],
-        confidence: NDArray[np.uint8] | None = None,
+        self, truth: Ids, labels: Ids, confidence: NDArray[np.uint8] | None = None
     ) -> ConfusionMatrix:
         """Count an image (H, W), its calibration with ``confidence``; return its own matrix."""
         own = ConfusionMatrix(self.matrix.classes)
         own.add(truth, labels)
-        self.matrix.merge(own)
+        self.matrix.counts += own.counts
         if confidence is not None:
             self.calibration.add(truth, labels, confidence)
         return own

@@ -89,10 +89,17 @@ def evaluation_report(
     truth: str = GROUND_TRUTH,
 ) -> Report:
     """Return the report of an evaluation; ``facts`` describe the run, ``truth`` names the reference."""
+    matrix, calibration = result.scores.matrix, result.scores.calibration
+    figures = {
+        'mIoU': percent(matrix.mean_iou),
+        'pixel accuracy': percent(matrix.pixel_accuracy),
+        'mean accuracy': percent(matrix.mean_accuracy),
+        'calibration error': percent(calibration.expected_error()),
+    }
     return Report(
         title,
         result.taxonomy,
-        score_figures(result.scores),
+        figures,
         facts,
         score_sections(result.taxonomy, result.scores, truth),
         images,
@@ -145,17 +152,6 @@ def render_report(report: Report) -> str:
     return environment.from_string(template).render(
         report=report, sections=sections, plots=plots, bokeh=bokeh if plots else ''
     )
-
-
-def score_figures(scores: Scores) -> dict[str, str]:
-    """Return the headline figures of scores."""
-    matrix = scores.matrix
-    return {
-        'mIoU': percent(matrix.mean_iou),
-        'pixel accuracy': percent(matrix.pixel_accuracy),
-        'mean accuracy': percent(matrix.mean_accuracy),
-        'calibration error': percent(scores.calibration.expected_error()),
-    }
 
 
 def score_sections(
@@ -230,7 +226,7 @@ def worst_images(limit: int, taxonomy: Taxonomy, truth: str = GROUND_TRUTH) -> W
 
 def _draw_judged(judged: Judged, taxonomy: Taxonomy, truth: str) -> ReportImage:
     result = judged.result
-    shares = {'mIoU': result.mean_iou, 'pixel accuracy': result.pixel_accuracy}
-    figures = {name: percent(share) for name, share in shares.items()}
+    iou, accuracy = percent(result.mean_iou), percent(result.pixel_accuracy)
     panes = error_panes(taxonomy, judged.prediction.labels, judged.truth, truth)
+    figures = {'mIoU': iou, 'pixel accuracy': accuracy}
     return report_image(result.name, judged.image, panes, figures)

@@ -36,9 +36,7 @@ class Prediction(NamedTuple):
 class Predictor(Protocol):
     """Segments images with the classes of ``taxonomy``."""
 
-    @property
-    def taxonomy(self) -> Taxonomy:
-        """Classes of the labels."""
+    taxonomy: Taxonomy
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
         """Segment an RGB image (H, W, 3) uint8 at its own size."""
@@ -50,9 +48,6 @@ class Views:
 
     ``scales`` multiply the size at which the network sees an image; ``flip`` adds the mirror image
     of every view.
-
-    Raises:
-        ViewError: a scale is out of bounds, or there is none.
     """
 
     scales: tuple[float, ...] = option((1.0,), low=0.1, high=10)
@@ -164,11 +159,8 @@ def upsample(logits: NDArray[np.float32], height: int, width: int) -> NDArray[np
     """Interpolate logits (h, w, classes) bilinearly to (height, width, classes)."""
     # OpenCV resizes images of up to 128 channels
     parts = [
-        cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
-        for part in (
-            np.ascontiguousarray(logits[..., start : start + 128])
-            for start in range(0, logits.shape[2], 128)
-        )
+        cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=cv2.INTER_LINEAR)
+        for part in np.split(logits, range(128, logits.shape[2], 128), axis=-1)
     ]
     return np.concatenate([part.reshape(height, width, -1) for part in parts], -1)
 

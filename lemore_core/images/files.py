@@ -89,9 +89,6 @@ def decode_image(
     """Return the image that ``data`` holds, (H, W, 3) in ``order`` (RGB or BGR), or (H, W).
 
     ``flags`` is ``UPRIGHT``, ``AS_TAKEN`` (both uint8) or ``NUMBERS`` (the file's own type).
-
-    Raises:
-        ImageFileError: the data are of none of ``kinds``, too large, cut short or damaged.
     """
     _check_header(data, kinds, max_pixels)
     try:

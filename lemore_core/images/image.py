@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
 
+Pixels = NDArray[np.uint8]
+
 CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
 _TO_RGB = {
     'bgr8': cv2.COLOR_BGR2RGB,
@@ -17,11 +19,7 @@ _TO_RGB = {
     'bgra8': cv2.COLOR_BGRA2RGB,
     'mono8': cv2.COLOR_GRAY2RGB,
 }
-_ROTATE = {
-    90: cv2.ROTATE_90_CLOCKWISE,
-    180: cv2.ROTATE_180,
-    270: cv2.ROTATE_90_COUNTERCLOCKWISE,
-}
+_ROTATE = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 class Image(NamedTuple):
@@ -32,7 +30,7 @@ class Image(NamedTuple):
     ``rotation`` is in degrees clockwise, one of ``limits.ROTATIONS``, for the network's view.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     encoding: str = 'rgb8'
     header: Any = None
     rotation: int = 0
@@ -55,7 +53,7 @@ def as_image(image: Any, encoding: str) -> Image:
     raise PixelError(msg)
 
 
-def check_pixels(image: NDArray[np.uint8], encoding: str) -> None:
+def check_pixels(image: Pixels, encoding: str) -> None:
     """Refuse an array that is no 8-bit image of ``encoding``."""
     channels = image.shape[-1] if image.ndim == 3 else 1
     if encoding not in CHANNELS:
@@ -76,23 +74,19 @@ def rotated(pixels: NDArray[Any], degrees: int) -> NDArray[Any]:
     return cv2.rotate(pixels, _ROTATE[degrees]) if degrees else pixels
 
 
-def to_rgb(image: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
+def to_rgb(image: Pixels, encoding: str) -> Pixels:
     """Return an image as RGB (H, W, 3) uint8; rgb8 is not copied."""
     if encoding == 'rgb8':
         return image
     return np.asarray(cv2.cvtColor(image, _TO_RGB[encoding]), np.uint8)
 
 
-def to_network(
-    image: NDArray[np.uint8], encoding: str, height: int, width: int
-) -> NDArray[np.uint8]:
+def to_network(image: Pixels, encoding: str, height: int, width: int) -> Pixels:
     """Resize an image and return it as RGB (height, width, 3) uint8, C-contiguous."""
     if image.shape[:2] != (height, width):
         shrinks = image.shape[0] > height and image.shape[1] > width
         # averaging keeps thin things when a large image shrinks, bilinear would skip pixels
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        image = np.asarray(
-            cv2.resize(image, (width, height), interpolation=interpolation), np.uint8
-        )
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=interpolation))
     # colours last: the network's size is the smaller one on most cameras
     return np.ascontiguousarray(to_rgb(image, encoding))

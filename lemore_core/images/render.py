@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from lemore_core.images.image import to_rgb
-from lemore_core.taxonomy import Taxonomy
-
-Labels = NDArray[np.uint8] | NDArray[np.uint16]
+from lemore_core.images.image import Pixels, to_rgb
+from lemore_core.taxonomy import Labels, Taxonomy
 
 SWATCH = 18
 ROW = 26
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def colorize(labels: Labels, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def colorize(labels: Labels, palette: Pixels) -> Pixels:
     """Return ``labels`` (H, W) in the colours of a :attr:`Taxonomy.palette`, RGB (H, W, 3) uint8."""
     if labels.dtype == np.uint8:
         return np.asarray(cv2.applyColorMap(labels, palette.reshape(256, 1, 3)), np.uint8)
@@ -28,30 +25,21 @@ def colorize(labels: Labels, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
 
 
-def overlay(
-    image: NDArray[np.uint8],
-    encoding: str,
-    labels: Labels,
-    palette: NDArray[np.uint8],
-    alpha: float,
-) -> NDArray[np.uint8]:
+def overlay(image: Pixels, encoding: str, labels: Labels, palette: Pixels, alpha: float) -> Pixels:
     """Return the image with its labels' colours blended in by ``alpha`` (0..1), RGB uint8."""
     return blend(image, encoding, colorize(labels, palette), alpha)
 
 
-def blend(
-    image: NDArray[np.uint8], encoding: str, colors: NDArray[np.uint8], alpha: float
-) -> NDArray[np.uint8]:
+def blend(image: Pixels, encoding: str, colors: Pixels, alpha: float) -> Pixels:
     """Return the image with ``colors`` (H, W, 3), RGB, blended in by ``alpha`` (0..1), RGB uint8."""
     rgb = to_rgb(image, encoding)
     return np.asarray(cv2.addWeighted(rgb, 1.0 - alpha, colors, alpha, 0.0), np.uint8)
 
 
-def legend(taxonomy: Taxonomy, width: int) -> NDArray[np.uint8]:
+def legend(taxonomy: Taxonomy, width: int) -> Pixels:
     """Return the classes' names beside their colours, in columns, as RGB (H, width, 3) uint8."""
-    column = (
-        24 + SWATCH + max(cv2.getTextSize(name, FONT, 0.5, 1)[0][0] for name in taxonomy.classes)
-    )
+    widest = max(cv2.getTextSize(name, FONT, 0.5, 1)[0][0] for name in taxonomy.classes)
+    column = 24 + SWATCH + widest
     columns = max(1, width // column)
     rows = -(-len(taxonomy.classes) // columns)
     image = np.full((rows * ROW + 8, width, 3), 255, np.uint8)

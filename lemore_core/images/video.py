@@ -33,11 +33,7 @@ class VideoError(LemoreError):
 
 
 def read_video(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield (time in nanoseconds, RGB (H, W, 3) uint8) of every image of a video file.
-
-    Raises:
-        VideoError: the file is no readable video, breaks off, or has larger images.
-    """
+    """Yield (time in nanoseconds, RGB (H, W, 3) uint8) of every image of a video file."""
     count = 0
     with _opened(path) as container:
         stream = container.streams.video[0]

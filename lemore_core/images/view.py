@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ class ViewError(LemoreError):
     """Rerun is not installed, or its viewer or file cannot be opened."""
 
 
-class View:
+class View(AbstractContextManager['View']):
     """Logs to the file ``save`` or the viewer, at the moment of the last :meth:`at`."""
 
     def __init__(self, save: Path | None = None) -> None:
@@ -45,9 +46,6 @@ class View:
             raise ViewError(msg) from error
         self._recording.send_blueprint(_blueprint())
 
-    def __enter__(self) -> View:  # noqa: PYI034 - Self needs Python 3.11
-        return self
-
     def __exit__(self, kind: object, *_: object) -> None:
         for mean, moment in self._confidences if kind is None else ():
             self._set_time(moment)
@@ -68,9 +66,7 @@ class View:
 
     def at(self, *, frame: int | None = None, stamp_ns: int | None = None) -> None:
         """Set the moment: the number of a frame, the nanoseconds of a stamp, or both."""
-        self._moment = {}
-        if frame is not None:
-            self._moment['frame'] = {'sequence': frame}
+        self._moment = {} if frame is None else {'frame': {'sequence': frame}}
         if stamp_ns is not None:
             self._moment['stamp'] = {'timestamp': stamp_ns / 1e9}
         self._set_time(self._moment)

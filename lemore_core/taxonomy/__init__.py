@@ -3,8 +3,6 @@
 from lemore_core.taxonomy.groups import (
     BUILT_IN_GROUPS,
     ClassGroups,
-    Group,
-    GroupsError,
     load_groups,
     mask_tables,
 )
@@ -22,8 +20,6 @@ __all__ = [
     'BUILT_IN_GROUPS',
     'UNLABELLED_8BIT',
     'ClassGroups',
-    'Group',
-    'GroupsError',
     'Labels',
     'Taxonomy',
     'TaxonomyError',

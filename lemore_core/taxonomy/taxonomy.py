@@ -82,10 +82,7 @@ class Taxonomy:
         """Return the class ids of a mask with ids on disk; ignored ids become `unlabelled`.
 
         ``mask`` is (H, W) of any integer type, the result (H, W) of ``label_dtype``. 255 (65535)
-        on disk is unlabelled too, unless it is a class's id.
-
-        Raises:
-            TaxonomyError: the mask holds ids that are no class's and not ignored.
+        on disk is unlabelled too, unless it is a class's id; other unknown ids are refused.
         """
         table = self._class_by_id
         inside = mask
@@ -103,9 +100,6 @@ class Taxonomy:
         """Return the class ids of an RGB mask (H, W, 3) in this table's colours, as `encode` does.
 
         Black is `unlabelled`, unless it is a class's colour.
-
-        Raises:
-            TaxonomyError: a colour is no class's, or two classes share one.
         """
         if mask.dtype != np.uint8:
             msg = f'the mask has colors of {mask.dtype}, those of {self.name!r} have 8 bits'

@@ -11,7 +11,8 @@ from lemore_core.segmentation import (
     Timings,
     resized,
 )
-from lemore_core.taxonomy import ClassGroups, Group, Taxonomy
+from lemore_core.taxonomy import ClassGroups, Taxonomy
+from lemore_core.taxonomy.groups import Group
 
 RED = (255, 0, 0)
 NETWORK = (2, 2)
@@ -34,9 +35,8 @@ def groups_of(many: int) -> ClassGroups:
 def test_nothing_asked_is_nothing_done() -> None:
     before = result([[0, 1], [2, 255]], [[0, 0], [255, 3]])
     assert Refinement().apply(before) is before
-    same = Refinement(output_size=OutputSize.parse('2x2'))
-    assert same.apply(before) is before
-    assert Refinement(output_size=OutputSize.parse('network')).apply(before) is before
+    for size in ('2x2', 'network'):
+        assert Refinement(output_size=OutputSize.parse(size)).apply(before) is before
 
 
 def test_every_step_of_confidence_is_a_threshold_of_its_own() -> None:
@@ -78,8 +78,7 @@ def test_a_smaller_size_takes_pixels_and_makes_none() -> None:
 
 def test_a_larger_size_repeats_pixels() -> None:
     before = result([[1, 2]], [[10, 250]])
-    refinement = Refinement(0.5, groups_of(5), OutputSize.parse('4x2'))
-    after = refinement.apply(before)
+    after = Refinement(0.5, groups_of(5), OutputSize.parse('4x2')).apply(before)
     assert after.labels.tolist() == [[255, 255, 0, 0]] * 2
     assert after.confidence.tolist() == [[10, 10, 250, 250]] * 2
 

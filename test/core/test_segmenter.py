@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.export.export import write_onnx
@@ -42,12 +43,11 @@ def test_every_encoding_of_an_image_gives_the_same_labels(
     bgr = np.pad(clip_frames[0], ((0, 0), (0, 40), (0, 0)), constant_values=77)[:, :960]
     bgr.flags.writeable = False
     expected = segmenter.segment(np.ascontiguousarray(bgr[..., ::-1]), 'rgb8')
-    for encoding, code in {
-        'bgr8': None,
-        'bgra8': cv2.COLOR_BGR2BGRA,
-        'rgba8': cv2.COLOR_BGR2RGBA,
+    for encoding, image in {
+        'bgr8': bgr,
+        'bgra8': cv2.cvtColor(bgr, cv2.COLOR_BGR2BGRA),
+        'rgba8': cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA),
     }.items():
-        image = bgr if code is None else cv2.cvtColor(bgr, code)
         result = segmenter.segment(image, encoding)
         assert np.array_equal(result.labels, expected.labels), encoding
         assert np.array_equal(result.confidence, expected.confidence), encoding
@@ -104,12 +104,8 @@ def test_what_is_no_image_is_named(
 def test_a_batch_is_labelled_as_its_images_are(clip_frames: Frames) -> None:
     segmenter = Segmenter.load(resolve_checkpoint('nano'), backend='torch', device='cpu')
     tall, wide = clip_frames[0][:, :400], clip_frames[1]
-    images = [
-        Image(wide, 'bgr8'),
-        Image(tall, 'bgr8'),
-        Image(clip_frames[2], 'bgr8'),
-        Image(wide[..., 0], 'mono8'),
-    ]
+    images = [Image(pixels, 'bgr8') for pixels in (wide, tall, clip_frames[2])]
+    images.append(Image(wide[..., 0], 'mono8'))
     for image, found in zip(images, segmenter.segment_batch(images), strict=True):
         expected = segmenter.segment(image.pixels, image.encoding)
         assert np.array_equal(found.labels, expected.labels)
@@ -189,10 +185,9 @@ def test_models_are_found_by_size_and_dataset() -> None:
 def test_an_image_of_pillow_is_one_and_anything_else_is_named(
     segmenter: Segmenter, clip_frames: Frames
 ) -> None:
-    pillow = pytest.importorskip('PIL.Image')
     rgb = np.ascontiguousarray(clip_frames[0][..., ::-1])
     expected = segmenter.segment(rgb).labels
-    assert np.array_equal(segmenter.segment(pillow.fromarray(rgb)).labels, expected)
+    assert np.array_equal(segmenter.segment(Pillow.fromarray(rgb)).labels, expected)
     with pytest.raises(PixelError, match=r'is a str, it must be a NumPy array \(H, W, 3\) uint8'):
         segmenter.segment('street.jpg')
 

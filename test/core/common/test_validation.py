@@ -9,13 +9,7 @@ from typing import Any
 import pytest
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.validation import (
-    REQUIRED,
-    check_fields,
-    entries,
-    from_mapping,
-    option,
-)
+from lemore_core.common.validation import REQUIRED, check_fields, entries, from_mapping, option
 
 
 class PlanError(LemoreError):

@@ -34,26 +34,24 @@ def predictor() -> Predictor:
     return RedIsTheClass()
 
 
-def write_image(root: Path, name: str, mistakes: float) -> None:
-    """Road on the left and car on the right, of whose first rows the image says building."""
-    mask = np.full(SIZE, 3, np.uint8)
-    mask[:, 40:] = 8
-    mask[:6, :6] = 11  # CamVid's id for unlabelled
-    seen = mask.copy()
-    seen[: round(mistakes * SIZE[0]), 40:] = 1
-    image = np.dstack([seen * 20, np.full(SIZE, 204, np.uint8), np.zeros(SIZE, np.uint8)])
-    cv2.imwrite(str(root / 'val' / f'{name}.png'), image[..., ::-1])
-    cv2.imwrite(str(root / 'valannot' / f'{name}.png'), mask)
-
-
 @pytest.fixture
 def small_camvid(tmp_path: Path) -> Path:
-    """Three images in CamVid's layout whose red channel is 20 times a class, right or wrong."""
+    """Three images in CamVid's layout whose red channel is 20 times a class.
+
+    They show road on the left and car on the right, of whose first rows they say building.
+    """
     root = tmp_path / 'camvid'
     for folder in ('val', 'valannot'):
         (root / folder).mkdir(parents=True)
+    mask = np.full(SIZE, 3, np.uint8)
+    mask[:, 40:] = 8
+    mask[:6, :6] = 11  # CamVid's id for unlabelled
     for name, mistakes in MISTAKES.items():
-        write_image(root, name, mistakes)
+        seen = mask.copy()
+        seen[: round(mistakes * SIZE[0]), 40:] = 1
+        image = np.dstack([seen * 20, np.full(SIZE, 204, np.uint8), np.zeros(SIZE, np.uint8)])
+        cv2.imwrite(str(root / 'val' / f'{name}.png'), image[..., ::-1])
+        cv2.imwrite(str(root / 'valannot' / f'{name}.png'), mask)
     return root
 
 

@@ -42,10 +42,9 @@ def test_the_figures_of_a_small_data_set(predictor: Predictor, samples: list[Sam
 
 
 def test_an_image_without_labels_has_no_figures_and_comes_last() -> None:
-    empty = ConfusionMatrix(2)
     full = ConfusionMatrix(2)
     full.add(np.zeros((1, 1), int), np.ones((1, 1), int))
-    nothing = ImageResult.from_matrix(Path('a.png'), empty)
+    nothing = ImageResult.from_matrix(Path('a.png'), ConfusionMatrix(2))
     wrong = ImageResult.from_matrix(Path('b.png'), full)
     assert np.isnan(nothing.mean_iou)
     assert np.isnan(nothing.pixel_accuracy)

@@ -6,12 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from lemore_core.evaluation.metrics import (
-    Calibration,
-    ConfusionMatrix,
-    Scores,
-    TimeSeries,
-)
+from lemore_core.evaluation.metrics import Calibration, ConfusionMatrix, Scores, TimeSeries
 
 
 @pytest.mark.parametrize('seed', range(3))
@@ -102,12 +97,8 @@ def test_few_frames_are_kept_as_they_are() -> None:
     series.add(0.0, (1.0, math.nan))
     series.add(0.1, (3.0, 0.5))
     assert series.mean() == {'a': 2.0, 'b': 0.5}
-    assert series.to_dict() == {
-        'frames_per_row': 1,
-        'seconds': [0.0, 0.1],
-        'a': [1.0, 3.0],
-        'b': [None, 0.5],
-    }
+    columns = {'seconds': [0.0, 0.1], 'a': [1.0, 3.0], 'b': [None, 0.5]}
+    assert series.to_dict() == {'frames_per_row': 1, **columns}
 
 
 def test_neighbours_share_points() -> None:

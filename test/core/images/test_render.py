@@ -28,11 +28,10 @@ def test_colors_are_the_palettes() -> None:
 
 def test_the_overlay_blends_in_rgb_whatever_the_encoding() -> None:
     labels = np.full((2, 2), 3, np.uint8)
-    red_in_bgr = np.zeros((2, 2, 3), np.uint8)
-    red_in_bgr[..., 2] = 200
-    assert overlay(red_in_bgr, 'bgr8', labels, CAMVID.palette, 0.0)[0, 0].tolist() == [200, 0, 0]
-    assert overlay(red_in_bgr, 'bgr8', labels, CAMVID.palette, 1.0)[0, 0].tolist() == [128, 64, 128]
-    assert overlay(red_in_bgr, 'bgr8', labels, CAMVID.palette, 0.5)[0, 0].tolist() == [164, 32, 64]
+    red_in_bgr = np.full((2, 2, 3), (0, 0, 200), np.uint8)
+    for alpha, expected in ((0.0, [200, 0, 0]), (1.0, [128, 64, 128]), (0.5, [164, 32, 64])):
+        blended = overlay(red_in_bgr, 'bgr8', labels, CAMVID.palette, alpha)
+        assert blended[0, 0].tolist() == expected
 
 
 @pytest.mark.parametrize('name', BUILT_IN)

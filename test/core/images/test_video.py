@@ -24,9 +24,8 @@ def frames(clip_frames: Frames) -> Frames:
 @pytest.mark.parametrize('codec', [H264, H265])
 def test_every_packet_gives_its_image_at_once(frames: Frames, codec: str) -> None:
     stream, packets = VideoStream(codec, 320 * 180), packets_of(frames, codec)
-    assert [is_key(codec, packet) for packet in packets] == [
-        index % GOP == 0 for index in range(len(frames))
-    ]
+    keys = [index for index, packet in enumerate(packets) if is_key(codec, packet)]
+    assert keys == [0, GOP]
     for frame, packet in zip(frames, packets, strict=True):
         image = stream.decode(packet)
         assert np.abs(image[..., ::-1].astype(int) - frame).mean() < 6  # half the colours are gone

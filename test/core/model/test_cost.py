@@ -47,13 +47,12 @@ def test_the_four_sizes(name: str, millions: float, gflops: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ('classes', 'height', 'width', 'gflops'), [(150, 448, 448, 0.613), (19, 512, 1024, 1.579)]
+    ('options', 'gflops'),
+    [
+        ({'classes': 150, 'height': 448, 'width': 448}, 0.613),
+        ({'classes': 19, 'height': 512, 'width': 1024}, 1.579),
+        ({'classes': 150, 'fusion_at_head': True}, 0.784),
+    ],
 )
-def test_other_inputs(classes: int, height: int, width: int, gflops: float) -> None:
-    cost = measure_cost(variant('tiny', classes=classes, height=height, width=width))
-    assert cost.flops == pytest.approx(gflops * 1e9, rel=0.01)
-
-
-def test_fusion_at_the_head_saves_what_it_should() -> None:
-    cost = measure_cost(variant('tiny', classes=150, fusion_at_head=True))
-    assert cost.flops == pytest.approx(0.784e9, rel=0.01)
+def test_other_networks_of_the_size_tiny(options: dict[str, int], gflops: float) -> None:
+    assert measure_cost(variant('tiny', **options)).flops == pytest.approx(gflops * 1e9, rel=0.01)

@@ -109,9 +109,8 @@ def test_a_closed_gate_leaves_the_injected_globals() -> None:
 def test_logits_stand_at_an_eighth_of_any_input(
     size: tuple[int, int], fusion_at_head: bool
 ) -> None:
-    config = variant(
-        'nano', classes=7, height=size[0], width=size[1], fusion_at_head=fusion_at_head
-    )
+    height, width = size
+    config = variant('nano', classes=7, height=height, width=width, fusion_at_head=fusion_at_head)
     logits = LeMoRe(config).eval()(torch.randn(1, 3, *size))
     expected = tuple(-(-side // 8) for side in size)
     assert tuple(logits.shape) == (1, 7, *expected) == (1, 7, *config.logit_size)

@@ -4,20 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from lemore_core.images.render import colorize
 from lemore_core.taxonomy import (
     BUILT_IN,
     ClassGroups,
-    Group,
-    GroupsError,
     Taxonomy,
     TaxonomyError,
     load_groups,
     load_taxonomy,
     mask_tables,
 )
+from lemore_core.taxonomy.groups import Group, GroupsError
 
 CAMVID = load_taxonomy('camvid')
 GREEN, RED = (0, 255, 0), (255, 0, 0)
@@ -35,11 +33,8 @@ def test_classes_become_groups() -> None:
     assert found.dtype == np.uint8
     assert found.tolist() == [[0, 1, 0], [255, 255, 0]]
     assert groups.taxonomy == Taxonomy('mine', ('way', 'things'), (GREEN, RED))
-    assert colorize(found, groups.taxonomy.palette)[0].tolist() == [
-        [0, 255, 0],
-        [255, 0, 0],
-        [0, 255, 0],
-    ]
+    colors = colorize(found, groups.taxonomy.palette)[0]
+    assert colors.tolist() == [[0, 255, 0], [255, 0, 0], [0, 255, 0]]
 
 
 @pytest.mark.parametrize(
@@ -98,15 +93,11 @@ def test_classes_are_where_a_robot_wants_them(taxonomy: str, group: str, classes
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / 'mine.yaml'
-    values = {
-        'name': 'mine',
-        'groups': [
-            {'name': 'way', 'color': list(GREEN), 'classes': ['path', 'road']},
-            {'name': 'things', 'color': list(RED), 'classes': ['car']},
-        ],
-        'ignore': ['sky'],
-    }
-    path.write_text(yaml.safe_dump(values), encoding='utf-8')
+    path.write_text(
+        'name: mine\nignore: [sky]\ngroups:\n'
+        '- {name: way, color: [0, 255, 0], classes: [path, road]}\n'
+        '- {name: things, color: [255, 0, 0], classes: [car]}\n'
+    )
     assert load_groups(str(path), STREET) == ClassGroups('mine', STREET, (WAY, THINGS), ('sky',))
     path.write_text('name: x\ngroups: []\nignore: sky', encoding='utf-8')
     with pytest.raises(GroupsError, match="ignore is 'sky', allowed: a list"):
