@@ -23,7 +23,7 @@ COMMANDS = {
     'distill': 'train a small network on your own images, labelled by a large one',
     'cross-validate': 'train without each drive in turn, and measure on it',
     'evaluate': 'measure a model against labelled images',
-    'predict': 'segment images, folders, videos or cameras',
+    'predict': 'segment images, folders, videos, bags or cameras',
     'view': 'show images, labels and figures over time, in Rerun',
     'data': 'check a data set before training',
     'taxonomy': 'show a class table, or write it for other programs',
