@@ -1,7 +1,5 @@
 """Video as cameras send it, by the encoders that PyAV brings."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import av

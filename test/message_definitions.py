@@ -1,7 +1,5 @@
 """Messages of packages without a wheel, as vision_msgs 4, ffmpeg_image_transport_msgs and foxglove_msgs define them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 DEFINITIONS: Mapping[str, Mapping[str, str]] = {

@@ -1,7 +1,5 @@
 """A data set that a small network learns in seconds."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,8 +1,4 @@
-"""Operations and bytes of a frame on the device "meta", which needs no GPU.
-
-Every operation that is no view is a kernel at least; its bytes are those of the tensors that it
-reads and writes.
-"""
+"""Operations (no views) and bytes read and written of a frame, on the device "meta": no GPU needed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The node with a network that takes its time: ``slow_node.py SECONDS --ros-args …``.
-
-At a black image it does not answer any more.
-"""
+"""The node with a slow network, which hangs at a black image: ``slow_node.py SECONDS --ros-args …``."""
 
 from __future__ import annotations
 

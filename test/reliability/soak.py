@@ -1,8 +1,6 @@
 """Run a node under load for long: memory, threads, descriptors, latency and counts of images.
 
-A node segments small images with the smallest network while every image output is subscribed to;
-one image in a hundred has an encoding that is refused. Prints a table of figures and bars. Times and
-memory are after a warm-up of a tenth of the images.
+All outputs are subscribed to; one image in a hundred is refused; figures follow a warm-up of a tenth.
 
 Exit status: 0; 1 where a bar was missed; 2 where nothing could be measured.
 """

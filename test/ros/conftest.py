@@ -121,11 +121,7 @@ class Graph:
     def film(
         self, camera: Any, message: Image, condition: Callable[[], Any], what: str = ''
     ) -> Any:
-        """Publish an image again and again until ``condition`` holds, and return what it gave.
-
-        As a camera does, with pauses: whoever publishes as fast as it can keeps the middleware from
-        finding anybody.
-        """
+        """Publish an image with a camera's pauses until ``condition`` holds; return its value."""
         published = 0.0
 
         def filmed() -> Any:

@@ -1,8 +1,4 @@
-"""Message packages that have no wheel, made by the rosidl generators that the ROS wheels bring along.
-
-Only tests need them: a ROS installation has the packages. Everything of a package is compiled into its one extension
-module; rmw_fastrtps asks for two libraries by their names, which are empty and link to it.
-"""
+"""Message packages without a wheel, by the rosidl generators of the ROS wheels: one extension module each."""
 
 from __future__ import annotations
 
@@ -52,10 +48,7 @@ def why_not() -> str:
 
 
 def make_importable() -> Path:
-    """Make the packages that are missing; return the folder that holds them, for ``PYTHONPATH``.
-
-    They are made once for all test processes of a machine.
-    """
+    """Make the missing packages, once a machine; return their folder, for ``PYTHONPATH``."""
     generators = [version(name) for name in ('ros-rosidl-generator-py', 'numpy')]
     versions = json.dumps([DEFINITIONS, str(PREFIX), sys.version, os.getuid(), generators])
     source = Path(__file__).read_bytes() + versions.encode()

@@ -1,8 +1,4 @@
-"""What nav2's semantic segmentation layer and elevation_mapping_cupy ask of the node's topics.
-
-The rules are those of kiwicampus/semantic_segmentation_layer, src/semantic_segmentation_layer.cpp:
-QoS of its subscriptions, one stamp, as many points as labels, classes by their names.
-"""
+"""Rules of nav2's layer (kiwicampus/semantic_segmentation_layer) and elevation_mapping_cupy for topics."""
 
 from __future__ import annotations
 

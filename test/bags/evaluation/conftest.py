@@ -1,7 +1,5 @@
 """Drives whose figures are known, for the tests of labelled drives."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

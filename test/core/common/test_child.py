@@ -4,13 +4,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lemore_core.common.child import Child, ChildError, stop_children
+from test.waiting import wait_for
 
 ROOT = Path(__file__).parents[3]
 WAIT_S = 60.0
@@ -40,13 +40,6 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 def serving(work: str) -> str:
     return SERVES.format('\n'.join(f'    {line}' for line in work.splitlines()))
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_the_order_goes_in_and_the_answer_comes_out(write: Write, tmp_path: Path) -> None:

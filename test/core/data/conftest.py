@@ -1,7 +1,5 @@
 """Writes the files of tiny data sets."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

@@ -36,10 +36,7 @@ def predictor() -> Predictor:
 
 @pytest.fixture
 def small_camvid(tmp_path: Path) -> Path:
-    """Three images in CamVid's layout whose red channel is 20 times a class.
-
-    They show road on the left and car on the right, of whose first rows they say building.
-    """
+    """Return three images of road left and car right; red is 20 times a class, building for the first rows."""
     root = tmp_path / 'camvid'
     for folder in ('val', 'valannot'):
         (root / folder).mkdir(parents=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from lemore_core.common.errors import LemoreError
 from lemore_core.inference.sizes import LoadedSizes, Size, network_size
 from lemore_core.segmenter import Segmenter
+from test.waiting import wait_for
 
 LOADED, WIDE, TALL = (96, 128), (64, 192), (192, 64)
 
@@ -56,13 +57,6 @@ def sizes(loader: Loader) -> LoadedSizes:
     sizes = LoadedSizes(loader)  # type: ignore[arg-type]
     sizes.get(LOADED)
     return sizes
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_loaded_size_serves_until_the_missing_one_is_there(

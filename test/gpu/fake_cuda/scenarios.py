@@ -1,7 +1,4 @@
-"""What the GPU pipeline makes of CUDA calls that fail, run under ``fakecudart.cpp``.
-
-Each function is one process: see ``test_fake_cuda.py``.
-"""
+"""CUDA calls that fail, under ``fakecudart.cpp``: one process a function (``test_fake_cuda.py``)."""
 
 from __future__ import annotations
 

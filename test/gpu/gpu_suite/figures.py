@@ -55,11 +55,7 @@ def measure(
     seconds: float = 5.0,
     batch: int = LARGE_BATCH,
 ) -> Figures:
-    """Return milliseconds and rates of the tiny network; images and network are of ``size``.
-
-    A GPU lowers its clocks between frames, so that a steady rate has other times than frame after
-    frame. On a CPU, for tests, figures of a GPU alone are left out.
-    """
+    """Return milliseconds and rates of tiny at ``size``; on a CPU, without those of a GPU alone."""
     is_cuda = device.type == 'cuda'
     random = np.random.default_rng(0)
     images = [Image(random.integers(0, 256, (*size, 3), np.uint8), 'rgb8') for _ in range(batch)]

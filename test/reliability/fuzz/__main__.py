@@ -1,9 +1,6 @@
-"""Run every target for a while and print a table, as in docs/reliability.md.
+"""Run every target in a process of its own and print a table: ``--seconds 600``.
 
-    python test/reliability/fuzz --seconds 600
-
-Each target runs in a process of its own; an input that fails, or ends the process, is kept in
-seeds/TARGET. Inputs are mutations of the seeds, by atheris where it is installed, else at random.
+Inputs mutate the seeds (by atheris where it is installed); one that fails is kept in seeds/TARGET.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Targets of the fuzzer: one function for each boundary.
-
-A target turns bytes into what others may send, gives it to the code that reads it, and checks the
-result. Whatever it raises is a failure.
-"""
+"""Targets of the fuzzer: each gives bytes to one boundary and raises for a failure."""
 
 from __future__ import annotations
 

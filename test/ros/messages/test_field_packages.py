@@ -1,8 +1,4 @@
-"""Compare conversions and point clouds with cv_bridge and sensor_msgs_py.
-
-The packages are part of every ROS 2 installation; elsewhere ``make test-ros-packages`` runs this
-against their sources.
-"""
+"""Compare with cv_bridge and sensor_msgs_py: of an installation, or ``make test-ros-packages``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A TensorRT whose engines are ONNX files that run on the CPU, and a GPU that is the CPU.
-
-Execution on a GPU stands in test/gpu.
-"""
+"""A TensorRT whose engines are ONNX files on the CPU; test/gpu runs real ones."""
 
 from __future__ import annotations
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -25,6 +23,7 @@ from lemore_core.inference.tensorrt.build import (
     build_engine,
 )
 from lemore_core.inference.tensorrt.engine import EngineRejectedError
+from test.waiting import wait_for
 
 SIZE = (96, 128)
 TORCH = Status('torch', 'cuda:0', 'fp16')
@@ -53,13 +52,6 @@ def in_background(monkeypatch: pytest.MonkeyPatch) -> BackgroundBuilds:
     monkeypatch.setattr(build_module, 'gpus', lambda: (SimpleNamespace(),))
     monkeypatch.setattr(build_module, 'missing', lambda _: '')
     return BackgroundBuilds()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_an_engine_is_built_once(request_: ServingRequest, built: list[tuple[int, ...]]) -> None:

@@ -1,4 +1,1 @@
-"""What launch_ros imports of a package without a wheel: the names of services for composable nodes.
-
-Nothing here starts such nodes; the types are never sent.
-"""
+"""Service types that launch_ros imports and no wheel brings; they are never sent."""
