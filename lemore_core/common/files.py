@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import tempfile
@@ -85,3 +86,8 @@ def _require_own(path: Path, status: os.stat_result) -> None:
     if stat.S_IMODE(status.st_mode) & (0o002 if is_private else 0o022):
         reason = 'others may write to it: chmod go-w, if you trust what it holds'
         raise PermissionError(errno.EPERM, reason, str(path))
+
+
+def hash_of(checkpoint: Path) -> str:
+    """Return the SHA-256 of a checkpoint."""
+    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()

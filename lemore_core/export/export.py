@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from lemore_core import checkpoint
 from lemore_core.common.child import serve_parent
-from lemore_core.common.files import write_whole
+from lemore_core.common.files import hash_of, write_whole
 from lemore_core.export import BATCH, STREET, ExportError, PrecisionError
 from lemore_core.export.fold import ServingGraph, load_graph
-from lemore_core.export.onnx_file import hash_of
 from lemore_core.images.files import read_image
 from lemore_core.images.image import to_network
 

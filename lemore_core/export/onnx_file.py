@@ -25,7 +25,7 @@ import lemore_core
 from lemore_core.checkpoint import CheckpointError, ModelCard, read_card
 from lemore_core.common.child import Child, ChildError
 from lemore_core.common.errors import LemoreError, in_one_line
-from lemore_core.common.files import read_own, user_cache, write_own
+from lemore_core.common.files import hash_of, read_own, user_cache, write_own
 from lemore_core.export import ExportError, PrecisionError
 
 MODULE = 'lemore_core.export.export'
@@ -184,11 +184,6 @@ def read_shipped(checkpoint: Path, height: int, width: int) -> bytes | None:
         return content if hash_of(checkpoint).encode() in content else None
     except OSError:
         return None
-
-
-def hash_of(checkpoint: Path) -> str:
-    """Return the SHA-256 of a checkpoint."""
-    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
 
 def _version(package: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from lemore_core.common.errors import LemoreError
+from lemore_core.common.errors import TORCH, LemoreError
 
 if TYPE_CHECKING:
     # command lines import the backends' names, and must answer at once
@@ -151,3 +152,20 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the device's memory; the backend is not used after it."""
+
+
+JETSON_KERNEL = 'tegra'
+# pip's packages do not fit the driver of a Jetson
+ON_JETSON: Mapping[str, str] = {
+    'tensorrt': (
+        'sudo apt install python3-libnvinfer (part of JetPack), and make the virtual environment '
+        'with --system-site-packages (docs/jetson.md)'
+    ),
+    'torch': 'install the wheel of your JetPack (docs/jetson.md)',
+}
+
+
+def how_to_install(package: str) -> str:
+    """Return the command that installs ``package`` on this machine."""
+    hint = ON_JETSON.get(package) if platform.release().endswith(JETSON_KERNEL) else None
+    return hint or f'pip install {TORCH if package == "torch" else package}'

@@ -6,11 +6,9 @@ import dataclasses
 import importlib
 import importlib.util
 import logging
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 
-from lemore_core.common.errors import TORCH
 from lemore_core.inference.backend import (
     AUTO,
     Backend,
@@ -19,18 +17,10 @@ from lemore_core.inference.backend import (
     DeviceUnusableError,
     RefusedEngineError,
     ServingRequest,
+    how_to_install,
 )
 from lemore_core.inference.gpu.device import gpus
 
-JETSON_KERNEL = 'tegra'
-# pip's packages do not fit the driver of a Jetson
-ON_JETSON: Mapping[str, str] = {
-    'tensorrt': (
-        'sudo apt install python3-libnvinfer (part of JetPack), and make the virtual environment '
-        'with --system-site-packages (docs/jetson.md)'
-    ),
-    'torch': 'install the wheel of your JetPack (docs/jetson.md)',
-}
 TENSORRT = 'tensorrt'
 BOTH = ['.safetensors', '.onnx']
 # the module with load(request), the packages that it needs, and the suffixes of its files
@@ -84,12 +74,6 @@ def missing(name: str) -> str:
                 f'find: {how_to_install(package)}'
             )
     return ''
-
-
-def how_to_install(package: str) -> str:
-    """Return the command that installs ``package`` on this machine."""
-    hint = ON_JETSON.get(package) if platform.release().endswith(JETSON_KERNEL) else None
-    return hint or f'pip install {TORCH if package == "torch" else package}'
 
 
 def _choose(request: ServingRequest, *, wait_for_engine: bool) -> str:

@@ -26,11 +26,11 @@ from lemore_core.inference.backend import (
     DeviceUnusableError,
     ServingRequest,
     Status,
+    how_to_install,
 )
 from lemore_core.inference.gpu.device import gpus
 from lemore_core.inference.gpu.errors import first_line, guarded, is_out_of_memory
 from lemore_core.inference.gpu.pipeline import GpuPipeline
-from lemore_core.inference.registry import how_to_install
 
 _log = logging.getLogger(__name__)
 

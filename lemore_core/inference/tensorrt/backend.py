@@ -7,10 +7,9 @@ import logging
 import torch
 
 from lemore_core.common.errors import GpuContextLostError
-from lemore_core.inference.backend import BackendError, ServingRequest, Status
+from lemore_core.inference.backend import BackendError, ServingRequest, Status, how_to_install
 from lemore_core.inference.gpu.errors import guarded
 from lemore_core.inference.gpu.pipeline import GpuPipeline
-from lemore_core.inference.registry import how_to_install
 from lemore_core.inference.tensorrt.build import EngineBuild
 from lemore_core.inference.tensorrt.builder import load_tensorrt
 from lemore_core.inference.tensorrt.cache import CachedEngine, locate_engine

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from lemore_core.inference.backend import BackendError
-from lemore_core.inference.registry import how_to_install
+from lemore_core.inference.backend import BackendError, how_to_install
 
 INPUT, OUTPUT = 'pixels', 'logits'
 WORKSPACE = 512 << 20  # bytes

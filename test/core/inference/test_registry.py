@@ -131,7 +131,7 @@ def test_a_missing_package_is_named(
     monkeypatch.setattr(registry.importlib.util, 'find_spec', lambda _: None)
     with pytest.raises(BackendError, match=r'the package tensorrt, .*: pip install tensorrt$'):
         backends.load('tensorrt', request_of())
-    monkeypatch.setattr(registry.platform, 'release', lambda: '5.15.148-tegra')
+    monkeypatch.setattr('platform.release', lambda: '5.15.148-tegra')
     with pytest.raises(BackendError, match='apt install python3-libnvinfer'):
         backends.load('tensorrt', request_of())
-    assert 'wheel of your JetPack' in registry.how_to_install('torch')
+    assert 'wheel of your JetPack' in tensorrt_backend.how_to_install('torch')
