@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lemore_core.checkpoint import ModelCard
 from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.files import hash_of
 from lemore_core.common.validation import check_fields, option
 from lemore_core.data.origin import TeacherRecord
 from lemore_core.data.samples import SoftLabels, soft_labels
@@ -80,7 +81,7 @@ class Teacher:
     @cached_property
     def record(self) -> TeacherRecord:
         """The teacher on the cards of its students."""
-        digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        digest = hash_of(self.path)
         return TeacherRecord(self.path.name, digest, self.card.licence)
 
     @property

@@ -88,6 +88,6 @@ def _require_own(path: Path, status: os.stat_result) -> None:
         raise PermissionError(errno.EPERM, reason, str(path))
 
 
-def hash_of(checkpoint: Path) -> str:
-    """Return the SHA-256 of a checkpoint."""
-    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import platform
@@ -23,7 +22,7 @@ from lightning.pytorch import seed_everything
 
 from lemore_core import checkpoint
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.files import write_whole
+from lemore_core.common.files import hash_of, write_whole
 from lemore_core.common.memory import keep_freed_memory
 from lemore_core.common.yaml_file import read_yaml
 from lemore_core.data.origin import ORIGIN, read_origin
@@ -153,7 +152,7 @@ def origin(run: TrainingRun) -> dict[str, Any]:
     if run.start is not None:
         record['start'] = {
             'name': run.start.name,
-            'sha256': hashlib.sha256(run.start.read_bytes()).hexdigest(),
+            'sha256': hash_of(run.start),
             # with the whole history before it, since the file itself may be lost
             'training': dict(checkpoint.read_card(run.start).training),
         }

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.files import read_own, require_own_folder, user_cache, write_own
+from lemore_core.common.files import hash_of, read_own, require_own_folder, user_cache, write_own
 from lemore_core.common.limits import MAX_JSON_BYTES
 from lemore_core.export.onnx_file import export_key, keep, read_kept
 from lemore_core.inference.backend import FP16, BackendError, RefusedEngineError, ServingRequest
@@ -105,7 +105,7 @@ def locate_engine(request: ServingRequest) -> CachedEngine:
         shape = load(request.path).graph.input[0].type.tensor_type.shape
         # imported networks run one image, whatever the request; 0 is an open batch
         request = dataclasses.replace(request, batch=shape.dim[0].dim_value or request.batch)
-        network = hashlib.sha256(request.path.read_bytes()).hexdigest()
+        network = hash_of(request.path)
     else:
         network = export_key(request.path, *request.size, half=request.gpu_precision == FP16)
     facts = [network, version, gpu.name, gpu.capability, gpu.driver, *request.size, request.batch]
