@@ -70,10 +70,11 @@ class Child(AbstractContextManager['Child']):
             # a group of its own is ended whole, and Ctrl-C in a terminal is for the parent
             start_new_session=self._has_order,
         )
-        _running[self] = threading.current_thread()
         given = self._process.stdout, self.values
         self._reader = threading.Thread(target=_read, args=given, daemon=True)
         self._reader.start()
+        # last: from now on stop_children may stop it
+        _running[self] = threading.current_thread()
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):  # it has ended already
                 # left open: the child ends when this end closes
