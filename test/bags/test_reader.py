@@ -117,7 +117,7 @@ def test_what_is_no_bag_is_named(tmp_path: Path) -> None:
     for name, reason in {
         'none': 'there is no bag',
         'notes.txt': 'is no bag: give a rosbag2 folder',
-        'empty.mcap': 'nothing of .* can be read: empty.mcap: nothing can be read after 0',
+        'empty.mcap': 'nothing of .* can be read: empty.mcap: it is empty',
         'wrong.db3': 'not a database',
         'old.bag': 'can be read',
         'folder': 'nothing of .* can be read: metadata.yaml is missing',
