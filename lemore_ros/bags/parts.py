@@ -173,7 +173,7 @@ class BagSegmentation:
         self._failed.add(source)
         if len(self._failed) == self._inputs:
             raise error
-        self.left_out.append(f'{source} is not segmented: {in_one_line(error)}')
+        self.left_out.append(f'not segmented: {in_one_line(error)}')
         self._left = [part for part in self._left if part.source != source]
         self._parts = {o: parts for o, parts in self._parts.items() if parts[0].source != source}
 

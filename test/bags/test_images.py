@@ -50,7 +50,8 @@ def predict(
         status = main(['predict', *map(str, [*arguments, *named])])
     except SystemExit as stop:
         status = int(stop.code or 0)
-    return status, *capsys.readouterr()
+    out, err = capsys.readouterr()
+    return status, out.removeprefix(f'labels of the model {model and model.stem} (camvid)\n'), err
 
 
 def test_each_camera_of_a_bag_is_a_source(

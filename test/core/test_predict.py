@@ -198,7 +198,9 @@ def test_the_command_takes_several_inputs(
     options = ['--rotate', '180', '--model', str(untrained_checkpoint), '--backend', 'torch']
     arguments = ['predict', str(clip), str(inputs), *options, '-o', str(output)]
     assert main(arguments) == 0
-    assert capsys.readouterr().out.startswith('6 images: ')
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == 'labels of the model untrained (camvid)'
+    assert last.startswith('6 images: ')
     assert (output / 'overlay' / 'my_clip.mp4').is_file()
     overlaid = read(output / 'overlay' / 'street.png')
     height, width = clip_frames[0].shape[:2]
