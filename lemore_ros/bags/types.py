@@ -42,7 +42,7 @@ class Topic:
 
     def __str__(self) -> str:
         is_read = self.encoding == CDR
-        how = '' if is_read else f' in {self.encoding or "no encoding"}, which is not read'
+        how = '' if is_read else f' as {self.encoding}: only messages of ROS are read'
         return f'{self.name} ({self.type}{how})'
 
     @property
