@@ -120,21 +120,19 @@ def _expand(chunk: mcap.Chunk) -> Iterator[mcap.McapRecord]:
     if chunk.compression:
         # the mcap package decompresses without a limit
         data = decompress(chunk.compression, data, chunk.uncompressed_size)
-    stream, reason = ReadDataStream(BytesIO(data)), ''
-    while stream.count < len(data):
-        start, kind, length = stream.count, stream.read1(), stream.read8()
+    stream, end, reason = ReadDataStream(BytesIO(data)), 0, ''
+    while end < len(data) and stream.count == end:
+        kind, length = stream.read1(), stream.read8()
+        start, end = end, end + HEAD + length
         record = None
-        if kind == Opcode.MESSAGE:
+        if kind == Opcode.MESSAGE and end <= len(data):
             record = mcap.Message.read(stream, length)
         elif kind in PARTS:
             record = PARTS[kind](stream)
-        end = start + HEAD + length
-        stream.read(end - stream.count)
+        stream.read(min(end, len(data)) - stream.count)
         if kind not in KINDS or stream.count != end:
             reason = f'its record at byte {start} is damaged'
-        if stream.count != end:
-            break
-        if record is not None:
+        if record is not None and stream.count == end:
             yield record
     if chunk.uncompressed_crc not in (0, crc32(data)):
         reason = reason or 'its checksum does not match, the messages are read as they are'

@@ -213,7 +213,7 @@ def _read_metadata(folder: Path, errors: ReadErrors) -> Metadata:
 
 def _find_files(path: Path, metadata: Metadata, errors: ReadErrors) -> list[Path]:
     """Return the files that the metadata name, or else all files in the folder."""
-    if path.is_file():
+    if not path.is_dir():
         return [path]
     endings = tuple(f'{suffix}{zipped}' for suffix in ROSBAG2_ENDINGS for zipped in ('', '.zstd'))
     there = {f.name: f for f in path.iterdir() if f.name.endswith(endings) and f.is_file()}
