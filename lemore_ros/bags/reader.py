@@ -221,7 +221,9 @@ def _find_files(path: Path, metadata: Metadata, errors: ReadErrors) -> list[Path
         errors.add(f'{missing} is missing')
     named = [there[name] for name in metadata.names if name in there]
     if not there:
-        errors.add(f'it holds no {" or ".join(ROSBAG2_ENDINGS)} file')
+        bags = sorted(one for one in path.iterdir() if is_bag(one))
+        hint = f', but bags: give them by name, such as {bags[0]}' if bags else ''
+        errors.add(f'it holds no {" or ".join(ROSBAG2_ENDINGS)} file{hint}')
     return named or sorted(there.values(), key=_number_of)
 
 

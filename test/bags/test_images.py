@@ -111,6 +111,8 @@ def test_recorded_labels_are_taken_unless_a_model_is_named(
     assert is_near(first[HEIGHT // 2, WIDTH + WIDTH // 4], CAMVID.colors[ROAD])
     assert is_near(frames[3][1][HEIGHT // 2, WIDTH + WIDTH // 2], CAMVID.colors[BUILDING])
 
+    assert main(['view', str(drive), '--save', str(tmp_path / 'drive.rrd')]) == 0
+    assert capsys.readouterr().out.startswith('drive: labels as recorded')
     arguments = [drive, '-o', tmp_path / 'model', '--frames', 1]
     status, out, _ = predict(capsys, *arguments, model=exported)
     assert (status, out.partition(':')[0]) == (0, '1 image')

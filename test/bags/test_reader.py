@@ -118,6 +118,7 @@ def test_what_is_no_bag_is_named(tmp_path: Path) -> None:
     (tmp_path / 'wrong.db3').write_bytes(b'x' * 5000)
     (tmp_path / 'old.bag').write_bytes(b'#ROSBAG V2.0\n')
     (tmp_path / 'folder').mkdir()
+    (tmp_path / 'folder' / 'a.bag').touch()
     for name, reason in {
         'none': 'there is no bag',
         'notes.txt': 'is no bag: give a rosbag2 folder',
@@ -127,7 +128,7 @@ def test_what_is_no_bag_is_named(tmp_path: Path) -> None:
         'old.bag': 'old.bag: .* cut off before its header',
         'pipe.db3': 'it is no regular file',
         'pointer.bag': 'it is a Git LFS pointer, not the file itself: git lfs pull',
-        'folder': 'nothing of .* can be read: metadata.yaml is missing',
+        'folder': 'metadata.yaml is missing; it holds no .* but bags: give .* such as .*/a.bag',
     }.items():
         with pytest.raises(BagError, match=reason), open_bag(tmp_path / name):
             pass

@@ -45,12 +45,13 @@ def _judge(arguments: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], di
     """Return the figures of A and B against ground truth, and what that is."""
     from lemore_ros.bags.evaluation.evaluate import evaluate_drive
 
-    figures, facts = {}, {}
+    figures: dict[str, dict[str, Any]] = {}
+    facts: dict[str, str] = {}
     for side, source in zip('AB', _open_sides(arguments), strict=True):
         with closing(source), closing(evaluate.open_ground_truth(arguments, source)) as truth:
             images = evaluate.open_images(arguments, arguments.labels)
             figures[side] = evaluate_drive(images, source, truth).to_dict()
-            facts = truth.facts
+            facts |= {**truth.facts, f'{side}_mean_iou': str(figures[side]['mean_iou'])}
     return figures, facts
 
 
