@@ -16,7 +16,7 @@ from rosbags.rosbag2.metadata import parse_qos
 
 from lemore_core.common.limits import MAX_MESSAGE_BYTES
 from lemore_ros.bags.compression import decompress
-from lemore_ros.bags.errors import ReadErrors
+from lemore_ros.bags.errors import BagError, ReadErrors
 from lemore_ros.bags.storage import Message, Piece, Storage, definition_of
 from lemore_ros.bags.types import Topic
 
@@ -75,7 +75,7 @@ class McapFile(Storage):
                 return
             if kind in (0, Opcode.DATA_END) or position + HEAD + length > size:
                 msg = f'the record at byte {position} is damaged or cut short'
-                raise ValueError(msg)
+                raise BagError(msg)
             if kind not in KINDS:
                 self._errors.add(f'{self._path.name}: the record at byte {position} is damaged')
             if kind in (Opcode.CHUNK, Opcode.MESSAGE, *PARTS):
@@ -115,7 +115,7 @@ class McapFile(Storage):
 
 
 def _expand(chunk: mcap.Chunk) -> Iterator[mcap.McapRecord]:
-    """Yield the sound records of a chunk, then raise a ValueError if there is damage."""
+    """Yield the sound records of a chunk, then raise a BagError if there is damage."""
     data = chunk.data
     if chunk.compression:
         # the mcap package decompresses without a limit
@@ -137,4 +137,4 @@ def _expand(chunk: mcap.Chunk) -> Iterator[mcap.McapRecord]:
     if chunk.uncompressed_crc not in (0, crc32(data)):
         reason = reason or 'its checksum does not match, the messages are read as they are'
     if reason:
-        raise ValueError(reason)
+        raise BagError(reason)

@@ -19,7 +19,6 @@ from dataclasses import replace
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
@@ -28,7 +27,7 @@ from rosbags.rosbag2.metadata import parse_qos
 
 from lemore_core.common.errors import in_one_line
 from lemore_ros.bags.compression import ZSTD_MAGIC, decompress
-from lemore_ros.bags.errors import ReadErrors
+from lemore_ros.bags.errors import BagError, ReadErrors
 from lemore_ros.bags.types import NONE, Topic, convert_ros1_type
 
 FORMATS = {
@@ -44,7 +43,6 @@ NEIGHBOURS = """
 END_OF_TIME = 2**64
 ROWS = 'SELECT id, topic_id, timestamp FROM messages WHERE id >= ? ORDER BY id'
 MOST_ROWS = 2**40
-NO_COUNTS: Mapping[int, int] = MappingProxyType({})
 
 
 class Message(NamedTuple):
@@ -173,19 +171,23 @@ class Storage(ABC):
         counts = Counter(message.topic for message in found)
         return Piece(min(times, default=0), position, max(times, default=0), counts)
 
-    def _messages_of(self, position: int, expected: Mapping[int, int] = NO_COUNTS) -> list[Message]:
+    def _messages_of(
+        self, position: int, expected: Mapping[int, int] | None = None
+    ) -> list[Message]:
         """Return the messages of a piece up to a damage; ``expected`` are their numbers by topic."""
         found: list[Message] = []
-        reason = ''
+        reason, lost = '', Counter(expected)
         try:
-            found.extend(self._read(position))
+            for message in self._read(position):
+                found.append(message)
+                lost[message.topic] -= 1
         except Exception as error:  # noqa: BLE001 - damage raises many types
             reason = in_one_line(error)
-        lost = (Counter(expected) - Counter(message.topic for message in found)).total()
-        if reason or lost:
+        number = (+lost).total()
+        if reason or number:
             what = f'{self._path.name}: the {self.piece} {position} is damaged'
-            reason = reason or f'{lost} of its {sum(expected.values())} messages are missing'
-            self._errors.add(f'{what}: {reason}', lost)
+            reason = reason or f'{number} of its {Counter(expected).total()} messages are missing'
+            self._errors.add(f'{what}: {reason}', number)
         return found
 
     def _in_order(self, topics: Mapping[int, Topic], start: int, end: int) -> Iterator[Message]:
@@ -303,7 +305,7 @@ class Rosbag1File(Storage):
         position, size = len(b'#ROSBAG V2.0\n'), self._path.stat().st_size
         if position >= size:
             msg = 'it was cut off before its header'
-            raise ValueError(msg)
+            raise BagError(msg)
         while position < size:
             self._file.seek(position)
             header = rosbag1.Header.read(self._file)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.cli.arguments import (
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
     from lemore_ros.bags.evaluation.label_sources import GroundTruth, LabelSource
 
-NOTHING: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 # explanations of figures on the terminal
 EXPLAINED = {
     'doubtful': '  share of pixels of less than 50 % confidence',
@@ -129,7 +127,7 @@ def measure(
     reference: LabelSource | GroundTruth | None,
     facts: dict[str, str],
     names: tuple[str, str] | None = None,
-    judged: Mapping[str, Mapping[str, Any]] = NOTHING,
+    judged: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Evaluate the labels, print the figures and write the report.
 
@@ -165,7 +163,7 @@ def measure(
         write_report(report, arguments.report)
         print(arguments.report, file=sys.stderr if arguments.json else sys.stdout)
     values = {**facts, **evaluation.to_dict()}
-    scores = {'' if names is None else 'both': values, **judged}
+    scores = {'' if names is None else 'both': values, **(judged or {})}
     if judged:
         keep = ('frames_with_ground_truth', 'mean_iou', 'pixel_accuracy', 'iou')
         values['ground_truth_scores'] = {
