@@ -27,6 +27,11 @@ def in_one_line(error: Exception) -> str:
     return printable(': '.join(filter(None, (kind, text))))
 
 
+def reason_of(error: Exception) -> str:
+    """Return why a file cannot be read, without its name, in one line."""
+    return getattr(error, 'strerror', None) or in_one_line(error)
+
+
 def printable(text: str) -> str:
     """Escape control characters: text of messages and files reaches terminals."""
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
