@@ -7,7 +7,8 @@ decodes or measures depends on a network's origin.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.checkpoint import RGB, ModelCard
-from lemore_core.common.errors import LemoreError, in_one_line, reason_of
+from lemore_core.common.errors import LemoreError, reason_of
 from lemore_core.common.files import read_regular
 from lemore_core.common.limits import MAX_MODEL_BYTES
 from lemore_core.export import ExportError
@@ -88,6 +89,9 @@ class _Output(NamedTuple):
     height: int
     width: int
 
+    def __str__(self) -> str:
+        return f'{self.name}: {self.form}'
+
 
 def import_onnx(
     path: Path,
@@ -106,27 +110,18 @@ def import_onnx(
             or sizes of its input or output are unsupported; its number of classes is not the
             taxonomy's; or it gives NaN or a single class for the image.
     """
-    try:
-        return _adapt(path, taxonomy, image, options or ImportOptions(), licence)
-    except LemoreError:
-        raise
-    except Exception as error:  # of ONNX, protobuf and NumPy: they share no other base
-        msg = f'{path} cannot be adapted, export it anew: {in_one_line(error)}'
-        raise ExportError(msg) from error
-
-
-def _adapt(
-    path: Path, taxonomy: Taxonomy, image: NDArray[np.uint8], options: ImportOptions, licence: str
-) -> tuple[bytes, str]:
     from onnx import checker, helper
 
-    classes = len(taxonomy.classes)
-    model = _read(path)
-    source = _find_input(path, model, options)
-    _add_input(model, source)
-    output = _find_output(path, _run(path, model, source, image), options.logits, classes)
-    _add_output(model, output, classes)
-    names = [source.name.removeprefix(PREFIX), output.name]
+    options, classes = options or ImportOptions(), len(taxonomy.classes)
+    with _refusing(f'{path} cannot be adapted, export it anew'):
+        model = _read(path)
+        source = _find_input(path, model, options)
+        _add_input(model, source)
+        output = _find_output(path, _run(path, model, source, image), options.logits, classes)
+        _add_output(model, output, classes)
+        checker.check_model(model)
+    name = source.name.removeprefix(PREFIX)
+    order = source.channels.upper()
     card = ModelCard(
         name=path.stem,
         config=ImportedConfig(classes, source.height, source.width),
@@ -134,24 +129,29 @@ def _adapt(
         licence=licence,
         mean=source.mean or (0.0, 0.0, 0.0),
         std=source.std or (1.0, 1.0, 1.0),
-        training={
-            'imported': path.name,
-            'input': names[0],
-            'channels': source.channels,
-            'output': names[1],
-            'form': output.form,
-        },
+        training={'imported': path.name, 'input': f'{name}, {order}', 'output': str(output)},
     )
     helper.set_model_props(model, card.to_metadata())
-    checker.check_model(model)
     scaled = 'unchanged' if source.mean is None else f'less {source.mean}, over {source.std}'
     summary = (
-        f'input {names[0]}: {source.width}x{source.height} {source.layout.upper()}, pixels '
-        f'{source.channels.upper()}, {scaled}; output {names[1]}: {output.form}'
+        f'input {name}: {source.width}x{source.height} {source.layout.upper()}, pixels {order}, '
+        f'{scaled}; output {output}'
     )
     if output.form in ONE_CHANNEL:
         summary += f': {taxonomy.classes[0]!r} below, {taxonomy.classes[1]!r} above'
     return bytes(model.SerializeToString()), summary
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Raise the exceptions of ONNX, its runtime, protobuf and NumPy as ours."""
+    try:
+        yield
+    except LemoreError:
+        raise
+    except Exception as error:  # they share no other base
+        msg = f'{what}: {reason_of(error)}'
+        raise ExportError(msg) from error
 
 
 def _require(fits: object, msg: str) -> None:
@@ -164,16 +164,10 @@ def _read(path: Path) -> ModelProto:
     import onnx
     from onnx import version_converter
 
-    try:
+    with _refusing(f'{path} is no readable ONNX file'):
         model = onnx.load_model_from_string(read_regular(path, MAX_MODEL_BYTES))
         onnx.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)
-    except FileNotFoundError as error:
-        msg = f'there is no file {error.filename or path}'
-        raise ExportError(msg) from error
-    except Exception as error:  # damage shows in a dozen ways
-        msg = f'{path} is no readable ONNX file: {reason_of(error)}'
-        raise ExportError(msg) from error
     versions = [one.version for one in model.opset_import if one.domain in ('', 'ai.onnx')]
     if not versions:
         # files older than operator sets, or of others' operators alone
@@ -285,12 +279,9 @@ def _run(
     from lemore_core.images.image import to_network
 
     pixels = to_network(image, 'rgb8', source.height, source.width)
-    try:
+    with _refusing(f'ONNX Runtime cannot run {path}'):
         session = open_session(model.SerializeToString())
         values = session.run(None, {'pixels': pixels[None]})
-    except Exception as error:  # the runtime's exceptions share no other base
-        msg = f'ONNX Runtime cannot run {path}: {in_one_line(error)}'
-        raise ExportError(msg) from error
     names = (output.name.removeprefix(PREFIX) for output in session.get_outputs())
     found = dict(zip(names, values, strict=True))
     # others are sequences and maps
@@ -324,10 +315,8 @@ def _find_output(
     else:
         ids = value > ONE_CHANNEL[form][0] if form in ONE_CHANNEL else value
     found = np.unique(ids)
-    is_within = found[0] >= 0 and found[-1] < classes
-    _require(
-        is_within, f'{path} gives class ids up to {found[-1]}, the table has {classes} classes'
-    )
+    strange = f'{path} gives class ids up to {found[-1]}, the table has {classes} classes'
+    _require(found[0] >= 0 and found[-1] < classes, strange)
     _require(
         len(found) > 1,
         f'{path} calls every pixel of a real image class {int(found[0])} of {classes}: '

@@ -258,7 +258,7 @@ def test_weights_outside_the_file_are_taken_in_and_damage_is_refused(
     with pytest.raises(ExportError, match='no readable ONNX file'):
         import_onnx(path, TABLE, stripes)
     path.unlink()
-    with pytest.raises(ExportError, match='no file'):
+    with pytest.raises(ExportError, match='No such file'):
         import_onnx(path, TABLE, stripes)
 
 
