@@ -7,8 +7,7 @@ decodes or measures depends on a network's origin.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.checkpoint import RGB, ModelCard
-from lemore_core.common.errors import LemoreError, reason_of
+from lemore_core.common.errors import refusing
 from lemore_core.common.files import read_regular
 from lemore_core.common.limits import MAX_MODEL_BYTES
 from lemore_core.export import ExportError
@@ -113,7 +112,7 @@ def import_onnx(
     from onnx import checker, helper
 
     options, classes = options or ImportOptions(), len(taxonomy.classes)
-    with _refusing(f'{path} cannot be adapted, export it anew'):
+    with refusing(f'{path} cannot be adapted, export it anew', ExportError):
         model = _read(path)
         source = _find_input(path, model, options)
         _add_input(model, source)
@@ -142,18 +141,6 @@ def import_onnx(
     return bytes(model.SerializeToString()), summary
 
 
-@contextmanager
-def _refusing(what: str) -> Iterator[None]:
-    """Raise the exceptions of ONNX, its runtime, protobuf and NumPy as ours."""
-    try:
-        yield
-    except LemoreError:
-        raise
-    except Exception as error:  # they share no other base
-        msg = f'{what}: {reason_of(error)}'
-        raise ExportError(msg) from error
-
-
 def _require(fits: object, msg: str) -> None:
     if not fits:
         raise ExportError(msg)
@@ -164,7 +151,7 @@ def _read(path: Path) -> ModelProto:
     import onnx
     from onnx import version_converter
 
-    with _refusing(f'{path} is no readable ONNX file'):
+    with refusing(f'{path} is no readable ONNX file', ExportError):
         model = onnx.load_model_from_string(read_regular(path, MAX_MODEL_BYTES))
         onnx.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)
@@ -279,7 +266,7 @@ def _run(
     from lemore_core.images.image import to_network
 
     pixels = to_network(image, 'rgb8', source.height, source.width)
-    with _refusing(f'ONNX Runtime cannot run {path}'):
+    with refusing(f'ONNX Runtime cannot run {path}', ExportError):
         session = open_session(model.SerializeToString())
         values = session.run(None, {'pixels': pixels[None]})
     names = (output.name.removeprefix(PREFIX) for output in session.get_outputs())

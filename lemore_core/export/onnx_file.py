@@ -25,7 +25,7 @@ from typing import Any
 import lemore_core
 from lemore_core.checkpoint import CheckpointError, ModelCard, read_card
 from lemore_core.common.child import Child, ChildError
-from lemore_core.common.errors import LemoreError, reason_of
+from lemore_core.common.errors import LemoreError, refusing
 from lemore_core.common.files import hash_of, read_own, read_regular, user_cache, write_own
 from lemore_core.common.limits import MAX_MODEL_BYTES
 from lemore_core.export import ExportError, PrecisionError
@@ -49,14 +49,8 @@ def read_model_card(path: Path) -> ModelCard:
     """Return the card of a checkpoint, or of an ONNX file exported from one."""
     if path.suffix != '.onnx':
         return read_card(path)
-    try:
+    with refusing(f'{path} is no readable ONNX file', CheckpointError):
         metadata = _metadata(read_regular(path, MAX_MODEL_BYTES))
-    except FileNotFoundError as error:
-        msg = f'there is no file {path}'
-        raise CheckpointError(msg) from error
-    except Exception as error:  # the readers' exceptions share no other base
-        msg = f'{path} is no readable ONNX file: {reason_of(error)}'
-        raise CheckpointError(msg) from error
     if 'format' not in metadata:
         command = f'lemore import {path} --classes CLASSES.yaml --output NEW.onnx'
         msg = f'{path} does not describe itself: write a file that does, with {command}'
@@ -83,11 +77,9 @@ def require_finite_weights(path: Path) -> None:
     import numpy as np
     import onnx
 
-    try:
+    with refusing(f'{path} is no readable ONNX file', CheckpointError):
         model = onnx.load_model_from_string(read_regular(path, MAX_MODEL_BYTES))
         weights = [(one.name, onnx.numpy_helper.to_array(one)) for one in model.graph.initializer]
-    except Exception:  # noqa: BLE001 - read_model_card reports it
-        return
     for name, values in weights:
         # infinities may be meant, as in masks of attention; NaN may vanish in a ReLU
         if values.dtype.kind == 'f' and np.isnan(values.sum(dtype=np.float64)):

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from lemore_core.common.errors import in_one_line
+from lemore_core.common.errors import refusing
 from lemore_core.common.files import read_regular
 from lemore_core.common.limits import MAX_MODEL_BYTES
 from lemore_core.common.memory import thread_counts
@@ -44,12 +44,9 @@ class OnnxNetwork:
     def __init__(self, content: bytes, source: str, *, threads: int | None = None) -> None:
         candidates = thread_counts()
         threads = threads or chosen_threads.get(candidates)
-        try:
+        with refusing(f'ONNX Runtime cannot load {source}', BackendError):
             sessions = {n: _session(content, n) for n in ([threads] if threads else candidates)}
             self.threads = threads or choose_threads(_measure(sessions))
-        except Exception as error:  # the runtime's exceptions share no other base
-            msg = f'ONNX Runtime cannot load {source}: {in_one_line(error)}'
-            raise BackendError(msg) from error
         if threads is None:
             chosen_threads[candidates] = self.threads
         self._session = sessions[self.threads]
@@ -70,11 +67,8 @@ class OnnxNetwork:
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of ``pixels``."""
         logits: NDArray[np.float32]
-        try:
+        with refusing('ONNX Runtime cannot run the network', BackendError):
             (logits,) = self._session.run(['logits'], {'pixels': pixels})
-        except Exception as error:  # see above
-            msg = f'ONNX Runtime cannot run the network: {in_one_line(error)}'
-            raise BackendError(msg) from error
         return logits
 
 
