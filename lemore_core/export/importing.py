@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from lemore_core.checkpoint import RGB, ModelCard
 from lemore_core.common.errors import refusing
 from lemore_core.common.files import read_regular
-from lemore_core.common.limits import MAX_MODEL_BYTES
 from lemore_core.export import ExportError
 from lemore_core.export.onnx_file import open_session
 from lemore_core.model.imported import ImportedConfig
@@ -152,7 +151,7 @@ def _read(path: Path) -> ModelProto:
     from onnx import version_converter
 
     with refusing(f'{path} is no readable ONNX file', ExportError):
-        model = onnx.load_model_from_string(read_regular(path, MAX_MODEL_BYTES))
+        model = onnx.load_model_from_string(read_regular(path))
         onnx.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)
     versions = [one.version for one in model.opset_import if one.domain in ('', 'ai.onnx')]

@@ -27,7 +27,6 @@ from lemore_core.checkpoint import CheckpointError, ModelCard, read_card
 from lemore_core.common.child import Child, ChildError
 from lemore_core.common.errors import LemoreError, refusing
 from lemore_core.common.files import hash_of, read_own, read_regular, user_cache, write_own
-from lemore_core.common.limits import MAX_MODEL_BYTES
 from lemore_core.export import ExportError, PrecisionError
 
 MODULE = 'lemore_core.export.export'
@@ -50,7 +49,7 @@ def read_model_card(path: Path) -> ModelCard:
     if path.suffix != '.onnx':
         return read_card(path)
     with refusing(f'{path} is no readable ONNX file', CheckpointError):
-        metadata = _metadata(read_regular(path, MAX_MODEL_BYTES))
+        metadata = _metadata(read_regular(path))
     if 'format' not in metadata:
         command = f'lemore import {path} --classes CLASSES.yaml --output NEW.onnx'
         msg = f'{path} does not describe itself: write a file that does, with {command}'
@@ -78,7 +77,7 @@ def require_finite_weights(path: Path) -> None:
     import onnx
 
     with refusing(f'{path} is no readable ONNX file', CheckpointError):
-        model = onnx.load_model_from_string(read_regular(path, MAX_MODEL_BYTES))
+        model = onnx.load_model_from_string(read_regular(path))
         weights = [(one.name, onnx.numpy_helper.to_array(one)) for one in model.graph.initializer]
     for name, values in weights:
         # infinities may be meant, as in masks of attention; NaN may vanish in a ReLU

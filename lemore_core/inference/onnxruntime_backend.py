@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from lemore_core.common.errors import refusing
 from lemore_core.common.files import read_regular
-from lemore_core.common.limits import MAX_MODEL_BYTES
 from lemore_core.common.memory import thread_counts
 from lemore_core.export import BATCH
 from lemore_core.export.onnx_file import cached_export, open_session, read_model_card
@@ -82,11 +81,7 @@ def load(request: ServingRequest) -> CpuPipeline:
         msg = 'ONNX Runtime is slower in fp16 than in fp32 on a CPU: leave the precision at auto'
         raise BackendError(msg)
     path, classes = request.path, read_model_card(request.path).config.classes
-    content = (
-        read_regular(path, MAX_MODEL_BYTES)
-        if request.is_exported
-        else cached_export(path, *request.size)
-    )
+    content = read_regular(path) if request.is_exported else cached_export(path, *request.size)
     network = OnnxNetwork(content, str(path))
     network.require_ports(request.size, classes, str(path))
     precision = AS_EXPORTED if request.is_exported else FP32
