@@ -6,10 +6,16 @@ import errno
 import hashlib
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from lemore_core.common.limits import MAX_MODEL_BYTES
+
+POINTER = b'version https://git-lfs.github.com/spec'
 
 
 def user_cache() -> Path:
@@ -57,22 +63,44 @@ def write_own(path: Path, content: bytes) -> None:
     write_whole(path, content, mode=0o600)
 
 
-def read_own(path: Path, most: int) -> bytes:
-    """Return a file of at most ``most`` bytes (engines are code) that only this user can write."""
-    require_own_folder(path.parent)
+def open_regular(path: Path, most: int = sys.maxsize, flags: int = 0) -> BinaryIO:
+    """Open a file that others may have sent; raises OSError for all but files of ``most`` bytes.
+
+    A pipe or a device has no end, and what Git LFS left in a file's place is none.
+    """
     # opening a pipe would wait
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, 'rb') as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
-            raise PermissionError(errno.EPERM, f'it is no file of up to {most} bytes', str(path))
-        _require_own(path, status)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        reason = 'it is no regular file, but a folder, a pipe or a device'
+    elif status.st_size > most:
+        reason = f'it has {status.st_size} bytes, allowed: up to {most}'
+    elif os.pread(handle, len(POINTER), 0) == POINTER:
+        reason = 'it is a Git LFS pointer, not the file itself: git lfs pull'
+    else:
+        return os.fdopen(handle, 'rb')
+    os.close(handle)
+    raise PermissionError(errno.EPERM, reason, str(path))
+
+
+def read_regular(path: Path, most: int = MAX_MODEL_BYTES) -> bytes:
+    """Return the content of a file, by default of a model; see :func:`open_regular`."""
+    with open_regular(path, most) as file:
         return file.read(most)
 
 
-def require_own_folder(folder: Path) -> None:
-    """Refuse a folder in which somebody else may put or exchange files."""
-    _require_own(folder, folder.stat())
+def read_own(path: Path, most: int) -> bytes:
+    """Return a file of at most ``most`` bytes (engines are code) that only this user can write."""
+    require_own_folder(path.parent)
+    with open_regular(path, most, os.O_NOFOLLOW) as file:
+        _require_own(path, os.fstat(file.fileno()))
+        return file.read(most)
+
+
+def require_own_folder(folder: Path, files: str = '') -> None:
+    """Refuse a folder, and the files in it that match, to which somebody else may write."""
+    for path in (folder, *(folder.glob(files) if files else ())):
+        _require_own(path, path.stat())
 
 
 def _require_own(path: Path, status: os.stat_result) -> None:
@@ -89,5 +117,5 @@ def _require_own(path: Path, status: os.stat_result) -> None:
 
 
 def hash_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return the SHA-256 of a model's file, in hexadecimal digits."""
+    return hashlib.sha256(read_regular(path)).hexdigest()

@@ -7,6 +7,8 @@ from typing import Any
 
 MAX_PIXELS = 50_000_000  # of one image
 MAX_MESSAGE_BYTES = 2**29  # of a message or chunk in a bag, once decompressed
+MAX_IMAGE_BYTES = 2**29  # of an image file
+MAX_MODEL_BYTES = 2**31  # of a checkpoint or an ONNX file
 
 MAX_JSON_BYTES = 2**22
 MAX_YAML_BYTES = 2**21
