@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,12 @@ def a_graph_is_captured_and_replayed() -> None:
     launches = count('cudaGraphLaunch')
     assert segment(pipeline) is None
     assert count('cudaGraphLaunch') == launches + 1
+    # the node loads on another thread than it serves on
+    with ThreadPoolExecutor(1) as pool:
+        for size in ((96, 160), (64, 128)):
+            assert pool.submit(segment, pipeline, image(*size)).result() is None
+    assert pipeline.status.degraded == ''
+    assert count('cudaGraphInstantiateWithFlags') == 2
     pipeline.close()
 
 
@@ -89,11 +96,13 @@ def a_capture_that_does_not_end() -> None:
 
 
 def a_call_without_memory() -> None:
-    for call in ('cudaHostAlloc', 'cudaGraphInstantiateWithFlags', 'cudaGraphLaunch'):
+    # the second launch, while the first batch is running
+    calls = {'cudaHostAlloc': 0, 'cudaGraphInstantiateWithFlags': 0, 'cudaGraphLaunch': 1}
+    for call, after in calls.items():
         pipeline = make()
-        fail(call, OUT_OF_MEMORY)
+        fail(call, OUT_OF_MEMORY, after)
         for _ in range(3):
-            assert segment(pipeline) is None
+            assert segment(pipeline, image(), image()) is None
         assert pipeline.status.degraded == '', call
         pipeline.close()
 
@@ -111,10 +120,11 @@ def lose(error: int) -> None:
     """Let an error stay: the pipeline frees nothing after it."""
     pipeline = make()
     assert segment(pipeline) is None
-    freed = count('cudaFree'), count('cudaFreeHost')
-    fail('cudaStreamSynchronize', error)
-    for _ in range(2):
-        assert isinstance(segment(pipeline), GpuContextLostError)
+    freed, launches = (count('cudaFree'), count('cudaFreeHost')), count('cudaGraphLaunch')
+    fail('cudaEventSynchronize', error)
+    assert isinstance(segment(pipeline, *[image()] * 3), GpuContextLostError)
+    assert count('cudaGraphLaunch') == launches + 2, 'two batches run before one is waited for'
+    assert isinstance(segment(pipeline), GpuContextLostError)
     assert (count('cudaFree'), count('cudaFreeHost')) == freed
     leave()
 

@@ -25,6 +25,7 @@ from lemore_core.inference.torch_backend import place
 
 CLASSES = 150
 LARGE_BATCH = 32
+BATCHES = 8
 FRAMES_PER_SECOND = 30
 WARM_UPS = 5
 MILLISECONDS, SPEED_UP, PER_SECOND = 1.0, 5.0, 6000.0
@@ -72,9 +73,10 @@ def measure(
     figures['plain eager'] = _timed(lambda: eager(images[0].pixels), seconds)
     figures['times faster'] = figures['plain eager']['median'] / figures['batch 1']['median']
     with _pipeline(device, size, batch) as pipeline:
-        timed = _timed(lambda: pipeline.segment(images), seconds)
-        figures[f'batch {batch}'] = timed
-        figures['images a second'] = 1e3 * batch / timed['median']
+        figures[f'batch {batch}'] = _timed(lambda: pipeline.segment(images), seconds)
+        # offline, a batch is copied while another one runs
+        many = _timed(lambda: pipeline.segment(images * BATCHES), seconds)
+        figures['images a second'] = 1e3 * BATCHES * batch / many['median']
     if is_cuda:
         figures['peak MiB'] = torch.cuda.max_memory_reserved(device) / (1 << 20)
     return figures
