@@ -20,7 +20,16 @@ BLOCK = 256
 
 @triton.jit
 def decode_kernel(
-    logits, totals, labels, confidence, height, width, rows, columns, classes, BLOCK: tl.constexpr
+    logits,
+    totals,
+    labels,
+    confidence,
+    height,
+    width,
+    rows,
+    columns,
+    classes: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Decode a block of pixels of one image; ``totals`` are the vectors' log-sum-exp."""
     image = tl.program_id(1)
