@@ -104,16 +104,15 @@ class GpuPipeline:
                 try:
                     running.append((kind, batch, self._guarded(work, kind)))
                 except DeviceMemoryError as error:
+                    results.update(self._finished(running, 0))
                     # all but the network was freed, so the same may fit now
                     if not is_first and not self._halve(error):
                         raise
                     is_first = False
                     continue
                 del indices[: len(batch)]
-                if len(running) == IN_FLIGHT:
-                    results.update(self._finish(*running.popleft()))
-        while running:
-            results.update(self._finish(*running.popleft()))
+                results.update(self._finished(running, IN_FLIGHT - 1))
+        results.update(self._finished(running, 0))
         return [results[index] for index in range(len(images))]
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -151,15 +150,17 @@ class GpuPipeline:
 
         return finish
 
-    def _finish(
-        self, kind: ImageKind, batch: list[int], finish: Finish
+    def _finished(
+        self, running: deque[tuple[ImageKind, list[int], Finish]], most: int
     ) -> Iterator[tuple[int, Segmentation]]:
-        """Return the results of a running batch."""
-        found, are_finite = self._guarded(finish, kind)
-        if not are_finite:
-            # raised here: the device is well
-            raise BackendError(NOT_FINITE)
-        return zip(batch, found, strict=True)
+        """Wait until at most so many batches are running; yield the results of the others."""
+        while len(running) > most:
+            kind, batch, finish = running.popleft()
+            found, are_finite = self._guarded(finish, kind)
+            if not are_finite:
+                # raised here: the device is well
+                raise BackendError(NOT_FINITE)
+            yield from zip(batch, found, strict=True)
 
     def _halve(self, error: DeviceMemoryError) -> bool:
         """Halve a batch of several images; return whether it was."""
@@ -333,7 +334,7 @@ class DeviceStream:
     def _capture(self, work: Callable[[], None]) -> Callable[[], None]:
         # not torch.cuda.graph: it synchronises the device, and does not close a broken capture
         graph = torch.cuda.CUDAGraph()
-        if not self._graphs:
+        if not self._graphs or self._pool is None:
             # a pool whose last graph is gone asserts at the next capture
             self._pool = torch.cuda.graph_pool_handle()
         failure: Exception | None = None
