@@ -18,7 +18,8 @@ from torch import Tensor
 BLOCK = 256
 
 
-@triton.jit
+# one compilation for all sizes
+@triton.jit(do_not_specialize=['height', 'width', 'rows', 'columns'])
 def decode_kernel(
     logits,
     totals,

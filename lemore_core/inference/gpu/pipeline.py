@@ -140,15 +140,7 @@ class GpuPipeline:
                 plan = Plan(self._network, self._size, kind, batch, self._stream)
                 self._degrade('graphs', self._stream.degraded)
             self._plans[kind, batch] = plan
-            wait = plan.start(images)
-
-        def finish() -> tuple[list[Segmentation], bool]:
-            labels, confidence, finite = wait()
-            timings = Timings(1e3 * (time.perf_counter() - started))
-            pairs = zip(labels, confidence, strict=True)
-            return [Segmentation(*one, self._size, timings) for one in pairs], bool(finite.all())
-
-        return finish
+            return plan.start(images, started)
 
     def _finished(
         self, running: deque[tuple[ImageKind, list[int], Finish]], most: int
@@ -218,8 +210,7 @@ class Plan:
         batch: int,
         stream: DeviceStream,
     ) -> None:
-        self._network = network
-        self._stream = stream
+        self._network, self._size, self._stream = network, size, stream
         self._resize = DeviceResize(kind[:2], kind.encoding, size, stream.device)
         shape = (batch, *kind[:2], CHANNELS[kind.encoding])
         self._pixels = torch.zeros(shape, dtype=torch.uint8, device=stream.device)
@@ -233,8 +224,8 @@ class Plan:
         self._idle = [self._on_host()]
         self._run = stream.record(self._queue, f'{batch} images of {kind}')
 
-    def start(self, images: Sequence[Image]) -> Callable[[], list[NDArray[Any]]]:
-        """Queue images; return what waits for their labels, confidence and finiteness."""
+    def start(self, images: Sequence[Image], started: float) -> Finish:
+        """Queue images, at the clock's ``started``."""
         uploaded, downloaded = pinned = self._idle.pop() if self._idle else self._on_host()
         for place, image in zip(uploaded.numpy(), images, strict=False):
             np.copyto(place, image.pixels.reshape(place.shape))
@@ -243,13 +234,17 @@ class Plan:
         downloaded.copy_(self._found, non_blocking=True)
         wait = self._stream.mark()
 
-        def take() -> list[NDArray[Any]]:
+        def finish() -> tuple[list[Segmentation], bool]:
             wait()
-            labels, *others = (x.numpy()[: len(images)] for x in self._results(downloaded.clone()))
+            results = self._results(downloaded.clone())
+            labels, confidence, finite = (one.numpy()[: len(images)] for one in results)
             self._idle.append(pinned)
-            return [labels.view(np.uint16) if labels.dtype == np.int16 else labels, *others]
+            timings = Timings(1e3 * (time.perf_counter() - started))
+            labels = labels.view(np.uint16) if labels.dtype == np.int16 else labels
+            pairs = zip(labels, confidence, strict=True)
+            return [Segmentation(*one, self._size, timings) for one in pairs], bool(finite.all())
 
-        return take
+        return finish
 
     def _queue(self) -> None:
         decode(self._network(self._resize(self._pixels)), *self._results(self._found))

@@ -34,7 +34,7 @@ Figures = dict[str, Any]
 
 
 def main() -> int:
-    """Measure, write and print the figures and the bars that were missed."""
+    """Measure, write the figures, and print them as a table with the bars that were missed."""
     folder = Path(os.environ.get('OUT') or networks.ROOT / 'out' / 'gpu')
     folder.mkdir(parents=True, exist_ok=True)
     figures: Figures = {'device': 'none', 'torch': torch.__version__}
@@ -46,8 +46,16 @@ def main() -> int:
         missed = missed_bars(figures)
     report = json.dumps(figures, indent=2) + '\n'
     (folder / 'figures.json').write_text(report, encoding='utf-8')
-    print(report, *(f'MISSED: {line}\n' for line in missed), sep='', end='')
+    print('| figure | times in ms |', '|---|---|', *map(_row, figures.items()), sep='\n')
+    print(*(f'MISSED: {line}\n' for line in missed), sep='', end='')
     return 2 if missed else 0
+
+
+def _row(figure: tuple[str, Any]) -> str:
+    name, value = figure
+    if isinstance(value, dict):
+        value = ', '.join(f'{part} {number:.4g}' for part, number in value.items())
+    return f'| {name} | {f"{value:.4g}" if isinstance(value, float) else value} |'
 
 
 def measure(
