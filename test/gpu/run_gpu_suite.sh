@@ -22,12 +22,12 @@ timeout 220 "$PYTHON" -m pytest -q -p no:cacheprovider --ignore=test/gpu/test_fa
 tail -n 30 "$OUT/tests.log"
 
 if [ -n "${CAMVID:-}" ] && "$PYTHON" -c 'import lightning, torchmetrics' 2>/dev/null; then
-    timeout 240 "$PYTHON" -m lemore_core.cli.main train --recipe camvid --model tiny --data "$CAMVID" \
+    timeout 260 "$PYTHON" -m lemore_core.cli.main train --recipe camvid --model tiny --data "$CAMVID" \
         --no-check --time 200s --output "$OUT/training" >"$OUT/training.log" 2>&1 || status=1
     tail -n 5 "$OUT/training.log"
 fi
 
-timeout 120 "$PYTHON" -m gpu_suite.figures
+timeout 100 "$PYTHON" -m gpu_suite.figures
 figures=$?
 [ "$status" -ne 0 ] && exit 1
 exit "$figures"
