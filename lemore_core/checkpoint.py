@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.common.errors import LemoreError, in_one_line
-from lemore_core.common.files import atomic_write
-from lemore_core.common.limits import parse_json
+from lemore_core.common.files import atomic_write, open_regular
+from lemore_core.common.limits import MAX_MODEL_BYTES, parse_json
 from lemore_core.common.validation import REQUIRED, check_fields, from_mapping, option
 from lemore_core.model.imported import KIND, ImportedConfig
 from lemore_core.model.variants import LeMoReConfig
@@ -137,13 +137,17 @@ def read_card(path: Path) -> ModelCard:
             'with lemore_core.checkpoint.save'
         )
         raise CheckpointError(msg)
-    if not path.is_file():
-        msg = f'there is no checkpoint {path}'
-        raise CheckpointError(msg)
     try:
+        open_regular(path, MAX_MODEL_BYTES).close()
         with safe_open(path, framework='numpy') as file:
             metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
+    except FileNotFoundError as error:
+        msg = f'there is no checkpoint {path}'
+        raise CheckpointError(msg) from error
+    except OSError as error:
+        msg = f'the checkpoint {path} cannot be read: {error.strerror or error}'
+        raise CheckpointError(msg) from error
+    except SafetensorError as error:
         raise CheckpointError(_damaged(path, error)) from error
     return ModelCard.from_metadata(metadata, str(path))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -120,7 +122,9 @@ class Teacher:
             return self.segmenter.logits(image, network_size=size)
         try:
             pixels = to_network(image, 'rgb8', *size)[None]
-            logits: NDArray[np.float32] = self._any_size.run(None, {'pixels': pixels})[0][0]
+            # where a GPU fails, ONNX Runtime prints that a CPU serves
+            with redirect_stdout(sys.stderr):
+                logits: NDArray[np.float32] = self._any_size.run(None, {'pixels': pixels})[0][0]
         except Exception as error:  # the runtime's exceptions share no base
             msg = (
                 f'{self.path} cannot label images at {size[1]}x{size[0]}: leave --sizes out for a '

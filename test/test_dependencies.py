@@ -53,6 +53,16 @@ NOT_IMPORTED_BY_NAME = {'tensorrt', 'tensorrt-rtx-cu13', 'tensorboard'}
 STARTED = {'ros2launch', 'rviz2', 'ros2bag', 'rosbag2_storage_mcap'}
 
 
+def test_every_pin_is_audited() -> None:
+    def pins(name: str) -> set[str]:
+        text = (ROOT / 'requirements' / f'{name}.txt').read_text()
+        return set(re.findall(r'^([\w.-]+==[\w.]+)', text.lower(), re.MULTILINE))
+
+    (names,) = re.findall(r'^AUDITED := (.*)', (ROOT / 'Makefile').read_text(), re.MULTILINE)
+    asked = set().union(*map(pins, names.split()))
+    assert not {pin for path in ROOT.glob('requirements/*.txt') for pin in pins(path.stem)} - asked
+
+
 def imports(path: Path) -> Iterator[str]:
     """Return the top-level modules that a file imports when it runs."""
     tree = ast.parse(path.read_text(encoding='utf-8'))

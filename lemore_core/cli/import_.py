@@ -15,8 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--classes', required=True, help=text)
     parser.add_argument('--output', '-o', type=Path, required=True, help='the .onnx file to write')
     parser.add_argument('--layout', default='auto', choices=('auto', 'nhwc', 'nchw'))
+    text = 'order that it was trained on; bgr for most of Caffe, OpenVINO and OpenCV'
+    parser.add_argument('--channels', default='rgb', choices=('rgb', 'bgr'), help=text)
     for name, what in (('mean', 'subtracted from'), ('std', 'that divide')):
-        text = f"values {what} pixels of 0 to 255, ImageNet's by default; not for uint8 inputs"
+        text = (
+            f"values {what} pixels of 0 to 255, ImageNet's by default, in this order whatever "
+            '--channels; not for uint8 inputs'
+        )
         parser.add_argument(f'--{name}', type=float, nargs=3, metavar=('R', 'G', 'B'), help=text)
     parser.add_argument('--logits', metavar='NAME', help='the output, where there are several')
     text = 'an image of the kind that it will see, to try it on'
@@ -40,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.file,
         load_taxonomy(arguments.classes),
         read_image(arguments.image or STREET),
-        ImportOptions(arguments.layout, mean, std, size, arguments.logits),
+        ImportOptions(arguments.layout, arguments.channels, mean, std, size, arguments.logits),
         licence=arguments.licence,
     )
     write_whole(arguments.output, content)

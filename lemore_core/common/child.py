@@ -7,6 +7,7 @@ ends; one that is given arguments calls :func:`report` until it is stopped.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from multiprocessing import util
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +26,12 @@ from lemore_core.common.errors import LemoreError, in_one_line
 STOP_S = 10.0
 TAIL_BYTES = 4096
 ORPHANED = 2
+# no file of the current folder is taken for a module
+SAFE, KNOWS_SAFE = 'PYTHONSAFEPATH', sys.version_info >= (3, 11)
+DROP_CURRENT = 'import sys; sys.path[:] = filter(None, sys.path); '
+RUN = f'{DROP_CURRENT}from runpy import *; run_module(sys.argv.pop(1), None, "__main__", True)'
+
+_start: Any = util.spawnv_passfds
 
 # the running children, by the thread that started each
 _running: weakref.WeakKeyDictionary[Child, threading.Thread] = weakref.WeakKeyDictionary()
@@ -61,11 +69,11 @@ class Child(AbstractContextManager['Child']):
         self._errors = log.open('w+b') if log else tempfile.TemporaryFile()  # noqa: SIM115
         modules = os.pathsep.join(path for path in sys.path if path)
         self._process = subprocess.Popen(
-            [sys.executable, '-m', module, *arguments],
+            [sys.executable, *(['-m'] if KNOWS_SAFE else ['-c', RUN]), module, *arguments],
             stdin=subprocess.PIPE if self._has_order else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **(environment or {}), 'PYTHONPATH': modules, 'PYTHONSAFEPATH': '1'},
+            env={**os.environ, **(environment or {}), 'PYTHONPATH': modules, SAFE: '1'},
             text=True,
             # a group of its own is ended whole, and Ctrl-C in a terminal is for the parent
             start_new_session=self._has_order,
@@ -137,6 +145,21 @@ class Child(AbstractContextManager['Child']):
         if self._process.stdin is not None:
             with suppress(OSError):  # the order may still lie in it
                 self._process.stdin.close()
+
+
+def worker_processes() -> Any:
+    """Return multiprocessing with processes that import no files of the current folder."""
+    os.environ[SAFE] = '1'
+    if not KNOWS_SAFE:
+        util.spawnv_passfds = _start_safely  # type: ignore[assignment]
+    # forked processes would copy locks that other threads hold
+    return multiprocessing.get_context('spawn')
+
+
+def _start_safely(path: Any, command: Sequence[str], handles: Any) -> Any:
+    place = command.index('-c') + 1
+    safe = [*command[:place], DROP_CURRENT + command[place], *command[place + 1 :]]
+    return _start(path, safe, handles)
 
 
 def stop_children(thread: threading.Thread) -> None:

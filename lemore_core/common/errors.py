@@ -1,5 +1,8 @@
 """Base classes of errors, and the words of messages."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 # as pip takes it: the plain name brings gigabytes of CUDA
 TORCH = 'torch (without a GPU: --index-url https://download.pytorch.org/whl/cpu)'
 
@@ -27,6 +30,18 @@ def in_one_line(error: Exception) -> str:
     text = ' '.join(str(error).split())
     kind = '' if isinstance(error, LemoreError) else type(error).__name__
     return printable(': '.join(filter(None, (kind, text))))
+
+
+@contextmanager
+def refusing(what: str, error: type[LemoreError]) -> Iterator[None]:
+    """Raise what libraries raise as ``error``, but our own as it is: theirs share no other base."""
+    try:
+        yield
+    except LemoreError:
+        raise
+    except Exception as reason:
+        msg = f'{what}: {getattr(reason, "strerror", None) or in_one_line(reason)}'
+        raise error(msg) from reason
 
 
 def printable(text: str) -> str:

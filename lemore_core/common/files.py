@@ -83,8 +83,8 @@ def open_regular(path: Path, most: int = sys.maxsize, flags: int = 0) -> BinaryI
     raise PermissionError(errno.EPERM, reason, str(path))
 
 
-def read_regular(path: Path, most: int) -> bytes:
-    """Return the content of a file, see :func:`open_regular`."""
+def read_regular(path: Path, most: int = MAX_MODEL_BYTES) -> bytes:
+    """Return the content of a file, by default of a model; see :func:`open_regular`."""
     with open_regular(path, most) as file:
         return file.read(most)
 
@@ -118,4 +118,4 @@ def _require_own(path: Path, status: os.stat_result) -> None:
 
 def hash_of(path: Path) -> str:
     """Return the SHA-256 of a model's file, in hexadecimal digits."""
-    return hashlib.sha256(read_regular(path, MAX_MODEL_BYTES)).hexdigest()
+    return hashlib.sha256(read_regular(path)).hexdigest()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.files import read_regular
 from lemore_core.common.limits import MAX_YAML_BYTES, MAX_YAML_DEPTH
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
 def read_yaml(path: Path | Traversable, what: str, error: type[LemoreError]) -> Any:
     """Return the plain values of a YAML file, or raise ``error``; ``what`` names the file in it."""
     try:
-        if not path.is_file():  # a pipe or a device has no end
-            msg = 'there is no such file'
-            raise OSError(msg)  # noqa: TRY301 - as one that cannot be opened
-        with path.open('rb') as file:
-            content = file.read(MAX_YAML_BYTES + 1)
+        content = read_regular(Path(str(path)), MAX_YAML_BYTES)
     except (OSError, ValueError) as reason:
         msg = f'{what} {path} cannot be read: {getattr(reason, "strerror", "") or reason}'
         raise error(msg) from reason

@@ -22,6 +22,7 @@ from lemore_core.common.child import serve_parent
 from lemore_core.common.files import hash_of, write_whole
 from lemore_core.export import BATCH, STREET, ExportError, PrecisionError
 from lemore_core.export.fold import ServingGraph, load_graph
+from lemore_core.export.onnx_file import open_session
 from lemore_core.images.files import read_image
 from lemore_core.images.image import to_network
 
@@ -100,9 +101,7 @@ def check_export(
     graph: ServingGraph, content: bytes, images: NDArray[np.uint8], *, half: bool = False
 ) -> None:
     """Compare the logits of an ONNX file for images (N, H, W, 3) uint8 with those of its graph."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
+    session = open_session(content)
     (found,) = session.run(['logits'], {'pixels': images})
     with torch.inference_mode():
         expected = graph(torch.from_numpy(images)).numpy()
@@ -115,6 +114,8 @@ def check_export(
     if half:
         msg += 'what it computes does not fit fp16, use fp32'
         raise PrecisionError(msg)
+    import onnxruntime
+
     versions = f'torch {torch.__version__} and onnxruntime {onnxruntime.__version__}'
     msg += f'{versions} disagree about an operator'
     raise ExportError(msg)

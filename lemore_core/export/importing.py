@@ -16,33 +16,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.checkpoint import RGB, ModelCard
-from lemore_core.common.errors import in_one_line
+from lemore_core.common.errors import refusing
+from lemore_core.common.files import read_regular
 from lemore_core.export import ExportError
+from lemore_core.export.onnx_file import open_session
 from lemore_core.model.imported import ImportedConfig
 from lemore_core.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import GraphProto, ModelProto
 
 Layout = Literal['auto', 'nhwc', 'nchw']
+Channels = Literal['rgb', 'bgr']
 # an operator, its constants by name, its attributes
 Step = tuple[str, dict[str, NDArray[Any]], dict[str, Any]]
 CLASS_IDS = 'class ids'
+CERTAIN = 20.0  # logit of a class id
+# two classes in one channel: the value between them, factor and summand that make it two channels
+ONE_CHANNEL = {
+    'one logit': (0.0, (0, 1), (0, 0)),
+    # the softmax of the logarithms
+    'one probability': (0.5, (-1, 1), (1, 0)),
+    'one mask of 0 and 255': (127.5, (0, 2 * CERTAIN / 255), (0, -CERTAIN)),
+}
+LOGIT, PROBABILITY, MASK = ONE_CHANNEL
 # the axis of the classes in every form of logits
 FORMS = {'logits NCHW': 1, 'logits NHWC': 3}
 PREFIX = 'imported/'  # keeps the foreign graph's names apart from those added
-CERTAIN = 20.0  # logit of a class id
+LEAST = 1e-9  # probability that has a logarithm
+# the first operator sets in which those added here exist, and one that has them all
+OLDEST_OPSET, OPSET = 9, 13
+OLDEST_IR = 4  # weights need not be inputs
 
 
 @dataclass(frozen=True)
 class ImportOptions:
     """Input and output of a foreign network.
 
-    ``mean`` and ``std`` normalise RGB values of 0..255 for a float input, ImageNet's by default.
+    ``mean`` and ``std`` normalise values of 0..255 for a float input, in the order red, green, blue
+    whatever ``channels``, ImageNet's by default. ``channels`` is the order that the network takes.
     ``size`` (height, width) is for an input of any size. ``logits`` names one of several outputs.
     """
 
     layout: Layout = 'auto'
+    channels: Channels = 'rgb'
     mean: RGB | None = None
     std: RGB | None = None
     size: tuple[int, int] | None = None
@@ -54,6 +71,7 @@ class _Input(NamedTuple):
 
     name: str
     elem_type: int
+    channels: str
     layout: str
     height: int
     width: int
@@ -61,8 +79,16 @@ class _Input(NamedTuple):
     std: RGB | None
 
 
-# name, form, height and width of the foreign output
-_Output = tuple[str, str, int, int]
+class _Output(NamedTuple):
+    """The foreign output."""
+
+    name: str
+    form: str
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f'{self.name}: {self.form}'
 
 
 def import_onnx(
@@ -84,14 +110,16 @@ def import_onnx(
     """
     from onnx import checker, helper
 
-    options = options or ImportOptions()
-    classes = len(taxonomy.classes)
-    model = _read(path)
-    source = _find_input(path, model, options)
-    _add_input(model, source)
-    output = _find_output(path, _run(path, model, source, image), options.logits, classes)
-    _add_output(model, output, classes)
-    names = [source.name.removeprefix(PREFIX), output[0]]
+    options, classes = options or ImportOptions(), len(taxonomy.classes)
+    with refusing(f'{path} cannot be adapted, export it anew', ExportError):
+        model = _read(path)
+        source = _find_input(path, model, options)
+        _add_input(model, source)
+        output = _find_output(path, _run(path, model, source, image), options.logits, classes)
+        _add_output(model, output, classes)
+        checker.check_model(model)
+    name = source.name.removeprefix(PREFIX)
+    order = source.channels.upper()
     card = ModelCard(
         name=path.stem,
         config=ImportedConfig(classes, source.height, source.width),
@@ -99,15 +127,16 @@ def import_onnx(
         licence=licence,
         mean=source.mean or (0.0, 0.0, 0.0),
         std=source.std or (1.0, 1.0, 1.0),
-        training={'imported': path.name, 'input': names[0], 'output': names[1]},
+        training={'imported': path.name, 'input': f'{name}, {order}', 'output': str(output)},
     )
     helper.set_model_props(model, card.to_metadata())
-    checker.check_model(model)
     scaled = 'unchanged' if source.mean is None else f'less {source.mean}, over {source.std}'
     summary = (
-        f'input {names[0]}: {source.width}x{source.height} {source.layout.upper()}, pixels '
-        f'{scaled}; output {names[1]}: {output[1]}'
+        f'input {name}: {source.width}x{source.height} {source.layout.upper()}, pixels {order}, '
+        f'{scaled}; output {output}'
     )
+    if output.form in ONE_CHANNEL:
+        summary += f': {taxonomy.classes[0]!r} below, {taxonomy.classes[1]!r} above'
     return bytes(model.SerializeToString()), summary
 
 
@@ -117,25 +146,52 @@ def _require(fits: object, msg: str) -> None:
 
 
 def _read(path: Path) -> ModelProto:
+    """Return a model whose weights are no inputs, and whose names are apart from those added."""
     import onnx
-    from google.protobuf.message import DecodeError
-    from onnx import compose
+    from onnx import version_converter
 
-    _require(path.is_file(), f'there is no file {path}')
-    try:
-        model = onnx.load(path)
+    with refusing(f'{path} is no readable ONNX file', ExportError):
+        model = onnx.load_model_from_string(read_regular(path))
+        onnx.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
-        msg = f'{path} is no readable ONNX file: {in_one_line(error)}'
-        raise ExportError(msg) from error
-    return compose.add_prefix(model, PREFIX)
+    versions = [one.version for one in model.opset_import if one.domain in ('', 'ai.onnx')]
+    if not versions:
+        # files older than operator sets, or of others' operators alone
+        versions = [OPSET if model.opset_import else 1]
+        model.opset_import.add(version=versions[0])
+        model.ir_version = max(model.ir_version, OLDEST_IR - 1)
+    if versions[0] < OLDEST_OPSET:
+        model = version_converter.convert_version(model, OPSET)
+    graph = model.graph
+    weights = {one.name for one in graph.initializer}
+    weights |= {one.values.name for one in graph.sparse_initializer}
+    inputs = [entry for entry in graph.input if entry.name not in weights]
+    for field in ('input', 'value_info', 'quantization_annotation'):
+        graph.ClearField(field)
+    graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, OLDEST_IR)
+    _prefix_names(graph)
+    return model
+
+
+def _prefix_names(graph: GraphProto) -> None:
+    # onnx.compose misses weights that the graphs inside of nodes use
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [name and PREFIX + name for name in names]
+        for attribute in node.attribute:
+            inner = [attribute.g] if attribute.HasField('g') else attribute.graphs
+            for one in inner:
+                _prefix_names(one)
+    sparse = [one.values for one in graph.sparse_initializer]
+    for entry in (*graph.input, *graph.output, *graph.value_info, *graph.initializer, *sparse):
+        entry.name = PREFIX + entry.name
 
 
 def _find_input(path: Path, model: ModelProto, options: ImportOptions) -> _Input:
     from onnx import TensorProto
 
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [entry for entry in model.graph.input if entry.name not in constants]
+    inputs = model.graph.input
     names = ', '.join(entry.name.removeprefix(PREFIX) for entry in inputs)
     _require(
         len(inputs) == 1,
@@ -156,7 +212,7 @@ def _find_input(path: Path, model: ModelProto, options: ImportOptions) -> _Input
         mean, std = mean or ModelCard.mean, std or ModelCard.std
         is_valid = all(np.isfinite([*mean, *std])) and min(std) > 0
         _require(is_valid, f'mean {mean} and std {std} must be finite, std positive')
-    return _Input(inputs[0].name, kind, *shape, mean, std)
+    return _Input(inputs[0].name, kind, options.channels, *shape, mean, std)
 
 
 def _image_shape(where: str, sides: list[int], options: ImportOptions) -> tuple[str, int, int]:
@@ -189,11 +245,13 @@ def _add_input(model: ModelProto, source: _Input) -> None:
             ('Div', {'std': np.asarray(source.std, np.float32)}, {}),
             ('Cast', {}, {'to': source.elem_type}),
         ]
+    if source.channels == 'bgr':
+        steps.append(('Gather', {'order': np.array([2, 1, 0])}, {'axis': 3}))
     if source.layout == 'nchw':
         steps.append(('Transpose', {}, {'perm': [0, 3, 1, 2]}))
     graph, shape = model.graph, [1, source.height, source.width, 3]
     foreign = list(graph.node)
-    for field in ('node', 'input', 'value_info'):
+    for field in ('node', 'input'):
         graph.ClearField(field)
     _add_steps(model, 'pixels', steps or [('Identity', {}, {})], source.name)
     graph.node.extend(foreign)
@@ -204,20 +262,16 @@ def _run(
     path: Path, model: ModelProto, source: _Input, image: NDArray[np.uint8]
 ) -> dict[str, NDArray[Any]]:
     """Run a graph on an image, and return its own outputs by name."""
-    import onnxruntime
-
     from lemore_core.images.image import to_network
 
     pixels = to_network(image, 'rgb8', source.height, source.width)
-    content, providers = model.SerializeToString(), ['CPUExecutionProvider']
-    try:
-        session = onnxruntime.InferenceSession(content, providers=providers)
+    with refusing(f'ONNX Runtime cannot run {path}', ExportError):
+        session = open_session(model.SerializeToString())
         values = session.run(None, {'pixels': pixels[None]})
-    except Exception as error:  # the runtime's exceptions share no other base
-        msg = f'ONNX Runtime cannot run {path}: {in_one_line(error)}'
-        raise ExportError(msg) from error
     names = (output.name.removeprefix(PREFIX) for output in session.get_outputs())
-    return dict(zip(names, values, strict=True))
+    found = dict(zip(names, values, strict=True))
+    # others are sequences and maps
+    return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
 
 
 def _find_output(
@@ -233,7 +287,8 @@ def _find_output(
     _require(
         fitting,
         f'{path} has no output of {classes} classes, as the class table has: it gives {shapes}; '
-        f'logits are (1, {classes}, h, w) or (1, h, w, {classes}), class ids (1, h, w)',
+        f'logits are (1, {classes}, h, w) or (1, h, w, {classes}), class ids (1, h, w); one channel '
+        '(sigmoid) is two classes, the background first',
     )
     several = f'{path} has several outputs that fit: name one with --logits ({shapes})'
     _require(len(fitting) == 1, several)
@@ -241,45 +296,67 @@ def _find_output(
     value, form = outputs[name], forms[name]
     no_numbers = f'{path} gives NaN or infinite logits for a real image: check --mean and --std'
     _require(np.isfinite(value).all(), no_numbers)
-    ids = value if form == CLASS_IDS else value.argmax(FORMS[form])
+    if form in FORMS:
+        ids = value.argmax(FORMS[form])
+    else:
+        ids = value > ONE_CHANNEL[form][0] if form in ONE_CHANNEL else value
     found = np.unique(ids)
+    strange = f'{path} gives class ids up to {found[-1]}, the table has {classes} classes'
+    _require(found[0] >= 0 and found[-1] < classes, strange)
     _require(
         len(found) > 1,
-        f'{path} calls every pixel of a real image class {found[0]} of {classes}: '
-        'check --mean, --std, --layout and the class table',
+        f'{path} calls every pixel of a real image class {int(found[0])} of {classes}: '
+        'check --mean, --std, --channels, --layout and the class table',
     )
-    height, width = (side for side in ids.shape[1:] if form != CLASS_IDS or side != 1)
-    return name, form, height, width
+    height, width = (side for side in ids.shape[1:] if form in FORMS or side != 1)
+    return _Output(name, form, height, width)
 
 
 def _form(value: NDArray[Any], classes: int) -> str:
     """Return the form of an output, empty for an unsupported one."""
-    if value.ndim not in (3, 4) or value.shape[0] != 1:
+    is_image = value.ndim in (3, 4) and value.shape[0] == 1 and value.size
+    if not is_image or value.dtype.kind not in 'iubf':
         return ''
-    if value.dtype.kind in 'iu':
-        return CLASS_IDS if sum(side != 1 for side in value.shape[1:]) == 2 else ''
-    if value.dtype.kind != 'f' or value.ndim != 4:
+    is_float = value.dtype.kind == 'f'
+    for form, axis in FORMS.items():
+        if is_float and value.ndim == 4 and value.shape[axis] == classes:
+            return form
+    if sum(side != 1 for side in value.shape[1:]) != 2:
         return ''
-    return next((form for form, axis in FORMS.items() if value.shape[axis] == classes), '')
+    low, high = value.min(), value.max()
+    if classes == 2 and high == 255 and np.isin(value, (0, 255)).all():
+        return MASK
+    if not is_float or (low >= 0 and high < classes and not np.any(value % 1)):
+        return CLASS_IDS
+    one = PROBABILITY if low >= 0 and high <= 1 else LOGIT
+    return one if classes == 2 else ''
 
 
 def _add_output(model: ModelProto, output: _Output, classes: int) -> None:
     """Give a graph the output ``logits``, (1, h, w, classes) float32."""
     from onnx import TensorProto, helper
 
-    name, form, *sides = output
-    shape = [1, *sides, classes]
+    shape = [1, output.height, output.width, classes]
     steps: list[Step] = [('Cast', {}, {'to': TensorProto.FLOAT})]
-    if form == CLASS_IDS:
+    if output.form == CLASS_IDS:
         values = {'depth': np.array(classes), 'values': np.array([0, CERTAIN], np.float32)}
         steps = [
             ('Cast', {}, {'to': TensorProto.INT64}),
             ('Reshape', {'sides': np.array(shape[:3])}, {}),
             ('OneHot', values, {'axis': -1}),
         ]
-    elif FORMS[form] == 1:
+    elif output.form in ONE_CHANNEL:
+        _, factor, summand = ONE_CHANNEL[output.form]
+        steps += [
+            ('Reshape', {'sides': np.array([*shape[:3], 1])}, {}),
+            ('Mul', {'factor': np.array(factor, np.float32)}, {}),
+            ('Add', {'summand': np.array(summand, np.float32)}, {}),
+        ]
+        if output.form == PROBABILITY:
+            steps += [('Max', {'least': np.array(LEAST, np.float32)}, {}), ('Log', {}, {})]
+    elif FORMS[output.form] == 1:
         steps.append(('Transpose', {}, {'perm': [0, 2, 3, 1]}))
-    _add_steps(model, PREFIX + name, steps, 'logits')
+    _add_steps(model, PREFIX + output.name, steps, 'logits')
     model.graph.ClearField('output')
     model.graph.output.append(helper.make_tensor_value_info('logits', TensorProto.FLOAT, shape))
 

@@ -20,16 +20,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import lemore_core
 from lemore_core.checkpoint import CheckpointError, ModelCard, read_card
 from lemore_core.common.child import Child, ChildError
-from lemore_core.common.errors import LemoreError, in_one_line
-from lemore_core.common.files import hash_of, read_own, user_cache, write_own
+from lemore_core.common.errors import LemoreError, refusing
+from lemore_core.common.files import hash_of, read_own, read_regular, user_cache, write_own
 from lemore_core.export import ExportError, PrecisionError
 
 MODULE = 'lemore_core.export.export'
 NICENESS = 10
+FATAL = 4  # ONNX Runtime's level of messages
 MOST_KEPT, MOST_BYTES = 32, 2**31
 CHECKSUM_BYTES = hashlib.sha256().digest_size
 PACKAGES = ('torch', 'onnx', 'onnxruntime')
@@ -46,16 +48,25 @@ def read_model_card(path: Path) -> ModelCard:
     """Return the card of a checkpoint, or of an ONNX file exported from one."""
     if path.suffix != '.onnx':
         return read_card(path)
-    try:
-        metadata = _metadata(path.read_bytes())
-    except Exception as error:  # the readers' exceptions share no other base
-        msg = f'{path} is no readable ONNX file: {in_one_line(error)}'
-        raise CheckpointError(msg) from error
+    with refusing(f'{path} is no readable ONNX file', CheckpointError):
+        metadata = _metadata(read_regular(path))
     if 'format' not in metadata:
         command = f'lemore import {path} --classes CLASSES.yaml --output NEW.onnx'
         msg = f'{path} does not describe itself: write a file that does, with {command}'
         raise CheckpointError(msg)
     return ModelCard.from_metadata(metadata, str(path))
+
+
+def open_session(content: bytes, options: Any = None) -> Any:
+    """Return ONNX Runtime's session on the CPU, or raise one of its exceptions, of no common base."""
+    import onnxruntime
+
+    if options is None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = FATAL  # errors are raised
+    providers = ['CPUExecutionProvider']
+    # its fallback would print to standard output, which is for results
+    return onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
 
 
 def require_finite_weights(path: Path) -> None:
@@ -65,15 +76,13 @@ def require_finite_weights(path: Path) -> None:
     import numpy as np
     import onnx
 
-    try:
-        weights = onnx.load(path).graph.initializer
-    except Exception:  # noqa: BLE001 - read_model_card reports it
-        return
-    for one in weights:
-        values = onnx.numpy_helper.to_array(one)
+    with refusing(f'{path} is no readable ONNX file', CheckpointError):
+        model = onnx.load_model_from_string(read_regular(path))
+        weights = [(one.name, onnx.numpy_helper.to_array(one)) for one in model.graph.initializer]
+    for name, values in weights:
         # infinities may be meant, as in masks of attention; NaN may vanish in a ReLU
         if values.dtype.kind == 'f' and np.isnan(values.sum(dtype=np.float64)):
-            msg = f'{path}: the weights {one.name} hold NaN: the training diverged'
+            msg = f'{path}: the weights {name} hold NaN: the training diverged'
             raise CheckpointError(msg)
 
 
@@ -87,8 +96,8 @@ def _metadata(content: bytes) -> dict[str, str]:
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4  # errors are raised
-    session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
+    options.log_severity_level = FATAL
+    session = open_session(content, options)
     return dict(session.get_modelmeta().custom_metadata_map)
 
 
@@ -115,7 +124,7 @@ def cached_export(path: Path, height: int, width: int, *, half: bool = False) ->
 
 def export_key(path: Path, height: int, width: int, *, half: bool = False) -> str:
     """Return the hash of all inputs of a checkpoint's export."""
-    digest = hashlib.sha256(path.read_bytes())
+    digest = hashlib.sha256(hash_of(path).encode())
     digest.update(json.dumps([height, width, half, *map(_version, PACKAGES)]).encode())
     root = Path(lemore_core.__file__).parent
     for source in sorted(file for name in SOURCES for file in (root / name).glob('*.py')):

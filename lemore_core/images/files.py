@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from lemore_core.common.errors import LemoreError, in_one_line
-from lemore_core.common.files import write_whole
-from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.common.files import read_regular, write_whole
+from lemore_core.common.limits import MAX_IMAGE_BYTES, MAX_PIXELS
 
 if TYPE_CHECKING:
     from lemore_core.taxonomy import Labels, Taxonomy
@@ -99,7 +99,7 @@ def read_image(
 def read_bytes(path: Path) -> bytes:
     """Return a file's content."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path, MAX_IMAGE_BYTES)
     except (OSError, ValueError) as error:  # a name may hold a null character
         msg = f'{path} cannot be read: {getattr(error, "strerror", error)}'
         raise ImageFileError(msg) from error

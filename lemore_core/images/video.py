@@ -15,7 +15,7 @@ from av.codec.context import Flags
 from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.files import atomic_write
+from lemore_core.common.files import atomic_write, open_regular
 from lemore_core.common.limits import MAX_PIXELS
 
 CLOCK = 90_000  # ticks a second, the usual one of video containers
@@ -66,7 +66,7 @@ def _opened(path: Path) -> Iterator[Any]:
     with ExitStack() as stack:
         try:
             # PyAV takes no names that are not UTF-8
-            file = stack.enter_context(path.open('rb'))
+            file = stack.enter_context(open_regular(path))
             container = stack.enter_context(av.open(file))
         except (OSError, ValueError) as error:
             msg = f'{path} is no readable video: {getattr(error, "strerror", None) or error}'

@@ -11,9 +11,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from lemore_core.common.errors import refusing
+from lemore_core.common.files import read_regular
 from lemore_core.common.memory import thread_counts
 from lemore_core.export import BATCH
-from lemore_core.export.onnx_file import cached_export, read_model_card
+from lemore_core.export.onnx_file import cached_export, open_session, read_model_card
 from lemore_core.inference.backend import (
     AS_EXPORTED,
     AUTO,
@@ -41,12 +43,9 @@ class OnnxNetwork:
     def __init__(self, content: bytes, source: str, *, threads: int | None = None) -> None:
         candidates = thread_counts()
         threads = threads or chosen_threads.get(candidates)
-        try:
+        with refusing(f'ONNX Runtime cannot load {source}', BackendError):
             sessions = {n: _session(content, n) for n in ([threads] if threads else candidates)}
             self.threads = threads or choose_threads(_measure(sessions))
-        except Exception as error:  # the runtime's exceptions share no other base
-            msg = f'ONNX Runtime cannot load {source}: {str(error).splitlines()[0]}'
-            raise BackendError(msg) from error
         if threads is None:
             chosen_threads[candidates] = self.threads
         self._session = sessions[self.threads]
@@ -67,7 +66,8 @@ class OnnxNetwork:
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of ``pixels``."""
         logits: NDArray[np.float32]
-        (logits,) = self._session.run(['logits'], {'pixels': pixels})
+        with refusing('ONNX Runtime cannot run the network', BackendError):
+            (logits,) = self._session.run(['logits'], {'pixels': pixels})
         return logits
 
 
@@ -81,7 +81,7 @@ def load(request: ServingRequest) -> CpuPipeline:
         msg = 'ONNX Runtime is slower in fp16 than in fp32 on a CPU: leave the precision at auto'
         raise BackendError(msg)
     path, classes = request.path, read_model_card(request.path).config.classes
-    content = path.read_bytes() if request.is_exported else cached_export(path, *request.size)
+    content = read_regular(path) if request.is_exported else cached_export(path, *request.size)
     network = OnnxNetwork(content, str(path))
     network.require_ports(request.size, classes, str(path))
     precision = AS_EXPORTED if request.is_exported else FP32
@@ -119,7 +119,7 @@ def _measure(sessions: Mapping[int, Any]) -> dict[int, float]:
     return times
 
 
-def _session(content: bytes, threads: int) -> onnxruntime.InferenceSession:
+def _session(content: bytes, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = threads
@@ -127,4 +127,4 @@ def _session(content: bytes, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     # a CPU gains nothing from several images a run, and a quarter from fixed shapes
     options.add_free_dimension_override_by_name(BATCH, 1)
-    return onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
+    return open_session(content, options)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import lru_cache
 
 from lemore_core.common.child import stop_children
 from lemore_core.common.errors import in_one_line
@@ -15,9 +16,10 @@ from lemore_core.inference.backend import Backend
 
 Size = tuple[int, int]
 
-MULTIPLE = 64
+MULTIPLE = 32  # the network's coarsest stride
 LONGEST_SIDE = 2048
-SAME_ASPECT = 0.01
+SAME_ASPECT = 0.03
+STRETCH_WEIGHT = 4  # against the number of pixels: stretch costs accuracy, pixels only time
 KEPT = 4
 JOIN_S = 4.0
 LOADING = 'loading'
@@ -26,20 +28,25 @@ POLL_S = 0.05
 _log = logging.getLogger(__name__)
 
 
+@lru_cache
 def network_size(trained: Size, image: Size) -> Size:
     """Return (height, width) for images of size ``image``, given the size trained at.
 
     The image keeps its aspect, since the network was trained without padding or squashing: the
-    trained size for the trained aspect, else the multiples of 64 nearest to the image's aspect and
-    the trained number of pixels.
+    trained size for aspects within 3% of its own, else the multiples of 32 that stretch the image
+    least for about the trained number of pixels: the least of 4 |log aspect| + |log pixels|.
     """
-    height, width = trained
-    aspect = image[1] / image[0]
-    if abs(aspect / (width / height) - 1) <= SAME_ASPECT:
+    aspect, pixels = image[1] / image[0], math.prod(trained)
+    if abs(aspect * trained[0] / trained[1] - 1) <= SAME_ASPECT:
         return trained
-    ideal = (height * width / aspect) ** 0.5
-    rows, columns = (round(side / MULTIPLE) * MULTIPLE for side in (ideal, ideal * aspect))
-    return min(max(rows, MULTIPLE), LONGEST_SIDE), min(max(columns, MULTIPLE), LONGEST_SIDE)
+
+    def cost(size: Size) -> float:
+        stretch, growth = size[1] / size[0] / aspect, math.prod(size) / pixels
+        return STRETCH_WEIGHT * abs(math.log(stretch)) + abs(math.log(growth))
+
+    sides = range(MULTIPLE, LONGEST_SIDE + 1, MULTIPLE)
+    nearest = [(rows, int(rows * aspect / MULTIPLE) + more) for rows in sides for more in (0, 1)]
+    return min(((rows, sides[min(max(n, 1), len(sides)) - 1]) for rows, n in nearest), key=cost)
 
 
 class LoadedSizes:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from lemore_core.common.child import worker_processes
 from lemore_core.data.augment import Augmentation
 from lemore_core.data.samples import Sample
 from lemore_core.taxonomy import UNLABELLED_8BIT
@@ -132,8 +133,7 @@ def load_batches(
         batch,
         num_workers=workers,
         persistent_workers=workers > 0,
-        # a fork would inherit locks that OpenCV's threads held, and wait for them forever
-        multiprocessing_context='spawn' if workers else None,
+        multiprocessing_context=worker_processes() if workers else None,
         worker_init_fn=one_thread,
         **options,
     )

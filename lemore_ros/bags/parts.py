@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import multiprocessing
 import os
 import shutil
 from collections import Counter
@@ -23,6 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from lemore_core.common.child import worker_processes
 from lemore_core.common.errors import GpuContextLostError, in_one_line
 from lemore_core.common.files import write_whole
 from lemore_core.common.memory import usable_processors
@@ -276,8 +276,7 @@ def _join(parts: Sequence[Part], output: Path) -> PartResult:
 
 def _start_workers(workers: int) -> ProcessPoolExecutor:
     """Start processes that share the processors."""
-    # forked processes would copy locks that other threads hold
-    context = multiprocessing.get_context('spawn')
+    context = worker_processes()
     usable = sorted(usable_processors())
     shares = context.Queue()
     for i in range(workers):

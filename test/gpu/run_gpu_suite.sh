@@ -17,16 +17,17 @@ export OUT PYTHONPATH="$PWD:$PWD/test/gpu${PYTHONPATH:+:$PYTHONPATH}"
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONUNBUFFERED=1
 status=0
 
-timeout 220 "$PYTHON" -m pytest -q -p no:cacheprovider test/gpu >"$OUT/tests.log" 2>&1 || status=1
+# failing CUDA calls need no GPU: make test-fake-cuda
+timeout 220 "$PYTHON" -m pytest -q -p no:cacheprovider --ignore=test/gpu/test_fake_cuda.py test/gpu >"$OUT/tests.log" 2>&1 || status=1
 tail -n 30 "$OUT/tests.log"
 
 if [ -n "${CAMVID:-}" ] && "$PYTHON" -c 'import lightning, torchmetrics' 2>/dev/null; then
-    timeout 240 "$PYTHON" -m lemore_core.cli.main train --recipe camvid --model tiny --data "$CAMVID" \
+    timeout 260 "$PYTHON" -m lemore_core.cli.main train --recipe camvid --model tiny --data "$CAMVID" \
         --no-check --time 200s --output "$OUT/training" >"$OUT/training.log" 2>&1 || status=1
     tail -n 5 "$OUT/training.log"
 fi
 
-timeout 120 "$PYTHON" -m gpu_suite.figures
+timeout 100 "$PYTHON" -m gpu_suite.figures
 figures=$?
 [ "$status" -ne 0 ] && exit 1
 exit "$figures"

@@ -153,11 +153,12 @@ from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from lemore_core.inference.gpu.decode_kernel import BLOCK, decode_kernel
-numbers = dict.fromkeys(('height', 'width', 'rows', 'columns', 'classes'), 'i32')
+numbers = dict.fromkeys(('height', 'width', 'rows', 'columns'), 'i32')
+constants = {'classes': 150, 'BLOCK': BLOCK}
 for labels in ('*u8', '*i16'):
     pointers = {'logits': '*fp16', 'totals': '*fp32', 'labels': labels, 'confidence': '*u8'}
-    signature = {**pointers, **numbers, 'BLOCK': 'constexpr'}
-    source = ASTSource(fn=decode_kernel, signature=signature, constexprs={'BLOCK': BLOCK})
+    signature = {**pointers, **numbers, **dict.fromkeys(constants, 'constexpr')}
+    source = ASTSource(fn=decode_kernel, signature=signature, constexprs=constants)
     for capability in (87, 89, 90):
         assert compile(source, target=GPUTarget('cuda', capability, 32)).asm['cubin']
 """

@@ -72,7 +72,6 @@ def check(network: Colours, image: Image, found: Segmentation) -> None:
     np.testing.assert_array_equal(found.labels, labels[0].cpu().numpy())
     assert found.labels.dtype == (np.uint16 if kind == torch.int16 else np.uint8)
     np.testing.assert_array_equal(found.confidence, confidence[0].cpu().numpy())
-    assert found.labels.flags.owndata
     assert found.timings.total_ms > 0
 
 
@@ -214,6 +213,10 @@ def test_a_batch_that_finds_no_memory_is_halved(
     ]
     images = [noise(30, 41, seed=i) for i in range(3)]
     for image, one in zip(images, pipeline.segment(images), strict=True):
+        check(network, image, one)
+    # while another batch runs
+    images = [noise(20, 60), *images]
+    for image, one in zip(images, make_pipeline(8).segment(images), strict=True):
         check(network, image, one)
     network.room = 0
     for batch, is_fixed in ((1, False), (4, True)):

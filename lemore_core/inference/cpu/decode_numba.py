@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import NamedTuple, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from lemore_core.common.files import require_own_folder
+
+_log = logging.getLogger(__name__)
 
 # Vector loops run over multiples of this many numbers, past the end into padding: the scalar
 # remainder of a loop over a cell would cost more than the loop.
@@ -90,13 +96,16 @@ def _inlined(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def entry(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function that Python calls, and cache it where there is a writable folder."""
-    compiled: Callable[P, R]
+    """Compile a function that Python calls, and cache it in a folder that only this user can write."""
+    compiled: Any
     try:
         compiled = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:
+        # what lies there is unpickled
+        require_own_folder(Path(compiled.stats.cache_path), f'{Path(__file__).stem}.*')
+    except (RuntimeError, OSError) as error:
+        _log.info('the compiled decoder cannot be kept: %s', error)
         compiled = numba.njit(nogil=True)(function)
-    return compiled
+    return cast('Callable[P, R]', compiled)
 
 
 @_inlined

@@ -32,7 +32,8 @@ def decode(logits: Tensor, labels: Tensor, confidence: Tensor, finite: Tensor) -
     """
     # any NaN or infinity makes the sum one
     finite.copy_(logits.sum((1, 2, 3), dtype=torch.float32).isfinite())
-    _decoder(logits.device)(logits, labels, confidence)
+    decoder = _decoder(logits.device, logits.dtype, labels.dtype, logits.shape[-1])
+    decoder(logits, labels, confidence)
 
 
 def decode_plainly(logits: Tensor, labels: Tensor, confidence: Tensor) -> None:
@@ -80,20 +81,21 @@ def _corners(small: int, large: int, device: torch.device) -> tuple[tuple[Tensor
 
 
 @cache
-def _decoder(device: torch.device) -> Decoder:
+def _decoder(
+    device: torch.device, kind: torch.dtype, label_kind: torch.dtype, classes: int
+) -> Decoder:
     """Return the kernel if it runs and agrees with plain PyTorch, else plain PyTorch."""
     if device.type != 'cuda':
         return decode_plainly
     try:
         from lemore_core.inference.gpu.decode_kernel import decode_fused
 
-        logits = torch.randn(2, 5, 7, 19, device=device).half()
-        found, expected = (
-            torch.zeros(2, 2, 40, 56, dtype=torch.uint8, device=device) for _ in 'ab'
-        )
-        decode_fused(logits, *found)
-        decode_plainly(logits, *expected)
-        if (found[0] == expected[0]).float().mean().item() > 0.99:
+        logits = torch.randn(2, 5, 7, classes, dtype=kind, device=device)
+        found, expected = torch.zeros(2, 2, 40, 56, dtype=label_kind, device=device)
+        confidence = torch.zeros(2, 40, 56, dtype=torch.uint8, device=device)
+        decode_fused(logits, found, confidence)
+        decode_plainly(logits, expected, confidence)
+        if (found == expected).float().mean().item() > 0.99:
             return decode_fused
         reason = 'its labels are not those of PyTorch'
     except Exception as error:

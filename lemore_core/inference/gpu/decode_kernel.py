@@ -18,9 +18,19 @@ from torch import Tensor
 BLOCK = 256
 
 
-@triton.jit
+# one compilation for all sizes
+@triton.jit(do_not_specialize=['height', 'width', 'rows', 'columns'])
 def decode_kernel(
-    logits, totals, labels, confidence, height, width, rows, columns, classes, BLOCK: tl.constexpr
+    logits,
+    totals,
+    labels,
+    confidence,
+    height,
+    width,
+    rows,
+    columns,
+    classes: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Decode a block of pixels of one image; ``totals`` are the vectors' log-sum-exp."""
     image = tl.program_id(1)

@@ -82,8 +82,9 @@ def _is_started(device: torch.device) -> bool:
 
 
 def _lost(error: Exception, device: torch.device, what: str) -> GpuContextLostError:
-    _kept.append(error)
-    return GpuContextLostError(f'GPU context lost: {device} failed on {what}: {first_line(error)}')
+    lost = GpuContextLostError(f'GPU context lost: {device} failed on {what}: {first_line(error)}')
+    _kept.extend((error, lost))
+    return lost
 
 
 def _explain(error: Exception, device: torch.device, what: str) -> BackendError:

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -31,11 +32,14 @@ from lemore_core.inference.gpu.resize import DeviceResize
 from lemore_core.segmentation import Segmentation, Timings
 
 PLANS_KEPT = 16
+IN_FLIGHT = 2  # the host copies a batch while the device runs the one before
 WARM_UPS = 3
 # since torch 2.8, and before it
 END_ALLOCATION = ('_cuda_endAllocateToPool', '_cuda_endAllocateCurrentStreamToPool')
 
 Network = Callable[[Tensor], Tensor]
+# waits for a batch, and returns its results and whether all its logits were finite
+Finish = Callable[[], tuple[list[Segmentation], bool]]
 T = TypeVar('T')
 
 _log = logging.getLogger(__name__)
@@ -51,7 +55,7 @@ class GpuPipeline:
 
     Images of one size and encoding run together, 1, 2, 4 … at a time; the first of a kind prepares
     its plan. A batch that finds no memory is halved. ``on_lost`` is called if the GPU's context is
-    lost. Loading, segmenting and closing happen on one thread.
+    lost. One thread at a time loads, segments and closes it.
     """
 
     def __init__(
@@ -82,29 +86,33 @@ class GpuPipeline:
         return self
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Segment images of any sizes and encodings, up to a batch at a time."""
+        """Segment images of any sizes and encodings, up to a batch at a time.
+
+        Of more images than a batch, one is copied while another one runs. Labels and confidence of
+        a batch share one block of memory.
+        """
         kinds: dict[ImageKind, list[int]] = {}
         for index, image in enumerate(images):
             kinds.setdefault(ImageKind.of(image), []).append(index)
         results: dict[int, Segmentation] = {}
+        running: deque[tuple[ImageKind, list[int], Finish]] = deque()
         is_first = True
         for kind, indices in kinds.items():
             while indices:
                 batch = indices[: self.status.batch]
-                work = partial(self._segment, kind, [images[index] for index in batch])
+                work = partial(self._start, kind, [images[index] for index in batch])
                 try:
-                    found, are_finite = self._guarded(work, kind)
+                    running.append((kind, batch, self._guarded(work, kind)))
                 except DeviceMemoryError as error:
+                    results.update(self._finished(running, 0))
                     # all but the network was freed, so the same may fit now
                     if not is_first and not self._halve(error):
                         raise
                     is_first = False
                     continue
-                if not are_finite:
-                    # raised here: the device is well
-                    raise BackendError(NOT_FINITE)
-                results.update(zip(batch, found, strict=True))
                 del indices[: len(batch)]
+                results.update(self._finished(running, IN_FLIGHT - 1))
+        results.update(self._finished(running, 0))
         return [results[index] for index in range(len(images))]
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -118,8 +126,8 @@ class GpuPipeline:
         """Free the device's memory."""
         self._guarded(self._forget, ImageKind(*self._size, 'rgb8'))
 
-    def _segment(self, kind: ImageKind, images: Sequence[Image]) -> tuple[list[Segmentation], bool]:
-        """Return the results of a batch of one kind, and whether all logits were finite."""
+    def _start(self, kind: ImageKind, images: Sequence[Image]) -> Finish:
+        """Queue a batch of one kind."""
         started = time.perf_counter()
         full = self.status.batch
         # the smallest of 1, 2, 4 … that holds them
@@ -132,14 +140,19 @@ class GpuPipeline:
                 plan = Plan(self._network, self._size, kind, batch, self._stream)
                 self._degrade('graphs', self._stream.degraded)
             self._plans[kind, batch] = plan
-            labels, confidence, finite = plan.segment(images)
-        timings = Timings(1e3 * (time.perf_counter() - started))
-        # copied: the next run overwrites them
-        results = [
-            Segmentation(one.copy(), share.copy(), self._size, timings)
-            for one, share in zip(labels, confidence, strict=True)
-        ]
-        return results, bool(finite.all())
+            return plan.start(images, started)
+
+    def _finished(
+        self, running: deque[tuple[ImageKind, list[int], Finish]], most: int
+    ) -> Iterator[tuple[int, Segmentation]]:
+        """Wait until at most so many batches are running; yield the results of the others."""
+        while len(running) > most:
+            kind, batch, finish = running.popleft()
+            found, are_finite = self._guarded(finish, kind)
+            if not are_finite:
+                # raised here: the device is well
+                raise BackendError(NOT_FINITE)
+            yield from zip(batch, found, strict=True)
 
     def _halve(self, error: DeviceMemoryError) -> bool:
         """Halve a batch of several images; return whether it was."""
@@ -185,8 +198,8 @@ class Plan:
     """Segment up to ``batch`` images of a kind at a time, within ``stream.entered()``.
 
     Images are copied through pinned memory to the device, resized to ``size``, run through the
-    network and decoded; all results are copied back at once. On a GPU that is one CUDA graph, in
-    memory that never moves. The unused places of a short batch hold older images.
+    network and decoded; all results are copied back at once. Between the copies, that is one CUDA
+    graph on a GPU, in memory that never moves. The unused places of a short batch hold older images.
     """
 
     def __init__(
@@ -197,11 +210,9 @@ class Plan:
         batch: int,
         stream: DeviceStream,
     ) -> None:
-        self._network = network
-        self._stream = stream
+        self._network, self._size, self._stream = network, size, stream
         self._resize = DeviceResize(kind[:2], kind.encoding, size, stream.device)
         shape = (batch, *kind[:2], CHANNELS[kind.encoding])
-        self._uploaded = self._on_host(shape)
         self._pixels = torch.zeros(shape, dtype=torch.uint8, device=stream.device)
         # only a run tells the number of classes
         is_wide = network(self._resize(self._pixels)).shape[-1] > 255
@@ -209,22 +220,34 @@ class Plan:
         pixels = batch * kind.height * kind.width
         self._lengths = [pixels * (2 if is_wide else 1), pixels, batch]
         self._found = torch.zeros(sum(self._lengths), dtype=torch.uint8, device=stream.device)
-        self._downloaded = self._on_host((sum(self._lengths),))
+        # pinned memory for images and results of batches that are not running
+        self._idle = [self._on_host()]
         self._run = stream.record(self._queue, f'{batch} images of {kind}')
 
-    def segment(self, images: Sequence[Image]) -> list[NDArray[Any]]:
-        """Return labels, confidence and finiteness of images, which the next run overwrites."""
-        for place, image in zip(self._uploaded.numpy(), images, strict=False):
+    def start(self, images: Sequence[Image], started: float) -> Finish:
+        """Queue images, at the clock's ``started``."""
+        uploaded, downloaded = pinned = self._idle.pop() if self._idle else self._on_host()
+        for place, image in zip(uploaded.numpy(), images, strict=False):
             np.copyto(place, image.pixels.reshape(place.shape))
+        self._pixels.copy_(uploaded, non_blocking=True)
         self._run()
-        self._stream.wait()
-        labels, *others = (x.numpy()[: len(images)] for x in self._results(self._downloaded))
-        return [labels.view(np.uint16) if labels.dtype == np.int16 else labels, *others]
+        downloaded.copy_(self._found, non_blocking=True)
+        wait = self._stream.mark()
+
+        def finish() -> tuple[list[Segmentation], bool]:
+            wait()
+            results = self._results(downloaded.clone())
+            labels, confidence, finite = (one.numpy()[: len(images)] for one in results)
+            self._idle.append(pinned)
+            timings = Timings(1e3 * (time.perf_counter() - started))
+            labels = labels.view(np.uint16) if labels.dtype == np.int16 else labels
+            pairs = zip(labels, confidence, strict=True)
+            return [Segmentation(*one, self._size, timings) for one in pairs], bool(finite.all())
+
+        return finish
 
     def _queue(self) -> None:
-        self._pixels.copy_(self._uploaded, non_blocking=True)
         decode(self._network(self._resize(self._pixels)), *self._results(self._found))
-        self._downloaded.copy_(self._found, non_blocking=True)
 
     def _results(self, row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return labels and confidence (N, H, W) and finiteness (N,) as views of a row of bytes."""
@@ -235,8 +258,13 @@ class Plan:
             finite.view(torch.bool),
         )
 
-    def _on_host(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.zeros(shape, dtype=torch.uint8, pin_memory=self._stream.is_cuda)
+    def _on_host(self) -> tuple[Tensor, Tensor]:
+        on_gpu = (self._pixels, self._found)
+        upload, download = (
+            torch.zeros(one.shape, dtype=one.dtype, pin_memory=self._stream.is_cuda)
+            for one in on_gpu
+        )
+        return upload, download
 
 
 class DeviceStream:
@@ -270,6 +298,10 @@ class DeviceStream:
         if self._stream is not None:
             self._stream.synchronize()
 
+    def mark(self) -> Callable[[], None]:
+        """Return what waits for the work that is queued until now."""
+        return self._stream.record_event().synchronize if self._stream else lambda: None
+
     def record(self, work: Callable[[], None], name: str) -> Callable[[], None]:
         """Run ``work`` a few times, and return its CUDA graph's replay, or ``work`` without graphs.
 
@@ -297,7 +329,7 @@ class DeviceStream:
     def _capture(self, work: Callable[[], None]) -> Callable[[], None]:
         # not torch.cuda.graph: it synchronises the device, and does not close a broken capture
         graph = torch.cuda.CUDAGraph()
-        if not self._graphs:
+        if not self._graphs or self._pool is None:
             # a pool whose last graph is gone asserts at the next capture
             self._pool = torch.cuda.graph_pool_handle()
         failure: Exception | None = None

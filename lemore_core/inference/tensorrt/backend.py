@@ -28,7 +28,8 @@ def load(request: ServingRequest) -> GpuPipeline:
         network = _load(cached)
     batch, precision = cached.request.batch, request.gpu_precision
     status = Status('tensorrt', cached.gpu.device, precision, batch, 'serving', request.degraded)
-    pipeline = GpuPipeline(network, request.size, status, is_fixed=True, on_lost=cached.refuse)
+    options = {'is_fixed': network.is_fixed, 'on_lost': cached.refuse}
+    pipeline = GpuPipeline(network, request.size, status, **options)
     return pipeline.prepare(request.expected)
 
 

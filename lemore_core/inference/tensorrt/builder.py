@@ -44,8 +44,8 @@ def build(
     """Build the engine of a serving graph for the current CUDA device, in its ONNX file's types.
 
     ``api`` is the module ``tensorrt``, or ``tensorrt_rtx``, whose builder needs no GPU if
-    ``configure`` sets a compute capability. ``shape`` is (batch, height, width); an open batch is
-    fixed, which makes kernels faster.
+    ``configure`` sets a compute capability. ``shape`` is (batch, height, width); where the file's
+    batch is open, the engine takes up to ``batch`` images, and its kernels are chosen for that many.
     """
     logger = logger_of(api)
     logger.forget()
@@ -62,6 +62,11 @@ def build(
         config.clear_flag(api.BuilderFlag.TF32)
     # the default is all memory, which a Jetson shares with the CPU
     config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, WORKSPACE)
+    if network.get_input(0).shape[0] == -1:
+        profile = builder.create_optimization_profile()
+        one, full = ((count, *shape[1:], 3) for count in (1, shape[0]))
+        profile.set_shape(INPUT, one, full, full)
+        config.add_optimization_profile(profile)
     configure(config)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
@@ -129,4 +134,5 @@ def _fix_edges(api: Any, network: Any, shape: tuple[int, int, int]) -> None:
         remedy = 'export it for that size and batch'
         msg = f'the network takes pixels of shape {taken}, not {shape_given}: {remedy}'
         raise BackendError(msg)
-    inputs[0].shape = (batch, height, width, 3)
+    # without open dimensions, kernels are faster
+    inputs[0].shape = (1 if batch == 1 else count, height, width, 3)

@@ -25,8 +25,9 @@ class UnloadableEngineError(BackendError):
 class Engine:
     """A TensorRT engine on fixed buffers.
 
-    Maps RGB (batch, height, width, 3) uint8 on ``device`` to logits (batch, h, w, classes) float32,
-    which the next run overwrites. The work is queued on PyTorch's current stream.
+    Maps RGB (N, height, width, 3) uint8 on ``device`` to logits (N, h, w, classes) float32, which
+    the next run overwrites. N is up to ``batch``, or exactly that if the engine ``is_fixed``. The
+    work is queued on PyTorch's current stream.
     """
 
     def __init__(self, api: Any, engine: bytes, batch: int, device: str) -> None:
@@ -39,49 +40,58 @@ class Engine:
             msg = f'{api.__name__} {api.__version__} cannot load the engine: {reason}'
             # without memory, the engine is good and stays in the cache
             raise DeviceMemoryError(msg) if is_out_of_memory(reason) else UnloadableEngineError(msg)
-        self._context = self._engine.create_execution_context()
-        if self._context is None:
-            msg = (
-                f'{device} has no memory left for an engine of batch {batch} '
-                f'({self._logger.reason()}): use a smaller batch, or end what else uses the device'
-            )
-            raise DeviceMemoryError(msg)
-        _, height, width, _ = tuple(self._engine.get_tensor_shape(INPUT))
-        self._context.set_input_shape(INPUT, (batch, height, width, 3))
-        self._pixels = self._bind(INPUT, torch.uint8, device)
-        self._logits = self._bind(OUTPUT, torch.float32, device)
+        count, *self._sides = tuple(self._engine.get_tensor_shape(INPUT))
+        self.is_fixed, self._device = count != -1, device
+        # a CUDA graph is lost if its context's shapes change
+        self._contexts: dict[int, Any] = {}
+        context = self._context(batch)
+        self._pixels = torch.zeros((batch, *self._sides), dtype=torch.uint8, device=device)
+        self._logits = torch.zeros(tuple(context.get_tensor_shape(OUTPUT)), device=device)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the logits of ``pixels``."""
-        taken = self._pixels
+        count = len(self._pixels) if self.is_fixed else len(pixels)
+        taken = self._pixels[:count]
         if (pixels.shape, pixels.dtype) != (taken.shape, taken.dtype):
             found = f'{pixels.dtype} {tuple(pixels.shape)}'
             msg = f'pixels are {found}, the engine takes uint8 {tuple(taken.shape)}'
             raise BackendError(msg)
-        self._pixels.copy_(pixels)
+        context = self._context(count)
+        taken.copy_(pixels)
+        context.set_tensor_address(INPUT, self._pixels.data_ptr())
+        context.set_tensor_address(OUTPUT, self._logits.data_ptr())
         self._logger.forget()
-        if not self._context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
+        if not context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
             msg = f'TensorRT cannot run the engine: {self._logger.reason()}'
             raise BackendError(msg)
-        return self._logits
+        return self._logits[:count]
 
-    def _bind(self, name: str, dtype: torch.dtype, device: str) -> Tensor:
-        shape = tuple(self._context.get_tensor_shape(name))
-        buffer = torch.zeros(shape, dtype=dtype, device=device)
-        self._context.set_tensor_address(name, buffer.data_ptr())
-        return buffer
+    def _context(self, count: int) -> Any:
+        context = self._contexts.get(count) or self._engine.create_execution_context()
+        if context is None:
+            msg = (
+                f'{self._device} has no memory left for an engine of batch {count} '
+                f'({self._logger.reason()}): use a smaller batch, or end what else uses it'
+            )
+            raise DeviceMemoryError(msg)
+        if count not in self._contexts:
+            context.set_input_shape(INPUT, (count, *self._sides))
+            self._contexts[count] = context
+        return context
 
 
 def try_engine(
     api: Any, engine: bytes, onnx: bytes, shape: tuple[int, int, int], device: str
 ) -> None:
     """Compare an engine's classes of a street with ONNX Runtime's; ``shape`` as for ``build``."""
-    batch, height, width = shape
-    images = street_images(height, width)
+    batch, *size = shape
+    images = street_images(*size)
 
     def run() -> NDArray[np.float32]:
         network = Engine(api, engine, batch, device)
-        batches = (torch.from_numpy(np.repeat(x[None], batch, 0)).to(device) for x in images)
+        counts = {batch} if network.is_fixed else {1, batch}
+        repeated = (np.repeat(x[None], count, 0) for count in counts for x in images)
+        batches = (torch.from_numpy(pixels).to(device) for pixels in repeated)
         # the last of the batch: a wrong engine may compute only the first
         return np.stack([network(pixels)[-1].cpu().numpy().copy() for pixels in batches])
 
@@ -89,7 +99,8 @@ def try_engine(
     session = onnxruntime.InferenceSession(onnx, providers=['CPUExecutionProvider'])
     expected = np.concatenate([session.run(None, {'pixels': x[None]})[0] for x in images])
     # argmax would take NaN for a class
-    same = np.isfinite(found).all(-1) & (found.argmax(-1) == expected.argmax(-1))
+    classes = np.concatenate([expected.argmax(-1)] * (len(found) // len(images)))
+    same = np.isfinite(found).all(-1) & (found.argmax(-1) == classes)
     if same.mean() < AGREEMENT:
         msg = (
             f'only {np.floor(1e4 * same.mean()) / 100}% of its labels of a street are those of '

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from lemore_core.inference.backend import ServingRequest
 from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import cache
 
-Output = pytest.CaptureFixture[str]
+Output, Monkey = pytest.CaptureFixture[str], pytest.MonkeyPatch
 
 
 def test_a_checkpoint_is_described(untrained_checkpoint: Path, capsys: Output) -> None:
@@ -67,6 +68,40 @@ def test_what_is_wrong_is_said_in_one_line(
     assert message in error
     assert error.startswith(f'lemore {arguments[0]}: ')
     assert error.count('\n') == 1
+
+
+LFS = f'version https://git-lfs.github.com/spec/v1\noid sha256:{64 * "0"}\nsize 9\n'
+
+
+@pytest.mark.parametrize('kind', ['a pipe', 'GB', 'Git LFS pointer'])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['info', '--model', 'it.onnx'],
+        ['info', '--model', 'it.safetensors'],
+        ['info', '--dataset', 'it.yaml'],
+        ['import', 'it.onnx', '--classes', 'camvid', '-o', 'new.onnx'],
+        ['predict', 'it.jpg', '--model', 'nano', '-o', 'out'],
+    ],
+)
+def test_what_is_no_file_of_bounded_size_is_refused_unread(
+    arguments: list[str], kind: str, tmp_path: Path, monkeypatch: Monkey, capsys: Output
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(next(text for text in arguments if text.startswith('it.')))
+    if kind == 'a pipe':
+        os.mkfifo(path)
+    else:
+        path.write_text('' if kind == 'GB' else LFS)
+    if kind == 'GB':
+        os.truncate(path, 2**40)
+    assert main(arguments) == 1
+    expected = {'GB': 'it has 1099511627776 bytes, allowed: up to'}.get(kind, kind)
+    assert expected in capsys.readouterr().err
+    path.unlink()
+    path.symlink_to('/dev/zero')
+    assert main(arguments) == 1
+    assert 'or a device' in capsys.readouterr().err
 
 
 def test_no_traceback_whatever_a_command_raises(

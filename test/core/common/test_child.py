@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -57,6 +58,36 @@ def test_the_newest_of_each_value_is_kept(write: Write, tmp_path: Path) -> None:
     log = tmp_path / 'log'
     with Child(module, arguments=['x'], log=log, environment=environment) as child:
         assert child.result() == {'a': 2, 'b': 'x', 'c': 'here'}
+
+
+WORKS = """
+from concurrent.futures import ProcessPoolExecutor
+from lemore_core.common.child import Child, worker_processes
+import lemore_core.common.child as child
+if __name__ == '__main__':
+    {old}
+    with ProcessPoolExecutor(1, worker_processes()) as pool:
+        assert pool.submit(len, 'four').result() == 4
+    with Child('its_child', arguments=['x']) as one:
+        assert one.result()['a'] == ['x']
+"""
+# as Python 3.10, which does not know the variable
+OLD = "child.KNOWS_SAFE, child.SAFE = False, 'UNKNOWN'"
+
+
+@pytest.mark.parametrize('old', ['pass', OLD])
+def test_files_of_the_current_folder_are_not_run(write: Write, tmp_path: Path, old: str) -> None:
+    write('report(a=sys.argv[1:])')
+    (tmp_path / 'works.py').write_text(WORKS.format(old=old))
+    folder = tmp_path / 'stick'
+    folder.mkdir()
+    for name in ('multiprocessing', 'json', 'runpy', 'pickle', 'numpy', 'lemore_core'):
+        (folder / f'{name}.py').write_text('import os\nos._exit(99)')
+    path = os.pathsep.join(map(str, (ROOT, tmp_path)))
+    environment = {**os.environ, 'PYTHONPATH': path}
+    environment.pop('PYTHONSAFEPATH', None)
+    command = [sys.executable, tmp_path / 'works.py']
+    subprocess.run(command, check=True, cwd=folder, env=environment)
 
 
 DIES = 'print("last words", file=sys.stderr)\nsys.exit(9)'

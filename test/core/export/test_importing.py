@@ -18,6 +18,7 @@ from lemore_core.cli.main import main
 from lemore_core.export import ExportError
 from lemore_core.export.importing import ImportOptions, import_onnx
 from lemore_core.inference.backend import BackendError
+from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import Taxonomy
 
@@ -28,6 +29,13 @@ SIZE = (32, 48)
 # which of red, green and blue is brightest
 TABLE_ROWS = ('red', 'green', 'blue'), ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 TABLE = Taxonomy('primary', *TABLE_ROWS)
+TWO = Taxonomy('two', ('other', 'red'), ((0, 0, 0), (255, 0, 0)))
+# of the red channel, as nodes
+ONE_CHANNEL = {
+    'logit': [('Identity', ['red'], ['y'])],
+    'sigmoid': [('Sigmoid', ['red'], ['y'])],
+    'mask': [('Sigmoid', ['red'], ['s']), ('Round', ['s'], ['r']), ('Mul', ['r', '255'], ['y'])],
+}
 Make = Callable[..., Path]
 
 
@@ -63,6 +71,10 @@ def make(tmp_path: Path) -> Make:
         if output == 'ids':
             nodes.append(helper.make_node('ArgMax', ['scaled'], ['y'], axis=1, keepdims=0))
             result = helper.make_tensor_value_info('y', TensorProto.INT64, list('abc'))
+        elif output in ONE_CHANNEL:
+            nodes.append(helper.make_node('Gather', ['scaled', 'first'], ['red'], axis=1))
+            nodes += [helper.make_node(*node) for node in ONE_CHANNEL[output]]
+            result = helper.make_tensor_value_info('y', TensorProto.FLOAT, list('abcd'))
         else:
             perm = [0, 1, 2, 3] if output == 'nchw' else [0, 2, 3, 1]
             nodes.append(helper.make_node('Transpose', ['scaled'], ['y'], perm=perm))
@@ -72,7 +84,11 @@ def make(tmp_path: Path) -> Make:
             'channels',
             [helper.make_tensor_value_info('x', kind, shape)],
             [result],
-            [numpy_helper.from_array(np.array(scale, np.float32), 'scale')],
+            [
+                numpy_helper.from_array(np.array(scale, np.float32), 'scale'),
+                numpy_helper.from_array(np.array(255, np.float32), '255'),
+                numpy_helper.from_array(np.array([0]), 'first'),
+            ],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)])
         model.ir_version = 8
@@ -83,12 +99,18 @@ def make(tmp_path: Path) -> Make:
     return write
 
 
-def labels_of(path: Path, image: np.ndarray, tmp_path: Path, **options: Any) -> np.ndarray:
+def segmented(
+    path: Path, image: np.ndarray, tmp_path: Path, table: Taxonomy = TABLE, **options: Any
+) -> Segmentation:
     served = tmp_path / 'served.onnx'
-    served.write_bytes(import_onnx(path, TABLE, image, ImportOptions(**options))[0])
+    served.write_bytes(import_onnx(path, table, image, ImportOptions(**options))[0])
     segmenter = Segmenter.load(served, backend='onnxruntime', device='cpu')
-    assert segmenter.taxonomy == TABLE
-    return segmenter.segment(image).labels
+    assert segmenter.taxonomy == table
+    return segmenter.segment(image)
+
+
+def labels_of(path: Path, image: np.ndarray, tmp_path: Path, **options: Any) -> np.ndarray:
+    return segmented(path, image, tmp_path, **options).labels
 
 
 @pytest.mark.parametrize('kind', [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8])
@@ -105,6 +127,87 @@ def test_the_normalisation_is_applied(make: Make, stripes: np.ndarray, tmp_path:
     # red never wins: its mean is beyond what a pixel can be
     labels = labels_of(make(), stripes, tmp_path, mean=(300.0, 0.0, 0.0), std=(100.0, 100.0, 100.0))
     assert np.array_equal(labels[:, [8, 24, 40]], np.tile([1, 1, 2], (SIZE[0], 1)))
+
+
+@pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
+def test_the_order_of_the_channels_is_the_networks(
+    make: Make, stripes: np.ndarray, tmp_path: Path, layout: str
+) -> None:
+    mean = (300.0, 0.0, 0.0)
+    path = make(layout=layout)
+    labels = labels_of(path, stripes, tmp_path, channels='bgr', mean=mean, std=(100.0,) * 3)
+    assert np.array_equal(labels[0, [8, 24, 40]], [0, 1, 0]), 'mean is in the order of RGB'
+    _, summary = import_onnx(path, TABLE, stripes, ImportOptions(channels='bgr'))
+    assert 'pixels BGR' in summary
+
+
+@pytest.mark.parametrize(
+    ('output', 'confidence'),
+    [('logit', (219, 218)), ('sigmoid', (219, 218)), ('mask', (255, 255))],
+)
+def test_one_channel_is_two_classes(
+    make: Make, stripes: np.ndarray, tmp_path: Path, output: str, confidence: tuple[int, int]
+) -> None:
+    result = segmented(make(output=output), stripes, tmp_path, TWO)
+    assert np.array_equal(result.labels[:, [8, 24, 40]], np.tile([1, 0, 0], (SIZE[0], 1)))
+    assert np.allclose(result.confidence[0, [8, 24]], confidence, atol=1)
+
+
+CHANNELS = np.eye(3, dtype=np.float32)[..., None, None]
+
+
+@pytest.mark.parametrize(
+    ('ir', 'opset', 'is_input'),
+    [(1, None, True), (3, 1, True), (3, 7, True), (4, 8, False), (8, 13, True), (10, 22, False)],
+)
+def test_files_of_any_age_are_taken(
+    stripes: np.ndarray, tmp_path: Path, ir: int, opset: int | None, is_input: bool
+) -> None:
+    ports = {'pixels': (1, 3, *SIZE), 'w': CHANNELS.shape}
+    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in ports.items()]
+    graph = helper.make_graph(
+        [helper.make_node('Conv', ['pixels', 'w'], ['logits'])],
+        'conv',
+        inputs if is_input else inputs[:1],
+        [helper.make_tensor_value_info('logits', TensorProto.FLOAT, (1, 3, *SIZE))],
+        [numpy_helper.from_array(CHANNELS, 'w')],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', opset or 1)])
+    model.ir_version = ir
+    if opset is None:
+        model.ClearField('opset_import')
+    onnx.checker.check_model(model)
+    onnx.save(model, tmp_path / 'old.onnx')
+    assert np.array_equal(labels_of(tmp_path / 'old.onnx', stripes, tmp_path)[0, ::16], [0, 1, 2])
+
+
+def test_weights_may_be_used_by_graphs_inside_and_functions_be_called_like_operators(
+    stripes: np.ndarray, tmp_path: Path
+) -> None:
+    def branch(name: str) -> onnx.GraphProto:
+        node = helper.make_node('Conv', ['x', 'w'], [name])
+        result = helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 3, *SIZE))
+        return helper.make_graph([node], name, [], [result])
+
+    opsets = [helper.make_opsetid('', 17), helper.make_opsetid('own', 1)]
+    inner = [helper.make_node('Identity', ['a'], ['b'])]
+    function = helper.make_function('own', 'Conv', ['a'], ['b'], inner, opsets[:1])
+    branches = {'then_branch': branch('yes'), 'else_branch': branch('no')}
+    graph = helper.make_graph(
+        [
+            helper.make_node('Conv', ['image'], ['x'], domain='own'),
+            helper.make_node('If', ['always'], ['y'], **branches),
+        ],
+        'nested',
+        [helper.make_tensor_value_info('image', TensorProto.FLOAT, (1, 3, *SIZE))],
+        [helper.make_tensor_value_info('y', TensorProto.FLOAT, (1, 3, *SIZE))],
+        [numpy_helper.from_array(v, n) for n, v in (('w', CHANNELS), ('always', np.array(True)))],
+    )
+    model = helper.make_model(graph, opset_imports=opsets, functions=[function], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, tmp_path / 'nested.onnx')
+    labels = labels_of(tmp_path / 'nested.onnx', stripes, tmp_path)
+    assert np.array_equal(labels[0, ::16], [0, 1, 2])
 
 
 def test_an_open_size_and_batch_are_fixed(make: Make, stripes: np.ndarray, tmp_path: Path) -> None:
@@ -124,6 +227,8 @@ def test_an_open_size_and_batch_are_fixed(make: Make, stripes: np.ndarray, tmp_p
         ({}, {'logits': 'nothing'}, 'no output .nothing., it has y'),
         ({'scale': float('nan')}, {}, 'NaN or infinite'),
         ({'scale': 0.0}, {}, 'every pixel of a real image class 0 of 3'),
+        ({'output': 'sigmoid'}, {}, r'one channel \(sigmoid\) is two classes'),
+        ({'output': 'mask'}, {}, 'no output of 3 classes'),
     ],
 )
 def test_what_cannot_be_served_is_refused(
@@ -153,7 +258,7 @@ def test_weights_outside_the_file_are_taken_in_and_damage_is_refused(
     with pytest.raises(ExportError, match='no readable ONNX file'):
         import_onnx(path, TABLE, stripes)
     path.unlink()
-    with pytest.raises(ExportError, match='no file'):
+    with pytest.raises(ExportError, match='No such file'):
         import_onnx(path, TABLE, stripes)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from lemore_core.checkpoint import CheckpointError
 from lemore_core.common import memory as processors
+from lemore_core.export import STREET
 from lemore_core.export.export import export_onnx
 from lemore_core.images.image import Image
 from lemore_core.inference import onnxruntime_backend as onnx_backend
@@ -187,3 +188,28 @@ def test_one_thread_a_core_or_a_processor(
     monkeypatch.setattr(processors, 'TOPOLOGY', tmp_path)
     monkeypatch.setattr(processors.os, 'sched_getaffinity', lambda _: usable, raising=False)
     assert processors.thread_counts() == expected
+
+
+def test_a_load_writes_nothing_outside_our_own_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv('ORT_DISABLE_TELEMETRY')
+    for name in ('HOME', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME', 'TMPDIR'):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    command = [sys.executable, '-m', 'lemore_core.cli.main', 'predict', str(STREET)]
+    command += ['--model', 'nano', '--output', str(tmp_path / 'out')]
+    subprocess.run(command, check=True, cwd=ROOT)
+    kept = [path for path in tmp_path.glob('[A-Z]*/**/*') if path.is_file()]
+    assert all(path.is_relative_to(tmp_path / 'XDG_CACHE_HOME' / 'lemore') for path in kept), kept
+
+
+def test_a_run_that_fails_is_one_line_of_the_backend(
+    content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = OnnxNetwork(content, 'first', threads=1)
+    with pytest.raises(BackendError, match=r'^ONNX Runtime cannot run the network: .*pixels'):
+        network(np.zeros((1, 7, 9, 3), np.uint8))
+    with pytest.raises(BackendError, match=r'^ONNX Runtime cannot load it: InvalidGraph.* Conw'):
+        OnnxNetwork(content.replace(b'Conv', b'Conw'), 'it', threads=1)
+    assert not capsys.readouterr().out

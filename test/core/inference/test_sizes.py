@@ -110,15 +110,26 @@ def test_closing_ends_an_export_at_once(
 
 
 @pytest.mark.parametrize(
-    ('image', 'expected'),
+    ('trained', 'image', 'expected'),
     [
-        ((360, 480), (360, 480)),  # as trained
-        ((480, 640), (360, 480)),  # the same aspect
-        ((1080, 1920), (320, 576)),
-        ((480, 480), (384, 384)),
-        ((1920, 1080), (576, 320)),
-        ((1, 4000), (64, 2048)),
+        ((360, 480), (360, 480), (360, 480)),  # as trained
+        ((360, 480), (480, 640), (360, 480)),  # the same aspect
+        ((224, 320), (227, 320), (224, 320)),  # nearly
+        ((360, 480), (227, 320), (352, 480)),
+        ((360, 480), (1080, 1920), (320, 576)),
+        ((360, 480), (1920, 1080), (576, 320)),
+        ((360, 480), (480, 480), (416, 416)),
+        ((360, 480), (1024, 2048), (288, 576)),
+        ((360, 480), (375, 1242), (224, 736)),
+        ((360, 480), (1, 4000), (32, 2048)),
     ],
 )
-def test_an_image_keeps_its_aspect(image: Size, expected: Size) -> None:
-    assert network_size((360, 480), image) == expected
+def test_an_image_keeps_its_aspect(trained: Size, image: Size, expected: Size) -> None:
+    assert network_size(trained, image) == expected
+
+
+def test_no_image_is_stretched_by_more_than_a_few_percent() -> None:
+    for aspect in np.geomspace(0.5, 4, 200):
+        height, width = network_size((360, 480), (1000, round(1000 * aspect)))
+        assert abs(np.log(width / height / aspect)) < 0.046
+        assert abs(np.log(width * height / 480 / 360)) < 0.2

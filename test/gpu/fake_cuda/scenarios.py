@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from lemore_core.common.errors import GpuContextLostError
 from lemore_core.images.image import Image
-from lemore_core.inference.backend import NOT_FINITE, BackendError, DeviceMemoryError, Status
+from lemore_core.inference.backend import BackendError, DeviceMemoryError, Status
+from lemore_core.inference.gpu import pipeline as pipeline_module
+from lemore_core.inference.gpu.decode import decode
 from lemore_core.inference.gpu.pipeline import GpuPipeline
 
 OUT_OF_MEMORY, ILLEGAL_ADDRESS, CAPTURING, INVALIDATED, UNKNOWN = 2, 700, 900, 901, 999
@@ -55,12 +58,18 @@ def image(height: int = 96, width: int = 160) -> Image:
 
 
 def segment(pipeline: GpuPipeline, *images: Image) -> BackendError | GpuContextLostError | None:
-    """Return the error of the pipeline; kernels do nothing here, so the logits may be anything."""
+    """Return the error of the pipeline."""
     try:
         pipeline.segment(images or [image()])
     except (BackendError, GpuContextLostError) as error:
-        return None if str(error) == NOT_FINITE else error
+        return error
     return None
+
+
+def decode_finite(logits: Tensor, labels: Tensor, confidence: Tensor, finite: Tensor) -> None:
+    """Decode, and copy that all is finite: kernels do nothing here, copies are real."""
+    decode(logits, labels, confidence, finite)
+    finite.copy_(IS_FINITE[: len(finite)])
 
 
 def a_graph_is_captured_and_replayed() -> None:
@@ -71,6 +80,12 @@ def a_graph_is_captured_and_replayed() -> None:
     launches = count('cudaGraphLaunch')
     assert segment(pipeline) is None
     assert count('cudaGraphLaunch') == launches + 1
+    # the node loads on another thread than it serves on
+    with ThreadPoolExecutor(1) as pool:
+        for size in ((96, 160), (64, 128)):
+            assert pool.submit(segment, pipeline, image(*size)).result() is None
+    assert pipeline.status.degraded == ''
+    assert count('cudaGraphInstantiateWithFlags') == 2
     pipeline.close()
 
 
@@ -91,9 +106,10 @@ def a_capture_that_does_not_end() -> None:
 def a_call_without_memory() -> None:
     for call in ('cudaHostAlloc', 'cudaGraphInstantiateWithFlags', 'cudaGraphLaunch'):
         pipeline = make()
-        fail(call, OUT_OF_MEMORY)
+        # of the second batch, while the first is running
+        fail(call, OUT_OF_MEMORY, 2 * (call == 'cudaHostAlloc') + 1)
         for _ in range(3):
-            assert segment(pipeline) is None
+            assert segment(pipeline, image(), image(64, 128)) is None
         assert pipeline.status.degraded == '', call
         pipeline.close()
 
@@ -111,10 +127,11 @@ def lose(error: int) -> None:
     """Let an error stay: the pipeline frees nothing after it."""
     pipeline = make()
     assert segment(pipeline) is None
-    freed = count('cudaFree'), count('cudaFreeHost')
-    fail('cudaStreamSynchronize', error)
-    for _ in range(2):
-        assert isinstance(segment(pipeline), GpuContextLostError)
+    freed, launches = (count('cudaFree'), count('cudaFreeHost')), count('cudaGraphLaunch')
+    fail('cudaEventSynchronize', error)
+    assert isinstance(segment(pipeline, *[image()] * 3), GpuContextLostError)
+    assert count('cudaGraphLaunch') == launches + 2, 'two batches run before one is waited for'
+    assert isinstance(segment(pipeline), GpuContextLostError)
     assert (count('cudaFree'), count('cudaFreeHost')) == freed
     leave()
 
@@ -186,5 +203,7 @@ if __name__ == '__main__':
     logging.basicConfig(level=logging.INFO)
     # it would look for a real driver
     sys.modules['triton'] = None  # type: ignore[assignment]
+    IS_FINITE = torch.ones(8, dtype=torch.bool).cuda()
+    pipeline_module.decode = decode_finite
     globals()[sys.argv[1]]()
     print('right', flush=True)

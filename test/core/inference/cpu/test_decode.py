@@ -206,3 +206,24 @@ def test_labels_do_not_wait_for_the_compiler(
     monkeypatch.setenv('NUMBA_CACHE_DIR', str(tmp_path))
     subprocess.run([sys.executable, '-c', FIRST_START], check=True, cwd=ROOT)
     assert list(tmp_path.rglob('*.nbi')), 'the next start finds it compiled'
+
+
+def test_the_compiled_decoder_is_kept_only_where_nobody_else_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('NUMBA_CACHE_DIR', str(tmp_path))
+    module = 'lemore_core.inference.cpu.decode_numba'
+    source = f'import {module} as it\nprint(it.decode_kernel.stats.cache_path)'
+
+    def cache() -> str:
+        command = [sys.executable, '-c', source]
+        return subprocess.run(command, check=True, cwd=ROOT, stdout=-1, text=True).stdout.strip()
+
+    folder = Path(cache())
+    assert folder.parent == tmp_path
+    for path in (folder, folder / 'decode_numba.decode_kernel.nbi'):
+        path.touch()
+        path.chmod(path.stat().st_mode | 0o022)
+        assert cache() == 'None', 'what others may have written would be unpickled'
+        path.chmod(path.stat().st_mode & ~0o022)
+    assert cache() == str(folder)

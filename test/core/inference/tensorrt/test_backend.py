@@ -45,9 +45,17 @@ def keep(request: ServingRequest, content: bytes) -> CachedEngine:
     return cached
 
 
-@pytest.mark.parametrize('count', [1, 2, 5])
-def test_any_number_of_images_is_run(request_: ServingRequest, engine: bytes, count: int) -> None:
+@pytest.mark.parametrize(('count', 'batch'), [(1, -1), (2, -1), (5, -1), (1, 2), (5, 2)])
+def test_any_number_of_images_is_run(
+    request_: ServingRequest,
+    api: ModuleType,
+    engine: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    batch: int,
+) -> None:
     keep(request_, engine)
+    monkeypatch.setattr(api.Runtime, 'batch', batch)
     pipeline = tensorrt_backend.load(request_)
     assert pipeline.status == Status('tensorrt', 'cpu', 'fp16', 2, 'serving')
     session = onnxruntime.InferenceSession(engine, providers=['CPUExecutionProvider'])
@@ -56,7 +64,10 @@ def test_any_number_of_images_is_run(request_: ServingRequest, engine: bytes, co
     logits = pipeline.logits(pixels)
     assert (logits.dtype, logits.shape) == (np.float32, (count, 8, 16, 11))
     assert np.allclose(logits, expected, atol=1e-5)
+    api.Context.ran.clear()
     labels = [one.labels for one in pipeline.segment([Image(p) for p in 255 - pixels[::-1]])]
+    # an open batch is no larger than needed
+    assert (1 in api.Context.ran) == (batch == -1 and count != 2)
     assert np.allclose(logits, expected, atol=1e-5), 'a result changed with the next one'
     planes = torch.from_numpy(pipeline.logits(255 - pixels[::-1])).permute(0, 3, 1, 2)
     full = functional.interpolate(planes, (HEIGHT, WIDTH), mode='bilinear')
@@ -67,7 +78,11 @@ def test_what_an_engine_does_not_take_or_start_is_named(
     api: ModuleType, engine: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Engine(api, engine, 1, 'cpu')
-    for pixels in (torch.zeros(1, 32, 128, 3, dtype=torch.uint8), torch.zeros(1, 64, 128, 3)):
+    for pixels in (
+        torch.zeros(2, 64, 128, 3).byte(),
+        torch.zeros(1, 32, 128, 3).byte(),
+        torch.zeros(1, 64, 128, 3),
+    ):
         with pytest.raises(BackendError, match=r'takes uint8 \(1, 64, 128, 3\)'):
             network(pixels)
     monkeypatch.setattr(api.Context, 'execute_async_v3', lambda *_: False)

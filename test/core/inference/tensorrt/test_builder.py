@@ -49,25 +49,34 @@ def test_every_network_is_built(size: str, dataset: str, half: bool, capability:
     card = ModelCard(name=size, config=config, taxonomy=taxonomy, licence='none')
     graph = ServingGraph(card, fold(LeMoRe(config).eval(), card.std))
     model = trace_onnx(graph.halve() if half else graph, 128, 128)
-    engine = build_for(capability, model.SerializeToString(), (1, 128, 128))
+    engine = build_for(capability, model.SerializeToString(), (2, 128, 128))
     assert MIB < len(engine) < 100 * MIB
 
 
-def test_the_shipped_network_is_built_for_several_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(('batch', 'profiles'), [(1, []), (3, [(1, 3, 3)])])
+def test_the_shipped_network_is_built_for_any_number_of_cameras(
+    monkeypatch: pytest.MonkeyPatch, batch: int, profiles: list[tuple[int, ...]]
+) -> None:
     content = cached_export(resolve_checkpoint('nano'), 128, 192, half=True)
-    built = []
+    built, made = [], list[Any]()
 
     class Builder(RTX.Builder):  # type: ignore[misc, name-defined]
         def build_serialized_network(self, network: Any, config: Any) -> Any:
             workspace = config.get_memory_pool_limit(RTX.MemoryPoolType.WORKSPACE)
             tf32 = config.get_flag(RTX.BuilderFlag.TF32)
-            built.append((tuple(network.get_output(0).shape), workspace, tf32))
+            built.append((tuple(network.get_output(0).shape)[1:], workspace, tf32))
             return super().build_serialized_network(network, config)
 
+        def create_optimization_profile(self) -> Any:
+            made.append(super().create_optimization_profile())
+            return made[-1]
+
     monkeypatch.setattr(RTX, 'Builder', Builder)
-    assert len(build_for('SM86', content, (3, 128, 192))) > MIB // 2
-    # no shape is left open, memory is bounded, fp32 has no mantissa of 10 bits
-    assert built == [((3, 16, 24, 11), 512 * MIB, False)]
+    assert len(build_for('SM86', content, (batch, 128, 192))) > MIB // 2
+    # only the batch is left open, memory is bounded, fp32 has no mantissa of 10 bits
+    assert built == [((16, 24, 11), 512 * MIB, False)]
+    shapes = [one.get_shape('pixels') for one in made]
+    assert [tuple(shape[0] for shape in three) for three in shapes] == profiles
 
 
 def model(*nodes: NodeProto, shape: tuple[int | str, ...] = (1, 64, 64, 3)) -> bytes:
