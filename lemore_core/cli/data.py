@@ -28,8 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split = actions.add_parser('split', help='divide your own images and masks into train and val')
     split.add_argument('images', type=Path, help='folder of images')
     split.add_argument('masks', type=Path, help='folder of masks: a/1.png for a/1.jpg')
-    split.add_argument('--classes', type=Path, required=True, help='YAML file of the class table')
+    text = 'class table: .yaml file, or .txt file of names'
+    split.add_argument('--classes', required=True, help=text)
     split.add_argument('--output', '-o', type=Path, required=True, help='folder of the data set')
+    for kind, name in (('image', '_image'), ('mask', '_label')):
+        text = f"end of the {kind}s' names, such as {name} of a{name}.png"
+        split.add_argument(f'--{kind}-suffix', default='', help=text)
     text = 'drive for val (repeat); default the last ones that make a fifth of the images'
     split.add_argument('--hold-out', action='append', default=[], metavar='DRIVE', help=text)
 
@@ -39,18 +43,23 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.action == 'check':
         _check(arguments)
         return
-    from lemore_core.data.datasets import split
+    from lemore_core.data.split import split
+    from lemore_core.taxonomy import load_taxonomy
 
     given = arguments
-    found = split(given.images, given.masks, given.classes, given.output, given.hold_out)
-    for part, names in found.items():
-        print(f'{part:<6} {", ".join(names)}')
+    taxonomy, suffixes = load_taxonomy(given.classes), (given.image_suffix, given.mask_suffix)
+    print(
+        '\n'.join(
+            split(given.images, given.masks, taxonomy, given.output, given.hold_out, suffixes)
+        )
+    )
 
 
 def _check(arguments: argparse.Namespace) -> None:
     """Check the splits, print the findings, and raise DataError if there are errors."""
     from lemore_core.data.check import check, some
-    from lemore_core.data.datasets import RECORDED, open_dataset, shared_drives
+    from lemore_core.data.datasets import RECORDED, open_dataset
+    from lemore_core.data.drives import shared_drives
     from lemore_core.data.samples import DataError
 
     dataset = open_dataset(arguments.dataset, arguments.data)

@@ -99,7 +99,7 @@ def measure(
 
 def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:
     """Return the samples of the split or drive, in groups of their classes where given."""
-    from lemore_core.data.datasets import held_out
+    from lemore_core.data.drives import held_out
     from lemore_core.data.samples import in_groups
     from lemore_core.taxonomy import load_groups
 
