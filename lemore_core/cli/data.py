@@ -59,7 +59,7 @@ def _check(arguments: argparse.Namespace) -> None:
     """Check the splits, print the findings, and raise DataError if there are errors."""
     from lemore_core.data.check import check, some
     from lemore_core.data.datasets import RECORDED, open_dataset
-    from lemore_core.data.drives import shared_drives
+    from lemore_core.data.drives import drives, rule, shared_drives
     from lemore_core.data.samples import DataError
 
     dataset = open_dataset(arguments.dataset, arguments.data)
@@ -80,6 +80,7 @@ def _check(arguments: argparse.Namespace) -> None:
             for message in some(messages):
                 print(f'{kind}: {message}', file=sys.stderr)
     if dataset.name in RECORDED and set(SPLITS) <= set(listed):
+        print(rule(drives([*listed['train'], *listed['val']])))
         for message in shared_drives(listed['train'], listed['val']):
             print(f'warning: {message}', file=sys.stderr)
     if errors:
@@ -88,12 +89,15 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _print_table(split: str, samples: list[Sample], result: CheckResult) -> None:
+    from lemore_core.data.samples import read_black_and_white
+
     taxonomy = samples[0].taxonomy
     total = max(1, int(result.pixels.sum()))
     sizes = [f'{w}x{h} pixels' for h, w in sorted(result.sizes, key=lambda size: size[0] * size[1])]
     text = sizes[0] if sizes else 'none readable'
     if len(sizes) > 1:
         text = f'{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}'
+    text += ', masks in black and white' * (samples[0].reader is read_black_and_white)
     print(f'{split}: {counted(len(samples), "image")}, {text}')
     print(f'{"id":>5}  {"share":>8}  {"images":>7}  class')
     for index, name in enumerate(taxonomy.classes):

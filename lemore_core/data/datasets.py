@@ -135,6 +135,7 @@ class Dataset:
         needs = f'{self.taxonomy.name} needs {kinds[0][0]}/ and {kinds[1][0]}/ in {self.root}'
         if layout is OWN_LAYOUT:
             needs += f', with the same names but for the suffix: {part}/a/1.jpg and {part}/a/1.png'
+            needs += ' (lemore data split makes them)'
         images, masks = (_first_folder(self.root, folders, needs) for folders in kinds)
         samples = paired(images, masks, self.taxonomy, layout)
         if layout is OWN_LAYOUT and self._is_black_and_white:
@@ -218,6 +219,12 @@ def paired(
     if not found and not labelled:
         msg = f'{images} holds no images that end in {", ".join(image_ends)}'
         raise DataError(msg)
+    # names of masks in another case, as programs of other systems write them
+    in_case = {name.lower(): name for name in found}
+    labelled = {
+        name if name in found else in_case.get(name.lower(), name): ends
+        for name, ends in labelled.items()
+    }
     samples = []
     for name in sorted(found.keys() | labelled.keys()):
         image = next(iter(found.get(name, {'': f'{name}{image_ends[0]}'}).values()))

@@ -6,6 +6,7 @@ for an unreadable file and :class:`TaxonomyError` for unknown ids.
 
 from __future__ import annotations
 
+import glob
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -237,7 +238,10 @@ class Sample:
         if not self.image.is_file():
             return f'there is no image {self.image} for the mask {self.mask}'
         if not self.mask.is_file():
-            return f'{self.image} has no mask {self.mask}'
+            beside = self.mask.parent.glob(f'{glob.escape(self.mask.stem)}.[jJwW]*')
+            others = [one.name for one in beside if one != self.image]
+            lossy = f': masks are PNG, BMP or TIFF, {others[0]} has lost labels' if others else ''
+            return f'{self.image} has no mask {self.mask}{lossy}'
         has_soft = self.soft is None or self.soft.is_file()
         return '' if has_soft else f'{self.image} has no soft labels {self.soft}, as others have'
 

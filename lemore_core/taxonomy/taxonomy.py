@@ -98,7 +98,11 @@ class Taxonomy:
         labels = table.take(inside, mode='clip')
         if labels.size and labels.min() < 0:
             strangers = np.unique(mask[labels < 0]).tolist()
-            msg = f'the mask holds ids {_some(strangers)}, unknown to {self.name!r}'
+            known = [value for ids in self.disk_ids for value in ids]
+            msg = (
+                f'the mask holds ids {_some(strangers)}, unknown to {self.name!r}, whose classes '
+                f'have ids from {min(known)} to {max(known)}'
+            )
             raise TaxonomyError(msg)
         return self._as_labels(labels)
 

@@ -77,11 +77,6 @@ class Recipe:
         if unknown:
             msg = f'network has no part {unknown}, its parts are {", ".join(SWITCHES)}'
             raise RecipeError(msg)
-        for name, factor in (('validate_every', 'save_every'), ('iterations', 'validate_every')):
-            value, unit = getattr(self, name), getattr(self, factor)
-            if value % unit:
-                msg = f'{name} is {value}, it must be a multiple of {factor} ({unit})'
-                raise RecipeError(msg)
 
     @property
     def crop(self) -> tuple[int, int]:
@@ -121,5 +116,7 @@ def parse_changes(texts: list[str]) -> dict[str, Any]:
         if not separator:
             msg = f'{text!r} sets nothing: write name=value, such as learning_rate=1e-3'
             raise RecipeError(msg)
+        is_list = ',' in value and value.lstrip()[:1] not in ('[', '{', '"', "'")
+        value = f'[{value}]' if is_list else value  # resize=480,360
         changes[name] = parse_yaml(value, repr(text), RecipeError)
     return changes

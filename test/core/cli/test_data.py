@@ -41,7 +41,11 @@ def test_a_sound_data_set(root: Path, capsys: Output) -> None:
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     heads = [line for line in lines if ':' in line]
-    assert heads == ['train: 1 image, 4x1 pixels', 'val: 1 image, 4x1 pixels']
+    assert heads == [
+        'train: 1 image, 4x1 pixels',
+        'val: 1 image, 4x1 pixels',
+        '2 drives: the folders',
+    ]
     assert [line.split() for line in lines[2:5]] == [
         ['0', '25.000%', '1', 'row'],
         ['1', '75.000%', '1', 'gap'],
@@ -149,7 +153,8 @@ def test_names_of_images_and_masks_may_end_otherwise(
     write_pairs(tmp_path, 'train/a_image', 'val/b_image')
     for path in (tmp_path / 'masks').rglob('*.png'):
         target = tmp_path / masks / path.relative_to(tmp_path / 'masks')
-        path.rename(target.with_name(target.name.replace('_image.png', '_label.PNG')))
+        name = target.name.replace('_image.png', '_label.PNG')
+        path.rename(target.with_name(name if masks == 'images' else name.capitalize()))
     suffixes = ['--image-suffix', f'_image{end}', '--mask-suffix', f'_label{end}']
     assert split(*suffixes, masks=masks) == (0, {'train': ['a.png'], 'val': ['b.png']})
     assert (tmp_path / 'mine' / 'masks' / 'val' / 'b.png').is_file()

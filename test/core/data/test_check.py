@@ -63,7 +63,10 @@ def test_every_problem_is_named(root: Path, put: Put, put_image: Put) -> None:
         f'there is no image {root}/val/b.png for the mask {root}/valannot/b.png',
         f'{root}/val/c.png has no mask {root}/valannot/c.png',
         f'{root}/valannot/d.png is (2, 3), its image (2, 2) (height, width)',
-        f"{root}/valannot/e.png: the mask holds ids [77], unknown to 'camvid'",
+        (
+            f"{root}/valannot/e.png: the mask holds ids [77], unknown to 'camvid', whose classes "
+            'have ids from 0 to 10'
+        ),
     ]
     assert report.errors[:-1] == expected
     assert report.errors[-1].startswith(f'{root}/val/f.png is no readable image: ')
