@@ -106,6 +106,7 @@ def _distill(run: DistillRun, report: Report) -> Path:
     data = {split: [path.name for path in paths] for split, paths in splits.items()}
     plan = {'data': _digest(data), 'training': _digest(fixed, str(run.start or ''))}
     _keep_plan(run.output, plan)
+    report(f'{run.teacher.path.name} labels what has no labels yet')
     _label(splits['train'] + splits['val'], run.output / 'labels', run.teacher)
     dataset = _write_dataset(run, splits)
     write_whole(dataset / ORIGIN, _yaml(Origin(run.inputs, run.teacher.record)))
