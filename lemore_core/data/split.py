@@ -91,15 +91,18 @@ def _layout(image_suffix: str, mask_suffix: str) -> Layout:
 def _divided(samples: list[Sample], hold_out: Sequence[str]) -> tuple[Parts, list[str]]:
     """Return the samples to train and to validate on, and lines about them."""
     by_drive = drives(samples)
+    if len(samples) < 2:
+        msg = f'there is only one image, {samples[0].image}: give more'
+        raise DataError(msg)
     held = sorted(set(hold_out or last_drives(by_drive)))
-    if len(by_drive) == 1 and not hold_out and len(samples) > 1:
+    if len(by_drive) == 1 and not hold_out:
         train, val = without_end(sorted(samples, key=lambda one: in_order(one.image)))
         parts = {'train': train, 'val': val}
         lines = [f'{part:<6} {counted(len(found), "image")}' for part, found in parts.items()]
         reason = 'val is its end, which is optimistic: put each recording into a folder'
         return parts, [*lines, f'there is one drive alone, {next(iter(by_drive))}: {reason}']
-    if not set(held) < set(by_drive) or not held:
-        msg = f'{listed(held) or "nothing"} cannot be held out of {rule(by_drive)}: {listed(by_drive)}'
+    if not set(held) < set(by_drive):
+        msg = f'{listed(held)} cannot be held out of {rule(by_drive)}: {listed(by_drive)}'
         raise DataError(msg)
     parts, lines = {}, [rule(by_drive)]
     for part, names in (('train', [name for name in by_drive if name not in held]), ('val', held)):

@@ -67,7 +67,7 @@ def test_yaml_is_read_as_people_mean_it() -> None:
     with pytest.raises(RecipeError, match=r"'scale=\[0\.5' cannot be read, line"):
         parse_changes(['scale=[0.5'])
     changes = parse_changes(['learning_rate=1e-3', 'lovasz=1', 'scale=1e0, 2', 'resize=null'])
-    recipe = load_recipe('folder', {**changes, **parse_changes(['precision=16', 'batch=32'])})
+    recipe = load_recipe('folder', {**changes, **parse_changes(['precision=16,batch=32'])})
     assert (recipe.learning_rate, recipe.lovasz, recipe.batch) == (1e-3, 1.0, 32)
     assert (recipe.scale, recipe.resize, recipe.precision) == ((1.0, 2.0), None, '16')
 
