@@ -22,13 +22,15 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from lemore_core.common.errors import LemoreError
-from lemore_core.common.files import write_whole
+from lemore_core.common.errors import LemoreError, counted
+from lemore_core.common.files import atomic_folder, hold, write_whole
 from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import check_fields, option
-from lemore_core.data.datasets import CLASSES, HELD_OUT, copy_into, last_drives
+from lemore_core.data.datasets import CLASSES
+from lemore_core.data.drives import last_drives, listed, without_end
 from lemore_core.data.origin import ORIGIN, ImageSource, Origin
 from lemore_core.data.samples import SUFFIX, read_ids, write_soft
+from lemore_core.data.split import copy_into
 from lemore_core.images.files import read_image, write_image, write_labels
 from lemore_core.images.image import to_rgb
 from lemore_core.inference.sizes import network_size
@@ -86,16 +88,25 @@ def distill(run: DistillRun, report: Report) -> Path:
             nothing is to be learned from the labels.
         OSError, KeyboardInterrupt: it was interrupted; finished files are kept.
     """
+    with hold(run.output):
+        return _distill(run, report)
+
+
+def _distill(run: DistillRun, report: Report) -> Path:
+    load_recipe(run.recipe, run.changes)  # refused before anything is labelled
     drives = _open(run)
     plan = {f'frames/{drive}': _digest(_stats(each)) for drive, each in drives.items()}
     _keep_plan(run.output, {**plan, 'labels': run.teacher.digest})
     images = {drive: _take(run.output, drive, each, report) for drive, each in drives.items()}
+    number = sum(map(len, images.values()))
+    report(f'{counted(number, "image")} of {listed(images)}')
     splits = _split(images, run.hold_out, report)
     recipe = _recipe(run, splits['train'][0])
     fixed = {key: value for key, value in recipe.to_dict().items() if key != 'iterations'}
     data = {split: [path.name for path in paths] for split, paths in splits.items()}
     plan = {'data': _digest(data), 'training': _digest(fixed, str(run.start or ''))}
     _keep_plan(run.output, plan)
+    report(f'{run.teacher.path.name} labels what has no labels yet')
     _label(splits['train'] + splits['val'], run.output / 'labels', run.teacher)
     dataset = _write_dataset(run, splits)
     write_whole(dataset / ORIGIN, _yaml(Origin(run.inputs, run.teacher.record)))
@@ -153,9 +164,10 @@ def _take(
 ) -> list[Path]:
     """Return the images of a drive, written into its folder unless that exists."""
     folder = output / 'frames' / drive
-    if not folder.exists():
-        part = _empty(folder.with_name(f'.{drive}.part'))
-        shrunk = Counter[str]()
+    if folder.exists():
+        return sorted(folder.iterdir())
+    shrunk = Counter[str]()
+    with atomic_folder(folder) as part:
         for number, frame in tqdm(_numbered(sources), desc=drive, unit='image', disable=None):
             size = frame.image.pixels.shape[:2]
             shrunk[f'{size[1]}x{size[0]}'] += max(size) > LONGEST_FRAME
@@ -168,10 +180,7 @@ def _take(
             names = ', '.join(source.name for source, _ in sources)
             msg = f'{names} gave no images'
             raise DistillError(msg)
-        part.rename(folder)
-    images = sorted(folder.iterdir())
-    report(f'{drive}: {len(images)} images')
-    return images
+    return sorted(folder.iterdir())
 
 
 def _numbered(sources: Sequence[tuple[Source, int]]) -> Iterator[tuple[int, Frame]]:
@@ -194,19 +203,13 @@ def _write_frame(path: Path, frame: Frame) -> None:
     write_image(path.with_suffix('.jpg'), pixels)
 
 
-def _empty(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
 def _split(drives: Mapping[str, list[Path]], hold_out: Sequence[str], report: Report) -> Splits:
     """Return the images to train and to validate on, which share no drive."""
     unknown = [name for name in hold_out if name not in drives]
     if unknown or (hold_out and len(set(hold_out)) == len(drives)):
         msg = (
-            f'{", ".join(unknown or hold_out)} cannot be held out of the drives '
-            f'{", ".join(drives)}: name some of them, but not all'
+            f'{listed(unknown or hold_out)} cannot be held out of the drives {listed(drives)}: name '
+            'some of them, but not all'
         )
         raise DistillError(msg)
     if len(drives) == 1:
@@ -214,11 +217,11 @@ def _split(drives: Mapping[str, list[Path]], hold_out: Sequence[str], report: Re
         if len(images) < 2:
             msg = f'there is only one image, {images[0]}: give more'
             raise DistillError(msg)
-        cut = min(len(images) - 1, round(len(images) * (1 - HELD_OUT)))
         report(f'there is only {drive}: its end is held out, which is optimistic; add drives')
-        return {'train': images[:cut], 'val': images[cut:]}
+        train, val = without_end(images)
+        return {'train': train, 'val': val}
     held_out = list(hold_out) or last_drives(drives)
-    report(f'held out: {", ".join(held_out)}' + (' (choose with --hold-out)' * (not hold_out)))
+    report(f'held out: {listed(held_out)}' + (' (choose with --hold-out)' * (not hold_out)))
     splits: Splits = {'train': [], 'val': []}
     for name, images in drives.items():
         splits['val' if name in held_out else 'train'] += images
@@ -254,15 +257,14 @@ def _write_dataset(run: DistillRun, splits: Splits) -> Path:
     data = run.output / 'data'
     if data.exists():
         return data
-    part = _empty(run.output / '.data.part')
-    for split, images in splits.items():
-        for image in images:
-            mask = run.output / 'labels' / f'{image.stem}.png'
-            soft = mask.with_suffix(SUFFIX)
-            for kind, source in (('images', image), ('masks', mask), ('soft', soft)):
-                copy_into(part / kind / split / source.name, source)
-    write_whole(part / CLASSES, _yaml(run.teacher.taxonomy))
-    part.rename(data)
+    with atomic_folder(data) as part:
+        for split, images in splits.items():
+            for image in images:
+                mask = run.output / 'labels' / f'{image.stem}.png'
+                soft = mask.with_suffix(SUFFIX)
+                for kind, source in (('images', image), ('masks', mask), ('soft', soft)):
+                    copy_into(part / kind / split / source.name, source)
+        write_whole(part / CLASSES, _yaml(run.teacher.taxonomy))
     return data
 
 

@@ -21,6 +21,7 @@ from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Frame, Source
 
 Pixels = NDArray[np.uint8]  # RGB (H, W, 3)
+LEGEND_WIDTH, LEGEND_AT_MOST = 640, 1 / 3  # pixels of a file of its own, of an image's height
 OUT_OF_ORDER = 'not in the video: the stamp is not after the one before'
 
 
@@ -53,14 +54,16 @@ def predict(
     ``overlay/NAME.png`` or the video ``overlay/SOURCE.mp4``; that of a bag has the camera's image
     on the left. Labels that were recorded with a source are taken instead of the segmenter's.
     ``alpha`` (0..1) is the weight of the colours, ``frames`` the most images to take, ``rotation``
-    in degrees clockwise; ``has_legend`` adds the classes' names.
+    in degrees clockwise; ``has_legend`` adds the classes' names, below the overlays or, where they
+    are small, once as ``legend.png``.
     """
     taxonomy = source.taxonomy or (segmenter.taxonomy if segmenter else None)
     if taxonomy is None:
         msg = f'{source.name} has no labels: give a segmenter'
         raise PredictError(msg)
     folder = output / 'labels' / (source.name if source.is_moving else '')
-    frame = None
+    frame, legend_file = None, output / 'legend.png'
+    legend_file.unlink(missing_ok=True)
     with _overlays(source, output / 'overlay') as write:
         for frame in islice(source.frames(), frames):
             pixels, encoding, *_ = frame.image
@@ -75,7 +78,11 @@ def predict(
             if source.is_recording:
                 shown = np.hstack([bare, shown])
             if has_legend:
-                shown = np.vstack([shown, legend(taxonomy, shown.shape[1])])
+                below = legend(taxonomy, shown.shape[1])
+                if len(below) <= LEGEND_AT_MOST * len(shown):
+                    shown = np.vstack([shown, below])
+                elif not legend_file.exists():
+                    write_image(legend_file, legend(taxonomy, LEGEND_WIDTH))
             write(frame, shown)
             yield frame
         if frame is None:

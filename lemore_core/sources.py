@@ -17,7 +17,7 @@ import numpy as np
 
 from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.limits import MAX_PIXELS
-from lemore_core.data.datasets import drive as drive_of
+from lemore_core.data.drives import drive_names
 from lemore_core.images.files import SUFFIXES, ImageFileError, image_files, read_image
 from lemore_core.images.image import Image
 from lemore_core.taxonomy import Labels, Taxonomy
@@ -82,9 +82,9 @@ def open_sources(
 ) -> list[Source]:
     """Open image files, folders with all below, videos, bags, and cameras by number.
 
-    Images of a folder are one source for each drive, see :func:`lemore_core.data.datasets.drives`;
-    where the drive would be one word for all, such as ``frame``, it is the folder. A bag has one
-    source for each camera; ``with_labels`` opens the labels that were recorded in it.
+    Images of a folder are one source for each drive, see
+    :func:`lemore_core.data.drives.drive_names`. A bag has one source for each camera;
+    ``with_labels`` opens the labels that were recorded in it.
 
     Of several inputs, one that cannot be opened is a source without images and with the error.
 
@@ -183,8 +183,8 @@ def _camera(index: int) -> Source:
 
 def _by_drive(folder: Path, images: Sequence[Path], max_pixels: int) -> list[Source]:
     by_drive: dict[str, list[Path]] = {}
-    for image in images:
-        by_drive.setdefault(drive_name(drive_of(image)), []).append(image)
+    for name, image in zip(drive_names(images), images, strict=True):
+        by_drive.setdefault(drive_name(name), []).append(image)
     if len(by_drive) == 1 and not any(map(str.isdigit, next(iter(by_drive)))):
         by_drive = {drive_name(folder.resolve().name): list(images)}
     return [_files(drive, folder, tuple(paths), max_pixels) for drive, paths in by_drive.items()]

@@ -28,8 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split = actions.add_parser('split', help='divide your own images and masks into train and val')
     split.add_argument('images', type=Path, help='folder of images')
     split.add_argument('masks', type=Path, help='folder of masks: a/1.png for a/1.jpg')
-    split.add_argument('--classes', type=Path, required=True, help='YAML file of the class table')
+    text = 'class table: .yaml file, or .txt file of names'
+    split.add_argument('--classes', required=True, help=text)
     split.add_argument('--output', '-o', type=Path, required=True, help='folder of the data set')
+    for kind, name in (('image', '_image'), ('mask', '_label')):
+        text = f"end of the {kind}s' names, such as {name} of a{name}.png"
+        split.add_argument(f'--{kind}-suffix', default='', help=text)
     text = 'drive for val (repeat); default the last ones that make a fifth of the images'
     split.add_argument('--hold-out', action='append', default=[], metavar='DRIVE', help=text)
 
@@ -39,18 +43,23 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.action == 'check':
         _check(arguments)
         return
-    from lemore_core.data.datasets import split
+    from lemore_core.data.split import split
+    from lemore_core.taxonomy import load_taxonomy
 
     given = arguments
-    found = split(given.images, given.masks, given.classes, given.output, given.hold_out)
-    for part, names in found.items():
-        print(f'{part:<6} {", ".join(names)}')
+    taxonomy, suffixes = load_taxonomy(given.classes), (given.image_suffix, given.mask_suffix)
+    print(
+        '\n'.join(
+            split(given.images, given.masks, taxonomy, given.output, given.hold_out, suffixes)
+        )
+    )
 
 
 def _check(arguments: argparse.Namespace) -> None:
     """Check the splits, print the findings, and raise DataError if there are errors."""
     from lemore_core.data.check import check, some
-    from lemore_core.data.datasets import RECORDED, open_dataset, shared_drives
+    from lemore_core.data.datasets import RECORDED, open_dataset
+    from lemore_core.data.drives import drives, rule, shared_drives
     from lemore_core.data.samples import DataError
 
     dataset = open_dataset(arguments.dataset, arguments.data)
@@ -71,6 +80,7 @@ def _check(arguments: argparse.Namespace) -> None:
             for message in some(messages):
                 print(f'{kind}: {message}', file=sys.stderr)
     if dataset.name in RECORDED and set(SPLITS) <= set(listed):
+        print(rule(drives([*listed['train'], *listed['val']])))
         for message in shared_drives(listed['train'], listed['val']):
             print(f'warning: {message}', file=sys.stderr)
     if errors:
@@ -79,12 +89,15 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _print_table(split: str, samples: list[Sample], result: CheckResult) -> None:
+    from lemore_core.data.samples import read_black_and_white
+
     taxonomy = samples[0].taxonomy
     total = max(1, int(result.pixels.sum()))
     sizes = [f'{w}x{h} pixels' for h, w in sorted(result.sizes, key=lambda size: size[0] * size[1])]
     text = sizes[0] if sizes else 'none readable'
     if len(sizes) > 1:
         text = f'{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}'
+    text += ', masks in black and white' * (samples[0].reader is read_black_and_white)
     print(f'{split}: {counted(len(samples), "image")}, {text}')
     print(f'{"id":>5}  {"share":>8}  {"images":>7}  class')
     for index, name in enumerate(taxonomy.classes):

@@ -35,9 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = 'pixels below it get no label, 0.5'
     labels.add_argument('--min-probability', type=float, default=0.5, help=text)
     training = parser.add_argument_group('training')
-    training.add_argument('--model', default='nano', help='nano, tiny, small or base')
-    training.add_argument('--time', type=duration, metavar='30m', help='train for so long in all')
-    training.add_argument('--start', help='a shipped size or a checkpoint to start from')
+    training.add_argument('--model', help='nano (the default), tiny, small or base')
+    training.add_argument(
+        '--time',
+        type=duration,
+        metavar='30m',
+        help='train for so long in all; one more validation follows',
+    )
+    training.add_argument(
+        '--start', help='a shipped size or a checkpoint to start from; sets --model'
+    )
     text = 'name, or path of a .yaml file'
     training.add_argument('--recipe', default='folder_distill', help=text)
     add_set_argument(training)
@@ -56,6 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.segmenter import Segmenter, resolve_checkpoint
     from lemore_core.teacher import Teacher
     from lemore_core.training.recipe import parse_changes
+    from lemore_core.training.start import starting_model
 
     check_requirements()
     named = read_origin(arguments.sources).sources if arguments.sources else ()
@@ -63,6 +71,10 @@ def run(arguments: argparse.Namespace) -> None:
     if not inputs:
         msg = 'there are no images: give bags, videos or folders, or --sources'
         raise DistillError(msg)
+    start = resolve_checkpoint(arguments.start) if arguments.start else None
+    changes = parse_changes(arguments.set)
+    model = arguments.model or changes.get('model')
+    changes['model'] = (starting_model(start, model) if start else model) or 'nano'
     planned = DistillRun(
         Teacher(
             resolve_checkpoint(arguments.teacher),
@@ -76,8 +88,8 @@ def run(arguments: argparse.Namespace) -> None:
         hold_out=tuple(arguments.hold_out),
         every=arguments.every,
         recipe=arguments.recipe,
-        changes={**parse_changes(arguments.set), 'model': arguments.model},
-        start=resolve_checkpoint(arguments.start) if arguments.start else None,
+        changes=changes,
+        start=start,
         seconds=arguments.time,
         hardware=hardware(arguments),
     )

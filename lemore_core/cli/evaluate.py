@@ -100,7 +100,7 @@ def measure(
 
 def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:
     """Return the samples of the split or drive, in groups of their classes where given."""
-    from lemore_core.data.datasets import held_out
+    from lemore_core.data.drives import held_out
     from lemore_core.data.samples import in_groups
     from lemore_core.taxonomy import load_groups
 
@@ -130,6 +130,8 @@ def print_result(facts: Mapping[str, object], result: EvaluationResult, page: Pa
     """Print facts and figures, a line for each class, and where the report is."""
     figures = result.figures
     columns = [figures.pop(key) for key in TABLE]
+    lacking = result.scores.matrix.lacking(result.taxonomy.classes)
+    figures['mean_iou'] = f'{figures["mean_iou"]}{lacking}'
     for key, value in {**facts, **figures}.items():
         print(f'{key:<18} {value}')
     print(f'\n{"class":<18} ' + ' '.join(f'{key:>10}' for key in TABLE))

@@ -11,6 +11,13 @@ from lemore_core.model.imported import ImportedConfig
 from lemore_core.model.variants import VARIANTS, LeMoReConfig, variant
 from lemore_core.taxonomy import load_taxonomy
 
+# of what is shipped: classes, height and width, parameters, flops and macs, so that PyTorch, which
+# counts them, need not be loaded
+COSTS = {
+    'nano': (11, 360, 480, 355438, 156244268, 138312320),
+    'tiny': (11, 360, 480, 1570292, 486499412, 450151040),
+    'small': (11, 360, 480, 3340004, 896243932, 849010240),
+}
 PARTS = ('transverse', 'frontal', 'lateral', 'channel-attention', 'nested-attention')
 
 
@@ -53,8 +60,10 @@ def _card(values: dict[str, Any]) -> dict[str, str]:
     if 'licence' in values:
         card['licence'] = values['licence']
     if 'mean_iou' in metrics:
-        card['measured'] = f'on {metrics["split"]}: mIoU {100 * metrics["mean_iou"]:.1f} %'
         known = {name: iou for name, iou in metrics.get('iou', {}).items() if iou is not None}
+        card['measured'] = f'on {metrics["split"]}: mIoU {100 * metrics["mean_iou"]:.1f} %'
+        if len(known) < len(metrics.get('iou', {})):
+            card['measured'] += f' of {len(known)} of {len(metrics["iou"])} classes'
         if known:
             card['IoU'] = ', '.join(f'{name} {100 * iou:.1f}' for name, iou in known.items())
     if recipe := training.get('recipe', {}):
@@ -94,11 +103,17 @@ def _checkpoint(path: Path, size: tuple[int, int] | None) -> dict[str, Any]:
 
 
 def _cost(config: LeMoReConfig | ImportedConfig) -> dict[str, Any]:
-    from lemore_core.model.cost import measure_cost
-
     values = {'classes': config.classes, 'height': config.height, 'width': config.width}
     if not isinstance(config, LeMoReConfig):
         return values
-    cost = measure_cost(config)
-    gflops, gmacs = round(cost.flops / 1e9, 4), round(cost.macs / 1e9, 4)
-    return values | {'parameters': cost.parameters, 'gflops': gflops, 'gmacs': gmacs}
+    for name, (classes, height, width, *known) in COSTS.items():
+        if config == variant(name, classes=classes, height=height, width=width):
+            parameters, flops, macs = known
+            break
+    else:
+        from lemore_core.model.cost import measure_cost
+
+        cost = measure_cost(config)
+        parameters, flops, macs = cost.parameters, cost.flops, cost.macs
+    gflops, gmacs = round(flops / 1e9, 4), round(macs / 1e9, 4)
+    return values | {'parameters': parameters, 'gflops': gflops, 'gmacs': gmacs}

@@ -23,6 +23,10 @@ INCOMPLETE = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
+    parser.epilog = (
+        'labels/*.png hold class ids, with the colours as a palette: read them with Pillow, '
+        'np.array(Image.open(file)); OpenCV turns them into colours.'
+    )
     text = 'images, folders with all below, videos, bags, or numbers of cameras'
     parser.add_argument('inputs', nargs='+', help=text)
     parser.add_argument('--output', '-o', type=Path, required=True, help='folder for the results')
@@ -38,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write labels, overlays and videos, with a progress bar."""
+    from lemore_core.common.files import hold
+
+    with hold(arguments.output):
+        _predict(arguments)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
     from lemore_core.predict import PredictError, check_names, predict
 
     sources = open_inputs(arguments)

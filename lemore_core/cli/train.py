@@ -19,12 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser)
     text = 'validate on this drive, and train on all others of train and val'
     parser.add_argument('--hold-out', metavar='DRIVE', help=text)
-    parser.add_argument('--start', help='checkpoint to start from: a shipped size, or a path')
+    parser.add_argument(
+        '--start', help='checkpoint to start from: a shipped size, or a path; sets --model'
+    )
     text = 'continue the run in the output folder, also beyond its end with more iterations'
     parser.add_argument('--resume', action='store_true', help=text)
     text = 'do not read the whole data set before training'
     parser.add_argument('--no-check', action='store_true', help=text)
-    text = 'train for this time in all (90s, 30m, 2h), instead of the iterations of the recipe'
+    text = 'train for 90s, 30m or 2h in all, instead of iterations; one more validation follows'
     parser.add_argument('--time', type=duration, metavar='2h', help=text)
 
 
@@ -43,7 +45,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_set_argument(parser: Any) -> None:
     """Declare ``--set``."""
-    text = 'fields of the recipe to change, such as learning_rate=1e-3 iterations=20000'
+    text = 'fields of the recipe to change, such as learning_rate=1e-3 resize=480,360'
     parser.add_argument(
         '--set', nargs='+', default=[], action='extend', metavar='FIELD=VALUE', help=text
     )
@@ -68,9 +70,11 @@ def hardware(arguments: argparse.Namespace) -> Hardware:
 def planned_run(arguments: argparse.Namespace, **options: Any) -> TrainingRun:
     """Return the run of a recipe; ``options`` are further fields of it."""
     from lemore_core.training.recipe import load_recipe, parse_changes
-    from lemore_core.training.start import TrainingRun
+    from lemore_core.training.start import TrainingRun, starting_model
 
-    changes = parse_changes(arguments.set)
+    changes, start = parse_changes(arguments.set), options.get('start')
+    if start is not None:
+        arguments.model = starting_model(start, arguments.model or changes.get('model'))
     for name in ('model', 'hold_out'):
         if getattr(arguments, name, None):
             changes[name] = getattr(arguments, name)

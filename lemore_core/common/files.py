@@ -1,21 +1,32 @@
-"""Write users' files whole, beside their name and then renamed; keep caches of one user."""
+"""Write users' files and folders whole, one process a folder; keep caches of one user."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
+import shlex
+import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from lemore_core.common.errors import LemoreError, printable
 from lemore_core.common.limits import MAX_MODEL_BYTES
 
 POINTER = b'version https://git-lfs.github.com/spec'
+TEMPORARY, LOCK = '.lemore-', '.lemore.lock'
+LONGEST_SUFFIX = 16  # of a temporary file: a name has room for 255 bytes
+
+
+class FolderInUseError(LemoreError):
+    """An output folder that another process writes to."""
 
 
 def user_cache() -> Path:
@@ -31,13 +42,17 @@ def atomic_write(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its name when the block succeeds.
 
     If the block raises, ``path`` stays as before. The temporary file keeps the suffix, for
-    writers that choose their format by it. The umask is taken from ``mode``.
+    writers that choose their format by it. The umask is taken from ``mode``. The first file in a
+    folder sweeps those of killed processes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix)
-    os.close(handle)
+    _sweep(path.parent.absolute())
+    suffix = path.suffix if len(path.suffix) <= LONGEST_SUFFIX else ''
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=suffix)
     temporary = Path(name)
     try:
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield temporary
         # mkstemp makes private files
         umask = os.umask(0)
@@ -48,6 +63,67 @@ def atomic_write(path: Path, mode: int = 0o666) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Delete the temporary files of processes that are gone: a living one holds a lock on its own."""
+    for path in folder.glob(f'{TEMPORARY}*'):
+        with suppress(OSError):
+            handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(handle)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the name ``path`` when the block succeeds, else goes."""
+    part = path.with_name(f'.{path.name}.part')
+    with hold(part):
+        made = part / 'made'
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir()
+        try:
+            yield made
+            made.rename(path)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Hold an output folder for this process, and remove it at the end if nothing was written.
+
+    Raises:
+        FolderInUseError: another process holds it.
+    """
+    # imported late: light commands write no folder
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    path, me = folder / LOCK, f'process {os.getpid()} ({shlex.join(words)})'
+    try:
+        with FileLock(path, blocking=False):
+            path.write_text(printable(me)[:400], encoding='utf-8')
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+    except Timeout as error:
+        holder = path.read_text('utf-8', 'replace') if path.is_file() else ''
+        msg = (
+            f'{folder} is written to by {holder or "another process"}: wait for it, end it, or '
+            'choose another --output'
+        )
+        raise FolderInUseError(msg) from error
+    finally:
+        with suppress(OSError):  # as it should, if anything was written
+            folder.rmdir()
 
 
 def write_whole(path: Path, content: bytes | str, mode: int = 0o666) -> None:

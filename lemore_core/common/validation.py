@@ -223,6 +223,8 @@ def _describe(kind: Any) -> str:
     if origin in _UNIONS:
         # bounds follow: they must stand beside what they bound
         return ' or '.join(map(_describe, sorted(inner, key=lambda one: one is not NoneType)))
+    if dataclasses.is_dataclass(kind):
+        return f'with the fields {", ".join(entries(kind))}'  # type: ignore[arg-type]
     if origin is None:
         return _TYPE_NAMES.get(kind, str(getattr(kind, '__name__', kind)))
     if origin is tuple and inner[-1] is not Ellipsis:

@@ -18,12 +18,25 @@ if TYPE_CHECKING:
 
 def read_yaml(path: Path | Traversable, what: str, error: type[LemoreError]) -> Any:
     """Return the plain values of a YAML file, or raise ``error``; ``what`` names the file in it."""
+    return parse_yaml(_read(path, what, error), f'{what} {path}', error)
+
+
+def read_text(path: Path, what: str, error: type[LemoreError]) -> str:
+    """Return a text file in UTF-8 of at most ``MAX_YAML_BYTES``, or raise ``error``."""
+    content = _read(path, what, error)
     try:
-        content = read_regular(Path(str(path)), MAX_YAML_BYTES)
+        return content.decode('utf-8-sig')
+    except ValueError as reason:
+        msg = f'{what} {path} is no text: {reason}'
+        raise error(msg) from reason
+
+
+def _read(path: Path | Traversable, what: str, error: type[LemoreError]) -> bytes:
+    try:
+        return read_regular(Path(str(path)), MAX_YAML_BYTES)
     except (OSError, ValueError) as reason:
         msg = f'{what} {path} cannot be read: {getattr(reason, "strerror", "") or reason}'
         raise error(msg) from reason
-    return parse_yaml(content, f'{what} {path}', error)
 
 
 def parse_yaml(content: bytes | str, source: str, error: type[LemoreError]) -> Any:
@@ -101,7 +114,7 @@ class ShippedFiles:
         if name in names:
             path = files(self.package) / self.folder / f'{name}.yaml'
             return read_yaml(path, self.what, error), str(path)
-        if Path(name).suffix in ('.yaml', '.yml'):
+        if Path(name).suffix in ('.yaml', '.yml', '.json'):  # JSON is YAML
             return read_yaml(Path(name), self.what, error), name
         msg = (
             f'{self.unknown} {name!r}: give one of {", ".join(names)}, or the path of a .yaml '

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lemore_core.data.datasets import CLASSES
 from lemore_core.data.samples import DataError, Sample
 from lemore_core.taxonomy import UNLABELLED_8BIT
 
@@ -57,11 +58,21 @@ def check(samples: Sequence[Sample], label: str = '') -> CheckResult:
     return result
 
 
-def require_sound(samples: Sequence[Sample]) -> None:
-    """Raise DataError if there are no samples, or with the first errors of a check."""
-    if errors := check(samples).errors:
-        msg = '; '.join(some(errors))
+def require_sound(samples: Sequence[Sample], split: str, least: int = 2) -> list[str]:
+    """Check samples and return warnings; raise DataError for errors, or too few classes there."""
+    result = check(samples)
+    if result.errors:
+        msg = '; '.join(some(result.errors))
         raise DataError(msg)
+    names = samples[0].taxonomy.classes
+    there = [name for name, number in zip(names, result.masks, strict=False) if number]
+    if len(there) < least and not samples[0].soft:
+        msg = (
+            f'{split} has pixels of {there[0] if there else "no class"} alone, and nothing can be '
+            f'learned or measured: see lemore data check, and the ids and "ignored" of {CLASSES}'
+        )
+        raise DataError(msg)
+    return [f'{split}: {warning}' for warning in some(result.warnings)]
 
 
 def some(messages: Sequence[str]) -> list[str]:

@@ -1,18 +1,15 @@
-"""Open data sets, list their samples by the layout of each archive, and split them by drives.
+"""Open data sets, and list their samples by the layout of each archive.
 
 A data set with a built-in taxonomy and no entry in ``LAYOUTS`` lies as a user's own does:
 ``images/<split>/**`` and ``masks/<split>/**`` have the same names, ``classes.yaml`` holds the
-classes; a mask holds ids, or the classes' colours as RGB.
-
-The frames of one drive (a recording) show the same road in the same light. Figures of a network on
-a drive that it was trained on are optimistic.
+classes; a mask holds ids, or the classes' colours as RGB; those of two classes may be black and white.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from glob import iglob
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +21,8 @@ from lemore_core.data.samples import (
     DataError,
     MaskReader,
     Sample,
+    are_black_and_white,
+    read_black_and_white,
     read_ids,
     read_ids_or_colors,
     read_labels,
@@ -38,7 +37,6 @@ STUFF = 'stuffthingmaps_trainval2017/{}'
 VOC = ('', 'VOC2010/', 'VOCdevkit/VOC2010/')
 # data sets whose names begin with that of a drive; in others images are numbered without order
 RECORDED = ('camvid', 'cityscapes', 'folder')
-HELD_OUT = 0.2  # share of the images to validate on, at least
 VOC_LISTS = ('ImageSets/SegmentationContext', 'ImageSets/Main')
 
 
@@ -119,6 +117,14 @@ class Dataset:
             raise DataError(msg)
         return samples
 
+    @cached_property
+    def _is_black_and_white(self) -> bool:
+        ends = tuple(OWN_LAYOUT.mask_readers)
+        masks = sorted((self.root / 'masks').rglob('*'))
+        return are_black_and_white(
+            [one for one in masks if one.suffix.lower() in ends], self.taxonomy
+        )
+
     def listing(self, split: str) -> list[Sample]:
         """Return the samples of a split; a missing image or mask has its expected path."""
         if self.name.startswith('pascal_context'):
@@ -129,8 +135,11 @@ class Dataset:
         needs = f'{self.taxonomy.name} needs {kinds[0][0]}/ and {kinds[1][0]}/ in {self.root}'
         if layout is OWN_LAYOUT:
             needs += f', with the same names but for the suffix: {part}/a/1.jpg and {part}/a/1.png'
+            needs += ' (lemore data split makes them)'
         images, masks = (_first_folder(self.root, folders, needs) for folders in kinds)
         samples = paired(images, masks, self.taxonomy, layout)
+        if layout is OWN_LAYOUT and self._is_black_and_white:
+            samples = [replace(one, reader=read_black_and_white) for one in samples]
         soft = self.root / 'soft' / split
         if layout is not OWN_LAYOUT or not soft.is_dir():
             return samples
@@ -194,9 +203,14 @@ def paired(
 
     An image and its mask have the same relative path but for their ends: one of ``image_ends`` and
     one of ``mask_readers``. Of several masks of an image, the first in ``mask_readers`` is taken.
+    Where both lie in one folder, what may be a mask is none of the images.
     """
-    image_ends, mask_readers = layout.image_ends, layout.mask_readers
-    found, labelled = _by_name(images, image_ends), _by_name(masks, list(mask_readers))
+    mask_readers, mask_ends = layout.mask_readers, list(layout.mask_readers)
+    image_ends, in_one = list(layout.image_ends), images.resolve() == masks.resolve()
+    if in_one:
+        image_ends = [end for end in image_ends if end not in mask_readers]
+    found = _by_name(images, image_ends, mask_ends if in_one else [])
+    labelled = _by_name(masks, mask_ends, image_ends if in_one else [])
     for ends in found.values():
         if len(ends) > 1:
             first, second = (images / path for path in list(ends.values())[:2])
@@ -205,6 +219,12 @@ def paired(
     if not found and not labelled:
         msg = f'{images} holds no images that end in {", ".join(image_ends)}'
         raise DataError(msg)
+    # names of masks in another case, as programs of other systems write them
+    in_case = {name.lower(): name for name in found}
+    labelled = {
+        name if name in found else in_case.get(name.lower(), name): ends
+        for name, ends in labelled.items()
+    }
     samples = []
     for name in sorted(found.keys() | labelled.keys()):
         image = next(iter(found.get(name, {'': f'{name}{image_ends[0]}'}).values()))
@@ -214,15 +234,22 @@ def paired(
     return samples
 
 
-def _by_name(folder: Path, ends: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return the relative path of each file by its name without its end, and its end."""
-    # the longest end that fits is a file's own: a_labelTrainIds.png does not belong to .png
-    by_length = sorted(ends, key=len, reverse=True)
+def end_of(path: str, ends: Sequence[str]) -> str | None:
+    """Return the longest end that fits a path: a_labelTrainIds.png does not belong to .png."""
+    fitting = [end for end in ends if path.lower().endswith(end.lower())]
+    return max(fitting, key=len, default=None)
+
+
+def _by_name(folder: Path, ends: Sequence[str], others: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the relative path of each file by its name without its end, and its end.
+
+    Files with one of the ``others`` are left out.
+    """
     found: dict[str, dict[str, str]] = {}
     # leaves hidden files out, and follows links
     for path in iglob('**', root_dir=folder, recursive=True):  # noqa: PTH207
-        end = next((end for end in by_length if path.lower().endswith(end.lower())), None)
-        if end is None:
+        end = end_of(path, [*ends, *others])
+        if end is None or end in others:
             continue
         files = found.setdefault(path[: -len(end)], {})
         if end in files:
@@ -232,84 +259,3 @@ def _by_name(folder: Path, ends: Sequence[str]) -> dict[str, dict[str, str]]:
     return {
         name: {end: files[end] for end in ends if end in files} for name, files in found.items()
     }
-
-
-def drive(image: Path) -> str:
-    """Return the beginning of an image's name, up to the first ``_``; without one, its folder."""
-    return image.stem.partition('_')[0] if '_' in image.stem else image.parent.name
-
-
-def drives(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
-    """Return the samples of each drive, by its name."""
-    found: dict[str, list[Sample]] = {}
-    for sample in samples:
-        found.setdefault(drive(sample.image), []).append(sample)
-    return dict(sorted(found.items()))
-
-
-def held_out(samples: Sequence[Sample], name: str) -> tuple[list[Sample], list[Sample]]:
-    """Return the samples of all other drives, and of the drive ``name``."""
-    by_drive = drives(samples)
-    if name not in by_drive or len(by_drive) < 2:
-        msg = f'{name} cannot be held out: the drives are {", ".join(by_drive)}'
-        raise DataError(msg)
-    kept = by_drive.pop(name)
-    return [sample for found in by_drive.values() for sample in found], kept
-
-
-def last_drives(images: Mapping[str, Sequence[object]]) -> list[str]:
-    """Return the last drives that make a fifth of all images, without the first one."""
-    chosen: list[str] = []
-    for name in reversed(list(images)[1:]):
-        if sum(len(images[one]) for one in chosen) < HELD_OUT * sum(map(len, images.values())):
-            chosen.append(name)
-    return chosen
-
-
-def shared_drives(train: Sequence[Sample], val: Sequence[Sample]) -> list[str]:
-    """Return a warning for each drive with images in both splits."""
-    seen = drives(train)
-    return [
-        f'{len(found)} images of val are of drive {name}, of which train has {len(seen[name])}: '
-        f'hold drives out instead (lemore train --hold-out {name})'
-        for name, found in drives(val).items()
-        if name in seen
-    ]
-
-
-def split(
-    images: Path, masks: Path, classes: Path, output: Path, hold_out: Sequence[str] = ()
-) -> dict[str, list[str]]:
-    """Copy images and masks into a data set ``output``; return its drives in train and in val.
-
-    The drives ``hold_out`` go to val, by default the last ones that make a fifth.
-    """
-    samples = paired(images, masks, load_taxonomy(str(classes)))
-    missing = [sample.missing for sample in samples if sample.missing]
-    if missing:
-        msg = f'{missing[0]} ({len(missing)} such files): an image and its mask have the same name'
-        raise DataError(msg)
-    if output.exists():
-        msg = f'{output} exists already: choose another --output'
-        raise DataError(msg)
-    by_drive = drives(samples)
-    held = set(hold_out or last_drives(by_drive))
-    if not held or not held < set(by_drive):
-        msg = (
-            f'{", ".join(sorted(held)) or "nothing"} cannot be held out: the drives are '
-            f'{", ".join(by_drive)} (the beginnings of the names up to "_", or the folders)'
-        )
-        raise DataError(msg)
-    for name, found in by_drive.items():
-        part = 'val' if name in held else 'train'
-        for one in found:
-            copy_into(output / 'images' / part / one.image.relative_to(images), one.image)
-            copy_into(output / 'masks' / part / one.mask.relative_to(masks), one.mask)
-    shutil.copyfile(classes, output / CLASSES)
-    return {'train': [name for name in by_drive if name not in held], 'val': sorted(held)}
-
-
-def copy_into(target: Path, source: Path) -> None:
-    """Copy a file into a folder that need not exist."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)

@@ -6,8 +6,10 @@ for an unreadable file and :class:`TaxonomyError` for unknown ids.
 
 from __future__ import annotations
 
+import glob
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,14 @@ MaskReader = Callable[[Path, Taxonomy], Labels]
 SoftLabels = NDArray[np.uint8]
 
 FORMATS = ('PNG', 'BMP', 'TIFF')
-INDEXED, GREY = ('P', 'PA'), ('1', 'L', 'LA')
+BLACK, WHITE = 0, 255
+BITS = np.array([[BLACK] * 3, [WHITE] * 3], np.uint8)
+PACKED = {
+    'L;2': 85,
+    'L;4': 17,
+}  # greys of 2 and 4 bits, and the factor by which Pillow spreads them
+INDEXED = ('P', 'PA')
+LOOKED_AT = 500  # masks, to tell whether all are black and white
 SUFFIX = '.npz'  # of soft labels
 KEPT = 3  # classes of a place in soft labels
 
@@ -49,11 +58,16 @@ def read_ids_or_colors(path: Path, taxonomy: Taxonomy) -> Labels:
     """Read an image of dataset ids, or an RGB image in the taxonomy's colours.
 
     A palette of the taxonomy's colours must give each colour the id of its class: a program that
-    reduces a colour mask to a palette numbers the colours in its own order.
+    reduces a colour mask to a palette numbers the colours in its own order. Grey RGB in other
+    colours than the taxonomy's holds ids.
     """
     values, palette = _read_mask(path)
     if values.ndim == 3:
-        return taxonomy.encode_colors(values)
+        grey = _as_grey(values)
+        greys = [BLACK, *(color[0] for color in taxonomy.colors if len(set(color)) == 1)]
+        if grey is None or np.isin(np.unique(grey), greys).all():
+            return taxonomy.encode_colors(values)
+        values = grey
     mask = _one_channel(path, values)
     if palette is not None and _renumbers(mask, palette, taxonomy):
         msg = (
@@ -64,8 +78,72 @@ def read_ids_or_colors(path: Path, taxonomy: Taxonomy) -> Labels:
     return taxonomy.encode(mask)
 
 
+def read_black_and_white(path: Path, taxonomy: Taxonomy) -> Labels:
+    """Read a mask of two classes: white is the class of white colour, else the second one."""
+    shades = _shades(path)
+    strange = np.setdiff1d(shades, (BLACK, WHITE))
+    if strange.size:
+        msg = (
+            f'{path} holds {strange[:8].tolist()}, but other masks are black and white (0 and 255): '
+            'if 255 is unlabelled there, write ignored: [255] into the class table'
+        )
+        raise DataError(msg)
+    first, second = taxonomy.colors
+    white = 0 if first == (WHITE,) * 3 or second == (BLACK,) * 3 else 1
+    return np.where(shades == WHITE, white, 1 - white).astype(np.uint8)
+
+
+def are_black_and_white(paths: Sequence[Path], taxonomy: Taxonomy) -> bool:
+    """Return whether masks of two classes, whose ids are 0 and 1, are black and white instead.
+
+    One with other values tells that 255 means unlabelled.
+    """
+    if len(taxonomy.classes) != 2 or taxonomy.ids or WHITE in taxonomy.ignored:
+        return False
+    has_white = False
+    for path in paths[:: -(-len(paths) // LOOKED_AT) or 1]:
+        with suppress(DataError):  # raised again when it is read
+            found = set(np.unique(_shades(path)).tolist())
+            if not found <= {BLACK, WHITE}:
+                return False
+            has_white |= WHITE in found
+    return has_white
+
+
+def _shades(path: Path) -> NDArray[np.integer[Any]]:
+    """Return a mask's grey values; alpha in which it is drawn; indices of other palettes."""
+    values, palette = _raw_mask(path)
+    if palette is not None:
+        colors = palette[:2, 0]
+        is_plain = (palette[:2] == colors[:, None]).all() and set(colors.tolist()) == {BLACK, WHITE}
+        return colors.take(values) if is_plain and values.max(initial=0) < 2 else values
+    if values.ndim == 3 and values.shape[-1] in (2, 4):
+        colors, alpha = values[..., :-1], values[..., -1]
+        if (colors == colors[:1, :1]).all() and not alpha.all():
+            return alpha
+        values = colors
+    if values.dtype == np.uint16 and set(np.unique(values).tolist()) <= {BLACK, 65535}:
+        return values.astype(np.uint8)
+    grey = _as_grey(values)
+    return _one_channel(path, values if grey is None else grey)
+
+
+def _as_grey(values: NDArray[Any]) -> NDArray[Any] | None:
+    """Return one channel of an RGB image in which all are equal."""
+    is_grey = values.ndim == 3 and bool((values == values[..., :1]).all())
+    return values[..., 0] if is_grey else None
+
+
 def _read_mask(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
     """Return numbers (H, W) or RGB (H, W, 3), and the palette (n, 3) of indexed numbers."""
+    values, palette = _raw_mask(path)
+    if values.ndim == 3:
+        values = values[..., 0] if values.shape[-1] < 3 else values[..., :3]
+    return values, palette
+
+
+def _raw_mask(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+    """Return what :func:`_read_mask` does, with alpha as the last channel; bits have a palette."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -74,9 +152,10 @@ def _read_mask(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
             if image.mode in INDEXED:
                 palette = np.array(image.getpalette(), np.uint8).reshape(-1, 3)
                 return np.asarray(image.getchannel('P') if image.mode == 'PA' else image), palette
-            if image.mode in GREY:
-                return np.asarray(image.convert('L')), None
-            return np.asarray(image.convert('RGB') if image.mode == 'RGBA' else image), None
+            if image.mode == '1':
+                return np.asarray(image).astype(np.uint8), BITS
+            spread = PACKED.get(str(image.tile[0].args), 1) if image.tile else 1
+            return np.asarray(image) // spread, None
     except Exception as error:  # damage shows in a dozen ways
         msg = f'{path} is no readable image: {in_one_line(error)}'
         raise DataError(msg) from error
@@ -159,7 +238,10 @@ class Sample:
         if not self.image.is_file():
             return f'there is no image {self.image} for the mask {self.mask}'
         if not self.mask.is_file():
-            return f'{self.image} has no mask {self.mask}'
+            beside = self.mask.parent.glob(f'{glob.escape(self.mask.stem)}.[jJwW]*')
+            others = [one.name for one in beside if one != self.image]
+            lossy = f': masks are PNG, BMP or TIFF, {others[0]} has lost labels' if others else ''
+            return f'{self.image} has no mask {self.mask}{lossy}'
         has_soft = self.soft is None or self.soft.is_file()
         return '' if has_soft else f'{self.image} has no soft labels {self.soft}, as others have'
 

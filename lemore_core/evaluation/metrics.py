@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 BINS = 15
 LEVELS = 256
 MOST_POINTS = 20_000
+NAMED_AT_MOST = 8  # classes
 
 Values = NDArray[np.float64]
 Ids = NDArray[np.integer]
@@ -59,6 +60,15 @@ class ConfusionMatrix:
         """Share of the labelled pixels with the right label; NaN if none is labelled."""
         total = self.counts.sum()
         return float(np.diag(self.counts).sum() / total) if total else np.nan
+
+    def lacking(self, names: Sequence[str]) -> str:
+        """Return which classes have no true pixel, to follow a mean; '' if all have some."""
+        absent = [
+            name for name, number in zip(names, self.counts.sum(1), strict=True) if not number
+        ]
+        if len(absent) > NAMED_AT_MOST:
+            return f' (no pixel of {len(absent)} of {len(names)} classes)'
+        return f' (no pixel of {", ".join(absent)})' if absent else ''
 
     def figures(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the figures by name, rounded, for JSON; ``names`` are the classes'."""

@@ -164,6 +164,14 @@ _VARIANTS: dict[str, dict[str, Any]] = {
 VARIANTS = tuple(_VARIANTS)
 
 
+def size_of(config: object) -> str | None:
+    """Return the name of the variant that a configuration is of, None for another network."""
+    for name, fields in _VARIANTS.items():
+        if all(getattr(config, key, None) == value for key, value in fields.items()):
+            return name
+    return None
+
+
 def variant(
     name: str, *, classes: int, height: int = 512, width: int = 512, **switches: bool
 ) -> LeMoReConfig:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.validation import REQUIRED, from_mapping, option
-from lemore_core.common.yaml_file import ShippedFiles
+from lemore_core.common.yaml_file import ShippedFiles, read_text
 
 _SHIPPED = ShippedFiles('lemore_core.taxonomy', '', 'taxonomy', 'no dataset is called')
 BUILT_IN = _SHIPPED.names
@@ -21,6 +23,10 @@ UNLABELLED_8BIT = 255
 UNLABELLED_16BIT = 65535
 
 NAMED_AT_MOST = 16  # unknown ids or colours in an error
+
+KEYS = {'name', 'names', 'classes', 'ignored'}  # of a table: without one it is a table's classes
+YOLO_KEYS = ('names', 'nc', 'path', 'train', 'val', 'test', 'download')
+GENERIC_NAMES = ('classes', 'data', 'labels', 'names')  # of files: the folder's says more
 
 Color = tuple[int, int, int]
 ALLOWED_COLOR = "[red, green, blue] of 0 to 255, or '#rrggbb'"
@@ -92,7 +98,11 @@ class Taxonomy:
         labels = table.take(inside, mode='clip')
         if labels.size and labels.min() < 0:
             strangers = np.unique(mask[labels < 0]).tolist()
-            msg = f'the mask holds ids {_some(strangers)}, unknown to {self.name!r}'
+            known = [value for ids in self.disk_ids for value in ids]
+            msg = (
+                f'the mask holds ids {_some(strangers)}, unknown to {self.name!r}, whose classes '
+                f'have ids from {min(known)} to {max(known)}'
+            )
             raise TaxonomyError(msg)
         return self._as_labels(labels)
 
@@ -146,8 +156,9 @@ class Taxonomy:
 
     @classmethod
     def from_dict(cls, values: Any, source: str) -> Taxonomy:
-        """Read plain values of :meth:`to_dict`; ``source`` names them in errors."""
-        table = from_mapping(_Table, with_colors(values, 'classes'), source, TaxonomyError)
+        """Read plain values of :meth:`to_dict`, or of a short form; ``source`` names them in errors."""
+        values = with_colors(_written_out(values, source), 'classes')
+        table = from_mapping(_Table, values, source, TaxonomyError)
         places = tuple((index,) for index in range(len(table.classes)))
         ids = tuple(
             one.ids if one.ids is not None else place if one.id is None else (one.id,)
@@ -173,8 +184,67 @@ class _Table:
     """Fields of a taxonomy file."""
 
     name: str = option(REQUIRED)
-    classes: tuple[_Class, ...] = option(REQUIRED)
+    classes: tuple[_Class, ...] = option(
+        REQUIRED, allowed='names, or entries such as {name: road, color: [128, 64, 128], id: 7}'
+    )
     ignored: tuple[int, ...] = option((), low=0, high=UNLABELLED_16BIT)
+
+
+def _written_out(values: Any, source: str) -> Any:
+    """Return the fields of a table for its short forms: names, ids with names, names with colours."""
+    if isinstance(values, list) or (isinstance(values, Mapping) and not KEYS & set(values)):
+        values = {'classes': values}
+    if not isinstance(values, Mapping):
+        return values
+    if 'names' in values and 'classes' not in values:  # those of the YOLO family
+        kept = {key: value for key, value in values.items() if key not in YOLO_KEYS}
+        values = {**kept, 'classes': values['names']}
+    rows = values.get('classes')
+    if not isinstance(rows, list | Mapping):
+        return values
+    path = Path(source)
+    folder = path.absolute().parent.name or path.stem
+    given = [*map(_row, rows)] if isinstance(rows, list) else [_pair(*row) for row in rows.items()]
+    return {
+        'name': folder if path.stem in GENERIC_NAMES else path.stem,
+        **values,
+        'classes': [*_colored(given)],
+    }
+
+
+def _row(entry: Any) -> Any:
+    if isinstance(entry, Mapping) and len(entry) == 1 and 'name' not in entry:
+        return _pair(*next(iter(entry.items())))
+    return {'name': entry} if isinstance(entry, str) else entry
+
+
+def _pair(key: Any, value: Any) -> Any:
+    """Return the fields of ``id: name``, ``name: id``, ``name: colour``, or of both with fields."""
+    field = 'id' if isinstance(key, int) else 'name'
+    if isinstance(value, Mapping):
+        return {field: key, **value}
+    if field == 'id':
+        return {'id': key, 'name': value}
+    if value is None:
+        return {'name': key}
+    return {'name': key, 'id' if isinstance(value, int) else 'color': value}
+
+
+def _colored(rows: list[Any]) -> Iterator[Any]:
+    """Yield the rows, those without a colour with the next of PASCAL VOC's that no other has."""
+    named = [row for row in with_colors({'rows': rows}, 'rows')['rows'] if isinstance(row, Mapping)]
+    taken = [row.get('color') for row in named]
+    free = (color for color in map(_voc_color, count(1)) if color not in taken)
+    for row in rows:
+        is_bare = isinstance(row, Mapping) and not {'color', 'colour'} & set(row)
+        yield {**row, 'color': next(free)} if is_bare else row
+
+
+def _voc_color(index: int) -> list[int]:
+    """Return a colour of the PASCAL VOC palette: each third bit of the index, the highest first."""
+    return [
+        sum((index >> (3 * k + channel) & 1) << (7 - k) for k in range(8)) for channel in range(3)
+    ]
 
 
 def with_colors(values: Any, rows: str) -> Any:
@@ -237,9 +307,12 @@ def _some(values: list[Any]) -> str:
 
 
 def load_taxonomy(name: str) -> Taxonomy:
-    """Load a built-in taxonomy by name, or the user's own from a YAML file.
+    """Load a built-in taxonomy by name, or the user's own: a YAML file, or one name a line in a .txt.
 
     Raises:
         TaxonomyError: there is no such table, or it is malformed.
     """
+    if Path(name).suffix == '.txt':
+        lines = read_text(Path(name), 'taxonomy', TaxonomyError).splitlines()
+        return Taxonomy.from_dict([line.strip() for line in lines if line.strip()], name)
     return Taxonomy.from_dict(*_SHIPPED.read(name, TaxonomyError))

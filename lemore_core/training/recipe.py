@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from lemore_core.common.errors import LemoreError
@@ -15,7 +16,9 @@ from lemore_core.model.variants import LeMoReConfig
 _SHIPPED = ShippedFiles('lemore_core.training', 'recipes', 'recipe', 'no recipe is called')
 RECIPES = _SHIPPED.names
 PRECISIONS: dict[str, Any] = {'32': '32-true', 'bf16': 'bf16-mixed', '16': '16-mixed'}
-SWITCHES = [part.name for part in fields(LeMoReConfig) if isinstance(part.default, bool)]
+SWITCHES = [
+    part.name for part in dataclasses.fields(LeMoReConfig) if isinstance(part.default, bool)
+]
 
 
 class RecipeError(LemoreError):
@@ -77,11 +80,6 @@ class Recipe:
         if unknown:
             msg = f'network has no part {unknown}, its parts are {", ".join(SWITCHES)}'
             raise RecipeError(msg)
-        for name, factor in (('validate_every', 'save_every'), ('iterations', 'validate_every')):
-            value, unit = getattr(self, name), getattr(self, factor)
-            if value % unit:
-                msg = f'{name} is {value}, it must be a multiple of {factor} ({unit})'
-                raise RecipeError(msg)
 
     @property
     def crop(self) -> tuple[int, int]:
@@ -116,10 +114,13 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
 def parse_changes(texts: list[str]) -> dict[str, Any]:
     """Return the fields that ``name=value`` texts set; values are YAML."""
     changes = {}
-    for text in texts:
+    fields = [field for text in texts for field in re.split(r',(?=\w+=)', text)]
+    for text in fields:
         name, separator, value = text.partition('=')
         if not separator:
             msg = f'{text!r} sets nothing: write name=value, such as learning_rate=1e-3'
             raise RecipeError(msg)
+        is_list = ',' in value and value.lstrip()[:1] not in ('[', '{', '"', "'")
+        value = f'[{value}]' if is_list else value  # resize=480,360
         changes[name] = parse_yaml(value, repr(text), RecipeError)
     return changes

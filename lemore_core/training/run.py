@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from lemore_core.checkpoint import ModelCard, read_card
+from lemore_core.common.errors import counted
+from lemore_core.common.files import hold
 from lemore_core.data.augment import Augmentation
 from lemore_core.data.check import class_counts, require_sound
-from lemore_core.data.datasets import Dataset, drives, held_out, open_dataset
+from lemore_core.data.datasets import Dataset, open_dataset
+from lemore_core.data.drives import drives, held_out
 from lemore_core.data.origin import ORIGIN, UNKNOWN, read_origin
-from lemore_core.data.samples import Sample
+from lemore_core.data.samples import Sample, read_black_and_white
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
 from lemore_core.training.images import (
@@ -40,6 +44,7 @@ from lemore_core.training.start import (
     TrainingError,
     TrainingRun,
     initialise,
+    is_first,
     is_first_here,
     origin,
     set_up,
@@ -47,6 +52,7 @@ from lemore_core.training.start import (
 from lemore_core.training.task import (
     STATE,
     Checkpoints,
+    Ending,
     Interrupt,
     ProgressLines,
     SegmentationTask,
@@ -75,7 +81,11 @@ def train(run: TrainingRun, report: Report) -> Path:
             there are processes; or soft labels are incomplete, or to be pasted.
         KeyboardInterrupt: Ctrl-C was pressed; the state is written and can be resumed.
     """
-    report = rank_zero_only(report)
+    with hold(run.output) if is_first() else nullcontext():
+        return _train(run, rank_zero_only(report))
+
+
+def _train(run: TrainingRun, report: Report) -> Path:
     state = set_up(run)
     dataset = open_dataset(run.recipe.dataset, run.data)
     samples, validation = split_samples(dataset, run.recipe)
@@ -84,7 +94,9 @@ def train(run: TrainingRun, report: Report) -> Path:
         msg = f'{len(validation)} images in val cannot be shared by {run.hardware.processes} processes'
         raise TrainingError(msg)
     if run.check and not run.resume and is_first_here():
-        require_sound([*samples, *validation])
+        for line in require_sound(samples, 'train'):
+            report(line)
+        require_sound(validation, 'val', 1 if run.recipe.hold_out else 2)
     task = make_task(run, dataset, samples, report)
     split = validation_split(run.recipe, samples, validation)
     checkpoints = Checkpoints(run.output, origin(run), split, report)
@@ -96,20 +108,37 @@ def train(run: TrainingRun, report: Report) -> Path:
         task.clock = lambda: timer.time_elapsed() / run.seconds
         callbacks.append(timer)
     progress = TQDMProgressBar(refresh_rate=10) if sys.stdout.isatty() else ProgressLines(report)
-    callbacks += [progress, interrupt]
+    callbacks += [progress, Ending(), interrupt]
     trainer = make_trainer(run, callbacks)
     loader = make_loader(run, samples, trainer.global_rank, lambda: trainer.global_step)
     # every process validates its share: the counts are summed at the end
     share = WholeImages(validation[trainer.global_rank :: trainer.world_size])
     whole = load_batches(share, 1, run.hardware.loaders)
+    report(_about(run, samples, validation))
     with interrupt.handled():
         trainer.fit(task, loader, whole, ckpt_path=state, weights_only=True)
     if interrupt.pressed:
         report(f'stopped after step {trainer.global_step}, which is saved: resume it')
         raise KeyboardInterrupt
     best = run.output / 'best.safetensors'
+    if trainer.global_step <= run.recipe.warmup and run.seconds is not None:
+        report(
+            f'{counted(trainer.global_step, "step")} in this time, of which the learning rate takes '
+            f'{run.recipe.warmup} to rise: give it more time'
+        )
     report(f'best checkpoint: {best}')
     return best
+
+
+def _about(run: TrainingRun, samples: list[Sample], validation: list[Sample]) -> str:
+    """Return a line about what is trained on, and where."""
+    where = 'GPU' if run.hardware.uses_gpu else counted(torch.get_num_threads(), 'thread')
+    if samples[0].reader is read_black_and_white:
+        where += ', masks are black and white'
+    return (
+        f'{counted(len(samples), "image")} to train on, {len(validation):,} to validate on every '
+        f'{run.recipe.validate_every} steps; {run.recipe.model}, {where}'
+    )
 
 
 def train_unless_finished(run: TrainingRun, report: Report) -> ModelCard:

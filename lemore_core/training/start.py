@@ -28,6 +28,7 @@ from lemore_core.common.yaml_file import read_yaml
 from lemore_core.data.origin import ORIGIN, read_origin
 from lemore_core.model.cartesian_encoder import AxisMixing, resample_axis_weight
 from lemore_core.model.lemore import LeMoRe
+from lemore_core.model.variants import size_of
 from lemore_core.training.recipe import Recipe, RecipeError
 from lemore_core.training.task import STATE
 
@@ -67,7 +68,7 @@ class Hardware:
         """The number of loading processes for each training process."""
         if self.workers is not None:
             return self.workers
-        cores = os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
         # on a CPU the training step needs the cores: one loader keeps up with it
         return max(1, min(8, (cores - 1) // self.devices)) if self.uses_gpu else 1
 
@@ -108,6 +109,9 @@ def set_up(run: TrainingRun) -> Path | None:
     write_whole(run.output / RECIPE_FILE, recipe)
     if not run.hardware.uses_gpu:
         keep_freed_memory(all_blocks=True)
+        if 'OMP_NUM_THREADS' not in os.environ:
+            cores = len(os.sched_getaffinity(0)) // run.hardware.devices
+            torch.set_num_threads(max(1, cores - run.hardware.loaders))
     # Lightning's advertisements and notes; warnings and errors stay
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
     warnings.filterwarnings('ignore', message='.*LeafSpec.*', category=FutureWarning)
@@ -140,6 +144,22 @@ def _require_resumable(run: TrainingRun, state: Path) -> None:
 def is_first_here() -> bool:
     """Return whether this is the first of the run's processes on this machine."""
     return int(os.environ.get('LOCAL_RANK', '0')) == 0
+
+
+def is_first() -> bool:
+    """Return whether this is the first of the run's processes on all machines."""
+    return is_first_here() and int(os.environ.get('RANK', os.environ.get('NODE_RANK', '0'))) == 0
+
+
+def starting_model(start: Path, model: str | None) -> str | None:
+    """Return the size of a checkpoint to start from; refuse another ``model``, None for any."""
+    found = size_of(checkpoint.read_card(start).config)
+    if found and model and found != model:
+        msg = (
+            f'{start} is a {found}, --model is {model}: leave --model out, or start from a {model}'
+        )
+        raise TrainingError(msg)
+    return model or found
 
 
 def origin(run: TrainingRun) -> dict[str, Any]:
@@ -203,7 +223,7 @@ def initialise(network: LeMoRe, path: Path, report: Callable[[str], None]) -> No
     if encoder:
         msg = (
             f'{path} holds {card.name}, whose {encoder[0]} does not fit this network: '
-            'start from a checkpoint of the same model size'
+            'start from a checkpoint of the same --model'
         )
         raise TrainingError(msg)
     network.load_state_dict(state)

@@ -236,6 +236,7 @@ class Checkpoints(Callback):
         self.report(
             f'step {step}{f"/{trainer.max_steps}" if trainer.max_steps > 0 else ""} '
             f'loss {float(loss):.4f} mIoU {100 * matrix.mean_iou:.2f} best {100 * self.best:.2f}'
+            f'{matrix.lacking(pl_module.card.taxonomy.classes)}'
         )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -289,6 +290,15 @@ def moving_average(decay: float) -> WeightAveraging:
         get_ema_multi_avg_fn(kept)(averages, currents, count)  # type: ignore[no-untyped-call]
 
     return WeightAveraging(multi_avg_fn=update)
+
+
+class Ending(Callback):
+    """End a run with a validation, whatever its number of steps."""
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """Stop after the last step: a trainer validates where it is stopped."""
+        if 0 < trainer.max_steps <= trainer.global_step:
+            trainer.should_stop = True
 
 
 @dataclasses.dataclass(eq=False)

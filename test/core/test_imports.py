@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,12 +69,23 @@ def test_every_module_of_the_core_has_a_layer() -> None:
     assert names - {'py', 'weights'} <= set(RANK)
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ('command', 'heavy'),
+    [
+        (['--help'], ['torch', 'numba', 'cv2', 'onnxruntime', 'numpy']),
+        (['info'], ['torch', 'numba']),
+    ],
+)
+def test_light_commands_import_nothing_heavy(command: list[str], heavy: list[str]) -> None:
     code = (
-        'import sys; from lemore_core.cli.main import main\n'
-        'try: main(["--help"])\n'
+        'import os, sys; from lemore_core.cli.main import main\n'
+        # threads that wait must not spin
+        'assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"\n'
+        f'try: main({command})\n'
         'except SystemExit: pass\n'
-        'heavy = {"torch", "numba", "cv2", "onnxruntime", "numpy"} & set(sys.modules)\n'
+        f'heavy = set({heavy}) & set(sys.modules)\n'
         'sys.exit(f"imported {heavy}" if heavy else 0)'
     )
-    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, capture_output=True)
+    environment = {key: value for key, value in os.environ.items() if key != 'OMP_WAIT_POLICY'}
+    command = [sys.executable, '-c', code]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True, env=environment)

@@ -252,6 +252,12 @@ def test_the_command_takes_several_inputs(
     names = legend(load_taxonomy('camvid'), width)
     assert np.array_equal(overlaid[height:, :, ::-1], names)
 
+    # a small image is not all legend
+    cv2.imwrite(str(inputs / 'street.png'), clip_frames[0][:40])
+    assert main(['predict', str(inputs), *options, '-o', str(output)]) == 0
+    assert read(output / 'overlay' / 'street.png').shape == (40, width, 3)
+    assert (output / 'legend.png').is_file()
+
     (inputs / 'bad.png').write_bytes(b'no image')
     with pytest.raises(SystemExit) as stop:
         main(arguments)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lemore_core.cli.arguments import SEGMENTER, count, declare, listed, requested_size
 from lemore_core.common.errors import counted
+from lemore_core.common.files import hold
 from lemore_core.common.validation import entries
 from lemore_core.segmenter_options import SegmenterOptions
 from lemore_ros.bags.errors import INCOMPLETE, ReadErrors
@@ -50,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the bags, with a progress bar."""
+    output = arguments.output
+    is_one = len(arguments.inputs) == 1
+    with hold(output.parent / f'.{output.name}.part' if is_one else output):
+        _segment(arguments)
+
+
+def _segment(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lemore_ros.bags.parts import BagSegmentation

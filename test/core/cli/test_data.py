@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,8 @@ CLASSES = """
 name: rows
 classes: [{name: row, color: [1, 2, 3]}, {name: gap, color: [4, 5, 6]}]
 """
+Names = dict[str, list[str]]
+Split = Callable[..., tuple[int, Names]]
 Output = pytest.CaptureFixture[str]
 
 
@@ -37,7 +41,11 @@ def test_a_sound_data_set(root: Path, capsys: Output) -> None:
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     heads = [line for line in lines if ':' in line]
-    assert heads == ['train: 1 image, 4x1 pixels', 'val: 1 image, 4x1 pixels']
+    assert heads == [
+        'train: 1 image, 4x1 pixels',
+        'val: 1 image, 4x1 pixels',
+        '2 drives: the folders',
+    ]
     assert [line.split() for line in lines[2:5]] == [
         ['0', '25.000%', '1', 'row'],
         ['1', '75.000%', '1', 'gap'],
@@ -66,21 +74,104 @@ def test_errors_are_listed_and_make_the_status(root: Path, capsys: Output) -> No
     assert 'val: 1 image' in captured.out
 
 
-def test_own_images_are_divided_by_drives(tmp_path: Path, capsys: Output) -> None:
+@pytest.fixture
+def split(tmp_path: Path) -> Split:
+    """Divide what write_pairs wrote; return the exit status and the names of images by split."""
+
+    def run(*options: str, images: str = 'images', masks: str = 'masks') -> tuple[int, Names]:
+        folders = [str(tmp_path / images), str(tmp_path / masks)]
+        table = ['--classes', str(tmp_path / 'classes.yaml')]
+        status = main(['data', 'split', *folders, *table, '-o', str(tmp_path / 'mine'), *options])
+        found: Names = {}
+        for path in sorted((tmp_path / 'mine' / 'images').rglob('*.*')):
+            part, *rest = path.relative_to(tmp_path / 'mine' / 'images').parts
+            found.setdefault(part, []).append('/'.join(rest))
+        assert not list(tmp_path.glob('.*'))
+        return status, found
+
+    return run
+
+
+def test_own_images_are_divided_by_drives(tmp_path: Path, split: Split, capsys: Output) -> None:
     drives = ('a_1', 'a_2', 'a_3', 'b_1', 'b_2', 'c_1')
     write_pairs(tmp_path, *(f'deep/{name}' for name in drives))
-    mine = tmp_path / 'mine'
-    command = ['data', 'split', str(tmp_path / 'images'), str(tmp_path / 'masks')]
-    command += ['--classes', str(tmp_path / 'classes.yaml'), '-o', str(mine)]
-    assert main([*command, '--hold-out', 'z']) == 1
-    assert 'z cannot be held out: the drives are a, b, c' in capsys.readouterr().err
-    assert main(command) == 0
-    assert capsys.readouterr().out.splitlines() == ['train  a', 'val    b, c']
-    names = sorted(path.name for path in (mine / 'masks' / 'val' / 'deep').iterdir())
-    assert names == ['b_1.png', 'b_2.png', 'c_1.png']
-    assert main(['data', 'check', '--dataset', 'folder', '--data', str(mine)]) == 0
-    assert main(command) == 1
+    assert split('--hold-out', 'z') == (1, {})
+    error = capsys.readouterr().err
+    assert (
+        'z cannot be held out of 3 drives: the beginnings of the names up to "_": a, b, c' in error
+    )
+    (tmp_path / 'masks' / 'deep' / 'a_2.png').rename(tmp_path / 'gone.png')
+    assert split() == (1, {})
+    assert 'a_2.png (1 such files): an image and its mask have the same' in capsys.readouterr().err
+    (tmp_path / 'gone.png').rename(tmp_path / 'masks' / 'deep' / 'a_2.png')
+    status, found = split()
+    assert (status, found['val']) == (0, ['deep/b_1.png', 'deep/b_2.png', 'deep/c_1.png'])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == '3 drives: the beginnings of the names up to "_"'
+    assert lines[1:] == ['train  3 images of a', 'val    3 images of b, c']
+    mine = str(tmp_path / 'mine')
+    assert main(['data', 'check', '--dataset', 'folder', '--data', mine]) == 0
+    assert split()[0] == 1
     assert 'exists already' in capsys.readouterr().err
-    (tmp_path / 'masks' / 'deep' / 'a_2.png').unlink()
-    assert main([*command[:-1], str(tmp_path / 'other')]) == 1
-    assert 'a_2.png has no mask' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('names', 'val', 'line'),
+    [
+        ([f'IMG_{n}' for n in range(96, 106)], ['IMG_104.png', 'IMG_105.png'], 'one drive alone'),
+        ([f'photo ({n})' for n in range(5)], ['photo (4).png'], 'images: val is its end'),
+        (
+            [f'{d}/{n}' for d in 'ab' for n in range(3)],
+            ['b/0.png', 'b/1.png', 'b/2.png'],
+            'folders',
+        ),
+        ([f'{n % 2}/{n}_x' for n in range(6)], ['1/1_x.png', '1/3_x.png', '1/5_x.png'], 'folders'),
+        (
+            [f'{d}/{d}' for d in range(25)],
+            [f'{d}/{d}.png' for d in (5, 6, 7, 8, 9)],
+            'for each image',
+        ),
+        ([f'training/{d}/1' for d in 'abc'] + ['valid/d/1', 'test/e/1'], ['d/1.png'], 'as given'),
+    ],
+)
+def test_any_folder_of_photos_is_divided(
+    tmp_path: Path, split: Split, names: list[str], val: list[str], line: str, capsys: Output
+) -> None:
+    write_pairs(tmp_path, *names)
+    status, found = split()
+    assert (status, found['val']) == (0, val)
+    assert set(found['train']).isdisjoint(val)
+    assert len({name for part in found.values() for name in part}) == len(names)
+    assert line in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('masks', ['masks', 'images'])
+@pytest.mark.parametrize('end', ['', '.png', '.PNG'])
+def test_names_of_images_and_masks_may_end_otherwise(
+    tmp_path: Path, split: Split, masks: str, end: str
+) -> None:
+    write_pairs(tmp_path, 'train/a_image', 'val/b_image')
+    for path in (tmp_path / 'masks').rglob('*.png'):
+        target = tmp_path / masks / path.relative_to(tmp_path / 'masks')
+        name = target.name.replace('_image.png', '_label.PNG')
+        path.rename(target.with_name(name if masks == 'images' else name.capitalize()))
+    suffixes = ['--image-suffix', f'_image{end}', '--mask-suffix', f'_label{end}']
+    assert split(*suffixes, masks=masks) == (0, {'train': ['a.png'], 'val': ['b.png']})
+    assert (tmp_path / 'mine' / 'masks' / 'val' / 'b.png').is_file()
+
+
+def test_a_failed_copy_leaves_no_data_set(
+    tmp_path: Path, split: Split, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    write_pairs(tmp_path, *(f'{d}/{n}' for d in 'ab' for n in range(3)))
+    (tmp_path / '.mine.part' / 'made').mkdir(parents=True)  # of a run that was killed
+    (tmp_path / '.mine.part' / 'made' / 'half.png').touch()
+    monkeypatch.setattr(
+        'shutil.copyfile', lambda *_: os.write(os.open('/dev/full', os.O_WRONLY), b'x')
+    )
+    assert split() == (1, {})
+    assert 'No space left' in capsys.readouterr().err
+    monkeypatch.undo()
+    status, found = split()
+    assert (status, len(found['train'])) == (0, 3)
+    assert not list((tmp_path / 'mine').rglob('half.png'))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 
 from lemore_core.cli import taxonomy
 from lemore_core.cli.main import COMMANDS, DEBUG, main
+from lemore_core.common.files import hold
 from lemore_core.inference.backend import ServingRequest
 from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import cache
@@ -38,6 +40,28 @@ def test_export_writes_a_file(untrained_checkpoint: Path, tmp_path: Path, capsys
     assert '128x96 pixels, 11 classes' in capsys.readouterr().out
     assert main(['info', '--model', str(output), '--json']) == 0
     assert json.loads(capsys.readouterr().out)['model'] == 'untrained'
+
+
+@pytest.mark.parametrize(
+    ('command', 'folder'),
+    [
+        (['train', '--recipe', 'camvid', '--data', '.'], 'out'),
+        (['predict', 'a.png'], 'out'),
+        (['distill', 'a.png', '--teacher', 'nano'], 'out'),
+        (['data', 'split', 'images', 'masks', '--classes', 'camvid'], '.out.part'),
+        (['bag', 'segment', 'a.mcap'], '.out.part'),
+    ],
+)
+def test_a_folder_that_another_process_writes_to_is_left_alone(
+    command: list[str], folder: str, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in ('images/a/1.png', 'images/b/1.png', 'masks/a/1.png', 'masks/b/1.png'):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
+    with hold(tmp_path / folder):
+        assert main([*command, '-o', 'out']) == 1
+        assert re.search(rf'{folder} is written to by process \d+ \(', capsys.readouterr().err)
 
 
 @pytest.mark.parametrize('command', COMMANDS)

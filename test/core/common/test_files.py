@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lemore_core.common.files import atomic_write, read_own, write_own
+from lemore_core.common import files
+from lemore_core.common.files import TEMPORARY, atomic_write, hold, read_own, write_own
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -37,6 +41,34 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
         fail()
     assert path.read_text() == 'old'
     assert [entry.name for entry in tmp_path.iterdir()] == ['file.txt']
+
+
+def test_names_may_be_long_and_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
+    (tmp_path / f'{TEMPORARY}dead.png').touch()
+    with atomic_write(tmp_path / f'{"x" * 251}.png') as temporary:
+        temporary.touch()
+        files._sweep.cache_clear()
+        # that of a living process stays, whoever it is
+        with atomic_write(tmp_path / ('y' * 255)):
+            assert temporary.is_file()
+    assert {len(entry.name) for entry in tmp_path.iterdir()} == {255}
+
+
+def test_a_folder_is_of_one_process_at_a_time(tmp_path: Path) -> None:
+    code = (
+        'from lemore_core.common.files import *; hold(Path(sys.argv[1])).__enter__(); os._exit(0)'
+    )
+    other = [sys.executable, '-c', code, str(tmp_path / 'out')]
+    with hold(tmp_path / 'out'):
+        done = subprocess.run(other, capture_output=True, text=True, check=False)
+        expected = rf'FolderInUseError: {tmp_path}/out is written to by process {os.getpid()} \('
+        assert re.search(expected, done.stderr)
+    assert not list(tmp_path.iterdir())
+    # a killed process holds nothing
+    subprocess.run(other, check=True)
+    with hold(tmp_path / 'out'):
+        (tmp_path / 'out' / 'a').touch()
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['a']
 
 
 def test_a_file_of_ones_own_is_read_back(tmp_path: Path) -> None:

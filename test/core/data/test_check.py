@@ -33,11 +33,18 @@ def test_a_sound_data_set_is_measured(root: Path, put: Put) -> None:
     assert report.sizes == {(2, 6): 2}
     assert report.pixels[:12].tolist() == report.masks[:12].tolist() == [2] * 11 + [0]
     assert (report.pixels[255], report.pixels.sum()) == (2, 24)
-    require_sound(open_dataset('camvid', root).samples('val'))
+    assert require_sound(open_dataset('camvid', root).samples('val'), 'val') == []
     for name in ('a', 'b'):
         put(f'valannot/{name}.png', [[0, 1, 2, 3, 4, 5], [6, 6, 8, 9, 9, 11]])
     report = checked(root)
     assert report.warnings == ['no mask has the classes fence, bicyclist']
+    samples = open_dataset('camvid', root).samples('val')
+    assert require_sound(samples, 'val') == ['val: no mask has the classes fence, bicyclist']
+    # a class alone would be segmented without a fault
+    for name in ('a', 'b'):
+        put(f'valannot/{name}.png', [[3] * 6] * 2)
+    with pytest.raises(DataError, match='val has pixels of road alone'):
+        require_sound(samples, 'val')
     assert report.pixels[:11].tolist() == [2, 2, 2, 2, 2, 2, 4, 0, 2, 4, 0]
 
 
@@ -56,16 +63,19 @@ def test_every_problem_is_named(root: Path, put: Put, put_image: Put) -> None:
         f'there is no image {root}/val/b.png for the mask {root}/valannot/b.png',
         f'{root}/val/c.png has no mask {root}/valannot/c.png',
         f'{root}/valannot/d.png is (2, 3), its image (2, 2) (height, width)',
-        f"{root}/valannot/e.png: the mask holds ids [77], unknown to 'camvid'",
+        (
+            f"{root}/valannot/e.png: the mask holds ids [77], unknown to 'camvid', whose classes "
+            'have ids from 0 to 10'
+        ),
     ]
     assert report.errors[:-1] == expected
     assert report.errors[-1].startswith(f'{root}/val/f.png is no readable image: ')
     assert report.warnings == [f'{root}/valannot/f.png has no labelled pixel']
     samples = open_dataset('camvid', root).listing('val')
     with pytest.raises(DataError, match=r'b\.png.*; .*c\.png.*; .*; .*; .*f\.png'):
-        require_sound(samples)
+        require_sound(samples, 'val')
     with pytest.raises(DataError, match=r'; … and 5 more$'):
-        require_sound(samples * 5)
+        require_sound(samples * 5, 'val')
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])

@@ -7,10 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from lemore_core.cli.main import main
-from lemore_core.data.datasets import DATASETS, drives, held_out, open_dataset
+from lemore_core.data.datasets import DATASETS, open_dataset
+from lemore_core.data.drives import drives, held_out, shared_drives
 from lemore_core.data.samples import (
     DataError,
     Sample,
@@ -25,6 +27,31 @@ from lemore_core.taxonomy import Taxonomy, TaxonomyError
 Put = Callable[..., Path]
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+# masks as programs write them, of ids (H, W) that are 0 or 1
+MASKS: dict[str, Callable[[NDArray[np.uint8]], Image.Image]] = {
+    'ids': Image.fromarray,
+    'grey': lambda ids: Image.fromarray(ids * 255),
+    'one bit': lambda ids: Image.fromarray(ids * 255).convert('1'),
+    '16 bits': lambda ids: Image.fromarray(ids.astype(np.uint16) * 65535),
+    'RGB': lambda ids: Image.fromarray(ids * 255).convert('RGB'),
+    'RGBA': lambda ids: Image.fromarray(ids * 255).convert('RGBA'),
+    'grey and alpha': lambda ids: Image.fromarray(ids * 255).convert('LA'),
+    'alpha': lambda ids: Image.merge(
+        'LA', [Image.fromarray(ids * 0 + 255), Image.fromarray(ids * 255)]
+    ),
+    'palette': lambda ids: Image.fromarray(ids * 255).convert('P'),
+    'palette of ids': lambda ids: of_palette(ids, (7, 7, 7), (9, 9, 9)),
+    'palette upside down': lambda ids: of_palette(1 - ids, (255,) * 3, (0,) * 3),
+}
+SWAPPED = '{a: [255, 255, 255], b: [0, 0, 0]}'
+
+
+def of_palette(indices: NDArray[np.uint8], *colors: tuple[int, ...]) -> Image.Image:
+    image = Image.fromarray(indices, 'P')
+    image.putpalette([value for color in colors for value in color])
+    return image
+
+
 TABLE = Taxonomy('three', ('a', 'b', 'c'), (RED, GREEN, BLUE))
 
 
@@ -78,9 +105,7 @@ def test_a_folder_needs_its_classes(tmp_path: Path) -> None:
 
 
 def with_palette(path: Path, indices: list[int], colors: list[tuple[int, int, int]]) -> Path:
-    image = Image.fromarray(np.array([indices], np.uint8), 'P')
-    image.putpalette([value for color in colors for value in color])
-    image.save(path)
+    of_palette(np.array([indices], np.uint8), *colors).save(path)
     return path
 
 
@@ -297,6 +322,43 @@ classes:
         with pytest.raises(DataError, match=r'a\.png has no mask'):
             open_dataset('folder', tmp_path).samples('val')
 
+    @pytest.mark.parametrize('table', ['[a, b]', '{a: [0, 0, 0], b: [255, 255, 255]}', SWAPPED])
+    @pytest.mark.parametrize('kind', MASKS)
+    def test_black_and_white_masks_are_of_two_classes(
+        self, tmp_path: Path, put_image: Put, table: str, kind: str
+    ) -> None:
+        (tmp_path / 'classes.yaml').write_text(table)
+        for name, ids in (('none', [[0, 0]]), ('both', [[0, 1]]), ('all', [[1, 1]])):
+            put_image(f'images/val/{name}.jpg', 1, 2)
+            path = tmp_path / 'masks' / 'val' / f'{name}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            MASKS[kind](np.array(ids, np.uint8)).save(path)
+        both = open_dataset('folder', tmp_path)
+        read = [sample.read_mask().tolist() for sample in both.samples('val')]
+        expected = [[[1, 1]], [[0, 1]], [[0, 0]]]
+        is_swapped = table == SWAPPED and kind not in ('ids', 'palette of ids')
+        assert read == [[[i ^ is_swapped for i in row] for row in rows] for rows in expected]
+
+    @pytest.mark.parametrize('table', ['{classes: [a, b], ignored: [255]}', '[a, b, c]'])
+    def test_255_is_unlabelled_where_other_masks_or_the_table_say_so(
+        self, tmp_path: Path, put: Put, put_image: Put, table: str
+    ) -> None:
+        (tmp_path / 'classes.yaml').write_text(table)
+        for name, ids in (('a', [[0, 255]]), ('b', [[0, 255]])):
+            put_image(f'images/val/{name}.png', 1, 2)
+            put(f'masks/val/{name}.png', ids)
+        for sample in open_dataset('folder', tmp_path).samples('val'):
+            assert sample.read_mask().tolist() == [[0, 255]]
+        (tmp_path / 'classes.yaml').write_text('[a, b]')
+        samples = open_dataset('folder', tmp_path).samples('val')
+        put('masks/val/b.png', [[1, 255]])
+        with pytest.raises(DataError, match=r'b\.png holds \[1\], but other masks are black and'):
+            samples[1].read_mask()
+        for sample, labels in zip(
+            open_dataset('folder', tmp_path).samples('val'), (0, 1), strict=True
+        ):
+            assert sample.read_mask().tolist() == [[labels, 255]]
+
     @pytest.mark.parametrize('other', ['a.jpg', 'a.PNG'])
     def test_two_images_of_one_name(self, tmp_path: Path, put_image: Put, other: str) -> None:
         (tmp_path / 'masks' / 'val').mkdir(parents=True)
@@ -317,7 +379,30 @@ VAL = samples('v/0016E5_09.png', 'v/0006R0_01.png')
 def test_a_drive_is_the_beginning_of_a_name() -> None:
     found = drives(TRAIN)
     assert {name: len(images) for name, images in found.items()} == {'0001TP': 1, '0016E5': 2}
-    assert list(drives(samples('one/1.png', 'two/1.png'))) == ['one', 'two']
+
+
+@pytest.mark.parametrize(
+    ('names', 'expected'),
+    [
+        (['one/1.png', 'two/1.png'], ['one', 'two']),
+        (['x/a/1.png', 'y/a/1.png'], ['x/a', 'y/a']),
+        # a camera's word for all images, in one folder and in several
+        (['p/IMG_1.jpg', 'p/IMG_2.jpg'], ['IMG']),
+        (['p/IMG_1.jpg', 'p/a/IMG_2.jpg', 'p/b/IMG_3.jpg'], ['a', 'b', 'p']),
+        (['images/train/frame_1.png', 'images/val/frame_2.png'], ['frame']),
+        (['p/20240101_1.jpg', 'p/20240101_2.jpg', 'p/20240102_1.jpg'], ['20240101', '20240102']),
+        # numbers of images as in IDD are no recordings
+        (
+            [f'{part}/{n % 3}/{n}{part[0]}_x.png' for part in ('train', 'val') for n in range(9)],
+            ['0', '1', '2'],
+        ),
+        ([f'p/{n}_x.png' for n in range(5)], ['p']),
+    ],
+)
+def test_folders_are_the_drives_where_names_tell_none(
+    names: list[str], expected: list[str]
+) -> None:
+    assert list(drives(samples(*names))) == expected
 
 
 def test_one_drive_is_held_out_of_all() -> None:
@@ -338,4 +423,12 @@ def test_the_check_warns_of_a_split_that_leaks(
         put(f'{split}annot/{name}.png', [[0, 0]])
     assert main(['data', 'check', '--dataset', 'camvid', '--data', str(tmp_path)]) == 0
     warnings = capsys.readouterr().err
+    many = [
+        samples(*(f'{part}/{n}/{m}.png' for n in range(30)))
+        for part, m in (('train', 1), ('val', 2))
+    ]
+    (line,) = shared_drives(*many)
+    assert line.startswith(
+        '30 images of val are of drives that train has too: 30 drives from 0 to 9'
+    )
     assert '1 images of val are of drive a, of which train has 1' in warnings

@@ -13,6 +13,8 @@ classes:
 - {{name: a, color: [1, 2, 3], {}}}
 - {{name: b, color: [4, 5, 6], {}}}
 """
+Colors = tuple[tuple[int, int, int], ...]
+Ids = tuple[tuple[int, ...], ...]
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 
 
@@ -67,6 +69,35 @@ def test_a_users_own_table_is_read(tmp_path: Path) -> None:
     assert Taxonomy.from_dict(taxonomy.to_dict(), 'itself') == taxonomy
 
 
+VOC = ((128, 0, 0), (0, 128, 0))
+
+
+@pytest.mark.parametrize(
+    ('text', 'colors', 'ids'),
+    [
+        ('classes: [a, b]', VOC, ()),
+        ('[a, b]', VOC, ()),
+        ('classes: {0: a, 1: b}', VOC, ()),
+        ('{0: a, 255: b}', VOC, ((0,), (255,))),
+        ('names: {0: a, 1: b}\nnc: 2\ntrain: images', VOC, ()),
+        ('{a: 7, b: 9}', VOC, ((7,), (9,))),
+        ("{a: [1, 2, 3], b: '#040506'}", ((1, 2, 3), (4, 5, 6)), ()),
+        ('classes: {a: {colour: [128, 0, 0], id: 3}, b: }', VOC, ((3,), (1,))),
+        ('- a: [0, 128, 0]\n- b', (VOC[1], VOC[0]), ()),
+        ('classes: [{name: a, id: 4}, {name: b, color: [128, 0, 0]}]', VOC[::-1], ((4,), (1,))),
+    ],
+)
+def test_short_forms(tmp_path: Path, text: str, colors: Colors, ids: Ids) -> None:
+    path = tmp_path / 'mine' / 'classes.yaml'
+    path.parent.mkdir()
+    path.write_text(text)
+    table = load_taxonomy(str(path))
+    assert table == Taxonomy('mine', ('a', 'b'), colors, ids=ids)
+    assert Taxonomy.from_dict(table.to_dict(), 'itself') == table
+    path.with_suffix('.txt').write_text('a\n\nb\n')
+    assert load_taxonomy(str(path.with_suffix('.txt'))).classes == ('a', 'b')
+
+
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
@@ -76,6 +107,8 @@ def test_a_users_own_table_is_read(tmp_path: Path) -> None:
         ('name: x\nclasses: [{name: a, color: red}]', "color is 'red', allowed: .*'#rrggbb'"),
         (TWO.format('id: -1', 'id: 1'), 'id is -1, allowed: nothing or an integer from 0 to 65535'),
         (TWO.format('ids: []', 'id: 1'), "'a' has no id"),
+        ('classes: [yes, no]', 'classes is .* allowed: names, or entries such as {name: road'),
+        ('classes: {1: [a, b]}', r"name is \['a', 'b'\], allowed: text"),
     ],
 )
 def test_a_malformed_table_is_named(tmp_path: Path, text: str, message: str) -> None:

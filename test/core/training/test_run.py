@@ -64,8 +64,10 @@ def test_a_network_learns_and_its_checkpoint_is_served(
     lines: list[str] = []
     planned = recipe(iterations=60, validate_every=20, save_every=20, learning_rate=1e-2)
     best = train(TrainingRun(planned, squares, tmp_path, CPU), lines.append)
-    losses = [float(re.search(r'loss ([\d.]+)', line)[1]) for line in lines[:-1]]  # type: ignore[index]
+    losses = [float(loss) for loss in re.findall(r'loss ([\d.]+) mIoU', ' '.join(lines))]
     assert len(losses) == 3
+    assert lines[1] == '8 images to train on, 4 to validate on every 20 steps; nano, 1 thread'
+    assert lines[-2].endswith(' (no pixel of 9 of 11 classes)')
     assert lines[-1] == f'best checkpoint: {best}'
     assert losses[-1] < 0.5 * losses[0]
     card = checkpoint.read_card(best)
@@ -162,10 +164,11 @@ def test_ctrl_c_keeps_the_step_and_a_resumed_run_may_be_longer(
     with pytest.raises(KeyboardInterrupt):
         train(run, lines.append)
     monkeypatch.undo()
-    assert lines == ['stopped after step 5, which is saved: resume it']  # in mid-epoch
+    assert lines.pop() == 'stopped after step 5, which is saved: resume it'  # in mid-epoch
+    lines.clear()
     assert signal.getsignal(signal.SIGINT) is before
     train(dataclasses.replace(run, resume=True), lines.append)
-    assert [line.split()[1] for line in lines[1:-1]] == ['6/12', '12/12']
+    assert [line.split()[1] for line in lines[1:-1]] == ['6/12', '12/12']  # as without a stop
     last = tmp_path / 'last.safetensors'
     assert checkpoint.read_card(last).training['finished']
     assert_same_weights(unbroken, tmp_path)
@@ -174,9 +177,9 @@ def test_ctrl_c_keeps_the_step_and_a_resumed_run_may_be_longer(
     written = last.read_bytes()
     train(dataclasses.replace(run, resume=True), silent)
     assert last.read_bytes() == written
-    train(dataclasses.replace(run, recipe=recipe(iterations=18), resume=True), silent)
+    train(dataclasses.replace(run, recipe=recipe(iterations=17), resume=True), silent)
     record = checkpoint.read_card(last).training
-    assert (record['step'], record['recipe']['iterations']) == (18, 18)
+    assert (record['step'], record['recipe']['iterations']) == (17, 17)
 
 
 def test_a_run_of_a_time_ends_by_the_clock(squares: Path, tmp_path: Path) -> None:
@@ -252,7 +255,8 @@ def test_soft_labels_alone_teach_and_their_origin_is_on_the_card(
     origin = yaml.safe_load((soft_squares / 'origin.yaml').read_text())
     assert {key: card.training[key] for key in origin} == origin
     # a log says how far it is
-    assert re.fullmatch(r'step 2 loss \d+\.\d{4}, \d+\.\d images/s, 0:\d\d:\d\d left', lines[1])
+    pattern = r'step 2 loss \d+\.\d{4}, \d+\.\d images/s, 0:\d\d:\d\d left'
+    assert any(re.fullmatch(pattern, line) for line in lines)
 
     # steps add up over starts
     other = dataclasses.replace(run, recipe=dataclasses.replace(planned, **SHORT, save_every=3))

@@ -14,7 +14,7 @@ from lemore_core.model.cartesian_encoder import resample_axis_weight
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
 from lemore_core.taxonomy import Taxonomy
-from lemore_core.training.start import TrainingError, initialise
+from lemore_core.training.start import TrainingError, initialise, starting_model
 
 
 def lemore(seed: int, *, model: str = 'nano', **shape: Any) -> LeMoRe:
@@ -60,10 +60,16 @@ def test_what_fits_is_copied_axis_weights_resampled_and_a_classifier_starts_anew
     assert lines == ['starting from start.safetensors']
 
 
+def test_a_start_sets_the_model_size(start: Path) -> None:
+    assert starting_model(start, None) == starting_model(start, 'nano') == 'nano'
+    with pytest.raises(TrainingError, match=r'start\.safetensors is a nano, --model is tiny'):
+        starting_model(start, 'tiny')
+
+
 def test_another_model_size_is_refused_and_left_alone(start: Path, tmp_path: Path) -> None:
     network = lemore(1, model='tiny')
     before = copy.deepcopy(network.state_dict())
-    with pytest.raises(TrainingError, match=r'holds letters, whose stem.* the same model size'):
+    with pytest.raises(TrainingError, match=r'holds letters, whose stem.* the same --model'):
         initialise(network, start, lambda _: None)
     deeper = dataclasses.replace(lemore(1).config, bottleneck_blocks=2)
     with pytest.raises(TrainingError, match=r'holds letters, whose bottleneck\.1\.'):

@@ -1,0 +1,117 @@
+"""Divide a user's own images and masks into a data set of the layout ``folder``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from lemore_core.common.errors import counted
+from lemore_core.common.files import atomic_folder
+from lemore_core.data.datasets import CLASSES, OWN_LAYOUT, Layout, end_of, paired
+from lemore_core.data.drives import (
+    SPLITS,
+    drives,
+    in_order,
+    last_drives,
+    listed,
+    rule,
+    without_end,
+)
+from lemore_core.data.samples import DataError, Sample
+from lemore_core.images.files import SUFFIXES
+from lemore_core.taxonomy import Taxonomy
+
+Parts = dict[str, list[Sample]]
+
+
+def split(
+    images: Path,
+    masks: Path,
+    taxonomy: Taxonomy,
+    output: Path,
+    hold_out: Sequence[str] = (),
+    suffixes: tuple[str, str] = ('', ''),
+) -> list[str]:
+    """Copy images and masks into a data set ``output``; return lines about its splits.
+
+    The drives ``hold_out`` go to val; by default folders ``train`` and ``val`` stay what they are,
+    else the last drives that make a fifth go there, or the end of a single one. ``suffixes`` end
+    the names of images and of masks, and are left out of those in the data set.
+    """
+    if output.exists():
+        msg = f'{output} exists already: choose another --output'
+        raise DataError(msg)
+    layout = _layout(*suffixes)
+    given: Parts = {}
+    for one in paired(images, masks, taxonomy, layout):
+        given.setdefault(SPLITS.get(one.image.relative_to(images).parts[0], ''), []).append(one)
+    has_splits = given.keys() in ({'train', 'val'}, {'train', 'val', 'test'}) and not hold_out
+    bare = [one for one in given.get('test', []) if one.missing and has_splits]
+    samples = [one for found in given.values() for one in found if one not in bare]
+    if missing := [one.missing for one in samples if one.missing]:
+        msg = (
+            f'{missing[0]} ({len(missing)} such files): an image and its mask have the same name, '
+            'but for ends that --image-suffix and --mask-suffix give'
+        )
+        raise DataError(msg)
+    if has_splits:
+        parts = {part: [one for one in found if one not in bare] for part, found in given.items()}
+        lines = [
+            f'{part:<6} {counted(len(found), "image")}, as given' for part, found in parts.items()
+        ]
+        lines += [f'test   {counted(len(bare), "image")} without masks left out'] * bool(bare)
+    else:
+        parts, lines = _divided(samples, hold_out)
+    with atomic_folder(output) as folder:
+        for part, found in parts.items():
+            for one in found:
+                path = one.image.relative_to(images).as_posix()
+                name = path[: -len(end_of(path, layout.image_ends) or '')]
+                name = name.partition('/')[2] if has_splits else name
+                for kind, source in (('images', one.image), ('masks', one.mask)):
+                    copy_into(folder / kind / part / f'{name}{source.suffix.lower()}', source)
+        table = yaml.safe_dump(taxonomy.to_dict(), sort_keys=False, allow_unicode=True)
+        (folder / CLASSES).write_text(table, encoding='utf-8')
+    return lines
+
+
+def _layout(image_suffix: str, mask_suffix: str) -> Layout:
+    """Return the layout of files whose names end so, with or without the end of the file."""
+    readers = OWN_LAYOUT.mask_readers
+    images, masks = (
+        [suffix] if suffix.lower().endswith(tuple(kinds)) else [suffix + kind for kind in kinds]
+        for suffix, kinds in ((image_suffix, SUFFIXES), (mask_suffix, readers))
+    )
+    return Layout(['{}'], ['{}'], images, dict.fromkeys(masks, next(iter(readers.values()))))
+
+
+def _divided(samples: list[Sample], hold_out: Sequence[str]) -> tuple[Parts, list[str]]:
+    """Return the samples to train and to validate on, and lines about them."""
+    by_drive = drives(samples)
+    if len(samples) < 2:
+        msg = f'there is only one image, {samples[0].image}: give more'
+        raise DataError(msg)
+    held = sorted(set(hold_out or last_drives(by_drive)))
+    if len(by_drive) == 1 and not hold_out:
+        train, val = without_end(sorted(samples, key=lambda one: in_order(one.image)))
+        parts = {'train': train, 'val': val}
+        lines = [f'{part:<6} {counted(len(found), "image")}' for part, found in parts.items()]
+        reason = 'val is its end, which is optimistic: put each recording into a folder'
+        return parts, [*lines, f'there is one drive alone, {next(iter(by_drive))}: {reason}']
+    if not set(held) < set(by_drive):
+        msg = f'{listed(held)} cannot be held out of {rule(by_drive)}: {listed(by_drive)}'
+        raise DataError(msg)
+    parts, lines = {}, [rule(by_drive)]
+    for part, names in (('train', [name for name in by_drive if name not in held]), ('val', held)):
+        parts[part] = [one for name in names for one in by_drive[name]]
+        lines.append(f'{part:<6} {counted(len(parts[part]), "image")} of {listed(names)}')
+    return parts, lines
+
+
+def copy_into(target: Path, source: Path) -> None:
+    """Copy a file into a folder that need not exist."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
