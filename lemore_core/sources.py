@@ -15,7 +15,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from lemore_core.common.errors import LemoreError
+from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.data.drives import drive_names
 from lemore_core.images.files import SUFFIXES, ImageFileError, image_files, read_image
@@ -86,19 +86,23 @@ def open_sources(
     :func:`lemore_core.data.drives.drive_names`. A bag has one source for each camera;
     ``with_labels`` opens the labels that were recorded in it.
 
+    Of several inputs, one that cannot be opened is a source without images and with the error.
+
     Raises:
-        LemoreError: an input does not exist, or has no images.
+        LemoreError: no input exists, or has images.
     """
     sources: list[Source] = []
+    failed: list[Exception] = []
     for text in map(str, inputs):
-        path = Path(text)
-        if path.exists():
-            sources += _open(path, max_pixels, with_labels)
-        elif text.isdecimal() and len(text) <= MOST_DIGITS:
-            sources.append(_camera(int(text)))
-        else:
-            msg = f'there is no file or folder {text}, and it is no number of a camera'
-            raise SourceError(msg)
+        try:
+            sources += _open(text, max_pixels, with_labels)
+        except (LemoreError, OSError) as error:  # noqa: PERF203 - one costs the others nothing
+            failed.append(error)
+            nothing = Source(text, text, lambda _: iter(()), results=())
+            sources.append(nothing)
+            nothing.errors[in_one_line(error)] += 1
+    if failed and len(failed) == len(inputs):
+        raise failed[0]
     return sources
 
 
@@ -113,7 +117,13 @@ def drive_name(name: str) -> str:
     return re.sub(r'[^\w-]|_', '-', name).strip('-') or 'drive'
 
 
-def _open(path: Path, max_pixels: int, with_labels: bool) -> Sequence[Source]:
+def _open(text: str, max_pixels: int, with_labels: bool) -> Sequence[Source]:
+    path = Path(text)
+    if not path.exists():
+        if text.isdecimal() and len(text) <= MOST_DIGITS:
+            return [_camera(int(text))]
+        msg = f'there is no file or folder {text}, and it is no number of a camera'
+        raise SourceError(msg)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         return _by_drive(path.parent, [path], max_pixels)
     for entry in entry_points(group=READERS):
@@ -124,11 +134,14 @@ def _open(path: Path, max_pixels: int, with_labels: bool) -> Sequence[Source]:
         if found := read(path, max_pixels, with_labels):
             return found
     if path.is_dir():
-        images = image_files(path)
+        images, left_out = image_files(path)
         if not images:
+            reasons = '; '.join(['', *left_out])
             msg = f'folder {path} holds no images ({", ".join(SUFFIXES)}) and is no bag; {BAGS}'
-            raise SourceError(msg)
-        return _by_drive(path, images, max_pixels)
+            raise SourceError(msg + reasons)
+        sources = _by_drive(path, images, max_pixels)
+        sources[0].errors.update(left_out)
+        return sources
     return [_video(path, max_pixels)]
 
 

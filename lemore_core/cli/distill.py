@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = 'folder; what is in it is used again'
     parser.add_argument('--output', '-o', type=Path, required=True, help=text)
     text = "YAML file of class groups: merges the teacher's classes"
-    parser.add_argument('--classes', default='', help=text)
+    parser.add_argument('--class-groups', default='', help=text)
     text = 'measure on it (repeat); default the last drives'
     parser.add_argument('--hold-out', action='append', default=[], metavar='DRIVE', help=text)
     text = 'take every n-th image; default 10 of videos and bags, else 1'
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     planned = DistillRun(
         Teacher(
             resolve_checkpoint(arguments.teacher),
-            arguments.classes,
+            arguments.class_groups,
             tuple(arguments.sizes),
             not arguments.no_flip,
             arguments.min_probability,

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--limit', type=count, help='only so many images, the first ones')
     parser.add_argument('--drive', help='only the images of this drive, of train and val')
     text = "class groups of the model's classes, named as the data set's: probabilities are summed"
-    parser.add_argument('--map', metavar='FILE', help=text)
+    parser.add_argument('--class-groups', metavar='FILE', help=text)
     text = "class groups of the data set's classes, of the same names in the same order"
     parser.add_argument('--ground-truth-groups', metavar='FILE', help=text)
     views = parser.add_argument_group('views', 'whose probabilities are averaged')
@@ -51,11 +51,12 @@ def run(arguments: argparse.Namespace) -> None:
         check_requirements()
     dataset = _open_dataset(arguments)
     samples = _samples(arguments, dataset)[: arguments.limit]
-    if arguments.dataset == OWN or arguments.ground_truth_groups or arguments.map:
+    if arguments.dataset == OWN or arguments.ground_truth_groups or arguments.class_groups:
         # a layout and no class table: the model keeps its own
         arguments.dataset = ''
     segmenter = load_segmenter(arguments)
-    merged = load_groups(arguments.map, segmenter.taxonomy) if arguments.map else None
+    groups = arguments.class_groups
+    merged = load_groups(groups, segmenter.taxonomy) if groups else None
     predictor = predictor_for(segmenter, views, merged)
     facts = {
         'model': segmenter.card.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from lemore_core.common.errors import counted
 from lemore_core.common.limits import ROTATIONS
 
 if TYPE_CHECKING:
+    from lemore_core.segmenter import Segmenter
     from lemore_core.sources import Source
 
 INCOMPLETE = 3
@@ -47,22 +49,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from lemore_core.predict import check_names, predict
-    from lemore_core.sources import open_sources
+    from lemore_core.predict import PredictError, check_names, predict
 
-    has_model = arguments.model is not None
-    arguments.model = arguments.model or 'tiny'
-    options = segmenter_options(arguments)
-    sources = open_sources(arguments.inputs, arguments.max_pixels, with_labels=not has_model)
+    sources = open_inputs(arguments)
     check_names(sources)
-    segmenter = None
-    if any(source.taxonomy is None for source in sources):
-        _log_exports()
-        segmenter = options.load()
+    segmenter = load_for(sources, arguments)
     images = unlabelled = 0
     for source in sources:
-        if source.taxonomy is not None:
-            print(f'{source.name}: labels as recorded; those of a network with --model')
         steps = predict(
             segmenter,
             source,
@@ -72,14 +65,41 @@ def _predict(arguments: argparse.Namespace) -> None:
             rotation=arguments.rotate,
             has_legend=not arguments.no_legend,
         )
-        for frame in image_bar(steps, source.name, source.expected, arguments.frames):
-            images += 1
-            unlabelled += source.taxonomy is not None and frame.labels is None
+        try:
+            for frame in image_bar(steps, source.name, source.expected, arguments.frames):
+                images += 1
+                unlabelled += source.taxonomy is not None and frame.labels is None
+        except PredictError as error:
+            if not images and source is sources[-1]:
+                raise
+            source.errors = source.errors or Counter([str(error)])
     folders = f'{arguments.output / "labels"}, {arguments.output / "overlay"}'
     print(f'{counted(images, "image")}: {folders}')
     if unlabelled:
         print(f'{counted(unlabelled, "image")} without recorded labels')
     exit_if_incomplete(sources)
+
+
+def open_inputs(arguments: argparse.Namespace) -> list[Source]:
+    """Open the inputs, with the labels that were recorded in them unless a model is named."""
+    from lemore_core.sources import open_sources
+
+    has_model = arguments.model is not None
+    arguments.model = arguments.model or 'tiny'
+    return open_sources(arguments.inputs, arguments.max_pixels, with_labels=not has_model)
+
+
+def load_for(sources: Sequence[Source], arguments: argparse.Namespace) -> Segmenter | None:
+    """Load the model, if there is a source without labels, and print whose labels are used."""
+    for source in sources:
+        if source.taxonomy is not None:
+            print(f'{source.name}: labels as recorded; those of a network with --model')
+    if all(source.taxonomy is not None for source in sources):
+        return None
+    _log_exports()
+    segmenter = segmenter_options(arguments).load()
+    print(f'labels of the model {segmenter.card.name} ({segmenter.taxonomy.name})')
+    return segmenter
 
 
 def exit_if_incomplete(sources: Sequence[Source]) -> None:

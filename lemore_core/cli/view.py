@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lemore_core.cli.arguments import SEGMENTER, count, declare, image_bar, load_segmenter
-from lemore_core.cli.predict import exit_if_incomplete
+from lemore_core.cli.arguments import SEGMENTER, count, declare, image_bar
+from lemore_core.cli.predict import exit_if_incomplete, load_for, open_inputs
 from lemore_core.common.errors import counted
 
 
@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('inputs', nargs='+', help=text)
     parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a file instead')
     parser.add_argument('--frames', type=count, help='take only so many of each drive')
-    declare(parser, *SEGMENTER)
+    declare(parser, 'max-pixels', *SEGMENTER)
+    parser.set_defaults(model=None)  # as in predict
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -24,21 +25,24 @@ def run(arguments: argparse.Namespace) -> None:
     from itertools import islice
 
     from lemore_core.images.view import View
-    from lemore_core.sources import open_sources
 
-    sources = open_sources(arguments.inputs)
+    sources = open_inputs(arguments)
     number = 0
     with View(arguments.save) as view:
-        segmenter = load_segmenter(arguments)
-        view.describe(segmenter.taxonomy)
+        segmenter = load_for(sources, arguments)
         for source in sources:
+            if taxonomy := source.taxonomy or (segmenter and segmenter.taxonomy):
+                view.describe(taxonomy)
             frames = islice(source.frames(), arguments.frames)
             for frame in image_bar(frames, source.name, source.expected, arguments.frames):
-                (result,) = segmenter.segment_batch([frame.image])
                 view.at(frame=number, stamp_ns=frame.stamp_ns)
                 view.image(frame.image)
-                view.labels(result.labels, result.confidence)
-                view.figure('figures/latency_ms', result.timings.total_ms)
+                if frame.labels is not None:
+                    view.labels(frame.labels)
+                elif segmenter and not source.taxonomy:
+                    (result,) = segmenter.segment_batch([frame.image])
+                    view.labels(result.labels, result.confidence)
+                    view.figure('figures/latency_ms', result.timings.total_ms)
                 number += 1
     print(f'{counted(number, "image")}: {arguments.save or "in the viewer"}')
     exit_if_incomplete(sources)

@@ -25,6 +25,8 @@ class GpuContextLostError(LemoreError):
 
 def in_one_line(error: Exception) -> str:
     """Return an error's message in one line, with its type if it is no :class:`LemoreError`."""
+    if type(error).__module__ == 'cv2':  # an assertion, with the path of OpenCV's source
+        return 'OpenCV cannot process it'
     text = ' '.join(str(error).split())
     kind = '' if isinstance(error, LemoreError) else type(error).__name__
     return printable(': '.join(filter(None, (kind, text))))

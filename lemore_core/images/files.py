@@ -7,6 +7,7 @@ OpenCV ends the process on a file name that is not UTF-8.
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,10 @@ from lemore_core.common.limits import MAX_IMAGE_BYTES, MAX_PIXELS
 if TYPE_CHECKING:
     from lemore_core.taxonomy import Labels, Taxonomy
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm')
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.jfif', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm')
+# named where they are left out: other images, and what is no image but may be segmented
+UNREAD = ('.heic', '.heif', '.avif', '.jxl', '.jp2', '.gif', '.exr', '.dng', '.cr2', '.nef', '.arw')
+OTHERS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.mcap', '.db3', '.bag')
 
 # how to decode: upright RGB; as the camera made it, grey or colour, without Exif's rotation;
 # the numbers of the file
@@ -41,16 +45,43 @@ class ImageFileError(LemoreError):
     """An image file that is damaged, too large, of another kind, or cannot be read or written."""
 
 
-def image_files(path: Path) -> list[Path]:
-    """Return the images in a folder and below, by name; a file itself."""
-    found = sorted(path.rglob('*')) if path.is_dir() else [path]
-    return [
-        one
-        for one in found
-        if one.suffix.lower() in SUFFIXES
-        and one.is_file()
-        and not any(part.startswith('.') for part in one.relative_to(path).parts)
-    ]
+def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Return the images in a folder and below, by name, and the reasons for what is left out.
+
+    Links are followed, but each folder is read once, under its own name if it has one here.
+    """
+    images, left_out, seen = list[Path](), Counter[str](), set[Path]()
+    folders, links = [folder], list[Path]()
+    while folders or links:
+        one = folders.pop() if folders else links.pop(0)
+        if one.resolve() in seen:
+            continue
+        seen.add(one.resolve())
+        try:
+            for path in sorted(one.iterdir()):
+                if path.is_dir() and not path.name.startswith('.'):
+                    (links if path.is_symlink() else folders).append(path)
+                elif reason := _left_out(path):
+                    left_out[reason] += 1
+                elif path.suffix.lower() in SUFFIXES and not path.name.startswith('.'):
+                    images.append(path)
+        except OSError as error:
+            left_out[f'{one} cannot be read: {error.strerror}'] += 1
+    return sorted(images), left_out
+
+
+def _left_out(path: Path) -> str:
+    """Return why a file that may have images is left out, or ''."""
+    suffix = path.suffix.lower()
+    if path.name.startswith('.') or (suffix and suffix not in (*SUFFIXES, *UNREAD, *OTHERS)):
+        return ''
+    if not path.exists():
+        return f'{path} is a link to {path.readlink()}, which does not exist'
+    if suffix in UNREAD:
+        return f'{suffix} files are not read: convert them to .png or .jpg'
+    if suffix in OTHERS:
+        return f'{suffix} files in folders are not read: give them by their names'
+    return '' if path.is_file() or not suffix else f'{path} is no file'
 
 
 def read_image(

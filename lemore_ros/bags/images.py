@@ -30,10 +30,10 @@ def open_images(path: Path, max_pixels: int, with_labels: bool) -> list[Source]:
     if not is_bag(path):
         return []
     with open_bag(path, max_pixels) as bag:
-        cameras, _ = find_cameras(bag)
+        cameras, others = find_cameras(bag)
         found = {probe.topic: f'/{name}' if name else '' for name, probe in cameras.items()}
         labels = _find_labels(bag, found) if with_labels else {}
-        return [
+        sources = [
             Source(
                 path.stem + name,
                 drive_name(path.stem),
@@ -46,6 +46,10 @@ def open_images(path: Path, max_pixels: int, with_labels: bool) -> list[Source]:
             )
             for topic, name in found.items()
         ]
+        for one in others:
+            if one.is_unreadable:
+                sources[0].errors[f'{one.topic.name} is left out: {one.problem}'] += 1
+        return sources
 
 
 def _read(

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from lemore_core.common.child import worker_processes
-from lemore_core.common.errors import GpuContextLostError
+from lemore_core.common.errors import GpuContextLostError, in_one_line
 from lemore_core.common.files import write_whole
 from lemore_core.common.memory import usable_processors
 from lemore_core.export.onnx_file import read_model_card
@@ -33,7 +33,8 @@ from lemore_ros.bags.errors import BagError, ReadErrors
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.reader import Bag
 from lemore_ros.bags.segment import NS, BagSegmenter, Camera, Part, PartResult
-from lemore_ros.bags.topics import find_cameras
+from lemore_ros.bags.topics import TopicProbe, find_cameras
+from lemore_ros.bags.types import CDR
 from lemore_ros.bags.writer import join_parts, report_disk_full, synchronize
 
 ATTEMPTS = 2
@@ -44,6 +45,8 @@ class BagSegmentation:
     """Segment bags in parts; several ``inputs`` become bags in the folder ``output``.
 
     ``frames`` is about the number of images, ``resumed`` of them are from an earlier run.
+    ``notes`` are for the user; ``left_out`` are cameras and bags that cannot be read, with the
+    reason. If that holds for all bags, it is raised.
     """
 
     def __init__(
@@ -51,13 +54,17 @@ class BagSegmentation:
     ) -> None:
         self.frames = 0
         self.notes: list[str] = []
+        self.left_out: list[str] = []
+        self._inputs, self._failed = len(inputs), set[Path]()
+        self._left: list[Part] = []
         self._options, self._output = options, output.absolute()
         self._segmenter = BagSegmenter(options)
         self._parts: dict[Path, list[Part]] = {}
         for source, target in _find_outputs(inputs, self._output):
             if resume and len(inputs) > 1 and target.exists():
                 continue  # complete
-            self._parts[target] = self._begin(source, target, resume=resume)
+            if parts := self._begin(source, target, resume=resume):
+                self._parts[target] = parts
         done = {part: part.result() for parts in self._parts.values() for part in parts}
         self._left = [part for part, result in done.items() if result is None]
         self.resumed = sum(result.frames for result in done.values() if result is not None)
@@ -77,20 +84,22 @@ class BagSegmentation:
         return results
 
     def _begin(self, source: Path, output: Path, *, resume: bool) -> list[Part]:
-        """Divide a bag into parts and make their folder, or check that of an earlier run."""
+        """Divide a bag into parts and make their folder, or check that of an earlier run.
+
+        There are none if the bag cannot be read, or has no camera.
+        """
         if output.exists():
             hint = 'it is complete, there is nothing to resume' if resume else 'not overwriting'
             msg = f'{output} exists already, {hint}'
             raise BagError(msg)
-        bag, options = self._segmenter.open(source), self._options
-        cameras, notes = _choose_cameras(bag, options)
-        start_ns, end_ns = bag.start_ns + round(options.skip * NS), bag.end_ns + 1
-        if start_ns >= end_ns:
-            seconds = (bag.end_ns - bag.start_ns) / NS
-            msg = f'skip is {options.skip:g} s, {source} ends after {seconds:.1f} s'
-            raise BagError(msg)
-        if options.duration < (end_ns - start_ns) / NS:
-            end_ns = start_ns + round(options.duration * NS)
+        options = self._options
+        try:
+            bag = self._segmenter.open(source)
+            cameras, others = _choose_cameras(bag, options)
+            start_ns, end_ns = _span(bag, options)
+        except (BagError, OSError) as error:
+            self._leave_out(source, error)
+            return []
         share = (end_ns - start_ns) / (bag.end_ns + 1 - bag.start_ns)
         frames = round(share * sum(probe.topic.count for _, probe in cameras))
         if options.rate:
@@ -99,7 +108,13 @@ class BagSegmentation:
         folder = output.parent / f'.{output.name}.part'
         _claim(folder, source, [bag.start_ns, bag.end_ns], options, resume=resume)
         self.frames += frames
-        self.notes += notes
+        self.notes += bag.types.notes
+        for topic in () if options.only_results else bag.topics:
+            if topic.encoding != CDR:
+                self.left_out.append(f'{source}: {topic} is not copied')
+        for probe in others:
+            lines = self.left_out if probe.is_unreadable else self.notes
+            lines.append(f'{source}: {probe.topic.name} is not segmented: {probe.problem}')
         borders = divide(start_ns, end_ns, frames, options.file_frames, options.period_ns)
         return [
             Part(source, folder / f'{output.name}_{number}', cameras, *times)
@@ -111,17 +126,26 @@ class BagSegmentation:
         left = list(self._left)
         if workers == 1 or not left:
             for part in left:
-                self._segmenter.write(part, on_progress)
-                yield part
+                if part.source not in self._failed:
+                    try:
+                        self._segmenter.write(part, on_progress)
+                        yield part
+                    except BagError as error:
+                        self._leave_out(part.source, error)
             return
         for _ in range(ATTEMPTS):
             pool = _start_workers(min(workers, len(left)))
             try:
                 futures = {pool.submit(_write_in_worker, self._options, p): p for p in left}
                 for future in as_completed(futures):
-                    on_progress(future.result())
-                    left.remove(futures[future])
-                    yield futures[future]
+                    part = futures[future]
+                    try:
+                        on_progress(future.result())
+                    except BagError as error:
+                        self._leave_out(part.source, error)
+                    left.remove(part)
+                    if part.source not in self._failed:
+                        yield part
             except BrokenProcessPool:
                 continue
             finally:
@@ -135,8 +159,23 @@ class BagSegmentation:
         """Join the parts of complete bags and give them their names."""
         left = {part.path.parent for part in self._left}
         outputs = [o for o, parts in self._parts.items() if parts[0].path.parent not in left]
-        finished = [(output, self._parts.pop(output)) for output in outputs]
-        return [(parts[0].source, output, _join(parts, output)) for output, parts in finished]
+        finished = []
+        for output in outputs:
+            parts = self._parts.pop(output)
+            try:
+                finished.append((parts[0].source, output, _join(parts, output)))
+            except BagError as error:
+                self._leave_out(parts[0].source, error)
+        return finished
+
+    def _leave_out(self, source: Path, error: Exception) -> None:
+        """Leave a bag out; raise the error if no other one is left."""
+        self._failed.add(source)
+        if len(self._failed) == self._inputs:
+            raise error
+        self.left_out.append(f'not segmented: {in_one_line(error)}')
+        self._left = [part for part in self._left if part.source != source]
+        self._parts = {o: parts for o, parts in self._parts.items() if parts[0].source != source}
 
 
 def divide(start_ns: int, end_ns: int, frames: int, file_frames: int, period_ns: int) -> list[int]:
@@ -163,8 +202,10 @@ def _find_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
     return [(path, output / name) for path, name in zip(sources, names, strict=True)]
 
 
-def _choose_cameras(bag: Bag, options: SegmentOptions) -> tuple[tuple[Camera, ...], list[str]]:
-    """Return the cameras to segment, and notes about the image topics that are unexpectedly none."""
+def _choose_cameras(
+    bag: Bag, options: SegmentOptions
+) -> tuple[tuple[Camera, ...], list[TopicProbe]]:
+    """Return the cameras to segment, and the image topics that are unexpectedly none."""
     found, others = find_cameras(bag, options.topic)
     prefix = options.prefix
     cameras = tuple((f'{prefix}/{name}' if name else prefix, p) for name, p in found.items())
@@ -174,8 +215,19 @@ def _choose_cameras(bag: Bag, options: SegmentOptions) -> tuple[tuple[Camera, ..
         remedy = f'another --prefix than {options.prefix}, or write --only-results'
         msg = f'{bag.path} has a topic {taken[0]} already: give the results {remedy}'
         raise BagError(msg)
-    notes = [f'{probe.topic.name} is not segmented: {probe.problem}' for probe in others]
-    return cameras, [*notes, *bag.types.notes]
+    return cameras, others
+
+
+def _span(bag: Bag, options: SegmentOptions) -> tuple[int, int]:
+    """Return the first time to segment, and the time after the last."""
+    start_ns, end_ns = bag.start_ns + round(options.skip * NS), bag.end_ns + 1
+    if start_ns >= end_ns:
+        seconds = (bag.end_ns - bag.start_ns) / NS
+        msg = f'skip is {options.skip:g} s, {bag.path} ends after {seconds:.1f} s'
+        raise BagError(msg)
+    if options.duration < (end_ns - start_ns) / NS:
+        end_ns = start_ns + round(options.duration * NS)
+    return start_ns, end_ns
 
 
 def _claim(

@@ -10,11 +10,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.files import open_regular
 from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.common.yaml_file import read_yaml
 from lemore_ros.bags.compression import decompress_file
 from lemore_ros.bags.errors import BagError, ReadErrors
-from lemore_ros.bags.types import MessageTypes, Topic, merge_topics
+from lemore_ros.bags.types import CDR, MessageTypes, Topic, merge_topics
 
 if TYPE_CHECKING:
     from lemore_core.images.image import Image
@@ -104,7 +105,8 @@ class Bag:
         self._files: list[Storage] = []
         with ExitStack() as stack:
             for file in _find_files(path, metadata, self.errors):
-                self._files.append(_open_file(file, self.errors, stack))
+                if storage := _open_file(file, self.errors, stack):
+                    self._files.append(storage)
             self.topics = merge_topics(t for file in self._files for t in file.topics.values())
             spans = [file.span for file in self._files if file.span != (0, 0)]
             self.start_ns = min((first for first, _ in spans), default=0)
@@ -116,10 +118,14 @@ class Bag:
         missing = expected - sum(topic.count for topic in self.topics) - self.errors.messages
         if missing > 0:
             self.errors.add(f'{missing} of the {expected} messages that {METADATA} counts', missing)
-        is_ros1 = self.path.name.endswith(ROSBAG1_ENDINGS)
-        if not self.topics and (is_ros1 or self.errors.places):
-            msg = f'nothing of {self.path} can be read: {self.errors or "it is empty"}'
+        if not self.topics and self.errors.places:
+            msg = f'nothing of {self.path} can be read: {self.errors}'
             raise BagError(msg)
+
+    @property
+    def copied_topics(self) -> tuple[Topic, ...]:
+        """The topics that rosbag2 can hold, sorted by name."""
+        return tuple(topic for topic in self.topics if topic.encoding == CDR)
 
     @property
     def image_topics(self) -> tuple[Topic, ...]:
@@ -207,7 +213,7 @@ def _read_metadata(folder: Path, errors: ReadErrors) -> Metadata:
 
 def _find_files(path: Path, metadata: Metadata, errors: ReadErrors) -> list[Path]:
     """Return the files that the metadata name, or else all files in the folder."""
-    if path.is_file():
+    if not path.is_dir():
         return [path]
     endings = tuple(f'{suffix}{zipped}' for suffix in ROSBAG2_ENDINGS for zipped in ('', '.zstd'))
     there = {f.name: f for f in path.iterdir() if f.name.endswith(endings) and f.is_file()}
@@ -215,15 +221,26 @@ def _find_files(path: Path, metadata: Metadata, errors: ReadErrors) -> list[Path
         errors.add(f'{missing} is missing')
     named = [there[name] for name in metadata.names if name in there]
     if not there:
-        errors.add(f'it holds no {" or ".join(ROSBAG2_ENDINGS)} file')
+        bags = sorted(one for one in path.iterdir() if is_bag(one))
+        hint = f', but bags: give them by name, such as {bags[0]}' if bags else ''
+        errors.add(f'it holds no {" or ".join(ROSBAG2_ENDINGS)} file{hint}')
     return named or sorted(there.values(), key=_number_of)
 
 
-def _open_file(path: Path, errors: ReadErrors, stack: ExitStack) -> Storage:
-    """Open a file, decompressed if it is packed; ``stack`` closes it."""
+def _open_file(path: Path, errors: ReadErrors, stack: ExitStack) -> Storage | None:
+    """Open a file, decompressed if it is packed; ``stack`` closes it. None if it has no content."""
     # imported late: help texts and single images do not need the package mcap
-    from lemore_ros.bags.storage import McapFile, Rosbag1File, SqliteFile
+    from lemore_ros.bags.mcap_file import McapFile
+    from lemore_ros.bags.storage import Rosbag1File, SqliteFile
 
+    try:
+        with open_regular(path) as file:
+            reason = '' if file.read(1) else 'it is empty'
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        errors.add(f'{path.name}: {reason}')
+        return None
     try:
         if path.suffix == '.zstd':
             packed, path = path, Path(stack.enter_context(TemporaryDirectory()), path.stem)

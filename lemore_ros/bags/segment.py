@@ -108,7 +108,7 @@ class BagSegmenter:
         batch = self._network.status.batch
         batch_bytes = batch * max(probe.bytes for _, probe in part.cameras)
         ahead = min(MOST_AHEAD, max(1, AHEAD_BYTES // batch_bytes))
-        topics = () if options.only_results else bag.topics
+        topics = () if options.only_results else bag.copied_topics
         results = [(prefix, name) for prefix, _ in part.cameras for name in options.outputs]
         with new_part(part.path, options) as writer, ExitStack() as stack:
             connections = add_connections(writer, topics, bag.types, results)
@@ -143,7 +143,7 @@ class BagSegmenter:
         # of each topic, the first image of each period is segmented; parts begin with a period
         periods: dict[str, int] = {}
         group, frames, size = deque[Item](), 0, 0
-        topics = images if options.only_results else bag.topics
+        topics = images if options.only_results else bag.copied_topics
         for record in bag.messages(topics, start_ns=part.start_ns, end_ns=part.end_ns):
             key = record.topic.name, record.topic.type
             prefix, decoder = cameras.get(key, ('', None))

@@ -1,8 +1,9 @@
 """Read mcap, SQLite and ROS 1 files, whole or damaged.
 
 The pieces of a file are the chunks of mcap and ROS 1 files and the rows of SQLite files. They are
-found by the index, or by a scan if the index is missing or incomplete. A damaged chunk costs its
-own messages; a damaged record head or page ends the scan.
+found by the index, or by a scan if the index is missing or incomplete. Damage costs the messages
+from there to the end of the chunk, or the rows of a page; a damaged record head ends the scan.
+What is read is compared with the numbers of the index.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import heapq
 import sqlite3
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
@@ -19,19 +21,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from mcap import records as mcap
-from mcap.data_stream import ReadDataStream
-from mcap.opcode import Opcode
-from mcap.stream_reader import MAGIC_SIZE, StreamReader, breakup_chunk, read_magic
 from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag1 import reader as rosbag1
 from rosbags.rosbag2.metadata import parse_qos
-from rosbags.rosbag2.storage_mcap import McapReader
 
 from lemore_core.common.errors import in_one_line
-from lemore_core.common.limits import MAX_MESSAGE_BYTES
 from lemore_ros.bags.compression import ZSTD_MAGIC, decompress
-from lemore_ros.bags.errors import ReadErrors
+from lemore_ros.bags.errors import BagError, ReadErrors
 from lemore_ros.bags.types import NONE, Topic, convert_ros1_type
 
 FORMATS = {
@@ -39,13 +35,14 @@ FORMATS = {
     'ros2idl': MessageDefinitionFormat.IDL,
     'omgidl': MessageDefinitionFormat.IDL,
 }
-MCAP_HEAD = 9  # bytes of a record's opcode and length
 # the rows of a page or two; the data of one
 NEIGHBOURS = """
     SELECT id, topic_id, timestamp, CASE id WHEN :id THEN data END
     FROM messages WHERE id > :id - 200 LIMIT 400
 """
 END_OF_TIME = 2**64
+ROWS = 'SELECT id, topic_id, timestamp FROM messages WHERE id >= ? ORDER BY id'
+MOST_ROWS = 2**40
 
 
 class Message(NamedTuple):
@@ -78,6 +75,7 @@ class Storage(ABC):
         self._file: Any = self._open()
         self.topics: dict[int, Topic] = {}
         self._undefined: dict[int, str] = {}
+        self._converters: dict[int, Callable[[bytes], memoryview]] = {}  # of ROS 1 messages
         self._pieces: dict[int, Piece] = {}
         expected = 0
         with suppress(Exception):  # damage raises many types
@@ -134,9 +132,21 @@ class Storage(ABC):
     def _read(self, position: int) -> Iterator[Message]:
         """Yield the messages of a piece; add its topics."""
 
-    def _to_cdr(self, _: int, data: bytes) -> bytes:
+    def _to_cdr(self, number: int, data: bytes) -> bytes:
+        if number in self._converters:
+            return bytes(self._converters[number](data))
         # only metadata.yaml, which may be missing, says whether messages are compressed
         return decompress('zstd', data) if data[:4] == ZSTD_MAGIC else bytes(data)
+
+    def _add_ros1(self, number: int, name: str, kind: str, definition: str) -> None:
+        try:
+            made = convert_ros1_type(kind, definition)
+        except Exception as error:  # noqa: BLE001 - parsers raise many types
+            what = f'{name}: the definition of {kind} cannot be parsed'
+            self._undefined[number] = f'{what}: {in_one_line(error)}'
+        else:
+            kind, parsed, self._converters[number] = made
+            self.topics.setdefault(number, Topic(name, kind, 0, parsed))
 
     def _count(self) -> Counter[int]:
         counts = Counter[int]()
@@ -161,15 +171,23 @@ class Storage(ABC):
         counts = Counter(message.topic for message in found)
         return Piece(min(times, default=0), position, max(times, default=0), counts)
 
-    def _messages_of(self, position: int, expected: int = 0) -> list[Message]:
-        """Return the messages of a piece up to a damage."""
+    def _messages_of(
+        self, position: int, expected: Mapping[int, int] | None = None
+    ) -> list[Message]:
+        """Return the messages of a piece up to a damage; ``expected`` are their numbers by topic."""
         found: list[Message] = []
+        reason, lost = '', Counter(expected)
         try:
-            found.extend(self._read(position))
+            for message in self._read(position):
+                found.append(message)
+                lost[message.topic] -= 1
         except Exception as error:  # noqa: BLE001 - damage raises many types
+            reason = in_one_line(error)
+        number = (+lost).total()
+        if reason or number:
             what = f'{self._path.name}: the {self.piece} {position} is damaged'
-            lost = max(0, expected - len(found))
-            self._errors.add(f'{what}: {in_one_line(error)}', lost)
+            reason = reason or f'{number} of its {Counter(expected).total()} messages are missing'
+            self._errors.add(f'{what}: {reason}', number)
         return found
 
     def _in_order(self, topics: Mapping[int, Topic], start: int, end: int) -> Iterator[Message]:
@@ -181,72 +199,11 @@ class Storage(ABC):
                 continue
             while waiting and waiting[0][0] < piece.start_ns:
                 yield heapq.heappop(waiting)[2]
-            for message in self._messages_of(piece.position, sum(piece.counts.values())):
+            for message in self._messages_of(piece.position, piece.counts):
                 if message.topic in topics:
                     heapq.heappush(waiting, (message.time_ns, next(number), message))
         while waiting:
             yield heapq.heappop(waiting)[2]
-
-
-class McapFile(Storage):
-    """Chunks and top-level messages of an mcap file."""
-
-    def __init__(self, path: Path, errors: ReadErrors) -> None:
-        self._schemas: dict[int, mcap.Schema] = {}
-        super().__init__(path, errors)
-
-    def _read_index(self) -> int:
-        index = McapReader(self._path)
-        index.open()
-        for c in index.connections:
-            qos = tuple(getattr(c.ext, 'offered_qos_profiles', ()))
-            self.topics[c.id] = Topic(c.topic, c.msgtype, 0, c.msgdef, qos)
-        for start_ns, end_ns, position, length, *_, counts in index.chunks:
-            if counts and self._read_head(position) == (Opcode.CHUNK, length - MCAP_HEAD):
-                self._pieces[position] = Piece(start_ns, position, end_ns, counts)
-        expected: int = sum(connection.msgcount for connection in index.connections)
-        index.close()
-        return expected
-
-    def _scan(self) -> Iterator[Piece]:
-        self._file.seek(0)
-        read_magic(ReadDataStream(self._file))
-        position, size = MAGIC_SIZE, self._path.stat().st_size
-        while True:
-            kind, length = self._read_head(position)
-            if kind == Opcode.DATA_END:
-                return
-            if not kind or position + MCAP_HEAD + length > size:
-                msg = f'the record at byte {position} is damaged or cut short'
-                raise ValueError(msg)
-            if kind in (Opcode.CHUNK, Opcode.MESSAGE, Opcode.SCHEMA, Opcode.CHANNEL):
-                yield self._piece_at(position)
-            position += MCAP_HEAD + length
-
-    def _read(self, position: int) -> Iterator[Message]:
-        self._file.seek(position)
-        options = {'skip_magic': True, 'emit_chunks': True}
-        reader = StreamReader(self._file, record_size_limit=MAX_MESSAGE_BYTES, **options)
-        record = next(iter(reader.records))
-        for one in _expand(record) if isinstance(record, mcap.Chunk) else [record]:
-            if isinstance(one, mcap.Message):
-                yield Message(one.channel_id, one.log_time, one.data)
-            elif isinstance(one, mcap.Schema):
-                self._schemas[one.id] = one
-            elif isinstance(one, mcap.Channel):
-                self._add(one)
-
-    def _read_head(self, position: int) -> tuple[int, int]:
-        self._file.seek(position)
-        stream = ReadDataStream(self._file)
-        return stream.read1(), stream.read8()
-
-    def _add(self, channel: mcap.Channel) -> None:
-        schema = self._schemas.get(channel.schema_id, mcap.Schema(0, b'', '', ''))
-        definition = _definition(schema.encoding, schema.data.decode(errors='replace'))
-        qos = tuple(parse_qos(channel.metadata.get('offered_qos_profiles', '')))
-        topic = Topic(channel.topic, schema.name, 0, definition, qos)
-        self.topics.setdefault(channel.id, topic)
 
 
 class SqliteFile(Storage):
@@ -267,13 +224,45 @@ class SqliteFile(Storage):
     def _scan(self) -> Iterator[Piece]:
         for row in self._file.execute('SELECT * FROM topics'):
             self._add(dict(row))
-        query = 'SELECT id, topic_id, timestamp FROM messages ORDER BY id'
         counts: dict[int, dict[int, int]] = {}  # shared by the rows of a topic
-        for row, topic, time_ns in self._file.execute(query):
-            if not isinstance(time_ns, int):
-                msg = f'the time of row {row} is {time_ns!r}'
-                raise TypeError(msg)
-            yield Piece(time_ns, row, time_ns, counts.setdefault(topic, {topic: 1}))
+        for row, topic, time_ns in self._rows():
+            if isinstance(time_ns, int):
+                yield Piece(time_ns, row, time_ns, counts.setdefault(topic, {topic: 1}))
+            else:
+                what = f'{self._path.name}: the time of row {row} is {time_ns!r}'
+                self._errors.add(what, 1)
+
+    def _rows(self) -> Iterator[sqlite3.Row]:
+        """Yield id, topic and time of the rows, without those of damaged pages."""
+        first = 0
+        while True:
+            try:
+                for row in self._file.execute(ROWS, (first,)):
+                    yield row
+                    first = row[0] + 1
+            except sqlite3.DatabaseError as error:  # noqa: PERF203 - once for each damage
+                following = self._readable_after(first, error)
+                what = f'{self._path.name}: the rows {first} to {following - 1} are damaged'
+                self._errors.add(f'{what}: {error}', following - max(first, 1))
+                first = following
+            else:
+                return
+
+    def _readable_after(self, damaged: int, error: Exception) -> int:
+        """Return the first row behind the damage at a row; raise the error if there is none."""
+        step = 1
+        while not self._is_readable(damaged + step):
+            step *= 2
+            if step > MOST_ROWS:
+                raise error
+        found = bisect_left(range(step), True, key=lambda row: self._is_readable(damaged + row))
+        return damaged + found
+
+    def _is_readable(self, row: int) -> bool:
+        with suppress(sqlite3.DatabaseError):
+            self._file.execute(ROWS, (row,)).fetchone()
+            return True
+        return False
 
     def _read(self, position: int) -> Iterator[Message]:
         query = 'SELECT topic_id, timestamp, data FROM messages WHERE id = ?'
@@ -288,7 +277,7 @@ class SqliteFile(Storage):
         query = 'SELECT * FROM message_definitions WHERE topic_type = ?'
         with suppress(sqlite3.Error):  # recordings before ROS 2 Iron have no such table
             known = self._file.execute(query, (row['type'],)).fetchone() or known
-        definition = _definition(known['encoding'], known['encoded_message_definition'])
+        definition = definition_of(known['encoding'], known['encoded_message_definition'])
         qos = tuple(parse_qos(row.get('offered_qos_profiles') or ''))
         self.topics[int(row['id'])] = Topic(row['name'], row['type'], 0, definition, qos)
 
@@ -298,7 +287,6 @@ class Rosbag1File(Storage):
 
     def __init__(self, path: Path, errors: ReadErrors) -> None:
         self._reader = rosbag1.Reader(path)
-        self._converters: dict[int, Callable[[bytes], memoryview]] = {}
         super().__init__(path, errors)
 
     def _read_index(self) -> int:
@@ -315,6 +303,9 @@ class Rosbag1File(Storage):
 
     def _scan(self) -> Iterator[Piece]:
         position, size = len(b'#ROSBAG V2.0\n'), self._path.stat().st_size
+        if position >= size:
+            msg = 'it was cut off before its header'
+            raise BagError(msg)
         while position < size:
             self._file.seek(position)
             header = rosbag1.Header.read(self._file)
@@ -352,29 +343,11 @@ class Rosbag1File(Storage):
         if kind == rosbag1.RecordType.MSGDATA:
             yield Message(header.get_uint32('conn'), header.get_time('time'), data)
 
-    def _add(self, connection: Connection) -> None:
-        number, kind = connection.id, connection.msgtype
-        try:
-            made = convert_ros1_type(kind, connection.msgdef.data)
-        except Exception as error:  # noqa: BLE001 - parsers raise many types
-            what = f'{connection.topic}: the definition of {kind} cannot be parsed'
-            self._undefined[number] = f'{what}: {in_one_line(error)}'
-        else:
-            name, definition, self._converters[number] = made
-            self.topics[number] = Topic(connection.topic, name, 0, definition)
-
-    def _to_cdr(self, number: int, data: bytes) -> bytes:
-        return bytes(self._converters[number](data))
+    def _add(self, one: Connection) -> None:
+        self._add_ros1(one.id, one.topic, one.msgtype, one.msgdef.data)
 
 
-def _expand(chunk: mcap.Chunk) -> list[mcap.McapRecord]:
-    if chunk.compression:
-        # the mcap package decompresses without a limit
-        data = decompress(chunk.compression, chunk.data, chunk.uncompressed_size)
-        chunk = replace(chunk, compression='', data=data)
-    return list(breakup_chunk(chunk, validate_crc=True))
-
-
-def _definition(encoding: str, text: str) -> MessageDefinition:
+def definition_of(encoding: str, text: str) -> MessageDefinition:
+    """Return a definition of a known encoding, or else an empty one."""
     known = FORMATS.get(encoding, NONE)
     return MessageDefinition(known, '' if known is NONE else text)

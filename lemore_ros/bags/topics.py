@@ -20,7 +20,7 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.reader import Bag
 from lemore_ros.bags.types import Topic
 from lemore_ros.messages.common import read_stamp
-from lemore_ros.messages.images import encoding_of
+from lemore_ros.messages.images import DepthImageError, encoding_of
 from lemore_ros.outputs import BY_TYPE, OUTPUTS
 
 CLASSES = OUTPUTS['classes']
@@ -30,6 +30,7 @@ RESULT = 'it is the result of a segmentation'
 # messages tried: a camera may need a moment to start, a video starts between two key frames
 FIRST_IMAGES, FIRST_PACKETS = 10, 600
 STAMPED_BYTES = 12
+SHOWN = 10  # topics in a message
 # names that drivers and image_proc append to a camera's namespace
 GENERIC = {
     *('image', 'image_raw', 'image_color', 'image_mono'),
@@ -39,7 +40,10 @@ GENERIC = {
 
 
 class TopicProbe(NamedTuple):
-    """Encoding, size and bytes of a topic's first image, or the ``problem`` that it is no camera."""
+    """Encoding, size and bytes of a topic's first image, or the ``problem`` that it is no camera.
+
+    ``is_unreadable`` images may be those of a camera; others are results, masks or depth.
+    """
 
     topic: Topic
     encoding: str = ''
@@ -48,6 +52,7 @@ class TopicProbe(NamedTuple):
     bytes: int = 0
     is_grey: bool = False
     problem: str = ''
+    is_unreadable: bool = False
 
 
 def probe_images(bag: Bag) -> list[TopicProbe]:
@@ -99,8 +104,10 @@ def find_cameras(
         probes = [_probe(bag, image_topic(bag, name)) for name in dict.fromkeys(topics)]
         others = [probe for probe in probes if probe.problem]
     else:
-        raw = _raw_first(bag)
-        probes = [probe for probe in probe_images(bag) if probe.topic in raw]
+        every = probe_images(bag)
+        readable = [probe.topic for probe in every if not probe.problem]
+        chosen = _raw_first(bag.image_topics, readable)
+        probes = [probe for probe in every if probe.topic in chosen]
         others = [p for p in probes if p.problem and p.problem != RESULT and p.topic.count]
     usable = [probe for probe in probes if not probe.problem]
     if not usable or (topics and others):
@@ -187,7 +194,7 @@ def _read_table(bag: Bag, topic: Topic) -> Taxonomy:
 
 
 def _probe(bag: Bag, topic: Topic) -> TopicProbe:
-    problem = ''
+    problem, is_depth = '', False
     most = FIRST_PACKETS if topic.transport.is_video else FIRST_IMAGES
     for record, image in islice(bag.frames(topic), most):
         if isinstance(image, Image):
@@ -196,7 +203,9 @@ def _probe(bag: Bag, topic: Topic) -> TopicProbe:
             is_grey = image.pixels.ndim == 2
             return TopicProbe(topic, encoding, height, width, image.pixels.size, is_grey)
         problem = problem or str(image)
-    return TopicProbe(topic, problem=problem or 'no image')
+        is_depth |= isinstance(image, DepthImageError)
+    reason = problem or ('no message can be read' if topic.count else 'it has no messages')
+    return TopicProbe(topic, problem=reason, is_unreadable=not is_depth)
 
 
 def _mask_of(bag: Bag, probe: TopicProbe, cameras: Sequence[TopicProbe]) -> str:
@@ -218,8 +227,9 @@ def _mask_of(bag: Bag, probe: TopicProbe, cameras: Sequence[TopicProbe]) -> str:
 
 def _no_camera(bag: Bag, others: list[TopicProbe]) -> BagError:
     reasons = '; '.join(f'{probe.topic.name}: {probe.problem}' for probe in others)
-    names = ', '.join(f'{t.name} ({t.type})' for t in bag.topics[:10]) or 'no topics at all'
-    return BagError(f'{bag.path} has no camera: {reasons or f"it has {names}"}')
+    names = ', '.join(map(str, bag.topics[:SHOWN])) or 'no messages'
+    damage = f'; it is damaged: {bag.errors}' if bag.errors.places else ''
+    return BagError(f'{bag.path} has no camera: {reasons or f"it has {names}"}{damage}')
 
 
 def _namespace(topic: Topic) -> str:
@@ -229,14 +239,23 @@ def _namespace(topic: Topic) -> str:
     return '/'.join(parts)
 
 
-def _raw_first(bag: Bag) -> list[Topic]:
-    """Return the image topics without the compressed copies that image_transport publishes."""
-    found: dict[str, Topic] = {}
-    for topic in sorted(bag.image_topics, key=lambda topic: [*BY_TYPE].index(topic.type)):
-        found.setdefault(topic.name.removesuffix(topic.transport.suffix), topic)
-    return [topic for topic in bag.image_topics if topic in found.values()]
+def _raw_first(topics: Collection[Topic], preferred: Collection[Topic] = ()) -> list[Topic]:
+    """Return one topic of those that image_transport publishes of a camera, the raw one if it can.
+
+    Preferred are those in ``preferred``, then those that lack less than half of the images.
+    """
+    twins: dict[str, list[Topic]] = {}
+    for topic in topics:
+        twins.setdefault(topic.name.removesuffix(topic.transport.suffix), []).append(topic)
+
+    def rank(topic: Topic) -> tuple[bool, bool, int]:
+        most = max(t.count for t in twins[topic.name.removesuffix(topic.transport.suffix)])
+        return topic not in preferred, topic.count < most / 2, [*BY_TYPE].index(topic.type)
+
+    return [min(found, key=rank) for found in twins.values()]
 
 
 def _called_labels(bag: Bag) -> list[Topic]:
     names = (LABELS, LABELS + COMPRESSED)
-    return [topic for topic in _raw_first(bag) if f'/{topic.name}'.endswith(names)]
+    found = _raw_first([topic for topic in bag.image_topics if topic.count])
+    return [topic for topic in found if f'/{topic.name}'.endswith(names)]

@@ -21,6 +21,7 @@ DISTRIBUTIONS = {s.name.removeprefix('ROS2_').lower(): s for s in Stores if 'ROS
 HEADER, TIME = 'std_msgs/msg/Header', 'builtin_interfaces/msg/Time'
 IDL_RULER = '=' * 80 + '\n'
 NONE = MessageDefinitionFormat.NONE
+CDR = 'cdr'
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Topic:
 
     ``type`` is written as in ROS 2: ``sensor_msgs/msg/Image``. ``count`` is the number of messages
     by the index. ``definition`` is empty if the bag has none. ``qos`` holds the publishers' profiles.
+    ``encoding`` is that of the messages; only ``cdr`` is deserialised.
     """
 
     name: str
@@ -36,11 +38,17 @@ class Topic:
     count: int
     definition: MessageDefinition
     qos: tuple[Qos, ...] = ()
+    encoding: str = CDR
+
+    def __str__(self) -> str:
+        is_read = self.encoding == CDR
+        how = '' if is_read else f' as {self.encoding}: only messages of ROS are read'
+        return f'{self.name} ({self.type}{how})'
 
     @property
     def is_image(self) -> bool:
         """Whether the messages are images of any transport, depth images included."""
-        return self.type in BY_TYPE
+        return self.type in BY_TYPE and self.encoding == CDR
 
     @property
     def transport(self) -> Transport:

@@ -84,6 +84,10 @@ class ImageError(LemoreError):
     """An image message that contradicts itself or has an unsupported encoding."""
 
 
+class DepthImageError(ImageError):
+    """A depth image where an image is expected."""
+
+
 def read_image(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
     """View a ``sensor_msgs/Image`` (rclpy's, or any object with its fields) as an image.
 
@@ -150,6 +154,14 @@ def rows_of(message: Any, bytes_per_pixel: int) -> NDArray[np.uint8]:
     if height == 0 or width == 0:
         msg = f'the image has width {width} and height {height}, both must be at least 1'
         raise ImageError(msg)
+    if (message.encoding in (*YUV422, *NV) and width % 2) or (
+        message.encoding in NV and height % 2
+    ):
+        msg = (
+            f'a {message.encoding} image of {width}x{height} has an odd side, but pixels share their '
+            'colour in pairs: have the driver publish rgb8 or an even size'
+        )
+        raise ImageError(msg)
     row = width * bytes_per_pixel
     if step < row:
         msg = f'step is {step} bytes, width {width} in {message.encoding} needs at least {row}'
@@ -181,7 +193,7 @@ def refuse_depth(encoding: str) -> None:
             f'encoding {encoding!r} is that of a depth image, it holds no image: '
             'remap image to the color camera, and depth to this topic'
         )
-        raise ImageError(msg)
+        raise DepthImageError(msg)
 
 
 def read_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
@@ -232,9 +244,11 @@ def _channel_order(form: str) -> str:
     words = (packed if semicolon else raw).split()
     codec = words[0] if words else ''
     # some drivers leave the field empty; the data tell then
+    if codec == 'compressedDepth':
+        msg = f'format {form!r} is that of a depth image'
+        raise DepthImageError(msg)
     if codec.lower() not in CODECS and form.strip():
-        hint = ', that is a depth image' if codec == 'compressedDepth' else ''
-        msg = f'format {form!r} is not read{hint}, allowed: jpeg, png'
+        msg = f'format {form!r} is not read, allowed: jpeg, png'
         raise ImageError(msg)
     refuse_depth(raw.strip())
     return 'rgb8' if 'compressed rgb' in packed else 'bgr8'

@@ -120,18 +120,19 @@ class BagFolder:
         *,
         storage: StoragePlugin = StoragePlugin.MCAP,
         compression: CompressionMode = CompressionMode.NONE,
+        empty: Sequence[tuple[str, str]] = (),
     ) -> Path:
+        """Write a bag; ``empty`` are names and types of topics that need no message."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / name
         writer = Writer(path, version=9, storage_plugin=storage)
         writer.set_compression(compression, CompressionFormat.ZSTD)
         with writer:
-            connections: dict[tuple[str, str], Any] = {}
+            connections = {
+                key: writer.add_connection(*key, typestore=STORE, offered_qos_profiles=[QOS])
+                for key in dict.fromkeys([*empty, *(message[:2] for message in messages)])
+            }
             for topic, kind, time, data in messages:
-                if (topic, kind) not in connections:
-                    connections[topic, kind] = writer.add_connection(
-                        topic, kind, typestore=STORE, offered_qos_profiles=[QOS]
-                    )
                 writer.write(connections[topic, kind], time, data)
         return path
 

@@ -50,7 +50,8 @@ def predict(
         status = main(['predict', *map(str, [*arguments, *named])])
     except SystemExit as stop:
         status = int(stop.code or 0)
-    return status, *capsys.readouterr()
+    out, err = capsys.readouterr()
+    return status, out.removeprefix(f'labels of the model {model and model.stem} (camvid)\n'), err
 
 
 def test_each_camera_of_a_bag_is_a_source(
@@ -58,6 +59,7 @@ def test_each_camera_of_a_bag_is_a_source(
 ) -> None:
     messages = [('/front', IMAGE, START + i, image(i, START + i * 10**8)) for i in range(3)]
     messages += [('/rear', IMAGE, START + 9, image(7, START))]
+    messages += [('/side', IMAGE, START + 9, image(7, START, encoding='no such'))]
     path = bags.write(messages)
     sources = open_sources([path])
     assert [(one.name, one.expected) for one in sources] == [('drive/front', 3), ('drive/rear', 1)]
@@ -68,8 +70,9 @@ def test_each_camera_of_a_bag_is_a_source(
     for frame, index in zip(frames, (0, 1, 2, 7), strict=True):
         assert np.array_equal(frame.image.pixels, pattern(index))
 
-    status, out, _ = predict(capsys, path, '-o', tmp_path / 'out', model=exported)
-    assert (status, out.partition(':')[0]) == (0, '4 images')
+    status, out, err = predict(capsys, path, '-o', tmp_path / 'out', model=exported)
+    assert (status, out.partition(':')[0]) == (3, '4 images')
+    assert "/side is left out: encoding 'no such' is not read" in err
     video = read_video(tmp_path / 'out' / 'overlay' / 'drive' / 'front.mp4')
     assert [time for time, _ in video] == [0, 10**8, 2 * 10**8]
     assert (tmp_path / 'out' / 'labels' / 'drive' / 'rear' / '000000.png').exists()
@@ -108,6 +111,8 @@ def test_recorded_labels_are_taken_unless_a_model_is_named(
     assert is_near(first[HEIGHT // 2, WIDTH + WIDTH // 4], CAMVID.colors[ROAD])
     assert is_near(frames[3][1][HEIGHT // 2, WIDTH + WIDTH // 2], CAMVID.colors[BUILDING])
 
+    assert main(['view', str(drive), '--save', str(tmp_path / 'drive.rrd')]) == 0
+    assert capsys.readouterr().out.startswith('drive: labels as recorded')
     arguments = [drive, '-o', tmp_path / 'model', '--frames', 1]
     status, out, _ = predict(capsys, *arguments, model=exported)
     assert (status, out.partition(':')[0]) == (0, '1 image')

@@ -19,11 +19,22 @@ from typing import Any
 import pytest
 from rosbags.rosbag2 import Writer
 
+from lemore_core.cli.main import main
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.parts import BagSegmentation, divide
 from lemore_ros.bags.segment import NS, read_ahead
-from test.bags.conftest import ROOT, BagFolder, contents, drive, files, segment
+from test.bags.conftest import (
+    IMAGE,
+    ROOT,
+    START,
+    BagFolder,
+    contents,
+    drive,
+    files,
+    image,
+    segment,
+)
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -173,11 +184,25 @@ def test_a_gpu_that_is_lost_again_ends_the_run_and_leaves_no_part(
         run.segment(lambda _: None, workers=2)
 
 
-def test_several_bags_into_a_folder(bags: BagFolder, options: SegmentOptions) -> None:
-    sources = [bags.write(drive(3), 'a'), bags.write(drive(5), 'b')]
-    run = BagSegmentation(sources, bags.folder / 'out', options, resume=False)
+def test_of_several_bags_each_costs_itself(
+    bags: BagFolder, options: SegmentOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rear = [('/rear', IMAGE, START, image(0, START, encoding='no such'))]
+    sources = [bags.write(drive(3), 'a'), bags.write([*rear, *drive(5)], 'b')]
+    unusable = [bags.write([m for m in drive(2) if m[0] == '/notes'], 'notes')]
+    unusable += [bags.folder / 'gone.mcap', bags.folder / 'empty.bag']
+    unusable[-1].touch()
+    given = [unusable[0], *sources, *unusable[1:]]
+    run = BagSegmentation(given, bags.folder / 'out', options, resume=False)
     results = run.segment(lambda _: None)
     assert [(output.name, result.frames) for _, output, result in results] == [('a', 3), ('b', 5)]
+    for line, path in zip(run.left_out, [unusable[0], sources[1], *unusable[1:]], strict=True):
+        assert str(path) in line
+    with pytest.raises(SystemExit, match='3'):
+        main(['bag', 'segment', *map(str, given), '-o', str(bags.folder / 'out'), '--resume'])
+    assert capsys.readouterr().err.count('not segmented: ') == 3
+    with pytest.raises(BagError, match='there is no bag'):
+        BagSegmentation(unusable[:2], bags.folder / 'none', options, resume=False)
     with pytest.raises(BagError, match="2 inputs are called 'a'"):
         BagSegmentation([sources[0], sources[0]], bags.folder, options, resume=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
@@ -110,20 +111,32 @@ def test_frames_raw_compressed_and_broken(bags: BagFolder) -> None:
 
 def test_what_is_no_bag_is_named(tmp_path: Path) -> None:
     (tmp_path / 'notes.txt').write_text('hello')
-    (tmp_path / 'empty.mcap').write_bytes(b'')
+    (tmp_path / 'empty.mcap').touch()
+    (tmp_path / 'zero.bag').touch()
+    os.mkfifo(tmp_path / 'pipe.db3')
+    (tmp_path / 'pointer.bag').write_bytes(b'version https://git-lfs.github.com/spec/v1\noid')
     (tmp_path / 'wrong.db3').write_bytes(b'x' * 5000)
     (tmp_path / 'old.bag').write_bytes(b'#ROSBAG V2.0\n')
     (tmp_path / 'folder').mkdir()
+    (tmp_path / 'folder' / 'a.bag').touch()
     for name, reason in {
         'none': 'there is no bag',
         'notes.txt': 'is no bag: give a rosbag2 folder',
-        'empty.mcap': 'nothing of .* can be read: empty.mcap: nothing can be read after 0',
+        'empty.mcap': 'nothing of .* can be read: empty.mcap: it is empty',
         'wrong.db3': 'not a database',
-        'old.bag': 'can be read',
-        'folder': 'nothing of .* can be read: metadata.yaml is missing',
+        'zero.bag': 'nothing of .* can be read: zero.bag: it is empty',
+        'old.bag': 'old.bag: .* cut off before its header',
+        'pipe.db3': 'it is no regular file',
+        'pointer.bag': 'it is a Git LFS pointer, not the file itself: git lfs pull',
+        'folder': 'metadata.yaml is missing; it holds no .* but bags: give .* such as .*/a.bag',
     }.items():
         with pytest.raises(BagError, match=reason), open_bag(tmp_path / name):
             pass
+
+
+def test_a_ros_1_bag_without_messages_is_empty(tmp_path: Path) -> None:
+    with open_bag(rosbag1(tmp_path / 'a.bag', 0)) as bag:
+        assert (sum(topic.count for topic in bag.topics), str(bag.errors)) == (0, '')
 
 
 @pytest.mark.parametrize('compression', [NONE, STORAGE])
@@ -196,6 +209,23 @@ def test_a_sqlite_file_that_is_cut_short(bags: BagFolder, compression: Any) -> N
             assert not Counter(found) - Counter(drive(250))
             assert len(found) + bag.errors.messages == 750
             assert 'nothing can be read after' in str(bag.errors)
+
+
+def test_a_damaged_page_of_a_sqlite_file_costs_its_rows(
+    bags: BagFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = bags.write(drive(60), storage=SQLITE)
+    content = bytearray(only_file(path).read_bytes())
+    page = content.index(drive(60)[90][3][:40]) // 4096
+    content[4096 * page : 4096 * (page + 1)] = bytes(4096)
+    only_file(path).write_bytes(content)
+    with open_bag(path) as bag:
+        lost = Counter(drive(60)) - Counter(read(bag))
+        assert 0 < lost.total() == bag.errors.messages < 20
+        assert 'the rows' in str(bag.errors)
+    with pytest.raises(SystemExit, match='3'):
+        main(['bag', 'info', str(path)])
+    assert f'damaged, {lost.total()} messages known to be lost' in capsys.readouterr().out
 
 
 def test_a_sqlite_recording_that_a_crash_left_with_its_log(bags: BagFolder) -> None:

@@ -14,6 +14,7 @@ from lemore_ros.bags.reader import open_bag
 from lemore_ros.bags.topics import camera_topic, find_cameras, probe_images, recorded_labels
 from lemore_ros.messages.rendering import classes_json
 from test.bags.conftest import (
+    COMPRESSED,
     IMAGE,
     PERIOD,
     START,
@@ -23,6 +24,7 @@ from test.bags.conftest import (
     BagFolder,
     header,
     image,
+    jpeg,
     text,
 )
 
@@ -76,6 +78,27 @@ def test_a_depth_image_is_known_by_its_encoding_not_by_its_name(bags: BagFolder)
     topics = {name: image(0, START) for name in names}
     topics |= {f'/{kind}': image(0, START, encoding=kind) for kind in ('16UC1', '32FC1')}
     assert cameras(write(bags, topics)) == names
+
+
+@pytest.mark.parametrize(
+    ('raw', 'copies', 'chosen'),
+    [
+        ([], 4, '/compressed'),  # a driver that publishes on demand
+        ([image(0, START)], 4, '/compressed'),
+        ([image(0, START, encoding='no such')] * 4, 4, '/compressed'),
+        ([image(0, START)] * 2, 4, ''),
+        ([image(0, START)], 0, ''),
+    ],
+)
+def test_of_a_camera_recorded_twice_the_topic_with_the_images_is_taken(
+    bags: BagFolder, raw: list[bytes], copies: int, chosen: str
+) -> None:
+    messages = [('/cam', IMAGE, START + i, data) for i, data in enumerate(raw)]
+    messages += [('/cam/compressed', COMPRESSED, START + i, jpeg(i, START)) for i in range(copies)]
+    path = bags.write(messages, empty=[('/cam', IMAGE), ('/cam/compressed', COMPRESSED)])
+    with open_bag(path) as bag:
+        found, others = find_cameras(bag)
+        assert (found[''].topic.name, others) == (f'/cam{chosen}', [])
 
 
 def test_another_topic_called_classes_makes_no_results(bags: BagFolder) -> None:

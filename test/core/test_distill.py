@@ -182,7 +182,7 @@ def test_distil_from_folders_to_a_report_in_stages(
     base += ['validate_every=2', 'save_every=1', 'warmup=0', 'height=64', 'width=96']
 
     def run(*options: str, classes: str = halves) -> tuple[int, str, str]:
-        return main([*base, '--classes', classes, *options]), *capsys.readouterr()
+        return main([*base, '--class-groups', classes, *options]), *capsys.readouterr()
 
     # a file is in the way of the masks
     output.mkdir()

@@ -82,13 +82,58 @@ def test_drives_are_the_names_of_images_the_folder_or_the_video(tmp_path: Path, 
 def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
     write_images(tmp_path / 'in', 'a.png', 'c.png')
     (tmp_path / 'in' / 'b.png').write_bytes(b'no image')
+    for name in ('x.heic', 'y.HEIC', 'clip.mp4', 'notes.txt', '.hidden.png'):
+        (tmp_path / 'in' / name).touch()
+    (tmp_path / 'in' / 'gone.png').symlink_to('/none/gone.png')
     (images,) = open_sources([tmp_path / 'in'], 32 * 48)
     assert [frame.name for frame in images.frames()] == ['a', 'c']
-    (line,) = error_lines([images])
-    assert line.startswith(f'in: {tmp_path / "in" / "b.png"} is no readable image')
+    lines = sorted(error_lines([images]))
+    for line, start in zip(
+        lines,
+        [
+            'in: .heic files are not read: convert them to .png or .jpg (2 times)',
+            'in: .mp4 files in folders are not read',
+            f'in: {tmp_path / "in" / "b.png"} is no readable image',
+            f'in: {tmp_path / "in" / "gone.png"} is a link to /none/gone.png, which does not',
+        ],
+        strict=True,
+    ):
+        assert line.startswith(start)
     (small,) = open_sources([tmp_path / 'in' / 'a.png'], 10)
     assert not list(small.frames())
     assert 'allowed: up to 10 (max_pixels)' in error_lines([small])[0]
+
+
+def test_folders_that_are_links_are_read_once(tmp_path: Path) -> None:
+    write_images(tmp_path / 'in', 'a.png', 'deep/b.png')
+    write_images(tmp_path / 'other', 'c.png')
+    for name, target in (('1', 'deep'), ('2', '../other'), ('3', '../other'), ('deep/up', '..')):
+        (tmp_path / 'in' / name).symlink_to(target)
+    sources = open_sources([tmp_path / 'in'])
+    assert sorted(f.name for one in sources for f in one.frames()) == ['2/c', 'a', 'deep/b']
+    assert not error_lines(sources)
+
+
+def test_of_several_inputs_each_costs_itself(
+    clip: Path, untrained_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'broken.png').touch()
+    inputs = [str(tmp_path / 'gone'), str(tmp_path / 'broken.png'), str(clip)]
+    options = [
+        '--model',
+        str(untrained_checkpoint),
+        '--backend',
+        'torch',
+        '-o',
+        str(tmp_path / 'o'),
+    ]
+    with pytest.raises(SystemExit, match='3'):
+        main(['predict', *inputs, *options])
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].startswith('5 images: ')
+    assert 'there is no file or folder' in err
+    assert 'broken.png is empty' in err
+    assert main(['predict', *inputs[:2], *options]) == 1
 
 
 def test_inputs_without_images_are_refused(tmp_path: Path) -> None:
@@ -198,7 +243,9 @@ def test_the_command_takes_several_inputs(
     options = ['--rotate', '180', '--model', str(untrained_checkpoint), '--backend', 'torch']
     arguments = ['predict', str(clip), str(inputs), *options, '-o', str(output)]
     assert main(arguments) == 0
-    assert capsys.readouterr().out.startswith('6 images: ')
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == 'labels of the model untrained (camvid)'
+    assert last.startswith('6 images: ')
     assert (output / 'overlay' / 'my_clip.mp4').is_file()
     overlaid = read(output / 'overlay' / 'street.png')
     height, width = clip_frames[0].shape[:2]

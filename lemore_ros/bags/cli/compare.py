@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lemore_ros.bags.cli import evaluate
 from lemore_ros.bags.errors import BagError
@@ -30,14 +30,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Compare; print the figures, and write the report."""
     images = evaluate.open_images(arguments, arguments.labels)
+    judged, facts = _judge(arguments) if arguments.ground_truth else ({}, {})
     with ExitStack() as stack:
         first, second = [stack.enter_context(closing(side)) for side in _open_sides(arguments)]
         names = f'A: {first.name}', f'B: {second.name}'
         # as short as tells them apart
         for short in ((first.origin, second.origin), (first.name, second.name)):
             names = short if short[0] != short[1] else names
-        facts = {'A': first.description, 'B': second.description}
-        evaluate.measure(arguments, images, second, first, facts, names)
+        facts = {'A': first.description, 'B': second.description, **facts}
+        evaluate.measure(arguments, images, second, first, facts, names, judged)
+
+
+def _judge(arguments: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return the figures of A and B against ground truth, and what that is."""
+    from lemore_ros.bags.evaluation.evaluate import evaluate_drive
+
+    figures: dict[str, dict[str, Any]] = {}
+    facts: dict[str, str] = {}
+    for side, source in zip('AB', _open_sides(arguments), strict=True):
+        with closing(source), closing(evaluate.open_ground_truth(arguments, source)) as truth:
+            images = evaluate.open_images(arguments, arguments.labels)
+            figures[side] = evaluate_drive(images, source, truth).to_dict()
+            facts |= {**truth.facts, f'{side}_mean_iou': str(figures[side]['mean_iou'])}
+    return figures, facts
 
 
 def _open_sides(arguments: argparse.Namespace) -> Iterator[LabelSource]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lemore_core.cli.arguments import (
     SEGMENTER,
@@ -33,21 +34,21 @@ EXPLAINED = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('bag', type=Path, metavar='IN', help='the recorded drive')
+    parser.add_argument('--labels', metavar='TOPIC', help='take the labels of this topic of IN')
+    add_shared_arguments(parser, report_images=12)
+
+
+def add_shared_arguments(parser: argparse.ArgumentParser, report_images: int) -> None:
+    """Declare the ground truth, the model, the images to evaluate, and the results."""
     add = parser.add_argument_group('ground truth').add_argument
     text = (
-        'a topic of labels in IN, a folder of masks called <sec>_<nanosec>.png or '
+        'a topic of labels in the bag, a folder of masks called <sec>_<nanosec>.png or '
         '<nanoseconds>.png by the stamps of their images, or another bag'
     )
     add('--ground-truth', default='', metavar='TOPIC|FOLDER|BAG', help=text)
     add('--ground-truth-topic', default='', metavar='TOPIC', help='of labels in that bag')
     text = "what masks in a folder hold: class ids, or the data set's own ids or colors"
     add('--ground-truth-ids', choices=('classes', 'dataset'), default='classes', help=text)
-    parser.add_argument('--labels', metavar='TOPIC', help='take the labels of this topic of IN')
-    add_shared_arguments(parser, report_images=12)
-
-
-def add_shared_arguments(parser: argparse.ArgumentParser, report_images: int) -> None:
-    """Declare the model, the images to evaluate, and the results."""
     declare(parser, *SEGMENTER)
     # without --model, labels in the bag come before the default model
     parser.set_defaults(model=None)
@@ -75,24 +76,19 @@ def add_shared_arguments(parser: argparse.ArgumentParser, report_images: int) ->
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure the labels; print the figures, and write the report."""
-    from lemore_ros.bags.evaluation.label_sources import GroundTruth
-
-    images = open_images(arguments, [arguments.labels or '', arguments.ground_truth])
+    images = open_images(arguments, [arguments.labels or ''])
     truth, facts = None, {}
     with ExitStack() as stack:
         source = stack.enter_context(closing(_open_labels(arguments)))
         print(source.description, file=sys.stderr if arguments.json else sys.stdout)
         if arguments.ground_truth:
-            topic, ids = arguments.ground_truth_topic, arguments.ground_truth_ids
-            given = arguments.ground_truth, arguments.bag, source.taxonomy, arguments.tolerance_ns
-            truth = GroundTruth(*given, topic=topic, ids=ids)
-            stack.enter_context(closing(truth))
-            facts['ground_truth'] = truth.name
+            truth = stack.enter_context(closing(open_ground_truth(arguments, source)))
+            facts = truth.facts
         measure(arguments, images, source, truth, {**facts, **source.facts})
 
 
 def open_images(arguments: argparse.Namespace, masks: list[str]) -> ImageSequence:
-    """Open the images of the arguments; topics called ``masks`` are no cameras."""
+    """Open the images; topics called ``masks``, and the ground truth, are no cameras."""
     from lemore_core.evaluation.report import check_requirements
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 
@@ -101,7 +97,7 @@ def open_images(arguments: argparse.Namespace, masks: list[str]) -> ImageSequenc
     return ImageSequence(
         arguments.images or arguments.bag,
         arguments.topic,
-        masks=masks,
+        masks=[*masks, arguments.ground_truth],
         start_s=arguments.skip,
         duration_s=arguments.duration,
         max_pixels=arguments.max_pixels,
@@ -115,6 +111,15 @@ def open_model(arguments: argparse.Namespace, model: str) -> LabelSource:
     return ModelLabels(load_segmenter(argparse.Namespace(**{**vars(arguments), 'model': model})))
 
 
+def open_ground_truth(arguments: argparse.Namespace, source: LabelSource) -> GroundTruth:
+    """Open the ground truth, in the classes of the labels where it has no class table."""
+    from lemore_ros.bags.evaluation.label_sources import GroundTruth
+
+    topic, ids = arguments.ground_truth_topic, arguments.ground_truth_ids
+    given = arguments.ground_truth, arguments.bag, source.taxonomy, arguments.tolerance_ns
+    return GroundTruth(*given, topic=topic, ids=ids)
+
+
 def measure(
     arguments: argparse.Namespace,
     images: ImageSequence,
@@ -122,8 +127,12 @@ def measure(
     reference: LabelSource | GroundTruth | None,
     facts: dict[str, str],
     names: tuple[str, str] | None = None,
+    judged: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Evaluate the labels, print the figures and write the report; ``names`` are those compared."""
+    """Evaluate the labels, print the figures and write the report.
+
+    ``names`` are those compared, ``judged`` their figures against ground truth.
+    """
     from tqdm import tqdm
 
     from lemore_core.evaluation.report import write_report
@@ -154,15 +163,32 @@ def measure(
         write_report(report, arguments.report)
         print(arguments.report, file=sys.stderr if arguments.json else sys.stdout)
     values = {**facts, **evaluation.to_dict()}
+    scores = {'' if names is None else 'both': values, **(judged or {})}
+    if judged:
+        keep = ('frames_with_ground_truth', 'mean_iou', 'pixel_accuracy', 'iou')
+        values['ground_truth_scores'] = {
+            side: {key: figures[key] for key in keep} for side, figures in judged.items()
+        }
     if arguments.json:
         print_json(values)
     else:
-        for key, value in {**values, **values['error_counts']}.items():
-            if not isinstance(value, dict | list) and value is not None:
-                print(f'{key:<22} {value}{EXPLAINED.get(key, "")}')
+        _print_figures(values, scores)
     if losses:
         print(*losses, sep='\n', file=sys.stderr)
         sys.exit(INCOMPLETE)
+
+
+def _print_figures(values: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the figures, and the IoU of the classes with a column for each of ``scores``."""
+    for key, value in {**values, **values['error_counts']}.items():
+        if not isinstance(value, dict | list) and value is not None:
+            print(f'{key:<22} {value}{EXPLAINED.get(key, "")}')
+    if 'iou' not in values:
+        return
+    rows = [{**one['iou'], 'mean': one['mean_iou']} for one in scores.values()]
+    print(f'{"IoU by class":<22}', *(f'{name:<8}' for name in scores))
+    for name in rows[0]:
+        print(f'  {name:<20}', *(f'{"-" if row[name] is None else row[name]:<8}' for row in rows))
 
 
 def _open_labels(arguments: argparse.Namespace) -> LabelSource:

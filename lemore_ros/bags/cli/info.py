@@ -1,8 +1,9 @@
-"""``lemore bag info``: topics, cameras, encodings, sizes, rates and gaps."""
+"""``lemore bag info``: topics, cameras, encodings, sizes, rates and gaps; status 3 for damage."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemore_core.cli.arguments import declare, image_bar, print_json
 from lemore_core.common.errors import counted, printable
+from lemore_ros.bags.errors import INCOMPLETE
 
 if TYPE_CHECKING:
     from lemore_ros.bags.reader import Bag
@@ -34,7 +36,13 @@ def run(arguments: argparse.Namespace) -> None:
         info = inspect(bag)
     if arguments.json:
         print_json(info)
-        return
+    else:
+        _print(info)
+    if info['damage']:
+        sys.exit(INCOMPLETE)
+
+
+def _print(info: dict[str, Any]) -> None:
     count = f'{counted(info["messages"], "message")} on {counted(len(info["topics"]), "topic")}'
     lines = [f'{info["path"]}: {count}, {info["duration_s"]:g} s']
     for image in info['images']:
@@ -55,6 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
 def inspect(bag: Bag) -> dict[str, Any]:
     """Return the summary as JSON values; ``gaps_s`` are (start in the bag, length)."""
     from lemore_ros.bags.topics import probe_images
+    from lemore_ros.bags.types import CDR
 
     images = [_image_topic(bag, probe) for probe in probe_images(bag)]
     return {
@@ -66,7 +75,7 @@ def inspect(bag: Bag) -> dict[str, Any]:
         'images': images,
         'damage': str(bag.errors),
         'unreadable': bag.errors.messages,
-        'notes': bag.types.notes,
+        'notes': [*bag.types.notes, *(str(t) for t in bag.topics if t.encoding != CDR)],
     }
 
 

@@ -81,7 +81,8 @@ def _segment(arguments: argparse.Namespace) -> None:
         print(f'{output}: {counted(result.frames, "image")} segmented')
     print(f'in {time.perf_counter() - started:.1f} s')
     incomplete = [_report_losses(source, result) for source, _, result in results]
-    if any(incomplete):
+    print(*segmentation.left_out, sep='\n', end='\n' * bool(segmentation.left_out), file=sys.stderr)
+    if any(incomplete) or segmentation.left_out:
         sys.exit(INCOMPLETE)
 
 

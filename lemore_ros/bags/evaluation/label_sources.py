@@ -22,7 +22,7 @@ from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import Matcher, Stamped, StampedImage, stamp_of
 from lemore_ros.bags.reader import METADATA, Bag, Record, is_bag, open_bag
-from lemore_ros.bags.topics import class_table, label_topic, sibling
+from lemore_ros.bags.topics import CLASSES, class_table, label_topic, sibling
 from lemore_ros.bags.types import Topic
 from lemore_ros.messages.images import ImageError, rows_of
 from lemore_ros.outputs import COMPRESSED_IMAGE
@@ -34,6 +34,10 @@ DOUBTFUL = 128  # of 255: the label is less probable than all others together
 WITHOUT_LABELS = 'images without labels'
 RESIZED = 'labels of another size than their image'
 CLASS_IDS, DATASET_IDS = 'classes', 'dataset'
+IDS_MEAN = {
+    CLASS_IDS: "no class table is beside them: taken for the labels' classes",
+    DATASET_IDS: "the data set's own ids or colors",
+}
 STAMP = re.compile(r'(?:(?P<sec>\d+)_)?(?P<nanosec>\d+)')
 BYTES = {'mono8': 1, '8UC1': 1, '16UC1': 2, 'mono16': 2}
 T = TypeVar('T')
@@ -142,6 +146,7 @@ class GroundTruth:
         ids: str = CLASS_IDS,
     ) -> None:
         self.name = self.description = text
+        self.facts = {'ground_truth': text, 'ground_truth_ids': IDS_MEAN[ids]}
         self.taxonomy, self._tolerance = taxonomy, tolerance_ns
         self.error_counts: Counter[str] = Counter()
         path, items = Path(text), None
@@ -158,7 +163,11 @@ class GroundTruth:
                 raise BagError(msg)
             if items is None:
                 chosen = label_topic(bag, topic, option='--ground-truth-topic')
-                items = _stamped(bag, chosen, partial(_read_labels, taxonomy), self.error_counts)
+                if sibling(bag, chosen, CLASSES.name) is not None:
+                    self.taxonomy = class_table(bag, chosen)
+                    del self.facts['ground_truth_ids']
+                read_ids = partial(_read_labels, self.taxonomy)
+                items = _stamped(bag, chosen, read_ids, self.error_counts)
             self.close = stack.pop_all().close
         self._labels = Matcher(items, tolerance_ns)
 

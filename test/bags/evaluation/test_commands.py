@@ -44,6 +44,8 @@ def test_evaluate_prints_figures_and_writes_a_report(
     assert str(report) in lines
     assert ['mean_iou', '0.5'] in [line.split() for line in lines]
     assert ['flicker', '0.0', 'share'] in [line.split()[:3] for line in lines]
+    assert [line.split() for line in lines if line.startswith('  ')][-1] == ['mean', '0.5']
+    assert any(line.startswith('ground_truth_ids       no class table') for line in lines)
     assert '<title>/lemore_segmentation/labels on drive</title>' in report.read_text()
 
 
@@ -83,6 +85,9 @@ def test_compare_takes_topics_bags_and_models(
         run('compare', *arguments, '--json')
         values = json.loads(capsys.readouterr().out)
         assert values['agreement'] == agreement
+    run('compare', drive, again, '--labels', LABELS, '--ground-truth', TRUTH, '--json')
+    scores = json.loads(capsys.readouterr().out)['ground_truth_scores']
+    assert {side: one['mean_iou'] for side, one in scores.items()} == {'A': 0.5, 'B': 1.0}
     report = tmp_path / 'compare.html'
     run('compare', drive, again, '--labels', LABELS, '--report', report, '--report-images', '1')
     assert report.read_text().count('<article') == 1

@@ -171,6 +171,7 @@ def test_wrong_usage_is_named(wrong: list[str], capsys: Output) -> None:
         (['research'], 'research went, use lemore benchmark'),
         (['benchmark', 'memory'], 'benchmark memory went, use lemore benchmark'),
         (['export', '-o', 'x.onnx', '--int8', 'folder'], 'export --int8 went, use lemore export'),
+        (['evaluate', '--map', 'x.yaml'], 'evaluate --map went, use --class-groups'),
     ],
 )
 def test_what_went_is_answered_with_its_replacement(

@@ -103,7 +103,7 @@ def test_model_and_truth_are_compared_in_groups_on_one_drive(
     truth = str(tmp_path / 'truth.yaml')
     grouped = [*command, '--dataset', 'camvid', '--ground-truth-groups', truth]
     # the probabilities of a model's classes are summed, and those of ignored ones left out
-    assert main([*grouped, '--map', truth, '--json']) == 0
+    assert main([*grouped, '--class-groups', truth, '--json']) == 0
     values = json.loads(capsys.readouterr().out)
     assert list(values['iou']) == ['ground', 'else']
     assert main(grouped) == 1

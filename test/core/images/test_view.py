@@ -76,7 +76,8 @@ def test_a_folder_is_segmented_into_a_file(
     model = ['--model', str(untrained_checkpoint), '--backend', 'torch', '--device', 'cpu']
     arguments = ['view', str(tmp_path / 'street'), '--save', str(output), '--frames', '2', *model]
     assert main(arguments) == 0
-    assert capsys.readouterr().out == f'2 images: {output}\n'
+    first = 'labels of the model untrained (camvid)'
+    assert capsys.readouterr().out == f'{first}\n2 images: {output}\n'
     found = rows(output)
     segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
     for index, buffer in enumerate(found['/camera/labels']['SegmentationImage:buffer']):
