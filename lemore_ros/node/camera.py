@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from math import nan
 from typing import Any, NamedTuple
@@ -61,6 +61,7 @@ class Camera:
         self._limit = RateLimit()
         self._paused = self._explained = ''
         self._heard, self._lost = False, 0
+        self._missing = MissingCount()
         self._stamp = 0
         prefix = f'{name}/' if name else ''
         self.subscriptions = Subscriptions(
@@ -105,8 +106,9 @@ class Camera:
             self.subscriptions.open()
             self._explained = ''
             self._heard, self._lost = False, 0
+            self._missing = MissingCount()
             self.stats.expect_frames()
-        self.subscriptions.follow()
+        self.subscriptions.follow(silent=self.stats.silent_s() > 0)
         self.subscriptions.use_depth(wanted=self._publishers.has_subscribers('points'))
 
     def run_watchdog(self, stuck_s: int) -> None:
@@ -159,8 +161,10 @@ class Camera:
         self.stats.count_failed(reason)
         self._log.error(_kind(reason), reason)
 
-    def _on_image(self, message: Any) -> None:
+    def _on_image(self, message: Any, info: Mapping[str, Any]) -> None:
         self.stats.count('received')
+        number = info.get('publication_sequence_number')
+        self.stats.count('lost', self._missing.add(number, self.subscriptions.only_publisher))
         self._explained = ''
         self._heard, self._lost = True, 0
         reader, parameters = self.subscriptions.reader, self._settings.parameters
@@ -178,7 +182,7 @@ class Camera:
 
     def _on_lost(self, lost: int) -> None:
         lost = 1 if lost >= UNKNOWN_NUMBER else lost
-        self.stats.count('lost', lost)
+        self.stats.count('lost', self._missing.report(lost))
         self._lost += lost
         self._log.warn_once('lost', f'the middleware lost {lost} images: {LARGE_IMAGES}')
 
@@ -226,6 +230,45 @@ class Camera:
                 msg = f'the depth image is of frame {frame!r}, the image of {own!r}: '
                 self._log.warn('frame_id', f'{msg}depth must be registered to the camera')
             self._publishers.publish('points', to_point_cloud(image, result, depth, info))
+
+
+class MissingCount:
+    """Count messages that were published and never came, by their numbers and by reports of losses.
+
+    The numbers also tell of messages that newer ones overwrote before they were read, which no
+    middleware reports; where it reports a loss, both count the same messages.
+    """
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._publisher: Any = None
+        self._by_number = self._reported = 0
+
+    def add(self, number: int | None, only_publisher: Callable[[], Any]) -> int:
+        """Count by a message's number, which some middleware lacks; return how many more it makes.
+
+        Numbers are one publisher's own: ``only_publisher`` returns its id, None if there are several.
+        """
+        if not number:
+            return 0
+        former, self._number = self._number, number
+        if former is not None and number == former + 1:
+            return 0
+        one, self._publisher = self._publisher, only_publisher()
+        if former is not None and number > former and one is not None and one == self._publisher:
+            return self._more(number - former - 1, 0)
+        self._by_number = self._reported = 0
+        return 0
+
+    def report(self, lost: int) -> int:
+        """Count messages that the middleware reports as lost; return how many more it makes."""
+        return self._more(0, lost)
+
+    def _more(self, by_number: int, reported: int) -> int:
+        before = max(self._by_number, self._reported)
+        self._by_number += by_number
+        self._reported += reported
+        return max(self._by_number, self._reported) - before
 
 
 class RateLimit:

@@ -49,8 +49,8 @@ class CameraStats:
 
     Every message is ``received``. It is ``skipped`` if it exceeds ``max_rate_hz``, ``dropped`` if a
     newer one came before the worker was free, ``failed`` if its pixels cannot be read, and else
-    ``accepted`` by the worker, and then ``labelled`` or ``failed``. Messages that the middleware
-    ``lost`` never arrived.
+    ``accepted`` by the worker, and then ``labelled`` or ``failed``. Messages ``lost`` were published
+    and never received: lost on their way, or overwritten by newer ones before they were read.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -69,6 +72,14 @@ def spin(node: Any, stop: StopSignals) -> None:
     finally:
         stop.spinning = None
         executor.shutdown()
+
+
+def end_process(code: int) -> NoReturn:
+    """End the process at once, without destructors and exit handlers."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # its reader has ended, or it is closed
+            stream.flush()
+    os._exit(code)
 
 
 def _make_executor(kind: str, context: Any) -> Any:

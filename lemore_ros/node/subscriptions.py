@@ -7,14 +7,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rclpy import subscription as rclpy_subscription
 from sensor_msgs.msg import CameraInfo, Image
 
 from lemore_ros.messages.common import message_class, stamp_ns, transport_class
 from lemore_ros.messages.images import make_reader
 from lemore_ros.node import qos
+from lemore_ros.node.lifecycle import EVENTS
 from lemore_ros.node.qos_diagnosis import Subscription, why_no_images
 from lemore_ros.outputs import AUTO, TRANSPORTS, Transport
 
+HAS_INFO = hasattr(rclpy_subscription.Subscription, 'CallbackType')
 CAPACITY = 30
 # messages of one camera overtake each other by less; more is a clock that was set back
 JUMP_NS = 1_000_000_000
@@ -62,7 +65,8 @@ class Subscriptions:
     """Subscribe to ``<prefix>image``, ``camera_info``, ``depth`` and ``depth/camera_info``.
 
     ``reader`` reads the images; ``info``, ``depth`` and ``depth_info`` are the last messages beside
-    them. ``on_lost`` gets the number of lost images, ``on_incompatible`` an event of the QoS.
+    them. ``on_image`` gets a message and its ``MessageInfo``, ``on_lost`` the number of lost images,
+    ``on_incompatible`` an event of the QoS.
     """
 
     def __init__(
@@ -71,7 +75,7 @@ class Subscriptions:
         prefix: str,
         transport: str,
         *,
-        on_image: Callable[[Any], None],
+        on_image: Callable[[Any, Any], None],
         on_lost: Callable[[int], None],
         on_incompatible: Callable[[Any], None],
     ) -> None:
@@ -83,7 +87,9 @@ class Subscriptions:
         self.reader = make_reader(self._transport.type)
         self.info: Any = None
         self.depth, self.depth_info = DepthBuffer(), None
-        self._subscriptions: list[Any] = []
+        # by the name of the transport; several only in auto mode, until one of them has images
+        self._of_images: dict[str, Any] = {}
+        self._of_info: list[Any] = []
         self._of_depth: list[Any] = []
 
     @property
@@ -94,7 +100,7 @@ class Subscriptions:
     @property
     def is_open(self) -> bool:
         """Whether images are subscribed to."""
-        return bool(self._subscriptions)
+        return bool(self._of_images)
 
     def check(self) -> None:
         """Create all subscriptions once, so that a wrong QoS override fails the activation."""
@@ -107,22 +113,31 @@ class Subscriptions:
     def open(self) -> None:
         """Subscribe to images and their camera info."""
         if not self.is_open:
-            self._transport = self._offered() or self._transport
+            offered = self._offered()
+            self._take(offered[0] if offered else self._transport)
             on_info = partial(setattr, self, 'info')
-            self._subscriptions = [self._subscribe_to_images()]
-            self._subscriptions.append(self._subscribe(CameraInfo, 'camera_info', on_info))
+            self._of_info = [self._subscribe(CameraInfo, 'camera_info', on_info)]
 
-    def follow(self) -> None:
-        """Switch to the transport now being published, if it is chosen automatically."""
-        if self.is_open and self._offered() not in {None, self._transport}:
-            self.close()
-            self.open()
+    def follow(self, *, silent: bool) -> None:
+        """In auto mode, switch to another transport: to what is published, of that what is not silent.
+
+        A topic may be advertised and never have an image: where the one that is taken is ``silent``,
+        all are subscribed to, and the first that has an image is taken.
+        """
+        offered = self._offered() if self.is_open else []
+        if offered and self._transport not in offered:
+            self._take(offered[0])
+        for transport in offered if silent else ():
+            if transport.name not in self._of_images:
+                self._of_images[transport.name] = self._subscribe_to_images(transport)
 
     def close(self) -> None:
         """Unsubscribe from everything."""
         self.use_depth(wanted=False)
-        while self._subscriptions:
-            self._node.destroy_subscription(self._subscriptions.pop())
+        for held in (self._of_info, [*self._of_images.values()]):
+            while held:
+                self._node.destroy_subscription(held.pop())
+        self._of_images.clear()
 
     def use_depth(self, *, wanted: bool) -> None:
         """Subscribe to depth images and their camera info, or unsubscribe."""
@@ -134,38 +149,70 @@ class Subscriptions:
             self._node.destroy_subscription(self._of_depth.pop())
             self.depth.clear()
 
+    def only_publisher(self) -> Any:
+        """Return the id of the publisher of the images, ``None`` unless it is the only one."""
+        subscription = self._of_images.get(self._transport.name)
+        # the first count costs next to nothing
+        if subscription is None or subscription.get_publisher_count() != 1:
+            return None
+        infos = self._node.get_publishers_info_by_topic(self.topic)
+        return bytes(infos[0].endpoint_gid) if len(infos) == 1 else None
+
     def why_no_images(self, *, heard: bool, lost: int) -> str:
         """Return why no image comes, see :func:`~lemore_ros.node.qos_diagnosis.why_no_images`."""
-        profile = self._subscriptions[0].qos_profile
+        profile = self._of_images[self._transport.name].qos_profile
         wanted = Subscription(self.topic, self._transport.type, profile)
         return why_no_images(self._node, wanted, heard=heard, lost=lost)
 
-    def _offered(self) -> Transport | None:
-        """In auto mode, return the transport to use; prefer the current one."""
-        if not self._is_auto:
-            return None
-        offered = [
+    def _offered(self) -> list[Transport]:
+        """In auto mode, return the transports that are published, in the order of preference."""
+        return [
             transport
             for transport in TRANSPORTS.values()
-            if message_class(transport.type) is not None
+            if self._is_auto
+            and message_class(transport.type) is not None
             and any(
                 info.topic_type == transport.type
                 for info in self._node.get_publishers_info_by_topic(self._resolved(transport))
             )
         ]
-        return self._transport if self._transport in offered else next(iter(offered), None)
+
+    def _take(self, transport: Transport) -> None:
+        """Subscribe to the images of one transport alone."""
+        for name in self._of_images.keys() - {transport.name}:
+            self._node.destroy_subscription(self._of_images.pop(name))
+        self._transport, self.reader = transport, make_reader(transport.type)
+        if transport.name not in self._of_images:
+            self._of_images[transport.name] = self._subscribe_to_images(transport)
+
+    def _on_message(self, transport: Transport, message: Any, info: Any) -> None:
+        if transport.name not in self._of_images:
+            return  # it waited when another one was taken
+        if len(self._of_images) > 1:
+            former = self.topic
+            self._take(transport)
+            if former != self.topic:
+                text = f'{former} is advertised and silent: images are taken from {self.topic}'
+                self._node.get_logger().info(text)
+        self._on_image(message, info)
 
     def _resolved(self, transport: Transport) -> Any:
         return self._node.resolve_topic_name(f'{self._prefix}image{transport.suffix}')
 
-    def _subscribe_to_images(self) -> Any:
-        transport = self._transport
-        self.reader = make_reader(transport.type)
+    def _subscribe_to_images(self, transport: Transport) -> Any:
+        def with_info(message: Any, info: Any) -> None:
+            self._on_message(transport, message, info)
+
+        def without_info(message: Any) -> None:
+            self._on_message(transport, message, {})
+
+        # Humble has no info, and the EventsExecutor of Jazzy fails where a callback takes it
+        has_info = self._node.values.executor != EVENTS and HAS_INFO
         create = partial(
             self._node.create_subscription,
             transport_class(transport),
             f'{self._prefix}image{transport.suffix}',
-            self._on_image,
+            with_info if has_info else without_info,
             qos.every() if transport.is_video else qos.newest(),
             qos_overriding_options=qos.overridable(),
         )

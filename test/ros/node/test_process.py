@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -15,7 +16,14 @@ from sensor_msgs.msg import Image
 LABELS = '/lemore_segmentation/labels'
 WAIT_S = 60
 
+SEGMENT = re.compile('/dev/shm/fastrtps_[0-9a-f]{16}(?=$|\n)')
+
 Start = Callable[..., 'subprocess.Popen[str]']
+
+
+def segments(process: object) -> set[str]:
+    """Return the shared memory of Fast DDS that a process has mapped."""
+    return set(SEGMENT.findall(Path(f'/proc/{process}/maps').read_text()))
 
 
 @pytest.mark.parametrize('executor', ['single', 'events'])
@@ -24,18 +32,21 @@ def test_it_starts_itself_and_ends_in_good_order_with_a_frame_in_flight(
 ) -> None:
     if executor == 'events':
         pytest.importorskip('rclpy.experimental')
+    own = segments('self')
     process = start(executor=executor)
     labels = graph.collect(Image, LABELS)
     camera = graph.publisher()
     message = make_image(1, size=(540, 960))
 
     graph.film(camera, message, lambda: len(labels) >= 3, 'labels')
+    made = segments(process.pid) - own
     process.send_signal(signal.SIGTERM)
     graph.film(camera, message, lambda: process.poll() is not None, 'the end')
     output, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, output
     assert 'Traceback' not in output
     assert 'ERROR' not in output
+    assert not [segment for segment in made if Path(segment).exists()]
 
 
 @pytest.mark.parametrize(
@@ -56,16 +67,23 @@ def test_what_cannot_start_says_so_in_one_line_and_exits_with_1(
     assert expected in lines[0]
 
 
-def test_stopping_while_a_model_loads_is_no_failure(start: Start, tmp_path: Path) -> None:
+def test_stopping_while_a_model_loads_is_no_failure_and_tears_nothing_down(
+    start: Start, tmp_path: Path
+) -> None:
     begun = tmp_path / 'begun'
     code = f"""
-import pathlib, sys, time
+import atexit, pathlib, time
 from lemore_ros.node import segmentation_node
+class Late:
+    def __del__(self):
+        print('torn down')
+late = Late()
+atexit.register(print, 'exit handlers ran')
 def load(_):
     pathlib.Path({str(begun)!r}).touch()
     time.sleep(600)
 segmentation_node.load_segmenter = load
-sys.exit(segmentation_node.main())
+segmentation_node.run()
 """
     process = start(program=('-c', code))
     deadline = time.monotonic() + WAIT_S
@@ -74,4 +92,4 @@ sys.exit(segmentation_node.main())
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=WAIT_S)
-    assert (process.returncode, output) == (0, '')
+    assert (process.returncode, output) == (0, 'exit handlers ran\n')
