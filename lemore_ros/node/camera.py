@@ -17,7 +17,7 @@ from lemore_ros.messages.camera_info import CameraInfoError
 from lemore_ros.messages.common import stamp_ns
 from lemore_ros.messages.images import ImageError, ImageReader, VideoReader
 from lemore_ros.messages.point_cloud import to_point_cloud
-from lemore_ros.node.diagnostics import CameraStats
+from lemore_ros.node.diagnostics import NO_IMAGE_S, CameraStats
 from lemore_ros.node.logs import ThrottledLogger
 from lemore_ros.node.publishers import OutputSettings, Publishers
 from lemore_ros.node.qos_diagnosis import LARGE_IMAGES
@@ -108,7 +108,9 @@ class Camera:
             self._heard, self._lost = False, 0
             self._missing = MissingCount()
             self.stats.expect_frames()
-        self.subscriptions.follow(silent=self.stats.silent_s() > 0)
+        silent, unreadable = self.stats.silent_s() > 0, self.stats.failing_s() > NO_IMAGE_S
+        if self.subscriptions.follow(silent=silent, unreadable=unreadable):
+            self.stats.expect_frames()
         self.subscriptions.use_depth(wanted=self._publishers.has_subscribers('points'))
 
     def run_watchdog(self, stuck_s: int) -> None:

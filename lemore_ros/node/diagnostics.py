@@ -75,6 +75,7 @@ class CameraStats:
             self._idle = idle
             self._since = self._last_frame = self.clock()
             self._heard, self._apart = False, 0.0
+            self._good = self._since
             for times in self._recent.values():
                 times.clear()
 
@@ -84,6 +85,11 @@ class CameraStats:
             gap_s = self.clock() - self._last_frame
             due_s = max(least, min(OVERDUE * self._apart, LONGEST_WAIT_S))
             return gap_s if not self._idle and gap_s >= due_s else 0.0
+
+    def failing_s(self) -> float:
+        """Return the seconds for which every frame has failed, zero if the last one did not."""
+        with self._lock:
+            return self.clock() - self._good if self._failure else 0.0
 
     def count(self, name: str, number: int = 1) -> None:
         """Add to one of ``COUNTS``."""
@@ -107,6 +113,7 @@ class CameraStats:
         with self._lock:
             self.count('labelled')
             self._failure, self._resized = '', resized
+            self._good = self.clock()
 
     def add_times(self, **times_ms: float) -> None:
         """Add to some of ``TIMES``; an age by an unknown clock is NaN."""

@@ -89,6 +89,7 @@ class Subscriptions:
         self.depth, self.depth_info = DepthBuffer(), None
         # by the name of the transport; several only in auto mode, until one of them has images
         self._of_images: dict[str, Any] = {}
+        self._unreadable: set[Transport] = set()
         self._of_info: list[Any] = []
         self._of_depth: list[Any] = []
 
@@ -118,18 +119,24 @@ class Subscriptions:
             on_info = partial(setattr, self, 'info')
             self._of_info = [self._subscribe(CameraInfo, 'camera_info', on_info)]
 
-    def follow(self, *, silent: bool) -> None:
-        """In auto mode, switch to another transport: to what is published, of that what is not silent.
+    def follow(self, *, silent: bool, unreadable: bool) -> bool:
+        """In auto mode, switch to another transport where that is better; return whether it did.
 
         A topic may be advertised and never have an image: where the one that is taken is ``silent``,
-        all are subscribed to, and the first that has an image is taken.
+        all are subscribed to, and the first that has an image is taken. One whose images are all
+        ``unreadable`` is taken where there is no other.
         """
-        offered = self._offered() if self.is_open else []
-        if offered and self._transport not in offered:
+        if not (self._is_auto and self.is_open):
+            return False
+        if unreadable:
+            self._unreadable.add(self._transport)
+        offered, former = self._offered(), self._transport
+        if offered and former not in offered:
             self._take(offered[0])
         for transport in offered if silent else ():
             if transport.name not in self._of_images:
                 self._of_images[transport.name] = self._subscribe_to_images(transport)
+        return self._transport != former
 
     def close(self) -> None:
         """Unsubscribe from everything."""
@@ -138,6 +145,7 @@ class Subscriptions:
             while held:
                 self._node.destroy_subscription(held.pop())
         self._of_images.clear()
+        self._unreadable.clear()
 
     def use_depth(self, *, wanted: bool) -> None:
         """Subscribe to depth images and their camera info, or unsubscribe."""
@@ -166,7 +174,7 @@ class Subscriptions:
 
     def _offered(self) -> list[Transport]:
         """In auto mode, return the transports that are published, in the order of preference."""
-        return [
+        offered = [
             transport
             for transport in TRANSPORTS.values()
             if self._is_auto
@@ -176,9 +184,14 @@ class Subscriptions:
                 for info in self._node.get_publishers_info_by_topic(self._resolved(transport))
             )
         ]
+        return [one for one in offered if one not in self._unreadable] or offered
 
     def _take(self, transport: Transport) -> None:
         """Subscribe to the images of one transport alone."""
+        if self._of_images and transport != self._transport:
+            why = 'are unreadable' if self._transport in self._unreadable else 'do not come'
+            text = f'images of {self.topic} {why}: taken from {self._resolved(transport)}'
+            self._node.get_logger().info(text)
         for name in self._of_images.keys() - {transport.name}:
             self._node.destroy_subscription(self._of_images.pop(name))
         self._transport, self.reader = transport, make_reader(transport.type)
@@ -189,11 +202,7 @@ class Subscriptions:
         if transport.name not in self._of_images:
             return  # it waited when another one was taken
         if len(self._of_images) > 1:
-            former = self.topic
             self._take(transport)
-            if former != self.topic:
-                text = f'{former} is advertised and silent: images are taken from {self.topic}'
-                self._node.get_logger().info(text)
         self._on_image(message, info)
 
     def _resolved(self, transport: Transport) -> Any:

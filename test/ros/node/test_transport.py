@@ -132,8 +132,25 @@ def test_auto_passes_over_what_is_advertised_and_silent(
     node.stats[''].clock = time.monotonic
     graph.labels_of(packed, compressed(clip_frames[0][:60, :80], 'png', 1), labels)
     graph.wait_for(lambda: not raw.get_subscription_count(), 'the silent one to be left')
-    said = '/image is advertised and silent: images are taken from /image/compressed'
+    said = 'images of /image do not come: taken from /image/compressed'
     graph.wait_for(lambda: said in [entry.msg for entry in log])
+
+
+def test_auto_passes_over_what_it_cannot_read(
+    graph: Any, untrained: dict[str, Any], clip_frames: list[NDArray[np.uint8]]
+) -> None:
+    node = graph.node(**untrained, image_transport='auto')
+    assert node.start()
+    raw = graph.peer.create_publisher(Image, '/image', 5)
+    packed = graph.peer.create_publisher(CompressedImage, '/image/compressed', 5)
+    labels = graph.collect(Image, f'{NAME}/labels')
+    graph.wait_for(raw.get_subscription_count)
+    raw.publish(Image(encoding='16SC7'))
+    graph.wait_for(lambda: node.stats['']['failed'])
+    node.stats[''].clock = lambda: time.monotonic() + 4.0
+    graph.wait_for(packed.get_subscription_count, 'the others to be taken')
+    graph.labels_of(packed, compressed(clip_frames[0][:60, :80], 'png', 1), labels)
+    assert not raw.get_subscription_count()
 
 
 def test_what_was_overwritten_before_it_was_read_counts_as_lost(
