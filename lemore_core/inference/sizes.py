@@ -62,6 +62,7 @@ class LoadedSizes:
         # the last used stands last
         self._loaded: dict[Size, Backend] = {}
         self._refused: dict[Size, str] = {}
+        self._announced: set[Size] = set()
         self._loading: tuple[Size, threading.Thread, Future[Backend]] | None = None
 
     def get(self, size: Size) -> Backend:
@@ -116,6 +117,9 @@ class LoadedSizes:
         self._loading = None
         try:
             self.put(size, found.result())
+            if size not in self._announced:  # several may come in turn
+                self._announced.add(size)
+                _log.info('network %dx%d is ready', *size[::-1])
         except Exception as error:  # noqa: BLE001 - the loaded sizes still serve
             self._refused[size] = reason = in_one_line(error)
             _log.warning('network %dx%d cannot be loaded: %s', *size[::-1], reason)

@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from math import nan
 from typing import Any, NamedTuple
 
-from lemore_core.common.errors import in_one_line
+from lemore_core.common.errors import in_one_line, printable, shown
 from lemore_core.images.image import Image
 from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
 from lemore_ros.messages.camera_info import CameraInfoError
 from lemore_ros.messages.common import stamp_ns
 from lemore_ros.messages.images import ImageError, ImageReader, VideoReader
-from lemore_ros.messages.point_cloud import to_point_cloud
+from lemore_ros.messages.point_cloud import depth_rows, to_point_cloud
 from lemore_ros.node.diagnostics import NO_IMAGE_S, CameraStats
 from lemore_ros.node.logs import ThrottledLogger
 from lemore_ros.node.publishers import OutputSettings, Publishers
@@ -69,6 +69,7 @@ class Camera:
             prefix,
             settings.parameters.image_transport,
             on_image=self._on_image,
+            on_depth=self._on_depth,
             on_lost=self._on_lost,
             on_incompatible=self._on_incompatible,
         )
@@ -155,7 +156,7 @@ class Camera:
         if result.resized:
             height, width = result.network_size
             text = f'{result.resized}: its images are resized to {width}x{height}'
-            self._log.warn_once(_kind(result.resized), text)
+            self._log.info_once(_kind(result.resized), text)
 
     def fail(self, error: Exception) -> None:
         """Count an image that could not be segmented, and log why."""
@@ -182,6 +183,15 @@ class Camera:
         if self._mailbox.put(Arrival(self, message, reader, image), self.name):
             self.stats.count('dropped')
 
+    def _on_depth(self, message: Any) -> None:
+        # checked before it is kept, and others are kept no longer
+        try:
+            depth_rows(message, self._settings.parameters.max_pixels)
+        except ImageError as error:
+            self._log.warn('depth', str(error))
+        else:
+            self.subscriptions.depth.put(message)
+
     def _on_lost(self, lost: int) -> None:
         lost = 1 if lost >= UNKNOWN_NUMBER else lost
         self.stats.count('lost', self._missing.report(lost))
@@ -197,7 +207,8 @@ class Camera:
         reason = self.subscriptions.why_no_images(heard=self._heard, lost=self._lost)
         if reason != self._explained:
             self._explained = reason
-            self._node.get_logger().warning(f'{self.subscriptions.topic}: {what}{reason}')
+            text = printable(f'{self.subscriptions.topic}: {what}{reason}')
+            self._node.get_logger().warning(text)
 
     def _age_ms(self, stamp: int) -> float:
         """Return the age of a stamp, NaN if it is not of this node's clock."""
@@ -209,12 +220,15 @@ class Camera:
             return nan
         if stamp >= former and 0 <= age_ms <= OLDEST_MS:
             return age_ms
-        what = f'{age_ms:.0f} ms old' if stamp >= former else 'older than the one before'
-        self._log.warn_once(
-            'clock',
-            f'the image is {what}: unknown clock, its age is not counted. Synchronise the clocks, '
-            'or set use_sim_time where a bag or a simulation publishes /clock',
-        )
+        if stamp < former:
+            text = 'the bag began anew, or the camera has two clocks'
+            self._log.info_once('anew', f'the image is older than the one before: {text}')
+            return nan
+        remedy = ', or set use_sim_time where a bag or a simulation publishes /clock'
+        if self._node.get_parameter('use_sim_time').value:
+            remedy = ''  # it is set
+        text = f'the image is {age_ms:.0f} ms old: unknown clock, its age is not counted'
+        self._log.warn_once('clock', f'{text}. Synchronise the clocks{remedy}')
         return nan
 
     def _publish_points(self, image: Image, result: Segmentation, tolerance_ms: float) -> None:
@@ -229,7 +243,7 @@ class Camera:
         else:
             frame, own = depth.header.frame_id, image.header.frame_id
             if frame not in {'', own}:
-                msg = f'the depth image is of frame {frame!r}, the image of {own!r}: '
+                msg = f'the depth image is of frame {shown(frame)}, the image of {shown(own)}: '
                 self._log.warn('frame_id', f'{msg}depth must be registered to the camera')
             self._publishers.publish('points', to_point_cloud(image, result, depth, info))
 

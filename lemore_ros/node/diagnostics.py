@@ -75,7 +75,7 @@ class CameraStats:
             self._idle = idle
             self._since = self._last_frame = self.clock()
             self._heard, self._apart = False, 0.0
-            self._good = self._since
+            self._good, self._failure = self._since, ''
             for times in self._recent.values():
                 times.clear()
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
+from lemore_core.common.errors import in_one_line, shown
 from lemore_ros.node.parameters import ParameterError
 
 STOPPED = 0
@@ -67,7 +68,7 @@ def spin(node: Any, stop: StopSignals) -> None:
                 executor.spin_once(timeout_sec=WAKE_S)
             except Exception as error:  # noqa: BLE001, PERF203 - the node lives on
                 if rclpy.ok(context=node.context):
-                    text = f'a callback failed: {type(error).__name__}: {error}'
+                    text = f'a callback failed: {in_one_line(error)}'
                     node.get_logger().error(text, throttle_duration_sec=5.0)
     finally:
         stop.spinning = None
@@ -107,7 +108,7 @@ def refuse_impossible_transitions(node: Any) -> None:
         names = {number: label for number, label, *_ in machine.transition_graph}
         name = asked.label or names.get(asked.id, asked.id)
         node.get_logger().error(
-            f'transition {name!r} refused: the node is {machine.current_state[1]}, possible: '
+            f'transition {shown(name)} refused: the node is {machine.current_state[1]}, possible: '
             f'{", ".join(sorted(possible)) or "none"}'
         )
         response.success = False
@@ -130,5 +131,5 @@ class DuplicateNodeCheck:
         if self._found == self._checks:
             self._node.get_logger().warning(
                 f'another node is called {self._node.get_fully_qualified_name()} too: services and '
-                'parameters may reach either. Give one another name (-r __node:=NAME) or namespace'
+                'parameters may reach either, and both publish on the same topics. Give one another name (-r __node:=NAME) or namespace'
             )

@@ -40,13 +40,21 @@ class ThrottledLogger:
 
     def warn_once(self, kind: str, text: str) -> None:
         """Log a warning once an episode, which ends after ``EPISODE_S`` without its kind."""
-        now, last = self._clock(), self._episodes.get(kind)
-        self._episodes[kind] = now
-        if last is None or now - last >= EPISODE_S:
+        if self._is_new(kind):
             self._logger.warning(self._line(text))
+
+    def info_once(self, kind: str, text: str) -> None:
+        """Log once an episode what is no fault."""
+        if self._is_new(kind):
+            self._logger.info(self._line(text))
 
     def _line(self, text: str) -> str:
         return f'{self._topic}: {printable(text)}'
+
+    def _is_new(self, kind: str) -> bool:
+        now, last = self._clock(), self._episodes.get(kind)
+        self._episodes[kind] = now
+        return last is None or now - last >= EPISODE_S
 
     def _is_due(self, kind: str) -> bool:
         now = self._clock()

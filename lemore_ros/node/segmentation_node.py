@@ -47,6 +47,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         super().__init__(NAME, **options)
         # Node has a _parameters of its own
         self.values: NodeParameters = parameters.declare(self)
+        self._groups_at_start = self.values.class_groups
         self.is_loading = False
         self.segmenter: Segmenter | None = None
         self.stats: dict[str, CameraStats] = {}
@@ -139,7 +140,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         try:
             self.segmenter = load_segmenter(values)
             dataset = self.segmenter.taxonomy.name
-            OutputSettings.of(values, self.segmenter.taxonomy)  # refuses what does not fit
+            self._check(values, trusted=self._groups_at_start)
             self.stats = {name: CameraStats() for name in values.camera_names}
             constants = {'model': values.model, 'dataset': dataset}
             self._diagnostics = Diagnostics(
@@ -165,12 +166,18 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def _refusal(self, parameter_list: list[Any]) -> str:
         try:
-            values = self._changed(parameter_list)
-            if self.segmenter is not None:
-                OutputSettings.of(values, self.segmenter.taxonomy)
+            self._check(self._changed(parameter_list), trusted=self.values.class_groups)
         except LemoreError as error:
             return in_one_line(error)
         return ''
+
+    def _check(self, values: NodeParameters, trusted: str) -> None:
+        """Refuse what does not fit the network, and groups but ``trusted`` that anybody may have set."""
+        taxonomy = None if self.segmenter is None else self.segmenter.taxonomy
+        if values.class_groups != trusted:
+            parameters.check_groups(values.class_groups, self._groups_at_start, taxonomy)
+        if taxonomy is not None:
+            OutputSettings.of(values, taxonomy)
 
     def _changed(self, parameter_list: list[Any]) -> NodeParameters:
         return self.values.changed({entry.name: entry.value for entry in parameter_list})

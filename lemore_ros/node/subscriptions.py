@@ -18,16 +18,20 @@ from lemore_ros.node.qos_diagnosis import Subscription, why_no_images
 from lemore_ros.outputs import AUTO, TRANSPORTS, Transport
 
 HAS_INFO = hasattr(rclpy_subscription.Subscription, 'CallbackType')
-CAPACITY = 30
+# depth images of one camera, while images wait for their labels
+CAPACITY, CAPACITY_BYTES = 30, 2**26
 # messages of one camera overtake each other by less; more is a clock that was set back
 JUMP_NS = 1_000_000_000
 
 
 class DepthBuffer:
-    """Keep the last depth messages of one camera by stamp; safe to use from several threads."""
+    """Keep the last depth messages of one camera by stamp; safe to use from several threads.
 
-    def __init__(self, *, capacity: int = CAPACITY) -> None:
-        self._capacity = capacity
+    At most ``capacity`` of them, of ``capacity_bytes`` together, and the last one of any size.
+    """
+
+    def __init__(self, *, capacity: int = CAPACITY, capacity_bytes: int = CAPACITY_BYTES) -> None:
+        self._capacity, self._capacity_bytes = capacity, capacity_bytes
         self._lock = threading.Lock()
         self._messages: dict[int, Any] = {}
 
@@ -42,9 +46,11 @@ class DepthBuffer:
             if stamp and stamp < max(self._messages, default=0) - JUMP_NS:
                 self._messages.clear()
             self._messages[stamp] = message
-            stamps = [one for one in self._messages if one]
-            if len(stamps) > self._capacity:
-                del self._messages[min(stamps)]
+            while len(self._messages) > 1 and (
+                len(self._messages) > self._capacity
+                or sum(len(one.data) for one in self._messages.values()) > self._capacity_bytes
+            ):
+                del self._messages[min(self._messages)]
 
     def nearest(self, stamp: int, tolerance_ns: int) -> Any:
         """Return the message nearest to ``stamp`` (ns), ``None`` beyond ``tolerance_ns``."""
@@ -65,8 +71,8 @@ class Subscriptions:
     """Subscribe to ``<prefix>image``, ``camera_info``, ``depth`` and ``depth/camera_info``.
 
     ``reader`` reads the images; ``info``, ``depth`` and ``depth_info`` are the last messages beside
-    them. ``on_image`` gets a message and its ``MessageInfo``, ``on_lost`` the number of lost images,
-    ``on_incompatible`` an event of the QoS.
+    them. ``on_image`` gets a message and its ``MessageInfo``, ``on_depth`` a message that it puts into
+    ``depth`` or not, ``on_lost`` the number of lost images, ``on_incompatible`` an event of the QoS.
     """
 
     def __init__(
@@ -76,12 +82,13 @@ class Subscriptions:
         transport: str,
         *,
         on_image: Callable[[Any, Any], None],
+        on_depth: Callable[[Any], None],
         on_lost: Callable[[int], None],
         on_incompatible: Callable[[Any], None],
     ) -> None:
         self._node, self._prefix = node, prefix
-        self._on_image, self._on_lost = on_image, on_lost
-        self._on_incompatible = on_incompatible
+        self._on_image, self._on_depth = on_image, on_depth
+        self._on_lost, self._on_incompatible = on_lost, on_incompatible
         self._is_auto = transport == AUTO
         self._transport = TRANSPORTS['raw' if self._is_auto else transport]
         self.reader = make_reader(self._transport.type)
@@ -151,7 +158,7 @@ class Subscriptions:
         """Subscribe to depth images and their camera info, or unsubscribe."""
         if wanted and not self._of_depth:
             on_info = partial(setattr, self, 'depth_info')
-            self._of_depth = [self._subscribe(Image, 'depth', self.depth.put)]
+            self._of_depth = [self._subscribe(Image, 'depth', self._on_depth)]
             self._of_depth.append(self._subscribe(CameraInfo, 'depth/camera_info', on_info))
         while self._of_depth and not wanted:
             self._node.destroy_subscription(self._of_depth.pop())
@@ -169,7 +176,7 @@ class Subscriptions:
     def why_no_images(self, *, heard: bool, lost: int) -> str:
         """Return why no image comes, see :func:`~lemore_ros.node.qos_diagnosis.why_no_images`."""
         profile = self._of_images[self._transport.name].qos_profile
-        wanted = Subscription(self.topic, self._transport.type, profile)
+        wanted = Subscription(self.topic, self._transport.type, profile, self._is_auto)
         return why_no_images(self._node, wanted, heard=heard, lost=lost)
 
     def _offered(self) -> list[Transport]:

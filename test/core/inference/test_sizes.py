@@ -60,8 +60,9 @@ def sizes(loader: Loader) -> LoadedSizes:
 
 
 def test_a_loaded_size_serves_until_the_missing_one_is_there(
-    sizes: LoadedSizes, loader: Loader
+    sizes: LoadedSizes, loader: Loader, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level('INFO')
     assert sizes.nearest(WIDE) == (LOADED, 'loading')
     assert sizes.nearest(TALL) == (LOADED, 'waiting for another size')
     assert sizes.nearest(LOADED) == (LOADED, '')
@@ -69,6 +70,8 @@ def test_a_loaded_size_serves_until_the_missing_one_is_there(
     wait_for(lambda: sizes.nearest(WIDE) == (WIDE, ''))
     assert sizes.nearest((64, 256))[0] == WIDE, 'the nearest aspect'
     wait_for(lambda: sizes.nearest(TALL) == (TALL, ''))
+    ready = [f'network {size} is ready' for size in ('192x64', '256x64', '64x192')]
+    assert caplog.messages == ready
 
 
 def test_the_size_used_longest_ago_makes_room(sizes: LoadedSizes, loader: Loader) -> None:

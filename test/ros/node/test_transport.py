@@ -242,7 +242,7 @@ def test_a_subscriber_that_asks_for_too_much_is_explained_once(graph: Any) -> No
     expected = (
         f'{NAME}/labels does not reach every subscriber: subscriber /peer asks for reliable, transient '
         'local, this node offers reliable, volatile (durability): set the parameter '
-        f'qos_overrides.{NAME}/labels.publisher.durability'
+        f'qos_overrides.{NAME}/labels.publisher.durability to transient_local'
     )
     assert warnings_in(log) == [expected]
 
