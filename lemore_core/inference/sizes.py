@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from lemore_core.common.child import stop_children
 from lemore_core.common.errors import in_one_line
+from lemore_core.common.memory import trim_memory
 from lemore_core.inference.backend import Backend
 
 Size = tuple[int, int]
@@ -81,6 +82,8 @@ class LoadedSizes:
             self._loaded.pop(size).close()
         while len(self._loaded) >= self.kept:
             self._loaded.pop(next(iter(self._loaded))).close()
+            # else each exchange leaves holes of its own
+            trim_memory()
         self._loaded[size] = backend
 
     def nearest(self, size: Size) -> tuple[Size, str]:

@@ -229,6 +229,7 @@ class Diagnostics:
             'precision': serving.precision,
             'engine': serving.engine,
             'degraded': serving.degraded,
+            'preparing': serving.preparing,
             'device_memory_mb': '' if device_mb is None else f'{device_mb:.0f}',
             'memory_mb': _memory_mb(),
             'cpu_s': f'{time.process_time():.2f}',

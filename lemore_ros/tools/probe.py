@@ -98,6 +98,11 @@ class Peer:
             and all(self.node.count_publishers(topic) for topic in self.topics)
         )
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is connected, and nothing that makes the node faster is under way."""
+        return self.is_connected and self.values.get('preparing') == ''
+
     def spin(self, seconds: float) -> None:
         """Receive messages for so many seconds."""
         deadline = time.monotonic() + seconds
@@ -129,7 +134,7 @@ class Probe(Peer):
     def warm_up(self, data: bytearray) -> None:
         """Wait for the node and for its first labels."""
         deadline = time.monotonic() + START_S
-        while not self.is_connected or len(self.latencies_ms) < WARM_UP_FRAMES:
+        while not self.is_ready or len(self.latencies_ms) < WARM_UP_FRAMES:
             if time.monotonic() > deadline:
                 msg = f'{NODE} sends no labels of /image within {START_S:.0f} s: is it active?'
                 raise ChildError(msg)
