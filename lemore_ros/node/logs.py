@@ -78,7 +78,7 @@ class CoreLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log a record with the node's logger."""
-        text = record.getMessage()
+        text = printable(record.getMessage())
         # a logger of rclpy has one severity for each line of code that calls it
         if record.levelno >= logging.ERROR:
             self._logger.error(text)

@@ -24,6 +24,7 @@ from lemore_core.taxonomy import BUILT_IN_GROUPS, Taxonomy, load_groups
 from lemore_ros.outputs import AUTO, TRANSPORTS
 
 MIN_SIDE, MAX_SIDE = 32, 8192
+MOST_ENTRIES = 256  # of a list
 MAX_NAME = 64  # of which a similar name is looked for
 # part of a topic name, by the rules of ROS 2
 CAMERA_NAME = r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*'
@@ -196,6 +197,10 @@ class NodeParameters:
     )
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():  # before each entry is checked
+            if isinstance(value, tuple) and len(value) > MOST_ENTRIES:
+                msg = f'{name} has {len(value)} entries, allowed: up to {MOST_ENTRIES}'
+                raise ParameterError(msg)
         check_fields(self, ParameterError)
         for name in ('network_height', 'network_width'):
             if 0 < getattr(self, name) < MIN_SIDE:

@@ -91,17 +91,13 @@ class Peer:
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_values, 10)
 
     @property
-    def is_connected(self) -> bool:
-        """Whether the node subscribes to the camera and publishes every topic."""
+    def is_ready(self) -> bool:
+        """Whether the node takes images, publishes every topic, and has compiled its decoder."""
         return bool(
-            self.camera.get_subscription_count()
+            self.values.get('preparing') == ''
+            and self.camera.get_subscription_count()
             and all(self.node.count_publishers(topic) for topic in self.topics)
         )
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it is connected, and nothing that makes the node faster is under way."""
-        return self.is_connected and self.values.get('preparing') == ''
 
     def spin(self, seconds: float) -> None:
         """Receive messages for so many seconds."""

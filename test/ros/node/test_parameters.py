@@ -51,6 +51,8 @@ WRONG = [
     ('camera_names', ('left', 'left'), "camera_names is ('left', 'left'), allowed"),
     ('camera_names', ('1st',), "camera_names is ('1st',), allowed"),
     ('camera_names', (), 'camera_names is (), allowed'),
+    ('masks', 257 * ('road',), 'masks has 257 entries, allowed: up to 256'),
+    ('class_groups', 5000 * 'x', "class_groups is 'xxx"),
     ('image_transport', 'theora', "image_transport is 'theora', allowed: one of raw, compressed"),
     ('rotate', (45,), 'rotate is (45,), allowed: some of 0, 90, 180 and 270'),
     ('rotate', (0, 180), 'rotate is (0, 180), allowed: some of'),
