@@ -216,19 +216,13 @@ class Subscriptions:
         return self._node.resolve_topic_name(f'{self._prefix}image{transport.suffix}')
 
     def _subscribe_to_images(self, transport: Transport) -> Any:
-        def with_info(message: Any, info: Any) -> None:
-            self._on_message(transport, message, info)
-
-        def without_info(message: Any) -> None:
-            self._on_message(transport, message, {})
-
         # Humble has no info, and the EventsExecutor of Jazzy fails where a callback takes it
         has_info = self._node.values.executor != EVENTS and HAS_INFO
         create = partial(
             self._node.create_subscription,
             transport_class(transport),
             f'{self._prefix}image{transport.suffix}',
-            with_info if has_info else without_info,
+            partial(self._on_message, transport, **({} if has_info else {'info': {}})),
             qos.every() if transport.is_video else qos.newest(),
             qos_overriding_options=qos.overridable(),
         )

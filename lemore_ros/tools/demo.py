@@ -53,8 +53,6 @@ IMAGES = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 RECORDED = ('labels', 'confidence', 'color', 'overlay', 'classes')
 ENOUGH = 0.95
 COUNTS = ('received', 'dropped', 'accepted', 'labelled', 'failed')
-# the first start on a machine exports the network and compiles the decoder
-FIRST_START_S = 300.0
 SETTLE_S = 15.0
 COLUMNS, ROWS, TILE_WIDTH = 3, 2, 480
 
@@ -117,13 +115,7 @@ def _play_through(output: Path, parameters: Mapping[str, object], frames: int) -
             Writer(temporary, version=VERSION, storage_plugin=StoragePlugin.MCAP) as writer,
             closing(Recorder(writer, TOPIC)) as recorder,
         ):
-            wait_until(
-                lambda: recorder.is_ready,
-                'the node is ready',
-                node,
-                timeout_s=FIRST_START_S,
-                spin=recorder.spin,
-            )
+            wait_until(lambda: recorder.is_ready, 'the node is ready', node, spin=recorder.spin)
             for _ in _bar(recorder.play(output / 'camera'), 'segmenting', frames):
                 node.check()
             # the diagnostics are a second apart: wait for one that was made after the last frame

@@ -26,8 +26,8 @@ from lemore_core.images.files import read_image
 from lemore_ros.messages.common import read_stamp, write_stamp
 
 NODE = '/lemore_segmentation'
-# the first start on a machine compiles, on a busy one slowly
-START_S = 120.0
+# the first start on a machine exports and compiles, on a busy one slowly
+START_S = 300.0
 # best effort, as cameras are: a slow subscriber loses frames instead of holding them up
 CAMERA = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
