@@ -78,7 +78,7 @@ setup(
     entry_points={
         'console_scripts': [
             'lemore = lemore_core.cli.main:main',
-            'segmentation_node = lemore_ros.node.segmentation_node:main',
+            'segmentation_node = lemore_ros.node.segmentation_node:run',
             'lemore_demo = lemore_ros.tools.demo:main',
             'measure_latency = lemore_ros.tools.measure_latency:main',
             'lemore_view = lemore_ros.tools.view:main',

@@ -30,7 +30,7 @@ from lemore_ros.share import PACKAGE, image_profile, share_directory
 NAME = 'lemore_segmentation'
 EXECUTABLE = 'segmentation_node'
 RESPAWNS, RESPAWN_DELAY_S = 5, 3.0
-# a frame in hand is finished, and a busy machine takes seconds to unload PyTorch
+# a frame in hand is finished, which a busy machine may take seconds for
 STOP_S = '30'
 LOOKS_LIKE = 0.75
 # stands for the name of a camera where there are several

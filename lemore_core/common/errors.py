@@ -6,6 +6,9 @@ from contextlib import contextmanager
 # as pip takes it: the plain name brings gigabytes of CUDA
 TORCH = 'torch (without a GPU: --index-url https://download.pytorch.org/whl/cpu)'
 
+# characters of a message, and of a value in one: senders may make them as long as they like
+MOST_SHOWN, MOST_OF_A_VALUE = 2000, 200
+
 
 class LemoreError(Exception):
     """An error that the user can correct; the message names the cause and the remedy."""
@@ -27,8 +30,9 @@ def in_one_line(error: Exception) -> str:
     """Return an error's message in one line, with its type if it is no :class:`LemoreError`."""
     if type(error).__module__ == 'cv2':  # an assertion, with the path of OpenCV's source
         return 'OpenCV cannot process it'
-    text = ' '.join(str(error).split())
     kind = '' if isinstance(error, LemoreError) else type(error).__name__
+    # cut before its blanks are looked for
+    text = ' '.join(str(error)[: 2 * MOST_SHOWN].split())
     return printable(': '.join(filter(None, (kind, text))))
 
 
@@ -44,9 +48,17 @@ def refusing(what: str, error: type[LemoreError]) -> Iterator[None]:
         raise error(msg) from reason
 
 
-def printable(text: str) -> str:
-    """Escape control characters: text of messages and files reaches terminals."""
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+def printable(text: str, most: int = MOST_SHOWN) -> str:
+    """Return foreign text as it may be shown: control characters escaped, cut to ``most`` of them."""
+    found = ''.join(
+        c if c.isprintable() else c.encode('unicode_escape').decode() for c in text[: most + 1]
+    )
+    return found if len(found) <= most else f'{found[:most]}…'
+
+
+def shown(value: object) -> str:
+    """Return a value for an error message, cut where it is long."""
+    return printable(repr(value[:MOST_SHOWN] if isinstance(value, str) else value), MOST_OF_A_VALUE)
 
 
 def counted(number: int, noun: str) -> str:

@@ -71,6 +71,11 @@ def keep_freed_memory(*, all_blocks: bool = False) -> None:
 def release_memory() -> None:
     """Collect garbage and return free memory to the system."""
     gc.collect()
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Return free memory to the system; with glibc, which keeps what lies between used blocks."""
     _call_glibc('malloc_trim', 0)
 
 

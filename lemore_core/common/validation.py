@@ -26,12 +26,13 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from lemore_core.common.errors import LemoreError
+from lemore_core.common.errors import LemoreError, shown
 
 REQUIRED: Any = dataclasses.MISSING  # the default of a field that must be given
 
 _UNIONS = (Union, UnionType)
-_MOST_REFUSALS, _MOST_SHOWN = 8, 200  # refusals of one error, characters of a value in it
+_MOST_REFUSALS = 8  # of one error
+_MOST_TEXT = 4096  # characters, as of a path
 _TYPE_NAMES = {
     int: 'an integer',
     float: 'a number',
@@ -75,8 +76,9 @@ class Entry:
     def _admits(self, value: Any) -> bool:
         if self.choices and value not in self.choices:
             return False
-        if self.pattern and isinstance(value, str):
-            return re.fullmatch(self.pattern, value) is not None
+        if isinstance(value, str):
+            fits = not self.pattern or re.fullmatch(self.pattern, value)
+            return len(value) <= _MOST_TEXT and bool(fits)
         # NaN lies between no bounds
         return not isinstance(value, int | float) or self.low <= value <= self.high
 
@@ -161,12 +163,6 @@ def from_mapping(cls: type[Kind], values: Any, source: str, error: type[LemoreEr
         refusals.append(str(refused))
     msg = f'{source}: {_joined(refusals)}'
     raise error(msg)
-
-
-def shown(value: Any) -> str:
-    """Return a value for an error message, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= _MOST_SHOWN else f'{text[:_MOST_SHOWN]}…'
 
 
 def _joined(refusals: Sequence[str]) -> str:

@@ -8,12 +8,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.errors import LemoreError, in_one_line, shown
 from lemore_core.common.files import read_regular
 from lemore_core.common.limits import MAX_YAML_BYTES, MAX_YAML_DEPTH
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
+
+YAML_SUFFIXES = ('.yaml', '.yml', '.json')  # JSON is YAML
 
 
 def read_yaml(path: Path | Traversable, what: str, error: type[LemoreError]) -> Any:
@@ -114,10 +116,10 @@ class ShippedFiles:
         if name in names:
             path = files(self.package) / self.folder / f'{name}.yaml'
             return read_yaml(path, self.what, error), str(path)
-        if Path(name).suffix in ('.yaml', '.yml', '.json'):  # JSON is YAML
+        if Path(name).suffix in YAML_SUFFIXES:
             return read_yaml(Path(name), self.what, error), name
         msg = (
-            f'{self.unknown} {name!r}: give one of {", ".join(names)}, or the path of a .yaml '
+            f'{self.unknown} {shown(name)}: give one of {", ".join(names)}, or the path of a .yaml '
             'file with your own'
         )
         raise error(msg)

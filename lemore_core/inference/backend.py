@@ -124,7 +124,8 @@ class Status:
     """The serving backend.
 
     ``engine`` is the state of a TensorRT engine, empty if none is to be built; ``degraded`` is the
-    reason for a smaller batch, a slower device or a slower method, empty otherwise.
+    reason for a smaller batch, a slower device or a slower method, empty otherwise; ``preparing`` is
+    what makes the labels faster once it is done, empty afterwards.
     """
 
     backend: str
@@ -133,13 +134,15 @@ class Status:
     batch: int = 1
     engine: str = ''
     degraded: str = ''
+    preparing: str = ''
 
 
 class Backend(Protocol):
     """A network loaded for one size on one device. It is used from one thread."""
 
-    # replaced, never changed, so that any thread may read it
-    status: Status
+    @property
+    def status(self) -> Status:
+        """The status now, for any thread."""
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
         """Segment valid images of any sizes and encodings; the next may succeed if it raises."""

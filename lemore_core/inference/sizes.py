@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from lemore_core.common.child import stop_children
 from lemore_core.common.errors import in_one_line
+from lemore_core.common.memory import trim_memory
 from lemore_core.inference.backend import Backend
 
 Size = tuple[int, int]
@@ -62,6 +63,7 @@ class LoadedSizes:
         # the last used stands last
         self._loaded: dict[Size, Backend] = {}
         self._refused: dict[Size, str] = {}
+        self._announced: set[Size] = set()
         self._loading: tuple[Size, threading.Thread, Future[Backend]] | None = None
 
     def get(self, size: Size) -> Backend:
@@ -80,6 +82,8 @@ class LoadedSizes:
             self._loaded.pop(size).close()
         while len(self._loaded) >= self.kept:
             self._loaded.pop(next(iter(self._loaded))).close()
+            # else each exchange leaves holes of its own
+            trim_memory()
         self._loaded[size] = backend
 
     def nearest(self, size: Size) -> tuple[Size, str]:
@@ -116,6 +120,9 @@ class LoadedSizes:
         self._loading = None
         try:
             self.put(size, found.result())
+            if size not in self._announced:  # several may come in turn
+                self._announced.add(size)
+                _log.info('network %dx%d is ready', *size[::-1])
         except Exception as error:  # noqa: BLE001 - the loaded sizes still serve
             self._refused[size] = reason = in_one_line(error)
             _log.warning('network %dx%d cannot be loaded: %s', *size[::-1], reason)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.common.errors import shown
 from lemore_core.common.validation import REQUIRED, from_mapping, option
 from lemore_core.common.yaml_file import ShippedFiles
 from lemore_core.taxonomy.taxonomy import (
@@ -128,7 +129,7 @@ def mask_tables(
     classes or of the data set's built-in groups. The tables are (256,) or (65536,) uint8;
     ``table.take(labels)`` is the mask.
     """
-    names = tuple(names)
+    names = tuple(dict.fromkeys(names))
     if not names:
         return {}  # often called, and groups are read from a file
     members: dict[str, tuple[str, ...]]
@@ -144,7 +145,7 @@ def mask_tables(
         if not members.get(name):
             what = 'no class belongs to it' if name in members else 'nothing is called so'
             usable = ', '.join(sorted(other for other, of in members.items() if of))
-            msg = f'there is no mask of {name!r}: {what}, there are: {usable}'
+            msg = f'there is no mask of {shown(name)}: {what}, there are: {usable}'
             raise GroupsError(msg)
         table = np.zeros(labels.unlabelled + 1, np.uint8)
         table[[labels.classes.index(one) for one in members[name]]] = 255

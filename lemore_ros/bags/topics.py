@@ -27,8 +27,10 @@ CLASSES = OUTPUTS['classes']
 LABELS = '/labels'
 COMPRESSED = '/compressed'
 RESULT = 'it is the result of a segmentation'
-# messages tried: a camera may need a moment to start, a video starts between two key frames
-FIRST_IMAGES, FIRST_PACKETS = 10, 600
+# messages tried, fewer if they are large: a camera may need a moment to start, a video starts
+# between two key frames
+MOST_TRIED, MOST_TRIED_BYTES = 600, 2**28
+STAMPS_COMPARED = 10
 STAMPED_BYTES = 12
 SHOWN = 10  # topics in a message
 # names that drivers and image_proc append to a camera's namespace
@@ -194,16 +196,17 @@ def _read_table(bag: Bag, topic: Topic) -> Taxonomy:
 
 
 def _probe(bag: Bag, topic: Topic) -> TopicProbe:
-    problem, is_depth = '', False
-    most = FIRST_PACKETS if topic.transport.is_video else FIRST_IMAGES
-    for record, image in islice(bag.frames(topic), most):
+    problem, is_depth, tried = '', False, 0
+    for record, image in islice(bag.frames(topic), MOST_TRIED):
         if isinstance(image, Image):
             encoding = encoding_of(record.message)
             height, width = image.pixels.shape[:2]
             is_grey = image.pixels.ndim == 2
             return TopicProbe(topic, encoding, height, width, image.pixels.size, is_grey)
-        problem = problem or str(image)
+        problem, tried = problem or str(image), tried + len(record.data)
         is_depth |= isinstance(image, DepthImageError)
+        if tried > MOST_TRIED_BYTES:
+            break
     reason = problem or ('no message can be read' if topic.count else 'it has no messages')
     return TopicProbe(topic, problem=reason, is_unreadable=not is_depth)
 
@@ -217,9 +220,9 @@ def _mask_of(bag: Bag, probe: TopicProbe, cameras: Sequence[TopicProbe]) -> str:
         for record in bag.messages([*stamps]):
             if len(record.data) >= STAMPED_BYTES:
                 stamps[record.topic].append(read_stamp(record.data))
-            if min(map(len, stamps.values())) == FIRST_IMAGES:
+            if min(map(len, stamps.values())) == STAMPS_COMPARED:
                 break
-        known = [stamp for stamp in stamps[probe.topic][:FIRST_IMAGES] if stamp]
+        known = [stamp for stamp in stamps[probe.topic][:STAMPS_COMPARED] if stamp]
         if sum(stamp in stamps[camera.topic] for stamp in known) > len(known) / 2:
             return f'labels or mask of {camera.topic.name}'
     return ''

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.common.errors import LemoreError
+from lemore_core.common.errors import LemoreError, shown
 
 # of any number, and of a focal length in pixels: points of a depth image cannot overflow
 LARGEST, SMALLEST_FOCAL = 1e9, 1e-3
+# the longest known model has 14
+MOST_COEFFICIENTS = 64
 MATRICES = {'k': (3, 3), 'p': (3, 4)}
 
 
@@ -72,6 +74,12 @@ def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
 
 def _require_calibration(info: Any) -> None:
     """Refuse matrices that are not finite or have no focal length; P may be empty."""
+    if len(info.d) > MOST_COEFFICIENTS or len(info.distortion_model) > MOST_COEFFICIENTS:
+        msg = (
+            f'the camera is not calibrated: D has {len(info.d)} numbers of the distortion model '
+            f'{shown(info.distortion_model)}, allowed: up to {MOST_COEFFICIENTS}'
+        )
+        raise CameraInfoError(msg)
     focal = {'K': (info.k[0], info.k[4]), 'P': (info.p[0], info.p[5])}
     if not any(focal['P']):
         del focal['P']

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.errors import LemoreError, in_one_line, shown
 from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.images.files import AS_TAKEN, JPEG, PNG, ImageFileError, decode_image
 from lemore_core.images.image import Image
@@ -101,7 +101,7 @@ def read_image(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
         msg = f'the image has {size} pixels, allowed: up to {max_pixels} (max_pixels)'
         raise ImageError(msg)
     if encoding not in ENCODINGS:
-        msg = f'encoding {encoding!r} is not read, allowed: {", ".join(ENCODINGS)}'
+        msg = f'encoding {shown(encoding)} is not read, allowed: {", ".join(ENCODINGS)}'
         raise ImageError(msg)
     return Image(_convert(message, ENCODINGS[encoding]), ENCODINGS[encoding].result, message.header)
 
@@ -209,7 +209,7 @@ def read_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
             bytes(message.data), AS_TAKEN, order='BGR', kinds=(JPEG, PNG), max_pixels=max_pixels
         )
     except ImageFileError as error:
-        msg = f'the data, of format {message.format!r}, are not read: {error}'
+        msg = f'the data, of format {shown(message.format)}, are not read: {error}'
         raise ImageError(msg) from error
     encoding = 'mono8' if pixels.ndim == 2 else order
     return Image(pixels, encoding, message.header)
@@ -245,10 +245,10 @@ def _channel_order(form: str) -> str:
     codec = words[0] if words else ''
     # some drivers leave the field empty; the data tell then
     if codec == 'compressedDepth':
-        msg = f'format {form!r} is that of a depth image'
+        msg = f'format {shown(form)} is that of a depth image'
         raise DepthImageError(msg)
     if codec.lower() not in CODECS and form.strip():
-        msg = f'format {form!r} is not read, allowed: jpeg, png'
+        msg = f'format {shown(form)} is not read, allowed: jpeg, png'
         raise ImageError(msg)
     refuse_depth(raw.strip())
     return 'rgb8' if 'compressed rgb' in packed else 'bgr8'
@@ -318,5 +318,5 @@ def _codec_of(message: Any) -> str:
     for part, codec in VIDEO_CODECS.items():
         if part in name:
             return codec
-    msg = f'video of {text!r} is not read, allowed: h264, h265'
+    msg = f'video of {shown(text)} is not read, allowed: h264, h265'
     raise ImageError(msg)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.common.errors import shown
 from lemore_core.images.image import Image
 from lemore_core.segmentation import Segmentation, resized
 from lemore_ros.messages.camera_info import Intrinsics, rectified_intrinsics
@@ -56,20 +57,31 @@ def to_point_cloud(image: Image, result: Segmentation, depth: Any, info: Any) ->
     return lay_out(points, image.header)
 
 
+def depth_rows(message: Any, max_pixels: int) -> NDArray[np.uint8]:
+    """View the bytes of a depth image's rows without padding, or refuse it."""
+    if message.encoding not in UNITS:
+        msg = (
+            f'depth has encoding {shown(message.encoding)}, allowed: 16UC1 (millimetres), 32FC1 '
+            '(metres)'
+        )
+        raise ImageError(msg)
+    itemsize = np.dtype(UNITS[message.encoding][0]).itemsize
+    # rows may be padded without end
+    if max(message.height * message.width, len(message.data) // itemsize) > max_pixels:
+        size = f'{message.width}x{message.height} pixels in {len(message.data)} bytes'
+        msg = f'the depth image has {size}, allowed: up to {max_pixels} (max_pixels)'
+        raise ImageError(msg)
+    return rows_of(message, itemsize)
+
+
 def to_metres(message: Any) -> NDArray[np.float32]:
     """Return the depth of every pixel of a ``sensor_msgs/Image``, (H, W) float32 in metres.
 
     16UC1 holds millimetres, 32FC1 metres. Pixels without a measurement are NaN: 0 in 16UC1; NaN,
     infinities (REP 117: too close, out of range), 0 and below, and beyond 1000 km, in 32FC1.
     """
-    if message.encoding not in UNITS:
-        msg = (
-            f'depth has encoding {message.encoding!r}, allowed: 16UC1 (millimetres), 32FC1 (metres)'
-        )
-        raise ImageError(msg)
-    kind, unit = UNITS[message.encoding]
-    dtype = np.dtype(('>' if message.is_bigendian else '<') + kind)
-    raw = np.ascontiguousarray(rows_of(message, dtype.itemsize)).view(dtype)
+    rows, (kind, unit) = depth_rows(message, sys.maxsize), UNITS[message.encoding]
+    raw = np.ascontiguousarray(rows).view(('>' if message.is_bigendian else '<') + kind)
     with np.errstate(invalid='ignore'):  # a NaN may be a signalling one
         metres: NDArray[np.float32] = np.multiply(raw, np.float32(unit), dtype=np.float32)
     # comparisons with NaN are false

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from math import nan
 from typing import Any, NamedTuple
 
-from lemore_core.common.errors import in_one_line
+from lemore_core.common.errors import in_one_line, printable, shown
 from lemore_core.images.image import Image
 from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
 from lemore_ros.messages.camera_info import CameraInfoError
 from lemore_ros.messages.common import stamp_ns
 from lemore_ros.messages.images import ImageError, ImageReader, VideoReader
-from lemore_ros.messages.point_cloud import to_point_cloud
-from lemore_ros.node.diagnostics import CameraStats
+from lemore_ros.messages.point_cloud import depth_rows, to_point_cloud
+from lemore_ros.node.diagnostics import NO_IMAGE_S, CameraStats
 from lemore_ros.node.logs import ThrottledLogger
 from lemore_ros.node.publishers import OutputSettings, Publishers
 from lemore_ros.node.qos_diagnosis import LARGE_IMAGES
@@ -61,6 +61,7 @@ class Camera:
         self._limit = RateLimit()
         self._paused = self._explained = ''
         self._heard, self._lost = False, 0
+        self._missing = MissingCount()
         self._stamp = 0
         prefix = f'{name}/' if name else ''
         self.subscriptions = Subscriptions(
@@ -68,6 +69,7 @@ class Camera:
             prefix,
             settings.parameters.image_transport,
             on_image=self._on_image,
+            on_depth=self._on_depth,
             on_lost=self._on_lost,
             on_incompatible=self._on_incompatible,
         )
@@ -105,8 +107,11 @@ class Camera:
             self.subscriptions.open()
             self._explained = ''
             self._heard, self._lost = False, 0
+            self._missing = MissingCount()
             self.stats.expect_frames()
-        self.subscriptions.follow()
+        silent, unreadable = self.stats.silent_s() > 0, self.stats.failing_s() > NO_IMAGE_S
+        if self.subscriptions.follow(silent=silent, unreadable=unreadable):
+            self.stats.expect_frames()
         self.subscriptions.use_depth(wanted=self._publishers.has_subscribers('points'))
 
     def run_watchdog(self, stuck_s: int) -> None:
@@ -151,7 +156,7 @@ class Camera:
         if result.resized:
             height, width = result.network_size
             text = f'{result.resized}: its images are resized to {width}x{height}'
-            self._log.warn_once(_kind(result.resized), text)
+            self._log.info_once(_kind(result.resized), text)
 
     def fail(self, error: Exception) -> None:
         """Count an image that could not be segmented, and log why."""
@@ -159,8 +164,10 @@ class Camera:
         self.stats.count_failed(reason)
         self._log.error(_kind(reason), reason)
 
-    def _on_image(self, message: Any) -> None:
+    def _on_image(self, message: Any, info: Mapping[str, Any]) -> None:
         self.stats.count('received')
+        number = info.get('publication_sequence_number')
+        self.stats.count('lost', self._missing.add(number, self.subscriptions.only_publisher))
         self._explained = ''
         self._heard, self._lost = True, 0
         reader, parameters = self.subscriptions.reader, self._settings.parameters
@@ -176,9 +183,18 @@ class Camera:
         if self._mailbox.put(Arrival(self, message, reader, image), self.name):
             self.stats.count('dropped')
 
+    def _on_depth(self, message: Any) -> None:
+        # checked before it is kept, and others are kept no longer
+        try:
+            depth_rows(message, self._settings.parameters.max_pixels)
+        except ImageError as error:
+            self._log.warn('depth', str(error))
+        else:
+            self.subscriptions.depth.put(message)
+
     def _on_lost(self, lost: int) -> None:
         lost = 1 if lost >= UNKNOWN_NUMBER else lost
-        self.stats.count('lost', lost)
+        self.stats.count('lost', self._missing.report(lost))
         self._lost += lost
         self._log.warn_once('lost', f'the middleware lost {lost} images: {LARGE_IMAGES}')
 
@@ -191,7 +207,8 @@ class Camera:
         reason = self.subscriptions.why_no_images(heard=self._heard, lost=self._lost)
         if reason != self._explained:
             self._explained = reason
-            self._node.get_logger().warning(f'{self.subscriptions.topic}: {what}{reason}')
+            text = printable(f'{self.subscriptions.topic}: {what}{reason}')
+            self._node.get_logger().warning(text)
 
     def _age_ms(self, stamp: int) -> float:
         """Return the age of a stamp, NaN if it is not of this node's clock."""
@@ -203,12 +220,15 @@ class Camera:
             return nan
         if stamp >= former and 0 <= age_ms <= OLDEST_MS:
             return age_ms
-        what = f'{age_ms:.0f} ms old' if stamp >= former else 'older than the one before'
-        self._log.warn_once(
-            'clock',
-            f'the image is {what}: unknown clock, its age is not counted. Synchronise the clocks, '
-            'or set use_sim_time where a bag or a simulation publishes /clock',
-        )
+        if stamp < former:
+            text = 'the bag began anew, or the camera has two clocks'
+            self._log.info_once('anew', f'the image is older than the one before: {text}')
+            return nan
+        remedy = ', or set use_sim_time where a bag or a simulation publishes /clock'
+        if self._node.get_parameter('use_sim_time').value:
+            remedy = ''  # it is set
+        text = f'the image is {age_ms:.0f} ms old: unknown clock, its age is not counted'
+        self._log.warn_once('clock', f'{text}. Synchronise the clocks{remedy}')
         return nan
 
     def _publish_points(self, image: Image, result: Segmentation, tolerance_ms: float) -> None:
@@ -223,9 +243,48 @@ class Camera:
         else:
             frame, own = depth.header.frame_id, image.header.frame_id
             if frame not in {'', own}:
-                msg = f'the depth image is of frame {frame!r}, the image of {own!r}: '
+                msg = f'the depth image is of frame {shown(frame)}, the image of {shown(own)}: '
                 self._log.warn('frame_id', f'{msg}depth must be registered to the camera')
             self._publishers.publish('points', to_point_cloud(image, result, depth, info))
+
+
+class MissingCount:
+    """Count messages that were published and never came, by their numbers and by reports of losses.
+
+    The numbers also tell of messages that newer ones overwrote before they were read, which no
+    middleware reports; where it reports a loss, both count the same messages.
+    """
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._publisher: Any = None
+        self._by_number = self._reported = 0
+
+    def add(self, number: int | None, only_publisher: Callable[[], Any]) -> int:
+        """Count by a message's number, which some middleware lacks; return how many more it makes.
+
+        Numbers are one publisher's own: ``only_publisher`` returns its id, None if there are several.
+        """
+        if not number:
+            return 0
+        former, self._number = self._number, number
+        if former is not None and number == former + 1:
+            return 0
+        one, self._publisher = self._publisher, only_publisher()
+        if former is not None and number > former and one is not None and one == self._publisher:
+            return self._more(number - former - 1, 0)
+        self._by_number = self._reported = 0
+        return 0
+
+    def report(self, lost: int) -> int:
+        """Count messages that the middleware reports as lost; return how many more it makes."""
+        return self._more(0, lost)
+
+    def _more(self, by_number: int, reported: int) -> int:
+        before = max(self._by_number, self._reported)
+        self._by_number += by_number
+        self._reported += reported
+        return max(self._by_number, self._reported) - before
 
 
 class RateLimit:

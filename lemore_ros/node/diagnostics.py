@@ -49,8 +49,8 @@ class CameraStats:
 
     Every message is ``received``. It is ``skipped`` if it exceeds ``max_rate_hz``, ``dropped`` if a
     newer one came before the worker was free, ``failed`` if its pixels cannot be read, and else
-    ``accepted`` by the worker, and then ``labelled`` or ``failed``. Messages that the middleware
-    ``lost`` never arrived.
+    ``accepted`` by the worker, and then ``labelled`` or ``failed``. Messages ``lost`` were published
+    and never received: lost on their way, or overwritten by newer ones before they were read.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,6 +75,7 @@ class CameraStats:
             self._idle = idle
             self._since = self._last_frame = self.clock()
             self._heard, self._apart = False, 0.0
+            self._good, self._failure = self._since, ''
             for times in self._recent.values():
                 times.clear()
 
@@ -84,6 +85,11 @@ class CameraStats:
             gap_s = self.clock() - self._last_frame
             due_s = max(least, min(OVERDUE * self._apart, LONGEST_WAIT_S))
             return gap_s if not self._idle and gap_s >= due_s else 0.0
+
+    def failing_s(self) -> float:
+        """Return the seconds for which every frame has failed, zero if the last one did not."""
+        with self._lock:
+            return self.clock() - self._good if self._failure else 0.0
 
     def count(self, name: str, number: int = 1) -> None:
         """Add to one of ``COUNTS``."""
@@ -107,6 +113,7 @@ class CameraStats:
         with self._lock:
             self.count('labelled')
             self._failure, self._resized = '', resized
+            self._good = self.clock()
 
     def add_times(self, **times_ms: float) -> None:
         """Add to some of ``TIMES``; an age by an unknown clock is NaN."""
@@ -222,6 +229,7 @@ class Diagnostics:
             'precision': serving.precision,
             'engine': serving.engine,
             'degraded': serving.degraded,
+            'preparing': serving.preparing,
             'device_memory_mb': '' if device_mb is None else f'{device_mb:.0f}',
             'memory_mb': _memory_mb(),
             'cpu_s': f'{time.process_time():.2f}',

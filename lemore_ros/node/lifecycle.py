@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
+from lemore_core.common.errors import in_one_line, shown
 from lemore_ros.node.parameters import ParameterError
 
 STOPPED = 0
@@ -64,11 +68,19 @@ def spin(node: Any, stop: StopSignals) -> None:
                 executor.spin_once(timeout_sec=WAKE_S)
             except Exception as error:  # noqa: BLE001, PERF203 - the node lives on
                 if rclpy.ok(context=node.context):
-                    text = f'a callback failed: {type(error).__name__}: {error}'
+                    text = f'a callback failed: {in_one_line(error)}'
                     node.get_logger().error(text, throttle_duration_sec=5.0)
     finally:
         stop.spinning = None
         executor.shutdown()
+
+
+def end_process(code: int) -> NoReturn:
+    """End the process at once, without destructors and exit handlers."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # its reader has ended, or it is closed
+            stream.flush()
+    os._exit(code)
 
 
 def _make_executor(kind: str, context: Any) -> Any:
@@ -96,7 +108,7 @@ def refuse_impossible_transitions(node: Any) -> None:
         names = {number: label for number, label, *_ in machine.transition_graph}
         name = asked.label or names.get(asked.id, asked.id)
         node.get_logger().error(
-            f'transition {name!r} refused: the node is {machine.current_state[1]}, possible: '
+            f'transition {shown(name)} refused: the node is {machine.current_state[1]}, possible: '
             f'{", ".join(sorted(possible)) or "none"}'
         )
         response.success = False
@@ -119,5 +131,5 @@ class DuplicateNodeCheck:
         if self._found == self._checks:
             self._node.get_logger().warning(
                 f'another node is called {self._node.get_fully_qualified_name()} too: services and '
-                'parameters may reach either. Give one another name (-r __node:=NAME) or namespace'
+                'parameters may reach either, and both publish on the same topics. Give one another name (-r __node:=NAME) or namespace'
             )

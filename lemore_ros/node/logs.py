@@ -40,13 +40,21 @@ class ThrottledLogger:
 
     def warn_once(self, kind: str, text: str) -> None:
         """Log a warning once an episode, which ends after ``EPISODE_S`` without its kind."""
-        now, last = self._clock(), self._episodes.get(kind)
-        self._episodes[kind] = now
-        if last is None or now - last >= EPISODE_S:
+        if self._is_new(kind):
             self._logger.warning(self._line(text))
+
+    def info_once(self, kind: str, text: str) -> None:
+        """Log once an episode what is no fault."""
+        if self._is_new(kind):
+            self._logger.info(self._line(text))
 
     def _line(self, text: str) -> str:
         return f'{self._topic}: {printable(text)}'
+
+    def _is_new(self, kind: str) -> bool:
+        now, last = self._clock(), self._episodes.get(kind)
+        self._episodes[kind] = now
+        return last is None or now - last >= EPISODE_S
 
     def _is_due(self, kind: str) -> bool:
         now = self._clock()
@@ -70,7 +78,7 @@ class CoreLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log a record with the node's logger."""
-        text = record.getMessage()
+        text = printable(record.getMessage())
         # a logger of rclpy has one severity for each line of code that calls it
         if record.levelno >= logging.ERROR:
             self._logger.error(text)

@@ -15,13 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lemore_core.common.errors import LemoreError
+from lemore_core.common.errors import LemoreError, shown
 from lemore_core.common.limits import MAX_PIXELS, ROTATIONS
 from lemore_core.common.validation import Entry, check_fields, entries, option
+from lemore_core.common.yaml_file import YAML_SUFFIXES
 from lemore_core.segmentation import ALLOWED_SIZES
+from lemore_core.taxonomy import BUILT_IN_GROUPS, Taxonomy, load_groups
 from lemore_ros.outputs import AUTO, TRANSPORTS
 
 MIN_SIDE, MAX_SIDE = 32, 8192
+MOST_ENTRIES = 256  # of a list
+MAX_NAME = 64  # of which a similar name is looked for
 # part of a topic name, by the rules of ROS 2
 CAMERA_NAME = r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*'
 PAGE = """\
@@ -99,7 +103,7 @@ class NodeParameters:
         'Names of cameras that share the network, with topics <name>/image, ~/<name>/labels and so '
         'on. A list of one empty name: one camera, image and ~/labels.',
         pattern=rf'|{CAMERA_NAME}',
-        allowed='names such as front, each once; or one empty name',
+        allowed="a list of names such as [front, rear], each once; or ['']",
     )
     image_transport: str = option(
         'raw',
@@ -126,7 +130,8 @@ class NodeParameters:
     class_groups: str = option(
         '',
         'Publish groups of classes (traversable, obstacle, …) instead of classes. auto: the '
-        "built-in groups of the network's data set; or the path of a YAML file with your own.",
+        "built-in groups of the network's data set; or the path of a YAML file with your own, while the "
+        'node runs only the one of the start or another in its folder.',
         allowed='empty, auto, the name of built-in groups, or a path that ends in .yaml',
         live=True,
     )
@@ -135,7 +140,7 @@ class NodeParameters:
         'Names of which binary masks are published, on ~/mask/<name> with its camera_info: classes, '
         'or groups of classes (those of class_groups, else the built-in ones). A list of one empty '
         'name: none.',
-        allowed='names of classes or groups; or one empty name',
+        allowed="a list of names of classes or groups; or ['']",
         live=True,
     )
     min_confidence: float = option(
@@ -192,6 +197,10 @@ class NodeParameters:
     )
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():  # before each entry is checked
+            if isinstance(value, tuple) and len(value) > MOST_ENTRIES:
+                msg = f'{name} has {len(value)} entries, allowed: up to {MOST_ENTRIES}'
+                raise ParameterError(msg)
         check_fields(self, ParameterError)
         for name in ('network_height', 'network_width'):
             if 0 < getattr(self, name) < MIN_SIDE:
@@ -234,9 +243,9 @@ LIVE = {entry.name for entry in dataclasses.fields(NodeParameters) if entry.meta
 
 
 def natural(name: str, value: Any) -> Any:
-    """Convert a parameter's ROS value to the field's type: lists to tuples, 90 to (90,), 1 to 1.0."""
+    """Convert a parameter's ROS value to the field's type: lists to tuples, front to (front,), 1 to 1.0."""
     kind = type(DEFAULTS[name])
-    if kind is tuple and type(value) is int:
+    if kind is tuple and type(value) in {int, str}:
         return (value,)
     if isinstance(value, (list, array)):
         return tuple(value)
@@ -244,7 +253,7 @@ def natural(name: str, value: Any) -> Any:
 
 
 def _refusal(name: str, value: Any) -> str:
-    return f'{name} is {value!r}, allowed: {PARAMETERS[name].allowed}'
+    return f'{name} is {shown(value)}, allowed: {PARAMETERS[name].allowed}'
 
 
 def from_text(name: str, text: str) -> Any:
@@ -294,10 +303,37 @@ def declare(node: Any) -> NodeParameters:
     return checked
 
 
+def check_groups(source: str, at_start: str, classes: Taxonomy | None) -> None:
+    """Refuse a file of groups that was named over the network, unless the operator's choice covers it.
+
+    Allowed is what ``class_groups`` was ``at_start``, and files in its folder. What a file holds is
+    not told, nor whether there is one.
+    """
+    path = Path(source)
+    if path.suffix not in YAML_SUFFIXES:
+        return
+    folder = Path(at_start).parent.resolve() if Path(at_start).suffix in YAML_SUFFIXES else None
+    if source != at_start and (folder is None or not path.resolve().is_relative_to(folder)):
+        allowed = ', '.join(['empty', 'auto', *BUILT_IN_GROUPS])
+        files = f', files in {folder}' if folder else ', or the file that it was at start'
+        msg = f'class_groups is {shown(source)}, allowed while the node runs: {allowed}{files}'
+        raise ParameterError(msg)
+    if classes is None:
+        return
+    try:
+        load_groups(source, classes)
+    except LemoreError:
+        msg = (
+            f'class_groups is {shown(source)}, which is no file of groups of {classes.name!r}: start '
+            'the node with it to see why'
+        )
+        raise ParameterError(msg) from None
+
+
 def unknown(name: str) -> str:
     """Return an error for an unknown parameter, with the most similar known one."""
-    close = difflib.get_close_matches(name, PARAMETERS, 1)
-    return f'{name!r} is no parameter of this node{f", did you mean {close[0]}?" if close else ""}'
+    close = difflib.get_close_matches(name[:MAX_NAME], PARAMETERS, 1)
+    return f'{shown(name)} is no parameter of this node{f", did you mean {close[0]}?" if close else ""}'
 
 
 def unknown_overrides(node: Any) -> list[str]:

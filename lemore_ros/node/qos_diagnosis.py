@@ -8,28 +8,32 @@ from rclpy.duration import Duration, Infinite
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.utilities import get_rmw_implementation_identifier
 
+from lemore_core.common.errors import printable
 from lemore_ros.messages.common import message_class
 from lemore_ros.outputs import BY_TYPE, TRANSPORTS, Transport
 from lemore_ros.share import profile_advice
 
 NAMED_AT_MOST = 3
+LONGEST = 256  # characters of a name; those that ROS makes are shorter
 NAMED = ('reliability', 'durability')
 LARGE_IMAGES = profile_advice(get_rmw_implementation_identifier())
 
 
 class Subscription(NamedTuple):
-    """Resolved topic, message type and QoS of a subscription."""
+    """Resolved topic, message type and QoS of a subscription; ``is_auto`` if others are tried too."""
 
     topic: str
     kind: str
     qos: QoSProfile
+    is_auto: bool = False
 
 
 def why_no_images(node: Any, subscription: Subscription, *, heard: bool, lost: int) -> str:
     """Return why nothing arrives; ``heard``: images came before, ``lost``: reported losses."""
     publishers = node.get_publishers_info_by_topic(subscription.topic)
     if not publishers:
-        return _another_transport(node, subscription) or _nobody(node, subscription)
+        another = _another_transport(node, subscription)
+        return f'nobody publishes it, {another}' if another else _nobody(node, subscription)
     fitting = [info for info in publishers if info.topic_type == subscription.kind]
     if not fitting:
         return _another_type(publishers[0], subscription)
@@ -38,17 +42,17 @@ def why_no_images(node: Any, subscription: Subscription, *, heard: bool, lost: i
             return (
                 f'publisher {_name(info)} offers {_shown(info.qos_profile)}, this node asks '
                 f'for {_shown(subscription.qos)} ({reason}): set the parameter '
-                f'qos_overrides.{subscription.topic}.subscription.{_policy(reason)}'
+                f'qos_overrides.{subscription.topic}.subscription.{_policy(reason, info.qos_profile)}'
             )
     names = ', '.join(sorted({_name(info) for info in fitting}))
     if lost:
         return f'messages of publisher {names} get lost: {LARGE_IMAGES}'
     if heard:
         return f'publisher {names} is silent: it is connected, and its images came until then'
-    return (
-        f'publisher {names} is connected, and no image of it came yet. If it does publish '
-        f'(ros2 topic hz {subscription.topic}), {LARGE_IMAGES}'
-    )
+    reason = f'publisher {names} is connected, and no image of it came yet'
+    another = '' if subscription.is_auto else _another_transport(node, subscription)
+    advice = f'If it does publish (ros2 topic hz {subscription.topic}), {LARGE_IMAGES}'
+    return f'{reason}; {another}' if another else f'{reason}. {advice}'
 
 
 def why_not_received(node: Any, topic: str, offered: QoSProfile) -> str:
@@ -58,7 +62,7 @@ def why_not_received(node: Any, topic: str, offered: QoSProfile) -> str:
             return (
                 f'subscriber {_name(info)} asks for {_shown(info.qos_profile)}, this node offers '
                 f'{_shown(offered)} ({reason}): set the parameter '
-                f'qos_overrides.{topic}.publisher.{_policy(reason)}'
+                f'qos_overrides.{topic}.publisher.{_policy(reason, info.qos_profile)}'
             )
     return ''
 
@@ -73,10 +77,7 @@ def _another_transport(node: Any, subscription: Subscription) -> str:
         topic = f'{base}{other.suffix}'
         for info in node.get_publishers_info_by_topic(topic):
             if other is not own and info.topic_type == other.type:
-                return (
-                    f'nobody publishes it, publisher {_name(info)} sends {other.type} on {topic}: '
-                    f'{_remedy(other)}'
-                )
+                return f'publisher {_name(info)} sends {other.type} on {topic}: {_remedy(other)}'
     return ''
 
 
@@ -93,7 +94,9 @@ def _nobody(node: Any, subscription: Subscription) -> str:
     reason = f'nobody publishes it ({subscription.kind})'
     if not topics:
         return f'{reason}, and no other topic has such messages'
-    shown = ', '.join(topics[:NAMED_AT_MOST]) + ' and more' * (len(topics) > NAMED_AT_MOST)
+    shown = ', '.join(printable(name, LONGEST) for name in topics[:NAMED_AT_MOST]) + ' and more' * (
+        len(topics) > NAMED_AT_MOST
+    )
     return f'{reason}; such messages are on {shown}: remap this one'
 
 
@@ -105,7 +108,8 @@ def _is_foreign(node: Any, topic: str) -> bool:
 
 def _another_type(info: Any, subscription: Subscription) -> str:
     reason = (
-        f'publisher {_name(info)} sends {info.topic_type}, this node asks for {subscription.kind}'
+        f'publisher {_name(info)} sends {printable(info.topic_type, LONGEST)}, this node asks for '
+        f'{subscription.kind}'
     )
     if info.topic_type in BY_TYPE and subscription.kind in BY_TYPE:
         return f'{reason}: {_remedy(BY_TYPE[info.topic_type])}'
@@ -128,8 +132,11 @@ def _incompatible(offered: QoSProfile, asked: QoSProfile) -> str:
     return 'deadline, liveliness or lease duration'
 
 
-def _policy(reason: str) -> str:
-    return reason if reason in NAMED else 'deadline'
+def _policy(reason: str, other: QoSProfile) -> str:
+    """Name the policy to set, and to what: the other end's."""
+    if reason not in NAMED:
+        return 'deadline'
+    return f'{reason} to {getattr(other, reason).name.lower()}'
 
 
 def _shown(qos: QoSProfile) -> str:
@@ -137,4 +144,4 @@ def _shown(qos: QoSProfile) -> str:
 
 
 def _name(info: Any) -> str:
-    return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+    return printable(f'{info.node_namespace.rstrip("/")}/{info.node_name}', LONGEST)

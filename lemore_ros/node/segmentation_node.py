@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import atexit
+import gc
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
@@ -46,6 +47,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         super().__init__(NAME, **options)
         # Node has a _parameters of its own
         self.values: NodeParameters = parameters.declare(self)
+        self._groups_at_start = self.values.class_groups
         self.is_loading = False
         self.segmenter: Segmenter | None = None
         self.stats: dict[str, CameraStats] = {}
@@ -118,9 +120,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self.get_logger().fatal(f'{reason}: ends with exit code {code}, start it again')
         if self._diagnostics is not None:
             self._diagnostics.publish_last(reason)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        lifecycle.end_process(code)
 
     def _try(
         self, problem: str, step: Callable[[], None], otherwise: TransitionCallbackReturn
@@ -140,7 +140,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         try:
             self.segmenter = load_segmenter(values)
             dataset = self.segmenter.taxonomy.name
-            OutputSettings.of(values, self.segmenter.taxonomy)  # refuses what does not fit
+            self._check(values, trusted=self._groups_at_start)
             self.stats = {name: CameraStats() for name in values.camera_names}
             constants = {'model': values.model, 'dataset': dataset}
             self._diagnostics = Diagnostics(
@@ -166,12 +166,18 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def _refusal(self, parameter_list: list[Any]) -> str:
         try:
-            values = self._changed(parameter_list)
-            if self.segmenter is not None:
-                OutputSettings.of(values, self.segmenter.taxonomy)
+            self._check(self._changed(parameter_list), trusted=self.values.class_groups)
         except LemoreError as error:
             return in_one_line(error)
         return ''
+
+    def _check(self, values: NodeParameters, trusted: str) -> None:
+        """Refuse what does not fit the network, and groups but ``trusted`` that anybody may have set."""
+        taxonomy = None if self.segmenter is None else self.segmenter.taxonomy
+        if values.class_groups != trusted:
+            parameters.check_groups(values.class_groups, self._groups_at_start, taxonomy)
+        if taxonomy is not None:
+            OutputSettings.of(values, taxonomy)
 
     def _changed(self, parameter_list: list[Any]) -> NodeParameters:
         return self.values.changed({entry.name: entry.value for entry in parameter_list})
@@ -277,5 +283,16 @@ def _run(stop: lifecycle.StopSignals) -> int:
     return lifecycle.STOPPED
 
 
+def run() -> NoReturn:
+    """Run the node as a process, and end it without the interpreter's teardown, which takes seconds."""
+    code = main()
+    for number in lifecycle.STOPPING:  # one that comes now is about what is done already
+        signal.signal(number, signal.SIG_IGN)
+    gc.collect()  # the node and its context: the middleware frees its shared memory
+    # ends children and temporary files
+    atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing does before os._exit
+    lifecycle.end_process(code)
+
+
 if __name__ == '__main__':
-    sys.exit(main())
+    run()

@@ -7,24 +7,31 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rclpy import subscription as rclpy_subscription
 from sensor_msgs.msg import CameraInfo, Image
 
 from lemore_ros.messages.common import message_class, stamp_ns, transport_class
 from lemore_ros.messages.images import make_reader
 from lemore_ros.node import qos
+from lemore_ros.node.lifecycle import EVENTS
 from lemore_ros.node.qos_diagnosis import Subscription, why_no_images
 from lemore_ros.outputs import AUTO, TRANSPORTS, Transport
 
-CAPACITY = 30
+HAS_INFO = hasattr(rclpy_subscription.Subscription, 'CallbackType')
+# depth images of one camera, while images wait for their labels
+CAPACITY, CAPACITY_BYTES = 30, 2**26
 # messages of one camera overtake each other by less; more is a clock that was set back
 JUMP_NS = 1_000_000_000
 
 
 class DepthBuffer:
-    """Keep the last depth messages of one camera by stamp; safe to use from several threads."""
+    """Keep the last depth messages of one camera by stamp; safe to use from several threads.
 
-    def __init__(self, *, capacity: int = CAPACITY) -> None:
-        self._capacity = capacity
+    At most ``capacity`` of them, of ``capacity_bytes`` together, and the last one of any size.
+    """
+
+    def __init__(self, *, capacity: int = CAPACITY, capacity_bytes: int = CAPACITY_BYTES) -> None:
+        self._capacity, self._capacity_bytes = capacity, capacity_bytes
         self._lock = threading.Lock()
         self._messages: dict[int, Any] = {}
 
@@ -39,9 +46,11 @@ class DepthBuffer:
             if stamp and stamp < max(self._messages, default=0) - JUMP_NS:
                 self._messages.clear()
             self._messages[stamp] = message
-            stamps = [one for one in self._messages if one]
-            if len(stamps) > self._capacity:
-                del self._messages[min(stamps)]
+            while len(self._messages) > 1 and (
+                len(self._messages) > self._capacity
+                or sum(len(one.data) for one in self._messages.values()) > self._capacity_bytes
+            ):
+                del self._messages[min(self._messages)]
 
     def nearest(self, stamp: int, tolerance_ns: int) -> Any:
         """Return the message nearest to ``stamp`` (ns), ``None`` beyond ``tolerance_ns``."""
@@ -62,7 +71,8 @@ class Subscriptions:
     """Subscribe to ``<prefix>image``, ``camera_info``, ``depth`` and ``depth/camera_info``.
 
     ``reader`` reads the images; ``info``, ``depth`` and ``depth_info`` are the last messages beside
-    them. ``on_lost`` gets the number of lost images, ``on_incompatible`` an event of the QoS.
+    them. ``on_image`` gets a message and its ``MessageInfo``, ``on_depth`` a message that it puts into
+    ``depth`` or not, ``on_lost`` the number of lost images, ``on_incompatible`` an event of the QoS.
     """
 
     def __init__(
@@ -71,19 +81,23 @@ class Subscriptions:
         prefix: str,
         transport: str,
         *,
-        on_image: Callable[[Any], None],
+        on_image: Callable[[Any, Any], None],
+        on_depth: Callable[[Any], None],
         on_lost: Callable[[int], None],
         on_incompatible: Callable[[Any], None],
     ) -> None:
         self._node, self._prefix = node, prefix
-        self._on_image, self._on_lost = on_image, on_lost
-        self._on_incompatible = on_incompatible
+        self._on_image, self._on_depth = on_image, on_depth
+        self._on_lost, self._on_incompatible = on_lost, on_incompatible
         self._is_auto = transport == AUTO
         self._transport = TRANSPORTS['raw' if self._is_auto else transport]
         self.reader = make_reader(self._transport.type)
         self.info: Any = None
         self.depth, self.depth_info = DepthBuffer(), None
-        self._subscriptions: list[Any] = []
+        # by the name of the transport; several only in auto mode, until one of them has images
+        self._of_images: dict[str, Any] = {}
+        self._unreadable: set[Transport] = set()
+        self._of_info: list[Any] = []
         self._of_depth: list[Any] = []
 
     @property
@@ -94,7 +108,7 @@ class Subscriptions:
     @property
     def is_open(self) -> bool:
         """Whether images are subscribed to."""
-        return bool(self._subscriptions)
+        return bool(self._of_images)
 
     def check(self) -> None:
         """Create all subscriptions once, so that a wrong QoS override fails the activation."""
@@ -107,65 +121,108 @@ class Subscriptions:
     def open(self) -> None:
         """Subscribe to images and their camera info."""
         if not self.is_open:
-            self._transport = self._offered() or self._transport
+            offered = self._offered()
+            self._take(offered[0] if offered else self._transport)
             on_info = partial(setattr, self, 'info')
-            self._subscriptions = [self._subscribe_to_images()]
-            self._subscriptions.append(self._subscribe(CameraInfo, 'camera_info', on_info))
+            self._of_info = [self._subscribe(CameraInfo, 'camera_info', on_info)]
 
-    def follow(self) -> None:
-        """Switch to the transport now being published, if it is chosen automatically."""
-        if self.is_open and self._offered() not in {None, self._transport}:
-            self.close()
-            self.open()
+    def follow(self, *, silent: bool, unreadable: bool) -> bool:
+        """In auto mode, switch to another transport where that is better; return whether it did.
+
+        A topic may be advertised and never have an image: where the one that is taken is ``silent``,
+        all are subscribed to, and the first that has an image is taken. One whose images are all
+        ``unreadable`` is taken where there is no other.
+        """
+        if not (self._is_auto and self.is_open):
+            return False
+        if unreadable:
+            self._unreadable.add(self._transport)
+        offered, former = self._offered(), self._transport
+        if offered and former not in offered:
+            self._take(offered[0])
+        for transport in offered if silent else ():
+            if transport.name not in self._of_images:
+                self._of_images[transport.name] = self._subscribe_to_images(transport)
+        return self._transport != former
 
     def close(self) -> None:
         """Unsubscribe from everything."""
         self.use_depth(wanted=False)
-        while self._subscriptions:
-            self._node.destroy_subscription(self._subscriptions.pop())
+        for held in (self._of_info, [*self._of_images.values()]):
+            while held:
+                self._node.destroy_subscription(held.pop())
+        self._of_images.clear()
+        self._unreadable.clear()
 
     def use_depth(self, *, wanted: bool) -> None:
         """Subscribe to depth images and their camera info, or unsubscribe."""
         if wanted and not self._of_depth:
             on_info = partial(setattr, self, 'depth_info')
-            self._of_depth = [self._subscribe(Image, 'depth', self.depth.put)]
+            self._of_depth = [self._subscribe(Image, 'depth', self._on_depth)]
             self._of_depth.append(self._subscribe(CameraInfo, 'depth/camera_info', on_info))
         while self._of_depth and not wanted:
             self._node.destroy_subscription(self._of_depth.pop())
             self.depth.clear()
 
+    def only_publisher(self) -> Any:
+        """Return the id of the publisher of the images, ``None`` unless it is the only one."""
+        subscription = self._of_images.get(self._transport.name)
+        # the first count costs next to nothing
+        if subscription is None or subscription.get_publisher_count() != 1:
+            return None
+        infos = self._node.get_publishers_info_by_topic(self.topic)
+        return bytes(infos[0].endpoint_gid) if len(infos) == 1 else None
+
     def why_no_images(self, *, heard: bool, lost: int) -> str:
         """Return why no image comes, see :func:`~lemore_ros.node.qos_diagnosis.why_no_images`."""
-        profile = self._subscriptions[0].qos_profile
-        wanted = Subscription(self.topic, self._transport.type, profile)
+        profile = self._of_images[self._transport.name].qos_profile
+        wanted = Subscription(self.topic, self._transport.type, profile, self._is_auto)
         return why_no_images(self._node, wanted, heard=heard, lost=lost)
 
-    def _offered(self) -> Transport | None:
-        """In auto mode, return the transport to use; prefer the current one."""
-        if not self._is_auto:
-            return None
+    def _offered(self) -> list[Transport]:
+        """In auto mode, return the transports that are published, in the order of preference."""
         offered = [
             transport
             for transport in TRANSPORTS.values()
-            if message_class(transport.type) is not None
+            if self._is_auto
+            and message_class(transport.type) is not None
             and any(
                 info.topic_type == transport.type
                 for info in self._node.get_publishers_info_by_topic(self._resolved(transport))
             )
         ]
-        return self._transport if self._transport in offered else next(iter(offered), None)
+        return [one for one in offered if one not in self._unreadable] or offered
+
+    def _take(self, transport: Transport) -> None:
+        """Subscribe to the images of one transport alone."""
+        if self._of_images and transport != self._transport:
+            why = 'are unreadable' if self._transport in self._unreadable else 'do not come'
+            text = f'images of {self.topic} {why}: taken from {self._resolved(transport)}'
+            self._node.get_logger().info(text)
+        for name in self._of_images.keys() - {transport.name}:
+            self._node.destroy_subscription(self._of_images.pop(name))
+        self._transport, self.reader = transport, make_reader(transport.type)
+        if transport.name not in self._of_images:
+            self._of_images[transport.name] = self._subscribe_to_images(transport)
+
+    def _on_message(self, transport: Transport, message: Any, info: Any) -> None:
+        if transport.name not in self._of_images:
+            return  # it waited when another one was taken
+        if len(self._of_images) > 1:
+            self._take(transport)
+        self._on_image(message, info)
 
     def _resolved(self, transport: Transport) -> Any:
         return self._node.resolve_topic_name(f'{self._prefix}image{transport.suffix}')
 
-    def _subscribe_to_images(self) -> Any:
-        transport = self._transport
-        self.reader = make_reader(transport.type)
+    def _subscribe_to_images(self, transport: Transport) -> Any:
+        # Humble has no info, and the EventsExecutor of Jazzy fails where a callback takes it
+        has_info = self._node.values.executor != EVENTS and HAS_INFO
         create = partial(
             self._node.create_subscription,
             transport_class(transport),
             f'{self._prefix}image{transport.suffix}',
-            self._on_image,
+            partial(self._on_message, transport, **({} if has_info else {'info': {}})),
             qos.every() if transport.is_video else qos.newest(),
             qos_overriding_options=qos.overridable(),
         )

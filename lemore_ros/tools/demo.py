@@ -115,7 +115,7 @@ def _play_through(output: Path, parameters: Mapping[str, object], frames: int) -
             Writer(temporary, version=VERSION, storage_plugin=StoragePlugin.MCAP) as writer,
             closing(Recorder(writer, TOPIC)) as recorder,
         ):
-            wait_until(lambda: recorder.is_connected, 'the node is ready', node, spin=recorder.spin)
+            wait_until(lambda: recorder.is_ready, 'the node is ready', node, spin=recorder.spin)
             for _ in _bar(recorder.play(output / 'camera'), 'segmenting', frames):
                 node.check()
             # the diagnostics are a second apart: wait for one that was made after the last frame

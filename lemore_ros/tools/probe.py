@@ -26,8 +26,8 @@ from lemore_core.images.files import read_image
 from lemore_ros.messages.common import read_stamp, write_stamp
 
 NODE = '/lemore_segmentation'
-# the first start on a machine compiles, on a busy one slowly
-START_S = 120.0
+# the first start on a machine exports and compiles, on a busy one slowly
+START_S = 300.0
 # best effort, as cameras are: a slow subscriber loses frames instead of holding them up
 CAMERA = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -91,10 +91,11 @@ class Peer:
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_values, 10)
 
     @property
-    def is_connected(self) -> bool:
-        """Whether the node subscribes to the camera and publishes every topic."""
+    def is_ready(self) -> bool:
+        """Whether the node takes images, publishes every topic, and has compiled its decoder."""
         return bool(
-            self.camera.get_subscription_count()
+            self.values.get('preparing') == ''
+            and self.camera.get_subscription_count()
             and all(self.node.count_publishers(topic) for topic in self.topics)
         )
 
@@ -129,7 +130,7 @@ class Probe(Peer):
     def warm_up(self, data: bytearray) -> None:
         """Wait for the node and for its first labels."""
         deadline = time.monotonic() + START_S
-        while not self.is_connected or len(self.latencies_ms) < WARM_UP_FRAMES:
+        while not self.is_ready or len(self.latencies_ms) < WARM_UP_FRAMES:
             if time.monotonic() > deadline:
                 msg = f'{NODE} sends no labels of /image within {START_S:.0f} s: is it active?'
                 raise ChildError(msg)

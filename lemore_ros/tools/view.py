@@ -24,7 +24,7 @@ from std_msgs.msg import String
 
 from lemore_core.cli.arguments import positive
 from lemore_core.common.errors import LemoreError, in_one_line
-from lemore_core.common.limits import parse_json
+from lemore_core.common.limits import MAX_PIXELS, parse_json
 from lemore_core.images.view import View
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.messages.common import stamp_ns, transport_class
@@ -49,19 +49,20 @@ class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
         own = f'{source}/{camera}/' if camera else f'{source}/'
         images = qos.every() if form.is_video else qos.newest()
         topic = f'{image}{form.suffix}'
-        self._log(transport_class(form), topic, lambda m: view.image(read(m, 10**9)), images)
+        self._log(transport_class(form), topic, lambda m: view.image(read(m, MAX_PIXELS)), images)
         self._log(Image, f'{own}labels', lambda m: view.labels(read_image(m).pixels))
         self._log(Image, f'{own}confidence', lambda m: view.confidence(read_image(m).pixels))
         self._log(PointCloud2, f'{own}points', self._on_points)
         self._log(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
-        self.create_subscription(String, f'{own}classes', self._on_classes, qos.latched())
+        self._log(String, f'{own}classes', self._on_classes, qos.latched())
 
     def _log(self, kind: Any, topic: str, log: Callable[[Any], None], profile: Any = None) -> None:
         def on_message(message: Any) -> None:
-            self._view.at(stamp_ns=stamp_ns(message_header(message)))
             try:
+                if kind is not String:
+                    self._view.at(stamp_ns=stamp_ns(message_header(message)))
                 log(message)
-            except LemoreError as error:
+            except (LemoreError, ValueError) as error:  # anybody may send it
                 self.get_logger().warning(in_one_line(error), throttle_duration_sec=5.0)
 
         self.create_subscription(kind, topic, on_message, profile or qos.newest())

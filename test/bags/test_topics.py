@@ -101,6 +101,12 @@ def test_of_a_camera_recorded_twice_the_topic_with_the_images_is_taken(
         assert (found[''].topic.name, others) == (f'/cam{chosen}', [])
 
 
+def test_broken_first_images_do_not_cost_the_camera(bags: BagFolder) -> None:
+    broken = [('/rear', IMAGE, START + i, image(0, START, size=(0, 0))) for i in range(40)]
+    good = [(name, IMAGE, START + 50, image(0, START)) for name in ('/front', '/rear')]
+    assert cameras(bags.write([*broken, *good])) == ['/front', '/rear']
+
+
 def test_another_topic_called_classes_makes_no_results(bags: BagFolder) -> None:
     texts = ['', 'no json', '[]', '{"a": 1}', '[1, 2]', '[{"id": 0}]']
     names = [f'/camera{number}/color' for number in range(len(texts))]

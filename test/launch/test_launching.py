@@ -92,7 +92,10 @@ def test_the_node_runs_in_the_python_that_is_chosen(
     [
         ({'backend': 'caffe'}, "backend is 'caffe', allowed: one of auto, onnxruntime, torch"),
         ({'params_file': '/gone/mine.yaml'}, 'params_file is /gone/mine.yaml: there is no such'),
-        ({'camera_names': 'front,7'}, "camera_names is ('front', '7'), allowed: names such as"),
+        (
+            {'camera_names': 'front,7'},
+            "camera_names is ('front', '7'), allowed: a list of names such as",
+        ),
         (
             {'camera_names': 'front', 'depth_topic': '/depth'},
             "depth_topic is '/depth': with camera_names it must hold {camera}",

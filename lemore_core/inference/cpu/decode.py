@@ -79,6 +79,11 @@ def prepare(classes: int) -> None:
             thread.start()
 
 
+def is_compiling() -> bool:
+    """Return whether a kernel is compiled by :func:`prepare` at the moment."""
+    return any(list(_compiling.values()))
+
+
 def wait_until_compiled() -> None:
     """Wait for :func:`prepare`, before a measurement."""
     for thread in filter(None, list(_compiling.values())):

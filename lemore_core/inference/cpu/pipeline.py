@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from lemore_core.images.image import Image, to_network
 from lemore_core.inference.backend import NOT_FINITE, BackendError, Status
-from lemore_core.inference.cpu.decode import decode, prepare
+from lemore_core.inference.cpu.decode import decode, is_compiling, prepare
 from lemore_core.segmentation import Segmentation, Timings
 
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -27,21 +28,28 @@ class CpuPipeline:
     def __init__(
         self, network: Network, size: tuple[int, int], classes: int, status: Status
     ) -> None:
-        self.status = status
+        self._status = status
         self._network = network
         self._size = size
         self._classes = classes
         prepare(classes)
 
+    @property
+    def status(self) -> Status:
+        """The status at loading, and whether the decoder is compiled by now."""
+        if is_compiling():
+            return dataclasses.replace(self._status, preparing='compiling the decoder')
+        return self._status
+
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
         """Segment images, a batch at a time."""
-        step = self.status.batch
+        step = self._status.batch
         batches = (images[start : start + step] for start in range(0, len(images), step))
         return [found for batch in batches for found in self._segment(batch)]
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of ``pixels``, batched."""
-        step = self.status.batch
+        step = self._status.batch
         batches = (pixels[start : start + step] for start in range(0, len(pixels), step))
         return np.concatenate([self._run(batch) for batch in batches])
 

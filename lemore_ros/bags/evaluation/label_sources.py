@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.common.errors import shown
 from lemore_core.data.samples import read_ids_or_colors
 from lemore_core.data.samples import read_labels as read_mask
 from lemore_core.images.files import NUMBERS, PNG, ImageFileError, decode_image
@@ -217,7 +218,7 @@ def _read_numbers(record: Record, message: Any, kinds: str = 'u1u2') -> NDArray[
     """Return the numbers (H, W) of a message, 8 or 16 bits, raw or PNG."""
     name, is_compressed = record.topic.name, record.topic.type == COMPRESSED_IMAGE
     if not is_compressed and message.encoding not in BYTES:
-        msg = f'{name} holds {message.encoding!r} images, labels are {", ".join(BYTES)}'
+        msg = f'{name} holds {shown(message.encoding)} images, labels are {", ".join(BYTES)}'
         raise BagError(msg)
     try:
         if is_compressed:

@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 from lemore_core.images import image as core
 from lemore_core.segmentation import Segmentation, Timings
 from lemore_ros.messages.images import ImageError
-from lemore_ros.messages.point_cloud import to_metres, to_point_cloud
+from lemore_ros.messages.point_cloud import depth_rows, to_metres, to_point_cloud
 
 NUMPY_TYPES = {PointField.FLOAT32: '<f4', PointField.UINT32: '<u4'}
 NAN, INF = float('nan'), float('inf')
@@ -180,6 +180,9 @@ def test_metres_that_are_no_measurement_become_nan(padding: int, big: bool) -> N
         ({'encoding': '32FC1'}, 'step is 4 bytes, width 2 in 32FC1 needs at least 8'),
         ({'height': 9}, 'data holds 8 bytes, step 4 times 9 rows needs at least 36'),
         ({'width': 0}, 'width 0 and height 2'),
+        ({'height': 11}, 'the depth image has 2x11 pixels in 8 bytes, allowed: up to 20'),
+        ({'step': 40, 'data': bytes(80)}, 'has 2x2 pixels in 80 bytes, allowed: up to 20'),
+        ({'encoding': 5000 * 'x'}, "depth has encoding 'x{150,199}…, allowed"),
     ],
 )
 def test_what_contradicts_itself_is_refused(changes: dict[str, object], expected: str) -> None:
@@ -187,4 +190,4 @@ def test_what_contradicts_itself_is_refused(changes: dict[str, object], expected
     for name, value in changes.items():
         setattr(image, name, value)
     with pytest.raises(ImageError, match=expected):
-        to_metres(image)
+        depth_rows(image, 20)

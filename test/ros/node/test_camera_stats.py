@@ -6,7 +6,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from lemore_ros.node import diagnostics
-from lemore_ros.node.camera import RateLimit
+from lemore_ros.node.camera import MissingCount, RateLimit
 from lemore_ros.node.diagnostics import LONGEST_WAIT_S, NO_IMAGE_S, RATE_WINDOW_S, CameraStats
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -134,3 +134,25 @@ def test_a_pause_is_not_made_up_for_and_another_rate_counts_at_once(clock: Clock
     assert [limit.admits(rate_hz) for rate_hz in (0.01, 0.01, 10.0)] == [True, False, False]
     clock.now += 0.1
     assert limit.admits(10.0)
+
+
+def test_numbers_and_reports_of_one_loss_count_once() -> None:
+    missing = MissingCount()
+    steps: list[tuple[int | None, int, str | None, int]] = [
+        # number, lost by the middleware's report, publisher, how many more that makes
+        (7, 0, 'a', 0),
+        (8, 0, 'a', 0),
+        (11, 0, 'a', 2),
+        (None, 2, 'a', 0),
+        (None, 1, 'a', 1),
+        (13, 0, 'a', 0),
+        (20, 0, 'a', 6),
+        (1, 0, 'b', 0),
+        (None, 1, 'b', 1),
+        (5, 0, 'b', 2),
+        (30, 0, None, 0),
+        (40, 0, 'b', 0),
+    ]
+    for number, lost, publisher, expected in steps:
+        more = missing.report(lost) if lost else missing.add(number, lambda p=publisher: p)
+        assert more == expected, (number, lost, publisher)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from sensor_msgs.msg import Image
+from rcl_interfaces.msg import Log
+from sensor_msgs.msg import Image, PointCloud2
 
 from lemore_ros.messages.common import stamp_ns
 from lemore_ros.node.subscriptions import DepthBuffer
@@ -49,6 +52,29 @@ def test_the_nearest_within_the_tolerance_is_found(
         buffer.put(depth(START + stamp))
     message = buffer.nearest(wanted, tolerance)
     assert (None if message is None else stamp_ns(message.header)) == expected
+
+
+@pytest.mark.parametrize(('size', 'kept'), [(1, 5), (25, 4), (40, 2), (60, 1), (200, 1)])
+def test_large_ones_are_few(size: int, kept: int) -> None:
+    buffer = DepthBuffer(capacity=5, capacity_bytes=100)
+    for number in range(8):
+        message = depth(START + number)
+        message.data = bytes(size)
+        buffer.put(message)
+        assert buffer.nearest(START + number, 0) is message
+    assert len(buffer) == kept
+
+
+def test_what_is_no_depth_image_is_not_kept(graph: Any, active: Any) -> None:
+    log = graph.collect(Log, '/rosout')
+    graph.collect(PointCloud2, '/lemore_segmentation/points')
+    camera = graph.publisher('/depth')
+    camera.publish(Image(encoding='mono16'))
+    graph.wait_for(lambda: [m for m in log if "/image: depth has encoding 'mono16'" in m.msg])
+    kept = active.worker.cameras[0].subscriptions.depth
+    assert len(kept) == 0
+    camera.publish(Image(encoding='16UC1', height=1, width=1, step=2, data=bytes(2)))
+    graph.wait_for(lambda: len(kept))
 
 
 @pytest.mark.parametrize('stamp', [0, START])

@@ -41,6 +41,7 @@ def test_they_come_once_a_second_although_simulated_time_stands_still(graph: Any
     assert status.message == 'nobody subscribes to its outputs'
     assert status.level == DiagnosticStatus.OK
     assert found[-1].header.stamp.sec == 0
+    assert 'preparing' in {pair.key for pair in status.values}
 
 
 @pytest.mark.usefixtures('active')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rcl_interfaces.msg import Log
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
+import lemore_core
 from lemore_core.segmentation import mask_low_confidence
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_groups, load_taxonomy
@@ -23,6 +25,7 @@ from lemore_ros.node.qos import latched
 
 NAME = '/lemore_segmentation'
 LATCHED = latched()
+BUILT_IN_FILE = Path(lemore_core.__file__).with_name('taxonomy') / 'groups' / 'camvid.yaml'
 
 MakeImage = Callable[..., Image]
 Next = Callable[[], NDArray[np.uint8]]
@@ -84,25 +87,43 @@ def test_the_table_of_classes_follows_the_groups(graph: Any, active: Any) -> Non
 def test_groups_that_do_not_fit_are_refused_with_the_reason(
     graph: Any, untrained: dict[str, Any], tmp_path: Path
 ) -> None:
-    path = tmp_path / 'mine.yaml'
+    secret = tmp_path / 'secret.yaml'
+    secret.write_text('password: 1234\n', encoding='utf-8')
+    folder = tmp_path / 'groups'
+    folder.mkdir()
+    path, other, link = (folder / f'{name}.yaml' for name in ('mine', 'other', 'link'))
     path.write_text('name: mine\ngroups: []\n', encoding='utf-8')
-    node = graph.node(**untrained)
+    other.write_text(BUILT_IN_FILE.read_text('utf-8'), encoding='utf-8')
+    link.symlink_to(secret)
+    node = graph.node(**untrained, class_groups=str(path))
     log = graph.collect(Log, '/rosout')
-    # the network whose classes they are for is not known yet
-    assert graph.set(class_groups=str(path))[0].successful
+    # what the operator named is explained
     assert not graph.change(Transition.TRANSITION_CONFIGURE)
     errors = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40])
     assert errors[0].startswith("cannot configure: groups 'mine' do not fit 'camvid': ")
-    assert graph.set(class_groups='')[0].successful
+    # the network whose classes they are for is not known yet
+    assert graph.set(class_groups=str(folder / 'gone.yaml'))[0].successful
+    assert not graph.change(Transition.TRANSITION_CONFIGURE)
+    assert graph.set(class_groups=str(other))[0].successful
     assert graph.change(Transition.TRANSITION_CONFIGURE)
+    outside = f'allowed while the node runs: empty, auto, ade20k, .*, files in {folder}$'
     for source, reason in {
-        str(path): "groups 'mine' do not fit 'camvid': classes in no group",
-        '/nowhere/mine.yaml': 'class groups /nowhere/mine.yaml cannot be read',
+        str(path): "which is no file of groups of 'camvid': start the node with it to see why$",
+        str(folder / 'gone.yaml'): "which is no file of groups of 'camvid'",
+        str(folder / '..' / 'secret.yaml'): outside,
+        str(secret): outside,
+        str(link): outside,
+        '/nowhere/mine.yaml': outside,
         'mars': "no class groups are called 'mars': give one of",
+        4_000 * 'x': "no class groups are called 'x{150,199}…: give one of",
+        2_000_000 * './' + '.yaml': "class_groups is '[./]{150,199}…, allowed: ",
     }.items():
         result = graph.set(class_groups=source)[0]
         assert not result.successful
-        assert reason in result.reason
+        assert re.search(reason, result.reason), result.reason
+        assert len(result.reason) < 1000
+    assert graph.set(class_groups='')[0].successful
+    assert '1234' not in ' '.join(entry.msg for entry in log)
     assert node.values.class_groups == node.get_parameter('class_groups').value == ''
 
 

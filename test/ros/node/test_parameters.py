@@ -47,10 +47,12 @@ WRONG = [
     ('autostart', 1, 'autostart is 1, allowed: true or false'),
     ('autostart', None, 'autostart is None'),
     ('camera_names', 'front', "camera_names is 'front', allowed"),
-    ('camera_names', ('front', ''), "camera_names is ('front', ''), allowed: names such as front"),
+    ('camera_names', ('front', ''), "camera_names is ('front', ''), allowed: a list of names such"),
     ('camera_names', ('left', 'left'), "camera_names is ('left', 'left'), allowed"),
     ('camera_names', ('1st',), "camera_names is ('1st',), allowed"),
     ('camera_names', (), 'camera_names is (), allowed'),
+    ('masks', 257 * ('road',), 'masks has 257 entries, allowed: up to 256'),
+    ('class_groups', 5000 * 'x', "class_groups is 'xxx"),
     ('image_transport', 'theora', "image_transport is 'theora', allowed: one of raw, compressed"),
     ('rotate', (45,), 'rotate is (45,), allowed: some of 0, 90, 180 and 270'),
     ('rotate', (0, 180), 'rotate is (0, 180), allowed: some of'),
@@ -101,10 +103,11 @@ def test_start_values_are_checked_and_converted() -> None:
     with pytest.raises(ParameterError, match='model is 3, allowed: nano'):
         parameters.declare(node)
     node.destroy_node()
-    overrides = [Parameter('overlay_alpha', value=1), Parameter('rotate', value=90)]
+    given = {'overlay_alpha': 1, 'rotate': 90, 'camera_names': 'front'}
+    overrides = [Parameter(name, value=value) for name, value in given.items()]
     node = rclpy.create_node('bare', parameter_overrides=overrides)
     values = parameters.declare(node)
-    assert (values.overlay_alpha, values.rotate) == (1.0, (90,))
+    assert (values.overlay_alpha, values.rotate, values.camera_names) == (1.0, (90,), ('front',))
     assert node.get_parameter('overlay_alpha').type_ == Parameter.Type.DOUBLE
     node.destroy_node()
 
@@ -133,6 +136,7 @@ def test_every_parameter_is_described(graph: Any) -> None:
         ('backend', 'torch', 'backend is read-only: it is read when the node starts'),
         ('backedn', 'torch', "'backedn' is no parameter of this node, did you mean backend?"),
         ('robot', 1, "'robot' is no parameter of this node"),
+        (9999 * 'r', 1, f"'{199 * 'r'}… is no parameter of this node"),
     ],
 )
 def test_a_wrong_value_set_later_is_refused_with_the_reason(

@@ -56,16 +56,23 @@ def test_what_cannot_start_says_so_in_one_line_and_exits_with_1(
     assert expected in lines[0]
 
 
-def test_stopping_while_a_model_loads_is_no_failure(start: Start, tmp_path: Path) -> None:
+def test_stopping_while_a_model_loads_is_no_failure_and_tears_nothing_down(
+    start: Start, tmp_path: Path
+) -> None:
     begun = tmp_path / 'begun'
     code = f"""
-import pathlib, sys, time
+import atexit, pathlib, time
 from lemore_ros.node import segmentation_node
+class Late:
+    def __del__(self):
+        print('torn down')
+late = Late()
+atexit.register(print, 'exit handlers ran')
 def load(_):
     pathlib.Path({str(begun)!r}).touch()
     time.sleep(600)
 segmentation_node.load_segmenter = load
-sys.exit(segmentation_node.main())
+segmentation_node.run()
 """
     process = start(program=('-c', code))
     deadline = time.monotonic() + WAIT_S
@@ -74,4 +81,4 @@ sys.exit(segmentation_node.main())
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=WAIT_S)
-    assert (process.returncode, output) == (0, '')
+    assert (process.returncode, output) == (0, 'exit handlers ran\n')

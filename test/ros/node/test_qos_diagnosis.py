@@ -45,7 +45,7 @@ def test_a_promise_that_the_publisher_does_not_make_is_named(graph: Any, node: A
     graph.peer.create_publisher(Image, TOPIC, BEST_EFFORT)
     assert reason(graph, node, RELIABLE) == (
         'publisher /peer offers best effort, volatile, this node asks for reliable, volatile '
-        '(reliability): set the parameter qos_overrides./front/image.subscription.reliability'
+        '(reliability): set the parameter qos_overrides./front/image.subscription.reliability to best_effort'
     )
     assert 'is connected, and no image of it came yet' in reason(graph, node, BEST_EFFORT)
 
@@ -59,6 +59,12 @@ def test_a_silent_publisher_is_not_one_whose_messages_get_lost(graph: Any, node:
     assert reason(graph, node, BEST_EFFORT, heard=True, lost=2) == (
         'messages of publisher /peer get lost: large images need the profile '
         'config/dds/fastdds_shared_memory.xml at both ends'
+    )
+    graph.peer.create_publisher(CompressedImage, f'{TOPIC}/compressed', RELIABLE)
+    graph.wait_for(lambda: node.count_publishers(f'{TOPIC}/compressed'))
+    assert reason(graph, node, BEST_EFFORT) == (
+        'publisher /peer is connected, and no image of it came yet; publisher /peer sends '
+        f'sensor_msgs/msg/CompressedImage on {TOPIC}/compressed: set image_transport to compressed'
     )
 
 

@@ -69,7 +69,7 @@ def test_bad_messages_give_one_clear_error_and_the_next_good_one_is_labelled(
         lambda m: setattr(m, 'step', 7),
         lambda m: setattr(m, 'height', 0),
         lambda m: setattr(m, 'data', m.data[:-1]),
-        lambda m: setattr(m, 'encoding', 'yuv444'),
+        lambda m: setattr(m, 'encoding', 5_000_000 * 'y'),
         lambda m: setattr(m, 'width', 4_000_000_000),
     ]
     for count, spoil in enumerate(breaks, start=1):
@@ -85,6 +85,8 @@ def test_bad_messages_give_one_clear_error_and_the_next_good_one_is_labelled(
     # one kind hides no other
     for line, begin in zip(said, ('step', 'the image', 'data', 'encoding', 'the'), strict=True):
         assert line.startswith(f'/image: {begin} ')
+        assert len(line) < 1000
+    assert '… is not read, allowed: ' in said[3]
 
 
 @pytest.mark.usefixtures('active')

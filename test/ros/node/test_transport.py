@@ -115,6 +115,70 @@ def test_auto_takes_what_is_offered(
     graph.labels_of(raw, make_image(3), labels)
 
 
+def test_auto_passes_over_what_is_advertised_and_silent(
+    graph: Any, untrained: dict[str, Any], clip_frames: list[NDArray[np.uint8]]
+) -> None:
+    node = graph.node(**untrained, image_transport='auto')
+    assert node.start()
+    log = graph.collect(Log, '/rosout')
+    raw = graph.peer.create_publisher(Image, '/image', 5)
+    packed = graph.peer.create_publisher(CompressedImage, '/image/compressed', 5)
+    labels = graph.collect(Image, f'{NAME}/labels')
+    graph.wait_for(raw.get_subscription_count, 'the raw images to be taken')
+    assert packed.get_subscription_count() == 0
+    # three seconds without an image, not waited for
+    node.stats[''].clock = lambda: time.monotonic() + 4.0
+    graph.wait_for(packed.get_subscription_count, 'the others to be tried')
+    node.stats[''].clock = time.monotonic
+    graph.labels_of(packed, compressed(clip_frames[0][:60, :80], 'png', 1), labels)
+    graph.wait_for(lambda: not raw.get_subscription_count(), 'the silent one to be left')
+    said = 'images of /image do not come: taken from /image/compressed'
+    graph.wait_for(lambda: said in [entry.msg for entry in log])
+
+
+def test_auto_passes_over_what_it_cannot_read(
+    graph: Any, untrained: dict[str, Any], clip_frames: list[NDArray[np.uint8]]
+) -> None:
+    node = graph.node(**untrained, image_transport='auto')
+    assert node.start()
+    raw = graph.peer.create_publisher(Image, '/image', 5)
+    packed = graph.peer.create_publisher(CompressedImage, '/image/compressed', 5)
+    labels = graph.collect(Image, f'{NAME}/labels')
+    graph.wait_for(raw.get_subscription_count)
+    raw.publish(Image(encoding='16SC7'))
+    graph.wait_for(lambda: node.stats['']['failed'])
+    node.stats[''].clock = lambda: time.monotonic() + 4.0
+    graph.wait_for(packed.get_subscription_count, 'the others to be taken')
+    graph.labels_of(packed, compressed(clip_frames[0][:60, :80], 'png', 1), labels)
+    assert not raw.get_subscription_count()
+
+
+def test_what_was_overwritten_before_it_was_read_counts_as_lost(
+    graph: Any, active: Any, make_image: MakeImage
+) -> None:
+    stats = active.stats['']
+    graph.collect(Image, f'{NAME}/labels')
+    first = graph.publisher()
+
+    def burst(cameras: list[Any], received: int) -> int:
+        """Publish five images without a break, and return how many are lost by then."""
+        for camera in 5 * cameras:
+            camera.publish(make_image(1))
+        graph.wait_for(lambda: stats['received'] == received)
+        return int(stats['lost'])
+
+    assert burst([first], 1) == 0, 'how many came before is not known'
+    assert burst([first], 2) == 4
+    assert burst([first], 3) == 8
+    second = graph.peer.create_publisher(Image, '/image', 5)
+    graph.wait_for(second.get_subscription_count)
+    assert burst([first, second], 4) == burst([second, first], 5) == 8, 'whose is not known'
+    graph.peer.destroy_publisher(first)
+    graph.wait_for(lambda: graph.peer.count_publishers('/image') == 1)
+    assert burst([second], 6) == 8
+    assert burst([second], 7) == 12
+
+
 def test_a_transport_whose_messages_are_not_installed_is_named(
     graph: Any, untrained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +242,7 @@ def test_a_subscriber_that_asks_for_too_much_is_explained_once(graph: Any) -> No
     expected = (
         f'{NAME}/labels does not reach every subscriber: subscriber /peer asks for reliable, transient '
         'local, this node offers reliable, volatile (durability): set the parameter '
-        f'qos_overrides.{NAME}/labels.publisher.durability'
+        f'qos_overrides.{NAME}/labels.publisher.durability to transient_local'
     )
     assert warnings_in(log) == [expected]
 

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import String
 
 from lemore_ros.messages.images import read_image
+from lemore_ros.node.qos import latched
+from test.ros.conftest import reliable
 
 NAME = '/lemore_segmentation'
 
@@ -29,6 +32,15 @@ def test_what_a_node_labels_is_logged_with_its_names(
     camera = graph.publisher()
     for topic in ('confidence', 'classes'):
         graph.wait_for(lambda t=topic: graph.peer.count_subscribers(f'{NAME}/{t}'), 'the viewer')
+    # what anybody may send beside it ends nothing
+    strange = PointCloud2(data=bytes(3)), String(data='no table'), String(data='[{"id": 0}]')
+    for message in strange:
+        topic, profile = 'points', reliable()
+        if isinstance(message, String):
+            topic, profile = 'classes', latched()
+        publisher = graph.peer.create_publisher(type(message), f'{NAME}/{topic}', profile)
+        graph.wait_for(publisher.get_subscription_count)
+        publisher.publish(message)
     labels = graph.collect(Image, f'{NAME}/labels')
     statuses = graph.collect(DiagnosticArray, '/diagnostics')
     done = lambda: len(labels) >= 30 and len(statuses) >= 4  # noqa: E731

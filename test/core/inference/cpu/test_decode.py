@@ -188,12 +188,16 @@ def test_compiles_without_a_place_for_a_cache() -> None:
 # a machine on which nothing was compiled yet
 FIRST_START = """
 import numpy as np
-from lemore_core.inference.cpu.decode import decode, decode_kernel, prepare, wait_until_compiled
+from lemore_core.inference.backend import Status
+from lemore_core.inference.cpu.decode import decode, decode_kernel, wait_until_compiled
+from lemore_core.inference.cpu.pipeline import CpuPipeline
 logits = np.random.default_rng(0).standard_normal((9, 11, 7)).astype(np.float32)
-prepare(7)
+pipeline = CpuPipeline(len, (72, 88), 7, Status('of a test', 'cpu', 'fp32'))
 early = decode(logits, 72, 88)
 assert not decode_kernel.signatures, 'the labels waited for the compiler'
+assert pipeline.status.preparing == 'compiling the decoder'
 wait_until_compiled()
+assert pipeline.status.preparing == ''
 late = decode(logits, 72, 88)
 assert len(decode_kernel.signatures) == 1
 np.testing.assert_array_equal(early, late)
