@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-legend', action='store_true', help='leave the legend out')
     text = 'degrees clockwise that make the images upright before the network sees them'
     parser.add_argument('--rotate', type=int, choices=ROTATIONS, default=0, help=text)
-    declare(parser, 'max-pixels', *SEGMENTER)
+    declare(parser, 'bit-depth', 'max-pixels', *SEGMENTER)
     # labels recorded in a bag come before the default model, not before one that is named
     parser.set_defaults(model=None)
 
@@ -53,7 +53,8 @@ def _predict(arguments: argparse.Namespace) -> None:
     has_model = arguments.model is not None
     arguments.model = arguments.model or 'tiny'
     options = segmenter_options(arguments)
-    sources = open_sources(arguments.inputs, arguments.max_pixels, with_labels=not has_model)
+    limits = arguments.max_pixels, arguments.bit_depth
+    sources = open_sources(arguments.inputs, *limits, with_labels=not has_model)
     check_names(sources)
     segmenter = None
     if any(source.taxonomy is None for source in sources):

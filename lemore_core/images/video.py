@@ -137,8 +137,11 @@ class VideoStream:
         self._waits = True
         self._open()
 
-    def decode(self, packet: bytes) -> NDArray[np.uint8]:
-        """Return the one image of a packet, BGR (H, W, 3) uint8, or raise a VideoError."""
+    def decode(self, packet: bytes, *, is_luma: bool = False) -> NDArray[np.uint8]:
+        """Return the one image of a packet, BGR (H, W, 3) uint8, or raise a VideoError.
+
+        With ``is_luma`` it is the luma as it is stored, (H, W) uint8.
+        """
         if self._waits and not is_key(self._codec, packet):
             msg = 'the video begins between two key frames: waits for the next one'
             raise VideoError(msg)
@@ -154,6 +157,10 @@ class VideoStream:
             msg = f'{len(packet)} bytes of {self._codec} hold {what}: waits for the next key frame'
             raise VideoError(msg)
         self._waits = False
+        if is_luma:
+            plane = images[0].planes[0]
+            rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            return rows[:, : plane.width].copy()
         return np.asarray(images[0].to_ndarray(format='bgr24'), np.uint8)
 
     def _open(self) -> None:

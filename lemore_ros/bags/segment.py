@@ -17,7 +17,7 @@ from lemore_core.images.image import Image
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.options import SegmentOptions
-from lemore_ros.bags.reader import Bag, Decoder, Record, open_bag
+from lemore_ros.bags.reader import Bag, Record, open_bag
 from lemore_ros.bags.topics import TopicProbe
 from lemore_ros.bags.writer import (
     Key,
@@ -88,7 +88,8 @@ class BagSegmenter:
         """Open a bag, unless it is open, and close the one before."""
         if self._bag is None or self._bag.path != source:
             self.close()
-            self._bag = self._opened.enter_context(open_bag(source, self._options.max_pixels))
+            limits = self._options.max_pixels, self._options.bit_depth
+            self._bag = self._opened.enter_context(open_bag(source, *limits))
         return self._bag
 
     def close(self) -> None:
@@ -132,7 +133,7 @@ class BagSegmenter:
         """Yield records with up to ``batch`` decoded images, or up to :data:`AHEAD_BYTES`."""
         options = self._options
         cameras = {
-            (p.topic.name, p.topic.type): (prefix, Decoder(p.topic, options.max_pixels))
+            (p.topic.name, p.topic.type): (prefix, bag.decoder(p.topic))
             for prefix, p in part.cameras
         }
         images = [probe.topic for _, probe in part.cameras]

@@ -122,7 +122,8 @@ class Camera:
         """Return the image of a message, ``None`` if it cannot be read."""
         started = time.perf_counter()
         try:
-            image = reader.read(message, self._settings.parameters.max_pixels)
+            parameters = self._settings.parameters
+            image = reader.read(message, parameters.max_pixels, parameters.bit_depth)
         except Exception as error:  # noqa: BLE001 - one image must not end the worker
             self.fail(error)
             return None

@@ -80,7 +80,7 @@ class Subscriptions:
         self._on_incompatible = on_incompatible
         self._is_auto = transport == AUTO
         self._transport = TRANSPORTS['raw' if self._is_auto else transport]
-        self.reader = make_reader(self._transport.type)
+        self.reader = make_reader(self._transport.type, self.topic)
         self.info: Any = None
         self.depth, self.depth_info = DepthBuffer(), None
         self._subscriptions: list[Any] = []
@@ -160,7 +160,7 @@ class Subscriptions:
 
     def _subscribe_to_images(self) -> Any:
         transport = self._transport
-        self.reader = make_reader(transport.type)
+        self.reader = make_reader(transport.type, self.topic)
         create = partial(
             self._node.create_subscription,
             transport_class(transport),
