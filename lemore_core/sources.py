@@ -139,10 +139,10 @@ def _open(path: Path, max_pixels: int, bits: int, with_labels: bool) -> Sequence
             msg = f'folder {path} holds no images ({", ".join(SUFFIXES)}) and is no bag; {BAGS}'
             raise SourceError(msg)
         return _by_drive(path, images, read)
-    return [_video(path, max_pixels)]
+    return [_video(path, max_pixels, bits)]
 
 
-def _video(path: Path, max_pixels: int) -> Source:
+def _video(path: Path, max_pixels: int, bits: int) -> Source:
     from lemore_core.images.video import VideoError, frames_expected, read_video
 
     drive = drive_name(path.stem)
@@ -154,7 +154,7 @@ def _video(path: Path, max_pixels: int) -> Source:
 
     def read(errors: Counter[str]) -> Iterator[Frame]:
         try:
-            for number, (ns, pixels) in enumerate(read_video(path, max_pixels)):
+            for number, (ns, pixels) in enumerate(read_video(path, max_pixels, bits)):
                 yield Frame(drive, f'{number:06}', Image(pixels), ns)
         except VideoError as error:
             errors[str(error)] += 1

@@ -32,6 +32,7 @@ UPRIGHT = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 AS_TAKEN = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 NUMBERS = cv2.IMREAD_UNCHANGED
 
+ORIENTATION = 0x0112
 JPEG, PNG = 'jpeg', 'png'
 KINDS = (JPEG, PNG, 'bmp', 'webp', 'tiff', 'ppm')
 PNG_MAGIC, PNG_END = b'\x89PNG\r\n\x1a\n', b'\0\0\0\0IEND\xaeB`\x82'
@@ -64,6 +65,12 @@ def read_image(
     except ImageFileError as error:
         msg = f'{path} is no readable image: {error}'
         raise ImageFileError(msg) from error
+
+
+def orientation(path: Path) -> int:
+    """Return how Exif turns an image file, 1 (not) to 8."""
+    with Image.open(path) as image:
+        return int(image.getexif().get(ORIENTATION, 1))
 
 
 def read_bytes(path: Path) -> bytes:

@@ -78,9 +78,9 @@ def jpeg(index: int, stamp: int) -> bytes:
     return bytes(STORE.serialize_cdr(TYPES[COMPRESSED](header(stamp), 'jpeg', data), COMPRESSED))
 
 
-def packet(data: bytes, stamp: int) -> bytes:
+def packet(data: bytes, stamp: int, encoding: str = 'libx264;yuv420p;bgr8') -> bytes:
     message = TYPES[FFMPEG_PACKET](
-        header(stamp), 64, 48, 'libx264;yuv420p;bgr8', 0, 0, False, np.frombuffer(data, np.uint8)
+        header(stamp), 64, 48, encoding, 0, 0, False, np.frombuffer(data, np.uint8)
     )
     return bytes(STORE.serialize_cdr(message, FFMPEG_PACKET))
 
