@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     text = 'images, folders with all below, videos, bags, or numbers of cameras'
     parser.add_argument('inputs', nargs='+', help=text)
-    parser.add_argument('--output', '-o', type=Path, required=True, help='folder for the results')
+    parser.add_argument(
+        '--output', '-o', type=Path, required=True, help='folder for the results, or one .mp4'
+    )
     parser.add_argument('--alpha', type=share, default=0.5, help='weight of the colours, 0.5')
     parser.add_argument('--frames', type=count, help='take only so many of each drive')
     parser.add_argument('--no-legend', action='store_true', help='leave the legend out')
@@ -42,12 +45,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Write labels, overlays and videos, with a progress bar."""
     from lemore_core.common.files import hold
 
-    with hold(arguments.output):
+    is_video = arguments.output.suffix == '.mp4'
+    with nullcontext() if is_video else hold(arguments.output):
         _predict(arguments)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from lemore_core.predict import check_names, predict
+    from lemore_core.predict import VIDEO, check_names, predict
     from lemore_core.sources import open_sources
 
     has_model = arguments.model is not None
@@ -55,7 +59,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     options = segmenter_options(arguments)
     limits = arguments.max_pixels, arguments.bit_depth
     sources = open_sources(arguments.inputs, *limits, with_labels=not has_model)
-    check_names(sources)
+    check_names(sources, arguments.output)
     segmenter = None
     if any(source.taxonomy is None for source in sources):
         _log_exports()
@@ -76,8 +80,9 @@ def _predict(arguments: argparse.Namespace) -> None:
         for frame in image_bar(steps, source.name, source.expected, arguments.frames):
             images += 1
             unlabelled += source.taxonomy is not None and frame.labels is None
-    folders = f'{arguments.output / "labels"}, {arguments.output / "overlay"}'
-    print(f'{counted(images, "image")}: {folders}')
+    output = arguments.output
+    results = output if output.suffix == VIDEO else f'{output / "labels"}, {output / "overlay"}'
+    print(f'{counted(images, "image")}: {results}')
     if unlabelled:
         print(f'{counted(unlabelled, "image")} without recorded labels')
     exit_if_incomplete(sources)

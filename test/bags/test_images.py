@@ -117,6 +117,24 @@ def test_recorded_labels_are_taken_unless_a_model_is_named(
     assert np.array_equal(mask, CAMVID.palette[labels])
 
 
+def test_a_video_survives_stamps_that_jump(
+    bags: BagFolder, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stamps = [100 * 10**9 + i * 10**8 for i in range(3)] + [START, START + 10**8, 0, 0]
+    path = bags.write(
+        [('/front', IMAGE, START + i * 10**8, image(i, stamp)) for i, stamp in enumerate(stamps)]
+    )
+    for command in (['predict'], ['bag', 'video']):
+        output = tmp_path / f'{command[-1]}.mp4'
+        assert main([*command, str(path), '-o', str(output), '--model', str(exported)]) == 0
+        assert capsys.readouterr().out == f'7 images: {output}\n'
+        # the last two have the times at which they were received
+        assert [t // 10**8 for t, _ in read_video(output)] == [0, 1, 2, 3, 4, 8, 9]
+    assert not (tmp_path / 'labels').exists()
+    assert main(['bag', 'info', str(path)]) == 0
+    assert '1 jump of the stamps, the longest by' in capsys.readouterr().out
+
+
 def test_labels_belong_to_the_camera_of_their_name_or_the_only_one_in_colour(
     tmp_path: Path,
 ) -> None:

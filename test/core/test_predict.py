@@ -179,7 +179,7 @@ def test_inputs_of_one_name_and_without_images_are_refused(
     (tmp_path / 'a.png').write_bytes(b'no image')
     (tmp_path / 'a.jpg').touch()
     with pytest.raises(PredictError, match="2 inputs are called 'a'"):
-        check_names(open_sources([tmp_path]))
+        check_names(open_sources([tmp_path]), tmp_path)
     with pytest.raises(PredictError, match=r'gave no images; .*a\.png is no readable image'):
         run(segmenter, tmp_path / 'a.png', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()

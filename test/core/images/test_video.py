@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lemore_core.images.files import ORIENTATION, decode_image
-from lemore_core.images.video import H264, H265, VideoError, VideoStream, is_key, read_video
+from lemore_core.images.video import (
+    H264,
+    H265,
+    VideoError,
+    VideoStream,
+    VideoTimes,
+    is_key,
+    read_video,
+)
 from test.encoded_video import GOP, packets_of
 
 Frames = list[NDArray[np.uint8]]
@@ -78,6 +86,31 @@ def test_a_video_is_turned_and_mirrored_as_a_photo_is(orientation: int, tmp_path
     photo = decode_image((tmp_path / 'photo.png').read_bytes())
     assert pixels.shape == photo.shape
     assert np.abs(pixels.astype(int) - photo).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ('stamps', 'times', 'cut'),
+    [
+        # seconds; None is left out
+        ([5, 6, 7], [0, 1, 2], []),
+        ([5, 6, 5.5, 6, 7], [0, 1, None, None, 2], []),
+        # set by NTP after boot, and back
+        ([100, 100.5, 1.7e9, 1.7e9 + 0.5, 101.5], [0, 0.5, 1, 1.5, 2], [1.6999999e9, -1.6999999e9]),
+        # a pause over night
+        ([5, 6, 36006, 36007], [0, 1, 2, 3], [36000]),
+        ([0, 3600], [0, 0.1], [3600]),
+        ([-5, -4], [0, 1], []),
+    ],
+)
+def test_jumps_of_stamps_are_cut_out(
+    stamps: list[float], times: list[float | None], cut: list[float]
+) -> None:
+    video = VideoTimes()
+    found = [
+        video.add(round(stamp * 1e9), is_first=index == 0) for index, stamp in enumerate(stamps)
+    ]
+    assert [None if time is None else time / 1e9 for time in found] == times
+    assert [round(one / 1e9, -1) for one in video.cut_ns] == cut
 
 
 def test_what_decodes_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
