@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError, counted, span
+from lemore_core.common.timeline import Timeline
 from lemore_core.images.files import write_image, write_labels
 from lemore_core.images.image import to_rgb
 from lemore_core.images.render import legend, overlay
@@ -107,22 +108,21 @@ def _overlays(source: Source, output: Path) -> Iterator[Callable[[Frame, Pixels]
     if not source.is_moving:
         yield lambda frame, shown: write_image(output / 'overlay' / f'{frame.name}.png', shown)
         return
-    from lemore_core.images.video import VideoTimes, video_writer
+    from lemore_core.images.video import video_writer
 
-    times, size = VideoTimes(), (0, 0)
+    times, size = Timeline(), (0, 0)
     path = output if output.suffix == VIDEO else output / 'overlay' / f'{source.name}{VIDEO}'
     with video_writer(path) as video:
 
         def write(frame: Frame, shown: Pixels) -> None:
             nonlocal size
-            time_ns = times.add(frame.stamp_ns or 0, is_first=not video.count)
-            if time_ns is None:
+            if not times.add(frame.stamp_ns or 0):
                 source.errors[OUT_OF_ORDER] += 1
                 return
             size = size if video.count else (shown.shape[1], shown.shape[0])
             if shown.shape[1::-1] != size:
                 shown = np.asarray(cv2.resize(shown, size), np.uint8)
-            video.write(time_ns, shown)
+            video.write(times.time_ns, shown)
 
         yield write
     if cut := times.cut_ns:

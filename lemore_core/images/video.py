@@ -26,9 +26,6 @@ from lemore_core.images.image import BitDepth
 _log = logging.getLogger(__name__)
 COVER = Disposition.attached_pic
 CLOCK = 90_000  # ticks a second, the usual one of video containers
-# stamps jump where a clock is set, a recording pauses, or drives are merged; no image is late by more
-# than a second
-LONGEST_STEP_NS, LONGEST_DELAY_NS, USUAL_STEP_NS = 60 * 10**9, 10**9, 10**8
 H264, H265 = 'h264', 'hevc'
 # the start of a unit and its type, Annex B of both
 _NAL = re.compile(rb'\x00\x00\x01(.)', re.DOTALL)
@@ -182,28 +179,6 @@ class VideoWriter:
         frame.pts = (time - self._first) * CLOCK // 10**9
         self._container.mux(stream.encode(frame))
         self.count += 1
-
-
-class VideoTimes:
-    """Times of a video's images from their stamps, without the jumps; ``cut_ns`` are their lengths."""
-
-    def __init__(self) -> None:
-        self.cut_ns: list[int] = []
-        self._time, self._step, self._stamp = 0, USUAL_STEP_NS, 0
-
-    def add(self, stamp_ns: int, *, is_first: bool) -> int | None:
-        """Return the time in nanoseconds, None for an image that is not after the one before."""
-        step = stamp_ns - self._stamp
-        if not is_first:
-            if -LONGEST_DELAY_NS <= step <= 10**9 // CLOCK:
-                return None
-            if 0 < step <= LONGEST_STEP_NS:
-                self._step = step
-            else:
-                self.cut_ns.append(step)
-            self._time += self._step
-        self._stamp = stamp_ns
-        return self._time
 
 
 class VideoStream:

@@ -13,13 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from lemore_core.common.timeline import Timeline
 from lemore_core.images.files import ORIENTATION, decode_image
 from lemore_core.images.video import (
     H264,
     H265,
     VideoError,
     VideoStream,
-    VideoTimes,
     is_key,
     read_video,
 )
@@ -105,12 +105,10 @@ def test_a_video_is_turned_and_mirrored_as_a_photo_is(orientation: int, tmp_path
 def test_jumps_of_stamps_are_cut_out(
     stamps: list[float], times: list[float | None], cut: list[float]
 ) -> None:
-    video = VideoTimes()
-    found = [
-        video.add(round(stamp * 1e9), is_first=index == 0) for index, stamp in enumerate(stamps)
-    ]
-    assert [None if time is None else time / 1e9 for time in found] == times
-    assert [round(one / 1e9, -1) for one in video.cut_ns] == cut
+    line = Timeline()
+    found = [line.time_ns / 1e9 if line.add(round(stamp * 1e9)) else None for stamp in stamps]
+    assert found == times
+    assert [round(one / 1e9, -1) for one in line.cut_ns] == cut
 
 
 def test_what_decodes_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
