@@ -20,6 +20,7 @@ from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.files import read_regular, write_whole
 from lemore_core.common.limits import MAX_IMAGE_BYTES, MAX_PIXELS
 from lemore_core.images.image import BitDepth
+from lemore_core.images.stderr import hold_stderr
 
 if TYPE_CHECKING:
     from lemore_core.taxonomy import Labels, Taxonomy
@@ -104,7 +105,8 @@ def decode_image(
     """
     _check_header(data, kinds, max_pixels)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        with hold_stderr():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ImageFileError(in_one_line(error)) from error
     if pixels is None:

@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zlib
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import cv2
@@ -120,6 +121,21 @@ def test_a_photo_is_upright_and_cmyk_is_converted() -> None:
     buffer = io.BytesIO()
     Image.new('CMYK', (5, 4), (0, 255, 255, 0)).save(buffer, 'jpeg')
     assert decode_image(buffer.getvalue())[0, 0].tolist() == pytest.approx([255, 0, 0], abs=3)
+
+
+def test_standard_error_keeps_what_is_not_of_the_decoders(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    jpeg = bytearray(encoded('.jpg'))
+    middle = len(jpeg) // 2
+    jpeg[middle : middle + 20] = b'\xff\x00\xff\xd3\x00' * 4
+    with ThreadPool(3) as pool:
+        for _ in pool.imap_unordered(decode_image, [bytes(jpeg)] * 40):
+            os.write(2, b'a line\n')
+    os.write(2, b'the last\n')
+    assert capfd.readouterr().err == 40 * 'a line\n' + 'the last\n'
+    cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert 'Corrupt JPEG' in capfd.readouterr().err  # the image is a damaged one
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.tiff'])
