@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,6 +21,7 @@ from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.reader import Bag, Record, open_bag
 from lemore_ros.bags.topics import TopicProbe
+from lemore_ros.bags.types import Topic
 from lemore_ros.bags.writer import (
     Key,
     add_connections,
@@ -34,6 +37,8 @@ NS = 10**9
 RESULT_FILE = 'result.json'
 # key frames of a video are closer together than this
 KEY_FRAME_NS = 10 * NS
+# encodings whose depth is found from the images, and the images tried for it
+DEEP, DEPTH_SAMPLES = re.compile('16|png'), 10
 # between two stages: images queued if they are small, and bytes of recorded messages or results
 MOST_AHEAD, AHEAD_BYTES, CHUNK_BYTES = 4, 8 * 2**20, 2 * 2**20
 T = TypeVar('T')
@@ -136,6 +141,10 @@ class BagSegmenter:
             (p.topic.name, p.topic.type): (prefix, bag.decoder(p.topic))
             for prefix, p in part.cameras
         }
+        for probe in (probe for _, probe in part.cameras if DEEP.search(probe.encoding)):
+            _, deep = cameras[probe.topic.name, probe.topic.type]
+            for record in _samples(bag, probe.topic):
+                deep.decode(record)  # a part may begin in the dark
         images = [probe.topic for _, probe in part.cameras]
         videos = [topic for topic in images if topic.transport.is_video]
         start_ns, end_ns = part.start_ns - KEY_FRAME_NS, part.start_ns
@@ -222,6 +231,13 @@ class BagSegmenter:
             self._frames += 1
         elif image is not None:
             self._problems[f'{topic.name}: {result or image}'] += 1
+
+
+def _samples(bag: Bag, topic: Topic) -> Iterator[Record]:
+    """Yield a few messages from all over a bag, the same for each part."""
+    step = (bag.end_ns - bag.start_ns) // DEPTH_SAMPLES + 1
+    for start_ns in range(bag.start_ns, bag.end_ns + 1, step):
+        yield from islice(bag.messages([topic], start_ns=start_ns), 1)
 
 
 def in_chunks(messages: Iterable[Message]) -> Iterator[list[Message]]:

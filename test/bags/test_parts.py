@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rosbags.rosbag2 import Writer
 
@@ -23,7 +24,20 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.parts import BagSegmentation, divide
 from lemore_ros.bags.segment import NS, read_ahead
-from test.bags.conftest import ROOT, BagFolder, contents, drive, files, segment
+from test.bags.conftest import (
+    IMAGE,
+    PERIOD,
+    ROOT,
+    START,
+    BagFolder,
+    contents,
+    drive,
+    files,
+    image,
+    labels_of,
+    pattern,
+    segment,
+)
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -195,3 +209,23 @@ def test_a_checkout_that_is_not_installed_says_so() -> None:
     assert done.returncode == 2
     assert "there is no command 'bag'" in done.stderr
     assert 'once they are installed (pip install -e .)' in done.stderr
+
+
+def test_each_part_reads_16_bits_by_the_depth_of_the_whole_bag(
+    bags: BagFolder, options: SegmentOptions
+) -> None:
+    """Parts 1 and 2 are in a tunnel: their values would fit into fewer bits."""
+    found = []
+    for name, bits in (('sensor', 12), ('whole', 16)):
+        frames = [pattern(index) // (20 if index < 6 else 1) for index in range(9)]
+        messages = []
+        for index, frame in enumerate(frames):
+            wide = frame.astype(np.uint16) << bits - 8
+            sent = image(0, START, encoding='bgr16', pixels=wide)
+            messages.append(('/front', IMAGE, START + index * PERIOD, sent))
+        bags.write(messages, name)
+        labelled = bags.folder / f'{name}_labelled'
+        segment(bags.folder / name, labelled, replace(options, file_frames=3))
+        found.append(labels_of(labelled))
+    assert found[0].keys() == found[1].keys()
+    assert all(np.array_equal(found[0][time], found[1][time]) for time in found[0])
