@@ -35,9 +35,7 @@ class PredictError(LemoreError):
 def check_names(sources: Sequence[Source], output: Path) -> None:
     """Raise PredictError for sources that would write results of one name, or all one video."""
     if output.suffix == VIDEO and (len(sources) > 1 or not sources[0].is_moving):
-        msg = (
-            f'{output} is a video, the inputs give {len(sources)} results of images: give a folder'
-        )
+        msg = f'{output} is one video, the inputs give images or several: give a folder'
         raise PredictError(msg)
     for name, count in Counter(name for one in sources for name in one.results).items():
         if count > 1:

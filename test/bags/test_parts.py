@@ -216,12 +216,12 @@ def test_each_part_reads_16_bits_by_the_depth_of_the_whole_bag(
 ) -> None:
     """Parts 1 and 2 are in a tunnel: their values would fit into fewer bits."""
     found = []
-    for name, bits in (('sensor', 12), ('whole', 16)):
+    for name, encoding in (('sensor', 'bgr16'), ('camera', 'bgr8')):
         frames = [pattern(index) // (20 if index < 6 else 1) for index in range(9)]
         messages = []
         for index, frame in enumerate(frames):
-            wide = frame.astype(np.uint16) << bits - 8
-            sent = image(0, START, encoding='bgr16', pixels=wide)
+            pixels = frame if encoding == 'bgr8' else frame.astype(np.uint16) << 4
+            sent = image(0, START, encoding=encoding, pixels=pixels)
             messages.append(('/front', IMAGE, START + index * PERIOD, sent))
         bags.write(messages, name)
         labelled = bags.folder / f'{name}_labelled'
