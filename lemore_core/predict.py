@@ -20,6 +20,7 @@ from lemore_core.images.image import to_rgb
 from lemore_core.images.render import legend, overlay
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Frame, Source
+from lemore_core.taxonomy import Labels, Taxonomy
 
 _log = logging.getLogger(__name__)
 VIDEO = '.mp4'
@@ -68,10 +69,7 @@ def predict(
     if taxonomy is None:
         msg = f'{source.name} has no labels: give a segmenter'
         raise PredictError(msg)
-    folder = output / 'labels' / (source.name if source.is_moving else '')
-    frame, legend_file = None, output / 'legend.png'
-    if output.suffix == VIDEO:
-        legend_file = output.with_suffix('.legend.png')
+    frame, legend_file = None, _legend_file(output)
     legend_file.unlink(missing_ok=True)
     with _overlays(source, output) as write:
         for frame in islice(source.frames(), frames):
@@ -82,8 +80,7 @@ def predict(
                 labels = segmenter.segment_batch([image])[0].labels
             shown = bare
             if labels is not None:
-                if output.suffix != VIDEO:
-                    write_labels(folder / f'{frame.name}.png', labels, taxonomy)
+                _write_mask(output, source, frame.name, labels, taxonomy)
                 shown = overlay(pixels, encoding, labels, taxonomy.palette, alpha)
             if source.is_recording:
                 shown = np.hstack([bare, shown])
@@ -98,6 +95,18 @@ def predict(
         if frame is None:
             msg = '; '.join([f'{source.name} gave no images', *source.errors])
             raise PredictError(msg)
+
+
+def _legend_file(output: Path) -> Path:
+    return output.with_suffix('.legend.png') if output.suffix == VIDEO else output / 'legend.png'
+
+
+def _write_mask(
+    output: Path, source: Source, name: str, labels: Labels, taxonomy: Taxonomy
+) -> None:
+    if output.suffix != VIDEO:
+        folder = output / 'labels' / (source.name if source.is_moving else '')
+        write_labels(folder / f'{name}.png', labels, taxonomy)
 
 
 @contextmanager
