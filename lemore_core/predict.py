@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,13 +13,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.common.errors import LemoreError
+from lemore_core.common.errors import LemoreError, counted, span
+from lemore_core.common.timeline import Timeline
 from lemore_core.images.files import write_image, write_labels
 from lemore_core.images.image import to_rgb
 from lemore_core.images.render import legend, overlay
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Frame, Source
+from lemore_core.taxonomy import Labels, Taxonomy
 
+_log = logging.getLogger(__name__)
+VIDEO = '.mp4'
 Pixels = NDArray[np.uint8]  # RGB (H, W, 3)
 LEGEND_WIDTH, LEGEND_AT_MOST = 640, 1 / 3  # pixels of a file of its own, of an image's height
 OUT_OF_ORDER = 'not in the video: the stamp is not after the one before'
@@ -29,8 +33,11 @@ class PredictError(LemoreError):
     """Inputs whose results would have one name, or without a single image."""
 
 
-def check_names(sources: Sequence[Source]) -> None:
-    """Raise PredictError for sources that would write results of one name."""
+def check_names(sources: Sequence[Source], output: Path) -> None:
+    """Raise PredictError for sources that would write results of one name, or all one video."""
+    if output.suffix == VIDEO and (len(sources) > 1 or not sources[0].is_moving):
+        msg = f'{output} is one video, the inputs give images or several: give a folder'
+        raise PredictError(msg)
     for name, count in Counter(name for one in sources for name in one.results).items():
         if count > 1:
             msg = f'{count} inputs are called {name!r}: predict them one at a time'
@@ -52,7 +59,8 @@ def predict(
     Labels are class ids, with the classes' colours as palette: ``labels/NAME.png`` of an image
     file, ``labels/SOURCE/000000.png`` of a video, camera or bag. The overlay is
     ``overlay/NAME.png`` or the video ``overlay/SOURCE.mp4``; that of a bag has the camera's image
-    on the left. Labels that were recorded with a source are taken instead of the segmenter's.
+    on the left. An ``output`` that ends in .mp4 is that video, without labels. Labels that were
+    recorded with a source are taken instead of the segmenter's.
     ``alpha`` (0..1) is the weight of the colours, ``frames`` the most images to take, ``rotation``
     in degrees clockwise; ``has_legend`` adds the classes' names, below the overlays or, where they
     are small, once as ``legend.png``.
@@ -61,10 +69,9 @@ def predict(
     if taxonomy is None:
         msg = f'{source.name} has no labels: give a segmenter'
         raise PredictError(msg)
-    folder = output / 'labels' / (source.name if source.is_moving else '')
-    frame, legend_file = None, output / 'legend.png'
+    frame, legend_file = None, _legend_file(output)
     legend_file.unlink(missing_ok=True)
-    with _overlays(source, output / 'overlay') as write:
+    with _overlays(source, output) as write:
         for frame in islice(source.frames(), frames):
             pixels, encoding, *_ = frame.image
             labels, bare = frame.labels, to_rgb(pixels, encoding)
@@ -73,7 +80,7 @@ def predict(
                 labels = segmenter.segment_batch([image])[0].labels
             shown = bare
             if labels is not None:
-                write_labels(folder / f'{frame.name}.png', labels, taxonomy)
+                _write_mask(output, source, frame.name, labels, taxonomy)
                 shown = overlay(pixels, encoding, labels, taxonomy.palette, alpha)
             if source.is_recording:
                 shown = np.hstack([bare, shown])
@@ -90,27 +97,42 @@ def predict(
             raise PredictError(msg)
 
 
+def _legend_file(output: Path) -> Path:
+    return output.with_suffix('.legend.png') if output.suffix == VIDEO else output / 'legend.png'
+
+
+def _write_mask(
+    output: Path, source: Source, name: str, labels: Labels, taxonomy: Taxonomy
+) -> None:
+    if output.suffix != VIDEO:
+        folder = output / 'labels' / (source.name if source.is_moving else '')
+        write_labels(folder / f'{name}.png', labels, taxonomy)
+
+
 @contextmanager
-def _overlays(source: Source, folder: Path) -> Iterator[Callable[[Frame, Pixels], None]]:
+def _overlays(source: Source, output: Path) -> Iterator[Callable[[Frame, Pixels], None]]:
     """Yield what writes an image's overlay: as a file, or into a video of the first one's size."""
     if not source.is_moving:
-        yield lambda frame, shown: write_image(folder / f'{frame.name}.png', shown)
+        yield lambda frame, shown: write_image(output / 'overlay' / f'{frame.name}.png', shown)
         return
-    from lemore_core.images.video import CLOCK, video_writer
+    from lemore_core.images.video import video_writer
 
-    last, size = -math.inf, (0, 0)
-    with video_writer(folder / f'{source.name}.mp4') as video:
+    times, size = Timeline(), (0, 0)
+    path = output if output.suffix == VIDEO else output / 'overlay' / f'{source.name}{VIDEO}'
+    with video_writer(path) as video:
 
         def write(frame: Frame, shown: Pixels) -> None:
-            nonlocal last, size
-            stamp_ns = frame.stamp_ns or 0
-            if (tick := stamp_ns * CLOCK // 10**9) <= last:
+            nonlocal size
+            if not times.add(frame.stamp_ns or 0):
                 source.errors[OUT_OF_ORDER] += 1
                 return
             size = size if video.count else (shown.shape[1], shown.shape[0])
             if shown.shape[1::-1] != size:
                 shown = np.asarray(cv2.resize(shown, size), np.uint8)
-            last = tick
-            video.write(stamp_ns, shown)
+            video.write(times.time_ns, shown)
 
         yield write
+    if cut := times.cut_ns:
+        longest = span(max(cut, key=abs) / 1e9)
+        jumps = f'{counted(len(cut), "jump")} of its stamps ({longest})'
+        _log.warning('%s: %s cut out of the video', source.name, jumps)

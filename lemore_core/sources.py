@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from importlib.metadata import entry_points
 from itertools import count
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.limits import MAX_PIXELS
@@ -24,6 +26,7 @@ from lemore_core.taxonomy import Labels, Taxonomy
 
 READERS = 'lemore.images'  # entry points of other packages, each a Reader
 MOST_DIGITS = 4  # of a camera's number
+ReadImage = Callable[[Path], NDArray[np.uint8]]
 BAGS = "bags are read with: pip install 'lemore_ros[bag]'"
 
 
@@ -73,18 +76,24 @@ class Source:
         return self.read(self.errors)
 
 
-# path, most pixels of an image, whether recorded labels are wanted; no sources: not its file
-Reader = Callable[[Path, int, bool], Sequence[Source]]
+# path, most pixels of an image, bits of 16-bit images, whether recorded labels are wanted; no
+# sources: not its file
+Reader = Callable[[Path, int, int, bool], Sequence[Source]]
 
 
 def open_sources(
-    inputs: Sequence[str | Path], max_pixels: int = MAX_PIXELS, *, with_labels: bool = False
+    inputs: Sequence[str | Path],
+    max_pixels: int = MAX_PIXELS,
+    bits: int = 0,
+    *,
+    with_labels: bool = False,
 ) -> list[Source]:
     """Open image files, folders with all below, videos, bags, and cameras by number.
 
     Images of a folder are one source for each drive, see
     :func:`lemore_core.data.drives.drive_names`. A bag has one source for each camera;
-    ``with_labels`` opens the labels that were recorded in it.
+    ``with_labels`` opens the labels that were recorded in it. ``bits`` is the depth of
+    16-bit images, 0 to find it.
 
     Of several inputs, one that cannot be opened is a source without images and with the error.
 
@@ -95,7 +104,7 @@ def open_sources(
     failed: list[Exception] = []
     for text in map(str, inputs):
         try:
-            sources += _open(text, max_pixels, with_labels)
+            sources += _open(text, max_pixels, bits, with_labels)
         except (LemoreError, OSError) as error:  # noqa: PERF203 - one costs the others nothing
             failed.append(error)
             nothing = Source(text, text, lambda _: iter(()), results=())
@@ -117,21 +126,22 @@ def drive_name(name: str) -> str:
     return re.sub(r'[^\w-]|_', '-', name).strip('-') or 'drive'
 
 
-def _open(text: str, max_pixels: int, with_labels: bool) -> Sequence[Source]:
+def _open(text: str, max_pixels: int, bits: int, with_labels: bool) -> Sequence[Source]:
     path = Path(text)
     if not path.exists():
         if text.isdecimal() and len(text) <= MOST_DIGITS:
             return [_camera(int(text))]
         msg = f'there is no file or folder {text}, and it is no number of a camera'
         raise SourceError(msg)
+    read = partial(read_image, max_pixels=max_pixels, bits=bits)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
-        return _by_drive(path.parent, [path], max_pixels)
+        return _by_drive(path.parent, [path], read)
     for entry in entry_points(group=READERS):
         try:
-            read: Reader = entry.load()
+            reader: Reader = entry.load()
         except ModuleNotFoundError:
             continue  # what it reads with is an extra
-        if found := read(path, max_pixels, with_labels):
+        if found := reader(path, max_pixels, bits, with_labels):
             return found
     if path.is_dir():
         images, left_out = image_files(path)
@@ -139,13 +149,13 @@ def _open(text: str, max_pixels: int, with_labels: bool) -> Sequence[Source]:
             reasons = '; '.join(['', *left_out])
             msg = f'folder {path} holds no images ({", ".join(SUFFIXES)}) and is no bag; {BAGS}'
             raise SourceError(msg + reasons)
-        sources = _by_drive(path, images, max_pixels)
+        sources = _by_drive(path, images, read)
         sources[0].errors.update(left_out)
         return sources
-    return [_video(path, max_pixels)]
+    return [_video(path, max_pixels, bits)]
 
 
-def _video(path: Path, max_pixels: int) -> Source:
+def _video(path: Path, max_pixels: int, bits: int) -> Source:
     from lemore_core.images.video import VideoError, frames_expected, read_video
 
     drive = drive_name(path.stem)
@@ -157,7 +167,7 @@ def _video(path: Path, max_pixels: int) -> Source:
 
     def read(errors: Counter[str]) -> Iterator[Frame]:
         try:
-            for number, (ns, pixels) in enumerate(read_video(path, max_pixels)):
+            for number, (ns, pixels) in enumerate(read_video(path, max_pixels, bits)):
                 yield Frame(drive, f'{number:06}', Image(pixels), ns)
         except VideoError as error:
             errors[str(error)] += 1
@@ -181,22 +191,22 @@ def _camera(index: int) -> Source:
     return Source(name, name, read, results=(name,))
 
 
-def _by_drive(folder: Path, images: Sequence[Path], max_pixels: int) -> list[Source]:
+def _by_drive(folder: Path, images: Sequence[Path], read: ReadImage) -> list[Source]:
     by_drive: dict[str, list[Path]] = {}
     for name, image in zip(drive_names(images), images, strict=True):
         by_drive.setdefault(drive_name(name), []).append(image)
     if len(by_drive) == 1 and not any(map(str.isdigit, next(iter(by_drive)))):
         by_drive = {drive_name(folder.resolve().name): list(images)}
-    return [_files(drive, folder, tuple(paths), max_pixels) for drive, paths in by_drive.items()]
+    return [_files(drive, folder, tuple(paths), read) for drive, paths in by_drive.items()]
 
 
-def _files(drive: str, folder: Path, paths: tuple[Path, ...], max_pixels: int) -> Source:
+def _files(drive: str, folder: Path, paths: tuple[Path, ...], read_one: ReadImage) -> Source:
     names = tuple(path.relative_to(folder).with_suffix('').as_posix() for path in paths)
 
     def read(errors: Counter[str]) -> Iterator[Frame]:
         for name, path in zip(names, paths, strict=True):
             try:
-                pixels = read_image(path, max_pixels=max_pixels)
+                pixels = read_one(path)
             except ImageFileError as error:  # noqa: PERF203 - one costs the others nothing
                 errors[str(error)] += 1
             else:

@@ -14,10 +14,13 @@ GOP = 4
 Frames = list[NDArray[np.uint8]]
 
 
-def packets_of(frames: Frames, codec: str, *, b_frames: int = 0) -> list[bytes]:
-    """Encode RGB frames, a key frame every ``GOP``."""
+def packets_of(
+    frames: Frames, codec: str, *, b_frames: int = 0, kind: str = 'rgb24'
+) -> list[bytes]:
+    """Encode frames, a key frame every ``GOP``."""
     encoder = av.CodecContext.create(ENCODERS[codec], 'w')
-    encoder.height, encoder.width = frames[0].shape[:2]
+    height, encoder.width = frames[0].shape[:2]
+    encoder.height = height if kind == 'rgb24' else height * 2 // 3
     encoder.pix_fmt, encoder.time_base, encoder.gop_size = 'yuv420p', Fraction(1, 30), GOP
     encoder.max_b_frames = b_frames
     keys = f'keyint={GOP}:min-keyint={GOP}:scenecut=0:bframes={b_frames}:log-level=error'
@@ -30,7 +33,7 @@ def packets_of(frames: Frames, codec: str, *, b_frames: int = 0) -> list[bytes]:
     encoder.flags &= ~Flags.global_header
     packets = []
     for index, frame in enumerate([*frames, None]):
-        image = None if frame is None else av.VideoFrame.from_ndarray(frame, 'rgb24')
+        image = None if frame is None else av.VideoFrame.from_ndarray(frame, kind)
         if image is not None:
             image.pts = index
         packets += [bytes(packet) for packet in encoder.encode(image)]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.common.limits import BIT_DEPTHS, MAX_PIXELS
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter
@@ -93,6 +93,12 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         'help': 'fp16, fp32, or auto: fp16 on a GPU, fp32 on a CPU, an ONNX file as it was exported',
     },
     'json': {'action': 'store_true', 'help': 'print JSON'},
+    'bit-depth': {
+        'type': int,
+        'choices': BIT_DEPTHS,
+        'default': 0,
+        'help': 'bits that 16-bit images fill: 8 to 16, or 0 to find them (0)',
+    },
     'max-pixels': {
         'type': count,
         'default': MAX_PIXELS,

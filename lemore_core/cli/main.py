@@ -39,7 +39,6 @@ OLD = {
     'benchmark peak': 'lemore benchmark',
     'benchmark memory': 'lemore benchmark',
     'benchmark --rounds': '--repeats',
-    'bag video': 'lemore predict BAG',
     'bag evaluate --truth': '--ground-truth',
     'bag evaluate --truth-topic': '--ground-truth-topic',
     'bag evaluate --truth-ids': '--ground-truth-ids',
@@ -90,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')
     argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:2] == ['bag', 'video']:
+        argv = ['predict', *argv[2:]]  # its name in former versions
     name = next((text for text in argv if not text.startswith('-')), '')
     try:
         return _run(argv, name)

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     text = 'images, folders with all below, videos, bags, or numbers of cameras'
     parser.add_argument('inputs', nargs='+', help=text)
-    parser.add_argument('--output', '-o', type=Path, required=True, help='folder for the results')
+    parser.add_argument(
+        '--output', '-o', type=Path, required=True, help='folder for the results, or one .mp4'
+    )
     parser.add_argument('--alpha', type=share, default=0.5, help='weight of the colours, 0.5')
     parser.add_argument('--frames', type=count, help='take only so many of each drive')
     parser.add_argument('--no-legend', action='store_true', help='leave the legend out')
     text = 'degrees clockwise that make the images upright before the network sees them'
     parser.add_argument('--rotate', type=int, choices=ROTATIONS, default=0, help=text)
-    declare(parser, 'max-pixels', *SEGMENTER)
+    declare(parser, 'bit-depth', 'max-pixels', *SEGMENTER)
     # labels recorded in a bag come before the default model, not before one that is named
     parser.set_defaults(model=None)
 
@@ -44,15 +47,16 @@ def run(arguments: argparse.Namespace) -> None:
     """Write labels, overlays and videos, with a progress bar."""
     from lemore_core.common.files import hold
 
-    with hold(arguments.output):
+    is_video = arguments.output.suffix == '.mp4'
+    with nullcontext() if is_video else hold(arguments.output):
         _predict(arguments)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from lemore_core.predict import PredictError, check_names, predict
+    from lemore_core.predict import VIDEO, PredictError, check_names, predict
 
     sources = open_inputs(arguments)
-    check_names(sources)
+    check_names(sources, arguments.output)
     segmenter = load_for(sources, arguments)
     images = unlabelled = 0
     for source in sources:
@@ -73,8 +77,9 @@ def _predict(arguments: argparse.Namespace) -> None:
             if not images and source is sources[-1]:
                 raise
             source.errors = source.errors or Counter([str(error)])
-    folders = f'{arguments.output / "labels"}, {arguments.output / "overlay"}'
-    print(f'{counted(images, "image")}: {folders}')
+    output = arguments.output
+    results = output if output.suffix == VIDEO else f'{output / "labels"}, {output / "overlay"}'
+    print(f'{counted(images, "image")}: {results}')
     if unlabelled:
         print(f'{counted(unlabelled, "image")} without recorded labels')
     exit_if_incomplete(sources)
@@ -86,7 +91,8 @@ def open_inputs(arguments: argparse.Namespace) -> list[Source]:
 
     has_model = arguments.model is not None
     arguments.model = arguments.model or 'tiny'
-    return open_sources(arguments.inputs, arguments.max_pixels, with_labels=not has_model)
+    limits = arguments.max_pixels, arguments.bit_depth
+    return open_sources(arguments.inputs, *limits, with_labels=not has_model)
 
 
 def load_for(sources: Sequence[Source], arguments: argparse.Namespace) -> Segmenter | None:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('inputs', nargs='+', help=text)
     parser.add_argument('--save', type=Path, metavar='FILE.rrd', help='write a file instead')
     parser.add_argument('--frames', type=count, help='take only so many of each drive')
-    declare(parser, 'max-pixels', *SEGMENTER)
+    declare(parser, 'bit-depth', 'max-pixels', *SEGMENTER)
     parser.set_defaults(model=None)  # as in predict
 
 

@@ -61,6 +61,13 @@ def shown(value: object) -> str:
     return printable(repr(value[:MOST_SHOWN] if isinstance(value, str) else value), MOST_OF_A_VALUE)
 
 
+def span(seconds: float) -> str:
+    """Return a time in words: ``2.50 s``, ``7.00 h``, ``19,675.88 days``."""
+    units = {'days': 86400, 'h': 3600, 's': 1}
+    unit = next((unit for unit, size in units.items() if abs(seconds) >= 2 * size), 's')
+    return f'{seconds / units[unit]:,.2f} {unit}'
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: ``1 image``, ``2 images``, ``1,000 images``."""
     return f'{number:,} {noun}{"" if number == 1 else "s"}'

@@ -15,6 +15,8 @@ MAX_YAML_BYTES = 2**21
 MAX_YAML_DEPTH = 32
 # degrees clockwise by which the network may see an image rotated
 ROTATIONS = (0, 90, 180, 270)
+# of channels that are stored in 16 bits; 0 finds it
+BIT_DEPTHS = (0, *range(8, 17))
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -119,8 +119,8 @@ def _inspect(sample: Sample) -> tuple[tuple[int, ...], NDArray[np.int64] | None,
             mask = sample.read_mask()
             sample.read_soft()
             pixels = _count_labels(mask)
-            if size not in ((), mask.shape):
-                errors.append(f'{sample.mask} is {mask.shape}, its image {size} (height, width)')
+            if size and (mismatch := sample.mismatch(size, mask.shape)):
+                errors.append(mismatch)
     except DataError as error:
         errors.append(str(error))
     return size, pixels, errors

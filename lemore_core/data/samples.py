@@ -21,7 +21,7 @@ from PIL import Image
 from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.files import atomic_write
 from lemore_core.common.limits import MAX_PIXELS
-from lemore_core.images.files import ImageFileError, read_image
+from lemore_core.images.files import ImageFileError, orientation, read_image
 from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy, TaxonomyError
 
 MaskReader = Callable[[Path, Taxonomy], Labels]
@@ -263,10 +263,18 @@ class Sample:
     def read_pair(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return the image and its class ids, which must have one size."""
         image, mask = self.read_image(), self.read_mask()
-        if image.shape[:2] != mask.shape:
-            msg = f'{self.image} is {image.shape[:2]}, its mask {mask.shape}'
+        if msg := self.mismatch(image.shape[:2], mask.shape):
             raise DataError(msg)
         return image, mask
+
+    def mismatch(self, image: tuple[int, ...], mask: tuple[int, ...]) -> str:
+        """Return an error if the sizes (height, width) of image and mask differ, else ''."""
+        if image == mask:
+            return ''
+        why = ''
+        if image == mask[::-1] and (turn := orientation(self.image)) > 1:
+            why = f': Exif turns the image (orientation {turn}), turn the mask too, or remove that'
+        return f'{self.mask} is {mask}, its image {image} (height, width){why}'
 
     def read_soft(self) -> SoftLabels | None:
         """Return soft labels (2, n, h, w) uint8, see :func:`soft_labels`; None without."""

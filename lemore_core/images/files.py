@@ -20,6 +20,8 @@ from PIL import Image, UnidentifiedImageError
 from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.files import read_regular, write_whole
 from lemore_core.common.limits import MAX_IMAGE_BYTES, MAX_PIXELS
+from lemore_core.images.image import BitDepth
+from lemore_core.images.stderr import hold_stderr
 
 if TYPE_CHECKING:
     from lemore_core.taxonomy import Labels, Taxonomy
@@ -31,10 +33,11 @@ OTHERS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.mcap', '.db3', '.bag')
 
 # how to decode: upright RGB; as the camera made it, grey or colour, without Exif's rotation;
 # the numbers of the file
-UPRIGHT = cv2.IMREAD_COLOR
-AS_TAKEN = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
+UPRIGHT = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+AS_TAKEN = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 NUMBERS = cv2.IMREAD_UNCHANGED
 
+ORIENTATION = 0x0112
 JPEG, PNG = 'jpeg', 'png'
 KINDS = (JPEG, PNG, 'bmp', 'webp', 'tiff', 'ppm')
 PNG_MAGIC, PNG_END = b'\x89PNG\r\n\x1a\n', b'\0\0\0\0IEND\xaeB`\x82'
@@ -85,15 +88,21 @@ def _left_out(path: Path) -> str:
 
 
 def read_image(
-    path: Path, flags: int = UPRIGHT, *, max_pixels: int = MAX_PIXELS
+    path: Path, flags: int = UPRIGHT, *, max_pixels: int = MAX_PIXELS, bits: int = 0
 ) -> NDArray[np.uint8]:
     """Decode an image file, see :func:`decode_image`."""
     content = read_bytes(path)
     try:
-        return decode_image(content, flags, max_pixels=max_pixels)
+        return decode_image(content, flags, max_pixels=max_pixels, bits=bits)
     except ImageFileError as error:
         msg = f'{path} is no readable image: {error}'
         raise ImageFileError(msg) from error
+
+
+def orientation(path: Path) -> int:
+    """Return how Exif turns an image file, 1 (not) to 8."""
+    with Image.open(path) as image:
+        return int(image.getexif().get(ORIENTATION, 1))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -116,19 +125,29 @@ def decode_image(
     order: str = 'RGB',
     kinds: Collection[str] = KINDS,
     max_pixels: int = MAX_PIXELS,
+    depth: BitDepth | None = None,
+    bits: int = 0,
 ) -> NDArray[Any]:
     """Return the image that ``data`` holds, (H, W, 3) in ``order`` (RGB or BGR), or (H, W).
 
     ``flags`` is ``UPRIGHT``, ``AS_TAKEN`` (both uint8) or ``NUMBERS`` (the file's own type).
+    ``bits`` is the depth of 16-bit channels, 0 to find it: from this image, or with ``depth`` from
+    all of a stream.
     """
     _check_header(data, kinds, max_pixels)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        with hold_stderr():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ImageFileError(in_one_line(error)) from error
     if pixels is None:
-        msg = f'{len(data)} bytes cannot be decoded: damaged data'
+        msg = f'{len(data)} bytes cannot be decoded: damaged, or not of 8 or 16 bits'
         raise ImageFileError(msg)
+    if flags != NUMBERS and pixels.dtype != np.uint8:
+        if pixels.dtype.kind not in 'iu' or pixels.min() < 0 or pixels.max() >> 16:
+            msg = f'its values are {pixels.dtype}, images have 8 or 16 bits: convert it'
+            raise ImageFileError(msg)
+        pixels = (depth or BitDepth()).to_8bit(pixels.astype(np.uint16, copy=False), bits)
     if pixels.ndim == 2:
         return np.asarray(pixels)
     # transparency is the fourth channel; with one of two, PNG has grey
@@ -175,7 +194,8 @@ def _check_header(data: bytes, kinds: Collection[str], max_pixels: int) -> None:
     except Image.DecompressionBombError as error:
         raise ImageFileError(str(error)) from error
     except UnidentifiedImageError as error:
-        msg = f'what begins with {data[:4]!r} is not read, allowed: {", ".join(kinds)}'
+        allowed = f'{", ".join(kinds)} of 8 or 16 bits'
+        msg = f'what begins with {data[:4]!r} is not read, allowed: {allowed}'
         raise ImageFileError(msg) from error
     except Exception as error:  # damage shows in a dozen ways
         msg = f'the header in {len(data)} bytes is damaged: {in_one_line(error)}'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from typing import Any, NamedTuple
 
 import cv2
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
 
+_log = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
 
 CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
@@ -19,6 +22,9 @@ _TO_RGB = {
     'bgra8': cv2.COLOR_BGRA2RGB,
     'mono8': cv2.COLOR_GRAY2RGB,
 }
+# of cameras whose values lie in the low bits of 16
+_DEPTHS = (8, 10, 12, 14, 16)
+_OUTLIERS = 10_000  # of so many values one may be beyond the depth: pixels are dead, or damaged
 _ROTATE = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
@@ -38,6 +44,39 @@ class Image(NamedTuple):
 
 class PixelError(LemoreError):
     """An image of a wrong type, shape or encoding."""
+
+
+class BitDepth:
+    """Depth of a stream's 16-bit channels, found from its values: many cameras fill 10, 12 or 14 bits.
+
+    ``name`` is the stream's in the log, empty for image files.
+    """
+
+    def __init__(self, name: str = '') -> None:
+        self._name, self._found = name, 0
+
+    def to_8bit(self, pixels: NDArray[np.uint16], bits: int = 0) -> Pixels:
+        """Return the upper 8 of ``bits``; 0 stands for the most that an image so far has filled."""
+        if bits == 0 and self._found < 16 and pixels.any():
+            self._find(pixels)
+        bits = bits or self._found or 16
+        upper = pixels >> bits - 8
+        return (upper if bits == 16 else np.minimum(upper, 255)).astype(np.uint8)
+
+    def _find(self, pixels: NDArray[np.uint16]) -> None:
+        most = pixels.size // _OUTLIERS
+        fitting = (b for b in _DEPTHS if b == 16 or np.count_nonzero(pixels >> b) <= most)
+        found = max(self._found, next(fitting))
+        if found != self._found and (self._found or found < 16):
+            _log_depth(self._name, found)
+        self._found = found
+
+
+@cache  # once for all files, and for all parts of a bag
+def _log_depth(name: str, bits: int) -> None:
+    what = f'{name}: its' if name else 'image files: some'
+    text = '%s 16-bit values fill %d bits and are read so; --bit-depth (bit_depth) sets another'
+    _log.warning(text, what, bits)
 
 
 def as_image(image: Any, encoding: str) -> Image:

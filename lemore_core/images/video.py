@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 from av.codec.context import Flags
+from av.stream import Disposition
 from numpy.typing import NDArray
 
-from lemore_core.common.errors import LemoreError
+from lemore_core.common.errors import LemoreError, counted, in_one_line
 from lemore_core.common.files import atomic_write, open_regular
 from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.images.image import BitDepth
 
+_log = logging.getLogger(__name__)
+COVER = Disposition.attached_pic
 CLOCK = 90_000  # ticks a second, the usual one of video containers
 H264, H265 = 'h264', 'hevc'
 # the start of a unit and its type, Annex B of both
@@ -32,49 +39,99 @@ class VideoError(LemoreError):
     """A video that cannot be read or written."""
 
 
-def read_video(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield (time in nanoseconds, RGB (H, W, 3) uint8) of every image of a video file."""
-    count = 0
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        if stream.width * stream.height > max_pixels:
-            size = f'{stream.width}x{stream.height}'
-            msg = f'{path} has images of {size} pixels, allowed: up to {max_pixels} (max_pixels)'
+def read_video(
+    path: Path, max_pixels: int = MAX_PIXELS, bits: int = 0
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield (time in nanoseconds, RGB (H, W, 3) uint8) of every image of a video file, upright.
+
+    A VideoError at the end names what could not be read between them. ``bits`` is the depth of
+    16-bit images, 0 to find it.
+    """
+    problems, count = list[str](), 0
+    with _opened(path) as (container, stream):
+        size = stream.width, stream.height
+        if math.prod(size) > max_pixels:
+            shown = f'{size[0]}x{size[1]}'
+            msg = f'{path} has images of {shown} pixels, allowed: up to {max_pixels} (max_pixels)'
             raise VideoError(msg)
-        try:
-            for frame in container.decode(stream):
-                yield round(1e9 * float(frame.time or 0.0)), frame.to_ndarray(format='rgb24')
-                count += 1
-        except av.FFmpegError as error:
-            msg = f'{path} is damaged after {count} images: {error}'
-            raise VideoError(msg) from error
-        # a few may be left out on purpose
+        if sum(not s.disposition & COVER for s in container.streams.video) > 1:
+            _log.warning('%s has several videos, the one of %dx%d is read', path, *size)
+        rate = stream.average_rate or stream.guessed_rate or 25
+        # of a stream whose images change their size
+        stream.codec_context.options = {'max_pixels': str(max_pixels)}
+        read = partial(_upright, depth=BitDepth(path.name), bits=bits)
+        for time, pixels in _decoded(container.demux(stream), read, problems):
+            # raw streams have no times
+            yield round(1e9 * float(count / rate if time is None else time)), pixels
+            count += 1
+        if any(e.pos + e.size > path.stat().st_size for e in getattr(stream, 'index_entries', ())):
+            msg = f'{path} breaks off: it has {count} images, its index names more'
+            raise VideoError(msg)
+        if problems:
+            parts = counted(len(problems), 'part')
+            msg = f'{path} is damaged: {parts} cannot be read ({problems[0]})'
+            raise VideoError(msg)
+        # that of a trimmed video counts images that its edit list hides
         if stream.frames - count > max(2, stream.frames // 100):
-            msg = f'{path} breaks off: it has {count} of {stream.frames} images'
-            raise VideoError(msg)
+            _log.warning('%s: its header counts %d images, it has %d', path, stream.frames, count)
 
 
 def frames_expected(path: Path) -> int:
     """Return the number of images in the header of a video file, 0 where it is missing."""
-    with _opened(path) as container:
-        return int(container.streams.video[0].frames)
+    with _opened(path) as (_, stream):
+        return int(stream.frames)
+
+
+def _decoded(
+    packets: Iterator[Any], read: Callable[[Any], NDArray[np.uint8]], problems: list[str]
+) -> Iterator[tuple[float | None, NDArray[np.uint8]]]:
+    """Yield (seconds, pixels) of the frames; a packet that cannot be read costs only itself."""
+    while True:
+        try:
+            packet = next(packets, None)
+            frames = [(f.time, read(f)) for f in packet.decode()] if packet else []
+        except (av.FFmpegError, ValueError) as error:
+            problems.append(in_one_line(error))
+            continue
+        if packet is None:
+            return
+        yield from frames
+
+
+def _upright(frame: Any, depth: BitDepth, bits: int) -> NDArray[np.uint8]:
+    """Return a frame as RGB (H, W, 3), turned and mirrored as its display matrix says."""
+    if frame.format.components[0].bits == 16:
+        pixels = depth.to_8bit(frame.to_ndarray(format='rgb48le'), bits)
+    else:
+        pixels = frame.to_ndarray(format='rgb24')
+    matrix = frame.side_data.get('DISPLAYMATRIX')
+    if matrix is None:
+        return pixels
+    # x, y of the display are a * x + c * y, b * x + d * y of the frame
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(int)
+    if abs(b) > abs(a):
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Yield the container of a file that has a video stream."""
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Yield the container of a file and its largest video stream, but for cover pictures."""
     with ExitStack() as stack:
         try:
             # PyAV takes no names that are not UTF-8
             file = stack.enter_context(open_regular(path))
             container = stack.enter_context(av.open(file))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, av.FFmpegError) as error:
             msg = f'{path} is no readable video: {getattr(error, "strerror", None) or error}'
             raise VideoError(msg) from error
-        if not container.streams.video:
-            msg = f'{path} holds no video stream'
+        found = [
+            s for s in container.streams.video if s.codec_context and not s.disposition & COVER
+        ]
+        if not found:
+            msg = f'{path} holds no video stream that can be decoded'
             raise VideoError(msg)
-        yield container
+        yield container, max(found, key=lambda stream: stream.width * stream.height)
 
 
 @contextmanager
@@ -137,8 +194,11 @@ class VideoStream:
         self._waits = True
         self._open()
 
-    def decode(self, packet: bytes) -> NDArray[np.uint8]:
-        """Return the one image of a packet, BGR (H, W, 3) uint8, or raise a VideoError."""
+    def decode(self, packet: bytes, *, is_luma: bool = False) -> NDArray[np.uint8]:
+        """Return the one image of a packet, BGR (H, W, 3) uint8, or raise a VideoError.
+
+        With ``is_luma`` it is the luma as it is stored, (H, W) uint8.
+        """
         if self._waits and not is_key(self._codec, packet):
             msg = 'the video begins between two key frames: waits for the next one'
             raise VideoError(msg)
@@ -154,6 +214,10 @@ class VideoStream:
             msg = f'{len(packet)} bytes of {self._codec} hold {what}: waits for the next key frame'
             raise VideoError(msg)
         self._waits = False
+        if is_luma:
+            plane = images[0].planes[0]
+            rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            return rows[:, : plane.width].copy()
         return np.asarray(images[0].to_ndarray(format='bgr24'), np.uint8)
 
     def _open(self) -> None:

@@ -25,11 +25,11 @@ from lemore_ros.bags.types import Topic
 TOLERANCE_NS = 5_000_000  # by which the stamps of an image and its labels may differ
 
 
-def open_images(path: Path, max_pixels: int, with_labels: bool) -> list[Source]:
+def open_images(path: Path, max_pixels: int, bits: int, with_labels: bool) -> list[Source]:
     """Open the cameras of a bag, with their recorded labels if wanted; none if it is no bag."""
     if not is_bag(path):
         return []
-    with open_bag(path, max_pixels) as bag:
+    with open_bag(path, max_pixels, bits) as bag:
         cameras, others = find_cameras(bag)
         found = {probe.topic: f'/{name}' if name else '' for name, probe in cameras.items()}
         labels = _find_labels(bag, found) if with_labels else {}
@@ -37,7 +37,7 @@ def open_images(path: Path, max_pixels: int, with_labels: bool) -> list[Source]:
             Source(
                 path.stem + name,
                 drive_name(path.stem),
-                partial(_read, path, topic.name, labels.get(topic), max_pixels),
+                partial(_read, path, topic.name, labels.get(topic), max_pixels, bits),
                 (path,),
                 topic.count,
                 results=(path.stem + name,),
@@ -53,10 +53,10 @@ def open_images(path: Path, max_pixels: int, with_labels: bool) -> list[Source]:
 
 
 def _read(
-    path: Path, topic: str, labels: Topic | None, max_pixels: int, errors: Counter[str]
+    path: Path, topic: str, labels: Topic | None, max_pixels: int, bits: int, errors: Counter[str]
 ) -> Iterator[Frame]:
     """Yield the images of a topic, with the labels of another topic if that is given."""
-    sequence = ImageSequence(path, topic, max_pixels=max_pixels)
+    sequence = ImageSequence(path, topic, max_pixels=max_pixels, bits=bits)
     recorded = RecordedLabels(path, labels.name, '', TOLERANCE_NS) if labels else None
     with closing(recorded) if recorded else nullcontext():
         for number, (image, next_ns) in enumerate(sequence.images()):

@@ -6,7 +6,7 @@ import math
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
-from lemore_core.common.limits import MAX_PIXELS, ROTATIONS
+from lemore_core.common.limits import BIT_DEPTHS, MAX_PIXELS, ROTATIONS
 from lemore_core.common.validation import check_fields, option
 from lemore_core.segmenter_options import SegmenterOptions
 from lemore_ros.bags.errors import BagError
@@ -46,6 +46,9 @@ class SegmentOptions(SegmenterOptions):
     )
     max_pixels: int = option(
         MAX_PIXELS, 'refuse images of more pixels before they are decoded', low=1
+    )
+    bit_depth: int = option(
+        0, 'bits that 16-bit images fill; 0 finds them', choices=BIT_DEPTHS, allowed='0, or 8 to 16'
     )
     file_frames: int = option(0, 'segmented images per file, about; 0 for at most 64 files', low=0)
     min_confidence: float = option(

@@ -51,11 +51,11 @@ class Record:
 class Decoder:
     """Decode the images of one topic; video needs every message, in order."""
 
-    def __init__(self, topic: Topic, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, topic: Topic, max_pixels: int = MAX_PIXELS, bits: int = 0) -> None:
         from lemore_ros.messages.images import make_reader
 
-        self._reader = make_reader(topic.type)
-        self._max_pixels = max_pixels
+        self._reader = make_reader(topic.type, topic.name)
+        self._limits = max_pixels, bits
 
     def decode(self, record: Record) -> Image | LemoreError:
         """Return the image of a message, or the error."""
@@ -65,11 +65,11 @@ class Decoder:
         """Feed the decoder without returning the image; later frames may depend on it."""
         self._attempt(record, self._reader.skip)
 
-    def _attempt(self, record: Record, read: Callable[[Any, int], T]) -> T | LemoreError:
+    def _attempt(self, record: Record, read: Callable[[Any, int, int], T]) -> T | LemoreError:
         from lemore_ros.messages.images import ImageError
 
         try:
-            return read(record.message, self._max_pixels)
+            return read(record.message, *self._limits)
         except (ImageError, BagError) as error:
             return error
         except (AttributeError, TypeError) as error:
@@ -96,9 +96,9 @@ class Bag:
         BagError: nothing can be read.
     """
 
-    def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, path: Path, max_pixels: int = MAX_PIXELS, bits: int = 0) -> None:
         self.path = path
-        self.max_pixels = max_pixels
+        self._limits = max_pixels, bits
         self.errors = ReadErrors()
         metadata = _read_metadata(path, self.errors) if path.is_dir() else Metadata()
         self.types = MessageTypes(metadata.ros_distro)
@@ -145,6 +145,10 @@ class Bag:
             raise BagError(msg)
         return max(found, key=lambda topic: topic.is_image)
 
+    def decoder(self, topic: Topic) -> Decoder:
+        """Return a decoder of an image topic."""
+        return Decoder(topic, *self._limits)
+
     def messages(
         self,
         topics: Collection[Topic] | None = None,
@@ -166,7 +170,7 @@ class Bag:
         self, topic: Topic, *, start_ns: int | None = None, end_ns: int | None = None
     ) -> Iterator[tuple[Record, Image | LemoreError]]:
         """Yield the messages of an image topic, each with its image or the error."""
-        decoder = Decoder(topic, self.max_pixels)
+        decoder = self.decoder(topic)
         for record in self.messages([topic], start_ns=start_ns, end_ns=end_ns):
             yield record, decoder.decode(record)
 
@@ -177,10 +181,11 @@ def is_bag(path: Path) -> bool:
 
 
 @contextmanager
-def open_bag(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Bag]:
+def open_bag(path: Path, max_pixels: int = MAX_PIXELS, bits: int = 0) -> Iterator[Bag]:
     """Open a rosbag2 folder, one of its ``.mcap`` or ``.db3`` files, or a ROS 1 ``.bag``.
 
-    A damaged bag is read up to the damage. Images of more than ``max_pixels`` are not decoded.
+    A damaged bag is read up to the damage. Images of more than ``max_pixels`` are not decoded;
+    ``bits`` is the depth of 16-bit ones, 0 to find it.
 
     Raises:
         BagError: there is no such file, it is no bag, or nothing of it can be read.
@@ -191,7 +196,7 @@ def open_bag(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Bag]:
     if not path.is_dir() and not path.name.endswith(ENDINGS):
         msg = f'{path} is no bag: give a rosbag2 folder, a .mcap or .db3 file, or a ROS 1 .bag'
         raise BagError(msg)
-    with closing(Bag(path, max_pixels)) as bag:
+    with closing(Bag(path, max_pixels, bits)) as bag:
         yield bag
 
 

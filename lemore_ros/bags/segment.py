@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,8 +19,9 @@ from lemore_core.images.image import Image
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.options import SegmentOptions
-from lemore_ros.bags.reader import Bag, Decoder, Record, open_bag
+from lemore_ros.bags.reader import Bag, Record, open_bag
 from lemore_ros.bags.topics import TopicProbe
+from lemore_ros.bags.types import Topic
 from lemore_ros.bags.writer import (
     Key,
     add_connections,
@@ -34,6 +37,8 @@ NS = 10**9
 RESULT_FILE = 'result.json'
 # key frames of a video are closer together than this
 KEY_FRAME_NS = 10 * NS
+# encodings whose depth is found from the images, and the images tried for it
+DEEP, DEPTH_SAMPLES = re.compile('16|png'), 10
 # between two stages: images queued if they are small, and bytes of recorded messages or results
 MOST_AHEAD, AHEAD_BYTES, CHUNK_BYTES = 4, 8 * 2**20, 2 * 2**20
 T = TypeVar('T')
@@ -88,7 +93,8 @@ class BagSegmenter:
         """Open a bag, unless it is open, and close the one before."""
         if self._bag is None or self._bag.path != source:
             self.close()
-            self._bag = self._opened.enter_context(open_bag(source, self._options.max_pixels))
+            limits = self._options.max_pixels, self._options.bit_depth
+            self._bag = self._opened.enter_context(open_bag(source, *limits))
         return self._bag
 
     def close(self) -> None:
@@ -132,9 +138,13 @@ class BagSegmenter:
         """Yield records with up to ``batch`` decoded images, or up to :data:`AHEAD_BYTES`."""
         options = self._options
         cameras = {
-            (p.topic.name, p.topic.type): (prefix, Decoder(p.topic, options.max_pixels))
+            (p.topic.name, p.topic.type): (prefix, bag.decoder(p.topic))
             for prefix, p in part.cameras
         }
+        for probe in (probe for _, probe in part.cameras if DEEP.search(probe.encoding)):
+            _, deep = cameras[probe.topic.name, probe.topic.type]
+            for record in _samples(bag, probe.topic):
+                deep.decode(record)  # a part may begin in the dark
         images = [probe.topic for _, probe in part.cameras]
         videos = [topic for topic in images if topic.transport.is_video]
         start_ns, end_ns = part.start_ns - KEY_FRAME_NS, part.start_ns
@@ -221,6 +231,13 @@ class BagSegmenter:
             self._frames += 1
         elif image is not None:
             self._problems[f'{topic.name}: {result or image}'] += 1
+
+
+def _samples(bag: Bag, topic: Topic) -> Iterator[Record]:
+    """Yield a few messages from all over a bag, the same for each part."""
+    step = (bag.end_ns - bag.start_ns) // DEPTH_SAMPLES + 1
+    for start_ns in range(bag.start_ns, bag.end_ns + 1, step):
+        yield from islice(bag.messages([topic], start_ns=start_ns), 1)
 
 
 def in_chunks(messages: Iterable[Message]) -> Iterator[list[Message]]:

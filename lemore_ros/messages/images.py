@@ -1,7 +1,8 @@
 """Convert raw, compressed and video messages to images, and pixels to fields of the first two.
 
-Channels of 8 bits are views of the message; Bayer mosaics, YUV and channels of 16 bits are
-converted by OpenCV, with the codes that cv_bridge uses. The format of compressed images is read and
+Channels of 8 bits are views of the message; those of 16 bits become 8 of the depth that a stream
+fills. Bayer mosaics, raw or compressed, and YUV are converted by OpenCV, with the codes that
+cv_bridge uses. The format of compressed images is read and
 written as ``compressed_image_transport`` does: ``jpeg``, ``png``, or ``<encoding of the raw image>;
 jpeg compressed <channel order given to the encoder>``. Video is ``FFMPEGPacket`` of
 ffmpeg_image_transport, or ``CompressedVideo`` of Foxglove.
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from lemore_core.common.errors import LemoreError, in_one_line, shown
 from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.images.files import AS_TAKEN, JPEG, PNG, ImageFileError, decode_image
-from lemore_core.images.image import Image
+from lemore_core.images.image import BitDepth, Image
 from lemore_ros.outputs import BY_TYPE, COMPRESSED_IMAGE
 
 if TYPE_CHECKING:
@@ -88,41 +90,42 @@ class DepthImageError(ImageError):
     """A depth image where an image is expected."""
 
 
-def read_image(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
+def read_image(
+    message: Any, max_pixels: int = MAX_PIXELS, bits: int = 0, depth: BitDepth | None = None
+) -> Image:
     """View a ``sensor_msgs/Image`` (rclpy's, or any object with its fields) as an image.
 
     Encodings of 8-bit channels are views of the message's own memory, their rows may be padded.
-    Bayer mosaics and YUV (BT.601) become bgr8, channels of 16 bits their upper 8.
+    Bayer mosaics and YUV (BT.601) become bgr8; see :class:`BitDepth` for ``bits`` of 16.
     """
     encoding = message.encoding
     refuse_depth(encoding)
+    size = f'{message.width}x{message.height}'
     if message.height * message.width > max_pixels:
-        size = f'{message.width}x{message.height}'
         msg = f'the image has {size} pixels, allowed: up to {max_pixels} (max_pixels)'
         raise ImageError(msg)
     if encoding not in ENCODINGS:
         msg = f'encoding {shown(encoding)} is not read, allowed: {", ".join(ENCODINGS)}'
         raise ImageError(msg)
-    return Image(_convert(message, ENCODINGS[encoding]), ENCODINGS[encoding].result, message.header)
-
-
-def _convert(message: Any, encoding: Encoding) -> NDArray[np.uint8]:
-    """Return the pixels as channels of 8 bits, a view where they are that already."""
-    _, channels, itemsize, code = encoding
-    pixels: NDArray[Any] = rows_of(message, channels * itemsize)
+    result, channels, itemsize, code = ENCODINGS[encoding]
+    pixels = rows_of(message, channels * itemsize)
     if itemsize == 2:
         wide = np.ascontiguousarray(pixels).view('>u2' if message.is_bigendian else '<u2')
-        pixels = wide.astype(np.uint16, copy=False)
+        pixels = (depth or BitDepth()).to_8bit(wide.astype(np.uint16, copy=False), bits)
     if channels > 1:
         pixels = pixels.reshape(len(pixels), -1, channels)
-    if code is not None:
-        try:
-            pixels = cv2.cvtColor(np.ascontiguousarray(pixels), code)
-        except cv2.error as error:  # such as an odd side of YUV
-            size = f'{message.width}x{message.height}'
-            msg = f'a {message.encoding} image of {size} cannot be converted: {in_one_line(error)}'
-            raise ImageError(msg) from error
-    return pixels if pixels.dtype == np.uint8 else np.ascontiguousarray(pixels >> 8, np.uint8)
+    return Image(_converted(pixels, code, f'{encoding} image of {size}'), result, message.header)
+
+
+def _converted(pixels: NDArray[np.uint8], code: int | None, what: str) -> NDArray[np.uint8]:
+    """Return pixels as BGR by OpenCV's code, without one as they are."""
+    if code is None:
+        return pixels
+    try:
+        return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), code), np.uint8)
+    except cv2.error as error:
+        msg = f'a {what} cannot be converted: {in_one_line(error)}'
+        raise ImageError(msg) from error
 
 
 def image_fields(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str) -> dict[str, Any]:
@@ -196,23 +199,34 @@ def refuse_depth(encoding: str) -> None:
         raise DepthImageError(msg)
 
 
-def read_compressed(message: Any, max_pixels: int = MAX_PIXELS) -> Image:
+def read_compressed(
+    message: Any, max_pixels: int = MAX_PIXELS, bits: int = 0, depth: BitDepth | None = None
+) -> Image:
     """Decode a ``sensor_msgs/CompressedImage`` of JPEG or PNG to an image of bgr8 or mono8.
 
-    It is rgb8 where the format field says that the encoder took RGB for BGR. Channels of 16 bits
-    become 8, transparency is dropped, and Exif rotation is ignored, because the camera info
-    describes the stored pixels.
+    It is rgb8 where the format field says that the encoder took RGB for BGR, and a grey image is
+    demosaiced where the field says that it is a mosaic. See :class:`BitDepth` for ``bits`` of 16.
+    Transparency is dropped, and Exif rotation is ignored, because the camera info describes the
+    stored pixels.
     """
-    order = _channel_order(message.format)
+    raw, order = _raw_and_order(message.format)
+    decode = partial(decode_image, order='BGR', kinds=(JPEG, PNG), max_pixels=max_pixels)
     try:
-        pixels = decode_image(
-            bytes(message.data), AS_TAKEN, order='BGR', kinds=(JPEG, PNG), max_pixels=max_pixels
-        )
+        pixels = decode(bytes(message.data), AS_TAKEN, depth=depth, bits=bits)
     except ImageFileError as error:
         msg = f'the data, of format {shown(message.format)}, are not read: {error}'
         raise ImageError(msg) from error
-    encoding = 'mono8' if pixels.ndim == 2 else order
-    return Image(pixels, encoding, message.header)
+    if pixels.ndim == 3:
+        return Image(pixels, order, message.header)
+    return _single_channel(pixels, raw, message.header)
+
+
+def _single_channel(pixels: NDArray[np.uint8], raw: str, header: Any) -> Image:
+    """Return decoded pixels (H, W) as the image of the raw encoding ``raw``, a mosaic or grey."""
+    code = BAYER.get(raw.rstrip('0123456789'))
+    return Image(
+        _converted(pixels, code, f'{raw} mosaic'), 'mono8' if code is None else 'bgr8', header
+    )
 
 
 def compressed_fields(
@@ -238,8 +252,8 @@ def compressed_fields(
     }
 
 
-def _channel_order(form: str) -> str:
-    """Return the order in which colours are decoded, bgr8 or rgb8; refuse other formats."""
+def _raw_and_order(form: str) -> tuple[str, str]:
+    """Return the raw image's encoding, and the order of decoded colours; refuse other formats."""
     raw, semicolon, packed = form.partition(';')
     words = (packed if semicolon else raw).split()
     codec = words[0] if words else ''
@@ -251,23 +265,24 @@ def _channel_order(form: str) -> str:
         msg = f'format {shown(form)} is not read, allowed: jpeg, png'
         raise ImageError(msg)
     refuse_depth(raw.strip())
-    return 'rgb8' if 'compressed rgb' in packed else 'bgr8'
+    return raw.strip(), 'rgb8' if 'compressed rgb' in packed else 'bgr8'
 
 
-def make_reader(kind: str) -> ImageReader | VideoReader:
+def make_reader(kind: str, topic: str = '') -> ImageReader | VideoReader:
     """Return a reader for one topic of messages such as ``sensor_msgs/msg/Image``."""
     if BY_TYPE[kind].is_video:
         return VideoReader()
-    return ImageReader(read_compressed if kind == COMPRESSED_IMAGE else read_image)
+    read = read_compressed if kind == COMPRESSED_IMAGE else read_image
+    return ImageReader(partial(read, depth=BitDepth(topic)))
 
 
 @dataclass(frozen=True)
 class ImageReader:
     """Read messages that each hold a whole image."""
 
-    read: Callable[[Any, int], Image]
+    read: Callable[..., Image]
 
-    def skip(self, message: Any, max_pixels: int = MAX_PIXELS) -> None:
+    def skip(self, message: Any, max_pixels: int = MAX_PIXELS, bits: int = 0) -> None:
         """Do nothing: no other image depends on this one."""
 
 
@@ -278,8 +293,8 @@ class VideoReader:
         self._codec = ''
         self._stream: VideoStream | None = None
 
-    def read(self, message: Any, max_pixels: int = MAX_PIXELS) -> Image:
-        """Decode a message to an image of bgr8, with the header of the message."""
+    def read(self, message: Any, max_pixels: int = MAX_PIXELS, _bits: int = 0) -> Image:
+        """Decode a message to an image of bgr8, or mono8 if it was grey, with the message's header."""
         header, codec = message_header(message), _codec_of(message)
         try:
             from lemore_core.images.video import VideoStream
@@ -289,11 +304,18 @@ class VideoReader:
         try:
             if self._stream is None or codec != self._codec:
                 self._stream, self._codec = VideoStream(codec, max_pixels), codec
-            return Image(self._stream.decode(bytes(message.data)), 'bgr8', header)
+            # ffmpeg_image_transport: codec, its pixels, what was encoded (a mosaic as the luma), and
+            # what that was made of
+            raw = [*encoding_of(message).split(';'), '', '', ''][2]
+            is_luma = raw.startswith(('bayer_', 'mono'))
+            pixels = self._stream.decode(bytes(message.data), is_luma=is_luma)
+            return (
+                _single_channel(pixels, raw, header) if is_luma else Image(pixels, 'bgr8', header)
+            )
         except LemoreError as error:
             raise ImageError(str(error)) from error
 
-    def skip(self, message: Any, max_pixels: int = MAX_PIXELS) -> None:
+    def skip(self, message: Any, max_pixels: int = MAX_PIXELS, _bits: int = 0) -> None:
         """Feed the decoder without returning the image."""
         with suppress(ImageError):  # the next message that is read reports it
             self.read(message, max_pixels)

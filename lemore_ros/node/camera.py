@@ -127,7 +127,8 @@ class Camera:
         """Return the image of a message, ``None`` if it cannot be read."""
         started = time.perf_counter()
         try:
-            image = reader.read(message, self._settings.parameters.max_pixels)
+            parameters = self._settings.parameters
+            image = reader.read(message, parameters.max_pixels, parameters.bit_depth)
         except Exception as error:  # noqa: BLE001 - one image must not end the worker
             self.fail(error)
             return None
@@ -188,7 +189,7 @@ class Camera:
         try:
             depth_rows(message, self._settings.parameters.max_pixels)
         except ImageError as error:
-            self._log.warn('depth', str(error))
+            self._log.warn('refused depth', str(error))
         else:
             self.subscriptions.depth.put(message)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lemore_core.common.errors import LemoreError, shown
-from lemore_core.common.limits import MAX_PIXELS, ROTATIONS
+from lemore_core.common.limits import BIT_DEPTHS, MAX_PIXELS, ROTATIONS
 from lemore_core.common.validation import Entry, check_fields, entries, option
 from lemore_core.common.yaml_file import YAML_SUFFIXES
 from lemore_core.segmentation import ALLOWED_SIZES
@@ -162,6 +162,16 @@ class NodeParameters:
         'Images of more pixels are refused before they are decoded.',
         low=1,
         high=10**9,
+        live=True,
+    )
+    bit_depth: int = option(
+        0,
+        'Bits that the values of 16-bit images fill: many cameras use the lower 10, 12 or 14. 0: the '
+        'most that a camera has filled so far, which is logged.',
+        low=0,
+        high=16,
+        choices=BIT_DEPTHS,
+        allowed='0, or 8 to 16',
         live=True,
     )
     overlay_alpha: float = option(

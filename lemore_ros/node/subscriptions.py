@@ -91,7 +91,7 @@ class Subscriptions:
         self._on_lost, self._on_incompatible = on_lost, on_incompatible
         self._is_auto = transport == AUTO
         self._transport = TRANSPORTS['raw' if self._is_auto else transport]
-        self.reader = make_reader(self._transport.type)
+        self.reader = make_reader(self._transport.type, self.topic)
         self.info: Any = None
         self.depth, self.depth_info = DepthBuffer(), None
         # by the name of the transport; several only in auto mode, until one of them has images
@@ -201,7 +201,7 @@ class Subscriptions:
             self._node.get_logger().info(text)
         for name in self._of_images.keys() - {transport.name}:
             self._node.destroy_subscription(self._of_images.pop(name))
-        self._transport, self.reader = transport, make_reader(transport.type)
+        self._transport, self.reader = transport, make_reader(transport.type, self.topic)
         if transport.name not in self._of_images:
             self._of_images[transport.name] = self._subscribe_to_images(transport)
 

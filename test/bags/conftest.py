@@ -64,12 +64,17 @@ def pattern(index: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
 
 
 def image(
-    index: int, stamp: int, *, size: tuple[int, int] = (48, 64), encoding: str = 'bgr8'
+    index: int,
+    stamp: int,
+    *,
+    size: tuple[int, int] = (48, 64),
+    encoding: str = 'bgr8',
+    pixels: np.ndarray | None = None,
 ) -> bytes:
-    pixels = pattern(index, size)
-    message = TYPES[IMAGE](
-        header(stamp), *size, encoding, 0, 3 * size[1], np.ascontiguousarray(pixels).reshape(-1)
-    )
+    rows = np.ascontiguousarray(pattern(index, size) if pixels is None else pixels)
+    data = rows.reshape(-1).view(np.uint8)
+    step = 3 * size[1] * rows.itemsize
+    message = TYPES[IMAGE](header(stamp), *size, encoding, 0, step, data)
     return bytes(STORE.serialize_cdr(message, IMAGE))
 
 
@@ -78,9 +83,9 @@ def jpeg(index: int, stamp: int) -> bytes:
     return bytes(STORE.serialize_cdr(TYPES[COMPRESSED](header(stamp), 'jpeg', data), COMPRESSED))
 
 
-def packet(data: bytes, stamp: int) -> bytes:
+def packet(data: bytes, stamp: int, encoding: str = 'libx264;yuv420p;bgr8') -> bytes:
     message = TYPES[FFMPEG_PACKET](
-        header(stamp), 64, 48, 'libx264;yuv420p;bgr8', 0, 0, False, np.frombuffer(data, np.uint8)
+        header(stamp), 64, 48, encoding, 0, 0, False, np.frombuffer(data, np.uint8)
     )
     return bytes(STORE.serialize_cdr(message, FFMPEG_PACKET))
 

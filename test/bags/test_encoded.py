@@ -12,6 +12,7 @@ from lemore_core.cli.main import main
 from lemore_core.images.video import H264, H265, VideoStream
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.options import SegmentOptions
+from lemore_ros.bags.reader import open_bag
 from lemore_ros.outputs import COMPRESSED_VIDEO, FFMPEG_PACKET
 from test.bags.conftest import (
     PERIOD,
@@ -33,6 +34,32 @@ def segmented(bags: BagFolder, name: str, options: SegmentOptions) -> dict[int, 
     result = segment(bags.folder / 'drive', bags.folder / name, options)
     assert result.frames + sum(result.problems.values()) <= COUNT - LATE
     return labels_of(bags.folder / name)
+
+
+@pytest.mark.parametrize(
+    ('raw', 'encoding', 'pixels'),
+    [
+        ('bgr8', 'bgr8', (90, 90, 90)),
+        ('mono8', 'mono8', 90),
+        # red is at the even places of even rows
+        ('bayer_rggb8', 'bgr8', (30, 90, 200)),
+    ],
+)
+def test_mosaics_and_grey_images_are_the_luma(
+    bags: BagFolder, raw: str, encoding: str, pixels: object
+) -> None:
+    tile = np.array([[200, 90], [90, 30]] if raw.startswith('bayer') else [[90, 90], [90, 90]])
+    luma = np.tile(tile, (48, 64)).astype(np.uint8)
+    # as the encoder stores it; of bgr8 it has the video range
+    stored = luma if raw != 'bgr8' else 16 + (luma * 219.0 / 255)
+    yuv = np.vstack([stored, np.full((48, 128), 128)]).astype(np.uint8)
+    (data,) = packets_of([yuv], H264, kind='yuv420p')
+    sent = packet(data, START, f'libx264;yuv420p;{raw};{raw}')
+    path = bags.write([('/front/image_raw/ffmpeg', FFMPEG_PACKET, START, sent)])
+    with open_bag(path) as bag:
+        ((_, image),) = bag.frames(bag.topics[0])
+    assert image.encoding == encoding
+    assert np.abs(image.pixels[48, 64].astype(int) - pixels).max() < 12
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import pytest
 from lemore_core.cli.main import main
 from lemore_core.common.errors import LemoreError
 from lemore_core.images.files import read_image
-from lemore_core.images.render import legend
 from lemore_core.images.video import read_video
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import open_sources
@@ -104,9 +103,9 @@ def test_recorded_labels_are_taken_unless_a_model_is_named(
 
     frames = list(read_video(output / 'overlay' / 'drive.mp4'))
     assert [time // STEP_NS for time, _ in frames] == [0, 1, 2, 3, 5]
-    names = legend(CAMVID, 2 * WIDTH)
     first = frames[0][1]
-    assert first.shape == ((HEIGHT + names.shape[0]) // 2 * 2, 2 * WIDTH, 3)
+    assert first.shape == (HEIGHT, 2 * WIDTH, 3)
+    assert (output / 'legend.png').is_file()  # larger than the image
     assert np.abs(first[:HEIGHT, :WIDTH].astype(float) - camera_image()[..., ::-1]).mean() < 12
     assert is_near(first[HEIGHT // 2, WIDTH + WIDTH // 4], CAMVID.colors[ROAD])
     assert is_near(frames[3][1][HEIGHT // 2, WIDTH + WIDTH // 2], CAMVID.colors[BUILDING])
@@ -120,6 +119,24 @@ def test_recorded_labels_are_taken_unless_a_model_is_named(
     labels = segmenter.segment(camera_image(), 'bgr8').labels
     mask = read_image(tmp_path / 'model' / 'labels' / 'drive' / '000000.png')
     assert np.array_equal(mask, CAMVID.palette[labels])
+
+
+def test_a_video_survives_stamps_that_jump(
+    bags: BagFolder, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stamps = [100 * 10**9 + i * 10**8 for i in range(3)] + [START, START + 10**8, 0, 0]
+    path = bags.write(
+        [('/front', IMAGE, START + i * 10**8, image(i, stamp)) for i, stamp in enumerate(stamps)]
+    )
+    for command in (['predict'], ['bag', 'video']):
+        output = tmp_path / f'{command[-1]}.mp4'
+        assert main([*command, str(path), '-o', str(output), '--model', str(exported)]) == 0
+        assert capsys.readouterr().out.endswith(f'7 images: {output}\n')
+        # the last two have the times at which they were received
+        assert [t // 10**8 for t, _ in read_video(output)] == [0, 1, 2, 3, 4, 8, 9]
+    assert not (tmp_path / 'labels').exists()
+    assert main(['bag', 'info', str(path)]) == 0
+    assert '1 jump of the stamps, the longest by' in capsys.readouterr().out
 
 
 def test_labels_belong_to_the_camera_of_their_name_or_the_only_one_in_colour(

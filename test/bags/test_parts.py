@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rosbags.rosbag2 import Writer
 
@@ -26,6 +27,7 @@ from lemore_ros.bags.parts import BagSegmentation, divide
 from lemore_ros.bags.segment import NS, read_ahead
 from test.bags.conftest import (
     IMAGE,
+    PERIOD,
     ROOT,
     START,
     BagFolder,
@@ -33,6 +35,8 @@ from test.bags.conftest import (
     drive,
     files,
     image,
+    labels_of,
+    pattern,
     segment,
 )
 
@@ -220,3 +224,23 @@ def test_a_checkout_that_is_not_installed_says_so() -> None:
     assert done.returncode == 2
     assert "there is no command 'bag'" in done.stderr
     assert 'once they are installed (pip install -e .)' in done.stderr
+
+
+def test_each_part_reads_16_bits_by_the_depth_of_the_whole_bag(
+    bags: BagFolder, options: SegmentOptions
+) -> None:
+    """Parts 1 and 2 are in a tunnel: their values would fit into fewer bits."""
+    found = []
+    for name, encoding in (('sensor', 'bgr16'), ('camera', 'bgr8')):
+        frames = [pattern(index) // (20 if index < 6 else 1) for index in range(9)]
+        messages = []
+        for index, frame in enumerate(frames):
+            pixels = frame if encoding == 'bgr8' else frame.astype(np.uint16) << 4
+            sent = image(0, START, encoding=encoding, pixels=pixels)
+            messages.append(('/front', IMAGE, START + index * PERIOD, sent))
+        bags.write(messages, name)
+        labelled = bags.folder / f'{name}_labelled'
+        segment(bags.folder / name, labelled, replace(options, file_frames=3))
+        found.append(labels_of(labelled))
+    assert found[0].keys() == found[1].keys()
+    assert all(np.array_equal(found[0][time], found[1][time]) for time in found[0])

@@ -11,6 +11,7 @@ from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.cli.info import inspect
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.stamps import stamp_notes
 from lemore_ros.bags.topics import camera_topic, find_cameras, probe_images, recorded_labels
 from lemore_ros.messages.rendering import classes_json
 from test.bags.conftest import (
@@ -164,3 +165,33 @@ def test_a_result_may_be_segmented_by_who_names_it(bags: BagFolder) -> None:
         assert camera.topic.name == '/seg/color'
         with pytest.raises(BagError, match='has no camera: it has /seg/classes'):
             find_cameras(bag)
+
+
+@pytest.mark.parametrize(
+    ('stamps', 'expected'),
+    [
+        # seconds; received at 1000, 1001, ...
+        ([1000, 1001, 1002, 1003], []),
+        ([0, 0, 0, 0], ['4 of 4 stamps are zero: receive times count']),
+        ([0, 1001, 1002, 1003], ['1 of 4 stamps are zero: receive times count']),
+        (
+            [1000, 1001, 1002, 8203],
+            ['1 jump of the stamps, the longest by 2.00 h at 2.00 s'],
+        ),
+        (
+            [1000, 1001, 900, 901],
+            [
+                '1 jump of the stamps, the longest by -102.00 s at 1.00 s',
+                '1 stamp not after the one before',
+            ],
+        ),
+        (
+            [5, 5, 6, 7],
+            ['1 stamp not after', 'stamps of another clock, 996.00 s before the recorder'],
+        ),
+    ],
+)
+def test_odd_stamps_are_named(stamps: list[int], expected: list[str]) -> None:
+    times = [(1000 + index) * 10**9 for index in range(len(stamps))]
+    found = stamp_notes(times, [stamp * 10**9 for stamp in stamps], times[0])
+    assert [note[: len(text)] for note, text in zip(found, expected, strict=True)] == expected

@@ -212,9 +212,9 @@ def test_a_video_that_breaks_off_is_taken_up_to_there(
     assert 0 < len(taken) < 5
     assert len(list(read_video(tmp_path / 'out' / 'overlay' / 'cut.mp4'))) == len(taken)
     (line,) = error_lines([cut])
-    assert 'breaks off: it has' in line or 'is damaged' in line
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(PredictError, match=r'cut gave no images; .*cut\.mp4 is damaged'):
+    assert f'breaks off: it has {len(taken)} images' in line
+    path.write_bytes(content[: content.index(b'mdat') + 9])
+    with pytest.raises(PredictError, match=r'cut gave no images; .*cut\.mp4 breaks off'):
         run(segmenter, path, tmp_path / 'none')
 
 
@@ -224,7 +224,7 @@ def test_inputs_of_one_name_and_without_images_are_refused(
     (tmp_path / 'a.png').write_bytes(b'no image')
     (tmp_path / 'a.jpg').touch()
     with pytest.raises(PredictError, match="2 inputs are called 'a'"):
-        check_names(open_sources([tmp_path]))
+        check_names(open_sources([tmp_path]), tmp_path)
     with pytest.raises(PredictError, match=r'gave no images; .*a\.png is no readable image'):
         run(segmenter, tmp_path / 'a.png', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()

@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.cli.arguments import declare, image_bar, print_json
-from lemore_core.common.errors import counted, printable
+from lemore_core.common.errors import counted, printable, span
 from lemore_ros.bags.errors import INCOMPLETE
 
 if TYPE_CHECKING:
@@ -44,15 +44,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _print(info: dict[str, Any]) -> None:
     count = f'{counted(info["messages"], "message")} on {counted(len(info["topics"]), "topic")}'
-    lines = [f'{info["path"]}: {count}, {info["duration_s"]:g} s']
+    lines = [f'{info["path"]}: {count}, {span(info["duration_s"])}']
     for image in info['images']:
         size = '{width}x{height} {encoding}'.format(**image) if image['width'] else '?'
         verdict = f'no camera: {image["problem"]}' if image['problem'] else 'a camera'
         rate = f'{counted(image["count"], "image")}, {image["rate_hz"]:g} Hz'
         lines.append(f'  {image["name"]}  {size}  {rate}  {verdict}')
-        lines += [f'    a gap of {length:.2f} s at {at:.2f} s' for at, length in image['gaps_s']]
+        lines += [f'    a gap of {span(length)} at {at:.2f} s' for at, length in image['gaps_s']]
         more = image['gaps'] - len(image['gaps_s'])
         lines += [f'    and {counted(more, "gap")} more'] if more else []
+        lines += [f'    {note}' for note in image['stamp_notes']]
     lines += [] if info['images'] else ['  no image topics']
     if info['damage']:
         lost = f'{counted(info["unreadable"], "message")} known to be lost'
@@ -80,10 +81,17 @@ def inspect(bag: Bag) -> dict[str, Any]:
 
 
 def _image_topic(bag: Bag, probe: TopicProbe) -> dict[str, Any]:
+    from lemore_ros.bags.stamps import stamp_notes
+    from lemore_ros.bags.topics import STAMPED_BYTES
+    from lemore_ros.messages.common import read_stamp
+
     topic = probe.topic
     # reading all images of a long bag takes minutes
     records = image_bar(bag.messages([topic]), f'reading {topic.name}', topic.count)
-    times = [record.time_ns for record in records]
+    found = [
+        (r.time_ns, read_stamp(r.data) if len(r.data) >= STAMPED_BYTES else 0) for r in records
+    ]
+    times, stamps = [time for time, _ in found], [stamp for _, stamp in found]
     pauses = [b - a for a, b in pairwise(times)]
     usual = median(pauses) if pauses else 0
     gaps = [
@@ -101,5 +109,6 @@ def _image_topic(bag: Bag, probe: TopicProbe) -> dict[str, Any]:
         'rate_hz': round(NS / usual, 2) if usual else 0.0,
         'gaps': len(gaps),
         'gaps_s': sorted(gaps, key=lambda gap: -gap[1])[:GAPS_SHOWN],
+        'stamp_notes': stamp_notes(times, stamps, bag.start_ns),
         'problem': probe.problem,
     }

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.common.timeline import Timeline
 from lemore_core.evaluation.evaluate import ImageResult
 from lemore_core.evaluation.metrics import Scores, TimeSeries, by_name, rounded
 from lemore_core.taxonomy import Labels, Taxonomy
@@ -30,7 +31,7 @@ UNEQUAL = 'images that only one of the two labels'
 
 @dataclass(frozen=True)
 class JudgedFrame:
-    """A frame with its figures by ``COLUMNS``; ``seconds`` from the first frame.
+    """A frame with its figures by ``COLUMNS``; ``seconds`` from the first frame, without jumps.
 
     ``labels`` have the size of the ``reference`` (H, W) if there is one; ``changed`` (H, W) marks
     pixels unequal to the frame before.
@@ -116,7 +117,7 @@ class DriveEvaluation:
         self.shares = TimeSeries(taxonomy.classes)
         self.where = DifferenceMap()
         self.error_counts: Counter[str] = Counter()
-        self.first_ns, self._last_ns = 0, -1
+        self.first_ns, self._times = 0, Timeline()
         self._labelled = 0
 
     def add(
@@ -124,10 +125,9 @@ class DriveEvaluation:
     ) -> JudgedFrame:
         """Measure a frame."""
         self.first_ns = self.first_ns if self.frames else image.time_ns
-        self.error_counts[OUT_OF_ORDER] += image.time_ns <= self._last_ns
-        self._last_ns = max(image.time_ns, self._last_ns)
+        self.error_counts[OUT_OF_ORDER] += not self._times.add(image.time_ns)
         self.frames += 1
-        seconds = (image.time_ns - self.first_ns) / 1e9
+        seconds = self._times.time_ns / 1e9
         changed = truth = None
         figures = dict.fromkeys(COLUMNS, math.nan) | {'latency_ms': labels.latency_ms}
         if not self.is_comparison:
@@ -150,7 +150,7 @@ class DriveEvaluation:
         """Return the figures for JSON."""
         classes, matrix = self.taxonomy.classes, self.scores.matrix
         means = {name: rounded(mean) for name, mean in self.series.mean().items()}
-        seconds = (self._last_ns - self.first_ns) / 1e9
+        seconds = self._times.time_ns / 1e9
         values: dict[str, Any] = {'frames': self.frames, 'seconds': round(seconds, 6)}
         values['classes'] = list(classes)
         if self.frames_compared:

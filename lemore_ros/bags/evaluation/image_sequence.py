@@ -54,12 +54,13 @@ class ImageSequence:
         start_s: float = 0.0,
         duration_s: float | None = None,
         max_pixels: int = MAX_PIXELS,
+        bits: int = 0,
     ) -> None:
         self.path = path
-        self._max_pixels = max_pixels
+        self._limits = max_pixels, bits
         self.error_counts: Counter[str] = Counter()
         self.damage = ''
-        with open_bag(path, max_pixels) as bag:
+        with open_bag(path, *self._limits) as bag:
             self.topic = camera_topic(bag, topic, masks)
             self._start_ns = bag.start_ns + round(start_s * 1e9)
         self._end_ns = None if duration_s is None else self._start_ns + round(duration_s * 1e9)
@@ -68,7 +69,7 @@ class ImageSequence:
     def images(self) -> Iterator[tuple[StampedImage, int | None]]:
         """Yield each readable image and the stamp of the next one, None after the last."""
         last, reason = None, ''
-        with open_bag(self.path, self._max_pixels) as bag:
+        with open_bag(self.path, *self._limits) as bag:
             frames = bag.frames(self.topic, start_ns=self._start_ns, end_ns=self._end_ns)
             for record, image in frames:
                 if not isinstance(image, Image):

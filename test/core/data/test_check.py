@@ -6,11 +6,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from lemore_core.data.check import CheckResult, check, class_counts, require_sound
 from lemore_core.data.datasets import open_dataset
 from lemore_core.data.samples import DataError
+from lemore_core.images.files import ORIENTATION
 
+TURNED = ': Exif turns the image (orientation 6), turn the mask too, or remove that'
 Put = Callable[..., Path]
 
 
@@ -58,11 +61,16 @@ def test_every_problem_is_named(root: Path, put: Put, put_image: Put) -> None:
     put_image('val/f.png', 1, 2)
     put('valannot/f.png', [[11, 255]])
     (root / 'val' / 'f.png').write_bytes(b'not an image')
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.new('RGB', (3, 2)).save(root / 'val' / 'd1.png', exif=exif)
+    put('valannot/d1.png', [[0, 0, 0], [0, 0, 0]])
     report = checked(root)
     expected = [
         f'there is no image {root}/val/b.png for the mask {root}/valannot/b.png',
         f'{root}/val/c.png has no mask {root}/valannot/c.png',
         f'{root}/valannot/d.png is (2, 3), its image (2, 2) (height, width)',
+        f'{root}/valannot/d1.png is (2, 3), its image (3, 2) (height, width){TURNED}',
         (
             f"{root}/valannot/e.png: the mask holds ids [77], unknown to 'camvid', whose classes "
             'have ids from 0 to 10'
@@ -72,9 +80,9 @@ def test_every_problem_is_named(root: Path, put: Put, put_image: Put) -> None:
     assert report.errors[-1].startswith(f'{root}/val/f.png is no readable image: ')
     assert report.warnings == [f'{root}/valannot/f.png has no labelled pixel']
     samples = open_dataset('camvid', root).listing('val')
-    with pytest.raises(DataError, match=r'b\.png.*; .*c\.png.*; .*; .*; .*f\.png'):
+    with pytest.raises(DataError, match=r'b\.png.*; .*c\.png.*; .*; .*; .*; .*f\.png'):
         require_sound(samples, 'val')
-    with pytest.raises(DataError, match=r'; … and 5 more$'):
+    with pytest.raises(DataError, match=r'; … and 10 more$'):
         require_sound(samples * 5, 'val')
 
 

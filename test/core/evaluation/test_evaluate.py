@@ -54,7 +54,7 @@ def test_an_image_without_labels_has_no_figures_and_comes_last() -> None:
 
 def test_a_mask_of_another_size_is_named(predictor: Predictor, samples: list[Sample]) -> None:
     cv2.imwrite(str(samples[0].mask), np.zeros((60, 81), np.uint8))
-    with pytest.raises(DataError, match=r'bad\.png is \(60, 80\), its mask \(60, 81\)'):
+    with pytest.raises(DataError, match=r'bad\.png is \(60, 81\), its image \(60, 80\)'):
         evaluate(predictor, samples)
 
 

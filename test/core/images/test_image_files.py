@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zlib
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from lemore_core.images.files import (
     read_image,
     write_image,
 )
+from lemore_core.images.image import BitDepth
 
 NOISE = np.random.default_rng(1).integers(0, 256, (64, 80, 3), np.uint8)
 STREET = np.repeat(np.repeat(NOISE, 6, 0), 6, 1)
@@ -121,11 +123,64 @@ def test_a_photo_is_upright_and_cmyk_is_converted() -> None:
     assert decode_image(buffer.getvalue())[0, 0].tolist() == pytest.approx([255, 0, 0], abs=3)
 
 
-def test_numbers_stay_what_they_are() -> None:
-    wide = np.arange(6, dtype=np.uint16).reshape(2, 3) * 1000
-    data = cv2.imencode('.png', wide)[1].tobytes()
-    assert np.array_equal(decode_image(data, NUMBERS), wide)
-    assert decode_image(data, AS_TAKEN).dtype == np.uint8
+def test_standard_error_keeps_what_is_not_of_the_decoders(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    jpeg = bytearray(encoded('.jpg'))
+    middle = len(jpeg) // 2
+    jpeg[middle : middle + 20] = b'\xff\x00\xff\xd3\x00' * 4
+    with ThreadPool(3) as pool:
+        for _ in pool.imap_unordered(decode_image, [bytes(jpeg)] * 40):
+            os.write(2, b'a line\n')
+    os.write(2, b'the last\n')
+    assert capfd.readouterr().err == 40 * 'a line\n' + 'the last\n'
+    cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert 'Corrupt JPEG' in capfd.readouterr().err  # the image is a damaged one
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tiff'])
+@pytest.mark.parametrize('bits', [8, 10, 12, 14, 16])
+def test_16_bit_channels_are_read_by_the_bits_that_they_fill(suffix: str, bits: int) -> None:
+    wide = NOISE.astype(np.uint16) << bits - 8
+    data = encoded(suffix, wide)
+    assert np.array_equal(decode_image(data), NOISE)
+    assert np.array_equal(decode_image(data, bits=16), wide >> 8)
+    grey = cv2.imencode(suffix, wide[..., 0])[1].tobytes()
+    assert np.array_equal(decode_image(grey, NUMBERS), wide[..., 0])
+    assert np.array_equal(decode_image(grey, AS_TAKEN), NOISE[..., 0])
+
+
+def test_other_values_are_refused() -> None:
+    for kind in (np.float32, np.int32):
+        with pytest.raises(ImageFileError, match=r'8 or 16 bits'):
+            decode_image(cv2.imencode('.tiff', NOISE[..., 0].astype(kind) - 300)[1].tobytes())
+    grey = cv2.imencode('.tiff', NOISE[..., 0].astype(np.int16))[1].tobytes()
+    assert np.array_equal(decode_image(grey, AS_TAKEN), NOISE[..., 0])
+
+
+@pytest.mark.parametrize(
+    ('largest', 'read_as', 'said'),
+    [
+        ([4000, 200, 4000], [12, 12, 12], [12]),
+        ([0, 60, 900, 4000], [16, 8, 10, 12], [8, 10, 12]),
+        ([9000, 60000, 200], [14, 16, 16], [14, 16]),
+        ([60000, 900], [16, 16], []),
+    ],
+)
+def test_the_depth_of_a_stream_is_what_it_has_filled_so_far(
+    largest: list[int], read_as: list[int], said: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    depth = BitDepth(f'/camera/{largest}')
+    for value, bits in zip(largest, read_as, strict=True):
+        image = np.full((120, 200), value, np.uint16)
+        image[0, 0] = 65535  # a dead pixel
+        expected = np.minimum(image >> bits - 8, 255) if value else image >> 8
+        if not value:
+            image[0, 0] = expected[0, 0] = 0
+        assert np.array_equal(depth.to_8bit(image), expected)
+    lines = [record.getMessage() for record in caplog.records]
+    assert [int(line.partition(' fill ')[2].split()[0]) for line in lines] == said
+    assert all(line.startswith('/camera/') and '--bit-depth' in line for line in lines)
 
 
 def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:

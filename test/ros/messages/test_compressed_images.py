@@ -10,9 +10,16 @@ import pytest
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from lemore_ros.messages.images import ImageError, compressed_fields, read_compressed
+from lemore_ros.messages.images import (
+    ImageError,
+    compressed_fields,
+    image_fields,
+    read_compressed,
+    read_image,
+)
 from lemore_ros.messages.rendering import ros_message
 from lemore_ros.outputs import COMPRESSED_IMAGE
+from lemore_ros.outputs import IMAGE as IMAGE_MESSAGE
 
 # blue and red of two sizes, in BGR
 IMAGE = np.zeros((24, 40, 3), np.uint8)
@@ -69,6 +76,21 @@ def test_an_image_in_grey(form: str, suffix: str) -> None:
     assert found.pixels[5, 30] > 240
 
 
+@pytest.mark.parametrize('bits', [8, 12, 16])
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+def test_a_mosaic_is_read_as_its_raw_message(pattern: str, bits: int) -> None:
+    wide = cv2.resize(IMAGE[..., 0], (40, 24)).astype(np.uint8 if bits == 8 else np.uint16)
+    wide <<= bits - 8
+    encoding = f'bayer_{pattern}{8 if bits == 8 else 16}'
+    sent = read_compressed(message(encoded(wide, '.png'), f'{encoding}; png compressed '))
+    raw = ros_message(IMAGE_MESSAGE, Header(), image_fields(wide.view(np.uint8), 'mono8'))
+    raw.encoding, raw.width = encoding, 40
+    assert sent.encoding == 'bgr8'
+    assert np.array_equal(sent.pixels, read_image(raw).pixels)
+    colors = message(encoded(IMAGE, '.png'), f'{encoding}; png compressed bgr8')
+    assert np.array_equal(read_compressed(colors).pixels, IMAGE)
+
+
 def test_the_pixels_stay_where_the_camera_info_has_them() -> None:
     data = turned(encoded(IMAGE))
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (40, 24, 3)
@@ -80,7 +102,7 @@ def test_the_pixels_stay_where_the_camera_info_has_them() -> None:
     [
         ('h264', "format 'h264' is not read, allowed: jpeg, png"),
         ('bgr8; webp compressed bgr8', 'webp compressed bgr8. is not read'),
-        ('16UC1; compressedDepth png', 'is not read, that is a depth image'),
+        ('16UC1; compressedDepth png', 'is that of a depth image'),
         ('16UC1; png compressed ', "'16UC1' is that of a depth image"),
         ('jpeg', "of format 'jpeg', are not read: .*cut short"),
     ],
