@@ -18,6 +18,7 @@ from lemore_core.common.timeline import Timeline
 from lemore_core.images.files import write_image, write_labels
 from lemore_core.images.image import to_rgb
 from lemore_core.images.render import legend, overlay
+from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Frame, Source
 from lemore_core.taxonomy import Labels, Taxonomy
@@ -53,6 +54,7 @@ def predict(
     frames: int | None = None,
     rotation: int = 0,
     has_legend: bool = False,
+    observe: Callable[[str, Segmentation], object] = lambda *_: None,
 ) -> Iterator[Frame]:
     """Segment a source, write the results, and yield each image.
 
@@ -63,7 +65,8 @@ def predict(
     recorded with a source are taken instead of the segmenter's.
     ``alpha`` (0..1) is the weight of the colours, ``frames`` the most images to take, ``rotation``
     in degrees clockwise; ``has_legend`` adds the classes' names, below the overlays or, where they
-    are small, once as ``legend.png``.
+    are small, once as ``legend.png``. ``observe`` is called with
+    each name and result.
     """
     taxonomy = source.taxonomy or (segmenter.taxonomy if segmenter else None)
     if taxonomy is None:
@@ -77,7 +80,9 @@ def predict(
             labels, bare = frame.labels, to_rgb(pixels, encoding)
             if segmenter and not source.taxonomy:
                 image = frame.image._replace(rotation=rotation)
-                labels = segmenter.segment_batch([image])[0].labels
+                (result,) = segmenter.segment_batch([image])
+                labels = result.labels
+                observe(f'{source.name}/{frame.name}', result)
             shown = bare
             if labels is not None:
                 _write_mask(output, source, frame.name, labels, taxonomy)

@@ -224,7 +224,8 @@ class Segmenter:
         if self._live and self._backend == AUTO:
             name = self._newest.status.backend
             self._builds.count(self._request_for(size), name, len(images))
-        return results
+        scenes = self.card.scenes
+        return results if scenes is None else [scenes.judge(result) for result in results]
 
     def _load_size(self, size: tuple[int, int]) -> Backend:
         request, newest = self._request_for(size), self._newest
