@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.files import atomic_write, open_regular
 from lemore_core.common.limits import MAX_MODEL_BYTES, parse_json
 from lemore_core.common.validation import REQUIRED, check_fields, from_mapping, option
+from lemore_core.familiarity import SceneStatistics
 from lemore_core.model.imported import KIND, ImportedConfig
 from lemore_core.model.variants import LeMoReConfig
 from lemore_core.taxonomy import Taxonomy
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FORMAT = 'lemore/1'
 KEYS = ('name', 'network', 'taxonomy', 'normalisation', 'metrics', 'licence', 'training')
+SCENES = 'scenes'  # a key that older files lack
 PICKLED = ('.pt', '.pth', '.ckpt', '.pkl', '.bin')
 
 RGB = tuple[float, float, float]
@@ -36,7 +38,8 @@ class CheckpointError(LemoreError):
 class ModelCard:
     """Description of a network: classes, normalisation, measurements, licence, training.
 
-    ``mean`` and ``std`` normalise RGB values of 0..255; ``licence`` is that of the weights.
+    ``mean`` and ``std`` normalise RGB values of 0..255; ``licence`` is that of the weights;
+    ``scenes`` are statistics of the training images, see :mod:`lemore_core.familiarity`.
     """
 
     name: str
@@ -47,12 +50,17 @@ class ModelCard:
     std: tuple[float, float, float] = option((58.395, 57.12, 57.375), low=1e-3, high=1e3)
     metrics: Mapping[str, Any] = option({})
     training: Mapping[str, Any] = option({})
+    scenes: SceneStatistics | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, CheckpointError)
         if self.config.classes != len(self.taxonomy.classes):
             dataset = f'{self.taxonomy.name!r} has {len(self.taxonomy.classes)} classes'
             msg = f'the network has {self.config.classes} classes, dataset {dataset}'
+            raise CheckpointError(msg)
+        if self.scenes is not None and self.scenes.size != self.config.descriptor:
+            found = f'descriptors of {self.scenes.size} numbers, it has {self.config.descriptor}'
+            msg = f'the scene statistics are of another network: of {found}; measure them again'
             raise CheckpointError(msg)
 
     def to_metadata(self) -> dict[str, str]:
@@ -66,6 +74,8 @@ class ModelCard:
             'licence': self.licence,
             'training': dict(self.training),
         }
+        if self.scenes is not None:
+            values[SCENES] = asdict(self.scenes)
         return {'format': FORMAT, **{key: json.dumps(value) for key, value in values.items()}}
 
     @classmethod
@@ -80,12 +90,14 @@ class ModelCard:
             values = {key: parse_json(metadata[key]) for key in KEYS}
             found, network = values.pop('normalisation'), values.pop('network')
             scale = from_mapping(_Normalisation, found, 'normalisation', CheckpointError)
+            scenes = parse_json(metadata[SCENES]) if SCENES in metadata else None
             is_imported = isinstance(network, Mapping) and network.get('kind') == KIND
             return cls(
                 config=(ImportedConfig if is_imported else LeMoReConfig).from_dict(network),
                 taxonomy=Taxonomy.from_dict(values.pop('taxonomy'), 'taxonomy'),
                 mean=scale.mean,
                 std=scale.std,
+                scenes=scenes and from_mapping(SceneStatistics, scenes, SCENES, CheckpointError),
                 **values,
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -44,6 +44,11 @@ class Segmentation:
     ``labels`` (H, W) uint8, or uint16 beyond 255 classes: class ids. ``confidence`` (H, W) uint8:
     the label's probability, 255 for certain. ``network_size`` (height, width) is the size of the
     network's input in the image's orientation, and ``resized`` the reason where its aspect differs.
+
+    ``descriptor`` (n,) float32 describes the image for :mod:`lemore_core.familiarity`.
+    ``familiarity`` is the share 0..1 of the images of held-out drives that are as far from the
+    training images: 0 for a scene unlike all of them. ``sureness`` is the mean calibrated
+    confidence, 0..1. They are ``None`` where the network or its card does not tell them.
     """
 
     labels: NDArray[np.uint8] | NDArray[np.uint16]
@@ -51,6 +56,9 @@ class Segmentation:
     network_size: tuple[int, int]
     timings: Timings
     resized: str = ''
+    descriptor: NDArray[np.float32] | None = None
+    familiarity: float | None = None
+    sureness: float | None = None
 
 
 @dataclass(frozen=True)

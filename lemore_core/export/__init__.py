@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lemore_core.common.errors import LemoreError
 
+LOGITS, DESCRIPTOR = 'logits', 'descriptor'  # outputs of a file; older ones have no descriptor
 BATCH = 'batch'  # the open dimension of an exported file
 # the image that exports and engines are checked with; its licence lies beside it
 STREET = Path(str(resources.files('lemore_core.export') / 'street.jpg'))

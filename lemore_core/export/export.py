@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lemore_core import checkpoint
 from lemore_core.common.child import serve_parent
 from lemore_core.common.files import hash_of, write_whole
-from lemore_core.export import BATCH, STREET, ExportError, PrecisionError
+from lemore_core.export import BATCH, DESCRIPTOR, LOGITS, STREET, ExportError, PrecisionError
 from lemore_core.export.fold import ServingGraph, load_graph
 from lemore_core.export.onnx_file import open_session
 from lemore_core.images.files import read_image
@@ -41,8 +41,8 @@ def export_onnx(path: Path, height: int, width: int, *, half: bool = False) -> b
     """Return the ONNX file of a checkpoint's serving graph for one network size.
 
     Input ``pixels`` (batch, height, width, 3) uint8 RGB; output ``logits`` (batch, height / 8,
-    width / 8, classes) float32, sizes rounded up; the batch is open. The file's metadata is the
-    checkpoint's card. ONNX Runtime's logits of real images are compared with PyTorch's. With
+    width / 8, classes) float32, sizes rounded up, and ``descriptor`` (batch, n) float32; the batch
+    is open. The file's metadata is the checkpoint's card. ONNX Runtime's logits of real images are compared with PyTorch's. With
     ``half`` the network computes in half precision.
 
     Raises:
@@ -84,16 +84,17 @@ def trace_onnx(graph: ServingGraph, height: int, width: int) -> ModelProto:
             (torch.zeros(1, height, width, 3, dtype=torch.uint8),),
             exported,
             input_names=['pixels'],
-            output_names=['logits'],
+            output_names=[LOGITS, DESCRIPTOR],
             opset_version=OPSET,
-            dynamic_axes={name: {0: BATCH} for name in ('pixels', 'logits')},
+            dynamic_axes={name: {0: BATCH} for name in ('pixels', LOGITS, DESCRIPTOR)},
             **choice,
         )
         model = onnx.load(exported)
     config = graph.network.config
-    shape = model.graph.output[0].type.tensor_type.shape
-    for side, known in zip(shape.dim[1:], (*config.logit_size, config.classes), strict=True):
-        side.dim_value = known  # the tracer does not derive it behind an open batch
+    shapes = (*config.logit_size, config.classes), (config.descriptor,)
+    for output, shape in zip(model.graph.output, shapes, strict=True):
+        for side, known in zip(output.type.tensor_type.shape.dim[1:], shape, strict=True):
+            side.dim_value = known  # the tracer does not derive it behind an open batch
     return model
 
 
@@ -102,9 +103,9 @@ def check_export(
 ) -> None:
     """Compare the logits of an ONNX file for images (N, H, W, 3) uint8 with those of its graph."""
     session = open_session(content)
-    (found,) = session.run(['logits'], {'pixels': images})
+    (found,) = session.run([LOGITS], {'pixels': images})
     with torch.inference_mode():
-        expected = graph(torch.from_numpy(images)).numpy()
+        expected = graph(torch.from_numpy(images))[0].numpy()
     difference = float(np.abs(found - expected).max() / np.ptp(expected))
     allowed = HALF_DIFFERENCE if half else LARGEST_DIFFERENCE
     if difference <= allowed:  # NaN is not

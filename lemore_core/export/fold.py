@@ -40,7 +40,8 @@ class ServingGraph(nn.Module):
     """Mean subtraction, folded network, and logits with the classes last, for one input size.
 
     Maps RGB ``pixels`` (N, height, width, 3) uint8 to logits (N, height / 8, width / 8, classes)
-    float32, sizes rounded up. After :meth:`halve` the network computes in half precision.
+    float32, sizes rounded up, and descriptors (N, 2 * channels of the tokens) float32. After
+    :meth:`halve` the network computes in half precision.
     """
 
     mean: Tensor
@@ -51,13 +52,15 @@ class ServingGraph(nn.Module):
         self.is_half = False
         self.register_buffer('mean', torch.tensor(card.mean).view(1, 3, 1, 1))
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return the logits of ``pixels``; shapes and dtypes as above."""
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and descriptors of ``pixels``; shapes and dtypes as above."""
         # cast before the transpose: TensorRT takes uint8 only at the edge of a graph
         x = pixels.float().permute(0, 3, 1, 2) - self.mean
         # the mean is no number of half precision, so it is subtracted in single precision
-        logits: Tensor = self.network(x.half() if self.is_half else x)
-        return (logits.float() if self.is_half else logits).permute(0, 2, 3, 1)
+        logits, tokens = self.network(x.half() if self.is_half else x)
+        if self.is_half:
+            logits, tokens = logits.float(), tokens.float()
+        return logits.permute(0, 2, 3, 1), describe(tokens)
 
     def halve(self) -> ServingGraph:
         """Convert the network to half precision."""
@@ -87,9 +90,19 @@ class FoldedLeMoRe(nn.Module):
         self.encoder = encoder
         self.head = head
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map RGB less its mean (N, 3, H, W) to logits (N, classes, ceil(H / 8), ceil(W / 8))."""
-        return cast('Tensor', self.head(*self.encoder.encode(x)))
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map RGB less its mean (N, 3, H, W) to logits and the tokens that enter the bottleneck.
+
+        They are (N, classes, ceil(H / 8), ceil(W / 8)) and (N, C, ceil(H / 64), ceil(W / 64)).
+        """
+        features, tokens = self.encoder.encode(x)
+        return self.head(features, self.encoder.bottleneck(tokens)), tokens
+
+
+def describe(tokens: Tensor) -> Tensor:
+    """Return the mean and deviation over the image of tokens (N, C, h, w), (N, 2 * C)."""
+    deviation, mean = torch.std_mean(tokens, (2, 3), correction=0)
+    return torch.cat([mean, deviation], dim=1)
 
 
 class FoldedAttention(nn.Module):

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from lemore_core.common.errors import TORCH, LemoreError
 
@@ -135,6 +135,15 @@ class Status:
     engine: str = ''
     degraded: str = ''
     preparing: str = ''
+
+
+T = TypeVar('T')
+
+
+def outputs_of(found: T | tuple[T, ...]) -> tuple[T, T | None]:
+    """Return the logits of a run, and the descriptors of a network that gives both."""
+    logits, *others = found if isinstance(found, tuple) else (found,)
+    return logits, others[0] if others else None
 
 
 class Backend(Protocol):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lemore_core.common.errors import refusing
 from lemore_core.common.files import read_regular
 from lemore_core.common.memory import thread_counts
-from lemore_core.export import BATCH
+from lemore_core.export import BATCH, DESCRIPTOR, LOGITS
 from lemore_core.export.onnx_file import cached_export, open_session, read_model_card
 from lemore_core.inference.backend import (
     AS_EXPORTED,
@@ -55,20 +55,20 @@ class OnnxNetwork:
         inputs = [(port.name, port.type, port.shape) for port in self._session.get_inputs()]
         outputs = [(port.name, port.type, port.shape) for port in self._session.get_outputs()]
         pixels = [('pixels', 'tensor(uint8)', [1, *size, 3])]
-        logits = [name == 'logits' and kind == 'tensor(float)' for name, kind, _ in outputs]
-        if inputs != pixels or logits != [True] or outputs[0][2][-1] != classes:
+        # older files, and most imported ones, have no descriptor
+        expected = [(LOGITS, 'tensor(float)'), (DESCRIPTOR, 'tensor(float)')][: len(outputs) or 1]
+        found = [port[:2] for port in outputs]
+        if inputs != pixels or found != expected or outputs[0][2][-1] != classes:
             msg = (
                 f'{source} has the input {inputs} and the output {outputs}, its card asks for '
                 f'{pixels} and logits of {classes} classes: export or import it again'
             )
             raise BackendError(msg)
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits of ``pixels``."""
-        logits: NDArray[np.float32]
+    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        """Return the logits of ``pixels``, and the descriptors where the file has them."""
         with refusing('ONNX Runtime cannot run the network', BackendError):
-            (logits,) = self._session.run(['logits'], {'pixels': pixels})
-        return logits
+            return tuple(self._session.run(None, {'pixels': pixels}))
 
 
 def load(request: ServingRequest) -> CpuPipeline:
@@ -114,7 +114,7 @@ def _measure(sessions: Mapping[int, Any]) -> dict[int, float]:
         rounds += 1
         for n, session in sessions.items():
             started = time.perf_counter()
-            session.run(['logits'], {'pixels': pixels})
+            session.run([LOGITS], {'pixels': pixels})
             times[n] = min(times[n], time.perf_counter() - started)
     return times
 

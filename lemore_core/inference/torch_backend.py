@@ -49,11 +49,11 @@ def load(request: ServingRequest) -> Backend:
     graph = load_graph(request.path, *request.size).to(device)
 
     @torch.inference_mode()
-    def network(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def network(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         # PyTorch warns about a message's read-only memory
         writeable = pixels if pixels.flags.writeable else pixels.copy()
-        logits: Tensor = graph(torch.from_numpy(writeable).to(device))
-        return logits.cpu().numpy()
+        logits, descriptors = graph(torch.from_numpy(writeable).to(device))
+        return logits.cpu().numpy(), descriptors.cpu().numpy()
 
     status = Status('torch', str(device), FP32, degraded=request.degraded)
     return CpuPipeline(network, request.size, graph.network.config.classes, status)
@@ -174,7 +174,7 @@ def place(
     if precision != FP32:
         try:
             network = on_device(copy.deepcopy(graph).halve(), device)
-            if network(streets).isfinite().all():
+            if network(streets)[0].isfinite().all():
                 return network, ''
             reason = 'its logits of a street are not finite: use fp32'
         except PrecisionError as error:

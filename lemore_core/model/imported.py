@@ -6,18 +6,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lemore_core.common.validation import REQUIRED, check_fields, from_mapping, option
-from lemore_core.model.variants import MAX_CLASSES, MAX_SIDE, ConfigError
+from lemore_core.model.variants import MAX_CHANNELS, MAX_CLASSES, MAX_SIDE, ConfigError
 
 KIND = 'imported'
 
 
 @dataclass(frozen=True)
 class ImportedConfig:
-    """Classes and the one input size of an imported network."""
+    """Classes, the one input size, and the length of the descriptor of an imported network."""
 
     classes: int = option(REQUIRED, low=2, high=MAX_CLASSES)
     height: int = option(REQUIRED, low=1, high=MAX_SIDE)
     width: int = option(REQUIRED, low=1, high=MAX_SIDE)
+    descriptor: int = option(0, 'zero without one', low=0, high=2 * MAX_CHANNELS)
 
     def __post_init__(self) -> None:
         check_fields(self, ConfigError)

@@ -75,12 +75,13 @@ class LeMoRe(nn.Module):
         H and W are the configuration's height and width, or those of a training step.
         """
         features, tokens = self.encode(x)
+        tokens = self.bottleneck(tokens)
         shares = torch.split(tokens, [f.shape[1] for f in features], dim=1)
         logits: Tensor = self.head(self._fuse(features, shares))
         return logits
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Map normalised RGB (N, 3, H, W) to the stages' features and the bottleneck's tokens.
+        """Map normalised RGB (N, 3, H, W) to the stages' features and the tokens of the bottleneck.
 
         The features are (N, C_i, h_i, w_i) at 1/4, 1/8, 1/16 and 1/32, the tokens (N, sum of the
         C_i, ceil(H / 64), ceil(W / 64)).
@@ -91,8 +92,7 @@ class LeMoRe(nn.Module):
         for stage in self.stages:
             x = stage(x)
             features.append(x)
-        tokens = torch.cat([self._pooled(feature, size) for feature in features], dim=1)
-        return features, self.bottleneck(tokens)
+        return features, torch.cat([self._pooled(feature, size) for feature in features], dim=1)
 
     def _pooled(self, feature: Tensor, size: tuple[int, int]) -> Tensor:
         if size == (self.config.height, self.config.width):

@@ -97,6 +97,11 @@ class LeMoReConfig:
         """(height, width) of the logits: 1/8 of the input."""
         return self.stage_sizes[1]
 
+    @property
+    def descriptor(self) -> int:
+        """Length of an image's descriptor: mean and deviation of each channel of the tokens."""
+        return 2 * sum(stage.channels for stage in self.stages)
+
     def for_size(self, height: int, width: int) -> LeMoReConfig:
         """Return the same network for another input size."""
         return dataclasses.replace(self, height=height, width=width)

@@ -25,6 +25,7 @@ LAYERS = [
     ('export',),
     ('sources',),
     ('data', 'checkpoint'),
+    ('familiarity',),
     ('images',),
     ('segmentation',),
     ('model', 'taxonomy'),

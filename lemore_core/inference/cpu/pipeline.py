@@ -10,19 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.images.image import Image, to_network
-from lemore_core.inference.backend import NOT_FINITE, BackendError, Status
+from lemore_core.inference.backend import NOT_FINITE, BackendError, Status, outputs_of
 from lemore_core.inference.cpu.decode import decode, is_compiling, prepare
 from lemore_core.segmentation import Segmentation, Timings
 
-Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Floats = NDArray[np.float32]
+Network = Callable[[NDArray[np.uint8]], Floats | tuple[Floats, ...]]
 
 
 class CpuPipeline:
     """A backend whose images are resized and whose logits are decoded on the CPU.
 
     ``network`` maps RGB (N, height, width, 3) uint8 to logits (N, height / 8, width / 8, classes)
-    float32, sizes rounded up, for ``size`` (height, width) and N up to the batch of ``status``:
-    one, unless it runs on a device that gains from more.
+    float32, sizes rounded up, or to them and descriptors (N, n) float32, for ``size`` (height,
+    width) and N up to the batch of ``status``: one, unless it runs on a device that gains from more.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class CpuPipeline:
         """Return the logits of ``pixels``, batched."""
         step = self._status.batch
         batches = (pixels[start : start + step] for start in range(0, len(pixels), step))
-        return np.concatenate([self._run(batch) for batch in batches])
+        return np.concatenate([self._run(batch)[0] for batch in batches])
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
@@ -62,7 +63,7 @@ class CpuPipeline:
         # a single image, the usual case, is not copied
         pixels = resized[0][None] if len(resized) == 1 else np.stack(resized)
         prepared = time.perf_counter()
-        logits = self._run(pixels)
+        logits, descriptors = self._run(pixels)
         inferred = time.perf_counter()
         sizes = (image.pixels.shape[:2] for image in images)
         decoded = [decode(each, *size) for each, size in zip(logits, sizes, strict=True)]
@@ -73,10 +74,15 @@ class CpuPipeline:
             'decode': 1e3 * (ended - inferred),
         }
         timings = Timings(1e3 * (ended - started), steps)
-        return [Segmentation(*arrays, self._size, timings) for arrays in decoded]
+        described = [None] * len(images) if descriptors is None else descriptors
+        return [
+            Segmentation(*arrays, self._size, timings, descriptor=descriptor)
+            for arrays, descriptor in zip(decoded, described, strict=True)
+        ]
 
-    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits = np.ascontiguousarray(self._network(pixels), np.float32)
+    def _run(self, pixels: NDArray[np.uint8]) -> tuple[Floats, Floats | None]:
+        found, descriptors = outputs_of(self._network(pixels))
+        logits = np.ascontiguousarray(found, np.float32)
         if logits.ndim != 4 or logits.shape[-1] != self._classes:
             msg = f'the network gave {logits.shape}, not logits of {self._classes} classes'
             raise BackendError(msg)
@@ -85,4 +91,4 @@ class CpuPipeline:
             total = logits.sum()
         if not np.isfinite(total):
             raise BackendError(NOT_FINITE)
-        return logits
+        return logits, descriptors

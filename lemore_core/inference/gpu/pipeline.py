@@ -25,6 +25,7 @@ from lemore_core.inference.backend import (
     DeviceMemoryError,
     ImageKind,
     Status,
+    outputs_of,
 )
 from lemore_core.inference.gpu.decode import decode
 from lemore_core.inference.gpu.errors import first_line, free_unused, guarded, is_out_of_memory
@@ -37,7 +38,7 @@ WARM_UPS = 3
 # since torch 2.8, and before it
 END_ALLOCATION = ('_cuda_endAllocateToPool', '_cuda_endAllocateCurrentStreamToPool')
 
-Network = Callable[[Tensor], Tensor]
+Network = Callable[[Tensor], Tensor | tuple[Tensor, ...]]
 # waits for a batch, and returns its results and whether all its logits were finite
 Finish = Callable[[], tuple[list[Segmentation], bool]]
 T = TypeVar('T')
@@ -50,7 +51,7 @@ class GpuPipeline:
 
     ``network`` maps RGB (N, height, width, 3) uint8 on the device, for ``size`` (height, width)
     and N up to the batch of ``status`` (exactly that with ``is_fixed``), to logits (N, h, w,
-    classes) float32 or float16. It queues its work on PyTorch's current stream and neither waits
+    classes) float32 or float16, or to them and descriptors (N, n) float32. It queues its work on PyTorch's current stream and neither waits
     nor keeps anything, so that it can be captured in a CUDA graph.
 
     Images of one size and encoding run together, 1, 2, 4 … at a time; the first of a kind prepares
@@ -173,9 +174,9 @@ class GpuPipeline:
         batch = np.zeros((self.status.batch, *pixels.shape[1:]), np.uint8)
         batch[: len(pixels)] = pixels
         with self._stream.entered():
-            logits = self._network(torch.from_numpy(batch).to(self._device))[: len(pixels)]
+            logits, _ = outputs_of(self._network(torch.from_numpy(batch).to(self._device)))
             # copied: an engine overwrites its output
-            return logits.float().cpu().numpy().copy()
+            return logits[: len(pixels)].float().cpu().numpy().copy()
 
     def _guarded(self, work: Callable[[], T], kind: ImageKind) -> T:
         """Do ``work``; if the device fails, drop the plans and raise the reason."""
@@ -215,10 +216,13 @@ class Plan:
         shape = (batch, *kind[:2], CHANNELS[kind.encoding])
         self._pixels = torch.zeros(shape, dtype=torch.uint8, device=stream.device)
         # only a run tells the number of classes
-        is_wide = network(self._resize(self._pixels)).shape[-1] > 255
+        logits, descriptors = outputs_of(network(self._resize(self._pixels)))
+        is_wide = logits.shape[-1] > 255
         self._shape, self._kind = shape[:3], torch.int16 if is_wide else torch.uint8
         pixels = batch * kind.height * kind.width
-        self._lengths = [pixels * (2 if is_wide else 1), pixels, batch]
+        described = 0 if descriptors is None else 4 * descriptors.numel()
+        # the floats come first, where they are aligned
+        self._lengths = [described, pixels * (2 if is_wide else 1), pixels, batch]
         self._found = torch.zeros(sum(self._lengths), dtype=torch.uint8, device=stream.device)
         # pinned memory for images and results of batches that are not running
         self._idle = [self._on_host()]
@@ -237,22 +241,35 @@ class Plan:
         def finish() -> tuple[list[Segmentation], bool]:
             wait()
             results = self._results(downloaded.clone())
-            labels, confidence, finite = (one.numpy()[: len(images)] for one in results)
+            found, labels, confidence, finite = (one.numpy()[: len(images)] for one in results)
             self._idle.append(pinned)
             timings = Timings(1e3 * (time.perf_counter() - started))
             labels = labels.view(np.uint16) if labels.dtype == np.int16 else labels
-            pairs = zip(labels, confidence, strict=True)
-            return [Segmentation(*one, self._size, timings) for one in pairs], bool(finite.all())
+            described = found if found.size else [None] * len(images)
+            segmented = [
+                Segmentation(one, share, self._size, timings, descriptor=descriptor)
+                for one, share, descriptor in zip(labels, confidence, described, strict=True)
+            ]
+            return segmented, bool(finite.all())
 
         return finish
 
     def _queue(self) -> None:
-        decode(self._network(self._resize(self._pixels)), *self._results(self._found))
+        logits, descriptors = outputs_of(self._network(self._resize(self._pixels)))
+        found, *results = self._results(self._found)
+        if descriptors is not None:
+            found.copy_(descriptors)
+        decode(logits, *results)
 
-    def _results(self, row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return labels and confidence (N, H, W) and finiteness (N,) as views of a row of bytes."""
-        labels, confidence, finite = torch.split(row, self._lengths)
+    def _results(self, row: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return descriptors (N, n), labels and confidence (N, H, W) and finiteness (N,).
+
+        They are views of a row of bytes.
+        """
+        descriptors, labels, confidence, finite = torch.split(row, self._lengths)
+        batch = self._shape[0]
         return (
+            descriptors.view(torch.float32).view(batch, len(descriptors) // (4 * batch)),
             labels.view(self._kind).view(self._shape),
             confidence.view(self._shape),
             finite.view(torch.bool),

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from lemore_core.export import DESCRIPTOR, LOGITS
 from lemore_core.inference.backend import BackendError, how_to_install
 
-INPUT, OUTPUT = 'pixels', 'logits'
+INPUT = 'pixels'
 WORKSPACE = 512 << 20  # bytes
 OLDEST = 10  # major version
 
@@ -123,8 +124,9 @@ def _fix_edges(api: Any, network: Any, shape: tuple[int, int, int]) -> None:
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
     found = [', '.join(f'{t.name} {t.dtype.name}' for t in ports) for ports in (inputs, outputs)]
-    wanted = [f'{INPUT} {api.uint8.name}', f'{OUTPUT} {api.float32.name}']
-    if found != wanted:
+    wanted = [f'{INPUT} {api.uint8.name}', f'{LOGITS} {api.float32.name}']
+    described = [wanted[0], f'{wanted[1]}, {DESCRIPTOR} {api.float32.name}']
+    if found not in (wanted, described):
         maps, needed = ' to '.join(found), ' to '.join(wanted)
         msg = f'the network maps {maps}, not {needed}: it is no serving graph'
         raise BackendError(msg)

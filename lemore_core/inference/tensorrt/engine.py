@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lemore_core.export import DESCRIPTOR, LOGITS
 from lemore_core.export.export import street_images
 from lemore_core.inference.backend import BackendError, DeviceMemoryError
 from lemore_core.inference.gpu.errors import guarded, is_out_of_memory
-from lemore_core.inference.tensorrt.builder import INPUT, OUTPUT, EngineRejectedError, logger_of
+from lemore_core.inference.tensorrt.builder import INPUT, EngineRejectedError, logger_of
 
 AGREEMENT = 0.99
 
@@ -25,8 +26,8 @@ class UnloadableEngineError(BackendError):
 class Engine:
     """A TensorRT engine on fixed buffers.
 
-    Maps RGB (N, height, width, 3) uint8 on ``device`` to logits (N, h, w, classes) float32, which
-    the next run overwrites. N is up to ``batch``, or exactly that if the engine ``is_fixed``. The
+    Maps RGB (N, height, width, 3) uint8 on ``device`` to logits (N, h, w, classes), and descriptors
+    (N, n) where the file has them, float32, which the next run overwrites. N is up to ``batch``, or exactly that if the engine ``is_fixed``. The
     work is queued on PyTorch's current stream.
     """
 
@@ -46,10 +47,15 @@ class Engine:
         self._contexts: dict[int, Any] = {}
         context = self._context(batch)
         self._pixels = torch.zeros((batch, *self._sides), dtype=torch.uint8, device=device)
-        self._logits = torch.zeros(tuple(context.get_tensor_shape(OUTPUT)), device=device)
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        self._outputs = {
+            name: torch.zeros(tuple(context.get_tensor_shape(name)), device=device)
+            for name in (LOGITS, DESCRIPTOR)
+            if name in names
+        }
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Return the logits of ``pixels``."""
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs for ``pixels``."""
         count = len(self._pixels) if self.is_fixed else len(pixels)
         taken = self._pixels[:count]
         if (pixels.shape, pixels.dtype) != (taken.shape, taken.dtype):
@@ -58,13 +64,13 @@ class Engine:
             raise BackendError(msg)
         context = self._context(count)
         taken.copy_(pixels)
-        context.set_tensor_address(INPUT, self._pixels.data_ptr())
-        context.set_tensor_address(OUTPUT, self._logits.data_ptr())
+        for name, buffer in {INPUT: self._pixels, **self._outputs}.items():
+            context.set_tensor_address(name, buffer.data_ptr())
         self._logger.forget()
         if not context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
             msg = f'TensorRT cannot run the engine: {self._logger.reason()}'
             raise BackendError(msg)
-        return self._logits[:count]
+        return tuple(output[:count] for output in self._outputs.values())
 
     def _context(self, count: int) -> Any:
         context = self._contexts.get(count) or self._engine.create_execution_context()
@@ -93,7 +99,7 @@ def try_engine(
         repeated = (np.repeat(x[None], count, 0) for count in counts for x in images)
         batches = (torch.from_numpy(pixels).to(device) for pixels in repeated)
         # the last of the batch: a wrong engine may compute only the first
-        return np.stack([network(pixels)[-1].cpu().numpy().copy() for pixels in batches])
+        return np.stack([network(pixels)[0][-1].cpu().numpy().copy() for pixels in batches])
 
     found = guarded(run, torch.device(device), f'the first images of an engine of batch {batch}')
     session = onnxruntime.InferenceSession(onnx, providers=['CPUExecutionProvider'])

@@ -90,7 +90,7 @@ def test_only_the_first_session_of_a_process_is_measured(
     assert [set(times) for times in measured] == [{1, 2, 3}]
     assert all(0 < seconds < 1 for seconds in measured[0].values())
     assert first.threads == second.threads == 2
-    np.testing.assert_array_equal(first(PIXELS), second(PIXELS))
+    np.testing.assert_array_equal(first(PIXELS)[0], second(PIXELS)[0])
 
 
 def test_an_idle_session_costs_nothing(content: bytes) -> None:

@@ -33,7 +33,8 @@ class FakeContext:
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
         n, height, width, _ = shape
         assert not self.shapes, 'another shape would break the graph of the first'
-        self.shapes = {name: shape, 'logits': (n, height // 8, width // 8, 11)}
+        logits = (n, height // 8, width // 8, 11)
+        self.shapes = {name: shape, 'logits': logits, 'descriptor': (n, 416)}
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.shapes[name]
@@ -45,8 +46,9 @@ class FakeContext:
         assert stream == 7
         pixels = self._view('pixels', ctypes.c_uint8)
         self.ran.append(len(pixels))
-        logits = [self.session.run(None, {'pixels': image[None]})[0] for image in pixels]
-        self._view('logits', ctypes.c_float)[:] = np.concatenate(logits)
+        outputs = [self.session.run(None, {'pixels': image[None]}) for image in pixels]
+        for name, values in zip(('logits', 'descriptor'), zip(*outputs, strict=True), strict=False):
+            self._view(name, ctypes.c_float)[:] = np.concatenate(values)
         return True
 
     def _view(self, name: str, kind: Any) -> Any:
@@ -71,6 +73,8 @@ class FakeRuntime:
             return None
         return SimpleNamespace(
             get_tensor_shape=lambda _: (self.batch, HEIGHT, WIDTH, 3),
+            num_io_tensors=3,
+            get_tensor_name=('pixels', 'logits', 'descriptor').__getitem__,
             create_execution_context=lambda: FakeContext(content),
         )
 

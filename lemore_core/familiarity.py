@@ -1,0 +1,180 @@
+"""Measure how familiar a scene is to a network, and how sure its labels are.
+
+A network gives, besides logits, a descriptor of each image: mean and deviation over the image of
+the tokens that enter its bottleneck. The distance of an image from the training images is the mean
+of ``|descriptor - mean| / scale``. Distances of images that were trained on, or whose drive was,
+are too small to compare with: each :class:`Fold` leaves drives out, and knows their distances.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.common.errors import LemoreError
+from lemore_core.common.validation import REQUIRED, check_fields, option
+
+if TYPE_CHECKING:
+    from lemore_core.segmentation import Segmentation
+
+MOST_FOLDS = 3
+QUANTILES = 65
+# further from the training images than 95 % of the images of held-out drives
+UNFAMILIAR = 0.05
+STRIDE = 4  # of the pixels whose confidence is averaged
+LEAST_SCALE = 0.05  # of the median: a channel that never changes must not outweigh all others
+TEMPERATURES = np.geomspace(0.2, 5, 321)
+
+Values = NDArray[np.floating]
+
+
+class StatisticsError(LemoreError):
+    """Statistics that are malformed, or those of another network."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Descriptors of the images of some drives, and distances of the others' images.
+
+    ``mean`` and ``scale`` (n,) are of the descriptors; ``distances`` (``QUANTILES``,) ascend.
+    """
+
+    mean: tuple[float, ...] = option(REQUIRED, low=-1e30, high=1e30)
+    scale: tuple[float, ...] = option(REQUIRED, low=1e-30, high=1e30)
+    distances: tuple[float, ...] = option(REQUIRED, low=0, high=1e30)
+
+    def __post_init__(self) -> None:
+        check_fields(self, StatisticsError)
+
+    @classmethod
+    def of(cls, kept: Values, held_out: Values) -> Fold:
+        """Measure descriptors (images, n), and the distances of held-out ones from them."""
+        mean, scale = kept.mean(0), kept.std(0)
+        scale = np.maximum(scale, max(LEAST_SCALE * float(np.median(scale)), 1e-6))
+        distances = np.abs((held_out - mean) / scale).mean(1)
+        quantiles = np.quantile(distances, np.linspace(0, 1, QUANTILES))
+        return cls(*(tuple(float(f'{x:.4g}') for x in v) for v in (mean, scale, quantiles)))
+
+    def distance(self, descriptors: Values) -> Values:
+        """Return the distances (images,) of descriptors (images, n)."""
+        return np.asarray(np.abs((descriptors - self.mean) / self.scale).mean(-1))
+
+
+@dataclass(frozen=True)
+class SceneStatistics:
+    """What a card knows of the training images; ``held_out`` names the drives of the folds.
+
+    ``temperature`` calibrates the confidence of labels, ``None`` where no labels were known.
+    """
+
+    folds: tuple[Fold, ...]
+    images: int = option(REQUIRED, low=1)
+    held_out: tuple[str, ...] = ()
+    temperature: float | None = option(None, low=0.01, high=100)
+
+    def __post_init__(self) -> None:
+        check_fields(self, StatisticsError)
+        shapes = {(len(fold.mean), len(fold.scale), len(fold.distances)) for fold in self.folds}
+        if shapes != {(self.size, self.size, QUANTILES)}:
+            msg = f'folds of mean, scale and distances of the lengths {sorted(shapes)}'
+            raise StatisticsError(msg)
+
+    @property
+    def size(self) -> int:
+        """The length of a descriptor."""
+        return len(self.folds[0].mean) if self.folds else 0
+
+    @classmethod
+    def of(cls, drives: Mapping[str, Values], held_out: Collection[str] = ()) -> SceneStatistics:
+        """Measure the descriptors (images, n) of each drive.
+
+        Drives ``held_out`` were not trained on: their distances count. Without any, each of up to
+        three groups of drives (or of parts of a single one) is left out of the others in turn.
+
+        Raises:
+            StatisticsError: there are fewer than two images.
+        """
+        groups = [list(held_out)] if held_out else []
+        if not held_out and len(drives) == 1:
+            parts = np.array_split(next(iter(drives.values())), MOST_FOLDS)
+            drives = {f'part {number}': part for number, part in enumerate(parts, 1) if len(part)}
+        images = sum(map(len, drives.values()))
+        if len(drives) < 2:
+            msg = f'{images} images are too few to compare with: give more'
+            raise StatisticsError(msg)
+        # the largest first, each to the group of the fewest images
+        for name in sorted(drives, key=lambda name: -len(drives[name])) if not groups else ():
+            if len(groups) < MOST_FOLDS:
+                groups.append([name])
+            else:
+                min(groups, key=lambda group: sum(len(drives[n]) for n in group)).append(name)
+        folds = [
+            Fold.of(
+                np.concatenate([v for name, v in drives.items() if name not in group]),
+                np.concatenate([drives[name] for name in group]),
+            )
+            for group in groups
+        ]
+        return cls(tuple(folds), images, tuple(', '.join(group) for group in groups))
+
+
+class SceneJudge:
+    """Adds familiarity and sureness to results, as far as the statistics and backend tell them."""
+
+    def __init__(self, statistics: SceneStatistics | None) -> None:
+        self._statistics = statistics
+        if statistics is not None:
+            self._mean, self._scale, self._distances = (
+                np.array([getattr(fold, name) for fold in statistics.folds], np.float32)
+                for name in ('mean', 'scale', 'distances')
+            )
+            temperature = statistics.temperature
+            self._calibrated = None if temperature is None else calibrated(temperature)
+
+    def __call__(self, result: Segmentation) -> Segmentation:
+        """Return the result with its figures.
+
+        Raises:
+            StatisticsError: the statistics are of another network.
+        """
+        if self._statistics is None:
+            return result
+        familiarity = sureness = None
+        if result.descriptor is not None:
+            if len(result.descriptor) != self._statistics.size:
+                found = f'{self._statistics.size} numbers, it gives {len(result.descriptor)}'
+                msg = f'the scene statistics in the card are of another network: of {found}'
+                raise StatisticsError(msg)
+            distances = np.abs((result.descriptor - self._mean) / self._scale).mean(1)
+            familiarity = float((self._distances >= distances[:, None]).mean())
+        if self._calibrated is not None:
+            confidence = result.confidence[::STRIDE, ::STRIDE]
+            sureness = float(self._calibrated[confidence].mean())
+        return dataclasses.replace(result, familiarity=familiarity, sureness=sureness)
+
+
+def calibrated(temperature: float) -> NDArray[np.float32]:
+    """Return the calibrated confidence 0..1 of each value 0..255: its log odds over a temperature.
+
+    For two classes this is temperature scaling (Guo et al., ICML 2017).
+    """
+    shares = np.clip(np.arange(256) / 255, 1e-3, 1 - 1e-3)
+    odds = np.log(shares / (1 - shares)) / temperature
+    return (1 / (1 + np.exp(-odds))).astype(np.float32)
+
+
+def fit_temperature(counts: NDArray[np.int64], hits: NDArray[np.int64]) -> float | None:
+    """Return the temperature of the least log loss; ``None`` without pixels.
+
+    ``counts`` and ``hits`` (256,) are the pixels of each confidence, and the right ones of them.
+    """
+    if not counts.any():
+        return None
+    shares = np.array([calibrated(one) for one in TEMPERATURES], np.float64)
+    losses = -(hits * np.log(shares) + (counts - hits) * np.log(1 - shares)).sum(1)
+    return float(f'{TEMPERATURES[losses.argmin()]:.4g}')
