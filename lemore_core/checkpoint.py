@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.common.errors import LemoreError, in_one_line
-from lemore_core.common.files import atomic_write, open_regular
+from lemore_core.common.files import atomic_write, open_regular, write_whole
 from lemore_core.common.limits import MAX_MODEL_BYTES, parse_json
 from lemore_core.common.validation import REQUIRED, check_fields, from_mapping, option
 from lemore_core.familiarity import SceneStatistics
@@ -136,6 +136,32 @@ def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
     except (OSError, SafetensorError) as error:
         msg = f'{path} cannot be written, what was there is kept: {error}'
         raise CheckpointError(msg) from error
+
+
+def store_scenes(path: Path, scenes: SceneStatistics) -> None:
+    """Write the statistics into the card of a checkpoint or ONNX file; the rest is kept.
+
+    Raises:
+        CheckpointError: the statistics are of another network, or the file cannot be written.
+    """
+    text = json.dumps(asdict(scenes))
+    if path.suffix == '.onnx':
+        import onnx
+
+        model = onnx.load(path)
+        metadata = {entry.key: entry.value for entry in model.metadata_props} | {SCENES: text}
+        ModelCard.from_metadata(metadata, str(path))
+        onnx.helper.set_model_props(model, metadata)
+        write_whole(path, model.SerializeToString(deterministic=True))
+        return
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    with safe_open(path, framework='numpy') as file:
+        metadata = (file.metadata() or {}) | {SCENES: text}
+    ModelCard.from_metadata(metadata, str(path))
+    with atomic_write(path) as temporary:
+        save_file(load_file(path), temporary, metadata=metadata)
 
 
 def read_card(path: Path) -> ModelCard:

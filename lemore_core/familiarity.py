@@ -9,6 +9,7 @@ are too small to compare with: each :class:`Fold` leaves drives out, and knows t
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -99,28 +100,35 @@ class SceneStatistics:
         Raises:
             StatisticsError: there are fewer than two images.
         """
-        groups = [list(held_out)] if held_out else []
-        if not held_out and len(drives) == 1:
-            parts = np.array_split(next(iter(drives.values())), MOST_FOLDS)
-            drives = {f'part {number}': part for number, part in enumerate(parts, 1) if len(part)}
+        folds = divided(drives, held_out)
         images = sum(map(len, drives.values()))
-        if len(drives) < 2:
-            msg = f'{images} images are too few to compare with: give more'
-            raise StatisticsError(msg)
-        # the largest first, each to the group of the fewest images
-        for name in sorted(drives, key=lambda name: -len(drives[name])) if not groups else ():
-            if len(groups) < MOST_FOLDS:
-                groups.append([name])
-            else:
-                min(groups, key=lambda group: sum(len(drives[n]) for n in group)).append(name)
-        folds = [
-            Fold.of(
-                np.concatenate([v for name, v in drives.items() if name not in group]),
-                np.concatenate([drives[name] for name in group]),
-            )
-            for group in groups
-        ]
-        return cls(tuple(folds), images, tuple(', '.join(group) for group in groups))
+        return cls(tuple(Fold.of(*pair) for pair in folds.values()), images, tuple(folds))
+
+
+def divided(
+    drives: Mapping[str, Values], held_out: Collection[str] = ()
+) -> dict[str, tuple[Values, Values]]:
+    """Return the descriptors kept and held out in each fold of :meth:`SceneStatistics.of`."""
+    groups = [list(held_out)] if held_out else []
+    if not held_out and len(drives) == 1:
+        parts = np.array_split(next(iter(drives.values())), MOST_FOLDS)
+        drives = {f'part {number}': part for number, part in enumerate(parts, 1) if len(part)}
+    if len(drives) < 2:
+        msg = f'{sum(map(len, drives.values()))} images are too few to compare with: give more'
+        raise StatisticsError(msg)
+    # the largest first, each to the group of the fewest images
+    for name in sorted(drives, key=lambda name: -len(drives[name])) if not groups else ():
+        if len(groups) < MOST_FOLDS:
+            groups.append([name])
+        else:
+            min(groups, key=lambda group: sum(len(drives[n]) for n in group)).append(name)
+    return {
+        ', '.join(group): (
+            np.concatenate([v for name, v in drives.items() if name not in group]),
+            np.concatenate([drives[name] for name in group]),
+        )
+        for group in groups
+    }
 
 
 class SceneJudge:
@@ -158,6 +166,37 @@ class SceneJudge:
         return dataclasses.replace(result, familiarity=familiarity, sureness=sureness)
 
 
+class SceneLog:
+    """Figures of frames by their names, in one line."""
+
+    def __init__(self) -> None:
+        self._frames: list[tuple[float, float, str]] = []
+
+    def add(self, name: str, result: Segmentation) -> None:
+        """Add a frame; one of unknown familiarity is left out."""
+        if result.familiarity is not None:
+            sureness = math.nan if result.sureness is None else result.sureness
+            self._frames.append((result.familiarity, sureness, name))
+
+    @property
+    def unfamiliar(self) -> list[str]:
+        """The names of the frames that are unlike the training data, in their order."""
+        return [name for familiarity, _, name in self._frames if familiarity < UNFAMILIAR]
+
+    def __str__(self) -> str:
+        if not self._frames:
+            return 'familiarity is unknown'
+        familiarity, sureness = np.array(self._frames, object).T[:2].astype(float)
+        sure = '' if np.isnan(sureness).any() else f', mean confidence {sureness.mean():.2f}'
+        text = f'familiarity {np.median(familiarity):.2f} in the median{sure}'
+        if names := self.unfamiliar:
+            text += (
+                f'; {len(names)} of {len(self._frames)} images are unlike the training data '
+                f'(familiarity below {UNFAMILIAR}), from {names[0]} to {names[-1]}'
+            )
+        return text
+
+
 def calibrated(temperature: float) -> NDArray[np.float32]:
     """Return the calibrated confidence 0..1 of each value 0..255: its log odds over a temperature.
 
@@ -175,6 +214,6 @@ def fit_temperature(counts: NDArray[np.int64], hits: NDArray[np.int64]) -> float
     """
     if not counts.any():
         return None
-    shares = np.array([calibrated(one) for one in TEMPERATURES], np.float64)
+    shares = np.clip([calibrated(one) for one in TEMPERATURES], 1e-6, 1 - 1e-6, dtype=np.float64)
     losses = -(hits * np.log(shares) + (counts - hits) * np.log(1 - shares)).sum(1)
     return float(f'{TEMPERATURES[losses.argmin()]:.4g}')

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from lemore_core.data.samples import Sample
     from lemore_core.evaluation.evaluate import EvaluationResult
     from lemore_core.evaluation.strategies import Predictor
+    from lemore_core.segmenter import Segmenter
 
 TABLE = ('iou', 'accuracy')
 
@@ -29,6 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--class-groups', metavar='FILE', help=text)
     text = "class groups of the data set's classes, of the same names in the same order"
     parser.add_argument('--ground-truth-groups', metavar='FILE', help=text)
+    scenes = parser.add_argument_group('familiarity', 'docs/familiarity.md')
+    text = (
+        'store: write into the checkpoint what familiarity and sureness compare with, measured on '
+        'train and val; table: print how well they tell corrupted images'
+    )
+    scenes.add_argument('--familiarity', choices=('store', 'table'), help=text)
+    text = 'images, folders or videos of another place, for the table'
+    scenes.add_argument('--elsewhere', nargs='+', default=[], metavar='INPUT', help=text)
     views = parser.add_argument_group('views', 'whose probabilities are averaged')
     views.add_argument('--flip', action='store_true', help='add the mirror image')
     text = 'such as 0.5,0.75,1,1.25,1.5,1.75'
@@ -55,6 +66,9 @@ def run(arguments: argparse.Namespace) -> None:
         # a layout and no class table: the model keeps its own
         arguments.dataset = ''
     segmenter = load_segmenter(arguments)
+    if arguments.familiarity:
+        _scenes(arguments, segmenter, dataset)
+        return
     groups = arguments.class_groups
     merged = load_groups(groups, segmenter.taxonomy) if groups else None
     predictor = predictor_for(segmenter, views, merged)
@@ -71,6 +85,34 @@ def run(arguments: argparse.Namespace) -> None:
         print_json({**facts, **result.to_dict()})
     else:
         print_result(facts, result, arguments.report)
+
+
+def _scenes(arguments: argparse.Namespace, segmenter: Segmenter, dataset: Dataset) -> None:
+    """Store the scene statistics of the data set in the checkpoint, or print their table."""
+    from tqdm import tqdm
+
+    from lemore_core.checkpoint import store_scenes
+    from lemore_core.evaluation import scenes
+    from lemore_core.images.image import to_rgb
+    from lemore_core.sources import open_sources
+
+    bar = partial(tqdm, disable=None)
+    train, val = (dataset.samples(split) for split in ('train', 'val'))
+    if arguments.familiarity == 'store':
+        found = scenes.measure_scenes(segmenter, train, val, bar)
+        store_scenes(segmenter.path, found)
+        drives = ', '.join(found.held_out)
+        print(f'{segmenter.path}: {found.images} images, temperature {found.temperature}, {drives}')
+        return
+    elsewhere = {
+        source.name: (
+            to_rgb(frame.image.pixels, frame.image.encoding)
+            for frame in islice(source.frames(), 0, None, scenes.step_of(source.expected))
+        )
+        for source in open_sources(arguments.elsewhere)
+    }
+    table = scenes.corruption_table(segmenter, [*train, *val], elsewhere, bar)
+    print(scenes.in_markdown(table))
 
 
 def measure(

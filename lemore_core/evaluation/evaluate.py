@@ -96,7 +96,7 @@ def evaluate(
     scores = Scores(len(predictor.taxonomy.classes))
     images = []
     for sample in samples:
-        _require_classes(sample, predictor.taxonomy)
+        require_classes(sample, predictor.taxonomy)
         image, truth = sample.read_pair()
         prediction = predictor.predict(image)
         own = scores.add(truth, *prediction)
@@ -107,7 +107,8 @@ def evaluate(
     return EvaluationResult(predictor.taxonomy, scores, tuple(images))
 
 
-def _require_classes(sample: Sample, taxonomy: Taxonomy) -> None:
+def require_classes(sample: Sample, taxonomy: Taxonomy) -> None:
+    """Raise DataError for a sample of other classes than the model's."""
     if sample.taxonomy.classes != taxonomy.classes:
         msg = (
             f'{sample.image} is labelled with the {len(sample.taxonomy.classes)} classes of '

@@ -18,8 +18,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
-from lemore_core.checkpoint import ModelCard, read_card
-from lemore_core.common.errors import counted
+from lemore_core.checkpoint import ModelCard, read_card, store_scenes
+from lemore_core.common.errors import LemoreError, counted
 from lemore_core.common.files import hold
 from lemore_core.data.augment import Augmentation
 from lemore_core.data.check import class_counts, require_sound
@@ -27,8 +27,10 @@ from lemore_core.data.datasets import Dataset, open_dataset
 from lemore_core.data.drives import drives, held_out
 from lemore_core.data.origin import ORIGIN, UNKNOWN, read_origin
 from lemore_core.data.samples import Sample, read_black_and_white
+from lemore_core.evaluation.scenes import measure_scenes
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
+from lemore_core.segmenter import Segmenter
 from lemore_core.training.images import (
     AugmentedImages,
     Batch,
@@ -121,6 +123,9 @@ def _train(run: TrainingRun, report: Report) -> Path:
         report(f'stopped after step {trainer.global_step}, which is saved: resume it')
         raise KeyboardInterrupt
     best = run.output / 'best.safetensors'
+    if trainer.is_global_zero:
+        for path in (best, run.output / 'last.safetensors'):
+            _describe_scenes(path, samples, validation, report)
     if trainer.global_step <= run.recipe.warmup and run.seconds is not None:
         report(
             f'{counted(trainer.global_step, "step")} in this time, of which the learning rate takes '
@@ -139,6 +144,17 @@ def _about(run: TrainingRun, samples: list[Sample], validation: list[Sample]) ->
         f'{counted(len(samples), "image")} to train on, {len(validation):,} to validate on every '
         f'{run.recipe.validate_every} steps; {run.recipe.model}, {where}'
     )
+
+
+def _describe_scenes(
+    path: Path, samples: list[Sample], validation: list[Sample], report: Report
+) -> None:
+    """Store in a checkpoint what familiarity and sureness compare with."""
+    try:
+        segmenter = Segmenter.load(path, backend='torch')
+        store_scenes(path, measure_scenes(segmenter, samples, validation))
+    except LemoreError as error:
+        report(f'{path.name} cannot tell how familiar a scene is: {error}')
 
 
 def train_unless_finished(run: TrainingRun, report: Report) -> ModelCard:

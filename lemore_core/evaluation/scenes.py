@@ -1,0 +1,204 @@
+"""Measure what familiarity and sureness compare with, and how well they tell unusual images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lemore_core.data.drives import drive, drives
+from lemore_core.data.samples import Sample
+from lemore_core.evaluation.evaluate import require_classes
+from lemore_core.evaluation.metrics import Calibration
+from lemore_core.familiarity import (
+    UNFAMILIAR,
+    Fold,
+    SceneStatistics,
+    StatisticsError,
+    Values,
+    divided,
+    fit_temperature,
+)
+from lemore_core.images.image import Image, rotated, to_rgb
+from lemore_core.segmentation import Segmentation
+from lemore_core.segmenter import Segmenter
+from lemore_core.sources import open_sources
+
+MOST_IMAGES = 1000  # of each split
+MOST_CORRUPTED = 60  # of each drive
+Pixels = NDArray[np.uint8]
+
+
+def descriptor_of(result: Segmentation) -> Values:
+    """Return the descriptor of a result, or explain that there is none."""
+    if result.descriptor is None:
+        remedy = 'export it again, or import it with --reference IMAGES'
+        msg = f'the network gives no descriptors of images, which familiarity needs: {remedy}'
+        raise StatisticsError(msg)
+    return result.descriptor
+
+
+def measure_scenes(
+    segmenter: Segmenter,
+    train: Sequence[Sample],
+    val: Sequence[Sample],
+    progress: Callable[[Iterable[Sample]], Iterable[Sample]] = iter,
+) -> SceneStatistics:
+    """Measure the scenes of a data set; the temperature is fitted on ``val``.
+
+    Where drives of ``val`` have no images in ``train``, their distances count; otherwise each drive
+    is left out in turn, see :meth:`lemore_core.familiarity.SceneStatistics.of`.
+
+    Raises:
+        StatisticsError: the network gives no descriptors, or there are too few images.
+        DataError: a sample cannot be read, or has other classes than the network.
+    """
+    calibration = Calibration(len(segmenter.taxonomy.classes))
+    found: dict[str, list[Values]] = {}
+    judged = set(map(id, val))
+    for sample in progress([*thinned(train, MOST_IMAGES), *thinned(val, MOST_IMAGES)]):
+        require_classes(sample, segmenter.taxonomy)
+        image, truth = sample.read_pair()
+        result = segmenter.segment(image)
+        found.setdefault(drive(sample.image), []).append(descriptor_of(result))
+        if id(sample) in judged:
+            calibration.add(truth, result.labels, result.confidence)
+    held_out = drives(val).keys() - drives(train).keys()
+    stacked = {name: np.stack(rows) for name, rows in found.items()}
+    statistics = SceneStatistics.of(stacked, sorted(held_out))
+    temperature = fit_temperature(calibration.counts, calibration.hits)
+    return dataclasses.replace(statistics, temperature=temperature)
+
+
+def reference_scenes(segmenter: Segmenter, inputs: Sequence[str]) -> SceneStatistics:
+    """Measure the scenes of images without labels; there is no temperature.
+
+    Raises:
+        LemoreError: an input cannot be opened, or there are too few images.
+    """
+    found: dict[str, list[Values]] = {}
+    for source in open_sources(inputs):
+        step = max(1, (source.expected or 0) // MOST_IMAGES)
+        for frame in islice(source.frames(), 0, None, step):
+            (result,) = segmenter.segment_batch([frame.image])
+            found.setdefault(source.drive, []).append(descriptor_of(result))
+    return SceneStatistics.of({drive: np.stack(rows) for drive, rows in found.items()})
+
+
+def thinned(items: Sequence[Any], most: int) -> Sequence[Any]:
+    """Return at most ``most`` of the items, evenly spaced."""
+    return items[:: max(1, -(-len(items) // most))]
+
+
+def step_of(expected: int | None) -> int:
+    """Return the step through so many images of another place, for about a drive's number."""
+    return max(1, (expected or 0) // MOST_CORRUPTED)
+
+
+def _foggy(image: Pixels) -> Pixels:
+    return cv2.addWeighted(image, 0.35, np.full_like(image, 200), 0.65, 0).astype(np.uint8)
+
+
+def _covered(image: Pixels) -> Pixels:
+    covered, (height, width) = image.copy(), image.shape[:2]
+    cv2.circle(covered, (width // 2, height // 2), int(0.42 * height), (40, 38, 35), -1)
+    return cv2.GaussianBlur(covered, (0, 0), height / 30).astype(np.uint8)
+
+
+CORRUPTIONS: Mapping[str, Callable[[Pixels], Pixels]] = {
+    'dark': lambda image: (image * 0.2).astype(np.uint8),
+    'fog': _foggy,
+    'blur': lambda image: cv2.GaussianBlur(image, (0, 0), image.shape[0] / 72).astype(np.uint8),
+    'covered lens': _covered,
+    'upside down': lambda image: np.ascontiguousarray(image[::-1, ::-1]),
+    'BGR as RGB': lambda image: np.ascontiguousarray(image[..., ::-1]),
+}
+
+
+def _brighter(image: Pixels, factor: float) -> Pixels:
+    return np.asarray(np.clip(image * factor, 0, 255), np.uint8)
+
+
+# changes that make images more like the training images, and what to do then
+REMEDIES: Mapping[str, Callable[[Pixels], Pixels]] = {
+    **{
+        f'turned by {degrees} degrees, they are upright: set rotate': partial(
+            rotated, degrees=degrees
+        )
+        for degrees in (180, 90, 270)
+    },
+    'with red and blue exchanged: correct the encoding of the camera': CORRUPTIONS['BGR as RGB'],
+    'brighter: raise the exposure of the camera': partial(_brighter, factor=2.0),
+    'darker: lower the exposure of the camera': partial(_brighter, factor=0.5),
+}
+OTHERWISE = 'train on its images: lemore distill (docs/street.md), or lemore train --start'
+
+
+def advise(segmenter: Segmenter, images: Sequence[Image]) -> str:
+    """Return what to do about unfamiliar images, by trying each remedy on them."""
+    frames = [to_rgb(image.pixels, image.encoding) for image in images]
+
+    def familiarity(change: Callable[[Pixels], Pixels]) -> float:
+        results = (segmenter.segment(np.ascontiguousarray(change(frame))) for frame in frames)
+        return float(np.mean([result.familiarity or 0.0 for result in results]))
+
+    found = {text: familiarity(change) for text, change in REMEDIES.items()}
+    best = max(found, key=found.__getitem__)
+    if found[best] < familiarity(lambda frame: frame) + UNFAMILIAR:
+        return OTHERWISE
+    return f'familiarity {found[best]:.2f} {best}'
+
+
+def auroc(unusual: Values, usual: Values) -> float:
+    """Return the probability that an unusual value exceeds a usual one; ties count half."""
+    return float(((unusual[:, None] > usual).mean() + (unusual[:, None] >= usual).mean()) / 2)
+
+
+def corruption_table(
+    segmenter: Segmenter,
+    samples: Sequence[Sample],
+    elsewhere: Mapping[str, Iterable[Pixels]],
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> list[dict[str, str]]:
+    """Return a row for each corruption and other place: AUROC by familiarity and by confidence.
+
+    Images of each fold's drives are compared with the same images corrupted, or with images RGB of
+    another place, by their distance from the images of the other drives.
+    """
+    by_drive = {name: thinned(found, MOST_CORRUPTED) for name, found in drives(samples).items()}
+    unusual: dict[str, Callable[[Pixels], Pixels]] = {'': lambda image: image, **CORRUPTIONS}
+    seen: dict[str, dict[str, Values]] = {}
+    for name, found in progress(by_drive.items()):
+        images = [sample.read_image() for sample in found]
+        for what, corrupt in unusual.items():
+            seen.setdefault(what, {})[name] = _rows(segmenter, map(corrupt, images))
+    places = {place: _rows(segmenter, images) for place, images in elsewhere.items()}
+    folds = divided(seen[''])
+    table = []
+    for what in [*CORRUPTIONS, *places]:
+        row = {'images': what}
+        for name, (kept, held_out) in folds.items():
+            fold = Fold.of(kept[:, 1:], held_out[:, 1:])
+            odd = places[what] if what in places else divided(seen[what])[name][1]
+            familiarity = auroc(fold.distance(odd[:, 1:]), fold.distance(held_out[:, 1:]))
+            row[name] = f'{familiarity:.2f} / {auroc(-odd[:, 0], -held_out[:, 0]):.2f}'
+        table.append(row)
+    return table
+
+
+def _rows(segmenter: Segmenter, images: Iterable[Pixels]) -> Values:
+    """Return mean confidence and descriptor of each image, (images, 1 + n)."""
+    results = map(segmenter.segment, images)
+    return np.stack([[one.confidence.mean() / 255, *descriptor_of(one)] for one in results])
+
+
+def in_markdown(table: Sequence[Mapping[str, str]]) -> str:
+    """Return the rows as a table in Markdown."""
+    rows = [list(table[0]), ['---'] * len(table[0]), *(list(row.values()) for row in table)]
+    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
