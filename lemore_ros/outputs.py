@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+FLOAT = 'std_msgs/msg/Float32'
 FFMPEG_PACKET = 'ffmpeg_image_transport_msgs/msg/FFMPEGPacket'
 COMPRESSED_VIDEO = 'foxglove_msgs/msg/CompressedVideo'
 AUTO = 'auto'
@@ -90,6 +91,9 @@ OUTPUTS: Mapping[str, Output] = {
         # of the labels, at their size
         Output('camera_info', CAMERA_INFO),
         Output('points', 'sensor_msgs/msg/PointCloud2'),
+        # shares 0..1, where the model tells them; no standard message has a header and a number
+        Output('familiarity', FLOAT),
+        Output('sureness', FLOAT),
         # the class table, as JSON and for nav2
         Output('classes', 'std_msgs/msg/String', is_latched=True),
         Output('label_info', 'vision_msgs/msg/LabelInfo', is_latched=True),

@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--logits', metavar='NAME', help='the output, where there are several')
     text = 'an image of the kind that it will see, to try it on'
     parser.add_argument('--image', type=Path, help=text)
+    text = (
+        'images of the kind that the network was trained on (files, folders, videos): what it is '
+        'shown later is compared with them, docs/familiarity.md'
+    )
+    parser.add_argument('--reference', nargs='+', metavar='IMAGES', help=text)
     unknown = 'unknown: ask who made the network'
     parser.add_argument('--licence', default=unknown, help='terms of the weights')
     declare(parser, 'height', 'width')
@@ -33,10 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write a foreign network as a file that is served like LeMoRe's own exports."""
+    from lemore_core.checkpoint import store_scenes
     from lemore_core.common.files import write_whole
+    from lemore_core.evaluation.scenes import reference_scenes
     from lemore_core.export import STREET
+    from lemore_core.export.descriptor import add_descriptor
     from lemore_core.export.importing import ImportOptions, import_onnx
     from lemore_core.images.files import read_image
+    from lemore_core.segmenter import Segmenter
     from lemore_core.taxonomy import load_taxonomy
 
     mean, std = (values and tuple(values) for values in (arguments.mean, arguments.std))
@@ -48,5 +57,12 @@ def run(arguments: argparse.Namespace) -> None:
         ImportOptions(arguments.layout, arguments.channels, mean, std, size, arguments.logits),
         licence=arguments.licence,
     )
-    write_whole(arguments.output, content)
+    described = add_descriptor(content) if arguments.reference else None
+    write_whole(arguments.output, described or content)
     print(f'{arguments.output}: {summary}')
+    if described:
+        scenes = reference_scenes(Segmenter.load(arguments.output), arguments.reference)
+        store_scenes(arguments.output, scenes)
+        print(f'familiarity: {scenes.images} reference images of {len(scenes.held_out)} parts')
+    elif arguments.reference:
+        print('no familiarity: the network has no convolutions of known sizes to compare by')

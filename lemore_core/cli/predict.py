@@ -53,12 +53,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    from lemore_core.familiarity import SceneLog
     from lemore_core.predict import VIDEO, PredictError, check_names, predict
 
     sources = open_inputs(arguments)
     check_names(sources, arguments.output)
     segmenter = load_for(sources, arguments)
     images = unlabelled = 0
+    scenes = SceneLog()
     for source in sources:
         steps = predict(
             segmenter,
@@ -68,6 +70,7 @@ def _predict(arguments: argparse.Namespace) -> None:
             frames=arguments.frames,
             rotation=arguments.rotate,
             has_legend=not arguments.no_legend,
+            scenes=scenes,
         )
         try:
             for frame in image_bar(steps, source.name, source.expected, arguments.frames):
@@ -82,6 +85,8 @@ def _predict(arguments: argparse.Namespace) -> None:
     print(f'{counted(images, "image")}: {results}')
     if unlabelled:
         print(f'{counted(unlabelled, "image")} without recorded labels')
+    if scenes.unfamiliar:
+        print(f'warning: {scenes}', file=sys.stderr)
     exit_if_incomplete(sources)
 
 

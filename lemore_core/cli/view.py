@@ -43,6 +43,9 @@ def run(arguments: argparse.Namespace) -> None:
                     (result,) = segmenter.segment_batch([frame.image])
                     view.labels(result.labels, result.confidence)
                     view.figure('figures/latency_ms', result.timings.total_ms)
+                    for name in ('familiarity', 'sureness'):
+                        if (share := getattr(result, name)) is not None:
+                            view.figure(f'figures/{name}', 100 * share)
                 number += 1
     print(f'{counted(number, "image")}: {arguments.save or "in the viewer"}')
     exit_if_incomplete(sources)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.data.drives import drive, drives
+from lemore_core.data.drives import drive_names, drives
 from lemore_core.data.samples import Sample
 from lemore_core.evaluation.evaluate import require_classes
 from lemore_core.evaluation.metrics import Calibration
@@ -61,15 +61,17 @@ def measure_scenes(
     """
     calibration = Calibration(len(segmenter.taxonomy.classes))
     found: dict[str, list[Values]] = {}
-    judged = set(map(id, val))
-    for sample in progress([*thinned(train, MOST_IMAGES), *thinned(val, MOST_IMAGES)]):
+    first = thinned(train, MOST_IMAGES)
+    samples = [*first, *thinned(val, MOST_IMAGES)]
+    names = drive_names([sample.image for sample in samples])
+    for number, sample in enumerate(progress(samples)):
         require_classes(sample, segmenter.taxonomy)
         image, truth = sample.read_pair()
         result = segmenter.segment(image)
-        found.setdefault(drive(sample.image), []).append(descriptor_of(result))
-        if id(sample) in judged:
+        found.setdefault(names[number], []).append(descriptor_of(result))
+        if number >= len(first):
             calibration.add(truth, result.labels, result.confidence)
-    held_out = drives(val).keys() - drives(train).keys()
+    held_out = set(names[len(first) :]) - set(names[: len(first)])
     stacked = {name: np.stack(rows) for name, rows in found.items()}
     statistics = SceneStatistics.of(stacked, sorted(held_out))
     temperature = fit_temperature(calibration.counts, calibration.hits)

@@ -118,7 +118,7 @@ def _blueprint() -> Any:
 
     curves = layout.Vertical(
         layout.TimeSeriesView(origin='classes', name='classes, % of the image'),
-        layout.TimeSeriesView(origin='figures', name='confidence, latency'),
+        layout.TimeSeriesView(origin='figures', name='confidence and familiarity in %, latency'),
         layout.TextLogView(origin='worst', name='least confident'),
     )
     images = layout.Vertical(

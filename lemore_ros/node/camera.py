@@ -148,7 +148,7 @@ class Camera:
                 self._publish_points(image, result, settings.parameters.depth_tolerance_ms)
         except (ImageError, CameraInfoError) as error:
             self._log.warn('points', str(error))
-        self.stats.count_labelled(result.resized)
+        self.stats.count_labelled(result.resized, result.familiarity, result.sureness)
         self.stats.add_times(
             age=self._age_ms(stamp_ns(image.header)),
             segmenter=result.timings.total_ms,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -14,6 +15,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 
 from lemore_core.common.memory import ProcessMemoryError, process_memory
+from lemore_core.familiarity import UNFAMILIAR
 from lemore_core.segmenter import Segmenter
 
 PERIOD_S = 1.0
@@ -25,6 +27,8 @@ NO_IMAGE_S = 3.0
 STUCK_S = 3
 OVERDUE, LONGEST_WAIT_S = 3.0, 60.0
 UNKNOWN_CLOCK = 'unknown clock'
+# an unfamiliar frame is no unfamiliar scene
+UNFAMILIAR_S, FAMILIAR_AGAIN = 3.0, 2 * UNFAMILIAR
 # a larger share of replaced frames is more than jitter
 FALLING_BEHIND = 0.1
 FEWEST_FRAMES = 10
@@ -62,6 +66,9 @@ class CameraStats:
         self._recent = {name: deque[float]() for name in TIMED}
         self._times_ms = {name: deque[float](maxlen=FRAMES_REMEMBERED) for name in TIMES}
         self._failure = self._resized = ''
+        self._familiarity: float | None = None
+        self._sureness: float | None = None
+        self._unfamiliar_since = math.inf
         self.expect_frames(idle='inactive')
 
     def __getitem__(self, count: str) -> int:
@@ -74,8 +81,8 @@ class CameraStats:
         with self._lock:
             self._idle = idle
             self._since = self._last_frame = self.clock()
-            self._heard, self._apart = False, 0.0
             self._good, self._failure = self._since, ''
+            self._heard, self._apart, self._unfamiliar_since = False, 0.0, math.inf
             for times in self._recent.values():
                 times.clear()
 
@@ -108,12 +115,22 @@ class CameraStats:
             self.count('failed')
             self._failure = reason
 
-    def count_labelled(self, resized: str = '') -> None:
-        """Count a published frame, and say why its image was resized."""
+    def count_labelled(
+        self,
+        resized: str = '',
+        familiarity: float | None = None,
+        sureness: float | None = None,
+    ) -> None:
+        """Count a published frame with its figures, and say why its image was resized."""
         with self._lock:
             self.count('labelled')
             self._failure, self._resized = '', resized
             self._good = self.clock()
+            self._familiarity, self._sureness = familiarity, sureness
+            if familiarity is None or familiarity >= FAMILIAR_AGAIN:
+                self._unfamiliar_since = math.inf
+            elif familiarity < UNFAMILIAR:
+                self._unfamiliar_since = min(self._unfamiliar_since, self.clock())
 
     def add_times(self, **times_ms: float) -> None:
         """Add to some of ``TIMES``; an age by an unknown clock is NaN."""
@@ -142,7 +159,19 @@ class CameraStats:
                 f'falling behind: {rates["labelled"]:.0f} of {rates["received"]:.0f} images a '
                 'second are segmented, the newest ones: set max_rate_hz to receive fewer'
             )
-        return DiagnosticStatus.OK, ', '.join(filter(None, ['segmenting', self._resized]))
+        unlike = self._unlike()
+        level = DiagnosticStatus.WARN if unlike else DiagnosticStatus.OK
+        return level, ', '.join(filter(None, ['segmenting', self._resized, unlike]))
+
+    def _unlike(self) -> str:
+        for_s = self.clock() - self._unfamiliar_since
+        if for_s < UNFAMILIAR_S:
+            return ''
+        sureness = '' if self._sureness is None else f', mean confidence {self._sureness:.2f}'
+        return (
+            f'this scene is unlike the training data since {for_s:.0f} s: familiarity '
+            f'{self._familiarity:.2f}{sureness}'
+        )
 
     def _values(self, rates: Mapping[str, float]) -> dict[str, str]:
         ages = self._times_ms['age']
@@ -150,6 +179,7 @@ class CameraStats:
         ages_shown = _percentiles('age', known)
         if ages and not known:
             ages_shown = dict.fromkeys(ages_shown, UNKNOWN_CLOCK)
+        scene = {'familiarity': self._familiarity, 'sureness': self._sureness}
         work = sum(np.median(self._times_ms[name] or [np.nan]) for name in ('work', 'intake'))
         return {
             **{name: str(self._counts[name]) for name in COUNTS},
@@ -158,6 +188,7 @@ class CameraStats:
             **ages_shown,
             **_percentiles('segmenter', self._times_ms['segmenter']),
             'work_p50_ms': f'{work:.2f}',
+            **{name: f'{share:.3f}' for name, share in scene.items() if share is not None},
         }
 
     def _rate(self, name: str) -> float:

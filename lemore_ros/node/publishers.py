@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile
-from std_msgs.msg import Header, String
+from std_msgs.msg import Float32, Header, String
 
+from lemore_core.familiarity import SceneStatistics
 from lemore_core.images.image import Image
 from lemore_core.segmentation import OutputSize, Refinement, Segmentation
 from lemore_core.taxonomy import Taxonomy, load_groups, mask_tables
@@ -21,7 +22,7 @@ from lemore_ros.messages.rendering import Rendering, classes_json, label_info_me
 from lemore_ros.node import qos
 from lemore_ros.node.parameters import NodeParameters
 from lemore_ros.node.qos_diagnosis import why_not_received
-from lemore_ros.outputs import CAMERA_INFO, OUTPUTS, Output, mask_outputs
+from lemore_ros.outputs import CAMERA_INFO, FLOAT, OUTPUTS, Output, mask_outputs
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,24 @@ class OutputSettings:
     outputs: Mapping[str, Output]
 
     @classmethod
-    def of(cls, parameters: NodeParameters, classes: Taxonomy) -> OutputSettings:
-        """Derive the settings."""
+    def of(
+        cls, parameters: NodeParameters, classes: Taxonomy, scenes: SceneStatistics | None = None
+    ) -> OutputSettings:
+        """Derive the settings; without ``scenes`` no familiarity is offered."""
         groups = load_groups(parameters.class_groups, classes) if parameters.class_groups else None
         refinement = Refinement(
             parameters.min_confidence, groups, OutputSize.parse(parameters.output_size)
         )
         tables = mask_tables(filter(None, parameters.masks), classes, groups)
         topics = {name: mask_outputs(name) for name in tables}
+        told = {'familiarity': scenes, 'sureness': scenes and scenes.temperature}
+        outputs = {name: output for name, output in OUTPUTS.items() if told.get(name, True)}
         return cls(
             parameters,
             classes if groups is None else groups.taxonomy,
             refinement,
             {topics[name][0].name: table for name, table in tables.items()},
-            {**OUTPUTS, **{output.name: output for pair in topics.values() for output in pair}},
+            {**outputs, **{output.name: output for pair in topics.values() for output in pair}},
         )
 
 
@@ -94,7 +99,7 @@ class Publishers:
     def publish_images(
         self, image: Image, result: Segmentation, settings: OutputSettings, info: Any
     ) -> None:
-        """Publish the images with subscribers, then their camera info, scaled from ``info``."""
+        """Publish images and figures with subscribers, then camera info, scaled from ``info``."""
         alpha = settings.parameters.overlay_alpha
         rendering = Rendering(image, result, settings.taxonomy, alpha, masks=settings.masks)
         wanted = {
@@ -103,6 +108,8 @@ class Publishers:
         for topic, output in wanted.items():
             if output.is_image:
                 self.publish(topic, rendering.message(output))
+            elif output.type == FLOAT and (share := getattr(result, topic)) is not None:
+                self.publish(topic, Float32(data=share))
         topics = [topic for topic, output in wanted.items() if output.type == CAMERA_INFO]
         if topics and info is not None:
             message = rendering.camera_info(info)

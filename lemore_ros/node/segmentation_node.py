@@ -159,7 +159,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def _activate(self) -> None:
         if self.segmenter is not None:
-            settings = OutputSettings.of(self.values, self.segmenter.taxonomy)
+            settings = _settings(self.values, self.segmenter)
             worker = Worker(self.segmenter, settings, self._on_gpu_lost)
             worker.start(self, self.stats)
             self.worker = worker
@@ -197,7 +197,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def _apply_values(self) -> None:
         if self.worker is not None and self.segmenter is not None:
-            self.worker.apply(OutputSettings.of(self.values, self.segmenter.taxonomy))
+            self.worker.apply(_settings(self.values, self.segmenter))
 
     def _on_set_enabled(
         self, request: SetBool.Request, response: SetBool.Response
@@ -255,6 +255,10 @@ def load_segmenter(values: NodeParameters) -> Segmenter:
     height, width = segmenter.trained_size
     segmenter.warm_up(2 * height, 2 * width, 'bgr8')
     return segmenter
+
+
+def _settings(values: NodeParameters, segmenter: Segmenter) -> OutputSettings:
+    return OutputSettings.of(values, segmenter.taxonomy, segmenter.card.scenes)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -34,7 +34,8 @@ from lemore_ros.node import qos
 from lemore_ros.outputs import TRANSPORTS
 from lemore_ros.tools.probe import NODE
 
-LATENCIES = ('age_p50_ms', 'segmenter_p50_ms')
+# figures of the diagnostics, and their factors
+FIGURES = {'age_p50_ms': 1, 'segmenter_p50_ms': 1, 'familiarity': 100, 'sureness': 100}
 
 
 class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
@@ -80,9 +81,9 @@ class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         own = [status for status in message.status if status.name.lstrip('/') == self._status]
         values = {pair.key: pair.value for status in own for pair in status.values}
-        for name in LATENCIES:
+        for name, factor in FIGURES.items():
             with suppress(KeyError, ValueError):  # ages are words where the clocks differ
-                self._view.figure(f'figures/{name}', float(values[name]))
+                self._view.figure(f'figures/{name}', factor * float(values[name]))
 
 
 def main(args: Sequence[str] | None = None) -> int:

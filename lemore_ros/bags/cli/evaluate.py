@@ -16,6 +16,7 @@ from lemore_core.cli.arguments import (
     print_json,
     seconds,
 )
+from lemore_core.familiarity import UNFAMILIAR
 from lemore_ros.bags.errors import INCOMPLETE, BagError
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 # explanations of figures on the terminal
 EXPLAINED = {
+    'familiarity': '  share of held-out images as far from the training images, docs/familiarity.md',
+    'sureness': '  mean calibrated confidence',
+    'unfamiliar': f'  share of frames of a familiarity below {UNFAMILIAR}',
     'doubtful': '  share of pixels of less than 50 % confidence',
     'flicker': '  share of pixels whose label differs from the frame before',
     'left_unlabelled': '  share of ground truth without a label',

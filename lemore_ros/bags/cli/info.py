@@ -9,31 +9,41 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.cli.arguments import declare, image_bar, print_json
+from lemore_core.cli.arguments import SEGMENTER, declare, image_bar, load_segmenter, print_json
 from lemore_core.common.errors import counted, printable, span
 from lemore_ros.bags.errors import INCOMPLETE
 
 if TYPE_CHECKING:
+    from lemore_core.segmenter import Segmenter
     from lemore_ros.bags.reader import Bag
     from lemore_ros.bags.topics import TopicProbe
+    from lemore_ros.bags.types import Topic
 
 NS = 10**9
 GAP = 3.0  # median periods
 GAPS_SHOWN = 5
+MOST_SEGMENTED, MOST_TRIED = 200, 8  # images that a model judges, and on which remedies are tried
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('bag', type=Path, help='a rosbag2 folder, .mcap, .db3, or a ROS 1 .bag')
-    declare(parser, 'json')
+    declare(parser, 'json', *SEGMENTER)
+    # without --model, nothing is segmented
+    parser.set_defaults(model=None)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the summary of the bag."""
     from lemore_ros.bags.reader import open_bag
 
+    segmenter = None if arguments.model is None else load_segmenter(arguments)
     with open_bag(arguments.bag) as bag:
         info = inspect(bag)
+        if segmenter is not None:
+            for image in info['images']:
+                if not image['problem']:
+                    image['familiarity'] = _familiarity(bag, bag.topic(image['name']), segmenter)
     if arguments.json:
         print_json(info)
     else:
@@ -54,11 +64,38 @@ def _print(info: dict[str, Any]) -> None:
         more = image['gaps'] - len(image['gaps_s'])
         lines += [f'    and {counted(more, "gap")} more'] if more else []
         lines += [f'    {note}' for note in image['stamp_notes']]
+        lines += [f'    {text}' for text in image.get('familiarity', ())]
     lines += [] if info['images'] else ['  no image topics']
     if info['damage']:
         lost = f'{counted(info["unreadable"], "message")} known to be lost'
         lines.append(f'  damaged, {lost}: {info["damage"]}')
     print(*map(printable, [*lines, *(f'  {note}' for note in info['notes'])]), sep='\n')
+
+
+def _familiarity(bag: Bag, topic: Topic, segmenter: Segmenter) -> list[str]:
+    """Say how familiar some images of a camera are to a model, which are not, and what to do."""
+    from lemore_core.evaluation.scenes import advise
+    from lemore_core.familiarity import UNFAMILIAR, SceneLog
+    from lemore_core.images.image import Image
+    from lemore_ros.bags.reader import Decoder
+
+    if segmenter.card.scenes is None:
+        command = 'lemore evaluate --familiarity store, or lemore import --reference'
+        return [f'{segmenter.path.name} has no statistics of its training images: {command}']
+    log, unfamiliar, decoder = SceneLog(), list[Image](), Decoder(topic, bag.max_pixels)
+    step = max(1, topic.count // MOST_SEGMENTED)
+    records = image_bar(bag.messages([topic]), f'segmenting {topic.name}', topic.count)
+    for number, record in enumerate(records):
+        if number % step:
+            decoder.skip(record)
+            continue
+        image = decoder.decode(record)
+        if isinstance(image, Image):
+            (result,) = segmenter.segment_batch([image])
+            log.add(f'{(record.time_ns - bag.start_ns) / NS:.2f} s', result)
+            if (result.familiarity or 0) < UNFAMILIAR and len(unfamiliar) < MOST_TRIED:
+                unfamiliar.append(image)
+    return [str(log), *([advise(segmenter, unfamiliar)] if unfamiliar else [])]
 
 
 def inspect(bag: Bag) -> dict[str, Any]:

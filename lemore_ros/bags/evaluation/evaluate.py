@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lemore_core.common.timeline import Timeline
 from lemore_core.evaluation.evaluate import ImageResult
 from lemore_core.evaluation.metrics import Scores, TimeSeries, by_name, rounded
+from lemore_core.familiarity import UNFAMILIAR
 from lemore_core.taxonomy import Labels, Taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence, StampedImage
@@ -24,7 +25,8 @@ from lemore_ros.bags.evaluation.label_sources import DOUBTFUL, FrameLabels, Grou
 MAP_WIDTH = 96
 LONGEST_GAP_S = 1.0  # between frames that are compared
 SCORES = 'mean_iou', 'pixel_accuracy', 'agreement'
-COLUMNS = (*SCORES, 'mean_confidence', 'doubtful', 'flicker', 'latency_ms')
+SCENE = 'familiarity', 'sureness'
+COLUMNS = (*SCORES, 'mean_confidence', 'doubtful', 'flicker', 'latency_ms', *SCENE)
 OUT_OF_ORDER = 'images whose stamps are not after the one before'
 UNEQUAL = 'images that only one of the two labels'
 
@@ -129,7 +131,8 @@ class DriveEvaluation:
         self.frames += 1
         seconds = self._times.time_ns / 1e9
         changed = truth = None
-        figures = dict.fromkeys(COLUMNS, math.nan) | {'latency_ms': labels.latency_ms}
+        figures = dict.fromkeys(COLUMNS, math.nan)
+        figures |= {name: getattr(labels, name) for name in ('latency_ms', *SCENE)}
         if not self.is_comparison:
             figures['flicker'], changed = self.flicker.add(image.time_ns, labels.labels)
         if labels.confidence is not None:
@@ -173,12 +176,19 @@ class DriveEvaluation:
                 'mean_confidence': means['mean_confidence'],
                 'doubtful': means['doubtful'],
                 'latency_ms': rounded(float(np.median(known))) if known.size else None,
+                **{name: means[name] for name in SCENE},
+                'unfamiliar': rounded(self._unfamiliar_share()),
                 'flicker': rounded(self.flicker.share),
                 'frames_not_compared': self.flicker.breaks,
                 'class_shares': {k: rounded(v) for k, v in self.shares.mean().items()},
             }
         values['error_counts'] = dict(+self.error_counts)
         return {**values, 'over_time': self.series.to_dict()}
+
+    def _unfamiliar_share(self) -> float:
+        familiarity = self.series.rows[:, 1 + COLUMNS.index('familiarity')]
+        known = familiarity[~np.isnan(familiarity)]
+        return float((known < UNFAMILIAR).mean()) if known.size else math.nan
 
     def _compare(self, labels: FrameLabels, truth: Labels) -> dict[str, float]:
         """Count labels of the size of their reference; return their figures."""

@@ -45,11 +45,13 @@ T = TypeVar('T')
 
 
 class FrameLabels(NamedTuple):
-    """Labels and confidence (H, W) of an image; None and NaN where unknown."""
+    """Labels and confidence (H, W) of an image, and its figures; None and NaN where unknown."""
 
     labels: Labels
     confidence: NDArray[np.uint8] | None = None
     latency_ms: float = math.nan
+    familiarity: float = math.nan
+    sureness: float = math.nan
 
     def at_size(self, size: tuple[int, int]) -> FrameLabels:
         """Return the labels resized to (height, width) by nearest neighbour."""
@@ -83,7 +85,10 @@ class ModelLabels:
             self._segmenter.warm_up(*image.size)
             self._warm.add(image.size)
         result = self._segmenter.segment(image.image.pixels, image.image.encoding)
-        return FrameLabels(result.labels, result.confidence, result.timings.total_ms)
+        shares = (
+            math.nan if share is None else share for share in (result.familiarity, result.sureness)
+        )
+        return FrameLabels(result.labels, result.confidence, result.timings.total_ms, *shares)
 
     def close(self) -> None:
         """Release the network."""

@@ -32,6 +32,7 @@ REASONS = {
     'low mIoU': ('mean_iou', 1),
     'low confidence': ('mean_confidence', 1),
     'flicker': ('flicker', -1),
+    'unfamiliar': ('familiarity', 1),
 }
 DIFFERENCE = {'low agreement': ('agreement', 1)}
 # title and format of each figure of a drive and of a frame
@@ -47,6 +48,9 @@ HEADLINE: dict[str, tuple[str, Callable[[float], str]]] = {
     'calibration_error': ('calibration error', percent),
     'left_unlabelled': ('left unlabelled', percent),
     'mean_confidence': ('mean confidence', percent),
+    'sureness': ('sureness', percent),
+    'familiarity': ('familiarity', '{:.2f}'.format),
+    'unfamiliar': ('unfamiliar frames', percent),
     'flicker': ('flicker', percent),
     'latency_ms': ('latency', '{:.1f} ms'.format),
 }
@@ -108,6 +112,7 @@ def _sections(evaluation: DriveEvaluation, names: Names) -> list[Section]:
     rows = [
         Row(f'against {reference}', {'mIoU': 'mean_iou', 'pixel accuracy': 'pixel_accuracy'}),
         Row('confidence', {labels: 'mean_confidence', 'pixels below 50 %': 'doubtful'}),
+        Row('scene', {'familiarity': 'familiarity', 'sureness': 'sureness'}),
         Row('flicker', {labels: 'flicker'}),
         Row('latency in ms', {labels: 'latency_ms'}, PLAIN),
     ]
