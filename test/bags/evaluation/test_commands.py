@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,20 @@ def test_a_bag_without_labels_is_segmented_and_one_of_several_is_chosen(
 ) -> None:
     messages = drive_messages([0.5] * 2)
     bare = write_messages(tmp_path / 'bare', [m for m in messages if m.topic == CAMERA])
-    run('evaluate', bare, '--model', 'nano', '--backend', 'torch', '--device', 'cpu')
-    assert capsys.readouterr().out.startswith('model ')
+    model = ['--model', 'nano', '--backend', 'torch', '--device', 'cpu']
+    run('evaluate', bare, *model)
+    out = capsys.readouterr().out
+    assert out.startswith('model ')
+    # no street
+    assert ['unfamiliar', '1.0'] in [line.split()[:2] for line in out.splitlines()]
+    run('info', bare, *model)
+    *_, scenes, advice = capsys.readouterr().out.splitlines()
+    assert re.match(
+        r' +familiarity 0.00 in the median, mean confidence 0.\d\d; 2 of 2 images are unlike the '
+        r'training data \(familiarity below 0.05\), from 0.00 s to 0.\d\d s$',
+        scenes,
+    )
+    assert 'train on its images: lemore distill' in advice
     again = [m._replace(topic=m.topic.replace(NODE, '/rear')) for m in messages if NODE in m.topic]
     both = write_messages(tmp_path / 'both', [*messages, *again])
     with pytest.raises(LemoreError, match=f'has labels on {LABELS}, /rear/labels: choose with'):

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from lemore_core.checkpoint import read_card
 from lemore_core.cli.main import main
+from lemore_core.evaluation.scenes import CORRUPTIONS
 from lemore_core.taxonomy import load_taxonomy
 
 Output = pytest.CaptureFixture[str]
@@ -112,3 +115,29 @@ def test_model_and_truth_are_compared_in_groups_on_one_drive(
     assert 'nowhere cannot be held out: the drives are train, val' in capsys.readouterr().err
     assert main([*command, '--drive', 'train', '--json']) == 0
     assert json.loads(capsys.readouterr().out)['split'] == 'drive train'
+
+
+def test_scenes_are_measured_and_judged(
+    untrained_checkpoint: Path, small_camvid: Path, tmp_path: Path, capsys: Output
+) -> None:
+    for name in ('', 'annot'):
+        shutil.copytree(small_camvid / f'val{name}', small_camvid / f'train{name}')
+    path = tmp_path / 'known.safetensors'
+    shutil.copy(untrained_checkpoint, path)
+    model = ['--model', str(path), '--backend', 'torch', '--device', 'cpu']
+    command = ['evaluate', *model, '--data', str(small_camvid), '--familiarity']
+    assert main([*command, 'store']) == 0
+    assert f'{path}: 6 images, temperature ' in capsys.readouterr().out
+    scenes = read_card(path).scenes
+    assert scenes is not None
+    # images of these names are of the drives train and val
+    assert (scenes.held_out, scenes.images) == (('val',), 6)
+    assert scenes.temperature is not None
+    assert main([*command, 'table', '--elsewhere', str(small_camvid / 'val')]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == '| images | train | val |'
+    assert [line.split(' | ')[0] for line in lines[2:]] == [
+        *(f'| {name}' for name in CORRUPTIONS),
+        '| val',
+    ]
+    assert all(re.fullmatch(r'\| .* \| \d\.\d\d / \d\.\d\d \| .* \|', line) for line in lines[2:])

@@ -56,6 +56,25 @@ def test_rates_are_of_the_last_seconds(stats: CameraStats, clock: Clock) -> None
     assert stats.health().values['rate_hz'] == '0.00'
 
 
+def test_a_scene_that_stays_unfamiliar_is_a_warning(stats: CameraStats, clock: Clock) -> None:
+    def after(seconds: float, *figures: float | None) -> tuple[bytes, str]:
+        clock.now += seconds
+        stats.count('received')
+        stats.count_labelled('', *figures)
+        return stats.health()[:2]
+
+    assert after(1, None, None) == (OK, 'segmenting')
+    assert 'familiarity' not in stats.health().values
+    assert after(1, 0.0, 0.94)[0] == OK
+    # a frame in between that is hardly familiar changes nothing
+    assert after(2, 0.06, 0.94)[0] == OK
+    text = 'this scene is unlike the training data since 12 s: familiarity 0.00'
+    assert after(10, 0.0, 0.94) == (WARN, f'segmenting, {text}, mean confidence 0.94')
+    assert stats.health().values['familiarity'] == '0.000'
+    assert after(0, 0.001, None) == (WARN, f'segmenting, {text}')
+    assert after(1, 0.5, 0.94) == (OK, 'segmenting')
+
+
 def test_the_level_follows_what_happened(stats: CameraStats, clock: Clock) -> None:
     def says(level: bytes, message: str) -> None:
         assert stats.health()[:2] == (level, message)

@@ -44,6 +44,8 @@ def test_the_policy_is_the_nodes_own_graph(graph: Any, untrained: dict[str, Any]
 
     if find_spec('vision_msgs') is None:
         published.add(f'/{NAME}/label_info')
+    # of a model that knows its training images
+    published |= {f'/{NAME}/{name}' for name in ('familiarity', 'sureness')}
     assert published == granted('topics[@publish="ALLOW"]/topic')
     assert subscribed == granted('topics[@subscribe="ALLOW"]/topic')
     # Humble has no service for type descriptions
