@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lemore_core.segmentation import Segmentation
 
 MOST_FOLDS = 3
+NAMED = 4  # drives in the name of a fold
 QUANTILES = 65
 # further from the training images than 95 % of the images of held-out drives
 UNFAMILIAR = 0.05
@@ -123,7 +124,7 @@ def divided(
         else:
             min(groups, key=lambda group: sum(len(drives[n]) for n in group)).append(name)
     return {
-        ', '.join(group): (
+        ', '.join(group[:NAMED]) + ', …' * (len(group) > NAMED): (
             np.concatenate([v for name, v in drives.items() if name not in group]),
             np.concatenate([drives[name] for name in group]),
         )

@@ -70,6 +70,9 @@ def _card(values: dict[str, Any]) -> dict[str, str]:
         fields = ', '.join(f'{k} {recipe[k]}' for k in ('dataset', 'batch', 'seed') if k in recipe)
         steps = training.get('steps_in_all', training.get('step', '?'))
         card['trained'] = f'{steps} steps: {fields}'
+    if scenes := values.get('scenes'):
+        held_out = '; '.join(scenes['held_out'])
+        card['familiarity'] = f'{scenes["images"]} images, held out: {held_out}'
     for kind, name in (('start', 'started'), ('teacher', 'teacher'), ('imported', 'imported')):
         if kind in training:
             found = training[kind]
@@ -99,6 +102,12 @@ def _checkpoint(path: Path, size: tuple[int, int] | None) -> dict[str, Any]:
         'licence': card.licence,
         'metrics': dict(card.metrics),
         'training': dict(card.training),
+        'scenes': card.scenes
+        and {
+            'images': card.scenes.images,
+            'held_out': card.scenes.held_out,
+            'temperature': card.scenes.temperature,
+        },
     }
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lemore_core.export.fold import ServingGraph
-from lemore_core.images.image import CHANNELS, Image
+from lemore_core.images.image import CHANNELS, Image, to_network
 from lemore_core.inference.backend import FP16, FP32, BackendError, DeviceMemoryError, Status
 from lemore_core.inference.gpu.decode import decode
 from lemore_core.inference.gpu.pipeline import PLANS_KEPT, DeviceStream, GpuPipeline
@@ -242,11 +242,18 @@ def test_labels_of_the_clip_are_those_of_the_network_as_trained(
     graph = networks.shipped('tiny', *SHIPPED_SIZE, networks.PlainGraph)
     clip = frames()[: 1 if precision == FP16 and GPU.type == 'cpu' else None]
     pipeline = make_pipeline(2, serves=shipped(precision), size=SHIPPED_SIZE)
+    found = pipeline.segment([Image(f, 'bgr8') for f in clip])
     same = [
         np.mean(one.labels == networks.reference_labels(graph, frame, 'bgr8'))
-        for frame, one in zip(clip, pipeline.segment([Image(f, 'bgr8') for f in clip]), strict=True)
+        for frame, one in zip(clip, found, strict=True)
     ]
     assert np.mean(same) >= share
+    pixels = np.stack([to_network(frame, 'bgr8', *SHIPPED_SIZE) for frame in clip])
+    with torch.inference_mode():
+        described = shipped(precision)(torch.from_numpy(pixels).to(GPU))[1].cpu().numpy()
+    for one, expected in zip(found, described, strict=True):
+        assert one.descriptor is not None
+        np.testing.assert_allclose(one.descriptor, expected, rtol=0.05, atol=0.05)
 
 
 def test_a_graph_computes_what_its_steps_do(

@@ -102,4 +102,8 @@ def test_the_serving_graph_is_the_network_on_images(
     assert not any(isinstance(module, nn.BatchNorm2d) for module in graph.modules())
     with torch.no_grad():
         expected = model.resized(*size)(x).permute(0, 2, 3, 1)
-        assert difference(expected, graph(pixels)[0]) <= BOUND
+        logits, descriptors = graph(pixels)
+        assert difference(expected, logits) <= BOUND
+        _, tokens = model.resized(*size).encode(x)
+        parts = [tokens.mean((2, 3)), tokens.std((2, 3), correction=0)]
+        assert difference(torch.cat(parts, 1), descriptors) <= BOUND
