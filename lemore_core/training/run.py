@@ -124,7 +124,8 @@ def _train(run: TrainingRun, report: Report) -> Path:
         raise KeyboardInterrupt
     best = run.output / 'best.safetensors'
     if trainer.is_global_zero:
-        for path in (best, run.output / 'last.safetensors'):
+        written = [path for path in (best, run.output / 'last.safetensors') if path.is_file()]
+        for path in [path for path in written if read_card(path).scenes is None]:
             _describe_scenes(path, samples, validation, report)
     if trainer.global_step <= run.recipe.warmup and run.seconds is not None:
         report(

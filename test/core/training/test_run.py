@@ -170,7 +170,9 @@ def test_ctrl_c_keeps_the_step_and_a_resumed_run_may_be_longer(
     train(dataclasses.replace(run, resume=True), lines.append)
     assert [line.split()[1] for line in lines[1:-1]] == ['6/12', '12/12']  # as without a stop
     last = tmp_path / 'last.safetensors'
-    assert checkpoint.read_card(last).training['finished']
+    card = checkpoint.read_card(last)
+    assert card.training['finished']
+    assert card.scenes is not None, 'a finished network knows what it was trained on'
     assert_same_weights(unbroken, tmp_path)
 
     # resumed as it is, a finished run makes no step
