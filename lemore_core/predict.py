@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError, counted, span
 from lemore_core.common.timeline import Timeline
-from lemore_core.familiarity import SceneLog
 from lemore_core.images.files import write_image, write_labels
 from lemore_core.images.image import to_rgb
 from lemore_core.images.render import legend, overlay
+from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Frame, Source
 from lemore_core.taxonomy import Labels, Taxonomy
@@ -54,7 +54,7 @@ def predict(
     frames: int | None = None,
     rotation: int = 0,
     has_legend: bool = False,
-    scenes: SceneLog | None = None,
+    observe: Callable[[str, Segmentation], object] = lambda *_: None,
 ) -> Iterator[Frame]:
     """Segment a source, write the results, and yield each image.
 
@@ -65,7 +65,8 @@ def predict(
     recorded with a source are taken instead of the segmenter's.
     ``alpha`` (0..1) is the weight of the colours, ``frames`` the most images to take, ``rotation``
     in degrees clockwise; ``has_legend`` adds the classes' names, below the overlays or, where they
-    are small, once as ``legend.png``. ``scenes`` gets the figures.
+    are small, once as ``legend.png``. ``observe`` is called with
+    each name and result.
     """
     taxonomy = source.taxonomy or (segmenter.taxonomy if segmenter else None)
     if taxonomy is None:
@@ -81,8 +82,7 @@ def predict(
                 image = frame.image._replace(rotation=rotation)
                 (result,) = segmenter.segment_batch([image])
                 labels = result.labels
-                if scenes is not None:
-                    scenes.add(f'{source.name}/{frame.name}', result)
+                observe(f'{source.name}/{frame.name}', result)
             shown = bare
             if labels is not None:
                 _write_mask(output, source, frame.name, labels, taxonomy)

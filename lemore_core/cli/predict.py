@@ -70,7 +70,7 @@ def _predict(arguments: argparse.Namespace) -> None:
             frames=arguments.frames,
             rotation=arguments.rotate,
             has_legend=not arguments.no_legend,
-            scenes=scenes,
+            observe=scenes.add,
         )
         try:
             for frame in image_bar(steps, source.name, source.expected, arguments.frames):
