@@ -12,6 +12,7 @@ import dataclasses
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,13 +59,16 @@ class Fold:
         """Measure descriptors (images, n), and the distances of held-out ones from them."""
         mean, scale = kept.mean(0), kept.std(0)
         scale = np.maximum(scale, max(LEAST_SCALE * float(np.median(scale)), 1e-6))
-        distances = np.abs((held_out - mean) / scale).mean(1)
-        quantiles = np.quantile(distances, np.linspace(0, 1, QUANTILES))
+        quantiles = np.quantile(_distance(held_out, mean, scale), np.linspace(0, 1, QUANTILES))
         return cls(*(tuple(float(f'{x:.4g}') for x in v) for v in (mean, scale, quantiles)))
 
     def distance(self, descriptors: Values) -> Values:
         """Return the distances (images,) of descriptors (images, n)."""
-        return np.asarray(np.abs((descriptors - self.mean) / self.scale).mean(-1))
+        return _distance(descriptors, np.array(self.mean), np.array(self.scale))
+
+
+def _distance(descriptors: Values, mean: Values, scale: Values) -> Values:
+    return np.asarray(np.abs((descriptors - mean) / scale).mean(-1))
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,34 @@ class SceneStatistics:
     def size(self) -> int:
         """The length of a descriptor."""
         return len(self.folds[0].mean) if self.folds else 0
+
+    def judge(self, result: Segmentation) -> Segmentation:
+        """Return a result with its familiarity and sureness, as far as they are known.
+
+        Raises:
+            StatisticsError: the network is another one.
+        """
+        familiarity = sureness = None
+        if result.descriptor is not None:
+            if len(result.descriptor) != self.size:
+                found = f'{self.size} numbers, it gives {len(result.descriptor)}'
+                msg = f'the scene statistics in the card are of another network: of {found}'
+                raise StatisticsError(msg)
+            mean, scale, distances = self._arrays
+            distance = _distance(result.descriptor, mean, scale)
+            familiarity = float((distances >= distance[:, None]).mean())
+        if self._confidence is not None:
+            sureness = float(self._confidence[result.confidence[::STRIDE, ::STRIDE]].mean())
+        return dataclasses.replace(result, familiarity=familiarity, sureness=sureness)
+
+    @cached_property
+    def _arrays(self) -> list[NDArray[np.float32]]:
+        names = 'mean', 'scale', 'distances'
+        return [np.array([getattr(f, name) for f in self.folds], np.float32) for name in names]
+
+    @cached_property
+    def _confidence(self) -> NDArray[np.float32] | None:
+        return None if self.temperature is None else calibrated(self.temperature)
 
     @classmethod
     def of(cls, drives: Mapping[str, Values], held_out: Collection[str] = ()) -> SceneStatistics:
@@ -130,41 +162,6 @@ def divided(
         )
         for group in groups
     }
-
-
-class SceneJudge:
-    """Adds familiarity and sureness to results, as far as the statistics and backend tell them."""
-
-    def __init__(self, statistics: SceneStatistics | None) -> None:
-        self._statistics = statistics
-        if statistics is not None:
-            self._mean, self._scale, self._distances = (
-                np.array([getattr(fold, name) for fold in statistics.folds], np.float32)
-                for name in ('mean', 'scale', 'distances')
-            )
-            temperature = statistics.temperature
-            self._calibrated = None if temperature is None else calibrated(temperature)
-
-    def __call__(self, result: Segmentation) -> Segmentation:
-        """Return the result with its figures.
-
-        Raises:
-            StatisticsError: the statistics are of another network.
-        """
-        if self._statistics is None:
-            return result
-        familiarity = sureness = None
-        if result.descriptor is not None:
-            if len(result.descriptor) != self._statistics.size:
-                found = f'{self._statistics.size} numbers, it gives {len(result.descriptor)}'
-                msg = f'the scene statistics in the card are of another network: of {found}'
-                raise StatisticsError(msg)
-            distances = np.abs((result.descriptor - self._mean) / self._scale).mean(1)
-            familiarity = float((self._distances >= distances[:, None]).mean())
-        if self._calibrated is not None:
-            confidence = result.confidence[::STRIDE, ::STRIDE]
-            sureness = float(self._calibrated[confidence].mean())
-        return dataclasses.replace(result, familiarity=familiarity, sureness=sureness)
 
 
 class SceneLog:

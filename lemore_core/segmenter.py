@@ -16,7 +16,6 @@ from lemore_core.checkpoint import ModelCard
 from lemore_core.common.errors import SegmenterError
 from lemore_core.common.memory import device_memory_mb, release_memory
 from lemore_core.export.onnx_file import read_model_card
-from lemore_core.familiarity import SceneJudge
 from lemore_core.images.image import Image, Pixels, as_image, check_pixels, rotated, to_network
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.backend import DeviceMemoryError, ImageKind
@@ -46,7 +45,6 @@ class Segmenter:
         wait_for_engine: bool,
     ) -> None:
         self.card = card
-        self._judge = SceneJudge(card.scenes)
         self._request, self._fixed_size = request, fixed_size
         self._backend, self._live, self._wait_for_engine = backend, live, wait_for_engine
         # of the first image of each size
@@ -226,7 +224,8 @@ class Segmenter:
         if self._live and self._backend == AUTO:
             name = self._newest.status.backend
             self._builds.count(self._request_for(size), name, len(images))
-        return [self._judge(result) for result in results]
+        scenes = self.card.scenes
+        return results if scenes is None else [scenes.judge(result) for result in results]
 
     def _load_size(self, size: tuple[int, int]) -> Backend:
         request, newest = self._request_for(size), self._newest

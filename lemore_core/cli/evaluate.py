@@ -107,7 +107,9 @@ def _scenes(arguments: argparse.Namespace, segmenter: Segmenter, dataset: Datase
     elsewhere = {
         source.name: (
             to_rgb(frame.image.pixels, frame.image.encoding)
-            for frame in islice(source.frames(), 0, None, scenes.step_of(source.expected))
+            for frame in islice(
+                source.frames(), 0, None, 1 + (source.expected or 0) // scenes.MOST_CORRUPTED
+            )
         )
         for source in open_sources(arguments.elsewhere)
     }

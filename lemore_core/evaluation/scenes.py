@@ -98,11 +98,6 @@ def thinned(items: Sequence[Any], most: int) -> Sequence[Any]:
     return items[:: max(1, -(-len(items) // most))]
 
 
-def step_of(expected: int | None) -> int:
-    """Return the step through so many images of another place, for about a drive's number."""
-    return max(1, (expected or 0) // MOST_CORRUPTED)
-
-
 def _foggy(image: Pixels) -> Pixels:
     return cv2.addWeighted(image, 0.35, np.full_like(image, 200), 0.65, 0).astype(np.uint8)
 
@@ -139,22 +134,29 @@ REMEDIES: Mapping[str, Callable[[Pixels], Pixels]] = {
     'brighter: raise the exposure of the camera': partial(_brighter, factor=2.0),
     'darker: lower the exposure of the camera': partial(_brighter, factor=0.5),
 }
-OTHERWISE = 'train on its images: lemore distill (docs/street.md), or lemore train --start'
+WORTHWHILE = 0.1  # rise of familiarity and mean confidence together
+OTHERWISE = 'clean and focus the lens, or train on its images: lemore distill (docs/street.md)'
 
 
 def advise(segmenter: Segmenter, images: Sequence[Image]) -> str:
-    """Return what to do about unfamiliar images, by trying each remedy on them."""
+    """Return what to do about unusual images, by trying each remedy on them; '' for ordinary ones."""
     frames = [to_rgb(image.pixels, image.encoding) for image in images]
 
-    def familiarity(change: Callable[[Pixels], Pixels]) -> float:
-        results = (segmenter.segment(np.ascontiguousarray(change(frame))) for frame in frames)
-        return float(np.mean([result.familiarity or 0.0 for result in results]))
+    def judged(change: Callable[[Pixels], Pixels]) -> tuple[float, float]:
+        found = [segmenter.segment(np.ascontiguousarray(change(frame))) for frame in frames]
+        familiarity = float(np.mean([one.familiarity or 0.0 for one in found]))
+        return familiarity, float(np.mean([one.confidence.mean() for one in found])) / 255
 
-    found = {text: familiarity(change) for text, change in REMEDIES.items()}
-    best = max(found, key=found.__getitem__)
-    if found[best] < familiarity(lambda frame: frame) + UNFAMILIAR:
-        return OTHERWISE
-    return f'familiarity {found[best]:.2f} {best}'
+    before = judged(lambda frame: frame)
+    tried = {text: judged(change) for text, change in REMEDIES.items()}
+    best = max(tried, key=lambda text: sum(tried[text]))
+    if sum(tried[best]) < sum(before) + WORTHWHILE:
+        return OTHERWISE if before[0] < UNFAMILIAR else ''
+    (known, sure), (known_before, sure_before) = tried[best], before
+    return (
+        f'familiarity {known:.2f} instead of {known_before:.2f} and mean confidence {sure:.2f} '
+        f'instead of {sure_before:.2f} {best}'
+    )
 
 
 def auroc(unusual: Values, usual: Values) -> float:

@@ -14,7 +14,6 @@ from lemore_core.evaluation.scenes import auroc
 from lemore_core.export.onnx_file import read_model_card
 from lemore_core.familiarity import (
     UNFAMILIAR,
-    SceneJudge,
     SceneLog,
     SceneStatistics,
     StatisticsError,
@@ -40,7 +39,7 @@ def test_a_scene_is_compared_with_drives_that_were_left_out() -> None:
     # three groups of drives, the smallest drive beside the smallest group
     assert statistics.held_out == ('c', 'b', 'a, d')
     assert [len(held) for _, held in divided(drives).values()] == [70, 60, 58]
-    judge = SceneJudge(statistics)
+    judge = statistics.judge
     ordinary, other = (
         [judge(dataclasses.replace(PLAIN, descriptor=one)).familiarity for one in images(200, at)]
         for at in (0.0, 3.0)
@@ -57,14 +56,13 @@ def test_a_scene_is_compared_with_drives_that_were_left_out() -> None:
 
 
 def test_what_is_unknown_is_absent() -> None:
-    assert SceneJudge(None)(PLAIN) is PLAIN
     statistics = SceneStatistics.of({'a': images(9)})
-    found = SceneJudge(statistics)(PLAIN)
+    found = statistics.judge(PLAIN)
     assert (found.familiarity, found.sureness) == (None, None)
-    sure = SceneJudge(dataclasses.replace(statistics, temperature=1.0))(PLAIN).sureness
+    sure = dataclasses.replace(statistics, temperature=1.0).judge(PLAIN).sureness
     assert sure == pytest.approx(200 / 255, abs=1e-3)
     with pytest.raises(StatisticsError, match='another network: of 12 numbers, it gives 5'):
-        SceneJudge(statistics)(dataclasses.replace(PLAIN, descriptor=np.zeros(5)))
+        statistics.judge(dataclasses.replace(PLAIN, descriptor=np.zeros(5)))
     log = SceneLog()
     log.add('nothing', PLAIN)
     assert (log.unfamiliar, str(log)) == ([], 'familiarity is unknown')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -75,14 +76,15 @@ def _print(info: dict[str, Any]) -> None:
 def _familiarity(bag: Bag, topic: Topic, segmenter: Segmenter) -> list[str]:
     """Say how familiar some images of a camera are to a model, which are not, and what to do."""
     from lemore_core.evaluation.scenes import advise
-    from lemore_core.familiarity import UNFAMILIAR, SceneLog
+    from lemore_core.familiarity import SceneLog
     from lemore_core.images.image import Image
     from lemore_ros.bags.reader import Decoder
 
     if segmenter.card.scenes is None:
         command = 'lemore evaluate --familiarity store, or lemore import --reference'
         return [f'{segmenter.path.name} has no statistics of its training images: {command}']
-    log, unfamiliar, decoder = SceneLog(), list[Image](), Decoder(topic, bag.max_pixels)
+    log, decoder = SceneLog(), Decoder(topic, bag.max_pixels)
+    least: list[tuple[float, Image]] = []
     step = max(1, topic.count // MOST_SEGMENTED)
     records = image_bar(bag.messages([topic]), f'segmenting {topic.name}', topic.count)
     for number, record in enumerate(records):
@@ -93,9 +95,10 @@ def _familiarity(bag: Bag, topic: Topic, segmenter: Segmenter) -> list[str]:
         if isinstance(image, Image):
             (result,) = segmenter.segment_batch([image])
             log.add(f'{(record.time_ns - bag.start_ns) / NS:.2f} s', result)
-            if (result.familiarity or 0) < UNFAMILIAR and len(unfamiliar) < MOST_TRIED:
-                unfamiliar.append(image)
-    return [str(log), *([advise(segmenter, unfamiliar)] if unfamiliar else [])]
+            least = sorted([*least, (result.familiarity or 0, image)], key=itemgetter(0))
+            del least[MOST_TRIED:]
+    advice = advise(segmenter, [image for _, image in least]) if least else ''
+    return [str(log), *([advice] if advice else [])]
 
 
 def inspect(bag: Bag) -> dict[str, Any]:
