@@ -57,18 +57,24 @@ class Fold:
     @classmethod
     def of(cls, kept: Values, held_out: Values) -> Fold:
         """Measure descriptors (images, n), and the distances of held-out ones from them."""
-        mean, scale = kept.mean(0), kept.std(0)
+        scale = kept.std(0)
         scale = np.maximum(scale, max(LEAST_SCALE * float(np.median(scale)), 1e-6))
-        quantiles = np.quantile(_distance(held_out, mean, scale), np.linspace(0, 1, QUANTILES))
-        return cls(*(tuple(float(f'{x:.4g}') for x in v) for v in (mean, scale, quantiles)))
+        fold = cls(_rounded(kept.mean(0)), _rounded(scale), ())
+        quantiles = np.quantile(fold.distance(held_out), np.linspace(0, 1, QUANTILES))
+        return dataclasses.replace(fold, distances=_rounded(quantiles))
 
     def distance(self, descriptors: Values) -> Values:
         """Return the distances (images,) of descriptors (images, n)."""
-        return _distance(descriptors, np.array(self.mean), np.array(self.scale))
+        mean, scale = self._arrays
+        return np.asarray(np.abs((descriptors - mean) / scale).mean(-1))
+
+    @cached_property
+    def _arrays(self) -> tuple[Values, Values]:
+        return np.array(self.mean, np.float32), np.array(self.scale, np.float32)
 
 
-def _distance(descriptors: Values, mean: Values, scale: Values) -> Values:
-    return np.asarray(np.abs((descriptors - mean) / scale).mean(-1))
+def _rounded(values: Values) -> tuple[float, ...]:
+    return tuple(float(f'{value:.4g}') for value in values)
 
 
 @dataclass(frozen=True)
@@ -107,17 +113,11 @@ class SceneStatistics:
                 found = f'{self.size} numbers, it gives {len(result.descriptor)}'
                 msg = f'the scene statistics in the card are of another network: of {found}'
                 raise StatisticsError(msg)
-            mean, scale, distances = self._arrays
-            distance = _distance(result.descriptor, mean, scale)
-            familiarity = float((distances >= distance[:, None]).mean())
+            further = [f.distances >= f.distance(result.descriptor) for f in self.folds]
+            familiarity = float(np.mean(further))
         if self._confidence is not None:
             sureness = float(self._confidence[result.confidence[::STRIDE, ::STRIDE]].mean())
         return dataclasses.replace(result, familiarity=familiarity, sureness=sureness)
-
-    @cached_property
-    def _arrays(self) -> list[NDArray[np.float32]]:
-        names = 'mean', 'scale', 'distances'
-        return [np.array([getattr(f, name) for f in self.folds], np.float32) for name in names]
 
     @cached_property
     def _confidence(self) -> NDArray[np.float32] | None:

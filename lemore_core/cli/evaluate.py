@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,7 +92,6 @@ def _scenes(arguments: argparse.Namespace, segmenter: Segmenter, dataset: Datase
 
     from lemore_core.checkpoint import store_scenes
     from lemore_core.evaluation import scenes
-    from lemore_core.images.image import to_rgb
     from lemore_core.sources import open_sources
 
     bar = partial(tqdm, disable=None)
@@ -104,17 +102,8 @@ def _scenes(arguments: argparse.Namespace, segmenter: Segmenter, dataset: Datase
         drives = ', '.join(found.held_out)
         print(f'{segmenter.path}: {found.images} images, temperature {found.temperature}, {drives}')
         return
-    elsewhere = {
-        source.name: (
-            to_rgb(frame.image.pixels, frame.image.encoding)
-            for frame in islice(
-                source.frames(), 0, None, 1 + (source.expected or 0) // scenes.MOST_CORRUPTED
-            )
-        )
-        for source in open_sources(arguments.elsewhere)
-    }
-    table = scenes.corruption_table(segmenter, [*train, *val], elsewhere, bar)
-    print(scenes.in_markdown(table))
+    elsewhere = open_sources(arguments.elsewhere)
+    print(scenes.corruption_table(segmenter, [*train, *val], elsewhere, bar))
 
 
 def measure(

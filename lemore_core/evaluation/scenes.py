@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -28,7 +28,7 @@ from lemore_core.familiarity import (
 from lemore_core.images.image import Image, rotated, to_rgb
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
-from lemore_core.sources import open_sources
+from lemore_core.sources import Frame, Source, open_sources
 
 MOST_IMAGES = 1000  # of each split
 MOST_CORRUPTED = 60  # of each drive
@@ -86,11 +86,15 @@ def reference_scenes(segmenter: Segmenter, inputs: Sequence[str]) -> SceneStatis
     """
     found: dict[str, list[Values]] = {}
     for source in open_sources(inputs):
-        step = max(1, (source.expected or 0) // MOST_IMAGES)
-        for frame in islice(source.frames(), 0, None, step):
+        for frame in spread(source, MOST_IMAGES):
             (result,) = segmenter.segment_batch([frame.image])
             found.setdefault(source.drive, []).append(descriptor_of(result))
     return SceneStatistics.of({drive: np.stack(rows) for drive, rows in found.items()})
+
+
+def spread(source: Source, most: int) -> Iterator[Frame]:
+    """Yield about ``most`` of the images of a source, evenly spaced."""
+    return islice(source.frames(), 0, None, max(1, (source.expected or 0) // most))
 
 
 def thinned(items: Sequence[Any], most: int) -> Sequence[Any]:
@@ -167,42 +171,40 @@ def auroc(unusual: Values, usual: Values) -> float:
 def corruption_table(
     segmenter: Segmenter,
     samples: Sequence[Sample],
-    elsewhere: Mapping[str, Iterable[Pixels]],
+    elsewhere: Sequence[Source],
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
-) -> list[dict[str, str]]:
-    """Return a row for each corruption and other place: AUROC by familiarity and by confidence.
+) -> str:
+    """Return a table in Markdown of the AUROC by familiarity / by mean confidence.
 
-    Images of each fold's drives are compared with the same images corrupted, or with images RGB of
+    Images of each fold's drives are compared with the same images corrupted, or with those of
     another place, by their distance from the images of the other drives.
     """
-    by_drive = {name: thinned(found, MOST_CORRUPTED) for name, found in drives(samples).items()}
     unusual: dict[str, Callable[[Pixels], Pixels]] = {'': lambda image: image, **CORRUPTIONS}
-    seen: dict[str, dict[str, Values]] = {}
-    for name, found in progress(by_drive.items()):
-        images = [sample.read_image() for sample in found]
+    seen: dict[str, dict[str, Values]] = {what: {} for what in unusual}
+    for name, found in progress(drives(samples).items()):
+        images = [sample.read_image() for sample in thinned(found, MOST_CORRUPTED)]
         for what, corrupt in unusual.items():
-            seen.setdefault(what, {})[name] = _rows(segmenter, map(corrupt, images))
-    places = {place: _rows(segmenter, images) for place, images in elsewhere.items()}
+            seen[what][name] = _rows(segmenter, map(corrupt, images))
+    places = {
+        source.name: _rows(
+            segmenter, (to_rgb(*f.image[:2]) for f in spread(source, MOST_CORRUPTED))
+        )
+        for source in elsewhere
+    }
     folds = divided(seen[''])
-    table = []
+    rows = [['images', *folds], ['---'] * (1 + len(folds))]
     for what in [*CORRUPTIONS, *places]:
-        row = {'images': what}
+        cells = []
         for name, (kept, held_out) in folds.items():
             fold = Fold.of(kept[:, 1:], held_out[:, 1:])
             odd = places[what] if what in places else divided(seen[what])[name][1]
             familiarity = auroc(fold.distance(odd[:, 1:]), fold.distance(held_out[:, 1:]))
-            row[name] = f'{familiarity:.2f} / {auroc(-odd[:, 0], -held_out[:, 0]):.2f}'
-        table.append(row)
-    return table
+            cells.append(f'{familiarity:.2f} / {auroc(-odd[:, 0], -held_out[:, 0]):.2f}')
+        rows.append([what, *cells])
+    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
 
 
 def _rows(segmenter: Segmenter, images: Iterable[Pixels]) -> Values:
     """Return mean confidence and descriptor of each image, (images, 1 + n)."""
     results = map(segmenter.segment, images)
     return np.stack([[one.confidence.mean() / 255, *descriptor_of(one)] for one in results])
-
-
-def in_markdown(table: Sequence[Mapping[str, str]]) -> str:
-    """Return the rows as a table in Markdown."""
-    rows = [list(table[0]), ['---'] * len(table[0]), *(list(row.values()) for row in table)]
-    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
