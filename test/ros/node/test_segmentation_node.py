@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,11 @@ from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
+from std_msgs.msg import Float32
 from std_srvs.srv import SetBool
 
+from lemore_core.checkpoint import store_scenes
+from lemore_core.familiarity import SceneStatistics
 from lemore_core.images.render import overlay
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.images import read_image
@@ -57,6 +63,28 @@ def test_labels_are_those_of_the_segmenter_under_the_header_of_the_image(
     old, zero = (m.msg for m in said if m.level >= 30)
     assert 'ms old: unknown clock, its age is not counted' in old
     assert zero == '/image: images have no time stamp; labels carry the same zero stamp'
+
+
+def test_familiarity_is_published_where_the_model_tells_it(
+    graph: Any, make_image: MakeImage, untrained: dict[str, Any], tmp_path: Path
+) -> None:
+    node = graph.node(**untrained)
+    assert node.start()
+    assert graph.peer.count_publishers(f'{NAME}/familiarity') == 0
+    graph.nodes.pop().close()
+    path = tmp_path / 'known.safetensors'
+    shutil.copy(untrained['model'], path)
+    wide = {name: np.random.default_rng(0).normal(size=(4, 416)) for name in 'ab'}
+    store_scenes(path, dataclasses.replace(SceneStatistics.of(wide), temperature=1.0))
+    assert graph.node(**untrained | {'model': str(path)}).start()
+    found = [graph.collect(Float32, f'{NAME}/{name}') for name in ('familiarity', 'sureness')]
+    message = make_image(1)
+    graph.publisher().publish(message)
+    graph.wait_for(lambda: all(found))
+    expected = Segmenter.load(path, backend='torch').segment(pixels_of(message), 'bgr8')
+    assert [one[0].data for one in found] == pytest.approx(
+        [expected.familiarity, expected.sureness], abs=1e-6
+    )
 
 
 def test_bad_messages_give_one_clear_error_and_the_next_good_one_is_labelled(
