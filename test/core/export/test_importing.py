@@ -306,3 +306,32 @@ def test_a_real_network_is_imported_and_predicts(tmp_path: Path) -> None:
     width = result.labels.shape[1]
     assert names[result.labels[10, width // 2]] == 'sky'
     assert names[result.labels[-10, width // 2]] == 'road'
+
+
+def test_familiarity_compares_with_reference_images(
+    make: Make, stripes: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, served, classes = make(), tmp_path / 'served.onnx', tmp_path / 'primary.yaml'
+    classes.write_text(json.dumps(TABLE.to_dict()))
+    for number in range(6):
+        cv2.imwrite(str(tmp_path / f'drive{number % 2}_{number}.png'), stripes // (number + 1))
+    images = str(tmp_path / 'drive0_0.png')
+    command = ['import', str(path), '--classes', str(classes), '-o', str(served), '--image', images]
+    reference = ['--reference', *map(str, tmp_path.glob('drive*.png'))]
+    assert main([*command, *reference]) == 0
+    assert 'no familiarity: the network has no convolutions' in capsys.readouterr().out
+    assert Segmenter.load(served).segment(stripes).descriptor is None
+    model = onnx.load(path)
+    # every eighth pixel of the planes
+    weight = np.eye(3, dtype=np.float32)[:, :, None, None]
+    model.graph.initializer.append(numpy_helper.from_array(weight, 'weight'))
+    model.graph.node.append(helper.make_node('Conv', ['planes', 'weight'], ['c'], strides=[8, 8]))
+    onnx.save(model, path)
+    assert main([*command, *reference]) == 0
+    assert 'familiarity: 6 reference images of 2 parts' in capsys.readouterr().out
+    result = Segmenter.load(served).segment(stripes)
+    planes = (stripes[::8, ::8] - np.float32([123.675, 116.28, 103.53])) / [58.395, 57.12, 57.375]
+    expected = [*planes.mean((0, 1)), *planes.std((0, 1))]
+    np.testing.assert_allclose(result.descriptor, expected, rtol=1e-4)
+    assert result.familiarity is not None
+    assert result.sureness is None
