@@ -116,3 +116,23 @@ def test_the_shipped_network_knows_its_street_and_no_covered_lens() -> None:
     covered = segmenter.segment(np.full((360, 480, 3), 40, np.uint8))
     assert covered.familiarity == 0
     assert covered.sureness is not None
+
+
+FOLD = '"mean": [0.0], "scale": [1.0], "distances": [1.0]'
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '7',
+        '{"images": 1}',
+        '{"folds": [], "images": 1}',
+        f'{{"folds": [{{{FOLD}}}], "images": 1}}',
+        f'{{"folds": [{{{FOLD}}}], "images": 0}}',
+        '{"folds": [{"mean": [NaN], "scale": [0], "distances": ["x"]}], "images": 1}',
+    ],
+)
+def test_malformed_statistics_are_refused(untrained_checkpoint: Path, text: str) -> None:
+    metadata = checkpoint.read_card(untrained_checkpoint).to_metadata()
+    with pytest.raises(CheckpointError, match=r'^it: '):
+        checkpoint.ModelCard.from_metadata(metadata | {'scenes': text}, 'it')
