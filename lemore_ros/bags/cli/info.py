@@ -78,12 +78,11 @@ def _familiarity(bag: Bag, topic: Topic, segmenter: Segmenter) -> list[str]:
     from lemore_core.evaluation.scenes import advise
     from lemore_core.familiarity import SceneLog
     from lemore_core.images.image import Image
-    from lemore_ros.bags.reader import Decoder
 
     if segmenter.card.scenes is None:
         command = 'lemore evaluate --familiarity store, or lemore import --reference'
         return [f'{segmenter.path.name} has no statistics of its training images: {command}']
-    log, decoder = SceneLog(), Decoder(topic, bag.max_pixels)
+    log, decoder = SceneLog(), bag.decoder(topic)
     least: list[tuple[float, Image]] = []
     step = max(1, topic.count // MOST_SEGMENTED)
     records = image_bar(bag.messages([topic]), f'segmenting {topic.name}', topic.count)
