@@ -39,7 +39,8 @@ IDS_MEAN = {
     CLASS_IDS: "no class table is beside them: taken for the labels' classes",
     DATASET_IDS: "the data set's own ids or colors",
 }
-STAMP = re.compile(r'(?:(?P<sec>\d+)_)?(?P<nanosec>\d+)')
+# after the name of a drive, as in picked frames
+STAMP = re.compile(r'(?:[^_]*_(?=\d+_\d+$))?(?:(?P<sec>\d+)_)?(?P<nanosec>\d+)')
 BYTES = {'mono8': 1, '8UC1': 1, '16UC1': 2, 'mono16': 2}
 T = TypeVar('T')
 
@@ -253,14 +254,15 @@ def _masks(folder: Path, taxonomy: Taxonomy, ids: str) -> Iterator[Stamped[Label
             msg = f'{path}: {error}; --ground-truth-ids says whether masks hold {kinds}'
             raise BagError(msg) from error
 
-    masks = sorted((_stamp_of_name(path), path) for path in folder.glob('*.png'))
+    masks = sorted((stamp_of_name(path), path) for path in folder.glob('*.png'))
     if not masks:
         msg = f'{folder} holds no masks (.png), and no {METADATA}, so it is no bag either'
         raise BagError(msg)
     return iter([Stamped(time, time, partial(load, path)) for time, path in masks])
 
 
-def _stamp_of_name(path: Path) -> int:
+def stamp_of_name(path: Path) -> int:
+    """Return the stamp, in nanoseconds, by which a mask is called."""
     found = STAMP.fullmatch(path.stem)
     if found is None or (found['sec'] is not None and int(found['nanosec']) >= 10**9):
         remedy = 'call it <sec>_<nanosec>.png or <nanoseconds>.png'

@@ -1,0 +1,364 @@
+"""Write the masks of a data set for annotation tools, and read the corrected ones back.
+
+CVAT takes ``cvat.zip`` as ``Segmentation mask 1.1``, Label Studio ``label_studio.json`` as tasks with
+predictions and ``label_studio.xml`` as its configuration; labelme opens the folder of the images,
+which have a JSON file each; ``coco.json`` has run lengths.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from lemore_core.common.errors import in_one_line
+from lemore_core.common.files import write_whole
+from lemore_core.common.limits import parse_json
+from lemore_core.data.datasets import CLASSES, OWN, copy_into, open_dataset
+from lemore_core.data.samples import DataError, Sample
+from lemore_core.images.files import NUMBERS, decode_image, encode_image, write_labels
+from lemore_core.taxonomy import Labels, Taxonomy
+
+CVAT, COCO = 'voc_segmentation', 'coco_instances'  # as datumaro calls them
+PACKAGES = {'cvat': 'datumaro', 'coco': 'datumaro', 'label-studio': 'label_studio_sdk'}
+MOST_BYTES = 2**30  # of an export, unpacked
+EXPORTS = (
+    'from CVAT export Segmentation mask 1.1 or COCO 1.0, from Label Studio JSON, and of labelme give '
+    'the folder of its files'
+)
+Size = tuple[int, int]  # height, width
+Mark = tuple[str, NDArray[np.bool_]]  # name of its class, (H, W)
+# name of an image file, and its marks for the size of the image, the later ones over the earlier
+Marked = tuple[str, Callable[[Size], Iterable[Mark]]]
+Named = Iterable[tuple[Path, Labels]]
+
+
+def write_annotations(kind: str, root: Path, samples: Sequence[Sample]) -> None:
+    """Write the masks of ``samples`` for the tool ``kind`` of ``KINDS``, into their data set."""
+    named = ((sample.image, sample.read_mask()) for sample in samples)
+    KINDS[kind](root, samples[0].taxonomy, named)
+
+
+def require_package(kind: str) -> None:
+    """Import what writes for the tool ``kind``; raises ImportError."""
+    if kind in PACKAGES:
+        import_module(PACKAGES[kind])
+
+
+def read_annotations(
+    path: Path, taxonomy: Taxonomy, sizes: Mapping[str, Size]
+) -> Iterator[tuple[str, Labels]]:
+    """Yield the name of each image and its labels (H, W), of an export: a file, folder or ``.zip``.
+
+    ``sizes`` are those of the images by their names without suffix.
+
+    Raises:
+        DataError: it is of another kind or version, or has other images, sizes or classes.
+    """
+    with TemporaryDirectory() as folder:
+        if path.suffix == '.zip' and path.is_file():
+            _unpack(path, folder)
+        root = Path(folder) if any(Path(folder).iterdir()) else path
+        try:
+            for name, marks in _read(root, Path(folder)):
+                stem = _image_of(name, sizes)
+                yield stem, _painted(sizes[stem], marks(sizes[stem]), taxonomy)
+        except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+            msg = f'{path} is no export of a kind and version that is read ({in_one_line(error)}): {EXPORTS}'
+            raise DataError(msg) from error
+
+
+def import_annotations(export: Path, data: Path, output: Path) -> tuple[int, list[str]]:
+    """Write a data set of the images in ``data`` that have labels in ``export``.
+
+    Return their number, and the images without labels.
+
+    Raises:
+        DataError: the export cannot be read, or is not of these images; ``output`` exists.
+    """
+    if output.exists():
+        msg = f'{output} exists already: choose another --output'
+        raise DataError(msg)
+    dataset = open_dataset(OWN, data)
+    splits = [split for split in ('train', 'val') if (data / 'images' / split).is_dir()]
+    samples = {one.image.stem: (split, one) for split in splits for one in dataset.samples(split)}
+    sizes = {stem: one.read_mask().shape for stem, (_, one) in samples.items()}
+    found = 0
+    for stem, labels in read_annotations(export, dataset.taxonomy, sizes):
+        if stem not in samples:
+            msg = f'{export} has two masks of {stem}'
+            raise DataError(msg)
+        split, sample = samples.pop(stem)
+        copy_into(output / 'images' / split / sample.image.name, sample.image)
+        write_labels(output / 'masks' / split / f'{stem}.png', labels, dataset.taxonomy)
+        found += 1
+    if not found:
+        msg = f'{export} has no mask of an image in {data}: were the tasks answered?'
+        raise DataError(msg)
+    write_classes(output, dataset.taxonomy)
+    return found, [*samples]
+
+
+def write_classes(root: Path, taxonomy: Taxonomy) -> None:
+    """Write the class table of a data set whose masks hold class ids."""
+    values = {**taxonomy.of_labels.to_dict(), 'ignored': [taxonomy.unlabelled]}
+    write_whole(root / CLASSES, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def _unpack(path: Path, folder: str) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
+                msg = f'it holds more than {MOST_BYTES} bytes'
+                raise DataError(msg)  # noqa: TRY301
+            archive.extractall(folder)
+    except Exception as error:  # damage shows in a dozen ways
+        msg = f'{path} cannot be unpacked: {in_one_line(error)}'
+        raise DataError(msg) from error
+
+
+def _read(root: Path, folder: Path) -> Iterator[Marked]:
+    """Read an export by its files; ``folder`` is for copies."""
+    files = sorted(root.rglob('*.json')) if root.is_dir() else [root]
+    found = [(file, parse_json(file.read_bytes(), most=MOST_BYTES)) for file in files]
+    if any(root.rglob('labelmap.txt')):
+        yield from _read_datumaro(root, CVAT)
+        return
+    if not found:
+        msg = 'it holds neither a .json nor a labelmap.txt'
+        raise ValueError(msg)
+    for file, values in found:
+        if isinstance(values, list):
+            yield from _read_label_studio(values)
+        elif 'shapes' in values:
+            yield values['imagePath'], partial(_labelme_marks, values)
+        elif not {'images', 'annotations', 'categories'} <= values.keys():
+            msg = f'{file.name} is of none of these kinds'
+            raise ValueError(msg)
+        else:
+            # datumaro wants these names, and a folder of images, which may be empty
+            target = folder / file.stem / 'annotations' / 'instances_default.json'
+            for place in (target.parent, target.parents[1] / 'images'):
+                place.mkdir(parents=True)
+            shutil.copyfile(file, target)
+            yield from _read_datumaro(target.parents[1], COCO)
+
+
+def _write_datumaro(form: str, root: Path, taxonomy: Taxonomy, named: Named) -> Path:
+    """Write the files of a form into the folder of its name, which it returns."""
+    import datumaro
+
+    items = [
+        datumaro.DatasetItem(
+            image.stem,
+            subset='default',
+            media=datumaro.Image.from_file(path=str(image)),
+            annotations=[
+                datumaro.Mask(mask, label=taxonomy.classes.index(name))
+                for name, mask in _marks(labels, taxonomy)
+            ],
+        )
+        for image, labels in named
+    ]
+    classes = datumaro.LabelCategories.from_iterable(taxonomy.classes)
+    # its own colours: those of a table may be equal, or that of the background
+    colors = datumaro.MaskCategories.generate(len(taxonomy.classes), include_background=False)
+    kinds = datumaro.AnnotationType
+    dataset = datumaro.Dataset.from_iterable(
+        items, categories={kinds.label: classes, kinds.mask: colors}
+    )
+    dataset.export(str(root / form), form, save_media=False)
+    return root / form
+
+
+def _read_datumaro(root: Path, form: str) -> Iterator[Marked]:
+    import datumaro
+
+    try:
+        dataset = datumaro.Dataset.import_from(str(root), form)
+        names = [one.name for one in dataset.categories()[datumaro.AnnotationType.label]]
+        items = list(dataset)
+    except datumaro.errors.DatumaroError as error:
+        raise ValueError(str(error.__cause__ or error)) from error
+    for item in items:
+        if item.annotations:
+            yield item.id, partial(_datumaro_marks, item.annotations, names)
+
+
+def _datumaro_marks(annotations: Any, names: Sequence[str], size: Size) -> Iterator[Mark]:
+    import datumaro
+
+    for one in annotations:
+        name = names[one.label]
+        if isinstance(one, datumaro.Mask):
+            if isinstance(one, datumaro.RleMask):
+                _require_size(one.rle['size'], size)  # before its memory is reserved
+            yield name, np.asarray(one.image, np.bool_)
+        elif isinstance(one, datumaro.Polygon):
+            yield name, _polygon(size, np.reshape(one.points, (-1, 2)).tolist())
+        elif not isinstance(one, datumaro.Bbox):  # COCO has the box of each mask beside it
+            _require_kind(type(one).__name__, 'masks')
+
+
+def _write_cvat(root: Path, taxonomy: Taxonomy, named: Named) -> None:
+    if odd := [name for name in taxonomy.classes if name == 'background' or ':' in name]:
+        msg = f'CVAT has other uses for the name {odd[0]!r}: rename it, or take another format'
+        raise DataError(msg)
+    folder = _write_datumaro(CVAT, root, taxonomy, named)
+    shutil.make_archive(str(root / 'cvat'), 'zip', folder)
+    shutil.rmtree(folder)
+
+
+def _write_coco(root: Path, taxonomy: Taxonomy, named: Named) -> None:
+    folder = _write_datumaro(COCO, root, taxonomy, named)
+    (folder / 'annotations' / 'instances_default.json').replace(root / 'coco.json')
+    shutil.rmtree(folder)
+
+
+def _write_labelme(root: Path, taxonomy: Taxonomy, named: Named) -> None:
+    for image, labels in named:
+        shapes: list[dict[str, Any]] = []
+        for name, mask in _marks(labels, taxonomy):
+            (rows,), (columns,) = np.nonzero(mask.any(1)), np.nonzero(mask.any(0))
+            top, left, bottom, right = map(int, (rows[0], columns[0], rows[-1], columns[-1]))
+            part = mask[top : bottom + 1, left : right + 1].astype(np.uint8)
+            shape = {'label': name, 'points': [[left, top], [right, bottom]], 'shape_type': 'mask'}
+            data = base64.b64encode(encode_image(part, '.png')).decode()
+            shapes.append({**shape, 'flags': {}, 'group_id': None, 'mask': data})
+        size = {'imageHeight': labels.shape[0], 'imageWidth': labels.shape[1]}
+        values = {'version': '5.5.0', 'flags': {}, 'shapes': shapes, 'imagePath': image.name}
+        text = json.dumps({**values, 'imageData': None, **size})
+        write_whole(image.with_suffix('.json'), text)
+    write_whole(root / 'labelme.txt', '\n'.join(taxonomy.classes))
+
+
+def _labelme_marks(values: Any, size: Size) -> Iterator[Mark]:
+    _require_size((values['imageHeight'], values['imageWidth']), size)
+    for shape in values['shapes']:
+        kind, mask = shape.get('shape_type') or 'polygon', np.zeros(size, np.bool_)
+        if kind == 'polygon':
+            mask = _polygon(size, shape['points'])
+        else:
+            _require_kind(kind, 'mask')
+            data = base64.b64decode(shape['mask'])
+            part = decode_image(data, NUMBERS, max_pixels=mask.size) != 0
+            left, top = map(int, shape['points'][0])
+            mask[top : top + part.shape[0], left : left + part.shape[1]] = part
+        yield shape['label'], mask
+
+
+def _write_label_studio(root: Path, taxonomy: Taxonomy, named: Named) -> None:
+    from label_studio_sdk.converter import brush
+
+    tasks = []
+    for image, labels in named:
+        size = {'original_height': labels.shape[0], 'original_width': labels.shape[1]}
+        fixed = {**size, 'type': 'brushlabels', 'from_name': 'tag', 'to_name': 'image'}
+        results = []
+        for name, mask in _marks(labels, taxonomy):
+            runs = brush.mask2rle(mask.astype(np.uint8) * 255)
+            value = {'format': 'rle', 'rle': runs, 'brushlabels': [name]}
+            results.append({**fixed, 'id': name, 'image_rotation': 0, 'value': value})
+        data = {'image': f'/data/local-files/?d={image.relative_to(root).as_posix()}'}
+        tasks.append({'data': data, 'predictions': [{'result': results}]})
+    rows = [
+        f'<Label value={quoteattr(name)} background="rgb{color}"/>'
+        for name, color in zip(taxonomy.classes, taxonomy.colors, strict=True)
+    ]
+    tags = f'<BrushLabels name="tag" toName="image">{"".join(rows)}</BrushLabels>'
+    page = f'<View><Image name="image" value="$image" zoom="true"/>{tags}</View>'
+    write_whole(root / 'label_studio.xml', page)
+    write_whole(root / 'label_studio.json', json.dumps(tasks))
+
+
+def _read_label_studio(tasks: Any) -> Iterator[Marked]:
+    for task in tasks:
+        done = [one for one in task['annotations'] if not one.get('was_cancelled')]
+        if done:  # a task may wait for its answer
+            yield task['data']['image'], partial(_label_studio_marks, done[-1]['result'])
+
+
+def _label_studio_marks(results: Any, size: Size) -> Iterator[Mark]:
+    from label_studio_sdk.converter import brush
+
+    for result in results:
+        _require_size((result['original_height'], result['original_width']), size)
+        kind, value = result['type'], result['value']
+        (name,) = value[kind]
+        if kind == 'polygonlabels':  # in percent of the image
+            points = [(x * size[1] / 100, y * size[0] / 100) for x, y in value['points']]
+            yield name, _polygon(size, points)
+            continue
+        _require_kind(kind, 'brushlabels')
+        # memory of the length in the first four bytes is reserved before the rest is read
+        _require_size((int.from_bytes(bytes(value['rle'][:4]), 'big'),), (4 * size[0] * size[1],))
+        yield name, brush.decode_rle(value['rle']).reshape(*size, 4)[..., 3] > 0
+
+
+def _image_of(name: str, sizes: Mapping[str, Size]) -> str:
+    """Return the name that a tool's own path, perhaps after an upload's prefix, stands for."""
+    stem = PurePosixPath(name.replace('\\', '/').rpartition('=')[2]).stem
+    while stem not in sizes:
+        if '-' not in stem:
+            msg = f'there is no image of the name {name}'
+            raise DataError(msg)
+        stem = stem.partition('-')[2]
+    return stem
+
+
+def _marks(labels: Labels, taxonomy: Taxonomy) -> Iterator[Mark]:
+    for label, name in enumerate(taxonomy.classes):
+        if (mask := labels == label).any():
+            yield name, mask
+
+
+def _painted(size: Size, marks: Iterable[Mark], taxonomy: Taxonomy) -> Labels:
+    labels: Labels = np.full(size, taxonomy.unlabelled, np.uint8)
+    for name, mask in marks:
+        if name not in taxonomy.classes:
+            known = f'the classes are {", ".join(taxonomy.classes)}'
+            msg = f'a mark is called {name!r}, {known}: rename it, or add it to classes.yaml'
+            raise DataError(msg)
+        _require_size(mask.shape, size)
+        labels[mask] = taxonomy.classes.index(name)
+    return labels
+
+
+def _polygon(size: Size, points: Iterable[Sequence[float]]) -> NDArray[np.bool_]:
+    """Return a polygon's pixels with its outline, as labelme draws it."""
+    image = Image.new('1', size[::-1])
+    ImageDraw.Draw(image).polygon([(x, y) for x, y in points], fill=1, outline=1)
+    return np.array(image)
+
+
+def _require_size(size: Sequence[int], expected: Sequence[int]) -> None:
+    if tuple(size) != tuple(expected):
+        msg = f'a mask of {tuple(size)} for an image of {tuple(expected)}'
+        raise DataError(msg)
+
+
+def _require_kind(kind: str, known: str) -> None:
+    if kind != known:
+        msg = f'a mark is of the kind {kind}, read are polygons and {known}'
+        raise DataError(msg)
+
+
+KINDS: Mapping[str, Callable[[Path, Taxonomy, Named], None]] = {
+    'cvat': _write_cvat,
+    'label-studio': _write_label_studio,
+    'labelme': _write_labelme,
+    'coco': _write_coco,
+}

@@ -1,0 +1,135 @@
+"""Conditions under which a model is refused, on the figures of a drive before and after."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree as ET
+
+from lemore_core.common.limits import parse_json
+from lemore_ros.bags.errors import BagError
+
+FIGURES = (
+    *('agreement', 'mean_iou', 'pixel_accuracy', 'mean_accuracy', 'calibration_error'),
+    *('left_unlabelled', 'mean_confidence', 'doubtful', 'flicker', 'latency_ms', 'frames'),
+)
+BY_CLASS = 'iou', 'accuracy', 'class_shares'
+NO_SHARES = 'latency_ms', 'frames'
+CONDITION = re.compile(
+    r'(?P<name>.+?)\s*(?P<sign><|>|\bdrops\s|\brises\s)\s*(?P<limit>\d+\.?\d*|\.\d+)(?P<unit>%?)'
+)
+EXAMPLES = "'agreement<0.97', 'iou.person drops 2' (points) or 'flicker rises 10%' (of its value)"
+UNKNOWN = 'unknown here: it may need --ground-truth, a second side, or pixels of that class'
+
+
+class Outcome(NamedTuple):
+    """A condition, whether it holds (which is a failure), and its figure in words."""
+
+    condition: str
+    fails: bool
+    figure: str
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A bound of a figure (``<``, ``>``), or of its change (``drops``, ``rises``).
+
+    ``limit`` is in the figure's own unit; where ``is_relative``, a share of the figure before.
+    """
+
+    text: str
+    name: str
+    sign: str
+    limit: float
+    is_relative: bool = False
+
+    @classmethod
+    def parse(cls, text: str, classes: Sequence[str]) -> Condition:
+        """Read a condition on figures of ``classes``.
+
+        Raises:
+            BagError: it is no condition, or no figure has its name.
+        """
+        found = CONDITION.fullmatch(text.strip())
+        if found is None:
+            msg = f'{text!r} is no condition such as {EXAMPLES}'
+            raise BagError(msg)
+        name, sign, unit = found['name'], found['sign'].strip(), found['unit']
+        kind, _, one = name.partition('.')
+        if name not in FIGURES and not (kind in BY_CLASS and one in classes):
+            of = f'{", ".join(BY_CLASS)} with a class of {", ".join(classes)}: iou.{classes[0]}'
+            msg = f'no figure is called {name!r}, there are {", ".join(FIGURES)}, and {of}'
+            raise BagError(msg)
+        is_change = sign in ('drops', 'rises')
+        in_hundredths = unit or (is_change and name not in NO_SHARES)
+        limit = float(found['limit']) / (100 if in_hundredths else 1)
+        return cls(text.strip(), name, sign, limit, is_change and bool(unit))
+
+    def check(self, before: Mapping[str, float], after: Mapping[str, float]) -> Outcome:
+        """Judge figures by name; one that is unknown fails, as nobody knows that it is right."""
+        new, old = after.get(self.name, math.nan), before.get(self.name, math.nan)
+        if self.sign in '<>':
+            fails = new < self.limit if self.sign == '<' else new > self.limit
+            figure, needed = f'{self.name} is {new:g}', new
+        else:
+            change = new - old if self.sign == 'rises' else old - new
+            # what was 0 has grown beyond every share of it
+            limit = self.limit * abs(old) if self.is_relative else self.limit
+            fails = change > limit + 1e-9
+            figure, needed = f'{self.name} is {new:g}, it was {old:g}', new + old
+        if math.isnan(needed):
+            return Outcome(self.text, fails=True, figure=f'{self.name} is {UNKNOWN}')
+        return Outcome(self.text, fails, figure)
+
+
+def figures_of(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the known figures of an evaluation's JSON values by name: ``flicker``, ``iou.car``."""
+    found = {}
+    for name, value in values.items():
+        rows = value.items() if isinstance(value, Mapping) else ((None, value),)
+        for one, number in rows:
+            if isinstance(number, int | float):
+                found[name if one is None else f'{name}.{one}'] = float(number)
+    return found
+
+
+def read_baseline(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that ``lemore bag evaluate --json`` printed into a file.
+
+    Raises:
+        BagError: it holds none, or its camera, image size or classes are not the ``expected`` ones.
+    """
+    try:
+        values = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        msg = f'{path} is no baseline: {error}'
+        raise BagError(msg) from error
+    if not isinstance(values, dict) or not expected.keys() <= values.keys():
+        msg = f'{path} is no baseline: write one with lemore bag evaluate --json > {path.name}'
+        raise BagError(msg)
+    for name, value in expected.items():
+        if values[name] != value:
+            what = f'the {name.replace("_", " ")} of the baseline {path} is {values[name]}'
+            msg = f'{what}, here it is {value}: compare drives of one camera and one class table'
+            raise BagError(msg)
+    return values
+
+
+def write_junit(path: Path, outcomes: Sequence[Outcome], suite: str) -> None:
+    """Write outcomes as a JUnit report, which continuous integration shows."""
+    from lemore_core.common.files import write_whole
+
+    failures = sum(outcome.fails for outcome in outcomes)
+    counts = {'tests': str(len(outcomes)), 'failures': str(failures), 'errors': '0'}
+    root = ET.Element('testsuite', {'name': suite, **counts})
+    for outcome in outcomes:
+        case = ET.SubElement(root, 'testcase', classname=suite, name=outcome.condition)
+        if outcome.fails:
+            ET.SubElement(case, 'failure', message=outcome.figure)
+        else:
+            ET.SubElement(case, 'system-out').text = outcome.figure
+    write_whole(path, ET.tostring(root, encoding='utf-8', xml_declaration=True))
