@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
 from lemore_core.data.annotation import write_classes
 from lemore_core.images.files import write_image, write_labels
@@ -27,10 +26,6 @@ from lemore_core.sources import Frame, Source
 
 ALIKE = 2.0  # mean difference, in grey levels, of what a standing robot sees twice
 SMALL = 16, 12  # width and height of images that are compared
-
-
-class PickError(LemoreError):
-    """Drives from which nothing can be picked."""
 
 
 class Seen(NamedTuple):
@@ -53,19 +48,14 @@ def judge(result: Segmentation) -> tuple[float, float]:
 
 
 def look(segmenter: Segmenter, source: Source, every: int) -> Iterator[Seen]:
-    """Segment every n-th frame of a source, and yield its figures.
-
-    Raises:
-        PickError: its images have no stamps.
-    """
+    """Segment every n-th frame of a source, and yield its figures."""
     for number, frame in islice(enumerate(source.frames()), 0, None, every):
-        if frame.stamp_ns is None:
-            msg = f'the images of {source.name} have no stamps: give bags or videos'
-            raise PickError(msg)
+        # image files have no time: each is a moment of its own
+        seconds = number * 1e9 if frame.stamp_ns is None else frame.stamp_ns / 1e9
         figures = judge(segmenter.segment_batch([frame.image])[0])
         grey = cv2.cvtColor(to_rgb(*frame.image[:2]), cv2.COLOR_RGB2GRAY)
         small = cv2.resize(grey, SMALL, interpolation=cv2.INTER_AREA).astype(np.float32)
-        yield Seen(source, number, frame.stamp_ns / 1e9, *figures, small)
+        yield Seen(source, number, seconds, *figures, small)
 
 
 def choose(seen: Sequence[Seen], number: int, apart_s: float) -> list[Seen]:
@@ -97,11 +87,16 @@ def write_picked(
 ) -> None:
     """Write the chosen frames with the model's labels as a data set of the layout ``folder``.
 
-    Images are called ``DRIVE_SECONDS_NANOSECONDS``; ``picked.csv`` has the figures of each.
+    Images are called ``DRIVE_SECONDS_NANOSECONDS``, those of files by their names; ``picked.csv`` has
+    the figures of each.
     """
     taxonomy, rows = segmenter.taxonomy, [('image', 'from', 'familiarity', 'sureness')]
     for one, frame in _again(chosen):
-        name = '{}_{}_{:09}'.format(one.source.drive, *divmod(frame.stamp_ns or 0, 10**9))
+        name = f'{one.source.drive}_' + (
+            '{}_{:09}'.format(*divmod(frame.stamp_ns, 10**9))
+            if frame.stamp_ns is not None
+            else frame.name.replace('/', '-').removeprefix(f'{one.source.drive}_')
+        )
         labels = segmenter.segment_batch([frame.image])[0].labels
         write_image(output / 'images' / 'train' / f'{name}.png', to_rgb(*frame.image[:2]))
         write_labels(output / 'masks' / 'train' / f'{name}.png', labels, taxonomy)

@@ -8,7 +8,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lemore_core.taxonomy import TaxonomyError
 from lemore_ros.bags.cli import evaluate
+from lemore_ros.bags.cli.gate import open_gate
 from lemore_ros.bags.errors import BagError
 
 if TYPE_CHECKING:
@@ -29,8 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Compare; print the figures, and write the report."""
+    if arguments.baseline is not None:
+        _compare_with_baseline(arguments)
+        return
     images = evaluate.open_images(arguments, arguments.labels)
-    judged, facts = _judge(arguments) if arguments.ground_truth else ({}, {})
+    has_two = arguments.ground_truth or arguments.fail_if
+    judged, facts = _judge(arguments) if has_two else ({}, {})
     with ExitStack() as stack:
         first, second = [stack.enter_context(closing(side)) for side in _open_sides(arguments)]
         names = f'A: {first.name}', f'B: {second.name}'
@@ -41,21 +47,49 @@ def run(arguments: argparse.Namespace) -> None:
         evaluate.measure(arguments, images, second, first, facts, names, judged)
 
 
+def _compare_with_baseline(arguments: argparse.Namespace) -> None:
+    models, labels = arguments.models, arguments.labels
+    if len(models) + len(labels) > 1 or arguments.other is not None:
+        msg = 'a baseline is compared with one side: name one of --models, --labels, or neither'
+        raise BagError(msg)
+    arguments.model = models[0] if models else None
+    arguments.labels = labels[0] if labels else None
+    evaluate.run(arguments)
+
+
 def _judge(arguments: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Return the figures of A and B against ground truth, and what that is."""
+    """Return the figures of A and of B alone, and what the ground truth is."""
     from lemore_ros.bags.evaluation.evaluate import evaluate_drive
 
-    figures: dict[str, dict[str, Any]] = {}
-    facts: dict[str, str] = {}
+    figures, facts = {}, {}
     for side, source in zip('AB', _open_sides(arguments), strict=True):
-        with closing(source), closing(evaluate.open_ground_truth(arguments, source)) as truth:
-            images = evaluate.open_images(arguments, arguments.labels)
+        images = evaluate.open_images(arguments, arguments.labels)
+        open_gate(arguments, images.topic.name, source.taxonomy.classes)
+        with ExitStack() as stack:
+            stack.enter_context(closing(source))
+            truth = None
+            if arguments.ground_truth:
+                truth = evaluate.open_ground_truth(arguments, source)
+                facts = stack.enter_context(closing(truth)).facts
             figures[side] = evaluate_drive(images, source, truth).to_dict()
-            facts |= {**truth.facts, f'{side}_mean_iou': str(figures[side]['mean_iou'])}
     return figures, facts
 
 
 def _open_sides(arguments: argparse.Namespace) -> Iterator[LabelSource]:
+    """Open both sides, in groups where they have other classes than these."""
+    unfit: list[TaxonomyError] = []
+    for side in _open_ungrouped(arguments):
+        if arguments.class_groups:
+            try:
+                side.group(arguments.class_groups)
+            except TaxonomyError as error:
+                unfit.append(error)
+                if len(unfit) > 1:
+                    raise
+        yield side
+
+
+def _open_ungrouped(arguments: argparse.Namespace) -> Iterator[LabelSource]:
     """Open the topics of labels, then the models; these must be two."""
     from lemore_ros.bags.evaluation.label_sources import RecordedLabels
 

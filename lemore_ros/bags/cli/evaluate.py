@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.cli.arguments import (
@@ -17,12 +18,14 @@ from lemore_core.cli.arguments import (
     seconds,
 )
 from lemore_core.familiarity import UNFAMILIAR
+from lemore_ros.bags.cli import gate
 from lemore_ros.bags.errors import INCOMPLETE, BagError
 
 if TYPE_CHECKING:
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
     from lemore_ros.bags.evaluation.label_sources import GroundTruth, LabelSource
 
+NOTHING: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 # explanations of figures on the terminal
 EXPLAINED = {
     'familiarity': '  share of held-out images as far from the training images, docs/familiarity.md',
@@ -76,6 +79,9 @@ def add_shared_arguments(parser: argparse.ArgumentParser, report_images: int) ->
     text = f'show the N worst frames for each reason ({report_images})'
     add('--report-images', type=int, default=report_images, metavar='N', help=text)
     declare(parser, 'json')
+    gate.add_arguments(parser)
+    text = 'compare groups of the classes: auto, a name, or a YAML file'
+    parser.add_argument('--class-groups', default='', metavar='GROUPS', help=text)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -84,6 +90,8 @@ def run(arguments: argparse.Namespace) -> None:
     truth, facts = None, {}
     with ExitStack() as stack:
         source = stack.enter_context(closing(_open_labels(arguments)))
+        if arguments.class_groups:
+            source.group(arguments.class_groups)
         print(source.description, file=sys.stderr if arguments.json else sys.stdout)
         if arguments.ground_truth:
             truth = stack.enter_context(closing(open_ground_truth(arguments, source)))
@@ -121,7 +129,10 @@ def open_ground_truth(arguments: argparse.Namespace, source: LabelSource) -> Gro
 
     topic, ids = arguments.ground_truth_topic, arguments.ground_truth_ids
     given = arguments.ground_truth, arguments.bag, source.taxonomy, arguments.tolerance_ns
-    return GroundTruth(*given, topic=topic, ids=ids)
+    truth = GroundTruth(*given, topic=topic, ids=ids)
+    if arguments.class_groups and truth.taxonomy.classes != source.taxonomy.classes:
+        truth.group(arguments.class_groups)
+    return truth
 
 
 def measure(
@@ -131,11 +142,11 @@ def measure(
     reference: LabelSource | GroundTruth | None,
     facts: dict[str, str],
     names: tuple[str, str] | None = None,
-    judged: Mapping[str, Mapping[str, Any]] | None = None,
+    judged: Mapping[str, Mapping[str, Any]] = NOTHING,
 ) -> None:
     """Evaluate the labels, print the figures and write the report.
 
-    ``names`` are those compared, ``judged`` their figures against ground truth.
+    ``names`` are those compared, ``judged`` the figures of each alone.
     """
     from tqdm import tqdm
 
@@ -144,6 +155,7 @@ def measure(
     from lemore_ros.bags.evaluation.image_sequence import UNREADABLE
     from lemore_ros.bags.evaluation.report import drive_report, worst_frames
 
+    opened = gate.open_gate(arguments, images.topic.name, source.taxonomy.classes)
     worst = worst_frames(arguments.report_images, source.taxonomy, names)
     expected = images.topic.count if images.is_whole else None
     with tqdm(total=expected, unit='frame', disable=None) as bar:
@@ -167,8 +179,9 @@ def measure(
         write_report(report, arguments.report)
         print(arguments.report, file=sys.stderr if arguments.json else sys.stdout)
     values = {**facts, **evaluation.to_dict()}
-    scores = {'' if names is None else 'both': values, **(judged or {})}
-    if judged:
+    scores: dict[str, Mapping[str, Any]] = {'' if names is None else 'both': values}
+    if arguments.ground_truth and judged:
+        scores |= judged
         keep = ('frames_with_ground_truth', 'mean_iou', 'pixel_accuracy', 'iou')
         values['ground_truth_scores'] = {
             side: {key: figures[key] for key in keep} for side, figures in judged.items()
@@ -179,6 +192,9 @@ def measure(
         _print_figures(values, scores)
     if losses:
         print(*losses, sep='\n', file=sys.stderr)
+    after = {**values, **judged.get('B', {})}
+    gate.close_gate(arguments, opened[0], judged.get('A', opened[1]), after)
+    if losses:
         sys.exit(INCOMPLETE)
 
 

@@ -15,7 +15,7 @@ FORMATS = 'cvat', 'label-studio', 'labelme', 'coco'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
-    add('inputs', nargs='+', metavar='IN', help='bags or videos')
+    add('inputs', nargs='+', metavar='IN', help='bags, videos or folders of images')
     add('--output', '-o', type=Path, required=True, help='folder of the data set')
     add('--number', '-n', type=count, default=100, metavar='N', help='frames to pick at most (100)')
     add('--format', choices=FORMATS, help='write the labels for this tool too')
@@ -58,6 +58,6 @@ def run(arguments: argparse.Namespace) -> None:
         write_annotations(arguments.format, output, samples)
     drives = counted(len({one.source.drive for one in chosen}), 'drive')
     print(f'{output}: {len(chosen)} of {counted(len(seen), "image")}, of {drives}')
-    if len(chosen) < arguments.number:
-        print(f'the others are of the same moments: less than {arguments.apart:g} s from these')
+    if len(chosen) < min(arguments.number, len(seen)):
+        print(f'the others show the same, or are less than {arguments.apart:g} s from these')
     exit_if_incomplete(sources)

@@ -120,13 +120,15 @@ class DriveEvaluation:
         self.where = DifferenceMap()
         self.error_counts: Counter[str] = Counter()
         self.first_ns, self._times = 0, Timeline()
+        self._size = 0, 0
         self._labelled = 0
 
     def add(
         self, image: StampedImage, labels: FrameLabels, reference: FrameLabels | None
     ) -> JudgedFrame:
         """Measure a frame."""
-        self.first_ns = self.first_ns if self.frames else image.time_ns
+        if not self.frames:
+            self.first_ns, self._size = image.time_ns, image.size
         self.error_counts[OUT_OF_ORDER] += not self._times.add(image.time_ns)
         self.frames += 1
         seconds = self._times.time_ns / 1e9
@@ -155,6 +157,7 @@ class DriveEvaluation:
         means = {name: rounded(mean) for name, mean in self.series.mean().items()}
         seconds = self._times.time_ns / 1e9
         values: dict[str, Any] = {'frames': self.frames, 'seconds': round(seconds, 6)}
+        values['image_size'] = '{1}x{0}'.format(*self._size)
         values['classes'] = list(classes)
         if self.frames_compared:
             values['differences'] = np.round(self.where.shares, 4).tolist()
