@@ -13,7 +13,6 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +23,7 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from lemore_core.common.errors import in_one_line
+from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.files import write_whole
 from lemore_core.common.limits import parse_json
 from lemore_core.data.datasets import CLASSES, OWN, copy_into, open_dataset
@@ -36,8 +35,8 @@ CVAT, COCO = 'voc_segmentation', 'coco_instances'  # as datumaro calls them
 PACKAGES = {'cvat': 'datumaro', 'coco': 'datumaro', 'label-studio': 'label_studio_sdk'}
 MOST_BYTES = 2**30  # of an export, unpacked
 EXPORTS = (
-    'from CVAT export Segmentation mask 1.1 or COCO 1.0, from Label Studio JSON, and of labelme give '
-    'the folder of its files'
+    'from CVAT export Segmentation mask 1.1 or COCO 1.0, from Label Studio JSON with brush labels, '
+    'and of labelme give the folder of its files'
 )
 Size = tuple[int, int]  # height, width
 Mark = tuple[str, NDArray[np.bool_]]  # name of its class, (H, W)
@@ -46,70 +45,48 @@ Marked = tuple[str, Callable[[Size], Iterable[Mark]]]
 Named = Iterable[tuple[Path, Labels]]
 
 
-def write_annotations(kind: str, root: Path, samples: Sequence[Sample]) -> None:
-    """Write the masks of ``samples`` for the tool ``kind`` of ``KINDS``, into their data set."""
+def write_annotations(kind: str, root: Path) -> None:
+    """Write the masks of the data set ``root`` into it, for the tool ``kind`` of ``KINDS``."""
+    samples = all_samples(root)
     named = ((sample.image, sample.read_mask()) for sample in samples)
     KINDS[kind](root, samples[0].taxonomy, named)
-
-
-def require_package(kind: str) -> None:
-    """Import what writes for the tool ``kind``; raises ImportError."""
-    if kind in PACKAGES:
-        import_module(PACKAGES[kind])
-
-
-def read_annotations(
-    path: Path, taxonomy: Taxonomy, sizes: Mapping[str, Size]
-) -> Iterator[tuple[str, Labels]]:
-    """Yield the name of each image and its labels (H, W), of an export: a file, folder or ``.zip``.
-
-    ``sizes`` are those of the images by their names without suffix.
-
-    Raises:
-        DataError: it is of another kind or version, or has other images, sizes or classes.
-    """
-    with TemporaryDirectory() as folder:
-        if path.suffix == '.zip' and path.is_file():
-            _unpack(path, folder)
-        root = Path(folder) if any(Path(folder).iterdir()) else path
-        try:
-            for name, marks in _read(root, Path(folder)):
-                stem = _image_of(name, sizes)
-                yield stem, _painted(sizes[stem], marks(sizes[stem]), taxonomy)
-        except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
-            msg = f'{path} is no export of a kind and version that is read ({in_one_line(error)}): {EXPORTS}'
-            raise DataError(msg) from error
 
 
 def import_annotations(export: Path, data: Path, output: Path) -> tuple[int, list[str]]:
     """Write a data set of the images in ``data`` that have labels in ``export``.
 
-    Return their number, and the images without labels.
+    Return their number, and the names of the images without labels.
 
     Raises:
-        DataError: the export cannot be read, or is not of these images; ``output`` exists.
+        DataError: the export is of another kind or version, or has other images, sizes or classes;
+            or ``output`` exists.
     """
     if output.exists():
         msg = f'{output} exists already: choose another --output'
         raise DataError(msg)
-    dataset = open_dataset(OWN, data)
-    splits = [split for split in ('train', 'val') if (data / 'images' / split).is_dir()]
-    samples = {one.image.stem: (split, one) for split in splits for one in dataset.samples(split)}
-    sizes = {stem: one.read_mask().shape for stem, (_, one) in samples.items()}
-    found = 0
-    for stem, labels in read_annotations(export, dataset.taxonomy, sizes):
-        if stem not in samples:
+    waiting = {one.image.stem: one for one in all_samples(data)}
+    number, sizes = len(waiting), {stem: one.read_mask().shape for stem, one in waiting.items()}
+    taxonomy = next(iter(waiting.values())).taxonomy
+    for stem, labels in read_annotations(export, taxonomy, sizes):
+        sample = waiting.pop(stem, None)
+        if sample is None:
             msg = f'{export} has two masks of {stem}'
             raise DataError(msg)
-        split, sample = samples.pop(stem)
-        copy_into(output / 'images' / split / sample.image.name, sample.image)
-        write_labels(output / 'masks' / split / f'{stem}.png', labels, dataset.taxonomy)
-        found += 1
-    if not found:
+        copy_into(output / sample.image.relative_to(data), sample.image)
+        mask = output / sample.mask.relative_to(data).with_name(f'{stem}.png')
+        write_labels(mask, labels, taxonomy)
+    if len(waiting) == number:
         msg = f'{export} has no mask of an image in {data}: were the tasks answered?'
         raise DataError(msg)
-    write_classes(output, dataset.taxonomy)
-    return found, [*samples]
+    write_classes(output, taxonomy)
+    return number - len(waiting), [*waiting]
+
+
+def all_samples(root: Path) -> list[Sample]:
+    """Return the samples of both splits of a data set of the layout ``folder``."""
+    dataset = open_dataset(OWN, root)
+    splits = [one for one in ('train', 'val') if (root / 'images' / one).is_dir()]
+    return [sample for split in splits or ['train'] for sample in dataset.samples(split)]
 
 
 def write_classes(root: Path, taxonomy: Taxonomy) -> None:
@@ -118,68 +95,77 @@ def write_classes(root: Path, taxonomy: Taxonomy) -> None:
     write_whole(root / CLASSES, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
-def _unpack(path: Path, folder: str) -> None:
-    try:
+def read_annotations(
+    path: Path, taxonomy: Taxonomy, sizes: Mapping[str, Size]
+) -> Iterator[tuple[str, Labels]]:
+    """Yield the name of each image and its labels (H, W), of an export: a file, folder or ``.zip``.
+
+    ``sizes`` are those of the images by their names without suffix.
+    """
+    with TemporaryDirectory() as folder:
+        try:
+            for name, marks in _read(path, Path(folder)):
+                stem = _image_of(name, sizes)
+                yield stem, _painted(sizes[stem], marks(sizes[stem]), taxonomy)
+        except (ImportError, LemoreError, MemoryError):
+            raise
+        except Exception as error:  # damage, and other versions, show in a dozen ways
+            reason = in_one_line(error)
+            msg = f'{path} is no export of a kind and version that is read ({reason}): {EXPORTS}'
+            raise DataError(msg) from error
+
+
+def _read(path: Path, folder: Path) -> Iterator[Marked]:
+    """Read an export by what its files hold; ``folder`` is for copies."""
+    if path.suffix == '.zip':
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
                 msg = f'it holds more than {MOST_BYTES} bytes'
-                raise DataError(msg)  # noqa: TRY301
-            archive.extractall(folder)
-    except Exception as error:  # damage shows in a dozen ways
-        msg = f'{path} cannot be unpacked: {in_one_line(error)}'
-        raise DataError(msg) from error
-
-
-def _read(root: Path, folder: Path) -> Iterator[Marked]:
-    """Read an export by its files; ``folder`` is for copies."""
-    files = sorted(root.rglob('*.json')) if root.is_dir() else [root]
-    found = [(file, parse_json(file.read_bytes(), most=MOST_BYTES)) for file in files]
-    if any(root.rglob('labelmap.txt')):
-        yield from _read_datumaro(root, CVAT)
+                raise ValueError(msg)
+            archive.extractall(folder / 'zip')
+        path = folder / 'zip'
+    if any(path.rglob('labelmap.txt')):
+        yield from _read_datumaro(path, CVAT)
         return
-    if not found:
-        msg = 'it holds neither a .json nor a labelmap.txt'
-        raise ValueError(msg)
-    for file, values in found:
+    for file in sorted(path.rglob('*.json')) if path.is_dir() else [path]:
+        values = parse_json(file.read_bytes(), most=MOST_BYTES)
         if isinstance(values, list):
             yield from _read_label_studio(values)
         elif 'shapes' in values:
             yield values['imagePath'], partial(_labelme_marks, values)
-        elif not {'images', 'annotations', 'categories'} <= values.keys():
-            msg = f'{file.name} is of none of these kinds'
-            raise ValueError(msg)
-        else:
+        elif {'images', 'annotations', 'categories'} <= values.keys():
             # datumaro wants these names, and a folder of images, which may be empty
             target = folder / file.stem / 'annotations' / 'instances_default.json'
-            for place in (target.parent, target.parents[1] / 'images'):
-                place.mkdir(parents=True)
-            shutil.copyfile(file, target)
+            (target.parents[1] / 'images').mkdir(parents=True)
+            copy_into(target, file)
             yield from _read_datumaro(target.parents[1], COCO)
+        else:
+            msg = f'{file.name} is none'
+            raise ValueError(msg)
 
 
 def _write_datumaro(form: str, root: Path, taxonomy: Taxonomy, named: Named) -> Path:
     """Write the files of a form into the folder of its name, which it returns."""
     import datumaro
 
-    items = [
-        datumaro.DatasetItem(
-            image.stem,
-            subset='default',
-            media=datumaro.Image.from_file(path=str(image)),
-            annotations=[
-                datumaro.Mask(mask, label=taxonomy.classes.index(name))
-                for name, mask in _marks(labels, taxonomy)
-            ],
+    items = []
+    for image, labels in named:
+        marks = [
+            datumaro.Mask(mask, label=taxonomy.classes.index(name))
+            for name, mask in _marks(labels, taxonomy)
+        ]
+        media = datumaro.Image.from_file(path=str(image))
+        items.append(
+            datumaro.DatasetItem(image.stem, subset='default', media=media, annotations=marks)
         )
-        for image, labels in named
-    ]
-    classes = datumaro.LabelCategories.from_iterable(taxonomy.classes)
     # its own colours: those of a table may be equal, or that of the background
-    colors = datumaro.MaskCategories.generate(len(taxonomy.classes), include_background=False)
-    kinds = datumaro.AnnotationType
-    dataset = datumaro.Dataset.from_iterable(
-        items, categories={kinds.label: classes, kinds.mask: colors}
-    )
+    categories = {
+        datumaro.AnnotationType.label: datumaro.LabelCategories.from_iterable(taxonomy.classes),
+        datumaro.AnnotationType.mask: datumaro.MaskCategories.generate(
+            len(taxonomy.classes), include_background=False
+        ),
+    }
+    dataset = datumaro.Dataset.from_iterable(items, categories=categories)
     dataset.export(str(root / form), form, save_media=False)
     return root / form
 
@@ -189,11 +175,10 @@ def _read_datumaro(root: Path, form: str) -> Iterator[Marked]:
 
     try:
         dataset = datumaro.Dataset.import_from(str(root), form)
-        names = [one.name for one in dataset.categories()[datumaro.AnnotationType.label]]
-        items = list(dataset)
-    except datumaro.errors.DatumaroError as error:
+    except datumaro.errors.DatasetImportError as error:
         raise ValueError(str(error.__cause__ or error)) from error
-    for item in items:
+    names = [one.name for one in dataset.categories()[datumaro.AnnotationType.label]]
+    for item in dataset:
         if item.annotations:
             yield item.id, partial(_datumaro_marks, item.annotations, names)
 
@@ -202,15 +187,14 @@ def _datumaro_marks(annotations: Any, names: Sequence[str], size: Size) -> Itera
     import datumaro
 
     for one in annotations:
-        name = names[one.label]
         if isinstance(one, datumaro.Mask):
             if isinstance(one, datumaro.RleMask):
                 _require_size(one.rle['size'], size)  # before its memory is reserved
-            yield name, np.asarray(one.image, np.bool_)
+            yield names[one.label], np.asarray(one.image, np.bool_)
         elif isinstance(one, datumaro.Polygon):
-            yield name, _polygon(size, np.reshape(one.points, (-1, 2)).tolist())
+            yield names[one.label], _polygon(size, np.reshape(one.points, (-1, 2)).tolist())
         elif not isinstance(one, datumaro.Bbox):  # COCO has the box of each mask beside it
-            _require_kind(type(one).__name__, 'masks')
+            raise TypeError(type(one).__name__)
 
 
 def _write_cvat(root: Path, taxonomy: Taxonomy, named: Named) -> None:
@@ -232,12 +216,11 @@ def _write_labelme(root: Path, taxonomy: Taxonomy, named: Named) -> None:
     for image, labels in named:
         shapes: list[dict[str, Any]] = []
         for name, mask in _marks(labels, taxonomy):
-            (rows,), (columns,) = np.nonzero(mask.any(1)), np.nonzero(mask.any(0))
-            top, left, bottom, right = map(int, (rows[0], columns[0], rows[-1], columns[-1]))
-            part = mask[top : bottom + 1, left : right + 1].astype(np.uint8)
-            shape = {'label': name, 'points': [[left, top], [right, bottom]], 'shape_type': 'mask'}
-            data = base64.b64encode(encode_image(part, '.png')).decode()
-            shapes.append({**shape, 'flags': {}, 'group_id': None, 'mask': data})
+            left, top, width, height = Image.fromarray(mask).getbbox() or (0, 0, 0, 0)
+            corners = [[left, top], [width - 1, height - 1]]
+            part = encode_image(mask[top:height, left:width].astype(np.uint8), '.png')
+            shape = {'label': name, 'points': corners, 'shape_type': 'mask', 'flags': {}}
+            shapes.append({**shape, 'group_id': None, 'mask': base64.b64encode(part).decode()})
         size = {'imageHeight': labels.shape[0], 'imageWidth': labels.shape[1]}
         values = {'version': '5.5.0', 'flags': {}, 'shapes': shapes, 'imagePath': image.name}
         text = json.dumps({**values, 'imageData': None, **size})
@@ -248,15 +231,17 @@ def _write_labelme(root: Path, taxonomy: Taxonomy, named: Named) -> None:
 def _labelme_marks(values: Any, size: Size) -> Iterator[Mark]:
     _require_size((values['imageHeight'], values['imageWidth']), size)
     for shape in values['shapes']:
-        kind, mask = shape.get('shape_type') or 'polygon', np.zeros(size, np.bool_)
-        if kind == 'polygon':
-            mask = _polygon(size, shape['points'])
-        else:
-            _require_kind(kind, 'mask')
-            data = base64.b64decode(shape['mask'])
-            part = decode_image(data, NUMBERS, max_pixels=mask.size) != 0
-            left, top = map(int, shape['points'][0])
-            mask[top : top + part.shape[0], left : left + part.shape[1]] = part
+        mask = np.zeros(size, np.bool_)
+        match shape.get('shape_type') or 'polygon':
+            case 'polygon':
+                mask = _polygon(size, shape['points'])
+            case 'mask':
+                data = base64.b64decode(shape['mask'])
+                part = decode_image(data, NUMBERS, max_pixels=mask.size) != 0
+                left, top = map(int, shape['points'][0])
+                mask[top : top + part.shape[0], left : left + part.shape[1]] = part
+            case other:
+                raise TypeError(other)
         yield shape['label'], mask
 
 
@@ -295,17 +280,11 @@ def _label_studio_marks(results: Any, size: Size) -> Iterator[Mark]:
     from label_studio_sdk.converter import brush
 
     for result in results:
+        (name,), runs = result['value']['brushlabels'], result['value']['rle']
         _require_size((result['original_height'], result['original_width']), size)
-        kind, value = result['type'], result['value']
-        (name,) = value[kind]
-        if kind == 'polygonlabels':  # in percent of the image
-            points = [(x * size[1] / 100, y * size[0] / 100) for x, y in value['points']]
-            yield name, _polygon(size, points)
-            continue
-        _require_kind(kind, 'brushlabels')
         # memory of the length in the first four bytes is reserved before the rest is read
-        _require_size((int.from_bytes(bytes(value['rle'][:4]), 'big'),), (4 * size[0] * size[1],))
-        yield name, brush.decode_rle(value['rle']).reshape(*size, 4)[..., 3] > 0
+        _require_size((int.from_bytes(bytes(runs[:4]), 'big'),), (4 * size[0] * size[1],))
+        yield name, brush.decode_rle(runs).reshape(*size, 4)[..., 3] > 0
 
 
 def _image_of(name: str, sizes: Mapping[str, Size]) -> str:
@@ -347,12 +326,6 @@ def _polygon(size: Size, points: Iterable[Sequence[float]]) -> NDArray[np.bool_]
 def _require_size(size: Sequence[int], expected: Sequence[int]) -> None:
     if tuple(size) != tuple(expected):
         msg = f'a mask of {tuple(size)} for an image of {tuple(expected)}'
-        raise DataError(msg)
-
-
-def _require_kind(kind: str, known: str) -> None:
-    if kind != known:
-        msg = f'a mark is of the kind {kind}, read are polygons and {known}'
         raise DataError(msg)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
 from pathlib import Path
 
 from lemore_core.cli.arguments import SEGMENTER, count, declare, image_bar, load_segmenter, seconds
@@ -30,8 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lemore_core.cli.predict import exit_if_incomplete
-    from lemore_core.data.annotation import require_package, write_annotations
-    from lemore_core.data.datasets import OWN, open_dataset
+    from lemore_core.data.annotation import PACKAGES, write_annotations
     from lemore_core.pick import Seen, choose, look, write_picked
     from lemore_core.sources import open_sources
 
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
         msg = f'{output} exists already: choose another --output'
         raise BagError(msg)
     if arguments.format:
-        require_package(arguments.format)  # before all frames are read
+        import_module(PACKAGES.get(arguments.format, 'json'))  # before all frames are read
     sources = open_sources(arguments.inputs, arguments.max_pixels)
     segmenter = load_segmenter(arguments)
     seen: list[Seen] = []
@@ -54,8 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     with tqdm(total=len(chosen), desc='writing', unit='image', disable=None) as bar:
         write_picked(segmenter, chosen, output, bar.update)
     if arguments.format:
-        samples = open_dataset(OWN, output).samples('train')
-        write_annotations(arguments.format, output, samples)
+        write_annotations(arguments.format, output)
     drives = counted(len({one.source.drive for one in chosen}), 'drive')
     print(f'{output}: {len(chosen)} of {counted(len(seen), "image")}, of {drives}')
     if len(chosen) < min(arguments.number, len(seen)):

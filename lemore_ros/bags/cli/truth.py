@@ -28,16 +28,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 def write_ground_truth(bag: Path, data: Path, output: Path) -> int:
     """Write the masks of ``data`` that are of frames of ``bag``; return their number."""
-    from lemore_core.data.datasets import OWN, open_dataset
+    from lemore_core.data.annotation import all_samples
     from lemore_core.sources import drive_name
     from lemore_ros.bags.evaluation.label_sources import stamp_of_name
     from lemore_ros.bags.options import SegmentOptions
     from lemore_ros.bags.reader import open_bag
     from lemore_ros.bags.writer import add_connections, class_messages, label_message, new_part
 
-    dataset, start = open_dataset(OWN, data), f'{drive_name(bag.stem)}_'
-    splits = [split for split in ('train', 'val') if (data / 'images' / split).is_dir()]
-    samples = [one for split in splits for one in dataset.samples(split)]
+    samples, start = all_samples(data), f'{drive_name(bag.stem)}_'
     stamped = {stamp_of_name(one.mask): one for one in samples if one.mask.stem.startswith(start)}
     if not stamped:
         msg = f'{data} has no mask of a frame of {bag}: their names begin with {start}'
@@ -49,7 +47,7 @@ def write_ground_truth(bag: Path, data: Path, output: Path) -> int:
     with open_bag(bag) as opened, new_part(output, SegmentOptions()) as writer:
         connections = add_connections(writer, (), opened.types, keys)
         first = min(stamped)
-        table = class_messages(dataset.taxonomy, 0.0, first)['classes']
+        table = class_messages(samples[0].taxonomy, 0.0, first)['classes']
         writer.write(connections[classes], first, table)
         for time_ns, sample in sorted(stamped.items()):
             message = label_message(sample.read_mask(), time_ns)

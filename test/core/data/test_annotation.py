@@ -14,6 +14,7 @@ import pytest
 
 from lemore_core.cli.main import main
 from lemore_core.common.errors import LemoreError
+from lemore_core.data import annotation
 from lemore_core.data.annotation import KINDS, import_annotations, write_annotations, write_classes
 from lemore_core.data.datasets import open_dataset
 from lemore_core.images.files import write_labels
@@ -55,8 +56,7 @@ def picked(tmp_path: Path) -> Path:
 
 def export(picked: Path, kind: str) -> Path:
     """Write the masks, and answer Label Studio's tasks with its predictions."""
-    samples = open_dataset('folder', picked).samples('train')
-    write_annotations(kind, picked, samples)
+    write_annotations(kind, picked)
     if kind == 'label-studio':
         tasks = json.loads((picked / 'label_studio.json').read_text())
         for task in tasks:
@@ -109,19 +109,14 @@ def polygon(kind: str, picked: Path) -> Path:
         values = {'images': [image], 'annotations': [mark]}
         values['categories'] = [{'id': 3, 'name': 'car'}]
     else:
-        pytest.importorskip('label_studio_sdk.converter.brush')
-        percent = [[x / 0.64, y / 0.48] for x, y in points]
-        value = {'points': percent, 'polygonlabels': ['car']}
-        result = {'type': 'polygonlabels', 'value': value}
-        result |= {'original_height': 48, 'original_width': 64}
-        values = [{'data': {'image': f'{name}.png'}, 'annotations': [{'result': [result]}]}]
+        values = [{'data': {'image': f'{name}.png'}, 'annotations': [{'result': []}]}]
     path = picked.parent / 'polygons' / 'export.json'
     path.parent.mkdir()
     path.write_text(json.dumps(values))
     return path
 
 
-@pytest.mark.parametrize('kind', ['labelme', 'coco', 'label-studio'])
+@pytest.mark.parametrize('kind', ['labelme', 'coco'])
 def test_polygons_are_drawn_and_missing_images_are_said(
     picked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
@@ -153,7 +148,7 @@ def huge(values: Any) -> None:
     ('kind', 'change', 'message'),
     [
         ('labelme', lambda v: v['shapes'][0].update(label='kerbs'), "a mark is called 'kerbs'"),
-        ('labelme', lambda v: v['shapes'][0].update(shape_type='circle'), 'of the kind circle'),
+        ('labelme', lambda v: v['shapes'][0].update(shape_type='circle'), 'TypeError: circle'),
         ('labelme', lambda v: v.update(imageWidth=32), r'a mask of \(48, 32\) for an image of'),
         ('labelme', lambda v: v.update(imagePath='other.png'), 'no image of the name other.png'),
         ('labelme', lambda v: v['shapes'][0].pop('points'), "version that is read .KeyError: 'poi"),
@@ -176,18 +171,20 @@ def test_another_version_is_refused_in_one_line(
     assert '\n' not in str(caught.value)
 
 
-def test_what_is_no_export_is_refused(picked: Path, tmp_path: Path) -> None:
+def test_what_is_no_export_is_refused(
+    picked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     empty, torn, bomb = (tmp_path / name for name in ('empty', 'torn.zip', 'bomb.zip'))
     empty.mkdir()
     (empty / 'annotations.xml').write_text('<annotations/>')  # CVAT for images
     torn.write_bytes(b'PK\3\4')
     with zipfile.ZipFile(bomb, 'w', zipfile.ZIP_DEFLATED) as archive:
-        for part in range(5):
-            archive.writestr(f'{part}.json', bytes(2**28))
+        archive.writestr('export.json', bytes(100))
+    monkeypatch.setattr(annotation, 'MOST_BYTES', 99)
     for path, message in (
-        (empty, 'neither a .json nor a labelmap.txt'),
-        (torn, 'torn.zip cannot be unpacked'),
-        (bomb, 'bomb.zip cannot be unpacked: it holds more than'),
+        (empty, 'has no mask of an image'),
+        (torn, 'torn.zip is no export'),
+        (bomb, 'bomb.zip is no export .*it holds more than 99 bytes'),
         (tmp_path / 'none.json', 'none.json'),
     ):
         with pytest.raises(LemoreError, match=message):
