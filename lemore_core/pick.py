@@ -90,7 +90,8 @@ def write_picked(
     Images are called ``DRIVE_SECONDS_NANOSECONDS``, those of files by their names; ``picked.csv`` has
     the figures of each.
     """
-    taxonomy, rows = segmenter.taxonomy, [('image', 'from', 'familiarity', 'sureness')]
+    taxonomy = segmenter.taxonomy
+    rows: list[tuple[str, ...]] = [('image', 'from', 'familiarity', 'sureness')]
     for one, frame in _again(chosen):
         name = f'{one.source.drive}_' + (
             '{}_{:09}'.format(*divmod(frame.stamp_ns, 10**9))
@@ -100,7 +101,8 @@ def write_picked(
         labels = segmenter.segment_batch([frame.image])[0].labels
         write_image(output / 'images' / 'train' / f'{name}.png', to_rgb(*frame.image[:2]))
         write_labels(output / 'masks' / 'train' / f'{name}.png', labels, taxonomy)
-        rows.append((name, one.source.name, f'{one.familiarity:.4f}', f'{one.sureness:.4f}'))
+        figures = ('' if math.isnan(v) else f'{v:.4f}' for v in (one.familiarity, one.sureness))
+        rows.append((name, one.source.name, *figures))
         report()
     text = io.StringIO()
     csv.writer(text).writerows(rows)

@@ -155,10 +155,10 @@ def measure(
     from lemore_ros.bags.evaluation.image_sequence import UNREADABLE
     from lemore_ros.bags.evaluation.report import drive_report, worst_frames
 
-    opened = gate.open_gate(arguments, images.topic.name, source.taxonomy.classes)
+    conditions, baseline = gate.open_gate(arguments, images.topic.name, source.taxonomy.classes)
     worst = worst_frames(arguments.report_images, source.taxonomy, names)
-    expected = images.topic.count if images.is_whole else None
-    with tqdm(total=expected, unit='frame', disable=None) as bar:
+    total = images.topic.count if images.is_whole else None
+    with tqdm(total=total, unit='frame', disable=None) as bar:
 
         def observe(frame: JudgedFrame) -> None:
             bar.update()
@@ -166,8 +166,7 @@ def measure(
                 worst(frame)
 
         evaluation = evaluate_drive(images, source, reference, observe)
-    facts = {'bag': str(images.path), 'camera': images.topic.name, **facts}
-    losses = []
+    facts, losses = {'bag': str(images.path), 'camera': images.topic.name, **facts}, []
     if images.damage:
         facts['damage'] = images.damage
         losses.append(f'{images.path} is damaged: {images.damage}')
@@ -192,8 +191,8 @@ def measure(
         _print_figures(values, scores)
     if losses:
         print(*losses, sep='\n', file=sys.stderr)
-    after = {**values, **judged.get('B', {})}
-    gate.close_gate(arguments, opened[0], judged.get('A', opened[1]), after)
+    before, after = judged.get('A', baseline), {**values, **judged.get('B', {})}
+    gate.close_gate(arguments, conditions, before, after)
     if losses:
         sys.exit(INCOMPLETE)
 

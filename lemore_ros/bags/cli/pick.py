@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from importlib import import_module
 from pathlib import Path
 
@@ -59,4 +60,6 @@ def run(arguments: argparse.Namespace) -> None:
     print(f'{output}: {len(chosen)} of {counted(len(seen), "image")}, of {drives}')
     if len(chosen) < min(arguments.number, len(seen)):
         print(f'the others show the same, or are less than {arguments.apart:g} s from these')
+    if math.isnan(chosen[0].familiarity):
+        print('the model does not tell how familiar a frame is: picked by confidence alone')
     exit_if_incomplete(sources)
