@@ -47,12 +47,11 @@ def close_gate(
     after: Mapping[str, Any],
 ) -> None:
     """Print and write the outcomes on JSON values of an evaluation; exit where a condition holds."""
-    from lemore_ros.bags.evaluation.conditions import figures_of, require_same, write_junit
+    from lemore_ros.bags.evaluation.conditions import require_same, write_junit
 
     if arguments.baseline:
         require_same(arguments.baseline, before, {'image_size': after['image_size']})
-    figures = figures_of(before), figures_of(after)
-    outcomes = [condition.check(*figures) for condition in conditions]
+    outcomes = [condition.check(before, after) for condition in conditions]
     for outcome in outcomes:
         verdict = 'FAILED' if outcome.fails else 'passed'
         print(f'{verdict}  {outcome.condition}: {outcome.figure}', file=sys.stderr)

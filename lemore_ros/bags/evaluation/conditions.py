@@ -69,9 +69,9 @@ class Condition:
         limit = float(found['limit']) / (100 if in_hundredths else 1)
         return cls(text.strip(), name, sign, limit, is_change and bool(unit))
 
-    def check(self, before: Mapping[str, float], after: Mapping[str, float]) -> Outcome:
-        """Judge figures by name; one that is unknown fails, as nobody knows that it is right."""
-        new, old = after.get(self.name, math.nan), before.get(self.name, math.nan)
+    def check(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> Outcome:
+        """Judge JSON values of evaluations; an unknown figure fails, as nobody knows that it is right."""
+        new, old = self._figure(after), self._figure(before)
         if self.sign in '<>':
             fails = new < self.limit if self.sign == '<' else new > self.limit
             figure, needed = f'{self.name} is {new:g}', new
@@ -85,32 +85,24 @@ class Condition:
             return Outcome(self.text, fails=True, figure=f'{self.name} is {UNKNOWN}')
         return Outcome(self.text, fails, figure)
 
-
-def figures_of(values: Mapping[str, Any]) -> dict[str, float]:
-    """Return the known figures of an evaluation's JSON values by name: ``flicker``, ``iou.car``."""
-    found = {}
-    for name, value in values.items():
-        rows = value.items() if isinstance(value, Mapping) else ((None, value),)
-        for one, number in rows:
-            if isinstance(number, int | float):
-                found[name if one is None else f'{name}.{one}'] = float(number)
-    return found
+    def _figure(self, values: Mapping[str, Any]) -> float:
+        kind, _, one = self.name.partition('.')
+        found = values.get(kind)
+        found = found.get(one) if one and isinstance(found, dict) else found
+        return float(found) if isinstance(found, int | float) else math.nan
 
 
 def read_baseline(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that ``lemore bag evaluate --json`` printed into a file.
 
     Raises:
-        BagError: it holds none, or its camera, image size or classes are not the ``expected`` ones.
+        BagError: it holds none, or its camera or classes are not the ``expected`` ones.
     """
     try:
-        values = parse_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        msg = f'{path} is no baseline: {error}'
+        values = dict(parse_json(path.read_bytes()))
+    except (OSError, TypeError, ValueError) as error:
+        msg = f'{path} is no baseline, which lemore bag evaluate --json prints: {error}'
         raise BagError(msg) from error
-    if not isinstance(values, dict):
-        msg = f'{path} is no baseline: write one with lemore bag evaluate --json'
-        raise BagError(msg)
     require_same(path, values, expected)
     return values
 
