@@ -289,7 +289,8 @@ def _label_studio_marks(results: Any, size: Size) -> Iterator[Mark]:
 
 def _image_of(name: str, sizes: Mapping[str, Size]) -> str:
     """Return the name that a tool's own path, perhaps after an upload's prefix, stands for."""
-    stem = PurePosixPath(name.replace('\\', '/').rpartition('=')[2]).stem
+    path = PurePosixPath(name.replace('\\', '/').rpartition('=')[2])
+    stem = path.name if path.name in sizes else path.stem  # some tools leave the suffix out
     while stem not in sizes:
         if '-' not in stem:
             msg = f'there is no image of the name {name}'

@@ -6,11 +6,10 @@ import argparse
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lemore_core.taxonomy import TaxonomyError
 from lemore_ros.bags.cli import evaluate
-from lemore_ros.bags.cli.gate import open_gate
 from lemore_ros.bags.errors import BagError
 
 if TYPE_CHECKING:
@@ -35,16 +34,17 @@ def run(arguments: argparse.Namespace) -> None:
         _compare_with_baseline(arguments)
         return
     images = evaluate.open_images(arguments, arguments.labels)
-    has_two = arguments.ground_truth or arguments.fail_if
-    judged, facts = _judge(arguments) if has_two else ({}, {})
     with ExitStack() as stack:
         first, second = [stack.enter_context(closing(side)) for side in _open_sides(arguments)]
         names = f'A: {first.name}', f'B: {second.name}'
         # as short as tells them apart
         for short in ((first.origin, second.origin), (first.name, second.name)):
             names = short if short[0] != short[1] else names
-        facts = {'A': first.description, 'B': second.description, **facts}
-        evaluate.measure(arguments, images, second, first, facts, names, judged)
+        facts, truth = {'A': first.description, 'B': second.description}, None
+        if arguments.ground_truth:
+            truth = stack.enter_context(closing(evaluate.open_ground_truth(arguments, second)))
+            facts |= truth.facts
+        evaluate.measure(arguments, images, second, first, facts, names, truth)
 
 
 def _compare_with_baseline(arguments: argparse.Namespace) -> None:
@@ -55,24 +55,6 @@ def _compare_with_baseline(arguments: argparse.Namespace) -> None:
     arguments.model = models[0] if models else None
     arguments.labels = labels[0] if labels else None
     evaluate.run(arguments)
-
-
-def _judge(arguments: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Return the figures of A and of B alone, and what the ground truth is."""
-    from lemore_ros.bags.evaluation.evaluate import evaluate_drive
-
-    figures, facts = {}, {}
-    for side, source in zip('AB', _open_sides(arguments), strict=True):
-        images = evaluate.open_images(arguments, arguments.labels)
-        open_gate(arguments, images.topic.name, source.taxonomy.classes)
-        with ExitStack() as stack:
-            stack.enter_context(closing(source))
-            truth = None
-            if arguments.ground_truth:
-                truth = evaluate.open_ground_truth(arguments, source)
-                facts = stack.enter_context(closing(truth)).facts
-            figures[side] = evaluate_drive(images, source, truth).to_dict()
-    return figures, facts
 
 
 def _open_sides(arguments: argparse.Namespace) -> Iterator[LabelSource]:

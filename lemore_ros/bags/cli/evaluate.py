@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.cli.arguments import (
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
     from lemore_ros.bags.evaluation.label_sources import GroundTruth, LabelSource
 
-NOTHING: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 # explanations of figures on the terminal
 EXPLAINED = {
     'familiarity': '  share of held-out images as far from the training images, docs/familiarity.md',
@@ -142,11 +140,11 @@ def measure(
     reference: LabelSource | GroundTruth | None,
     facts: dict[str, str],
     names: tuple[str, str] | None = None,
-    judged: Mapping[str, Mapping[str, Any]] = NOTHING,
+    truth: GroundTruth | None = None,
 ) -> None:
     """Evaluate the labels, print the figures and write the report.
 
-    ``names`` are those compared, ``judged`` the figures of each alone.
+    ``names`` are those compared, ``truth`` judges both of them.
     """
     from tqdm import tqdm
 
@@ -165,7 +163,7 @@ def measure(
             if arguments.report is not None:
                 worst(frame)
 
-        evaluation = evaluate_drive(images, source, reference, observe)
+        evaluation = evaluate_drive(images, source, reference, observe, truth)
     facts, losses = {'bag': str(images.path), 'camera': images.topic.name, **facts}, []
     if images.damage:
         facts['damage'] = images.damage
@@ -178,12 +176,13 @@ def measure(
         write_report(report, arguments.report)
         print(arguments.report, file=sys.stderr if arguments.json else sys.stdout)
     values = {**facts, **evaluation.to_dict()}
+    alone = {side: one.to_dict() for side, one in zip('AB', evaluation.alone, strict=False)}
     scores: dict[str, Mapping[str, Any]] = {'' if names is None else 'both': values}
-    if arguments.ground_truth and judged:
-        scores |= judged
+    if truth is not None:
+        scores |= alone
         keep = ('frames_with_ground_truth', 'mean_iou', 'pixel_accuracy', 'iou')
         values['ground_truth_scores'] = {
-            side: {key: figures[key] for key in keep} for side, figures in judged.items()
+            side: {key: figures[key] for key in keep} for side, figures in alone.items()
         }
     if arguments.json:
         print_json(values)
@@ -191,7 +190,7 @@ def measure(
         _print_figures(values, scores)
     if losses:
         print(*losses, sep='\n', file=sys.stderr)
-    before, after = judged.get('A', baseline), {**values, **judged.get('B', {})}
+    before, after = alone.get('A', baseline), {**values, **alone.get('B', {})}
     gate.close_gate(arguments, conditions, before, after)
     if losses:
         sys.exit(INCOMPLETE)

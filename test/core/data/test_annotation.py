@@ -20,7 +20,7 @@ from lemore_core.data.datasets import open_dataset
 from lemore_core.images.files import write_labels
 from lemore_core.taxonomy import Labels, Taxonomy
 
-NAMES = ('front-left_17_000000001', 'rear_17_000000001', 'rear_18_000000001')
+NAMES = ('front-left_v1.5_17_000000001', 'rear_17_000000001', 'rear_18_000000001')
 # two of one colour, one of the background's
 TABLE = Taxonomy('lot', ('kerb', 'traffic light', 'car'), ((0, 0, 0), (9, 9, 9), (9, 9, 9)))
 # where each export is, and the package that writes and reads it
