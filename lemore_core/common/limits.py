@@ -19,10 +19,10 @@ ROTATIONS = (0, 90, 180, 270)
 BIT_DEPTHS = (0, *range(8, 17))
 
 
-def parse_json(text: str | bytes, most: int = MAX_JSON_BYTES) -> Any:
-    """Return the values of a JSON text of at most so many bytes, or raise a ValueError."""
-    if len(text) > most:
-        msg = f'it has more than {most} bytes'
+def parse_json(text: str | bytes) -> Any:
+    """Return the values of a JSON text, or raise a ValueError."""
+    if len(text) > MAX_JSON_BYTES:
+        msg = f'it has more than {MAX_JSON_BYTES} bytes'
         raise ValueError(msg)
     try:
         return json.loads(text)

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from lemore_core.common.errors import LemoreError, in_one_line
-from lemore_core.common.files import write_whole
-from lemore_core.common.limits import parse_json
-from lemore_core.data.datasets import CLASSES, OWN, copy_into, open_dataset
+from lemore_core.common.files import read_regular, write_whole
+from lemore_core.data.datasets import CLASSES, OWN, open_dataset
 from lemore_core.data.samples import DataError, Sample
+from lemore_core.data.split import copy_into
 from lemore_core.images.files import NUMBERS, decode_image, encode_image, write_labels
 from lemore_core.taxonomy import Labels, Taxonomy
 
@@ -128,7 +128,7 @@ def _read(path: Path, folder: Path) -> Iterator[Marked]:
         yield from _read_datumaro(path, CVAT)
         return
     for file in sorted(path.rglob('*.json')) if path.is_dir() else [path]:
-        values = parse_json(file.read_bytes(), most=MOST_BYTES)
+        values = json.loads(read_regular(file, MOST_BYTES))
         if isinstance(values, list):
             yield from _read_label_studio(values)
         elif 'shapes' in values:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from lemore_ros.bags.cli import gate
 from lemore_ros.bags.errors import INCOMPLETE, BagError
 
 if TYPE_CHECKING:
+    from lemore_ros.bags.evaluation.evaluate import DriveEvaluation, JudgedFrame
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
     from lemore_ros.bags.evaluation.label_sources import GroundTruth, LabelSource
 
@@ -146,25 +147,18 @@ def measure(
 
     ``names`` are those compared, ``truth`` judges both of them.
     """
-    from tqdm import tqdm
-
     from lemore_core.evaluation.report import write_report
-    from lemore_ros.bags.evaluation.evaluate import JudgedFrame, evaluate_drive
     from lemore_ros.bags.evaluation.image_sequence import UNREADABLE
     from lemore_ros.bags.evaluation.report import drive_report, worst_frames
 
     conditions, baseline = gate.open_gate(arguments, images.topic.name, source.taxonomy.classes)
     worst = worst_frames(arguments.report_images, source.taxonomy, names)
-    total = images.topic.count if images.is_whole else None
-    with tqdm(total=total, unit='frame', disable=None) as bar:
-
-        def observe(frame: JudgedFrame) -> None:
-            bar.update()
-            if arguments.report is not None:
-                worst(frame)
-
-        evaluation = evaluate_drive(images, source, reference, observe, truth)
+    observe = None if arguments.report is None else worst
+    evaluation = _evaluate(images, source, reference, observe, truth)
+    alone = {side: one.to_dict() for side, one in zip('AB', evaluation.alone, strict=False)}
+    judged = {} if truth is None else alone
     facts, losses = {'bag': str(images.path), 'camera': images.topic.name, **facts}, []
+    facts |= {f'{side}_mean_iou': str(one['mean_iou']) for side, one in judged.items()}
     if images.damage:
         facts['damage'] = images.damage
         losses.append(f'{images.path} is damaged: {images.damage}')
@@ -176,13 +170,11 @@ def measure(
         write_report(report, arguments.report)
         print(arguments.report, file=sys.stderr if arguments.json else sys.stdout)
     values = {**facts, **evaluation.to_dict()}
-    alone = {side: one.to_dict() for side, one in zip('AB', evaluation.alone, strict=False)}
-    scores: dict[str, Mapping[str, Any]] = {'' if names is None else 'both': values}
-    if truth is not None:
-        scores |= alone
+    scores = {'' if names is None else 'both': values, **judged}
+    if judged:
         keep = ('frames_with_ground_truth', 'mean_iou', 'pixel_accuracy', 'iou')
         values['ground_truth_scores'] = {
-            side: {key: figures[key] for key in keep} for side, figures in alone.items()
+            side: {key: figures[key] for key in keep} for side, figures in judged.items()
         }
     if arguments.json:
         print_json(values)
@@ -194,6 +186,29 @@ def measure(
     gate.close_gate(arguments, conditions, before, after)
     if losses:
         sys.exit(INCOMPLETE)
+
+
+def _evaluate(
+    images: ImageSequence,
+    source: LabelSource,
+    reference: LabelSource | GroundTruth | None,
+    on_frame: Callable[[JudgedFrame], object] | None,
+    truth: GroundTruth | None,
+) -> DriveEvaluation:
+    """Evaluate with a progress bar."""
+    from tqdm import tqdm
+
+    from lemore_ros.bags.evaluation.evaluate import evaluate_drive
+
+    total = images.topic.count if images.is_whole else None
+    with tqdm(total=total, unit='frame', disable=None) as bar:
+
+        def observe(frame: JudgedFrame) -> None:
+            bar.update()
+            if on_frame is not None:
+                on_frame(frame)
+
+        return evaluate_drive(images, source, reference, observe, truth)
 
 
 def _print_figures(values: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) -> None:

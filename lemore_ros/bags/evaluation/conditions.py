@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
+from lemore_core.common.files import read_regular, write_whole
 from lemore_core.common.limits import parse_json
 from lemore_ros.bags.errors import BagError
 
@@ -99,7 +100,7 @@ def read_baseline(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
         BagError: it holds none, or its camera or classes are not the ``expected`` ones.
     """
     try:
-        values = dict(parse_json(path.read_bytes()))
+        values = dict(parse_json(read_regular(path)))
     except (OSError, TypeError, ValueError) as error:
         msg = f'{path} is no baseline, which lemore bag evaluate --json prints: {error}'
         raise BagError(msg) from error
@@ -118,8 +119,6 @@ def require_same(path: Path, values: Mapping[str, Any], expected: Mapping[str, A
 
 def write_junit(path: Path, outcomes: Sequence[Outcome], suite: str) -> None:
     """Write outcomes as a JUnit report, which continuous integration shows."""
-    from lemore_core.common.files import write_whole
-
     failures = sum(outcome.fails for outcome in outcomes)
     counts = {'tests': str(len(outcomes)), 'failures': str(failures), 'errors': '0'}
     root = ET.Element('testsuite', {'name': suite, **counts})
