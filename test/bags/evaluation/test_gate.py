@@ -16,7 +16,7 @@ from lemore_core.cli.main import main
 from lemore_core.common.errors import LemoreError
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.cli import compare
-from lemore_ros.bags.evaluation.conditions import Condition
+from lemore_ros.bags.cli.gate import Condition
 from lemore_ros.messages.rendering import classes_json
 from test.bags.evaluation.known_drives import (
     CAMERA,
