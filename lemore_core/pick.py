@@ -43,8 +43,10 @@ class Seen(NamedTuple):
 
 
 def judge(result: Segmentation) -> tuple[float, float]:
-    """Return the familiarity of an image, NaN where it is unknown, and the mean confidence."""
-    return math.nan, float(result.confidence.mean()) / 255
+    """Return familiarity, NaN where it is unknown, and sureness, else the mean confidence."""
+    confidence = float(result.confidence.mean()) / 255
+    familiarity = math.nan if result.familiarity is None else result.familiarity
+    return familiarity, confidence if result.sureness is None else result.sureness
 
 
 def look(segmenter: Segmenter, source: Source, every: int) -> Iterator[Seen]:

@@ -20,6 +20,7 @@ FAILED = 4  # exit status
 FIGURES = (
     *('agreement', 'mean_iou', 'pixel_accuracy', 'mean_accuracy', 'calibration_error'),
     *('left_unlabelled', 'mean_confidence', 'doubtful', 'flicker', 'latency_ms', 'frames'),
+    *('familiarity', 'sureness', 'unfamiliar'),
 )
 BY_CLASS = 'iou', 'accuracy', 'class_shares'
 NO_SHARES = 'latency_ms', 'frames'
