@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lemore_core.cli.main import main
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.cli.info import inspect
-from lemore_ros.bags.cli.info import run as show
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.reader import open_bag
 from lemore_ros.bags.stamps import stamp_notes
@@ -187,7 +186,7 @@ def test_the_field_of_view_is_that_of_the_camera_info_beside_a_camera(
     with open_bag(path) as bag:
         views = [found['field_of_view'] for found in inspect(bag)['images']]
     assert views == [pytest.approx((np.pi / 2, 2 * np.arctan(0.75))), None, None]
-    show(argparse.Namespace(bag=path, json=False))
+    assert main(['bag', 'info', str(path)]) == 0
     assert capsys.readouterr().out.count('field of view 1.571 x 1.287 rad') == 1
 
 
