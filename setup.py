@@ -73,6 +73,7 @@ setup(
         'video': ['av'],
         'view': ['rerun-sdk'],
         'bag': RECORDINGS,
+        'annotate': ['datumaro', 'label-studio-sdk'],
         'test': ['pytest', 'pytest-timeout', 'pytest-xdist'],
     },
     entry_points={

@@ -36,12 +36,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         split.add_argument(f'--{kind}-suffix', default='', help=text)
     text = 'drive for val (repeat); default the last ones that make a fifth of the images'
     split.add_argument('--hold-out', action='append', default=[], metavar='DRIVE', help=text)
+    back = actions.add_parser('import', help='bring masks back that were corrected in another tool')
+    text = 'of CVAT, Label Studio, labelme or COCO: a file, a folder, or a .zip'
+    back.add_argument('export', type=Path, help=text)
+    text = 'the data set whose images it is of, as lemore bag pick wrote it'
+    back.add_argument('--data', type=Path, required=True, help=text)
+    back.add_argument('--output', '-o', type=Path, required=True, help='folder of the data set')
+    text = 'also write them as ground truth of this bag, see lemore bag truth (repeat)'
+    back.add_argument(
+        '--into-bag', type=Path, action='append', default=[], metavar='BAG', help=text
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Check or divide a data set."""
+    """Check or divide a data set, or import corrected masks."""
     if arguments.action == 'check':
         _check(arguments)
+        return
+    if arguments.action == 'import':
+        _import(arguments)
         return
     from lemore_core.data.split import split
     from lemore_core.taxonomy import load_taxonomy
@@ -53,6 +66,24 @@ def run(arguments: argparse.Namespace) -> None:
             split(given.images, given.masks, taxonomy, given.output, given.hold_out, suffixes)
         )
     )
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    """Write the data set; the exit status is 3 where an image has no mask."""
+    from lemore_core.cli.main import main
+    from lemore_core.data.annotation import import_annotations
+
+    output = arguments.output
+    number, missing = import_annotations(arguments.export, arguments.data, output)
+    print(f'{output}: {counted(number, "image")} with corrected masks')
+    for bag in arguments.into_bag:
+        into = output / f'{bag.stem}_ground_truth'
+        if status := main(['bag', 'truth', str(bag), '--data', str(output), '-o', str(into)]):
+            sys.exit(status)
+    if missing:
+        left = f'{counted(len(missing), "image")} of {arguments.data} without a mask'
+        print(f'{left} left out: {missing[0]}, …', file=sys.stderr)
+        sys.exit(3)
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -81,8 +81,9 @@ PACKAGES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``lemore`` and return its exit status, see ``docs/reliability.md``.
 
-    0; 1 for a failure, 2 for wrong usage, 3 for an incomplete result, 70 for an error of our own,
-    130 when interrupted, 141 when the output pipe is closed.
+    0; 1 for a failure, 2 for wrong usage, 3 for an incomplete result, 4 where a condition of
+    ``--fail-if`` holds, 70 for an error of our own, 130 when interrupted, 141 when
+    the output pipe is closed.
     """
     for stream in (sys.stdout, sys.stderr):
         # file names need not be UTF-8

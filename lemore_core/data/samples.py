@@ -172,12 +172,12 @@ def _renumbers(
     mask: NDArray[np.integer[Any]], palette: NDArray[np.uint8], taxonomy: Taxonomy
 ) -> bool:
     """Return whether a palette gives the taxonomy's colours to ids of other classes."""
-    used = [index for index in np.unique(mask).tolist() if index < len(palette)]
-    colors = [tuple(palette[index].tolist()) for index in used]
-    return set(colors) <= set(taxonomy.colors) and any(
-        index not in taxonomy.disk_ids[taxonomy.colors.index(color)]
-        for index, color in zip(used, colors, strict=True)
-    )
+    used = set(np.unique(mask).tolist()) - {taxonomy.unlabelled, *range(len(palette), 256)}
+    colors = {index: tuple(palette[index].tolist()) for index in used}
+    # classes may have one colour
+    rows = list(zip(taxonomy.colors, taxonomy.disk_ids, strict=True))
+    known = {(index, color) for color, ids in rows for index in ids}
+    return set(colors.values()) <= set(taxonomy.colors) and not colors.items() <= known
 
 
 def soft_labels(probabilities: NDArray[np.float32]) -> SoftLabels:

@@ -31,12 +31,13 @@ from rosbags.typesys.store import Typestore
 
 from lemore_core.common.files import write_whole
 from lemore_core.common.yaml_file import read_yaml
-from lemore_core.taxonomy import Taxonomy
+from lemore_core.taxonomy import Labels, Taxonomy
 from lemore_ros.bags.compression import chunk_compressor
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.reader import INFORMATION, METADATA
 from lemore_ros.bags.types import ASSUMED, DISTRIBUTIONS, HEADER, NONE, TIME, MessageTypes, Topic
+from lemore_ros.messages.images import image_fields
 from lemore_ros.messages.rendering import classes_json
 from lemore_ros.outputs import OUTPUTS
 
@@ -82,6 +83,13 @@ def serialize(message: Any, kind: str) -> memoryview:
     """Serialise a message to little-endian CDR."""
     data: memoryview = output_types().serialize_cdr(message, kind, little_endian=True)
     return data
+
+
+def label_message(labels: Labels, time_ns: int) -> memoryview:
+    """Return the serialised message of labels (H, W) uint8 with a stamp."""
+    types, kind = output_types().types, OUTPUTS['labels'].type
+    header = types[HEADER](types[TIME](*divmod(time_ns, 10**9)), '')
+    return serialize(make_message(kind, header, image_fields(labels, 'mono8')), kind)
 
 
 def class_messages(taxonomy: Taxonomy, threshold: float, time_ns: int) -> dict[str, memoryview]:

@@ -6,6 +6,7 @@ The message describes the sensor; its binning and region of interest are applied
 
 from __future__ import annotations
 
+from math import atan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,6 +71,13 @@ def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
     matrix = _matrix(info, 'p' if info.p[0] else 'k', height, width)
     (fx, _, cx, *_), (_, fy, cy, *_), _ = matrix.tolist()
     return Intrinsics(fx, fy, cx, cy, height, width)
+
+
+def field_of_view(info: Any, *, height: int, width: int) -> tuple[float, float]:
+    """Return the horizontal and vertical field of view of a rectified image, in radians."""
+    fx, fy, cx, cy, *_ = rectified_intrinsics(info, height=height, width=width)
+    horizontal = atan(cx / fx) + atan((width - cx) / fx)
+    return horizontal, atan(cy / fy) + atan((height - cy) / fy)
 
 
 def _require_calibration(info: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lemore_core.cli.main import main
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.cli.info import inspect
 from lemore_ros.bags.errors import BagError
@@ -14,6 +15,7 @@ from lemore_ros.bags.reader import open_bag
 from lemore_ros.bags.stamps import stamp_notes
 from lemore_ros.bags.topics import camera_topic, find_cameras, probe_images, recorded_labels
 from lemore_ros.messages.rendering import classes_json
+from lemore_ros.outputs import CAMERA_INFO
 from test.bags.conftest import (
     COMPRESSED,
     IMAGE,
@@ -156,6 +158,36 @@ def test_the_only_camera_in_colour_is_taken_and_several_are_named(bags: BagFolde
         pytest.raises(BagError, match=r'2 cameras: choose one with --topic \(/a, /b\)'),
     ):
         camera_topic(bag)
+
+
+def test_the_field_of_view_is_that_of_the_camera_info_beside_a_camera(
+    bags: BagFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = [(f'/{name}/image', IMAGE, START, image(0, START)) for name in 'abc']
+    infos = TYPES[CAMERA_INFO], TYPES['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
+    for name, focal in (('a', 32.0), ('b', 0.0)):  # b is not calibrated, c has none
+        k = np.array([focal, 0, 32, 0, focal, 24, 0, 0, 1.0])
+        info = infos[0](
+            header(START),
+            48,
+            64,
+            '',
+            np.zeros(0),
+            k,
+            np.eye(3).ravel(),
+            np.zeros(12),
+            0,
+            0,
+            infos[1],
+        )
+        data = bytes(STORE.serialize_cdr(info, CAMERA_INFO))
+        messages.append((f'/{name}/camera_info', CAMERA_INFO, START, data))
+    path = bags.write(messages)
+    with open_bag(path) as bag:
+        views = [found['field_of_view'] for found in inspect(bag)['images']]
+    assert views == [pytest.approx((np.pi / 2, 2 * np.arctan(0.75))), None, None]
+    assert main(['bag', 'info', str(path)]) == 0
+    assert capsys.readouterr().out.count('field of view 1.571 x 1.287 rad') == 1
 
 
 def test_a_result_may_be_segmented_by_who_names_it(bags: BagFolder) -> None:

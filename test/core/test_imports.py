@@ -19,7 +19,7 @@ LAYERS = [
     ('cli',),
     ('distill',),
     ('teacher',),
-    ('training', 'evaluation', 'benchmark', 'predict'),
+    ('training', 'evaluation', 'benchmark', 'predict', 'pick'),
     ('segmenter', 'segmenter_options'),
     ('inference',),
     ('export',),

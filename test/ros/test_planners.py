@@ -1,4 +1,4 @@
-"""Rules of nav2's layer (kiwicampus/semantic_segmentation_layer) and elevation_mapping_cupy for topics."""
+"""Rules of nav2's layer (ros-navigation/semantic_segmentation_layer) and elevation_mapping_cupy for topics."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from lemore_core.taxonomy import BUILT_IN_GROUPS, load_groups, load_taxonomy, mask_tables
+from lemore_ros.messages.camera_info import field_of_view
 from lemore_ros.outputs import CAMERA_INFO, mask_outputs
 
 CONFIG = Path(__file__).parents[2] / 'config'
@@ -21,7 +22,22 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-SENSOR_DATA = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+# parameters that the layer declares, for itself, a source and a type of classes
+LAYER = {
+    *('plugin', 'enabled', 'combination_method', 'observation_sources', 'publish_debug_topics'),
+    *('use_approximate_time_sync', 'sensor_data_depth'),
+}
+SOURCE = {
+    *('segmentation_topic', 'confidence_topic', 'labels_topic', 'pointcloud_topic', 'class_types'),
+    *('observation_persistence', 'expected_update_rate', 'use_cost_selection'),
+    *('max_obstacle_distance', 'min_obstacle_distance', 'tile_map_decay_time'),
+    *('camera_horizontal_fov', 'camera_vertical_fov', 'fov_decay_time', 'outside_fov_decay_time'),
+    *('visualize_tile_map', 'visualize_frustum_fov'),
+}
+TYPE = {
+    *('classes', 'base_cost', 'max_cost', 'mark_confidence', 'samples_to_max_cost'),
+    'dominant_priority',
+}
 TOPICS = {'segmentation_topic': Image, 'confidence_topic': Image, 'pointcloud_topic': PointCloud2}
 
 
@@ -44,13 +60,29 @@ def test_the_costs_are_of_the_groups_of_every_built_in_table() -> None:
     assert source[source['class_types'][-1]]['max_cost'] == 254
 
 
+def test_the_layer_knows_every_parameter() -> None:
+    found = layer()
+    source = found['camera']
+    assert found.keys() <= {*LAYER, 'camera'}
+    assert source.keys() <= {*SOURCE, *source['class_types']}
+    for kind in source['class_types']:
+        assert source[kind].keys() == TYPE
+    # stamps are equal; a queue of the layer's default holds what comes within a second at 10 Hz
+    assert (found['use_approximate_time_sync'], found['sensor_data_depth']) == (False, 10)
+    info = CameraInfo(height=480, width=640, k=[615.0, 0, 320, 0, 615, 240, 0, 0, 1])
+    view = source['camera_horizontal_fov'], source['camera_vertical_fov']
+    assert field_of_view(info, height=480, width=640) == pytest.approx(view, abs=1e-3)
+
+
 def test_the_layer_gets_what_it_synchronises(
     graph: Any, untrained: dict[str, Any], make_image: Callable[..., Image]
 ) -> None:
     # a depth image of another size than the camera's
     assert graph.node(**untrained, class_groups='auto', output_size='40x30').start()
     source = layer()['camera']
-    messages = {key: graph.collect(kind, source[key], SENSOR_DATA) for key, kind in TOPICS.items()}
+    queue = layer()['sensor_data_depth']
+    sensor_data = QoSProfile(depth=queue, reliability=ReliabilityPolicy.BEST_EFFORT)
+    messages = {key: graph.collect(kind, source[key], sensor_data) for key, kind in TOPICS.items()}
     camera, depth = graph.publisher(), graph.publisher('/depth')
     info = CameraInfo(height=60, width=80, k=[50.0, 0, 40, 0, 50, 30, 0, 0, 1])
     graph.publisher('/camera_info', CameraInfo).publish(info)

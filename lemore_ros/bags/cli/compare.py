@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lemore_core.taxonomy import TaxonomyError
 from lemore_ros.bags.cli import evaluate
 from lemore_ros.bags.errors import BagError
 
@@ -29,33 +30,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Compare; print the figures, and write the report."""
+    if arguments.baseline is not None:
+        _compare_with_baseline(arguments)
+        return
     images = evaluate.open_images(arguments, arguments.labels)
-    judged, facts = _judge(arguments) if arguments.ground_truth else ({}, {})
     with ExitStack() as stack:
         first, second = [stack.enter_context(closing(side)) for side in _open_sides(arguments)]
         names = f'A: {first.name}', f'B: {second.name}'
         # as short as tells them apart
         for short in ((first.origin, second.origin), (first.name, second.name)):
             names = short if short[0] != short[1] else names
-        facts = {'A': first.description, 'B': second.description, **facts}
-        evaluate.measure(arguments, images, second, first, facts, names, judged)
+        facts, truth = {'A': first.description, 'B': second.description}, None
+        if arguments.ground_truth:
+            truth = stack.enter_context(closing(evaluate.open_ground_truth(arguments, second)))
+            facts |= truth.facts
+        evaluate.measure(arguments, images, second, first, facts, names, truth)
 
 
-def _judge(arguments: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Return the figures of A and B against ground truth, and what that is."""
-    from lemore_ros.bags.evaluation.evaluate import evaluate_drive
-
-    figures: dict[str, dict[str, Any]] = {}
-    facts: dict[str, str] = {}
-    for side, source in zip('AB', _open_sides(arguments), strict=True):
-        with closing(source), closing(evaluate.open_ground_truth(arguments, source)) as truth:
-            images = evaluate.open_images(arguments, arguments.labels)
-            figures[side] = evaluate_drive(images, source, truth).to_dict()
-            facts |= {**truth.facts, f'{side}_mean_iou': str(figures[side]['mean_iou'])}
-    return figures, facts
+def _compare_with_baseline(arguments: argparse.Namespace) -> None:
+    models, labels = arguments.models, arguments.labels
+    if len(models) + len(labels) > 1 or arguments.other is not None:
+        msg = 'a baseline is compared with one side: name one of --models, --labels, or neither'
+        raise BagError(msg)
+    arguments.model = models[0] if models else None
+    arguments.labels = labels[0] if labels else None
+    evaluate.run(arguments)
 
 
 def _open_sides(arguments: argparse.Namespace) -> Iterator[LabelSource]:
+    """Open both sides, in groups where they have other classes than these."""
+    unfit: list[TaxonomyError] = []
+    for side in _open_ungrouped(arguments):
+        if arguments.class_groups:
+            try:
+                side.group(arguments.class_groups)
+            except TaxonomyError as error:
+                unfit.append(error)
+                if len(unfit) > 1:
+                    raise
+        yield side
+
+
+def _open_ungrouped(arguments: argparse.Namespace) -> Iterator[LabelSource]:
     """Open the topics of labels, then the models; these must be two."""
     from lemore_ros.bags.evaluation.label_sources import RecordedLabels
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,11 @@ from lemore_core.cli.arguments import (
     seconds,
 )
 from lemore_core.familiarity import UNFAMILIAR
+from lemore_ros.bags.cli import gate
 from lemore_ros.bags.errors import INCOMPLETE, BagError
 
 if TYPE_CHECKING:
+    from lemore_ros.bags.evaluation.evaluate import DriveEvaluation, JudgedFrame
     from lemore_ros.bags.evaluation.image_sequence import ImageSequence
     from lemore_ros.bags.evaluation.label_sources import GroundTruth, LabelSource
 
@@ -76,6 +78,9 @@ def add_shared_arguments(parser: argparse.ArgumentParser, report_images: int) ->
     text = f'show the N worst frames for each reason ({report_images})'
     add('--report-images', type=int, default=report_images, metavar='N', help=text)
     declare(parser, 'json')
+    gate.add_arguments(parser)
+    text = 'compare groups of the classes: auto, a name, or a YAML file'
+    parser.add_argument('--class-groups', default='', metavar='GROUPS', help=text)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -84,6 +89,8 @@ def run(arguments: argparse.Namespace) -> None:
     truth, facts = None, {}
     with ExitStack() as stack:
         source = stack.enter_context(closing(_open_labels(arguments)))
+        if arguments.class_groups:
+            source.group(arguments.class_groups)
         print(source.description, file=sys.stderr if arguments.json else sys.stdout)
         if arguments.ground_truth:
             truth = stack.enter_context(closing(open_ground_truth(arguments, source)))
@@ -121,7 +128,10 @@ def open_ground_truth(arguments: argparse.Namespace, source: LabelSource) -> Gro
 
     topic, ids = arguments.ground_truth_topic, arguments.ground_truth_ids
     given = arguments.ground_truth, arguments.bag, source.taxonomy, arguments.tolerance_ns
-    return GroundTruth(*given, topic=topic, ids=ids)
+    truth = GroundTruth(*given, topic=topic, ids=ids)
+    if arguments.class_groups and truth.taxonomy.classes != source.taxonomy.classes:
+        truth.group(arguments.class_groups)
+    return truth
 
 
 def measure(
@@ -131,31 +141,24 @@ def measure(
     reference: LabelSource | GroundTruth | None,
     facts: dict[str, str],
     names: tuple[str, str] | None = None,
-    judged: Mapping[str, Mapping[str, Any]] | None = None,
+    truth: GroundTruth | None = None,
 ) -> None:
     """Evaluate the labels, print the figures and write the report.
 
-    ``names`` are those compared, ``judged`` their figures against ground truth.
+    ``names`` are those compared, ``truth`` judges both of them.
     """
-    from tqdm import tqdm
-
     from lemore_core.evaluation.report import write_report
-    from lemore_ros.bags.evaluation.evaluate import JudgedFrame, evaluate_drive
     from lemore_ros.bags.evaluation.image_sequence import UNREADABLE
     from lemore_ros.bags.evaluation.report import drive_report, worst_frames
 
+    conditions, baseline = gate.open_gate(arguments, images.topic.name, source.taxonomy.classes)
     worst = worst_frames(arguments.report_images, source.taxonomy, names)
-    expected = images.topic.count if images.is_whole else None
-    with tqdm(total=expected, unit='frame', disable=None) as bar:
-
-        def observe(frame: JudgedFrame) -> None:
-            bar.update()
-            if arguments.report is not None:
-                worst(frame)
-
-        evaluation = evaluate_drive(images, source, reference, observe)
-    facts = {'bag': str(images.path), 'camera': images.topic.name, **facts}
-    losses = []
+    observe = None if arguments.report is None else worst
+    evaluation = _evaluate(images, source, reference, observe, truth)
+    alone = {side: one.to_dict() for side, one in zip('AB', evaluation.alone, strict=False)}
+    judged = {} if truth is None else alone
+    facts, losses = {'bag': str(images.path), 'camera': images.topic.name, **facts}, []
+    facts |= {f'{side}_mean_iou': str(one['mean_iou']) for side, one in judged.items()}
     if images.damage:
         facts['damage'] = images.damage
         losses.append(f'{images.path} is damaged: {images.damage}')
@@ -167,7 +170,7 @@ def measure(
         write_report(report, arguments.report)
         print(arguments.report, file=sys.stderr if arguments.json else sys.stdout)
     values = {**facts, **evaluation.to_dict()}
-    scores = {'' if names is None else 'both': values, **(judged or {})}
+    scores = {'' if names is None else 'both': values, **judged}
     if judged:
         keep = ('frames_with_ground_truth', 'mean_iou', 'pixel_accuracy', 'iou')
         values['ground_truth_scores'] = {
@@ -179,7 +182,33 @@ def measure(
         _print_figures(values, scores)
     if losses:
         print(*losses, sep='\n', file=sys.stderr)
+    before, after = alone.get('A', baseline), {**values, **alone.get('B', {})}
+    gate.close_gate(arguments, conditions, before, after)
+    if losses:
         sys.exit(INCOMPLETE)
+
+
+def _evaluate(
+    images: ImageSequence,
+    source: LabelSource,
+    reference: LabelSource | GroundTruth | None,
+    on_frame: Callable[[JudgedFrame], object] | None,
+    truth: GroundTruth | None,
+) -> DriveEvaluation:
+    """Evaluate with a progress bar."""
+    from tqdm import tqdm
+
+    from lemore_ros.bags.evaluation.evaluate import evaluate_drive
+
+    total = images.topic.count if images.is_whole else None
+    with tqdm(total=total, unit='frame', disable=None) as bar:
+
+        def observe(frame: JudgedFrame) -> None:
+            bar.update()
+            if on_frame is not None:
+                on_frame(frame)
+
+        return evaluate_drive(images, source, reference, observe, truth)
 
 
 def _print_figures(values: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.cli.arguments import SEGMENTER, declare, image_bar, load_segmenter, print_json
-from lemore_core.common.errors import counted, printable, span
+from lemore_core.common.errors import LemoreError, counted, printable, span
 from lemore_ros.bags.errors import INCOMPLETE
+from lemore_ros.outputs import CAMERA_INFO
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter
@@ -61,6 +64,8 @@ def _print(info: dict[str, Any]) -> None:
         verdict = f'no camera: {image["problem"]}' if image['problem'] else 'a camera'
         rate = f'{counted(image["count"], "image")}, {image["rate_hz"]:g} Hz'
         lines.append(f'  {image["name"]}  {size}  {rate}  {verdict}')
+        if view := image['field_of_view']:
+            lines.append(f'    field of view {view[0]:.3f} x {view[1]:.3f} rad')
         lines += [f'    a gap of {span(length)} at {at:.2f} s' for at, length in image['gaps_s']]
         more = image['gaps'] - len(image['gaps_s'])
         lines += [f'    and {counted(more, "gap")} more'] if more else []
@@ -145,9 +150,27 @@ def _image_topic(bag: Bag, probe: TopicProbe) -> dict[str, Any]:
         'encoding': probe.encoding,
         'width': probe.width,
         'height': probe.height,
+        'field_of_view': _field_of_view(bag, probe),
         'rate_hz': round(NS / usual, 2) if usual else 0.0,
         'gaps': len(gaps),
         'gaps_s': sorted(gaps, key=lambda gap: -gap[1])[:GAPS_SHOWN],
         'stamp_notes': stamp_notes(times, stamps, bag.start_ns),
         'problem': probe.problem,
     }
+
+
+def _field_of_view(bag: Bag, probe: TopicProbe) -> tuple[float, float] | None:
+    """Return the field of view in radians by the camera info beside a camera, None without."""
+    from lemore_ros.bags.topics import sibling
+    from lemore_ros.messages.camera_info import field_of_view
+
+    topic = sibling(bag, probe.topic, 'camera_info')
+    if probe.problem or topic is None or topic.type != CAMERA_INFO:
+        return None
+    with suppress(LemoreError, StopIteration):  # a camera need not be calibrated
+        message = next(bag.messages([topic])).message
+        # ROS 1 has capital letters
+        fields = {name.lower(): value for name, value in vars(message).items()}
+        info = SimpleNamespace(**fields)
+        return field_of_view(info, height=probe.height, width=probe.width)
+    return None

@@ -14,6 +14,8 @@ COMMANDS = {
     'segment': 'segment the images of bags, into bags',
     'evaluate': 'measure labels over a drive, against ground truth where there is some',
     'compare': 'find where two models, or two runs, differ',
+    'pick': 'pick the frames that are most worth labelling, as a data set',
+    'truth': 'write labelled frames of a bag as a bag of ground truth',
 }
 
 

@@ -107,11 +107,13 @@ class DriveEvaluation:
     """Figures of a drive, in memory that does not grow with its images.
 
     ``is_comparison`` says that the reference is other labels instead of ground truth: unlabelled
-    is a label then, and flicker and calibration are left out.
+    is a label then, and flicker and calibration are left out; ``alone`` are the evaluations of the
+    reference and of the labels, each by itself.
     """
 
     def __init__(self, taxonomy: Taxonomy, *, is_comparison: bool = False) -> None:
         self.taxonomy, self.is_comparison = taxonomy, is_comparison
+        self.alone = tuple(DriveEvaluation(taxonomy) for _ in range(2 * is_comparison))
         self.frames = self.frames_compared = 0
         self.scores = Scores(len(taxonomy.classes))
         self.flicker = Flicker(len(taxonomy.classes))
@@ -120,13 +122,22 @@ class DriveEvaluation:
         self.where = DifferenceMap()
         self.error_counts: Counter[str] = Counter()
         self.first_ns, self._times = 0, Timeline()
+        self._size = 0, 0
         self._labelled = 0
 
     def add(
-        self, image: StampedImage, labels: FrameLabels, reference: FrameLabels | None
+        self,
+        image: StampedImage,
+        labels: FrameLabels,
+        reference: FrameLabels | None,
+        true: FrameLabels | None = None,
     ) -> JudgedFrame:
-        """Measure a frame."""
-        self.first_ns = self.first_ns if self.frames else image.time_ns
+        """Measure a frame; each side of a comparison against the ``true`` labels."""
+        for one, own in zip(self.alone, (reference, labels), strict=False):
+            if own is not None:
+                one.add(image, own, true)
+        if not self.frames:
+            self.first_ns, self._size = image.time_ns, image.size
         self.error_counts[OUT_OF_ORDER] += not self._times.add(image.time_ns)
         self.frames += 1
         seconds = self._times.time_ns / 1e9
@@ -155,6 +166,7 @@ class DriveEvaluation:
         means = {name: rounded(mean) for name, mean in self.series.mean().items()}
         seconds = self._times.time_ns / 1e9
         values: dict[str, Any] = {'frames': self.frames, 'seconds': round(seconds, 6)}
+        values['image_size'] = '{1}x{0}'.format(*self._size)
         values['classes'] = list(classes)
         if self.frames_compared:
             values['differences'] = np.round(self.where.shares, 4).tolist()
@@ -214,29 +226,40 @@ def evaluate_drive(
     source: LabelSource,
     reference: LabelSource | GroundTruth | None = None,
     on_frame: Callable[[JudgedFrame], object] = lambda _: None,
+    truth: GroundTruth | None = None,
 ) -> DriveEvaluation:
-    """Measure the labels of a drive's images; call ``on_frame`` with each."""
-    truth = reference if isinstance(reference, GroundTruth) else None
-    is_comparison = reference is not None and truth is None
-    sources = [source] if reference is None else [reference, source]
+    """Measure the labels of a drive's images; call ``on_frame`` with each.
+
+    Where the reference is other labels, ``truth`` judges each side in ``alone``.
+    """
+    sides: list[LabelSource] = [source]
+    if isinstance(reference, GroundTruth):
+        truth = reference
+    elif reference is not None:
+        sides = [reference, source]
+    sources = [*sides, *([] if truth is None else [truth])]
     _require_same_classes(sources)
+    is_comparison = len(sides) > 1
     evaluation = DriveEvaluation(source.taxonomy, is_comparison=is_comparison)
     for image, next_ns in images.images():
-        right = None if reference is None else reference.labels_of(image, next_ns)
-        labels = source.labels_of(image, next_ns)
+        true = None if truth is None else truth.labels_of(image, next_ns)
+        found = [side.labels_of(image, next_ns) for side in sides]
+        labels, right = found[-1], found[0] if is_comparison else true
         if labels is not None and (right is not None or not is_comparison):
-            on_frame(evaluation.add(image, labels, right))
+            on_frame(evaluation.add(image, labels, right, true))
         elif is_comparison:
             evaluation.error_counts[UNEQUAL] += (labels or right) is not None
     for one in (images, *sources):
         evaluation.error_counts += one.error_counts
     if not evaluation.frames:
-        names = ' and '.join(one.description for one in sources if one is not truth)
+        names = ' and '.join(one.description for one in sides)
         wanted = f'no image of {images.topic.name} in {images.path} has labels of'
         remedy = 'check that they belong together, or raise --tolerance-ms'
         msg = f'{wanted} {"both " * is_comparison}{names}: {remedy}'
         raise BagError(msg)
-    if truth is not None and not evaluation.frames_compared:
+    if truth is not None and not any(
+        one.frames_compared for one in evaluation.alone or (evaluation,)
+    ):
         raise truth.error(evaluation.first_ns)
     return evaluation
 

@@ -19,7 +19,7 @@ from lemore_core.data.samples import read_ids_or_colors
 from lemore_core.data.samples import read_labels as read_mask
 from lemore_core.images.files import NUMBERS, PNG, ImageFileError, decode_image
 from lemore_core.segmentation import resized
-from lemore_core.taxonomy import Labels, Taxonomy, TaxonomyError
+from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy, TaxonomyError, load_groups
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import Matcher, Stamped, StampedImage, stamp_of
 from lemore_ros.bags.reader import METADATA, Bag, Record, is_bag, open_bag
@@ -39,7 +39,8 @@ IDS_MEAN = {
     CLASS_IDS: "no class table is beside them: taken for the labels' classes",
     DATASET_IDS: "the data set's own ids or colors",
 }
-STAMP = re.compile(r'(?:(?P<sec>\d+)_)?(?P<nanosec>\d+)')
+# after the name of a drive, as in picked frames
+STAMP = re.compile(r'(?:[^_]*_(?=\d+_\d+$))?(?:(?P<sec>\d+)_)?(?P<nanosec>\d+)')
 BYTES = {'mono8': 1, '8UC1': 1, '16UC1': 2, 'mono16': 2}
 T = TypeVar('T')
 
@@ -59,7 +60,22 @@ class FrameLabels(NamedTuple):
         return self._replace(labels=resized(self.labels, size), confidence=confidence)
 
 
-class ModelLabels:
+class _Labels:
+    """Labels of ``taxonomy``, perhaps in groups of other classes."""
+
+    taxonomy: Taxonomy
+    _groups: ClassGroups | None = None
+
+    def group(self, groups: str) -> None:
+        """Put all labels into groups of their classes, see :func:`lemore_core.taxonomy.load_groups`."""
+        self._groups = load_groups(groups, self.taxonomy)
+        self.taxonomy = self._groups.taxonomy
+
+    def _grouped(self, labels: Labels) -> Labels:
+        return labels if self._groups is None else self._groups.apply(labels)
+
+
+class ModelLabels(_Labels):
     """Labels by a model; the latency is that of the Segmenter."""
 
     def __init__(self, segmenter: Segmenter) -> None:
@@ -85,17 +101,18 @@ class ModelLabels:
             self._segmenter.warm_up(*image.size)
             self._warm.add(image.size)
         result = self._segmenter.segment(image.image.pixels, image.image.encoding)
+        labels = self._grouped(result.labels)
         shares = (
             math.nan if share is None else share for share in (result.familiarity, result.sureness)
         )
-        return FrameLabels(result.labels, result.confidence, result.timings.total_ms, *shares)
+        return FrameLabels(labels, result.confidence, result.timings.total_ms, *shares)
 
     def close(self) -> None:
         """Release the network."""
         self._segmenter.close()
 
 
-class RecordedLabels:
+class RecordedLabels(_Labels):
     """Labels and confidences of topics in a bag; the latency is between the receive times."""
 
     def __init__(self, path: Path, topic: str, dataset: str, tolerance_ns: int) -> None:
@@ -132,13 +149,14 @@ class RecordedLabels:
         delay_ns = found.received_ns - image.received_ns
         confidence = beside.load() if beside else None
         latency_ms = delay_ns / 1e6 if delay_ns else math.nan
-        return FrameLabels(labels, confidence, latency_ms).at_size(image.size)
+        found_labels = FrameLabels(self._grouped(labels), confidence, latency_ms)
+        return found_labels.at_size(image.size)
 
 
 LabelSource = ModelLabels | RecordedLabels
 
 
-class GroundTruth:
+class GroundTruth(_Labels):
     """True labels at their own size, of a topic, a folder of masks, or another bag's ``topic``."""
 
     def __init__(
@@ -180,7 +198,7 @@ class GroundTruth:
     def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
         """Return the true labels of an image, None if it has none."""
         found = self._labels.take(image.time_ns, next_ns)
-        return None if found is None else FrameLabels(found.load())
+        return None if found is None else FrameLabels(self._grouped(found.load()))
 
     def error(self, first_ns: int) -> BagError:
         """Return the error that no image has ground truth; the first one is of ``first_ns``."""
@@ -253,14 +271,15 @@ def _masks(folder: Path, taxonomy: Taxonomy, ids: str) -> Iterator[Stamped[Label
             msg = f'{path}: {error}; --ground-truth-ids says whether masks hold {kinds}'
             raise BagError(msg) from error
 
-    masks = sorted((_stamp_of_name(path), path) for path in folder.glob('*.png'))
+    masks = sorted((stamp_of_name(path), path) for path in folder.glob('*.png'))
     if not masks:
         msg = f'{folder} holds no masks (.png), and no {METADATA}, so it is no bag either'
         raise BagError(msg)
     return iter([Stamped(time, time, partial(load, path)) for time, path in masks])
 
 
-def _stamp_of_name(path: Path) -> int:
+def stamp_of_name(path: Path) -> int:
+    """Return the stamp, in nanoseconds, by which a mask is called."""
     found = STAMP.fullmatch(path.stem)
     if found is None or (found['sec'] is not None and int(found['nanosec']) >= 10**9):
         remedy = 'call it <sec>_<nanosec>.png or <nanoseconds>.png'

@@ -1,0 +1,55 @@
+"""``lemore bag truth``: write labelled frames of a bag as a bag of ground truth."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lemore_core.common.errors import counted
+from lemore_ros.bags.errors import BagError
+
+NAMESPACE = '/ground_truth'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add('bag', type=Path, metavar='IN', help='the bag whose frames were labelled')
+    text = 'a data set of the layout folder whose images lemore bag pick took'
+    add('--data', type=Path, required=True, help=text)
+    add('--output', '-o', type=Path, required=True, help='the new bag')
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the labels and their class table, with the stamps of the frames."""
+    number = write_ground_truth(arguments.bag, arguments.data, arguments.output)
+    print(f'{arguments.output}: {counted(number, "image")} on {NAMESPACE}/labels')
+
+
+def write_ground_truth(bag: Path, data: Path, output: Path) -> int:
+    """Write the masks of ``data`` that are of frames of ``bag``; return their number."""
+    from lemore_core.data.annotation import all_samples
+    from lemore_core.sources import drive_name
+    from lemore_ros.bags.evaluation.label_sources import stamp_of_name
+    from lemore_ros.bags.options import SegmentOptions
+    from lemore_ros.bags.reader import open_bag
+    from lemore_ros.bags.writer import add_connections, class_messages, label_message, new_part
+
+    samples, start = all_samples(data), f'{drive_name(bag.stem)}_'
+    stamped = {stamp_of_name(one.mask): one for one in samples if one.mask.stem.startswith(start)}
+    if not stamped:
+        msg = f'{data} has no mask of a frame of {bag}: their names begin with {start}'
+        raise BagError(msg)
+    if output.exists():
+        msg = f'{output} exists already: choose another --output'
+        raise BagError(msg)
+    labels, classes = keys = [(NAMESPACE, 'labels'), (NAMESPACE, 'classes')]
+    with open_bag(bag) as opened, new_part(output, SegmentOptions()) as writer:
+        connections = add_connections(writer, (), opened.types, keys)
+        first = min(stamped)
+        table = class_messages(samples[0].taxonomy, 0.0, first)['classes']
+        writer.write(connections[classes], first, table)
+        for time_ns, sample in sorted(stamped.items()):
+            message = label_message(sample.read_mask(), time_ns)
+            writer.write(connections[labels], time_ns, message)
+    return len(stamped)

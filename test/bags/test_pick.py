@@ -1,0 +1,159 @@
+"""Frames are picked from bags, and come back with the labels of a person."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lemore_core.cli.main import main
+from lemore_core.data.annotation import KINDS
+from lemore_core.data.datasets import open_dataset
+from lemore_core.pick import Seen, choose
+from lemore_core.segmenter import Segmenter
+from lemore_core.sources import Source
+from lemore_ros.bags.cli.pick import FORMATS
+from test.bags.conftest import PERIOD, BagFolder, drive, labels_of
+
+MODEL = ['--backend', 'onnxruntime', '--device', 'cpu']
+DRIVES = [Source(name, name, lambda _: iter(()), results=()) for name in 'ab']
+Output = pytest.CaptureFixture[str]
+
+
+def seen(*rows: tuple[int, float, float, float]) -> list[Seen]:
+    """Give frames of drive, seconds, familiarity and sureness, each of another grey."""
+    return [
+        Seen(DRIVES[drive], number, at, known, sure, np.full((12, 16), 8.0 * number, np.float32))
+        for number, (drive, at, known, sure) in enumerate(rows)
+    ]
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ('rows', 'number', 'expected'),
+    [
+        # the least sure, but never two of one moment
+        ([(0, 0, NAN, 0.9), (0, 1, NAN, 0.3), (0, 2, NAN, 0.2), (0, 9, NAN, 0.8)], 2, [2, 3]),
+        # one is unfamiliar and sure, the other unsure and familiar
+        ([(0, 0, 0.9, 0.5), (0, 9, 0.0, 0.9), (0, 18, 0.8, 0.1), (0, 27, 0.5, 0.6)], 2, [1, 2]),
+        # of each drive in turn, though all of b are worse
+        ([(0, 0, NAN, 0.9), (0, 9, NAN, 0.8), (1, 0, NAN, 0.1), (1, 9, NAN, 0.2)], 2, [1, 2]),
+        # less than wanted where the rest is of the same moments
+        ([(0, 0, NAN, 0.9), (0, 1, NAN, 0.3)], 9, [1]),
+    ],
+)
+def test_the_frames_worth_a_persons_time(
+    rows: list[tuple[int, float, float, float]], number: int, expected: list[int]
+) -> None:
+    assert sorted(one.number for one in choose(seen(*rows), number, 2.0)) == expected
+    still = [one._replace(small=np.zeros((12, 16), np.float32)) for one in seen(*rows)]
+    # a robot that stands sees the same again, however long
+    assert len(choose(still, number, 2.0)) == len({rows[i][0] for i in expected})
+
+
+@pytest.fixture
+def two_drives(bags: BagFolder) -> list[Path]:
+    later = [(t, k, ns + 600 * 10**9, d) for t, k, ns, d in drive(9)]
+    return [bags.write(drive(9), 'monday_1'), bags.write(later, 'tuesday')]
+
+
+@pytest.fixture
+def picked(two_drives: list[Path], exported: Path, tmp_path: Path) -> Path:
+    output = tmp_path / 'picked'
+    command = ['bag', 'pick', *map(str, two_drives), '--model', str(exported), *MODEL]
+    command += ['-n', '5', '--apart', '0.2', '--format', 'labelme', '-o', str(output)]
+    assert main(command) == 0
+    return output
+
+
+def test_picked_frames_are_a_data_set_and_ground_truth_of_their_bags(
+    picked: Path, two_drives: list[Path], exported: Path, capsys: Output
+) -> None:
+    dataset = open_dataset('folder', picked)
+    samples = dataset.samples('train')
+    names = [sample.image.stem.split('_') for sample in samples]
+    assert sorted(drive for drive, *_ in names) == ['monday-1'] * 3 + ['tuesday'] * 2
+    stamps = sorted(int(sec + ns) for drive, sec, ns in names if drive == 'monday-1')
+    assert np.diff(stamps).min() >= 2 * PERIOD
+    with closing(Segmenter.load(exported, backend='onnxruntime', device='cpu')) as segmenter:
+        for sample in samples:
+            image, mask = sample.read_pair()
+            assert np.array_equal(mask, segmenter.segment(image).labels)
+    rows = (picked / 'picked.csv').read_text().splitlines()
+    assert len(rows) == 6
+    capsys.readouterr()
+    truth = ['--ground-truth', str(picked / 'masks' / 'train')]
+    command = ['bag', 'evaluate', str(two_drives[0]), '--model', str(exported), *MODEL, *truth]
+    assert main([*command, '--json']) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values['frames_with_ground_truth'], values['pixel_accuracy']) == (3, 1.0)
+
+
+def test_corrected_masks_become_ground_truth_of_the_bag(
+    picked: Path, two_drives: list[Path], exported: Path, tmp_path: Path, capsys: Output
+) -> None:
+    back, folder, bag = tmp_path / 'back', picked / 'images' / 'train', two_drives[0]
+    for file in folder.glob('monday*.json'):
+        values = json.loads(file.read_text())
+        values['shapes'] = [{'label': 'car', 'points': [[0, 0], [63, 0], [63, 47], [0, 47]]}]
+        file.write_text(json.dumps(values))
+    command = ['data', 'import', str(folder), '--data', str(picked), '-o', str(back)]
+    assert main([*command, '--into-bag', str(bag)]) == 0
+    truth = back / 'monday_1_ground_truth'
+    labels = labels_of(truth, '/ground_truth/labels')
+    assert len(labels) == 3
+    assert {int(one) for image in labels.values() for one in np.unique(image)} == {8}
+    capsys.readouterr()
+    command = ['bag', 'evaluate', str(bag), '--model', str(exported), *MODEL, '--json']
+    assert main([*command, '--ground-truth', str(truth)]) == 0
+    assert json.loads(capsys.readouterr().out)['frames_with_ground_truth'] == 3
+    command = ['bag', 'truth', str(bag), '--data', str(picked), '-o']
+    assert main([*command, str(truth)]) == 1
+    assert 'exists already' in capsys.readouterr().err
+    other = bag.rename(tmp_path / 'sunday')
+    assert main([*command[:2], str(other), *command[3:], str(tmp_path / 'new')]) == 1
+    assert 'has no mask of a frame of' in capsys.readouterr().err
+
+
+def test_what_cannot_be_picked_is_said(
+    picked: Path,
+    two_drives: list[Path],
+    exported: Path,
+    tmp_path: Path,
+    capsys: Output,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = ['bag', 'pick', '--model', str(exported), *MODEL, '-o']
+    assert main([*command, str(picked), str(two_drives[0])]) == 1
+    assert 'picked exists already' in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, 'datumaro', None)
+    assert main([*command, str(tmp_path / 'new'), 'none.bag', '--format', 'coco']) == 1
+    assert 'this needs the package datumaro: pip install datumaro' in capsys.readouterr().err
+    assert tuple(KINDS) == FORMATS
+    assert main([*command, str(tmp_path / 'all'), str(two_drives[0])]) == 0
+    out = capsys.readouterr().out
+    assert 'picked by confidence alone' in out
+    assert 'the others show the same, or are less than 2 s from these' in out
+
+
+def test_image_files_keep_their_names_and_familiarity_counts_where_it_is_known(
+    picked: Path, tmp_path: Path, capsys: Output
+) -> None:
+    photos, again = picked / 'images' / 'train', tmp_path / 'again'
+    assert main(['bag', 'pick', str(photos), '--model', 'nano', *MODEL, '-o', str(again)]) == 0
+    for photo in photos.glob('*.png'):
+        assert (again / 'images' / 'train' / photo.name).is_file()
+    out = capsys.readouterr().out
+    assert 'again: 5 of 5 images, of 2 drives' in out
+    # noise is nothing that CamVid shows
+    _, *rows = csv.reader((again / 'picked.csv').read_text().splitlines())
+    assert all(float(familiarity) < 0.05 < float(sureness) for *_, familiarity, sureness in rows)
+    assert 'by confidence alone' not in out.partition('again: ')[2]
