@@ -36,6 +36,8 @@ FEWEST_FRAMES = 10
 COUNTS = ('received', 'skipped', 'dropped', 'accepted', 'failed', 'lost', 'labelled')
 # those of which the rate is known
 TIMED = ('received', 'dropped', 'labelled')
+# of the status of the Segmenter
+SERVING = ('backend', 'device', 'precision', 'engine', 'degraded', 'preparing')
 # milliseconds: age of the labels, decoding, network, and publishing
 TIMES = ('age', 'intake', 'segmenter', 'work')
 
@@ -255,12 +257,7 @@ class Diagnostics:
             message = f'{message}, degraded: {serving.degraded}'
         device_mb = self._segmenter.device_memory_mb
         values |= {
-            'backend': serving.backend,
-            'device': serving.device,
-            'precision': serving.precision,
-            'engine': serving.engine,
-            'degraded': serving.degraded,
-            'preparing': serving.preparing,
+            **{name: getattr(serving, name) for name in SERVING},
             'device_memory_mb': '' if device_mb is None else f'{device_mb:.0f}',
             'memory_mb': _memory_mb(),
             'cpu_s': f'{time.process_time():.2f}',
