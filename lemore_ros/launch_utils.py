@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, List  # noqa: UP035 - launch knows no list[str]
 
@@ -126,25 +127,22 @@ def segmentation_node(context: LaunchContext, respawns: int = RESPAWNS) -> Lifec
         ros_arguments=['--log-level', text(context, 'log_level')],
         output='screen',
         sigterm_timeout=STOP_S,
-        on_exit=_on_exit(respawns),
+        on_exit=partial(_on_exit, respawns),
         **_program(context),
     )
 
 
-def _on_exit(respawns: int) -> Callable[[ProcessExited, LaunchContext], TimerAction | None]:
-    def on_exit(event: ProcessExited, context: LaunchContext) -> TimerAction | None:
-        code = event.returncode
-        if context.is_shutdown or code == STOPPED:
-            return None
-        # a signal ends a process with its negative number
-        if respawns and (code in RESTART or code < 0):
-            again = segmentation_node(context, respawns - 1)
-            return TimerAction(period=RESPAWN_DELAY_S, actions=[again], cancel_on_shutdown=True)
-        # an exception ends the launch with a code that is not zero
-        msg = f'the segmentation node ended with exit code {code}, see its last lines'
-        raise LemoreError(msg)
-
-    return on_exit
+def _on_exit(respawns: int, event: ProcessExited, context: LaunchContext) -> TimerAction | None:
+    code = event.returncode
+    if context.is_shutdown or code == STOPPED:
+        return None
+    # a signal ends a process with its negative number
+    if respawns and (code in RESTART or code < 0):
+        again = segmentation_node(context, respawns - 1)
+        return TimerAction(period=RESPAWN_DELAY_S, actions=[again], cancel_on_shutdown=True)
+    # an exception ends the launch with a code that is not zero
+    msg = f'the segmentation node ended with exit code {code}, see its last lines'
+    raise LemoreError(msg)
 
 
 def rviz(context: LaunchContext) -> list[Node]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -41,21 +42,25 @@ def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start Python with arguments, this project importable; processes are gone after the test."""
     running: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    def start(
+        *arguments: str, environ: Mapping[str, str] | None = None, stderr: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
         process = subprocess.Popen(
             [sys.executable, *arguments],
-            env=os.environ | {'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'},
+            env=os.environ | {'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'} | dict(environ or {}),
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
+            start_new_session=True,
         )
         running.append(process)
         return process
 
     yield start
     for process in running:
-        process.kill()
+        if process.poll() is None:  # with what it has started
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 

@@ -224,9 +224,8 @@ def read_compressed(
 def _single_channel(pixels: NDArray[np.uint8], raw: str, header: Any) -> Image:
     """Return decoded pixels (H, W) as the image of the raw encoding ``raw``, a mosaic or grey."""
     code = BAYER.get(raw.rstrip('0123456789'))
-    return Image(
-        _converted(pixels, code, f'{raw} mosaic'), 'mono8' if code is None else 'bgr8', header
-    )
+    encoding = 'mono8' if code is None else 'bgr8'
+    return Image(_converted(pixels, code, f'{raw} mosaic'), encoding, header)
 
 
 def compressed_fields(

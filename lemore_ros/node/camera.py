@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from logging import ERROR, INFO, WARNING
 from math import nan
 from typing import Any, NamedTuple
 
-from lemore_core.common.errors import in_one_line, printable, shown
+from lemore_core.common.errors import in_one_line, shown
 from lemore_core.images.image import Image
 from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
@@ -59,10 +58,8 @@ class Camera:
         self._node, self._settings, self._mailbox = node, settings, mailbox
         self._rotation = settings.parameters.rotation_of(name)
         self._limit = RateLimit()
-        self._paused = self._explained = ''
-        self._heard, self._lost = False, 0
-        self._missing = MissingCount()
-        self._stamp = 0
+        self._reception = Reception()
+        self._paused, self._stamp = '', 0
         prefix = f'{name}/' if name else ''
         self.subscriptions = Subscriptions(
             node,
@@ -91,9 +88,10 @@ class Camera:
 
     def close(self) -> None:
         """Destroy the subscriptions and the publishers."""
-        with ExitStack() as steps:
-            steps.callback(self._publishers.destroy)
-            steps.callback(self.pause, 'inactive')
+        try:
+            self.pause('inactive')
+        finally:
+            self._publishers.destroy()
 
     def refresh(self) -> None:
         """Subscribe to the camera's topics while the outputs have subscribers."""
@@ -105,13 +103,12 @@ class Camera:
             return
         if not self.subscriptions.is_open:
             self.subscriptions.open()
-            self._explained = ''
-            self._heard, self._lost = False, 0
-            self._missing = MissingCount()
+            self._reception = Reception()
             self.stats.expect_frames()
         silent, unreadable = self.stats.silent_s() > 0, self.stats.failing_s() > NO_IMAGE_S
         if self.subscriptions.follow(silent=silent, unreadable=unreadable):
             self.stats.expect_frames()
+        self._log.topic = self.subscriptions.topic
         self.subscriptions.use_depth(wanted=self._publishers.has_subscribers('points'))
 
     def run_watchdog(self, stuck_s: int) -> None:
@@ -119,9 +116,8 @@ class Camera:
         self.stats.stuck_s = stuck_s
         # a subscriber that the middleware does not report is found within a second
         self.refresh()
-        gap_s = self.stats.silent_s(EXPLAIN_AFTER_S)
-        if gap_s:
-            self._explain(f'no image for {gap_s:.0f} s: ')
+        if self.stats.silent_s(EXPLAIN_AFTER_S):
+            self._explain()
 
     def decode(self, message: Any, reader: ImageReader | VideoReader) -> Image | None:
         """Return the image of a message, ``None`` if it cannot be read."""
@@ -142,12 +138,12 @@ class Camera:
         try:
             self._publishers.publish_images(image, result, settings, self.subscriptions.info)
         except CameraInfoError as error:
-            self._log.warn('camera_info', str(error))
+            self._log.log(WARNING, str(error))
         try:
             if self._publishers.has_subscribers('points'):
                 self._publish_points(image, result, settings.parameters.depth_tolerance_ms)
         except (ImageError, CameraInfoError) as error:
-            self._log.warn('points', str(error))
+            self._log.log(WARNING, str(error))
         self.stats.count_labelled(result.resized, result.familiarity, result.sureness)
         self.stats.add_times(
             age=self._age_ms(stamp_ns(image.header)),
@@ -157,20 +153,18 @@ class Camera:
         if result.resized:
             height, width = result.network_size
             text = f'{result.resized}: its images are resized to {width}x{height}'
-            self._log.info_once(_kind(result.resized), text)
+            self._log.log(INFO, text, once=True)
 
     def fail(self, error: Exception) -> None:
         """Count an image that could not be segmented, and log why."""
         reason = in_one_line(error)
         self.stats.count_failed(reason)
-        self._log.error(_kind(reason), reason)
+        self._log.log(ERROR, reason)
 
     def _on_image(self, message: Any, info: Mapping[str, Any]) -> None:
         self.stats.count('received')
         number = info.get('publication_sequence_number')
-        self.stats.count('lost', self._missing.add(number, self.subscriptions.only_publisher))
-        self._explained = ''
-        self._heard, self._lost = True, 0
+        self.stats.count('lost', self._reception.add(number, self.subscriptions.only_publisher))
         reader, parameters = self.subscriptions.reader, self._settings.parameters
         if not self._limit.admits(parameters.max_rate_hz):
             reader.skip(message, parameters.max_pixels)
@@ -189,27 +183,24 @@ class Camera:
         try:
             depth_rows(message, self._settings.parameters.max_pixels)
         except ImageError as error:
-            self._log.warn('refused depth', str(error))
+            self._log.log(WARNING, str(error))
         else:
             self.subscriptions.depth.put(message)
 
     def _on_lost(self, lost: int) -> None:
         lost = 1 if lost >= UNKNOWN_NUMBER else lost
-        self.stats.count('lost', self._missing.report(lost))
-        self._lost += lost
-        self._log.warn_once('lost', f'the middleware lost {lost} images: {LARGE_IMAGES}')
+        self.stats.count('lost', self._reception.report(lost))
+        self._log.log(WARNING, f'the middleware lost {lost} images: {LARGE_IMAGES}', once=True)
 
     def _on_incompatible(self, _event: Any) -> None:
         # the event may come after the last subscriber has gone
         if self.subscriptions.is_open:
-            self._explain('')
+            self._explain()
 
-    def _explain(self, what: str) -> None:
-        reason = self.subscriptions.why_no_images(heard=self._heard, lost=self._lost)
-        if reason != self._explained:
-            self._explained = reason
-            text = printable(f'{self.subscriptions.topic}: {what}{reason}')
-            self._node.get_logger().warning(text)
+    def _explain(self) -> None:
+        heard, lost = self._reception.heard, self._reception.lost
+        reason = self.subscriptions.why_no_images(heard=heard, lost=lost)
+        self._log.log(WARNING, f'no image arrives: {reason}', once=True)
 
     def _age_ms(self, stamp: int) -> float:
         """Return the age of a stamp, NaN if it is not of this node's clock."""
@@ -217,19 +208,18 @@ class Camera:
         age_ms = (now - stamp) / 1e6
         former, self._stamp = self._stamp, stamp
         if stamp == 0:
-            self._log.warn('stamp', 'images have no time stamp; labels carry the same zero stamp')
-            return nan
-        if stamp >= former and 0 <= age_ms <= OLDEST_MS:
-            return age_ms
-        if stamp < former:
+            self._log.log(WARNING, 'images have no time stamp; labels carry the same zero stamp')
+        elif stamp < former:
             text = 'the bag began anew, or the camera has two clocks'
-            self._log.info_once('anew', f'the image is older than the one before: {text}')
-            return nan
-        remedy = ', or set use_sim_time where a bag or a simulation publishes /clock'
-        if self._node.get_parameter('use_sim_time').value:
-            remedy = ''  # it is set
-        text = f'the image is {age_ms:.0f} ms old: unknown clock, its age is not counted'
-        self._log.warn_once('clock', f'{text}. Synchronise the clocks{remedy}')
+            self._log.log(INFO, f'the image is older than the one before: {text}', once=True)
+        elif 0 <= age_ms <= OLDEST_MS:
+            return age_ms
+        else:
+            remedy = 'synchronise the clocks'
+            if not self._node.get_parameter('use_sim_time').value:
+                remedy += ', or set use_sim_time where a bag or a simulation publishes /clock'
+            text = f'the image is {age_ms:.0f} ms old: unknown clock, its age is not counted'
+            self._log.log(WARNING, f'{text}: {remedy}', once=True)
         return nan
 
     def _publish_points(self, image: Image, result: Segmentation, tolerance_ms: float) -> None:
@@ -238,54 +228,49 @@ class Camera:
         info = beside.depth_info or beside.info
         if depth is None:
             msg = f'no points: no depth image within {tolerance_ms:g} ms of the image'
-            self._log.warn('depth', msg)
+            self._log.log(WARNING, msg)
         elif info is None:
-            self._log.warn('depth', 'no points: no camera_info came')
+            self._log.log(WARNING, 'no points: no camera_info came')
         else:
             frame, own = depth.header.frame_id, image.header.frame_id
             if frame not in {'', own}:
                 msg = f'the depth image is of frame {shown(frame)}, the image of {shown(own)}: '
-                self._log.warn('frame_id', f'{msg}depth must be registered to the camera')
+                self._log.log(WARNING, f'{msg}depth must be registered to the camera')
             self._publishers.publish('points', to_point_cloud(image, result, depth, info))
 
 
-class MissingCount:
-    """Count messages that were published and never came, by their numbers and by reports of losses.
+class Reception:
+    """What an open subscription has ``heard``, and ``lost`` by reports since its last image.
 
-    The numbers also tell of messages that newer ones overwrote before they were read, which no
-    middleware reports; where it reports a loss, both count the same messages.
+    Gaps in the numbers of an only publisher tell of all images that never came, also of those that
+    newer ones overwrote before they were read. Elsewhere the middleware's reports have to do.
     """
 
     def __init__(self) -> None:
+        self.heard, self.lost = False, 0
         self._number: int | None = None
         self._publisher: Any = None
-        self._by_number = self._reported = 0
 
     def add(self, number: int | None, only_publisher: Callable[[], Any]) -> int:
-        """Count by a message's number, which some middleware lacks; return how many more it makes.
+        """Take in an image and its number, if any; return how many are missing before it.
 
-        Numbers are one publisher's own: ``only_publisher`` returns its id, None if there are several.
+        ``only_publisher`` returns the publisher's id, None if there are several.
         """
-        if not number:
-            return 0
+        self.heard, self.lost = True, 0
         former, self._number = self._number, number
-        if former is not None and number == former + 1:
+        if not number or number - 1 == former:
             return 0
-        one, self._publisher = self._publisher, only_publisher()
-        if former is not None and number > former and one is not None and one == self._publisher:
-            return self._more(number - former - 1, 0)
-        self._by_number = self._reported = 0
-        return 0
+        publisher, self._publisher = self._publisher, only_publisher()
+        if self._publisher is None:
+            self._number = None
+        if not former or publisher != self._publisher:
+            return 0
+        return max(0, number - former - 1)
 
     def report(self, lost: int) -> int:
-        """Count messages that the middleware reports as lost; return how many more it makes."""
-        return self._more(0, lost)
-
-    def _more(self, by_number: int, reported: int) -> int:
-        before = max(self._by_number, self._reported)
-        self._by_number += by_number
-        self._reported += reported
-        return max(self._by_number, self._reported) - before
+        """Take in a report of lost images; return how many of them no number will tell of."""
+        self.lost += lost
+        return 0 if self._number else lost
 
 
 class RateLimit:
@@ -309,8 +294,3 @@ class RateLimit:
         # a gap of more than a period is not made up for
         self._due = (now if now - self._due > period else self._due) + period
         return True
-
-
-def _kind(reason: str) -> str:
-    # numbers differ from frame to frame, another kind of error is news
-    return re.sub(r'\d+', '', reason)

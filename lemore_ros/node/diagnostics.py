@@ -36,6 +36,8 @@ FEWEST_FRAMES = 10
 COUNTS = ('received', 'skipped', 'dropped', 'accepted', 'failed', 'lost', 'labelled')
 # those of which the rate is known
 TIMED = ('received', 'dropped', 'labelled')
+# of the status of the Segmenter
+SERVING = ('backend', 'device', 'precision', 'engine', 'degraded', 'preparing')
 # milliseconds: age of the labels, decoding, network, and publishing
 TIMES = ('age', 'intake', 'segmenter', 'work')
 
@@ -174,18 +176,13 @@ class CameraStats:
         )
 
     def _values(self, rates: Mapping[str, float]) -> dict[str, str]:
-        ages = self._times_ms['age']
-        known = [age for age in ages if not np.isnan(age)]
-        ages_shown = _percentiles('age', known)
-        if ages and not known:
-            ages_shown = dict.fromkeys(ages_shown, UNKNOWN_CLOCK)
         scene = {'familiarity': self._familiarity, 'sureness': self._sureness}
         work = sum(np.median(self._times_ms[name] or [np.nan]) for name in ('work', 'intake'))
         return {
             **{name: str(self._counts[name]) for name in COUNTS},
             'rate_in_hz': f'{rates["received"]:.2f}',
             'rate_hz': f'{rates["labelled"]:.2f}',
-            **ages_shown,
+            **_percentiles('age', self._times_ms['age']),
             **_percentiles('segmenter', self._times_ms['segmenter']),
             'work_p50_ms': f'{work:.2f}',
             **{name: f'{share:.3f}' for name, share in scene.items() if share is not None},
@@ -200,11 +197,11 @@ class CameraStats:
 
 
 def _percentiles(name: str, values: Collection[float]) -> dict[str, str]:
-    shares = (50, 95)
-    found = np.percentile(list(values) or [np.nan], shares)
-    return {
-        f'{name}_p{share}_ms': f'{value:.1f}' for share, value in zip(shares, found, strict=True)
-    }
+    known = [value for value in values if not np.isnan(value)]
+    texts = [f'{value:.1f}' for value in np.percentile(known or [np.nan], (50, 95))]
+    if values and not known:
+        texts = [UNKNOWN_CLOCK] * 2
+    return {f'{name}_p50_ms': texts[0], f'{name}_p95_ms': texts[1]}
 
 
 class Diagnostics:
@@ -255,12 +252,7 @@ class Diagnostics:
             message = f'{message}, degraded: {serving.degraded}'
         device_mb = self._segmenter.device_memory_mb
         values |= {
-            'backend': serving.backend,
-            'device': serving.device,
-            'precision': serving.precision,
-            'engine': serving.engine,
-            'degraded': serving.degraded,
-            'preparing': serving.preparing,
+            **{name: getattr(serving, name) for name in SERVING},
             'device_memory_mb': '' if device_mb is None else f'{device_mb:.0f}',
             'memory_mb': _memory_mb(),
             'cpu_s': f'{time.process_time():.2f}',

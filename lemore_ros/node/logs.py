@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,45 +17,41 @@ EPISODE_S = 60.0
 LIBRARY = logging.getLogger('lemore_core')
 
 
+def log(logger: Any, level: int, text: str) -> None:
+    """Log foreign text with a logger of rclpy and a level of ``logging``."""
+    # rclpy has one severity for each line of code that logs
+    if level >= logging.ERROR:
+        logger.error(printable(text))
+    elif level >= logging.WARNING:
+        logger.warning(printable(text))
+    else:
+        logger.info(printable(text))
+
+
 class ThrottledLogger:
-    """Log each kind of error of a topic at most once in ``PERIOD_S``; for several threads."""
+    """Log each text of a topic at most once in ``PERIOD_S``, whatever its numbers; for several threads."""
 
     # rclpy's own throttle is one for each line of code: one camera's errors would hide another's
 
     def __init__(
         self, logger: Any, topic: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._logger, self._topic, self._clock = logger, topic, clock
+        self._logger, self.topic, self._clock = logger, topic, clock
         self._logged: dict[str, float] = {}
         self._episodes: dict[str, float] = {}
 
-    def warn(self, kind: str, text: str) -> None:
-        """Log a warning, unless its kind was logged in the last ``PERIOD_S``."""
-        if self._is_due(kind):
-            self._logger.warning(self._line(text))
-
-    def error(self, kind: str, text: str) -> None:
-        """Log an error, unless its kind was logged in the last ``PERIOD_S``."""
-        if self._is_due(kind):
-            self._logger.error(self._line(text))
-
-    def warn_once(self, kind: str, text: str) -> None:
-        """Log a warning once an episode, which ends after ``EPISODE_S`` without its kind."""
-        if self._is_new(kind):
-            self._logger.warning(self._line(text))
-
-    def info_once(self, kind: str, text: str) -> None:
-        """Log once an episode what is no fault."""
-        if self._is_new(kind):
-            self._logger.info(self._line(text))
-
-    def _line(self, text: str) -> str:
-        return f'{self._topic}: {printable(text)}'
+    def log(self, level: int, text: str, *, once: bool = False) -> None:
+        """Log with a level of ``logging``; ``once`` until ``EPISODE_S`` pass without the text."""
+        # numbers differ from frame to frame, another text is news
+        kind = re.sub(r'-?\d+', '', text)
+        if self._is_new(kind) if once else self._is_due(kind):
+            log(self._logger, level, f'{self.topic}: {text}')
 
     def _is_new(self, kind: str) -> bool:
-        now, last = self._clock(), self._episodes.get(kind)
-        self._episodes[kind] = now
-        return last is None or now - last >= EPISODE_S
+        now = self._clock()
+        recent = {one: when for one, when in self._episodes.items() if now - when < EPISODE_S}
+        self._episodes = recent | {kind: now}
+        return kind not in recent
 
     def _is_due(self, kind: str) -> bool:
         now = self._clock()
@@ -78,14 +75,7 @@ class CoreLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log a record with the node's logger."""
-        text = printable(record.getMessage())
-        # a logger of rclpy has one severity for each line of code that calls it
-        if record.levelno >= logging.ERROR:
-            self._logger.error(text)
-        elif record.levelno >= logging.WARNING:
-            self._logger.warning(text)
-        else:
-            self._logger.info(text)
+        log(self._logger, record.levelno, record.getMessage())
 
     def close(self) -> None:
         """Stop forwarding."""

@@ -45,6 +45,7 @@ def _side(name: str) -> Any:
         'Set both sides or neither.',
         low=0,
         high=MAX_SIDE,
+        choices=(0, *range(MIN_SIDE, MAX_SIDE + 1)),
         allowed=f'0 (automatic), or {MIN_SIDE} to {MAX_SIDE}',
     )
 
@@ -144,11 +145,7 @@ class NodeParameters:
         live=True,
     )
     min_confidence: float = option(
-        0.0,
-        'Labels of a lower probability become unlabelled.',
-        low=0.0,
-        high=1.0,
-        live=True,
+        0.0, 'Labels of a lower probability become unlabelled.', low=0.0, high=1.0, live=True
     )
     max_rate_hz: float = option(
         0.0,
@@ -212,9 +209,6 @@ class NodeParameters:
                 msg = f'{name} has {len(value)} entries, allowed: up to {MOST_ENTRIES}'
                 raise ParameterError(msg)
         check_fields(self, ParameterError)
-        for name in ('network_height', 'network_width'):
-            if 0 < getattr(self, name) < MIN_SIDE:
-                raise ParameterError(_refusal(name, getattr(self, name)))
         if (self.network_height == 0) != (self.network_width == 0):
             msg = (
                 f'network_height is {self.network_height} and network_width is '
@@ -297,18 +291,13 @@ def descriptor(name: str) -> Any:
 
 def declare(node: Any) -> NodeParameters:
     """Declare every parameter on a node and return its start values."""
-    from rcl_interfaces.msg import ParameterDescriptor
-
-    # checked before they are declared for good: rclpy's own errors do not name parameter, value and
-    # allowed values in one sentence
-    anything = ParameterDescriptor(dynamic_typing=True)
-    values: dict[str, Any] = {}
-    for name, default in DEFAULTS.items():
-        value = node.declare_parameter(name, default, anything).value
-        node.undeclare_parameter(name)
-        values[name] = natural(name, value)
+    # checked before they are declared: rclpy's own errors do not name parameter, value and allowed
+    # values in one sentence
+    given = _overrides(node)
+    values = {name: natural(name, given[name].value) for name in DEFAULTS if name in given}
     checked = NodeParameters(**values)
-    for name, value in values.items():
+    for name in DEFAULTS:
+        value = getattr(checked, name)
         node.declare_parameter(name, value, descriptor(name), ignore_override=True)
     return checked
 
@@ -348,13 +337,15 @@ def unknown(name: str) -> str:
 
 def unknown_overrides(node: Any) -> list[str]:
     """Return an error for each start value of an unknown parameter."""
-    # rclpy offers no other access
-    given = node._parameter_overrides  # noqa: SLF001
     return [
         unknown(name)
-        for name in given
+        for name in _overrides(node)
         if not node.has_parameter(name) and not name.startswith('qos_overrides.')
     ]
+
+
+def _overrides(node: Any) -> Any:
+    return node._parameter_overrides  # noqa: SLF001 - rclpy offers no other access
 
 
 def parameters_yaml() -> str:

@@ -43,9 +43,7 @@ def output() -> QoSProfile:
 def latched() -> QoSProfile:
     """Tables out: published once, kept for later subscribers."""
     return QoSProfile(
-        depth=1,
-        reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL,
+        depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
     )
 
 

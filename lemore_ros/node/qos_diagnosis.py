@@ -20,10 +20,10 @@ LARGE_IMAGES = profile_advice(get_rmw_implementation_identifier())
 
 
 class Subscription(NamedTuple):
-    """Resolved topic, message type and QoS of a subscription; ``is_auto`` if others are tried too."""
+    """Resolved topic and QoS of a subscription to images; ``is_auto`` if others are tried too."""
 
     topic: str
-    kind: str
+    transport: Transport
     qos: QoSProfile
     is_auto: bool = False
 
@@ -34,16 +34,16 @@ def why_no_images(node: Any, subscription: Subscription, *, heard: bool, lost: i
     if not publishers:
         another = _another_transport(node, subscription)
         return f'nobody publishes it, {another}' if another else _nobody(node, subscription)
-    fitting = [info for info in publishers if info.topic_type == subscription.kind]
+    fitting = [info for info in publishers if info.topic_type == subscription.transport.type]
     if not fitting:
         return _another_type(publishers[0], subscription)
     for info in fitting:
         if reason := _incompatible(info.qos_profile, subscription.qos):
-            return (
-                f'publisher {_name(info)} offers {_shown(info.qos_profile)}, this node asks '
-                f'for {_shown(subscription.qos)} ({reason}): set the parameter '
-                f'qos_overrides.{subscription.topic}.subscription.{_policy(reason, info.qos_profile)}'
+            ends = (
+                f'offers {_shown(info.qos_profile)}, this node asks for {_shown(subscription.qos)}'
             )
+            remedy = _override(f'{subscription.topic}.subscription', reason, info.qos_profile)
+            return f'publisher {_name(info)} {ends} ({reason}): {remedy}'
     names = ', '.join(sorted({_name(info) for info in fitting}))
     if lost:
         return f'messages of publisher {names} get lost: {LARGE_IMAGES}'
@@ -59,19 +59,15 @@ def why_not_received(node: Any, topic: str, offered: QoSProfile) -> str:
     """Return which subscriptions of a topic do not fit what ``node`` offers; empty if all do."""
     for info in node.get_subscriptions_info_by_topic(topic):
         if reason := _incompatible(offered, info.qos_profile):
-            return (
-                f'subscriber {_name(info)} asks for {_shown(info.qos_profile)}, this node offers '
-                f'{_shown(offered)} ({reason}): set the parameter '
-                f'qos_overrides.{topic}.publisher.{_policy(reason, info.qos_profile)}'
-            )
+            ends = f'asks for {_shown(info.qos_profile)}, this node offers {_shown(offered)}'
+            remedy = _override(f'{topic}.publisher', reason, info.qos_profile)
+            return f'subscriber {_name(info)} {ends} ({reason}): {remedy}'
     return ''
 
 
 def _another_transport(node: Any, subscription: Subscription) -> str:
     """Name a publisher of the same images by another transport."""
-    own = BY_TYPE.get(subscription.kind)
-    if own is None:
-        return ''
+    own = subscription.transport
     base = subscription.topic.removesuffix(own.suffix)
     for other in TRANSPORTS.values():
         topic = f'{base}{other.suffix}'
@@ -89,15 +85,15 @@ def _remedy(transport: Transport) -> str:
 
 def _nobody(node: Any, subscription: Subscription) -> str:
     named = node.get_topic_names_and_types()
-    topics = sorted(name for name, kinds in named if subscription.kind in kinds)
-    topics = [name for name in topics if _is_foreign(node, name)]
-    reason = f'nobody publishes it ({subscription.kind})'
+    topics = sorted(name for name, kinds in named if subscription.transport.type in kinds)
+    topics = [printable(name, LONGEST) for name in topics if _is_foreign(node, name)]
+    reason = f'nobody publishes it ({subscription.transport.type})'
     if not topics:
         return f'{reason}, and no other topic has such messages'
-    shown = ', '.join(printable(name, LONGEST) for name in topics[:NAMED_AT_MOST]) + ' and more' * (
-        len(topics) > NAMED_AT_MOST
+    more = ' and more' if len(topics) > NAMED_AT_MOST else ''
+    return (
+        f'{reason}; such messages are on {", ".join(topics[:NAMED_AT_MOST])}{more}: remap this one'
     )
-    return f'{reason}; such messages are on {shown}: remap this one'
 
 
 def _is_foreign(node: Any, topic: str) -> bool:
@@ -107,13 +103,10 @@ def _is_foreign(node: Any, topic: str) -> bool:
 
 
 def _another_type(info: Any, subscription: Subscription) -> str:
-    reason = (
-        f'publisher {_name(info)} sends {printable(info.topic_type, LONGEST)}, this node asks for '
-        f'{subscription.kind}'
-    )
-    if info.topic_type in BY_TYPE and subscription.kind in BY_TYPE:
-        return f'{reason}: {_remedy(BY_TYPE[info.topic_type])}'
-    return f'{reason}: remap to another topic'
+    sent, remedy = printable(info.topic_type, LONGEST), 'remap to another topic'
+    if info.topic_type in BY_TYPE:
+        remedy = _remedy(BY_TYPE[info.topic_type])
+    return f'publisher {_name(info)} sends {sent}, this node asks for {subscription.transport.type}: {remedy}'
 
 
 def _incompatible(offered: QoSProfile, asked: QoSProfile) -> str:
@@ -132,11 +125,10 @@ def _incompatible(offered: QoSProfile, asked: QoSProfile) -> str:
     return 'deadline, liveliness or lease duration'
 
 
-def _policy(reason: str, other: QoSProfile) -> str:
-    """Name the policy to set, and to what: the other end's."""
-    if reason not in NAMED:
-        return 'deadline'
-    return f'{reason} to {getattr(other, reason).name.lower()}'
+def _override(topic: str, reason: str, other: QoSProfile) -> str:
+    """Name the parameter of the policy to set, and its value: the other end's."""
+    value = f'{reason} to {getattr(other, reason).name.lower()}' if reason in NAMED else 'deadline'
+    return f'set the parameter qos_overrides.{topic}.{value}'
 
 
 def _shown(qos: QoSProfile) -> str:

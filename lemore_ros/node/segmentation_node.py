@@ -183,16 +183,15 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         return self.values.changed({entry.name: entry.value for entry in parameter_list})
 
     def _on_set_parameters(self, parameter_list: list[Any]) -> SetParametersResult:
-        reason = self._refusal(parameter_list)
-        # rclpy calls this for the QoS parameters of new topics as well, which change nothing here
-        if not reason and (values := self._changed(parameter_list)) != self.values:
-            former, self.values = self.values, values
-            try:
+        former, reason = self.values, ''
+        try:
+            self.values = self._changed(parameter_list)
+            # rclpy calls this for the QoS parameters of new topics as well, which change nothing here
+            if self.values != former:
                 self._apply_values()
-            except Exception as error:  # noqa: BLE001 - the client would never get an answer
-                self.values = former
-                self._apply_values()
-                reason = in_one_line(error)
+        except Exception as error:  # noqa: BLE001 - the client would never get an answer
+            self.values, reason = former, in_one_line(error)
+            self._apply_values()
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _apply_values(self) -> None:

@@ -94,11 +94,9 @@ class Subscriptions:
         self.reader = make_reader(self._transport.type, self.topic)
         self.info: Any = None
         self.depth, self.depth_info = DepthBuffer(), None
-        # by the name of the transport; several only in auto mode, until one of them has images
-        self._of_images: dict[str, Any] = {}
+        # by topic; several with images only in auto mode, until one of them has images
+        self._held: dict[str, Any] = {}
         self._unreadable: set[Transport] = set()
-        self._of_info: list[Any] = []
-        self._of_depth: list[Any] = []
 
     @property
     def topic(self) -> str:
@@ -108,7 +106,7 @@ class Subscriptions:
     @property
     def is_open(self) -> bool:
         """Whether images are subscribed to."""
-        return bool(self._of_images)
+        return bool(self._held)
 
     def check(self) -> None:
         """Create all subscriptions once, so that a wrong QoS override fails the activation."""
@@ -120,11 +118,8 @@ class Subscriptions:
 
     def open(self) -> None:
         """Subscribe to images and their camera info."""
-        if not self.is_open:
-            offered = self._offered()
-            self._take(offered[0] if offered else self._transport)
-            on_info = partial(setattr, self, 'info')
-            self._of_info = [self._subscribe(CameraInfo, 'camera_info', on_info)]
+        self._take([*self._offered(), self._transport][0])
+        self._subscribe('camera_info', CameraInfo, partial(setattr, self, 'info'))
 
     def follow(self, *, silent: bool, unreadable: bool) -> bool:
         """In auto mode, switch to another transport where that is better; return whether it did.
@@ -141,42 +136,34 @@ class Subscriptions:
         if offered and former not in offered:
             self._take(offered[0])
         for transport in offered if silent else ():
-            if transport.name not in self._of_images:
-                self._of_images[transport.name] = self._subscribe_to_images(transport)
+            self._subscribe_to_images(transport)
         return self._transport != former
 
     def close(self) -> None:
         """Unsubscribe from everything."""
-        self.use_depth(wanted=False)
-        for held in (self._of_info, [*self._of_images.values()]):
-            while held:
-                self._node.destroy_subscription(held.pop())
-        self._of_images.clear()
+        self._unsubscribe(*self._held)
+        self.depth.clear()
         self._unreadable.clear()
+        self.reader = make_reader(self._transport.type, self.topic)
 
     def use_depth(self, *, wanted: bool) -> None:
         """Subscribe to depth images and their camera info, or unsubscribe."""
-        if wanted and not self._of_depth:
-            on_info = partial(setattr, self, 'depth_info')
-            self._of_depth = [self._subscribe(Image, 'depth', self._on_depth)]
-            self._of_depth.append(self._subscribe(CameraInfo, 'depth/camera_info', on_info))
-        while self._of_depth and not wanted:
-            self._node.destroy_subscription(self._of_depth.pop())
+        if wanted:
+            self._subscribe('depth', Image, self._on_depth)
+            self._subscribe('depth/camera_info', CameraInfo, partial(setattr, self, 'depth_info'))
+        else:
+            self._unsubscribe('depth', 'depth/camera_info')
             self.depth.clear()
 
     def only_publisher(self) -> Any:
         """Return the id of the publisher of the images, ``None`` unless it is the only one."""
-        subscription = self._of_images.get(self._transport.name)
-        # the first count costs next to nothing
-        if subscription is None or subscription.get_publisher_count() != 1:
-            return None
         infos = self._node.get_publishers_info_by_topic(self.topic)
         return bytes(infos[0].endpoint_gid) if len(infos) == 1 else None
 
     def why_no_images(self, *, heard: bool, lost: int) -> str:
         """Return why no image comes, see :func:`~lemore_ros.node.qos_diagnosis.why_no_images`."""
-        profile = self._of_images[self._transport.name].qos_profile
-        wanted = Subscription(self.topic, self._transport.type, profile, self._is_auto)
+        profile = self._held[_topic(self._transport)].qos_profile
+        wanted = Subscription(self.topic, self._transport, profile, self._is_auto)
         return why_no_images(self._node, wanted, heard=heard, lost=lost)
 
     def _offered(self) -> list[Transport]:
@@ -195,43 +182,54 @@ class Subscriptions:
 
     def _take(self, transport: Transport) -> None:
         """Subscribe to the images of one transport alone."""
-        if self._of_images and transport != self._transport:
-            why = 'are unreadable' if self._transport in self._unreadable else 'do not come'
-            text = f'images of {self.topic} {why}: taken from {self._resolved(transport)}'
-            self._node.get_logger().info(text)
-        for name in self._of_images.keys() - {transport.name}:
-            self._node.destroy_subscription(self._of_images.pop(name))
-        self._transport, self.reader = transport, make_reader(transport.type, self.topic)
-        if transport.name not in self._of_images:
-            self._of_images[transport.name] = self._subscribe_to_images(transport)
+        if transport != self._transport:
+            if self.is_open:
+                why = 'are unreadable' if self._transport in self._unreadable else 'do not come'
+                text = f'images of {self.topic} {why}: taken from {self._resolved(transport)}'
+                self._node.get_logger().info(text)
+            self._transport = transport
+            self.reader = make_reader(transport.type, self.topic)
+        self._unsubscribe(*(_topic(other) for other in TRANSPORTS.values() if other != transport))
+        self._subscribe_to_images(transport)
 
     def _on_message(self, transport: Transport, message: Any, info: Any) -> None:
-        if transport.name not in self._of_images:
-            return  # it waited when another one was taken
-        if len(self._of_images) > 1:
+        # else it waited when another one was taken
+        if _topic(transport) in self._held:
             self._take(transport)
-        self._on_image(message, info)
+            self._on_image(message, info)
 
     def _resolved(self, transport: Transport) -> Any:
-        return self._node.resolve_topic_name(f'{self._prefix}image{transport.suffix}')
+        return self._node.resolve_topic_name(self._prefix + _topic(transport))
 
-    def _subscribe_to_images(self, transport: Transport) -> Any:
+    def _subscribe_to_images(self, transport: Transport) -> None:
         # Humble has no info, and the EventsExecutor of Jazzy fails where a callback takes it
         has_info = self._node.values.executor != EVENTS and HAS_INFO
-        create = partial(
-            self._node.create_subscription,
+        self._subscribe(
+            _topic(transport),
             transport_class(transport),
-            f'{self._prefix}image{transport.suffix}',
             partial(self._on_message, transport, **({} if has_info else {'info': {}})),
             qos.every() if transport.is_video else qos.newest(),
-            qos_overriding_options=qos.overridable(),
-        )
-        return qos.with_events(
-            create,
             message_lost=lambda event: self._on_lost(event.total_count_change),
             incompatible_qos=self._on_incompatible,
         )
 
-    def _subscribe(self, kind: type, topic: str, handler: Callable[[Any], None]) -> Any:
-        name, options = self._prefix + topic, {'qos_overriding_options': qos.overridable()}
-        return self._node.create_subscription(kind, name, handler, qos.newest(), **options)
+    def _subscribe(
+        self, topic: str, kind: type, handler: Any, profile: Any = None, **events: Any
+    ) -> None:
+        """Subscribe to a topic, unless it is subscribed to."""
+        if topic not in self._held:
+            create = partial(
+                self._node.create_subscription,
+                *(kind, self._prefix + topic, handler, profile or qos.newest()),
+                qos_overriding_options=qos.overridable(),
+            )
+            self._held[topic] = qos.with_events(create, **events)
+
+    def _unsubscribe(self, *topics: str) -> None:
+        for topic in topics:
+            if topic in self._held:
+                self._node.destroy_subscription(self._held.pop(topic))
+
+
+def _topic(transport: Transport) -> str:
+    return f'image{transport.suffix}'

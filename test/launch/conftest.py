@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,35 +51,19 @@ time.sleep(3)
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(
+    tmp_path: Path, start_python: Callable[..., subprocess.Popen[str]]
+) -> Callable[..., subprocess.Popen[str]]:
     """Launch a file with arguments; what was launched is gone after the test."""
-    running: list[subprocess.Popen[str]] = []
-    environment = os.environ | {
-        'PYTHONPATH': os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]),
-        'ROS_LOG_DIR': str(tmp_path / 'log'),
-        'OMP_NUM_THREADS': '1',
-    }
 
     def start(
         file: str | Path, *, environ: dict[str, str] | None = None, **arguments: object
     ) -> subprocess.Popen[str]:
-        given = [f'{name}:={value}' for name, value in arguments.items()]
-        process = subprocess.Popen(
-            [sys.executable, '-c', RUN, str(ROOT / 'launch' / file), *given],
-            env=environment | (environ or {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        running.append(process)
-        return process
+        given = [str(ROOT / 'launch' / file), *(f'{k}:={v}' for k, v in arguments.items())]
+        variables = {'ROS_LOG_DIR': str(tmp_path / 'log'), **(environ or {})}
+        return start_python('-c', RUN, *given, environ=variables, stderr=subprocess.STDOUT)
 
-    yield start
-    for process in running:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    return start
 
 
 class StandIns:

@@ -23,16 +23,6 @@ SIZE, WIDE = (60, 80), (90, 160)
 MakeImage = Callable[..., Image]
 
 
-@pytest.mark.usefixtures('active')
-def test_a_camera_comes_and_goes(graph: Any, make_image: MakeImage) -> None:
-    labels = graph.collect(Image, f'{NAME}/labels')
-    for stamp in range(1, 9):
-        camera = graph.publisher()
-        graph.labels_of(camera, make_image(stamp), labels)
-        graph.peer.destroy_publisher(camera)
-    assert len(labels) == 8
-
-
 def test_size_and_encoding_change_in_flight(graph: Any, active: Any) -> None:
     labels = graph.collect(Image, f'{NAME}/labels')
     camera = graph.publisher()

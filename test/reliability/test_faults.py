@@ -24,25 +24,25 @@ def test_a_network_that_hangs_ends_the_node_and_a_process_that_was_stopped_goes_
     labels = graph.collect(Image, f'{NAME}/labels')
     status = graph.collect(DiagnosticArray, '/diagnostics')
     camera = graph.publisher()
-    graph.labels_of(camera, make_image(1), labels)
+    graph.film(camera, make_image(1), lambda: labels, 'labels')
 
     process.send_signal(signal.SIGSTOP)
     # nothing tells that it was stopped for long enough
     time.sleep(TIMEOUT_S + 1.5)
     process.send_signal(signal.SIGCONT)
     # what is sent before the process is awake may be lost: best effort
-    graph.film(camera, make_image(2), lambda: labels[1:], 'labels after the stop')
+    before = len(labels)
+    graph.film(camera, make_image(2), lambda: labels[before:], 'labels after the stop')
     assert process.poll() is None
 
     black = make_image(3)
     black.data = bytes(len(black.data))
-    camera.publish(black)
-    graph.wait_for(lambda: process.poll() is not None, 'the end')
+    graph.film(camera, black, lambda: process.poll() is not None, 'the end')
     output, _ = process.communicate(timeout=30)
     assert process.returncode == HUNG
     reason = f'the network has not answered for {TIMEOUT_S + 1} s (hang_timeout_s)'
     assert f'{reason}: ends with exit code {HUNG}, start it again' in output
-    before, last = (message.status[0] for message in status[-2:])
-    assert before.level == last.level == DiagnosticStatus.ERROR
-    assert before.message == f'the network has not answered for {TIMEOUT_S} s'
+    former, last = (message.status[0] for message in status[-2:])
+    assert former.level == last.level == DiagnosticStatus.ERROR
+    assert former.message == f'the network has not answered for {TIMEOUT_S} s'
     assert last.message == f'the network has not answered for {TIMEOUT_S + 1} s'

@@ -99,6 +99,7 @@ def message(data: bytes) -> None:
         **{name: number() for name in size},
         **{name: some * number() for name in binning},
         **{name: [real() for _ in range(n)] for name, n in matrices},
+        distortion_model='plumb_bob',
     )
     with contextlib.suppress(LemoreError):
         found = read_image(image, MAX_PIXELS)

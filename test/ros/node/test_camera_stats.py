@@ -6,7 +6,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from lemore_ros.node import diagnostics
-from lemore_ros.node.camera import MissingCount, RateLimit
+from lemore_ros.node.camera import RateLimit, Reception
 from lemore_ros.node.diagnostics import LONGEST_WAIT_S, NO_IMAGE_S, RATE_WINDOW_S, CameraStats
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -156,22 +156,26 @@ def test_a_pause_is_not_made_up_for_and_another_rate_counts_at_once(clock: Clock
 
 
 def test_numbers_and_reports_of_one_loss_count_once() -> None:
-    missing = MissingCount()
+    reception = Reception()
     steps: list[tuple[int | None, int, str | None, int]] = [
         # number, lost by the middleware's report, publisher, how many more that makes
+        (None, 3, 'a', 3),
         (7, 0, 'a', 0),
         (8, 0, 'a', 0),
         (11, 0, 'a', 2),
         (None, 2, 'a', 0),
-        (None, 1, 'a', 1),
-        (13, 0, 'a', 0),
+        (13, 0, 'a', 1),
         (20, 0, 'a', 6),
         (1, 0, 'b', 0),
-        (None, 1, 'b', 1),
-        (5, 0, 'b', 2),
+        (None, 1, 'b', 0),
+        (5, 0, 'b', 3),
         (30, 0, None, 0),
+        (None, 2, None, 2),
         (40, 0, 'b', 0),
+        (42, 0, 'b', 1),
     ]
     for number, lost, publisher, expected in steps:
-        more = missing.report(lost) if lost else missing.add(number, lambda p=publisher: p)
+        before = reception.lost
+        more = reception.report(lost) if lost else reception.add(number, lambda p=publisher: p)
         assert more == expected, (number, lost, publisher)
+        assert reception.lost == (before + lost if lost else 0)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
 
 from lemore_core.common.errors import GpuContextLostError
+from lemore_core.inference.tensorrt import build
+from lemore_core.inference.tensorrt.build import EngineBuild
 from lemore_ros.node import lifecycle
 
 NAME = '/lemore_segmentation'
@@ -44,14 +46,6 @@ def test_they_come_once_a_second_although_simulated_time_stands_still(graph: Any
     assert 'preparing' in {pair.key for pair in status.values}
 
 
-@pytest.mark.usefixtures('active')
-def test_cleaning_up_takes_the_topic_back(graph: Any) -> None:
-    graph.wait_for(lambda: graph.peer.count_publishers('/diagnostics') == 1)
-    for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
-        assert graph.change(transition)
-    graph.wait_for(lambda: not graph.peer.count_publishers('/diagnostics'))
-
-
 def test_a_lost_gpu_is_the_last_thing_that_is_said(
     graph: Any, active: Any, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,3 +71,54 @@ def test_a_lost_gpu_is_the_last_thing_that_is_said(
     # an image that is still on its way must not end this process for real
     graph.nodes.remove(active)
     active.close()
+
+
+@pytest.mark.parametrize('outcome', ['ready at the next start', 'failed: ended by SIGKILL'])
+def test_the_diagnostics_follow_the_build(
+    graph: Any,
+    untrained: dict[str, Any],
+    make_image: MakeImage,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: str,
+) -> None:
+    class Build(EngineBuild):
+        is_done = False
+
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        @property
+        def state(self) -> str:
+            return outcome if self.is_done else 'building, 1 s'
+
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr(build, 'gpus', lambda: ('a GPU',))
+    monkeypatch.setattr(build, 'missing', lambda _: '')
+    monkeypatch.setattr(build, 'EngineBuild', Build)
+    node = graph.node(**untrained | {'backend': 'auto', 'precision': 'fp32', 'device': 'auto'})
+    assert node.start()
+    labels, camera = graph.collect(Image, f'{NAME}/labels'), graph.publisher()
+    diagnostics = graph.collect(DiagnosticArray, '/diagnostics')
+    stamps = count(1)
+
+    def label_until(said: Callable[[dict[str, str]], bool]) -> DiagnosticStatus:
+        def has_said() -> bool:
+            graph.labels_of(camera, make_image(next(stamps)), labels)
+            return bool(diagnostics) and said(values(diagnostics[-1].status[0]))
+
+        graph.wait_for(has_said)
+        return diagnostics[-1].status[0]
+
+    status = label_until(lambda found: found['engine'].startswith('building, '))
+    assert status.level == DiagnosticStatus.OK
+    Build.is_done = True
+    status = label_until(lambda found: found['engine'] == outcome)
+    is_failed = outcome.startswith('failed')
+    assert status.level == (DiagnosticStatus.WARN if is_failed else DiagnosticStatus.OK)
+    assert ('serves without an engine' in values(status)['degraded']) == is_failed
+
+
+def values(status: DiagnosticStatus) -> dict[str, str]:
+    return {entry.key: entry.value for entry in status.values}

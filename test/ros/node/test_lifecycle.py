@@ -162,6 +162,7 @@ def test_cleaning_up_releases_the_memory(
         assert graph.change(CLEANUP)
         while subscriptions := list(graph.peer.subscriptions):
             graph.peer.destroy_subscription(subscriptions[0])
+        graph.wait_for(lambda: not graph.peer.count_publishers('/diagnostics'))
         labels.clear()
         resident.append(process_memory().resident_mb)
     print(f'\n{backend}: ' + ' '.join(f'{megabytes:.0f}' for megabytes in resident))

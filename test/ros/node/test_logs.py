@@ -34,11 +34,11 @@ def test_each_kind_of_each_topic_is_logged_now_and_then(graph: Any) -> None:
     logger = graph.peer.get_logger()
     front, rear = (ThrottledLogger(logger, topic, clock) for topic in ('/front', '/rear'))
     for _ in range(3):
-        front.warn('stamp', 'no stamp')
-        front.error('image', 'no pixels')
-        rear.warn('stamp', 'no stamp')
+        front.log(logging.WARNING, 'no stamp')
+        front.log(logging.ERROR, 'no pixels')
+        rear.log(logging.WARNING, 'no stamp')
     clock.now += PERIOD_S
-    front.warn('stamp', 'frame \x1b]0;mine\x07\r\n\u202e über')
+    front.log(logging.WARNING, 'frame \x1b]0;mine\x07\r\n\u202e über')
     graph.wait_for(lambda: len(log) == 4, 'four lines')
     assert [(entry.level, entry.msg) for entry in log] == [
         (30, '/front: no stamp'),
@@ -52,17 +52,18 @@ def test_any_number_of_kinds_is_a_few_lines_and_an_episode_is_one() -> None:
     clock, lines = Clock(), Lines()
     throttled = ThrottledLogger(lines, '/image', clock)
     for number in range(100):
-        throttled.error(f'kind {number}', f'text {number}')
-    assert lines.lines == [f'/image: text {number}' for number in range(MOST)]
+        throttled.log(logging.ERROR, f'text {chr(65 + number)} of frame {number}')
+        throttled.log(logging.ERROR, f'text A of frame {number}')
+    assert lines.lines == [f'/image: text {"ABCDE"[n]} of frame {n}' for n in range(MOST)]
     clock.now += PERIOD_S
-    throttled.error('kind 0', 'text 0')
+    throttled.log(logging.ERROR, 'text A')
     assert len(lines.lines) == MOST + 1
     for _ in range(100):
-        throttled.warn_once('lost', 'lost')
+        throttled.log(logging.WARNING, 'lost', once=True)
         clock.now += 0.9 * EPISODE_S
     assert len(lines.lines) == MOST + 2
     clock.now += EPISODE_S
-    throttled.warn_once('lost', 'lost')
+    throttled.log(logging.WARNING, 'lost', once=True)
     assert len(lines.lines) == MOST + 3
 
 

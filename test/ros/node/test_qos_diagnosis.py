@@ -11,6 +11,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from lemore_ros.node.qos import latched
 from lemore_ros.node.qos_diagnosis import Subscription, why_no_images
+from lemore_ros.outputs import TRANSPORTS
 
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -37,7 +38,7 @@ def reason(
     lost: int = 0,
 ) -> str:
     graph.wait_for(lambda: node.count_publishers(TOPIC) == publishers, 'the publishers')
-    subscription = Subscription(TOPIC, 'sensor_msgs/msg/Image', qos)
+    subscription = Subscription(TOPIC, TRANSPORTS['raw'], qos)
     return why_no_images(node, subscription, heard=heard, lost=lost)
 
 

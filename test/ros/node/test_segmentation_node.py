@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Log
@@ -85,6 +86,34 @@ def test_familiarity_is_published_where_the_model_tells_it(
     assert [one[0].data for one in found] == pytest.approx(
         [expected.familiarity, expected.sureness], abs=1e-6
     )
+
+
+def test_each_camera_has_its_own_topics_headers_sizes_and_encodings(
+    graph: Any, untrained: dict[str, Any], make_image: MakeImage, reference: Segmenter
+) -> None:
+    names = ['front', 'robot/rear']
+    assert graph.node(**untrained, camera_names=names, rotate=[0, 180]).start()
+    labels = {name: graph.collect(Image, f'{NAME}/{name}/labels') for name in names}
+    cameras = {name: graph.publisher(f'/{name}/image') for name in names}
+    colored = make_image(1, size=(60, 80), frame_id='front/optical')
+    grey = make_image(2, size=(48, 64), frame_id='rear/optical')
+    grey.encoding, grey.step, grey.data = 'mono8', 64, grey.data[: 48 * 64]
+    for name, message in {'front': colored, 'robot/rear': grey}.items():
+        found = graph.labels_of(cameras[name], message, labels[name])
+        assert found.header == message.header
+        frame = read_image(message)._replace(rotation=180 if name == 'robot/rear' else 0)
+        expected = reference.segment_batch([frame])[0].labels
+        assert np.array_equal(pixels_of(found), expected)
+    assert [len(found) for found in labels.values()] == [1, 1]
+    diagnostics = graph.collect(DiagnosticArray, '/diagnostics')
+    graph.wait_for(lambda: diagnostics)
+    prefix = 'lemore_segmentation: segmentation'
+    assert [status.name for status in diagnostics[0].status] == [
+        f'{prefix} {name}' for name in names
+    ]
+    topics = {name for name, _ in graph.peer.get_topic_names_and_types()}
+    assert f'{NAME}/robot/rear/classes' in topics
+    assert f'{NAME}/labels' not in topics
 
 
 def test_bad_messages_give_one_clear_error_and_the_next_good_one_is_labelled(

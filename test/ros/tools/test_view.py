@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.duration import Duration
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import String
 
@@ -41,6 +42,10 @@ def test_what_a_node_labels_is_logged_with_its_names(
         publisher = graph.peer.create_publisher(type(message), f'{NAME}/{topic}', profile)
         graph.wait_for(publisher.get_subscription_count)
         publisher.publish(message)
+        assert publisher.wait_for_all_acked(Duration(seconds=30))
+    # the table that waits for a late viewer may have been replaced by those
+    for source in ('auto', ''):
+        assert graph.set(class_groups=source)[0].successful
     labels = graph.collect(Image, f'{NAME}/labels')
     statuses = graph.collect(DiagnosticArray, '/diagnostics')
     done = lambda: len(labels) >= 30 and len(statuses) >= 4  # noqa: E731
