@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -20,6 +21,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import rclpy
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import Connection
@@ -43,8 +45,8 @@ from lemore_ros.messages.common import read_stamp, stamp_ns, write_stamp
 from lemore_ros.messages.images import image_fields
 from lemore_ros.node.qos import latched
 from lemore_ros.outputs import IMAGE, OUTPUTS
-from lemore_ros.share import share_directory
-from lemore_ros.tools.probe import NODE, STATUS_S, Peer, own_graph, start_node, wait_until
+from lemore_ros.share import image_profile, share_directory
+from lemore_ros.tools.probe import NODE, Peer, isolated_graph, start_node, wait_until
 
 TOPIC, FRAME_ID = '/camera/image', 'camera'
 IMAGES = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -104,20 +106,26 @@ def _play_through(output: Path, parameters: Mapping[str, object], frames: int) -
     """Play ``camera`` into a node and record ``segmented``; return the figures."""
     temporary, segmented = output / '.segmented.part', output / 'segmented'
     shutil.rmtree(temporary, ignore_errors=True)
-    with (
-        own_graph(),
-        start_node(parameters, output / 'node.log', image=TOPIC) as node,
-        Writer(temporary, version=VERSION, storage_plugin=StoragePlugin.MCAP) as writer,
-        closing(Recorder(writer, TOPIC)) as recorder,
-    ):
-        wait_until(lambda: recorder.is_ready, 'the node is ready', node, spin=recorder.spin)
-        for _ in _bar(recorder.play(output / 'camera'), 'segmenting', frames):
-            node.check()
-        recorder.spin(STATUS_S)
-        deadline = time.monotonic() + SETTLE_S
-        while has_open_frames(recorder.values) and time.monotonic() < deadline:
-            node.check()
-            recorder.spin(0.1)
+    # a robot on the same network must neither see the demo's camera nor be seen by it
+    os.environ.update(isolated_graph() | image_profile(os.environ))
+    rclpy.init(args=[])
+    try:
+        with (
+            start_node(parameters, output / 'node.log', {}, image=TOPIC) as node,
+            Writer(temporary, version=VERSION, storage_plugin=StoragePlugin.MCAP) as writer,
+            closing(Recorder(writer, TOPIC)) as recorder,
+        ):
+            wait_until(lambda: recorder.is_ready, 'the node is ready', node, spin=recorder.spin)
+            for _ in _bar(recorder.play(output / 'camera'), 'segmenting', frames):
+                node.check()
+            # the diagnostics are a second apart: wait for one that was made after the last frame
+            recorder.spin(2.5)
+            deadline = time.monotonic() + SETTLE_S
+            while has_open_frames(recorder.values) and time.monotonic() < deadline:
+                node.check()
+                recorder.spin(0.1)
+    finally:
+        rclpy.try_shutdown()
     shutil.rmtree(segmented, ignore_errors=True)
     temporary.rename(segmented)
     return summarise(recorder.sent, recorder.values, recorder.published_ns, recorder.latencies_ms)

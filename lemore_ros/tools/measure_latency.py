@@ -1,11 +1,11 @@
 """Measure how long an image takes to become labels in another process, and where the time goes.
 
-A node is started, and this process is its camera and subscriber; images travel over the middleware
-of RMW_IMPLEMENTATION, with its profile for images unless you have set your own. Times are medians in milliseconds: ``total`` from the publish call to the arrival of the labels, ``segmenter``
+A node and a probe, which is camera and subscriber, are started; their images travel over the
+middleware of RMW_IMPLEMENTATION, with its profile for images unless you have set your own. Times are
+medians in milliseconds: ``total`` from the publish call to the arrival of the labels, ``segmenter``
 of the Segmenter, ``rest`` the difference, ``work`` of the node besides the Segmenter, and
 ``work+overlay`` the same while the overlay is subscribed; ``cpu`` is processor time of the node's
-process for an image. Of the images ``sent``, so many were ``received`` by the node, and the labels of
-so many ``arrived``.
+process for an image.
 
 Exit status: 0; 2 where nothing could be measured.
 """
@@ -13,22 +13,26 @@ Exit status: 0; 2 where nothing could be measured.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 import numpy as np
+from rclpy.utilities import get_rmw_implementation_identifier
 
 from lemore_core.cli.arguments import image_size, listed, positive
+from lemore_core.common.child import Child
 from lemore_core.common.errors import LemoreError
-from lemore_ros.tools.probe import STATUS_S, Probe, own_graph, serialised_street, start_node
+from lemore_ros.share import image_profile, no_profile
+from lemore_ros.tools.probe import START_S, isolated_graph, start_node, wait_until
 
 SIZES, DEFAULT_SIZES = listed(image_size), '640x480,1920x1080'
+SECONDS = 10.0
 NODE: Mapping[str, object] = {'model': 'tiny', 'backend': 'auto'}
 
 Figures = dict[str, Any]
@@ -41,6 +45,9 @@ class Load(NamedTuple):
     rate_hz: float
     images: int
     others: tuple[str, ...] = ()
+
+
+FULL_HD = Load((1080, 1920), rate_hz=30.0, images=1800)
 
 
 class Reading(NamedTuple):
@@ -64,16 +71,21 @@ def main(args: Sequence[str] | None = None) -> int:
         '--sizes', type=SIZES, default=SIZES(DEFAULT_SIZES), help=f'images: {DEFAULT_SIZES}'
     )
     parser.add_argument('--rate', type=positive, default=10.0, help='images a second: 10')
-    parser.add_argument('--seconds', type=positive, default=10.0, help='for each size: 10')
     parser.add_argument(
-        '--no-profile', action='store_true', help="leave the middleware's defaults as they are"
+        '--transport',
+        action='store_true',
+        help='count instead how many 1920x1080 images at 30 Hz reach the node in a minute, with a '
+        "profile and with the middleware's defaults",
     )
     options = parser.parse_args(args)
-    figures = []
     try:
-        with own_graph(profile=not options.no_profile):
+        if options.transport:
+            figures = [measure_transport(NODE, FULL_HD, profile=used) for used in (True, False)]
+        else:
+            count = round(options.rate * SECONDS) or 1
+            figures = []
             for size in options.sizes:
-                load = Load(size, options.rate, round(options.rate * options.seconds) or 1)
+                load = Load(size, options.rate, count)
                 overlaid = load._replace(others=('overlay',))
                 figures.append(round_trip(load, measure(NODE, load), measure(NODE, overlaid)))
     except LemoreError as error:
@@ -88,37 +100,48 @@ def main(args: Sequence[str] | None = None) -> int:
 def round_trip(load: Load, plain: Reading, overlaid: Reading) -> Figures:
     """Return the figures of two readings, with labels only and with the overlay."""
     median, p95 = (float(v) for v in np.percentile(plain.latencies_ms or [np.nan], [50, 95]))
-    segmenter, received = float(plain.after['segmenter_p50_ms']), int(plain.increase('received'))
+    segmenter = float(plain.after['segmenter_p50_ms'])
     return {
         'size': f'{load.size[1]}x{load.size[0]}',
         'sent': plain.sent,
-        'received': received,
         'arrived': len(plain.latencies_ms),
         'total_p50_ms': round(median, 2),
         'total_p95_ms': round(p95, 2),
         'segmenter_p50_ms': segmenter,
         'rest_p50_ms': round(median - segmenter, 2),
         'work_p50_ms': float(plain.after['work_p50_ms']),
-        'cpu_ms': round(1e3 * plain.increase('cpu_s') / max(1, received), 2),
+        'cpu_ms': round(1e3 * plain.increase('cpu_s') / max(1, plain.increase('received')), 2),
         'work_with_overlay_p50_ms': float(overlaid.after['work_p50_ms']),
     }
 
 
-def measure(parameters: Mapping[str, object], load: Load) -> Reading:
-    """Start a node, put it under a load and return the figures; its log stays if this fails."""
+def measure_transport(parameters: Mapping[str, object], load: Load, *, profile: bool) -> Figures:
+    """Count the images that reach the node, with the middleware's profile or without."""
+    reading = measure(parameters, load, profile=profile)
+    received = int(reading.increase('received'))
+    return {
+        'middleware': get_rmw_implementation_identifier(),
+        'profile': profile,
+        'sent': reading.sent,
+        'received': received,
+        'received_percent': round(100 * received / reading.sent, 1),
+    }
+
+
+def measure(parameters: Mapping[str, object], load: Load, *, profile: bool = True) -> Reading:
+    """Start a node, put it under a load and return what the probe saw; logs stay if this fails."""
+    environment = (image_profile if profile else no_profile)(os.environ) | isolated_graph()
     logs = Path(mkdtemp(prefix='lemore_latency_'))
-    data = serialised_street(load.size[1], load.size[0])
+    order, log = load._asdict(), logs / 'probe.log'
     with (
-        start_node(parameters, logs / 'node.log') as node,
-        closing(Probe(load.others)) as probe,
+        start_node(parameters, logs / 'node.log', environment) as node,
+        Child('lemore_ros.tools.probe', order, log=log, environment=environment) as probe,
     ):
-        probe.warm_up(data, node)
-        before = probe.values
-        probe.publish(data, load.images, load.rate_hz)
-        probe.spin(STATUS_S)
-        node.check()
+        timeout_s = 2 * START_S + load.images / load.rate_hz
+        wait_until(lambda: probe.ended, 'the end of the probe', node, timeout_s=timeout_s)
+        reading = Reading(**probe.result())
     shutil.rmtree(logs)
-    return Reading(load.images, probe.latencies_ms, before, probe.values)
+    return reading
 
 
 def print_table(figures: Sequence[Figures]) -> None:

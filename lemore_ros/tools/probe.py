@@ -1,11 +1,14 @@
-"""Start a node as another process in a ROS graph of its own, with a camera and subscribers."""
+"""Start a node as another process in a ROS graph of its own, with a camera and subscribers.
+
+As a program, publish a camera's images to a node and time its labels, as :func:`measure` is ordered.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from lemore_core.common.child import Child, ChildError
+from lemore_core.common.child import Child, ChildError, serve_parent
 from lemore_core.export import STREET
 from lemore_core.images.files import read_image
 from lemore_ros.messages.common import read_stamp, write_stamp
-from lemore_ros.share import image_profile, no_profile
 
 NODE = '/lemore_segmentation'
 # the first start on a machine exports and compiles, on a busy one slowly
@@ -34,26 +36,27 @@ WARM_UP_FRAMES = 10
 STATUS_S = 2.2
 
 
-@contextmanager
-def own_graph(*, profile: bool = True) -> Iterator[None]:
-    """Join a ROS graph that no robot sees, as the children will, with the profile for images."""
-    # domains above 101 share their ports with what Linux gives to any socket
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 50)
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    os.environ.update((image_profile if profile else no_profile)(os.environ))
-    rclpy.init(args=[])
-    try:
-        yield
-    finally:
-        rclpy.try_shutdown()
+def isolated_graph() -> dict[str, str]:
+    """Return the variables that separate processes from every other ROS graph."""
+    return {
+        # domains above 101 share their ports with what Linux gives to any socket
+        'ROS_DOMAIN_ID': str(1 + os.getpid() % 50),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+    }
 
 
-def start_node(parameters: Mapping[str, object], log: Path, image: str = '/image') -> Child:
+def start_node(
+    parameters: Mapping[str, object],
+    log: Path,
+    environment: Mapping[str, str],
+    image: str = '/image',
+) -> Child:
     """Start the segmentation node; the caller waits until it publishes."""
     arguments = ['--ros-args', '-r', f'image:={image}']
     for name, value in parameters.items():
         arguments += ['-p', f'{name}:={value}']
-    return Child('lemore_ros.node.segmentation_node', arguments=arguments, log=log)
+    module = 'lemore_ros.node.segmentation_node'
+    return Child(module, arguments=arguments, log=log, environment=environment)
 
 
 def wait_until(
@@ -124,14 +127,14 @@ class Probe(Peer):
             on_message = self._on_labels if topic is self.topics[0] else lambda _: None
             self.node.create_subscription(kind, topic, on_message, RELIABLE, raw=True)
 
-    def warm_up(self, data: bytearray, node: Child) -> None:
+    def warm_up(self, data: bytearray) -> None:
         """Wait for the node and for its first labels."""
-
-        def is_warm() -> bool:
+        deadline = time.monotonic() + START_S
+        while not self.is_ready or len(self.latencies_ms) < WARM_UP_FRAMES:
+            if time.monotonic() > deadline:
+                msg = f'{NODE} sends no labels of /image within {START_S:.0f} s: is it active?'
+                raise ChildError(msg)
             self.publish(data, 1, 10.0)
-            return self.is_ready and len(self.latencies_ms) >= WARM_UP_FRAMES
-
-        wait_until(is_warm, f'{NODE} sends labels of /image', node, spin=self.spin)
         self.spin(STATUS_S)
         self.latencies_ms.clear()
 
@@ -154,3 +157,27 @@ def serialised_street(width: int, height: int, encoding: str = 'bgr8') -> bytear
     message.header.frame_id = 'camera'
     message.data.frombytes(pixels[..., ::-1].tobytes())
     return bytearray(serialize_message(message))
+
+
+def measure(order: dict[str, Any]) -> dict[str, Any]:
+    """Publish the images of a ``Load``, and return the fields of a ``Reading``."""
+    rclpy.init(args=[])
+    try:
+        height, width = order['size']
+        probe, data = Probe(order['others']), serialised_street(width, height)
+        probe.warm_up(data)
+        before = probe.values
+        probe.publish(data, order['images'], order['rate_hz'])
+        probe.spin(STATUS_S)
+    finally:
+        rclpy.try_shutdown()
+    return {
+        'sent': order['images'],
+        'latencies_ms': probe.latencies_ms,
+        'before': before,
+        'after': probe.values,
+    }
+
+
+if __name__ == '__main__':
+    sys.exit(serve_parent(measure))

@@ -8,17 +8,20 @@ Exit status: 0; 1 where a bar was missed; 2 where nothing could be measured.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import rclpy
 
 from lemore_core.common.child import Child
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.memory import process_memory
-from lemore_ros.tools.probe import STATUS_S, Probe, own_graph, serialised_street, start_node
+from lemore_ros.share import image_profile
+from lemore_ros.tools.probe import STATUS_S, Probe, isolated_graph, serialised_street, start_node
 
 SIZE = 160, 120
 OTHERS = ['confidence', 'color', 'overlay', 'overlay/compressed', 'labels/compressed']
@@ -82,7 +85,7 @@ def soak(node: Child, frames: int, rate_hz: float) -> list[Row]:
     """Put a node under load and return the figures."""
     probe = Probe(OTHERS)
     good, refused = serialised_street(*SIZE), serialised_street(*SIZE, encoding='none8')
-    probe.warm_up(good, node)
+    probe.warm_up(good)
     samples: list[Sample] = []
     sent, warm = 0, frames // 10
     while sent < frames or len(samples) < 2:
@@ -112,16 +115,18 @@ def main() -> int:
     parser.add_argument('--frames', type=int, default=100_000, help='images: 100000')
     parser.add_argument('--rate', type=float, default=100.0, help='images a second: 100')
     options = parser.parse_args()
+    os.environ.update(isolated_graph() | image_profile(os.environ))
+    rclpy.init(args=[])
     try:
-        with (
-            own_graph(),
-            tempfile.TemporaryDirectory(prefix='lemore-soak-') as folder,
-            start_node(PARAMETERS, Path(folder, 'node.log')) as node,
-        ):
-            found = soak(node, options.frames, options.rate)
+        with tempfile.TemporaryDirectory(prefix='lemore-soak-') as folder:
+            log = Path(folder, 'node.log')
+            with start_node(PARAMETERS, log, {}) as node:
+                found = soak(node, options.frames, options.rate)
     except LemoreError as error:
         print(f'soak: {error}', file=sys.stderr)
         return 2
+    finally:
+        rclpy.try_shutdown()
     print('| | found | bar | |', '|---|---|---|---|', sep='\n')
     for row in found:
         verdict = {True: 'met', False: '**missed**', None: 'too few images'}[row.is_met]
