@@ -193,10 +193,8 @@ def _find_input(path: Path, model: ModelProto, options: ImportOptions) -> _Input
 
     inputs = model.graph.input
     names = ', '.join(entry.name.removeprefix(PREFIX) for entry in inputs)
-    _require(
-        len(inputs) == 1,
-        f'{path} has the inputs {names or "none"}: a network of one image is needed',
-    )
+    has_one = f'{path} has the inputs {names or "none"}: a network of one image is needed'
+    _require(len(inputs) == 1, has_one)
     tensor, where = inputs[0].type.tensor_type, f'{path}: input {names}'
     kind = tensor.elem_type
     _require(

@@ -4,7 +4,9 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,8 +45,20 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ['file.txt']
 
 
-def test_names_may_be_long_and_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
+def test_names_may_be_long_and_what_killed_processes_left_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / f'{TEMPORARY}dead.png').touch()
+    # a process that starts just now may sweep what is not locked yet
+    sweeps, make = [files._sweep.__wrapped__], tempfile.mkstemp
+
+    def make_and_sweep(**options: Any) -> tuple[int, str]:
+        made = make(**options)
+        if sweeps:
+            sweeps.pop()(tmp_path)
+        return made
+
+    monkeypatch.setattr(tempfile, 'mkstemp', make_and_sweep)
     with atomic_write(tmp_path / f'{"x" * 251}.png') as temporary:
         temporary.touch()
         files._sweep.cache_clear()
