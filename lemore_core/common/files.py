@@ -47,12 +47,17 @@ def atomic_write(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent.absolute())
-    suffix = path.suffix if len(path.suffix) <= LONGEST_SUFFIX else ''
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=suffix)
-    temporary = Path(name)
-    try:
+    suffix = path.suffix[:LONGEST_SUFFIX]
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=suffix)
         with suppress(OSError):  # not every file system has locks
             fcntl.flock(handle, fcntl.LOCK_EX)
+        temporary = Path(name)
+        if temporary.exists():
+            break
+        # another process swept it before it was locked
+        os.close(handle)
+    try:
         yield temporary
         # mkstemp makes private files
         umask = os.umask(0)

@@ -1,16 +1,7 @@
 """Declare dataclass fields with bounds, and check values against them.
 
-.. code-block:: python
-
-    @dataclass(frozen=True)
-    class Window:
-        size: int = option(224, 'side in pixels', low=32, high=8192)
-
-        def __post_init__(self) -> None:
-            check_fields(self, WindowError)
-
-    from_mapping(Window, {'size': 16}, 'mine.yaml', WindowError)
-    # WindowError: mine.yaml: size is 16, allowed: an integer from 32 to 8192
+``size: int = option(224, 'side in pixels', low=32, high=8192)`` declares a field, whose value 16
+:func:`check_fields` refuses with ``size is 16, allowed: an integer from 32 to 8192``.
 """
 
 from __future__ import annotations
@@ -47,7 +38,11 @@ Kind = TypeVar('Kind')
 
 @dataclass(frozen=True)
 class Entry:
-    """Field of a dataclass: its description and bounds, see :func:`option`, name and type."""
+    """Field of a dataclass: its description, bounds, name and type.
+
+    Bounds, choices and the pattern, which all of a text matches, hold for every entry of a tuple.
+    ``words`` says what they say badly; a ``live`` field may change while a node runs.
+    """
 
     text: str = ''
     low: float = -math.inf
@@ -55,6 +50,7 @@ class Entry:
     choices: tuple[Any, ...] = ()
     pattern: str = ''
     words: str = ''
+    live: bool = False
     name: str = ''
     kind: Any = None
     required: bool = False
@@ -83,23 +79,9 @@ class Entry:
         return not isinstance(value, int | float) or self.low <= value <= self.high
 
 
-def option(
-    default: Any,
-    text: str = '',
-    *,
-    low: float = -math.inf,
-    high: float = math.inf,
-    choices: Sequence[Any] = (),
-    pattern: str = '',
-    allowed: str = '',
-    **metadata: Any,
-) -> Any:
-    """Declare a dataclass field with its default (or ``REQUIRED``), description and bounds.
-
-    Bounds, choices and the pattern, which all of a text matches, hold for every entry of a tuple.
-    ``allowed`` says in words what they say badly; ``metadata`` are more of the field's metadata.
-    """
-    described = {'entry': Entry(text, low, high, tuple(choices), pattern, allowed), **metadata}
+def option(default: Any, text: str = '', *, allowed: str = '', **bounds: Any) -> Any:
+    """Declare a dataclass field: its default (or ``REQUIRED``), and what its :class:`Entry` has."""
+    described = {'entry': Entry(text, words=allowed, **bounds)}
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=described)
     return field(default=default, metadata=described)

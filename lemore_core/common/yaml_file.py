@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.common.errors import LemoreError, in_one_line, shown
+from lemore_core.common.errors import LemoreError, in_one_line, refusing, shown
 from lemore_core.common.files import read_regular
 from lemore_core.common.limits import MAX_YAML_BYTES, MAX_YAML_DEPTH
 
@@ -26,19 +26,13 @@ def read_yaml(path: Path | Traversable, what: str, error: type[LemoreError]) -> 
 def read_text(path: Path, what: str, error: type[LemoreError]) -> str:
     """Return a text file in UTF-8 of at most ``MAX_YAML_BYTES``, or raise ``error``."""
     content = _read(path, what, error)
-    try:
+    with refusing(f'{what} {path} is no text', error):
         return content.decode('utf-8-sig')
-    except ValueError as reason:
-        msg = f'{what} {path} is no text: {reason}'
-        raise error(msg) from reason
 
 
 def _read(path: Path | Traversable, what: str, error: type[LemoreError]) -> bytes:
-    try:
+    with refusing(f'{what} {path} cannot be read', error):
         return read_regular(Path(str(path)), MAX_YAML_BYTES)
-    except (OSError, ValueError) as reason:
-        msg = f'{what} {path} cannot be read: {getattr(reason, "strerror", "") or reason}'
-        raise error(msg) from reason
 
 
 def parse_yaml(content: bytes | str, source: str, error: type[LemoreError]) -> Any:

@@ -118,8 +118,7 @@ def import_onnx(
         output = _find_output(path, _run(path, model, source, image), options.logits, classes)
         _add_output(model, output, classes)
         checker.check_model(model)
-    name = source.name.removeprefix(PREFIX)
-    order = source.channels.upper()
+    name, order = source.name, source.channels.upper()
     card = ModelCard(
         name=path.stem,
         config=ImportedConfig(classes, source.height, source.width),
@@ -193,10 +192,8 @@ def _find_input(path: Path, model: ModelProto, options: ImportOptions) -> _Input
 
     inputs = model.graph.input
     names = ', '.join(entry.name.removeprefix(PREFIX) for entry in inputs)
-    _require(
-        len(inputs) == 1,
-        f'{path} has the inputs {names or "none"}: a network of one image is needed',
-    )
+    has_one = f'{path} has the inputs {names or "none"}: a network of one image is needed'
+    _require(len(inputs) == 1, has_one)
     tensor, where = inputs[0].type.tensor_type, f'{path}: input {names}'
     kind = tensor.elem_type
     _require(
@@ -212,7 +209,7 @@ def _find_input(path: Path, model: ModelProto, options: ImportOptions) -> _Input
         mean, std = mean or ModelCard.mean, std or ModelCard.std
         is_valid = all(np.isfinite([*mean, *std])) and min(std) > 0
         _require(is_valid, f'mean {mean} and std {std} must be finite, std positive')
-    return _Input(inputs[0].name, kind, options.channels, *shape, mean, std)
+    return _Input(names, kind, options.channels, *shape, mean, std)
 
 
 def _image_shape(where: str, sides: list[int], options: ImportOptions) -> tuple[str, int, int]:
@@ -253,7 +250,7 @@ def _add_input(model: ModelProto, source: _Input) -> None:
     foreign = list(graph.node)
     for field in ('node', 'input'):
         graph.ClearField(field)
-    _add_steps(model, 'pixels', steps or [('Identity', {}, {})], source.name)
+    _add_steps(model, 'pixels', steps or [('Identity', {}, {})], PREFIX + source.name)
     graph.node.extend(foreign)
     graph.input.append(helper.make_tensor_value_info('pixels', TensorProto.UINT8, shape))
 

@@ -61,9 +61,8 @@ def open_session(content: bytes, options: Any = None) -> Any:
     """Return ONNX Runtime's session on the CPU, or raise one of its exceptions, of no common base."""
     import onnxruntime
 
-    if options is None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = FATAL  # errors are raised
+    options = options or onnxruntime.SessionOptions()
+    options.log_severity_level = FATAL  # errors are raised
     providers = ['CPUExecutionProvider']
     # its fallback would print to standard output, which is for results
     return onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
@@ -96,9 +95,7 @@ def _metadata(content: bytes) -> dict[str, str]:
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = FATAL
-    session = open_session(content, options)
-    return dict(session.get_modelmeta().custom_metadata_map)
+    return dict(open_session(content, options).get_modelmeta().custom_metadata_map)
 
 
 def cached_export(path: Path, height: int, width: int, *, half: bool = False) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from lemore_core.common.errors import TORCH, LemoreError
+from lemore_core.common.validation import check_fields, option
 
 if TYPE_CHECKING:
     # command lines import the backends' names, and must answer at once
@@ -82,24 +83,19 @@ class ServingRequest:
     width: int
     _: KW_ONLY
     device: str = AUTO
-    precision: str = AUTO
-    batch: int = 1
+    precision: str = option(AUTO, choices=PRECISIONS)
+    batch: int = option(1, low=1, high=MAX_BATCH)
     expected: ImageKind | None = None
     degraded: str = ''
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            msg = f'precision is {self.precision!r}, it must be one of {", ".join(PRECISIONS)}'
-        elif self.is_exported and self.precision != AUTO:
+        check_fields(self, BackendError)
+        if self.is_exported and self.precision != AUTO:
             msg = (
                 f'{self.path} is served in the precision that it was exported in, '
                 f'not in {self.precision}: leave the precision at {AUTO}'
             )
-        elif not 1 <= self.batch <= MAX_BATCH:
-            msg = f'batch is {self.batch}, it must be from 1 to {MAX_BATCH}'
-        else:
-            return
-        raise BackendError(msg)
+            raise BackendError(msg)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -27,7 +27,6 @@ from lemore_core.inference.backend import (
 )
 from lemore_core.inference.cpu.pipeline import CpuPipeline
 
-ERRORS_ONLY = 3
 TRIAL_SECONDS = 0.12
 WORTHWHILE = 0.9
 # the number of threads chosen by this process's first session, by the candidates
@@ -121,7 +120,6 @@ def _measure(sessions: Mapping[int, Any]) -> dict[int, float]:
 
 def _session(content: bytes, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = threads
     # spinning makes two threads a quarter faster for four times the processor time
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')

@@ -243,7 +243,7 @@ class NodeParameters:
 PARAMETERS: Mapping[str, Entry] = entries(NodeParameters)
 DEFAULTS: Mapping[str, Any] = dataclasses.asdict(NodeParameters())
 # may be set while the node runs and act on the next image; the others are read at start
-LIVE = {entry.name for entry in dataclasses.fields(NodeParameters) if entry.metadata.get('live')}
+LIVE = {name for name, entry in entries(NodeParameters).items() if entry.live}
 
 
 def natural(name: str, value: Any) -> Any:

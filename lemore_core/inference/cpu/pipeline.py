@@ -19,11 +19,11 @@ Network = Callable[[NDArray[np.uint8]], Floats | tuple[Floats, ...]]
 
 
 class CpuPipeline:
-    """A backend whose images are resized and whose logits are decoded on the CPU.
+    """A backend whose images are resized and whose logits are decoded on the CPU, one by one.
 
-    ``network`` maps RGB (N, height, width, 3) uint8 to logits (N, height / 8, width / 8, classes)
-    float32, sizes rounded up, or to them and descriptors (N, n) float32, for ``size`` (height,
-    width) and N up to the batch of ``status``: one, unless it runs on a device that gains from more.
+    ``network`` maps RGB (1, height, width, 3) uint8 to logits (1, height / 8, width / 8, classes)
+    float32, sizes rounded up, or to them and descriptors (1, n) float32, for ``size`` (height,
+    width).
     """
 
     def __init__(
@@ -43,30 +43,23 @@ class CpuPipeline:
         return self._status
 
     def segment(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Segment images, a batch at a time."""
-        step = self._status.batch
-        batches = (images[start : start + step] for start in range(0, len(images), step))
-        return [found for batch in batches for found in self._segment(batch)]
+        """Segment images in turn."""
+        return [self._segment(image) for image in images]
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits of ``pixels``, batched."""
-        step = self._status.batch
-        batches = (pixels[start : start + step] for start in range(0, len(pixels), step))
-        return np.concatenate([self._run(batch)[0] for batch in batches])
+        """Return the logits of ``pixels``, run in turn."""
+        return np.concatenate([self._run(one[None])[0] for one in pixels])
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
 
-    def _segment(self, images: Sequence[Image]) -> list[Segmentation]:
+    def _segment(self, image: Image) -> Segmentation:
         started = time.perf_counter()
-        resized = [to_network(image.pixels, image.encoding, *self._size) for image in images]
-        # a single image, the usual case, is not copied
-        pixels = resized[0][None] if len(resized) == 1 else np.stack(resized)
+        pixels = to_network(image.pixels, image.encoding, *self._size)
         prepared = time.perf_counter()
-        logits, descriptors = self._run(pixels)
+        logits, descriptors = self._run(pixels[None])
         inferred = time.perf_counter()
-        sizes = (image.pixels.shape[:2] for image in images)
-        decoded = [decode(each, *size) for each, size in zip(logits, sizes, strict=True)]
+        decoded = decode(logits[0], *image.pixels.shape[:2])
         ended = time.perf_counter()
         steps = {
             'prepare': 1e3 * (prepared - started),
@@ -74,11 +67,8 @@ class CpuPipeline:
             'decode': 1e3 * (ended - inferred),
         }
         timings = Timings(1e3 * (ended - started), steps)
-        described = [None] * len(images) if descriptors is None else descriptors
-        return [
-            Segmentation(*arrays, self._size, timings, descriptor=descriptor)
-            for arrays, descriptor in zip(decoded, described, strict=True)
-        ]
+        descriptor = None if descriptors is None else descriptors[0]
+        return Segmentation(*decoded, self._size, timings, descriptor=descriptor)
 
     def _run(self, pixels: NDArray[np.uint8]) -> tuple[Floats, Floats | None]:
         found, descriptors = outputs_of(self._network(pixels))

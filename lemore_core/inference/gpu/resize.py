@@ -9,13 +9,8 @@ import torch
 from torch import Tensor
 
 # the channels of red, green and blue
-ORDERS = {
-    'rgb8': (0, 1, 2),
-    'bgr8': (2, 1, 0),
-    'rgba8': (0, 1, 2),
-    'bgra8': (2, 1, 0),
-    'mono8': (0, 0, 0),
-}
+RGB, BGR, GREY = (0, 1, 2), (2, 1, 0), (0, 0, 0)
+ORDERS = {'rgb8': RGB, 'bgr8': BGR, 'rgba8': RGB, 'bgra8': BGR, 'mono8': GREY}
 Device = torch.device | str
 
 

@@ -27,7 +27,6 @@ from lemore_core.inference.tensorrt.cache import CachedEngine, locate_engine
 NICENESS = 19
 OOM_SCORE = 1000  # the highest: killed first
 MIN_IMAGES = 10  # images of a size before its engine is built
-READY = 'ready at the next start'
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ class EngineBuild:
             self.wait()
         except BackendError as error:
             return f'failed: {error}'
-        return READY
+        return 'ready at the next start'
 
     def wait(self) -> None:
         """Wait for the engine."""

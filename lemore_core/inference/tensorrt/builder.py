@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -36,17 +35,11 @@ def load_tensorrt() -> Any:
     return api
 
 
-def build(
-    api: Any,
-    onnx: bytes,
-    shape: tuple[int, int, int],
-    configure: Callable[[Any], None] = lambda _: None,
-) -> bytes:
+def build(api: Any, onnx: bytes, shape: tuple[int, int, int]) -> bytes:
     """Build the engine of a serving graph for the current CUDA device, in its ONNX file's types.
 
-    ``api`` is the module ``tensorrt``, or ``tensorrt_rtx``, whose builder needs no GPU if
-    ``configure`` sets a compute capability. ``shape`` is (batch, height, width); where the file's
-    batch is open, the engine takes up to ``batch`` images, and its kernels are chosen for that many.
+    ``api`` is the module ``tensorrt``. ``shape`` is (batch, height, width); where the file's batch
+    is open, the engine takes up to ``batch`` images, and its kernels are chosen for that many.
     """
     logger = logger_of(api)
     logger.forget()
@@ -68,7 +61,6 @@ def build(
         one, full = ((count, *shape[1:], 3) for count in (1, shape[0]))
         profile.set_shape(INPUT, one, full, full)
         config.add_optimization_profile(profile)
-    configure(config)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         msg = f'{api.__name__} {api.__version__} built no engine: {logger.reason()}'

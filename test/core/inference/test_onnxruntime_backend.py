@@ -93,14 +93,6 @@ def test_only_the_first_session_of_a_process_is_measured(
     np.testing.assert_array_equal(first(PIXELS)[0], second(PIXELS)[0])
 
 
-def test_an_idle_session_costs_nothing(content: bytes) -> None:
-    backend = OnnxNetwork(content, 'idle', threads=2)
-    backend(PIXELS)
-    started = time.process_time()
-    time.sleep(0.3)
-    assert time.process_time() - started < 0.1
-
-
 def test_on_a_cpu_pytorch_stays_out_of_the_process() -> None:
     code = (
         'import sys, numpy as np\n'
@@ -126,13 +118,6 @@ def test_weights_that_are_no_numbers_are_refused(content: bytes, tmp_path: Path)
     onnx.save(model, path)
     with pytest.raises(CheckpointError, match=r'nano\.onnx: the weights .* hold NaN'):
         registry.load('onnxruntime', ServingRequest(path, 64, 128, device='cpu'))
-
-
-def test_a_file_whose_inside_is_damaged_is_named(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / 'nano.onnx'
-    path.write_bytes(content.replace(b'Softmax', b'Hardmux'))
-    with pytest.raises(CheckpointError, match=r'nano\.onnx is no readable ONNX file: .*Hardmux'):
-        load(ServingRequest(path, 64, 128, device='cpu'))
 
 
 @pytest.mark.parametrize(

@@ -69,43 +69,16 @@ def noise(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def image_logits(frame: NDArray[np.uint8], h: int, w: int, classes: int) -> Array:
-    """Return a fixed random linear embedding of colour, position and brightness around."""
-    image = cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    y, x = np.mgrid[0:h, 0:w].astype(np.float32)
-    blurred = cv2.GaussianBlur(image, (0, 0), 2)
-    features = np.dstack([image, blurred, y / h, x / w, np.ones_like(x)]).astype(np.float32)
-    embedded = features @ (4 * noise(features.shape[2], classes, seed=1))
-    # OpenCV filters few channels at a time
-    smooth = [cv2.GaussianBlur(embedded[..., k], (0, 0), 1) for k in range(classes)]
-    return np.ascontiguousarray(np.dstack(smooth), np.float32)
-
-
-@pytest.mark.parametrize(
-    ('low', 'classes', 'high'),
-    [
-        ((32, 32), 150, (256, 256)),
-        ((90, 160), 19, (720, 1280)),
-        ((64, 64), 19, (333, 517)),
-        ((64, 64), 19, (31, 40)),
-    ],
-)
-def test_real_images(
-    clip_frames: Frames, low: tuple[int, int], classes: int, high: tuple[int, int]
+@pytest.mark.parametrize('size', [None, (720, 1280), (333, 517), (31, 40)])
+def test_the_labels_of_a_network_on_a_drive(
+    clip_frames: Frames, size: tuple[int, int] | None
 ) -> None:
-    logits = image_logits(clip_frames[0], *low, classes)
-    top = logits.argmax(-1)
-    uniform = (top[1:] == top[:-1])[:, 1:] & (top[:, 1:] == top[:, :-1])[1:]
-    assert 0.3 < uniform.mean() < 0.999  # the test sees both kinds of cells
-    check(logits, *high)
-
-
-def test_the_labels_of_a_network_on_a_drive(clip_frames: Frames) -> None:
     path = ROOT / 'lemore_core' / 'weights' / 'lemore_nano_camvid_480x360.onnx'
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     for frame in clip_frames[:3]:
         pixels = to_network(frame, 'bgr8', 360, 480)[None]
-        check(session.run(['logits'], {'pixels': pixels})[0][0], *frame.shape[:2])
+        logits = session.run(['logits'], {'pixels': pixels})[0][0]
+        check(logits, *(size or frame.shape[:2]))
 
 
 @pytest.mark.parametrize('classes', [1, 2, 255, 256])
@@ -118,7 +91,7 @@ def test_sizes(seed: int) -> None:
     random = np.random.default_rng(seed)
     h, w = random.integers(1, 14, 2)  # one row or column now and then
     height, width = random.integers(1, 150, 2)
-    classes = int(random.integers(2, 30))
+    classes = int(random.integers(2, 120 if seed % 8 == 1 else 30))
     scale = np.float32(random.choice([0.1, 1, 10, 600]))
     logits = noise(h, w, classes, seed=seed)
     if seed % 2:

@@ -42,6 +42,7 @@ def request_(untrained_checkpoint: Path, api: ModuleType) -> ServingRequest:  # 
 def keep(request: ServingRequest, content: bytes) -> CachedEngine:
     cached = locate_engine(request)
     cached.keep(content)
+    assert cached.is_built
     return cached
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -104,13 +103,6 @@ def test_the_status_follows_a_build(
     in_background.count(request_, 'torch', MIN_IMAGES)
     assert in_background.status(SIZE, TORCH) == status, 'it is not tried again'
     in_background.close()
-
-
-def test_a_build_that_is_killed_is_named(request_: ServingRequest) -> None:
-    build = EngineBuild(request_, low_priority=True)
-    os.kill(build.pid, signal.SIGKILL)
-    with pytest.raises(BackendError, match=r'ended by SIGKILL \(is there enough memory\?\)'):
-        build.wait()
 
 
 def test_the_process_yields_to_all_others_and_ends_with_the_backend(

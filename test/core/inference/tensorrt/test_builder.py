@@ -26,11 +26,16 @@ MIB = 1 << 20
 
 
 def build_for(capability: str, onnx: bytes, shape: tuple[int, int, int]) -> bytes:
-    def configure(config: Any) -> None:
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(RTX.ComputeCapability, capability), 0)
+    class Builder(RTX.Builder):  # type: ignore[misc, name-defined]
+        def create_builder_config(self) -> Any:
+            config = super().create_builder_config()
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(getattr(RTX.ComputeCapability, capability), 0)
+            return config
 
-    return build(RTX, onnx, shape, configure)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RTX, 'Builder', Builder)
+        return build(RTX, onnx, shape)
 
 
 # every size, both precisions, few and many classes, the oldest and the newest capability

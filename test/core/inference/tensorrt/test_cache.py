@@ -16,8 +16,6 @@ from lemore_core.inference.gpu.device import Gpu
 from lemore_core.inference.tensorrt import cache as cache_module
 from lemore_core.inference.tensorrt.cache import CachedEngine, locate_engine
 
-ENGINE = bytes(range(256)) * 40
-
 
 @pytest.fixture
 def engine(folder: Path) -> CachedEngine:
@@ -25,22 +23,11 @@ def engine(folder: Path) -> CachedEngine:
     return CachedEngine(request, Gpu('cuda:0', 'A2000', '8.6', '580.65'), folder / 'a.engine')
 
 
-def test_an_engine_is_kept_for_this_user(engine: CachedEngine, folder: Path) -> None:
-    assert not engine.is_built
-    engine.keep(ENGINE)
-    assert engine.is_built
-    assert engine.read() == ENGINE
-    assert folder.stat().st_mode & 0o777 == 0o700
-    for _ in range(2):
-        engine.discard()
-        assert engine.read() is None
-
-
 def test_an_engine_that_cannot_be_kept_is_a_failure(engine: CachedEngine, folder: Path) -> None:
     folder.parent.mkdir(parents=True)
     folder.write_bytes(b'')
     with pytest.raises(BackendError, match='was built but cannot be kept in'):
-        engine.keep(ENGINE)
+        engine.keep(b'engine')
     with engine.one_builder():
         pass
     engine.refuse(GpuContextLostError('lost'))
