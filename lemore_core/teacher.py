@@ -22,7 +22,7 @@ from lemore_core.common.files import hash_of
 from lemore_core.common.validation import check_fields, option
 from lemore_core.data.origin import TeacherRecord
 from lemore_core.data.samples import SoftLabels, soft_labels
-from lemore_core.evaluation.strategies import mean_of, merging, softmax, upsample
+from lemore_core.evaluation.strategies import mean_of_views, merging, upsample
 from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.image import to_network
 from lemore_core.segmenter import Segmenter
@@ -99,13 +99,7 @@ class Teacher:
         Doubtful pixels are 255; soft labels have all places whose likeliest is a class.
         """
         sizes, grid = self._views(image.shape[:2])
-        views = []
-        for size in sizes:
-            views.append(softmax(upsample(self.logits(image, size), *grid)))
-            if self.flip:
-                mirrored = self.logits(np.ascontiguousarray(image[:, ::-1]), size)[:, ::-1]
-                views.append(softmax(upsample(mirrored, *grid)))
-        coarse = mean_of(views) @ self.merging
+        coarse = mean_of_views(self.logits, image, sizes, grid, flip=self.flip) @ self.merging
         longest = max(image.shape[:2])
         height, width = (max(1, n * min(longest, LONGEST_SIDE) // longest) for n in image.shape[:2])
         probabilities = upsample(coarse, height, width)

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = 'folder; what is in it is used again'
     parser.add_argument('--output', '-o', type=Path, required=True, help=text)
     text = "YAML file of class groups: merges the teacher's classes"
-    parser.add_argument('--class-groups', default='', help=text)
+    parser.add_argument('--class-groups', '--classes', default='', help=text)
     text = 'measure on it (repeat); default the last drives'
     parser.add_argument('--hold-out', action='append', default=[], metavar='DRIVE', help=text)
     text = 'take every n-th image; default 10 of videos and bags, else 1'

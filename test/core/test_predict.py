@@ -20,11 +20,6 @@ from lemore_core.sources import error_lines, open_sources
 from lemore_core.taxonomy import load_taxonomy
 
 
-@pytest.fixture(scope='module')
-def segmenter(untrained_checkpoint: Path) -> Segmenter:
-    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
-
-
 @pytest.fixture
 def clip(tmp_path: Path, clip_frames: list[NDArray[np.uint8]]) -> Path:
     """Five images of the shipped clip, half a second apart."""
