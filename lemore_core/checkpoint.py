@@ -165,14 +165,11 @@ def read_card(path: Path) -> ModelCard:
             'with lemore_core.checkpoint.save'
         )
         raise CheckpointError(msg)
-    try:
-        open_regular(path, MAX_MODEL_BYTES).close()
-    except FileNotFoundError as error:
+    if not path.exists():
         msg = f'there is no checkpoint {path}'
-        raise CheckpointError(msg) from error
-    except OSError as error:
-        msg = f'the checkpoint {path} cannot be read: {error.strerror or error}'
-        raise CheckpointError(msg) from error
+        raise CheckpointError(msg)
+    with refusing(f'the checkpoint {path} cannot be read', CheckpointError):
+        open_regular(path, MAX_MODEL_BYTES).close()
     with _reading(path), safe_open(path, framework='numpy') as file:
         metadata = file.metadata() or {}
     return ModelCard.from_metadata(metadata, str(path))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.checkpoint import ModelCard
-from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.errors import LemoreError, refusing
 from lemore_core.common.files import hash_of
 from lemore_core.common.validation import check_fields, option
 from lemore_core.data.origin import TeacherRecord
@@ -114,18 +114,14 @@ class Teacher:
         """Return the logits (h, w, classes) of one view of RGB (H, W, 3) uint8."""
         if not self.sizes or self.path.suffix != '.onnx':
             return self.segmenter.logits(image, network_size=size)
-        try:
-            pixels = to_network(image, 'rgb8', *size)[None]
-            # where a GPU fails, ONNX Runtime prints that a CPU serves
-            with redirect_stdout(sys.stderr):
-                logits: NDArray[np.float32] = self._any_size.run(None, {'pixels': pixels})[0][0]
-        except Exception as error:  # the runtime's exceptions share no base
-            msg = (
-                f'{self.path} cannot label images at {size[1]}x{size[0]}: leave --sizes out for a '
-                f'file that takes {self.card.config.width}x{self.card.config.height} alone '
-                f'({in_one_line(error)})'
-            )
-            raise TeacherError(msg) from error
+        wrong = (
+            f'{self.path} cannot label images at {size[1]}x{size[0]}: leave --sizes out for a file '
+            f'that takes {self.card.config.width}x{self.card.config.height} alone'
+        )
+        pixels = to_network(image, 'rgb8', *size)[None]
+        # where a GPU fails, ONNX Runtime prints that a CPU serves
+        with refusing(wrong, TeacherError), redirect_stdout(sys.stderr):
+            logits: NDArray[np.float32] = self._any_size.run(None, {'pixels': pixels})[0][0]
         return logits
 
     def require_use(self, counts: NDArray[np.int64]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lemore_core.common.errors import LemoreError
 from lemore_core.data.datasets import CLASSES
 from lemore_core.data.samples import DataError, Sample
 from lemore_core.taxonomy import UNLABELLED_8BIT
@@ -92,7 +93,7 @@ def _inspect(sample: Sample) -> tuple[tuple[int, ...], NDArray[np.int64] | None,
     try:
         if sample.image.is_file():
             size = sample.read_image().shape[:2]
-    except DataError as error:
+    except LemoreError as error:
         errors.append(str(error))
     try:
         if sample.mask.is_file():
@@ -101,6 +102,6 @@ def _inspect(sample: Sample) -> tuple[tuple[int, ...], NDArray[np.int64] | None,
             pixels = np.bincount(mask.ravel(), minlength=UNLABELLED_8BIT + 1)
             if size and (mismatch := sample.mismatch(size, mask.shape)):
                 errors.append(mismatch)
-    except DataError as error:
+    except LemoreError as error:
         errors.append(str(error))
     return size, pixels, errors

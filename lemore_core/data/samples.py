@@ -21,7 +21,7 @@ from PIL import Image
 from lemore_core.common.errors import LemoreError, refusing
 from lemore_core.common.files import atomic_write
 from lemore_core.common.limits import MAX_PIXELS
-from lemore_core.images.files import ImageFileError, orientation, read_image
+from lemore_core.images.files import orientation, read_image
 from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy, TaxonomyError
 
 MaskReader = Callable[[Path, Taxonomy], Labels]
@@ -218,7 +218,8 @@ def read_soft(path: Path, classes: int) -> SoftLabels:
 class Sample:
     """Paths of an image, its mask and soft labels (if any), in the classes of ``taxonomy``.
 
-    ``reader`` decodes the mask. A file that cannot be read, or not in these classes, is a
+    ``reader`` decodes the mask. An image that cannot be read is an
+    :class:`~lemore_core.images.files.ImageFileError`, a mask, or one not in these classes, a
     :class:`DataError`.
     """
 
@@ -243,10 +244,7 @@ class Sample:
 
     def read_image(self) -> NDArray[np.uint8]:
         """Return the image, RGB (H, W, 3) uint8."""
-        try:
-            return read_image(self.image)
-        except ImageFileError as error:
-            raise DataError(str(error)) from error
+        return read_image(self.image)
 
     def read_mask(self) -> NDArray[np.uint8]:
         """Return class ids, (H, W) uint8; pixels that the taxonomy ignores are 255."""

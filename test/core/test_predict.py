@@ -114,14 +114,8 @@ def test_of_several_inputs_each_costs_itself(
 ) -> None:
     (tmp_path / 'broken.png').touch()
     inputs = [str(tmp_path / 'gone'), str(tmp_path / 'broken.png'), str(clip)]
-    options = [
-        '--model',
-        str(untrained_checkpoint),
-        '--backend',
-        'torch',
-        '-o',
-        str(tmp_path / 'o'),
-    ]
+    options = ['--model', str(untrained_checkpoint), '--backend', 'torch']
+    options += ['-o', str(tmp_path / 'o')]
     with pytest.raises(SystemExit, match='3'):
         main(['predict', *inputs, *options])
     out, err = capsys.readouterr()
