@@ -5,7 +5,6 @@ All cases are measured in one run, interleaved, since machines are shared and no
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 import re
@@ -29,13 +28,14 @@ from lemore_core.common.errors import LemoreError
 from lemore_core.common.memory import thread_counts
 from lemore_core.export import STREET
 from lemore_core.export.onnx_file import read_model_card
-from lemore_core.images.files import SUFFIXES, decode_image, read_bytes
-from lemore_core.images.image import Image, Pixels
+from lemore_core.images.files import decode_image, read_bytes
+from lemore_core.images.image import Image, Pixels, to_rgb
 from lemore_core.inference import AUTO, Backend, ServingRequest, Status
 from lemore_core.inference.sizes import network_size
 from lemore_core.segmentation import STEPS
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.segmenter_options import SegmenterOptions
+from lemore_core.sources import open_sources
 
 ENCODING = 'bgr8'  # what most cameras of robots send
 SIZE = (540, 960)
@@ -45,6 +45,7 @@ LIBRARY = re.compile('torch|numba|numpy|onnxruntime(-gpu)?|opencv-.*|tensorrt(-r
 
 K = TypeVar('K')
 R = TypeVar('R')
+Row = dict[str, Any]  # of the JSON document
 
 
 class BenchmarkError(LemoreError):
@@ -79,95 +80,57 @@ class Case:
         )
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A case that was not measured, and the reason."""
+def steps_row(
+    case: Case, status: Status, calls: Sequence[tuple[float, Mapping[str, float]]]
+) -> Row:
+    """Return the row of the milliseconds of ``calls``, whole and by step, for JSON.
 
-    case: str
-    reason: str
-    kind: str = 'skipped'
-
-
-@dataclass(frozen=True)
-class Milliseconds:
-    """Median and 95th percentile of many calls."""
-
-    median: float
-    p95: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Milliseconds:
-        """Return the percentiles of at least one value, interpolated between the two nearest."""
-        return cls(*np.percentile(values, (50, 95)).tolist())
-
-
-@dataclass(frozen=True)
-class StepsRow:
-    """Times of one case; a call segments ``batch`` images.
-
-    ``steps_ms`` has those of ``STEPS`` that the backend reports. ``over_network`` is the median of
-    the whole over that of the network.
+    A call segments ``batch`` images. ``steps_ms`` has the ``STEPS`` that the backend reports,
+    ``over_network`` is the median of the whole over that of the network.
     """
-
-    name: str
-    model: str
-    backend: str
-    device: str
-    precision: str
-    degraded: str
-    batch: int
-    image: str
-    network: str
-    calls: int
-    total_ms: Milliseconds
-    steps_ms: Mapping[str, Milliseconds]
-    images_per_second: float
-    over_network: float | None
-    kind: str = 'steps'
-
-    @classmethod
-    def of(
-        cls, case: Case, status: Status, calls: Sequence[tuple[float, Mapping[str, float]]]
-    ) -> StepsRow:
-        """Return the row of the milliseconds of ``calls``, whole and by step."""
-        whole = Milliseconds.of([milliseconds for milliseconds, _ in calls])
-        steps = {step: Milliseconds.of([by[step] for _, by in calls]) for step in calls[0][1]}
-        network = steps.get('network')
-        return cls(
-            name=case.name(status),
-            model=case.options.model,
-            backend=status.backend,
-            device=status.device,
-            precision=status.precision,
-            degraded=status.degraded,
-            batch=case.options.batch,
-            image=format_size(case.image),
-            network=format_size(case.request().size),
-            calls=len(calls),
-            total_ms=whole,
-            steps_ms=steps,
-            images_per_second=1e3 * case.options.batch / whole.median,
-            over_network=None if network is None else whole.median / network.median,
-        )
+    whole = percentiles([milliseconds for milliseconds, _ in calls])
+    steps = {step: percentiles([by[step] for _, by in calls]) for step in calls[0][1]}
+    network = steps.get('network')
+    return {
+        'name': case.name(status),
+        'model': case.options.model,
+        **{name: getattr(status, name) for name in ('backend', 'device', 'precision', 'degraded')},
+        'batch': case.options.batch,
+        'image': format_size(case.image),
+        'network': format_size(case.request().size),
+        'calls': len(calls),
+        'total_ms': whole,
+        'steps_ms': steps,
+        'images_per_second': 1e3 * case.options.batch / whole['median'],
+        'over_network': None if network is None else whole['median'] / network['median'],
+        'kind': 'steps',
+    }
 
 
-def measure_steps(
-    cases: Sequence[Case], path: Path | None, repeats: int
-) -> list[StepsRow | Skipped]:
-    """Time the steps of every case, interleaved; ``path`` is as for :func:`read_image`."""
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """Return median and 95th percentile of at least one value, between the two nearest."""
+    return dict(zip(('median', 'p95'), np.percentile(values, (50, 95)).tolist(), strict=True))
+
+
+def measure_steps(cases: Sequence[Case], path: Path | None, repeats: int) -> list[Row]:
+    """Time the steps of every case, interleaved; ``path`` is as for :func:`read_image`.
+
+    A case that cannot be measured has a row of the kind ``skipped``, with the reason.
+    """
     from lemore_core.inference.cpu.decode import wait_until_compiled
 
     image = read_image(path)
     loaded: dict[Case, Backend] = {}
-    skipped: list[Skipped] = []
+    skipped: list[Row] = []
     for case in cases:
         try:
             loaded[case] = inference.load(case.options.backend, case.request())
             wait_until_compiled()
         except LemoreError as error:  # noqa: PERF203 - the others are measured
-            skipped.append(Skipped(case.name(case.options), str(error)))
+            name = case.name(case.options)
+            skipped.append({'case': name, 'reason': str(error), 'kind': 'skipped'})
     if not loaded:
-        reasons = dict.fromkeys(one.reason for one in skipped)
+        reasons = dict.fromkeys(one['reason'] for one in skipped)
         msg = f'nothing can be measured: {"; ".join(reasons)}'
         raise BenchmarkError(msg)
     bar = tqdm(range(repeats), desc='repeats', leave=False, disable=None)
@@ -176,7 +139,7 @@ def measure_steps(
         for case, backend in loaded.items()
     }
     timed = interleaved(calls, bar)
-    rows = [StepsRow.of(case, loaded[case].status, timed[case]) for case in loaded]
+    rows = [steps_row(case, loaded[case].status, timed[case]) for case in loaded]
     return [*rows, *skipped]
 
 
@@ -210,18 +173,15 @@ def interleaved(
 
 
 def read_image(path: Path | None) -> Pixels:
-    """Return an image, or the first of a video, BGR (H, W, 3) uint8; without a path a street."""
+    """Return an image, or the first of a video or bag, BGR (H, W, 3) uint8; without a path a street."""
     if path is None:
         return at_size(decode_image(read_bytes(STREET), order='BGR'), *SIZE).pixels
-    try:
-        if path.suffix.lower() in SUFFIXES:
-            return decode_image(read_bytes(path), order='BGR')
-        from lemore_core.images.video import read_video
-
-        _, image = next(read_video(path))
-    except (LemoreError, StopIteration) as error:
-        msg = f'{path} is no readable image or video: {error}'
-        raise BenchmarkError(msg) from error
+    source, *_ = open_sources([path])
+    frame = next(source.frames(), None)
+    if frame is None:
+        msg = '; '.join([f'{path} has no image', *source.errors])
+        raise BenchmarkError(msg)
+    image = to_rgb(frame.image.pixels, frame.image.encoding)
     return np.ascontiguousarray(image[..., ::-1])
 
 
@@ -254,33 +214,37 @@ def machine_facts() -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def document(rows: Sequence[StepsRow | Skipped]) -> dict[str, Any]:
+def document(rows: Sequence[Row]) -> dict[str, Any]:
     """Return the JSON document: format, version, machine, and rows told apart by ``kind``."""
-    found = [dataclasses.asdict(row) for row in rows]
-    return {'format': FORMAT, 'version': VERSION, 'machine': machine_facts(), 'rows': found}
+    return {'format': FORMAT, 'version': VERSION, 'machine': machine_facts(), 'rows': rows}
 
 
-def table(rows: Sequence[StepsRow | Skipped]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """Return a text table of the measured rows, and a line for each case that was skipped."""
     heading = ('case', 'step', 'median ms', 'p95 ms', '/ network', 'images/s', 'calls')
-    measured = [row for row in rows if isinstance(row, StepsRow)]
-    lines = [heading, *(line for row in measured for line in _lines(row))]
-    skipped = [f'not measured: {r.case}: {r.reason}' for r in rows if isinstance(r, Skipped)]
+    lines = [heading, *(line for row in rows if row['kind'] == 'steps' for line in _lines(row))]
+    skipped = [
+        f'not measured: {row["case"]}: {row["reason"]}' for row in rows if row['kind'] == 'skipped'
+    ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     layout = '  '.join(f'{{:{"<" if i < 2 else ">"}{width}}}' for i, width in enumerate(widths))
     return '\n'.join([*(layout.format(*line).rstrip() for line in lines), *skipped])
 
 
-def _lines(row: StepsRow) -> list[tuple[str, ...]]:
+def _lines(row: Row) -> list[tuple[str, ...]]:
     """Return the cells of a row: one line a step, and one for the whole."""
-    network = row.steps_ms.get('network')
-    titles = [row.name, f'  network at {row.network}', f'  {row.degraded}', *[''] * len(STEPS)]
-    times = {**row.steps_ms, 'whole': row.total_ms}
+    network = row['steps_ms'].get('network')
+    titles = [row['name'], f'  network at {row["network"]}', f'  {row["degraded"]}']
+    titles += [''] * len(STEPS)
+    times = {**row['steps_ms'], 'whole': row['total_ms']}
     lines: list[tuple[str, ...]] = []
     for title, (step, took) in zip(titles, times.items(), strict=False):
-        share = '' if network is None else f'{took.median / network.median:.2f}'
-        rate = (f'{row.images_per_second:.1f}', str(row.calls)) if step == 'whole' else ('', '')
-        lines.append((title, step, f'{took.median:.2f}', f'{took.p95:.2f}', share, *rate))
+        median, p95 = took['median'], took['p95']
+        share = '' if network is None else f'{median / network["median"]:.2f}'
+        rate = (
+            (f'{row["images_per_second"]:.1f}', str(row['calls'])) if step == 'whole' else ('', '')
+        )
+        lines.append((title, step, f'{median:.2f}', f'{p95:.2f}', share, *rate))
     return lines
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.errors import LemoreError, in_one_line, refusing
 from lemore_core.common.files import atomic_write, open_regular, write_whole
 from lemore_core.common.limits import MAX_MODEL_BYTES, parse_json
-from lemore_core.common.validation import REQUIRED, check_fields, from_mapping, option
+from lemore_core.common.validation import check_fields, from_mapping, option
 from lemore_core.familiarity import SceneStatistics
 from lemore_core.model.imported import KIND, ImportedConfig
 from lemore_core.model.variants import LeMoReConfig
@@ -89,14 +90,13 @@ class ModelCard:
             # other tools add keys of their own
             values = {key: parse_json(metadata[key]) for key in KEYS}
             found, network = values.pop('normalisation'), values.pop('network')
-            scale = from_mapping(_Normalisation, found, 'normalisation', CheckpointError)
             scenes = parse_json(metadata[SCENES]) if SCENES in metadata else None
             is_imported = isinstance(network, Mapping) and network.get('kind') == KIND
             return cls(
                 config=(ImportedConfig if is_imported else LeMoReConfig).from_dict(network),
                 taxonomy=Taxonomy.from_dict(values.pop('taxonomy'), 'taxonomy'),
-                mean=scale.mean,
-                std=scale.std,
+                mean=tuple(found['mean']),
+                std=tuple(found['std']),
                 scenes=scenes and from_mapping(SceneStatistics, scenes, SCENES, CheckpointError),
                 **values,
             )
@@ -108,12 +108,6 @@ class ModelCard:
             raise CheckpointError(msg) from error
 
 
-@dataclass(frozen=True)
-class _Normalisation:
-    mean: tuple[float, float, float] = option(REQUIRED)
-    std: tuple[float, float, float] = option(REQUIRED)
-
-
 def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
     """Write a checkpoint, whole or not at all.
 
@@ -123,19 +117,15 @@ def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: the file cannot be written.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {}
     for name, tensor in state.items():
         is_weight = tensor.is_floating_point() and tensor.dim() > 1
         tensors[name] = (tensor.half() if is_weight else tensor).contiguous()
-    try:
-        with atomic_write(path) as temporary:
-            save_file(tensors, temporary, metadata=card.to_metadata())
-    except (OSError, SafetensorError) as error:
-        msg = f'{path} cannot be written, what was there is kept: {error}'
-        raise CheckpointError(msg) from error
+    writing = refusing(f'{path} cannot be written, what was there is kept', CheckpointError)
+    with writing, atomic_write(path) as temporary:
+        save_file(tensors, temporary, metadata=card.to_metadata())
 
 
 def store_scenes(path: Path, scenes: SceneStatistics) -> None:
@@ -166,7 +156,7 @@ def store_scenes(path: Path, scenes: SceneStatistics) -> None:
 
 def read_card(path: Path) -> ModelCard:
     """Read the card of a checkpoint, without torch."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     if path.suffix in PICKLED:
         msg = (
@@ -175,34 +165,26 @@ def read_card(path: Path) -> ModelCard:
             'with lemore_core.checkpoint.save'
         )
         raise CheckpointError(msg)
-    try:
-        open_regular(path, MAX_MODEL_BYTES).close()
-        with safe_open(path, framework='numpy') as file:
-            metadata = file.metadata() or {}
-    except FileNotFoundError as error:
+    if not path.exists():
         msg = f'there is no checkpoint {path}'
-        raise CheckpointError(msg) from error
-    except OSError as error:
-        msg = f'the checkpoint {path} cannot be read: {error.strerror or error}'
-        raise CheckpointError(msg) from error
-    except SafetensorError as error:
-        raise CheckpointError(_damaged(path, error)) from error
+        raise CheckpointError(msg)
+    with refusing(f'the checkpoint {path} cannot be read', CheckpointError):
+        open_regular(path, MAX_MODEL_BYTES).close()
+    with _reading(path), safe_open(path, framework='numpy') as file:
+        metadata = file.metadata() or {}
     return ModelCard.from_metadata(metadata, str(path))
 
 
 def load(path: Path) -> tuple[ModelCard, LeMoRe]:
     """Load a checkpoint: its card, and the network in single precision and evaluation mode."""
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from lemore_core.model.lemore import LeMoRe
 
     card = read_card(path)
-    try:
+    with _reading(path):
         state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(_damaged(path, error)) from error
     if isinstance(card.config, ImportedConfig):
         msg = f'{path} is an imported network: it is an .onnx file, not a checkpoint'
         raise CheckpointError(msg)
@@ -237,5 +219,6 @@ def _check_tensors(path: Path, expected: dict[str, Tensor], found: dict[str, Ten
         raise CheckpointError(msg)
 
 
-def _damaged(path: Path, error: Exception) -> str:
-    return f'{path} is no readable safetensors file, perhaps truncated ({error}): copy it again'
+def _reading(path: Path) -> AbstractContextManager[None]:
+    wrong = f'{path} is no readable safetensors file, perhaps truncated: copy it again'
+    return refusing(wrong, CheckpointError)

@@ -27,7 +27,7 @@ from lemore_core.common.files import atomic_folder, hold, write_whole
 from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import check_fields, option
 from lemore_core.data.datasets import CLASSES
-from lemore_core.data.drives import last_drives, listed, without_end
+from lemore_core.data.drives import divided, listed
 from lemore_core.data.origin import ORIGIN, ImageSource, Origin
 from lemore_core.data.samples import SUFFIX, read_ids, write_soft
 from lemore_core.data.split import copy_into
@@ -205,27 +205,14 @@ def _write_frame(path: Path, frame: Frame) -> None:
 
 def _split(drives: Mapping[str, list[Path]], hold_out: Sequence[str], report: Report) -> Splits:
     """Return the images to train and to validate on, which share no drive."""
-    unknown = [name for name in hold_out if name not in drives]
-    if unknown or (hold_out and len(set(hold_out)) == len(drives)):
-        msg = (
-            f'{listed(unknown or hold_out)} cannot be held out of the drives {listed(drives)}: name '
-            'some of them, but not all'
+    train, val, held_out = divided(drives, hold_out)
+    if held_out:
+        report(f'held out: {listed(held_out)}' + ' (choose with --hold-out)' * (not hold_out))
+    else:
+        report(
+            f'there is only {next(iter(drives))}: its end is held out, which is optimistic; add drives'
         )
-        raise DistillError(msg)
-    if len(drives) == 1:
-        ((drive, images),) = drives.items()
-        if len(images) < 2:
-            msg = f'there is only one image, {images[0]}: give more'
-            raise DistillError(msg)
-        report(f'there is only {drive}: its end is held out, which is optimistic; add drives')
-        train, val = without_end(images)
-        return {'train': train, 'val': val}
-    held_out = list(hold_out) or last_drives(drives)
-    report(f'held out: {listed(held_out)}' + (' (choose with --hold-out)' * (not hold_out)))
-    splits: Splits = {'train': [], 'val': []}
-    for name, images in drives.items():
-        splits['val' if name in held_out else 'train'] += images
-    return splits
+    return {'train': train, 'val': val}
 
 
 def _label(images: Sequence[Path], folder: Path, teacher: Teacher) -> None:

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.checkpoint import ModelCard
-from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.errors import LemoreError, refusing
 from lemore_core.common.files import hash_of
 from lemore_core.common.validation import check_fields, option
 from lemore_core.data.origin import TeacherRecord
 from lemore_core.data.samples import SoftLabels, soft_labels
-from lemore_core.evaluation.strategies import mean_of, merging, softmax, upsample
+from lemore_core.evaluation.strategies import mean_of_views, merging, upsample
 from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.image import to_network
 from lemore_core.segmenter import Segmenter
@@ -99,13 +99,7 @@ class Teacher:
         Doubtful pixels are 255; soft labels have all places whose likeliest is a class.
         """
         sizes, grid = self._views(image.shape[:2])
-        views = []
-        for size in sizes:
-            views.append(softmax(upsample(self.logits(image, size), *grid)))
-            if self.flip:
-                mirrored = self.logits(np.ascontiguousarray(image[:, ::-1]), size)[:, ::-1]
-                views.append(softmax(upsample(mirrored, *grid)))
-        coarse = mean_of(views) @ self.merging
+        coarse = mean_of_views(self.logits, image, sizes, grid, flip=self.flip) @ self.merging
         longest = max(image.shape[:2])
         height, width = (max(1, n * min(longest, LONGEST_SIDE) // longest) for n in image.shape[:2])
         probabilities = upsample(coarse, height, width)
@@ -120,18 +114,14 @@ class Teacher:
         """Return the logits (h, w, classes) of one view of RGB (H, W, 3) uint8."""
         if not self.sizes or self.path.suffix != '.onnx':
             return self.segmenter.logits(image, network_size=size)
-        try:
-            pixels = to_network(image, 'rgb8', *size)[None]
-            # where a GPU fails, ONNX Runtime prints that a CPU serves
-            with redirect_stdout(sys.stderr):
-                logits: NDArray[np.float32] = self._any_size.run(None, {'pixels': pixels})[0][0]
-        except Exception as error:  # the runtime's exceptions share no base
-            msg = (
-                f'{self.path} cannot label images at {size[1]}x{size[0]}: leave --sizes out for a '
-                f'file that takes {self.card.config.width}x{self.card.config.height} alone '
-                f'({in_one_line(error)})'
-            )
-            raise TeacherError(msg) from error
+        wrong = (
+            f'{self.path} cannot label images at {size[1]}x{size[0]}: leave --sizes out for a file '
+            f'that takes {self.card.config.width}x{self.card.config.height} alone'
+        )
+        pixels = to_network(image, 'rgb8', *size)[None]
+        # where a GPU fails, ONNX Runtime prints that a CPU serves
+        with refusing(wrong, TeacherError), redirect_stdout(sys.stderr):
+            logits: NDArray[np.float32] = self._any_size.run(None, {'pixels': pixels})[0][0]
         return logits
 
     def require_use(self, counts: NDArray[np.int64]) -> None:

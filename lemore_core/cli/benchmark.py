@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXPLANATION
     declare(parser, 'model', 'dataset', 'height', 'width', 'json')
-    text = 'an image, or a video whose first one is taken; the demo clip'
+    text = 'an image, or a video or bag whose first one is taken; the demo clip'
     parser.add_argument('--image', type=Path, help=text)
     parser.add_argument('--repeats', type=count, default=30, help='calls of each case; 30')
     cases = parser.add_argument_group('cases: every combination, interleaved')

@@ -59,13 +59,10 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.data.split import split
     from lemore_core.taxonomy import load_taxonomy
 
-    given = arguments
-    taxonomy, suffixes = load_taxonomy(given.classes), (given.image_suffix, given.mask_suffix)
-    print(
-        '\n'.join(
-            split(given.images, given.masks, taxonomy, given.output, given.hold_out, suffixes)
-        )
-    )
+    given, taxonomy = arguments, load_taxonomy(arguments.classes)
+    suffixes = given.image_suffix, given.mask_suffix
+    lines = split(given.images, given.masks, taxonomy, given.output, given.hold_out, suffixes)
+    print(*lines, sep='\n')
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -112,10 +109,10 @@ def _check(arguments: argparse.Namespace) -> None:
                 print(f'{kind}: {message}', file=sys.stderr)
     if dataset.name in RECORDED and set(SPLITS) <= set(listed):
         print(rule(drives([*listed['train'], *listed['val']])))
-        for message in shared_drives(listed['train'], listed['val']):
+        if message := shared_drives(listed['train'], listed['val']):
             print(f'warning: {message}', file=sys.stderr)
     if errors:
-        msg = f'{errors} {"errors" if errors > 1 else "error"} in {", ".join(splits)}'
+        msg = f'{counted(errors, "error")} in {", ".join(splits)}'
         raise DataError(msg)
 
 

@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from lemore_core.cli.arguments import duration, listed
+from lemore_core.cli import train
+from lemore_core.cli.arguments import listed
 from lemore_core.cli.evaluate import measure, print_result
-from lemore_core.cli.train import add_hardware_arguments, add_set_argument, hardware
 
 WORST_IMAGES = 24  # in the report
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = 'folder; what is in it is used again'
     parser.add_argument('--output', '-o', type=Path, required=True, help=text)
     text = "YAML file of class groups: merges the teacher's classes"
-    parser.add_argument('--class-groups', default='', help=text)
+    parser.add_argument('--class-groups', '--classes', default='', help=text)
     text = 'measure on it (repeat); default the last drives'
     parser.add_argument('--hold-out', action='append', default=[], metavar='DRIVE', help=text)
     text = 'take every n-th image; default 10 of videos and bags, else 1'
@@ -36,19 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     labels.add_argument('--min-probability', type=float, default=0.5, help=text)
     training = parser.add_argument_group('training')
     training.add_argument('--model', help='nano (the default), tiny, small or base')
-    training.add_argument(
-        '--time',
-        type=duration,
-        metavar='30m',
-        help='train for so long in all; one more validation follows',
-    )
-    training.add_argument(
-        '--start', help='a shipped size or a checkpoint to start from; sets --model'
-    )
+    train.add_start_arguments(training)
     text = 'name, or path of a .yaml file'
     training.add_argument('--recipe', default='folder_distill', help=text)
-    add_set_argument(training)
-    add_hardware_arguments(parser)
+    train.add_set_argument(training)
+    train.add_hardware_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -91,7 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
         changes=changes,
         start=start,
         seconds=arguments.time,
-        hardware=hardware(arguments),
+        hardware=train.hardware(arguments),
     )
     try:
         student = distill(planned, tqdm.write).resolve()

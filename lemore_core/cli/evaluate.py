@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--limit', type=count, help='only so many images, the first ones')
     parser.add_argument('--drive', help='only the images of this drive, of train and val')
     text = "class groups of the model's classes, named as the data set's: probabilities are summed"
-    parser.add_argument('--class-groups', metavar='FILE', help=text)
+    parser.add_argument('--class-groups', '--map', metavar='FILE', help=text)
     text = "class groups of the data set's classes, of the same names in the same order"
     parser.add_argument('--ground-truth-groups', metavar='FILE', help=text)
     scenes = parser.add_argument_group('familiarity', 'docs/familiarity.md')
@@ -133,13 +133,13 @@ def measure(
 
 def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:
     """Return the samples of the split or drive, in groups of their classes where given."""
-    from lemore_core.data.drives import held_out
+    from lemore_core.data.drives import divided, drives
     from lemore_core.data.samples import in_groups
     from lemore_core.taxonomy import load_groups
 
     if arguments.drive:
         both = [*dataset.samples('train'), *dataset.samples('val')]
-        _, samples = held_out(both, arguments.drive)
+        _, samples, _ = divided(drives(both), [arguments.drive])
     else:
         samples = dataset.samples(arguments.split)
     if not arguments.ground_truth_groups:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,6 @@ from lemore_core.model.imported import ImportedConfig
 from lemore_core.model.variants import VARIANTS, LeMoReConfig, variant
 from lemore_core.taxonomy import load_taxonomy
 
-# of what is shipped: classes, height and width, parameters, flops and macs, so that PyTorch, which
-# counts them, need not be loaded
-COSTS = {
-    'nano': (11, 360, 480, 355438, 156244268, 138312320),
-    'tiny': (11, 360, 480, 1570292, 486499412, 450151040),
-    'small': (11, 360, 480, 3340004, 896243932, 849010240),
-}
 PARTS = ('transverse', 'frontal', 'lateral', 'channel-attention', 'nested-attention')
 
 
@@ -86,7 +81,7 @@ def _network(arguments: argparse.Namespace, height: int, width: int) -> dict[str
     switches['fusion_at_head'] = arguments.fusion_at_head
     classes = len(taxonomy.classes)
     config = variant(arguments.model, classes=classes, height=height, width=width, **switches)
-    return {'model': arguments.model, 'dataset': taxonomy.name, **_cost(config)}
+    return {'model': arguments.model, 'dataset': taxonomy.name, **_cost(config, {})}
 
 
 def _checkpoint(path: Path, size: tuple[int, int] | None) -> dict[str, Any]:
@@ -98,7 +93,7 @@ def _checkpoint(path: Path, size: tuple[int, int] | None) -> dict[str, Any]:
         'model': card.name,
         'dataset': card.taxonomy.name,
         'names': list(card.taxonomy.classes),
-        **_cost(config),
+        **_cost(config, card.training.get('cost', {})),
         'licence': card.licence,
         'metrics': dict(card.metrics),
         'training': dict(card.training),
@@ -111,18 +106,15 @@ def _checkpoint(path: Path, size: tuple[int, int] | None) -> dict[str, Any]:
     }
 
 
-def _cost(config: LeMoReConfig | ImportedConfig) -> dict[str, Any]:
-    values = {'classes': config.classes, 'height': config.height, 'width': config.width}
+def _cost(config: LeMoReConfig | ImportedConfig, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return classes, size and cost, as a training ``recorded`` it for this size or measured."""
+    size = {'height': config.height, 'width': config.width}
+    values = {'classes': config.classes, **size}
     if not isinstance(config, LeMoReConfig):
         return values
-    for name, (classes, height, width, *known) in COSTS.items():
-        if config == variant(name, classes=classes, height=height, width=width):
-            parameters, flops, macs = known
-            break
-    else:
+    if not size.items() <= recorded.items():
         from lemore_core.model.cost import measure_cost
 
-        cost = measure_cost(config)
-        parameters, flops, macs = cost.parameters, cost.flops, cost.macs
-    gflops, gmacs = round(flops / 1e9, 4), round(macs / 1e9, 4)
-    return values | {'parameters': parameters, 'gflops': gflops, 'gmacs': gmacs}
+        recorded = asdict(measure_cost(config))
+    gflops, gmacs = (round(recorded[key] / 1e9, 4) for key in ('flops', 'macs'))
+    return values | {'parameters': recorded['parameters'], 'gflops': gflops, 'gmacs': gmacs}

@@ -12,7 +12,6 @@ from contextlib import suppress
 from importlib.metadata import entry_points
 from io import TextIOWrapper
 from keyword import iskeyword
-from typing import NoReturn
 
 import lemore_core
 from lemore_core.common.errors import TORCH, GpuContextLostError, LemoreError, in_one_line
@@ -31,34 +30,6 @@ COMMANDS = {
     'export': 'write a model as an ONNX file for one input size',
     'engine': 'build the TensorRT engine of a network',
     'benchmark': 'time the steps from bytes to labels on this machine',
-}
-# commands and options of former versions, and their replacements
-OLD = {
-    'research': 'lemore benchmark',
-    'benchmark rate': 'lemore benchmark',
-    'benchmark peak': 'lemore benchmark',
-    'benchmark memory': 'lemore benchmark',
-    'benchmark --rounds': '--repeats',
-    'bag evaluate --truth': '--ground-truth',
-    'bag evaluate --truth-topic': '--ground-truth-topic',
-    'bag evaluate --truth-ids': '--ground-truth-ids',
-    'bag evaluate --start': '--skip',
-    'bag segment --start': '--skip',
-    'bag segment --topics': '--topic, with commas between several',
-    'distill --sharpness': '--every: every n-th image is taken',
-    'distill --scales': '--sizes, or nothing for a teacher of one size',
-    'distill --truth': 'lemore evaluate --class-groups: it judges teacher and student by labelled images',
-    'distill --map': 'lemore evaluate --class-groups: it judges teacher and student by labelled images',
-    'distill --classes': '--class-groups',
-    'evaluate --groups': '--class-groups with the same file',
-    'evaluate --map': '--class-groups',
-    'evaluate --window': '--scales and --flip: images are segmented whole',
-    'evaluate --stride': '--scales and --flip: images are segmented whole',
-    'train --reproduce': '--recipe and --set with the recipe that its card records (lemore info --json)',
-    'train --teacher': 'lemore distill: it labels the images once, and train learns from its soft labels',
-    'engine list': "the folder lemore/engines of the user's cache",
-    'engine prune': 'nothing: the engines used last are kept',
-    'export --int8': 'lemore export without it: float networks are faster where both were measured',
 }
 # commands of other packages: each is a module with a docstring, add_arguments and run
 GROUP = 'lemore.commands'
@@ -116,40 +87,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
 
 
-class _Parser(argparse.ArgumentParser):
-    """Parser that names the replacement of an old command or option, as do its subparsers."""
-
-    argv: Sequence[str] = ()
-
-    def error(self, message: str) -> NoReturn:
-        if answer := _replacement(self.argv):
-            self.exit(2, answer)
-        super().error(message)
-
-
-def _replacement(argv: Sequence[str]) -> str:
-    words = [text.partition('=')[0] for text in argv]
-    for old, new in OLD.items():
-        command, *rest = old.split()
-        if words[:1] == [command] and set(rest) <= set(words):
-            return f'lemore: {old} went, use {new}\n'
-    return ''
-
-
 def _run(argv: list[str], name: str) -> int:
-    _Parser.argv = argv
-    parser = _Parser('lemore', description=lemore_core.__doc__)
+    parser = argparse.ArgumentParser('lemore', description=lemore_core.__doc__)
     parser.add_argument('--version', action='version', version=lemore_core.__version__)
     subparsers = parser.add_subparsers(dest='command', required=True, metavar='command')
     modules = {known: (_module(known), text) for known, text in COMMANDS.items()}
     if name not in COMMANDS:
         modules |= {entry.name: (entry.value, '') for entry in entry_points(group=GROUP)}
     if name and name not in modules:
-        unknown = (
+        sys.stderr.write(
             f'lemore: there is no command {name!r}, there are: {", ".join(modules)}; those of '
             'other packages are found once they are installed (pip install -e .)\n'
         )
-        sys.stderr.write(_replacement(argv) or unknown)
         return 2
     for known, (module, text) in modules.items():
         summary = text or (importlib.import_module(module).__doc__ or '').partition('\n')[0]

@@ -19,15 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser)
     text = 'validate on this drive, and train on all others of train and val'
     parser.add_argument('--hold-out', metavar='DRIVE', help=text)
-    parser.add_argument(
-        '--start', help='checkpoint to start from: a shipped size, or a path; sets --model'
-    )
+    add_start_arguments(parser)
     text = 'continue the run in the output folder, also beyond its end with more iterations'
     parser.add_argument('--resume', action='store_true', help=text)
     text = 'do not read the whole data set before training'
     parser.add_argument('--no-check', action='store_true', help=text)
-    text = 'train for 90s, 30m or 2h in all, instead of iterations; one more validation follows'
-    parser.add_argument('--time', type=duration, metavar='2h', help=text)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +37,14 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', help="nano, tiny, small or base, instead of the recipe's")
     add_set_argument(parser)
     add_hardware_arguments(parser)
+
+
+def add_start_arguments(parser: Any) -> None:
+    """Declare ``--start`` and ``--time``."""
+    text = 'checkpoint to start from: a shipped size, or a path; sets --model'
+    parser.add_argument('--start', help=text)
+    text = 'train for 90s, 30m or 2h in all, instead of iterations; one more validation follows'
+    parser.add_argument('--time', type=duration, metavar='2h', help=text)
 
 
 def add_set_argument(parser: Any) -> None:

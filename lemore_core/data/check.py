@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lemore_core.common.errors import LemoreError
 from lemore_core.data.datasets import CLASSES
 from lemore_core.data.samples import DataError, Sample
 from lemore_core.taxonomy import UNLABELLED_8BIT
-
-Result = TypeVar('Result')
 
 NAMED_AT_MOST = 20  # problems in an error
 
@@ -39,9 +37,15 @@ class CheckResult:
 
 def check(samples: Sequence[Sample], label: str = '') -> CheckResult:
     """Read every image and mask and return the findings; a ``label`` shows a progress bar."""
+    if not samples:
+        msg = 'there are no samples to read'
+        raise DataError(msg)
     result = CheckResult()
-    found = _for_each(_inspect, samples, label)
-    for sample, (size, pixels, errors) in zip(samples, found, strict=True):
+    with ThreadPool() as pool:  # decoders and NumPy release the interpreter lock
+        found = pool.imap(_inspect, samples)
+        bar = tqdm(found, label, len(samples), unit='image', disable=None if label else True)
+        inspected = list(bar)
+    for sample, (size, pixels, errors) in zip(samples, inspected, strict=True):
         result.errors += errors
         if size:
             result.sizes[size] += 1
@@ -81,29 +85,6 @@ def some(messages: Sequence[str]) -> list[str]:
     return [*messages[:NAMED_AT_MOST], *([f'… and {more} more'] if more > 0 else [])]
 
 
-def class_counts(samples: Sequence[Sample]) -> NDArray[np.int64]:
-    """Return the pixels of each class in each mask, (samples, classes) int64."""
-    rows = list(_for_each(lambda sample: _count_labels(sample.read_mask()), samples))
-    return np.stack(rows)[:, : len(samples[0].taxonomy.classes)]
-
-
-def _for_each(
-    function: Callable[[Sample], Result], samples: Sequence[Sample], label: str = ''
-) -> Iterator[Result]:
-    """Yield the results in the order of the samples, computed by a thread per core."""
-    if not samples:
-        msg = 'there are no samples to read'
-        raise DataError(msg)
-    with ThreadPool() as pool:  # decoders and NumPy release the interpreter lock
-        found = pool.imap(function, samples)
-        yield from tqdm(found, label, len(samples), unit='image', disable=None if label else True)
-
-
-def _count_labels(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the number of pixels of each label in a mask, (256,) int64."""
-    return np.bincount(mask.ravel(), minlength=UNLABELLED_8BIT + 1)
-
-
 def _inspect(sample: Sample) -> tuple[tuple[int, ...], NDArray[np.int64] | None, list[str]]:
     """Return the size of the image, the pixels of each label in the mask, and the errors."""
     errors = [sample.missing] if sample.missing else []
@@ -112,15 +93,15 @@ def _inspect(sample: Sample) -> tuple[tuple[int, ...], NDArray[np.int64] | None,
     try:
         if sample.image.is_file():
             size = sample.read_image().shape[:2]
-    except DataError as error:
+    except LemoreError as error:
         errors.append(str(error))
     try:
         if sample.mask.is_file():
             mask = sample.read_mask()
             sample.read_soft()
-            pixels = _count_labels(mask)
+            pixels = np.bincount(mask.ravel(), minlength=UNLABELLED_8BIT + 1)
             if size and (mismatch := sample.mismatch(size, mask.shape)):
                 errors.append(mismatch)
-    except DataError as error:
+    except LemoreError as error:
         errors.append(str(error))
     return size, pixels, errors

@@ -80,29 +80,34 @@ def listed(names: Iterable[str]) -> str:
     return f'{counted(len(found), "drive")} from {found[0]} to {found[-1]}'
 
 
-def held_out(samples: Sequence[Sample], name: str) -> tuple[list[Sample], list[Sample]]:
-    """Return the samples of all other drives, and of the drive ``name``."""
-    by_drive = drives(samples)
-    if name not in by_drive or len(by_drive) < 2:
-        msg = f'{name} cannot be held out: the drives are {listed(by_drive)}'
+def divided(
+    by_drive: Mapping[str, Sequence[Item]], hold_out: Iterable[str] = ()
+) -> tuple[list[Item], list[Item], list[str]]:
+    """Return what to train on, what to validate on, and the drives of that.
+
+    By default these are the last drives that make a fifth; of a single one it is the end.
+
+    Raises:
+        DataError: a drive is unknown, none is left to train on, or there is only one image.
+    """
+    names = list(dict.fromkeys(hold_out))
+    number = sum(map(len, by_drive.values()))
+    if number < 2:
+        msg = 'there is only one image: give more'
         raise DataError(msg)
-    kept = by_drive.pop(name)
-    return [sample for found in by_drive.values() for sample in found], kept
-
-
-def last_drives(images: Mapping[str, Sequence[object]]) -> list[str]:
-    """Return the last drives that make a fifth of all images, without the first one."""
-    chosen: list[str] = []
-    for name in reversed(list(images)[1:]):
-        if sum(len(images[one]) for one in chosen) < HELD_OUT * sum(map(len, images.values())):
-            chosen.append(name)
-    return chosen
-
-
-def without_end(images: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-    """Return the images of a single drive, two or more, without its last fifth, and that."""
-    cut = min(len(images) - 1, round(len(images) * (1 - HELD_OUT)))
-    return list(images[:cut]), list(images[cut:])
+    if not names and len(by_drive) == 1:
+        (items,) = map(list, by_drive.values())
+        cut = min(number - 1, round(number * (1 - HELD_OUT)))
+        return items[:cut], items[cut:], []
+    if not names:
+        for name in reversed(list(by_drive)[1:]):
+            if sum(len(by_drive[one]) for one in names) < HELD_OUT * number:
+                names.insert(0, name)
+    if not set(names) < set(by_drive):
+        msg = f'{listed(names)} cannot be held out: the drives are {listed(by_drive)}'
+        raise DataError(msg)
+    train = [one for name, found in by_drive.items() if name not in names for one in found]
+    return train, [one for name in names for one in by_drive[name]], names
 
 
 def in_order(path: Path) -> list[object]:
@@ -110,22 +115,19 @@ def in_order(path: Path) -> list[object]:
     return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', str(path))]
 
 
-def shared_drives(train: Sequence[Sample], val: Sequence[Sample]) -> list[str]:
-    """Return a warning for each drive with images in both splits, or for many of them."""
+def shared_drives(train: Sequence[Sample], val: Sequence[Sample]) -> str:
+    """Return a warning of the drives with images in both splits, '' if there are none."""
     trained = {sample.image for sample in train}
-    shared = {}
+    shared, number = [], 0
     # of both splits: the images of one may be named otherwise
     for name, found in drives([*train, *val]).items():
         seen = sum(sample.image in trained for sample in found)
         if 0 < seen < len(found):
-            shared[name] = len(found) - seen, seen
-    advice = 'hold drives out instead (lemore train --hold-out'
-    if len(shared) > LISTED_AT_MOST:
-        number = sum(unseen for unseen, _ in shared.values())
-        return [
-            f'{number} images of val are of drives that train has too: {listed(shared)}: {advice})'
-        ]
-    return [
-        f'{unseen} images of val are of drive {name}, of which train has {seen}: {advice} {name})'
-        for name, (unseen, seen) in shared.items()
-    ]
+            shared.append(name)
+            number += len(found) - seen
+    if not shared:
+        return ''
+    return (
+        f'{counted(number, "image")} of val from drives that train has too: {listed(shared)}; '
+        'hold drives out instead (lemore train --hold-out)'
+    )

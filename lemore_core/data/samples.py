@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.errors import LemoreError, refusing
 from lemore_core.common.files import atomic_write
 from lemore_core.common.limits import MAX_PIXELS
-from lemore_core.images.files import ImageFileError, orientation, read_image
+from lemore_core.images.files import orientation, read_image
 from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy, TaxonomyError
 
 MaskReader = Callable[[Path, Taxonomy], Labels]
@@ -30,10 +30,8 @@ SoftLabels = NDArray[np.uint8]
 FORMATS = ('PNG', 'BMP', 'TIFF')
 BLACK, WHITE = 0, 255
 BITS = np.array([[BLACK] * 3, [WHITE] * 3], np.uint8)
-PACKED = {
-    'L;2': 85,
-    'L;4': 17,
-}  # greys of 2 and 4 bits, and the factor by which Pillow spreads them
+# greys of 2 and 4 bits, and the factor by which Pillow spreads them
+PACKED = {'L;2': 85, 'L;4': 17}
 INDEXED = ('P', 'PA')
 LOOKED_AT = 500  # masks, to tell whether all are black and white
 SUFFIX = '.npz'  # of soft labels
@@ -51,7 +49,7 @@ def read_ids(path: Path, taxonomy: Taxonomy) -> Labels:
 
 def read_labels(path: Path, taxonomy: Taxonomy) -> Labels:
     """Read a one-channel image of class ids, 255 for unlabelled."""
-    return taxonomy.of_labels.encode(_one_channel(path, _read_mask(path)[0]))
+    return read_ids(path, taxonomy.of_labels)
 
 
 def read_ids_or_colors(path: Path, taxonomy: Taxonomy) -> Labels:
@@ -144,21 +142,18 @@ def _read_mask(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
 
 def _raw_mask(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
     """Return what :func:`_read_mask` does, with alpha as the last channel; bits have a palette."""
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                msg = f'{image.width}x{image.height} pixels, allowed: up to {MAX_PIXELS}'
-                raise DataError(msg)  # noqa: TRY301
-            if image.mode in INDEXED:
-                palette = np.array(image.getpalette(), np.uint8).reshape(-1, 3)
-                return np.asarray(image.getchannel('P') if image.mode == 'PA' else image), palette
-            if image.mode == '1':
-                return np.asarray(image).astype(np.uint8), BITS
-            spread = PACKED.get(str(image.tile[0].args), 1) if image.tile else 1
-            return np.asarray(image) // spread, None
-    except Exception as error:  # damage shows in a dozen ways
-        msg = f'{path} is no readable image: {in_one_line(error)}'
-        raise DataError(msg) from error
+    reading = refusing(f'{path} is no readable image', DataError)
+    with reading, Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            msg = f'{path} has {image.width}x{image.height} pixels, allowed: up to {MAX_PIXELS}'
+            raise DataError(msg)
+        if image.mode in INDEXED:
+            palette = np.array(image.getpalette(), np.uint8).reshape(-1, 3)
+            return np.asarray(image.getchannel('P') if image.mode == 'PA' else image), palette
+        if image.mode == '1':
+            return np.asarray(image).astype(np.uint8), BITS
+        spread = PACKED.get(str(image.tile[0].args), 1) if image.tile else 1
+        return np.asarray(image) // spread, None
 
 
 def _one_channel(path: Path, values: NDArray[Any]) -> NDArray[np.integer[Any]]:
@@ -202,19 +197,20 @@ def write_soft(path: Path, soft: SoftLabels) -> None:
 
 def read_soft(path: Path, classes: int) -> SoftLabels:
     """Return the soft labels (2, n, h, w) uint8 of a file, for a table of so many classes."""
-    try:
+    wrong = f'{path} holds no soft labels'
+    with refusing(wrong, DataError):
         with zipfile.ZipFile(path) as file:
-            if sum(entry.file_size for entry in file.infolist()) > MAX_PIXELS:
-                msg = f'more than {MAX_PIXELS} bytes'
-                raise DataError(msg)  # noqa: TRY301
+            size = sum(entry.file_size for entry in file.infolist())
+        if size > MAX_PIXELS:
+            msg = f'{wrong}: it has {size} bytes, allowed: up to {MAX_PIXELS}'
+            raise DataError(msg)
         with np.load(path, allow_pickle=False) as arrays:
             soft = np.stack([arrays['classes'], arrays['probabilities']])
-        if soft.dtype != np.uint8 or soft.ndim != 4 or not soft.size or soft[0].max() >= classes:
-            msg = f'{soft.dtype} {soft.shape}, expected uint8 (2, n, h, w) of {classes} classes'
-            raise DataError(msg)  # noqa: TRY301
-    except Exception as error:  # damage shows in a dozen ways
-        msg = f'{path} holds no soft labels: {in_one_line(error)}'
-        raise DataError(msg) from error
+    if soft.dtype != np.uint8 or soft.ndim != 4 or not soft.size or soft[0].max() >= classes:
+        msg = (
+            f'{wrong}: {soft.dtype} {soft.shape}, expected uint8 (2, n, h, w) of {classes} classes'
+        )
+        raise DataError(msg)
     return np.asarray(soft, np.uint8)
 
 
@@ -222,7 +218,8 @@ def read_soft(path: Path, classes: int) -> SoftLabels:
 class Sample:
     """Paths of an image, its mask and soft labels (if any), in the classes of ``taxonomy``.
 
-    ``reader`` decodes the mask. A file that cannot be read, or not in these classes, is a
+    ``reader`` decodes the mask. An image that cannot be read is an
+    :class:`~lemore_core.images.files.ImageFileError`, a mask, or one not in these classes, a
     :class:`DataError`.
     """
 
@@ -247,10 +244,7 @@ class Sample:
 
     def read_image(self) -> NDArray[np.uint8]:
         """Return the image, RGB (H, W, 3) uint8."""
-        try:
-            return read_image(self.image)
-        except ImageFileError as error:
-            raise DataError(str(error)) from error
+        return read_image(self.image)
 
     def read_mask(self) -> NDArray[np.uint8]:
         """Return class ids, (H, W) uint8; pixels that the taxonomy ignores are 255."""

@@ -11,15 +11,7 @@ import yaml
 from lemore_core.common.errors import counted
 from lemore_core.common.files import atomic_folder
 from lemore_core.data.datasets import CLASSES, OWN_LAYOUT, Layout, end_of, paired
-from lemore_core.data.drives import (
-    SPLITS,
-    drives,
-    in_order,
-    last_drives,
-    listed,
-    rule,
-    without_end,
-)
+from lemore_core.data.drives import SPLITS, divided, drives, in_order, listed, rule
 from lemore_core.data.samples import DataError, Sample
 from lemore_core.images.files import SUFFIXES
 from lemore_core.taxonomy import Taxonomy
@@ -90,25 +82,17 @@ def _layout(image_suffix: str, mask_suffix: str) -> Layout:
 
 def _divided(samples: list[Sample], hold_out: Sequence[str]) -> tuple[Parts, list[str]]:
     """Return the samples to train and to validate on, and lines about them."""
-    by_drive = drives(samples)
-    if len(samples) < 2:
-        msg = f'there is only one image, {samples[0].image}: give more'
-        raise DataError(msg)
-    held = sorted(set(hold_out or last_drives(by_drive)))
-    if len(by_drive) == 1 and not hold_out:
-        train, val = without_end(sorted(samples, key=lambda one: in_order(one.image)))
-        parts = {'train': train, 'val': val}
-        lines = [f'{part:<6} {counted(len(found), "image")}' for part, found in parts.items()]
+    in_drives = sorted(samples, key=lambda one: in_order(one.image))
+    by_drive = drives(in_drives)
+    train, val, held = divided(by_drive, hold_out)
+    parts = {'train': train, 'val': val}
+    lines = [f'{part:<6} {counted(len(found), "image")}' for part, found in parts.items()]
+    if not held:
         reason = 'val is its end, which is optimistic: put each recording into a folder'
         return parts, [*lines, f'there is one drive alone, {next(iter(by_drive))}: {reason}']
-    if not set(held) < set(by_drive):
-        msg = f'{listed(held)} cannot be held out of {rule(by_drive)}: {listed(by_drive)}'
-        raise DataError(msg)
-    parts, lines = {}, [rule(by_drive)]
-    for part, names in (('train', [name for name in by_drive if name not in held]), ('val', held)):
-        parts[part] = [one for name in names for one in by_drive[name]]
-        lines.append(f'{part:<6} {counted(len(parts[part]), "image")} of {listed(names)}')
-    return parts, lines
+    names = [name for name in by_drive if name not in held], held
+    lines = [f'{line} of {listed(those)}' for line, those in zip(lines, names, strict=True)]
+    return parts, [rule(by_drive), *lines]
 
 
 def copy_into(target: Path, source: Path) -> None:

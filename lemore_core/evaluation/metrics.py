@@ -128,19 +128,13 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error and the bins, rounded, for JSON."""
-        bins = self.bins()
-        columns = {
-            'from': map(rounded, bins.edges[:-1]),
-            'to': map(rounded, bins.edges[1:]),
-            'pixels': bins.counts.tolist(),
-            'confidence': map(rounded, bins.confidence),
-            'accuracy': map(rounded, bins.accuracy),
-        }
-        rows = zip(*columns.values(), strict=True)
-        return {
-            'expected_error': rounded(self.expected_error()),
-            'bins': [dict(zip(columns, row, strict=True)) for row in rows],
-        }
+        edges, counts, confidence, accuracy = self.bins()
+        rows = [
+            {'from': rounded(edges[i]), 'to': rounded(edges[i + 1]), 'pixels': int(counts[i])}
+            | {'confidence': rounded(confidence[i]), 'accuracy': rounded(accuracy[i])}
+            for i in range(BINS)
+        ]
+        return {'expected_error': rounded(self.expected_error()), 'bins': rows}
 
 
 class Scores:

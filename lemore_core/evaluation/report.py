@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.common.errors import LemoreError
 from lemore_core.common.files import write_whole
 from lemore_core.evaluation.evaluate import EvaluationResult, Judged
 from lemore_core.evaluation.metrics import Calibration, ConfusionMatrix, Scores, percent
@@ -30,10 +29,6 @@ from lemore_core.evaluation.worst import (
     report_image,
 )
 from lemore_core.taxonomy import Taxonomy
-
-
-class ReportError(LemoreError):
-    """A report that cannot be written."""
 
 
 class Cell(NamedTuple):
@@ -111,11 +106,7 @@ def evaluation_report(
 
 def write_report(report: Report, path: Path) -> None:
     """Write a report as HTML."""
-    try:
-        write_whole(path, render_report(report))
-    except OSError as error:
-        msg = f'the report {path} cannot be written: {error.strerror}'
-        raise ReportError(msg) from error
+    write_whole(path, render_report(report))
 
 
 def check_requirements() -> None:

@@ -5,7 +5,7 @@ Single scale is the default and the paper's. Scales and mirror images cost as ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -107,19 +107,12 @@ class AveragedViews:
         """Return the mean probabilities of an RGB image, (H, W, classes or groups) float32."""
         height, width = image.shape[:2]
         base = self._segmenter.network_size(height, width)
-        views = []
-        for scale in self._views.scales:
-            size = scaled_size(base, scale)
-            views.append(self._seen_at(size, image))
-            if self._views.flip:
-                mirrored = np.ascontiguousarray(image[:, ::-1])
-                views.append(self._seen_at(size, mirrored)[:, ::-1])
-        mean = mean_of(views)
+        sizes = [scaled_size(base, scale) for scale in self._views.scales]
+        mean = mean_of_views(self._logits, image, sizes, (height, width), flip=self._views.flip)
         return mean if self._merging is None else mean @ self._merging
 
-    def _seen_at(self, size: tuple[int, int], image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits = self._segmenter.logits(image, 'rgb8', network_size=size)
-        return softmax(upsample(logits, *image.shape[:2]))
+    def _logits(self, image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+        return self._segmenter.logits(image, 'rgb8', network_size=size)
 
 
 def predictor_for(
@@ -139,8 +132,24 @@ def merging(groups: ClassGroups) -> NDArray[np.float32]:
     return one_hot[np.minimum(groups.apply(ids), number)]
 
 
-def mean_of(views: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return the mean of the probabilities of several views of one shape."""
+def mean_of_views(
+    logits: Callable[[NDArray[np.uint8], tuple[int, int]], NDArray[np.float32]],
+    image: NDArray[np.uint8],
+    sizes: Sequence[tuple[int, int]],
+    grid: tuple[int, int],
+    *,
+    flip: bool,
+) -> NDArray[np.float32]:
+    """Return the mean probabilities of an image (H, W, 3) seen at several sizes, (grid, classes).
+
+    ``logits`` takes an image and a network size; ``flip`` adds the mirror image of every view.
+    """
+    views = []
+    for size in sizes:
+        views.append(softmax(upsample(logits(image, size), *grid)))
+        if flip:
+            mirrored = logits(np.ascontiguousarray(image[:, ::-1]), size)
+            views.append(softmax(upsample(mirrored, *grid))[:, ::-1])
     return np.asarray(sum(views[1:], start=views[0]) / np.float32(len(views)), np.float32)
 
 

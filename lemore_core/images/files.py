@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.errors import LemoreError, in_one_line, refusing
 from lemore_core.common.files import read_regular, write_whole
 from lemore_core.common.limits import MAX_IMAGE_BYTES, MAX_PIXELS
 from lemore_core.images.image import BitDepth
@@ -107,11 +107,8 @@ def orientation(path: Path) -> int:
 
 def read_bytes(path: Path) -> bytes:
     """Return a file's content."""
-    try:
+    with refusing(f'{path} cannot be read', ImageFileError):
         content = read_regular(path, MAX_IMAGE_BYTES)
-    except (OSError, ValueError) as error:  # a name may hold a null character
-        msg = f'{path} cannot be read: {getattr(error, "strerror", error)}'
-        raise ImageFileError(msg) from error
     if not content:
         msg = f'{path} is empty'
         raise ImageFileError(msg)
@@ -135,11 +132,8 @@ def decode_image(
     all of a stream.
     """
     _check_header(data, kinds, max_pixels)
-    try:
-        with hold_stderr():
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise ImageFileError(in_one_line(error)) from error
+    with refusing('the image cannot be decoded', ImageFileError), hold_stderr():
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
         msg = f'{len(data)} bytes cannot be decoded: damaged, or not of 8 or 16 bits'
         raise ImageFileError(msg)
@@ -204,12 +198,11 @@ def _check_header(data: bytes, kinds: Collection[str], max_pixels: int) -> None:
         size = f'{image.width}x{image.height}'
         msg = f'the image has {size} pixels, allowed: up to {max_pixels} (max_pixels)'
         raise ImageFileError(msg)
-    try:
-        reason = '' if _is_whole(image, file, data) else 'the end is missing'
-    except Exception as error:  # noqa: BLE001 - see above
-        reason = in_one_line(error)
-    if reason:
-        msg = f'the {str(image.format).lower()} data of {len(data)} bytes are cut short: {reason}'
+    cut_short = f'the {str(image.format).lower()} data of {len(data)} bytes are cut short'
+    with refusing(cut_short, ImageFileError):
+        is_whole = _is_whole(image, file, data)
+    if not is_whole:
+        msg = f'{cut_short}: the end is missing'
         raise ImageFileError(msg)
 
 

@@ -18,7 +18,7 @@ from av.codec.context import Flags
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from lemore_core.common.errors import LemoreError, counted, in_one_line
+from lemore_core.common.errors import LemoreError, counted, in_one_line, refusing
 from lemore_core.common.files import atomic_write, open_regular
 from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.images.image import BitDepth
@@ -118,13 +118,10 @@ def _upright(frame: Any, depth: BitDepth, bits: int) -> NDArray[np.uint8]:
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """Yield the container of a file and its largest video stream, but for cover pictures."""
     with ExitStack() as stack:
-        try:
+        with refusing(f'{path} is no readable video', VideoError):
             # PyAV takes no names that are not UTF-8
             file = stack.enter_context(open_regular(path))
             container = stack.enter_context(av.open(file))
-        except (OSError, ValueError, av.FFmpegError) as error:
-            msg = f'{path} is no readable video: {getattr(error, "strerror", None) or error}'
-            raise VideoError(msg) from error
         found = [
             s for s in container.streams.video if s.codec_context and not s.disposition & COVER
         ]
@@ -221,14 +218,9 @@ class VideoStream:
         return np.asarray(images[0].to_ndarray(format='bgr24'), np.uint8)
 
     def _open(self) -> None:
-        try:
+        lacks = f'the FFmpeg of this PyAV has no decoder for {self._codec}'
+        with refusing(f'{lacks}: pip install --upgrade av', VideoError):
             self._context = av.CodecContext.create(self._codec, 'r')
-        except (av.FFmpegError, ValueError) as error:
-            msg = (
-                f'the FFmpeg of this PyAV has no decoder for {self._codec} ({error}): '
-                'pip install --upgrade av'
-            )
-            raise VideoError(msg) from error
         self._context.options = {'max_pixels': str(self._max_pixels)}
         # return an image with its packet, not after later ones
         self._context.flags |= Flags.low_delay

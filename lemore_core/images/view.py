@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.common.errors import LemoreError
+from lemore_core.common.errors import LemoreError, refusing
 from lemore_core.images.files import encode_image
 from lemore_core.images.image import Image, to_rgb
 from lemore_core.taxonomy import Labels, Taxonomy
@@ -36,7 +36,7 @@ class View(AbstractContextManager['View']):
         self._taxonomy: Taxonomy | None = None
         self._moment: dict[str, dict[str, Any]] = {}
         self._confidences: list[tuple[float, dict[str, dict[str, Any]]]] = []
-        try:
+        with refusing(f'Rerun cannot open {save or "its viewer"}', ViewError):
             if save is not None:
                 save.parent.mkdir(parents=True, exist_ok=True)
                 self._recording.save(save)
@@ -44,9 +44,6 @@ class View(AbstractContextManager['View']):
                 # the viewer inherits it, and sends no usage data from such a machine
                 os.environ['CI'] = 'true'
                 self._recording.spawn()
-        except (OSError, RuntimeError, ValueError) as error:
-            msg = f'Rerun cannot open {save or "its viewer"}: {error}'
-            raise ViewError(msg) from error
         self._recording.send_blueprint(_blueprint())
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -14,7 +14,7 @@ from lemore_core.model.variants import LeMoReConfig
 
 @dataclass(frozen=True)
 class Cost:
-    """``parameters``; ``macs`` and ``flops`` of one image.
+    """``parameters``; ``macs`` and ``flops`` of one image of that size.
 
     ``flops`` is the field's figure (mmcv's counter): multiply-adds of convolutions and axis
     mixings, 2 per element of BatchNorm, 1 per element of ReLU, 1 per input element of a pooling
@@ -22,6 +22,8 @@ class Cost:
     matrix products are not counted. ``macs`` is the first term alone.
     """
 
+    height: int
+    width: int
     parameters: int
     macs: int
     flops: int
@@ -53,4 +55,4 @@ def measure_cost(config: LeMoReConfig) -> Cost:
         module.register_forward_hook(count)
     model(image)
     parameters = sum(p.numel() for p in model.parameters())
-    return Cost(parameters=parameters, macs=macs, flops=macs + others)
+    return Cost(config.height, config.width, parameters, macs, flops=macs + others)

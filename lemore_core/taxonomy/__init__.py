@@ -1,11 +1,6 @@
 """Class tables: names and colours of label ids, groups of classes, masks."""
 
-from lemore_core.taxonomy.groups import (
-    BUILT_IN_GROUPS,
-    ClassGroups,
-    load_groups,
-    mask_tables,
-)
+from lemore_core.taxonomy.groups import BUILT_IN_GROUPS, ClassGroups, load_groups, mask_tables
 from lemore_core.taxonomy.taxonomy import (
     BUILT_IN,
     UNLABELLED_8BIT,

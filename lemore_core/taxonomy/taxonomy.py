@@ -157,8 +157,7 @@ class Taxonomy:
     @classmethod
     def from_dict(cls, values: Any, source: str) -> Taxonomy:
         """Read plain values of :meth:`to_dict`, or of a short form; ``source`` names them in errors."""
-        values = with_colors(_written_out(values, source), 'classes')
-        table = from_mapping(_Table, values, source, TaxonomyError)
+        table = from_mapping(_Table, _written_out(values, source), source, TaxonomyError)
         places = tuple((index,) for index in range(len(table.classes)))
         ids = tuple(
             one.ids if one.ids is not None else place if one.id is None else (one.id,)
@@ -200,43 +199,38 @@ def _written_out(values: Any, source: str) -> Any:
         kept = {key: value for key, value in values.items() if key not in YOLO_KEYS}
         values = {**kept, 'classes': values['names']}
     rows = values.get('classes')
-    if not isinstance(rows, list | Mapping):
+    if isinstance(rows, Mapping):
+        rows = [{key: value} for key, value in rows.items()]
+    if not isinstance(rows, list):
         return values
     path = Path(source)
     folder = path.absolute().parent.name or path.stem
-    given = [*map(_row, rows)] if isinstance(rows, list) else [_pair(*row) for row in rows.items()]
-    return {
-        'name': folder if path.stem in GENERIC_NAMES else path.stem,
-        **values,
-        'classes': [*_colored(given)],
-    }
+    name = folder if path.stem in GENERIC_NAMES else path.stem
+    rows = [_with_color(_row(entry)) for entry in rows]
+    return {'name': name, **values, 'classes': [*_colored(rows)]}
 
 
 def _row(entry: Any) -> Any:
-    if isinstance(entry, Mapping) and len(entry) == 1 and 'name' not in entry:
-        return _pair(*next(iter(entry.items())))
-    return {'name': entry} if isinstance(entry, str) else entry
-
-
-def _pair(key: Any, value: Any) -> Any:
-    """Return the fields of ``id: name``, ``name: id``, ``name: colour``, or of both with fields."""
-    field = 'id' if isinstance(key, int) else 'name'
+    """Return the fields of a name, ``id: name``, ``name: id``, ``name: colour``, or of fields."""
+    if isinstance(entry, str):
+        return {'name': entry}
+    if not isinstance(entry, Mapping) or len(entry) != 1 or 'name' in entry:
+        return entry
+    ((key, value),) = entry.items()
+    own, other = ('id', 'name') if isinstance(key, int) else ('name', 'color')
     if isinstance(value, Mapping):
-        return {field: key, **value}
-    if field == 'id':
-        return {'id': key, 'name': value}
-    if value is None:
-        return {'name': key}
-    return {'name': key, 'id' if isinstance(value, int) else 'color': value}
+        return {own: key, **value}
+    if own == 'name' and isinstance(value, int):
+        other = 'id'
+    return {own: key} if value is None else {own: key, other: value}
 
 
 def _colored(rows: list[Any]) -> Iterator[Any]:
     """Yield the rows, those without a colour with the next of PASCAL VOC's that no other has."""
-    named = [row for row in with_colors({'rows': rows}, 'rows')['rows'] if isinstance(row, Mapping)]
-    taken = [row.get('color') for row in named]
+    taken = [row.get('color') for row in rows if isinstance(row, Mapping)]
     free = (color for color in map(_voc_color, count(1)) if color not in taken)
     for row in rows:
-        is_bare = isinstance(row, Mapping) and not {'color', 'colour'} & set(row)
+        is_bare = isinstance(row, Mapping) and 'color' not in row
         yield {**row, 'color': next(free)} if is_bare else row
 
 

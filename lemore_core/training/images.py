@@ -162,8 +162,8 @@ def paste_objects(
 
 
 def frequency_weights(counts: NDArray[np.int64], power: float) -> NDArray[np.float32]:
-    """Weigh the classes of counts (images, classes) by inverse frequency; pixels' mean is one."""
-    share = np.maximum(counts.sum(0).astype(np.float64), 1.0)
+    """Weigh the classes of ``counts`` (classes,) by inverse frequency; pixels' mean is one."""
+    share = np.maximum(counts.astype(np.float64), 1.0)
     share /= share.sum()
     weights = share**-power
     return np.asarray(weights / (weights * share).sum(), np.float32)

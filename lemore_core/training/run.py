@@ -22,12 +22,13 @@ from lemore_core.checkpoint import ModelCard, read_card, store_scenes
 from lemore_core.common.errors import LemoreError, counted
 from lemore_core.common.files import hold
 from lemore_core.data.augment import Augmentation
-from lemore_core.data.check import class_counts, require_sound
+from lemore_core.data.check import check, require_sound
 from lemore_core.data.datasets import Dataset, open_dataset
-from lemore_core.data.drives import drives, held_out
+from lemore_core.data.drives import divided, drives
 from lemore_core.data.origin import ORIGIN, UNKNOWN, read_origin
 from lemore_core.data.samples import Sample, read_black_and_white
 from lemore_core.evaluation.scenes import measure_scenes
+from lemore_core.model.cost import measure_cost
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
 from lemore_core.segmenter import Segmenter
@@ -54,7 +55,6 @@ from lemore_core.training.start import (
 from lemore_core.training.task import (
     STATE,
     Checkpoints,
-    Ending,
     Interrupt,
     ProgressLines,
     SegmentationTask,
@@ -101,7 +101,8 @@ def _train(run: TrainingRun, report: Report) -> Path:
         require_sound(validation, 'val', 1 if run.recipe.hold_out else 2)
     task = make_task(run, dataset, samples, report)
     split = validation_split(run.recipe, samples, validation)
-    checkpoints = Checkpoints(run.output, origin(run), split, report)
+    record = {**origin(run), 'cost': dataclasses.asdict(measure_cost(task.network.config))}
+    checkpoints = Checkpoints(run.output, record, split, report)
     interrupt = Interrupt()
     # the order matters: the checkpoints see the averaged weights before the average swaps them back
     callbacks: list[Callback] = [checkpoints, moving_average(run.recipe.ema_decay)]
@@ -110,7 +111,7 @@ def _train(run: TrainingRun, report: Report) -> Path:
         task.clock = lambda: timer.time_elapsed() / run.seconds
         callbacks.append(timer)
     progress = TQDMProgressBar(refresh_rate=10) if sys.stdout.isatty() else ProgressLines(report)
-    callbacks += [progress, Ending(), interrupt]
+    callbacks += [progress, interrupt]
     trainer = make_trainer(run, callbacks)
     loader = make_loader(run, samples, trainer.global_rank, lambda: trainer.global_step)
     # every process validates its share: the counts are summed at the end
@@ -194,7 +195,7 @@ def split_samples(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[
     """Return the samples for training and validation: the splits, or all drives but one and that one."""
     train, val = dataset.samples('train'), dataset.samples('val')
     if recipe.hold_out:
-        train, val = held_out([*train, *val], recipe.hold_out)
+        train, val, _ = divided(drives([*train, *val]), [recipe.hold_out])
     if not recipe.distill:
         train = [dataclasses.replace(sample, soft=None) for sample in train]
     soft = sum(sample.soft is not None for sample in train)
@@ -221,9 +222,9 @@ def make_task(
     card = ModelCard(name, config, taxonomy, licence(taxonomy.name, run.data, run.start))
     weights, rare = None, None
     if recipe.class_weights or recipe.paste:
-        counts = class_counts(samples)
+        counts = check(samples).pixels[: config.classes]
         weights = torch.from_numpy(frequency_weights(counts, recipe.class_weights))
-        rare = rare_classes(torch.from_numpy(counts.sum(0)), recipe.rare)
+        rare = rare_classes(torch.from_numpy(counts), recipe.rare)
     objective = Objective(weights, recipe.lovasz, recipe.loss_stride)
     return SegmentationTask(recipe, card, network, objective, rare)
 

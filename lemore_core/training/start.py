@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import cv2
@@ -21,15 +20,14 @@ import yaml
 from lightning.pytorch import seed_everything
 
 from lemore_core import checkpoint
-from lemore_core.common.errors import LemoreError
+from lemore_core.common.errors import LemoreError, refusing
 from lemore_core.common.files import hash_of, write_whole
 from lemore_core.common.memory import keep_freed_memory
-from lemore_core.common.yaml_file import read_yaml
 from lemore_core.data.origin import ORIGIN, read_origin
 from lemore_core.model.cartesian_encoder import AxisMixing, resample_axis_weight
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import size_of
-from lemore_core.training.recipe import Recipe, RecipeError
+from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.task import STATE
 
 RECIPE_FILE = 'recipe.yaml'
@@ -125,17 +123,14 @@ def _require_resumable(run: TrainingRun, state: Path) -> None:
     if not state.is_file():
         msg = f'{run.output} holds no {STATE} to resume from: start without --resume'
         raise TrainingError(msg)
-    try:
+    wrong = f'{state} is damaged or no state of a run: start anew in another folder'
+    with refusing(wrong, TrainingError):
         # plain tensors and numbers: a state can run no code
         torch.load(state, weights_only=True, mmap=True)['global_step']
-    except (OSError, RuntimeError, LookupError, TypeError, EOFError, UnpicklingError) as error:
-        msg = f'{state} is damaged or no state of a run: start anew in another folder'
-        raise TrainingError(msg) from error
     recipe_file = run.output / RECIPE_FILE
-    before = read_yaml(recipe_file, 'recipe', RecipeError)
+    before = load_recipe(str(recipe_file)).to_dict()
     now = run.recipe.to_dict()
-    before = before if isinstance(before, dict) else {}
-    other = [key for key in now if key != 'iterations' and before.get(key) != now[key]]
+    other = [key for key in now if key != 'iterations' and before[key] != now[key]]
     if other:
         msg = f'{recipe_file} differs from this recipe in {", ".join(other)}: resume with its own'
         raise TrainingError(msg)

@@ -292,15 +292,6 @@ def moving_average(decay: float) -> WeightAveraging:
     return WeightAveraging(multi_avg_fn=update)
 
 
-class Ending(Callback):
-    """End a run with a validation, whatever its number of steps."""
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        """Stop after the last step: a trainer validates where it is stopped."""
-        if 0 < trainer.max_steps <= trainer.global_step:
-            trainer.should_stop = True
-
-
 @dataclasses.dataclass(eq=False)
 class ProgressLines(Callback):
     """Report step, loss, images a second and the time left every minute."""
@@ -334,7 +325,10 @@ class ProgressLines(Callback):
 
 
 class Interrupt(Callback):
-    """Stop a run after its step on Ctrl-C, without a validation; a second Ctrl-C ends it at once."""
+    """Stop a run after its last step or on Ctrl-C; a second Ctrl-C ends it at once.
+
+    A trainer validates where it is stopped: at its end, but not on Ctrl-C.
+    """
 
     pressed = False
 
@@ -358,10 +352,12 @@ class Interrupt(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
         """Stop the processes at the same step."""
-        if not trainer.strategy.reduce_boolean_decision(self.pressed, all=False):
-            return
         assert isinstance(pl_module, SegmentationTask)
-        # the validation of a run that ends here anyway is not left out
-        if not trainer.should_stop and trainer.global_step % pl_module.recipe.validate_every:
-            trainer.limit_val_batches = 0
-        trainer.should_stop = True
+        is_last = 0 < trainer.max_steps <= trainer.global_step
+        if trainer.strategy.reduce_boolean_decision(self.pressed, all=False):
+            # the validation of a run that ends here anyway is not left out
+            if not is_last and trainer.global_step % pl_module.recipe.validate_every:
+                trainer.limit_val_batches = 0
+            trainer.should_stop = True
+        elif is_last:
+            trainer.should_stop = True

@@ -1,10 +1,12 @@
-"""A data set that a small network learns in seconds."""
+"""A data set that a small network learns in seconds, and a network that has learned nothing."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+from lemore_core.segmenter import Segmenter
 
 
 @pytest.fixture(scope='session')
@@ -24,3 +26,8 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cv2.imwrite(str(root / split / f'{i}.png'), image.astype(np.uint8))
             cv2.imwrite(str(root / f'{split}annot' / f'{i}.png'), mask)
     return root
+
+
+@pytest.fixture(scope='module')
+def segmenter(untrained_checkpoint: Path) -> Segmenter:
+    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')

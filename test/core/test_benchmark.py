@@ -8,12 +8,11 @@ import pytest
 from lemore_core.benchmark import (
     BenchmarkError,
     Case,
-    Skipped,
-    StepsRow,
     at_size,
     interleaved,
     measure_steps,
     read_image,
+    steps_row,
     table,
 )
 from lemore_core.cli.main import main
@@ -63,12 +62,12 @@ def test_the_network_size_is_the_segmenters(untrained_checkpoint: Path) -> None:
 def test_a_backend_that_does_all_at_one_call_has_no_steps(untrained_checkpoint: Path) -> None:
     case = Case(SegmenterOptions(str(untrained_checkpoint), batch=2), SIZE)
     status = Status('stub', 'cpu', 'fp32', degraded='it is none')
-    row = StepsRow.of(case, status, [(4.0, {}), (4.0, {}), (90.0, {})])
-    assert row.steps_ms == {}
-    assert row.total_ms.median == 4.0
-    assert row.total_ms.p95 == pytest.approx(81.4)
-    assert (row.over_network, row.images_per_second) == (None, 500.0)
-    heading, *lines, skipped = table([row, Skipped('tensorrt', 'is not installed')]).splitlines()
+    row = steps_row(case, status, [(4.0, {}), (4.0, {}), (90.0, {})])
+    assert row['steps_ms'] == {}
+    assert row['total_ms'] == {'median': 4.0, 'p95': pytest.approx(81.4)}
+    assert (row['over_network'], row['images_per_second']) == (None, 500.0)
+    absent = {'kind': 'skipped', 'case': 'tensorrt', 'reason': 'is not installed'}
+    heading, *lines, skipped = table([row, absent]).splitlines()
     assert heading.split()[:2] == ['case', 'step']
     assert lines[0].split()[-4:] == ['4.00', '81.40', '500.0', '3']
     assert skipped == 'not measured: tensorrt: is not installed'
@@ -97,30 +96,3 @@ def test_nothing_to_measure_is_refused() -> None:
     assert case.name(case.options) == 'huge auto fp16, 64x48 x 4'
     with pytest.raises(BenchmarkError, match=r"nothing can be measured: .*'huge'"):
         measure_steps([case], None, 1)
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (['--model', 'huge'], "no model is called 'huge'"),
-        (['--image', 'gone.png'], 'gone.png is no readable image or video'),
-        (
-            ['--backends', 'torch', '--devices', 'cpu', '--precisions', 'fp16'],
-            'nothing can be measured: PyTorch is slower in fp16',
-        ),
-    ],
-)
-def test_a_wrong_value_is_named_in_one_line(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(['benchmark', *arguments]) == 1
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count('\n') == 1
-
-
-@pytest.mark.parametrize('arguments', [['--sizes', '0x480'], ['--batches', '1,']])
-def test_wrong_usage(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(['benchmark', *arguments])
-    assert stop.value.code == 2

@@ -182,7 +182,7 @@ def test_distil_from_folders_to_a_report_in_stages(
     base += ['validate_every=2', 'save_every=1', 'warmup=0', 'height=64', 'width=96']
 
     def run(*options: str, classes: str = halves) -> tuple[int, str, str]:
-        return main([*base, '--class-groups', classes, *options]), *capsys.readouterr()
+        return main([*base, '--classes', classes, *options]), *capsys.readouterr()
 
     # a file is in the way of the masks
     output.mkdir()
@@ -232,7 +232,7 @@ def test_distil_from_folders_to_a_report_in_stages(
         status, _, err = run(*options, classes=classes)
         assert status == 1
         assert f'delete {" and ".join(map(str, stale))}, with the masks' in err
-    assert 'd9 cannot be held out of the drives d1, d2, d3' in run('--hold-out', 'd9')[2]
+    assert 'd9 cannot be held out: the drives are d1, d2, d3' in run('--hold-out', 'd9')[2]
     (output / 'plan.json').write_text('[' * 10**5)
     assert f'delete {frames} and ' in run()[2]
     assert stamps(output) == before

@@ -20,11 +20,6 @@ from lemore_core.sources import error_lines, open_sources
 from lemore_core.taxonomy import load_taxonomy
 
 
-@pytest.fixture(scope='module')
-def segmenter(untrained_checkpoint: Path) -> Segmenter:
-    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
-
-
 @pytest.fixture
 def clip(tmp_path: Path, clip_frames: list[NDArray[np.uint8]]) -> Path:
     """Five images of the shipped clip, half a second apart."""
@@ -119,14 +114,8 @@ def test_of_several_inputs_each_costs_itself(
 ) -> None:
     (tmp_path / 'broken.png').touch()
     inputs = [str(tmp_path / 'gone'), str(tmp_path / 'broken.png'), str(clip)]
-    options = [
-        '--model',
-        str(untrained_checkpoint),
-        '--backend',
-        'torch',
-        '-o',
-        str(tmp_path / 'o'),
-    ]
+    options = ['--model', str(untrained_checkpoint), '--backend', 'torch']
+    options += ['-o', str(tmp_path / 'o')]
     with pytest.raises(SystemExit, match='3'):
         main(['predict', *inputs, *options])
     out, err = capsys.readouterr()

@@ -21,11 +21,6 @@ from lemore_core.taxonomy import Taxonomy, load_groups, load_taxonomy
 Frames = list[NDArray[np.uint8]]
 
 
-@pytest.fixture(scope='module')
-def segmenter(untrained_checkpoint: Path) -> Segmenter:
-    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
-
-
 @pytest.mark.parametrize('size', [(96, 128), (540, 960), (120, 160), (33, 500), (1, 1), (700, 31)])
 def test_labels_have_the_size_of_the_image(segmenter: Segmenter, size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
@@ -101,25 +96,12 @@ def test_what_is_no_image_is_named(
         segmenter.segment(image, encoding)
 
 
-def test_a_batch_is_labelled_as_its_images_are(clip_frames: Frames) -> None:
-    segmenter = Segmenter.load(resolve_checkpoint('nano'), backend='torch', device='cpu')
-    tall, wide = clip_frames[0][:, :400], clip_frames[1]
-    images = [Image(pixels, 'bgr8') for pixels in (wide, tall, clip_frames[2])]
-    images.append(Image(wide[..., 0], 'mono8'))
-    for image, found in zip(images, segmenter.segment_batch(images), strict=True):
-        expected = segmenter.segment(image.pixels, image.encoding)
-        assert np.array_equal(found.labels, expected.labels)
-        assert np.array_equal(found.confidence, expected.confidence)
-    assert segmenter.segment_batch([]) == []
-    with pytest.raises(PixelError, match='bgra8 needs 4 channels'):
-        segmenter.segment_batch([images[0], Image(wide, 'bgra8')])
-
-
 @pytest.mark.parametrize('backend', ['onnxruntime', 'torch'])
 def test_an_image_has_the_same_bytes_in_every_batch_and_at_every_start(
     backend: str, untrained_checkpoint: Path, clip_frames: Frames
 ) -> None:
-    images = [Image(np.roll(clip_frames[0], 50 * i, 1), 'bgr8') for i in range(8)]
+    images = [Image(np.roll(clip_frames[0], 50 * i, 1), 'bgr8') for i in range(6)]
+    images += [Image(clip_frames[0][..., 0], 'mono8'), Image(clip_frames[1][:, :400], 'bgr8')]
     alone = Segmenter.load(untrained_checkpoint, backend=backend, device='cpu')
     expected = [alone.segment(image.pixels, image.encoding) for image in images]
     again = Segmenter.load(untrained_checkpoint, backend=backend, device='cpu', batch=8)
@@ -128,6 +110,9 @@ def test_an_image_has_the_same_bytes_in_every_batch_and_at_every_start(
         for one, other in zip(found, expected[:count], strict=True):
             assert one.labels.tobytes() == other.labels.tobytes()
             assert one.confidence.tobytes() == other.confidence.tobytes()
+    assert again.segment_batch([]) == []
+    with pytest.raises(PixelError, match='bgra8 needs 4 channels'):
+        again.segment_batch([images[0], Image(clip_frames[0], 'bgra8')])
 
 
 def test_an_exported_file_is_loaded_as_it_says(

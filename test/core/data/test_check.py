@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lemore_core.data.check import CheckResult, check, class_counts, require_sound
+from lemore_core.data.check import CheckResult, check, require_sound
 from lemore_core.data.datasets import open_dataset
 from lemore_core.data.samples import DataError
 from lemore_core.images.files import ORIENTATION
@@ -37,6 +37,8 @@ def test_a_sound_data_set_is_measured(root: Path, put: Put) -> None:
     assert report.pixels[:12].tolist() == report.masks[:12].tolist() == [2] * 11 + [0]
     assert (report.pixels[255], report.pixels.sum()) == (2, 24)
     assert require_sound(open_dataset('camvid', root).samples('val'), 'val') == []
+    with pytest.raises(DataError, match='there are no samples'):
+        check([])
     for name in ('a', 'b'):
         put(f'valannot/{name}.png', [[0, 1, 2, 3, 4, 5], [6, 6, 8, 9, 9, 11]])
     report = checked(root)
@@ -98,17 +100,3 @@ def test_truncated_files_are_noticed(root: Path, suffix: str) -> None:
     first, second = checked(root).errors
     assert first.startswith(f'{path} is no readable image: ')
     assert second.startswith(f'{mask} is no readable image: ')
-
-
-def test_class_counts_are_those_of_each_mask(root: Path, put: Put) -> None:
-    put('valannot/b.png', [[10, 10, 10, 255, 11, 0]])
-    for function in (check, class_counts):
-        with pytest.raises(DataError, match='there are no samples'):
-            function([])
-    counts = class_counts(open_dataset('camvid', root).samples('val'))
-    assert (counts.shape, counts.dtype) == ((2, 11), np.int64)
-    assert counts[0].tolist() == [1] * 11
-    assert counts[1].tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3]
-    put('valannot/b.png', [[12]])
-    with pytest.raises(DataError, match=r'b\.png: the mask holds ids \[12\]'):
-        class_counts(open_dataset('camvid', root).samples('val'))

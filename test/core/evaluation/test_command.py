@@ -35,9 +35,6 @@ def test_json_holds_the_figures_and_every_image(command: list[str], capsys: Outp
     scores = [image['mean_iou'] for image in values['per_image']]
     assert scores == sorted(scores)
     assert len(scores) == 3
-
-
-def test_views_are_passed_on(command: list[str], capsys: Output) -> None:
     assert main([*command, '--flip', '--scales', '0.5,1', '--limit', '1', '--json']) == 0
     assert json.loads(capsys.readouterr().out)['views'] == 'scales 0.5, 1; flip'
 
@@ -74,23 +71,6 @@ def test_a_data_set_of_ones_own_is_measured_in_its_own_classes(
     assert (figures[0]['dataset'], figures[0]['images']) == ('mine', 3)
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (['--scales', '99'], 'from 0.1 to 10'),
-        (['--dataset', 'mars'], 'mars'),
-        (['--split', 'nowhere'], 'nowhere'),
-    ],
-)
-def test_what_is_wrong_is_said_in_one_line(
-    command: list[str], arguments: list[str], message: str, capsys: Output
-) -> None:
-    assert main([*command, *arguments]) == 1
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count('\n') == 1
-
-
 def test_model_and_truth_are_compared_in_groups_on_one_drive(
     command: list[str], small_camvid: Path, tmp_path: Path, capsys: Output
 ) -> None:
@@ -106,7 +86,7 @@ def test_model_and_truth_are_compared_in_groups_on_one_drive(
     truth = str(tmp_path / 'truth.yaml')
     grouped = [*command, '--dataset', 'camvid', '--ground-truth-groups', truth]
     # the probabilities of a model's classes are summed, and those of ignored ones left out
-    assert main([*grouped, '--class-groups', truth, '--json']) == 0
+    assert main([*grouped, '--map', truth, '--json']) == 0
     values = json.loads(capsys.readouterr().out)
     assert list(values['iou']) == ['ground', 'else']
     assert main(grouped) == 1

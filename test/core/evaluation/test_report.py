@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -18,12 +17,10 @@ from lemore_core.data.samples import Sample
 from lemore_core.evaluation.evaluate import EvaluationResult, Judged, evaluate
 from lemore_core.evaluation.report import (
     Report,
-    ReportError,
     evaluation_report,
     heat_map,
     render_report,
     worst_images,
-    write_report,
 )
 from lemore_core.evaluation.strategies import Predictor
 from lemore_core.evaluation.worst import ReportImage, WorstImages
@@ -145,12 +142,6 @@ def test_a_heat_map_names_its_scale() -> None:
     pixels = decode(picture.uri)
     assert pixels[0, 0, :3].sum() < 20
     assert pixels[0, -1, :3].sum() > 400
-
-
-def test_a_report_that_cannot_be_written_is_named(result: Evaluated, tmp_path: Path) -> None:
-    (tmp_path / 'file').touch()
-    with pytest.raises(ReportError, match='cannot be written'):
-        write_report(report_of(result), tmp_path / 'file' / 'report.html')
 
 
 class Item(NamedTuple):

@@ -47,11 +47,6 @@ class TwoClasses:
 
 
 @pytest.fixture(scope='module')
-def segmenter(untrained_checkpoint: Path) -> Segmenter:
-    return Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
-
-
-@pytest.fixture(scope='module')
 def image(clip_frames: list[Image]) -> Image:
     return np.ascontiguousarray(clip_frames[0][::2, ::2, ::-1])
 
@@ -112,13 +107,9 @@ def test_upsampling_is_that_of_torch() -> None:
     torch.testing.assert_close(found, expected[0].permute(1, 2, 0), rtol=1e-7, atol=1e-5)
 
 
-def test_views_say_what_they_are() -> None:
+def test_there_is_a_view() -> None:
     with pytest.raises(ViewError, match='one or more'):
         Views(())
-    with pytest.raises(ViewError, match=r'from 0\.1 to 10'):
-        Views((0.0,))
-    assert str(Views()) == 'single scale'
-    assert str(Views((0.5, 1.0), flip=True)) == 'scales 0.5, 1; flip'
 
 
 def test_sizes_that_the_model_cannot_take_are_refused(

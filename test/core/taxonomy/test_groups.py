@@ -45,20 +45,15 @@ def test_classes_become_groups() -> None:
         ((WAY, THINGS, Group('way', RED, ())), ('sky',), 'groups of the same name: way'),
         ((WAY, THINGS, Group('ignore', RED, ('sky',))), (), 'reserved names of groups'),
         ((WAY,), ('trees',), 'unknown classes: trees; classes in no group .*: car, sky'),
+        ((WAY,), ('sky', 'car'), "'mine' has 1 classes, it needs 2"),
+        ((WAY, Group('things', (0, 0, 999), ('car',))), ('sky',), "color of 'things' is"),
     ],
 )
 def test_groups_that_do_not_fit_are_refused(
     groups: tuple[Group, ...], ignored: tuple[str, ...], expected: str
 ) -> None:
-    with pytest.raises(GroupsError, match=expected):
+    with pytest.raises(TaxonomyError, match=expected):
         ClassGroups('mine', STREET, groups, ignored)
-
-
-def test_what_is_no_table_is_refused_as_such() -> None:
-    with pytest.raises(TaxonomyError, match="'mine' has 1 classes, it needs 2"):
-        ClassGroups('mine', STREET, (WAY,), ('sky', 'car'))
-    with pytest.raises(TaxonomyError, match="color of 'things' is"):
-        ClassGroups('mine', STREET, (WAY, Group('things', (0, 0, 999), ('car',))), ('sky',))
 
 
 @pytest.mark.parametrize('name', BUILT_IN)

@@ -23,6 +23,7 @@ from lemore_core import checkpoint
 from lemore_core.cli.main import main
 from lemore_core.data.datasets import open_dataset
 from lemore_core.data.samples import DataError, write_soft
+from lemore_core.model.cost import measure_cost
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
 from lemore_core.training.images import Batch
@@ -96,6 +97,7 @@ def test_a_network_learns_and_its_checkpoint_is_served(
     # and the checkpoint records how to make itself again
     assert card.training['recipe'] == planned.to_dict()
     assert card.training['versions']['torch'] == torch.__version__
+    assert card.training['cost'] == dataclasses.asdict(measure_cost(card.config))
 
 
 @pytest.fixture(scope='module')
