@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lemore_core.common.errors import LemoreError, refusing
 from lemore_core.common.files import write_whole
 from lemore_core.evaluation.evaluate import EvaluationResult, Judged
 from lemore_core.evaluation.metrics import Calibration, ConfusionMatrix, Scores, percent
@@ -106,7 +107,8 @@ def evaluation_report(
 
 def write_report(report: Report, path: Path) -> None:
     """Write a report as HTML."""
-    write_whole(path, render_report(report))
+    with refusing(f'the report {path} cannot be written', LemoreError):
+        write_whole(path, render_report(report))
 
 
 def check_requirements() -> None:
