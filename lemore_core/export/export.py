@@ -22,7 +22,7 @@ from lemore_core.common.child import serve_parent
 from lemore_core.common.files import hash_of, write_whole
 from lemore_core.export import BATCH, DESCRIPTOR, LOGITS, STREET, ExportError, PrecisionError
 from lemore_core.export.fold import ServingGraph, load_graph
-from lemore_core.export.onnx_file import open_session
+from lemore_core.export.session import open_session
 from lemore_core.images.files import read_image
 from lemore_core.images.image import to_network
 

@@ -19,7 +19,7 @@ from lemore_core.checkpoint import RGB, ModelCard
 from lemore_core.common.errors import refusing
 from lemore_core.common.files import read_regular
 from lemore_core.export import ExportError
-from lemore_core.export.onnx_file import open_session
+from lemore_core.export.session import open_session
 from lemore_core.model.imported import ImportedConfig
 from lemore_core.taxonomy import Taxonomy
 

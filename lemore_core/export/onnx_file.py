@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import lemore_core
 from lemore_core.checkpoint import CheckpointError, ModelCard, read_card
@@ -28,10 +27,10 @@ from lemore_core.common.child import Child, ChildError
 from lemore_core.common.errors import LemoreError, refusing
 from lemore_core.common.files import hash_of, read_own, read_regular, user_cache, write_own
 from lemore_core.export import ExportError, PrecisionError
+from lemore_core.export.session import open_session
 
 MODULE = 'lemore_core.export.export'
 NICENESS = 10
-FATAL = 4  # ONNX Runtime's level of messages
 MOST_KEPT, MOST_BYTES = 32, 2**31
 CHECKSUM_BYTES = hashlib.sha256().digest_size
 PACKAGES = ('torch', 'onnx', 'onnxruntime')
@@ -55,17 +54,6 @@ def read_model_card(path: Path) -> ModelCard:
         msg = f'{path} does not describe itself: write a file that does, with {command}'
         raise CheckpointError(msg)
     return ModelCard.from_metadata(metadata, str(path))
-
-
-def open_session(content: bytes, options: Any = None) -> Any:
-    """Return ONNX Runtime's session on the CPU, or raise one of its exceptions, of no common base."""
-    import onnxruntime
-
-    options = options or onnxruntime.SessionOptions()
-    options.log_severity_level = FATAL  # errors are raised
-    providers = ['CPUExecutionProvider']
-    # its fallback would print to standard output, which is for results
-    return onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
 
 
 def require_finite_weights(path: Path) -> None:

@@ -15,7 +15,8 @@ from lemore_core.common.errors import refusing
 from lemore_core.common.files import read_regular
 from lemore_core.common.memory import thread_counts
 from lemore_core.export import BATCH, DESCRIPTOR, LOGITS
-from lemore_core.export.onnx_file import cached_export, open_session, read_model_card
+from lemore_core.export.onnx_file import cached_export, read_model_card
+from lemore_core.export.session import open_session
 from lemore_core.inference.backend import (
     AS_EXPORTED,
     AUTO,
