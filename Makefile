@@ -80,8 +80,9 @@ format: $(INSTALLED)
 
 # The .onnx files beside the shipped checkpoints, after a change of weights or graph.
 exports: $(INSTALLED)
-	for model in nano tiny; do $(BIN)/python -m lemore_core.cli.main export --model $$model \
-		--output lemore_core/weights/lemore_$${model}_camvid_480x360.onnx || exit 1; done
+	for model in nano_camvid tiny_camvid nano_cityscapes tiny_cityscapes; do \
+		$(BIN)/python -m lemore_core.cli.main export --model lemore_core/weights/lemore_$$model.safetensors \
+		--output lemore_core/weights/lemore_$${model}_480x360.onnx || exit 1; done
 
 # Inputs that others may send, for SECONDS; prints the table of docs/reliability.md.
 SECONDS ?= 600

@@ -26,7 +26,7 @@ from lemore_core.segmentation import UNREFINED, Refinement, Segmentation
 from lemore_core.taxonomy import Taxonomy
 
 WEIGHTS = Path(str(resources.files('lemore_core') / 'weights'))
-DEFAULT_DATASET = 'camvid'
+DATASETS = ('cityscapes', 'camvid')  # of the shipped weights; a size's default is its first
 
 __all__ = ['Segmenter', 'SegmenterError', 'Status', 'network_size', 'resolve_checkpoint']
 
@@ -276,7 +276,7 @@ class Segmenter:
 
 
 def resolve_checkpoint(model: str, dataset: str = '') -> Path:
-    """Return the file of a shipped size for ``dataset`` (empty: camvid), or a path itself.
+    """Return the file of a shipped size for ``dataset`` (empty: cityscapes), or a path itself.
 
     Raises:
         SegmenterError: no model of that name is shipped.
@@ -286,21 +286,24 @@ def resolve_checkpoint(model: str, dataset: str = '') -> Path:
             return Path(model)
         msg = f'no model is called {model!r}: give {", ".join(VARIANTS)}, or a checkpoint path'
         raise SegmenterError(msg)
-    dataset = dataset or DEFAULT_DATASET
     path = shipped(model, dataset)
     if not path.is_file():
         there = ', '.join(p.stem for p in sorted(WEIGHTS.glob('*.safetensors')))
         msg = (
-            f'model {model!r} for dataset {dataset!r} is not shipped (there is: {there}): '
-            'give the path of a checkpoint instead'
+            f'model {model!r} for dataset {dataset or DATASETS[0]!r} is not shipped (there is: '
+            f'{there}): give the path of a checkpoint instead'
         )
         raise SegmenterError(msg)
     return path
 
 
-def shipped(model: str, dataset: str = DEFAULT_DATASET) -> Path:
-    """Return the path of the weights of a size; not every size is shipped."""
-    return WEIGHTS / f'lemore_{model}_{dataset}.safetensors'
+def shipped(model: str, dataset: str = '') -> Path:
+    """Return the path of the weights of a size; not every size is shipped for every data set."""
+    paths = [
+        WEIGHTS / f'lemore_{model}_{name}.safetensors'
+        for name in (dataset and [dataset]) or DATASETS
+    ]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def _rotated_back(image: Image, result: Segmentation) -> Segmentation:

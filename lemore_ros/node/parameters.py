@@ -68,8 +68,8 @@ class NodeParameters:
     dataset: str = option(
         '',
         'Names and colours of the classes: a built-in data set (which also chooses among the '
-        'shipped networks), or the path of a YAML file with your own. Empty: camvid for a shipped '
-        "network, the checkpoint's own classes for a path.",
+        'shipped networks), or the path of a YAML file with your own. Empty: the classes of the '
+        'checkpoint, which for a shipped size is cityscapes where that is shipped, else camvid.',
         allowed='empty, the name of a built-in data set, or a path that ends in .yaml',
     )
     backend: str = option(

@@ -159,7 +159,8 @@ def test_what_cannot_be_loaded_is_named(
 
 def test_models_are_found_by_size_and_dataset() -> None:
     assert Segmenter.load('nano', backend='torch').path == resolve_checkpoint('nano')
-    assert resolve_checkpoint('tiny').name == 'lemore_tiny_camvid.safetensors'
+    assert resolve_checkpoint('tiny').name == 'lemore_tiny_cityscapes.safetensors'
+    assert resolve_checkpoint('tiny', 'camvid').name == 'lemore_tiny_camvid.safetensors'
     assert resolve_checkpoint('mine/best.safetensors') == Path('mine/best.safetensors')
     with pytest.raises(SegmenterError, match=r"'tiny' for dataset 'mars' is not shipped.*camvid"):
         resolve_checkpoint('tiny', 'mars')

@@ -11,6 +11,7 @@ import pytest
 from lemore_core import checkpoint
 from lemore_core.cli.main import main
 from lemore_core.segmenter import resolve_checkpoint
+from lemore_core.taxonomy import load_taxonomy
 
 # on so many images of CamVid's validation split, the least mIoU that each must have
 SHIPPED = {'nano': (101, 0.58), 'tiny': (10, 0.70), 'small': (10, 0.65)}
@@ -30,14 +31,26 @@ def test_the_card_is_complete(model: str) -> None:
     assert resolve_checkpoint(model, 'camvid').stat().st_size < 8e6
 
 
+@pytest.mark.parametrize('model', ['nano', 'tiny'])
+def test_a_street_model_names_its_sources_and_its_teacher(model: str) -> None:
+    card = checkpoint.read_card(resolve_checkpoint(model))
+    assert card.taxonomy.classes == load_taxonomy('cityscapes').classes
+    assert 'mean_iou' not in card.metrics  # a teacher's labels judge nothing
+    assert len(card.training['sources']) == 12
+    assert card.training['teacher']['licence'].startswith('Apache-2.0')
+    assert 'CC BY-NC 4.0' in card.licence
+    assert card.scenes is not None
+
+
 @pytest.mark.parametrize('model', SHIPPED)
 def test_it_segments_the_validation_split(
     model: str, camvid: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = ['--height', '360', '--width', '480']
     images, least = SHIPPED[model]
-    arguments = ['--model', model, '--data', str(camvid), '--limit', str(images), *size, '--json']
-    assert main(['evaluate', *arguments, '--split', 'val']) == 0
+    data = ['--data', str(camvid), '--dataset', 'camvid', '--split', 'val']
+    arguments = ['--model', model, *data, '--limit', str(images), *size, '--json']
+    assert main(['evaluate', *arguments]) == 0
     values = json.loads(capsys.readouterr().out)
     card = checkpoint.read_card(resolve_checkpoint(model, 'camvid'))
     assert values['images'] == images

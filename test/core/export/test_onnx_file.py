@@ -151,11 +151,13 @@ def test_an_error_of_the_exporting_process_is_raised_in_this_one(
         export_apart(damaged, 96, 128, half=False)
 
 
-@pytest.mark.parametrize('model', ['nano', 'tiny'])
+@pytest.mark.parametrize(
+    'model', ['nano_camvid', 'tiny_camvid', 'nano_cityscapes', 'tiny_cityscapes']
+)
 def test_what_is_shipped_is_of_its_checkpoint_and_serves_without_an_export(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint = WEIGHTS / f'lemore_{model}_camvid.safetensors'
+    checkpoint = WEIGHTS / f'lemore_{model}.safetensors'
     config = read_card(checkpoint).config
     shipped = read_shipped(checkpoint, config.height, config.width)
     assert shipped, STALE
