@@ -64,7 +64,7 @@ def test_a_bag_without_labels_is_segmented_and_one_of_several_is_chosen(
     run('info', bare, *model)
     *_, scenes, advice = capsys.readouterr().out.splitlines()
     assert re.match(
-        r' +familiarity 0.00 in the median, mean confidence 0.\d\d; 2 of 2 images are unlike the '
+        r' +familiarity 0.0\d in the median, mean confidence 0.\d\d; 2 of 2 images are unlike the '
         r'training data \(familiarity below 0.05\), from 0.00 s to 0.\d\d s$',
         scenes,
     )

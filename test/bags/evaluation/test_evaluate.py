@@ -204,7 +204,7 @@ def test_figures_are_those_of_the_data_set(camvid: Path, tmp_path: Path) -> None
         mask = cv2.imread(str(sample.mask), cv2.IMREAD_UNCHANGED)
         cv2.imwrite(str(masks / f'{stamp}.png'), mask)
     drive = write_messages(tmp_path / 'drive', messages)
-    segmenter = Segmenter.load(resolve_checkpoint('nano'), backend='torch', device='cpu')
+    segmenter = Segmenter.load(resolve_checkpoint('nano', 'camvid'), backend='torch', device='cpu')
     truth = GroundTruth(str(masks), drive, CAMVID, 0, ids='dataset')
     found = evaluate_drive(ImageSequence(drive), ModelLabels(segmenter), truth)
     expected = evaluate(predictor_for(segmenter, Views()), samples)

@@ -48,7 +48,7 @@ def test_an_exported_file_is_folded_and_keeps_its_form(exported: bytes) -> None:
     assert opset.version == 17
     ports = [(p.name, p.type.tensor_type) for p in (*model.graph.input, *model.graph.output)]
     sides = [(name, [d.dim_param or d.dim_value for d in t.shape.dim]) for name, t in ports]
-    outputs = [('logits', ['batch', 8, 16, 11]), ('descriptor', ['batch', 240])]
+    outputs = [('logits', ['batch', 8, 16, 19]), ('descriptor', ['batch', 240])]
     assert sides == [('pixels', ['batch', 64, 128, 3]), *outputs]
     kinds = [onnx.TensorProto.UINT8, *2 * [onnx.TensorProto.FLOAT]]
     assert [t.elem_type for _, t in ports] == kinds

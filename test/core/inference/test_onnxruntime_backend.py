@@ -147,7 +147,7 @@ def test_several_images_are_segmented_in_turn(
     together = backend.segment([Image(one) for one in pixels])
     for one, found in zip(pixels, together, strict=True):
         assert np.array_equal(backend.segment([Image(one)])[0].labels, found.labels)
-    assert backend.logits(pixels).shape == (2, 8, 16, 11)
+    assert backend.logits(pixels).shape == (2, 8, 16, 19)
 
 
 @pytest.mark.parametrize(
