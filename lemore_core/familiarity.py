@@ -133,12 +133,12 @@ class SceneStatistics:
         Raises:
             StatisticsError: there are fewer than two images.
         """
-        folds = divided(drives, held_out)
+        folds = folds_of(drives, held_out)
         images = sum(map(len, drives.values()))
         return cls(tuple(Fold.of(*pair) for pair in folds.values()), images, tuple(folds))
 
 
-def divided(
+def folds_of(
     drives: Mapping[str, Values], held_out: Collection[str] = ()
 ) -> dict[str, tuple[Values, Values]]:
     """Return the descriptors kept and held out in each fold of :meth:`SceneStatistics.of`."""

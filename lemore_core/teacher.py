@@ -24,6 +24,7 @@ from lemore_core.data.origin import TeacherRecord
 from lemore_core.data.samples import SoftLabels, soft_labels
 from lemore_core.evaluation.strategies import mean_of_views, merging, upsample
 from lemore_core.export.onnx_file import read_model_card
+from lemore_core.export.session import FATAL
 from lemore_core.images.image import to_network
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import UNLABELLED_8BIT, Taxonomy, load_groups
@@ -34,7 +35,6 @@ ASPECT, WIDE = 4 / 3, 1.2  # less wide images are seen in the area of one of thi
 SOFT_STRIDE = 4  # pixels of the smallest view to a soft label
 MOST_OF_ONE = 0.99  # of the labelled pixels: more of one class teaches nothing
 LEAST_LABELLED = 0.05  # of all pixels
-FATAL = 4  # ONNX Runtime's level
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]  # height, width

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lemore_core.cli import train
 from lemore_core.cli.arguments import listed
 from lemore_core.cli.evaluate import measure, print_result
+
+if TYPE_CHECKING:
+    from lemore_core.distill import DistillRun
 
 WORST_IMAGES = 24  # in the report
 
@@ -48,43 +52,13 @@ def run(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lemore_core.data.datasets import OWN, open_dataset
-    from lemore_core.data.origin import ImageSource, read_origin
-    from lemore_core.distill import DistillError, DistillRun, distill
+    from lemore_core.distill import distill
     from lemore_core.evaluation.report import check_requirements
     from lemore_core.evaluation.strategies import SingleScale
-    from lemore_core.segmenter import Segmenter, resolve_checkpoint
-    from lemore_core.teacher import Teacher
-    from lemore_core.training.recipe import parse_changes
-    from lemore_core.training.start import starting_model
+    from lemore_core.segmenter import Segmenter
 
     check_requirements()
-    named = read_origin(arguments.sources).sources if arguments.sources else ()
-    inputs = (*named, *map(ImageSource, arguments.inputs))
-    if not inputs:
-        msg = 'there are no images: give bags, videos or folders, or --sources'
-        raise DistillError(msg)
-    start = resolve_checkpoint(arguments.start) if arguments.start else None
-    changes = parse_changes(arguments.set)
-    model = arguments.model or changes.get('model')
-    changes['model'] = (starting_model(start, model) if start else model) or 'nano'
-    planned = DistillRun(
-        Teacher(
-            resolve_checkpoint(arguments.teacher),
-            arguments.class_groups,
-            tuple(arguments.sizes),
-            not arguments.no_flip,
-            arguments.min_probability,
-        ),
-        inputs,
-        arguments.output,
-        hold_out=tuple(arguments.hold_out),
-        every=arguments.every,
-        recipe=arguments.recipe,
-        changes=changes,
-        start=start,
-        seconds=arguments.time,
-        hardware=train.hardware(arguments),
-    )
+    planned = _planned(arguments)
     try:
         student = distill(planned, tqdm.write).resolve()
     except (OSError, KeyboardInterrupt):
@@ -105,4 +79,42 @@ def run(arguments: argparse.Namespace) -> None:
         f'lemore benchmark --models {student},{planned.teacher.path}\n'
         'ros2 launch lemore_ros segmentation.launch.py image_topic:=/camera/image_raw '
         f'model:={student}'
+    )
+
+
+def _planned(arguments: argparse.Namespace) -> DistillRun:
+    """Return the run of the options; the start sets the model's size."""
+    from lemore_core.data.origin import ImageSource, read_origin
+    from lemore_core.distill import DistillError, DistillRun
+    from lemore_core.segmenter import resolve_checkpoint
+    from lemore_core.teacher import Teacher
+    from lemore_core.training.recipe import parse_changes
+    from lemore_core.training.start import starting_model
+
+    named = read_origin(arguments.sources).sources if arguments.sources else ()
+    inputs = (*named, *map(ImageSource, arguments.inputs))
+    if not inputs:
+        msg = 'there are no images: give bags, videos or folders, or --sources'
+        raise DistillError(msg)
+    start = resolve_checkpoint(arguments.start) if arguments.start else None
+    changes = parse_changes(arguments.set)
+    model = arguments.model or changes.get('model')
+    changes['model'] = (starting_model(start, model) if start else model) or 'nano'
+    return DistillRun(
+        Teacher(
+            resolve_checkpoint(arguments.teacher),
+            arguments.class_groups,
+            tuple(arguments.sizes),
+            not arguments.no_flip,
+            arguments.min_probability,
+        ),
+        inputs,
+        arguments.output,
+        hold_out=tuple(arguments.hold_out),
+        every=arguments.every,
+        recipe=arguments.recipe,
+        changes=changes,
+        start=start,
+        seconds=arguments.time,
+        hardware=train.hardware(arguments),
     )

@@ -22,8 +22,8 @@ from lemore_core.familiarity import (
     SceneStatistics,
     StatisticsError,
     Values,
-    divided,
     fit_temperature,
+    folds_of,
 )
 from lemore_core.images.image import Image, rotated, to_rgb
 from lemore_core.segmentation import Segmentation
@@ -191,13 +191,13 @@ def corruption_table(
         )
         for source in elsewhere
     }
-    folds = divided(seen[''])
+    folds = folds_of(seen[''])
     rows = [['images', *folds], ['---'] * (1 + len(folds))]
     for what in [*CORRUPTIONS, *places]:
         cells = []
         for name, (kept, held_out) in folds.items():
             fold = Fold.of(kept[:, 1:], held_out[:, 1:])
-            odd = places[what] if what in places else divided(seen[what])[name][1]
+            odd = places[what] if what in places else folds_of(seen[what])[name][1]
             familiarity = auroc(fold.distance(odd[:, 1:]), fold.distance(held_out[:, 1:]))
             cells.append(f'{familiarity:.2f} / {auroc(-odd[:, 0], -held_out[:, 0]):.2f}')
         rows.append([what, *cells])

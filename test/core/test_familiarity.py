@@ -18,8 +18,8 @@ from lemore_core.familiarity import (
     SceneStatistics,
     StatisticsError,
     calibrated,
-    divided,
     fit_temperature,
+    folds_of,
 )
 from lemore_core.segmentation import Segmentation, Timings
 from lemore_core.segmenter import Segmenter, resolve_checkpoint
@@ -38,7 +38,7 @@ def test_a_scene_is_compared_with_drives_that_were_left_out() -> None:
     statistics = SceneStatistics.of(drives)
     # three groups of drives, the smallest drive beside the smallest group
     assert statistics.held_out == ('c', 'b', 'a, d')
-    assert [len(held) for _, held in divided(drives).values()] == [70, 60, 58]
+    assert [len(held) for _, held in folds_of(drives).values()] == [70, 60, 58]
     judge = statistics.judge
     ordinary, other = (
         [judge(dataclasses.replace(PLAIN, descriptor=one)).familiarity for one in images(200, at)]
