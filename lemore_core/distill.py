@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -40,6 +42,7 @@ from lemore_core.teacher import Teacher
 from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.run import Report, train_unless_finished
 from lemore_core.training.start import Hardware, TrainingRun
+from lemore_core.training.task import PROGRESS_SECONDS
 
 FOLDERS = ('frames', 'labels', 'data', 'training')  # each is made from those before it
 PLAN = 'plan.json'
@@ -107,7 +110,7 @@ def _distill(run: DistillRun, report: Report) -> Path:
     plan = {'data': _digest(data), 'training': _digest(fixed, str(run.start or ''))}
     _keep_plan(run.output, plan)
     report(f'{run.teacher.path.name} labels what has no labels yet')
-    _label(splits['train'] + splits['val'], run.output / 'labels', run.teacher)
+    _label(splits['train'] + splits['val'], run.output / 'labels', run.teacher, report)
     dataset = _write_dataset(run, splits)
     write_whole(dataset / ORIGIN, _yaml(Origin(run.inputs, run.teacher.record)))
     training = run.output / 'training'
@@ -215,10 +218,14 @@ def _split(drives: Mapping[str, list[Path]], hold_out: Sequence[str], report: Re
     return {'train': train, 'val': val}
 
 
-def _label(images: Sequence[Path], folder: Path, teacher: Teacher) -> None:
+def _label(images: Sequence[Path], folder: Path, teacher: Teacher, report: Report) -> None:
     """Write the teacher's mask and soft labels of each image that lacks one of them."""
     counts = np.zeros(UNLABELLED_8BIT + 1, np.int64)
+    reported = time.monotonic()
     for number, image in enumerate(tqdm(images, desc='teacher', unit='image', disable=None), 1):
+        if not sys.stderr.isatty() and time.monotonic() > reported + PROGRESS_SECONDS:
+            reported = time.monotonic()
+            report(f'{number - 1:,} of {counted(len(images), "image")} labelled')
         path = folder / f'{image.stem}.png'
         if not (path.is_file() and path.with_suffix(SUFFIX).is_file()):
             mask, soft = teacher.label(read_image(image))
