@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from lemore_core.cli import train
@@ -13,8 +15,10 @@ from lemore_core.cli.evaluate import measure, print_result
 
 if TYPE_CHECKING:
     from lemore_core.distill import DistillRun
+    from lemore_core.segmenter import Segmenter
 
 WORST_IMAGES = 24  # in the report
+TIMED = 5  # calls of student and teacher
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
         'model': segmenter.card.name,
         'dataset': f'the labels of {planned.teacher.path.name}',
         'split': f'for {len(samples)} images that were held out',
+        'speed': _speed(segmenter, planned.teacher.segmenter, samples[0].image),
         'licence': segmenter.card.licence,
     }
     result = measure(SingleScale(segmenter), samples, facts, page, WORST_IMAGES, 'teacher')
@@ -80,6 +85,18 @@ def run(arguments: argparse.Namespace) -> None:
         'ros2 launch lemore_ros segmentation.launch.py image_topic:=/camera/image_raw '
         f'model:={student}'
     )
+
+
+def _speed(student: Segmenter, teacher: Segmenter, path: Path) -> str:
+    """Return how long both take from an image to its labels, each at its own size."""
+    from lemore_core.benchmark import interleaved
+    from lemore_core.images.files import read_image
+
+    image = read_image(path)
+    calls = {each: partial(each.segment, image) for each in (student, teacher)}
+    timed = interleaved(calls, range(TIMED))
+    own, others = (median(ms for ms, _ in timed[each]) for each in (student, teacher))
+    return f'{others / own:.1f} times that of the teacher: {own:.1f} ms an image, not {others:.1f}'
 
 
 def _planned(arguments: argparse.Namespace) -> DistillRun:
