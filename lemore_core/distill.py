@@ -21,13 +21,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from tqdm import tqdm
 
 from lemore_core.common.errors import LemoreError, counted
 from lemore_core.common.files import atomic_folder, hold, write_whole
 from lemore_core.common.limits import parse_json
 from lemore_core.common.validation import check_fields, option
+from lemore_core.common.yaml_file import dump_yaml
 from lemore_core.data.datasets import CLASSES
 from lemore_core.data.drives import divided, listed
 from lemore_core.data.origin import ORIGIN, ImageSource, Origin
@@ -37,7 +37,7 @@ from lemore_core.images.files import read_image, write_image, write_labels
 from lemore_core.images.image import to_rgb
 from lemore_core.inference.sizes import network_size
 from lemore_core.sources import Frame, Source, error_lines, open_sources
-from lemore_core.taxonomy import UNLABELLED_8BIT, Taxonomy
+from lemore_core.taxonomy import UNLABELLED_8BIT
 from lemore_core.teacher import Teacher
 from lemore_core.training.recipe import Recipe, load_recipe
 from lemore_core.training.run import Report, train_unless_finished
@@ -112,7 +112,7 @@ def _distill(run: DistillRun, report: Report) -> Path:
     report(f'{run.teacher.path.name} labels what has no labels yet')
     _label(splits['train'] + splits['val'], run.output / 'labels', run.teacher, report)
     dataset = _write_dataset(run, splits)
-    write_whole(dataset / ORIGIN, _yaml(Origin(run.inputs, run.teacher.record)))
+    write_whole(dataset / ORIGIN, dump_yaml(Origin(run.inputs, run.teacher.record).to_dict()))
     training = run.output / 'training'
     planned = TrainingRun(
         recipe, dataset, training, run.hardware, start=run.start, check=False, seconds=run.seconds
@@ -258,9 +258,5 @@ def _write_dataset(run: DistillRun, splits: Splits) -> Path:
                 soft = mask.with_suffix(SUFFIX)
                 for kind, source in (('images', image), ('masks', mask), ('soft', soft)):
                     copy_into(part / kind / split / source.name, source)
-        write_whole(part / CLASSES, _yaml(run.teacher.taxonomy))
+        write_whole(part / CLASSES, dump_yaml(run.teacher.taxonomy.to_dict()))
     return data
-
-
-def _yaml(values: Origin | Taxonomy) -> str:
-    return yaml.safe_dump(values.to_dict(), sort_keys=False, allow_unicode=True)

@@ -1,6 +1,6 @@
 """Base classes of errors, and the words of messages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 # as pip takes it: the plain name brings gigabytes of CUDA
@@ -59,6 +59,12 @@ def printable(text: str, most: int = MOST_SHOWN) -> str:
 def shown(value: object) -> str:
     """Return a value for an error message, cut where it is long."""
     return printable(repr(value[:MOST_SHOWN] if isinstance(value, str) else value), MOST_OF_A_VALUE)
+
+
+def first_few(texts: Sequence[str], most: int, more: str = 'and') -> list[str]:
+    """Return the first texts, and the number of further ones: ``and 3 more``."""
+    further = len(texts) - most
+    return [*texts[:most], *([f'{more} {further} more'] if further > 0 else [])]
 
 
 def span(seconds: float) -> str:

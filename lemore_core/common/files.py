@@ -131,6 +131,13 @@ def hold(folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
+def require_new(output: Path, error: type[LemoreError]) -> None:
+    """Refuse an output that exists."""
+    if output.exists():
+        msg = f'{output} exists already: choose another --output'
+        raise error(msg)
+
+
 def write_whole(path: Path, content: bytes | str, mode: int = 0o666) -> None:
     """Write a file as :func:`atomic_write` does; text in UTF-8."""
     with atomic_write(path, mode) as temporary:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from lemore_core.common.errors import LemoreError, shown
+from lemore_core.common.errors import LemoreError, first_few, shown
 
 REQUIRED: Any = dataclasses.MISSING  # the default of a field that must be given
 
@@ -148,9 +148,7 @@ def from_mapping(cls: type[Kind], values: Any, source: str, error: type[LemoreEr
 
 
 def _joined(refusals: Sequence[str]) -> str:
-    found = [refusal for refusal in refusals if refusal]
-    more = len(found) - _MOST_REFUSALS
-    return '; '.join(found[:_MOST_REFUSALS]) + (f'; and {more} more' if more > 0 else '')
+    return '; '.join(first_few([refusal for refusal in refusals if refusal], _MOST_REFUSALS))
 
 
 def _convert(kind: Any, value: Any, name: str, error: type[LemoreError]) -> Any:

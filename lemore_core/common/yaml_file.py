@@ -62,6 +62,14 @@ def parse_yaml(content: bytes | str, source: str, error: type[LemoreError]) -> A
         raise error(msg) from reason
 
 
+def dump_yaml(values: Any) -> str:
+    """Return plain values as YAML, in their order."""
+    import yaml
+
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return text
+
+
 @lru_cache(1)
 def _loader() -> Any:
     """Return the safe loader, made to refuse a key that is given twice."""

@@ -19,12 +19,12 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from lemore_core.common.errors import LemoreError, in_one_line
-from lemore_core.common.files import read_regular, write_whole
+from lemore_core.common.files import read_regular, require_new, write_whole
+from lemore_core.common.yaml_file import dump_yaml
 from lemore_core.data.datasets import CLASSES, OWN, open_dataset
 from lemore_core.data.samples import DataError, Sample
 from lemore_core.data.split import copy_into
@@ -61,9 +61,7 @@ def import_annotations(export: Path, data: Path, output: Path) -> tuple[int, lis
         DataError: the export is of another kind or version, or has other images, sizes or classes;
             or ``output`` exists.
     """
-    if output.exists():
-        msg = f'{output} exists already: choose another --output'
-        raise DataError(msg)
+    require_new(output, DataError)
     waiting = {one.image.stem: one for one in all_samples(data)}
     number, sizes = len(waiting), {stem: one.read_mask().shape for stem, one in waiting.items()}
     taxonomy = next(iter(waiting.values())).taxonomy
@@ -92,7 +90,7 @@ def all_samples(root: Path) -> list[Sample]:
 def write_classes(root: Path, taxonomy: Taxonomy) -> None:
     """Write the class table of a data set whose masks hold class ids."""
     values = {**taxonomy.of_labels.to_dict(), 'ignored': [taxonomy.unlabelled]}
-    write_whole(root / CLASSES, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    write_whole(root / CLASSES, dump_yaml(values))
 
 
 def read_annotations(

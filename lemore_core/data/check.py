@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lemore_core.common.errors import LemoreError
+from lemore_core.common.errors import LemoreError, first_few
 from lemore_core.data.datasets import CLASSES
 from lemore_core.data.samples import DataError, Sample
 from lemore_core.taxonomy import UNLABELLED_8BIT
@@ -81,8 +81,7 @@ def require_sound(samples: Sequence[Sample], split: str, least: int = 2) -> list
 
 def some(messages: Sequence[str]) -> list[str]:
     """Return the first messages, and the number of further ones."""
-    more = len(messages) - NAMED_AT_MOST
-    return [*messages[:NAMED_AT_MOST], *([f'… and {more} more'] if more > 0 else [])]
+    return first_few(messages, NAMED_AT_MOST, '… and')
 
 
 def _inspect(sample: Sample) -> tuple[tuple[int, ...], NDArray[np.int64] | None, list[str]]:

@@ -6,10 +6,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from lemore_core.common.errors import counted
-from lemore_core.common.files import atomic_folder
+from lemore_core.common.files import atomic_folder, require_new
+from lemore_core.common.yaml_file import dump_yaml
 from lemore_core.data.datasets import CLASSES, OWN_LAYOUT, Layout, end_of, paired
 from lemore_core.data.drives import SPLITS, divided, drives, in_order, listed, rule
 from lemore_core.data.samples import DataError, Sample
@@ -33,9 +32,7 @@ def split(
     else the last drives that make a fifth go there, or the end of a single one. ``suffixes`` end
     the names of images and of masks, and are left out of those in the data set.
     """
-    if output.exists():
-        msg = f'{output} exists already: choose another --output'
-        raise DataError(msg)
+    require_new(output, DataError)
     layout = _layout(*suffixes)
     given: Parts = {}
     for one in paired(images, masks, taxonomy, layout):
@@ -65,8 +62,7 @@ def split(
                 name = name.partition('/')[2] if has_splits else name
                 for kind, source in (('images', one.image), ('masks', one.mask)):
                     copy_into(folder / kind / part / f'{name}{source.suffix.lower()}', source)
-        table = yaml.safe_dump(taxonomy.to_dict(), sort_keys=False, allow_unicode=True)
-        (folder / CLASSES).write_text(table, encoding='utf-8')
+        (folder / CLASSES).write_text(dump_yaml(taxonomy.to_dict()), encoding='utf-8')
     return lines
 
 

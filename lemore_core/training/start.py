@@ -16,13 +16,13 @@ import cv2
 import lightning
 import numpy as np
 import torch
-import yaml
 from lightning.pytorch import seed_everything
 
 from lemore_core import checkpoint
 from lemore_core.common.errors import LemoreError, refusing
 from lemore_core.common.files import hash_of, write_whole
 from lemore_core.common.memory import keep_freed_memory
+from lemore_core.common.yaml_file import dump_yaml
 from lemore_core.data.origin import ORIGIN, read_origin
 from lemore_core.model.cartesian_encoder import AxisMixing, resample_axis_weight
 from lemore_core.model.lemore import LeMoRe
@@ -103,8 +103,7 @@ def set_up(run: TrainingRun) -> Path | None:
         # the other processes of a run find what the first one wrote
         msg = f'{run.output} holds a run already: --resume it, or choose another folder'
         raise TrainingError(msg)
-    recipe = yaml.safe_dump(run.recipe.to_dict(), sort_keys=False)
-    write_whole(run.output / RECIPE_FILE, recipe)
+    write_whole(run.output / RECIPE_FILE, dump_yaml(run.recipe.to_dict()))
     if not run.hardware.uses_gpu:
         keep_freed_memory(all_blocks=True)
         if 'OMP_NUM_THREADS' not in os.environ:

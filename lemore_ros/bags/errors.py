@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lemore_core.common.errors import LemoreError, printable
+from lemore_core.common.errors import LemoreError, first_few, printable
 
 SHOWN = 3
 INCOMPLETE = 3  # exit status
@@ -35,5 +35,4 @@ class ReadErrors:
         return sum(self.places.values())
 
     def __str__(self) -> str:
-        more = f'; and {len(self.places) - SHOWN} more' if len(self.places) > SHOWN else ''
-        return '; '.join([*self.places][:SHOWN]) + more
+        return '; '.join(first_few([*self.places], SHOWN))

@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rosbags.interfaces import (
     Connection,
     Qos,
@@ -30,7 +29,7 @@ from rosbags.typesys import get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from lemore_core.common.files import write_whole
-from lemore_core.common.yaml_file import read_yaml
+from lemore_core.common.yaml_file import dump_yaml, read_yaml
 from lemore_core.taxonomy import Labels, Taxonomy
 from lemore_ros.bags.compression import chunk_compressor
 from lemore_ros.bags.errors import BagError
@@ -156,8 +155,7 @@ def join_parts(parts: Sequence[Path], folder: Path) -> bool:
             if (part / name).exists():
                 (part / name).replace(folder / name)
     if infos:
-        about = yaml.safe_dump({INFORMATION: _merge(infos)}, sort_keys=False)
-        write_whole(folder / METADATA, about)
+        write_whole(folder / METADATA, dump_yaml({INFORMATION: _merge(infos)}))
         synchronize(folder)
     return bool(infos)
 

@@ -32,14 +32,13 @@ def run(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lemore_core.cli.predict import exit_if_incomplete
+    from lemore_core.common.files import require_new
     from lemore_core.data.annotation import PACKAGES, write_annotations
     from lemore_core.pick import Seen, choose, look, write_picked
     from lemore_core.sources import open_sources
 
     output = arguments.output
-    if output.exists():
-        msg = f'{output} exists already: choose another --output'
-        raise BagError(msg)
+    require_new(output, BagError)
     if arguments.format:
         import_module(PACKAGES.get(arguments.format, 'json'))  # before all frames are read
     sources = open_sources(arguments.inputs, arguments.max_pixels)

@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def write_ground_truth(bag: Path, data: Path, output: Path) -> int:
     """Write the masks of ``data`` that are of frames of ``bag``; return their number."""
+    from lemore_core.common.files import require_new
     from lemore_core.data.annotation import all_samples
     from lemore_core.sources import drive_name
     from lemore_ros.bags.evaluation.label_sources import stamp_of_name
@@ -40,9 +41,7 @@ def write_ground_truth(bag: Path, data: Path, output: Path) -> int:
     if not stamped:
         msg = f'{data} has no mask of a frame of {bag}: their names begin with {start}'
         raise BagError(msg)
-    if output.exists():
-        msg = f'{output} exists already: choose another --output'
-        raise BagError(msg)
+    require_new(output, BagError)
     labels, classes = keys = [(NAMESPACE, 'labels'), (NAMESPACE, 'classes')]
     with open_bag(bag) as opened, new_part(output, SegmentOptions()) as writer:
         connections = add_connections(writer, (), opened.types, keys)
