@@ -11,12 +11,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError, counted, span
 from lemore_core.common.timeline import Timeline
 from lemore_core.images.files import write_image, write_labels
-from lemore_core.images.image import to_rgb
+from lemore_core.images.image import Pixels, to_rgb
 from lemore_core.images.render import legend, overlay
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
@@ -25,7 +24,7 @@ from lemore_core.taxonomy import Labels, Taxonomy
 
 _log = logging.getLogger(__name__)
 VIDEO = '.mp4'
-Pixels = NDArray[np.uint8]  # RGB (H, W, 3)
+
 LEGEND_WIDTH, LEGEND_AT_MOST = 640, 1 / 3  # pixels of a file of its own, of an image's height
 OUT_OF_ORDER = 'not in the video: the stamp is not after the one before'
 
@@ -69,9 +68,7 @@ def predict(
     each name and result.
     """
     taxonomy = source.taxonomy or (segmenter.taxonomy if segmenter else None)
-    if taxonomy is None:
-        msg = f'{source.name} has no labels: give a segmenter'
-        raise PredictError(msg)
+    assert taxonomy is not None, 'a source without labels needs a segmenter'
     frame, legend_file = None, _legend_file(output)
     legend_file.unlink(missing_ok=True)
     with _overlays(source, output) as write:

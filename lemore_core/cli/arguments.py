@@ -13,7 +13,6 @@ from lemore_core.common.limits import BIT_DEPTHS, MAX_PIXELS
 
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter
-    from lemore_core.segmenter_options import SegmenterOptions
 
 T = TypeVar('T')
 
@@ -126,17 +125,12 @@ def requested_size(arguments: argparse.Namespace) -> tuple[int, int] | None:
     return None if height is None else (height, width)
 
 
-def segmenter_options(arguments: argparse.Namespace) -> SegmenterOptions:
-    """Return the options of the arguments ``SEGMENTER``."""
+def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
+    """Load the Segmenter of the arguments ``SEGMENTER``."""
     from lemore_core.segmenter_options import SegmenterOptions
 
     values = {name: getattr(arguments, name) for name in OPTIONS}
-    return SegmenterOptions(size=requested_size(arguments), **values)
-
-
-def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
-    """Load the Segmenter of ``segmenter_options``."""
-    return segmenter_options(arguments).load()
+    return SegmenterOptions(size=requested_size(arguments), **values).load()
 
 
 def print_json(values: Any) -> None:

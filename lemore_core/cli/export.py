@@ -16,12 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the serving graph for one network size."""
-    from lemore_core.export.export import write_onnx
+    from lemore_core.common.files import write_whole
+    from lemore_core.export.export import export_onnx
     from lemore_core.export.onnx_file import read_model_card
     from lemore_core.segmenter import resolve_checkpoint
 
     path = resolve_checkpoint(arguments.model, arguments.dataset)
     config = read_model_card(path).config
     height, width = requested_size(arguments) or (config.height, config.width)
-    write_onnx(path, arguments.output, height, width)
+    write_whole(arguments.output, export_onnx(path, height, width))
     print(f'{arguments.output}: {width}x{height} pixels, {config.classes} classes')

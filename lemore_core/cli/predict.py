@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemore_core.cli.arguments import SEGMENTER, count, declare, image_bar, segmenter_options, share
+from lemore_core.cli.arguments import SEGMENTER, count, declare, image_bar, load_segmenter, share
 from lemore_core.common.errors import counted
 from lemore_core.common.limits import ROTATIONS
 
@@ -108,7 +108,7 @@ def load_for(sources: Sequence[Source], arguments: argparse.Namespace) -> Segmen
     if all(source.taxonomy is not None for source in sources):
         return None
     _log_exports()
-    segmenter = segmenter_options(arguments).load()
+    segmenter = load_segmenter(arguments)
     print(f'labels of the model {segmenter.card.name} ({segmenter.taxonomy.name})')
     return segmenter
 

@@ -27,9 +27,6 @@ class ConfusionMatrix:
 
     def add(self, truth: Ids, labels: Ids) -> None:
         """Count two label images; true ids outside the classes are ignored, labels have none."""
-        if truth.shape != labels.shape:
-            msg = f'truth has shape {truth.shape}, labels {labels.shape}'
-            raise ValueError(msg)
         known = truth < self.classes
         pairs = truth[known].astype(np.int64) * self.classes + labels[known]
         self.counts += np.bincount(pairs, minlength=self.classes**2).reshape(self.counts.shape)

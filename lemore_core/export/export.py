@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lemore_core import checkpoint
 from lemore_core.common.child import serve_parent
-from lemore_core.common.files import hash_of, write_whole
+from lemore_core.common.files import hash_of
 from lemore_core.export import BATCH, DESCRIPTOR, LOGITS, STREET, ExportError, PrecisionError
 from lemore_core.export.fold import ServingGraph, load_graph
 from lemore_core.export.session import open_session
@@ -120,11 +120,6 @@ def check_export(
     versions = f'torch {torch.__version__} and onnxruntime {onnxruntime.__version__}'
     msg += f'{versions} disagree about an operator'
     raise ExportError(msg)
-
-
-def write_onnx(path: Path, output: Path, height: int, width: int) -> None:
-    """Write the file of :func:`export_onnx`."""
-    write_whole(output, export_onnx(path, height, width))
 
 
 def street_images(height: int, width: int) -> NDArray[np.uint8]:

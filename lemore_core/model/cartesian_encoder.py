@@ -119,9 +119,6 @@ class CartesianEncoder(nn.Module):
         channel_attention: bool = True,
     ) -> None:
         super().__init__()
-        if not (transverse or frontal or lateral):
-            msg = 'a Cartesian encoder needs at least one of its three views'
-            raise ValueError(msg)
         self.transverse = ConvBatchNorm(channels, channels) if transverse else None
         self.frontal = AxisMixing('width', width) if frontal else None
         self.lateral = AxisMixing('height', height) if lateral else None

@@ -40,9 +40,6 @@ def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> An
     """Return the ``CameraInfo`` of the same image, with ``header``, at another size."""
     from sensor_msgs.msg import CameraInfo
 
-    if height < 1 or width < 1:
-        msg = f'an image of {width}x{height} has no camera info, both must be at least 1'
-        raise CameraInfoError(msg)
     _require_calibration(info)
     return CameraInfo(
         header=header,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.export.export import write_onnx
+from lemore_core.export.export import export_onnx
 from lemore_core.images.image import Image, PixelError
 from lemore_core.inference.backend import DeviceMemoryError
 from lemore_core.inference.cpu.pipeline import CpuPipeline
@@ -119,7 +119,7 @@ def test_an_exported_file_is_loaded_as_it_says(
     untrained_checkpoint: Path, clip_frames: Frames, tmp_path: Path
 ) -> None:
     path = tmp_path / 'model.onnx'
-    write_onnx(untrained_checkpoint, path, 192, 320)
+    path.write_bytes(export_onnx(untrained_checkpoint, 192, 320))
     exported = Segmenter.load(path)
     assert exported.status.backend == 'onnxruntime'
     assert exported.network_size(540, 960) == (192, 320)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip('safetensors', reason='pip install -e .')
 
-from lemore_core.export.export import write_onnx
+from lemore_core.export.export import export_onnx
 from lemore_core.images.image import Image
 from lemore_core.inference import torch_backend
 from lemore_core.inference.backend import BackendError, ServingRequest, Status
@@ -84,7 +84,7 @@ def test_labels_are_those_of_the_cpu(
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     path = resolve_checkpoint('tiny')
     exported = tmp_path / 'model.onnx'
-    write_onnx(path, exported, *SIZE)
+    exported.write_bytes(export_onnx(path, *SIZE))
     cpu = Segmenter.load(path, backend='torch', device='cpu')
     for served in (path, exported):
         gpu = Segmenter.load(served, backend='tensorrt')

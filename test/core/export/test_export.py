@@ -15,8 +15,9 @@ from torch import Tensor
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import CheckpointError
+from lemore_core.cli.main import main
 from lemore_core.export import ExportError, PrecisionError
-from lemore_core.export.export import check_export, export_onnx, trace_onnx, write_onnx
+from lemore_core.export.export import check_export, export_onnx, trace_onnx
 from lemore_core.export.fold import ServingGraph, load_graph
 from lemore_core.export.onnx_file import read_model_card
 from lemore_core.segmenter import resolve_checkpoint
@@ -137,11 +138,12 @@ def test_numbers_beyond_half_precision_are_refused(graph: ServingGraph) -> None:
 
 
 def test_a_file_that_fails_the_check_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr('lemore_core.export.export.LARGEST_DIFFERENCE', -1.0)
-    with pytest.raises(ExportError, match='-1 is allowed'):
-        write_onnx(NANO, tmp_path / 'out.onnx', 64, 64)
+    size = ['--height', '64', '--width', '64']
+    assert main(['export', '--model', 'nano', '-o', str(tmp_path / 'out.onnx'), *size]) == 1
+    assert '-1 is allowed' in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

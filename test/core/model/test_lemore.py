@@ -73,8 +73,6 @@ def test_the_depthwise_pairs_span_three_and_five_pixels() -> None:
     x[..., 5, 5] = 1.0
     # 3 from the first pair, and 2 * 2 more from the dilated one
     assert int((mixing(x) > 0).any(dim=-1).sum()) == 7
-    with pytest.raises(ValueError, match='at least one'):
-        CartesianEncoder(4, 6, 8, transverse=False, frontal=False, lateral=False)
 
 
 def test_nested_attention_is_the_mean_of_nine_softmaxed_maps() -> None:
@@ -114,16 +112,6 @@ def test_logits_stand_at_an_eighth_of_any_input(
     logits = LeMoRe(config).eval()(torch.randn(1, 3, *size))
     expected = tuple(-(-side // 8) for side in size)
     assert tuple(logits.shape) == (1, 7, *expected) == (1, 7, *config.logit_size)
-
-
-@pytest.mark.parametrize(
-    'part', ['transverse', 'frontal', 'lateral', 'channel_attention', 'nested_attention']
-)
-def test_each_part_can_be_left_out(part: str) -> None:
-    whole = LeMoRe(variant('nano', classes=5, height=64, width=64))
-    without = LeMoRe(variant('nano', classes=5, height=64, width=64, **{part: False}))
-    assert len(without.state_dict()) < len(whole.state_dict())
-    assert without.eval()(torch.randn(1, 3, 64, 64)).shape == (1, 5, 8, 8)
 
 
 @pytest.mark.parametrize(
