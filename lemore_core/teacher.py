@@ -25,7 +25,7 @@ from lemore_core.data.samples import SoftLabels, soft_labels
 from lemore_core.evaluation.strategies import mean_of_views, merging, upsample
 from lemore_core.export.onnx_file import read_model_card
 from lemore_core.export.session import FATAL
-from lemore_core.images.image import to_network
+from lemore_core.images.image import Pixels, to_network
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import UNLABELLED_8BIT, Taxonomy, load_groups
 
@@ -36,7 +36,6 @@ SOFT_STRIDE = 4  # pixels of the smallest view to a soft label
 MOST_OF_ONE = 0.99  # of the labelled pixels: more of one class teaches nothing
 LEAST_LABELLED = 0.05  # of all pixels
 
-Pixels = NDArray[np.uint8]
 Size = tuple[int, int]  # height, width
 
 
@@ -53,7 +52,7 @@ class Teacher:
     """
 
     path: Path
-    classes: str = ''
+    class_groups: str = ''
     sizes: tuple[int, ...] = option((), 'widths of the views in pixels', low=32, high=8192)
     flip: bool = option(True, 'add the mirror image of every view')
     min_probability: float = option(0.5, 'less certain pixels get no label', low=0, high=1)
@@ -67,8 +66,8 @@ class Teacher:
         self.card = read_model_card(self.path)
         self.taxonomy = self.card.taxonomy.of_labels
         self.merging = np.eye(self.card.config.classes + 1, dtype=np.float32)[:-1]
-        if self.classes:
-            groups = load_groups(self.classes, self.card.taxonomy)
+        if self.class_groups:
+            groups = load_groups(self.class_groups, self.card.taxonomy)
             self.taxonomy, self.merging = groups.taxonomy.of_labels, merging(groups)
         number = len(self.taxonomy.classes)
         if number >= UNLABELLED_8BIT:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.data.samples import SoftLabels
+from lemore_core.images.image import Pixels
 from lemore_core.taxonomy import UNLABELLED_8BIT
 
 MAX_SHARE = 0.75  # of one class in a crop
@@ -32,7 +33,6 @@ NOISE = (2.0, 10.0)  # standard deviation in grey levels
 JPEG_CHANCE = 0.15
 JPEG_QUALITY = (20, 80)
 
-Pixels = NDArray[np.uint8]
 Random = np.random.Generator
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from lemore_core.data.drives import drive_names, drives
 from lemore_core.data.samples import Sample
@@ -25,14 +24,13 @@ from lemore_core.familiarity import (
     fit_temperature,
     folds_of,
 )
-from lemore_core.images.image import Image, rotated, to_rgb
+from lemore_core.images.image import Image, Pixels, rotated, to_rgb
 from lemore_core.segmentation import Segmentation
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Frame, Source, open_sources
 
 MOST_IMAGES = 1000  # of each split
 MOST_CORRUPTED = 60  # of each drive
-Pixels = NDArray[np.uint8]
 
 
 def descriptor_of(result: Segmentation) -> Values:

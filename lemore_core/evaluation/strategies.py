@@ -22,7 +22,7 @@ LOGIT_STRIDE = 8
 SMALLEST_SIDE = 32
 
 
-class ViewError(LemoreError):
+class ScalesError(LemoreError):
     """Scales that are not allowed."""
 
 
@@ -54,10 +54,10 @@ class Views:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        check_fields(self, ViewError)
+        check_fields(self, ScalesError)
         if not self.scales:
             msg = 'there are no scales: give one or more'
-            raise ViewError(msg)
+            raise ScalesError(msg)
 
     def __str__(self) -> str:
         scales = ', '.join(f'{scale:g}' for scale in self.scales)

@@ -18,7 +18,7 @@ from lemore_core.taxonomy import Labels, Taxonomy
 WORST = 10  # frames of the least confidence, which are listed at the end
 
 
-class ViewError(LemoreError):
+class ViewerError(LemoreError):
     """Rerun is not installed, or its viewer or file cannot be opened."""
 
 
@@ -30,13 +30,13 @@ class View(AbstractContextManager['View']):
             import rerun
         except ImportError as error:
             msg = "the viewer is Rerun, which is not installed: pip install 'lemore_ros[view]'"
-            raise ViewError(msg) from error
+            raise ViewerError(msg) from error
         self._rerun = rerun
         self._recording = rerun.RecordingStream('lemore')
         self._taxonomy: Taxonomy | None = None
         self._moment: dict[str, dict[str, Any]] = {}
         self._confidences: list[tuple[float, dict[str, dict[str, Any]]]] = []
-        with refusing(f'Rerun cannot open {save or "its viewer"}', ViewError):
+        with refusing(f'Rerun cannot open {save or "its viewer"}', ViewerError):
             if save is not None:
                 save.parent.mkdir(parents=True, exist_ok=True)
                 self._recording.save(save)

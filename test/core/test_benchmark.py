@@ -8,10 +8,8 @@ import pytest
 from lemore_core.benchmark import (
     BenchmarkError,
     Case,
-    at_size,
     interleaved,
     measure_steps,
-    read_image,
     steps_row,
     table,
 )
@@ -84,11 +82,6 @@ def test_calls_are_interleaved_and_the_first_call_of_each_is_not_counted() -> No
     assert ''.join(calls) == 'ab' + 'aabb' * 2
     assert [returned for _, returned in timed['a']] == [4, 8]
     assert all(milliseconds >= 0 for milliseconds, _ in timed['b'])
-
-
-def test_the_image_is_that_of_a_camera() -> None:
-    image = at_size(read_image(None), *SIZE)
-    assert (image.pixels.shape, image.encoding) == ((48, 64, 3), 'bgr8')
 
 
 def test_nothing_to_measure_is_refused() -> None:

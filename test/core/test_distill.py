@@ -51,7 +51,7 @@ def halves(tmp_path: Path) -> str:
 def test_labels_are_the_mean_of_views_in_groups_where_the_teacher_is_sure(
     untrained_checkpoint: Path, halves: str
 ) -> None:
-    teacher = Teacher(untrained_checkpoint, classes=halves, min_probability=0.6)
+    teacher = Teacher(untrained_checkpoint, class_groups=halves, min_probability=0.6)
     rgb = np.ascontiguousarray(blocks(0)[..., ::-1])
     height, width = size = teacher.segmenter.network_size(*rgb.shape[:2])
     grid = height // 4, width // 4
@@ -140,7 +140,7 @@ def test_a_teacher_of_open_sizes_sees_images_whole_and_enlarged(tmp_path: Path) 
 def test_a_teacher_that_says_one_thing_or_nothing_is_refused(
     untrained_checkpoint: Path, halves: str, counts: dict[int, int], message: str
 ) -> None:
-    teacher = Teacher(untrained_checkpoint, classes=halves)
+    teacher = Teacher(untrained_checkpoint, class_groups=halves)
     pixels = np.zeros(256, np.int64)
     pixels[list(counts)] = list(counts.values())
     with pytest.raises(TeacherError, match=message):
@@ -205,7 +205,7 @@ def test_distil_from_folders_to_a_report_in_stages(
     assert card.training['recipe']['resize'] == [96, 64]
     held = sorted(path.stem for path in (data / 'images' / 'val').iterdir())
     assert held == ['d3_000000', 'd3_000001', 'd3_000002']
-    teacher = Teacher(untrained_checkpoint, flip=False, min_probability=0.3, classes=halves)
+    teacher = Teacher(untrained_checkpoint, flip=False, min_probability=0.3, class_groups=halves)
     assert card.training['sources'] == yaml.safe_load(sources.read_text())['sources']
     assert card.training['teacher']['name'] == untrained_checkpoint.name
     assert (

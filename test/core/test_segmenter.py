@@ -144,8 +144,6 @@ def test_another_table_of_as_many_classes_renames_them(untrained_checkpoint: Pat
     ('options', 'message'),
     [
         ({'backend': 'caffe'}, "no backend is called 'caffe'"),
-        ({'backend': 'torch', 'device': 'warp'}, "device 'warp'"),
-        ({'backend': 'onnxruntime', 'device': 'warp'}, "device 'warp'"),
         ({'network_size': (8, 8)}, 'height is 8'),
         ({'taxonomy': load_taxonomy('cityscapes')}, 'has 11 classes, dataset .cityscapes. has 19'),
     ],

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from lemore_core.evaluation.strategies import (
     AveragedViews,
+    ScalesError,
     SingleScale,
-    ViewError,
     Views,
     predictor_for,
     scaled_size,
     upsample,
 )
-from lemore_core.export.export import write_onnx
+from lemore_core.export.export import export_onnx
 from lemore_core.segmenter import Segmenter, SegmenterError
 from lemore_core.taxonomy import ClassGroups, Taxonomy
 from lemore_core.taxonomy.groups import Group
@@ -108,7 +108,7 @@ def test_upsampling_is_that_of_torch() -> None:
 
 
 def test_there_is_a_view() -> None:
-    with pytest.raises(ViewError, match='one or more'):
+    with pytest.raises(ScalesError, match='one or more'):
         Views(())
 
 
@@ -116,7 +116,7 @@ def test_sizes_that_the_model_cannot_take_are_refused(
     untrained_checkpoint: Path, image: Image, tmp_path: Path
 ) -> None:
     path = tmp_path / 'model.onnx'
-    write_onnx(untrained_checkpoint, path, 64, 96)
+    path.write_bytes(export_onnx(untrained_checkpoint, 64, 96))
     exported = Segmenter.load(path)
     assert exported.logits(image).shape == (8, 12, 11)
     with pytest.raises(SegmenterError, match=r'exported for \(64, 96\)'):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lemore_core.cli.main import main
 from lemore_core.images.image import Image
-from lemore_core.images.view import View, ViewError
+from lemore_core.images.view import View, ViewerError
 from lemore_core.segmenter import Segmenter
 from lemore_core.taxonomy import load_taxonomy
 
@@ -88,5 +88,5 @@ def test_a_folder_is_segmented_into_a_file(
 
 def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
     pytest.importorskip('rerun', reason='pip install rerun-sdk')
-    with pytest.raises(ViewError, match='Rerun cannot open '):
+    with pytest.raises(ViewerError, match='Rerun cannot open '):
         View(tmp_path)

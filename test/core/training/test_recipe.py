@@ -43,15 +43,9 @@ def test_a_recipe_is_the_published_one(
     ('changes', 'message'),
     [
         ({'tempo': 3}, r'camvid\.yaml: unknown fields tempo \(there are '),
-        ({'learning_rate': 'fast'}, "learning_rate is 'fast', allowed: a number from 0 to 1"),
         ({'batch': 1}, 'batch is 1, allowed: an integer, 2 or more'),
-        ({'precision': 8}, "precision is '8', allowed: one of 32, bf16, 16"),
         ({'scale': [2.0, 0.5]}, 'scale is .* in ascending order'),
-        ({'resize': [512, 0]}, 'resize is .*, 1 or more'),
         ({'network': {'sagittal': True}}, r"network has no part \['sagittal'\], its parts are tra"),
-        ({'network': {'lateral': 0}}, 'network is .* allowed: names, each with true or false'),
-        ({'light': 1}, 'light is 1, allowed'),
-        ({'shrink': 1.5}, 'shrink is 1.5, allowed'),
     ],
 )
 def test_a_wrong_field_is_named(changes: dict[str, Any], message: str) -> None:
