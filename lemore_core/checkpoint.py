@@ -129,11 +129,7 @@ def save(path: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
 
 
 def store_scenes(path: Path, scenes: SceneStatistics) -> None:
-    """Write the statistics into the card of a checkpoint or ONNX file; the rest is kept.
-
-    Raises:
-        CheckpointError: the statistics are of another network, or the file cannot be written.
-    """
+    """Write the statistics into the card of a checkpoint or ONNX file; the rest is kept."""
     text = json.dumps(asdict(scenes))
     if path.suffix == '.onnx':
         import onnx

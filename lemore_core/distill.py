@@ -85,11 +85,6 @@ def distill(run: DistillRun, report: Report) -> Path:
     """Train a student on the teacher's labels; return its checkpoint.
 
     The split val of the data set in ``data/`` are the teacher's labels of the held-out drives.
-
-    Raises:
-        LemoreError: an input, the teacher, the classes or an option is not what it must be, or
-            nothing is to be learned from the labels.
-        OSError, KeyboardInterrupt: it was interrupted; finished files are kept.
     """
     with hold(run.output):
         return _distill(run, report)

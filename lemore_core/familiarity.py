@@ -102,11 +102,7 @@ class SceneStatistics:
         return len(self.folds[0].mean) if self.folds else 0
 
     def judge(self, result: Segmentation) -> Segmentation:
-        """Return a result with its familiarity and sureness, as far as they are known.
-
-        Raises:
-            StatisticsError: the network is another one.
-        """
+        """Return a result with its familiarity and sureness, as far as they are known."""
         familiarity = sureness = None
         if result.descriptor is not None:
             if len(result.descriptor) != self.size:
@@ -129,9 +125,6 @@ class SceneStatistics:
 
         Drives ``held_out`` were not trained on: their distances count. Without any, each of up to
         three groups of drives (or of parts of a single one) is left out of the others in turn.
-
-        Raises:
-            StatisticsError: there are fewer than two images.
         """
         folds = folds_of(drives, held_out)
         images = sum(map(len, drives.values()))

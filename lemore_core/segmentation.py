@@ -70,11 +70,7 @@ class OutputSize:
 
     @classmethod
     def parse(cls, text: str) -> OutputSize:
-        """Read ``camera``, ``network``, or width and height as in ``640x480``.
-
-        Raises:
-            RefinementError: the text is none of them, or a side is out of bounds.
-        """
+        """Read ``camera``, ``network``, or width and height as in ``640x480``."""
         if text in {CAMERA, NETWORK}:
             return cls(is_network=text == NETWORK)
         found = re.fullmatch(r'([0-9]{1,4})x([0-9]{1,4})', text)
@@ -95,9 +91,6 @@ class Refinement:
 
     Labels of a confidence (0..1) below ``min_confidence`` become unlabelled, classes their
     ``groups``, and labels and confidence are resized to ``output_size`` by nearest neighbour.
-
-    Raises:
-        RefinementError: ``min_confidence`` is out of bounds.
     """
 
     min_confidence: float = 0.0

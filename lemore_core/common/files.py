@@ -101,11 +101,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Hold an output folder for this process, and remove it at the end if nothing was written.
-
-    Raises:
-        FolderInUseError: another process holds it.
-    """
+    """Hold an output folder for this process, and remove it at the end if nothing was written."""
     # imported late: light commands write no folder
     from filelock import FileLock, Timeout
 

@@ -56,10 +56,6 @@ def import_annotations(export: Path, data: Path, output: Path) -> tuple[int, lis
     """Write a data set of the images in ``data`` that have labels in ``export``.
 
     Return their number, and the names of the images without labels.
-
-    Raises:
-        DataError: the export is of another kind or version, or has other images, sizes or classes;
-            or ``output`` exists.
     """
     require_new(output, DataError)
     waiting = {one.image.stem: one for one in all_samples(data)}

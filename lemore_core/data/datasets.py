@@ -104,11 +104,7 @@ class Dataset:
             raise DataError(msg)
 
     def samples(self, split: str) -> list[Sample]:
-        """Return the samples of a split ('train', 'val' or another of the data set), by name.
-
-        Raises:
-            DataError: the folders are missing or empty, an image has no mask or a mask no image.
-        """
+        """Return the samples of a split ('train', 'val' or another of the data set), by name."""
         samples = self.listing(split)
         messages = [sample.missing for sample in samples if sample.missing]
         if messages:

@@ -86,9 +86,6 @@ def divided(
     """Return what to train on, what to validate on, and the drives of that.
 
     By default these are the last drives that make a fifth; of a single one it is the end.
-
-    Raises:
-        DataError: a drive is unknown, none is left to train on, or there is only one image.
     """
     names = list(dict.fromkeys(hold_out))
     number = sum(map(len, by_drive.values()))

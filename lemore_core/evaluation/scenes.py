@@ -52,10 +52,6 @@ def measure_scenes(
 
     Where drives of ``val`` have no images in ``train``, their distances count; otherwise each drive
     is left out in turn, see :meth:`lemore_core.familiarity.SceneStatistics.of`.
-
-    Raises:
-        StatisticsError: the network gives no descriptors, or there are too few images.
-        DataError: a sample cannot be read, or has other classes than the network.
     """
     calibration = Calibration(len(segmenter.taxonomy.classes))
     found: dict[str, list[Values]] = {}
@@ -77,11 +73,7 @@ def measure_scenes(
 
 
 def reference_scenes(segmenter: Segmenter, inputs: Sequence[str]) -> SceneStatistics:
-    """Measure the scenes of images without labels; there is no temperature.
-
-    Raises:
-        LemoreError: an input cannot be opened, or there are too few images.
-    """
+    """Measure the scenes of images without labels; there is no temperature."""
     found: dict[str, list[Values]] = {}
     for source in open_sources(inputs):
         for frame in spread(source, MOST_IMAGES):

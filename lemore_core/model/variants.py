@@ -183,9 +183,6 @@ def variant(
     """Return the configuration called ``name`` for a number of classes and an input size.
 
     ``switches`` are the boolean fields of :class:`LeMoReConfig`.
-
-    Raises:
-        ConfigError: no variant has that name, or a value is out of bounds.
     """
     if name not in _VARIANTS:
         msg = f'no model is called {name!r}, there are {", ".join(VARIANTS)}'

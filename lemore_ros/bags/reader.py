@@ -40,11 +40,7 @@ class Record:
 
     @property
     def message(self) -> Any:
-        """The deserialised message, made at each call; arrays are views into ``data``.
-
-        Raises:
-            BagError: the bytes are no message of the topic's type.
-        """
+        """The deserialised message, made at each call; arrays are views into ``data``."""
         return self._types.deserialize(self.topic, self.data)
 
 
@@ -91,9 +87,6 @@ class Bag:
 
     ``topics`` are sorted by name; ``start_ns`` and ``end_ns`` are the first and last receive time,
     0 without messages. ``errors`` holds the losses so far. Use one iterator at a time.
-
-    Raises:
-        BagError: nothing can be read.
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_PIXELS, bits: int = 0) -> None:
@@ -133,11 +126,7 @@ class Bag:
         return tuple(topic for topic in self.topics if topic.is_image)
 
     def topic(self, name: str) -> Topic:
-        """Return the topic called ``name``; of several types, that of images.
-
-        Raises:
-            BagError: there is none.
-        """
+        """Return the topic called ``name``; of several types, that of images."""
         found = [topic for topic in self.topics if topic.name == name]
         if not found:
             names = ', '.join(topic.name for topic in self.topics) or 'none'

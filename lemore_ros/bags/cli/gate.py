@@ -54,11 +54,7 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str, classes: Sequence[str]) -> Condition:
-        """Read a condition on figures of ``classes``.
-
-        Raises:
-            BagError: it is no condition, or no figure has its name.
-        """
+        """Read a condition on figures of ``classes``."""
         found = CONDITION.fullmatch(text.strip())
         if found is None:
             msg = f'{text!r} is no condition such as {EXAMPLES}'
@@ -98,11 +94,7 @@ class Condition:
 
 
 def read_baseline(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that ``lemore bag evaluate --json`` printed into a file.
-
-    Raises:
-        BagError: it holds none, or its camera or classes are not the ``expected`` ones.
-    """
+    """Return the values that ``lemore bag evaluate --json`` printed into a file."""
     try:
         values = dict(parse_json(read_regular(path)))
     except (OSError, TypeError, ValueError) as error:
