@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError
-from lemore_core.taxonomy import ClassGroups
+from lemore_core.taxonomy import ClassGroups, Taxonomy, load_groups
 
 STEPS = ('upload', 'prepare', 'network', 'decode', 'download')
 CAMERA, NETWORK = 'camera', 'network'
@@ -117,6 +117,14 @@ class Refinement:
 
 
 UNREFINED = Refinement()
+
+
+def refinement_of(options: Any, classes: Taxonomy) -> tuple[Refinement, Taxonomy]:
+    """Return the postprocessing that node or bag options ask for, and the classes of its labels."""
+    groups = load_groups(options.class_groups, classes) if options.class_groups else None
+    size = OutputSize.parse(options.output_size)
+    refinement = Refinement(options.min_confidence, groups, size)
+    return refinement, classes if groups is None else groups.taxonomy
 
 
 def resized(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

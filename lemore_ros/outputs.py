@@ -72,11 +72,6 @@ class Output(NamedTuple):
         """Whether the bag tools write it; they have neither calibration nor depth."""
         return self.is_image or self.is_latched
 
-    @property
-    def is_recorded_by_default(self) -> bool:
-        """Whether the bag tools write it by default."""
-        return self.is_recorded and not self.codec
-
 
 OUTPUTS: Mapping[str, Output] = {
     output.name: output

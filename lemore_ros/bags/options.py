@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING
 
 from lemore_core.common.limits import BIT_DEPTHS, MAX_PIXELS, ROTATIONS
 from lemore_core.common.validation import check_fields, option
@@ -12,12 +11,8 @@ from lemore_core.segmenter_options import SegmenterOptions
 from lemore_ros.bags.errors import BagError
 from lemore_ros.outputs import OUTPUTS
 
-if TYPE_CHECKING:
-    from lemore_core.segmentation import Refinement
-    from lemore_core.taxonomy import Taxonomy
-
 RECORDED = tuple(output.name for output in OUTPUTS.values() if output.is_recorded)
-DEFAULT_OUTPUTS = tuple(name for name in RECORDED if OUTPUTS[name].is_recorded_by_default)
+DEFAULT_OUTPUTS = tuple(name for name in RECORDED if not OUTPUTS[name].codec)
 ALLOWED = f'some of {", ".join(RECORDED)}'
 NODE = '/lemore_segmentation'
 
@@ -64,12 +59,3 @@ class SegmentOptions(SegmenterOptions):
     def period_ns(self) -> int:
         """The time between two segmented images of a topic, 1 for all images."""
         return max(1, round(1e9 / self.rate)) if self.rate else 1
-
-    def refinement(self, classes: Taxonomy) -> tuple[Refinement, Taxonomy]:
-        """Return the postprocessing of labels, and the classes of its results."""
-        from lemore_core.segmentation import OutputSize, Refinement
-        from lemore_core.taxonomy import load_groups
-
-        groups = load_groups(self.class_groups, classes) if self.class_groups else None
-        refinement = Refinement(self.min_confidence, groups, OutputSize.parse(self.output_size))
-        return refinement, classes if groups is None else groups.taxonomy

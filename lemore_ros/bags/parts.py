@@ -27,6 +27,7 @@ from lemore_core.common.errors import GpuContextLostError, in_one_line
 from lemore_core.common.files import write_whole
 from lemore_core.common.memory import usable_processors
 from lemore_core.export.onnx_file import read_model_card
+from lemore_core.segmentation import refinement_of
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError, ReadErrors
@@ -237,7 +238,8 @@ def _claim(
     checkpoint = resolve_checkpoint(options.model, options.dataset)
     # refuse wrong class groups before anything is written
     dataset = options.dataset
-    options.refinement(load_taxonomy(dataset) if dataset else read_model_card(checkpoint).taxonomy)
+    own = load_taxonomy(dataset) if dataset else read_model_card(checkpoint).taxonomy
+    refinement_of(options, own)
     files = sorted(source.iterdir()) if source.is_dir() else [source]
     # SQLite's index of a write-ahead log is not part of the recording
     sizes = [(f.name, f.stat().st_size) for f in files if f.is_file() and f.suffix != '.db3-shm']

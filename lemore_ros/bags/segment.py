@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from lemore_core.common.errors import GpuContextLostError, LemoreError
 from lemore_core.common.memory import keep_freed_memory
 from lemore_core.images.image import Image
-from lemore_core.segmentation import Segmentation
+from lemore_core.segmentation import Segmentation, refinement_of
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.reader import Bag, Record, open_bag
@@ -109,7 +109,7 @@ class BagSegmenter:
         bag, options = self.open(part.source), self._options
         if self._network is None:
             self._network = options.load()
-        self._refinement, self._taxonomy = options.refinement(self._network.taxonomy)
+        self._refinement, self._taxonomy = refinement_of(options, self._network.taxonomy)
         self._frames, self._problems = 0, Counter[str]()
         batch = self._network.status.batch
         batch_bytes = batch * max(probe.bytes for _, probe in part.cameras)

@@ -15,8 +15,8 @@ from std_msgs.msg import Float32, Header, String
 
 from lemore_core.familiarity import SceneStatistics
 from lemore_core.images.image import Image
-from lemore_core.segmentation import OutputSize, Refinement, Segmentation
-from lemore_core.taxonomy import Taxonomy, load_groups, mask_tables
+from lemore_core.segmentation import Refinement, Segmentation, refinement_of
+from lemore_core.taxonomy import Taxonomy, mask_tables
 from lemore_ros.messages.common import message_class
 from lemore_ros.messages.rendering import Rendering, classes_json, label_info_message
 from lemore_ros.node import qos
@@ -40,17 +40,14 @@ class OutputSettings:
         cls, parameters: NodeParameters, classes: Taxonomy, scenes: SceneStatistics | None = None
     ) -> OutputSettings:
         """Derive the settings; without ``scenes`` no familiarity is offered."""
-        groups = load_groups(parameters.class_groups, classes) if parameters.class_groups else None
-        refinement = Refinement(
-            parameters.min_confidence, groups, OutputSize.parse(parameters.output_size)
-        )
-        tables = mask_tables(filter(None, parameters.masks), classes, groups)
+        refinement, taxonomy = refinement_of(parameters, classes)
+        tables = mask_tables(filter(None, parameters.masks), classes, refinement.groups)
         topics = {name: mask_outputs(name) for name in tables}
         told = {'familiarity': scenes, 'sureness': scenes and scenes.temperature}
         outputs = {name: output for name, output in OUTPUTS.items() if told.get(name, True)}
         return cls(
             parameters,
-            classes if groups is None else groups.taxonomy,
+            taxonomy,
             refinement,
             {topics[name][0].name: table for name, table in tables.items()},
             {**outputs, **{output.name: output for pair in topics.values() for output in pair}},

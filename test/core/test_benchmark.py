@@ -5,14 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lemore_core.benchmark import (
-    BenchmarkError,
-    Case,
-    interleaved,
-    measure_steps,
-    steps_row,
-    table,
-)
+from lemore_core.benchmark import BenchmarkError, Case, interleaved, measure_steps, steps_row, table
 from lemore_core.cli.main import main
 from lemore_core.inference import Status
 from lemore_core.segmenter import Segmenter

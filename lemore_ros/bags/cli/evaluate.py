@@ -9,13 +9,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemore_core.cli.arguments import (
-    SEGMENTER,
-    declare,
-    load_segmenter,
-    print_json,
-    seconds,
-)
+from lemore_core.cli.arguments import SEGMENTER, declare, load_segmenter, print_json, seconds
 from lemore_core.familiarity import UNFAMILIAR
 from lemore_ros.bags.cli import gate
 from lemore_ros.bags.errors import INCOMPLETE, BagError
