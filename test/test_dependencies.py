@@ -25,18 +25,15 @@ BROUGHT_BY: dict[str, tuple[str, str | None]] = {
     'cv2': ('opencv-python-headless', 'python3-opencv'),
     'datumaro': ('datumaro', None),
     'filelock': ('filelock', 'python3-filelock'),
-    'google': ('onnx', None),
     'jinja2': ('jinja2', 'python3-jinja2'),
     'label_studio_sdk': ('label-studio-sdk', None),
     'lightning': ('lightning', None),
     'lz4': ('rosbags', 'python3-rosbags-pip'),
-    'markupsafe': ('jinja2', 'python3-jinja2'),
     'mcap': ('mcap', None),
     'numba': ('numba', 'python3-numba'),
     'numpy': ('numpy', 'python3-numpy'),
     'onnx': ('onnx', None),
     'onnxruntime': ('onnxruntime', 'python3-onnxruntime-pip'),
-    'psutil': ('psutil', 'python3-psutil'),
     'rerun': ('rerun-sdk', None),
     'rosbags': ('rosbags', 'python3-rosbags-pip'),
     'safetensors': ('safetensors', None),
@@ -45,7 +42,6 @@ BROUGHT_BY: dict[str, tuple[str, str | None]] = {
     'tqdm': ('tqdm', 'python3-tqdm'),
     'triton': ('torch', None),
     'yaml': ('PyYAML', 'python3-yaml'),
-    'zstandard': ('mcap', None),
 }
 # what a robot needs; trainings and clusters are set up with pip
 ON_A_ROBOT = ('torch', 'onnxruntime', 'bag', 'report', 'video')

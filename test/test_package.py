@@ -57,13 +57,7 @@ def test_the_wheel_brings_the_commands(wheel: zipfile.ZipFile) -> None:
     declared = ConfigParser()
     declared.read_string(wheel.read(name).decode())
     # all of them land on the PATH: none may have a name that other programs have
-    scripts = {
-        'lemore',
-        'lemore_demo',
-        'segmentation_node',
-        'lemore_view',
-        'measure_latency',
-    }
+    scripts = {'lemore', 'lemore_demo', 'segmentation_node', 'lemore_view', 'measure_latency'}
     assert set(declared['console_scripts']) == scripts
     for group in ('console_scripts', 'lemore.commands', 'lemore.images'):
         for target in declared[group].values():

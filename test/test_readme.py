@@ -9,7 +9,6 @@ import pytest
 
 from lemore_core.cli.main import COMMANDS
 from lemore_ros.bags.cli.main import COMMANDS as BAG_COMMANDS
-from lemore_ros.node.parameters import parameters_page
 
 ROOT = Path(__file__).parents[1]
 TARGETS = set(re.findall(r'^([\w-]+):', (ROOT / 'Makefile').read_text('utf-8'), re.MULTILINE))
@@ -29,8 +28,3 @@ def test_commands_and_files_exist(path: Path) -> None:
         assert set(named) <= known
     for link in re.findall(r'\]\((?!http|#)([^)#]+)', text):
         assert (path.parent / link).is_file(), link
-
-
-def test_the_page_of_parameters_is_the_nodes() -> None:
-    page = (ROOT / 'docs' / 'parameters.md').read_text('utf-8')
-    assert page == parameters_page(), 'run python -m lemore_ros.node.parameters'
