@@ -88,6 +88,7 @@ def test_plain_values_become_what_is_declared() -> None:
         ({'rate': 'fast'}, "rate is 'fast', allowed: a number from 0 to 1"),
         ({'rate': math.nan}, 'rate is nan, allowed: a number from 0 to 1'),
         ({'steps': 1}, 'steps is 1, allowed: an integer, 2 or more'),
+        ({'steps': True}, 'steps is True, allowed: an integer, 2 or more'),
         ({'precision': 8}, "precision is '8', allowed: one of 16, 32"),
         ({'scale': 2.0}, 'scale is 2.0, allowed: a list of 2, each a number from 0.1 to 8'),
         ({'size': [512, 0]}, 'allowed: nothing or a list of 2, each an integer, 1 or more'),
