@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from functools import partial
@@ -32,6 +32,10 @@ _NAL = re.compile(rb'\x00\x00\x01(.)', re.DOTALL)
 # parameter sets and key frames: H.264 table 7-1, H.265 table 7-1
 _H264_KEY = {5, 7}
 _H265_KEY = {*range(16, 22), 33}
+# Matroska and WebM: the head of a file, and the length of all behind it unless that is unknown
+_SEGMENT = re.compile(rb'\x1aE\xdf\xa3.{,999}?\x18S\x80g\x01(?!\xff{7})(.{7})', re.DOTALL)
+GIF, GIF_END = b'GIF8', b';'
+SQUARE, LONGEST = 0.01, 4  # ratios of a pixel's sides: as good as 1, the most that is believed
 OPTIONS = {'crf': '23', 'preset': 'veryfast'}
 
 
@@ -49,7 +53,8 @@ def read_video(
     """
     problems, count = list[str](), 0
     with _opened(path) as (container, stream):
-        size = stream.width, stream.height
+        aspect = _aspect(stream)
+        size = round(stream.width * aspect), stream.height
         if math.prod(size) > max_pixels:
             shown = f'{size[0]}x{size[1]}'
             msg = f'{path} has images of {shown} pixels, allowed: up to {max_pixels} (max_pixels)'
@@ -57,23 +62,28 @@ def read_video(
         if sum(not s.disposition & COVER for s in container.streams.video) > 1:
             _log.warning('%s has several videos, the one of %dx%d is read', path, *size)
         rate = stream.average_rate or stream.guessed_rate or 25
+        seconds = -1 / rate
         # of a stream whose images change their size
         stream.codec_context.options = {'max_pixels': str(max_pixels)}
-        read = partial(_upright, depth=BitDepth(path.name), bits=bits)
-        for time, pixels in _decoded(container.demux(stream), read, problems):
-            # raw streams have no times
-            yield round(1e9 * float(count / rate if time is None else time)), pixels
+        read = partial(_upright, aspect=aspect, depth=BitDepth(path.name), bits=bits)
+        # AVI has times of decoding only, and images come in the order of display
+        clock = 'dts' if container.format.name == 'avi' else 'pts'
+        for time, pixels in _decoded(container.demux(stream), read, clock, problems):
+            # raw streams have no times, nor the last images of AVI
+            seconds = seconds + 1 / rate if time is None else time
+            yield round(1e9 * float(seconds)), pixels
             count += 1
-        if any(e.pos + e.size > path.stat().st_size for e in getattr(stream, 'index_entries', ())):
-            msg = f'{path} breaks off: it has {count} images, its index names more'
+        if _is_cut(path, getattr(stream, 'index_entries', ())):
+            msg = f'{path} breaks off: it has {count} images, its index or header names more'
             raise VideoError(msg)
         if problems:
             parts = counted(len(problems), 'part')
             msg = f'{path} is damaged: {parts} cannot be read ({problems[0]})'
             raise VideoError(msg)
         # that of a trimmed video counts images that its edit list hides
-        if stream.frames - count > max(2, stream.frames // 100):
-            _log.warning('%s: its header counts %d images, it has %d', path, stream.frames, count)
+        expected = stream.frames or count + _images_after(seconds, container, rate)
+        if expected - count > max(2, expected // 100):
+            _log.warning('%s: its header counts %d images, it has %d', path, expected, count)
 
 
 def frames_expected(path: Path) -> int:
@@ -82,28 +92,62 @@ def frames_expected(path: Path) -> int:
         return int(stream.frames)
 
 
+def _aspect(stream: Any) -> float:
+    """Return the width of a stream's pixels by their height."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    is_odd = abs(aspect - 1) > SQUARE and 1 / LONGEST <= aspect <= LONGEST
+    return aspect if is_odd else 1.0
+
+
+def _images_after(seconds: float, container: Any, rate: Fraction | float) -> int:
+    """Return the number of images between the last one and the end that a header names."""
+    duration: float = (container.duration or 0) / av.time_base
+    return max(0, round(float(rate) * (duration - float(seconds))) - 1)
+
+
+def _is_cut(path: Path, index: Iterable[Any]) -> bool:
+    """Return whether a file lacks its end, by its index or by its own length."""
+    size = path.stat().st_size
+    with open_regular(path) as file:
+        head = file.read(1024)
+        file.seek(max(0, size - 64))
+        tail = file.read().rstrip(b'\0')
+    if head.startswith(GIF):
+        return not tail.endswith(GIF_END)
+    found = _SEGMENT.match(head)
+    length = found.end() + int.from_bytes(found[1], 'big') if found else 0
+    return any(end > size for end in (length, *(entry.pos + entry.size for entry in index)))
+
+
 def _decoded(
-    packets: Iterator[Any], read: Callable[[Any], NDArray[np.uint8]], problems: list[str]
+    packets: Iterator[Any],
+    read: Callable[[Any], NDArray[np.uint8]],
+    clock: str,
+    problems: list[str],
 ) -> Iterator[tuple[float | None, NDArray[np.uint8]]]:
     """Yield (seconds, pixels) of the frames; a packet that cannot be read costs only itself."""
     while True:
         try:
             packet = next(packets, None)
-            frames = [(f.time, read(f)) for f in packet.decode()] if packet else []
+            found = packet.decode() if packet else []
+            problems += ['an image is damaged' for f in found if f.is_corrupt]
+            frames = [(getattr(f, clock), f, read(f)) for f in found if not f.is_corrupt]
         except (av.FFmpegError, ValueError) as error:
             problems.append(in_one_line(error))
             continue
         if packet is None:
             return
-        yield from frames
+        for ticks, frame, pixels in frames:
+            yield None if ticks is None else float(ticks * frame.time_base), pixels
 
 
-def _upright(frame: Any, depth: BitDepth, bits: int) -> NDArray[np.uint8]:
-    """Return a frame as RGB (H, W, 3), turned and mirrored as its display matrix says."""
+def _upright(frame: Any, aspect: float, depth: BitDepth, bits: int) -> NDArray[np.uint8]:
+    """Return a frame as RGB (H, W, 3) of square pixels, turned as its display matrix says."""
+    width = round(frame.width * aspect)
     if frame.format.components[0].bits == 16:
-        pixels = depth.to_8bit(frame.to_ndarray(format='rgb48le'), bits)
+        pixels = depth.to_8bit(frame.to_ndarray(format='rgb48le', width=width), bits)
     else:
-        pixels = frame.to_ndarray(format='rgb24')
+        pixels = frame.to_ndarray(format='rgb24', width=width)
     matrix = frame.side_data.get('DISPLAYMATRIX')
     if matrix is None:
         return pixels
@@ -212,9 +256,9 @@ class VideoStream:
             raise VideoError(msg)
         self._waits = False
         if is_luma:
-            plane = images[0].planes[0]
-            rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-            return rows[:, : plane.width].copy()
+            plane, bits = images[0].planes[0], images[0].format.components[0].bits
+            rows = np.frombuffer(plane, '<u2' if bits > 8 else 'u1').reshape(plane.height, -1)
+            return np.asarray(rows[:, : plane.width] >> bits - 8, np.uint8)
         return np.asarray(images[0].to_ndarray(format='bgr24'), np.uint8)
 
     def _open(self) -> None:

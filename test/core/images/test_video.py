@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -36,13 +37,23 @@ def frames(clip_frames: Frames) -> Frames:
     ]
 
 
-def film(path: Path, frames: Frames, *, hidden: int = 0, codec: str = 'libx264') -> Path:
+def film(
+    path: Path,
+    frames: Frames,
+    *,
+    hidden: int = 0,
+    codec: str = 'libx264',
+    b_frames: int = 0,
+    aspect: int = 1,
+) -> Path:
     """Write a video whose first images an edit list hides, as phones trim; it can be turned."""
     with av.open(str(path), 'w') as container:
         stream = container.add_stream(codec, rate=25)
-        stream.codec_context.max_b_frames = 0
+        stream.codec_context.max_b_frames = b_frames
+        stream.codec_context.sample_aspect_ratio = Fraction(aspect)
         stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = {'ffv1': 'gray16le', 'mjpeg': 'yuvj420p'}.get(codec, 'yuv420p')
+        kinds = {'ffv1': 'gray16le', 'mjpeg': 'yuvj420p', 'gif': 'rgb8'}
+        stream.pix_fmt = kinds.get(codec, 'yuv420p')
         stream.set_display_rotation(-90)
         kind = 'gray16le' if frames[0].dtype == np.uint16 else 'rgb24'
         for index, image in enumerate([*frames, None]):
@@ -132,6 +143,56 @@ def test_damage_in_a_file_costs_the_images_that_it_hits(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r'drive\.avi is damaged: 1 part cannot be read \('):
         found.extend(read_video(path))
     assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    ('name', 'codec', 'expected'),
+    [
+        ('a.mkv', 'libx264', r'a\.mkv breaks off: it has {} images, its index or header'),
+        ('a.webm', 'libvpx', r'a\.webm breaks off: it has {} images, its index or header'),
+        ('a.gif', 'gif', r'a\.gif breaks off: it has {} images, its index or header'),
+        # which has no header, but its last image lacks a part
+        ('a.h264', 'libx264', r'a\.h264 is damaged: 1 part cannot be read \(an image is damaged'),
+    ],
+)
+def test_a_copy_that_broke_off_is_named(
+    name: str, codec: str, expected: str, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), np.uint8)
+    path = film(tmp_path / name, list(noise), codec=codec)
+    assert len(list(read_video(path))) == 20
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    found = []
+    with pytest.raises(VideoError) as stop:
+        found.extend(read_video(path))
+    assert re.search(expected.format(len(found)), str(stop.value))
+    assert 5 < len(found) < 20
+
+
+def test_a_hole_in_matroska_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), np.uint8)
+    path = film(tmp_path / 'a.mkv', list(noise))
+    with av.open(str(path)) as container:
+        place = [packet.pos for packet in container.demux(video=0)][12]
+    content = path.read_bytes()
+    path.write_bytes(content[:place] + bytes(len(content) - place))
+    found = len(list(read_video(path)))
+    assert caplog.messages == [f'{path}: its header counts 20 images, it has {found}']
+
+
+def test_images_of_avi_come_in_their_order(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), np.uint8)
+    path = film(tmp_path / 'recorder.avi', list(noise // 2 + noise[:1] // 2), b_frames=3)
+    times = [time for time, _ in read_video(path)]
+    assert np.unique(np.diff(times)).tolist() == [4 * 10**7]
+
+
+def test_pixels_become_square(tmp_path: Path) -> None:
+    image = np.zeros((96, 128, 3), np.uint8)
+    ((_, pixels),) = read_video(film(tmp_path / 'hdv.mp4', [image], aspect=2))
+    assert pixels.shape == (256, 96, 3)  # turned by a quarter
+    with pytest.raises(VideoError, match='has images of 256x96 pixels, allowed: up to 20000'):
+        list(read_video(tmp_path / 'hdv.mp4', 20000))
 
 
 def test_16_bits_of_a_video_are_those_that_it_fills(tmp_path: Path) -> None:
