@@ -21,7 +21,8 @@ def packets_of(
     encoder = av.CodecContext.create(ENCODERS[codec], 'w')
     height, encoder.width = frames[0].shape[:2]
     encoder.height = height if kind == 'rgb24' else height * 2 // 3
-    encoder.pix_fmt, encoder.time_base, encoder.gop_size = 'yuv420p', Fraction(1, 30), GOP
+    encoder.pix_fmt = 'yuv420p' if kind == 'rgb24' else kind
+    encoder.time_base, encoder.gop_size = Fraction(1, 30), GOP
     encoder.max_b_frames = b_frames
     keys = f'keyint={GOP}:min-keyint={GOP}:scenecut=0:bframes={b_frames}:log-level=error'
     encoder.options = {

@@ -57,8 +57,9 @@ class BitDepth:
 
     def to_8bit(self, pixels: NDArray[np.uint16], bits: int = 0) -> Pixels:
         """Return the upper 8 of ``bits``; 0 stands for the most that an image so far has filled."""
-        if bits == 0 and self._found < 16 and pixels.any():
-            self._find(pixels)
+        colors = pixels[..., :3] if pixels.ndim == 3 else pixels  # alpha is full at every depth
+        if bits == 0 and self._found < 16 and colors.any():
+            self._find(colors)
         bits = bits or self._found or 16
         upper = pixels >> bits - 8
         return (upper if bits == 16 else np.minimum(upper, 255)).astype(np.uint8)

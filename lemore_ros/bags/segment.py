@@ -38,7 +38,7 @@ RESULT_FILE = 'result.json'
 # key frames of a video are closer together than this
 KEY_FRAME_NS = 10 * NS
 # encodings whose depth is found from the images, and the images tried for it
-DEEP, DEPTH_SAMPLES = re.compile('16|png'), 10
+DEEP, DEPTH_SAMPLES = re.compile('16|png|^$', re.IGNORECASE), 10
 # between two stages: images queued if they are small, and bytes of recorded messages or results
 MOST_AHEAD, AHEAD_BYTES, CHUNK_BYTES = 4, 8 * 2**20, 2 * 2**20
 T = TypeVar('T')

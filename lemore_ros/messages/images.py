@@ -10,6 +10,7 @@ ffmpeg_image_transport, or ``CompressedVideo`` of Foxglove.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ ENCODINGS: Mapping[str, Encoding] = {
     **{name: Encoding('bgr8', 1, 1, code) for name, code in NV.items()},
     **{f'{name}16': Encoding(f'{name}8', channels, 2) for name, channels in CHANNELS.items()},
 }
-CODECS = ('jpeg', 'jpg', 'png')
+CODECS = {'jpeg', 'jpg', 'mjpeg', 'png'}
 # labels are long runs of one value: this strategy is both the fastest and the smallest for them
 PNG_RLE = cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE
 PNG_FLAGS = (cv2.IMWRITE_PNG_COMPRESSION, 1, *PNG_RLE)
@@ -108,12 +109,14 @@ def read_image(
         msg = f'encoding {shown(encoding)} is not read, allowed: {", ".join(ENCODINGS)}'
         raise ImageError(msg)
     result, channels, itemsize, code = ENCODINGS[encoding]
-    pixels = rows_of(message, channels * itemsize)
+    pixels: NDArray[Any] = rows_of(message, channels * itemsize)
     if itemsize == 2:
         wide = np.ascontiguousarray(pixels).view('>u2' if message.is_bigendian else '<u2')
-        pixels = (depth or BitDepth()).to_8bit(wide.astype(np.uint16, copy=False), bits)
+        pixels = wide.astype(np.uint16, copy=False)
     if channels > 1:
         pixels = pixels.reshape(len(pixels), -1, channels)
+    if itemsize == 2:
+        pixels = (depth or BitDepth()).to_8bit(pixels, bits)
     return Image(_converted(pixels, code, f'{encoding} image of {size}'), result, message.header)
 
 
@@ -253,18 +256,19 @@ def compressed_fields(
 
 def _raw_and_order(form: str) -> tuple[str, str]:
     """Return the raw image's encoding, and the order of decoded colours; refuse other formats."""
-    raw, semicolon, packed = form.partition(';')
-    words = (packed if semicolon else raw).split()
-    codec = words[0] if words else ''
-    # some drivers leave the field empty; the data tell then
-    if codec == 'compressedDepth':
+    if 'compressedDepth' in form:
         msg = f'format {shown(form)} is that of a depth image'
         raise DepthImageError(msg)
-    if codec.lower() not in CODECS and form.strip():
+    for word in (words := re.findall(r'\w+', form)):
+        refuse_depth(word)
+    words = [word.lower() for word in words]
+    encodings = [word for word in words if word in ENCODINGS]
+    # some drivers write '', 'image/png', or the raw image's encoding alone; the data tell then
+    if CODECS.isdisjoint(words) and len(encodings) < len(words):
         msg = f'format {shown(form)} is not read, allowed: jpeg, png'
         raise ImageError(msg)
-    refuse_depth(raw.strip())
-    return raw.strip(), 'rgb8' if 'compressed rgb' in packed else 'bgr8'
+    is_rgb = re.search(r'compressed\W+rgb', form.lower())
+    return encodings[0] if encodings else '', 'rgb8' if is_rgb else 'bgr8'
 
 
 def make_reader(kind: str, topic: str = '') -> ImageReader | VideoReader:

@@ -43,6 +43,7 @@ def segmented(bags: BagFolder, name: str, options: SegmentOptions) -> dict[int, 
         ('mono8', 'mono8', 90),
         # red is at the even places of even rows
         ('bayer_rggb8', 'bgr8', (30, 90, 200)),
+        ('bayer_rggb16', 'bgr8', (30, 90, 200)),
     ],
 )
 def test_mosaics_and_grey_images_are_the_luma(
@@ -53,8 +54,9 @@ def test_mosaics_and_grey_images_are_the_luma(
     # as the encoder stores it; of bgr8 it has the video range
     stored = luma if raw != 'bgr8' else 16 + (luma * 219.0 / 255)
     yuv = np.vstack([stored, np.full((48, 128), 128)]).astype(np.uint8)
-    (data,) = packets_of([yuv], H264, kind='yuv420p')
-    sent = packet(data, START, f'libx264;yuv420p;{raw};{raw}')
+    kind = 'yuv420p10le' if raw.endswith('16') else 'yuv420p'
+    (data,) = packets_of([yuv if kind == 'yuv420p' else yuv.astype('<u2') << 2], H264, kind=kind)
+    sent = packet(data, START, f'libx264;{kind};{raw};{raw}')
     path = bags.write([('/front/image_raw/ffmpeg', FFMPEG_PACKET, START, sent)])
     with open_bag(path) as bag:
         ((_, image),) = bag.frames(bag.topics[0])

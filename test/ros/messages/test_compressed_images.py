@@ -56,6 +56,13 @@ def turned(jpeg: bytes) -> bytes:
         ('bgr8;png compressed bgr8', '.png', 'bgr8'),
         ('rgb8; jpeg compressed rgb8', '.jpg', 'rgb8'),
         ('bgr8; png compressed rgb8', '.png', 'rgb8'),
+        ('RGB8; JPEG compressed  RGB8', '.jpg', 'rgb8'),
+        ('.jpg', '.jpg', 'bgr8'),
+        ('image/png', '.png', 'bgr8'),
+        ('bgr8; mjpeg', '.jpg', 'bgr8'),
+        ('jpeg\0', '.jpg', 'bgr8'),
+        ('jpeg;', '.jpg', 'bgr8'),
+        ('rgb8', '.jpg', 'bgr8'),
     ],
 )
 def test_an_image_in_color(form: str, suffix: str, order: str) -> None:
@@ -76,13 +83,18 @@ def test_an_image_in_grey(form: str, suffix: str) -> None:
     assert found.pixels[5, 30] > 240
 
 
+@pytest.mark.parametrize(
+    'form',
+    ['{0}; png compressed ', '{0};png', 'png compressed {0}', '{0}', '{1}; PNG compressed {1}'],
+)
 @pytest.mark.parametrize('bits', [8, 12, 16])
 @pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
-def test_a_mosaic_is_read_as_its_raw_message(pattern: str, bits: int) -> None:
+def test_a_mosaic_is_read_as_its_raw_message(pattern: str, bits: int, form: str) -> None:
     wide = cv2.resize(IMAGE[..., 0], (40, 24)).astype(np.uint8 if bits == 8 else np.uint16)
     wide <<= bits - 8
     encoding = f'bayer_{pattern}{8 if bits == 8 else 16}'
-    sent = read_compressed(message(encoded(wide, '.png'), f'{encoding}; png compressed '))
+    words = form.format(encoding, encoding.upper())
+    sent = read_compressed(message(encoded(wide, '.png'), words))
     raw = ros_message(IMAGE_MESSAGE, Header(), image_fields(wide.view(np.uint8), 'mono8'))
     raw.encoding, raw.width = encoding, 40
     assert sent.encoding == 'bgr8'
@@ -102,6 +114,8 @@ def test_the_pixels_stay_where_the_camera_info_has_them() -> None:
     [
         ('h264', "format 'h264' is not read, allowed: jpeg, png"),
         ('bgr8; webp compressed bgr8', 'webp compressed bgr8. is not read'),
+        ('jpeg2000', "format 'jpeg2000' is not read"),
+        ('png compressed 16UC1', "'16UC1' is that of a depth image"),
         ('16UC1; compressedDepth png', 'is that of a depth image'),
         ('16UC1; png compressed ', "'16UC1' is that of a depth image"),
         ('jpeg', "of format 'jpeg', are not read: .*cut short"),

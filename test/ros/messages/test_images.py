@@ -98,18 +98,20 @@ def test_a_wall_keeps_its_color(encoding: str, rows: np.ndarray, padding: int) -
 @pytest.mark.parametrize('bits', [10, 12, 14, 16])
 @pytest.mark.parametrize(
     ('encoding', 'channels', 'read_as'),
-    [('mono16', 1, 'mono8'), ('bgr16', 3, 'bgr8'), ('rgb16', 3, 'rgb8')],
+    [('mono16', 1, 'mono8'), ('bgr16', 3, 'bgr8'), ('rgb16', 3, 'rgb8'), ('rgba16', 4, 'rgba8')],
 )
 def test_of_16_bits_the_upper_8_of_those_that_are_filled_are_taken(
     encoding: str, channels: int, read_as: str, bits: int, order: str, padding: int
 ) -> None:
     wide = np.arange(HEIGHT * WIDTH * channels).reshape(HEIGHT, -1) * 431 % 2**bits
+    if channels == 4:
+        wide[:, 3::4] = 65535  # opaque at every depth
     rows = wide.astype(f'{order}u2').view(np.uint8)
     found = read_image(message(encoding, rows, padding=padding, big=order == '>'))
     assert found.encoding == read_as
     shape = (HEIGHT, WIDTH) if channels == 1 else (HEIGHT, WIDTH, channels)
     assert found.pixels.flags.c_contiguous
-    assert np.array_equal(found.pixels, (wide >> bits - 8).reshape(shape))
+    assert np.array_equal(found.pixels, np.minimum(wide >> bits - 8, 255).reshape(shape))
 
 
 @pytest.mark.parametrize(
