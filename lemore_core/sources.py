@@ -17,10 +17,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.common.errors import LemoreError, in_one_line
+from lemore_core.common.errors import LemoreError, counted, in_one_line
 from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.data.drives import drive_names
-from lemore_core.images.files import SUFFIXES, ImageFileError, image_files, read_image
+from lemore_core.images.files import (
+    SUFFIXES,
+    UNREAD,
+    ImageFileError,
+    image_files,
+    later_images,
+    read_image,
+)
 from lemore_core.images.image import Image
 from lemore_core.taxonomy import Labels, Taxonomy
 
@@ -152,6 +159,10 @@ def _open(text: str, max_pixels: int, bits: int, with_labels: bool) -> Sequence[
         sources = _by_drive(path, images, read)
         sources[0].errors.update(left_out)
         return sources
+    if (suffix := path.suffix.lower()) in UNREAD and suffix != '.gif':
+        # FFmpeg takes a tile, or a raw mosaic, for the image
+        msg = f'{path} is not read: convert it to .png or .jpg'
+        raise SourceError(msg)
     return [_video(path, max_pixels, bits)]
 
 
@@ -211,5 +222,7 @@ def _files(drive: str, folder: Path, paths: tuple[Path, ...], read_one: ReadImag
                 errors[str(error)] += 1
             else:
                 yield Frame(drive, name, Image(pixels), path=path)
+                if number := later_images(path):
+                    errors[f'{path}: {counted(number, "image")} after its first not read'] += 1
 
     return Source(drive, drive, read, paths, len(paths), results=names, is_moving=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,8 @@ UPRIGHT = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 AS_TAKEN = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 NUMBERS = cv2.IMREAD_UNCHANGED
 
-ORIENTATION = 0x0112
+ORIENTATION, SUBFILE, PAGE = 0x0112, 0x00FE, 2
+SEVERAL = 'WEBP', 'PNG', 'TIFF'  # the others of a photo as MPO are previews
 JPEG, PNG = 'jpeg', 'png'
 KINDS = (JPEG, PNG, 'bmp', 'webp', 'tiff', 'ppm')
 PNG_MAGIC, PNG_END = b'\x89PNG\r\n\x1a\n', b'\0\0\0\0IEND\xaeB`\x82'
@@ -103,6 +105,19 @@ def orientation(path: Path) -> int:
     """Return how Exif turns an image file, 1 (not) to 8."""
     with Image.open(path) as image:
         return int(image.getexif().get(ORIENTATION, 1))
+
+
+def later_images(path: Path) -> int:
+    """Return the number of frames or pages in an image file after the one that is read."""
+    # what lies behind the first may be damaged
+    with suppress(Exception), Image.open(path, formats=SEVERAL) as image:
+        number = int(getattr(image, 'n_frames', 1)) - 1
+        if number and image.format == 'TIFF':
+            image.seek(1)
+            # smaller copies and masks are no pages of their own
+            number *= getattr(image, 'tag_v2', {}).get(SUBFILE, 0) in (0, PAGE)
+        return number
+    return 0
 
 
 def read_bytes(path: Path) -> bytes:

@@ -8,15 +8,17 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from lemore_core.cli.main import main
 from lemore_core.common.errors import LemoreError
 from lemore_core.data.samples import read_labels
+from lemore_core.images.files import SUBFILE
 from lemore_core.images.render import legend
 from lemore_core.images.video import VideoError, frames_expected, read_video, video_writer
 from lemore_core.predict import PredictError, check_names, predict
 from lemore_core.segmenter import Segmenter
-from lemore_core.sources import error_lines, open_sources
+from lemore_core.sources import SourceError, error_lines, open_sources
 from lemore_core.taxonomy import load_taxonomy
 
 
@@ -97,6 +99,31 @@ def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
     (small,) = open_sources([tmp_path / 'in' / 'a.png'], 10)
     assert not list(small.frames())
     assert 'allowed: up to 10 (max_pixels)' in error_lines([small])[0]
+
+
+def test_what_a_photo_holds_besides_its_first_image_is_named(tmp_path: Path) -> None:
+    one, small = Image.new('RGB', (48, 32)), Image.new('RGB', (24, 16))
+    small.encoderinfo = {'tiffinfo': {SUBFILE: 1}}  # a smaller copy
+    for name, more, kind in (
+        *(('a.webp', [one, one], 'webp'), ('b.png', [one], 'png'), ('c.tiff', [one], 'tiff')),
+        *(('d.tiff', [small], 'tiff'), ('e.jpg', [small], 'mpo'), ('f.png', [], 'png')),
+    ):
+        changed = [Image.eval(image, lambda _, i=i: 40 * i) for i, image in enumerate(more, 1)]
+        for image, source in zip(changed, more, strict=True):
+            image.encoderinfo = getattr(source, 'encoderinfo', {})
+        one.save(tmp_path / name, kind, save_all=True, append_images=changed)
+    (source,) = open_sources([tmp_path])
+    assert len(list(source.frames())) == 6
+    found = [line.partition(': ')[2].removeprefix(f'{tmp_path}/') for line in error_lines([source])]
+    assert found == [
+        'a.webp: 2 images after its first not read',
+        'b.png: 1 image after its first not read',
+        'c.tiff: 1 image after its first not read',
+    ]
+    for name in ('photo.HEIC', 'raw.dng'):
+        (tmp_path / name).touch()
+        with pytest.raises(SourceError, match=f'{name} is not read: convert it to .png or .jpg'):
+            open_sources([tmp_path / name])
 
 
 def test_folders_that_are_links_are_read_once(tmp_path: Path) -> None:
