@@ -94,12 +94,16 @@ def write_picked(
     """
     taxonomy = segmenter.taxonomy
     rows: list[tuple[str, ...]] = [('image', 'from', 'familiarity', 'sureness')]
+    taken = set[str]()
     for one, frame in _again(chosen):
         name = f'{one.source.drive}_' + (
             '{}_{:09}'.format(*divmod(frame.stamp_ns, 10**9))
             if frame.stamp_ns is not None
             else frame.name.replace('/', '-').removeprefix(f'{one.source.drive}_')
         )
+        # stamps may be equal
+        name += f'-{len(rows)}' if name in taken else ''
+        taken.add(name)
         labels = segmenter.segment_batch([frame.image])[0].labels
         write_image(output / 'images' / 'train' / f'{name}.png', to_rgb(*frame.image[:2]))
         write_labels(output / 'masks' / 'train' / f'{name}.png', labels, taxonomy)

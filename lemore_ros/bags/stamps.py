@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import median
+from statistics import median_low
 
 from lemore_core.common.errors import counted, span
 
@@ -30,7 +30,7 @@ def stamp_notes(received: Sequence[int], stamps: Sequence[int], start_ns: int) -
         notes.append(f'{counted(len(jumps), "jump")} of the stamps, the longest {where}')
     if back := sum(step <= 0 for _, step, _ in steps):
         notes.append(f'{counted(back, "stamp")} not after the one before')
-    behind = median(time - stamp for time, stamp in pairs) if pairs else 0
+    behind = median_low(time - stamp for time, stamp in pairs) if pairs else 0
     if abs(behind) > OTHER_CLOCK_NS:
         side = 'before' if behind > 0 else 'after'
         notes.append(f'stamps of another clock, {span(abs(behind) / NS)} {side} the recorder')

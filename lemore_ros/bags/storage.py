@@ -226,7 +226,7 @@ class SqliteFile(Storage):
             self._add(dict(row))
         counts: dict[int, dict[int, int]] = {}  # shared by the rows of a topic
         for row, topic, time_ns in self._rows():
-            if isinstance(time_ns, int):
+            if isinstance(time_ns, int) and time_ns >= 0:
                 yield Piece(time_ns, row, time_ns, counts.setdefault(topic, {topic: 1}))
             else:
                 what = f'{self._path.name}: the time of row {row} is {time_ns!r}'

@@ -86,9 +86,9 @@ def serialize(message: Any, kind: str) -> memoryview:
 
 def label_message(labels: Labels, time_ns: int) -> memoryview:
     """Return the serialised message of labels (H, W) uint8 with a stamp."""
-    types, kind = output_types().types, OUTPUTS['labels'].type
-    header = types[HEADER](types[TIME](*divmod(time_ns, 10**9)), '')
-    return serialize(make_message(kind, header, image_fields(labels, 'mono8')), kind)
+    kind = OUTPUTS['labels'].type
+    fields = image_fields(labels, 'mono8')
+    return serialize(make_message(kind, _header(time_ns), fields), kind)
 
 
 def class_messages(taxonomy: Taxonomy, threshold: float, time_ns: int) -> dict[str, memoryview]:
@@ -96,11 +96,17 @@ def class_messages(taxonomy: Taxonomy, threshold: float, time_ns: int) -> dict[s
     types = output_types().types
     text, info = OUTPUTS['classes'].type, OUTPUTS['label_info'].type
     classes = [types[VISION_CLASS](i, name) for i, name in enumerate(taxonomy.classes)]
-    header = types[HEADER](types[TIME](*divmod(time_ns, 10**9)), '')
+    header = _header(time_ns)
     return {
         'classes': serialize(types[text](classes_json(taxonomy)), text),
         'label_info': serialize(types[info](header, classes, threshold), info),
     }
+
+
+def _header(time_ns: int) -> Any:
+    """Return a header, of the nearest second that a stamp can hold: receive times go further."""
+    types, (seconds, rest) = output_types().types, divmod(time_ns, 10**9)
+    return types[HEADER](types[TIME](min(max(seconds, -(2**31)), 2**31 - 1), rest), '')
 
 
 def add_connections(

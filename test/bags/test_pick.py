@@ -19,7 +19,7 @@ from lemore_core.pick import Seen, choose
 from lemore_core.segmenter import Segmenter
 from lemore_core.sources import Source
 from lemore_ros.bags.cli.pick import FORMATS
-from test.bags.conftest import PERIOD, BagFolder, drive, labels_of
+from test.bags.conftest import IMAGE, PERIOD, START, BagFolder, drive, image, labels_of
 
 MODEL = ['--backend', 'onnxruntime', '--device', 'cpu']
 DRIVES = [Source(name, name, lambda _: iter(()), results=()) for name in 'ab']
@@ -142,6 +142,14 @@ def test_what_cannot_be_picked_is_said(
     out = capsys.readouterr().out
     assert 'picked by confidence alone' in out
     assert 'the others show the same, or are less than 2 s from these' in out
+
+
+def test_frames_of_one_stamp_are_all_kept(bags: BagFolder, exported: Path, tmp_path: Path) -> None:
+    topic = '/camera/image_raw'
+    frames = [(topic, IMAGE, START + i * PERIOD, image(i, START)) for i in range(3)]
+    command = ['bag', 'pick', str(bags.write(frames)), '--model', str(exported), *MODEL]
+    assert main([*command, '--apart', '0', '-o', str(tmp_path / 'picked')]) == 0
+    assert len([*(tmp_path / 'picked').glob('images/train/drive_17*_000000000*.png')]) == 3
 
 
 def test_image_files_keep_their_names_and_familiarity_counts_where_it_is_known(

@@ -247,6 +247,16 @@ def test_a_sqlite_recording_that_a_crash_left_with_its_log(bags: BagFolder) -> N
     assert contents(left) == messages
 
 
+def test_a_row_before_all_time_is_damaged(bags: BagFolder) -> None:
+    path = bags.write(drive(3), storage=SQLITE)
+    with closing(sqlite3.connect(only_file(path))) as database:
+        database.execute('UPDATE messages SET timestamp = -timestamp WHERE id = 1')
+        database.commit()
+    with open_bag(path) as bag:
+        assert (len(read(bag)), bag.start_ns) == (8, START + 1000)
+        assert f'the time of row 1 is -{START}' in str(bag.errors)
+
+
 def test_a_compressed_file_that_is_cut_short(bags: BagFolder) -> None:
     path = bags.write(drive(450), compression=FILE)
     packed = only_file(path).read_bytes()

@@ -46,6 +46,12 @@ from test.bags.conftest import (
 Start = Callable[..., subprocess.Popen[str]]
 
 
+def test_a_clock_beyond_all_stamps_costs_nothing(bags: BagFolder, options: SegmentOptions) -> None:
+    later = [(topic, kind, time + 10**18, data) for topic, kind, time, data in drive(3)]
+    assert segment(bags.write(later), bags.folder / 'out', options).frames == 3
+    assert min(labels_of(bags.folder / 'out')) == START + 10**18
+
+
 def test_labels_stand_beside_copied_originals(bags: BagFolder, options: SegmentOptions) -> None:
     messages = drive(10)
     source, output = bags.write(messages), bags.folder / 'out'

@@ -217,6 +217,11 @@ def test_a_result_may_be_segmented_by_who_names_it(bags: BagFolder) -> None:
                 '1 stamp not after the one before',
             ],
         ),
+        # what most have counts, not the mean of two clocks
+        (
+            [1000, 1001, 101, 102],
+            ['1 jump of the stamps', '1 stamp not after'],
+        ),
         (
             [5, 5, 6, 7],
             ['1 stamp not after', 'stamps of another clock, 996.00 s before the recorder'],
