@@ -22,7 +22,6 @@ from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.data.drives import drive_names
 from lemore_core.images.files import (
     SUFFIXES,
-    UNREAD,
     ImageFileError,
     image_files,
     later_images,
@@ -33,6 +32,8 @@ from lemore_core.taxonomy import Labels, Taxonomy
 
 READERS = 'lemore.images'  # entry points of other packages, each a Reader
 MOST_DIGITS = 4  # of a camera's number
+# photos of which FFmpeg takes a tile, or the raw mosaic, for the image
+MISTAKEN = {'.heic', '.heif', '.dng', '.cr2', '.nef', '.arw'}
 ReadImage = Callable[[Path], NDArray[np.uint8]]
 BAGS = "bags are read with: pip install 'lemore_ros[bag]'"
 
@@ -159,8 +160,7 @@ def _open(text: str, max_pixels: int, bits: int, with_labels: bool) -> Sequence[
         sources = _by_drive(path, images, read)
         sources[0].errors.update(left_out)
         return sources
-    if (suffix := path.suffix.lower()) in UNREAD and suffix != '.gif':
-        # FFmpeg takes a tile, or a raw mosaic, for the image
+    if path.suffix.lower() in MISTAKEN:
         msg = f'{path} is not read: convert it to .png or .jpg'
         raise SourceError(msg)
     return [_video(path, max_pixels, bits)]

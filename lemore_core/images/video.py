@@ -259,7 +259,8 @@ class VideoStream:
             plane, bits = images[0].planes[0], images[0].format.components[0].bits
             rows = np.frombuffer(plane, '<u2' if bits > 8 else 'u1').reshape(plane.height, -1)
             return np.asarray(rows[:, : plane.width] >> bits - 8, np.uint8)
-        return np.asarray(images[0].to_ndarray(format='bgr24'), np.uint8)
+        with refusing(f'the colours of this {self._codec} cannot be converted', VideoError):
+            return np.asarray(images[0].to_ndarray(format='bgr24'), np.uint8)
 
     def _open(self) -> None:
         lacks = f'the FFmpeg of this PyAV has no decoder for {self._codec}'
