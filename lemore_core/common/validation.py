@@ -62,12 +62,12 @@ class Entry:
             return f'one of {", ".join(map(str, self.choices))}'
         return self.words or _describe(self.kind) + _describe_bounds(self)
 
-    def refusal(self, value: Any) -> str:
-        """Return the error for a value, '' for an allowed one."""
+    def refusal(self, value: Any, given: Any = None) -> str:
+        """Return the error for a value, which shows it as it was ``given``, '' for an allowed one."""
         values = value if isinstance(value, tuple) else (value,)
         if _fits(self.kind, value) and all(one is None or self._admits(one) for one in values):
             return ''
-        return f'{self.name} is {shown(value)}, allowed: {self.allowed}'
+        return f'{self.name} is {shown(given or value)}, allowed: {self.allowed}'
 
     def _admits(self, value: Any) -> bool:
         if self.choices and value not in self.choices:
@@ -135,7 +135,7 @@ def from_mapping(cls: type[Kind], values: Any, source: str, error: type[LemoreEr
         value = str(values[name]) if entry.choices and entry.kind is str else values[name]
         try:
             converted[name] = _convert(entry.kind, value, name, error)
-            refusals.append(entry.refusal(converted[name]))
+            refusals.append(entry.refusal(converted[name], value))
         except error as refused:  # a dataclass within this one
             refusals.append(str(refused))
     try:

@@ -26,7 +26,7 @@ def read_yaml(path: Path | Traversable, what: str, error: type[LemoreError]) -> 
 def read_text(path: Path, what: str, error: type[LemoreError]) -> str:
     """Return a text file in UTF-8 of at most ``MAX_YAML_BYTES``, or raise ``error``."""
     content = _read(path, what, error)
-    with refusing(f'{what} {path} is no text', error):
+    with refusing(f'{what} {path} is no text in UTF-8, save it so', error):
         return content.decode('utf-8-sig')
 
 
@@ -57,6 +57,10 @@ def parse_yaml(content: bytes | str, source: str, error: type[LemoreError]) -> A
     except Exception as reason:
         mark = getattr(reason, 'problem_mark', None)
         problem = getattr(reason, 'problem', None) or in_one_line(reason)
+        if isinstance(reason, UnicodeDecodeError):
+            problem = 'it is no text in UTF-8, save it so'
+        elif 'start any token' in problem:
+            problem += ' (indent by spaces, not by tabs)'
         where = f', line {mark.line + 1}' if mark else ''
         msg = f'{source} cannot be read{where}: {problem}'
         raise error(msg) from reason

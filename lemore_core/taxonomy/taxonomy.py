@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.common.errors import LemoreError
+from lemore_core.common.errors import LemoreError, shown
 from lemore_core.common.validation import REQUIRED, from_mapping, option
 from lemore_core.common.yaml_file import ShippedFiles, read_text
 
@@ -25,11 +27,11 @@ UNLABELLED_16BIT = 65535
 NAMED_AT_MOST = 16  # unknown ids or colours in an error
 
 KEYS = {'name', 'names', 'classes', 'ignored'}  # of a table: without one it is a table's classes
-YOLO_KEYS = ('names', 'nc', 'path', 'train', 'val', 'test', 'download')
+YOLO_KEYS = {'nc', 'path', 'train', 'val'}
 GENERIC_NAMES = ('classes', 'data', 'labels', 'names')  # of files: the folder's says more
 
 Color = tuple[int, int, int]
-ALLOWED_COLOR = "[red, green, blue] of 0 to 255, or '#rrggbb'"
+ALLOWED_COLOR = "[red, green, blue] of 0 to 255, or '#rrggbb', or a name such as red"
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
@@ -101,7 +103,8 @@ class Taxonomy:
             known = [value for ids in self.disk_ids for value in ids]
             msg = (
                 f'the mask holds ids {_some(strangers)}, unknown to {self.name!r}, whose classes '
-                f'have ids from {min(known)} to {max(known)}'
+                f'have ids from {min(known)} to {max(known)}: write the ids into the class table, '
+                f'such as {{{strangers[0]}: road}}, or save masks without smoothed edges or JPEG'
             )
             raise TaxonomyError(msg)
         return self._as_labels(labels)
@@ -126,7 +129,11 @@ class Taxonomy:
         strange = codes[places] != found
         if strange.any():
             colors = np.unique(mask[strange], axis=0).tolist()
-            msg = f'the mask holds colors {_some(colors)}, unknown to {self.name!r}'
+            msg = (
+                f'the mask holds colors {_some(colors)}, unknown to {self.name!r}: write the '
+                f'colors into the class table, such as {{road: {colors[0]}}}, or save masks '
+                'without smoothed edges or JPEG'
+            )
             raise TaxonomyError(msg)
         return self._as_labels(np.array(list(known.values()))[places])
 
@@ -157,7 +164,11 @@ class Taxonomy:
     @classmethod
     def from_dict(cls, values: Any, source: str) -> Taxonomy:
         """Read plain values of :meth:`to_dict`, or of a short form; ``source`` names them in errors."""
-        table = from_mapping(_Table, _written_out(values, source), source, TaxonomyError)
+        fields = _written_out(values, source)
+        if not isinstance(fields, Mapping):
+            msg = f'{source} is {shown(values)}, allowed: names, such as [background, person]'
+            raise TaxonomyError(msg)
+        table = from_mapping(_Table, fields, source, TaxonomyError)
         places = tuple((index,) for index in range(len(table.classes)))
         ids = tuple(
             one.ids if one.ids is not None else place if one.id is None else (one.id,)
@@ -195,9 +206,10 @@ def _written_out(values: Any, source: str) -> Any:
         values = {'classes': values}
     if not isinstance(values, Mapping):
         return values
-    if 'names' in values and 'classes' not in values:  # those of the YOLO family
-        kept = {key: value for key, value in values.items() if key not in YOLO_KEYS}
-        values = {**kept, 'classes': values['names']}
+    if 'names' in values and 'classes' not in values:
+        is_yolo = not YOLO_KEYS.isdisjoint(values)  # it has keys of its tools
+        kept = {key: value for key, value in values.items() if key in KEYS or not is_yolo}
+        values = {'classes': kept.pop('names'), **kept}
     rows = values.get('classes')
     if isinstance(rows, Mapping):
         rows = [{key: value} for key, value in rows.items()]
@@ -217,12 +229,29 @@ def _row(entry: Any) -> Any:
     if not isinstance(entry, Mapping) or len(entry) != 1 or 'name' in entry:
         return entry
     ((key, value),) = entry.items()
+    if isinstance(key, str) and key.isdecimal() and isinstance(value, str):
+        key = int(key)  # JSON has no other keys than text
     own, other = ('id', 'name') if isinstance(key, int) else ('name', 'color')
     if isinstance(value, Mapping):
         return {own: key, **value}
     if own == 'name' and isinstance(value, int):
         other = 'id'
     return {own: key} if value is None else {own: key, other: value}
+
+
+def _rows_of_text(text: str) -> list[Any]:
+    """Return a row for each line: a name, ``7 name``, or ``name:red,green,blue::`` of CVAT."""
+    lines = [line.strip() for line in text.splitlines()]
+    # labelme's first line has the id -1
+    lines = [line for line in lines if line and line[0] != '#' and line != '__ignore__']
+    for pattern, row in (
+        (r'(\d+)[ \t:,]\s*(.+)', lambda number, name: {int(number): name}),
+        (r'([^:]+):(\d+),(\d+),(\d+):.*', lambda name, *color: {name: [*map(int, color)]}),
+    ):
+        found = [match for line in lines if (match := re.fullmatch(pattern, line))]
+        if len(found) == len(lines):
+            return [row(*match.groups()) for match in found]
+    return lines
 
 
 def _colored(rows: list[Any]) -> Iterator[Any]:
@@ -254,8 +283,11 @@ def _with_color(entry: Any) -> Any:
     names = {'colour': 'color'} if 'color' not in entry else {}
     entry = {names.get(name, name): value for name, value in entry.items()}
     color = entry.get('color')
-    if isinstance(color, str) and re.fullmatch('#[0-9a-fA-F]{6}', color):
-        entry['color'] = list(bytes.fromhex(color[1:]))
+    if isinstance(color, str):
+        from PIL import ImageColor  # late: a GPU is measured where this package is absent
+
+        with suppress(ValueError):
+            entry['color'] = list(ImageColor.getrgb(color)[:3])
     return entry
 
 
@@ -263,7 +295,10 @@ def _faults(taxonomy: Taxonomy) -> Iterator[str]:
     """Yield the faults of a table, to follow its name in an error."""
     count = len(taxonomy.classes)
     if not 2 <= count < UNLABELLED_16BIT:
-        yield f' has {count} classes, it needs 2 to 65534'
+        yield f' has {count} classes, it needs 2 to 65534: the background is one too'
+    for name, number in Counter(taxonomy.classes).items():
+        if number > 1 or not name.strip():
+            yield f' has {number} classes called {name!r}: give each a name of its own'
     if len(taxonomy.colors) != count:
         yield f' has {count} classes but {len(taxonomy.colors)} colors'
     for name, color in zip(taxonomy.classes, taxonomy.colors, strict=False):
@@ -307,6 +342,6 @@ def load_taxonomy(name: str) -> Taxonomy:
         TaxonomyError: there is no such table, or it is malformed.
     """
     if Path(name).suffix == '.txt':
-        lines = read_text(Path(name), 'taxonomy', TaxonomyError).splitlines()
-        return Taxonomy.from_dict([line.strip() for line in lines if line.strip()], name)
+        text = read_text(Path(name), 'taxonomy', TaxonomyError)
+        return Taxonomy.from_dict(_rows_of_text(text), name)
     return Taxonomy.from_dict(*_SHIPPED.read(name, TaxonomyError))

@@ -18,7 +18,8 @@ from test.hostile_yaml import ALIASES
         ('a:\n  2026-99-99', 'ValueError: month must be in 1..12'),
         ('!!python/object/apply:os.system [ls]', 'could not determine a constructor'),
         ('a: [1', 'line 2: did not find expected'),
-        (b'\xff\xfe\xff', "codec can't decode"),
+        ('[a, b]'.encode('utf-16'), ': it is no text in UTF-8, save it so'),
+        ('a:\n\t- b', r'line 2: .* \(indent by spaces, not by tabs\)'),
         ('x' * (MAX_YAML_BYTES + 1), 'it has more than 2097152 bytes'),
     ],
 )

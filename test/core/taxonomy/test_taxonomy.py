@@ -79,7 +79,9 @@ VOC = ((128, 0, 0), (0, 128, 0))
         ('[a, b]', VOC, ()),
         ('classes: {0: a, 1: b}', VOC, ()),
         ('{0: a, 255: b}', VOC, ((0,), (255,))),
-        ('names: {0: a, 1: b}\nnc: 2\ntrain: images', VOC, ()),
+        ('names: {0: a, 1: b}\nnc: 2\ntrain: images\nroboflow: {version: 1}', VOC, ()),
+        ('{"0": "a", "7": "b"}', VOC, ((0,), (7,))),
+        ("{a: maroon, b: 'rgb(0, 128, 0)'}", VOC, ()),
         ('{a: 7, b: 9}', VOC, ((7,), (9,))),
         ("{a: [1, 2, 3], b: '#040506'}", ((1, 2, 3), (4, 5, 6)), ()),
         ('classes: {a: {colour: [128, 0, 0], id: 3}, b: }', VOC, ((3,), (1,))),
@@ -99,12 +101,36 @@ def test_short_forms(tmp_path: Path, text: str, colors: Colors, ids: Ids) -> Non
 
 
 @pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('# ours\n__ignore__\na\nb', Taxonomy('mine', ('a', 'b'), VOC)),
+        ('0: a\n7: b', Taxonomy('mine', ('a', 'b'), VOC, ids=((0,), (7,)))),
+        ('0 a b\n7 c', Taxonomy('mine', ('a b', 'c'), VOC, ids=((0,), (7,)))),
+        ('7 a\nb', Taxonomy('mine', ('7 a', 'b'), VOC)),
+        (
+            '# label:color_rgb:parts:actions\na:0,0,0::\nb:255,0,0::hand\n',
+            Taxonomy('mine', ('a', 'b'), ((0, 0, 0), RED)),
+        ),
+    ],
+)
+def test_a_class_in_each_line(tmp_path: Path, text: str, expected: Taxonomy) -> None:
+    path = tmp_path / 'mine.txt'
+    path.write_text(text)
+    assert load_taxonomy(str(path)) == expected
+
+
+@pytest.mark.parametrize(
     ('text', 'message'),
     [
         ('name: x\nclasses: [{name: a, color: [1, 2, 3]}]', 'has 1 classes'),
         (TWO.format('id: 3', 'id: 3'), "the id 3 of 'b' is that of 'a' too"),
         (TWO.format('id: 1', 'ids: [7, 8]') + 'ignored: [8]', "id 8 of 'b' is that of 'ignored'"),
-        ('name: x\nclasses: [{name: a, color: red}]', "color is 'red', allowed: .*'#rrggbb'"),
+        ('name: x\nclasses: [{name: a, color: rot}]', "color is 'rot', allowed: .*'#rrggbb'"),
+        ('[a, b, a]', "has 2 classes called 'a'"),
+        ("[a, ' ']", "has 1 classes called ' '"),
+        ('[a, ~]', r"classes is \[{'name': 'a', 'color': .*}, None\], allowed: names, or"),
+        ('a\nb\n', r"'a b', allowed: names, such as \[background, person\]"),
+        ('# nothing', 'is None, allowed: names, such as'),
         (TWO.format('id: -1', 'id: 1'), 'id is -1, allowed: nothing or an integer from 0 to 65535'),
         (TWO.format('ids: []', 'id: 1'), "'a' has no id"),
         ('classes: [yes, no]', 'classes is .* allowed: names, or entries such as {name: road'),
