@@ -41,13 +41,16 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.checkpoint import store_scenes
     from lemore_core.common.files import write_whole
     from lemore_core.evaluation.scenes import reference_scenes
-    from lemore_core.export import STREET
+    from lemore_core.export import STREET, ExportError
     from lemore_core.export.descriptor import add_descriptor
     from lemore_core.export.importing import ImportOptions, import_onnx
     from lemore_core.images.files import read_image
     from lemore_core.segmenter import Segmenter
     from lemore_core.taxonomy import load_taxonomy
 
+    if arguments.output.suffix != '.onnx':
+        msg = f'{arguments.output} is no name of an ONNX file: give one that ends in .onnx'
+        raise ExportError(msg)
     mean, std = (values and tuple(values) for values in (arguments.mean, arguments.std))
     size = requested_size(arguments)
     content, summary = import_onnx(

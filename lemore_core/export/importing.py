@@ -44,6 +44,7 @@ LOGIT, PROBABILITY, MASK = ONE_CHANNEL
 FORMS = {'logits NCHW': 1, 'logits NHWC': 3}
 PREFIX = 'imported/'  # keeps the foreign graph's names apart from those added
 LEAST = 1e-9  # probability that has a logarithm
+MOST_SKEW = 1.5  # of the labels' aspect ratio: valid convolutions cut the sides
 # the first operator sets in which those added here exist, and one that has them all
 OLDEST_OPSET, OPSET = 9, 13
 OLDEST_IR = 4  # weights need not be inputs
@@ -115,7 +116,8 @@ def import_onnx(
         model = _read(path)
         source = _find_input(path, model, options)
         _add_input(model, source)
-        output = _find_output(path, _run(path, model, source, image), options.logits, classes)
+        outputs = _run(path, model, source, image)
+        output = _find_output(path, outputs, options.logits, classes, source)
         _add_output(model, output, classes)
         checker.check_model(model)
     name, order = source.name, source.channels.upper()
@@ -209,6 +211,8 @@ def _find_input(path: Path, model: ModelProto, options: ImportOptions) -> _Input
         mean, std = mean or ModelCard.mean, std or ModelCard.std
         is_valid = all(np.isfinite([*mean, *std])) and min(std) > 0
         _require(is_valid, f'mean {mean} and std {std} must be finite, std positive')
+        is_of_bytes = not 0 < max(mean) <= 1
+        _require(is_of_bytes, f'mean {mean} is of pixels of 0 to 1: multiply it and std by 255')
     return _Input(names, kind, options.channels, *shape, mean, std)
 
 
@@ -216,7 +220,7 @@ def _image_shape(where: str, sides: list[int], options: ImportOptions) -> tuple[
     """Return layout, height and width of an input; open sides are 0."""
     images = '(1, height, width, 3) or (1, 3, height, width)'
     is_image = len(sides) == 4 and sides[0] in (0, 1)
-    _require(is_image, f'{where} has the shape {sides}, an image is {images}')
+    _require(is_image, f'{where} has the shape {sides}, an image is {images}: export it so')
     layout: str = options.layout
     if layout == 'auto':
         layout = 'nhwc' if sides[3] == 3 and sides[1] != 3 else 'nchw'
@@ -265,27 +269,29 @@ def _run(
     with refusing(f'ONNX Runtime cannot run {path}', ExportError):
         session = open_session(model.SerializeToString())
         values = session.run(None, {'pixels': pixels[None]})
-    names = (output.name.removeprefix(PREFIX) for output in session.get_outputs())
-    found = dict(zip(names, values, strict=True))
-    # others are sequences and maps
-    return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+    return {
+        output.name.removeprefix(PREFIX): value
+        for output, value in zip(session.get_outputs(), values, strict=True)
+        if output.type.startswith('tensor')  # others are sequences, maps and optional
+    }
 
 
 def _find_output(
-    path: Path, outputs: dict[str, NDArray[Any]], wanted: str | None, classes: int
+    path: Path, outputs: dict[str, NDArray[Any]], wanted: str | None, classes: int, source: _Input
 ) -> _Output:
     """Choose among the outputs for a real image, and check its values."""
     if wanted is not None:
         _require(wanted in outputs, f'{path} has no output {wanted!r}, it has {", ".join(outputs)}')
         outputs = {wanted: outputs[wanted]}
+    shapes = ', '.join(f'{name} {value.dtype} {value.shape}' for name, value in outputs.items())
+    outputs = {name: _one_image(value) for name, value in outputs.items()}
     forms = {name: _form(value, classes) for name, value in outputs.items()}
     fitting = [name for name, form in forms.items() if form]
-    shapes = ', '.join(f'{name} {value.dtype} {value.shape}' for name, value in outputs.items())
     _require(
         fitting,
-        f'{path} has no output of {classes} classes, as the class table has: it gives {shapes}; '
-        f'logits are (1, {classes}, h, w) or (1, h, w, {classes}), class ids (1, h, w); one channel '
-        '(sigmoid) is two classes, the background first',
+        f'{path} has no output of {classes} classes, as the class table has: it gives '
+        f'{shapes or "no tensor"}; logits are (1, {classes}, h, w) or (1, h, w, {classes}), class '
+        'ids (1, h, w); one channel (sigmoid) is two classes, the background first',
     )
     several = f'{path} has several outputs that fit: name one with --logits ({shapes})'
     _require(len(fitting) == 1, several)
@@ -298,15 +304,31 @@ def _find_output(
     else:
         ids = value > ONE_CHANNEL[form][0] if form in ONE_CHANNEL else value
     found = np.unique(ids)
-    strange = f'{path} gives class ids up to {found[-1]}, the table has {classes} classes'
+    strange = f'{path} gives class ids up to {found[-1]}, the table has 0 to {classes - 1}'
     _require(found[0] >= 0 and found[-1] < classes, strange)
     _require(
         len(found) > 1,
         f'{path} calls every pixel of a real image class {int(found[0])} of {classes}: '
-        'check --mean, --std, --channels, --layout and the class table',
+        'check --mean, --std (0 0 0 and 1 1 1 where it normalises by itself), --channels, --layout '
+        'and the class table',
     )
     height, width = (side for side in ids.shape[1:] if form in FORMS or side != 1)
+    low, high = sorted((height * source.width, width * source.height))
+    _require(
+        high <= max(MOST_SKEW * low, low + max(source.height, source.width)),
+        f'{path} gives {width}x{height} labels for {source.width}x{source.height} pixels: they are '
+        f'transposed or flattened, export (1, {classes}, height, width)',
+    )
     return _Output(name, form, height, width)
+
+
+def _one_image(value: NDArray[Any]) -> NDArray[Any]:
+    """Return an output of any rank as (1, …), without further axes of length 1."""
+    if value.ndim in (2, 3) and value.shape[0] != 1:
+        return value[None]
+    if value.ndim <= 4 or value.shape[0] != 1:
+        return value
+    return value.reshape(1, *(side for side in value.shape if side != 1))
 
 
 def _form(value: NDArray[Any], classes: int) -> str:
@@ -316,7 +338,9 @@ def _form(value: NDArray[Any], classes: int) -> str:
         return ''
     is_float = value.dtype.kind == 'f'
     for form, axis in FORMS.items():
-        if is_float and value.ndim == 4 and value.shape[axis] == classes:
+        # those of a quantised network are integers, as ids are, which have one channel
+        is_score = is_float or min(value.shape[1:]) > 1
+        if is_score and value.ndim == 4 and value.shape[axis] == classes:
             return form
     if sum(side != 1 for side in value.shape[1:]) != 2:
         return ''
@@ -351,8 +375,11 @@ def _add_output(model: ModelProto, output: _Output, classes: int) -> None:
         ]
         if output.form == PROBABILITY:
             steps += [('Max', {'least': np.array(LEAST, np.float32)}, {}), ('Log', {}, {})]
-    elif FORMS[output.form] == 1:
-        steps.append(('Transpose', {}, {'perm': [0, 2, 3, 1]}))
+    else:
+        is_planes = FORMS[output.form] == 1
+        sides = [1, classes, *shape[1:3]] if is_planes else shape
+        steps.append(('Reshape', {'sides': np.array(sides)}, {}))
+        steps += [('Transpose', {}, {'perm': [0, 2, 3, 1]})] * is_planes
     _add_steps(model, PREFIX + output.name, steps, 'logits')
     model.graph.ClearField('output')
     model.graph.output.append(helper.make_tensor_value_info('logits', TensorProto.FLOAT, shape))

@@ -57,6 +57,7 @@ def make(tmp_path: Path) -> Make:
         *,
         layout: str = 'nchw',
         output: str = 'nchw',
+        sides_of: tuple[int, ...] = (),
         scale: float = 1.0,
         batch: int | str = 1,
         sides: tuple[Any, Any] = SIZE,
@@ -76,9 +77,14 @@ def make(tmp_path: Path) -> Make:
             nodes += [helper.make_node(*node) for node in ONE_CHANNEL[output]]
             result = helper.make_tensor_value_info('y', TensorProto.FLOAT, list('abcd'))
         else:
-            perm = [0, 1, 2, 3] if output == 'nchw' else [0, 2, 3, 1]
+            perm = {'nchw': [0, 1, 2, 3], 'nhwc': [0, 2, 3, 1], 'ncwh': [0, 1, 3, 2]}[output]
             nodes.append(helper.make_node('Transpose', ['scaled'], ['y'], perm=perm))
             result = helper.make_tensor_value_info('y', TensorProto.FLOAT, list('abcd'))
+        if sides_of:
+            nodes[-1].output[0] = 'deep'
+            nodes.append(helper.make_node('Reshape', ['deep', 'sides'], ['y']))
+            kind_of = result.type.tensor_type.elem_type
+            result = helper.make_tensor_value_info('y', kind_of, list('abcde'[: len(sides_of)]))
         graph = helper.make_graph(
             nodes,
             'channels',
@@ -88,6 +94,7 @@ def make(tmp_path: Path) -> Make:
                 numpy_helper.from_array(np.array(scale, np.float32), 'scale'),
                 numpy_helper.from_array(np.array(255, np.float32), '255'),
                 numpy_helper.from_array(np.array([0]), 'first'),
+                numpy_helper.from_array(np.array(sides_of), 'sides'),
             ],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)])
@@ -121,6 +128,48 @@ def test_every_form_is_served(
 ) -> None:
     labels = labels_of(make(kind, layout=layout, output=output), stripes, tmp_path)
     assert np.array_equal(labels[:, [8, 24, 40]], np.tile([0, 1, 2], (SIZE[0], 1)))
+
+
+@pytest.mark.parametrize(
+    ('output', 'sides_of'),
+    [
+        ('nchw', (3, *SIZE)),
+        ('nhwc', (*SIZE, 3)),
+        ('nchw', (1, 1, 3, *SIZE)),
+        ('ids', SIZE),
+        ('ids', (1, 1, 1, *SIZE)),
+    ],
+)
+def test_an_output_of_any_rank_is_served(
+    make: Make, stripes: np.ndarray, tmp_path: Path, output: str, sides_of: tuple[int, ...]
+) -> None:
+    path = make(output=output, sides_of=sides_of)
+    assert labels_of(path, stripes, tmp_path)[0, [8, 24, 40]].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(('last', 'served'), [('QuantizeLinear', True), ('Optional', False)])
+def test_quantised_logits_are_served_and_optional_ones_refused(
+    make: Make, stripes: np.ndarray, tmp_path: Path, last: str, served: bool
+) -> None:
+    path = make()
+    model = onnx.load(path)
+    node = model.graph.node.add(op_type=last, input=['y'], output=['last'])
+    kind = helper.make_tensor_type_proto(
+        TensorProto.UINT8 if served else TensorProto.FLOAT, list('abcd')
+    )
+    if served:
+        node.input.extend(['step', 'zero'])
+        for value, name in ((np.float32(0.05), 'step'), (np.uint8(128), 'zero')):
+            model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+    else:
+        kind = helper.make_optional_type_proto(kind)
+    model.graph.output[0].CopyFrom(helper.make_value_info('last', kind))
+    onnx.save(model, path)
+    if served:
+        assert labels_of(path, stripes, tmp_path)[0, [8, 24, 40]].tolist() == [0, 1, 2]
+    else:
+        with pytest.raises(ExportError, match='it gives no tensor'):
+            import_onnx(path, TABLE, stripes)
 
 
 @pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
@@ -225,6 +274,9 @@ def test_an_open_size_and_batch_are_fixed(make: Make, stripes: np.ndarray, tmp_p
         ({'kind': TensorProto.DOUBLE}, {}, 'is DOUBLE'),
         ({'kind': TensorProto.UINT8}, {'mean': (0.0, 0.0, 0.0)}, 'leave --mean'),
         ({}, {'std': (0.0, 1.0, 1.0)}, 'std positive'),
+        ({}, {'mean': (0.485, 0.456, 0.406)}, 'pixels of 0 to 1: multiply it and std by 255'),
+        ({'output': 'ncwh'}, {}, '32x48 labels for 48x32 pixels: they are transposed or'),
+        ({'sides_of': (1, SIZE[0] * SIZE[1], 3)}, {}, r'no output of 3 classes.*\(1, 1536, 3\)'),
         ({}, {'logits': 'nothing'}, 'no output .nothing., it has y'),
         ({'scale': float('nan')}, {}, 'NaN or infinite'),
         ({'scale': 0.0}, {}, 'every pixel of a real image class 0 of 3'),
