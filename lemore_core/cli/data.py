@@ -49,20 +49,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Check or divide a data set, or import corrected masks."""
+    """Check or divide a data set, or import corrected masks; the exit status is 3 for left out files."""
     if arguments.action == 'check':
         _check(arguments)
         return
     if arguments.action == 'import':
         _import(arguments)
         return
+    from lemore_core.data.check import some
     from lemore_core.data.split import split
     from lemore_core.taxonomy import load_taxonomy
 
     given, taxonomy = arguments, load_taxonomy(arguments.classes)
     suffixes = given.image_suffix, given.mask_suffix
-    lines = split(given.images, given.masks, taxonomy, given.output, given.hold_out, suffixes)
+    folders = given.images, given.masks
+    lines, missing = split(*folders, taxonomy, given.output, given.hold_out, suffixes)
     print(*lines, sep='\n')
+    if missing:
+        left = f'{counted(len(missing), "file")} without a partner left out:'
+        print(left, *some(missing), sep='\n', file=sys.stderr)
+        sys.exit(3)
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -85,7 +91,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Check the splits, print the findings, and raise DataError if there are errors."""
-    from lemore_core.data.check import check, some
+    from lemore_core.data.check import check, lack_of_classes, some
     from lemore_core.data.datasets import RECORDED, open_dataset
     from lemore_core.data.drives import drives, rule, shared_drives
     from lemore_core.data.samples import DataError
@@ -102,6 +108,8 @@ def _check(arguments: argparse.Namespace) -> None:
             print(f'error: {split}: {error}', file=sys.stderr)
             continue
         result = check(samples, split)
+        if not result.errors and (lack := lack_of_classes(result, samples, split)):
+            result.errors.append(lack)
         errors += len(result.errors)
         _print_table(split, samples, result)
         for kind, messages in (('error', result.errors), ('warning', result.warnings)):

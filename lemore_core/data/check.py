@@ -68,15 +68,23 @@ def require_sound(samples: Sequence[Sample], split: str, least: int = 2) -> list
     if result.errors:
         msg = '; '.join(some(result.errors))
         raise DataError(msg)
-    names = samples[0].taxonomy.classes
-    there = [name for name, number in zip(names, result.masks, strict=False) if number]
-    if len(there) < least and not samples[0].soft:
-        msg = (
-            f'{split} has pixels of {there[0] if there else "no class"} alone, and nothing can be '
-            f'learned or measured: see lemore data check, and the ids and "ignored" of {CLASSES}'
-        )
+    if msg := lack_of_classes(result, samples, split, least):
         raise DataError(msg)
     return [f'{split}: {warning}' for warning in some(result.warnings)]
+
+
+def lack_of_classes(
+    result: CheckResult, samples: Sequence[Sample], split: str, least: int = 2
+) -> str:
+    """Return an error if fewer classes than ``least`` have a pixel in a split, else ''."""
+    names = samples[0].taxonomy.classes
+    there = [name for name, number in zip(names, result.masks, strict=False) if number]
+    if len(there) >= least or samples[0].soft:
+        return ''
+    return (
+        f'{split} has pixels of {there[0] if there else "no class"} alone, and nothing can be '
+        f'learned or measured: see the ids and "ignored" of {CLASSES}'
+    )
 
 
 def some(messages: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ classes; a mask holds ids, or the classes' colours as RGB; those of two classes 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lemore_core.data.drives import SPLITS
 from lemore_core.data.samples import (
+    MASK_ENDS,
     SUFFIX,
     DataError,
     MaskReader,
@@ -31,6 +34,7 @@ from lemore_core.images.files import SUFFIXES
 from lemore_core.taxonomy import BUILT_IN, Taxonomy, load_taxonomy
 
 CLASSES = 'classes.yaml'
+TABLES = (CLASSES, 'classes.yml', 'classes.json', 'classes.txt', 'data.yaml', 'labelmap.txt')
 OWN = 'folder'
 DATASETS = (*BUILT_IN, OWN)
 STUFF = 'stuffthingmaps_trainval2017/{}'
@@ -55,10 +59,10 @@ class Layout(NamedTuple):
 
 # lossless formats
 OWN_LAYOUT = Layout(
-    ['images/{}'],
-    ['masks/{}'],
+    ['images/{}', '{}/images'],
+    ['masks/{}', '{}/masks', 'labels/{}', '{}/labels', 'annotations/{}', '{}/annotations'],
     SUFFIXES,
-    dict.fromkeys(('.png', '.bmp', '.tif', '.tiff'), read_ids_or_colors),
+    dict.fromkeys(MASK_ENDS, read_ids_or_colors),
 )
 LAYOUTS = {
     # ADEChallengeData2016.zip
@@ -110,16 +114,18 @@ class Dataset:
         if messages:
             more = len(messages) - 1
             msg = messages[0] + (f', and {more} more lack theirs' if more else '')
+            if self.name == OWN:
+                msg += ' (lemore data split makes a data set without them)'
             raise DataError(msg)
         return samples
 
     @cached_property
     def _is_black_and_white(self) -> bool:
-        ends = tuple(OWN_LAYOUT.mask_readers)
-        masks = sorted((self.root / 'masks').rglob('*'))
-        return are_black_and_white(
-            [one for one in masks if one.suffix.lower() in ends], self.taxonomy
-        )
+        kinds = ([*self.root.glob(kind.format('*'))] for kind in OWN_LAYOUT.masks)
+        folders = next(filter(None, kinds), [])
+        masks = sorted(path for folder in folders for path in folder.rglob('*'))
+        masks = [path for path in masks if path.suffix.lower() in MASK_ENDS]
+        return are_black_and_white(masks, self.taxonomy)
 
     def listing(self, split: str) -> list[Sample]:
         """Return the samples of a split; a missing image or mask has its expected path."""
@@ -127,7 +133,10 @@ class Dataset:
             return _pascal_context(self.root, split, self.taxonomy)
         layout = LAYOUTS.get(self.name, OWN_LAYOUT)
         part = layout.splits.get(split, split)
-        kinds = [[folder.format(part) for folder in kind] for kind in (layout.images, layout.masks)]
+        others = [name for name, known in SPLITS.items() if known == split != name]
+        parts = [part, *(others if layout is OWN_LAYOUT else [])]
+        both = layout.images, layout.masks
+        kinds = [[folder.format(one) for folder in kind for one in parts] for kind in both]
         needs = f'{self.taxonomy.name} needs {kinds[0][0]}/ and {kinds[1][0]}/ in {self.root}'
         if layout is OWN_LAYOUT:
             needs += f', with the same names but for the suffix: {part}/a/1.jpg and {part}/a/1.png'
@@ -159,7 +168,13 @@ def open_dataset(name: str, root: Path) -> Dataset:
     if not root.is_dir():
         msg = f'there is no folder {root}'
         raise DataError(msg)
-    return Dataset(name, root, load_taxonomy(str(root / CLASSES) if name == OWN else name))
+    if name != OWN:
+        return Dataset(name, root, load_taxonomy(name))
+    tables = [root / one for one in TABLES if (root / one).is_file()]
+    if not tables:
+        msg = f'there is no class table {root / CLASSES}: write one, such as [background, person]'
+        raise DataError(msg)
+    return Dataset(name, root, load_taxonomy(str(tables[0])))
 
 
 def _pascal_context(root: Path, split: str, taxonomy: Taxonomy) -> list[Sample]:
@@ -215,10 +230,12 @@ def paired(
     if not found and not labelled:
         msg = f'{images} holds no images that end in {", ".join(image_ends)}'
         raise DataError(msg)
-    # names of masks in another case, as programs of other systems write them
-    in_case = {name.lower(): name for name in found}
+    # names of masks in another case or Unicode form, as programs of other systems write them, or
+    # with the end of the image
+    names = {_plain(path): name for name, ends in found.items() for path in [name, *ends.values()]}
+    taken = found.keys() & labelled.keys()
     labelled = {
-        name if name in found else in_case.get(name.lower(), name): ends
+        other if (other := names.get(_plain(name), name)) not in taken else name: ends
         for name, ends in labelled.items()
     }
     samples = []
@@ -228,6 +245,11 @@ def paired(
         end, mask = next(iter(labelled.get(name, {default: f'{name}{default}'}).items()))
         samples.append(Sample(images / image, masks / mask, taxonomy, mask_readers[end]))
     return samples
+
+
+def _plain(name: str) -> str:
+    """Return a name as it compares on systems that know no case, in one Unicode form."""
+    return unicodedata.normalize('NFC', name).lower()
 
 
 def end_of(path: str, ends: Sequence[str]) -> str | None:

@@ -21,13 +21,15 @@ from PIL import Image
 from lemore_core.common.errors import LemoreError, refusing
 from lemore_core.common.files import atomic_write
 from lemore_core.common.limits import MAX_PIXELS
-from lemore_core.images.files import orientation, read_image
+from lemore_core.images.files import UNREAD, orientation, read_image
 from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy, TaxonomyError
 
 MaskReader = Callable[[Path, Taxonomy], Labels]
 SoftLabels = NDArray[np.uint8]
 
 FORMATS = ('PNG', 'BMP', 'TIFF')
+MASK_ENDS = ('.png', '.bmp', '.tif', '.tiff')
+NO_MASKS = ('.jpg', '.jpeg', '.webp', '.gif', '.npy', '.npz', '.json', '.txt', '.xml')
 BLACK, WHITE = 0, 255
 BITS = np.array([[BLACK] * 3, [WHITE] * 3], np.uint8)
 # greys of 2 and 4 bits, and the factor by which Pillow spreads them
@@ -135,9 +137,19 @@ def _as_grey(values: NDArray[Any]) -> NDArray[Any] | None:
 def _read_mask(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
     """Return numbers (H, W) or RGB (H, W, 3), and the palette (n, 3) of indexed numbers."""
     values, palette = _raw_mask(path)
-    if values.ndim == 3:
-        values = values[..., 0] if values.shape[-1] < 3 else values[..., :3]
+    if values.ndim == 3 and values.shape[-1] in (2, 4):
+        values = _without_alpha(values)
     return values, palette
+
+
+def _without_alpha(values: NDArray[Any]) -> NDArray[Any]:
+    """Return ids that lie in alpha, else the colours or greys, black where some are transparent."""
+    colors, alpha = values[..., :-1], values[..., -1]
+    if 0 < alpha.max() < WHITE and colors.min() == colors.max():
+        return alpha
+    if alpha.any():
+        colors = colors * (alpha[..., None] != 0)
+    return colors if colors.shape[-1] > 1 else colors[..., 0]
 
 
 def _raw_mask(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
@@ -153,12 +165,15 @@ def _raw_mask(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         if image.mode == '1':
             return np.asarray(image).astype(np.uint8), BITS
         spread = PACKED.get(str(image.tile[0].args), 1) if image.tile else 1
-        return np.asarray(image) // spread, None
+        values = np.asarray(image) // spread
+        is_whole = values.dtype.kind == 'f' and not (values % 1).any()
+        return values.astype(np.int64) if is_whole else values, None
 
 
 def _one_channel(path: Path, values: NDArray[Any]) -> NDArray[np.integer[Any]]:
     if values.ndim != 2 or values.dtype.kind not in 'iu':
-        msg = f'{path} is no one-channel label image'
+        found = f'{values.dtype} {values.shape}'
+        msg = f'{path} is no one-channel label image but {found}: save it as 8-bit grey'
         raise DataError(msg)
     return values
 
@@ -233,14 +248,19 @@ class Sample:
     def missing(self) -> str:
         """An error that names the missing file, '' if both are there."""
         if not self.image.is_file():
-            return f'there is no image {self.image} for the mask {self.mask}'
+            others = _beside(self.image, self.mask, UNREAD)
+            unread = f': {others[0]} is not read, convert it to .png or .jpg' if others else ''
+            return f'there is no image {self.image} for the mask {self.mask}{unread}'
         if not self.mask.is_file():
-            beside = self.mask.parent.glob(f'{glob.escape(self.mask.stem)}.[jJwW]*')
-            others = [one.name for one in beside if one != self.image]
-            lossy = f': masks are PNG, BMP or TIFF, {others[0]} has lost labels' if others else ''
-            return f'{self.image} has no mask {self.mask}{lossy}'
+            return f'{self.image} has no mask {self.mask}{self._why_no_mask()}'
         has_soft = self.soft is None or self.soft.is_file()
         return '' if has_soft else f'{self.image} has no soft labels {self.soft}, as others have'
+
+    def _why_no_mask(self) -> str:
+        if longer := _beside(self.mask, self.image, MASK_ENDS, '[!0-9]*.*'):
+            return f': there is {longer[0]}, see lemore data split --mask-suffix'
+        others = _beside(self.mask, self.image, NO_MASKS)
+        return f': masks are PNG, BMP or TIFF without loss, not {others[0]}' if others else ''
 
     def read_image(self) -> NDArray[np.uint8]:
         """Return the image, RGB (H, W, 3) uint8."""
@@ -265,14 +285,22 @@ class Sample:
         """Return an error if the sizes (height, width) of image and mask differ, else ''."""
         if image == mask:
             return ''
-        why = ''
-        if image == mask[::-1] and (turn := orientation(self.image)) > 1:
-            why = f': Exif turns the image (orientation {turn}), turn the mask too, or remove that'
+        why = ': scale it by nearest neighbour, which adds no values'
+        if image == mask[::-1]:
+            why = ': it lies on its side, turn it'
+            if (turn := orientation(self.image)) > 1:
+                why = f': Exif turns the image (orientation {turn}), turn the mask too, or remove that'
         return f'{self.mask} is {mask}, its image {image} (height, width){why}'
 
     def read_soft(self) -> SoftLabels | None:
         """Return soft labels (2, n, h, w) uint8, see :func:`soft_labels`; None without."""
         return None if self.soft is None else read_soft(self.soft, len(self.taxonomy.classes))
+
+
+def _beside(path: Path, partner: Path, ends: Sequence[str], more: str = '.*') -> list[str]:
+    """Return the names of files that stand where ``path`` is missing, apart from its partner."""
+    found = path.parent.glob(f'{glob.escape(path.stem)}{more}')
+    return sorted(one.name for one in found if one.suffix.lower() in ends and one != partner)
 
 
 def in_groups(sample: Sample, groups: ClassGroups) -> Sample:

@@ -25,35 +25,43 @@ def split(
     output: Path,
     hold_out: Sequence[str] = (),
     suffixes: tuple[str, str] = ('', ''),
-) -> list[str]:
-    """Copy images and masks into a data set ``output``; return lines about its splits.
+) -> tuple[list[str], list[str]]:
+    """Copy images and masks into a data set ``output``; return lines about it, and what is left out.
 
     The drives ``hold_out`` go to val; by default folders ``train`` and ``val`` stay what they are,
     else the last drives that make a fifth go there, or the end of a single one. ``suffixes`` end
     the names of images and of masks, and are left out of those in the data set.
     """
     require_new(output, DataError)
+    for folder in (images, masks):
+        if not folder.is_dir():
+            msg = f'there is no folder {folder}'
+            raise DataError(msg)
     layout = _layout(*suffixes)
     given: Parts = {}
+    bare: Parts = {}
     for one in paired(images, masks, taxonomy, layout):
-        given.setdefault(SPLITS.get(one.image.relative_to(images).parts[0], ''), []).append(one)
+        part = SPLITS.get(one.image.relative_to(images).parts[0], '')
+        (bare if one.missing else given).setdefault(part, []).append(one)
     has_splits = given.keys() in ({'train', 'val'}, {'train', 'val', 'test'}) and not hold_out
-    bare = [one for one in given.get('test', []) if one.missing and has_splits]
-    samples = [one for found in given.values() for one in found if one not in bare]
-    if missing := [one.missing for one in samples if one.missing]:
+    untested = bare.pop('test', []) if has_splits else []
+    missing = [one.missing for found in bare.values() for one in found]
+    if not given:
         msg = (
             f'{missing[0]} ({len(missing)} such files): an image and its mask have the same name, '
             'but for ends that --image-suffix and --mask-suffix give'
         )
         raise DataError(msg)
     if has_splits:
-        parts = {part: [one for one in found if one not in bare] for part, found in given.items()}
+        parts = given
         lines = [
             f'{part:<6} {counted(len(found), "image")}, as given' for part, found in parts.items()
         ]
-        lines += [f'test   {counted(len(bare), "image")} without masks left out'] * bool(bare)
+        lines += [f'test   {counted(len(untested), "image")} without masks left out'] * bool(
+            untested
+        )
     else:
-        parts, lines = _divided(samples, hold_out)
+        parts, lines = _divided([one for found in given.values() for one in found], hold_out)
     with atomic_folder(output) as folder:
         for part, found in parts.items():
             for one in found:
@@ -63,7 +71,7 @@ def split(
                 for kind, source in (('images', one.image), ('masks', one.mask)):
                     copy_into(folder / kind / part / f'{name}{source.suffix.lower()}', source)
         (folder / CLASSES).write_text(dump_yaml(taxonomy.to_dict()), encoding='utf-8')
-    return lines
+    return lines, missing
 
 
 def _layout(image_suffix: str, mask_suffix: str) -> Layout:

@@ -11,6 +11,7 @@ from threading import Lock
 HELD = (
     *(b'libpng ', b'Corrupt JPEG data', b'Premature end of JPEG', b'Inconsistent progression'),
     *(b'Invalid SOS parameters', b'Warning: unknown JFIF', b'Unknown Adobe color', b'[ WARN:'),
+    b'[ERROR:',
 )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,10 @@ def test_errors_are_listed_and_make_the_status(root: Path, capsys: Output) -> No
     assert error.endswith('lemore data: 2 errors in train, val\n')
     assert main(['data', 'check', '--dataset', 'mars', '--data', '.']) == 1
     assert "no data set is called 'mars'" in capsys.readouterr().err
+    cv2.imwrite(str(root / 'masks' / 'val' / 'a.png'), MASK * 0)
+    assert main([*command, '--split', 'val']) == 1
+    assert 'val has pixels of row alone' in capsys.readouterr().err
+    cv2.imwrite(str(root / 'masks' / 'val' / 'a.png'), MASK * 9)
     # a missing split does not hide the other
     assert main([*command, '--split', 'test', '--split', 'val']) == 1
     captured = capsys.readouterr()
@@ -98,10 +103,6 @@ def test_own_images_are_divided_by_drives(tmp_path: Path, split: Split, capsys: 
     assert split('--hold-out', 'z') == (1, {})
     error = capsys.readouterr().err
     assert 'z cannot be held out: the drives are a, b, c' in error
-    (tmp_path / 'masks' / 'deep' / 'a_2.png').rename(tmp_path / 'gone.png')
-    assert split() == (1, {})
-    assert 'a_2.png (1 such files): an image and its mask have the same' in capsys.readouterr().err
-    (tmp_path / 'gone.png').rename(tmp_path / 'masks' / 'deep' / 'a_2.png')
     status, found = split()
     assert (status, found['val']) == (0, ['deep/b_1.png', 'deep/b_2.png', 'deep/c_1.png'])
     lines = capsys.readouterr().out.splitlines()
@@ -111,6 +112,31 @@ def test_own_images_are_divided_by_drives(tmp_path: Path, split: Split, capsys: 
     assert main(['data', 'check', '--dataset', 'folder', '--data', mine]) == 0
     assert split()[0] == 1
     assert 'exists already' in capsys.readouterr().err
+
+
+def test_files_without_a_partner_are_named_and_left_out(
+    tmp_path: Path, split: Split, capsys: Output
+) -> None:
+    write_pairs(tmp_path, *(f'a_{n}' for n in range(4)))
+    masks = tmp_path / 'masks'
+    (tmp_path / 'images' / 'a_1.png').rename(tmp_path / 'images' / 'a_1.HEIC')
+    with pytest.raises(SystemExit) as left_out:
+        split()
+    assert left_out.value.code == 3
+    error = capsys.readouterr().err.splitlines()
+    assert error[0] == '1 file without a partner left out:'
+    assert error[1].endswith('a_1.png: a_1.HEIC is not read, convert it to .png or .jpg')
+    assert sorted(one.name for one in (tmp_path / 'mine').rglob('*.png')) == [
+        *('a_0.png', 'a_0.png', 'a_2.png', 'a_2.png', 'a_3.png', 'a_3.png')
+    ]
+    shutil.rmtree(tmp_path / 'mine')
+    for name in ('a_0', 'a_2', 'a_3'):
+        (masks / f'{name}.png').rename(masks / f'{name}_mask.png')
+    assert split() == (1, {})
+    error = capsys.readouterr().err
+    assert 'a_0.png: there is a_0_mask.png, see lemore data split --mask-suffix (7 such' in error
+    assert split(masks='nothing') == (1, {})
+    assert f'there is no folder {tmp_path}/nothing' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,10 @@ def test_every_data_set_says_what_its_folder_lacks(tmp_path: Path, name: str) ->
 
 
 def test_a_folder_needs_its_classes(tmp_path: Path) -> None:
-    with pytest.raises(TaxonomyError, match=r'classes\.yaml cannot be read'):
+    with pytest.raises(DataError, match=r'no class table .*classes\.yaml: write one, such as \['):
         open_dataset('folder', tmp_path)
+    (tmp_path / 'classes.txt').write_text('a\nb\n')
+    assert open_dataset('folder', tmp_path).taxonomy.classes == ('a', 'b')
     rows = ''.join(f'- {{name: c{i}, color: [0, 0, {i % 256}]}}\n' for i in range(256))
     (tmp_path / 'classes.yaml').write_text(f'name: many\nclasses:\n{rows}')
     with pytest.raises(DataError, match='256 classes, masks hold at most 255'):
@@ -129,6 +131,33 @@ def test_numbers_of_16_bits_and_colors_with_alpha(put: Put, tmp_path: Path) -> N
         read_ids(put('a.png', [[0, 300, 65534]], np.uint16), wide)
     cv2.imwrite(str(tmp_path / 'b.png'), np.array([[(255, 0, 0, 0)]], np.uint8))
     assert read_ids_or_colors(tmp_path / 'b.png', TABLE).tolist() == [[2]]
+
+
+@pytest.mark.parametrize(
+    ('pixels', 'labels'),
+    [
+        ([(255, 255, 255, 0), (255, 255, 255, 2)], [0, 2]),
+        ([(0, 0, 0, 1), (0, 0, 0, 2)], [1, 2]),
+        # white that is transparent, as GIMP and Photoshop save it
+        ([(255, 255, 255, 0), (*GREEN, 255)], [255, 1]),
+        ([(*RED, 255), (*RED, 90)], [0, 0]),
+    ],
+)
+def test_alpha_holds_ids_or_what_is_drawn(
+    tmp_path: Path, pixels: list[tuple[int, ...]], labels: list[int]
+) -> None:
+    path = tmp_path / 'a.png'
+    Image.fromarray(np.array([pixels], np.uint8), 'RGBA').save(path)
+    assert read_ids_or_colors(path, TABLE).tolist() == [labels]
+
+
+def test_numbers_with_a_point_are_ids_where_they_are_whole(tmp_path: Path) -> None:
+    path = tmp_path / 'a.tif'
+    Image.fromarray(np.array([[0, 2, 255]], np.float32)).save(path)
+    assert read_ids_or_colors(path, TABLE).tolist() == [[0, 2, 255]]
+    Image.fromarray(np.array([[0, 0.5, np.nan]], np.float32)).save(path)
+    with pytest.raises(DataError, match=r'but float32 \(1, 3\): save it as 8-bit grey'):
+        read_ids_or_colors(path, TABLE)
 
 
 def test_what_is_no_mask_is_named(tmp_path: Path, put: Put) -> None:
@@ -348,6 +377,30 @@ classes:
         ):
             assert sample.read_mask().tolist() == [[labels, 255]]
 
+    def test_other_names_of_folders_and_masks(
+        self, tmp_path: Path, put: Put, put_image: Put
+    ) -> None:
+        (tmp_path / 'classes.yaml').write_text('[a, b]')
+        # as the tools of the YOLO family lay them, macOS decomposes letters, and Supervisely names
+        put_image('images/train/Stra\u00dfe \u00fc.jpg', 1, 2)
+        put('train/labels/Stra\u00dfe u\u0308.png', [[0, 1]])
+        put_image('valid/images/a.jpg', 1, 2)
+        put('valid/labels/a.jpg.png', [[0, 255]])
+        dataset = open_dataset('folder', tmp_path)
+        for split, labels in (('train', [0, 1]), ('val', [0, 255])):
+            (sample,) = dataset.samples(split)
+            assert sample.read_mask().tolist() == [labels]
+        put('train/labels/Stra\u00dfe u\u0308.png', [[0, 255]])
+        (sample,) = open_dataset('folder', tmp_path).samples('val')
+        assert sample.read_mask().tolist() == [[0, 1]]
+
+    def test_what_stands_in_place_of_a_mask_is_named(self, tmp_path: Path, put_image: Put) -> None:
+        for name in ('images/train/a_1.jpg', 'masks/train/a_1.jpg', 'masks/train/a_12.png'):
+            put_image(name, 1, 2)
+        message = r'a_1\.png: masks are PNG, BMP or TIFF without loss, not a_1\.jpg, and 1 more'
+        with pytest.raises(DataError, match=rf'{message} .* \(lemore data split makes'):
+            open_dataset('folder', tmp_path).samples('train')
+
     @pytest.mark.parametrize('other', ['a.jpg', 'a.PNG'])
     def test_two_images_of_one_name(self, tmp_path: Path, put_image: Put, other: str) -> None:
         (tmp_path / 'masks' / 'val').mkdir(parents=True)
@@ -408,7 +461,7 @@ def test_the_check_warns_of_a_split_that_leaks(
 ) -> None:
     for split, name in (('train', 'a_1'), ('train', 'b_1'), ('val', 'a_2')):
         put_image(f'{split}/{name}.png', 1, 2)
-        put(f'{split}annot/{name}.png', [[0, 0]])
+        put(f'{split}annot/{name}.png', [[0, 1]])
     assert main(['data', 'check', '--dataset', 'camvid', '--data', str(tmp_path)]) == 0
     warnings = capsys.readouterr().err
     many = [
