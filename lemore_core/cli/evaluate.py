@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate; print the figures, and write the report."""
     from lemore_core.data.datasets import OWN
+    from lemore_core.data.samples import DataError
     from lemore_core.evaluation.report import check_requirements
     from lemore_core.evaluation.strategies import Views, predictor_for
     from lemore_core.taxonomy import load_groups
@@ -80,6 +81,9 @@ def run(arguments: argparse.Namespace) -> None:
         'views': str(views),
     }
     result = measure(predictor, samples, facts, arguments.report, arguments.report_images)
+    if not result.scores.matrix.counts.any():
+        msg = f'{arguments.data} has no labelled pixel in {facts["split"]}: see lemore data check'
+        raise DataError(msg)
     if arguments.json:
         print_json({**facts, **result.to_dict()})
     else:

@@ -229,13 +229,18 @@ def _labelme_marks(values: Any, size: Size) -> Iterator[Mark]:
         match shape.get('shape_type') or 'polygon':
             case 'polygon':
                 mask = _polygon(size, shape['points'])
+            case 'rectangle':
+                (left, top), (right, bottom) = shape['points']
+                corners = (left, top), (right, top), (right, bottom), (left, bottom)
+                mask = _polygon(size, corners)
             case 'mask':
                 data = base64.b64decode(shape['mask'])
                 part = decode_image(data, NUMBERS, max_pixels=mask.size) != 0
                 left, top = map(int, shape['points'][0])
                 mask[top : top + part.shape[0], left : left + part.shape[1]] = part
             case other:
-                raise TypeError(other)
+                msg = f'a mark of labelme is a {other}: draw polygons, rectangles or masks'
+                raise DataError(msg)
         yield shape['label'], mask
 
 

@@ -23,6 +23,7 @@ from lemore_core.common.files import atomic_write
 from lemore_core.common.limits import MAX_PIXELS
 from lemore_core.images.files import UNREAD, orientation, read_image
 from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy, TaxonomyError
+from lemore_core.taxonomy.taxonomy import voc_color
 
 MaskReader = Callable[[Path, Taxonomy], Labels]
 SoftLabels = NDArray[np.uint8]
@@ -185,6 +186,8 @@ def _renumbers(
     used = set(np.unique(mask).tolist()) - {taxonomy.unlabelled, *range(len(palette), 256)}
     colors = {index: tuple(palette[index].tolist()) for index in used}
     # classes may have one colour
+    if all(list(color) == voc_color(index) for index, color in colors.items()):
+        return False  # the palette of labelme's masks, whose indices are ids
     rows = list(zip(taxonomy.colors, taxonomy.disk_ids, strict=True))
     known = {(index, color) for color, ids in rows for index in ids}
     return set(colors.values()) <= set(taxonomy.colors) and not colors.items() <= known

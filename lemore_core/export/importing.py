@@ -202,7 +202,7 @@ def _find_input(path: Path, model: ModelProto, options: ImportOptions) -> _Input
         kind in (TensorProto.UINT8, TensorProto.FLOAT, TensorProto.FLOAT16),
         f'{where} is {TensorProto.DataType.Name(kind)}, it must be uint8, float or float16',
     )
-    shape = _image_shape(where, [dim.dim_value for dim in tensor.shape.dim], options)
+    shape = _image_shape(where, [max(0, dim.dim_value) for dim in tensor.shape.dim], options)
     mean, std = options.mean, options.std
     if kind == TensorProto.UINT8:
         is_unscaled = (mean, std) == (None, None)

@@ -104,7 +104,7 @@ class Taxonomy:
             msg = (
                 f'the mask holds ids {_some(strangers)}, unknown to {self.name!r}, whose classes '
                 f'have ids from {min(known)} to {max(known)}: write the ids into the class table, '
-                f'such as {{{strangers[0]}: road}}, or save masks without smoothed edges or JPEG'
+                f'such as {{{strangers[0]}: road}}, or under its ignored; or save masks without smoothed edges or JPEG'
             )
             raise TaxonomyError(msg)
         return self._as_labels(labels)
@@ -257,13 +257,16 @@ def _rows_of_text(text: str) -> list[Any]:
 def _colored(rows: list[Any]) -> Iterator[Any]:
     """Yield the rows, those without a colour with the next of PASCAL VOC's that no other has."""
     taken = [row.get('color') for row in rows if isinstance(row, Mapping)]
-    free = (color for color in map(_voc_color, count(1)) if color not in taken)
+    names = [row.get('name') for row in rows[:1] if isinstance(row, Mapping)]
+    # that of the background is black, as in the masks of VOC, labelme and CVAT
+    begin = 0 if str(*names).strip('_').lower() == 'background' else 1
+    free = (color for color in map(voc_color, count(begin)) if color not in taken)
     for row in rows:
         is_bare = isinstance(row, Mapping) and 'color' not in row
         yield {**row, 'color': next(free)} if is_bare else row
 
 
-def _voc_color(index: int) -> list[int]:
+def voc_color(index: int) -> list[int]:
     """Return a colour of the PASCAL VOC palette: each third bit of the index, the highest first."""
     return [
         sum((index >> (3 * k + channel) & 1) << (7 - k) for k in range(8)) for channel in range(3)

@@ -134,6 +134,19 @@ def test_polygons_are_drawn_and_missing_images_are_said(
     assert all(labels[y, x] == 2 for x, y in corners)
 
 
+def test_rectangles_of_labelme_are_filled(picked: Path, tmp_path: Path) -> None:
+    found = polygon('labelme', picked)
+    values = json.loads(found.read_text())
+    # drawn from the right to the left
+    values['shapes'][0].update(shape_type='rectangle', points=[[40.2, 5], [2, 30]])
+    found.write_text(json.dumps(values))
+    import_annotations(found, picked, tmp_path / 'back')
+    (sample,) = open_dataset('folder', tmp_path / 'back').samples('train')
+    expected = np.full((48, 64), 255, np.uint8)
+    expected[5:31, 2:41] = 2
+    assert np.array_equal(sample.read_mask(), expected)
+
+
 Change = Callable[[Any], Any]
 
 
@@ -148,7 +161,7 @@ def huge(values: Any) -> None:
     ('kind', 'change', 'message'),
     [
         ('labelme', lambda v: v['shapes'][0].update(label='kerbs'), "a mark is called 'kerbs'"),
-        ('labelme', lambda v: v['shapes'][0].update(shape_type='circle'), 'TypeError: circle'),
+        ('labelme', lambda v: v['shapes'][0].update(shape_type='circle'), 'is a circle: draw pol'),
         ('labelme', lambda v: v.update(imageWidth=32), r'a mask of \(48, 32\) for an image of'),
         ('labelme', lambda v: v.update(imagePath='other.png'), 'no image of the name other.png'),
         ('labelme', lambda v: v['shapes'][0].pop('points'), "version that is read .KeyError: 'poi"),

@@ -80,8 +80,8 @@ def test_every_problem_is_named(root: Path, put: Put, put_image: Put) -> None:
         f'{root}/valannot/d1.png is (2, 3), its image (3, 2) (height, width){TURNED}',
         (
             f"{root}/valannot/e.png: the mask holds ids [77], unknown to 'camvid', whose classes "
-            'have ids from 0 to 10: write the ids into the class table, such as {77: road}, or save '
-            'masks without smoothed edges or JPEG'
+            'have ids from 0 to 10: write the ids into the class table, such as {77: road}, or under '
+            'its ignored; or save masks without smoothed edges or JPEG'
         ),
     ]
     assert report.errors[:-1] == expected

@@ -123,6 +123,18 @@ def test_a_palette_does_not_replace_the_ids(tmp_path: Path) -> None:
         read_ids_or_colors(path, TABLE)
 
 
+@pytest.mark.parametrize('first', ['_background_', 'ground'])
+def test_vocs_palette_is_that_of_its_ids(tmp_path: Path, first: str) -> None:
+    table = Taxonomy.from_dict([first, 'b', 'c'], 'mine')
+    voc = [(0, 0, 0), (128, 0, 0), (0, 128, 0)]
+    for ids in ([0, 1, 2], [1, 2]):
+        path = with_palette(tmp_path / 'a.png', ids, voc)
+        assert read_ids_or_colors(path, table).tolist() == [ids]
+        if first != 'ground':
+            Image.open(path).convert('RGB').save(path)
+            assert read_ids_or_colors(path, table).tolist() == [ids]
+
+
 def test_numbers_of_16_bits_and_colors_with_alpha(put: Put, tmp_path: Path) -> None:
     wide = Taxonomy('wide', ('a', 'b'), (RED, GREEN), ids=((300,), (65534,)))
     for name in ('a.png', 'b.tif'):

@@ -6,8 +6,10 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from lemore_core.checkpoint import read_card
 from lemore_core.cli.main import main
@@ -68,6 +70,11 @@ def test_a_data_set_of_ones_own_is_measured_in_its_own_classes(
         assert main([*command, '--dataset', dataset, '--json']) == 0
         figures.append(json.loads(capsys.readouterr().out))
     assert figures[0] == figures[1]
+    for mask in (small_camvid / 'masks' / 'val').iterdir():
+        Image.fromarray(np.full(Image.open(mask).size[::-1], 255, np.uint8)).save(mask)
+    capsys.readouterr()
+    assert main([*command, '--dataset', 'folder']) == 1
+    assert 'has no labelled pixel in val' in capsys.readouterr().err
     assert (figures[0]['dataset'], figures[0]['images']) == ('mine', 3)
 
 

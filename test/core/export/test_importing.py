@@ -261,8 +261,9 @@ def test_weights_may_be_used_by_graphs_inside_and_functions_be_called_like_opera
 
 
 def test_an_open_size_and_batch_are_fixed(make: Make, stripes: np.ndarray, tmp_path: Path) -> None:
-    path = make(batch='n', sides=('h', 'w'))
-    assert labels_of(path, stripes, tmp_path, size=SIZE)[0, 40] == 2
+    for form in ({'batch': 'n', 'sides': ('h', 'w')}, {'batch': -1, 'sides': (-1, -1)}):
+        path = make(**form)
+        assert labels_of(path, stripes, tmp_path, size=SIZE)[0, 40] == 2
 
 
 @pytest.mark.parametrize(
