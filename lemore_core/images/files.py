@@ -204,7 +204,8 @@ def _check_header(data: bytes, kinds: Collection[str], max_pixels: int) -> None:
         raise ImageFileError(str(error)) from error
     except UnidentifiedImageError as error:
         allowed = f'{", ".join(kinds)} of 8 or 16 bits'
-        msg = f'what begins with {data[:4]!r} is not read, allowed: {allowed}'
+        begins = f'what begins with {data[:4]!r}' if data else 'an empty image'
+        msg = f'{begins} is not read, allowed: {allowed}'
         raise ImageFileError(msg) from error
     except Exception as error:  # damage shows in a dozen ways
         msg = f'the header in {len(data)} bytes is damaged: {in_one_line(error)}'

@@ -74,7 +74,6 @@ ENCODINGS: Mapping[str, Encoding] = {
     **{name: Encoding('bgr8', 1, 1, code) for name, code in NV.items()},
     **{f'{name}16': Encoding(f'{name}8', channels, 2) for name, channels in CHANNELS.items()},
 }
-CODECS = {'jpeg', 'jpg', 'mjpeg', 'png'}
 # labels are long runs of one value: this strategy is both the fastest and the smallest for them
 PNG_RLE = cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE
 PNG_FLAGS = (cv2.IMWRITE_PNG_COMPRESSION, 1, *PNG_RLE)
@@ -255,18 +254,14 @@ def compressed_fields(
 
 
 def _raw_and_order(form: str) -> tuple[str, str]:
-    """Return the raw image's encoding, and the order of decoded colours; refuse other formats."""
+    """Return the raw image's encoding, and the order of decoded colours; refuse depth images."""
     if 'compressedDepth' in form:
         msg = f'format {shown(form)} is that of a depth image'
         raise DepthImageError(msg)
     for word in (words := re.findall(r'\w+', form)):
         refuse_depth(word)
-    words = [word.lower() for word in words]
-    encodings = [word for word in words if word in ENCODINGS]
-    # some drivers write '', 'image/png', or the raw image's encoding alone; the data tell then
-    if CODECS.isdisjoint(words) and len(encodings) < len(words):
-        msg = f'format {shown(form)} is not read, allowed: jpeg, png'
-        raise ImageError(msg)
+    # drivers spell the codec as they like (jpg, image/jpeg, mjpeg, or none): the data tell it
+    encodings = [word.lower() for word in words if word.lower() in ENCODINGS]
     is_rgb = re.search(r'compressed\W+rgb', form.lower())
     return encodings[0] if encodings else '', 'rgb8' if is_rgb else 'bgr8'
 

@@ -57,11 +57,12 @@ def turned(jpeg: bytes) -> bytes:
         ('rgb8; jpeg compressed rgb8', '.jpg', 'rgb8'),
         ('bgr8; png compressed rgb8', '.png', 'rgb8'),
         ('RGB8; JPEG compressed  RGB8', '.jpg', 'rgb8'),
+        ('image/jpeg', '.jpg', 'bgr8'),
         ('.jpg', '.jpg', 'bgr8'),
+        ('MJPG', '.jpg', 'bgr8'),
         ('image/png', '.png', 'bgr8'),
-        ('bgr8; mjpeg', '.jpg', 'bgr8'),
         ('jpeg\0', '.jpg', 'bgr8'),
-        ('jpeg;', '.jpg', 'bgr8'),
+        ('jpeg; compressed', '.jpg', 'bgr8'),
         ('rgb8', '.jpg', 'bgr8'),
     ],
 )
@@ -110,20 +111,24 @@ def test_the_pixels_stay_where_the_camera_info_has_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ('form', 'expected'),
+    ('form', 'suffix', 'expected'),
     [
-        ('h264', "format 'h264' is not read, allowed: jpeg, png"),
-        ('bgr8; webp compressed bgr8', 'webp compressed bgr8. is not read'),
-        ('jpeg2000', "format 'jpeg2000' is not read"),
-        ('png compressed 16UC1', "'16UC1' is that of a depth image"),
-        ('16UC1; compressedDepth png', 'is that of a depth image'),
-        ('16UC1; png compressed ', "'16UC1' is that of a depth image"),
-        ('jpeg', "of format 'jpeg', are not read: .*cut short"),
+        (
+            'h264',
+            '.bmp',
+            "of format 'h264', are not read: what begins with b'BM.*allowed: jpeg, png",
+        ),
+        ('bgr8; webp compressed bgr8', '.webp', "webp compressed bgr8', are not read: .*b'RIFF'"),
+        ('png compressed 16UC1', '.png', "'16UC1' is that of a depth image"),
+        ('16UC1; compressedDepth png', '.png', 'is that of a depth image'),
+        ('16UC1; png compressed ', '.png', "'16UC1' is that of a depth image"),
+        ('jpeg', '.jpg', "of format 'jpeg', are not read: .*cut short"),
+        ('mjpeg', '', "of format 'mjpeg', are not read: an empty image is not read"),
     ],
 )
-def test_other_formats_and_damaged_data_are_named(form: str, expected: str) -> None:
+def test_other_formats_and_damaged_data_are_named(form: str, suffix: str, expected: str) -> None:
     with pytest.raises(ImageError, match=expected):
-        read_compressed(message(encoded(IMAGE)[:-30], form))
+        read_compressed(message(encoded(IMAGE, suffix)[:-30] if suffix else b'', form))
 
 
 @pytest.mark.parametrize(('dtype', 'encoding'), [(np.uint8, 'mono8'), (np.uint16, '16UC1')])
