@@ -217,7 +217,11 @@ def _topic(context: LaunchContext, argument: str, camera: str) -> str:
             f'such as {CAMERA}/image_raw'
         )
         raise ParameterError(msg)
-    return pattern.replace(CAMERA, camera)
+    topic = pattern.replace(CAMERA, camera)
+    # image_transport says which of its topics is taken
+    for transport in TRANSPORTS.values():
+        topic = topic.removesuffix(transport.suffix)
+    return topic
 
 
 def _given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:

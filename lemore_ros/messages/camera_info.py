@@ -56,18 +56,23 @@ def scaled_camera_info(info: Any, header: Any, *, height: int, width: int) -> An
 def rectified_intrinsics(info: Any, *, height: int, width: int) -> Intrinsics:
     """Return the camera of a rectified image: P, or K where P is empty, scaled to its size."""
     _require_calibration(info)
+    require_shape(info, height=height, width=width)
+    matrix = _matrix(info, 'p' if info.p[0] else 'k', height, width)
+    (fx, _, cx, *_), (_, fy, cy, *_), _ = matrix.tolist()
+    return Intrinsics(fx, fy, cx, cy, height, width)
+
+
+def require_shape(info: Any, *, height: int, width: int) -> None:
+    """Refuse the camera info of an image of another aspect: resized, it describes another camera."""
     known_height, known_width = _image_size(info)
     # a side that was rounded may be off by one pixel
     if abs(width * known_height / known_width - height) > 1:
         msg = (
             f'the camera info is for {known_width}x{known_height}, an image of {width}x{height} '
-            'has another shape: publish the depth image registered to the color camera, '
-            'or give the camera info of the depth image'
+            'has another shape: publish the camera info of that image, or register the depth image '
+            'to the color camera'
         )
         raise CameraInfoError(msg)
-    matrix = _matrix(info, 'p' if info.p[0] else 'k', height, width)
-    (fx, _, cx, *_), (_, fy, cy, *_), _ = matrix.tolist()
-    return Intrinsics(fx, fy, cx, cy, height, width)
 
 
 def field_of_view(info: Any, *, height: int, width: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from lemore_core.images.image import Image, to_network
 from lemore_core.images.render import blend, colorize
 from lemore_core.segmentation import Segmentation
 from lemore_core.taxonomy import Taxonomy
-from lemore_ros.messages.camera_info import scaled_camera_info
+from lemore_ros.messages.camera_info import require_shape, scaled_camera_info
 from lemore_ros.messages.images import compressed_fields, image_fields
 from lemore_ros.outputs import Output
 
@@ -79,6 +79,8 @@ class Rendering:
 
     def camera_info(self, info: Any) -> Any:
         """Return the ``sensor_msgs/CameraInfo`` of the labels, given that of the image."""
+        height, width = self._image.pixels.shape[:2]
+        require_shape(info, height=height, width=width)
         height, width = self._result.labels.shape
         return scaled_camera_info(info, self._image.header, height=height, width=width)
 

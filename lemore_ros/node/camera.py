@@ -8,7 +8,7 @@ from logging import ERROR, INFO, WARNING
 from math import nan
 from typing import Any, NamedTuple
 
-from lemore_core.common.errors import in_one_line, shown
+from lemore_core.common.errors import in_one_line, shown, span
 from lemore_core.images.image import Image
 from lemore_core.mailbox import Mailbox
 from lemore_core.segmentation import Segmentation
@@ -23,6 +23,7 @@ from lemore_ros.node.qos_diagnosis import LARGE_IMAGES
 from lemore_ros.node.subscriptions import Subscriptions
 
 EXPLAIN_AFTER_S = 5.0
+INFO_TOPIC = 'camera_info'
 NO_SUBSCRIBER = 'nobody subscribes to its outputs'
 # an image that seems older has the stamp of another clock
 OLDEST_MS = 60_000.0
@@ -59,7 +60,7 @@ class Camera:
         self._rotation = settings.parameters.rotation_of(name)
         self._limit = RateLimit()
         self._reception = Reception()
-        self._paused, self._stamp = '', 0
+        self._paused, self._stamp, self._without_info = '', 0, 0
         prefix = f'{name}/' if name else ''
         self.subscriptions = Subscriptions(
             node,
@@ -118,6 +119,12 @@ class Camera:
         self.refresh()
         if self.stats.silent_s(EXPLAIN_AFTER_S):
             self._explain()
+        is_missed = self.subscriptions.info is None and self._publishers.has_subscribers(INFO_TOPIC)
+        self._without_info = self._without_info + 1 if is_missed and self._reception.heard else 0
+        if self._without_info == EXPLAIN_AFTER_S:
+            self._log.log(
+                WARNING, f'no camera_info is published: {self.subscriptions.why_no_info()}'
+            )
 
     def decode(self, message: Any, reader: ImageReader | VideoReader) -> Image | None:
         """Return the image of a message, ``None`` if it cannot be read."""
@@ -218,7 +225,10 @@ class Camera:
             remedy = 'synchronise the clocks'
             if not self._node.get_parameter('use_sim_time').value:
                 remedy += ', or set use_sim_time where a bag or a simulation publishes /clock'
-            text = f'the image is {age_ms:.0f} ms old: unknown clock, its age is not counted'
+            elif now == 0:
+                remedy = 'use_sim_time is set, and nothing came on /clock yet'
+            age = f'{span(abs(age_ms / 1e3))} {"old" if age_ms > 0 else "ahead of this clock"}'
+            text = f'the image is {age}: unknown clock, its age is not counted'
             self._log.log(WARNING, f'{text}: {remedy}', once=True)
         return nan
 

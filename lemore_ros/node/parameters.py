@@ -25,6 +25,7 @@ from lemore_ros.outputs import AUTO, TRANSPORTS
 
 MIN_SIDE, MAX_SIDE = 32, 8192
 MOST_ENTRIES = 256  # of a list
+QOS = 'qos_overrides.'
 MAX_NAME = 64  # of which a similar name is looked for
 # part of a topic name, by the rules of ROS 2
 CAMERA_NAME = r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*'
@@ -249,6 +250,8 @@ LIVE = {name for name, entry in entries(NodeParameters).items() if entry.live}
 def natural(name: str, value: Any) -> Any:
     """Convert a parameter's ROS value to the field's type: lists to tuples, front to (front,), 1 to 1.0."""
     kind = type(DEFAULTS[name])
+    if kind is tuple and value is None:  # rcl makes nothing of []
+        return DEFAULTS[name]
     if kind is tuple and type(value) in {int, str}:
         return (value,)
     if isinstance(value, (list, array)):
@@ -340,7 +343,17 @@ def unknown_overrides(node: Any) -> list[str]:
     return [
         unknown(name)
         for name in _overrides(node)
-        if not node.has_parameter(name) and not name.startswith('qos_overrides.')
+        if not node.has_parameter(name) and not name.startswith(QOS)
+    ]
+
+
+def idle_overrides(node: Any) -> list[str]:
+    """Return an error for each QoS override of no topic, once ``node`` has declared those of its own."""
+    return [
+        f'{shown(name)} sets no QoS of this node: it has the form qos_overrides.TOPIC.publisher.POLICY, or '
+        'subscription, TOPIC after remapping, POLICY one of depth, durability, history, reliability'
+        for name in _overrides(node)
+        if name.startswith(QOS) and not node.has_parameter(name)
     ]
 
 

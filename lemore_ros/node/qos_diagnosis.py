@@ -105,7 +105,8 @@ def _is_foreign(node: Any, topic: str) -> bool:
 def _another_type(info: Any, subscription: Subscription) -> str:
     sent, remedy = printable(info.topic_type, LONGEST), 'remap to another topic'
     if info.topic_type in BY_TYPE:
-        remedy = _remedy(BY_TYPE[info.topic_type])
+        sender = BY_TYPE[info.topic_type]
+        remedy = f'{_remedy(sender)}, and remap image{sender.suffix} to {subscription.topic}'
     return f'publisher {_name(info)} sends {sent}, this node asks for {subscription.transport.type}: {remedy}'
 
 

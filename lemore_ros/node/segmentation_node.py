@@ -11,9 +11,11 @@ from typing import Any, NoReturn
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.exceptions import ParameterException
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool
 
@@ -96,7 +98,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         reason = parameters.unknown(unknown[0]) if unknown else self._refusal(parameter_list)
         if reason:
             return SetParametersResult(successful=False, reason=reason)
-        return super().set_parameters_atomically(parameter_list)
+        return super().set_parameters_atomically([self._as_declared(one) for one in parameter_list])
 
     def start(self) -> bool:
         """Configure and activate without a lifecycle manager; return whether both succeeded."""
@@ -163,6 +165,8 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             worker = Worker(self.segmenter, settings, self._on_gpu_lost)
             worker.start(self, self.stats)
             self.worker = worker
+            for hint in parameters.idle_overrides(self):
+                self.get_logger().warning(hint)
 
     def _refusal(self, parameter_list: list[Any]) -> str:
         try:
@@ -170,6 +174,14 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         except LemoreError as error:
             return in_one_line(error)
         return ''
+
+    def _as_declared(self, entry: Any) -> Any:
+        """Return a parameter with the declared type: rclpy refuses 1 for 1.0, and road for [road]."""
+        if entry.name not in parameters.PARAMETERS:
+            return entry
+        value = parameters.natural(entry.name, entry.value)
+        value = list(value) if isinstance(value, tuple) else value
+        return Parameter(entry.name, self.get_parameter(entry.name).type_, value)
 
     def _check(self, values: NodeParameters, trusted: str) -> None:
         """Refuse what does not fit the network, and groups but ``trusted`` that anybody may have set."""
@@ -268,7 +280,7 @@ def main(args: Sequence[str] | None = None) -> int:
             return _run(stop)
         except KeyboardInterrupt:
             return lifecycle.STOPPED
-        except (LemoreError, rclpy_implementation.RCLError) as error:
+        except (LemoreError, ParameterException, rclpy_implementation.RCLError) as error:
             get_logger(NAME).fatal(f'cannot start: {in_one_line(error)}')
             return lifecycle.CANNOT_START
         finally:

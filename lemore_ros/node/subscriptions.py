@@ -101,7 +101,7 @@ class Subscriptions:
     @property
     def topic(self) -> str:
         """Resolved name of the image topic."""
-        return str(self._resolved(self._transport))
+        return self._resolved(self._transport)
 
     @property
     def is_open(self) -> bool:
@@ -113,6 +113,9 @@ class Subscriptions:
         try:
             self.open()
             self.use_depth(wanted=True)
+            for transport in TRANSPORTS.values():
+                if self._is_auto and message_class(transport.type) is not None:
+                    self._subscribe_to_images(transport)
         finally:
             self.close()
 
@@ -133,6 +136,9 @@ class Subscriptions:
         if unreadable:
             self._unreadable.add(self._transport)
         offered, former = self._offered(), self._transport
+        if unreadable and former in offered:  # all are: one that was passed over may have recovered
+            self._unreadable = {former}
+            offered = self._offered()
         if offered and former not in offered:
             self._take(offered[0])
         for transport in offered if silent else ():
@@ -166,6 +172,17 @@ class Subscriptions:
         wanted = Subscription(self.topic, self._transport, profile, self._is_auto)
         return why_no_images(self._node, wanted, heard=heard, lost=lost)
 
+    def why_no_info(self) -> str:
+        """Return why no camera info of the images comes."""
+        topic = self._node.resolve_topic_name(f'{self._prefix}camera_info')
+        if not self._node.get_publishers_info_by_topic(topic):
+            return f'nobody publishes {topic}, remap camera_info to that of the images'
+        own = f'qos_overrides.{topic}.subscription'
+        return (
+            f'none came on {topic}. If it is published once, and kept for later subscribers, set the '
+            f'parameters {own}.durability to transient_local and {own}.reliability to reliable'
+        )
+
     def _offered(self) -> list[Transport]:
         """In auto mode, return the transports that are published, in the order of preference."""
         offered = [
@@ -198,8 +215,12 @@ class Subscriptions:
             self._take(transport)
             self._on_image(message, info)
 
-    def _resolved(self, transport: Transport) -> Any:
-        return self._node.resolve_topic_name(self._prefix + _topic(transport))
+    def _resolved(self, transport: Transport) -> str:
+        """Return the topic of a transport: as it is remapped, else beside that of the raw images."""
+        name, resolve = self._prefix + _topic(transport), self._node.resolve_topic_name
+        if (resolved := resolve(name)) == resolve(name, only_expand=True):
+            resolved = resolve(f'{self._prefix}image') + transport.suffix
+        return str(resolved)
 
     def _subscribe_to_images(self, transport: Transport) -> None:
         # Humble has no info, and the EventsExecutor of Jazzy fails where a callback takes it
@@ -209,18 +230,25 @@ class Subscriptions:
             transport_class(transport),
             partial(self._on_message, transport, **({} if has_info else {'info': {}})),
             qos.every() if transport.is_video else qos.newest(),
+            at=self._resolved(transport),
             message_lost=lambda event: self._on_lost(event.total_count_change),
             incompatible_qos=self._on_incompatible,
         )
 
     def _subscribe(
-        self, topic: str, kind: type, handler: Any, profile: Any = None, **events: Any
+        self,
+        topic: str,
+        kind: type,
+        handler: Any,
+        profile: Any = None,
+        at: str = '',
+        **events: Any,
     ) -> None:
-        """Subscribe to a topic, unless it is subscribed to."""
+        """Subscribe to a topic, unless it is subscribed to; ``at`` is its name where it is another."""
         if topic not in self._held:
             create = partial(
                 self._node.create_subscription,
-                *(kind, self._prefix + topic, handler, profile or qos.newest()),
+                *(kind, at or self._prefix + topic, handler, profile or qos.newest()),
                 qos_overriding_options=qos.overridable(),
             )
             self._held[topic] = qos.with_events(create, **events)

@@ -49,6 +49,14 @@ IMAGES = forms('image')
             },
         ),
         (
+            {'image_topic': '/front/image_raw/compressed'},
+            '',
+            {
+                **dict(zip(IMAGES, forms('/front/image_raw'), strict=True)),
+                'camera_info': '/front/camera_info',
+            },
+        ),
+        (
             {'image_topic': 'usb', 'depth_topic': '/d/image'},
             '',
             {

@@ -65,6 +65,17 @@ def test_doubt_and_groups_change_between_two_frames(
         assert np.array_equal(next_labels(), expected), values
 
 
+def test_values_are_taken_as_they_are_at_start(graph: Any, active: Any) -> None:
+    for name, value, expected in (
+        ('max_rate_hz', 5, 5.0),
+        ('masks', 'sky', ['sky']),
+        ('masks', [], []),
+    ):
+        (result,) = graph.set(**{name: value})
+        assert result.successful, result.reason
+        assert active.get_parameter(name).value == expected
+
+
 def test_the_table_of_classes_follows_the_groups(graph: Any, active: Any) -> None:
     tables = graph.collect(String, f'{NAME}/classes', LATCHED)
     camvid = load_taxonomy('camvid')

@@ -92,4 +92,6 @@ def test_another_type_is_named(graph: Any, node: Any) -> None:
     graph.peer.create_publisher(CompressedImage, TOPIC, RELIABLE)
     found = reason(graph, node, RELIABLE)
     assert found.startswith('publisher /peer sends sensor_msgs/msg/CompressedImage, this node asks')
-    assert found.endswith('set image_transport to compressed')
+    assert found.endswith(
+        f'set image_transport to compressed, and remap image/compressed to {TOPIC}'
+    )

@@ -15,7 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Log
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Float32
 from std_srvs.srv import SetBool
 
@@ -60,10 +60,52 @@ def test_labels_are_those_of_the_segmenter_under_the_header_of_the_image(
         assert np.array_equal(pixels_of(found), expected.labels)
         assert np.array_equal(pixels_of(confidences[-1]), expected.confidence)
     # each is said once
-    said = graph.wait_for(lambda: [m.msg for m in log if m.level >= 30][1:] and log)
-    old, zero = (m.msg for m in said if m.level >= 30)
-    assert 'ms old: unknown clock, its age is not counted' in old
+    said = graph.wait_for(lambda: [m.msg for m in log if m.level >= 30][2:] and log)
+    old, zero, ahead = (m.msg for m in said if m.level >= 30)
+    assert ' days old: unknown clock, its age is not counted' in old
+    assert ' days ahead of this clock: unknown clock' in ahead
     assert zero == '/image: images have no time stamp; labels carry the same zero stamp'
+
+
+def test_a_camera_info_that_is_absent_or_of_another_image_is_said(
+    graph: Any, active: Any, make_image: MakeImage
+) -> None:
+    infos = graph.collect(CameraInfo, f'{NAME}/camera_info')
+    labels = graph.collect(Image, f'{NAME}/labels')
+    log = graph.collect(Log, '/rosout')
+
+    def said(text: str) -> list[str]:
+        return [m.msg for m in log if text in m.msg]
+
+    camera = graph.publisher()
+    graph.labels_of(camera, make_image(1), labels)
+    for _ in range(10):  # one a second, not waited for
+        active.worker.cameras[0].run_watchdog(0)
+    nobody = '/image: no camera_info is published: nobody publishes /camera_info, remap camera_info'
+    graph.wait_for(lambda: said(nobody))
+    known = graph.publisher('/camera_info', CameraInfo)
+    info = CameraInfo(height=60, width=160)
+    info.k = [100.0, 0.0, 40.0, 0.0, 100.0, 30.0, 0.0, 0.0, 1.0]
+    known.publish(info)
+    other = 'the camera info is for 160x60, an image of 80x60 has another shape'
+    graph.film(camera, make_image(2), lambda: said(other))
+    assert (len(said('no camera_info')), infos) == (1, [])
+    info.width = 80
+    known.publish(info)
+    graph.film(camera, make_image(3), lambda: infos)
+    assert list(infos[0].k) == list(info.k)
+
+
+def test_simulated_time_without_a_clock_is_said(
+    graph: Any, untrained: dict[str, Any], make_image: MakeImage
+) -> None:
+    assert graph.node(**untrained, use_sim_time=True).start()
+    labels = graph.collect(Image, f'{NAME}/labels')
+    log = graph.collect(Log, '/rosout')
+    graph.labels_of(graph.publisher(), make_image(1), labels)
+    lines = graph.wait_for(lambda: [m.msg for m in log if 'unknown clock' in m.msg])
+    assert ' days ahead of this clock: unknown clock' in lines[0]
+    assert lines[0].endswith('use_sim_time is set, and nothing came on /clock yet')
 
 
 def test_familiarity_is_published_where_the_model_tells_it(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Log
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
@@ -20,6 +21,7 @@ from lemore_core.images.video import H264, H265, VideoStream
 from lemore_core.segmenter import Segmenter
 from lemore_ros.messages.images import read_image
 from lemore_ros.node.qos import latched
+from lemore_ros.node.segmentation_node import SegmentationNode
 from test.encoded_video import GOP, packets_of
 
 NAME = '/lemore_segmentation'
@@ -124,6 +126,42 @@ def test_auto_passes_over_what_is_silent_or_unreadable(
     graph.wait_for(lambda: not raw.get_subscription_count(), 'the first one to be left')
     said = f'images of /image {why}: taken from /image/compressed'
     graph.wait_for(lambda: said in [entry.msg for entry in log])
+
+
+def test_auto_comes_back_to_what_can_be_read_again(
+    graph: Any, untrained: dict[str, Any], make_image: MakeImage
+) -> None:
+    node = graph.node(**untrained, image_transport='auto')
+    assert node.start()
+    raw = graph.peer.create_publisher(Image, '/image', 5)
+    packed = graph.peer.create_publisher(CompressedImage, '/image/compressed', 5)
+    labels = graph.collect(Image, f'{NAME}/labels')
+    broken = {raw: Image(encoding='16SC7'), packed: CompressedImage()}
+    for taken in (raw, packed):
+        graph.wait_for(taken.get_subscription_count, 'a topic to be taken')
+        number = node.stats['']['failed']
+        graph.film(taken, broken[taken], lambda n=number: node.stats['']['failed'] > n)
+        # three seconds without an image that can be read, not waited for
+        node.stats[''].clock = lambda: time.monotonic() + 4.0
+        graph.wait_for(lambda one=taken: not one.get_subscription_count(), 'it to be left')
+        node.stats[''].clock = time.monotonic
+    graph.wait_for(raw.get_subscription_count, 'the first one to be tried again')
+    graph.labels_of(raw, make_image(1), labels)
+
+
+def test_other_transports_are_beside_the_images_that_are_remapped(
+    graph: Any, untrained: dict[str, Any], make_image: MakeImage
+) -> None:
+    values = [Parameter(name, value=value) for name, value in untrained.items()]
+    given = ['--ros-args', '-r', 'image:=/front/image_raw', '-p', 'image_transport:=auto']
+    node = SegmentationNode(parameter_overrides=values, cli_args=given)
+    graph.nodes.append(node)
+    graph.executor.add_node(node)
+    assert node.start()
+    labels = graph.collect(Image, f'{NAME}/labels')
+    packed = graph.publisher('/front/image_raw/compressed', CompressedImage)
+    pixels = read_image(make_image(1)).pixels
+    graph.labels_of(packed, compressed(pixels, 'png', 1), labels)
 
 
 def test_what_was_overwritten_before_it_was_read_counts_as_lost(
@@ -255,3 +293,15 @@ def test_overrides_hold_for_every_topic(graph: Any, untrained: dict[str, Any]) -
     assert offered[f'{NAME}/labels'].durability == DurabilityPolicy.TRANSIENT_LOCAL
     late = graph.collect(Image, f'{NAME}/labels', LATCHED)
     assert late == []
+
+
+def test_an_override_of_no_topic_is_named(graph: Any, untrained: dict[str, Any]) -> None:
+    form = 'qos_overrides.{}.subscription.depth'.format
+    overrides = {form(f'/{name}'): 2 for name in ('image', 'image/compressed', 'camera/image')}
+    log = graph.collect(Log, '/rosout')
+    assert graph.node(**untrained, image_transport='auto', **overrides).start()
+    graph.wait_for(lambda: warnings_in(log))
+    (warning,) = warnings_in(log)
+    assert warning.startswith(
+        f'{form("/camera/image")!r} sets no QoS of this node: it has the form'
+    )
