@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from sensor_msgs.msg import Image
 
+from test.waiting import wait_for
+
 LABELS = '/lemore_segmentation/labels'
 WAIT_S = 60
 
@@ -43,6 +45,7 @@ def test_it_starts_itself_and_ends_in_good_order_with_a_frame_in_flight(
     ('values', 'expected'),
     [
         ({'backend': 'caffe'}, "cannot start: backend is 'caffe', allowed: one of auto"),
+        ({'use_sim_time': 1}, "'use_sim_time' to '1' of type 'INTEGER', expecting type 'BOOL'"),
         ({'model': 'gone.safetensors'}, 'cannot configure: there is no checkpoint gone'),
     ],
 )
@@ -55,6 +58,24 @@ def test_what_cannot_start_says_so_in_one_line_and_exits_with_1(
     lines = output.strip().splitlines()
     assert len(lines) == 1, output
     assert expected in lines[0]
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_stopping_while_its_modules_are_imported_is_no_failure(
+    start_python: Start, tmp_path: Path, number: signal.Signals
+) -> None:
+    # found before the real one
+    code = "import pathlib, time\npathlib.Path(__file__, '..', 'begun').resolve().touch()\ntime.sleep(600)"
+    (tmp_path / 'rclpy.py').write_text(code)
+    process = start_python(
+        *('-m', 'lemore_ros.node.segmentation_node'),
+        environ={'PYTHONPATH': f'{tmp_path}:{Path(__file__).parents[3]}'},
+        stderr=subprocess.STDOUT,
+    )
+    wait_for((tmp_path / 'begun').exists)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, output) == (0, '')
 
 
 def test_stopping_while_a_model_loads_is_no_failure_and_tears_nothing_down(
