@@ -276,17 +276,19 @@ class Segmenter:
 
 
 def resolve_checkpoint(model: str, dataset: str = '') -> Path:
-    """Return the file of a shipped size for ``dataset`` (empty: cityscapes), or a path itself.
+    """Return the file of a shipped size for ``dataset``, or a path itself.
+
+    Without a data set, or with a file of the user's own names, it is the size's first one.
 
     Raises:
         SegmenterError: no model of that name is shipped.
     """
     if model not in VARIANTS:
         if Path(model).suffix:
-            return Path(model)
+            return Path(model).expanduser()  # no shell does in model:=~/mine.onnx
         msg = f'no model is called {model!r}: give {", ".join(VARIANTS)}, or a checkpoint path'
         raise SegmenterError(msg)
-    path = shipped(model, dataset)
+    path = shipped(model, '' if Path(dataset).suffix else dataset)
     if not path.is_file():
         there = ', '.join(p.stem for p in sorted(WEIGHTS.glob('*.safetensors')))
         msg = (

@@ -159,6 +159,9 @@ def test_models_are_found_by_size_and_dataset() -> None:
     assert Segmenter.load('nano', backend='torch').path == resolve_checkpoint('nano')
     assert resolve_checkpoint('tiny').name == 'lemore_tiny_cityscapes.safetensors'
     assert resolve_checkpoint('tiny', 'camvid').name == 'lemore_tiny_camvid.safetensors'
+    # its own names and colours
+    assert resolve_checkpoint('nano', 'mine.yaml') == resolve_checkpoint('nano')
+    assert resolve_checkpoint('~/mine.onnx') == Path.home() / 'mine.onnx'
     assert resolve_checkpoint('mine/best.safetensors') == Path('mine/best.safetensors')
     with pytest.raises(SegmenterError, match=r"'tiny' for dataset 'mars' is not shipped.*camvid"):
         resolve_checkpoint('tiny', 'mars')
