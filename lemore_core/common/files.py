@@ -21,6 +21,7 @@ from lemore_core.common.errors import LemoreError, printable
 from lemore_core.common.limits import MAX_MODEL_BYTES
 
 POINTER = b'version https://git-lfs.github.com/spec'
+WEB_PAGE = b'<!doctype html', b'<html'
 TEMPORARY, LOCK = '.lemore-', '.lemore.lock'
 LONGEST_SUFFIX = 16  # of a temporary file: a name has room for 255 bytes
 
@@ -150,7 +151,7 @@ def write_own(path: Path, content: bytes) -> None:
 def open_regular(path: Path, most: int = sys.maxsize, flags: int = 0) -> BinaryIO:
     """Open a file that others may have sent; raises OSError for all but files of ``most`` bytes.
 
-    A pipe or a device has no end, and what Git LFS left in a file's place is none.
+    A pipe or a device has no end, and what Git LFS or a browser left in a file's place is none.
     """
     # opening a pipe would wait
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
@@ -159,8 +160,10 @@ def open_regular(path: Path, most: int = sys.maxsize, flags: int = 0) -> BinaryI
         reason = 'it is no regular file, but a folder, a pipe or a device'
     elif status.st_size > most:
         reason = f'it has {status.st_size} bytes, allowed: up to {most}'
-    elif os.pread(handle, len(POINTER), 0) == POINTER:
+    elif (begin := os.pread(handle, len(POINTER), 0)) == POINTER:
         reason = 'it is a Git LFS pointer, not the file itself: git lfs pull'
+    elif begin.lstrip().lower().startswith(WEB_PAGE):
+        reason = 'it is a web page, not the file itself: download the raw file'
     else:
         return os.fdopen(handle, 'rb')
     os.close(handle)

@@ -103,10 +103,14 @@ def test_what_is_wrong_is_said_in_one_line(
     assert error.count('\n') == 1
 
 
-LFS = f'version https://git-lfs.github.com/spec/v1\noid sha256:{64 * "0"}\nsize 9\n'
+CONTENT = {
+    'GB': '',
+    'Git LFS pointer': f'version https://git-lfs.github.com/spec/v1\noid sha256:{64 * "0"}\nsize 9\n',
+    'web page': '\n<!DOCTYPE html>\n<html><title>Not found</title></html>',
+}
 
 
-@pytest.mark.parametrize('kind', ['a pipe', 'GB', 'Git LFS pointer'])
+@pytest.mark.parametrize('kind', ['a pipe', *CONTENT])
 @pytest.mark.parametrize(
     'arguments',
     [
@@ -125,7 +129,7 @@ def test_what_is_no_file_of_bounded_size_is_refused_unread(
     if kind == 'a pipe':
         os.mkfifo(path)
     else:
-        path.write_text('' if kind == 'GB' else LFS)
+        path.write_text(CONTENT[kind])
     if kind == 'GB':
         os.truncate(path, 2**40)
     assert main(arguments) == 1
