@@ -145,12 +145,12 @@ class Camera:
         try:
             self._publishers.publish_images(image, result, settings, self.subscriptions.info)
         except CameraInfoError as error:
-            self._log.log(WARNING, str(error))
+            self._log.log(WARNING, str(error), once=True)
         try:
             if self._publishers.has_subscribers('points'):
                 self._publish_points(image, result, settings.parameters.depth_tolerance_ms)
         except (ImageError, CameraInfoError) as error:
-            self._log.log(WARNING, str(error))
+            self._log.log(WARNING, str(error), once=True)
         self.stats.count_labelled(result.resized, result.familiarity, result.sureness)
         self.stats.add_times(
             age=self._age_ms(stamp_ns(image.header)),
@@ -207,6 +207,7 @@ class Camera:
     def _explain(self) -> None:
         heard, lost = self._reception.heard, self._reception.lost
         reason = self.subscriptions.why_no_images(heard=heard, lost=lost)
+        self.stats.explain_silence(f'{self.subscriptions.topic}: {reason}')
         self._log.log(WARNING, f'no image arrives: {reason}', once=True)
 
     def _age_ms(self, stamp: int) -> float:
@@ -215,7 +216,8 @@ class Camera:
         age_ms = (now - stamp) / 1e6
         former, self._stamp = self._stamp, stamp
         if stamp == 0:
-            self._log.log(WARNING, 'images have no time stamp; labels carry the same zero stamp')
+            text = 'images have no time stamp; labels carry the same zero stamp'
+            self._log.log(WARNING, text, once=True)
         elif stamp < former:
             text = 'the bag began anew, or the camera has two clocks'
             self._log.log(INFO, f'the image is older than the one before: {text}', once=True)
@@ -240,7 +242,7 @@ class Camera:
             msg = f'no points: no depth image within {tolerance_ms:g} ms of the image'
             self._log.log(WARNING, msg)
         elif info is None:
-            self._log.log(WARNING, 'no points: no camera_info came')
+            self._log.log(WARNING, 'no points: no camera_info came', once=True)
         else:
             frame, own = depth.header.frame_id, image.header.frame_id
             if frame not in {'', own}:

@@ -83,7 +83,7 @@ class CameraStats:
         with self._lock:
             self._idle = idle
             self._since = self._last_frame = self.clock()
-            self._good, self._failure = self._since, ''
+            self._good, self._failure, self._silence = self._since, '', ''
             self._heard, self._apart, self._unfamiliar_since = False, 0.0, math.inf
             for times in self._recent.values():
                 times.clear()
@@ -100,6 +100,11 @@ class CameraStats:
         with self._lock:
             return self.clock() - self._good if self._failure else 0.0
 
+    def explain_silence(self, reason: str) -> None:
+        """Set why no frame comes, until one does."""
+        with self._lock:
+            self._silence = reason
+
     def count(self, name: str, number: int = 1) -> None:
         """Add to one of ``COUNTS``."""
         with self._lock:
@@ -109,7 +114,7 @@ class CameraStats:
                 self._recent[name].append(now)
             if name == 'received':
                 self._apart = now - self._last_frame if self._heard else 0.0
-                self._last_frame, self._heard = now, True
+                self._last_frame, self._heard, self._silence = now, True, ''
 
     def count_failed(self, reason: str) -> None:
         """Count a message or frame that could not be segmented."""
@@ -154,7 +159,8 @@ class CameraStats:
         if self._failure:
             return DiagnosticStatus.ERROR, f'the last frame failed: {self._failure}'
         if silent_s := self.silent_s():
-            return DiagnosticStatus.WARN, f'no image arrived for {silent_s:.0f} s'
+            why = f': {self._silence}' if self._silence else ''
+            return DiagnosticStatus.WARN, f'no image arrived for {silent_s:.0f} s{why}'
         dropped, received = (len(self._recent[name]) for name in ('dropped', 'received'))
         if dropped >= max(FEWEST_FRAMES, FALLING_BEHIND * received):
             return DiagnosticStatus.WARN, (

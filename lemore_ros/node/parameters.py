@@ -25,7 +25,6 @@ from lemore_ros.outputs import AUTO, TRANSPORTS
 
 MIN_SIDE, MAX_SIDE = 32, 8192
 MOST_ENTRIES = 256  # of a list
-QOS = 'qos_overrides.'
 MAX_NAME = 64  # of which a similar name is looked for
 # part of a topic name, by the rules of ROS 2
 CAMERA_NAME = r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*'
@@ -296,7 +295,7 @@ def declare(node: Any) -> NodeParameters:
     """Declare every parameter on a node and return its start values."""
     # checked before they are declared: rclpy's own errors do not name parameter, value and allowed
     # values in one sentence
-    given = _overrides(node)
+    given = start_values(node)
     values = {name: natural(name, given[name].value) for name in DEFAULTS if name in given}
     checked = NodeParameters(**values)
     for name in DEFAULTS:
@@ -338,26 +337,8 @@ def unknown(name: str) -> str:
     return f'{shown(name)} is no parameter of this node{f", did you mean {close[0]}?" if close else ""}'
 
 
-def unknown_overrides(node: Any) -> list[str]:
-    """Return an error for each start value of an unknown parameter."""
-    return [
-        unknown(name)
-        for name in _overrides(node)
-        if not node.has_parameter(name) and not name.startswith(QOS)
-    ]
-
-
-def idle_overrides(node: Any) -> list[str]:
-    """Return an error for each QoS override of no topic, once ``node`` has declared those of its own."""
-    return [
-        f'{shown(name)} sets no QoS of this node: it has the form qos_overrides.TOPIC.publisher.POLICY, or '
-        'subscription, TOPIC after remapping, POLICY one of depth, durability, history, reliability'
-        for name in _overrides(node)
-        if name.startswith(QOS) and not node.has_parameter(name)
-    ]
-
-
-def _overrides(node: Any) -> Any:
+def start_values(node: Any) -> Any:
+    """Return the parameters that a node was started with, by name, also those it does not have."""
     return node._parameter_overrides  # noqa: SLF001 - rclpy offers no other access
 
 

@@ -86,7 +86,10 @@ def _remedy(transport: Transport) -> str:
 def _nobody(node: Any, subscription: Subscription) -> str:
     named = node.get_topic_names_and_types()
     topics = sorted(name for name, kinds in named if subscription.transport.type in kinds)
-    topics = [printable(name, LONGEST) for name in topics if _is_foreign(node, name)]
+    taken = {own.topic_name for own in node.subscriptions}  # of this node's other cameras
+    topics = [
+        printable(name, LONGEST) for name in topics if name not in taken and _is_foreign(node, name)
+    ]
     reason = f'nobody publishes it ({subscription.transport.type})'
     if not topics:
         return f'{reason}, and no other topic has such messages'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, NoReturn
@@ -23,7 +24,7 @@ from lemore_core.common.errors import GpuContextLostError, LemoreError, in_one_l
 from lemore_core.common.memory import release_memory
 from lemore_core.segmenter import Segmenter
 from lemore_core.segmenter_options import SegmenterOptions
-from lemore_ros.node import lifecycle, parameters
+from lemore_ros.node import lifecycle, overrides, parameters
 from lemore_ros.node.diagnostics import CameraStats, Diagnostics
 from lemore_ros.node.logs import CoreLog
 from lemore_ros.node.parameters import NodeParameters
@@ -60,7 +61,8 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self.create_service(SetBool, '~/set_enabled', self._on_set_enabled)
         self._duplicates = lifecycle.DuplicateNodeCheck(self)
         lifecycle.refuse_impossible_transitions(self)
-        for hint in parameters.unknown_overrides(self):
+        hints = overrides.unknown_values(self) + overrides.files_of_others(self, sys.argv)
+        for hint in hints:
             self.get_logger().warning(hint)
 
     def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
@@ -165,7 +167,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             worker = Worker(self.segmenter, settings, self._on_gpu_lost)
             worker.start(self, self.stats)
             self.worker = worker
-            for hint in parameters.idle_overrides(self):
+            for hint in overrides.idle_qos(self):
                 self.get_logger().warning(hint)
 
     def _refusal(self, parameter_list: list[Any]) -> str:

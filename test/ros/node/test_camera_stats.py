@@ -88,6 +88,11 @@ def test_the_level_follows_what_happened(stats: CameraStats, clock: Clock) -> No
     clock.now += NO_IMAGE_S
     says(WARN, 'no image arrived for 3 s')
     assert stats.silent_s() == NO_IMAGE_S
+    stats.explain_silence('/image: nobody publishes it')
+    says(WARN, 'no image arrived for 3 s: /image: nobody publishes it')
+    stats.count('received')
+    clock.now += 100
+    says(WARN, 'no image arrived for 100 s')
     stats.expect_frames(idle='paused')
     clock.now += 100
     says(OK, 'paused')

@@ -12,6 +12,7 @@ from rcl_interfaces.srv import DescribeParameters
 from rclpy.parameter import Parameter
 
 from lemore_ros.node import parameters
+from lemore_ros.node.overrides import files_of_others, unknown_values
 from lemore_ros.node.parameters import (
     LIVE,
     PARAMETERS,
@@ -21,7 +22,6 @@ from lemore_ros.node.parameters import (
     natural,
     parameters_page,
     parameters_yaml,
-    unknown_overrides,
 )
 
 FILE = Path(__file__).parents[3] / 'config' / 'segmentation.yaml'
@@ -142,7 +142,28 @@ def test_a_value_at_start_for_no_parameter_is_named(graph: Any) -> None:
     # lazy was a parameter once
     overrides = {'qos_overrides./image.subscription.depth': 2}
     node = graph.node(modle='nano', lazy=False, **overrides)
-    assert unknown_overrides(node) == [
+    assert unknown_values(node) == [
         "'modle' is no parameter of this node, did you mean model?",
         "'lazy' is no parameter of this node",
     ]
+
+
+@pytest.mark.parametrize(
+    ('text', 'found'),
+    [
+        ('/**: {ros__parameters: {model: nano}}', ''),
+        ('lemore_segmentation: {ros__parameters: {model: nano}}', ''),
+        ('/*/other: {ros__parameters: {}}\n/**/lemore_segmentation: {ros__parameters: {}}', ''),
+        ('segmentation_node: {ros__parameters: {model: nano}}', "'/segmentation_node'"),
+        ('robot: {lemore_segmentation: {ros__parameters: {}}}', "'/robot/lemore_segmentation'"),
+        ('a: {ros__parameters: {}}\nb: {ros__parameters: {}}', "'/a', '/b'"),
+    ],
+)
+def test_a_parameter_file_of_other_nodes_is_named(
+    graph: Any, tmp_path: Path, text: str, found: str
+) -> None:
+    path = tmp_path / 'other.yaml'
+    path.write_text(text)
+    arguments = ['node', '--ros-args', '--params-file', str(path), '-p', 'model:=nano']
+    error = f"'{path}' is not for this node, {NAME}: it is for {found}"
+    assert files_of_others(graph.node(), arguments) == ([error] if found else [])

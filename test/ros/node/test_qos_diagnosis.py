@@ -78,6 +78,8 @@ def test_other_policies_are_named(graph: Any, node: Any) -> None:
 
 def test_a_topic_that_nobody_publishes_has_neighbours(graph: Any, node: Any) -> None:
     node.create_publisher(Image, '/mine', RELIABLE)
+    graph.peer.create_publisher(Image, '/another_camera', RELIABLE)
+    node.create_subscription(Image, '/another_camera', print, RELIABLE)
     wanted = 'nobody publishes it (sensor_msgs/msg/Image)'
     assert reason(graph, node, RELIABLE, 0) == f'{wanted}, and no other topic has such messages'
     for topic in 'dbac':

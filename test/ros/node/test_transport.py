@@ -78,6 +78,7 @@ def test_another_transport_is_explained(graph: Any, untrained: dict[str, Any]) -
     warnings = graph.wait_for(lambda: warnings_in(log))
     assert warnings[0].startswith('/image/compressed: no image arrives: ')
     assert 'set image_transport to raw' in warnings[0]
+    assert 'set image_transport to raw' in node.stats[''].health().message
 
 
 def test_auto_takes_what_is_offered(
