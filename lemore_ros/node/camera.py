@@ -240,7 +240,7 @@ class Camera:
         info = beside.depth_info or beside.info
         if depth is None:
             msg = f'no points: no depth image within {tolerance_ms:g} ms of the image'
-            self._log.log(WARNING, msg)
+            self._log.log(WARNING, msg, once=True)
         elif info is None:
             self._log.log(WARNING, 'no points: no camera_info came', once=True)
         else:

@@ -249,7 +249,7 @@ LIVE = {name for name, entry in entries(NodeParameters).items() if entry.live}
 def natural(name: str, value: Any) -> Any:
     """Convert a parameter's ROS value to the field's type: lists to tuples, front to (front,), 1 to 1.0."""
     kind = type(DEFAULTS[name])
-    if kind is tuple and value is None:  # rcl makes nothing of []
+    if kind is tuple and value in (None, [], ()):  # rcl makes None of an empty list
         return DEFAULTS[name]
     if kind is tuple and type(value) in {int, str}:
         return (value,)

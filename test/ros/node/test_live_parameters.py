@@ -69,7 +69,7 @@ def test_values_are_taken_as_they_are_at_start(graph: Any, active: Any) -> None:
     for name, value, expected in (
         ('max_rate_hz', 5, 5.0),
         ('masks', 'sky', ['sky']),
-        ('masks', [], []),
+        ('masks', [], ['']),
     ):
         (result,) = graph.set(**{name: value})
         assert result.successful, result.reason

@@ -93,11 +93,12 @@ def test_start_values_are_checked_and_converted() -> None:
     with pytest.raises(ParameterError, match='model is 3, allowed: nano'):
         parameters.declare(node)
     node.destroy_node()
-    given = {'overlay_alpha': 1, 'rotate': 90, 'camera_names': 'front'}
+    given = {'overlay_alpha': 1, 'rotate': 90, 'camera_names': 'front', 'masks': []}
     overrides = [Parameter(name, value=value) for name, value in given.items()]
     node = rclpy.create_node('bare', parameter_overrides=overrides)
     values = parameters.declare(node)
     assert (values.overlay_alpha, values.rotate, values.camera_names) == (1.0, (90,), ('front',))
+    assert values.masks == parameters.DEFAULTS['masks'] == natural('masks', None)
     assert node.get_parameter('overlay_alpha').type_ == Parameter.Type.DOUBLE
     node.destroy_node()
 
