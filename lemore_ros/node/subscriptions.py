@@ -101,7 +101,7 @@ class Subscriptions:
     @property
     def topic(self) -> str:
         """Resolved name of the image topic."""
-        return self._resolved(self._transport)
+        return self._resolved(_topic(self._transport))
 
     @property
     def is_open(self) -> bool:
@@ -174,7 +174,7 @@ class Subscriptions:
 
     def why_no_info(self) -> str:
         """Return why no camera info of the images comes."""
-        topic = self._node.resolve_topic_name(f'{self._prefix}camera_info')
+        topic = self._resolved('camera_info')
         if not self._node.get_publishers_info_by_topic(topic):
             return f'nobody publishes {topic}, remap camera_info to that of the images'
         own = f'qos_overrides.{topic}.subscription'
@@ -192,7 +192,9 @@ class Subscriptions:
             and message_class(transport.type) is not None
             and any(
                 info.topic_type == transport.type
-                for info in self._node.get_publishers_info_by_topic(self._resolved(transport))
+                for info in self._node.get_publishers_info_by_topic(
+                    self._resolved(_topic(transport))
+                )
             )
         ]
         return [one for one in offered if one not in self._unreadable] or offered
@@ -202,7 +204,9 @@ class Subscriptions:
         if transport != self._transport:
             if self.is_open:
                 why = 'are unreadable' if self._transport in self._unreadable else 'do not come'
-                text = f'images of {self.topic} {why}: taken from {self._resolved(transport)}'
+                text = (
+                    f'images of {self.topic} {why}: taken from {self._resolved(_topic(transport))}'
+                )
                 self._node.get_logger().info(text)
             self._transport = transport
             self.reader = make_reader(transport.type, self.topic)
@@ -215,11 +219,12 @@ class Subscriptions:
             self._take(transport)
             self._on_image(message, info)
 
-    def _resolved(self, transport: Transport) -> str:
-        """Return the topic of a transport: as it is remapped, else beside that of the raw images."""
-        name, resolve = self._prefix + _topic(transport), self._node.resolve_topic_name
-        if (resolved := resolve(name)) == resolve(name, only_expand=True):
-            resolved = resolve(f'{self._prefix}image') + transport.suffix
+    def _resolved(self, topic: str) -> str:
+        """Return a topic as it is remapped, that of another transport else beside the raw images."""
+        name, resolve = self._prefix + topic, self._node.resolve_topic_name
+        resolved = resolve(name)
+        if topic.startswith('image/') and resolved == resolve(name, only_expand=True):
+            resolved = resolve(f'{self._prefix}image') + topic.removeprefix('image')
         return str(resolved)
 
     def _subscribe_to_images(self, transport: Transport) -> None:
@@ -230,25 +235,18 @@ class Subscriptions:
             transport_class(transport),
             partial(self._on_message, transport, **({} if has_info else {'info': {}})),
             qos.every() if transport.is_video else qos.newest(),
-            at=self._resolved(transport),
             message_lost=lambda event: self._on_lost(event.total_count_change),
             incompatible_qos=self._on_incompatible,
         )
 
     def _subscribe(
-        self,
-        topic: str,
-        kind: type,
-        handler: Any,
-        profile: Any = None,
-        at: str = '',
-        **events: Any,
+        self, topic: str, kind: type, handler: Any, profile: Any = None, **events: Any
     ) -> None:
-        """Subscribe to a topic, unless it is subscribed to; ``at`` is its name where it is another."""
+        """Subscribe to a topic, unless it is subscribed to."""
         if topic not in self._held:
             create = partial(
                 self._node.create_subscription,
-                *(kind, at or self._prefix + topic, handler, profile or qos.newest()),
+                *(kind, self._resolved(topic), handler, profile or qos.newest()),
                 qos_overriding_options=qos.overridable(),
             )
             self._held[topic] = qos.with_events(create, **events)
