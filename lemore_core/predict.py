@@ -38,6 +38,10 @@ def check_names(sources: Sequence[Source], output: Path) -> None:
     if output.suffix == VIDEO and (len(sources) > 1 or not sources[0].is_moving):
         msg = f'{output} is one video, the inputs give images or several: give a folder'
         raise PredictError(msg)
+    results = {output.absolute() / name for name in ('labels', 'overlay')}
+    if any(results & {*path.absolute().parents} for one in sources for path in one.paths):
+        msg = f'{output} lies in the inputs, and has results of an earlier run: give another folder'
+        raise PredictError(msg)
     for name, count in Counter(name for one in sources for name in one.results).items():
         if count > 1:
             msg = f'{count} inputs are called {name!r}: predict them one at a time'

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError, counted, in_one_line
-from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.common.limits import ARCHIVES, MAX_PIXELS
 from lemore_core.data.drives import drive_names
 from lemore_core.images.files import (
     SUFFIXES,
@@ -120,6 +120,12 @@ def open_sources(
             nothing.errors[in_one_line(error)] += 1
     if failed and len(failed) == len(inputs):
         raise failed[0]
+    counts = Counter(one.name for one in sources)
+    for one in sources:
+        # of one name, from several folders
+        if counts[one.name] > 1 and one.is_moving and one.paths:
+            one.name = f'{one.paths[0].resolve().parent.name}_{one.name}'
+            one.results = (one.name,)
     return sources
 
 
@@ -141,6 +147,7 @@ def _open(text: str, max_pixels: int, bits: int, with_labels: bool) -> Sequence[
             return [_camera(int(text))]
         msg = f'there is no file or folder {text}, and it is no number of a camera'
         raise SourceError(msg)
+    _refuse_by_name(path)
     read = partial(read_image, max_pixels=max_pixels, bits=bits)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         return _by_drive(path.parent, [path], read)
@@ -160,10 +167,17 @@ def _open(text: str, max_pixels: int, bits: int, with_labels: bool) -> Sequence[
         sources = _by_drive(path, images, read)
         sources[0].errors.update(left_out)
         return sources
-    if path.suffix.lower() in MISTAKEN:
+    return [_video(path, max_pixels, bits)]
+
+
+def _refuse_by_name(path: Path) -> None:
+    suffix = path.suffix.lower() if path.is_file() else ''
+    if suffix in ARCHIVES:
+        msg = f'{path} is an archive: unpack it, and give what it holds'
+        raise SourceError(msg)
+    if suffix in MISTAKEN:
         msg = f'{path} is not read: convert it to .png or .jpg'
         raise SourceError(msg)
-    return [_video(path, max_pixels, bits)]
 
 
 def _video(path: Path, max_pixels: int, bits: int) -> Source:
@@ -212,7 +226,13 @@ def _by_drive(folder: Path, images: Sequence[Path], read: ReadImage) -> list[Sou
 
 
 def _files(drive: str, folder: Path, paths: tuple[Path, ...], read_one: ReadImage) -> Source:
-    names = tuple(path.relative_to(folder).with_suffix('').as_posix() for path in paths)
+    within = [path.relative_to(folder) for path in paths]
+    stems = Counter(path.with_suffix('') for path in within)
+    # 1.jpg and 1.png keep their suffixes
+    names = tuple(
+        (path if stems[path.with_suffix('')] > 1 else path.with_suffix('')).as_posix()
+        for path in within
+    )
 
     def read(errors: Counter[str]) -> Iterator[Frame]:
         for name, path in zip(names, paths, strict=True):

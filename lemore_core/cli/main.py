@@ -38,6 +38,10 @@ ADVICE = {
     errno.ENOSPC: ': make room, or write elsewhere',
     errno.EDQUOT: ': make room, or write elsewhere',
     errno.EACCES: ': write elsewhere, or change the permissions',
+    errno.EROFS: ': write elsewhere',
+    errno.EEXIST: ': write elsewhere',
+    errno.ENOTDIR: ', but a file: write elsewhere',
+    errno.ENAMETOOLONG: ': choose a shorter one',
 }
 # imported name: what pip calls it, where that is another
 PACKAGES = {
@@ -121,8 +125,7 @@ def _explained(error: Exception) -> tuple[int, str]:
         package = error.name.partition('.')[0]
         return 1, f'this needs the package {package}: pip install {PACKAGES.get(package, package)}'
     if isinstance(error, OSError):
-        name = '' if error.filename is None else f'{os.fsdecode(error.filename)}: '
-        return 1, f'{name}{error.strerror or error}{ADVICE.get(error.errno or 0, "")}'
+        return 1, f'{in_one_line(error)}{ADVICE.get(error.errno or 0, "")}'
     if isinstance(error, MemoryError):
         return 1, 'there is not enough memory: take smaller images, or a smaller network'
     return 70, f'{in_one_line(error)} (an error of lemore itself: {DEBUG}=1 shows where)'

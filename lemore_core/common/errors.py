@@ -27,12 +27,18 @@ class GpuContextLostError(LemoreError):
 
 
 def in_one_line(error: Exception) -> str:
-    """Return an error's message in one line, with its type if it is no :class:`LemoreError`."""
+    """Return an error's message in one line, with its type where the message may need it."""
     if type(error).__module__ == 'cv2':  # an assertion, with the path of OpenCV's source
         return 'OpenCV cannot process it'
-    kind = '' if isinstance(error, LemoreError) else type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        where = '' if error.filename is None else f'{error.filename}: '
+        return printable(f'{where}{error.strerror}')
     # cut before its blanks are looked for
     text = ' '.join(str(error)[: 2 * MOST_SHOWN].split())
+    # sentences of libraries need no name of a class
+    is_foreign = type(error).__module__ != 'builtins' or isinstance(error, OSError)
+    is_sentence = isinstance(error, LemoreError) or (is_foreign and ' ' in text)
+    kind = '' if is_sentence else type(error).__name__
     return printable(': '.join(filter(None, (kind, text))))
 
 

@@ -160,10 +160,10 @@ def open_regular(path: Path, most: int = sys.maxsize, flags: int = 0) -> BinaryI
         reason = 'it is no regular file, but a folder, a pipe or a device'
     elif status.st_size > most:
         reason = f'it has {status.st_size} bytes, allowed: up to {most}'
-    elif (begin := os.pread(handle, len(POINTER), 0)) == POINTER:
+    elif (head := os.pread(handle, len(POINTER), 0)) == POINTER:
         reason = 'it is a Git LFS pointer, not the file itself: git lfs pull'
-    elif begin.lstrip().lower().startswith(WEB_PAGE):
-        reason = 'it is a web page, not the file itself: download the raw file'
+    elif head.lstrip().lower().startswith(WEB_PAGE):
+        reason = 'it is a web page (HTML), not the file itself: download it again'
     else:
         return os.fdopen(handle, 'rb')
     os.close(handle)

@@ -13,6 +13,8 @@ MAX_MODEL_BYTES = 2**31  # of a checkpoint or an ONNX file
 MAX_JSON_BYTES = 2**22
 MAX_YAML_BYTES = 2**21
 MAX_YAML_DEPTH = 32
+# named by their endings, and never unpacked
+ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.bz2', '.xz', '.7z', '.rar', '.zst')
 # degrees clockwise by which the network may see an image rotated
 ROTATIONS = (0, 90, 180, 270)
 # of channels that are stored in 16 bits; 0 finds it

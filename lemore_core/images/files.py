@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from lemore_core.common.errors import LemoreError, in_one_line, refusing
-from lemore_core.common.files import read_regular, write_whole
-from lemore_core.common.limits import MAX_IMAGE_BYTES, MAX_PIXELS
+from lemore_core.common.files import open_regular, read_regular, write_whole
+from lemore_core.common.limits import ARCHIVES, MAX_IMAGE_BYTES, MAX_PIXELS
 from lemore_core.images.image import BitDepth
 from lemore_core.images.stderr import hold_stderr
 
@@ -29,8 +29,15 @@ if TYPE_CHECKING:
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jfif', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm')
 # named where they are left out: other images, and what is no image but may be segmented
-UNREAD = ('.heic', '.heif', '.avif', '.jxl', '.jp2', '.gif', '.exr', '.dng', '.cr2', '.nef', '.arw')
-OTHERS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.mcap', '.db3', '.bag')
+UNREAD = (
+    *('.heic', '.heif', '.hif', '.avif', '.jxl', '.jp2', '.gif', '.exr', '.dng', '.cr2', '.cr3'),
+    *('.nef', '.arw', '.orf', '.rw2', '.raf', '.raw', '.hdr', '.tga', '.psd', '.svg', '.pnm'),
+)
+OTHERS = (
+    *('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.3gp', '.mpg', '.mpeg', '.wmv', '.mts'),
+    *('.mcap', '.db3', '.bag', '.active'),
+)
+IMAGE_HEADS = b'\xff\xd8\xff', b'\x89PNG'
 
 # how to decode: upright RGB; as the camera made it, grey or colour, without Exif's rotation;
 # the numbers of the file
@@ -77,16 +84,35 @@ def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
 
 def _left_out(path: Path) -> str:
     """Return why a file that may have images is left out, or ''."""
-    suffix = path.suffix.lower()
-    if path.name.startswith('.') or (suffix and suffix not in (*SUFFIXES, *UNREAD, *OTHERS)):
-        return ''
-    if not path.exists():
-        return f'{path} is a link to {path.readlink()}, which does not exist'
-    if suffix in UNREAD:
-        return f'{suffix} files are not read: convert them to .png or .jpg'
-    if suffix in OTHERS:
-        return f'{suffix} files in folders are not read: give them by their names'
-    return '' if path.is_file() or not suffix else f'{path} is no file'
+    suffix, reason = path.suffix.lower(), ''
+    if path.name.startswith('.'):
+        reason = f'{path} is hidden: give it by its name' * _has_images(path)
+    elif suffix and suffix not in (*SUFFIXES, *UNREAD, *OTHERS, *ARCHIVES):
+        reason = f'images called {suffix} are not read: rename them to .jpg or .png'
+        reason *= _has_images(path)
+    elif not path.exists():
+        reason = f'{path} is a link to {path.readlink()}, which does not exist'
+    elif suffix in UNREAD:
+        reason = f'{suffix} files are not read: convert them to .png or .jpg'
+    elif suffix in OTHERS:
+        reason = f'{suffix} files in folders are not read: give them by their names'
+    elif suffix in ARCHIVES:
+        reason = f'{suffix} files are not read: unpack them'
+    elif not suffix and _has_images(path):
+        reason = 'images without an ending are not read: rename them to .jpg or .png'
+    elif suffix and not path.is_file():
+        reason = f'{path} is no file'
+    return reason
+
+
+def _has_images(path: Path) -> bool:
+    """Return whether a file is a JPEG or PNG by its content, or one of a folder is by its name."""
+    with suppress(OSError):
+        if path.is_dir():
+            return any(one.suffix.lower() in SUFFIXES for one in path.iterdir())
+        with open_regular(path) as file:
+            return file.read(4).startswith(IMAGE_HEADS)
+    return False
 
 
 def read_image(
@@ -204,7 +230,7 @@ def _check_header(data: bytes, kinds: Collection[str], max_pixels: int) -> None:
         raise ImageFileError(str(error)) from error
     except UnidentifiedImageError as error:
         allowed = f'{", ".join(kinds)} of 8 or 16 bits'
-        begins = f'what begins with {data[:4]!r}' if data else 'an empty image'
+        begins = f'what begins with {data[:12]!r}' if data else 'an empty image'
         msg = f'{begins} is not read, allowed: {allowed}'
         raise ImageFileError(msg) from error
     except Exception as error:  # damage shows in a dozen ways

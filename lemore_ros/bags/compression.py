@@ -14,9 +14,10 @@ from typing import Any
 
 import lz4.frame
 
-from lemore_core.common.errors import in_one_line
+from lemore_core.common.errors import in_one_line, refusing, shown
 from lemore_core.common.limits import MAX_MESSAGE_BYTES
 from lemore_core.common.memory import usable_processors
+from lemore_ros.bags.errors import BagError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -38,14 +39,18 @@ def decompress(kind: str, data: bytes, most: int = MAX_MESSAGE_BYTES) -> bytes:
     """Decompress zstd, lz4 or bz2 data to at most ``most`` bytes."""
     most = min(most, MAX_MESSAGE_BYTES)
     parts, size = [], 0
+    if kind not in DECOMPRESSORS:
+        msg = f'compression {shown(kind)} is not read, allowed: {", ".join(DECOMPRESSORS)}'
+        raise BagError(msg)
     while data:
         decompressor = DECOMPRESSORS[kind]()
-        parts.append(decompressor.decompress(data, max_length=most - size + 1))
+        with refusing(f'{kind} data are damaged', BagError):
+            parts.append(decompressor.decompress(data, max_length=most - size + 1))
         size += len(parts[-1])
         if size > most or not decompressor.eof:
             problem = f'expand to more than {most} bytes' if size > most else 'are truncated'
             msg = f'{kind} data {problem}'
-            raise ValueError(msg)
+            raise BagError(msg)
         data = decompressor.unused_data
     return b''.join(parts)
 
@@ -56,7 +61,7 @@ def decompress_file(source: Path, target: Path) -> None:
         try:
             shutil.copyfileobj(packed, file)
         except (EOFError, zstd.ZstdError) as error:
-            raise ValueError(in_one_line(error)) from error
+            raise BagError(in_one_line(error)) from error
 
 
 def chunk_compressor() -> Callable[[bytes], bytes]:

@@ -8,6 +8,8 @@ from types import MappingProxyType
 from lemore_core.common.errors import LemoreError, first_few, printable
 
 SHOWN = 3
+# the first bytes of a bag's file
+MAGIC = {'.mcap': b'\x89MCAP0\r\n', '.db3': b'SQLite format 3\0', '.bag': b'#ROSBAG V'}
 INCOMPLETE = 3  # exit status
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 
+from lemore_core.common.errors import printable
 from lemore_core.sources import Frame, Source, drive_name
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
@@ -22,6 +25,8 @@ from lemore_ros.bags.topics import (
 )
 from lemore_ros.bags.types import Topic
 
+_log = logging.getLogger(__name__)
+MOST_OF_A_NAME = 60  # characters of a folder, which are 255 bytes at most
 TOLERANCE_NS = 5_000_000  # by which the stamps of an image and its labels may differ
 
 
@@ -29,26 +34,30 @@ def open_images(path: Path, max_pixels: int, bits: int, with_labels: bool) -> li
     """Open the cameras of a bag, with their recorded labels if wanted; none if it is no bag."""
     if not is_bag(path):
         return []
+    title = path.name if path.is_dir() else path.stem
     with open_bag(path, max_pixels, bits) as bag:
         cameras, others = find_cameras(bag)
         found = {probe.topic: f'/{name}' if name else '' for name, probe in cameras.items()}
         labels = _find_labels(bag, found) if with_labels else {}
         sources = [
             Source(
-                path.stem + name,
-                drive_name(path.stem),
+                title + _as_path(name),
+                drive_name(title),
                 partial(_read, path, topic.name, labels.get(topic), max_pixels, bits),
                 (path,),
                 topic.count,
-                results=(path.stem + name,),
+                results=(title + _as_path(name),),
                 is_recording=True,
                 taxonomy=class_table(bag, labels[topic]) if topic in labels else None,
             )
             for topic, name in found.items()
         ]
         for one in others:
+            reason = printable(f'{one.topic.name} is left out: {one.problem}')
             if one.is_unreadable:
-                sources[0].errors[f'{one.topic.name} is left out: {one.problem}'] += 1
+                sources[0].errors[reason] += 1
+            else:
+                _log.warning('%s: %s', title, reason)
         return sources
 
 
@@ -61,14 +70,22 @@ def _read(
     with closing(recorded) if recorded else nullcontext():
         for number, (image, next_ns) in enumerate(sequence.images()):
             found = recorded.labels_of(image, next_ns) if recorded else None
-            own, drive = found.labels if found else None, drive_name(path.stem)
+            own = found.labels if found else None
+            drive = drive_name(path.name if path.is_dir() else path.stem)
             yield Frame(drive, f'{number:06}', image.image, image.time_ns, labels=own)
     if sequence.damage:
         errors[sequence.damage] += 1
-    errors.update(sequence.error_counts)
+    for error, times in sequence.error_counts.items():
+        errors[f'{error}: {sequence.reason}'] += times
     for error, times in recorded.error_counts.items() if recorded else ():
         if error not in (WITHOUT_LABELS, RESIZED):
             errors[error] += times
+
+
+def _as_path(name: str) -> str:
+    """Return a camera's name as a path that stays where it is put: senders choose names of topics."""
+    parts = name.split('/')
+    return '/'.join(re.sub(r'^\.+|[\0\n]', '_', part[:MOST_OF_A_NAME]) for part in parts)
 
 
 def _find_labels(bag: Bag, cameras: dict[Topic, str]) -> dict[Topic, Topic]:

@@ -18,7 +18,7 @@ from lemore_core.common.limits import MAX_MESSAGE_BYTES
 from lemore_ros.bags.compression import decompress
 from lemore_ros.bags.errors import BagError, ReadErrors
 from lemore_ros.bags.storage import Message, Piece, Storage, definition_of
-from lemore_ros.bags.types import Topic
+from lemore_ros.bags.types import Topic, full_name
 
 HEAD = 9  # bytes of a record's opcode and length
 INDEX_HEAD = HEAD + 6  # of a message index, and bytes of each message in it
@@ -34,6 +34,8 @@ ROS1 = 'ros1'
 
 class McapFile(Storage):
     """Chunks and top-level messages of an mcap file."""
+
+    ending, content = '.mcap', 'an mcap file'
 
     def __init__(self, path: Path, errors: ReadErrors) -> None:
         self._schemas: dict[int, mcap.Schema] = {}
@@ -70,6 +72,9 @@ class McapFile(Storage):
         read_magic(ReadDataStream(self._file))
         position, size = MAGIC_SIZE, self._path.stat().st_size
         while True:
+            if position + HEAD > size:
+                msg = 'its end is missing, it was not finished'
+                raise BagError(msg)
             kind, length = self._read_head(position)
             if (kind, length) == (Opcode.DATA_END, DATA_END_BYTES):
                 return
@@ -103,8 +108,7 @@ class McapFile(Storage):
     def _add(self, channel: mcap.Channel) -> None:
         schema = self._schemas.get(channel.schema_id, mcap.Schema(0, b'', '', ''))
         text, encoding = schema.data.decode(errors='replace'), channel.message_encoding
-        # ROS 1 and some writers of ROS 2 messages leave the folder out
-        name = schema.name.replace('/', '/msg/') if schema.name.count('/') == 1 else schema.name
+        name = full_name(schema.name)
         if encoding == ROS1:
             self._add_ros1(channel.id, channel.topic, name, text)
             return

@@ -94,6 +94,10 @@ class BagSegmentation:
             msg = f'{output} exists already, {hint}'
             raise BagError(msg)
         options = self._options
+        if options.storage == 'sqlite3' and {*'%?#'} & {*str(output)}:
+            # rosbags would write another file
+            msg = f'{output} has one of %?# in its path: write mcap there, or sqlite3 elsewhere'
+            raise BagError(msg)
         try:
             bag = self._segmenter.open(source)
             cameras, others = _choose_cameras(bag, options)
@@ -195,10 +199,17 @@ def _find_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
     sources = [path.resolve() for path in inputs]
     if len(sources) == 1:
         return [(sources[0], output)]
-    names = [path.name if path.is_dir() else path.stem for path in sources]
+    stems = [path.name if path.is_dir() else path.stem for path in sources]
+    counts = Counter(stems)
+    # of one name, from several folders
+    names = [
+        f'{path.parent.name}_{stem}' if counts[stem] > 1 else stem
+        for path, stem in zip(sources, stems, strict=True)
+    ]
     ((name, count),) = Counter(names).most_common(1)
     if count > 1:
-        msg = f'{count} inputs are called {name!r}: segment them one at a time'
+        stem = stems[names.index(name)]
+        msg = f'{count} inputs are called {stem!r}: segment them one at a time'
         raise BagError(msg)
     return [(path, output / name) for path, name in zip(sources, names, strict=True)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.files import open_regular
-from lemore_core.common.limits import MAX_PIXELS
+from lemore_core.common.limits import ARCHIVES, MAX_PIXELS
 from lemore_core.common.yaml_file import read_yaml
 from lemore_ros.bags.compression import decompress_file
-from lemore_ros.bags.errors import BagError, ReadErrors
+from lemore_ros.bags.errors import MAGIC, BagError, ReadErrors
 from lemore_ros.bags.types import CDR, MessageTypes, Topic, merge_topics
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 METADATA, INFORMATION = 'metadata.yaml', 'rosbag2_bagfile_information'
 ROSBAG2_ENDINGS = ('.mcap', '.db3')
-# a recording has the second ending until it is finished
-ROSBAG1_ENDINGS = ('.bag', '.bag.active')
-ENDINGS = (*ROSBAG2_ENDINGS, *ROSBAG1_ENDINGS)
+PACKED = '.zstd'
+ENDINGS = (*ROSBAG2_ENDINGS, *(ending + PACKED for ending in ROSBAG2_ENDINGS), '.bag')
+ACTIVE = '.active'  # the end of a recording's name until it is finished
 T = TypeVar('T')
 
 
@@ -100,6 +100,7 @@ class Bag:
             for file in _find_files(path, metadata, self.errors):
                 if storage := _open_file(file, self.errors, stack):
                     self._files.append(storage)
+            self._files.sort(key=lambda file: file.span[0])
             self.topics = merge_topics(t for file in self._files for t in file.topics.values())
             spans = [file.span for file in self._files if file.span != (0, 0)]
             self.start_ns = min((first for first, _ in spans), default=0)
@@ -165,8 +166,8 @@ class Bag:
 
 
 def is_bag(path: Path) -> bool:
-    """Return whether a path is a bag: a file by its name, a folder by its metadata."""
-    return path.name.endswith(ENDINGS) or (path / METADATA).is_file()
+    """Return whether a path is a bag: a file by its name or content, a folder by its metadata."""
+    return (path / METADATA).is_file() or bool(_ending(path) or _kind(path))
 
 
 @contextmanager
@@ -182,8 +183,11 @@ def open_bag(path: Path, max_pixels: int = MAX_PIXELS, bits: int = 0) -> Iterato
     if not path.exists():
         msg = f'there is no bag {path}'
         raise BagError(msg)
-    if not path.is_dir() and not path.name.endswith(ENDINGS):
-        msg = f'{path} is no bag: give a rosbag2 folder, a .mcap or .db3 file, or a ROS 1 .bag'
+    if not path.is_dir() and not is_bag(path):
+        kinds = 'give a rosbag2 folder, a .mcap or .db3 file, or a ROS 1 .bag'
+        is_archive = path.suffix.lower() in ARCHIVES
+        remedy = 'unpack it, and give the bag that it holds' if is_archive else kinds
+        msg = f'{path} is no bag: {remedy}'
         raise BagError(msg)
     with closing(Bag(path, max_pixels, bits)) as bag:
         yield bag
@@ -206,19 +210,26 @@ def _read_metadata(folder: Path, errors: ReadErrors) -> Metadata:
 
 
 def _find_files(path: Path, metadata: Metadata, errors: ReadErrors) -> list[Path]:
-    """Return the files that the metadata name, or else all files in the folder."""
+    """Return the files that the metadata name; if one is missing, also others: it may be renamed."""
     if not path.is_dir():
         return [path]
-    endings = tuple(f'{suffix}{zipped}' for suffix in ROSBAG2_ENDINGS for zipped in ('', '.zstd'))
-    there = {f.name: f for f in path.iterdir() if f.name.endswith(endings) and f.is_file()}
-    for missing in (name for name in metadata.names if name not in there):
-        errors.add(f'{missing} is missing')
-    named = [there[name] for name in metadata.names if name in there]
+    within = sorted(path.iterdir(), key=_number_of)
+    there = {f.name: f for f in within if _ending(f) not in ('', '.bag') and f.is_file()}
+    missing = [name for name in metadata.names if name not in there]
+    for name in missing:
+        errors.add(f'{name} is missing')
+    if metadata.names and not missing:
+        for name in there.keys() - {*metadata.names}:
+            errors.add(f'{name} is left out, {METADATA} does not name it: give it by name')
+        return [there[name] for name in metadata.names]
+    bags = [one for one in within if one not in there.values() and is_bag(one)]
     if not there:
-        bags = sorted(one for one in path.iterdir() if is_bag(one))
-        hint = f', but bags: give them by name, such as {bags[0]}' if bags else ''
+        hint = f', but bags: give them by name, such as {min(bags)}' if bags else ''
         errors.add(f'it holds no {" or ".join(ROSBAG2_ENDINGS)} file{hint}')
-    return named or sorted(there.values(), key=_number_of)
+    elif not metadata.names:
+        for one in bags:
+            errors.add(f'{one.name} is left out, it is a bag of its own: give it by name')
+    return [*there.values()]
 
 
 def _open_file(path: Path, errors: ReadErrors, stack: ExitStack) -> Storage | None:
@@ -236,19 +247,33 @@ def _open_file(path: Path, errors: ReadErrors, stack: ExitStack) -> Storage | No
         errors.add(f'{path.name}: {reason}')
         return None
     try:
-        if path.suffix == '.zstd':
+        if path.suffix.lower() == PACKED:
             packed, path = path, Path(stack.enter_context(TemporaryDirectory()), path.stem)
             decompress_file(packed, path)
-    except ValueError as error:
+    except BagError as error:
         errors.add(f'{packed.name} is damaged: {error}')
     kinds: dict[str, type[Storage]] = {'.mcap': McapFile, '.db3': SqliteFile}
     try:
-        storage = kinds.get(path.suffix, Rosbag1File)(path, errors)
+        storage = kinds.get(_kind(path) or _ending(path), Rosbag1File)(path, errors)
     except OSError as error:
         msg = f'{path} cannot be read: {in_one_line(error)}'
         raise BagError(msg) from error
     stack.callback(storage.close)
     return storage
+
+
+def _ending(path: Path) -> str:
+    """Return the ending of a bag's file by its name, or ''."""
+    name = path.name.lower().removesuffix(ACTIVE)
+    return next((ending for ending in ENDINGS if name.endswith(ending)), '')
+
+
+def _kind(path: Path) -> str:
+    """Return the ending of a bag's file by its content, or ''."""
+    with suppress(OSError), open_regular(path) as file:
+        head = file.read(16)
+        return next((kind for kind, magic in MAGIC.items() if head.startswith(magic)), '')
+    return ''
 
 
 def _number_of(file: Path) -> tuple[int, str]:

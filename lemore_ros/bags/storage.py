@@ -27,8 +27,8 @@ from rosbags.rosbag2.metadata import parse_qos
 
 from lemore_core.common.errors import in_one_line
 from lemore_ros.bags.compression import ZSTD_MAGIC, decompress
-from lemore_ros.bags.errors import BagError, ReadErrors
-from lemore_ros.bags.types import NONE, Topic, convert_ros1_type
+from lemore_ros.bags.errors import MAGIC, BagError, ReadErrors
+from lemore_ros.bags.types import CDR, NONE, Topic, convert_ros1_type, full_name
 
 FORMATS = {
     'ros2msg': MessageDefinitionFormat.MSG,
@@ -69,6 +69,7 @@ class Storage(ABC):
     """
 
     piece = 'chunk at byte'
+    ending, content = '', ''  # of the file's name; what it is
 
     def __init__(self, path: Path, errors: ReadErrors) -> None:
         self._path, self._errors = path, errors
@@ -163,7 +164,11 @@ class Storage(ABC):
                     self._pieces[position] = piece
         except Exception as error:  # noqa: BLE001 - damage raises many types
             what = f'{self._path.name}: nothing can be read after {position}'
-            self._errors.add(f'{what}: {in_one_line(error)}')
+            reason, head = in_one_line(error), self._path.open('rb').read(16)
+            if not (position or head.startswith(MAGIC[self.ending])):
+                what = f'{self._path.name}: it is not {self.content}'
+                reason = f'it begins with {head!r}'
+            self._errors.add(f'{what}: {reason}')
 
     def _piece_at(self, position: int) -> Piece:
         found = self._messages_of(position)
@@ -210,6 +215,7 @@ class SqliteFile(Storage):
     """Rows of a SQLite file, including its write-ahead log."""
 
     piece = 'row'
+    ending, content = '.db3', 'a database of SQLite'
 
     def _open(self) -> sqlite3.Connection:
         # immutable: without a log, neither the file nor its folder is written
@@ -279,11 +285,14 @@ class SqliteFile(Storage):
             known = self._file.execute(query, (row['type'],)).fetchone() or known
         definition = definition_of(known['encoding'], known['encoded_message_definition'])
         qos = tuple(parse_qos(row.get('offered_qos_profiles') or ''))
-        self.topics[int(row['id'])] = Topic(row['name'], row['type'], 0, definition, qos)
+        kind, encoding = full_name(row['type']), row.get('serialization_format') or CDR
+        self.topics[int(row['id'])] = Topic(row['name'], kind, 0, definition, qos, encoding)
 
 
 class Rosbag1File(Storage):
     """Chunks of a ROS 1 file; see http://wiki.ros.org/Bags/Format/2.0."""
+
+    ending, content = '.bag', 'a bag of ROS 1, version 2.0'
 
     def __init__(self, path: Path, errors: ReadErrors) -> None:
         self._reader = rosbag1.Reader(path)
@@ -320,11 +329,15 @@ class Rosbag1File(Storage):
                 self._file.seek(position)
                 list(self._take(self._file))
             position = end
+        if position > size:
+            msg = 'it is cut short'
+            raise BagError(msg)
 
     def _read(self, position: int) -> Iterator[Message]:
         self._file.seek(position)
         kind = rosbag1.Header.read(self._file).get_string('compression')
-        data = rosbag1.read_bytes(self._file, rosbag1.read_uint32(self._file))
+        # less where the file is cut short
+        data = self._file.read(rosbag1.read_uint32(self._file))
         source = BytesIO(data if kind == 'none' else decompress(kind, data))
         size = len(source.getbuffer())
         while source.tell() < size:

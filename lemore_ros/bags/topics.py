@@ -104,16 +104,17 @@ def find_cameras(
     """
     if topics:
         probes = [_probe(bag, image_topic(bag, name)) for name in dict.fromkeys(topics)]
-        others = [probe for probe in probes if probe.problem]
+        others = [p._replace(is_unreadable=True) for p in probes if p.problem]
     else:
         every = probe_images(bag)
         readable = [probe.topic for probe in every if not probe.problem]
         chosen = _raw_first(bag.image_topics, readable)
         probes = [probe for probe in every if probe.topic in chosen]
-        others = [p for p in probes if p.problem and p.problem != RESULT and p.topic.count]
+        others = [p for p in probes if p.problem and p.problem != RESULT]
     usable = [probe for probe in probes if not probe.problem]
-    if not usable or (topics and others):
+    if not usable:
         raise _no_camera(bag, others)
+    others += [] if topics else _unread_images(bag, usable)
     if len(usable) == 1:
         return {'': usable[0]}, others
     short = [_namespace(probe.topic) for probe in usable]
@@ -122,6 +123,16 @@ def find_cameras(
         for name, probe in zip(short, usable, strict=True)
     }
     return named, others
+
+
+def _unread_images(bag: Bag, cameras: Collection[TopicProbe]) -> list[TopicProbe]:
+    """Return the topics of images that are not read, but for copies of ``cameras``."""
+    read = {one.topic.name.removesuffix(one.topic.transport.suffix) for one in cameras}
+    return [
+        TopicProbe(topic, problem=topic.kind, is_unreadable=True)
+        for topic in bag.topics
+        if topic.is_unread_image and topic.count and topic.name.rpartition('/')[0] not in read
+    ]
 
 
 def image_topic(bag: Bag, name: str) -> Topic:
@@ -208,7 +219,7 @@ def _probe(bag: Bag, topic: Topic) -> TopicProbe:
         if tried > MOST_TRIED_BYTES:
             break
     reason = problem or ('no message can be read' if topic.count else 'it has no messages')
-    return TopicProbe(topic, problem=reason, is_unreadable=not is_depth)
+    return TopicProbe(topic, problem=reason, is_unreadable=topic.count > 0 and not is_depth)
 
 
 def _mask_of(bag: Bag, probe: TopicProbe, cameras: Sequence[TopicProbe]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -21,6 +22,7 @@ DISTRIBUTIONS = {s.name.removeprefix('ROS2_').lower(): s for s in Stores if 'ROS
 HEADER, TIME = 'std_msgs/msg/Header', 'builtin_interfaces/msg/Time'
 IDL_RULER = '=' * 80 + '\n'
 NONE = MessageDefinitionFormat.NONE
+UNREAD = '(?<!disparity)(image|video)$|theora|h26[45]|ffmpeg'
 CDR = 'cdr'
 
 
@@ -41,14 +43,31 @@ class Topic:
     encoding: str = CDR
 
     def __str__(self) -> str:
-        is_read = self.encoding == CDR
-        how = '' if is_read else f' as {self.encoding}: only messages of ROS are read'
-        return f'{self.name} ({self.type}{how})'
+        return f'{self.name} ({self.kind})'
+
+    @property
+    def kind(self) -> str:
+        """The type, and why messages that may be images are not read."""
+        kind = self.type or 'a type without a name'
+        if self.encoding != CDR:
+            return f'{kind} as {self.encoding or "nothing known"}: only messages of ROS are read'
+        remedy = 'not read, republish it as sensor_msgs/msg/Image or CompressedImage'
+        return f'{kind}: {remedy}' if self.is_unread_image else kind
 
     @property
     def is_image(self) -> bool:
         """Whether the messages are images of any transport, depth images included."""
         return self.type in BY_TYPE and self.encoding == CDR
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether no message is read though it may be an image."""
+        return self.encoding != CDR or self.is_unread_image
+
+    @property
+    def is_unread_image(self) -> bool:
+        """Whether the messages seem to be images of a type or encoding that is not read."""
+        return not self.is_image and re.search(UNREAD, self.type, re.IGNORECASE) is not None
 
     @property
     def transport(self) -> Transport:
@@ -69,6 +88,11 @@ def merge_topics(found: Iterable[Topic]) -> tuple[Topic, ...]:
             qos=tuple(dict.fromkeys((*known.qos, *topic.qos))),
         )
     return tuple(merged[key] for key in sorted(merged))
+
+
+def full_name(kind: str) -> str:
+    """Return a type with its folder, which ROS 1, ROS 2 Crystal and some writers leave out."""
+    return kind.replace('/', '/msg/') if kind.count('/') == 1 else kind
 
 
 class MessageTypes:

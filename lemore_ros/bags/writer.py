@@ -182,6 +182,9 @@ def report_disk_full(output: Path) -> Iterator[None]:
         yield
     except (OSError, sqlite3.OperationalError) as error:
         is_full = getattr(error, 'errno', None) in {errno.ENOSPC, errno.EDQUOT}
+        if 'unable to open' in str(error):
+            msg = f'{output} cannot be written as sqlite3: {error}: write mcap, or a shorter path'
+            raise BagError(msg) from error
         if not is_full and 'disk is full' not in str(error):
             raise
         remedy = 'Complete files are kept: make room and run the same command with --resume'
@@ -211,7 +214,8 @@ def _merge(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _add_recorded(writer: Writer, topic: Topic, types: MessageTypes) -> Connection:
     """Add a topic with the definition of the bag or a distribution, or none."""
     known: dict[str, Any] = {'msgdef': topic.definition.data, 'rihs01': NO_DIGEST}
-    with suppress(BagError):
+    # a definition may be damaged, or refer to types that it lacks
+    with suppress(BagError, KeyError):
         store = types.store(topic)
         if topic.definition.format is NONE:
             known = {'typestore': store}

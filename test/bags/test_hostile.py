@@ -61,11 +61,11 @@ def test_decompression_has_an_end(kind: str) -> None:
     assert decompress(kind, packed) == b'drive' * 1000
     assert decompress(kind, packed + packed) == b'drive' * 2000
     assert decompress(kind, packed, 5000) == b'drive' * 1000
-    with pytest.raises(ValueError, match='more than 4999 bytes'):
+    with pytest.raises(BagError, match='more than 4999 bytes'):
         decompress(kind, packed, 4999)
-    with pytest.raises(ValueError, match='are truncated'):
+    with pytest.raises(BagError, match='are truncated'):
         decompress(kind, packed[:-6])
-    with pytest.raises(ValueError, match=f'more than {LIMIT} bytes'):
+    with pytest.raises(BagError, match=f'more than {LIMIT} bytes'):
         decompress(kind, compress[kind](bytes(LIMIT + 1)))
 
 

@@ -77,6 +77,26 @@ def test_each_camera_of_a_bag_is_a_source(
     assert (tmp_path / 'out' / 'labels' / 'drive' / 'rear' / '000000.png').exists()
 
 
+def test_names_of_topics_stay_in_the_folder_and_what_is_left_out_is_named(
+    bags: BagFolder,
+    exported: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    topics = ['/../../../up/image', f'/{"n" * 300}/image']
+    messages = [(topic, IMAGE, START + i, image(i, START + i)) for i in (0, 1) for topic in topics]
+    messages.append((topics[0], IMAGE, START + 2, image(0, START, encoding='no such')))
+    messages.append(('/depth', IMAGE, START + 2, image(0, START, encoding='16UC1')))
+    path, output = bags.write(messages, 'drive.1'), tmp_path / 'deep' / 'out'
+    status, out, err = predict(capsys, path, '-o', output, model=exported)
+    assert (status, out.partition(':')[0]) == (3, '4 images')
+    masks = {mask.parent.relative_to(output / 'labels') for mask in output.rglob('labels/**/*.png')}
+    assert masks == {Path('drive.1', 'n' * 60), Path('drive.1/_/_/_/up')}
+    assert "images that cannot be decoded: encoding 'no such' is not read" in err
+    assert "drive.1: /depth is left out: encoding '16UC1' is that of a depth" in caplog.text
+
+
 def test_recorded_labels_are_taken_unless_a_model_is_named(
     tmp_path: Path, exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,6 +94,22 @@ def test_ros_1_messages_and_short_names_of_types_are_read(tmp_path: Path) -> Non
             assert isinstance(found, Image)
 
 
+def test_what_is_wrong_with_a_chunk_is_said_in_words(tmp_path: Path) -> None:
+    path = tmp_path / 'drive.mcap'
+    with path.open('wb') as file:
+        writer = Writer(file, CHUNK_BYTES, CompressionType.ZSTD)
+        writer.start()
+        number = writer.register_channel('/cam', 'cdr', writer.register_schema(IMAGE, '', b''))
+        for i, data in enumerate(images()):
+            writer.add_message(number, START + i * PERIOD, data, START + i * PERIOD)
+    whole = path.read_bytes()
+    with open_bag(path) as bag:
+        assert str(bag.errors).endswith(': its end is missing, it was not finished')
+    path.write_bytes(b'snap'.join(whole.rsplit(b'zstd', 1)))
+    with open_bag(path) as bag:
+        assert "compression 'snap' is not read, allowed: zstd, lz4, bz2" in str(bag.errors)
+
+
 @pytest.mark.parametrize('kind', ['protobuf', 'json'])
 def test_messages_of_other_encodings_are_named(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / 'drive.mcap', ('foxglove.RawImage', kind, ''), kind, [b'{}'])

@@ -21,6 +21,7 @@ import pytest
 from rosbags.rosbag2 import Writer
 
 from lemore_core.cli.main import main
+from lemore_core.sources import open_sources
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.parts import BagSegmentation, divide
@@ -209,6 +210,19 @@ def test_of_several_bags_each_costs_itself(
         BagSegmentation(unusable[:2], bags.folder / 'none', options, resume=False)
     with pytest.raises(BagError, match="2 inputs are called 'a'"):
         BagSegmentation([sources[0], sources[0]], bags.folder, options, resume=False)
+
+
+def test_bags_of_one_name_in_several_folders_are_called_by_their_folders(
+    bags: BagFolder, options: SegmentOptions
+) -> None:
+    given = []
+    for day in ('monday', 'friday'):
+        (bags.folder / day).mkdir(parents=True)
+        given.append(bags.write(drive(2), f'{day}/drive'))
+    run = BagSegmentation(given, bags.folder / 'out', options, resume=False)
+    found = [output.name for _, output, _ in run.segment(lambda _: None)]
+    assert found == ['monday_drive', 'friday_drive']
+    assert [one.name for one in open_sources(given)] == found
 
 
 def test_a_checkout_that_is_not_installed_says_so() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from mcap.reader import make_reader
 from mcap.records import ChunkIndex
 from rosbags.interfaces import MessageDefinitionFormat
@@ -29,7 +30,7 @@ from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.options import SegmentOptions
 from lemore_ros.bags.parts import BagSegmentation
-from lemore_ros.bags.reader import open_bag
+from lemore_ros.bags.reader import is_bag, open_bag
 from lemore_ros.messages.images import ImageError
 from lemore_ros.messages.rendering import classes_json
 from test.bags.conftest import (
@@ -117,13 +118,19 @@ def test_what_is_no_bag_is_named(tmp_path: Path) -> None:
     (tmp_path / 'pointer.bag').write_bytes(b'version https://git-lfs.github.com/spec/v1\noid')
     (tmp_path / 'wrong.db3').write_bytes(b'x' * 5000)
     (tmp_path / 'old.bag').write_bytes(b'#ROSBAG V2.0\n')
+    (tmp_path / 'page.mcap').write_text('<!DOCTYPE html>')
+    (tmp_path / 'notes.mcap.active').write_text('hello')
+    (tmp_path / 'drive.bag.zip').write_bytes(b'PK')
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'folder' / 'a.bag').touch()
     for name, reason in {
         'none': 'there is no bag',
         'notes.txt': 'is no bag: give a rosbag2 folder',
         'empty.mcap': 'nothing of .* can be read: empty.mcap: it is empty',
-        'wrong.db3': 'not a database',
+        'wrong.db3': 'wrong.db3: it is not a database of SQLite: it begins with b.xxx',
+        'page.mcap': 'it is a web page .HTML., not the file itself',
+        'notes.mcap.active': "it is not an mcap file: it begins with b'hello'",
+        'drive.bag.zip': 'is no bag: unpack it, and give the bag that it holds',
         'zero.bag': 'nothing of .* can be read: zero.bag: it is empty',
         'old.bag': 'old.bag: .* cut off before its header',
         'pipe.db3': 'it is no regular file',
@@ -195,6 +202,44 @@ def test_a_damaged_file_does_not_hide_the_next_one(bags: BagFolder) -> None:
         found = read(bag)
         assert found[-60:] == drive(20)
         assert 'cut_0.mcap' in str(bag.errors)
+
+
+def test_a_bag_is_known_by_its_content_whatever_its_name(bags: BagFolder, tmp_path: Path) -> None:
+    stored = {'mcap': bags.write(drive(2), 'm'), 'db3': bags.write(drive(2), 's', storage=SQLITE)}
+    names = {'mcap': ('x.MCAP', 'x.mcap.active', 'x.db3'), 'db3': ('y.DB3', 'y.mcap', 'y.bak')}
+    for kind, name in ((one, name) for one in stored for name in names[one]):
+        shutil.copy(only_file(stored[kind]), tmp_path / name)
+        assert is_bag(tmp_path / name)
+        assert contents(tmp_path / name) == drive(2)
+
+
+def test_a_file_of_a_split_bag_that_was_renamed_is_read_and_another_one_is_named(
+    bags: BagFolder,
+) -> None:
+    path, other = bags.write(drive(4)), bags.write(drive(9)[12:], 'other')
+    only_file(other).rename(path / 'more.mcap')
+    with open_bag(path) as bag:
+        assert read(bag) == drive(4)
+        assert str(bag.errors).startswith('more.mcap is left out, metadata.yaml does not name it')
+    about = yaml.safe_load((path / 'metadata.yaml').read_text())
+    about['rosbag2_bagfile_information']['relative_file_paths'].append('drive_1.mcap')
+    (path / 'metadata.yaml').write_text(yaml.safe_dump(about))
+    (path / 'more.mcap').rename(path / '0_first.mcap')
+    bags.write(drive(1), 'drive/nested')
+    with open_bag(path) as bag:
+        assert read(bag) == drive(9)
+        assert str(bag.errors) == 'drive_1.mcap is missing'
+    (path / 'metadata.yaml').unlink()
+    with open_bag(path) as bag:
+        assert 'nested is left out, it is a bag of its own: give it by name' in str(bag.errors)
+
+
+def test_a_sqlite_file_of_ros_2_crystal_has_types_without_their_folder(bags: BagFolder) -> None:
+    path = only_file(bags.write(drive(2), storage=SQLITE))
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE topics SET type = replace(type, '/msg/', '/')")
+        database.commit()
+    assert contents(path) == drive(2)
 
 
 @pytest.mark.parametrize('compression', [NONE, MESSAGE])
@@ -344,6 +389,10 @@ def test_an_interrupted_ros_1_recording_gives_its_complete_chunks(tmp_path: Path
     assert list(found) == list(range(len(found)))
     assert 3 <= len(found) <= 6
     assert 'is damaged' in damage
+    # the first chunk is all that there is
+    first = bytes(begun).index(b'compression=')
+    path.write_bytes(begun[: first + 15_000])
+    assert [*images_of(path)[0]] == [0]
 
 
 @pytest.mark.parametrize('compression', [None, *Writer1.CompressionFormat])

@@ -192,6 +192,25 @@ def test_what_does_not_fit_the_bag_is_refused(
     assert [path.name for path in bags.folder.iterdir()] == ['drive']
 
 
+def test_a_definition_that_lacks_its_parts_is_copied(
+    bags: BagFolder, options: SegmentOptions
+) -> None:
+    source = bags.write(drive(2))
+    (file,) = source.glob('*.mcap')
+    file.write_bytes(file.read_bytes().replace(b'string data', b'Strang data'))
+    segment(source, bags.folder / 'out', options)
+    assert [m for m in contents(bags.folder / 'out') if not m[0].startswith(NODE)] == drive(2)
+
+
+def test_sqlite_files_are_refused_where_they_would_get_another_name(
+    bags: BagFolder, options: SegmentOptions
+) -> None:
+    source = bags.write(drive(2))
+    for name, reason in (('50%25', 'has one of'), ('a#b', 'has one of'), (180 * 'n', 'shorter')):
+        with pytest.raises(BagError, match=reason):
+            segment(source, bags.folder / name, replace(options, storage='sqlite3'))
+
+
 def test_memory_stays_within_bounds_with_large_images(bags: BagFolder, command: Start) -> None:
     size = (1080, 1920)
     source = bags.write(

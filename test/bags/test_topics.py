@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rosbags.rosbag2 import Writer
 
 from lemore_core.cli.main import main
 from lemore_core.taxonomy import load_taxonomy
@@ -14,6 +15,7 @@ from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.reader import open_bag
 from lemore_ros.bags.stamps import stamp_notes
 from lemore_ros.bags.topics import camera_topic, find_cameras, probe_images, recorded_labels
+from lemore_ros.bags.writer import NO_DIGEST
 from lemore_ros.messages.rendering import classes_json
 from lemore_ros.outputs import CAMERA_INFO
 from test.bags.conftest import (
@@ -108,6 +110,42 @@ def test_broken_first_images_do_not_cost_the_camera(bags: BagFolder) -> None:
     broken = [('/rear', IMAGE, START + i, image(0, START, size=(0, 0))) for i in range(40)]
     good = [(name, IMAGE, START + 50, image(0, START)) for name in ('/front', '/rear')]
     assert cameras(bags.write([*broken, *good])) == ['/front', '/rear']
+
+
+def test_images_of_a_type_that_is_not_read_are_named_but_not_copies_of_a_camera(
+    bags: BagFolder,
+) -> None:
+    theora = 'theora_image_transport/msg/Packet'
+    others = {
+        '/front/theora': theora,
+        '/left': 'foxglove_msgs/msg/RawImage',
+        '/rear/theora': theora,
+    }
+    with Writer(bags.folder / 'drive', version=9) as writer:
+        camera = writer.add_connection('/front', IMAGE, typestore=STORE)
+        writer.write(camera, START, image(0, START))
+        writer.add_connection('/empty', IMAGE, typestore=STORE)
+        for name, kind in {**others, '/disparity': 'x_msgs/msg/DisparityImage'}.items():
+            made = writer.add_connection(name, kind, msgdef='uint8[] data', rihs01=NO_DIGEST)
+            writer.write(made, START, b'\0\1\0\0')
+    with open_bag(bags.folder / 'drive') as bag:
+        cameras, (empty, left, rear) = find_cameras(bag)
+        assert [camera.topic.name for camera in cameras.values()] == ['/front']
+        assert (empty.topic.name, empty.problem) == ('/empty', 'it has no messages')
+        assert (left.topic.name, rear.topic.name) == ('/left', '/rear/theora')
+        assert (empty.is_unreadable, left.is_unreadable, rear.is_unreadable) == (False, True, True)
+        assert rear.problem.startswith(f'{theora}: not read, republish it as sensor_msgs')
+        assert len([note for note in inspect(bag)['notes'] if 'republish' in note]) == len(others)
+
+
+def test_of_named_topics_an_unreadable_one_costs_itself(bags: BagFolder) -> None:
+    with open_bag(write(bags, {'/a': image(0, START), '/d': mask('16UC1')})) as bag:
+        cameras, (depth,) = find_cameras(bag, ['/a', '/d'])
+        assert ([camera.topic.name for camera in cameras.values()], depth.topic.name) == (
+            ['/a'],
+            '/d',
+        )
+        assert depth.is_unreadable
 
 
 def test_another_topic_called_classes_makes_no_results(bags: BagFolder) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import av
@@ -79,8 +80,11 @@ def test_drives_are_the_names_of_images_the_folder_or_the_video(tmp_path: Path, 
 def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
     write_images(tmp_path / 'in', 'a.png', 'c.png')
     (tmp_path / 'in' / 'b.png').write_bytes(b'no image')
-    for name in ('x.heic', 'y.HEIC', 'clip.mp4', 'notes.txt', '.hidden.png'):
+    for name in ('x.heic', 'y.HEIC', 'clip.mp4', 'notes.txt', '.hidden.png', 'photos.zip'):
         (tmp_path / 'in' / name).touch()
+    write_images(tmp_path / 'in', '.hidden/d.png')
+    for name in ('e.jpg_large', 'noend'):
+        shutil.copy(tmp_path / 'in' / 'a.png', tmp_path / 'in' / name)
     (tmp_path / 'in' / 'gone.png').symlink_to('/none/gone.png')
     (images,) = open_sources([tmp_path / 'in'], 32 * 48)
     assert [frame.name for frame in images.frames()] == ['a', 'c']
@@ -90,8 +94,12 @@ def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
         [
             'in: .heic files are not read: convert them to .png or .jpg (2 times)',
             'in: .mp4 files in folders are not read',
+            'in: .zip files are not read: unpack them',
+            f'in: {tmp_path / "in" / ".hidden"} is hidden: give it by its name',
             f'in: {tmp_path / "in" / "b.png"} is no readable image',
             f'in: {tmp_path / "in" / "gone.png"} is a link to /none/gone.png, which does not',
+            'in: images called .jpg_large are not read: rename them to .jpg or .png',
+            'in: images without an ending are not read: rename them to .jpg or .png',
         ],
         strict=True,
     ):
@@ -126,6 +134,16 @@ def test_what_a_photo_holds_besides_its_first_image_is_named(tmp_path: Path) -> 
             open_sources([tmp_path / name])
 
 
+def test_images_of_one_name_keep_their_suffix_and_results_are_no_inputs(tmp_path: Path) -> None:
+    write_images(tmp_path, '1.jpg', '1.png', '2.png')
+    sources = open_sources([tmp_path])
+    assert [name for one in sources for name in one.results] == ['1.jpg', '1.png', '2']
+    check_names(sources, tmp_path / 'out')
+    write_images(tmp_path, 'out/labels/1.png')
+    with pytest.raises(PredictError, match='has results of an earlier run: give another folder'):
+        check_names(open_sources([tmp_path]), tmp_path / 'out')
+
+
 def test_folders_that_are_links_are_read_once(tmp_path: Path) -> None:
     write_images(tmp_path / 'in', 'a.png', 'deep/b.png')
     write_images(tmp_path / 'other', 'c.png')
@@ -155,9 +173,11 @@ def test_of_several_inputs_each_costs_itself(
 def test_inputs_without_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'text.mp4').write_text('no video')
+    (tmp_path / 'a.zip').write_bytes(b'PK')
     for name, message in (
         ('gone.png', r'no file or folder .*gone\.png'),
         ('empty', 'holds no images'),
+        ('a.zip', 'is an archive: unpack it, and give what it holds'),
         ('text.mp4', r'text\.mp4 is no readable video: .*; images end in \.png, .*; bags are read'),
     ):
         with pytest.raises(LemoreError, match=message):
@@ -238,9 +258,9 @@ def test_inputs_of_one_name_and_without_images_are_refused(
     segmenter: Segmenter, tmp_path: Path
 ) -> None:
     (tmp_path / 'a.png').write_bytes(b'no image')
-    (tmp_path / 'a.jpg').touch()
+    write_images(tmp_path, 'deep/a.png')
     with pytest.raises(PredictError, match="2 inputs are called 'a'"):
-        check_names(open_sources([tmp_path]), tmp_path)
+        check_names(open_sources([tmp_path / 'a.png', tmp_path / 'deep']), tmp_path)
     with pytest.raises(PredictError, match=r'gave no images; .*a\.png is no readable image'):
         run(segmenter, tmp_path / 'a.png', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()

@@ -157,7 +157,7 @@ def measure(
         facts['damage'] = images.damage
         losses.append(f'{images.path} is damaged: {images.damage}')
     if unreadable := images.error_counts[UNREADABLE]:
-        losses.append(f'{images.path}: {unreadable} {UNREADABLE}')
+        losses.append(f'{images.path}: {unreadable} {UNREADABLE}: {images.reason}')
     if arguments.report is not None:
         title = ' and '.join(names) if names else f'{source.name} on {arguments.bag.name}'
         report = drive_report(evaluation, worst.images, title=title, facts=facts, names=names)

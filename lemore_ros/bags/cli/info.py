@@ -108,7 +108,6 @@ def _familiarity(bag: Bag, topic: Topic, segmenter: Segmenter) -> list[str]:
 def inspect(bag: Bag) -> dict[str, Any]:
     """Return the summary as JSON values; ``gaps_s`` are (start in the bag, length)."""
     from lemore_ros.bags.topics import probe_images
-    from lemore_ros.bags.types import CDR
 
     images = [_image_topic(bag, probe) for probe in probe_images(bag)]
     return {
@@ -120,7 +119,7 @@ def inspect(bag: Bag) -> dict[str, Any]:
         'images': images,
         'damage': str(bag.errors),
         'unreadable': bag.errors.messages,
-        'notes': [*bag.types.notes, *(str(t) for t in bag.topics if t.encoding != CDR)],
+        'notes': [*bag.types.notes, *(str(t) for t in bag.topics if t.is_unread)],
     }
 
 

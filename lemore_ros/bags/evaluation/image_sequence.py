@@ -59,7 +59,7 @@ class ImageSequence:
         self.path = path
         self._limits = max_pixels, bits
         self.error_counts: Counter[str] = Counter()
-        self.damage = ''
+        self.damage = self.reason = ''  # the reason why the first image is unreadable
         with open_bag(path, *self._limits) as bag:
             self.topic = camera_topic(bag, topic, masks)
             self._start_ns = bag.start_ns + round(start_s * 1e9)
@@ -68,13 +68,13 @@ class ImageSequence:
 
     def images(self) -> Iterator[tuple[StampedImage, int | None]]:
         """Yield each readable image and the stamp of the next one, None after the last."""
-        last, reason = None, ''
+        last = None
         with open_bag(self.path, *self._limits) as bag:
             frames = bag.frames(self.topic, start_ns=self._start_ns, end_ns=self._end_ns)
             for record, image in frames:
                 if not isinstance(image, Image):
                     self.error_counts[UNREADABLE] += 1
-                    reason = f', {self.error_counts[UNREADABLE]} cannot be decoded: {image}'
+                    self.reason = self.reason or str(image)
                     continue
                 following = StampedImage(stamp_of(image, record), record.time_ns, image)
                 if last is not None:
@@ -82,6 +82,8 @@ class ImageSequence:
                 last = following
             self.damage = str(bag.errors)
         if last is None:
+            count = self.error_counts[UNREADABLE]
+            reason = f', {count} cannot be decoded: {self.reason}' if count else ''
             msg = f'{self.path} has no images on {self.topic.name} in this part (--skip, --duration){reason}'
             raise BagError(msg)
         yield last, None

@@ -271,7 +271,8 @@ def _masks(folder: Path, taxonomy: Taxonomy, ids: str) -> Iterator[Stamped[Label
             msg = f'{path}: {error}; --ground-truth-ids says whether masks hold {kinds}'
             raise BagError(msg) from error
 
-    masks = sorted((stamp_of_name(path), path) for path in folder.glob('*.png'))
+    files = [path for path in folder.iterdir() if path.suffix.lower() == '.png']
+    masks = sorted((stamp_of_name(path), path) for path in files)
     if not masks:
         msg = f'{folder} holds no masks (.png), and no {METADATA}, so it is no bag either'
         raise BagError(msg)
