@@ -87,6 +87,7 @@ class _Output(NamedTuple):
     form: str
     height: int
     width: int
+    is_plain: bool  # one image of four axes, which may be of any size
 
     def __str__(self) -> str:
         return f'{self.name}: {self.form}'
@@ -284,6 +285,7 @@ def _find_output(
         _require(wanted in outputs, f'{path} has no output {wanted!r}, it has {", ".join(outputs)}')
         outputs = {wanted: outputs[wanted]}
     shapes = ', '.join(f'{name} {value.dtype} {value.shape}' for name, value in outputs.items())
+    plain = [name for name, value in outputs.items() if value.ndim == 4]
     outputs = {name: _one_image(value) for name, value in outputs.items()}
     forms = {name: _form(value, classes) for name, value in outputs.items()}
     fitting = [name for name, form in forms.items() if form]
@@ -319,7 +321,7 @@ def _find_output(
         f'{path} gives {width}x{height} labels for {source.width}x{source.height} pixels: they are '
         f'transposed or flattened, export (1, {classes}, height, width)',
     )
-    return _Output(name, form, height, width)
+    return _Output(name, form, height, width, name in plain)
 
 
 def _one_image(value: NDArray[Any]) -> NDArray[Any]:
@@ -378,7 +380,8 @@ def _add_output(model: ModelProto, output: _Output, classes: int) -> None:
     else:
         is_planes = FORMS[output.form] == 1
         sides = [1, classes, *shape[1:3]] if is_planes else shape
-        steps.append(('Reshape', {'sides': np.array(sides)}, {}))
+        if not output.is_plain:
+            steps.append(('Reshape', {'sides': np.array(sides)}, {}))
         steps += [('Transpose', {}, {'perm': [0, 2, 3, 1]})] * is_planes
     _add_steps(model, PREFIX + output.name, steps, 'logits')
     model.graph.ClearField('output')

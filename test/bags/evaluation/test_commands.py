@@ -133,7 +133,10 @@ def test_what_could_not_be_read_shows_in_the_exit_status(
     with pytest.raises(SystemExit) as stop:
         run(name, drive, '--labels', LABELS, *arguments)
     assert stop.value.code == 3
-    assert capsys.readouterr().err.endswith(': 1 images that cannot be decoded\n')
+    assert (
+        ": 1 images that cannot be decoded: encoding 'no such' is not read"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_the_pixels_stay_where_the_camera_info_has_them() -> None:
             '.bmp',
             "of format 'h264', are not read: what begins with b'BM.*allowed: jpeg, png",
         ),
-        ('bgr8; webp compressed bgr8', '.webp', "webp compressed bgr8', are not read: .*b'RIFF'"),
+        ('bgr8; webp compressed bgr8', '.webp', "webp compressed bgr8', are not read: .*b'RIFF"),
         ('png compressed 16UC1', '.png', "'16UC1' is that of a depth image"),
         ('16UC1; compressedDepth png', '.png', 'is that of a depth image'),
         ('16UC1; png compressed ', '.png', "'16UC1' is that of a depth image"),
