@@ -263,6 +263,10 @@ def test_what_is_shipped_for_streets_fits() -> None:
     groups = load_groups(str(CONFIG / 'cityscapes_camvid.yaml'), load_taxonomy('cityscapes'))
     assert groups.taxonomy.classes == CLASSES
     assert groups.taxonomy.colors == load_taxonomy('camvid').colors
-    sources = read_origin(CONFIG / 'street.yaml').sources
+    sources = [
+        source
+        for name in ('street', 'camvid_from_street')
+        for source in read_origin(CONFIG / f'{name}.yaml').sources
+    ]
     assert all(re.fullmatch('[0-9a-f]{40}', source.commit) for source in sources)
     assert 'val' not in {Path(one.path).name for one in sources if 'IDD' in one.path}
