@@ -328,9 +328,8 @@ def _one_image(value: NDArray[Any]) -> NDArray[Any]:
     """Return an output of any rank as (1, …), without further axes of length 1."""
     if value.ndim in (2, 3) and value.shape[0] != 1:
         return value[None]
-    if value.ndim <= 4 or value.shape[0] != 1:
-        return value
-    return value.reshape(1, *(side for side in value.shape if side != 1))
+    is_deep = value.ndim > 4 and value.shape[0] == 1
+    return value.reshape(1, *(side for side in value.shape if side != 1)) if is_deep else value
 
 
 def _form(value: NDArray[Any], classes: int) -> str:
@@ -380,8 +379,7 @@ def _add_output(model: ModelProto, output: _Output, classes: int) -> None:
     else:
         is_planes = FORMS[output.form] == 1
         sides = [1, classes, *shape[1:3]] if is_planes else shape
-        if not output.is_plain:
-            steps.append(('Reshape', {'sides': np.array(sides)}, {}))
+        steps += [('Reshape', {'sides': np.array(sides)}, {})] * (not output.is_plain)
         steps += [('Transpose', {}, {'perm': [0, 2, 3, 1]})] * is_planes
     _add_steps(model, PREFIX + output.name, steps, 'logits')
     model.graph.ClearField('output')
