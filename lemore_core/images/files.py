@@ -38,6 +38,7 @@ OTHERS = (
     *('.mcap', '.db3', '.bag', '.active'),
 )
 IMAGE_HEADS = b'\xff\xd8\xff', b'\x89PNG'
+LOOKED_INTO = 1000  # files of a folder and below whose names do not tell
 
 # how to decode: upright RGB; as the camera made it, grey or colour, without Exif's rotation;
 # the numbers of the file
@@ -63,7 +64,7 @@ def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
     Links are followed, but each folder is read once, under its own name if it has one here.
     """
     images, left_out, seen = list[Path](), Counter[str](), set[Path]()
-    folders, links = [folder], list[Path]()
+    folders, links, odd = [folder], list[Path](), 0
     while folders or links:
         one = folders.pop() if folders else links.pop(0)
         if one.resolve() in seen:
@@ -71,9 +72,10 @@ def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
         seen.add(one.resolve())
         try:
             for path in sorted(one.iterdir()):
+                odd += path.suffix.lower() not in SUFFIXES
                 if path.is_dir() and not path.name.startswith('.'):
                     (links if path.is_symlink() else folders).append(path)
-                elif reason := _left_out(path):
+                elif reason := _left_out(path, may_open=odd <= LOOKED_INTO):
                     left_out[reason] += 1
                 elif path.suffix.lower() in SUFFIXES and not path.name.startswith('.'):
                     images.append(path)
@@ -82,14 +84,14 @@ def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
     return sorted(images), left_out
 
 
-def _left_out(path: Path) -> str:
-    """Return why a file that may have images is left out, or ''."""
+def _left_out(path: Path, *, may_open: bool) -> str:
+    """Return why a file that may have images is left out, or ''; its content is looked at last."""
     suffix, reason = path.suffix.lower(), ''
     if path.name.startswith('.'):
-        reason = f'{path} is hidden: give it by its name' * _has_images(path)
+        reason = f'{path} is hidden: give it by its name' * (may_open and _has_images(path))
     elif suffix and suffix not in (*SUFFIXES, *UNREAD, *OTHERS, *ARCHIVES):
         reason = f'images called {suffix} are not read: rename them to .jpg or .png'
-        reason *= _has_images(path)
+        reason *= may_open and _has_images(path)
     elif not path.exists():
         reason = f'{path} is a link to {path.readlink()}, which does not exist'
     elif suffix in UNREAD:
@@ -98,7 +100,7 @@ def _left_out(path: Path) -> str:
         reason = f'{suffix} files in folders are not read: give them by their names'
     elif suffix in ARCHIVES:
         reason = f'{suffix} files are not read: unpack them'
-    elif not suffix and _has_images(path):
+    elif not suffix and may_open and _has_images(path):
         reason = 'images without an ending are not read: rename them to .jpg or .png'
     elif suffix and not path.is_file():
         reason = f'{path} is no file'
