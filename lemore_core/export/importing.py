@@ -339,7 +339,7 @@ def _form(value: NDArray[Any], classes: int) -> str:
         return ''
     is_float = value.dtype.kind == 'f'
     for form, axis in FORMS.items():
-        # those of a quantised network are integers, as ids are, which have one channel
+        # a quantised network gives integers, like ids, which have one channel
         is_score = is_float or min(value.shape[1:]) > 1
         if is_score and value.ndim == 4 and value.shape[axis] == classes:
             return form

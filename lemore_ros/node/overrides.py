@@ -52,7 +52,7 @@ def _sections(values: Any, name: str = '') -> Iterator[str]:
 
 
 def idle_qos(node: Any) -> list[str]:
-    """Return an error for each QoS override of no topic, once ``node`` has declared those of its own."""
+    """Return an error for each QoS override of no topic, once ``node`` has declared its own."""
     return [
         f'{shown(name)} sets no QoS of this node: it has the form qos_overrides.TOPIC.publisher.POLICY, or '
         'subscription, TOPIC after remapping, POLICY one of depth, durability, history, reliability'
