@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import String
 
@@ -31,6 +31,7 @@ from lemore_ros.messages.common import stamp_ns, transport_class
 from lemore_ros.messages.images import make_reader, message_header, read_image
 from lemore_ros.messages.point_cloud import POINT
 from lemore_ros.node import qos
+from lemore_ros.node.lifecycle import StopSignals
 from lemore_ros.outputs import TRANSPORTS
 from lemore_ros.tools.probe import NODE
 
@@ -40,6 +41,8 @@ FIGURES = {'age_p50_ms': 1, 'segmenter_p50_ms': 1, 'familiarity': 100, 'sureness
 
 class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
     """Logs the topics of one camera of the node ``source``."""
+
+    is_loading = False  # whatever comes, it ends at the first signal
 
     def __init__(self, view: View, source: str, camera: str, image: str, transport: str) -> None:
         super().__init__('lemore_view')
@@ -97,13 +100,14 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument('--seconds', type=positive, default=float('inf'), help='for so long')
     given = parser.parse_args(args)
     try:
-        with View(given.save) as view:
-            rclpy.init(args=[])
+        with View(given.save) as view, StopSignals() as stop, suppress(KeyboardInterrupt):
+            rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
             viewer = Viewer(view, given.node, given.camera, given.image, given.transport)
+            # KeyboardInterrupt while a message is converted would come out as a RuntimeError
+            stop.spinning = viewer
             end = time.monotonic() + given.seconds
-            with suppress(KeyboardInterrupt, ExternalShutdownException):
-                while rclpy.ok() and time.monotonic() < end:
-                    rclpy.spin_once(viewer, timeout_sec=0.2)
+            while not stop.requested and time.monotonic() < end:
+                rclpy.spin_once(viewer, timeout_sec=0.2)
             viewer.destroy_node()
     except LemoreError as error:
         print(f'lemore_view: {in_one_line(error)}', file=sys.stderr)

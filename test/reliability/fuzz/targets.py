@@ -188,8 +188,12 @@ def arguments(data: bytes) -> None:
     draw = random.Random(data[:8])
     tail = data[8:20].decode(errors='surrogateescape').replace('\0', '')
     argv = [draw.choice((*WORDS, tail)) for _ in range(draw.randrange(1, 7))]
-    # these write into the package or open a camera
-    if ('export' in argv and '--model' not in argv) or ''.join(argv[1:2]).isdecimal():
+    # these write into the package, open a camera, or list this machine's disk
+    if (
+        any(path.is_dir() and not path.resolve().is_relative_to(FOLDER) for path in map(Path, argv))
+        or ('export' in argv and '--model' not in argv)
+        or ''.join(argv[1:2]).isdecimal()
+    ):
         return
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -74,6 +74,30 @@ def test_what_a_node_labels_is_logged_with_its_names(
     assert 'pedestrian' in str(tables)
 
 
+INTERRUPTED = """
+import os, sys
+from std_msgs.msg import String
+from lemore_ros.tools.view import main
+create = String.__init__
+def interrupt(message, **fields):
+    create(message, **fields)
+    os.kill(os.getpid(), 2)
+String.__init__ = interrupt
+sys.exit(main(['--save', sys.argv[1], '--seconds', '600']))
+"""
+
+
+@pytest.mark.usefixtures('active')
+def test_an_interrupt_while_a_message_is_converted_ends_it_in_good_order(
+    start_python: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    pytest.importorskip('rerun.chunk', reason='pip install rerun-sdk')
+    # the node's table of classes is converted by String's constructor
+    viewer = start_python('-c', INTERRUPTED, tmp_path / 'live.rrd')
+    assert viewer.communicate(timeout=60)[1] == ''
+    assert viewer.returncode == 0
+
+
 def test_without_rerun_it_says_what_to_install(
     start_python: Callable[..., subprocess.Popen[str]],
 ) -> None:
