@@ -14,7 +14,7 @@ from lemore_core.common.errors import printable
 from lemore_core.sources import Frame, Source, drive_name
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
-from lemore_ros.bags.evaluation.label_sources import RESIZED, WITHOUT_LABELS, RecordedLabels
+from lemore_ros.bags.evaluation.label_sources import UNREADABLE_LABELS, RecordedLabels
 from lemore_ros.bags.reader import Bag, is_bag, open_bag
 from lemore_ros.bags.topics import (
     COMPRESSED,
@@ -77,9 +77,8 @@ def _read(
         errors[sequence.damage] += 1
     for error, times in sequence.error_counts.items():
         errors[f'{error}: {sequence.reason}'] += times
-    for error, times in recorded.error_counts.items() if recorded else ():
-        if error not in (WITHOUT_LABELS, RESIZED):
-            errors[error] += times
+    if recorded and (times := recorded.error_counts[UNREADABLE_LABELS]):
+        errors[f'{UNREADABLE_LABELS}: {recorded.reason}'] += times
 
 
 def _as_path(name: str) -> str:

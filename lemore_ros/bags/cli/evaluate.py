@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,7 +142,6 @@ def measure(
     ``names`` are those compared, ``truth`` judges both of them.
     """
     from lemore_core.evaluation.report import write_report
-    from lemore_ros.bags.evaluation.image_sequence import UNREADABLE
     from lemore_ros.bags.evaluation.report import drive_report, worst_frames
 
     conditions, baseline = gate.open_gate(arguments, images.topic.name, source.taxonomy.classes)
@@ -151,13 +150,11 @@ def measure(
     evaluation = _evaluate(images, source, reference, observe, truth)
     alone = {side: one.to_dict() for side, one in zip('AB', evaluation.alone, strict=False)}
     judged = {} if truth is None else alone
-    facts, losses = {'bag': str(images.path), 'camera': images.topic.name, **facts}, []
+    facts = {'bag': str(images.path), 'camera': images.topic.name, **facts}
     facts |= {f'{side}_mean_iou': str(one['mean_iou']) for side, one in judged.items()}
+    losses = _losses(images, filter(None, (source, reference, truth)))
     if images.damage:
         facts['damage'] = images.damage
-        losses.append(f'{images.path} is damaged: {images.damage}')
-    if unreadable := images.error_counts[UNREADABLE]:
-        losses.append(f'{images.path}: {unreadable} {UNREADABLE}: {images.reason}')
     if arguments.report is not None:
         title = ' and '.join(names) if names else f'{source.name} on {arguments.bag.name}'
         report = drive_report(evaluation, worst.images, title=title, facts=facts, names=names)
@@ -180,6 +177,22 @@ def measure(
     gate.close_gate(arguments, conditions, before, after)
     if losses:
         sys.exit(INCOMPLETE)
+
+
+def _losses(images: ImageSequence, labels: Iterable[LabelSource | GroundTruth]) -> list[str]:
+    """Return what of the images and of the labels cannot be read."""
+    from lemore_ros.bags.evaluation.image_sequence import UNREADABLE
+    from lemore_ros.bags.evaluation.label_sources import UNREADABLE_LABELS
+
+    losses, damage = [], {images.path: images.damage}
+    if count := images.error_counts[UNREADABLE]:
+        losses.append(f'{images.path}: {count} {UNREADABLE}: {images.reason}')
+    for one in labels:
+        if one.bag is not None:
+            damage.setdefault(one.bag.path, str(one.bag.errors))
+        if count := one.error_counts[UNREADABLE_LABELS]:
+            losses.append(f'{one.name}: {count} {UNREADABLE_LABELS}: {one.reason}')
+    return [f'{path} is damaged: {what}' for path, what in damage.items() if what] + losses
 
 
 def _evaluate(

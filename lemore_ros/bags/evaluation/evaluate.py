@@ -255,7 +255,8 @@ def evaluate_drive(
         names = ' and '.join(one.description for one in sides)
         wanted = f'no image of {images.topic.name} in {images.path} has labels of'
         remedy = 'check that they belong together, or raise --tolerance-ms'
-        msg = f'{wanted} {"both " * is_comparison}{names}: {remedy}'
+        reason = next((one.reason for one in sides if one.reason), remedy)
+        msg = f'{wanted} {"both " * is_comparison}{names}: {reason}'
         raise BagError(msg)
     if truth is not None and not any(
         one.frames_compared for one in evaluation.alone or (evaluation,)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lemore_core.common.errors import shown
+from lemore_core.common.errors import LemoreError, shown
 from lemore_core.data.samples import read_ids_or_colors
 from lemore_core.data.samples import read_labels as read_mask
 from lemore_core.images.files import NUMBERS, PNG, ImageFileError, decode_image
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 DOUBTFUL = 128  # of 255: the label is less probable than all others together
 WITHOUT_LABELS = 'images without labels'
+UNREADABLE_LABELS = 'labels that cannot be read'
 RESIZED = 'labels of another size than their image'
 CLASS_IDS, DATASET_IDS = 'classes', 'dataset'
 IDS_MEAN = {
@@ -61,10 +62,17 @@ class FrameLabels(NamedTuple):
 
 
 class _Labels:
-    """Labels of ``taxonomy``, perhaps in groups of other classes."""
+    """Labels of ``taxonomy``, perhaps in groups of other classes; what is unreadable is counted."""
 
+    name: str
     taxonomy: Taxonomy
     _groups: ClassGroups | None = None
+    reason = ''  # why the first unreadable ones are
+    bag: Bag | None = None  # that holds them
+    _any_read = False
+
+    def __init__(self) -> None:
+        self.error_counts: Counter[str] = Counter()
 
     def group(self, groups: str) -> None:
         """Put all labels into groups of their classes, see :func:`lemore_core.taxonomy.load_groups`."""
@@ -74,15 +82,43 @@ class _Labels:
     def _grouped(self, labels: Labels) -> Labels:
         return labels if self._groups is None else self._groups.apply(labels)
 
+    def _load(self, item: Stamped[T] | None) -> T | None:
+        """Read an item, None if it is unreadable; a first one of another kind is an error."""
+        try:
+            found = None if item is None else item.load()
+        except LemoreError as error:
+            is_another_kind = isinstance(error.__cause__, (TaxonomyError, type(None)))
+            if is_another_kind and not self._any_read:
+                raise  # before a model has labelled the whole bag
+            self._count_unreadable(error)
+            return None
+        self._any_read |= found is not None
+        return found
+
+    def _count_unreadable(self, error: LemoreError) -> None:
+        self.error_counts[UNREADABLE_LABELS] += 1
+        self.reason = self.reason or str(error)
+
+    def _stamped(
+        self, bag: Bag, topic: Topic, read: Callable[[Record, Any], T]
+    ) -> Iterator[Stamped[T]]:
+        for record in bag.messages([topic]):
+            try:
+                message = record.message
+            except BagError as error:
+                self._count_unreadable(error)
+                continue
+            yield Stamped(stamp_of(message, record), record.time_ns, partial(read, record, message))
+
 
 class ModelLabels(_Labels):
     """Labels by a model; the latency is that of the Segmenter."""
 
     def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
         self.taxonomy, self.name = segmenter.taxonomy, segmenter.card.name
         self.origin = str(segmenter.path)
         self.description = f'model {self.name} ({self.taxonomy.name})'
-        self.error_counts: Counter[str] = Counter()
         self._segmenter = segmenter
         self._warm: set[tuple[int, int]] = set()
 
@@ -116,23 +152,23 @@ class RecordedLabels(_Labels):
     """Labels and confidences of topics in a bag; the latency is between the receive times."""
 
     def __init__(self, path: Path, topic: str, dataset: str, tolerance_ns: int) -> None:
-        self.error_counts: Counter[str] = Counter()
+        super().__init__()
         self._confidence: Matcher[NDArray[np.uint8]] | None = None
         with ExitStack() as stack:
             bag = stack.enter_context(open_bag(path))
             labels = label_topic(bag, topic)
             self.taxonomy = class_table(bag, labels, dataset)
             read = partial(_read_labels, self.taxonomy)
-            messages = _stamped(bag, labels, read, self.error_counts)
+            messages = self._stamped(bag, labels, read)
             self._labels = Matcher(messages, tolerance_ns)
             beside = sibling(bag, labels, 'confidence')
             if beside is not None:
                 # a bag has one iterator at a time
                 other = stack.enter_context(open_bag(path))
                 read_bytes = partial(_read_numbers, kinds='u1')
-                values = _stamped(other, beside, read_bytes, self.error_counts)
+                values = self._stamped(other, beside, read_bytes)
                 self._confidence = Matcher(values, tolerance_ns)
-            self.close = stack.pop_all().close
+            self.bag, self.close = bag, stack.pop_all().close
         self.name, self.origin = labels.name, path.name
         self.facts = {'labels': f'{self.name} in {path}'}
         self.description = f'labels of {self.name} in {path}'
@@ -140,14 +176,17 @@ class RecordedLabels(_Labels):
     def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
         """Return the labels of an image at its size, None if it has none."""
         found = self._labels.take(image.time_ns, next_ns)
-        beside = self._confidence and self._confidence.take(image.time_ns, next_ns)
+        beside = None
+        if self._confidence is not None:
+            beside = self._confidence.take(image.time_ns, next_ns)
         if found is None:
             self.error_counts[WITHOUT_LABELS] += 1
             return None
-        labels = found.load()
+        if (labels := self._load(found)) is None:
+            return None
         self.error_counts[RESIZED] += labels.shape != image.size
         delay_ns = found.received_ns - image.received_ns
-        confidence = beside.load() if beside else None
+        confidence = self._load(beside)
         latency_ms = delay_ns / 1e6 if delay_ns else math.nan
         found_labels = FrameLabels(self._grouped(labels), confidence, latency_ms)
         return found_labels.at_size(image.size)
@@ -169,10 +208,10 @@ class GroundTruth(_Labels):
         topic: str = '',
         ids: str = CLASS_IDS,
     ) -> None:
+        super().__init__()
         self.name = self.description = text
         self.facts = {'ground_truth': text, 'ground_truth_ids': IDS_MEAN[ids]}
         self.taxonomy, self._tolerance = taxonomy, tolerance_ns
-        self.error_counts: Counter[str] = Counter()
         path, items = Path(text), None
         with ExitStack() as stack:
             bag = stack.enter_context(open_bag(bag_path))
@@ -191,17 +230,19 @@ class GroundTruth(_Labels):
                     self.taxonomy = class_table(bag, chosen)
                     del self.facts['ground_truth_ids']
                 read_ids = partial(_read_labels, self.taxonomy)
-                items = _stamped(bag, chosen, read_ids, self.error_counts)
+                self.bag, items = bag, self._stamped(bag, chosen, read_ids)
             self.close = stack.pop_all().close
         self._labels = Matcher(items, tolerance_ns)
 
     def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
         """Return the true labels of an image, None if it has none."""
-        found = self._labels.take(image.time_ns, next_ns)
-        return None if found is None else FrameLabels(self._grouped(found.load()))
+        labels = self._load(self._labels.take(image.time_ns, next_ns))
+        return None if labels is None else FrameLabels(self._grouped(labels))
 
     def error(self, first_ns: int) -> BagError:
         """Return the error that no image has ground truth; the first one is of ``first_ns``."""
+        if self.reason:
+            return BagError(self.reason)
         own = self._labels.first_ns
         begins = 'it is empty' if own is None else f'it begins at {own / 1e9:.3f} s'
         return BagError(
@@ -209,18 +250,6 @@ class GroundTruth(_Labels):
             f'{begins}, the images at {first_ns / 1e9:.3f} s; '
             'check its stamps, or raise --tolerance-ms'
         )
-
-
-def _stamped(
-    bag: Bag, topic: Topic, read: Callable[[Record, Any], T], errors: Counter[str]
-) -> Iterator[Stamped[T]]:
-    for record in bag.messages([topic]):
-        try:
-            message = record.message
-        except BagError:
-            errors[f'messages on {topic.name} that cannot be read'] += 1
-            continue
-        yield Stamped(stamp_of(message, record), record.time_ns, partial(read, record, message))
 
 
 def _read_labels(taxonomy: Taxonomy, record: Record, message: Any) -> Labels:

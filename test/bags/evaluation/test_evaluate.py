@@ -33,6 +33,7 @@ from lemore_ros.bags.evaluation.image_sequence import (
 )
 from lemore_ros.bags.evaluation.label_sources import (
     RESIZED,
+    UNREADABLE_LABELS,
     WITHOUT_LABELS,
     GroundTruth,
     ModelLabels,
@@ -84,6 +85,8 @@ def test_what_is_wrong_with_a_drive_is_counted(tmp_path: Path) -> None:
             return message._replace(encoding='no such', received_ns=times[1])
         if message.topic == LABELS and message.stamp_ns == times[2]:
             return None
+        if message.topic == LABELS and message.stamp_ns == times[3]:
+            return message._replace(encoding='no such')
         if message.topic == LABELS and message.stamp_ns == times[4]:
             return message._replace(pixels=said_labels()[::2, ::2])
         return message
@@ -92,8 +95,9 @@ def test_what_is_wrong_with_a_drive_is_counted(tmp_path: Path) -> None:
     again = Message(CAMERA, times[0], image(), 'bgr8', times[5] + 1)
     bag = write_messages(tmp_path / 'drive', [*kept, again])
     evaluation = evaluated(bag)
-    assert evaluation.frames == 4
-    assert evaluation.error_counts == {UNREADABLE: 1, WITHOUT_LABELS: 2, RESIZED: 1}
+    assert evaluation.frames == 3
+    expected = {UNREADABLE: 1, UNREADABLE_LABELS: 1, WITHOUT_LABELS: 2, RESIZED: 1}
+    assert evaluation.error_counts == expected
 
 
 def stamped(path: Path, stamps: Sequence[int]) -> DriveEvaluation:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lemore_core.cli.main import main
 from lemore_core.common.errors import LemoreError
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.evaluation.evaluate import (
@@ -17,7 +18,12 @@ from lemore_ros.bags.evaluation.evaluate import (
     evaluate_drive,
 )
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
-from lemore_ros.bags.evaluation.label_sources import WITHOUT_LABELS, GroundTruth, RecordedLabels
+from lemore_ros.bags.evaluation.label_sources import (
+    UNREADABLE_LABELS,
+    WITHOUT_LABELS,
+    GroundTruth,
+    RecordedLabels,
+)
 from lemore_ros.bags.evaluation.report import worst_frames
 from test.bags.evaluation.known_drives import (
     BUILDING,
@@ -183,6 +189,23 @@ def test_some_images_have_truth(drive: Path, tmp_path: Path) -> None:
     evaluation = evaluated(drive, write_masks(tmp_path / 'masks', map(str, stamps)))
     assert (evaluation.frames, evaluation.frames_compared) == (4, 1)
     assert evaluation.to_dict()['over_time']['mean_iou'] == [None, 0.75, None, None]
+
+
+def test_a_mask_that_cannot_be_read_costs_itself(drive: Path, tmp_path: Path) -> None:
+    folder = write_masks(tmp_path / 'masks', map(str, STAMPS))
+    masks = sorted(Path(folder).iterdir())
+    masks[0].write_bytes(masks[0].read_bytes()[:60])
+    cv2.imwrite(str(masks[2]), np.full_like(true_labels(), 200))  # no class
+    evaluation = evaluated(drive, folder)
+    assert (evaluation.frames, evaluation.frames_compared) == (4, 2)
+    assert evaluation.error_counts == {UNREADABLE_LABELS: 2}
+    arguments = ['bag', 'evaluate', str(drive), '--labels', LABELS, '--ground-truth', folder]
+    with pytest.raises(SystemExit, match='3'):
+        main(arguments)
+    for mask in masks:
+        mask.write_bytes(b'')
+    with pytest.raises(LemoreError, match=f'{masks[0].name} is no readable image'):
+        evaluated(drive, folder)
 
 
 def test_ids_of_the_data_set_are_asked_for(drive: Path, tmp_path: Path) -> None:
