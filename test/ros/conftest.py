@@ -36,7 +36,7 @@ from test.ros.interfaces import make_importable, why_not
 
 ROOT = Path(__file__).parents[2]
 NAME = '/lemore_segmentation'
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 FRAME_S = 0.03
 
 
