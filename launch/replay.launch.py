@@ -6,7 +6,6 @@ a labelled bag is only played and shown. Without RViz the launch ends with the b
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -17,7 +16,7 @@ from launch_ros.ros_adapters import get_ros_node
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 
-from lemore_ros.launch_utils import arguments, before, rviz, segmentation_node, switch, text
+from lemore_ros.launch_utils import arguments, before, path, rviz, segmentation_node, switch, text
 from lemore_ros.node.parameters import ParameterError
 
 STATE_PERIOD_S = 0.5
@@ -74,12 +73,12 @@ def when_active(
 
 def bag_player(context: LaunchContext) -> ExecuteProcess:
     """Return the player of the bag."""
-    bag = text(context, 'bag')
-    if not Path(bag).exists():
+    bag = path(context, 'bag')
+    if not bag.exists():
         msg = f'bag is {bag}: there is no such file or folder'
         raise ParameterError(msg)
     # a launch has no keyboard to pause it
-    command = ['ros2', 'bag', 'play', bag, '--disable-keyboard-controls']
+    command = ['ros2', 'bag', 'play', str(bag), '--disable-keyboard-controls']
     command += ['--rate', str(rate(context))]
     flags = {'--clock': 'use_sim_time', '--loop': 'loop'}
     command += [flag for flag, name in flags.items() if switch(context, name)]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lemore_core import inference as backends
 from lemore_core.checkpoint import ModelCard
 from lemore_core.common.errors import SegmenterError
+from lemore_core.common.files import at_home
 from lemore_core.common.memory import device_memory_mb, release_memory
 from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.image import Image, Pixels, as_image, check_pixels, rotated, to_network
@@ -285,7 +286,7 @@ def resolve_checkpoint(model: str, dataset: str = '') -> Path:
     """
     if model not in VARIANTS:
         if Path(model).suffix:
-            return Path(model).expanduser()  # no shell does in model:=~/mine.onnx
+            return at_home(model)
         msg = f'no model is called {model!r}: give {", ".join(VARIANTS)}, or a checkpoint path'
         raise SegmenterError(msg)
     path = shipped(model, '' if Path(dataset).suffix else dataset)

@@ -23,6 +23,7 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from lemore_core.common.errors import LemoreError
+from lemore_core.common.files import at_home
 from lemore_ros.node.lifecycle import RESTART, STOPPED
 from lemore_ros.node.parameters import PARAMETERS, ParameterError, from_text
 from lemore_ros.outputs import TRANSPORTS
@@ -103,6 +104,11 @@ def text(context: LaunchContext, name: str) -> str:
     return str(LaunchConfiguration(name).perform(context))
 
 
+def path(context: LaunchContext, name: str) -> Path:
+    """Return the value of a launch argument that is a path."""
+    return at_home(text(context, name))
+
+
 def switch(context: LaunchContext, name: str) -> bool:
     """Return the value of a launch argument that is true or false; empty is false."""
     value = text(context, name)
@@ -115,15 +121,15 @@ def switch(context: LaunchContext, name: str) -> bool:
 def segmentation_node(context: LaunchContext, respawns: int = RESPAWNS) -> LifecycleNode:
     """Return the node, started again up to ``respawns`` times if another start may help."""
     # launch's own respawn has no bound on Humble, and repeats wrong arguments
-    params_file = text(context, 'params_file')
-    if not Path(params_file).is_file():
+    params_file = path(context, 'params_file')
+    if not params_file.is_file():
         msg = f'params_file is {params_file}: there is no such file'
         raise ParameterError(msg)
     return LifecycleNode(
         name=NAME,
         namespace=text(context, 'namespace'),
         remappings=[pair for camera in cameras(context) for pair in inputs(context, camera)],
-        parameters=[params_file, _given_parameters(context)],
+        parameters=[str(params_file), _given_parameters(context)],
         ros_arguments=['--log-level', text(context, 'log_level')],
         output='screen',
         sigterm_timeout=STOP_S,
@@ -244,7 +250,7 @@ def _program(context: LaunchContext) -> dict[str, Any]:
         return {'package': PACKAGE, 'executable': EXECUTABLE}
     python = Path(environment, 'bin', 'python') if environment else Path(sys.executable)
     if given:
-        python = Path(given).expanduser()
+        python = path(context, 'python')
     if not python.is_file():
         msg = f'python is {str(python)!r}: there is no such file'
         raise ParameterError(msg)

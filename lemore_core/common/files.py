@@ -38,6 +38,11 @@ def user_cache() -> Path:
     return base / 'lemore'
 
 
+def at_home(path: str) -> Path:
+    """Return a path with ~ for the home folder: no shell expands it in ``model:=~/mine.onnx`` or YAML."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - that of Path raises where there is none
+
+
 @contextmanager
 def atomic_write(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its name when the block succeeds.

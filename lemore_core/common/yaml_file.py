@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemore_core.common.errors import LemoreError, in_one_line, refusing, shown
-from lemore_core.common.files import read_regular
+from lemore_core.common.files import at_home, read_regular
 from lemore_core.common.limits import MAX_YAML_BYTES, MAX_YAML_DEPTH
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class ShippedFiles:
             path = files(self.package) / self.folder / f'{name}.yaml'
             return read_yaml(path, self.what, error), str(path)
         if Path(name).suffix in YAML_SUFFIXES:
-            return read_yaml(Path(name), self.what, error), name
+            return read_yaml(at_home(name), self.what, error), name
         msg = (
             f'{self.unknown} {shown(name)}: give one of {", ".join(names)}, or the path of a .yaml '
             'file with your own'

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lemore_core.common.errors import LemoreError, shown
+from lemore_core.common.files import at_home
 from lemore_core.common.validation import REQUIRED, from_mapping, option
 from lemore_core.common.yaml_file import ShippedFiles, read_text
 
@@ -345,6 +346,6 @@ def load_taxonomy(name: str) -> Taxonomy:
         TaxonomyError: there is no such table, or it is malformed.
     """
     if Path(name).suffix == '.txt':
-        text = read_text(Path(name), 'taxonomy', TaxonomyError)
+        text = read_text(at_home(name), 'taxonomy', TaxonomyError)
         return Taxonomy.from_dict(_rows_of_text(text), name)
     return Taxonomy.from_dict(*_SHIPPED.read(name, TaxonomyError))

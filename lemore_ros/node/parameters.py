@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lemore_core.common.errors import LemoreError, shown
+from lemore_core.common.files import at_home
 from lemore_core.common.limits import BIT_DEPTHS, MAX_PIXELS, ROTATIONS
 from lemore_core.common.validation import Entry, check_fields, entries, option
 from lemore_core.common.yaml_file import YAML_SUFFIXES
@@ -310,10 +311,10 @@ def check_groups(source: str, at_start: str, classes: Taxonomy | None) -> None:
     Allowed is what ``class_groups`` was ``at_start``, and files in its folder. What a file holds is
     not told, nor whether there is one.
     """
-    path = Path(source)
+    path, former = map(at_home, (source, at_start))
     if path.suffix not in YAML_SUFFIXES:
         return
-    folder = Path(at_start).parent.resolve() if Path(at_start).suffix in YAML_SUFFIXES else None
+    folder = former.parent.resolve() if former.suffix in YAML_SUFFIXES else None
     if source != at_start and (folder is None or not path.resolve().is_relative_to(folder)):
         allowed = ', '.join(['empty', 'auto', *BUILT_IN_GROUPS])
         files = f', files in {folder}' if folder else ', or the file that it was at start'

@@ -162,6 +162,7 @@ def test_models_are_found_by_size_and_dataset() -> None:
     # its own names and colours
     assert resolve_checkpoint('nano', 'mine.yaml') == resolve_checkpoint('nano')
     assert resolve_checkpoint('~/mine.onnx') == Path.home() / 'mine.onnx'
+    assert resolve_checkpoint('~nobody such/mine.onnx') == Path('~nobody such/mine.onnx')
     assert resolve_checkpoint('mine/best.safetensors') == Path('mine/best.safetensors')
     with pytest.raises(SegmenterError, match=r"'tiny' for dataset 'mars' is not shipped.*camvid"):
         resolve_checkpoint('tiny', 'mars')

@@ -112,6 +112,8 @@ def test_the_node_runs_in_the_python_that_is_chosen(
         ({'rviz': 'true'}, 'rviz is true, and RViz is not installed: apt install'),
         ({'use_sim_time': 'maybe'}, "use_sim_time is 'maybe', allowed: true or false"),
         ({'python': '/gone/python'}, "python is '/gone/python': there is no such file"),
+        ({'bag': '~/drive'}, f'bag is {Path.home()}/drive: there is no such file or folder'),
+        ({'params_file': '~/mine.yaml'}, f'params_file is {Path.home()}/mine.yaml: there is no'),
         ({'bag': '/nowhere/drive'}, 'bag is /nowhere/drive: there is no such file or folder'),
         ({'rate': 'fast'}, "rate is 'fast', allowed: a number above zero"),
         ({'rate': '-1'}, "rate is '-1', allowed: a number above zero"),

@@ -89,7 +89,9 @@ VOC = ((128, 0, 0), (0, 128, 0))
         ('classes: [{name: a, id: 4}, {name: b, color: [128, 0, 0]}]', VOC[::-1], ((4,), (1,))),
     ],
 )
-def test_short_forms(tmp_path: Path, text: str, colors: Colors, ids: Ids) -> None:
+def test_short_forms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, colors: Colors, ids: Ids
+) -> None:
     path = tmp_path / 'mine' / 'classes.yaml'
     path.parent.mkdir()
     path.write_text(text)
@@ -98,6 +100,10 @@ def test_short_forms(tmp_path: Path, text: str, colors: Colors, ids: Ids) -> Non
     assert Taxonomy.from_dict(table.to_dict(), 'itself') == table
     path.with_suffix('.txt').write_text('a\n\nb\n')
     assert load_taxonomy(str(path.with_suffix('.txt'))).classes == ('a', 'b')
+    # as from a parameter file, where no shell has read it
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert load_taxonomy('~/mine/classes.yaml') == table
+    assert load_taxonomy('~/mine/classes.txt').classes == ('a', 'b')
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_the_table_of_classes_follows_the_groups(graph: Any, active: Any) -> Non
 
 
 def test_groups_that_do_not_fit_are_refused_with_the_reason(
-    graph: Any, untrained: dict[str, Any], tmp_path: Path
+    graph: Any, untrained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = tmp_path / 'secret.yaml'
     secret.write_text('password: 1234\n', encoding='utf-8')
@@ -106,6 +106,9 @@ def test_groups_that_do_not_fit_are_refused_with_the_reason(
     path.write_text('name: mine\ngroups: []\n', encoding='utf-8')
     other.write_text(BUILT_IN_FILE.read_text('utf-8'), encoding='utf-8')
     link.symlink_to(secret)
+    # a folder ~ in this one is not the home folder
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.chdir(folder)
     node = graph.node(**untrained, class_groups=str(path))
     log = graph.collect(Log, '/rosout')
     # what the operator named is explained
@@ -124,6 +127,7 @@ def test_groups_that_do_not_fit_are_refused_with_the_reason(
         str(folder / '..' / 'secret.yaml'): outside,
         str(secret): outside,
         str(link): outside,
+        '~/secret.yaml': outside,
         '/nowhere/mine.yaml': outside,
         'mars': "no class groups are called 'mars': give one of",
         4_000 * 'x': "no class groups are called 'x{150,199}…: give one of",
