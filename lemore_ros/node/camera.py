@@ -239,10 +239,11 @@ class Camera:
         depth = beside.depth.nearest(stamp_ns(image.header), int(1e6 * tolerance_ms))
         info = beside.depth_info or beside.info
         if depth is None:
-            msg = f'no points: no depth image within {tolerance_ms:g} ms of the image'
-            self._log.log(WARNING, msg, once=True)
+            why = beside.why_no_depth() or f'no depth image within {tolerance_ms:g} ms of the image'
+            self._log.log(WARNING, f'no points: {why}', once=True)
         elif info is None:
-            self._log.log(WARNING, 'no points: no camera_info came', once=True)
+            why = f'no camera_info came: {beside.why_no_info()}'
+            self._log.log(WARNING, f'no points: {why}', once=True)
         else:
             frame, own = depth.header.frame_id, image.header.frame_id
             if frame not in {'', own}:

@@ -15,7 +15,7 @@ from lemore_ros.messages.images import make_reader
 from lemore_ros.node import qos
 from lemore_ros.node.lifecycle import EVENTS
 from lemore_ros.node.qos_diagnosis import Subscription, why_no_images
-from lemore_ros.outputs import AUTO, TRANSPORTS, Transport
+from lemore_ros.outputs import AUTO, IMAGE, TRANSPORTS, Transport
 
 HAS_INFO = hasattr(rclpy_subscription.Subscription, 'CallbackType')
 # depth images of one camera, while images wait for their labels
@@ -182,6 +182,14 @@ class Subscriptions:
             f'none came on {topic}. If it is published once, and kept for later subscribers, set the '
             f'parameters {own}.durability to transient_local and {own}.reliability to reliable'
         )
+
+    def why_no_depth(self) -> str:
+        """Return why no depth image comes, empty if one came or may come yet."""
+        topic = self._resolved('depth')
+        infos = self._node.get_publishers_info_by_topic(topic)
+        if len(self.depth) or any(info.topic_type == IMAGE for info in infos):
+            return ''
+        return f'nobody publishes {IMAGE} on {topic}, remap depth to that of the depth images'
 
     def _offered(self) -> list[Transport]:
         """In auto mode, return the transports that are published, in the order of preference."""

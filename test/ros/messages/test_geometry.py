@@ -114,6 +114,18 @@ def test_labels_without_depth_go_on(rig: Rig, graph: Any, make_image: MakeImage)
     assert graph.nodes[0].stats['']['failed'] == 0
 
 
+@pytest.mark.usefixtures('active')
+def test_points_without_a_depth_topic_are_said(graph: Any, make_image: MakeImage) -> None:
+    graph.collect(PointCloud2, f'{NAME}/points')
+    labels, log = graph.collect(Image, f'{NAME}/labels'), graph.collect(Log, '/rosout')
+    graph.labels_of(graph.publisher(), make_image(1), labels)
+    (said,) = graph.wait_for(lambda: [m.msg for m in log if 'no points' in m.msg])
+    assert said == (
+        '/image: no points: nobody publishes sensor_msgs/msg/Image on /depth, remap depth to that '
+        'of the depth images'
+    )
+
+
 def test_depth_of_another_frame_is_named(rig: Rig, graph: Any, make_image: MakeImage) -> None:
     log = graph.collect(Log, '/rosout')
     depth = depth_image(slope(), '32FC1', 1)
