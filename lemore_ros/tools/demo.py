@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
@@ -30,7 +31,7 @@ from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import String
 from tqdm import tqdm
 
-from lemore_core.common.errors import LemoreError
+from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.files import write_whole
 from lemore_core.export.onnx_file import read_model_card
 from lemore_core.images.files import write_image
@@ -68,8 +69,8 @@ def main(args: Sequence[str] | None = None) -> int:
     clip = given.clip or share_directory() / 'config' / 'demo' / 'solid_white_right.mp4'
     try:
         summary = run_demo(clip, given.output, model=given.model, backend=given.backend)
-    except LemoreError as error:
-        print(f'demo: {error}', file=sys.stderr)
+    except (LemoreError, rclpy_implementation.RCLError) as error:
+        print(f'demo: {in_one_line(error)}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

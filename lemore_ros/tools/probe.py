@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from lemore_core.common.child import Child, ChildError, serve_parent
 from lemore_core.export import STREET
 from lemore_core.images.files import read_image
 from lemore_ros.messages.common import read_stamp, write_stamp
+from lemore_ros.node.lifecycle import StopSignals
 
 NODE = '/lemore_segmentation'
 # the first start on a machine exports and compiles, on a busy one slowly
@@ -80,6 +82,8 @@ def wait_until(
 class Peer:
     """Publish images, subscribe to ``outputs``, keep the ``values`` of the diagnostics."""
 
+    is_loading = False  # see StopSignals
+
     def __init__(self, name: str, camera_topic: str, outputs: Iterable[str]) -> None:
         self.latencies_ms: list[float] = []
         self.values: dict[str, str] = {}
@@ -88,6 +92,8 @@ class Peer:
         self.camera = self.node.create_publisher(Image, camera_topic, CAMERA)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
+        self._exits = ExitStack()
+        self._stop = self._exits.enter_context(StopSignals())
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_values, 10)
 
     @property
@@ -102,11 +108,17 @@ class Peer:
     def spin(self, seconds: float) -> None:
         """Receive messages for so many seconds."""
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
+        # KeyboardInterrupt while a message is converted would come out as a RuntimeError
+        self._stop.spinning = self
+        while not self._stop.requested and (left := deadline - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left)
+        self._stop.spinning = None
+        if self._stop.requested:
+            raise KeyboardInterrupt
 
     def close(self) -> None:
-        """Destroy the ROS node."""
+        """Destroy the ROS node, and take no more signals."""
+        self._exits.close()
         self._executor.shutdown()
         self.node.destroy_node()
 

@@ -1,7 +1,8 @@
 """Show the topics of a running node in the viewer of Rerun, or write them to a file for it.
 
 Logs the camera's image, labels, confidence, points and latency at their stamps, until Ctrl-C.
-Exit status: 2 where Rerun is not installed or cannot open its viewer or file, else 0.
+Exit status: 2 where Rerun is not installed or cannot open its viewer or file, where a name is no topic's or
+nothing came, else 0.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.exceptions import NameValidationException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, PointCloud2
@@ -25,7 +28,7 @@ from std_msgs.msg import String
 from lemore_core.cli.arguments import positive
 from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.limits import MAX_PIXELS, parse_json
-from lemore_core.images.view import View
+from lemore_core.images.view import View, ViewerError
 from lemore_core.taxonomy import Taxonomy
 from lemore_ros.messages.common import stamp_ns, transport_class
 from lemore_ros.messages.images import make_reader, message_header, read_image
@@ -46,7 +49,7 @@ class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
 
     def __init__(self, view: View, source: str, camera: str, image: str, transport: str) -> None:
         super().__init__('lemore_view')
-        self._view = view
+        self._view, self.heard = view, False
         self._status = f'{source.lstrip("/")}: segmentation {camera}'.rstrip()
         form = TRANSPORTS[transport]
         read = make_reader(form.type).read
@@ -62,6 +65,7 @@ class Viewer(Node):  # type: ignore[misc]  # rclpy is untyped here
 
     def _log(self, kind: Any, topic: str, log: Callable[[Any], None], profile: Any = None) -> None:
         def on_message(message: Any) -> None:
+            self.heard |= kind is not DiagnosticArray  # of which others have some too
             try:
                 if kind is not String:
                     self._view.at(stamp_ns=stamp_ns(message_header(message)))
@@ -100,7 +104,8 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument('--seconds', type=positive, default=float('inf'), help='for so long')
     given = parser.parse_args(args)
     try:
-        with View(given.save) as view, StopSignals() as stop, suppress(KeyboardInterrupt):
+        # outermost: a second signal may come while the first one is obeyed
+        with suppress(KeyboardInterrupt), StopSignals() as stop, View(given.save) as view:
             rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
             viewer = Viewer(view, given.node, given.camera, given.image, given.transport)
             # KeyboardInterrupt while a message is converted would come out as a RuntimeError
@@ -109,7 +114,10 @@ def main(args: Sequence[str] | None = None) -> int:
             while not stop.requested and time.monotonic() < end:
                 rclpy.spin_once(viewer, timeout_sec=0.2)
             viewer.destroy_node()
-    except LemoreError as error:
+            if not viewer.heard:
+                msg = f'nothing came from {given.node} or on {given.image}: is it active, and called so?'
+                raise ViewerError(msg)
+    except (LemoreError, NameValidationException, rclpy_implementation.RCLError) as error:
         print(f'lemore_view: {in_one_line(error)}', file=sys.stderr)
         return 2
     finally:

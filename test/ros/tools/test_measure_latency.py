@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +79,29 @@ def test_a_node_is_not_waited_for_forever(served: dict[str, Any], tmp_path: Path
         pytest.raises(ChildError, match=r'^ready: not within 1 s, see .*log$'),
     ):
         wait_until(lambda: False, 'ready', node, timeout_s=1)
+
+
+def test_an_interrupt_while_a_message_is_converted_is_one(
+    start_python: Callable[..., subprocess.Popen[str]],
+) -> None:
+    code = """
+import os, rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from lemore_ros.tools.probe import Peer
+rclpy.init(args=[])
+peer = Peer('peer', '/image', ())
+publisher, message = peer.node.create_publisher(DiagnosticArray, '/diagnostics', 1), DiagnosticArray()
+create = DiagnosticArray.__init__
+def interrupt(message, **fields):
+    create(message, **fields)
+    os.kill(os.getpid(), 2)
+DiagnosticArray.__init__ = interrupt
+try:
+    while True:
+        publisher.publish(message)
+        peer.spin(0.1)
+except KeyboardInterrupt:
+    print('interrupted')
+"""
+    process = start_python('-c', code, environ=isolated_graph())
+    assert process.communicate(timeout=60) == ('interrupted\n', '')

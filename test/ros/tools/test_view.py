@@ -98,6 +98,34 @@ def test_an_interrupt_while_a_message_is_converted_ends_it_in_good_order(
     assert viewer.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'environ', 'expected'),
+    [
+        ((), {}, 'nothing came from /lemore_segmentation or on /image: is it active, and called'),
+        (('--image', '/cam/1/image'), {}, 'topic name token must not start with a number'),
+        (
+            (),
+            {'ROS_DOMAIN_ID': 'one'},
+            'failed to initialize rcl: ROS_DOMAIN_ID is not an integral',
+        ),
+    ],
+)
+def test_what_cannot_be_shown_is_said_in_one_line(
+    start_python: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    environ: dict[str, str],
+    expected: str,
+) -> None:
+    pytest.importorskip('rerun', reason='pip install rerun-sdk')
+    program = '-m', 'lemore_ros.tools.view', '--save', tmp_path / 'live.rrd', '--seconds', '0.1'
+    viewer = start_python(*program, *arguments, environ=environ)
+    _, errors = viewer.communicate(timeout=60)
+    lines = [line for line in errors.splitlines() if line.startswith('lemore_view: ')]
+    assert (viewer.returncode, len(lines), 'Traceback' in errors) == (2, 1, False), errors
+    assert expected in lines[0]
+
+
 def test_without_rerun_it_says_what_to_install(
     start_python: Callable[..., subprocess.Popen[str]],
 ) -> None:
