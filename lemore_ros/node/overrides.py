@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
 from lemore_core.common.errors import LemoreError, shown
 from lemore_core.common.yaml_file import read_yaml
-from lemore_ros.node.parameters import ParameterError, start_values, unknown
+from lemore_ros.node.parameters import PARAMETERS, ParameterError, start_values, unknown
 
 QOS = 'qos_overrides.'
 
@@ -40,6 +40,15 @@ def files_of_others(node: Any, arguments: Sequence[str]) -> list[str]:
                 found = ', '.join(map(shown, names)) or 'nobody'
                 errors.append(f'{shown(path)} is not for this node, {own}: it is for {found}')
     return errors
+
+
+def before_ros_args(arguments: Sequence[str]) -> list[str]:
+    """Return an error for parameters before --ros-args: rcl takes ``model:=nano`` for a remap rule."""
+    given = list(takewhile(lambda word: word != '--ros-args', arguments[1:]))
+    names = {word.partition(':=')[0] for word in given}
+    if not names & {'-p', '--param', '--params-file', *PARAMETERS}:
+        return []
+    return [f'{shown(" ".join(given))} sets no parameter: write --ros-args -p NAME:=VALUE']
 
 
 def _sections(values: Any, name: str = '') -> Iterator[str]:

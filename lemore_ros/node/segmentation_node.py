@@ -7,7 +7,7 @@ import gc
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, NoReturn
 
 import rclpy
@@ -276,23 +276,26 @@ def _settings(values: NodeParameters, segmenter: Segmenter) -> OutputSettings:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit code."""
-    with lifecycle.StopSignals() as stop:
+    # outermost: a second signal may come while the first one is obeyed
+    with suppress(KeyboardInterrupt), lifecycle.StopSignals() as stop:
         try:
             rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-            return _run(stop)
-        except KeyboardInterrupt:
-            return lifecycle.STOPPED
+            return _run(stop, args or sys.argv)
         except (LemoreError, ParameterException, rclpy_implementation.RCLError) as error:
             get_logger(NAME).fatal(f'cannot start: {in_one_line(error)}')
             return lifecycle.CANNOT_START
         finally:
             rclpy.try_shutdown()
+    return lifecycle.STOPPED
 
 
-def _run(stop: lifecycle.StopSignals) -> int:
+def _run(stop: lifecycle.StopSignals, arguments: Sequence[str]) -> int:
     node = SegmentationNode()
     try:
-        if node.values.autostart and not node.start():
+        for hint in overrides.before_ros_args(arguments):
+            node.get_logger().warning(hint)
+        # an interrupt within a library's bindings may come out as another error
+        if node.values.autostart and not node.start() and not stop.requested:
             return lifecycle.CANNOT_START
         lifecycle.spin(node, stop)
     finally:

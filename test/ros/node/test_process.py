@@ -60,6 +60,13 @@ def test_what_cannot_start_says_so_in_one_line_and_exits_with_1(
     assert expected in lines[0]
 
 
+def test_parameters_before_ros_args_are_named(start: Start) -> None:
+    module = ('-m', 'lemore_ros.node.segmentation_node')
+    process = start(program=(*module, '-p', 'backend:=torch'), model='gone.onnx')
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert "'-p backend:=torch' sets no parameter: write --ros-args -p NAME:=VALUE" in output
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_stopping_while_its_modules_are_imported_is_no_failure(
     start_python: Start, tmp_path: Path, number: signal.Signals
@@ -104,3 +111,24 @@ segmentation_node.run()
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=WAIT_S)
     assert (process.returncode, output) == (0, 'exit handlers ran\n')
+
+
+def test_interrupts_that_become_other_errors_or_come_last_are_no_failure(start: Start) -> None:
+    code = """
+import os, rclpy
+from lemore_ros.node import segmentation_node
+def load(_):
+    try:
+        os.kill(os.getpid(), 2)
+    except KeyboardInterrupt:
+        raise RuntimeError('by bindings') from None
+def shut_down(former=rclpy.try_shutdown):
+    former()
+    os.kill(os.getpid(), 15)
+segmentation_node.load_segmenter, rclpy.try_shutdown = load, shut_down
+segmentation_node.run()
+"""
+    process = start(program=('-c', code))
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert 'cannot configure: RuntimeError: by bindings' in output
+    assert (process.returncode, 'Traceback' in output) == (0, False), output
