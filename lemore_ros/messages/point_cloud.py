@@ -42,9 +42,21 @@ def to_point_cloud(image: Image, result: Segmentation, depth: Any, info: Any) ->
     ``depth`` must be registered to the image and rectified. ``info`` is the ``CameraInfo`` of
     either of the two; it is scaled to the depth image. Image and labels are sampled by nearest
     neighbour where they have another size.
+
+    Raises:
+        ImageError: the depth image is none, or has another shape than the image.
+        CameraInfoError: ``info`` does not fit it, or is not calibrated.
     """
     z = to_metres(depth)
     size = height, width = z.shape
+    own_height, own_width = image.pixels.shape[:2]
+    # a side that was rounded may be off by one pixel
+    if abs(width * own_height / own_width - height) > 1:
+        msg = (
+            f'the depth image is {width}x{height}, the image {own_width}x{own_height}, of another '
+            'shape: depth must be registered to the camera'
+        )
+        raise ImageError(msg)
     across, down = _rays(rectified_intrinsics(info, height=height, width=width))
     points = np.empty(size, POINT)
     np.multiply(z, across, out=points['x'])

@@ -191,3 +191,12 @@ def test_what_contradicts_itself_is_refused(changes: dict[str, object], expected
         setattr(image, name, value)
     with pytest.raises(ImageError, match=expected):
         depth_rows(image, 20)
+
+
+def test_depth_of_another_shape_is_no_depth_of_the_image() -> None:
+    expected = 'the depth image is 8x6, the image 16x9, of another shape: depth must be registered'
+    with pytest.raises(ImageError, match=expected):
+        to_point_cloud(grey(9, 16), plain(9, 16), depth_image(np.ones((6, 8))), camera(6, 8))
+    # half the size, rounded up
+    depth = depth_image(np.ones((5, 8)))
+    assert to_point_cloud(grey(9, 16), plain(9, 16), depth, camera(9, 16)).height == 5
