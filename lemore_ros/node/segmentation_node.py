@@ -33,6 +33,7 @@ from lemore_ros.node.worker import Worker
 
 NAME = 'lemore_segmentation'
 
+RCLError = rclpy_implementation.RCLError
 ERROR = TransitionCallbackReturn.ERROR
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
@@ -110,7 +111,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         """Shut down from any state, and destroy the node."""
         try:
             self.trigger_shutdown()
-        except rclpy_implementation.RCLError:
+        except RCLError:
             # finalized already, or interrupted within a transition
             self.on_shutdown(LifecycleState('unknown', 0))
         self._log.close()
@@ -281,7 +282,8 @@ def main(args: Sequence[str] | None = None) -> int:
         try:
             rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
             return _run(stop, args or sys.argv)
-        except (LemoreError, ParameterException, rclpy_implementation.RCLError) as error:
+        # arguments that are not UTF-8 have no place in a message of ROS
+        except (LemoreError, ParameterException, RCLError, UnicodeError) as error:
             get_logger(NAME).fatal(f'cannot start: {in_one_line(error)}')
             return lifecycle.CANNOT_START
         finally:

@@ -46,6 +46,7 @@ def test_it_starts_itself_and_ends_in_good_order_with_a_frame_in_flight(
     [
         ({'backend': 'caffe'}, "cannot start: backend is 'caffe', allowed: one of auto"),
         ({'use_sim_time': 1}, "'use_sim_time' to '1' of type 'INTEGER', expecting type 'BOOL'"),
+        ({'model': 'gr\udcf6n.onnx'}, "cannot start: UnicodeEncodeError: 'utf-8' codec can't"),
         ({'model': 'gone.safetensors'}, 'cannot configure: there is no checkpoint gone'),
     ],
 )
