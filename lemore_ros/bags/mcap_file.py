@@ -12,12 +12,11 @@ from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
 from mcap.reader import make_reader
 from mcap.stream_reader import MAGIC_SIZE, StreamReader, read_magic
-from rosbags.rosbag2.metadata import parse_qos
 
 from lemore_core.common.limits import MAX_MESSAGE_BYTES
 from lemore_ros.bags.compression import decompress
 from lemore_ros.bags.errors import BagError, ReadErrors
-from lemore_ros.bags.storage import Message, Piece, Storage, definition_of
+from lemore_ros.bags.storage import Message, Piece, Storage, definition_of, qos_of
 from lemore_ros.bags.types import Topic, full_name
 
 HEAD = 9  # bytes of a record's opcode and length
@@ -112,7 +111,7 @@ class McapFile(Storage):
         if encoding == ROS1:
             self._add_ros1(channel.id, channel.topic, name, text)
             return
-        qos = tuple(parse_qos(channel.metadata.get('offered_qos_profiles', '')))
+        qos = qos_of(channel.metadata.get('offered_qos_profiles', ''))
         definition = definition_of(schema.encoding, text)
         topic = Topic(channel.topic, name, 0, definition, qos, encoding)
         self.topics.setdefault(channel.id, topic)

@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
+from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat, Qos
 from rosbags.rosbag1 import reader as rosbag1
 from rosbags.rosbag2.metadata import parse_qos
 
@@ -284,7 +284,7 @@ class SqliteFile(Storage):
         with suppress(sqlite3.Error):  # recordings before ROS 2 Iron have no such table
             known = self._file.execute(query, (row['type'],)).fetchone() or known
         definition = definition_of(known['encoding'], known['encoded_message_definition'])
-        qos = tuple(parse_qos(row.get('offered_qos_profiles') or ''))
+        qos = qos_of(row.get('offered_qos_profiles') or '')
         kind, encoding = full_name(row['type']), row.get('serialization_format') or CDR
         self.topics[int(row['id'])] = Topic(row['name'], kind, 0, definition, qos, encoding)
 
@@ -358,6 +358,13 @@ class Rosbag1File(Storage):
 
     def _add(self, one: Connection) -> None:
         self._add_ros1(one.id, one.topic, one.msgtype, one.msgdef.data)
+
+
+def qos_of(text: str) -> tuple[Qos, ...]:
+    """Return the profiles of publishers; none of a text that rosbag2 cannot play, as scripts write."""
+    with suppress(Exception):  # missing fields and other types raise many types
+        return tuple(parse_qos(text))
+    return ()
 
 
 def definition_of(encoding: str, text: str) -> MessageDefinition:

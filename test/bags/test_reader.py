@@ -242,6 +242,19 @@ def test_a_sqlite_file_of_ros_2_crystal_has_types_without_their_folder(bags: Bag
     assert contents(path) == drive(2)
 
 
+@pytest.mark.parametrize('storage', [MCAP, SQLITE])
+@pytest.mark.parametrize('profiles', ['- depth: 10', '/notes: {depth: 10}', 'null', '7', '{'])
+def test_profiles_that_a_script_made_up_cost_no_message(
+    bags: BagFolder, storage: Any, profiles: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('rosbags.rosbag2.writer.dump_qos_v9', lambda _: profiles)
+    path = only_file(bags.write(drive(2), storage=storage))
+    assert profiles.encode() in path.read_bytes()
+    with open_bag(path) as bag:
+        assert (read(bag), [topic.qos for topic in bag.topics]) == (drive(2), [(), ()])
+        assert str(bag.errors) == ''
+
+
 @pytest.mark.parametrize('compression', [NONE, MESSAGE])
 def test_a_sqlite_file_that_is_cut_short(bags: BagFolder, compression: Any) -> None:
     path = bags.write(drive(250), storage=SQLITE, compression=compression)
