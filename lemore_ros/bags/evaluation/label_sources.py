@@ -21,7 +21,13 @@ from lemore_core.images.files import NUMBERS, PNG, ImageFileError, decode_image
 from lemore_core.segmentation import resized
 from lemore_core.taxonomy import ClassGroups, Labels, Taxonomy, TaxonomyError, load_groups
 from lemore_ros.bags.errors import BagError
-from lemore_ros.bags.evaluation.image_sequence import Matcher, Stamped, StampedImage, stamp_of
+from lemore_ros.bags.evaluation.image_sequence import (
+    REMEMBERED,
+    Matcher,
+    Stamped,
+    StampedImage,
+    stamp_of,
+)
 from lemore_ros.bags.reader import METADATA, Bag, Record, is_bag, open_bag
 from lemore_ros.bags.topics import CLASSES, class_table, label_topic, sibling
 from lemore_ros.bags.types import Topic
@@ -31,6 +37,7 @@ from lemore_ros.outputs import COMPRESSED_IMAGE
 if TYPE_CHECKING:
     from lemore_core.segmenter import Segmenter
 
+MOST_MASKS = 1000  # remembered: they are read when they are wanted
 DOUBTFUL = 128  # of 255: the label is less probable than all others together
 WITHOUT_LABELS = 'images without labels'
 UNREADABLE_LABELS = 'labels that cannot be read'
@@ -160,14 +167,15 @@ class RecordedLabels(_Labels):
             self.taxonomy = class_table(bag, labels, dataset)
             read = partial(_read_labels, self.taxonomy)
             messages = self._stamped(bag, labels, read)
-            self._labels = Matcher(messages, tolerance_ns)
+            span = bag.start_ns, bag.end_ns
+            self._labels = Matcher(messages, tolerance_ns, span)
             beside = sibling(bag, labels, 'confidence')
             if beside is not None:
                 # a bag has one iterator at a time
                 other = stack.enter_context(open_bag(path))
                 read_bytes = partial(_read_numbers, kinds='u1')
                 values = self._stamped(other, beside, read_bytes)
-                self._confidence = Matcher(values, tolerance_ns)
+                self._confidence = Matcher(values, tolerance_ns, span)
             self.bag, self.close = bag, stack.pop_all().close
         self.name, self.origin = labels.name, path.name
         self.facts = {'labels': f'{self.name} in {path}'}
@@ -175,10 +183,10 @@ class RecordedLabels(_Labels):
 
     def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
         """Return the labels of an image at its size, None if it has none."""
-        found = self._labels.take(image.time_ns, next_ns)
-        beside = None
+        moment = image.time_ns, next_ns, image.received_ns
+        found, beside = self._labels.take(*moment), None
         if self._confidence is not None:
-            beside = self._confidence.take(image.time_ns, next_ns)
+            beside = self._confidence.take(*moment)
         if found is None:
             self.error_counts[WITHOUT_LABELS] += 1
             return None
@@ -212,7 +220,8 @@ class GroundTruth(_Labels):
         self.name = self.description = text
         self.facts = {'ground_truth': text, 'ground_truth_ids': IDS_MEAN[ids]}
         self.taxonomy, self._tolerance = taxonomy, tolerance_ns
-        path, items = Path(text), None
+        path, items, span = Path(text), None, (0, 0)
+        remembered = MOST_MASKS
         with ExitStack() as stack:
             bag = stack.enter_context(open_bag(bag_path))
             if text in {one.name for one in bag.topics}:
@@ -231,12 +240,13 @@ class GroundTruth(_Labels):
                     del self.facts['ground_truth_ids']
                 read_ids = partial(_read_labels, self.taxonomy)
                 self.bag, items = bag, self._stamped(bag, chosen, read_ids)
+                span, remembered = (bag.start_ns, bag.end_ns), REMEMBERED
             self.close = stack.pop_all().close
-        self._labels = Matcher(items, tolerance_ns)
+        self._labels = Matcher(items, tolerance_ns, span, remembered)
 
     def labels_of(self, image: StampedImage, next_ns: int | None) -> FrameLabels | None:
         """Return the true labels of an image, None if it has none."""
-        labels = self._load(self._labels.take(image.time_ns, next_ns))
+        labels = self._load(self._labels.take(image.time_ns, next_ns, image.received_ns))
         return None if labels is None else FrameLabels(self._grouped(labels))
 
     def error(self, first_ns: int) -> BagError:

@@ -117,6 +117,19 @@ def test_stamps_out_of_order_are_counted_and_not_compared(tmp_path: Path) -> Non
     assert evaluation.flicker.breaks == 1
 
 
+@pytest.mark.parametrize(
+    'stamps',
+    [
+        [0 if i in {9, 20} else 10**9 + i * STEP_NS for i in range(40)],  # in simulated time
+        [0 if i < 8 else 10**9 + i * STEP_NS for i in range(40)],  # before its first clock
+        [START_NS + i % 20 * STEP_NS for i in range(40)],  # a drive that is played again
+        [START_NS + (10**17 if i == 9 else i * STEP_NS) for i in range(40)],  # a wrong one
+    ],
+)
+def test_stamps_that_jump_cost_no_labels_of_others(tmp_path: Path, stamps: list[int]) -> None:
+    assert stamped(tmp_path / 'drive', stamps).frames == 40
+
+
 def test_zero_stamps_are_replaced_by_receive_times(tmp_path: Path) -> None:
     evaluation = stamped(tmp_path / 'drive', [0] * 3)
     assert (evaluation.frames, evaluation.to_dict()['seconds']) == (3, 0.2)
@@ -271,6 +284,15 @@ def test_each_moment_gets_what_is_nearest(
     times: list[int], asked: list[int], tolerance: int, found: list[int | None]
 ) -> None:
     assert taken(times, asked, tolerance) == found
+
+
+def test_truth_of_some_images_is_found_in_each_loop_of_a_drive() -> None:
+    second, loops = 10**9, [second for _ in range(3) for second in range(30)]
+    some = [(at * second, i * second) for i, at in enumerate(loops) if at % 5 == 0]
+    stream = iter([Stamped(at, received, lambda: 0) for at, received in some])
+    matcher = Matcher(stream, 0, (0, len(loops) * second))
+    found = [matcher.take(at * second, None, i * second) for i, at in enumerate(loops)]
+    assert [(one.time_ns, one.received_ns) for one in found if one] == some
 
 
 def test_older_items_are_forgotten() -> None:
