@@ -15,7 +15,7 @@ from lemore_core.sources import Frame, Source, drive_name
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.evaluation.label_sources import UNREADABLE_LABELS, RecordedLabels
-from lemore_ros.bags.reader import Bag, is_bag, open_bag
+from lemore_ros.bags.reader import Bag, bag_name, is_bag, open_bag
 from lemore_ros.bags.topics import (
     COMPRESSED,
     camera_topic,
@@ -34,7 +34,7 @@ def open_images(path: Path, max_pixels: int, bits: int, with_labels: bool) -> li
     """Open the cameras of a bag, with their recorded labels if wanted; none if it is no bag."""
     if not is_bag(path):
         return []
-    title = path.name if path.is_dir() else path.stem
+    title = bag_name(path)
     with open_bag(path, max_pixels, bits) as bag:
         cameras, others = find_cameras(bag)
         found = {probe.topic: f'/{name}' if name else '' for name, probe in cameras.items()}
@@ -67,18 +67,20 @@ def _read(
     """Yield the images of a topic, with the labels of another topic if that is given."""
     sequence = ImageSequence(path, topic, max_pixels=max_pixels, bits=bits)
     recorded = RecordedLabels(path, labels.name, '', TOLERANCE_NS) if labels else None
-    with closing(recorded) if recorded else nullcontext():
-        for number, (image, next_ns) in enumerate(sequence.images()):
-            found = recorded.labels_of(image, next_ns) if recorded else None
-            own = found.labels if found else None
-            drive = drive_name(path.name if path.is_dir() else path.stem)
-            yield Frame(drive, f'{number:06}', image.image, image.time_ns, labels=own)
-    if sequence.damage:
-        errors[sequence.damage] += 1
-    for error, times in sequence.error_counts.items():
-        errors[f'{error}: {sequence.reason}'] += times
-    if recorded and (times := recorded.error_counts[UNREADABLE_LABELS]):
-        errors[f'{UNREADABLE_LABELS}: {recorded.reason}'] += times
+    try:
+        with closing(recorded) if recorded else nullcontext():
+            for number, (image, next_ns) in enumerate(sequence.images()):
+                found = recorded.labels_of(image, next_ns) if recorded else None
+                own = found.labels if found else None
+                drive = drive_name(bag_name(path))
+                yield Frame(drive, f'{number:06}', image.image, image.time_ns, labels=own)
+    finally:  # also of the first images alone
+        if sequence.damage:
+            errors[sequence.damage] += 1
+        for error, times in sequence.error_counts.items():
+            errors[f'{error}: {sequence.reason}'] += times
+        if recorded and (times := recorded.error_counts[UNREADABLE_LABELS]):
+            errors[f'{UNREADABLE_LABELS}: {recorded.reason}'] += times
 
 
 def _as_path(name: str) -> str:

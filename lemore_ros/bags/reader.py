@@ -166,8 +166,19 @@ class Bag:
 
 
 def is_bag(path: Path) -> bool:
-    """Return whether a path is a bag: a file by its name or content, a folder by its metadata."""
-    return (path / METADATA).is_file() or bool(_ending(path) or _kind(path))
+    """Return whether a path is a bag: a file by its name or content, a folder by its metadata.
+
+    A recording that broke off has none, but rosbag2 calls its first file by the folder.
+    """
+    first = f'{bag_name(path)}_0'
+    names = (METADATA, *(first + ending + end for ending in ENDINGS for end in ('', ACTIVE)))
+    return any((path / name).is_file() for name in names) or bool(_ending(path) or _kind(path))
+
+
+def bag_name(path: Path) -> str:
+    """Return the name of a bag: of a folder, also of this one (``.``), or of a file without ending."""
+    path = path if path.name not in {'', '..'} else path.resolve()
+    return path.name if path.is_dir() else path.stem
 
 
 @contextmanager
@@ -215,6 +226,9 @@ def _find_files(path: Path, metadata: Metadata, errors: ReadErrors) -> list[Path
         return [path]
     within = sorted(path.iterdir(), key=_number_of)
     there = {f.name: f for f in within if _ending(f) not in ('', '.bag') and f.is_file()}
+    for name in [name for name in there if name + PACKED in there]:
+        # what was unpacked, or not packed to the end, holds the same
+        there.pop(name if name + PACKED in metadata.names else name + PACKED)
     missing = [name for name in metadata.names if name not in there]
     for name in missing:
         errors.add(f'{name} is missing')

@@ -187,7 +187,11 @@ def test_labels_belong_to_the_camera_of_their_name_or_the_only_one_in_colour(
 
 
 def test_a_damaged_bag_is_taken_up_to_the_damage(
-    bags: BagFolder, tmp_path: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+    bags: BagFolder,
+    tmp_path: Path,
+    exported: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     messages = [
         ('/front', IMAGE, START + i, image(i, START + i * 10**8, size=(480, 640)))
@@ -202,3 +206,12 @@ def test_a_damaged_bag_is_taken_up_to_the_damage(
     assert 1 < int(out.partition(' images')[0]) < 6
     assert 'drive: images that cannot be decoded' in err
     assert file.name in err
+    # of a recording that broke off the first images are asked for
+    (path / 'metadata.yaml').unlink()
+    file.rename(path / 'drive_0.mcap')
+    monkeypatch.chdir(path)
+    status, out, err = predict(capsys, '.', '-o', tmp_path / 'new', '--frames', 2, model=exported)
+    assert (status, out.partition(':')[0]) == (3, '2 images')
+    assert 'drive: images that cannot be decoded' in err
+    assert 'metadata.yaml is missing' in err
+    assert (tmp_path / 'new' / 'overlay' / 'drive.mp4').exists()
