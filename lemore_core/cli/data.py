@@ -79,14 +79,20 @@ def _import(arguments: argparse.Namespace) -> None:
     output = arguments.output
     number, missing = import_annotations(arguments.export, arguments.data, output)
     print(f'{output}: {counted(number, "image")} with corrected masks')
+    statuses, data = list[int](), ('--data', str(output))
     for bag in arguments.into_bag:
-        into = output / f'{bag.stem}_ground_truth'
-        if status := main(['bag', 'truth', str(bag), '--data', str(output), '-o', str(into)]):
-            sys.exit(status)
+        path = bag.resolve()
+        into = output / f'{path.name if path.is_dir() else path.stem}_ground_truth'
+        try:
+            statuses.append(main(['bag', 'truth', str(bag), *data, '-o', str(into)]))
+        except SystemExit as stop:
+            statuses.append(int(stop.code or 0))
     if missing:
         left = f'{counted(len(missing), "image")} of {arguments.data} without a mask'
         print(f'{left} left out: {missing[0]}, …', file=sys.stderr)
-        sys.exit(3)
+        statuses.append(3)
+    if any(statuses):
+        sys.exit(min(filter(None, statuses)))  # a failure before something left out
 
 
 def _check(arguments: argparse.Namespace) -> None:

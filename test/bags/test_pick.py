@@ -62,7 +62,7 @@ def test_the_frames_worth_a_persons_time(
 @pytest.fixture
 def two_drives(bags: BagFolder) -> list[Path]:
     later = [(t, k, ns + 600 * 10**9, d) for t, k, ns, d in drive(9)]
-    return [bags.write(drive(9), 'monday_1'), bags.write(later, 'tuesday')]
+    return [bags.write(drive(9), 'mon.day_1'), bags.write(later, 'tuesday')]
 
 
 @pytest.fixture
@@ -80,8 +80,8 @@ def test_picked_frames_are_a_data_set_and_ground_truth_of_their_bags(
     dataset = open_dataset('folder', picked)
     samples = dataset.samples('train')
     names = [sample.image.stem.split('_') for sample in samples]
-    assert sorted(drive for drive, *_ in names) == ['monday-1'] * 3 + ['tuesday'] * 2
-    stamps = sorted(int(sec + ns) for drive, sec, ns in names if drive == 'monday-1')
+    assert sorted(drive for drive, *_ in names) == ['mon-day-1'] * 3 + ['tuesday'] * 2
+    stamps = sorted(int(sec + ns) for drive, sec, ns in names if drive == 'mon-day-1')
     assert np.diff(stamps).min() >= 2 * PERIOD
     with closing(Segmenter.load(exported, backend='onnxruntime', device='cpu')) as segmenter:
         for sample in samples:
@@ -101,13 +101,17 @@ def test_corrected_masks_become_ground_truth_of_the_bag(
     picked: Path, two_drives: list[Path], exported: Path, tmp_path: Path, capsys: Output
 ) -> None:
     back, folder, bag = tmp_path / 'back', picked / 'images' / 'train', two_drives[0]
-    for file in folder.glob('monday*.json'):
+    for file in folder.glob('mon*.json'):
         values = json.loads(file.read_text())
         values['shapes'] = [{'label': 'car', 'points': [[0, 0], [63, 0], [63, 47], [0, 47]]}]
         file.write_text(json.dumps(values))
     command = ['data', 'import', str(folder), '--data', str(picked), '-o', str(back)]
-    assert main([*command, '--into-bag', str(bag)]) == 0
-    truth = back / 'monday_1_ground_truth'
+    # a bag without frames costs itself
+    into = [word for one in (tmp_path / 'other', bag) for word in ('--into-bag', str(one))]
+    with pytest.raises(SystemExit, match='1'):
+        main([*command, *into])
+    assert 'has no mask of a frame of' in capsys.readouterr().err
+    truth = back / 'mon.day_1_ground_truth'
     labels = labels_of(truth, '/ground_truth/labels')
     assert len(labels) == 3
     assert {int(one) for image in labels.values() for one in np.unique(image)} == {8}
@@ -116,6 +120,12 @@ def test_corrected_masks_become_ground_truth_of_the_bag(
     assert main([*command, '--ground-truth', str(truth)]) == 0
     assert json.loads(capsys.readouterr().out)['frames_with_ground_truth'] == 3
     command = ['bag', 'truth', str(bag), '--data', str(picked), '-o']
+    mask = next(picked.glob('masks/train/mon*'))
+    mask.write_bytes(mask.read_bytes()[:60])
+    with pytest.raises(SystemExit, match='3'):
+        main([*command, str(tmp_path / 'rest')])
+    assert len(labels_of(tmp_path / 'rest', '/ground_truth/labels')) == 2
+    assert f'{mask} is no readable image' in capsys.readouterr().err
     assert main([*command, str(truth)]) == 1
     assert 'exists already' in capsys.readouterr().err
     other = bag.rename(tmp_path / 'sunday')
