@@ -32,7 +32,7 @@ from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.errors import BagError, ReadErrors
 from lemore_ros.bags.options import SegmentOptions
-from lemore_ros.bags.reader import Bag
+from lemore_ros.bags.reader import Bag, bag_name
 from lemore_ros.bags.segment import NS, BagSegmenter, Camera, Part, PartResult
 from lemore_ros.bags.topics import TopicProbe, find_cameras
 from lemore_ros.bags.types import CDR
@@ -47,7 +47,8 @@ class BagSegmentation:
 
     ``frames`` is about the number of images, ``resumed`` of them are from an earlier run.
     ``notes`` are for the user; ``left_out`` are cameras and bags that cannot be read, with the
-    reason. If that holds for all bags, it is raised.
+    reason. If that holds for all bags, it is raised. ``results`` are input, output and result of
+    the bags that are complete, also after an error.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class BagSegmentation:
         self.frames = 0
         self.notes: list[str] = []
         self.left_out: list[str] = []
+        self.results: list[tuple[Path, Path, PartResult]] = []
         self._inputs, self._failed = len(inputs), set[Path]()
         self._left: list[Part] = []
         self._options, self._output = options, output.absolute()
@@ -78,11 +80,11 @@ class BagSegmentation:
         After an error complete parts are kept. ``on_progress`` gets numbers of images.
         """
         with report_disk_full(self._output), closing(self._segmenter):
-            results = self._finish()
+            self._finish()
             for part in self._write(on_progress, workers):
                 self._left.remove(part)
-                results += self._finish()
-        return results
+                self._finish()
+        return self.results
 
     def _begin(self, source: Path, output: Path, *, resume: bool) -> list[Part]:
         """Divide a bag into parts and make their folder, or check that of an earlier run.
@@ -160,18 +162,16 @@ class BagSegmentation:
         msg = f'worker processes died {ATTEMPTS} times, {len(left)} parts are left: {remedy}'
         raise BagError(msg)
 
-    def _finish(self) -> list[tuple[Path, Path, PartResult]]:
+    def _finish(self) -> None:
         """Join the parts of complete bags and give them their names."""
         left = {part.path.parent for part in self._left}
         outputs = [o for o, parts in self._parts.items() if parts[0].path.parent not in left]
-        finished = []
         for output in outputs:
             parts = self._parts.pop(output)
             try:
-                finished.append((parts[0].source, output, _join(parts, output)))
+                self.results.append((parts[0].source, output, _join(parts, output)))
             except BagError as error:
                 self._leave_out(parts[0].source, error)
-        return finished
 
     def _leave_out(self, source: Path, error: Exception) -> None:
         """Leave a bag out; raise the error if no other one is left."""
@@ -199,7 +199,7 @@ def _find_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
     sources = [path.resolve() for path in inputs]
     if len(sources) == 1:
         return [(sources[0], output)]
-    stems = [path.name if path.is_dir() else path.stem for path in sources]
+    stems = [bag_name(path) for path in sources]
     counts = Counter(stems)
     # of one name, from several folders
     names = [

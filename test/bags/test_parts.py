@@ -212,6 +212,30 @@ def test_of_several_bags_each_costs_itself(
         BagSegmentation([sources[0], sources[0]], bags.folder, options, resume=False)
 
 
+def test_what_a_bag_lacks_is_said_though_the_next_one_fails(
+    bags: BagFolder,
+    exported: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    broken = ('/camera/image_raw', IMAGE, START + 1, image(0, START)[:50])
+    sources = [bags.write([*drive(2), broken], 'a'), bags.write(drive(2), 'b')]
+    write = Writer.write
+
+    def write_a(self: Writer, *message: Any) -> None:
+        if self.path.name.startswith('b'):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        write(self, *message)
+
+    monkeypatch.setattr(Writer, 'write', write_a)
+    command = ['bag', 'segment', *map(str, sources), '-o', str(bags.folder / 'out')]
+    assert main([*command, '--model', str(exported), '--device', 'cpu']) == 1
+    out, err = capsys.readouterr()
+    assert 'out/a: 2 images segmented' in out
+    assert 'a: 1 image is not segmented, /camera/image_raw: 50 bytes' in err
+    assert 'no space is left' in err
+
+
 def test_bags_of_one_name_in_several_folders_are_called_by_their_folders(
     bags: BagFolder, options: SegmentOptions
 ) -> None:

@@ -69,20 +69,23 @@ def _segment(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
     # an unclosed bar would be drawn once more
     total, resumed = segmentation.frames, segmentation.resumed
-    with tqdm(None, 'segmenting', total, initial=resumed, unit='image', disable=None) as bar:
-        try:
-            results = segmentation.segment(bar.update, workers=arguments.workers)
-        except KeyboardInterrupt:
-            done = counted(int(bar.n), 'image')
-            bar.close()
-            print(f'interrupted after {done}: resume with --resume', file=sys.stderr)
-            raise
-    for _, output, result in results:
-        print(f'{output}: {counted(result.frames, "image")} segmented')
+    try:
+        with tqdm(None, 'segmenting', total, initial=resumed, unit='image', disable=None) as bar:
+            try:
+                segmentation.segment(bar.update, workers=arguments.workers)
+            except KeyboardInterrupt:
+                done = counted(int(bar.n), 'image')
+                bar.close()
+                print(f'interrupted after {done}: resume with --resume', file=sys.stderr)
+                raise
+    finally:  # complete bags are not looked at again when the run is resumed
+        for _, output, result in segmentation.results:
+            print(f'{output}: {counted(result.frames, "image")} segmented')
+        incomplete = [_report_losses(source, result) for source, _, result in segmentation.results]
+        left_out = segmentation.left_out
+        print(*left_out, sep='\n', end='\n' * bool(left_out), file=sys.stderr)
     print(f'in {time.perf_counter() - started:.1f} s')
-    incomplete = [_report_losses(source, result) for source, _, result in results]
-    print(*segmentation.left_out, sep='\n', end='\n' * bool(segmentation.left_out), file=sys.stderr)
-    if any(incomplete) or segmentation.left_out:
+    if any(incomplete) or left_out:
         sys.exit(INCOMPLETE)
 
 
