@@ -9,6 +9,7 @@ What is read is compared with the numbers of the index.
 from __future__ import annotations
 
 import heapq
+import os
 import sqlite3
 from abc import ABC, abstractmethod
 from bisect import bisect_left
@@ -219,7 +220,12 @@ class SqliteFile(Storage):
 
     def _open(self) -> sqlite3.Connection:
         # immutable: without a log, neither the file nor its folder is written
-        mode = 'mode=ro' if Path(f'{self._path}-wal').exists() else 'immutable=1'
+        has_log, has_index = (Path(f'{self._path}-{end}').exists() for end in ('wal', 'shm'))
+        if has_log and not has_index and not os.access(self._path.parent, os.W_OK):
+            reason = 'its write-ahead log is not read in a folder that cannot be written: copy both'
+            self._errors.add(f'{self._path.name}: {reason}')
+            has_log = False
+        mode = 'mode=ro' if has_log else 'immutable=1'
         uri = f'{self._path.absolute().as_uri()}?{mode}'
         database = sqlite3.connect(uri, uri=True, check_same_thread=False)
         # read files that are shorter than their header says

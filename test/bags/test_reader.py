@@ -292,7 +292,9 @@ def test_a_damaged_page_of_a_sqlite_file_costs_its_rows(
     assert f'damaged, {lost.total()} messages known to be lost' in capsys.readouterr().out
 
 
-def test_a_sqlite_recording_that_a_crash_left_with_its_log(bags: BagFolder) -> None:
+def test_a_sqlite_recording_that_a_crash_left_with_its_log(
+    bags: BagFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     messages = drive(20)
     path, left = bags.write(messages[:3], storage=SQLITE), bags.folder / 'left'
     with closing(sqlite3.connect(only_file(path))) as database:
@@ -307,8 +309,15 @@ def test_a_sqlite_recording_that_a_crash_left_with_its_log(bags: BagFolder) -> N
     assert contents(left) == messages
     (index,) = left.glob('*-shm')
     index.unlink()
-    index.mkdir()  # SQLite cannot write its index of the log, as in a read-only folder
+    index.mkdir()  # SQLite cannot write its index of the log
     assert contents(left) == messages
+    index.rmdir()
+    monkeypatch.setattr('os.access', lambda *_: False)  # root may write everywhere
+    with open_bag(left) as bag:
+        assert read(bag) == messages[:3]
+        assert 'its write-ahead log is not read in a folder that cannot be written' in str(
+            bag.errors
+        )
 
 
 def test_a_row_before_all_time_is_damaged(bags: BagFolder) -> None:
