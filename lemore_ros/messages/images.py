@@ -263,7 +263,10 @@ def _raw_and_order(form: str) -> tuple[str, str]:
     # drivers spell the codec as they like (jpg, image/jpeg, mjpeg, or none): the data tell it
     encodings = [word.lower() for word in words if word.lower() in ENCODINGS]
     is_rgb = re.search(r'compressed\W+rgb', form.lower())
-    return encodings[0] if encodings else '', 'rgb8' if is_rgb else 'bgr8'
+    # ROS 2 makes grey images of mosaics before it encodes them as JPEG
+    is_grey = re.search(r'compressed\W+mono', form.lower())
+    raw = encodings[0] if encodings and not is_grey else ''
+    return raw, 'rgb8' if is_rgb else 'bgr8'
 
 
 def make_reader(kind: str, topic: str = '') -> ImageReader | VideoReader:

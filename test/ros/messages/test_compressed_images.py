@@ -76,7 +76,16 @@ def test_an_image_in_color(form: str, suffix: str, order: str) -> None:
     assert away.mean() < 4 if suffix == '.jpg' else not away.any()
 
 
-@pytest.mark.parametrize(('form', 'suffix'), [('jpeg', '.jpg'), ('mono8; png compressed ', '.png')])
+@pytest.mark.parametrize(
+    ('form', 'suffix'),
+    [
+        ('jpeg', '.jpg'),
+        ('mono8; png compressed ', '.png'),
+        # compressed_image_transport of ROS 2
+        ('bayer_rggb8; jpeg compressed mono8', '.jpg'),
+        ('yuv422_yuy2; jpeg compressed mono8', '.jpg'),
+    ],
+)
 def test_an_image_in_grey(form: str, suffix: str) -> None:
     found = read_compressed(message(encoded(IMAGE[..., 2], suffix), form))
     assert found.encoding == 'mono8'
