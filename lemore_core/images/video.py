@@ -126,16 +126,21 @@ def _decoded(
     problems: list[str],
 ) -> Iterator[tuple[float | None, NDArray[np.uint8]]]:
     """Yield (seconds, pixels) of the frames; a packet that cannot be read costs only itself."""
+    undecoded = 0
     while True:
         try:
             packet = next(packets, None)
             found = packet.decode() if packet else []
+            if packet and packet.stream.codec_context.name == H265:
+                # FFmpeg passes over the images whose references are missing
+                undecoded += (packet.size > 0 and not packet.is_discard) - len(found)
             problems += ['an image is damaged' for f in found if f.is_corrupt]
             frames = [(getattr(f, clock), f, read(f)) for f in found if not f.is_corrupt]
         except (av.FFmpegError, ValueError) as error:
             problems.append(in_one_line(error))
             continue
         if packet is None:
+            problems += ['an image refers to missing ones'] * undecoded
             return
         for ticks, frame, pixels in frames:
             yield None if ticks is None else float(ticks * frame.time_base), pixels

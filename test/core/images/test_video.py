@@ -180,6 +180,20 @@ def test_a_hole_in_matroska_is_named(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert caplog.messages == [f'{path}: its header counts 20 images, it has {found}']
 
 
+def test_images_that_refer_to_missing_ones_are_named(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), np.uint8)
+    path = film(tmp_path / 'a.ts', list(noise), codec='libx265')
+    assert len(list(read_video(path))) == 20
+    content, packet = path.read_bytes(), 188
+    images = [i for i in range(0, len(content), packet) if content[i + 1 : i + 3] == b'\x41\0']
+    path.write_bytes(content[: images[8]] + content[images[10] :])
+    found = []
+    expected = r'a\.ts is damaged: 10 parts cannot be read \(an image refers to missing ones'
+    with pytest.raises(VideoError, match=expected):
+        found.extend(read_video(path))
+    assert len(found) == 8
+
+
 def test_images_of_avi_come_in_their_order(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), np.uint8)
     path = film(tmp_path / 'recorder.avi', list(noise // 2 + noise[:1] // 2), b_frames=3)
