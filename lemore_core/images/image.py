@@ -25,6 +25,7 @@ _TO_RGB = {
 # of cameras whose values lie in the low bits of 16
 _DEPTHS = (8, 10, 12, 14, 16)
 _OUTLIERS = 10_000  # of so many values one may be beyond the depth: pixels are dead, or damaged
+_FLAT = 4  # times the values' span below the lowest one: temperatures, of which 8 bits keep little
 _ROTATE = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
@@ -70,6 +71,9 @@ class BitDepth:
         found = max(self._found, next(fitting))
         if found != self._found and (self._found or found < 16):
             _log_depth(self._name, found)
+        low, high = np.percentile(pixels[::8, ::8], (1, 99)) if found != self._found else (0, 0)
+        if 0 < _FLAT * (high - low) < low:
+            _log_flat(self._name)
         self._found = found
 
 
@@ -78,6 +82,13 @@ def _log_depth(name: str, bits: int) -> None:
     what = f'{name}: its' if name else 'image files: some'
     text = '%s 16-bit values fill %d bits and are read so; --bit-depth (bit_depth) sets another'
     _log.warning(text, what, bits)
+
+
+@cache
+def _log_flat(name: str) -> None:
+    what = f'{name}: its' if name else 'image files: some'
+    text = '%s 16-bit values differ little, as those of thermal cameras: scale them to 8 bits first'
+    _log.warning(text, what)
 
 
 def as_image(image: Any, encoding: str) -> Image:

@@ -177,6 +177,17 @@ def test_the_depth_of_a_stream_is_what_it_has_filled_so_far(
     assert all(line.startswith('/camera/') and '--bit-depth' in line for line in lines)
 
 
+@pytest.mark.parametrize(('lowest', 'says'), [(29000, True), (7000, True), (900, False)])
+def test_values_of_a_thermal_camera_are_said_to_differ_little(
+    lowest: int, says: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = lowest + NOISE[..., 0].astype(np.uint16) * 4
+    for _ in range(2):
+        BitDepth(f'/thermal/{lowest}').to_8bit(values)
+    flat = f'/thermal/{lowest}: its 16-bit values differ little, as those of thermal cameras'
+    assert sum(line.startswith(flat) for line in caplog.messages) == says
+
+
 def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     # OpenCV ends the process on such names
     path = tmp_path / os.fsdecode(b'stra\xdfe.png')
