@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from lemore_core.common.errors import LemoreError, in_one_line, refusing
 from lemore_core.common.files import open_regular, read_regular, write_whole
@@ -47,6 +48,7 @@ AS_TAKEN = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTA
 NUMBERS = cv2.IMREAD_UNCHANGED
 
 ORIENTATION, SUBFILE, PAGE = 0x0112, 0x00FE, 2
+BITS, PHOTOMETRIC, WHITE_IS_0, PLANES, APART = 258, 262, 0, 284, 2
 SEVERAL = 'WEBP', 'PNG', 'TIFF'  # the others of a photo as MPO are previews
 JPEG, PNG = 'jpeg', 'png'
 KINDS = (JPEG, PNG, 'bmp', 'webp', 'tiff', 'ppm')
@@ -242,12 +244,24 @@ def _check_header(data: bytes, kinds: Collection[str], max_pixels: int) -> None:
         size = f'{image.width}x{image.height}'
         msg = f'the image has {size} pixels, allowed: up to {max_pixels} (max_pixels)'
         raise ImageFileError(msg)
+    if isinstance(image, TiffImageFile) and _is_misread(image):
+        msg = 'a TIFF of 16 bits has its colours apart, or white as 0: convert it to .png'
+        raise ImageFileError(msg)
     cut_short = f'the {str(image.format).lower()} data of {len(data)} bytes are cut short'
     with refusing(cut_short, ImageFileError):
         is_whole = _is_whole(image, file, data)
     if not is_whole:
         msg = f'{cut_short}: the end is missing'
         raise ImageFileError(msg)
+
+
+def _is_misread(image: TiffImageFile) -> bool:
+    """Return whether OpenCV would mix the colours of a TIFF, or show its negative."""
+    with refusing('its tags are damaged', ImageFileError):
+        bits = image.tag_v2.get(BITS, (1,))
+        is_apart = len(bits) > 1 and image.tag_v2.get(PLANES) == APART
+        is_negative = image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_0
+        return max(bits) > 8 and (is_apart or is_negative)
 
 
 def _is_whole(image: Image.Image, file: io.BytesIO, data: bytes) -> bool:

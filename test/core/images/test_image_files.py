@@ -148,6 +148,12 @@ def test_other_values_are_refused() -> None:
     for kind in (np.float32, np.int32):
         with pytest.raises(ImageFileError, match=r'8 or 16 bits'):
             decode_image(cv2.imencode('.tiff', NOISE[..., 0].astype(kind) - 300)[1].tobytes())
+    # planes of colours, and white as 0
+    for tag, value, pixels in ((284, 2, NOISE), (262, 0, NOISE[..., 0])):
+        data = cv2.imencode('.tiff', pixels.astype(np.uint16))[1].tobytes()
+        usual, other = (struct.pack('<HHII', tag, 3, 1, number) for number in (1, value))
+        with pytest.raises(ImageFileError, match=r'TIFF of 16 bits has .*: convert it'):
+            decode_image(data.replace(usual, other))
     grey = cv2.imencode('.tiff', NOISE[..., 0].astype(np.int16))[1].tobytes()
     assert np.array_equal(decode_image(grey, AS_TAKEN), NOISE[..., 0])
 
