@@ -171,6 +171,9 @@ def _open(text: str, max_pixels: int, bits: int, with_labels: bool) -> Sequence[
 
 
 def _refuse_by_name(path: Path) -> None:
+    if path.is_char_device():
+        msg = f'{path} is a device: give a camera by its number, 0 for /dev/video0'
+        raise SourceError(msg)
     suffix = path.suffix.lower() if path.is_file() else ''
     if suffix in ARCHIVES:
         msg = f'{path} is an archive: unpack it, and give what it holds'

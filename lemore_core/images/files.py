@@ -33,9 +33,11 @@ SUFFIXES = ('.png', '.jpg', '.jpeg', '.jfif', '.webp', '.bmp', '.tif', '.tiff', 
 UNREAD = (
     *('.heic', '.heif', '.hif', '.avif', '.jxl', '.jp2', '.gif', '.exr', '.dng', '.cr2', '.cr3'),
     *('.nef', '.arw', '.orf', '.rw2', '.raf', '.raw', '.hdr', '.tga', '.psd', '.svg', '.pnm'),
+    '.pbm',
 )
 OTHERS = (
     *('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.3gp', '.mpg', '.mpeg', '.wmv', '.mts'),
+    *('.m2ts', '.vob', '.flv', '.ogv', '.h264', '.h265', '.mjpeg'),
     *('.mcap', '.db3', '.bag', '.active'),
 )
 IMAGE_HEADS = b'\xff\xd8\xff', b'\x89PNG'

@@ -80,7 +80,15 @@ def test_drives_are_the_names_of_images_the_folder_or_the_video(tmp_path: Path, 
 def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
     write_images(tmp_path / 'in', 'a.png', 'c.png')
     (tmp_path / 'in' / 'b.png').write_bytes(b'no image')
-    for name in ('x.heic', 'y.HEIC', 'clip.mp4', 'notes.txt', '.hidden.png', 'photos.zip'):
+    for name in (
+        'x.heic',
+        'y.HEIC',
+        'clip.mp4',
+        'clip.flv',
+        'notes.txt',
+        '.hidden.png',
+        'photos.zip',
+    ):
         (tmp_path / 'in' / name).touch()
     write_images(tmp_path / 'in', '.hidden/d.png')
     for name in ('e.jpg_large', 'noend'):
@@ -92,6 +100,7 @@ def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
     for line, start in zip(
         lines,
         [
+            'in: .flv files in folders are not read: give them by their names',
             'in: .heic files are not read: convert them to .png or .jpg (2 times)',
             'in: .mp4 files in folders are not read',
             'in: .zip files are not read: unpack them',
@@ -177,6 +186,7 @@ def test_inputs_without_images_are_refused(tmp_path: Path) -> None:
     for name, message in (
         ('gone.png', r'no file or folder .*gone\.png'),
         ('empty', 'holds no images'),
+        ('/dev/null', r'/dev/null is a device: give a camera by its number, 0 for /dev/video0'),
         ('a.zip', 'is an archive: unpack it, and give what it holds'),
         ('text.mp4', r'text\.mp4 is no readable video: .*; images end in \.png, .*; bags are read'),
     ):
