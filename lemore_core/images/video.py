@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
-from functools import partial
+from functools import partial, reduce
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ _NAL = re.compile(rb'\x00\x00\x01(.)', re.DOTALL)
 # parameter sets and key frames: H.264 table 7-1, H.265 table 7-1
 _H264_KEY = {5, 7}
 _H265_KEY = {*range(16, 22), 33}
+_SLICE, _IDR, _SPS = 1, 5, 7
+# profiles whose parameter sets tell the format of colours, H.264 7.3.2.1.1
+_HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128}
 # Matroska and WebM: the head of a file, and the length of all behind it unless that is unknown
 _SEGMENT = re.compile(rb'\x1aE\xdf\xa3.{,999}?\x18S\x80g\x01(?!\xff{7})(.{7})', re.DOTALL)
 GIF, GIF_END = b'GIF8', b';'
@@ -238,6 +242,7 @@ class VideoStream:
         self._codec = codec
         self._max_pixels = max_pixels
         self._waits = True
+        self._length = self._last = 0  # of the images' numbers: their bits, and the last one
         self._open()
 
     def decode(self, packet: bytes, *, is_luma: bool = False) -> NDArray[np.uint8]:
@@ -259,6 +264,12 @@ class VideoStream:
             what = 'a damaged image' if images else 'no image, or one that needs later packets'
             msg = f'{len(packet)} bytes of {self._codec} hold {what}: waits for the next key frame'
             raise VideoError(msg)
+        # FFmpeg gives no image where one of H.265 is missing, and makes up those of H.264
+        is_lacking = self._codec == H264 and self._lacks_images(packet)
+        if is_lacking and not is_key(H264, packet):
+            self._open()
+            msg = 'images before this one are missing: waits for the next key frame'
+            raise VideoError(msg)
         self._waits = False
         if is_luma:
             plane, bits = images[0].planes[0], images[0].format.components[0].bits
@@ -266,6 +277,21 @@ class VideoStream:
             return np.asarray(rows[:, : plane.width] >> bits - 8, np.uint8)
         with refusing(f'the colours of this {self._codec} cannot be converted', VideoError):
             return np.asarray(images[0].to_ndarray(format='bgr24'), np.uint8)
+
+    def _lacks_images(self, packet: bytes) -> bool:
+        """Return whether an image that others refer to is missing before this one, H.264 7.4.3."""
+        for found in _NAL.finditer(packet):
+            head, bits = found[1][0], _bits_of(packet, found.end())
+            kind, last = head & 0x1F, self._last
+            if kind == _SPS:
+                self._length = _length_of_number(bits)
+            elif kind in (_SLICE, _IDR) and self._length:
+                _golomb(bits), _golomb(bits), _golomb(bits)
+                number = _number(bits, self._length)
+                # images that none refers to have no number of their own
+                self._last = number if head & 0x60 else last
+                return kind == _SLICE and (number - last) % 2**self._length > 1
+        return False
 
     def _open(self) -> None:
         lacks = f'the FFmpeg of this PyAV has no decoder for {self._codec}'
@@ -284,3 +310,31 @@ def is_key(codec: str, packet: bytes) -> bool:
     if codec == H264:
         return any(unit & 0x1F in _H264_KEY for unit in units)
     return any((unit >> 1) & 0x3F in _H265_KEY for unit in units)
+
+
+def _bits_of(packet: bytes, place: int) -> Iterator[int]:
+    """Yield the first bits of a unit, without the bytes that keep it from looking like a start."""
+    head = packet[place : place + 64].replace(b'\0\0\3', b'\0\0')
+    return (byte >> shift & 1 for byte in head for shift in range(7, -1, -1))
+
+
+def _number(bits: Iterator[int], length: int) -> int:
+    return reduce(lambda number, bit: 2 * number + bit, islice(bits, length), 0)
+
+
+def _golomb(bits: Iterator[int]) -> int:
+    """Return a number that is Exp-Golomb coded, H.264 9.1."""
+    zeros = sum(1 for _ in takewhile(lambda bit: bit == 0, bits))
+    return (1 << zeros) - 1 + _number(bits, zeros)
+
+
+def _length_of_number(bits: Iterator[int]) -> int:
+    """Return the bits of ``frame_num`` by a parameter set, H.264 7.3.2.1.1; 0 where it is not found."""
+    profile, *_ = _number(bits, 8), _number(bits, 16), _golomb(bits)
+    # scaling lists and planes of colours are not followed
+    if profile in _HIGH and (
+        _golomb(bits) == 3 or _golomb(bits) + _golomb(bits) > 12 or _number(bits, 2) & 1
+    ):
+        return 0
+    length = _golomb(bits) + 4
+    return length if length <= 16 else 0

@@ -235,6 +235,18 @@ def test_what_begins_between_key_frames_waits_for_one(frames: Frames, codec: str
     assert stream.decode(packets[GOP]).shape == (180, 320, 3)
 
 
+@pytest.mark.parametrize('codec', [H264, H265])
+def test_a_lost_packet_costs_the_images_until_the_next_key_frame(
+    frames: Frames, codec: str
+) -> None:
+    stream, packets = VideoStream(codec, 10**6), packets_of(frames, codec)
+    for packet in [*packets[: GOP - 1], *packets[GOP : GOP + 1]]:
+        stream.decode(packet)
+    for packet in packets[GOP + 2 :]:
+        with pytest.raises(VideoError, match='waits for the next'):
+            stream.decode(packet)
+
+
 def test_damage_costs_the_images_until_the_next_key_frame(frames: Frames) -> None:
     stream, packets = VideoStream(H264, 10**6), packets_of(frames, H264)
     stream.decode(packets[0])
