@@ -35,13 +35,12 @@ CERTAIN = 20.0  # logit of a class id
 # two classes in one channel: the value between them, factor and summand that make it two channels
 ONE_CHANNEL = {
     'one logit': (0.0, (0, 1), (0, 0)),
-    # the softmax of the logarithms
-    'one probability': (0.5, (-1, 1), (1, 0)),
+    'one probability': (0.5, (-1, 1), (1, 0)),  # the softmax of the logarithms
     'one mask of 0 and 255': (127.5, (0, 2 * CERTAIN / 255), (0, -CERTAIN)),
 }
 LOGIT, PROBABILITY, MASK = ONE_CHANNEL
-# the axis of the classes in every form of logits
-FORMS = {'logits NCHW': 1, 'logits NHWC': 3}
+# the axis of the classes in every form of scores
+FORMS = {'logits NCHW': 1, 'logits NHWC': 3, 'probabilities NCHW': 1, 'probabilities NHWC': 3}
 PREFIX = 'imported/'  # keeps the foreign graph's names apart from those added
 LEAST = 1e-9  # probability that has a logarithm
 MOST_SKEW = 1.5  # of the labels' aspect ratio: valid convolutions cut the sides
@@ -212,8 +211,10 @@ def _find_input(path: Path, model: ModelProto, options: ImportOptions) -> _Input
         mean, std = mean or ModelCard.mean, std or ModelCard.std
         is_valid = all(np.isfinite([*mean, *std])) and min(std) > 0
         _require(is_valid, f'mean {mean} and std {std} must be finite, std positive')
-        is_of_bytes = not 0 < max(mean) <= 1
-        _require(is_of_bytes, f'mean {mean} is of pixels of 0 to 1: multiply it and std by 255')
+        of_ones = 'is of pixels of 0 to 1: multiply it'
+        _require(not 0 < max(mean) <= 1, f'mean {mean} {of_ones} and std by 255')
+        _require(min(std) >= 1, f'std {std} {of_ones} by 255')
+        _require(bool(options.mean) == bool(options.std), 'give both --mean and --std, or neither')
     return _Input(names, kind, options.channels, *shape, mean, std)
 
 
@@ -230,7 +231,7 @@ def _image_shape(where: str, sides: list[int], options: ImportOptions) -> tuple[
     height, width = options.size or found
     fits = found[0] in (0, height) and found[1] in (0, width)
     _require(fits, f'{where} takes {found[1]}x{found[0]} pixels, not {width}x{height}')
-    remedy = 'choose one with --height and --width'
+    remedy = 'choose one with --height and --width, most take multiples of 32'
     _require(height and width, f'{where} takes images of any size: {remedy}')
     return layout, height, width
 
@@ -267,7 +268,7 @@ def _run(
     from lemore_core.images.image import to_network
 
     pixels = to_network(image, 'rgb8', source.height, source.width)
-    with refusing(f'ONNX Runtime cannot run {path}', ExportError):
+    with refusing(f'ONNX Runtime cannot run {path} at {source.width}x{source.height}', ExportError):
         session = open_session(model.SerializeToString())
         values = session.run(None, {'pixels': pixels[None]})
     return {
@@ -337,21 +338,20 @@ def _form(value: NDArray[Any], classes: int) -> str:
     is_image = value.ndim in (3, 4) and value.shape[0] == 1 and value.size
     if not is_image or value.dtype.kind not in 'iubf':
         return ''
-    is_float = value.dtype.kind == 'f'
+    is_float, low, high = value.dtype.kind == 'f', value.min(), value.max()
+    is_probable = is_float and low >= 0 and high <= 1
     for form, axis in FORMS.items():
         # a quantised network gives integers, like ids, which have one channel
-        is_score = is_float or min(value.shape[1:]) > 1
+        is_score = (is_float or min(value.shape[1:]) > 1) and is_probable == ('prob' in form)
         if is_score and value.ndim == 4 and value.shape[axis] == classes:
             return form
     if sum(side != 1 for side in value.shape[1:]) != 2:
         return ''
-    low, high = value.min(), value.max()
     if classes == 2 and high == 255 and np.isin(value, (0, 255)).all():
         return MASK
     if not is_float or (low >= 0 and high < classes and not np.any(value % 1)):
         return CLASS_IDS
-    one = PROBABILITY if low >= 0 and high <= 1 else LOGIT
-    return one if classes == 2 else ''
+    return '' if classes != 2 else PROBABILITY if is_probable else LOGIT
 
 
 def _add_output(model: ModelProto, output: _Output, classes: int) -> None:
@@ -374,13 +374,13 @@ def _add_output(model: ModelProto, output: _Output, classes: int) -> None:
             ('Mul', {'factor': np.array(factor, np.float32)}, {}),
             ('Add', {'summand': np.array(summand, np.float32)}, {}),
         ]
-        if output.form == PROBABILITY:
-            steps += [('Max', {'least': np.array(LEAST, np.float32)}, {}), ('Log', {}, {})]
     else:
         is_planes = FORMS[output.form] == 1
         sides = [1, classes, *shape[1:3]] if is_planes else shape
         steps += [('Reshape', {'sides': np.array(sides)}, {})] * (not output.is_plain)
         steps += [('Transpose', {}, {'perm': [0, 2, 3, 1]})] * is_planes
+    if 'probab' in output.form:
+        steps += [('Max', {'least': np.array(LEAST, np.float32)}, {}), ('Log', {}, {})]
     _add_steps(model, PREFIX + output.name, steps, 'logits')
     model.graph.ClearField('output')
     model.graph.output.append(helper.make_tensor_value_info('logits', TensorProto.FLOAT, shape))

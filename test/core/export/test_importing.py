@@ -260,6 +260,25 @@ def test_weights_may_be_used_by_graphs_inside_and_functions_be_called_like_opera
     assert np.array_equal(labels[0, ::16], [0, 1, 2])
 
 
+@pytest.mark.parametrize('output', ['nchw', 'nhwc'])
+def test_probabilities_are_the_confidence(
+    make: Make, stripes: np.ndarray, tmp_path: Path, output: str
+) -> None:
+    path = make(output=output, scale=0.5)
+    model = onnx.load(path)
+    axis = 1 if output == 'nchw' else 3
+    model.graph.node.add(op_type='Softmax', input=['y'], output=['p']).attribute.append(
+        helper.make_attribute('axis', axis)
+    )
+    of_logits = segmented(path, stripes, tmp_path)
+    model.graph.output[0].name = 'p'
+    onnx.save(model, path)
+    result = segmented(path, stripes, tmp_path)
+    assert np.array_equal(result.labels, of_logits.labels)
+    assert np.allclose(result.confidence, of_logits.confidence, atol=1)
+    assert f'probabilities {output.upper()}' in import_onnx(path, TABLE, stripes)[1]
+
+
 def test_an_open_size_and_batch_are_fixed(make: Make, stripes: np.ndarray, tmp_path: Path) -> None:
     for form in ({'batch': 'n', 'sides': ('h', 'w')}, {'batch': -1, 'sides': (-1, -1)}):
         path = make(**form)
@@ -276,6 +295,9 @@ def test_an_open_size_and_batch_are_fixed(make: Make, stripes: np.ndarray, tmp_p
         ({'kind': TensorProto.UINT8}, {'mean': (0.0, 0.0, 0.0)}, 'leave --mean'),
         ({}, {'std': (0.0, 1.0, 1.0)}, 'std positive'),
         ({}, {'mean': (0.485, 0.456, 0.406)}, 'pixels of 0 to 1: multiply it and std by 255'),
+        ({}, {'mean': (120.0,) * 3, 'std': (0.229, 0.224, 0.225)}, 'std .* to 1: multiply it by'),
+        ({}, {'mean': (0.0,) * 3}, 'give both --mean and --std, or neither'),
+        ({}, {'std': (255.0,) * 3}, 'give both --mean and --std, or neither'),
         ({'output': 'ncwh'}, {}, '32x48 labels for 48x32 pixels: they are transposed or'),
         ({'sides_of': (1, SIZE[0] * SIZE[1], 3)}, {}, r'no output of 3 classes.*\(1, 1536, 3\)'),
         ({}, {'logits': 'nothing'}, 'no output .nothing., it has y'),
