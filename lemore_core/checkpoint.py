@@ -164,6 +164,9 @@ def read_card(path: Path) -> ModelCard:
     if not path.exists():
         msg = f'there is no checkpoint {path}'
         raise CheckpointError(msg)
+    if path.suffix == '.onnx':
+        msg = f'{path} is an ONNX file, which is served as it is: this takes a .safetensors file'
+        raise CheckpointError(msg)
     with refusing(f'the checkpoint {path} cannot be read', CheckpointError):
         open_regular(path, MAX_MODEL_BYTES).close()
     with _reading(path), safe_open(path, framework='numpy') as file:

@@ -89,6 +89,9 @@ def test_files_of_another_kind_are_named(saved: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(CheckpointError, match=expected):
             checkpoint.load(tmp_path / f'{name}.safetensors')
+    (tmp_path / 'served.onnx').write_bytes(b'onnx')
+    with pytest.raises(CheckpointError, match=r'served\.onnx is an ONNX file, .* a \.safetensors'):
+        checkpoint.load(tmp_path / 'served.onnx')
 
 
 def test_tensors_of_another_architecture_are_named(saved: Path) -> None:
