@@ -153,14 +153,15 @@ def _samples(arguments: argparse.Namespace, dataset: Dataset) -> list[Sample]:
 
 
 def _open_dataset(arguments: argparse.Namespace) -> Dataset:
-    """Open the named data set, else that of the model's classes; unknown ones as a user's own."""
-    from lemore_core.data.datasets import DATASETS, OWN, open_dataset
+    """Open the named data set, else that of the model's classes; with a class table, as a user's own."""
+    from lemore_core.data.datasets import CLASSES, DATASETS, OWN, open_dataset
     from lemore_core.export.onnx_file import read_model_card
     from lemore_core.segmenter import resolve_checkpoint
 
     name = arguments.dataset or read_model_card(resolve_checkpoint(arguments.model)).taxonomy.name
     own = not arguments.dataset or Path(arguments.dataset).suffix
-    return open_dataset(OWN if own and name not in DATASETS else name, arguments.data)
+    own = own and (name not in DATASETS or (arguments.data / CLASSES).is_file())
+    return open_dataset(OWN if own else name, arguments.data)
 
 
 def print_result(facts: Mapping[str, object], result: EvaluationResult, page: Path | None) -> None:

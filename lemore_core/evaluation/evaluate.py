@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,10 +111,14 @@ def evaluate(
 def require_classes(sample: Sample, taxonomy: Taxonomy) -> None:
     """Raise DataError for a sample of other classes than the model's."""
     if sample.taxonomy.classes != taxonomy.classes:
+        both = zip_longest(sample.taxonomy.classes, taxonomy.classes)
+        first, names = next((i, pair) for i, pair in enumerate(both) if pair[0] != pair[1])
         msg = (
             f'{sample.image} is labelled with the {len(sample.taxonomy.classes)} classes of '
             f'{sample.taxonomy.name!r} ({_start(sample.taxonomy)}), the model knows the '
-            f'{len(taxonomy.classes)} of {taxonomy.name!r} ({_start(taxonomy)})'
+            f'{len(taxonomy.classes)} of {taxonomy.name!r} ({_start(taxonomy)}): class {first} is '
+            f'{names[0]} there and {names[1]} in the model. --class-groups renames and merges those '
+            'of the model, --ground-truth-groups those of the data'
         )
         raise DataError(msg)
 

@@ -64,12 +64,20 @@ def test_a_data_set_of_ones_own_is_measured_in_its_own_classes(
         (small_camvid / old).rename(small_camvid / new)
     taxonomy = dataclasses.replace(load_taxonomy('camvid'), name='mine')
     classes = small_camvid / 'classes.yaml'
+    assert main(command) == 1
+    assert 'there is no folder' in capsys.readouterr().err
     classes.write_text(yaml.safe_dump(taxonomy.to_dict()), encoding='utf-8')
     figures = []
-    for dataset in ('folder', str(classes)):
-        assert main([*command, '--dataset', dataset, '--json']) == 0
+    for dataset in (['--dataset', 'folder'], ['--dataset', str(classes)], []):
+        assert main([*command, *dataset, '--json']) == 0
         figures.append(json.loads(capsys.readouterr().out))
-    assert figures[0] == figures[1]
+    assert figures[0] == figures[1] == figures[2]
+    names = taxonomy.classes
+    mine = dataclasses.replace(taxonomy, classes=(*names[:5], 'grass', *names[6:]))
+    classes.write_text(yaml.safe_dump(mine.to_dict()), encoding='utf-8')
+    assert main(command) == 1
+    assert f'class 5 is grass there and {names[5]} in the model' in capsys.readouterr().err
+    classes.write_text(yaml.safe_dump(taxonomy.to_dict()), encoding='utf-8')
     for mask in (small_camvid / 'masks' / 'val').iterdir():
         Image.fromarray(np.full(Image.open(mask).size[::-1], 255, np.uint8)).save(mask)
     capsys.readouterr()
