@@ -29,7 +29,16 @@ NAMED_AT_MOST = 16  # unknown ids or colours in an error
 
 KEYS = {'name', 'names', 'classes', 'ignored'}  # of a table: without one it is a table's classes
 YOLO_KEYS = {'nc', 'path', 'train', 'val'}
-GENERIC_NAMES = ('classes', 'data', 'labels', 'names')  # of files: the folder's says more
+GENERIC_NAMES = ('classes', 'config', 'data', 'labels', 'names')  # of files: the folder's says more
+# lines of text: an id, a colour and a name; an id, a name and a colour; an id and a name; all bounded,
+# or a long line takes minutes
+_GAP = r'[\s:,;]{1,9}'
+_ID, _COLOR = rf'(?P<id>\d{{1,9}}){_GAP}', rf'(?P<color>\d{{1,9}}(?:{_GAP}\d{{1,9}}){{2}})'
+_LINES = (
+    rf'(?:{_ID})?{_COLOR}{_GAP}(?P<name>\D.*)',
+    rf'(?:{_ID})?(?P<name>\S.{{,99}}?){_GAP}{_COLOR}(?:[\s:,;].*)?',
+    rf'{_ID}(?P<name>.+)',
+)
 
 Color = tuple[int, int, int]
 ALLOWED_COLOR = "[red, green, blue] of 0 to 255, or '#rrggbb', or a name such as red"
@@ -203,6 +212,8 @@ class _Table:
 
 def _written_out(values: Any, source: str) -> Any:
     """Return the fields of a table for its short forms: names, ids with names, names with colours."""
+    if isinstance(values, Mapping) and 'id2label' in values:
+        values = {'classes': values['id2label']}  # config.json of transformers
     if isinstance(values, list) or (isinstance(values, Mapping) and not KEYS & set(values)):
         values = {'classes': values}
     if not isinstance(values, Mapping):
@@ -241,23 +252,31 @@ def _row(entry: Any) -> Any:
 
 
 def _rows_of_text(text: str) -> list[Any]:
-    """Return a row for each line: a name, ``7 name``, or ``name:red,green,blue::`` of CVAT."""
+    """Return a row for each line: a name, ``7 name``, ``name,red,green,blue`` or as CVAT writes it."""
     lines = [line.strip() for line in text.splitlines()]
     # labelme's first line has the id -1
     lines = [line for line in lines if line and line[0] != '#' and line != '__ignore__']
-    for pattern, row in (
-        (r'(\d+)[ \t:,]\s*(.+)', lambda number, name: {int(number): name}),
-        (r'([^:]+):(\d+),(\d+),(\d+):.*', lambda name, *color: {name: [*map(int, color)]}),
-    ):
-        found = [match for line in lines if (match := re.fullmatch(pattern, line))]
-        if len(found) == len(lines):
-            return [row(*match.groups()) for match in found]
+    for pattern in _LINES:
+        found = [re.fullmatch(pattern, line) for line in lines]
+        if found and not found[0] and re.search('[,;]', lines[0]):
+            del found[0]  # the names of the columns
+        if found and all(found):
+            return [_row_of(match.groupdict()) for match in found if match]
     return lines
+
+
+def _row_of(fields: Mapping[str, str | None]) -> dict[str, Any]:
+    row: dict[str, Any] = {key: value for key, value in fields.items() if value}
+    if 'id' in row:
+        row['id'] = int(row['id'])
+    if 'color' in row:
+        row['color'] = [*map(int, re.findall(r'\d+', row['color']))]
+    return row
 
 
 def _colored(rows: list[Any]) -> Iterator[Any]:
     """Yield the rows, those without a colour with the next of PASCAL VOC's that no other has."""
-    taken = [row.get('color') for row in rows if isinstance(row, Mapping)]
+    taken = [row['color'] for row in rows if isinstance(row, Mapping) and 'color' in row]
     names = [row.get('name') for row in rows[:1] if isinstance(row, Mapping)]
     # that of the background is black, as in the masks of VOC, labelme and CVAT
     begin = 0 if str(*names).strip('_').lower() == 'background' else 1
@@ -340,12 +359,18 @@ def _some(values: list[Any]) -> str:
 
 
 def load_taxonomy(name: str) -> Taxonomy:
-    """Load a built-in taxonomy by name, or the user's own: a YAML file, or one name a line in a .txt.
+    """Load a built-in taxonomy by name, or the user's own: a YAML file, or a .txt or .csv of lines.
 
     Raises:
         TaxonomyError: there is no such table, or it is malformed.
     """
-    if Path(name).suffix == '.txt':
-        text = read_text(at_home(name), 'taxonomy', TaxonomyError)
-        return Taxonomy.from_dict(_rows_of_text(text), name)
+    if Path(name).suffix in ('.txt', '.csv'):
+        rows = _rows_of_text(read_text(at_home(name), 'taxonomy', TaxonomyError))
+        strange = [row for row in map(_row, rows) if re.search('[,;]', row['name'])]
+        if Path(name).suffix == '.csv' and strange:
+            msg = (
+                f'{name} has the line {shown(strange[0]["name"])}: write 7,road or road,128,64,128'
+            )
+            raise TaxonomyError(msg)
+        return Taxonomy.from_dict(rows, name)
     return Taxonomy.from_dict(*_SHIPPED.read(name, TaxonomyError))

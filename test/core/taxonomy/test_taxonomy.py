@@ -86,6 +86,7 @@ VOC = ((128, 0, 0), (0, 128, 0))
         ("{a: [1, 2, 3], b: '#040506'}", ((1, 2, 3), (4, 5, 6)), ()),
         ('classes: {a: {colour: [128, 0, 0], id: 3}, b: }', VOC, ((3,), (1,))),
         ('- a: [0, 128, 0]\n- b', (VOC[1], VOC[0]), ()),
+        ('{"architectures": ["x"], "id2label": {"0": "a", "1": "b"}, "num_labels": 2}', VOC, ()),
         ('classes: [{name: a, id: 4}, {name: b, color: [128, 0, 0]}]', VOC[::-1], ((4,), (1,))),
     ],
 )
@@ -123,6 +124,30 @@ def test_a_class_in_each_line(tmp_path: Path, text: str, expected: Taxonomy) -> 
     path = tmp_path / 'mine.txt'
     path.write_text(text)
     assert load_taxonomy(str(path)) == expected
+
+
+COLORED = Taxonomy('mine', ('a b', 'c'), (RED, GREEN))
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        # of Kaggle's CamVid, of CamVid itself, of Roboflow
+        ('name,r,g,b,class_11\na b,255,0,0,1\nc,0,255,0,1\n', COLORED),
+        ('name; r; g; b\na b; 255; 0; 0\nc; 0; 255; 0\n', COLORED),
+        ('a b 255 0 0\nc 0 255 0\n', COLORED),
+        ('255 0 0\ta b\n0 255 0\tc\n', COLORED),
+        ('0,a b,255,0,0\n1,c,0,255,0\n', COLORED),
+        ('Pixel Value, Class\n0, a b\n1, c\n', Taxonomy('mine', ('a b', 'c'), VOC)),
+    ],
+)
+def test_columns_of_names_ids_and_colors(tmp_path: Path, text: str, expected: Taxonomy) -> None:
+    for path in (tmp_path / 'mine.txt', tmp_path / 'mine.csv'):
+        path.write_text(text)
+        assert load_taxonomy(str(path)) == expected
+    path.write_text('class,key,hex\na,0,#000000\nb,1,#1ce6ff\n')
+    with pytest.raises(TaxonomyError, match="line 'class,key,hex': write 7,road or road,128"):
+        load_taxonomy(str(path))
 
 
 @pytest.mark.parametrize(
