@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     back = actions.add_parser('import', help='bring masks back that were corrected in another tool')
     text = 'of CVAT, Label Studio, labelme or COCO: a file, a folder, or a .zip'
     back.add_argument('export', type=Path, help=text)
-    text = 'the data set whose images it is of, as lemore bag pick wrote it'
+    text = 'the data set whose images it is of, as lemore bag pick wrote it; masks may be missing'
     back.add_argument('--data', type=Path, required=True, help=text)
     back.add_argument('--output', '-o', type=Path, required=True, help='folder of the data set')
     text = 'also write them as ground truth of this bag, see lemore bag truth (repeat)'

@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw
 from lemore_core.common.errors import LemoreError, in_one_line
 from lemore_core.common.files import read_regular, require_new, write_whole
 from lemore_core.common.yaml_file import dump_yaml
-from lemore_core.data.datasets import CLASSES, OWN, open_dataset
+from lemore_core.data.datasets import CLASSES, OWN, open_dataset, paired
 from lemore_core.data.samples import DataError, Sample
 from lemore_core.data.split import copy_into
 from lemore_core.images.files import NUMBERS, decode_image, encode_image, write_labels
@@ -53,14 +53,17 @@ def write_annotations(kind: str, root: Path) -> None:
 
 
 def import_annotations(export: Path, data: Path, output: Path) -> tuple[int, list[str]]:
-    """Write a data set of the images in ``data`` that have labels in ``export``.
+    """Write a data set of the images in ``data``, with or without masks, that have labels in ``export``.
 
     Return their number, and the names of the images without labels.
     """
     require_new(output, DataError)
-    waiting = {one.image.stem: one for one in all_samples(data)}
-    number, sizes = len(waiting), {stem: one.read_mask().shape for stem, one in waiting.items()}
-    taxonomy = next(iter(waiting.values())).taxonomy
+    taxonomy = open_dataset(OWN, data).taxonomy
+    folders = ((data / 'images' / split, data / 'masks' / split) for split in _splits(data))
+    samples = [one for both in folders for one in paired(*both, taxonomy) if one.image.is_file()]
+    waiting = {one.image.stem: one for one in samples}
+    number = len(waiting)
+    sizes: dict[str, Size] = {name: one.read_image().shape[:2] for name, one in waiting.items()}
     for stem, labels in read_annotations(export, taxonomy, sizes):
         sample = waiting.pop(stem, None)
         if sample is None:
@@ -79,8 +82,11 @@ def import_annotations(export: Path, data: Path, output: Path) -> tuple[int, lis
 def all_samples(root: Path) -> list[Sample]:
     """Return the samples of both splits of a data set of the layout ``folder``."""
     dataset = open_dataset(OWN, root)
-    splits = [one for one in ('train', 'val') if (root / 'images' / one).is_dir()]
-    return [sample for split in splits or ['train'] for sample in dataset.samples(split)]
+    return [sample for split in _splits(root) for sample in dataset.samples(split)]
+
+
+def _splits(root: Path) -> list[str]:
+    return [one for one in ('train', 'val') if (root / 'images' / one).is_dir()] or ['train']
 
 
 def write_classes(root: Path, taxonomy: Taxonomy) -> None:
@@ -100,7 +106,12 @@ def read_annotations(
         try:
             for name, marks in _read(path, Path(folder)):
                 stem = _image_of(name, sizes)
-                yield stem, _painted(sizes[stem], marks(sizes[stem]), taxonomy)
+                try:
+                    labels = _painted(sizes[stem], marks(sizes[stem]), taxonomy)
+                except DataError as error:
+                    msg = f'{name}: {error}'
+                    raise DataError(msg) from error
+                yield stem, labels
         except (ImportError, LemoreError, MemoryError):
             raise
         except Exception as error:  # damage, and other versions, show in a dozen ways

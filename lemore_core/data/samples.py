@@ -262,8 +262,10 @@ class Sample:
     def _why_no_mask(self) -> str:
         if longer := _beside(self.mask, self.image, MASK_ENDS, '[!0-9]*.*'):
             return f': there is {longer[0]}, see lemore data split --mask-suffix'
-        others = _beside(self.mask, self.image, NO_MASKS)
-        return f': masks are PNG, BMP or TIFF without loss, not {others[0]}' if others else ''
+        if not (others := _beside(self.mask, self.image, NO_MASKS)):
+            return ''
+        how = ' (lemore data import reads those of labelme)' * others[0].endswith('.json')
+        return f': masks are PNG, BMP or TIFF without loss, not {others[0]}{how}'
 
     def read_image(self) -> NDArray[np.uint8]:
         """Return the image, RGB (H, W, 3) uint8."""

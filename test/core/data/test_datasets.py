@@ -412,6 +412,11 @@ classes:
         message = r'a_1\.png: masks are PNG, BMP or TIFF without loss, not a_1\.jpg, and 1 more'
         with pytest.raises(DataError, match=rf'{message} .* \(lemore data split makes'):
             open_dataset('folder', tmp_path).samples('train')
+        (tmp_path / 'masks/train/a_1.jpg').rename(tmp_path / 'masks/train/a_1.json')
+        with pytest.raises(
+            DataError, match=r'not a_1\.json \(lemore data import reads those of lab'
+        ):
+            open_dataset('folder', tmp_path).samples('train')
 
     @pytest.mark.parametrize('other', ['a.jpg', 'a.PNG'])
     def test_two_images_of_one_name(self, tmp_path: Path, put_image: Put, other: str) -> None:
