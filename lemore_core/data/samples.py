@@ -264,7 +264,7 @@ class Sample:
             return f': there is {longer[0]}, see lemore data split --mask-suffix'
         if not (others := _beside(self.mask, self.image, NO_MASKS)):
             return ''
-        how = ' (lemore data import reads those of labelme)' * others[0].endswith('.json')
+        how = " (lemore data import reads labelme's)" * others[0].endswith('.json')
         return f': masks are PNG, BMP or TIFF without loss, not {others[0]}{how}'
 
     def read_image(self) -> NDArray[np.uint8]:

@@ -117,8 +117,8 @@ def require_classes(sample: Sample, taxonomy: Taxonomy) -> None:
             f'{sample.image} is labelled with the {len(sample.taxonomy.classes)} classes of '
             f'{sample.taxonomy.name!r} ({_start(sample.taxonomy)}), the model knows the '
             f'{len(taxonomy.classes)} of {taxonomy.name!r} ({_start(taxonomy)}): class {first} is '
-            f'{names[0]} there and {names[1]} in the model. --class-groups renames and merges those '
-            'of the model, --ground-truth-groups those of the data'
+            f'{names[0]} there and {names[1]} in the model. --class-groups renames and merges the '
+            "model's, --ground-truth-groups the data's"
         )
         raise DataError(msg)
 

@@ -87,7 +87,7 @@ def _log_depth(name: str, bits: int) -> None:
 @cache
 def _log_flat(name: str) -> None:
     what = f'{name}: its' if name else 'image files: some'
-    text = '%s 16-bit values differ little, as those of thermal cameras: scale them to 8 bits first'
+    text = '%s 16-bit values differ little, as from thermal cameras: scale them to 8 bits first'
     _log.warning(text, what)
 
 

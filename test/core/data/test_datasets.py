@@ -413,9 +413,7 @@ classes:
         with pytest.raises(DataError, match=rf'{message} .* \(lemore data split makes'):
             open_dataset('folder', tmp_path).samples('train')
         (tmp_path / 'masks/train/a_1.jpg').rename(tmp_path / 'masks/train/a_1.json')
-        with pytest.raises(
-            DataError, match=r'not a_1\.json \(lemore data import reads those of lab'
-        ):
+        with pytest.raises(DataError, match=r"not a_1\.json \(lemore data import reads labelme's"):
             open_dataset('folder', tmp_path).samples('train')
 
     @pytest.mark.parametrize('other', ['a.jpg', 'a.PNG'])

@@ -190,7 +190,7 @@ def test_values_of_a_thermal_camera_are_said_to_differ_little(
     values = lowest + NOISE[..., 0].astype(np.uint16) * 4
     for _ in range(2):
         BitDepth(f'/thermal/{lowest}').to_8bit(values)
-    flat = f'/thermal/{lowest}: its 16-bit values differ little, as those of thermal cameras'
+    flat = f'/thermal/{lowest}: its 16-bit values differ little, as from thermal cameras'
     assert sum(line.startswith(flat) for line in caplog.messages) == says
 
 
