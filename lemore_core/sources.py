@@ -142,12 +142,12 @@ def drive_name(name: str) -> str:
 
 def _open(text: str, max_pixels: int, bits: int, with_labels: bool) -> Sequence[Source]:
     path = Path(text)
+    _refuse_by_name(path)
     if not path.exists():
         if text.isdecimal() and len(text) <= MOST_DIGITS:
             return [_camera(int(text))]
         msg = f'there is no file or folder {text}, and it is no number of a camera'
         raise SourceError(msg)
-    _refuse_by_name(path)
     read = partial(read_image, max_pixels=max_pixels, bits=bits)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         return _by_drive(path.parent, [path], read)
@@ -171,8 +171,8 @@ def _open(text: str, max_pixels: int, bits: int, with_labels: bool) -> Sequence[
 
 
 def _refuse_by_name(path: Path) -> None:
-    if path.is_char_device():
-        msg = f'{path} is a device: give a camera by its number, 0 for /dev/video0'
+    if camera := re.fullmatch(r'/dev/video(\d+)', str(path)):
+        msg = f'{path} is a camera: give its number {camera[1]}'
         raise SourceError(msg)
     suffix = path.suffix.lower() if path.is_file() else ''
     if suffix in ARCHIVES:

@@ -186,7 +186,7 @@ def test_inputs_without_images_are_refused(tmp_path: Path) -> None:
     for name, message in (
         ('gone.png', r'no file or folder .*gone\.png'),
         ('empty', 'holds no images'),
-        ('/dev/null', r'/dev/null is a device: give a camera by its number, 0 for /dev/video0'),
+        ('/dev/video7', '/dev/video7 is a camera: give its number 7'),
         ('a.zip', 'is an archive: unpack it, and give what it holds'),
         ('text.mp4', r'text\.mp4 is no readable video: .*; images end in \.png, .*; bags are read'),
     ):
