@@ -27,7 +27,7 @@ _MOST_TEXT = 4096  # characters, as of a path
 _TYPE_NAMES = {
     int: 'an integer',
     float: 'a number',
-    str: 'text',
+    str: f'text of at most {_MOST_TEXT} characters',
     bool: 'true or false',
     Path: 'a path',
     NoneType: 'nothing',

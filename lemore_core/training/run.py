@@ -63,6 +63,7 @@ from lemore_core.training.task import (
 
 Report = Callable[[str], None]
 
+STARTED = 'started from '
 LICENCES = {'camvid': 'CC BY-NC 4.0: trained on CamVid, research use only'}
 CROP_SIZES = 3  # where steps differ in size: few, since a CPU prepares its kernels for each
 HEAD_STRIDE = 8
@@ -230,13 +231,16 @@ def make_task(
 
 
 def licence(taxonomy: str, data: Path, start: Path | None = None) -> str:
-    """Return the licence of the weights, with that of the checkpoint to start from."""
+    """Return the licence of the weights, with the terms that the checkpoint to start from adds."""
     recorded = (data / ORIGIN).is_file()
     own = read_origin(data / ORIGIN).licence if recorded else LICENCES.get(taxonomy, UNKNOWN)
     if start is None:
         return own
-    before = read_card(start)
-    return own if before.licence == own else f'{own}; started from {before.name}: {before.licence}'
+    before, terms = read_card(start), own.split('; ')
+    added = [term for term in before.licence.split('; ') if term not in terms]
+    if added and not added[0].startswith(STARTED):
+        added[0] = f'{STARTED}{before.name}: {added[0]}'
+    return '; '.join([own, *added])
 
 
 def validation_split(recipe: Recipe, training: list[Sample], validation: list[Sample]) -> str:

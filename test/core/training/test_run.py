@@ -268,6 +268,14 @@ def test_soft_labels_alone_teach_and_their_origin_is_on_the_card(
     again = train(dataclasses.replace(other, start=best, output=tmp_path / 'second'), silent)
     record = checkpoint.read_card(again).training
     assert (record['step'], record['steps_in_all']) == (3, 43)
+    # and licences are said once
+    origin['sources'][0]['licence'] = 'MIT'
+    (soft_squares / 'origin.yaml').write_text(yaml.safe_dump(origin))
+    terms = 'squares: MIT; teacher big: MIT'
+    for folder in ('third', 'fourth'):
+        again = train(dataclasses.replace(other, start=again, output=tmp_path / folder), silent)
+        expected = f'{terms}; started from {card.name}: squares: CC0'
+        assert checkpoint.read_card(again).licence == expected
 
     # all have soft labels or none
     blank = dataclasses.replace(other, recipe=dataclasses.replace(other.recipe, paste=0.5))
@@ -275,7 +283,7 @@ def test_soft_labels_alone_teach_and_their_origin_is_on_the_card(
         train(dataclasses.replace(blank, output=tmp_path / 'paste'), silent)
     (soft_squares / 'soft' / 'train' / '3.npz').unlink()
     with pytest.raises(DataError, match=r'3\.png has no soft labels .*3\.npz'):
-        train(dataclasses.replace(other, output=tmp_path / 'third'), silent)
+        train(dataclasses.replace(other, output=tmp_path / 'fifth'), silent)
 
 
 def test_a_loss_that_is_not_finite_ends_a_run_and_keeps_what_was_saved(
