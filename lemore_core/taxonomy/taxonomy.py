@@ -25,6 +25,7 @@ BUILT_IN = _SHIPPED.names
 UNLABELLED_8BIT = 255
 UNLABELLED_16BIT = 65535
 
+COUNT_ALLOWED = 'it needs 2 to 65534: the background is one too'
 NAMED_AT_MOST = 16  # unknown ids or colours in an error
 
 KEYS = {'name', 'names', 'classes', 'ignored'}  # of a table: without one it is a table's classes
@@ -227,6 +228,9 @@ def _written_out(values: Any, source: str) -> Any:
         rows = [{key: value} for key, value in rows.items()]
     if not isinstance(rows, list):
         return values
+    if len(rows) > UNLABELLED_16BIT:  # before seconds are spent on each ten thousand
+        msg = f'{source} has {len(rows)} classes, {COUNT_ALLOWED}'
+        raise TaxonomyError(msg)
     path = Path(source)
     folder = path.absolute().parent.name or path.stem
     name = folder if path.stem in GENERIC_NAMES else path.stem
@@ -276,11 +280,11 @@ def _row_of(fields: Mapping[str, str | None]) -> dict[str, Any]:
 
 def _colored(rows: list[Any]) -> Iterator[Any]:
     """Yield the rows, those without a colour with the next of PASCAL VOC's that no other has."""
-    taken = [row['color'] for row in rows if isinstance(row, Mapping) and 'color' in row]
+    taken = {str(row['color']) for row in rows if isinstance(row, Mapping) and 'color' in row}
     names = [row.get('name') for row in rows[:1] if isinstance(row, Mapping)]
     # that of the background is black, as in the masks of VOC, labelme and CVAT
     begin = 0 if str(*names).strip('_').lower() == 'background' else 1
-    free = (color for color in map(voc_color, count(begin)) if color not in taken)
+    free = (color for color in map(voc_color, count(begin)) if str(color) not in taken)
     for row in rows:
         is_bare = isinstance(row, Mapping) and 'color' not in row
         yield {**row, 'color': next(free)} if is_bare else row
@@ -318,7 +322,7 @@ def _faults(taxonomy: Taxonomy) -> Iterator[str]:
     """Yield the faults of a table, to follow its name in an error."""
     count = len(taxonomy.classes)
     if not 2 <= count < UNLABELLED_16BIT:
-        yield f' has {count} classes, it needs 2 to 65534: the background is one too'
+        yield f' has {count} classes, {COUNT_ALLOWED}'
     for name, number in Counter(taxonomy.classes).items():
         if number > 1 or not name.strip():
             yield f' has {number} classes called {name!r}: give each a name of its own'

@@ -157,6 +157,7 @@ def test_columns_of_names_ids_and_colors(tmp_path: Path, text: str, expected: Ta
         (TWO.format('id: 3', 'id: 3'), "the id 3 of 'b' is that of 'a' too"),
         (TWO.format('id: 1', 'ids: [7, 8]') + 'ignored: [8]', "id 8 of 'b' is that of 'ignored'"),
         ('name: x\nclasses: [{name: a, color: rot}]', "color is 'rot', allowed: .*'#rrggbb'"),
+        ('- a\n' * 2**16, 'bad.yaml has 65536 classes, it needs 2 to 65534'),
         ('[a, b, a]', "has 2 classes called 'a'"),
         ("[a, ' ']", "has 1 classes called ' '"),
         ('[a, ~]', r"classes is \[{'name': 'a', 'color': .*}, None\], allowed: names, or"),
