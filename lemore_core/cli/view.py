@@ -27,10 +27,12 @@ def run(arguments: argparse.Namespace) -> None:
     from lemore_core.images.view import View
 
     sources = open_inputs(arguments)
+    names = [source.name for source in sources] if len(sources) > 1 else ['']
     number = 0
-    with View(arguments.save) as view:
+    with View(arguments.save, names) as view:
         segmenter = load_for(sources, arguments)
-        for source in sources:
+        for name, source in zip(names, sources, strict=True):
+            view.source = name
             if taxonomy := source.taxonomy or (segmenter and segmenter.taxonomy):
                 view.describe(taxonomy)
             frames = islice(source.frames(), arguments.frames)
@@ -43,9 +45,9 @@ def run(arguments: argparse.Namespace) -> None:
                     (result,) = segmenter.segment_batch([frame.image])
                     view.labels(result.labels, result.confidence)
                     view.figure('figures/latency_ms', result.timings.total_ms)
-                    for name in ('familiarity', 'sureness'):
-                        if (share := getattr(result, name)) is not None:
-                            view.figure(f'figures/{name}', 100 * share)
+                    for figure in ('familiarity', 'sureness'):
+                        if (share := getattr(result, figure)) is not None:
+                            view.figure(f'figures/{figure}', 100 * share)
                 number += 1
     print(f'{counted(number, "image")}: {arguments.save or "in the viewer"}')
     exit_if_incomplete(sources)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ class ViewerError(LemoreError):
 
 
 class View(AbstractContextManager['View']):
-    """Logs to the file ``save`` or the viewer, at the moment of the last :meth:`at`."""
+    """Logs to the file ``save`` or the viewer, at the moment of the last :meth:`at`.
 
-    def __init__(self, save: Path | None = None) -> None:
+    ``sources`` are the names of several, which may be of one time: each is logged apart, as ``source``.
+    """
+
+    def __init__(self, save: Path | None = None, sources: Sequence[str] = ('',)) -> None:
         try:
             import rerun
         except ImportError as error:
@@ -33,9 +37,10 @@ class View(AbstractContextManager['View']):
             raise ViewerError(msg) from error
         self._rerun = rerun
         self._recording = rerun.RecordingStream('lemore')
+        self.source = sources[0]
         self._taxonomy: Taxonomy | None = None
         self._moment: dict[str, dict[str, Any]] = {}
-        self._confidences: list[tuple[float, dict[str, dict[str, Any]]]] = []
+        self._confidences: list[tuple[float, str, dict[str, dict[str, Any]]]] = []
         with refusing(f'Rerun cannot open {save or "its viewer"}', ViewerError):
             if save is not None:
                 save.parent.mkdir(parents=True, exist_ok=True)
@@ -44,13 +49,14 @@ class View(AbstractContextManager['View']):
                 # the viewer inherits it, and sends no usage data from such a machine
                 os.environ['CI'] = 'true'
                 self._recording.spawn()
-        self._recording.send_blueprint(_blueprint())
+        self._recording.send_blueprint(_blueprint(sources))
 
     def __exit__(self, kind: object, *_: object) -> None:
-        for mean, moment in self._confidences if kind is None else ():
+        for mean, source, moment in self._confidences if kind is None else ():
+            self.source = source
             self._set_time(moment)
             text = f'mean confidence {mean:.1f} %'
-            self._recording.log('worst', self._rerun.TextLog(text, level='WARN'))
+            self._log('worst', self._rerun.TextLog(text, level='WARN'))
         self._recording.flush()
         self._recording.disconnect()
 
@@ -59,10 +65,10 @@ class View(AbstractContextManager['View']):
         self._taxonomy = taxonomy
         pairs = list(zip(taxonomy.classes, taxonomy.colors, strict=True))
         rows = [(label, *pair) for label, pair in enumerate(pairs)]
-        self._recording.log('/', self._rerun.AnnotationContext(rows), static=True)
+        self._log('', self._rerun.AnnotationContext(rows), static=True)
         for name, color in pairs:
             line = self._rerun.SeriesLines(colors=[color], names=[name])
-            self._recording.log(f'classes/{name}', line, static=True)
+            self._log(f'classes/{name}', line, static=True)
 
     def at(self, *, frame: int | None = None, stamp_ns: int | None = None) -> None:
         """Set the moment: the number of a frame, the nanoseconds of a stamp, or both."""
@@ -75,12 +81,12 @@ class View(AbstractContextManager['View']):
         """Log a camera's image; as JPEG, since a drive in pixels fills the memory."""
         data = encode_image(to_rgb(image.pixels, image.encoding), '.jpg')
         encoded = self._rerun.EncodedImage(contents=data, media_type='image/jpeg')
-        self._recording.log('camera/image', encoded)
+        self._log('camera/image', encoded)
 
     def labels(self, labels: Labels, confidence: NDArray[np.uint8] | None = None) -> None:
         """Log labels, the share of each class, and their confidence, all (H, W)."""
         segmentation = self._rerun.SegmentationImage(np.ascontiguousarray(labels), opacity=0.5)
-        self._recording.log('camera/labels', segmentation)
+        self._log('camera/labels', segmentation)
         if self._taxonomy is not None:
             counts = np.bincount(labels.reshape(-1), minlength=len(self._taxonomy.classes))
             for name, count in zip(self._taxonomy.classes, counts, strict=False):
@@ -90,19 +96,24 @@ class View(AbstractContextManager['View']):
 
     def confidence(self, confidence: NDArray[np.uint8]) -> None:
         """Log confidence, (H, W) uint8, and its mean in percent."""
-        self._recording.log('confidence', self._rerun.Image(np.ascontiguousarray(confidence), 'L'))
+        self._log('confidence', self._rerun.Image(np.ascontiguousarray(confidence), 'L'))
         mean = float(confidence.mean()) / 2.55
         self.figure('figures/confidence', mean)
-        pairs = [*self._confidences, (mean, self._moment)]
+        pairs = [*self._confidences, (mean, self.source, self._moment)]
         self._confidences = sorted(pairs, key=lambda pair: pair[0])[:WORST]
 
     def figure(self, name: str, value: float) -> None:
         """Log a figure; those of one name are a curve."""
-        self._recording.log(name, self._rerun.Scalars(value))
+        self._log(name, self._rerun.Scalars(value))
 
     def points(self, xyz: NDArray[np.float32], labels: NDArray[Any]) -> None:
         """Log labelled points, (N, 3) in metres."""
-        self._recording.log('points', self._rerun.Points3D(xyz, class_ids=labels))
+        self._log('points', self._rerun.Points3D(xyz, class_ids=labels))
+
+    def _log(self, name: str, value: Any, *, static: bool = False) -> None:
+        # as a list, in which a space or a stroke of a name stands for itself
+        parts = [part for part in (self.source, *name.split('/', 1)) if part]
+        self._recording.log(parts or '/', value, static=static)
 
     def _set_time(self, moment: dict[str, dict[str, Any]]) -> None:
         self._recording.reset_time()
@@ -110,19 +121,26 @@ class View(AbstractContextManager['View']):
             self._recording.set_time(timeline, **value)
 
 
-def _blueprint() -> Any:
-    import rerun.blueprint as layout
+def _blueprint(sources: Sequence[str]) -> Any:
+    from rerun import blueprint as layout
+    from rerun import new_entity_path
 
-    curves = layout.Vertical(
-        layout.TimeSeriesView(origin='classes', name='classes, % of the image'),
-        layout.TimeSeriesView(origin='figures', name='confidence and familiarity in %, latency'),
-        layout.TextLogView(origin='worst', name='least confident'),
-    )
-    images = layout.Vertical(
-        layout.Spatial2DView(origin='camera', name='camera and labels'),
-        layout.Tabs(
-            layout.Spatial2DView(origin='confidence', name='confidence'),
-            layout.Spatial3DView(origin='points', name='points'),
-        ),
-    )
-    return layout.Blueprint(layout.Horizontal(images, curves))
+    tabs = []
+    for name in dict.fromkeys(sources):
+        root = f'/{new_entity_path([name])}' if name else ''
+        curves = layout.Vertical(
+            layout.TimeSeriesView(origin=f'{root}/classes', name='classes, % of the image'),
+            layout.TimeSeriesView(
+                origin=f'{root}/figures', name='confidence and familiarity in %, latency'
+            ),
+            layout.TextLogView(origin=f'{root}/worst', name='least confident'),
+        )
+        images = layout.Vertical(
+            layout.Spatial2DView(origin=f'{root}/camera', name='camera and labels'),
+            layout.Tabs(
+                layout.Spatial2DView(origin=f'{root}/confidence', name='confidence'),
+                layout.Spatial3DView(origin=f'{root}/points', name='points'),
+            ),
+        )
+        tabs.append(layout.Horizontal(images, curves, name=name or None))
+    return layout.Blueprint(*tabs)  # of several, tabs

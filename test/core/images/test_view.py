@@ -86,6 +86,25 @@ def test_a_folder_is_segmented_into_a_file(
     assert min(value[0] for value in found['/figures/latency_ms']['Scalars:scalars']) > 0
 
 
+def test_drives_are_logged_apart(
+    tmp_path: Path, rows: Any, clip_frames: list[NDArray[np.uint8]], untrained_checkpoint: Path
+) -> None:
+    for name in ('day 1', 'night'):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / '0.png'), clip_frames[0][:96, :128])
+    inputs = [str(tmp_path / name) for name in ('day 1', 'night')]
+    output = tmp_path / 'both.rrd'
+    model = ['--model', str(untrained_checkpoint), '--backend', 'torch', '--device', 'cpu']
+    assert main(['view', *inputs, '--save', str(output), *model]) == 0
+    found = rows(output)
+    for frame, root in enumerate(('/day-1', '/night')):
+        assert found[root]['AnnotationContext:context']
+        assert found[f'{root}/camera/image']['frame'] == [frame]
+        assert found[f'{root}/classes/road']['frame'] == [frame]
+        assert found[f'{root}/worst']['frame'] == [frame]
+    assert '/camera/image' not in found
+
+
 def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
     pytest.importorskip('rerun', reason='pip install rerun-sdk')
     with pytest.raises(ViewerError, match='Rerun cannot open '):
