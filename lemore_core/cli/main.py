@@ -112,7 +112,9 @@ def _run(argv: list[str], name: str) -> int:
             command = importlib.import_module(module)
             command.add_arguments(subparser)
             subparser.set_defaults(run=command.run)
-    arguments = parser.parse_args(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:  # with the usage of the command, which parse_args would not show
+        subparsers.choices[name].error(f'unrecognized arguments: {" ".join(unknown)}')
     arguments.run(arguments)
     return 0
 

@@ -187,6 +187,14 @@ def test_wrong_usage_is_named(wrong: str, capsys: Output) -> None:
     assert f'error: argument {wrong.split()[1]}: ' in capsys.readouterr().err
 
 
+def test_an_option_of_other_commands_is_named_with_the_usage_of_this_one(capsys: Output) -> None:
+    with pytest.raises(SystemExit):
+        main(['predict', 'x.png', '-o', 'out', '--class-groups', 'auto'])
+    found = capsys.readouterr().err
+    assert found.startswith('usage: lemore predict')
+    assert 'lemore predict: error: unrecognized arguments: --class-groups auto' in found
+
+
 def test_an_engine_that_is_there_is_named(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
