@@ -15,6 +15,7 @@ from lemore_core.common.errors import LemoreError
 
 STATUS = Path('/proc/self/status')
 TOPOLOGY = Path('/sys/devices/system/cpu')
+CPU_MAX = Path('/sys/fs/cgroup/cpu.max')  # of a container, by cgroup v2
 KIB_IN_MB = 1024 / 1e6
 # of mallopt(3)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
@@ -80,12 +81,15 @@ def trim_memory() -> None:
 
 
 def thread_counts() -> tuple[int, ...]:
-    """Return thread counts to try, ascending: one, one per core, one per processor."""
-    processors, cores = usable_processors(), set()
+    """Return thread counts to try, ascending: one, one per core, one per processor, within a quota."""
+    processors, cores, most = usable_processors(), set(), sys.maxsize
     for processor in processors:
         siblings = TOPOLOGY / f'cpu{processor}' / 'topology' / 'thread_siblings_list'
         cores.add(siblings.read_text() if siblings.is_file() else str(processor))
-    return tuple(sorted({1, len(cores), len(processors)}))
+    with suppress(OSError, ValueError):  # no container, or 'max', which is no quota
+        quota, period = map(int, CPU_MAX.read_text(encoding='ascii').split())
+        most = -(-quota // period)
+    return tuple(sorted({1, min(len(cores), most), min(len(processors), most)}))
 
 
 def usable_processors() -> set[int]:

@@ -21,7 +21,7 @@ from lightning.pytorch import seed_everything
 from lemore_core import checkpoint
 from lemore_core.common.errors import LemoreError, refusing
 from lemore_core.common.files import hash_of, write_whole
-from lemore_core.common.memory import keep_freed_memory, usable_processors
+from lemore_core.common.memory import keep_freed_memory, thread_counts
 from lemore_core.common.yaml_file import dump_yaml
 from lemore_core.data.origin import ORIGIN, read_origin
 from lemore_core.model.cartesian_encoder import AxisMixing, resample_axis_weight
@@ -66,7 +66,7 @@ class Hardware:
         """The number of loading processes for each training process."""
         if self.workers is not None:
             return self.workers
-        cores = len(usable_processors())
+        cores = thread_counts()[-1]
         # on a CPU the training step needs the cores: one loader keeps up with it
         return max(1, min(8, (cores - 1) // self.devices)) if self.uses_gpu else 1
 
@@ -107,7 +107,7 @@ def set_up(run: TrainingRun) -> Path | None:
     if not run.hardware.uses_gpu:
         keep_freed_memory(all_blocks=True)
         if 'OMP_NUM_THREADS' not in os.environ:
-            cores = len(usable_processors()) // run.hardware.devices
+            cores = thread_counts()[-1] // run.hardware.devices
             torch.set_num_threads(max(1, cores - run.hardware.loaders))
     # Lightning's advertisements and notes; warnings and errors stay
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)

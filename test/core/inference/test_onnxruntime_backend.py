@@ -172,7 +172,11 @@ def test_one_thread_a_core_or_a_processor(
         (folder / 'thread_siblings_list').write_text(text)
     monkeypatch.setattr(processors, 'TOPOLOGY', tmp_path)
     monkeypatch.setattr(processors.os, 'sched_getaffinity', lambda _: usable, raising=False)
+    monkeypatch.setattr(processors, 'CPU_MAX', tmp_path / 'cpu.max')
     assert processors.thread_counts() == expected
+    for quota, most in (('max', 4), ('150000', 2)):
+        processors.CPU_MAX.write_text(f'{quota} 100000\n')
+        assert processors.thread_counts() == tuple(sorted({min(n, most) for n in expected}))
 
 
 def test_a_load_writes_nothing_outside_our_own_cache(
