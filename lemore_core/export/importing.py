@@ -138,6 +138,8 @@ def import_onnx(
     )
     if output.form in ONE_CHANNEL:
         summary += f': {taxonomy.classes[0]!r} below, {taxonomy.classes[1]!r} above'
+    elif 'NCHW' in output.form and output.width == classes:
+        summary += ', which by its sides may be NHWC: look at its labels of an image'
     return bytes(model.SerializeToString()), summary
 
 
@@ -167,8 +169,7 @@ def _read(path: Path) -> ModelProto:
     weights = {one.name for one in graph.initializer}
     weights |= {one.values.name for one in graph.sparse_initializer}
     inputs = [entry for entry in graph.input if entry.name not in weights]
-    for field in ('input', 'value_info', 'quantization_annotation'):
-        graph.ClearField(field)
+    del graph.input[:], graph.value_info[:], graph.quantization_annotation[:]
     graph.input.extend(inputs)
     model.ir_version = max(model.ir_version, OLDEST_IR)
     _prefix_names(graph)
@@ -254,8 +255,7 @@ def _add_input(model: ModelProto, source: _Input) -> None:
         steps.append(('Transpose', {}, {'perm': [0, 3, 1, 2]}))
     graph, shape = model.graph, [1, source.height, source.width, 3]
     foreign = list(graph.node)
-    for field in ('node', 'input'):
-        graph.ClearField(field)
+    del graph.node[:], graph.input[:]
     _add_steps(model, 'pixels', steps or [('Identity', {}, {})], PREFIX + source.name)
     graph.node.extend(foreign)
     graph.input.append(helper.make_tensor_value_info('pixels', TensorProto.UINT8, shape))
@@ -382,7 +382,7 @@ def _add_output(model: ModelProto, output: _Output, classes: int) -> None:
     if 'probab' in output.form:
         steps += [('Max', {'least': np.array(LEAST, np.float32)}, {}), ('Log', {}, {})]
     _add_steps(model, PREFIX + output.name, steps, 'logits')
-    model.graph.ClearField('output')
+    del model.graph.output[:]
     model.graph.output.append(helper.make_tensor_value_info('logits', TensorProto.FLOAT, shape))
 
 

@@ -285,6 +285,15 @@ def test_an_open_size_and_batch_are_fixed(make: Make, stripes: np.ndarray, tmp_p
         assert labels_of(path, stripes, tmp_path, size=SIZE)[0, 40] == 2
 
 
+@pytest.mark.parametrize(('columns', 'is_said'), [(3, True), (4, False)])
+def test_logits_that_may_be_of_both_layouts_are_said(
+    make: Make, columns: int, is_said: bool
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (4, columns, 3), np.uint8)
+    _, summary = import_onnx(make(sides=(4, columns)), TABLE, image)
+    assert summary.endswith('may be NHWC: look at its labels of an image') == is_said
+
+
 @pytest.mark.parametrize(
     ('form', 'options', 'message'),
     [
