@@ -199,7 +199,7 @@ def machine_facts() -> dict[str, str]:
     cpu = match[1] if match else platform.processor() or platform.machine()
     # loaded by then, if the measurement used them
     runtime = sys.modules.get('lemore_core.inference.onnxruntime_backend')
-    threads = runtime.measured_threads() if runtime else None
+    threads = runtime.chosen_threads.get(thread_counts()) if runtime else None
     torch = sys.modules.get('torch')
     installed = {d.metadata['Name']: d.version for d in distributions()}
     versions = [f'{name} {installed[name]}' for name in installed if LIBRARY.fullmatch(name)]

@@ -92,11 +92,6 @@ def load(request: ServingRequest) -> CpuPipeline:
     return pipeline
 
 
-def measured_threads() -> int | None:
-    """Return the number of threads chosen in this process, None before."""
-    return chosen_threads.get(thread_counts())
-
-
 def choose_threads(times: Mapping[int, float]) -> int:
     """Return the smallest number of threads nearly as fast as the fastest, given their seconds."""
     # a thread for a few percent is worth more to the rest of a robot
