@@ -89,57 +89,31 @@ def frame_path() -> Iterator[str]:
     ):
         yield Box(left, 26, 14, 14, '', colour=colour).rectangle()
         yield text(left + 20, 38, name, size=13, colour=QUIET, anchor='start')
-    top, height = 62, 92
-    message = Box(30, top, 140, height, 'message', ('Image or', 'CompressedImage'), DATA)
-    mailbox = Box(230, top, 140, height, 'mailbox', ('newest only,', 'drops are counted'), CORE)
-    image = Box(430, top, 140, height, 'image', ('H x W x 3 uint8', 'view, and header'), DATA)
-    segmenter = Box(630, top, 190, height, 'Segmenter', ('one thread,', 'every camera'), CORE)
-    result = Box(880, top, 210, height, 'Segmentation', ('labels, confidence,', 'timings'), DATA)
-    boxes = [message, mailbox, image, segmenter, result]
+    boxes = [
+        Box(30, 62, 140, 92, 'message', ('Image or', 'CompressedImage'), DATA),
+        Box(230, 62, 140, 92, 'mailbox', ('newest only,', 'drops are counted'), CORE),
+        Box(430, 62, 140, 92, 'image', ('H x W x 3 uint8', 'view, and header'), DATA),
+        Box(630, 62, 190, 92, 'Segmenter', ('one thread,', 'every camera'), CORE),
+        Box(880, 62, 210, 92, 'Segmentation', ('labels, confidence,', 'timings'), DATA),
+    ]
     for box in boxes:
         yield from box.svg()
     for before, after in pairwise(boxes):
         y = before.middle[1]
         yield arrow((before.left + before.width, y), (after.left - 2, y))
 
-    top, height = 204, 78
-    inference = Box(
-        500,
-        top,
-        320,
-        height,
-        'inference: cpu, gpu or tensorrt',
-        ('resize, normalise, folded network, decode:', 'one call, whatever the backend'),
-        CORE,
-    )
-    outputs = Box(
-        880,
-        top,
-        210,
-        height,
-        'messages out',
-        ('the header of the input;', 'only what is subscribed'),
-        ROS,
-    )
-    offline = Box(
-        30,
-        top,
-        440,
-        height,
-        'bags, files, videos',
-        ('lemore bag and lemore predict enter', 'at the image, leave at Segmentation'),
-        ROS,
-    )
-    for box in (inference, outputs, offline):
-        yield from box.svg()
-    x = segmenter.middle[0]
-    bottom = segmenter.top + segmenter.height
-    yield arrow((x - 12, bottom), (x - 12, top - 2))
-    yield arrow((x + 12, top), (x + 12, bottom + 2))
-    x = result.middle[0]
-    yield arrow((x, bottom), (x, top - 2))
-    x = image.left + 20
-    yield arrow((x, top), (x, bottom + 2))
+    top, bottom = 204, 62 + 92
+    inference = 'resize, normalise, folded network, decode:', 'one call, whatever the backend'
+    outputs = 'the header of the input;', 'only what is subscribed'
+    offline = 'lemore bag and lemore predict enter', 'at the image, leave at Segmentation'
+    yield from Box(500, top, 320, 78, 'inference: cpu, gpu or tensorrt', inference, CORE).svg()
+    yield from Box(880, top, 210, 78, 'messages out', outputs, ROS).svg()
+    yield from Box(30, top, 440, 78, 'bags, files, videos', offline, ROS).svg()
+    *_, image, segmenter, result = (box.middle[0] for box in boxes)
+    yield arrow((segmenter - 12, bottom), (segmenter - 12, top - 2))
+    yield arrow((segmenter + 12, top), (segmenter + 12, bottom + 2))
+    yield arrow((result, bottom), (result, top - 2))
+    yield arrow((image - 50, top), (image - 50, bottom + 2))
 
 
 def folders() -> Iterator[str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import ModelCard
+from lemore_core.cli.main import main
 from lemore_core.export.export import export_onnx
 from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
@@ -35,6 +37,32 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
         yield
+
+
+class Done(NamedTuple):
+    """What came of a command."""
+
+    status: int
+    out: str
+    err: str
+
+    def fails(self, *texts: str) -> bool:
+        return self.status == 1 and all(text in self.err for text in texts)
+
+
+@pytest.fixture
+def lemore(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run ``lemore`` with arguments in this process."""
+
+    def run(*arguments: object) -> Done:
+        capsys.readouterr()
+        try:
+            status = main([*map(str, arguments)])
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return Done(status, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture
@@ -62,6 +90,19 @@ def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         if process.poll() is None:  # with what it has started
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+@pytest.fixture
+def run_python(start_python: Callable[..., subprocess.Popen[str]]) -> Callable[..., str]:
+    """Run Python with arguments to its good end; return what it printed."""
+
+    def run(*arguments: object, **environ: str) -> str:
+        process = start_python(*map(str, arguments), environ=environ)
+        out, err = process.communicate(timeout=200)
+        assert process.returncode == 0, out + err
+        return out
+
+    return run
 
 
 @pytest.fixture(scope='session')

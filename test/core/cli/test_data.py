@@ -4,12 +4,11 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-
-from lemore_core.cli.main import main
 
 MASK = np.array([[0, 1, 1, 1]], np.uint8)
 CLASSES = """
@@ -17,8 +16,7 @@ name: rows
 classes: [{name: row, color: [1, 2, 3]}, {name: gap, color: [4, 5, 6]}]
 """
 Names = dict[str, list[str]]
-Split = Callable[..., tuple[int, Names]]
-Output = pytest.CaptureFixture[str]
+Split = Callable[..., tuple[Any, Names]]
 
 
 @pytest.fixture
@@ -37,12 +35,11 @@ def write_pairs(root: Path, *names: str) -> Path:
     return root
 
 
-def test_a_sound_data_set(root: Path, capsys: Output) -> None:
-    assert main(['data', 'check', '--dataset', 'folder', '--data', str(root)]) == 0
-    captured = capsys.readouterr()
-    lines = captured.out.splitlines()
-    heads = [line for line in lines if ':' in line]
-    assert heads == [
+def test_a_sound_data_set(root: Path, lemore: Any) -> None:
+    status, out, err = lemore('data', 'check', '--dataset', 'folder', '--data', root)
+    lines = out.splitlines()
+    assert (status, 'error' in err) == (0, False)
+    assert [line for line in lines if ':' in line] == [
         'train: 1 image, 4x1 pixels',
         'val: 1 image, 4x1 pixels',
         '2 drives: the folders',
@@ -52,79 +49,77 @@ def test_a_sound_data_set(root: Path, capsys: Output) -> None:
         ['1', '75.000%', '1', 'gap'],
         ['0.000%', 'unlabelled'],
     ]
-    assert 'error' not in captured.err
 
 
-def test_errors_are_listed_and_make_the_status(root: Path, capsys: Output) -> None:
+def test_errors_are_listed_and_make_the_status(root: Path, lemore: Any) -> None:
     cv2.imwrite(str(root / 'masks' / 'val' / 'a.png'), MASK * 9)
     (root / 'masks' / 'train' / 'a.png').unlink()
-    command = ['data', 'check', '--dataset', 'folder', '--data', str(root)]
-    assert main(command) == 1
-    error = capsys.readouterr().err
-    assert f'error: {root}/images/train/a.png has no mask' in error
-    assert f'error: {root}/masks/val/a.png: the mask holds ids [9]' in error
-    assert 'warning: no mask has the classes row, gap' in error
-    assert error.endswith('lemore data: 2 errors in train, val\n')
-    assert main(['data', 'check', '--dataset', 'mars', '--data', '.']) == 1
-    assert "no data set is called 'mars'" in capsys.readouterr().err
-    cv2.imwrite(str(root / 'masks' / 'val' / 'a.png'), MASK * 0)
-    assert main([*command, '--split', 'val']) == 1
-    assert 'val has pixels of row alone' in capsys.readouterr().err
-    cv2.imwrite(str(root / 'masks' / 'val' / 'a.png'), MASK * 9)
+    command = ['data', 'check', '--dataset', 'folder', '--data', root]
+    done = lemore(*command)
+    assert done.fails(
+        f'error: {root}/images/train/a.png has no mask',
+        f'error: {root}/masks/val/a.png: the mask holds ids [9]',
+        'warning: no mask has the classes row, gap',
+    )
+    assert done.err.endswith('lemore data: 2 errors in train, val\n')
     # a missing split does not hide the other
-    assert main([*command, '--split', 'test', '--split', 'val']) == 1
-    captured = capsys.readouterr()
-    assert 'error: test: there is no folder' in captured.err
-    assert 'lemore data: 2 errors in test, val' in captured.err
-    assert 'val: 1 image' in captured.out
+    done = lemore(*command, '--split', 'test', '--split', 'val')
+    assert done.fails('error: test: there is no folder', 'lemore data: 2 errors in test, val')
+    assert 'val: 1 image' in done.out
+    command[3] = 'mars'
+    assert lemore(*command).fails("no data set is called 'mars'")
+    command[3] = 'folder'
+    cv2.imwrite(str(root / 'masks' / 'val' / 'a.png'), MASK * 0)
+    assert lemore(*command, '--split', 'val').fails('val has pixels of row alone')
+
+
+def test_a_split_that_leaks_is_a_warning(tmp_path: Path, lemore: Any) -> None:
+    write_pairs(tmp_path, 'train/a_1', 'train/b_1', 'val/a_2')
+    done = lemore('data', 'check', '--dataset', 'folder', '--data', tmp_path)
+    assert done.status == 0
+    assert '1 image of val from drives that train has too: a; hold' in done.err
 
 
 @pytest.fixture
-def split(tmp_path: Path) -> Split:
-    """Divide what write_pairs wrote; return the exit status and the names of images by split."""
+def split(tmp_path: Path, lemore: Any) -> Split:
+    """Divide what write_pairs wrote; return what came of it and the names of images by split."""
 
-    def run(*options: str, images: str = 'images', masks: str = 'masks') -> tuple[int, Names]:
-        folders = [str(tmp_path / images), str(tmp_path / masks)]
-        table = ['--classes', str(tmp_path / 'classes.yaml')]
-        status = main(['data', 'split', *folders, *table, '-o', str(tmp_path / 'mine'), *options])
+    def run(*options: str, masks: str = 'masks') -> tuple[Any, Names]:
+        command = ['data', 'split', tmp_path / 'images', tmp_path / masks]
+        command += ['--classes', tmp_path / 'classes.yaml', '-o', tmp_path / 'mine']
+        done = lemore(*command, *options)
         found: Names = {}
         for path in sorted((tmp_path / 'mine' / 'images').rglob('*.*')):
             part, *rest = path.relative_to(tmp_path / 'mine' / 'images').parts
             found.setdefault(part, []).append('/'.join(rest))
         assert not list(tmp_path.glob('.*'))
-        return status, found
+        return done, found
 
     return run
 
 
-def test_own_images_are_divided_by_drives(tmp_path: Path, split: Split, capsys: Output) -> None:
+def test_own_images_are_divided_by_drives(tmp_path: Path, split: Split, lemore: Any) -> None:
     drives = ('a_1', 'a_2', 'a_3', 'b_1', 'b_2', 'c_1')
     write_pairs(tmp_path, *(f'deep/{name}' for name in drives))
-    assert split('--hold-out', 'z') == (1, {})
-    error = capsys.readouterr().err
-    assert 'z cannot be held out: the drives are a, b, c' in error
-    status, found = split()
-    assert (status, found['val']) == (0, ['deep/b_1.png', 'deep/b_2.png', 'deep/c_1.png'])
-    lines = capsys.readouterr().out.splitlines()
+    done, found = split('--hold-out', 'z')
+    assert done.fails('z cannot be held out: the drives are a, b, c')
+    assert not found
+    done, found = split()
+    assert (done.status, found['val']) == (0, ['deep/b_1.png', 'deep/b_2.png', 'deep/c_1.png'])
+    lines = done.out.splitlines()
     assert lines[0] == '3 drives: the beginnings of the names up to "_"'
     assert lines[1:] == ['train  3 images of a', 'val    3 images of b, c']
-    mine = str(tmp_path / 'mine')
-    assert main(['data', 'check', '--dataset', 'folder', '--data', mine]) == 0
-    assert split()[0] == 1
-    assert 'exists already' in capsys.readouterr().err
+    assert lemore('data', 'check', '--dataset', 'folder', '--data', tmp_path / 'mine').status == 0
+    assert split()[0].fails('exists already')
 
 
-def test_files_without_a_partner_are_named_and_left_out(
-    tmp_path: Path, split: Split, capsys: Output
-) -> None:
+def test_files_without_a_partner_are_named_and_left_out(tmp_path: Path, split: Split) -> None:
     write_pairs(tmp_path, *(f'a_{n}' for n in range(4)))
     masks = tmp_path / 'masks'
     (tmp_path / 'images' / 'a_1.png').rename(tmp_path / 'images' / 'a_1.HEIC')
-    with pytest.raises(SystemExit) as left_out:
-        split()
-    assert left_out.value.code == 3
-    error = capsys.readouterr().err.splitlines()
-    assert error[0] == '1 file without a partner left out:'
+    done, _ = split()
+    error = done.err.splitlines()
+    assert (done.status, error[0]) == (3, '1 file without a partner left out:')
     assert error[1].endswith('a_1.png: a_1.HEIC is not read, convert it to .png or .jpg')
     assert sorted(one.name for one in (tmp_path / 'mine').rglob('*.png')) == [
         *('a_0.png', 'a_0.png', 'a_2.png', 'a_2.png', 'a_3.png', 'a_3.png')
@@ -132,11 +127,11 @@ def test_files_without_a_partner_are_named_and_left_out(
     shutil.rmtree(tmp_path / 'mine')
     for name in ('a_0', 'a_2', 'a_3'):
         (masks / f'{name}.png').rename(masks / f'{name}_mask.png')
-    assert split() == (1, {})
-    error = capsys.readouterr().err
-    assert 'a_0.png: there is a_0_mask.png, see lemore data split --mask-suffix (7 such' in error
-    assert split(masks='nothing') == (1, {})
-    assert f'there is no folder {tmp_path}/nothing' in capsys.readouterr().err
+    hint = 'a_0.png: there is a_0_mask.png, see lemore data split --mask-suffix (7 such'
+    for folder, said in (('masks', hint), ('nothing', f'there is no folder {tmp_path}/nothing')):
+        done, found = split(masks=folder)
+        assert done.fails(said)
+        assert not found
 
 
 @pytest.mark.parametrize(
@@ -159,14 +154,14 @@ def test_files_without_a_partner_are_named_and_left_out(
     ],
 )
 def test_any_folder_of_photos_is_divided(
-    tmp_path: Path, split: Split, names: list[str], val: list[str], line: str, capsys: Output
+    tmp_path: Path, split: Split, names: list[str], val: list[str], line: str
 ) -> None:
     write_pairs(tmp_path, *names)
-    status, found = split()
-    assert (status, found['val']) == (0, val)
+    done, found = split()
+    assert (done.status, found['val']) == (0, val)
     assert set(found['train']).isdisjoint(val)
     assert len({name for part in found.values() for name in part}) == len(names)
-    assert line in capsys.readouterr().out
+    assert line in done.out
 
 
 @pytest.mark.parametrize('masks', ['masks', 'images'])
@@ -180,12 +175,13 @@ def test_names_of_images_and_masks_may_end_otherwise(
         name = target.name.replace('_image.png', '_label.PNG')
         path.rename(target.with_name(name if masks == 'images' else name.capitalize()))
     suffixes = ['--image-suffix', f'_image{end}', '--mask-suffix', f'_label{end}']
-    assert split(*suffixes, masks=masks) == (0, {'train': ['a.png'], 'val': ['b.png']})
+    done, found = split(*suffixes, masks=masks)
+    assert (done.status, found) == (0, {'train': ['a.png'], 'val': ['b.png']})
     assert (tmp_path / 'mine' / 'masks' / 'val' / 'b.png').is_file()
 
 
 def test_a_failed_copy_leaves_no_data_set(
-    tmp_path: Path, split: Split, monkeypatch: pytest.MonkeyPatch, capsys: Output
+    tmp_path: Path, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_pairs(tmp_path, *(f'{d}/{n}' for d in 'ab' for n in range(3)))
     (tmp_path / '.mine.part' / 'made').mkdir(parents=True)  # of a run that was killed
@@ -193,9 +189,10 @@ def test_a_failed_copy_leaves_no_data_set(
     monkeypatch.setattr(
         'shutil.copyfile', lambda *_: os.write(os.open('/dev/full', os.O_WRONLY), b'x')
     )
-    assert split() == (1, {})
-    assert 'No space left' in capsys.readouterr().err
+    done, found = split()
+    assert done.fails('No space left')
+    assert not found
     monkeypatch.undo()
-    status, found = split()
-    assert (status, len(found['train'])) == (0, 3)
+    done, found = split()
+    assert (done.status, len(found['train'])) == (0, 3)
     assert not list((tmp_path / 'mine').rglob('half.png'))

@@ -32,3 +32,16 @@ def put_image(put: Put) -> Put:
         return put(name, [[(250, 0, 0)] * width] * height)
 
     return write
+
+
+@pytest.fixture
+def put_pair(put: Put, put_image: Put) -> Put:
+    """Write an image, and below another name its mask of these pixels."""
+
+    def write(
+        image: str, mask: str, pixels: Sequence[Sequence[object]], dtype: type = np.uint8
+    ) -> Path:
+        put_image(image, len(pixels), len(pixels[0]))
+        return put(mask, pixels, dtype)
+
+    return write
