@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -186,6 +188,23 @@ def contents(path: Path) -> list[Message]:
     """Every message of a bag."""
     with open_bag(path) as bag:
         return read(bag)
+
+
+def damaged(path: Path) -> tuple[list[Message], str, int]:
+    """Every message of a bag that can be read, what is wrong with it, and how many are known to be lost."""
+    with open_bag(path) as bag:
+        return read(bag), str(bag.errors), bag.errors.messages
+
+
+def only_file(path: Path) -> Path:
+    (file,) = (file for file in path.iterdir() if file.suffix != '.yaml')
+    return file
+
+
+def execute(path: Path, statement: str, *values: object) -> None:
+    """Change a bag of one SQLite file."""
+    with closing(sqlite3.connect(only_file(path))) as database, database:
+        database.execute(statement, values)
 
 
 def labels_of(path: Path, topic: str = f'{NODE}/labels') -> dict[int, np.ndarray]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -165,98 +167,98 @@ def stamps(output: Path) -> dict[Path, int]:
     return {p: p.stat().st_mtime_ns for p in output.rglob('*.*') if p.name not in made}
 
 
+TRAINING = [
+    *('--accelerator', 'cpu', '--workers', '0', '--set', 'batch=2', 'iterations=2', 'save_every=1'),
+    *('validate_every=2', 'warmup=0', 'height=64', 'width=96'),
+]
+
+
+def require_distilled(output: Path, out: str, teacher: Teacher, sources: object) -> None:
+    """Labels are the teacher's, and the trained network says where it comes from."""
+    data, last = output / 'data', output / 'training' / 'last.safetensors'
+    assert re.search(rf'(?s)\n1 of \d+ images labelled\n.*--model {last}', out)
+    card, name = read_card(last), teacher.segmenter.path.name
+    assert card.taxonomy.classes == ('first', 'second')
+    assert card.training['recipe']['resize'] == [96, 64]
+    held = sorted(path.stem for path in (data / 'images' / 'val').iterdir())
+    assert held == ['d3_000000', 'd3_000001', 'd3_000002']
+    assert (card.training['sources'], card.training['teacher']['name']) == (sources, name)
+    licence = f'{output.parent / "in"}: CC0; teacher {name}: {teacher.card.licence}'
+    assert card.licence == licence
+    mask = read_ids(data / 'masks' / 'train' / 'd1_000000.png', card.taxonomy)
+    soft = read_soft(data / 'soft' / 'train' / 'd1_000000.npz', 2)
+    expected = teacher.label(read_image(output / 'frames' / 'd1' / 'd1_000000.png'))
+    assert np.array_equal(mask, expected[0])
+    assert np.array_equal(soft, expected[1])
+    assert 'split              for 3 images that were held out' in out
+    speed = r'speed +[\d.]+ times that of the teacher: [\d.]+ ms .*(?s:.*)second +[\d.]+ +[\d.]+\n'
+    assert re.search(speed, out)
+    assert 'ground truth' not in (output / 'report.html').read_text(encoding='utf-8')
+
+
 def test_distil_from_folders_to_a_report_in_stages(
     untrained_checkpoint: Path,
     tmp_path: Path,
     halves: str,
     sources: Path,
-    capsys: pytest.CaptureFixture[str],
+    lemore: Any,
 ) -> None:
     pytest.importorskip('bokeh')
     output = tmp_path / 'out'
-    frames, labels, data, training = (
-        output / name for name in ('frames', 'labels', 'data', 'training')
-    )
-    base = ['distill', '--sources', str(sources), '--teacher', str(untrained_checkpoint)]
-    base += ['-o', str(output), '--no-flip', '--accelerator', 'cpu']
-    base += ['--min-probability', '0.3', '--workers', '0', '--set', 'batch=2', 'iterations=2']
-    base += ['validate_every=2', 'save_every=1', 'warmup=0', 'height=64', 'width=96']
-
-    def run(*options: str, classes: str = halves) -> tuple[int, str, str]:
-        return main([*base, '--classes', classes, *options]), *capsys.readouterr()
+    stages = [output / name for name in ('frames', 'labels', 'data', 'training')]
+    frames, labels, *_ = stages
+    run = partial(lemore, 'distill', *('--sources', sources, '--teacher', untrained_checkpoint))
+    run = partial(run, *('-o', output, '--no-flip', '--min-probability', '0.3', *TRAINING))
+    grouped = partial(run, '--classes', halves)
 
     # a file is in the way of the masks
     output.mkdir()
     labels.touch()
-    status, out, err = run()
-    assert status == 1
-    assert 'finished files are kept: run the same command to continue' in err
-    assert 'd3_3.png is no readable image' in out
-    assert 'd2: 1 of 2000x1000, stored with a long side of 1920' in out
+    done = grouped()
+    assert done.fails('finished files are kept: run the same command to continue')
+    assert 'd3_3.png is no readable image' in done.out
+    assert 'd2: 1 of 2000x1000, stored with a long side of 1920' in done.out
     labels.unlink()
     taken = frames / 'd1' / 'd1_000000.png'
     assert taken.read_bytes() == (tmp_path / 'in' / 'd1_0.png').read_bytes()
 
-    status, out, _ = run()
-    assert status == 0
-    assert re.search(rf'(?s)\n1 of \d+ images labelled\n.*--model {training}/last.safetensors', out)
-    card = read_card(training / 'last.safetensors')
-    assert card.taxonomy.classes == ('first', 'second')
-    assert card.training['recipe']['resize'] == [96, 64]
-    held = sorted(path.stem for path in (data / 'images' / 'val').iterdir())
-    assert held == ['d3_000000', 'd3_000001', 'd3_000002']
+    done = grouped()
+    assert done.status == 0
     teacher = Teacher(untrained_checkpoint, flip=False, min_probability=0.3, class_groups=halves)
-    assert card.training['sources'] == yaml.safe_load(sources.read_text())['sources']
-    assert card.training['teacher']['name'] == untrained_checkpoint.name
-    assert (
-        card.licence
-        == f'{tmp_path / "in"}: CC0; teacher untrained.safetensors: {teacher.card.licence}'
-    )
-    mask = read_ids(data / 'masks' / 'train' / 'd1_000000.png', card.taxonomy)
-    soft = read_soft(data / 'soft' / 'train' / 'd1_000000.npz', 2)
-    expected = teacher.label(read_image(taken))
-    assert np.array_equal(mask, expected[0])
-    assert np.array_equal(soft, expected[1])
-    assert 'split              for 3 images that were held out' in out
-    assert re.search(
-        r'speed +[\d.]+ times that of the teacher: [\d.]+ ms .*(?s:.*)second +[\d.]+ +[\d.]+\n', out
-    )
-    assert 'ground truth' not in (output / 'report.html').read_text(encoding='utf-8')
+    require_distilled(output, done.out, teacher, yaml.safe_load(sources.read_text())['sources'])
 
     # nothing is done again: masks may have been corrected
     before = stamps(output)
-    assert run()[0] == 0
-    for options, classes, stale in (
-        (['--every', '2'], halves, [frames, labels, data, training]),
-        ([], '', [labels, data, training]),
-        (['--hold-out', 'd1'], halves, [data, training]),
-        (['--model', 'tiny'], halves, [training]),
+    assert grouped().status == 0
+    for again, first_stale in (
+        (grouped('--every', '2'), 0),
+        (run('--classes', ''), 1),
+        (grouped('--hold-out', 'd1'), 2),
+        (grouped('--model', 'tiny'), 3),
     ):
-        status, _, err = run(*options, classes=classes)
-        assert status == 1
-        assert f'delete {" and ".join(map(str, stale))}, with the masks' in err
-    assert 'd9 cannot be held out: the drives are d1, d2, d3' in run('--hold-out', 'd9')[2]
+        stale = ' and '.join(map(str, stages[first_stale:]))
+        assert again.fails(f'delete {stale}, with the masks')
+    assert grouped('--hold-out', 'd9').fails('d9 cannot be held out: the drives are d1, d2, d3')
     (output / 'plan.json').write_text('[' * 10**5)
-    assert f'delete {frames} and ' in run()[2]
+    assert grouped().fails(f'delete {frames} and ')
     assert stamps(output) == before
     sources.write_text('sources: [{path: gone}]')
     error = 'there is no file or folder gone, and it is no number of a camera'
-    assert run()[::2] == (1, f'lemore distill: {error}\n')
+    assert grouped()[::2] == (1, f'lemore distill: {error}\n')
 
 
 def test_of_a_single_drive_the_end_is_held_out(
-    untrained_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    untrained_checkpoint: Path, tmp_path: Path, lemore: Any
 ) -> None:
-    options = ['--teacher', str(untrained_checkpoint), '-o', str(tmp_path / 'out')]
+    options = ['--teacher', untrained_checkpoint, '-o', tmp_path / 'out']
     write(tmp_path / 'one', 'x_1')
-    assert main(['distill', str(tmp_path / 'one'), *options]) == 1
-    assert 'there is only one image' in capsys.readouterr().err
+    assert lemore('distill', tmp_path / 'one', *options).fails('there is only one image')
     write(tmp_path / 'two', 'x_1', 'x_2')
     (tmp_path / 'out' / 'labels').touch()
-    assert main(['distill', str(tmp_path / 'two'), *options]) == 1
-    assert 'there is only two: its end is held out' in capsys.readouterr().out
-    assert main(['distill', '0', *options]) == 1
-    assert 'camera0 has no end' in capsys.readouterr().err
+    done = lemore('distill', tmp_path / 'two', *options)
+    assert done.fails()
+    assert 'there is only two: its end is held out' in done.out
+    assert lemore('distill', 0, *options).fails('camera0 has no end')
 
 
 def test_what_is_shipped_for_streets_fits() -> None:

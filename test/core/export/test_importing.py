@@ -14,7 +14,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lemore_core.checkpoint import CheckpointError
-from lemore_core.cli.main import main
 from lemore_core.export import ExportError
 from lemore_core.export.importing import ImportOptions, import_onnx
 from lemore_core.inference.backend import BackendError
@@ -39,7 +38,6 @@ ONE_CHANNEL = {
 Make = Callable[..., Path]
 
 
-@pytest.fixture
 def stripes() -> np.ndarray:
     """Vertical stripes of red, green and blue, RGB."""
     image = np.full((*SIZE, 3), 20, np.uint8)
@@ -85,49 +83,52 @@ def make(tmp_path: Path) -> Make:
             nodes.append(helper.make_node('Reshape', ['deep', 'sides'], ['y']))
             kind_of = result.type.tensor_type.elem_type
             result = helper.make_tensor_value_info('y', kind_of, list('abcde'[: len(sides_of)]))
-        graph = helper.make_graph(
-            nodes,
-            'channels',
-            [helper.make_tensor_value_info('x', kind, shape)],
-            [result],
-            [
-                numpy_helper.from_array(np.array(scale, np.float32), 'scale'),
-                numpy_helper.from_array(np.array(255, np.float32), '255'),
-                numpy_helper.from_array(np.array([0]), 'first'),
-                numpy_helper.from_array(np.array(sides_of), 'sides'),
-            ],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)])
-        model.ir_version = 8
-        path = tmp_path / 'foreign.onnx'
-        onnx.save(model, path)
-        return path
+        numbers = {'scale': np.float32(scale), '255': np.float32(255)}
+        weights = {**numbers, 'first': [0], 'sides': sides_of}
+        source = helper.make_tensor_value_info('x', kind, shape)
+        return save(tmp_path / 'foreign.onnx', nodes, [source], [result], weights)
 
     return write
 
 
-def segmented(
-    path: Path, image: np.ndarray, tmp_path: Path, table: Taxonomy = TABLE, **options: Any
-) -> Segmentation:
-    served = tmp_path / 'served.onnx'
-    served.write_bytes(import_onnx(path, table, image, ImportOptions(**options))[0])
+def save(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    weights: dict[str, Any],
+    *,
+    ir_version: int = 8,
+    **options: Any,
+) -> Path:
+    initializers = [numpy_helper.from_array(np.array(v), name) for name, v in weights.items()]
+    graph = helper.make_graph(nodes, 'network', inputs, outputs, initializers)
+    opsets = options.pop('opset_imports', [helper.make_opsetid('', 17)])
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, **options)
+    onnx.save(model, path)
+    return path
+
+
+def segmented(path: Path, table: Taxonomy = TABLE, **options: Any) -> Segmentation:
+    served = path.with_name('served.onnx')
+    served.write_bytes(import_onnx(path, table, stripes(), ImportOptions(**options))[0])
     segmenter = Segmenter.load(served, backend='onnxruntime', device='cpu')
     assert segmenter.taxonomy == table
-    return segmenter.segment(image)
+    return segmenter.segment(stripes())
 
 
-def labels_of(path: Path, image: np.ndarray, tmp_path: Path, **options: Any) -> np.ndarray:
-    return segmented(path, image, tmp_path, **options).labels
+def stripe_labels(path: Path, **options: Any) -> list[int]:
+    """Return the label of each stripe, which every row has."""
+    labels = segmented(path, **options).labels[:, [8, 24, 40]]
+    assert (labels == labels[0]).all()
+    return labels[0].tolist()
 
 
 @pytest.mark.parametrize('kind', [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8])
 @pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
 @pytest.mark.parametrize('output', ['nchw', 'nhwc', 'ids'])
-def test_every_form_is_served(
-    make: Make, stripes: np.ndarray, tmp_path: Path, kind: int, layout: str, output: str
-) -> None:
-    labels = labels_of(make(kind, layout=layout, output=output), stripes, tmp_path)
-    assert np.array_equal(labels[:, [8, 24, 40]], np.tile([0, 1, 2], (SIZE[0], 1)))
+def test_every_form_is_served(make: Make, kind: int, layout: str, output: str) -> None:
+    assert stripe_labels(make(kind, layout=layout, output=output)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -140,16 +141,13 @@ def test_every_form_is_served(
         ('ids', (1, 1, 1, *SIZE)),
     ],
 )
-def test_an_output_of_any_rank_is_served(
-    make: Make, stripes: np.ndarray, tmp_path: Path, output: str, sides_of: tuple[int, ...]
-) -> None:
-    path = make(output=output, sides_of=sides_of)
-    assert labels_of(path, stripes, tmp_path)[0, [8, 24, 40]].tolist() == [0, 1, 2]
+def test_an_output_of_any_rank_is_served(make: Make, output: str, sides_of: Any) -> None:
+    assert stripe_labels(make(output=output, sides_of=sides_of)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(('last', 'served'), [('QuantizeLinear', True), ('Optional', False)])
 def test_quantised_logits_are_served_and_optional_ones_refused(
-    make: Make, stripes: np.ndarray, tmp_path: Path, last: str, served: bool
+    make: Make, last: str, served: bool
 ) -> None:
     path = make()
     model = onnx.load(path)
@@ -166,28 +164,22 @@ def test_quantised_logits_are_served_and_optional_ones_refused(
     model.graph.output[0].CopyFrom(helper.make_value_info('last', kind))
     onnx.save(model, path)
     if served:
-        assert labels_of(path, stripes, tmp_path)[0, [8, 24, 40]].tolist() == [0, 1, 2]
+        assert stripe_labels(path) == [0, 1, 2]
     else:
         with pytest.raises(ExportError, match='it gives no tensor'):
-            import_onnx(path, TABLE, stripes)
+            import_onnx(path, TABLE, stripes())
 
 
 @pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
 @pytest.mark.parametrize(('channels', 'expected'), [('rgb', [1, 1, 2]), ('bgr', [0, 1, 0])])
 def test_the_normalisation_is_of_rgb_and_the_order_of_the_channels_the_networks(
-    make: Make,
-    stripes: np.ndarray,
-    tmp_path: Path,
-    layout: str,
-    channels: str,
-    expected: list[int],
+    make: Make, layout: str, channels: str, expected: list[int]
 ) -> None:
     # red never wins: its mean is beyond what a pixel can be
     scaled = {'mean': (300.0, 0.0, 0.0), 'std': (100.0,) * 3}
     path = make(layout=layout)
-    labels = labels_of(path, stripes, tmp_path, channels=channels, **scaled)
-    assert np.array_equal(labels[:, [8, 24, 40]], np.tile(expected, (SIZE[0], 1)))
-    _, summary = import_onnx(path, TABLE, stripes, ImportOptions(channels=channels))
+    assert stripe_labels(path, channels=channels, **scaled) == expected
+    _, summary = import_onnx(path, TABLE, stripes(), ImportOptions(channels=channels))
     assert f'pixels {channels.upper()}' in summary
 
 
@@ -195,15 +187,19 @@ def test_the_normalisation_is_of_rgb_and_the_order_of_the_channels_the_networks(
     ('output', 'confidence'),
     [('logit', (219, 218)), ('sigmoid', (219, 218)), ('mask', (255, 255))],
 )
-def test_one_channel_is_two_classes(
-    make: Make, stripes: np.ndarray, tmp_path: Path, output: str, confidence: tuple[int, int]
-) -> None:
-    result = segmented(make(output=output), stripes, tmp_path, TWO)
-    assert np.array_equal(result.labels[:, [8, 24, 40]], np.tile([1, 0, 0], (SIZE[0], 1)))
+def test_one_channel_is_two_classes(make: Make, output: str, confidence: tuple[int, int]) -> None:
+    path = make(output=output)
+    assert stripe_labels(path, table=TWO) == [1, 0, 0]
+    result = segmented(path, TWO)
     assert np.allclose(result.confidence[0, [8, 24]], confidence, atol=1)
 
 
+FLOAT = TensorProto.FLOAT
 CHANNELS = np.eye(3, dtype=np.float32)[..., None, None]
+
+
+def planes(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, FLOAT, (1, 3, *SIZE))
 
 
 @pytest.mark.parametrize(
@@ -211,78 +207,61 @@ CHANNELS = np.eye(3, dtype=np.float32)[..., None, None]
     [(1, None, True), (3, 1, True), (3, 7, True), (4, 8, False), (8, 13, True), (10, 22, False)],
 )
 def test_files_of_any_age_are_taken(
-    stripes: np.ndarray, tmp_path: Path, ir: int, opset: int | None, is_input: bool
+    tmp_path: Path, ir: int, opset: int | None, is_input: bool
 ) -> None:
-    ports = {'pixels': (1, 3, *SIZE), 'w': CHANNELS.shape}
-    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in ports.items()]
-    graph = helper.make_graph(
-        [helper.make_node('Conv', ['pixels', 'w'], ['logits'])],
-        'conv',
-        inputs if is_input else inputs[:1],
-        [helper.make_tensor_value_info('logits', TensorProto.FLOAT, (1, 3, *SIZE))],
-        [numpy_helper.from_array(CHANNELS, 'w')],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', opset or 1)])
-    model.ir_version = ir
+    inputs = [planes('pixels'), helper.make_tensor_value_info('w', FLOAT, CHANNELS.shape)]
+    nodes = [helper.make_node('Conv', ['pixels', 'w'], ['logits'])]
+    ports = inputs if is_input else inputs[:1], [planes('logits')], {'w': CHANNELS}
+    opsets = [helper.make_opsetid('', opset or 1)]
+    path = save(tmp_path / 'old.onnx', nodes, *ports, ir_version=ir, opset_imports=opsets)
+    model = onnx.load(path)
     if opset is None:
         model.ClearField('opset_import')
+        onnx.save(model, path)
     onnx.checker.check_model(model)
-    onnx.save(model, tmp_path / 'old.onnx')
-    assert np.array_equal(labels_of(tmp_path / 'old.onnx', stripes, tmp_path)[0, ::16], [0, 1, 2])
+    assert stripe_labels(path) == [0, 1, 2]
 
 
 def test_weights_may_be_used_by_graphs_inside_and_functions_be_called_like_operators(
-    stripes: np.ndarray, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     def branch(name: str) -> onnx.GraphProto:
         node = helper.make_node('Conv', ['x', 'w'], [name])
-        result = helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 3, *SIZE))
-        return helper.make_graph([node], name, [], [result])
+        return helper.make_graph([node], name, [], [planes(name)])
 
     opsets = [helper.make_opsetid('', 17), helper.make_opsetid('own', 1)]
     inner = [helper.make_node('Identity', ['a'], ['b'])]
     function = helper.make_function('own', 'Conv', ['a'], ['b'], inner, opsets[:1])
     branches = {'then_branch': branch('yes'), 'else_branch': branch('no')}
-    graph = helper.make_graph(
-        [
-            helper.make_node('Conv', ['image'], ['x'], domain='own'),
-            helper.make_node('If', ['always'], ['y'], **branches),
-        ],
-        'nested',
-        [helper.make_tensor_value_info('image', TensorProto.FLOAT, (1, 3, *SIZE))],
-        [helper.make_tensor_value_info('y', TensorProto.FLOAT, (1, 3, *SIZE))],
-        [numpy_helper.from_array(v, n) for n, v in (('w', CHANNELS), ('always', np.array(True)))],
-    )
-    model = helper.make_model(graph, opset_imports=opsets, functions=[function], ir_version=8)
-    onnx.checker.check_model(model)
-    onnx.save(model, tmp_path / 'nested.onnx')
-    labels = labels_of(tmp_path / 'nested.onnx', stripes, tmp_path)
-    assert np.array_equal(labels[0, ::16], [0, 1, 2])
+    nodes = [
+        helper.make_node('Conv', ['image'], ['x'], domain='own'),
+        helper.make_node('If', ['always'], ['y'], **branches),
+    ]
+    ports = [planes('image')], [planes('y')], {'w': CHANNELS, 'always': True}
+    options = {'opset_imports': opsets, 'functions': [function]}
+    path = save(tmp_path / 'nested.onnx', nodes, *ports, **options)
+    onnx.checker.check_model(onnx.load(path))
+    assert stripe_labels(path) == [0, 1, 2]
 
 
 @pytest.mark.parametrize('output', ['nchw', 'nhwc'])
-def test_probabilities_are_the_confidence(
-    make: Make, stripes: np.ndarray, tmp_path: Path, output: str
-) -> None:
+def test_probabilities_are_the_confidence(make: Make, output: str) -> None:
     path = make(output=output, scale=0.5)
     model = onnx.load(path)
     axis = 1 if output == 'nchw' else 3
-    model.graph.node.add(op_type='Softmax', input=['y'], output=['p']).attribute.append(
-        helper.make_attribute('axis', axis)
-    )
-    of_logits = segmented(path, stripes, tmp_path)
+    model.graph.node.append(helper.make_node('Softmax', ['y'], ['p'], axis=axis))
+    of_logits = segmented(path)
     model.graph.output[0].name = 'p'
     onnx.save(model, path)
-    result = segmented(path, stripes, tmp_path)
+    result = segmented(path)
     assert np.array_equal(result.labels, of_logits.labels)
     assert np.allclose(result.confidence, of_logits.confidence, atol=1)
-    assert f'probabilities {output.upper()}' in import_onnx(path, TABLE, stripes)[1]
+    assert f'probabilities {output.upper()}' in import_onnx(path, TABLE, stripes())[1]
 
 
-def test_an_open_size_and_batch_are_fixed(make: Make, stripes: np.ndarray, tmp_path: Path) -> None:
+def test_an_open_size_and_batch_are_fixed(make: Make) -> None:
     for form in ({'batch': 'n', 'sides': ('h', 'w')}, {'batch': -1, 'sides': (-1, -1)}):
-        path = make(**form)
-        assert labels_of(path, stripes, tmp_path, size=SIZE)[0, 40] == 2
+        assert stripe_labels(make(**form), size=SIZE) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(('columns', 'is_said'), [(3, True), (4, False)])
@@ -317,28 +296,25 @@ def test_logits_that_may_be_of_both_layouts_are_said(
     ],
 )
 def test_what_cannot_be_served_is_refused(
-    make: Make, stripes: np.ndarray, form: dict[str, Any], options: dict[str, Any], message: str
+    make: Make, form: dict[str, Any], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ExportError, match=message):
-        import_onnx(make(**form), TABLE, stripes, ImportOptions(**options))
+        import_onnx(make(**form), TABLE, stripes(), ImportOptions(**options))
 
 
-def test_weights_outside_the_file_are_taken_in_and_damage_is_refused(
-    make: Make, stripes: np.ndarray, tmp_path: Path
-) -> None:
+def test_weights_outside_the_file_are_taken_in_and_damage_is_refused(make: Make) -> None:
     path = make()
     outside = {'save_as_external_data': True, 'location': 'weights', 'size_threshold': 0}
     onnx.save(onnx.load(path), path, **outside)
-    assert labels_of(path, stripes, tmp_path)[0, 24] == 1
-    (tmp_path / 'weights').unlink()
-    with pytest.raises(ExportError, match='no readable ONNX file'):
-        import_onnx(path, TABLE, stripes)
-    path.write_bytes(b'\x00nonsense')
-    with pytest.raises(ExportError, match='no readable ONNX file'):
-        import_onnx(path, TABLE, stripes)
-    path.unlink()
-    with pytest.raises(ExportError, match='No such file'):
-        import_onnx(path, TABLE, stripes)
+    assert stripe_labels(path) == [0, 1, 2]
+    for damage, message in (
+        (path.with_name('weights').unlink, 'no readable ONNX file'),
+        (lambda: path.write_bytes(b'\x00nonsense'), 'no readable ONNX file'),
+        (path.unlink, 'No such file'),
+    ):
+        damage()
+        with pytest.raises(ExportError, match=message):
+            import_onnx(path, TABLE, stripes())
 
 
 def test_a_file_without_a_card_names_the_command(make: Make) -> None:
@@ -346,10 +322,8 @@ def test_a_file_without_a_card_names_the_command(make: Make) -> None:
         Segmenter.load(make())
 
 
-def test_another_output_than_the_cards_is_refused(
-    make: Make, stripes: np.ndarray, tmp_path: Path
-) -> None:
-    model = onnx.load_from_string(import_onnx(make(), TABLE, stripes)[0])
+def test_another_output_than_the_cards_is_refused(make: Make, tmp_path: Path) -> None:
+    model = onnx.load_from_string(import_onnx(make(), TABLE, stripes())[0])
     properties = {entry.key: entry.value for entry in model.metadata_props}
     properties['network'] = properties['network'].replace('"classes": 3', '"classes": 2')
     properties['taxonomy'] = json.dumps(Taxonomy('two', *(v[:2] for v in TABLE_ROWS)).to_dict())
@@ -360,24 +334,21 @@ def test_another_output_than_the_cards_is_refused(
         Segmenter.load(path, backend='onnxruntime', device='cpu')
 
 
-def test_logits_that_are_not_finite_are_a_failed_frame(
-    make: Make, stripes: np.ndarray, tmp_path: Path
-) -> None:
+def test_logits_that_are_not_finite_are_a_failed_frame(make: Make, tmp_path: Path) -> None:
     path = tmp_path / 'overflows.onnx'
     # finite for the image of the import, infinite for a brighter one
     scale = float(np.finfo(np.float32).max / 240)
     options = ImportOptions(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    path.write_bytes(import_onnx(make(scale=scale), TABLE, stripes // 10, options)[0])
+    path.write_bytes(import_onnx(make(scale=scale), TABLE, stripes() // 10, options)[0])
     segmenter = Segmenter.load(path, backend='onnxruntime', device='cpu')
     with pytest.raises(BackendError, match='NaN or infinite'):
         segmenter.segment(np.full((*SIZE, 3), 255, np.uint8))
 
 
 @pytest.mark.skipif(not TEACHER.is_file(), reason='the teacher network is not here')
-def test_a_real_network_is_imported_and_predicts(tmp_path: Path) -> None:
+def test_a_real_network_is_imported_and_predicts(tmp_path: Path, lemore: Any) -> None:
     output = tmp_path / 'teacher.onnx'
-    command = ['import', str(TEACHER), '--classes', str(CLASSES), '--output', str(output)]
-    assert main(command) == 0
+    assert lemore('import', TEACHER, '--classes', CLASSES, '--output', output).status == 0
     image = cv2.imread(str(ROOT / 'lemore_core' / 'export' / 'street.jpg'))
     segmenter = Segmenter.load(output, backend='onnxruntime', device='cpu')
     result = segmenter.segment(image, 'bgr8')
@@ -388,29 +359,29 @@ def test_a_real_network_is_imported_and_predicts(tmp_path: Path) -> None:
 
 
 def test_familiarity_compares_with_reference_images(
-    make: Make, stripes: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make: Make, tmp_path: Path, lemore: Any
 ) -> None:
     path, served, classes = make(), tmp_path / 'served.onnx', tmp_path / 'primary.yaml'
     classes.write_text(json.dumps(TABLE.to_dict()))
     for number in range(6):
-        cv2.imwrite(str(tmp_path / f'drive{number % 2}_{number}.png'), stripes // (number + 1))
-    images = str(tmp_path / 'drive0_0.png')
-    command = ['import', str(path), '--classes', str(classes), '-o', str(served), '--image', images]
-    reference = ['--reference', *map(str, tmp_path.glob('drive*.png'))]
-    assert main([*command, *reference]) == 0
-    assert 'no familiarity: the network has no convolutions' in capsys.readouterr().out
-    assert Segmenter.load(served).segment(stripes).descriptor is None
+        cv2.imwrite(str(tmp_path / f'drive{number % 2}_{number}.png'), stripes() // (number + 1))
+    command = ['import', path, '--classes', classes, '-o', served]
+    command += ['--image', tmp_path / 'drive0_0.png', '--reference', *tmp_path.glob('drive*.png')]
+    done = lemore(*command)
+    assert done.status == 0
+    assert 'no familiarity: the network has no convolutions' in done.out
+    assert Segmenter.load(served).segment(stripes()).descriptor is None
     model = onnx.load(path)
     # every eighth pixel of the planes
-    weight = np.eye(3, dtype=np.float32)[:, :, None, None]
-    model.graph.initializer.append(numpy_helper.from_array(weight, 'weight'))
+    model.graph.initializer.append(numpy_helper.from_array(CHANNELS, 'weight'))
     model.graph.node.append(helper.make_node('Conv', ['planes', 'weight'], ['c'], strides=[8, 8]))
     onnx.save(model, path)
-    assert main([*command, *reference]) == 0
-    assert 'familiarity: 6 reference images of 2 parts' in capsys.readouterr().out
-    result = Segmenter.load(served).segment(stripes)
-    planes = (stripes[::8, ::8] - np.float32([123.675, 116.28, 103.53])) / [58.395, 57.12, 57.375]
-    expected = [*planes.mean((0, 1)), *planes.std((0, 1))]
+    done = lemore(*command)
+    assert done.status == 0
+    assert 'familiarity: 6 reference images of 2 parts' in done.out
+    result = Segmenter.load(served).segment(stripes())
+    colors = (stripes()[::8, ::8] - np.float32([123.675, 116.28, 103.53])) / [58.395, 57.12, 57.375]
+    expected = [*colors.mean((0, 1)), *colors.std((0, 1))]
     np.testing.assert_allclose(result.descriptor, expected, rtol=1e-4)
     assert result.familiarity is not None
     assert result.sureness is None
