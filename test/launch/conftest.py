@@ -19,7 +19,6 @@ from test.ros.conftest import (  # noqa: F401 - fixtures
     _loaded_once,
     _rclpy,
     graph,
-    make_image,
     untrained,
 )
 

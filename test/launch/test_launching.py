@@ -33,7 +33,13 @@ def forms(topic: str) -> list[str]:
     return [f'{topic}{suffix}' for suffix in ('', '/compressed', '/ffmpeg', '/foxglove')]
 
 
-IMAGES = forms('image')
+def images(topic: str) -> dict[str, str]:
+    return dict(zip(forms('image'), forms(topic), strict=True))
+
+
+def depth(camera: str, place: str) -> dict[str, str]:
+    info = {f'{camera}depth/camera_info': f'{place}/camera_info'}
+    return {f'{camera}depth': f'{place}/image', **info}
 
 
 @pytest.mark.parametrize(
@@ -43,37 +49,19 @@ IMAGES = forms('image')
         (
             {'image_topic': 'camera/image_raw'},
             '',
-            {
-                **dict(zip(IMAGES, forms('camera/image_raw'), strict=True)),
-                'camera_info': 'camera/camera_info',
-            },
+            images('camera/image_raw') | {'camera_info': 'camera/camera_info'},
         ),
         (
             {'image_topic': '/front/image_raw/compressed'},
             '',
-            {
-                **dict(zip(IMAGES, forms('/front/image_raw'), strict=True)),
-                'camera_info': '/front/camera_info',
-            },
+            images('/front/image_raw') | {'camera_info': '/front/camera_info'},
         ),
         (
             {'image_topic': 'usb', 'depth_topic': '/d/image'},
             '',
-            {
-                **dict(zip(IMAGES, forms('usb'), strict=True)),
-                'camera_info': 'camera_info',
-                'depth': '/d/image',
-                'depth/camera_info': '/d/camera_info',
-            },
+            images('usb') | {'camera_info': 'camera_info'} | depth('', '/d'),
         ),
-        (
-            {'depth_topic': '/{camera}/depth/image'},
-            'rear',
-            {
-                'rear/depth': '/rear/depth/image',
-                'rear/depth/camera_info': '/rear/depth/camera_info',
-            },
-        ),
+        ({'depth_topic': '/{camera}/depth/image'}, 'rear', depth('rear/', '/rear/depth')),
     ],
 )
 def test_inputs_are_where_the_arguments_say(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +40,7 @@ def parameters(graph: Any, node: str, names: list[str]) -> dict[str, Any]:
 
 
 def test_launch_files_are_parts_of_a_bigger_one_and_end_in_good_order(
-    graph: Any,
-    start: Any,
-    untrained: dict[str, str],
-    make_image: Callable[..., Image],
-    tmp_path: Path,
+    graph: Any, start: Any, untrained: dict[str, str], tmp_path: Path
 ) -> None:
     params_file = tmp_path / 'mine.yaml'
     values = untrained | {'overlay_alpha': '0.25', 'class_groups': "''"}
@@ -68,7 +63,7 @@ def test_launch_files_are_parts_of_a_bigger_one_and_end_in_good_order(
     }.items():
         labels: list[Image] = []
         graph.peer.create_subscription(Image, labels_topic, labels.append, 10)
-        image = make_image(1, frame_id=camera)
+        image = graph.image(1, frame_id=camera)
         graph.film(graph.publisher(camera), image, lambda found=labels: found, labels_topic)
         assert labels[0].header == image.header
     assert graph.peer.count_subscribers('/arm/wrist/camera_info') == 1
@@ -88,10 +83,10 @@ def test_launch_files_are_parts_of_a_bigger_one_and_end_in_good_order(
 
 
 def test_a_bag_starts_when_the_node_is_active_and_ends_the_launch(
-    graph: Any, start: Any, stand_ins: Any, untrained: dict[str, str], tmp_path: Path
+    graph: Any, start: Any, stand_ins: Any, tmp_path: Path
 ) -> None:
     process = start(
-        'replay.launch.py', environ=stand_ins.environ, bag=tmp_path, rviz='false', **untrained
+        'replay.launch.py', environ=stand_ins.environ, bag=tmp_path, rviz='false', **graph.untrained
     )
     call = graph.wait_for(lambda: stand_ins.call_of('ros2'), 'the bag to be played')
     assert parameters(graph, '/lemore_segmentation', ['use_sim_time']) == {'use_sim_time': True}

@@ -11,7 +11,6 @@ from test.ros.conftest import (  # noqa: F401 - fixtures
     _rclpy,
     active,
     graph,
-    make_image,
     served,
     start,
     untrained,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,9 @@ from lemore_ros.messages.images import read_image
 NAME = '/lemore_segmentation'
 SIZE, WIDE = (60, 80), (90, 160)
 
-MakeImage = Callable[..., Image]
-
 
 def test_size_and_encoding_change_in_flight(graph: Any, active: Any) -> None:
-    labels = graph.collect(Image, f'{NAME}/labels')
+    labels = graph.labels()
     camera = graph.publisher()
     # more aspects than networks stay loaded, each more than once
     sizes = 2 * [(60, 80), (45, 80), (80, 60), (64, 64), (40, 100), (33, 57)]
@@ -40,10 +37,8 @@ def test_size_and_encoding_change_in_flight(graph: Any, active: Any) -> None:
     assert (active.stats['']['failed'], active.stats['']['labelled']) == (0, 48)
 
 
-def test_a_bag_that_starts_over_pairs_its_own_depth(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage
-) -> None:
-    assert graph.node(**untrained, use_sim_time=True, depth_tolerance_ms=600.0).start()
+def test_a_bag_that_starts_over_pairs_its_own_depth(graph: Any) -> None:
+    graph.start(use_sim_time=True, depth_tolerance_ms=600.0)
     clouds = graph.collect(PointCloud2, f'{NAME}/points')
     camera, depth = graph.publisher('/image'), graph.publisher('/depth')
     clock = graph.publisher('/clock', Clock)
@@ -65,7 +60,7 @@ def test_a_bag_that_starts_over_pairs_its_own_depth(
             clock.publish(Clock(clock=stamp))
             measured = Image(height=SIZE[0], width=SIZE[1], step=4 * SIZE[1], encoding='32FC1')
             measured.data = np.full(SIZE, metres, '<f4').tobytes()
-            message = make_image(half)
+            message = graph.image(half)
             measured.header.stamp = message.header.stamp = stamp
             depth.publish(measured)
             if half == 0:  # the image may come before the depth
@@ -75,9 +70,9 @@ def test_a_bag_that_starts_over_pairs_its_own_depth(
 
 
 def test_all_cameras_are_labelled_while_a_size_is_prepared(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
+    graph: Any, untrained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert graph.node(**untrained, camera_names=['front', 'rear']).start()
+    graph.start(camera_names=['front', 'rear'])
     gate, load = threading.Event(), torch_backend.load
 
     def load_later(*arguments: Any) -> Any:
@@ -89,15 +84,15 @@ def test_all_cameras_are_labelled_while_a_size_is_prepared(
     cameras = {name: graph.publisher(f'/{name}/image') for name in labels}
     status = graph.collect(DiagnosticArray, '/diagnostics')
     for stamp in range(1, 8):
-        graph.labels_of(cameras['front'], make_image(stamp), labels['front'])
-        found = graph.labels_of(cameras['rear'], make_image(stamp, size=WIDE), labels['rear'])
+        graph.labels_of(cameras['front'], graph.image(stamp), labels['front'])
+        found = graph.labels_of(cameras['rear'], graph.image(stamp, size=WIDE), labels['rear'])
         assert (found.height, found.width) == WIDE
     del status[:]
     front, rear = graph.wait_for(lambda: status)[0].status
     assert (front.level, front.message) == (DiagnosticStatus.OK, 'segmenting')
     assert (rear.level, rear.message) == (DiagnosticStatus.OK, 'segmenting, preparing 160x90')
     gate.set()
-    message = make_image(99, size=WIDE)
+    message = graph.image(99, size=WIDE)
     reference = Segmenter.load(untrained['model'], backend='torch', device='cpu')
     expected = reference.segment(read_image(message).pixels, 'bgr8').labels
     graph.film(

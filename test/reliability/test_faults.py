@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from sensor_msgs.msg import Image
 
 SLOW_NODE = Path(__file__).parent / 'slow_node.py'
 NAME = '/lemore_segmentation'
@@ -18,13 +17,13 @@ TIMEOUT_S = 3
 
 
 def test_a_network_that_hangs_ends_the_node_and_a_process_that_was_stopped_goes_on(
-    graph: Any, start: Callable[..., Any], make_image: Callable[..., Image]
+    graph: Any, start: Callable[..., Any]
 ) -> None:
     process = start(program=(str(SLOW_NODE), '0'), hang_timeout_s=float(TIMEOUT_S))
-    labels = graph.collect(Image, f'{NAME}/labels')
+    labels = graph.labels()
     status = graph.collect(DiagnosticArray, '/diagnostics')
     camera = graph.publisher()
-    graph.film(camera, make_image(1), lambda: labels, 'labels')
+    graph.film(camera, graph.image(1), lambda: labels, 'labels')
 
     process.send_signal(signal.SIGSTOP)
     # nothing tells that it was stopped for long enough
@@ -32,10 +31,10 @@ def test_a_network_that_hangs_ends_the_node_and_a_process_that_was_stopped_goes_
     process.send_signal(signal.SIGCONT)
     # what is sent before the process is awake may be lost: best effort
     before = len(labels)
-    graph.film(camera, make_image(2), lambda: labels[before:], 'labels after the stop')
+    graph.film(camera, graph.image(2), lambda: labels[before:], 'labels after the stop')
     assert process.poll() is None
 
-    black = make_image(3)
+    black = graph.image(3)
     black.data = bytes(len(black.data))
     graph.film(camera, black, lambda: process.poll() is not None, 'the end')
     output, _ = process.communicate(timeout=30)

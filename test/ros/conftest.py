@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-os.environ['ROS_DOMAIN_ID'] = str(51 + os.getpid() % 50)  # tools take those below
+from test.domain import DOMAIN
+
+os.environ['ROS_DOMAIN_ID'] = str(DOMAIN)
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
@@ -23,6 +25,7 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -43,7 +46,8 @@ FRAME_S = 0.03
 class Graph:
     """A peer node, and the nodes under test, all spun by whoever waits for something."""
 
-    def __init__(self) -> None:
+    def __init__(self, untrained: dict[str, Any]) -> None:
+        self.untrained = untrained
         self.executor = SingleThreadedExecutor()
         self.peer = rclpy.create_node('peer')
         self.executor.add_node(self.peer)
@@ -65,6 +69,23 @@ class Graph:
         self.executor.add_node(node)
         return node
 
+    def start(self, **values: Any) -> SegmentationNode:
+        """Return a node of the untrained network that takes images."""
+        node = self.node(**self.untrained | values)
+        assert node.start()
+        return node
+
+    @staticmethod
+    def image(stamp: int, *, size: tuple[int, int] = (60, 80), frame_id: str = 'cam') -> Image:
+        """Return a camera message, each of its own noise and stamp."""
+        height, width = size
+        pixels = np.random.default_rng(stamp).integers(0, 256, (height, width, 3), np.uint8)
+        message = Image(height=height, width=width, step=3 * width, encoding='bgr8')
+        message.data = pixels.tobytes()
+        message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, stamp
+        message.header.frame_id = frame_id
+        return message
+
     def publisher(
         self, topic: str = '/image', kind: type = Image, qos: QoSProfile | None = None
     ) -> Any:
@@ -82,6 +103,14 @@ class Graph:
         least = len(self.nodes) + 1 if topic == '/rosout' else 1
         self.wait_for(lambda: subscription.get_publisher_count() >= least, f'publishers of {topic}')
         return messages
+
+    def labels(self) -> list[Image]:
+        """Return a list that grows with the label images."""
+        return self.collect(Image, f'{NAME}/labels')
+
+    def log(self) -> list[Log]:
+        """Return a list that grows with what is logged."""
+        return self.collect(Log, '/rosout')
 
     def call(self, kind: Any, service: str, request: Any) -> Any:
         """Return the answer of a service."""
@@ -184,21 +213,19 @@ def _loaded_once() -> Iterator[None]:
 
 
 @pytest.fixture
-def graph(_rclpy: None, _loaded_once: None) -> Iterator[Graph]:
+def graph(_rclpy: None, _loaded_once: None, untrained: dict[str, Any]) -> Iterator[Graph]:
     # a node that is not collected keeps its name's place on /rosout from the next one; pytest held
     # that of the test before until now
     gc.collect()
-    graph = Graph()
+    graph = Graph(untrained)
     yield graph
     graph.close()
 
 
 @pytest.fixture
-def active(graph: Graph, untrained: dict[str, Any]) -> SegmentationNode:
+def active(graph: Graph) -> SegmentationNode:
     """A node that takes images and has its usual parameters."""
-    node = graph.node(**untrained)
-    assert node.start()
-    return node
+    return graph.start()
 
 
 @pytest.fixture
@@ -237,19 +264,3 @@ def untrained(untrained_checkpoint: Path) -> dict[str, Any]:
 def served(exported: Path) -> dict[str, Any]:
     """Parameters of a node that loads quickly in a process of its own, without PyTorch."""
     return {'model': str(exported), 'backend': 'onnxruntime', 'device': 'cpu'}
-
-
-@pytest.fixture
-def make_image() -> Callable[..., Image]:
-    """Return a function that makes camera messages, each of its own noise and stamp."""
-
-    def make(stamp: int, *, size: tuple[int, int] = (60, 80), frame_id: str = 'cam') -> Image:
-        height, width = size
-        pixels = np.random.default_rng(stamp).integers(0, 256, (height, width, 3), np.uint8)
-        message = Image(height=height, width=width, step=3 * width, encoding='bgr8')
-        message.data = pixels.tobytes()
-        message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, stamp
-        message.header.frame_id = frame_id
-        return message
-
-    return make

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,7 @@ NODE = '/lemore_segmentation'
 TOPIC = '/camera/image_raw'
 
 
-def test_labels_are_those_of_the_live_node(
-    graph: Any, untrained: dict[str, Any], make_image: Callable[..., Image], tmp_path: Path
-) -> None:
+def test_labels_are_those_of_the_live_node(graph: Any, tmp_path: Path) -> None:
     asked = {'min_confidence': 0.3, 'output_size': '64x48'}
     drive, labelled = tmp_path / 'drive', tmp_path / 'labelled'
     sizes = [(60, 80), (60, 80), (48, 64), (60, 80)]
@@ -34,11 +31,10 @@ def test_labels_are_those_of_the_live_node(
         store = get_typestore(Stores.ROS2_JAZZY)
         connection = writer.add_connection(TOPIC, 'sensor_msgs/msg/Image', typestore=store)
         for stamp, size in enumerate(sizes, 1):
-            writer.write(connection, stamp, serialize_message(make_image(stamp, size=size)))
-    options = SegmentOptions(**untrained, **asked, file_frames=2)
+            writer.write(connection, stamp, serialize_message(graph.image(stamp, size=size)))
+    options = SegmentOptions(**graph.untrained, **asked, file_frames=2)
     BagSegmentation([drive], labelled, options, resume=False).segment(lambda _: None)
-    node = graph.node(**untrained, **asked)
-    assert node.start()
+    graph.start(**asked)
     live = {name: graph.collect(Image, f'{NODE}/{name}') for name in ('labels', 'confidence')}
     camera = graph.publisher()
     with open_bag(labelled) as bag:

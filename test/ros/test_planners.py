@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +73,9 @@ def test_the_layer_knows_every_parameter() -> None:
     assert field_of_view(info, height=480, width=640) == pytest.approx(view, abs=1e-3)
 
 
-def test_the_layer_gets_what_it_synchronises(
-    graph: Any, untrained: dict[str, Any], make_image: Callable[..., Image]
-) -> None:
+def test_the_layer_gets_what_it_synchronises(graph: Any) -> None:
     # a depth image of another size than the camera's
-    assert graph.node(**untrained, class_groups='auto', output_size='40x30').start()
+    graph.start(class_groups='auto', output_size='40x30')
     source = layer()['camera']
     queue = layer()['sensor_data_depth']
     sensor_data = QoSProfile(depth=queue, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -86,7 +83,7 @@ def test_the_layer_gets_what_it_synchronises(
     camera, depth = graph.publisher(), graph.publisher('/depth')
     info = CameraInfo(height=60, width=80, k=[50.0, 0, 40, 0, 50, 30, 0, 0, 1])
     graph.publisher('/camera_info', CameraInfo).publish(info)
-    image = make_image(1)
+    image = graph.image(1)
     measured = Image(height=30, width=40, encoding='16UC1', step=80, header=image.header)
     measured.data = (1000).to_bytes(2, 'little') * (30 * 40)
     depth.publish(measured)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from rcl_interfaces.msg import Log
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from lemore_core.segmenter import Segmenter
@@ -17,8 +15,6 @@ from lemore_ros.messages.point_cloud import POINT
 
 NAME = '/lemore_segmentation'
 SIZE = (60, 80)
-
-MakeImage = Callable[..., Image]
 
 
 @pytest.fixture
@@ -52,7 +48,7 @@ class Rig:
 
     def __init__(self, graph: Any, calibration: CameraInfo) -> None:
         self.graph = graph
-        self.labels = graph.collect(Image, f'{NAME}/labels')
+        self.labels = graph.labels()
         self.clouds = graph.collect(PointCloud2, f'{NAME}/points')
         self.infos = graph.collect(CameraInfo, f'{NAME}/camera_info')
         self.camera = graph.publisher()
@@ -83,9 +79,9 @@ def rig(graph: Any, active: Any, calibration: CameraInfo) -> Rig:  # noqa: ARG00
 
 @pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
 def test_points_are_the_pixels_at_their_depth(
-    rig: Rig, make_image: MakeImage, reference: Segmenter, calibration: CameraInfo, encoding: str
+    rig: Rig, reference: Segmenter, calibration: CameraInfo, encoding: str
 ) -> None:
-    message, metres = make_image(10_000_000), slope()
+    message, metres = rig.graph.image(10_000_000), slope()
     labels = rig.shoot(message, depth_image(metres, encoding, 10_000_000))
     rig.graph.wait_for(lambda: rig.infos, 'the camera info')
     assert rig.infos[0].header == labels.header
@@ -103,10 +99,10 @@ def test_points_are_the_pixels_at_their_depth(
     assert np.allclose(points['confidence'], result.confidence / 255)
 
 
-def test_labels_without_depth_go_on(rig: Rig, graph: Any, make_image: MakeImage) -> None:
-    log = graph.collect(Log, '/rosout')
+def test_labels_without_depth_go_on(rig: Rig, graph: Any) -> None:
+    log = graph.log()
     for stamp in range(1, 6):
-        rig.shoot(make_image(stamp))
+        rig.shoot(graph.image(stamp))
     graph.wait_for(lambda: len(rig.infos) == 5)
     warnings = graph.wait_for(lambda: [m.msg for m in log if m.level == 30 and 'depth' in m.msg])
     assert warnings == ['/image: no points: no depth image within 20 ms of the image']
@@ -115,10 +111,10 @@ def test_labels_without_depth_go_on(rig: Rig, graph: Any, make_image: MakeImage)
 
 
 @pytest.mark.usefixtures('active')
-def test_points_without_a_depth_topic_are_said(graph: Any, make_image: MakeImage) -> None:
+def test_points_without_a_depth_topic_are_said(graph: Any) -> None:
     graph.collect(PointCloud2, f'{NAME}/points')
-    labels, log = graph.collect(Image, f'{NAME}/labels'), graph.collect(Log, '/rosout')
-    graph.labels_of(graph.publisher(), make_image(1), labels)
+    labels, log = graph.labels(), graph.log()
+    graph.labels_of(graph.publisher(), graph.image(1), labels)
     (said,) = graph.wait_for(lambda: [m.msg for m in log if 'no points' in m.msg])
     assert said == (
         '/image: no points: nobody publishes sensor_msgs/msg/Image on /depth, remap depth to that '
@@ -126,11 +122,11 @@ def test_points_without_a_depth_topic_are_said(graph: Any, make_image: MakeImage
     )
 
 
-def test_depth_of_another_frame_is_named(rig: Rig, graph: Any, make_image: MakeImage) -> None:
-    log = graph.collect(Log, '/rosout')
+def test_depth_of_another_frame_is_named(rig: Rig, graph: Any) -> None:
+    log = graph.log()
     depth = depth_image(slope(), '32FC1', 1)
     depth.header.frame_id = 'depth_camera'
-    rig.shoot(make_image(1, frame_id='color_camera'), depth)
+    rig.shoot(graph.image(1, frame_id='color_camera'), depth)
     rig.cloud(1)
     (said,) = graph.wait_for(lambda: [m.msg for m in log if m.level == 30 and 'depth' in m.msg])
     assert said == (
@@ -140,14 +136,14 @@ def test_depth_of_another_frame_is_named(rig: Rig, graph: Any, make_image: MakeI
 
 
 def test_a_camera_that_is_not_calibrated_still_has_points_by_its_depth_camera(
-    graph: Any, active: Any, make_image: MakeImage, calibration: CameraInfo
+    graph: Any, active: Any, calibration: CameraInfo
 ) -> None:
     rig = Rig(graph, CameraInfo(height=SIZE[0], width=SIZE[1]))
     graph.publisher('/depth/camera_info', CameraInfo).publish(calibration)
     (camera,) = active.worker.cameras
     graph.wait_for(lambda: camera.subscriptions.depth_info, 'the calibration of the depth')
-    log = graph.collect(Log, '/rosout')
-    rig.shoot(make_image(1), depth_image(slope(), '32FC1', 1))
+    log = graph.log()
+    rig.shoot(graph.image(1), depth_image(slope(), '32FC1', 1))
     assert np.isfinite(rig.cloud(1)['z'][:, 1:]).all()
     warnings = graph.wait_for(lambda: [m.msg for m in log if m.level == 30])
     assert warnings[0].startswith('/image: the camera is not calibrated')

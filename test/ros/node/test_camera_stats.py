@@ -8,15 +8,9 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from lemore_ros.node import diagnostics
 from lemore_ros.node.camera import RateLimit, Reception
 from lemore_ros.node.diagnostics import LONGEST_WAIT_S, NO_IMAGE_S, RATE_WINDOW_S, CameraStats
+from test.waiting import Clock
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image, PointCloud2
 
 from lemore_ros.messages.common import stamp_ns
@@ -66,7 +65,7 @@ def test_large_ones_are_few(size: int, kept: int) -> None:
 
 
 def test_what_is_no_depth_image_is_not_kept(graph: Any, active: Any) -> None:
-    log = graph.collect(Log, '/rosout')
+    log = graph.log()
     graph.collect(PointCloud2, '/lemore_segmentation/points')
     camera = graph.publisher('/depth')
     camera.publish(Image(encoding='mono16'))

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rcl_interfaces.msg import Log
-from sensor_msgs.msg import Image
 
 from lemore_core.common.errors import GpuContextLostError
 from lemore_core.inference.tensorrt import build
@@ -19,8 +17,6 @@ from lemore_core.inference.tensorrt.build import EngineBuild
 from lemore_ros.node import lifecycle
 
 NAME = '/lemore_segmentation'
-
-MakeImage = Callable[..., Image]
 
 
 @pytest.mark.usefixtures('active')
@@ -47,7 +43,7 @@ def test_they_come_once_a_second_although_simulated_time_stands_still(graph: Any
 
 
 def test_a_lost_gpu_is_the_last_thing_that_is_said(
-    graph: Any, active: Any, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
+    graph: Any, active: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes: list[int] = []
     error = GpuContextLostError('GPU context lost: cuda:0 failed on a network: CUDA error')
@@ -57,10 +53,10 @@ def test_a_lost_gpu_is_the_last_thing_that_is_said(
 
     monkeypatch.setattr(os, '_exit', codes.append)
     monkeypatch.setattr(active.segmenter, 'segment_batch', lose)
-    log = graph.collect(Log, '/rosout')
+    log = graph.log()
     found = graph.collect(DiagnosticArray, '/diagnostics')
-    labels = graph.collect(Image, f'{NAME}/labels')
-    graph.film(graph.publisher(), make_image(1), lambda: codes, 'the end')
+    labels = graph.labels()
+    graph.film(graph.publisher(), graph.image(1), lambda: codes, 'the end')
     assert set(codes) == {lifecycle.DEVICE_LOST}
     assert not labels
     statuses = graph.wait_for(lambda: [s for m in found for s in m.status if 'GPU' in s.message])
@@ -75,11 +71,7 @@ def test_a_lost_gpu_is_the_last_thing_that_is_said(
 
 @pytest.mark.parametrize('outcome', ['ready at the next start', 'failed: ended by SIGKILL'])
 def test_the_diagnostics_follow_the_build(
-    graph: Any,
-    untrained: dict[str, Any],
-    make_image: MakeImage,
-    monkeypatch: pytest.MonkeyPatch,
-    outcome: str,
+    graph: Any, monkeypatch: pytest.MonkeyPatch, outcome: str
 ) -> None:
     class Build(EngineBuild):
         is_done = False
@@ -97,15 +89,14 @@ def test_the_diagnostics_follow_the_build(
     monkeypatch.setattr(build, 'gpus', lambda: ('a GPU',))
     monkeypatch.setattr(build, 'missing', lambda _: '')
     monkeypatch.setattr(build, 'EngineBuild', Build)
-    node = graph.node(**untrained | {'backend': 'auto', 'precision': 'fp32', 'device': 'auto'})
-    assert node.start()
-    labels, camera = graph.collect(Image, f'{NAME}/labels'), graph.publisher()
+    graph.start(backend='auto', precision='fp32', device='auto')
+    labels, camera = graph.labels(), graph.publisher()
     diagnostics = graph.collect(DiagnosticArray, '/diagnostics')
     stamps = count(1)
 
     def label_until(said: Callable[[dict[str, str]], bool]) -> DiagnosticStatus:
         def has_said() -> bool:
-            graph.labels_of(camera, make_image(next(stamps)), labels)
+            graph.labels_of(camera, graph.image(next(stamps)), labels)
             return bool(diagnostics) and said(values(diagnostics[-1].status[0]))
 
         graph.wait_for(has_said)

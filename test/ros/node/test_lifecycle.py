@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import rclpy
 from lifecycle_msgs.msg import Transition
-from rcl_interfaces.msg import Log
 from sensor_msgs.msg import Image
 
 from lemore_core.common.memory import process_memory
@@ -23,8 +21,6 @@ ACTIVATE = Transition.TRANSITION_ACTIVATE
 DEACTIVATE = Transition.TRANSITION_DEACTIVATE
 CLEANUP = Transition.TRANSITION_CLEANUP
 
-MakeImage = Callable[..., Image]
-
 
 @pytest.mark.parametrize(
     ('transitions', 'said'),
@@ -37,12 +33,11 @@ MakeImage = Callable[..., Image]
 def test_an_error_on_the_way_down_leads_to_a_node_that_starts_again(
     active: Any,
     graph: Any,
-    make_image: MakeImage,
     monkeypatch: pytest.MonkeyPatch,
     transitions: tuple[int, ...],
     said: str,
 ) -> None:
-    log = graph.collect(Log, '/rosout')
+    log = graph.log()
     *before, failing = transitions
     for transition in before:
         assert graph.change(transition)
@@ -61,17 +56,15 @@ def test_an_error_on_the_way_down_leads_to_a_node_that_starts_again(
     assert errors == [f'{said}: RuntimeError: the device is gone']
     assert graph.change(CONFIGURE)
     assert graph.change(ACTIVATE)
-    labels = graph.collect(Image, f'{NAME}/labels')
-    graph.labels_of(graph.publisher(), make_image(1), labels)
+    labels = graph.labels()
+    graph.labels_of(graph.publisher(), graph.image(1), labels)
 
 
 @pytest.mark.parametrize('topic', ['image', 'depth/camera_info'])
-def test_a_qos_that_is_wrong_is_found_before_somebody_listens(
-    graph: Any, untrained: dict[str, Any], topic: str
-) -> None:
-    log = graph.collect(Log, '/rosout')
+def test_a_qos_that_is_wrong_is_found_before_somebody_listens(graph: Any, topic: str) -> None:
+    log = graph.log()
     wrong = {f'qos_overrides./{topic}.subscription.reliability': 'perfect'}
-    assert not graph.node(**untrained, **wrong).start()
+    assert not graph.node(**graph.untrained, **wrong).start()
     errors = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40])
     assert errors[0].startswith('cannot activate: ')
     assert 'perfect' in errors[0]
@@ -90,9 +83,9 @@ def test_a_qos_that_is_wrong_is_found_before_somebody_listens(
     ],
 )
 def test_every_state_can_be_shut_down_once(
-    graph: Any, untrained: dict[str, Any], transitions: tuple[int, ...], shutdown: int
+    graph: Any, transitions: tuple[int, ...], shutdown: int
 ) -> None:
-    node = graph.node(**untrained, autostart=False)
+    node = graph.node(**graph.untrained, autostart=False)
     assert graph.state() == 'unconfigured'
     for transition in transitions:
         assert graph.change(transition)
@@ -105,11 +98,9 @@ def test_every_state_can_be_shut_down_once(
     assert graph.state() == 'finalized'
 
 
-def test_a_transition_that_is_refused_is_named_with_what_is_possible(
-    graph: Any, untrained: dict[str, Any]
-) -> None:
-    log = graph.collect(Log, '/rosout')
-    graph.node(**untrained)
+def test_a_transition_that_is_refused_is_named_with_what_is_possible(graph: Any) -> None:
+    log = graph.log()
+    graph.node(**graph.untrained)
     assert not graph.change(ACTIVATE)
     assert not graph.change(77)
     errors = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40][1:] and log)
@@ -120,11 +111,9 @@ def test_a_transition_that_is_refused_is_named_with_what_is_possible(
     ]
 
 
-def test_another_node_of_the_same_name_is_warned_of_once(
-    graph: Any, untrained: dict[str, Any]
-) -> None:
-    log = graph.collect(Log, '/rosout')
-    node = graph.node(**untrained)
+def test_another_node_of_the_same_name_is_warned_of_once(graph: Any) -> None:
+    log = graph.log()
+    node = graph.node(**graph.untrained)
     other = rclpy.create_node(NAME[1:])
     graph.wait_for(lambda: node.get_node_names().count(NAME[1:]) == 2, 'the other one')
     check = DuplicateNodeCheck(node, checks=3)
@@ -141,7 +130,6 @@ def test_cleaning_up_releases_the_memory(
     graph: Any,
     untrained: dict[str, Any],
     exported: Path,
-    make_image: MakeImage,
     monkeypatch: pytest.MonkeyPatch,
     backend: str,
 ) -> None:
@@ -155,9 +143,9 @@ def test_cleaning_up_releases_the_memory(
     for cycle in range(1, 8):
         assert graph.change(CONFIGURE)
         assert graph.change(ACTIVATE)
-        labels = graph.collect(Image, f'{NAME}/labels')
+        labels = graph.labels()
         graph.wait_for(camera.get_subscription_count)
-        graph.labels_of(camera, make_image(cycle, size=(540, 960)), labels)
+        graph.labels_of(camera, graph.image(cycle, size=(540, 960)), labels)
         assert graph.change(DEACTIVATE)
         assert graph.change(CLEANUP)
         while subscriptions := list(graph.peer.subscriptions):

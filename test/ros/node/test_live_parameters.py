@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
-from rcl_interfaces.msg import Log
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
@@ -27,16 +26,15 @@ NAME = '/lemore_segmentation'
 LATCHED = latched()
 BUILT_IN_FILE = Path(lemore_core.__file__).with_name('taxonomy') / 'groups' / 'camvid.yaml'
 
-MakeImage = Callable[..., Image]
 Next = Callable[[], NDArray[np.uint8]]
 
 
 @pytest.fixture
-def next_labels(graph: Any, active: Any, make_image: MakeImage) -> Next:  # noqa: ARG001
+def next_labels(graph: Any, active: Any) -> Next:  # noqa: ARG001
     """Return a function that gives the labels of one and the same image once more."""
-    labels = graph.collect(Image, f'{NAME}/labels')
+    labels = graph.labels()
     camera = graph.publisher()
-    message = make_image(1)
+    message = graph.image(1)
 
     def label() -> NDArray[np.uint8]:
         message.header.stamp.nanosec += 1
@@ -46,9 +44,9 @@ def next_labels(graph: Any, active: Any, make_image: MakeImage) -> Next:  # noqa
 
 
 def test_doubt_and_groups_change_between_two_frames(
-    graph: Any, next_labels: Next, reference: Segmenter, make_image: MakeImage
+    graph: Any, next_labels: Next, reference: Segmenter
 ) -> None:
-    plain = reference.segment(read_image(make_image(1)).pixels, 'bgr8')
+    plain = reference.segment(read_image(graph.image(1)).pixels, 'bgr8')
     median = float(np.median(plain.confidence)) / 255
     certain = mask_low_confidence(plain.labels, plain.confidence, median)
     assert 0 < (certain == 255).sum() < certain.size
@@ -96,7 +94,7 @@ def test_the_table_of_classes_follows_the_groups(graph: Any, active: Any) -> Non
 
 
 def test_groups_that_do_not_fit_are_refused_with_the_reason(
-    graph: Any, untrained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    graph: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = tmp_path / 'secret.yaml'
     secret.write_text('password: 1234\n', encoding='utf-8')
@@ -109,8 +107,8 @@ def test_groups_that_do_not_fit_are_refused_with_the_reason(
     # a folder ~ in this one is not the home folder
     monkeypatch.setenv('HOME', str(tmp_path))
     monkeypatch.chdir(folder)
-    node = graph.node(**untrained, class_groups=str(path))
-    log = graph.collect(Log, '/rosout')
+    node = graph.node(**graph.untrained, class_groups=str(path))
+    log = graph.log()
     # what the operator named is explained
     assert not graph.change(Transition.TRANSITION_CONFIGURE)
     errors = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40])
@@ -142,9 +140,7 @@ def test_groups_that_do_not_fit_are_refused_with_the_reason(
     assert node.values.class_groups == node.get_parameter('class_groups').value == ''
 
 
-def test_the_rate_is_held_and_let_go(
-    graph: Any, active: Any, next_labels: Next, make_image: MakeImage
-) -> None:
+def test_the_rate_is_held_and_let_go(graph: Any, active: Any, next_labels: Next) -> None:
     next_labels()
     health = active.stats['']
     assert graph.set(max_rate_hz=0.01)[0].successful
@@ -152,7 +148,7 @@ def test_the_rate_is_held_and_let_go(
     next_labels()
     camera = graph.publisher()
     for count in range(1, 6):
-        camera.publish(make_image(count))
+        camera.publish(graph.image(count))
         graph.wait_for(lambda n=count: health['received'] == n + 2)
     assert health['skipped'] == 5
     assert graph.set(max_rate_hz=0.0)[0].successful
@@ -160,18 +156,16 @@ def test_the_rate_is_held_and_let_go(
     assert (health['received'], health['labelled'], health['skipped']) == (8, 3, 5)
 
 
-def test_masks_come_and_go_and_lie_on_their_own_calibration(
-    graph: Any, active: Any, make_image: MakeImage
-) -> None:
+def test_masks_come_and_go_and_lie_on_their_own_calibration(graph: Any, active: Any) -> None:
     calibration = CameraInfo(height=60, width=80, k=[50.0, 0, 40, 0, 50, 30, 0, 0, 1])
     assert graph.set(masks=['dynamic', 'road'])[0].successful
-    labels = graph.collect(Image, f'{NAME}/labels')
+    labels = graph.labels()
     masks = {name: graph.collect(Image, f'{NAME}/mask/{name}') for name in ('dynamic', 'road')}
     infos = graph.collect(CameraInfo, f'{NAME}/mask/road/camera_info')
     camera = graph.publisher()
     graph.publisher('/camera_info', CameraInfo).publish(calibration)
     graph.wait_for(lambda: active.worker.cameras[0].subscriptions.info, 'the calibration')
-    message = make_image(1)
+    message = graph.image(1)
     found = read_image(graph.labels_of(camera, message, labels)).pixels
     graph.wait_for(lambda: infos and all(masks.values()))
     assert infos[0].header == masks['road'][0].header == message.header

@@ -4,18 +4,11 @@ import logging
 from typing import Any
 
 import pytest
-from rcl_interfaces.msg import Log
 
 from lemore_ros.node.logs import EPISODE_S, MOST, PERIOD_S, ThrottledLogger
+from test.waiting import Clock
 
 NAME = 'lemore_segmentation'
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Lines:
@@ -30,7 +23,7 @@ class Lines:
 
 def test_each_kind_of_each_topic_is_logged_now_and_then(graph: Any) -> None:
     clock = Clock()
-    log = graph.collect(Log, '/rosout')
+    log = graph.log()
     logger = graph.peer.get_logger()
     front, rear = (ThrottledLogger(logger, topic, clock) for topic in ('/front', '/rear'))
     for _ in range(3):
@@ -69,7 +62,7 @@ def test_any_number_of_kinds_is_a_few_lines_and_an_episode_is_one() -> None:
 
 @pytest.mark.usefixtures('active')
 def test_the_log_of_the_library_reaches_rosout(graph: Any) -> None:
-    log = graph.collect(Log, '/rosout')
+    log = graph.log()
     library = logging.getLogger('lemore_core.inference')
     library.debug('not of interest')
     library.info('building an %s', 'engine')
@@ -83,12 +76,10 @@ def test_the_log_of_the_library_reaches_rosout(graph: Any) -> None:
     ]
 
 
-def test_closed_nodes_leave_the_log_of_the_library_as_it_was(
-    graph: Any, untrained: dict[str, Any]
-) -> None:
+def test_closed_nodes_leave_the_log_of_the_library_as_it_was(graph: Any) -> None:
     library = logging.getLogger('lemore_core')
     before = library.level, list(library.handlers)
-    first, second = (graph.node(**untrained) for _ in range(2))
+    first, second = (graph.node(**graph.untrained) for _ in range(2))
     graph.nodes.clear()
     first.close()
     assert library.level == logging.INFO

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ Start = Callable[..., 'subprocess.Popen[str]']
 
 @pytest.mark.parametrize('executor', ['single', 'events'])
 def test_it_starts_itself_and_ends_in_good_order_with_a_frame_in_flight(
-    graph: Any, start: Start, make_image: Callable[..., Image], executor: str
+    graph: Any, start: Start, executor: str
 ) -> None:
     if executor == 'events':
         pytest.importorskip('rclpy.experimental')
@@ -30,7 +29,7 @@ def test_it_starts_itself_and_ends_in_good_order_with_a_frame_in_flight(
     labels = graph.collect(Image, LABELS)
     camera = graph.publisher()
     # larger ones get lost on the way to another process
-    message = make_image(1, size=(240, 320))
+    message = graph.image(1, size=(240, 320))
 
     graph.film(camera, message, lambda: len(labels) >= 3, 'labels')
     process.send_signal(signal.SIGTERM)
@@ -105,10 +104,7 @@ segmentation_node.load_segmenter = load
 segmentation_node.run()
 """
     process = start(program=('-c', code))
-    deadline = time.monotonic() + WAIT_S
-    while not begun.exists():
-        assert time.monotonic() < deadline, 'waited in vain for the model to be loaded'
-        time.sleep(0.05)
+    wait_for(begun.exists)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=WAIT_S)
     assert (process.returncode, output) == (0, 'exit handlers ran\n')

@@ -25,13 +25,13 @@ def granted(path: str) -> set[str]:
     return {text if text.startswith('/') else f'/{text}' for text in texts}
 
 
-def test_the_policy_is_the_nodes_own_graph(graph: Any, untrained: dict[str, Any]) -> None:
+def test_the_policy_is_the_nodes_own_graph(graph: Any) -> None:
     published, subscribed, served = set(), set(), set()
     for transport in TRANSPORTS.values():
         if message_class(transport.type) is None:
             subscribed.add(f'/image{transport.suffix}')
             continue
-        node = graph.node(**untrained, image_transport=transport.name, use_sim_time=True)
+        node = graph.node(**graph.untrained, image_transport=transport.name, use_sim_time=True)
         assert node.start()
         points = graph.peer.create_subscription(PointCloud2, f'/{NAME}/points', print, 5)
         graph.wait_for(lambda n=node: n.count_subscribers('/depth'), 'all subscriptions')

@@ -14,7 +14,6 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
-from rcl_interfaces.msg import Log
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Float32
 from std_srvs.srv import SetBool
@@ -27,8 +26,6 @@ from lemore_ros.messages.images import read_image
 
 NAME = '/lemore_segmentation'
 
-MakeImage = Callable[..., Image]
-
 
 def pixels_of(message: Image) -> NDArray[np.uint8]:
     return read_image(message).pixels
@@ -40,16 +37,16 @@ def switch(graph: Any, enabled: bool) -> Any:
 
 @pytest.mark.usefixtures('active')
 def test_labels_are_those_of_the_segmenter_under_the_header_of_the_image(
-    graph: Any, make_image: MakeImage, reference: Segmenter
+    graph: Any, reference: Segmenter
 ) -> None:
-    labels = graph.collect(Image, f'{NAME}/labels')
+    labels = graph.labels()
     camera = graph.publisher()
     confidences = graph.collect(Image, f'{NAME}/confidence')
-    log = graph.collect(Log, '/rosout')
+    log = graph.log()
     stamps = [(1, 2), (0, 0), (2**31 - 1, 999_999_999), (-5, 17), (0, 0)]
     sizes = [(60, 80), (60, 80), (96, 128), (33, 44), (60, 80)]
     for count, (stamp, size) in enumerate(zip(stamps, sizes, strict=True), start=1):
-        message = make_image(count, size=size, frame_id=f'camera {count}/optical')
+        message = graph.image(count, size=size, frame_id=f'camera {count}/optical')
         message.header.stamp.sec, message.header.stamp.nanosec = stamp
         camera.publish(message)
         graph.wait_for(lambda n=count: len(labels) == len(confidences) == n)
@@ -67,18 +64,16 @@ def test_labels_are_those_of_the_segmenter_under_the_header_of_the_image(
     assert zero == '/image: images have no time stamp; labels carry the same zero stamp'
 
 
-def test_a_camera_info_that_is_absent_or_of_another_image_is_said(
-    graph: Any, active: Any, make_image: MakeImage
-) -> None:
+def test_a_camera_info_that_is_absent_or_of_another_image_is_said(graph: Any, active: Any) -> None:
     infos = graph.collect(CameraInfo, f'{NAME}/camera_info')
-    labels = graph.collect(Image, f'{NAME}/labels')
-    log = graph.collect(Log, '/rosout')
+    labels = graph.labels()
+    log = graph.log()
 
     def said(text: str) -> list[str]:
         return [m.msg for m in log if text in m.msg]
 
     camera = graph.publisher()
-    graph.labels_of(camera, make_image(1), labels)
+    graph.labels_of(camera, graph.image(1), labels)
     for _ in range(10):  # one a second, not waited for
         active.worker.cameras[0].run_watchdog(0)
     nobody = '/image: no camera_info is published: nobody publishes /camera_info, remap camera_info'
@@ -88,40 +83,35 @@ def test_a_camera_info_that_is_absent_or_of_another_image_is_said(
     info.k = [100.0, 0.0, 40.0, 0.0, 100.0, 30.0, 0.0, 0.0, 1.0]
     known.publish(info)
     other = 'the camera info is for 160x60, an image of 80x60 has another shape'
-    graph.film(camera, make_image(2), lambda: said(other))
+    graph.film(camera, graph.image(2), lambda: said(other))
     assert (len(said('no camera_info')), infos) == (1, [])
     info.width = 80
     known.publish(info)
-    graph.film(camera, make_image(3), lambda: infos)
+    graph.film(camera, graph.image(3), lambda: infos)
     assert list(infos[0].k) == list(info.k)
 
 
-def test_simulated_time_without_a_clock_is_said(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage
-) -> None:
-    assert graph.node(**untrained, use_sim_time=True).start()
-    labels = graph.collect(Image, f'{NAME}/labels')
-    log = graph.collect(Log, '/rosout')
-    graph.labels_of(graph.publisher(), make_image(1), labels)
+def test_simulated_time_without_a_clock_is_said(graph: Any) -> None:
+    graph.start(use_sim_time=True)
+    labels = graph.labels()
+    log = graph.log()
+    graph.labels_of(graph.publisher(), graph.image(1), labels)
     lines = graph.wait_for(lambda: [m.msg for m in log if 'unknown clock' in m.msg])
     assert ' days ahead of this clock: unknown clock' in lines[0]
     assert lines[0].endswith('use_sim_time is set, and nothing came on /clock yet')
 
 
-def test_familiarity_is_published_where_the_model_tells_it(
-    graph: Any, make_image: MakeImage, untrained: dict[str, Any], tmp_path: Path
-) -> None:
-    node = graph.node(**untrained)
-    assert node.start()
+def test_familiarity_is_published_where_the_model_tells_it(graph: Any, tmp_path: Path) -> None:
+    graph.start()
     assert graph.peer.count_publishers(f'{NAME}/familiarity') == 0
     graph.nodes.pop().close()
     path = tmp_path / 'known.safetensors'
-    shutil.copy(untrained['model'], path)
+    shutil.copy(graph.untrained['model'], path)
     wide = {name: np.random.default_rng(0).normal(size=(4, 416)) for name in 'ab'}
     store_scenes(path, dataclasses.replace(SceneStatistics.of(wide), temperature=1.0))
-    assert graph.node(**untrained | {'model': str(path)}).start()
+    graph.start(model=str(path))
     found = [graph.collect(Float32, f'{NAME}/{name}') for name in ('familiarity', 'sureness')]
-    message = make_image(1)
+    message = graph.image(1)
     graph.publisher().publish(message)
     graph.wait_for(lambda: all(found))
     expected = Segmenter.load(path, backend='torch').segment(pixels_of(message), 'bgr8')
@@ -131,14 +121,14 @@ def test_familiarity_is_published_where_the_model_tells_it(
 
 
 def test_each_camera_has_its_own_topics_headers_sizes_and_encodings(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage, reference: Segmenter
+    graph: Any, reference: Segmenter
 ) -> None:
     names = ['front', 'robot/rear']
-    assert graph.node(**untrained, camera_names=names, rotate=[0, 180]).start()
+    graph.start(camera_names=names, rotate=[0, 180])
     labels = {name: graph.collect(Image, f'{NAME}/{name}/labels') for name in names}
     cameras = {name: graph.publisher(f'/{name}/image') for name in names}
-    colored = make_image(1, size=(60, 80), frame_id='front/optical')
-    grey = make_image(2, size=(48, 64), frame_id='rear/optical')
+    colored = graph.image(1, size=(60, 80), frame_id='front/optical')
+    grey = graph.image(2, size=(48, 64), frame_id='rear/optical')
     grey.encoding, grey.step, grey.data = 'mono8', 64, grey.data[: 48 * 64]
     for name, message in {'front': colored, 'robot/rear': grey}.items():
         found = graph.labels_of(cameras[name], message, labels[name])
@@ -159,11 +149,11 @@ def test_each_camera_has_its_own_topics_headers_sizes_and_encodings(
 
 
 def test_bad_messages_give_one_clear_error_and_the_next_good_one_is_labelled(
-    active: Any, graph: Any, make_image: MakeImage
+    active: Any, graph: Any
 ) -> None:
-    labels = graph.collect(Image, f'{NAME}/labels')
+    labels = graph.labels()
     camera = graph.publisher()
-    log = graph.collect(Log, '/rosout')
+    log = graph.log()
     breaks: list[Callable[[Image], None]] = [
         lambda m: setattr(m, 'step', 7),
         lambda m: setattr(m, 'height', 0),
@@ -172,11 +162,11 @@ def test_bad_messages_give_one_clear_error_and_the_next_good_one_is_labelled(
         lambda m: setattr(m, 'width', 4_000_000_000),
     ]
     for count, spoil in enumerate(breaks, start=1):
-        message = make_image(count)
+        message = graph.image(count)
         spoil(message)
         camera.publish(message)
         graph.wait_for(lambda n=count: active.stats['']['failed'] == n)
-    graph.labels_of(camera, make_image(99), labels)
+    graph.labels_of(camera, graph.image(99), labels)
     assert len(labels) == 1
     assert active.stats['']['failed'] == len(breaks)
     errors = graph.wait_for(lambda: [m.msg for m in log if m.level >= 40][4:] and log)
@@ -189,11 +179,9 @@ def test_bad_messages_give_one_clear_error_and_the_next_good_one_is_labelled(
 
 
 @pytest.mark.usefixtures('active')
-def test_the_overlay_follows_its_live_parameter(
-    graph: Any, make_image: MakeImage, reference: Segmenter
-) -> None:
+def test_the_overlay_follows_its_live_parameter(graph: Any, reference: Segmenter) -> None:
     overlays = graph.collect(Image, f'{NAME}/overlay')
-    camera, message = graph.publisher(), make_image(1)
+    camera, message = graph.publisher(), graph.image(1)
     labels = reference.segment(pixels_of(message), 'bgr8').labels
     for alpha in (0.5, 0.0):
         assert graph.set(overlay_alpha=alpha)[0].successful
@@ -205,7 +193,7 @@ def test_the_overlay_follows_its_live_parameter(
 
 
 def test_a_message_that_is_dropped_is_never_decoded(
-    graph: Any, active: Any, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
+    graph: Any, active: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, release, segment = threading.Event(), threading.Event(), active.segmenter.segment_batch
 
@@ -215,11 +203,11 @@ def test_a_message_that_is_dropped_is_never_decoded(
         return segment(*arguments)
 
     monkeypatch.setattr(active.segmenter, 'segment_batch', segment_later)
-    graph.collect(Image, f'{NAME}/labels')
+    graph.labels()
     camera, health = graph.publisher(), active.stats['']
-    camera.publish(make_image(1))
+    camera.publish(graph.image(1))
     graph.wait_for(begun.is_set, 'the first')
-    broken = make_image(2)
+    broken = graph.image(2)
     broken.step = 7
     for count in range(2, 7):
         camera.publish(broken)
@@ -240,10 +228,10 @@ def test_a_message_that_is_dropped_is_never_decoded(
     ],
 )
 def test_what_cannot_be_configured_is_said_in_one_line_and_can_be_tried_again(
-    graph: Any, untrained: dict[str, Any], values: dict[str, Any], reason: str
+    graph: Any, values: dict[str, Any], reason: str
 ) -> None:
-    graph.node(**untrained | values)
-    log = graph.collect(Log, '/rosout')
+    graph.node(**graph.untrained | values)
+    log = graph.log()
     for count in (1, 2):
         assert not graph.change(Transition.TRANSITION_CONFIGURE)
         assert graph.state(NAME) == 'unconfigured'
@@ -254,21 +242,19 @@ def test_what_cannot_be_configured_is_said_in_one_line_and_can_be_tried_again(
     assert '\n' not in errors[0]
 
 
-def test_a_pause_keeps_the_network_and_takes_no_images(
-    active: Any, graph: Any, make_image: MakeImage
-) -> None:
-    labels = graph.collect(Image, f'{NAME}/labels')
+def test_a_pause_keeps_the_network_and_takes_no_images(active: Any, graph: Any) -> None:
+    labels = graph.labels()
     camera = graph.publisher()
-    graph.labels_of(camera, make_image(1), labels)
+    graph.labels_of(camera, graph.image(1), labels)
     segmenter = active.segmenter
     assert switch(graph, enabled=False).success
     graph.wait_for(lambda: not camera.get_subscription_count())
-    camera.publish(make_image(2))
+    camera.publish(graph.image(2))
     assert switch(graph, enabled=False).success
     assert graph.state(NAME) == 'active'
     assert switch(graph, enabled=True).success
     graph.wait_for(camera.get_subscription_count)
-    graph.labels_of(camera, make_image(3), labels)
+    graph.labels_of(camera, graph.image(3), labels)
     assert [m.header.stamp.nanosec for m in labels] == [1, 3]
     assert active.segmenter is segmenter
 

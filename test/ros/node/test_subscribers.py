@@ -24,8 +24,6 @@ NAME = '/lemore_segmentation'
 IDLE_CORE = 0.03
 WINDOW_S, WINDOWS = 2.0, 5
 
-MakeImage = Callable[..., Image]
-
 
 def cpu_seconds(pid: int) -> float:
     fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
@@ -74,12 +72,12 @@ class HumbleEvents(event_handler.PublisherEventCallbacks):  # type: ignore[misc]
 
 
 def test_subscribers_are_found_within_a_second_without_events_of_them(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
+    graph: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_handler, 'PublisherEventCallbacks', HumbleEvents)
-    assert graph.node(**untrained).start()
-    labels = graph.collect(Image, f'{NAME}/labels')
-    graph.labels_of(graph.publisher(), make_image(1), labels)
+    graph.start()
+    labels = graph.labels()
+    graph.labels_of(graph.publisher(), graph.image(1), labels)
 
 
 def test_events_are_imported_as_humble_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,9 +88,7 @@ def test_events_are_imported_as_humble_has_them(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures('active')
-def test_each_form_is_made_while_somebody_wants_it(
-    graph: Any, make_image: MakeImage, rendered: list[str]
-) -> None:
+def test_each_form_is_made_while_somebody_wants_it(graph: Any, rendered: list[str]) -> None:
     camera = graph.peer.create_publisher(Image, '/image', 5)
     images = [output for output in OUTPUTS.values() if output.is_image]
     for stamp, output in enumerate(images, start=1):
@@ -100,20 +96,18 @@ def test_each_form_is_made_while_somebody_wants_it(
         topic, kind = output.name, CompressedImage if output.codec else Image
         listener = graph.peer.create_subscription(kind, f'{NAME}/{topic}', found.append, 5)
         graph.wait_for(camera.get_subscription_count)
-        graph.labels_of(camera, make_image(stamp), found)
+        graph.labels_of(camera, graph.image(stamp), found)
         graph.peer.destroy_subscription(listener)
         graph.wait_for(lambda: not camera.get_subscription_count())
     assert rendered == [output.name for output in images]
 
 
-def test_a_node_that_nobody_listens_to_sleeps(
-    graph: Any, start: Callable[..., Any], make_image: MakeImage
-) -> None:
+def test_a_node_that_nobody_listens_to_sleeps(graph: Any, start: Callable[..., Any]) -> None:
     process = start()
     camera = graph.peer.create_publisher(Image, '/image', 5)
     graph.wait_for(lambda: graph.state() == 'active')
     graph.wait_for(lambda: not camera.get_subscription_count())
-    message = make_image(1, size=(240, 320))
+    message = graph.image(1, size=(240, 320))
     timer = graph.peer.create_timer(1 / 30, lambda: camera.publish(message))
     # what started with it has to settle, which takes longer on a busy machine
     share = 1.0

@@ -5,14 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from rcl_interfaces.msg import Log
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
@@ -49,7 +47,6 @@ NOT_INSTALLED = (
     'cannot activate: image_transport is ffmpeg, and ffmpeg_image_transport_msgs is not installed: '
     'apt install ros-$ROS_DISTRO-ffmpeg-image-transport-msgs'
 )
-MakeImage = Callable[..., Image]
 
 
 def compressed(pixels: NDArray[np.uint8], form: str, stamp: int) -> CompressedImage:
@@ -65,11 +62,10 @@ def warnings_in(log: list[Any]) -> list[str]:
     return [entry.msg for entry in log if entry.level == 30 and entry.name == NAME[1:]]
 
 
-def test_another_transport_is_explained(graph: Any, untrained: dict[str, Any]) -> None:
-    node = graph.node(**untrained, image_transport='compressed')
-    assert node.start()
-    log = graph.collect(Log, '/rosout')
-    graph.collect(Image, f'{NAME}/labels')
+def test_another_transport_is_explained(graph: Any) -> None:
+    node = graph.start(image_transport='compressed')
+    log = graph.log()
+    graph.labels()
     graph.peer.create_publisher(Image, '/image', 5)
     graph.wait_for(lambda: node.stats[''].health().message == 'segmenting')
     graph.wait_for(lambda: graph.peer.count_publishers('/image'))
@@ -82,14 +78,10 @@ def test_another_transport_is_explained(graph: Any, untrained: dict[str, Any]) -
 
 
 def test_auto_takes_what_is_offered(
-    graph: Any,
-    untrained: dict[str, Any],
-    make_image: MakeImage,
-    clip_frames: list[NDArray[np.uint8]],
-    reference: Segmenter,
+    graph: Any, clip_frames: list[NDArray[np.uint8]], reference: Segmenter
 ) -> None:
-    assert graph.node(**untrained, image_transport='auto').start()
-    labels = graph.collect(Image, f'{NAME}/labels')
+    graph.start(image_transport='auto')
+    labels = graph.labels()
     packed = graph.publisher('/image/compressed', CompressedImage)
     raw = graph.peer.create_publisher(Image, '/image', 5)
     for stamp, form in enumerate(('jpeg', 'png'), start=1):
@@ -102,19 +94,18 @@ def test_auto_takes_what_is_offered(
     assert raw.get_subscription_count() == 0  # what is taken stays while it is offered
     graph.peer.destroy_publisher(packed)
     graph.wait_for(raw.get_subscription_count, 'the raw images to be taken')
-    graph.labels_of(raw, make_image(3), labels)
+    graph.labels_of(raw, graph.image(3), labels)
 
 
 @pytest.mark.parametrize('why', ['do not come', 'are unreadable'])
 def test_auto_passes_over_what_is_silent_or_unreadable(
-    graph: Any, untrained: dict[str, Any], clip_frames: list[NDArray[np.uint8]], why: str
+    graph: Any, clip_frames: list[NDArray[np.uint8]], why: str
 ) -> None:
-    node = graph.node(**untrained, image_transport='auto')
-    assert node.start()
-    log = graph.collect(Log, '/rosout')
+    node = graph.start(image_transport='auto')
+    log = graph.log()
     raw = graph.peer.create_publisher(Image, '/image', 5)
     packed = graph.peer.create_publisher(CompressedImage, '/image/compressed', 5)
-    labels = graph.collect(Image, f'{NAME}/labels')
+    labels = graph.labels()
     graph.wait_for(raw.get_subscription_count, 'the raw images to be taken')
     assert packed.get_subscription_count() == 0
     if why == 'are unreadable':
@@ -129,14 +120,11 @@ def test_auto_passes_over_what_is_silent_or_unreadable(
     graph.wait_for(lambda: said in [entry.msg for entry in log])
 
 
-def test_auto_comes_back_to_what_can_be_read_again(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage
-) -> None:
-    node = graph.node(**untrained, image_transport='auto')
-    assert node.start()
+def test_auto_comes_back_to_what_can_be_read_again(graph: Any) -> None:
+    node = graph.start(image_transport='auto')
     raw = graph.peer.create_publisher(Image, '/image', 5)
     packed = graph.peer.create_publisher(CompressedImage, '/image/compressed', 5)
-    labels = graph.collect(Image, f'{NAME}/labels')
+    labels = graph.labels()
     broken = {raw: Image(encoding='16SC7'), packed: CompressedImage()}
     for taken in (raw, packed):
         graph.wait_for(taken.get_subscription_count, 'a topic to be taken')
@@ -147,11 +135,11 @@ def test_auto_comes_back_to_what_can_be_read_again(
         graph.wait_for(lambda one=taken: not one.get_subscription_count(), 'it to be left')
         node.stats[''].clock = time.monotonic
     graph.wait_for(raw.get_subscription_count, 'the first one to be tried again')
-    graph.labels_of(raw, make_image(1), labels)
+    graph.labels_of(raw, graph.image(1), labels)
 
 
 def test_other_transports_are_beside_the_images_that_are_remapped(
-    graph: Any, untrained: dict[str, Any], make_image: MakeImage
+    graph: Any, untrained: dict[str, Any]
 ) -> None:
     values = [Parameter(name, value=value) for name, value in untrained.items()]
     given = ['--ros-args', '-r', 'image:=/front/image_raw', '-p', 'image_transport:=auto']
@@ -159,23 +147,21 @@ def test_other_transports_are_beside_the_images_that_are_remapped(
     graph.nodes.append(node)
     graph.executor.add_node(node)
     assert node.start()
-    labels = graph.collect(Image, f'{NAME}/labels')
+    labels = graph.labels()
     packed = graph.publisher('/front/image_raw/compressed', CompressedImage)
-    pixels = read_image(make_image(1)).pixels
+    pixels = read_image(graph.image(1)).pixels
     graph.labels_of(packed, compressed(pixels, 'png', 1), labels)
 
 
-def test_what_was_overwritten_before_it_was_read_counts_as_lost(
-    graph: Any, active: Any, make_image: MakeImage
-) -> None:
+def test_what_was_overwritten_before_it_was_read_counts_as_lost(graph: Any, active: Any) -> None:
     stats = active.stats['']
-    graph.collect(Image, f'{NAME}/labels')
+    graph.labels()
     first = graph.publisher()
 
     def burst(cameras: list[Any], received: int) -> int:
         """Publish five images without a break, and return how many are lost by then."""
         for camera in 5 * cameras:
-            camera.publish(make_image(1))
+            camera.publish(graph.image(1))
         graph.wait_for(lambda: stats['received'] == received)
         return int(stats['lost'])
 
@@ -192,22 +178,18 @@ def test_what_was_overwritten_before_it_was_read_counts_as_lost(
 
 
 def test_a_transport_whose_messages_are_not_installed_is_named(
-    graph: Any, untrained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    graph: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ('ffmpeg_image_transport_msgs', 'ffmpeg_image_transport_msgs.msg'):
         monkeypatch.setitem(sys.modules, name, None)
-    log = graph.collect(Log, '/rosout')
-    assert not graph.node(**untrained, image_transport='ffmpeg').start()
+    log = graph.log()
+    assert not graph.node(**graph.untrained, image_transport='ffmpeg').start()
     graph.wait_for(lambda: [entry for entry in log if NOT_INSTALLED in entry.msg])
 
 
 @pytest.mark.parametrize('transport', ['ffmpeg', 'foxglove', 'auto'])
 def test_encoded_video_is_labelled_from_its_first_key_frame_on(
-    graph: Any,
-    untrained: dict[str, Any],
-    clip_frames: list[NDArray[np.uint8]],
-    reference: Segmenter,
-    transport: str,
+    graph: Any, clip_frames: list[NDArray[np.uint8]], reference: Segmenter, transport: str
 ) -> None:
     form = 'ffmpeg' if transport == 'auto' else transport
     packages = {'ffmpeg': 'ffmpeg_image_transport_msgs.msg', 'foxglove': 'foxglove_msgs.msg'}
@@ -225,9 +207,8 @@ def test_encoded_video_is_labelled_from_its_first_key_frame_on(
         made.timestamp.sec = stamp
         return made
 
-    node = graph.node(**untrained, image_transport=transport)
-    assert node.start()
-    labels = graph.collect(Image, f'{NAME}/labels')
+    node = graph.start(image_transport=transport)
+    labels = graph.labels()
     kind = kinds.FFMPEGPacket if form == 'ffmpeg' else kinds.CompressedVideo
     camera = graph.publisher(f'/image/{form}', kind)
     stream = VideoStream(codec, 10**6)
@@ -246,7 +227,7 @@ def test_encoded_video_is_labelled_from_its_first_key_frame_on(
 
 @pytest.mark.usefixtures('active')
 def test_a_subscriber_that_asks_for_too_much_is_explained_once(graph: Any) -> None:
-    log = graph.collect(Log, '/rosout')
+    log = graph.log()
     graph.peer.create_subscription(Image, f'{NAME}/labels', print, LATCHED)
     graph.wait_for(lambda: warnings_in(log))
     end = time.monotonic() + 1.2
@@ -260,8 +241,8 @@ def test_a_subscriber_that_asks_for_too_much_is_explained_once(graph: Any) -> No
 
 
 def test_lost_images_are_reported_with_the_remedy(graph: Any, active: Any) -> None:
-    log = graph.collect(Log, '/rosout')
-    graph.collect(Image, f'{NAME}/labels')
+    log = graph.log()
+    graph.labels()
     graph.wait_for(lambda: graph.peer.count_subscribers('/image'))
     camera = subprocess.Popen([sys.executable, '-c', LARGE_AND_SMALL])
     try:
@@ -275,7 +256,7 @@ def test_lost_images_are_reported_with_the_remedy(graph: Any, active: Any) -> No
     assert 'profile config/dds/fastdds_shared_memory.xml at both ends' in warnings[0]
 
 
-def test_overrides_hold_for_every_topic(graph: Any, untrained: dict[str, Any]) -> None:
+def test_overrides_hold_for_every_topic(graph: Any) -> None:
     inputs = {'image': 1, 'camera_info': 2, 'depth': 3, 'depth/camera_info': 4}
     outputs = {'labels': 6, 'overlay/compressed': 7, 'points': 8, 'classes': 9}
     overrides = {
@@ -283,8 +264,7 @@ def test_overrides_hold_for_every_topic(graph: Any, untrained: dict[str, Any]) -
         **{f'qos_overrides.{NAME}/{name}.publisher.depth': n for name, n in outputs.items()},
         f'qos_overrides.{NAME}/labels.publisher.durability': 'transient_local',
     }
-    node = graph.node(**untrained, **overrides)
-    assert node.start()
+    node = graph.start(**overrides)
     graph.collect(PointCloud2, f'{NAME}/points')
     graph.wait_for(lambda: graph.peer.count_subscribers('/depth/camera_info'))
     taken = {entry.topic_name: entry.qos_profile.depth for entry in node.subscriptions}
@@ -296,11 +276,11 @@ def test_overrides_hold_for_every_topic(graph: Any, untrained: dict[str, Any]) -
     assert late == []
 
 
-def test_an_override_of_no_topic_is_named(graph: Any, untrained: dict[str, Any]) -> None:
+def test_an_override_of_no_topic_is_named(graph: Any) -> None:
     form = 'qos_overrides.{}.subscription.depth'.format
     overrides = {form(f'/{name}'): 2 for name in ('image', 'image/compressed', 'camera/image')}
-    log = graph.collect(Log, '/rosout')
-    assert graph.node(**untrained, image_transport='auto', **overrides).start()
+    log = graph.log()
+    graph.start(image_transport='auto', **overrides)
     graph.wait_for(lambda: warnings_in(log))
     (warning,) = warnings_in(log)
     assert warning.startswith(

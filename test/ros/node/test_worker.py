@@ -14,7 +14,7 @@ from lemore_core.images.image import Image
 from lemore_ros.node.camera import Arrival
 from lemore_ros.node.worker import HungError, Worker
 
-WAIT_S = 10
+WAIT_S = 60
 PARAMETERS = SimpleNamespace(hang_timeout_s=0.0)
 SETTINGS: Any = SimpleNamespace(refinement='refined', parameters=PARAMETERS)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +90,9 @@ def test_too_few_label_images_are_a_failure() -> None:
     assert demo.has_open_frames({})
 
 
-def test_the_demo_runs_through(
-    clip: Path, exported: Path, tmp_path: Path, start_python: Callable[..., Any]
-) -> None:
+def test_the_demo_runs_through(clip: Path, exported: Path, tmp_path: Path, run_python: Any) -> None:
     arguments = ['--clip', clip, '--model', exported, '--output', tmp_path]
-    arguments += ['--backend', 'onnxruntime']
-    process = start_python('-m', 'lemore_ros.tools.demo', *map(str, arguments))
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, output + errors
+    run_python('-m', 'lemore_ros.tools.demo', *arguments, '--backend', 'onnxruntime')
     summary = json.loads((tmp_path / 'summary.json').read_text())
     assert summary['sent'] == 25
     assert summary['recorded'] >= 0.95 * summary['accepted'] > 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import String
 
 from lemore_ros.messages.images import read_image
@@ -22,10 +22,7 @@ NAME = '/lemore_segmentation'
 
 @pytest.mark.usefixtures('active')
 def test_what_a_node_labels_is_logged_with_its_names(
-    graph: Any,
-    start_python: Callable[..., subprocess.Popen[str]],
-    make_image: Callable[..., Image],
-    tmp_path: Path,
+    graph: Any, start_python: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     chunk = pytest.importorskip('rerun.chunk', reason='pip install rerun-sdk')
     output = tmp_path / 'live.rrd'
@@ -46,10 +43,10 @@ def test_what_a_node_labels_is_logged_with_its_names(
     # the table that waits for a late viewer may have been replaced by those
     for source in ('auto', ''):
         assert graph.set(class_groups=source)[0].successful
-    labels = graph.collect(Image, f'{NAME}/labels')
+    labels = graph.labels()
     statuses = graph.collect(DiagnosticArray, '/diagnostics')
     done = lambda: len(labels) >= 30 and len(statuses) >= 4  # noqa: E731
-    graph.film(camera, make_image(1), done)
+    graph.film(camera, graph.image(1), done)
     viewer.send_signal(2)
     _, errors = viewer.communicate(timeout=60)
     assert viewer.returncode == 0, errors
