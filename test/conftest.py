@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -46,8 +47,15 @@ class Done(NamedTuple):
     out: str
     err: str
 
-    def fails(self, *texts: str) -> bool:
-        return self.status == 1 and all(text in self.err for text in texts)
+    def fails(self, *texts: str, status: int = 1) -> bool:
+        return self.status == status and all(text in self.err for text in texts)
+
+    def says(self, *texts: str) -> bool:
+        return self.status == 0 and all(text in self.out for text in texts)
+
+    def json(self) -> Any:
+        assert self.status == 0, self.err
+        return json.loads(self.out)
 
 
 @pytest.fixture

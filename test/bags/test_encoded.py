@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from lemore_core.cli.main import main
 from lemore_core.images.video import H264, H265, VideoStream
 from lemore_ros.bags.evaluation.image_sequence import ImageSequence
 from lemore_ros.bags.options import SegmentOptions
@@ -72,12 +72,7 @@ def test_mosaics_and_grey_images_are_the_luma(
     ],
 )
 def test_images_are_labelled_from_the_first_key_frame_on(
-    bags: BagFolder,
-    options: SegmentOptions,
-    topic: str,
-    kind: str,
-    make: Make,
-    codec: str,
+    bags: BagFolder, options: SegmentOptions, topic: str, kind: str, make: Make, codec: str
 ) -> None:
     packets = packets_of([pattern(index // 3)[..., ::-1].copy() for index in range(COUNT)], codec)
     times = [START + index * PERIOD for index in range(COUNT)]
@@ -98,7 +93,7 @@ def test_images_are_labelled_from_the_first_key_frame_on(
 
 
 def test_what_is_not_segmented_is_named_and_counted(
-    bags: BagFolder, options: SegmentOptions, capsys: pytest.CaptureFixture[str]
+    bags: BagFolder, options: SegmentOptions, lemore: Any
 ) -> None:
     packets = packets_of([pattern(index) for index in range(COUNT)], H264)[LATE:]
     source = bags.write(
@@ -111,7 +106,6 @@ def test_what_is_not_segmented_is_named_and_counted(
     (problem,) = result.problems.items()
     assert problem[1] == GOP - LATE
     assert 'begins between two key frames: waits for the next one' in problem[0]
-    assert main(['bag', 'info', str(source)]) == 0
-    assert 'libx264;yuv420p;bgr8' in capsys.readouterr().out
+    assert lemore('bag', 'info', source).says('libx264;yuv420p;bgr8')
     images = ImageSequence(source)
     assert len(list(images.images())) == len(packets) - (GOP - LATE)

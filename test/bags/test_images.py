@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lemore_core.cli.main import main
 from lemore_core.common.errors import LemoreError
 from lemore_core.images.files import read_image
 from lemore_core.images.video import read_video
@@ -40,21 +39,15 @@ def is_near(pixel: Any, color: Any) -> bool:
     return bool(np.abs(np.subtract(pixel, color, dtype=float)).max() < 16)
 
 
-def predict(
-    capsys: pytest.CaptureFixture[str], *arguments: object, model: Path | None = None
-) -> tuple[int, str, str]:
+def predict(lemore: Any, *arguments: object, model: Path | None = None) -> tuple[int, str, str]:
     """Run ``lemore predict``; return exit status, output and errors."""
     named = ['--model', model, '--backend', 'onnxruntime', '--device', 'cpu'] if model else []
-    try:
-        status = main(['predict', *map(str, [*arguments, *named])])
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    out, err = capsys.readouterr()
+    status, out, err = lemore('predict', *arguments, *named)
     return status, out.removeprefix(f'labels of the model {model and model.stem} (camvid)\n'), err
 
 
 def test_each_camera_of_a_bag_is_a_source(
-    bags: BagFolder, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bags: BagFolder, exported: Path, tmp_path: Path, lemore: Any
 ) -> None:
     messages = [('/front', IMAGE, START + i, image(i, START + i * 10**8)) for i in range(3)]
     messages += [('/rear', IMAGE, START + 9, image(7, START))]
@@ -69,7 +62,7 @@ def test_each_camera_of_a_bag_is_a_source(
     for frame, index in zip(frames, (0, 1, 2, 7), strict=True):
         assert np.array_equal(frame.image.pixels, pattern(index))
 
-    status, out, err = predict(capsys, path, '-o', tmp_path / 'out', model=exported)
+    status, out, err = predict(lemore, path, '-o', tmp_path / 'out', model=exported)
     assert (status, out.partition(':')[0]) == (3, '4 images')
     assert "/side is left out: encoding 'no such' is not read" in err
     video = read_video(tmp_path / 'out' / 'overlay' / 'drive' / 'front.mp4')
@@ -78,18 +71,14 @@ def test_each_camera_of_a_bag_is_a_source(
 
 
 def test_names_of_topics_stay_in_the_folder_and_what_is_left_out_is_named(
-    bags: BagFolder,
-    exported: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    bags: BagFolder, exported: Path, tmp_path: Path, lemore: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     topics = ['/../../../up/image', f'/{"n" * 300}/image']
     messages = [(topic, IMAGE, START + i, image(i, START + i)) for i in (0, 1) for topic in topics]
     messages.append((topics[0], IMAGE, START + 2, image(0, START, encoding='no such')))
     messages.append(('/depth', IMAGE, START + 2, image(0, START, encoding='16UC1')))
     path, output = bags.write(messages, 'drive.1'), tmp_path / 'deep' / 'out'
-    status, out, err = predict(capsys, path, '-o', output, model=exported)
+    status, out, err = predict(lemore, path, '-o', output, model=exported)
     assert (status, out.partition(':')[0]) == (3, '4 images')
     masks = {mask.parent.relative_to(output / 'labels') for mask in output.rglob('labels/**/*.png')}
     assert masks == {Path('drive.1', 'n' * 60), Path('drive.1/_/_/_/up')}
@@ -98,7 +87,7 @@ def test_names_of_topics_stay_in_the_folder_and_what_is_left_out_is_named(
 
 
 def test_recorded_labels_are_taken_unless_a_model_is_named(
-    tmp_path: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, exported: Path, lemore: Any
 ) -> None:
     """One image is late, one is tall, one without labels; grey masks are no camera's labels."""
     messages = [m for m in drive_messages([0.5] * 3) if not m.topic.startswith('/truth')]
@@ -111,7 +100,7 @@ def test_recorded_labels_are_taken_unless_a_model_is_named(
         Message(CAMERA, stamps[5], camera_image(), 'bgr8'),
     ]
     drive, output = write_messages(tmp_path / 'drive', messages), tmp_path / 'out'
-    status, out, err = predict(capsys, drive, '-o', output, '--alpha', '1')
+    status, out, err = predict(lemore, drive, '-o', output, '--alpha', '1')
     assert status == 3
     assert out.splitlines()[0].startswith('drive: labels as recorded')
     assert out.splitlines()[1].startswith('6 images: ')
@@ -130,10 +119,11 @@ def test_recorded_labels_are_taken_unless_a_model_is_named(
     assert is_near(first[HEIGHT // 2, WIDTH + WIDTH // 4], CAMVID.colors[ROAD])
     assert is_near(frames[3][1][HEIGHT // 2, WIDTH + WIDTH // 2], CAMVID.colors[BUILDING])
 
-    assert main(['view', str(drive), '--save', str(tmp_path / 'drive.rrd')]) == 0
-    assert capsys.readouterr().out.startswith('drive: labels as recorded')
+    done = lemore('view', drive, '--save', tmp_path / 'drive.rrd')
+    assert done.status == 0
+    assert done.out.startswith('drive: labels as recorded')
     arguments = [drive, '-o', tmp_path / 'model', '--frames', 1]
-    status, out, _ = predict(capsys, *arguments, model=exported)
+    status, out, _ = predict(lemore, *arguments, model=exported)
     assert (status, out.partition(':')[0]) == (0, '1 image')
     segmenter = Segmenter.load(exported, backend='onnxruntime', device='cpu')
     labels = segmenter.segment(camera_image(), 'bgr8').labels
@@ -142,7 +132,7 @@ def test_recorded_labels_are_taken_unless_a_model_is_named(
 
 
 def test_a_video_survives_stamps_that_jump(
-    bags: BagFolder, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bags: BagFolder, exported: Path, tmp_path: Path, lemore: Any
 ) -> None:
     stamps = [100 * 10**9 + i * 10**8 for i in range(3)] + [START, START + 10**8, 0, 0]
     path = bags.write(
@@ -150,13 +140,12 @@ def test_a_video_survives_stamps_that_jump(
     )
     for command in (['predict'], ['bag', 'video']):
         output = tmp_path / f'{command[-1]}.mp4'
-        assert main([*command, str(path), '-o', str(output), '--model', str(exported)]) == 0
-        assert capsys.readouterr().out.endswith(f'7 images: {output}\n')
+        done = lemore(*command, path, '-o', output, '--model', exported)
+        assert (done.status, done.out.endswith(f'7 images: {output}\n')) == (0, True)
         # the last two have the times at which they were received
         assert [t // 10**8 for t, _ in read_video(output)] == [0, 1, 2, 3, 4, 8, 9]
     assert not (tmp_path / 'labels').exists()
-    assert main(['bag', 'info', str(path)]) == 0
-    assert '1 jump of the stamps, the longest by' in capsys.readouterr().out
+    assert lemore('bag', 'info', path).says('1 jump of the stamps, the longest by')
 
 
 def test_labels_belong_to_the_camera_of_their_name_or_the_only_one_in_colour(
@@ -187,11 +176,7 @@ def test_labels_belong_to_the_camera_of_their_name_or_the_only_one_in_colour(
 
 
 def test_a_damaged_bag_is_taken_up_to_the_damage(
-    bags: BagFolder,
-    tmp_path: Path,
-    exported: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    bags: BagFolder, tmp_path: Path, exported: Path, lemore: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages = [
         ('/front', IMAGE, START + i, image(i, START + i * 10**8, size=(480, 640)))
@@ -201,7 +186,7 @@ def test_a_damaged_bag_is_taken_up_to_the_damage(
     path = bags.write(messages)
     (file,) = path.glob('*.mcap')
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    status, out, err = predict(capsys, path, '-o', tmp_path / 'out', model=exported)
+    status, out, err = predict(lemore, path, '-o', tmp_path / 'out', model=exported)
     assert status == 3
     assert 1 < int(out.partition(' images')[0]) < 6
     assert 'drive: images that cannot be decoded' in err
@@ -210,7 +195,7 @@ def test_a_damaged_bag_is_taken_up_to_the_damage(
     (path / 'metadata.yaml').unlink()
     file.rename(path / 'drive_0.mcap')
     monkeypatch.chdir(path)
-    status, out, err = predict(capsys, '.', '-o', tmp_path / 'new', '--frames', 2, model=exported)
+    status, out, err = predict(lemore, '.', '-o', tmp_path / 'new', '--frames', 2, model=exported)
     assert (status, out.partition(':')[0]) == (3, '2 images')
     assert 'drive: images that cannot be decoded' in err
     assert 'metadata.yaml is missing' in err

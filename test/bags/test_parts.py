@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import Writer
 
-from lemore_core.cli.main import main
 from lemore_core.sources import open_sources
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.options import SegmentOptions
@@ -190,7 +189,7 @@ def test_a_gpu_that_is_lost_again_ends_the_run_and_leaves_no_part(
 
 
 def test_of_several_bags_each_costs_itself(
-    bags: BagFolder, options: SegmentOptions, capsys: pytest.CaptureFixture[str]
+    bags: BagFolder, options: SegmentOptions, lemore: Any
 ) -> None:
     rear = [('/rear', IMAGE, START, image(0, START, encoding='no such'))]
     sources = [bags.write(drive(3), 'a'), bags.write([*rear, *drive(5)], 'b')]
@@ -203,9 +202,8 @@ def test_of_several_bags_each_costs_itself(
     assert [(output.name, result.frames) for _, output, result in results] == [('a', 3), ('b', 5)]
     for line, path in zip(run.left_out, [unusable[0], sources[1], *unusable[1:]], strict=True):
         assert str(path) in line
-    with pytest.raises(SystemExit, match='3'):
-        main(['bag', 'segment', *map(str, given), '-o', str(bags.folder / 'out'), '--resume'])
-    assert capsys.readouterr().err.count('not segmented: ') == 3
+    done = lemore('bag', 'segment', *given, '-o', bags.folder / 'out', '--resume')
+    assert (done.status, done.err.count('not segmented: ')) == (3, 3)
     with pytest.raises(BagError, match='there is no bag'):
         BagSegmentation(unusable[:2], bags.folder / 'none', options, resume=False)
     with pytest.raises(BagError, match="2 inputs are called 'a'"):
@@ -213,10 +211,7 @@ def test_of_several_bags_each_costs_itself(
 
 
 def test_what_a_bag_lacks_is_said_though_the_next_one_fails(
-    bags: BagFolder,
-    exported: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    bags: BagFolder, exported: Path, monkeypatch: pytest.MonkeyPatch, lemore: Any
 ) -> None:
     broken = ('/camera/image_raw', IMAGE, START + 1, image(0, START)[:50])
     sources = [bags.write([*drive(2), broken], 'a'), bags.write(drive(2), 'b')]
@@ -228,12 +223,11 @@ def test_what_a_bag_lacks_is_said_though_the_next_one_fails(
         write(self, *message)
 
     monkeypatch.setattr(Writer, 'write', write_a)
-    command = ['bag', 'segment', *map(str, sources), '-o', str(bags.folder / 'out')]
-    assert main([*command, '--model', str(exported), '--device', 'cpu']) == 1
-    out, err = capsys.readouterr()
-    assert 'out/a: 2 images segmented' in out
-    assert 'a: 1 image is not segmented, /camera/image_raw: 50 bytes' in err
-    assert 'no space is left' in err
+    command = ['bag', 'segment', *sources, '-o', bags.folder / 'out', '--model', exported]
+    done = lemore(*command, '--device', 'cpu')
+    lacks = 'a: 1 image is not segmented, /camera/image_raw: 50 bytes'
+    assert done.fails(lacks, 'no space is left')
+    assert 'out/a: 2 images segmented' in done.out
 
 
 def test_bags_of_one_name_in_several_folders_are_called_by_their_folders(

@@ -8,11 +8,11 @@ import math
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from lemore_core.cli.main import main
 from lemore_core.data.annotation import KINDS
 from lemore_core.data.datasets import open_dataset
 from lemore_core.pick import Seen, choose
@@ -23,7 +23,6 @@ from test.bags.conftest import IMAGE, PERIOD, START, BagFolder, drive, image, la
 
 MODEL = ['--backend', 'onnxruntime', '--device', 'cpu']
 DRIVES = [Source(name, name, lambda _: iter(()), results=()) for name in 'ab']
-Output = pytest.CaptureFixture[str]
 
 
 def seen(*rows: tuple[int, float, float, float]) -> list[Seen]:
@@ -66,16 +65,16 @@ def two_drives(bags: BagFolder) -> list[Path]:
 
 
 @pytest.fixture
-def picked(two_drives: list[Path], exported: Path, tmp_path: Path) -> Path:
+def picked(two_drives: list[Path], exported: Path, tmp_path: Path, lemore: Any) -> Path:
     output = tmp_path / 'picked'
     command = ['bag', 'pick', *map(str, two_drives), '--model', str(exported), *MODEL]
     command += ['-n', '5', '--apart', '0.2', '--format', 'labelme', '-o', str(output)]
-    assert main(command) == 0
+    assert lemore(*command).status == 0
     return output
 
 
 def test_picked_frames_are_a_data_set_and_ground_truth_of_their_bags(
-    picked: Path, two_drives: list[Path], exported: Path, capsys: Output
+    picked: Path, two_drives: list[Path], exported: Path, lemore: Any
 ) -> None:
     dataset = open_dataset('folder', picked)
     samples = dataset.samples('train')
@@ -89,16 +88,14 @@ def test_picked_frames_are_a_data_set_and_ground_truth_of_their_bags(
             assert np.array_equal(mask, segmenter.segment(image).labels)
     rows = (picked / 'picked.csv').read_text().splitlines()
     assert len(rows) == 6
-    capsys.readouterr()
     truth = ['--ground-truth', str(picked / 'masks' / 'train')]
     command = ['bag', 'evaluate', str(two_drives[0]), '--model', str(exported), *MODEL, *truth]
-    assert main([*command, '--json']) == 0
-    values = json.loads(capsys.readouterr().out)
+    values = lemore(*command, '--json').json()
     assert (values['frames_with_ground_truth'], values['pixel_accuracy']) == (3, 1.0)
 
 
 def test_corrected_masks_become_ground_truth_of_the_bag(
-    picked: Path, two_drives: list[Path], exported: Path, tmp_path: Path, capsys: Output
+    picked: Path, two_drives: list[Path], exported: Path, tmp_path: Path, lemore: Any
 ) -> None:
     back, folder, bag = tmp_path / 'back', picked / 'images' / 'train', two_drives[0]
     for file in folder.glob('mon*.json'):
@@ -108,29 +105,23 @@ def test_corrected_masks_become_ground_truth_of_the_bag(
     command = ['data', 'import', str(folder), '--data', str(picked), '-o', str(back)]
     # a bag without frames costs itself
     into = [word for one in (tmp_path / 'other', bag) for word in ('--into-bag', str(one))]
-    with pytest.raises(SystemExit, match='1'):
-        main([*command, *into])
-    assert 'has no mask of a frame of' in capsys.readouterr().err
+    assert lemore(*command, *into).fails('has no mask of a frame of', status=1)
     truth = back / 'mon.day_1_ground_truth'
     labels = labels_of(truth, '/ground_truth/labels')
     assert len(labels) == 3
     assert {int(one) for image in labels.values() for one in np.unique(image)} == {8}
-    capsys.readouterr()
     command = ['bag', 'evaluate', str(bag), '--model', str(exported), *MODEL, '--json']
-    assert main([*command, '--ground-truth', str(truth)]) == 0
-    assert json.loads(capsys.readouterr().out)['frames_with_ground_truth'] == 3
+    assert lemore(*command, '--ground-truth', truth).json()['frames_with_ground_truth'] == 3
     command = ['bag', 'truth', str(bag), '--data', str(picked), '-o']
     mask = next(picked.glob('masks/train/mon*'))
     mask.write_bytes(mask.read_bytes()[:60])
-    with pytest.raises(SystemExit, match='3'):
-        main([*command, str(tmp_path / 'rest')])
+    assert lemore(*command, tmp_path / 'rest').fails(f'{mask} is no readable image', status=3)
     assert len(labels_of(tmp_path / 'rest', '/ground_truth/labels')) == 2
-    assert f'{mask} is no readable image' in capsys.readouterr().err
-    assert main([*command, str(truth)]) == 1
-    assert 'exists already' in capsys.readouterr().err
+    assert lemore(*command, truth).fails('exists already')
     other = bag.rename(tmp_path / 'sunday')
-    assert main([*command[:2], str(other), *command[3:], str(tmp_path / 'new')]) == 1
-    assert 'has no mask of a frame of' in capsys.readouterr().err
+    assert lemore(*command[:2], other, *command[3:], tmp_path / 'new').fails(
+        'has no mask of a frame of'
+    )
 
 
 def test_what_cannot_be_picked_is_said(
@@ -138,40 +129,40 @@ def test_what_cannot_be_picked_is_said(
     two_drives: list[Path],
     exported: Path,
     tmp_path: Path,
-    capsys: Output,
+    lemore: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     command = ['bag', 'pick', '--model', str(exported), *MODEL, '-o']
-    assert main([*command, str(picked), str(two_drives[0])]) == 1
-    assert 'picked exists already' in capsys.readouterr().err
+    assert lemore(*command, picked, two_drives[0]).fails('picked exists already')
     monkeypatch.setitem(sys.modules, 'datumaro', None)
-    assert main([*command, str(tmp_path / 'new'), 'none.bag', '--format', 'coco']) == 1
-    assert 'this needs the package datumaro: pip install datumaro' in capsys.readouterr().err
+    assert lemore(*command, tmp_path / 'new', 'none.bag', '--format', 'coco').fails(
+        'this needs the package datumaro: pip install datumaro'
+    )
     assert tuple(KINDS) == FORMATS
-    assert main([*command, str(tmp_path / 'all'), str(two_drives[0])]) == 0
-    out = capsys.readouterr().out
-    assert 'picked by confidence alone' in out
-    assert 'the others show the same, or are less than 2 s from these' in out
+    others = 'the others show the same, or are less than 2 s from these'
+    done = lemore(*command, tmp_path / 'all', two_drives[0])
+    assert done.says('picked by confidence alone', others)
 
 
-def test_frames_of_one_stamp_are_all_kept(bags: BagFolder, exported: Path, tmp_path: Path) -> None:
+def test_frames_of_one_stamp_are_all_kept(
+    bags: BagFolder, exported: Path, tmp_path: Path, lemore: Any
+) -> None:
     topic = '/camera/image_raw'
     frames = [(topic, IMAGE, START + i * PERIOD, image(i, START)) for i in range(3)]
     command = ['bag', 'pick', str(bags.write(frames)), '--model', str(exported), *MODEL]
-    assert main([*command, '--apart', '0', '-o', str(tmp_path / 'picked')]) == 0
+    assert lemore(*command, '--apart', '0', '-o', tmp_path / 'picked').status == 0
     assert len([*(tmp_path / 'picked').glob('images/train/drive_17*_000000000*.png')]) == 3
 
 
 def test_image_files_keep_their_names_and_familiarity_counts_where_it_is_known(
-    picked: Path, tmp_path: Path, capsys: Output
+    picked: Path, tmp_path: Path, lemore: Any
 ) -> None:
     photos, again = picked / 'images' / 'train', tmp_path / 'again'
-    assert main(['bag', 'pick', str(photos), '--model', 'nano', *MODEL, '-o', str(again)]) == 0
+    done = lemore('bag', 'pick', photos, '--model', 'nano', *MODEL, '-o', again)
+    assert done.says('again: 5 of 5 images, of 2 drives')
     for photo in photos.glob('*.png'):
         assert (again / 'images' / 'train' / photo.name).is_file()
-    out = capsys.readouterr().out
-    assert 'again: 5 of 5 images, of 2 drives' in out
     # noise is nothing that CamVid shows
     _, *rows = csv.reader((again / 'picked.csv').read_text().splitlines())
     assert all(float(familiarity) < 0.05 < float(sureness) for *_, familiarity, sureness in rows)
-    assert 'by confidence alone' not in out.partition('again: ')[2]
+    assert 'by confidence alone' not in done.out.partition('again: ')[2]

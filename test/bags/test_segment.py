@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from rosbags.interfaces import QosDurability
 
-from lemore_core.cli.main import main
 from lemore_core.common.memory import ProcessMemoryError, process_memory
 from lemore_core.segmenter import Segmenter
 from lemore_ros.bags.errors import BagError
@@ -228,7 +227,7 @@ def test_memory_stays_within_bounds_with_large_images(bags: BagFolder, command: 
 
 
 def test_the_rest_of_a_damaged_bag_is_labelled_and_the_loss_is_reported(
-    bags: BagFolder, exported: Path, capsys: pytest.CaptureFixture[str]
+    bags: BagFolder, exported: Path, lemore: Any
 ) -> None:
     messages = [
         ('/image', IMAGE, START + i * PERIOD, image(i, START, size=(240, 320))) for i in range(16)
@@ -236,11 +235,9 @@ def test_the_rest_of_a_damaged_bag_is_labelled_and_the_loss_is_reported(
     source, output = bags.write(messages), bags.folder / 'out'
     (file,) = source.glob('*.mcap')
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 3 // 5])
-    model = ['--model', str(exported), '--backend', 'onnxruntime', '--device', 'cpu']
-    with pytest.raises(SystemExit) as end:
-        main(['bag', 'segment', str(source), '-o', str(output), *model])
-    assert end.value.code == 3
-    assert 'is damaged' in capsys.readouterr().err
+    model = ['--model', exported, '--backend', 'onnxruntime', '--device', 'cpu']
+    done = lemore('bag', 'segment', source, '-o', output, *model)
+    assert done.fails('is damaged', status=3)
     kept = [m for m in contents(output) if not m[0].startswith(NODE)]
     assert 3 < len(kept) < len(messages)
     assert kept == messages[: len(kept)]

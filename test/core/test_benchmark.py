@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lemore_core.benchmark import BenchmarkError, Case, interleaved, measure_steps, steps_row, table
-from lemore_core.cli.main import main
 from lemore_core.inference import Status
 from lemore_core.segmenter import Segmenter
 from lemore_core.segmenter_options import SegmenterOptions
@@ -15,12 +14,9 @@ SIZE = (48, 64)
 SHORT = ['--sizes', '64x48', '--devices', 'cpu', '--backends', 'torch']
 
 
-def test_json_holds_the_steps_of_every_case(
-    untrained_checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_holds_the_steps_of_every_case(untrained_checkpoint: Path, lemore: Any) -> None:
     arguments = ['--models', f'{untrained_checkpoint},gone.onnx', *SHORT, '--batches', '1,2']
-    assert main(['benchmark', *arguments, '--repeats', '2', '--json']) == 0
-    document = json.loads(capsys.readouterr().out)
+    document = lemore('benchmark', *arguments, '--repeats', '2', '--json').json()
     assert (document['format'], document['version']) == ('lemore benchmark', 3)
     assert 'numpy' in document['machine']['libraries']
     steps, batch, *skipped = document['rows']
@@ -34,11 +30,10 @@ def test_json_holds_the_steps_of_every_case(
     assert 'gone.onnx' in skipped[0]['reason']
 
 
-def test_a_table_is_printed(untrained_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(['benchmark', '--models', str(untrained_checkpoint), *SHORT, '--repeats', '2']) == 0
-    text = capsys.readouterr().out
-    assert text.startswith('CPU ')
-    assert [line.split()[-1] for line in text.splitlines() if 'whole' in line] == ['2'], 'calls'
+def test_a_table_is_printed(untrained_checkpoint: Path, lemore: Any) -> None:
+    done = lemore('benchmark', '--models', untrained_checkpoint, *SHORT, '--repeats', '2')
+    assert (done.status, done.out[:4]) == (0, 'CPU ')
+    assert [line.split()[-1] for line in done.out.splitlines() if 'whole' in line] == ['2'], 'calls'
 
 
 def test_the_network_size_is_the_segmenters(untrained_checkpoint: Path) -> None:

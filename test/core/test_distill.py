@@ -16,7 +16,6 @@ from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional
 
 from lemore_core.checkpoint import read_card
-from lemore_core.cli.main import main
 from lemore_core.data.origin import read_origin
 from lemore_core.data.samples import read_ids, read_soft
 from lemore_core.images.files import read_image
@@ -80,7 +79,7 @@ def test_labels_are_the_mean_of_views_in_groups_where_the_teacher_is_sure(
     assert teacher.label(np.zeros((300, 1200, 3), np.uint8))[0].shape == (300, 1200)
 
 
-def red_green_blue(path: Path, sides: tuple[object, object]) -> Path:
+def red_green_blue(lemore: Any, path: Path, sides: tuple[object, object]) -> Path:
     """Write a network whose logits are the channels of every eighth pixel, as lemore import does."""
     nodes = [
         helper.make_node('AveragePool', ['x'], ['pool'], kernel_shape=[8, 8], strides=[8, 8]),
@@ -99,8 +98,8 @@ def red_green_blue(path: Path, sides: tuple[object, object]) -> Path:
     rows = [{'name': name, 'color': color} for name, color in colors.items()]
     classes.write_text(yaml.safe_dump({'name': 'primary', 'classes': rows}))
     imported = path.with_name(f'imported_{path.name}')
-    arguments = ['import', str(path), '--classes', str(classes), '--output', str(imported)]
-    assert main([*arguments, '--height', '64', '--width', '64', '--licence', 'MIT']) == 0
+    arguments = ['import', path, '--classes', classes, '--output', imported]
+    assert lemore(*arguments, '--height', 64, '--width', 64, '--licence', 'MIT').status == 0
     return imported
 
 
@@ -112,11 +111,13 @@ def stripes(height: int, width: int) -> NDArray[np.uint8]:
     return image
 
 
-def test_a_teacher_of_open_sizes_sees_images_whole_and_enlarged(tmp_path: Path) -> None:
+def test_a_teacher_of_open_sizes_sees_images_whole_and_enlarged(
+    tmp_path: Path, lemore: Any
+) -> None:
     assert view_size(960, (360, 480)) == ((704, 960), (180, 240))
     assert view_size(1280, (720, 1280)) == ((704, 1280), (180, 320))
     assert view_size(960, (1280, 720)) == ((1120, 608), (277, 156))  # the area of 960x720
-    teacher = Teacher(red_green_blue(tmp_path / 'net.onnx', ('h', 'w')), sizes=(256, 128))
+    teacher = Teacher(red_green_blue(lemore, tmp_path / 'net.onnx', ('h', 'w')), sizes=(256, 128))
     mask, soft = teacher.label(stripes(48, 66))
     assert soft.shape == (2, 3, 23, 32)
     truth = stripes(48, 66).argmax(-1)
@@ -125,7 +126,7 @@ def test_a_teacher_of_open_sizes_sees_images_whole_and_enlarged(tmp_path: Path) 
     assert (soft[0, 0, :, 4], soft[0, 0, :, -4]) == (pytest.approx(0), pytest.approx(2))
     # a file that has one size
     nano = tmp_path / 'nano.onnx'
-    assert main(['export', '--model', 'nano', '--output', str(nano)]) == 0
+    assert lemore('export', '--model', 'nano', '--output', nano).status == 0
     with pytest.raises(TeacherError, match='leave --sizes out for a file that takes 480x360'):
         Teacher(nano, sizes=(128,)).label(stripes(48, 66))
     mask, soft = Teacher(nano).label(stripes(48, 66))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,7 +75,9 @@ def test_every_module_of_the_core_has_a_layer() -> None:
         (['info'], ['torch', 'numba']),
     ],
 )
-def test_light_commands_import_nothing_heavy(command: list[str], heavy: list[str]) -> None:
+def test_light_commands_import_nothing_heavy(
+    command: list[str], heavy: list[str], monkeypatch: pytest.MonkeyPatch, run_python: Any
+) -> None:
     code = (
         'import os, sys; from lemore_core.cli.main import main\n'
         # threads that wait must not spin
@@ -87,6 +87,5 @@ def test_light_commands_import_nothing_heavy(command: list[str], heavy: list[str
         f'heavy = set({heavy}) & set(sys.modules)\n'
         'sys.exit(f"imported {heavy}" if heavy else 0)'
     )
-    environment = {key: value for key, value in os.environ.items() if key != 'OMP_WAIT_POLICY'}
-    command = [sys.executable, '-c', code]
-    subprocess.run(command, check=True, cwd=ROOT, capture_output=True, env=environment)
+    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
+    run_python('-c', code)

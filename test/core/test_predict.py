@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -11,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from lemore_core.cli.main import main
 from lemore_core.common.errors import LemoreError
 from lemore_core.data.samples import read_labels
 from lemore_core.images.files import SUBFILE
@@ -80,7 +80,7 @@ def test_drives_are_the_names_of_images_the_folder_or_the_video(tmp_path: Path, 
 def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
     write_images(tmp_path / 'in', 'a.png', 'c.png')
     (tmp_path / 'in' / 'b.png').write_bytes(b'no image')
-    for name in (
+    for name in [
         'x.heic',
         'y.HEIC',
         'clip.mp4',
@@ -88,7 +88,7 @@ def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
         'notes.txt',
         '.hidden.png',
         'photos.zip',
-    ):
+    ]:
         (tmp_path / 'in' / name).touch()
     write_images(tmp_path / 'in', '.hidden/d.png')
     for name in ('e.jpg_large', 'noend'):
@@ -164,19 +164,16 @@ def test_folders_that_are_links_are_read_once(tmp_path: Path) -> None:
 
 
 def test_of_several_inputs_each_costs_itself(
-    clip: Path, untrained_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    clip: Path, untrained_checkpoint: Path, tmp_path: Path, lemore: Any
 ) -> None:
     (tmp_path / 'broken.png').touch()
     inputs = [str(tmp_path / 'gone'), str(tmp_path / 'broken.png'), str(clip)]
     options = ['--model', str(untrained_checkpoint), '--backend', 'torch']
     options += ['-o', str(tmp_path / 'o')]
-    with pytest.raises(SystemExit, match='3'):
-        main(['predict', *inputs, *options])
-    out, err = capsys.readouterr()
-    assert out.splitlines()[-1].startswith('5 images: ')
-    assert 'there is no file or folder' in err
-    assert 'broken.png is empty' in err
-    assert main(['predict', *inputs[:2], *options]) == 1
+    done = lemore('predict', *inputs, *options)
+    assert done.fails('there is no file or folder', 'broken.png is empty', status=3)
+    assert done.out.splitlines()[-1].startswith('5 images: ')
+    assert lemore('predict', *inputs[:2], *options).status == 1
 
 
 def test_inputs_without_images_are_refused(tmp_path: Path) -> None:
@@ -281,16 +278,16 @@ def test_the_command_takes_several_inputs(
     clip_frames: list[NDArray[np.uint8]],
     untrained_checkpoint: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    lemore: Any,
 ) -> None:
     inputs, output = tmp_path / 'in', tmp_path / 'o'
     inputs.mkdir()
     cv2.imwrite(str(inputs / 'street.png'), clip_frames[0])
     options = ['--rotate', '180', '--model', str(untrained_checkpoint), '--backend', 'torch']
     arguments = ['predict', str(clip), str(inputs), *options, '-o', str(output)]
-    assert main(arguments) == 0
-    first, last = capsys.readouterr().out.splitlines()
-    assert first == 'labels of the model untrained (camvid)'
+    done = lemore(*arguments)
+    first, last = done.out.splitlines()
+    assert (done.status, first) == (0, 'labels of the model untrained (camvid)')
     assert last.startswith('6 images: ')
     assert (output / 'overlay' / 'my_clip.mp4').is_file()
     overlaid = read(output / 'overlay' / 'street.png')
@@ -300,12 +297,9 @@ def test_the_command_takes_several_inputs(
 
     # a small image is not all legend
     cv2.imwrite(str(inputs / 'street.png'), clip_frames[0][:40])
-    assert main(['predict', str(inputs), *options, '-o', str(output)]) == 0
+    assert lemore('predict', inputs, *options, '-o', output).status == 0
     assert read(output / 'overlay' / 'street.png').shape == (40, width, 3)
     assert (output / 'legend.png').is_file()
 
     (inputs / 'bad.png').write_bytes(b'no image')
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 3
-    assert 'bad.png is no readable image' in capsys.readouterr().err
+    assert lemore(*arguments).fails('bad.png is no readable image', status=3)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import cv2
@@ -17,6 +16,7 @@ from lemore_core.inference.cpu.pipeline import CpuPipeline
 from lemore_core.segmentation import OutputSize, Refinement
 from lemore_core.segmenter import Segmenter, SegmenterError, resolve_checkpoint
 from lemore_core.taxonomy import Taxonomy, load_groups, load_taxonomy
+from test.waiting import wait_for
 
 Frames = list[NDArray[np.uint8]]
 
@@ -186,11 +186,9 @@ def test_a_live_size_is_loaded_beside_the_one_that_serves(untrained_checkpoint: 
     first = segmenter.segment(flat, 'mono8')
     assert first.resized == 'preparing 150x50'
     assert first.network_size == segmenter.trained_size
-    deadline = time.monotonic() + 30
-    while (result := segmenter.segment(flat, 'mono8')).resized:
-        assert result.labels.shape == (50, 150)
-        assert time.monotonic() < deadline
-    assert result.network_size == segmenter.network_size(50, 150)
+    assert first.labels.shape == (50, 150)
+    wait_for(lambda: not segmenter.segment(flat, 'mono8').resized)
+    assert segmenter.segment(flat, 'mono8').network_size == segmenter.network_size(50, 150)
     segmenter.close()
 
 

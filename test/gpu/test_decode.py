@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from torch.nn import functional
 from lemore_core.inference.gpu import decode as decode_module
 from lemore_core.inference.gpu.decode import decode, decode_plainly
 
-ROOT = Path(__file__).parents[2]
 CUDA = torch.cuda.is_available()
 MARGIN = 1e-3
 
@@ -166,13 +163,9 @@ for labels in ('*u8', '*i16'):
 
 @pytest.mark.parametrize(('code', 'interpreted'), [(KERNEL, '1'), (COMPILE, '0')])
 def test_the_kernel_is_right_in_the_interpreter_and_compiles(
-    tmp_path: Path, code: str, interpreted: str
+    tmp_path: Path, run_python: Any, code: str, interpreted: str
 ) -> None:
     pytest.importorskip('triton', reason='pip install triton')
     pytest.importorskip('numba', reason='pip install numba')
     np.save(tmp_path / 'logits.npy', random(2, 5, 7, 300, is_smooth=True).numpy())
-    subprocess.run(
-        [sys.executable, '-c', code, str(tmp_path / 'logits.npy')],
-        env={**os.environ, 'TRITON_INTERPRET': interpreted, 'PYTHONPATH': str(ROOT)},
-        check=True,
-    )
+    run_python('-c', code, tmp_path / 'logits.npy', TRITON_INTERPRET=interpreted)

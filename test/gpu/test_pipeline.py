@@ -317,11 +317,9 @@ assert measured['batch 1']['frames'] > 0
 """
 
 
-def test_the_suite_needs_few_packages() -> None:
+def test_the_suite_needs_few_packages(run_python: Any) -> None:
     path = os.pathsep.join([str(networks.ROOT), str(networks.ROOT / 'test' / 'gpu')])
-    subprocess.run(
-        [sys.executable, '-c', FEW_PACKAGES], env={**os.environ, 'PYTHONPATH': path}, check=True
-    )
+    run_python('-c', FEW_PACKAGES, PYTHONPATH=path)
 
 
 @pytest.mark.parametrize(('precision', 'share'), [('auto', 0.99), ('fp32', 0.999)])

@@ -38,14 +38,16 @@ service.include_launch_description(LaunchDescription([include]))
 sys.exit(service.run())
 """
 
-# writes how it was called beside itself, and ends a little later
+# writes how it was called beside itself, and ends once that file is gone
 STAND_IN = f"""#!{sys.executable}
 import json, os, pathlib, sys, time
 called = pathlib.Path(sys.argv[0]).with_suffix('.json')
 part = called.with_suffix('.part')
 part.write_text(json.dumps(dict(arguments=sys.argv[1:], environ=dict(os.environ))))
 part.rename(called)
-time.sleep(3)
+end = time.monotonic() + 60
+while called.exists() and time.monotonic() < end:
+    time.sleep(0.05)
 """
 
 
@@ -90,6 +92,11 @@ class StandIns:
         """Return the arguments and the environment of a program's call, if there was one."""
         called = self._programs[name].with_suffix('.json')
         return dict(json.loads(called.read_text())) if called.exists() else None
+
+    def end(self, *names: str) -> None:
+        """Let programs end that were called."""
+        for name in names:
+            self._programs[name].with_suffix('.json').unlink()
 
 
 @pytest.fixture

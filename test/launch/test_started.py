@@ -92,6 +92,7 @@ def test_a_bag_starts_when_the_node_is_active_and_ends_the_launch(
     assert parameters(graph, '/lemore_segmentation', ['use_sim_time']) == {'use_sim_time': True}
     assert call['arguments'][:3] == ['bag', 'play', str(tmp_path)]
     assert PROFILE_VARIABLES[0] in call['environ']
+    stand_ins.end('ros2')
     output, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, output
     assert output.index('runs on torch') < output.index('[INFO] [bag_player-')
@@ -121,5 +122,6 @@ def test_a_labelled_bag_is_shown_without_the_node(
     words = graph.wait_for(lambda: stand_ins.call_of('rviz2'), 'RViz')['arguments']
     assert words[:2] == ['-d', str(share_directory() / 'config' / 'rviz' / 'segmentation.rviz')]
     assert {'__ns:=/robot', '/image:=/camera/image_raw'} <= set(words)
+    stand_ins.end('rviz2', 'ros2')
     output, _ = process.communicate(timeout=WAIT_S)
     assert 'segmentation_node' not in output

@@ -6,13 +6,13 @@ import argparse
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 import yaml
 
-from lemore_core.cli.main import main
 from lemore_core.common.errors import LemoreError
 from lemore_core.taxonomy import load_taxonomy
 from lemore_ros.bags.cli import compare
@@ -33,7 +33,6 @@ from test.bags.evaluation.known_drives import (
 LABELS = f'{NODE}/labels'
 ROOT = Path(__file__).parents[3]
 MAP = ROOT / 'config' / 'distill' / 'cityscapes_camvid.yaml'
-Output = pytest.CaptureFixture[str]
 BEFORE = {'flicker': 0.2, 'iou': {'car': 0.6, 'road': None}, 'latency_ms': 20.0, 'doubtful': 0}
 AFTER = BEFORE | {'flicker': 0.22, 'iou': {'car': 0.57}, 'latency_ms': 26.0, 'doubtful': 0.1}
 AFTER['agreement'] = 0.96
@@ -85,16 +84,8 @@ def sides(tmp_path: Path) -> list[str]:
     return [str(write_messages(tmp_path / name, drive_messages(m))) for name, m in rows]
 
 
-def status(*arguments: str) -> int:
-    """Return the exit status of ``lemore bag``."""
-    try:
-        return main(['bag', *arguments])
-    except SystemExit as end:
-        return int(str(end.code))
-
-
 def test_two_sides_are_judged_each_with_its_figures(
-    sides: list[str], tmp_path: Path, capsys: Output
+    sides: list[str], tmp_path: Path, lemore: Any
 ) -> None:
     report = tmp_path / 'out.xml'
     conditions = {
@@ -105,35 +96,35 @@ def test_two_sides_are_judged_each_with_its_figures(
         'mean_confidence<0.5': '',
     }
     flags = [word for text in conditions for word in ('--fail-if', text)]
-    command = ['compare', *sides, '--labels', LABELS, '--ground-truth', TRUTH]
-    assert status(*command, *flags, '--junit', str(report)) == 4
-    lines = capsys.readouterr().err.splitlines()
-    for text, figure in conditions.items():
-        assert any(f'{text}: {figure}' in line for line in lines)
+    command = ['bag', 'compare', *sides, '--labels', LABELS, '--ground-truth', TRUTH]
+    done = lemore(*command, *flags, '--junit', report)
+    assert done.fails(*(f'{text}: {figure}' for text, figure in conditions.items()), status=4)
     suite = ET.parse(report).getroot()
     assert (suite.tag, suite.get('tests'), suite.get('failures')) == ('testsuite', '5', '3')
     failed = {case.get('name'): case.find('failure') for case in suite.iter('testcase')}
     assert {name for name, found in failed.items() if found is not None} == {
         name for name, figure in conditions.items() if figure
     }
-    assert status(*command, '--fail-if', 'agreement<0.8') == 0
-    capsys.readouterr()
+    assert lemore(*command, '--fail-if', 'agreement<0.8').status == 0
     # without ground truth nobody knows who is right
-    assert status(*command[:-2], '--fail-if', 'iou.car drops 2') == 4
-    assert 'iou.car is unknown here' in capsys.readouterr().err
+    done = lemore(*command[:-2], '--fail-if', 'iou.car drops 2')
+    assert done.fails('iou.car is unknown here', status=4)
 
 
-def test_a_stored_baseline_is_compared_with(
-    sides: list[str], tmp_path: Path, capsys: Output
-) -> None:
+def test_a_stored_baseline_is_compared_with(sides: list[str], tmp_path: Path, lemore: Any) -> None:
     old, new = sides
-    assert status('evaluate', old, '--labels', LABELS, '--ground-truth', TRUTH, '--json') == 0
+    judged = ['--labels', LABELS, '--ground-truth', TRUTH]
+    done = lemore('bag', 'evaluate', old, *judged, '--json')
+    assert done.status == 0
     baseline = tmp_path / 'baseline.json'
-    baseline.write_text(capsys.readouterr().out)
-    command = ['--labels', LABELS, '--ground-truth', TRUTH, '--baseline', str(baseline)]
-    assert status('compare', new, *command, '--fail-if', 'iou.car drops 2') == 4
-    assert 'FAILED  iou.car drops 2: iou.car is 0.75, it was 1' in capsys.readouterr().err
-    assert status('compare', old, *command, '--fail-if', 'iou.car drops 2') == 0
+    baseline.write_text(done.out)
+
+    def compare_with(bag: object, *flags: object) -> Any:
+        return lemore('bag', 'compare', bag, *judged, '--baseline', baseline, *flags)
+
+    failed = 'FAILED  iou.car drops 2: iou.car is 0.75, it was 1'
+    assert compare_with(new, '--fail-if', 'iou.car drops 2').fails(failed, status=4)
+    assert compare_with(old, '--fail-if', 'iou.car drops 2').status == 0
     messages = drive_messages([0.0, 0.5, 0.0, 0.5])
     camera = [m._replace(topic=m.topic.replace(CAMERA, '/rear/image')) for m in messages]
     rear = write_messages(tmp_path / 'rear', camera)
@@ -150,14 +141,13 @@ def test_a_stored_baseline_is_compared_with(
         (new, ['--baseline', str(tmp_path / 'none.json')], 'none.json is no baseline'),
         (new, ['--models', 'nano'], 'compared with one side'),
     ):
-        assert status('compare', str(bag), *command, '--fail-if', 'flicker>1', *flags) == 1, message
-        error = capsys.readouterr().err
-        assert re.search(message, error), error
-    assert status('compare', new, *command) == 1
-    assert 'give them with --fail-if' in capsys.readouterr().err
+        done = compare_with(bag, '--fail-if', 'flicker>1', *flags)
+        assert done.status == 1, message
+        assert re.search(message, done.err)
+    assert compare_with(new).fails('give them with --fail-if')
 
 
-def test_labels_of_other_classes_are_compared_in_groups(tmp_path: Path, capsys: Output) -> None:
+def test_labels_of_other_classes_are_compared_in_groups(tmp_path: Path, lemore: Any) -> None:
     cityscapes = load_taxonomy('cityscapes')
     ids = np.zeros(256, np.uint8)
     ids[[ROAD, CAR]] = [cityscapes.classes.index(name) for name in ('road', 'truck')]
@@ -165,27 +155,21 @@ def test_labels_of_other_classes_are_compared_in_groups(tmp_path: Path, capsys: 
     table = Message('/big/classes', START_NS, classes_json(cityscapes), '', START_NS)
     truth = [m for m in messages if m.topic == TRUTH]
     big = [m._replace(topic='/big/labels', pixels=ids[np.asarray(m.pixels)]) for m in truth]
-    drive = str(
-        write_messages(
-            tmp_path / 'drive', sorted([table, *big, *messages], key=lambda m: m.stamp_ns)
-        )
-    )
-    command = ['compare', drive, '--labels', LABELS, '/big/labels', '--fail-if', 'agreement<0.76']
-    assert status(*command) == 1
-    assert 'only labels of the same classes can be compared' in capsys.readouterr().err
-    assert status(*command, '--class-groups', str(MAP)) == 4
-    assert 'agreement is 0.75' in capsys.readouterr().err
-    assert status(*command, '--class-groups', 'coco_stuff') == 1
-    assert 'do not fit' in capsys.readouterr().err
+    everything = sorted([table, *big, *messages], key=lambda m: m.stamp_ns)
+    command = ['bag', 'compare', write_messages(tmp_path / 'drive', everything)]
+    command += ['--labels', LABELS, '/big/labels', '--fail-if', 'agreement<0.76']
+    assert lemore(*command).fails('only labels of the same classes can be compared')
+    assert lemore(*command, '--class-groups', MAP).fails('agreement is 0.75', status=4)
+    assert lemore(*command, '--class-groups', 'coco_stuff').fails('do not fit')
 
 
-def test_the_workflow_in_the_docs_is_one_that_runs() -> None:
+def test_the_workflow_in_the_docs_is_one_that_runs(lemore: Any) -> None:
     page = (ROOT / 'docs' / 'bags.md').read_text('utf-8')
     (text,) = re.findall(r'```yaml\n(name: .*?)```', page, re.DOTALL)
     jobs = yaml.safe_load(text)['jobs'].values()
     steps = [step for job in jobs for step in job['steps']]
     (command,) = [step['run'] for step in steps if step.get('run', '').startswith('lemore')]
-    assert status(*shlex.split(command)[2:], '--help') == 0
+    assert lemore(*shlex.split(command)[1:], '--help').status == 0
     parser = argparse.ArgumentParser()
     compare.add_arguments(parser)
     arguments = parser.parse_args(shlex.split(command)[3:])

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lemore_core.common.memory import ProcessMemoryError, process_memory
 
-ROOT = Path(__file__).parents[3]
 # in a process of its own: it changes how the whole process allocates
 CODE = """
 from lemore_core.common.memory import keep_freed_memory, process_memory, release_memory
@@ -24,11 +22,8 @@ print(full, kept, process_memory().resident_mb)
 """
 
 
-def test_freed_memory_is_kept_until_it_is_released() -> None:
-    done = subprocess.run(
-        [sys.executable, '-c', CODE], check=True, cwd=ROOT, capture_output=True, text=True
-    )
-    full, kept, released = map(float, done.stdout.split())
+def test_freed_memory_is_kept_until_it_is_released(run_python: Any) -> None:
+    full, kept, released = map(float, run_python('-c', CODE).split())
     assert full - kept < 10
     assert kept - released > 40
 

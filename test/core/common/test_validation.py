@@ -50,35 +50,13 @@ class Plan:
 
 
 def test_plain_values_become_what_is_declared() -> None:
-    plan = from_mapping(
-        Plan,
-        {
-            'name': 'a',
-            'rate': '1e-3',
-            'scale': ['1e0', 2],
-            'size': [3, 4],
-            'parts': {'left': False},
-            'stages': [{'channels': 8, 'kernels': [3, 5]}, {'channels': 4}],
-            'precision': 16,
-            'path': 'a/b',
-            'seconds': 3,
-            'anything': [1],
-        },
-        'here',
-        PlanError,
-    )
-    assert plan == Plan(
-        'a',
-        rate=1e-3,
-        scale=(1.0, 2.0),
-        size=(3, 4),
-        parts={'left': False},
-        stages=(Stage(8, (3, 5)), Stage(4)),
-        precision='16',
-        path=Path('a/b'),
-        anything=[1],
-        seconds=3.0,
-    )
+    values = {'rate': '1e-3', 'scale': ['1e0', 2], 'size': [3, 4], 'precision': 16, 'path': 'a/b'}
+    values |= {'stages': [{'channels': 8, 'kernels': [3, 5]}, {'channels': 4}], 'seconds': 3}
+    others = {'name': 'a', 'parts': {'left': False}, 'anything': [1]}
+    plan = from_mapping(Plan, values | others, 'here', PlanError)
+    expected = {'rate': 1e-3, 'scale': (1.0, 2.0), 'size': (3, 4), 'precision': '16'}
+    expected |= {'path': Path('a/b'), 'stages': (Stage(8, (3, 5)), Stage(4)), 'seconds': 3.0}
+    assert plan == Plan(**expected, **others)
     assert isinstance(plan.seconds, float)
 
 

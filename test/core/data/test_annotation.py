@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 
-from lemore_core.cli.main import main
 from lemore_core.common.errors import LemoreError
 from lemore_core.data import annotation
 from lemore_core.data.annotation import KINDS, import_annotations, write_annotations, write_classes
@@ -69,12 +68,12 @@ def export(picked: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_masks_come_back_bit_for_bit(picked: Path, tmp_path: Path, kind: str) -> None:
+def test_masks_come_back_bit_for_bit(picked: Path, tmp_path: Path, kind: str, lemore: Any) -> None:
     if EXPORTS[kind][1]:
         pytest.importorskip(EXPORTS[kind][1])
     found = export(picked, kind)
     back = tmp_path / 'back'
-    assert main(['data', 'import', str(found), '--data', str(picked), '-o', str(back)]) == 0
+    assert lemore('data', 'import', found, '--data', picked, '-o', back).status == 0
     for folder in ('images', 'masks'):
         for name in NAMES:
             path = f'{folder}/train/{name}.png'
@@ -119,15 +118,13 @@ def polygon(kind: str, picked: Path) -> Path:
 
 @pytest.mark.parametrize('kind', ['labelme', 'coco'])
 def test_polygons_are_drawn_and_missing_images_are_said(
-    picked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+    picked: Path, tmp_path: Path, lemore: Any, kind: str
 ) -> None:
     found, back = polygon(kind, picked), tmp_path / 'back'
     shutil.rmtree(picked / 'masks')  # images of one's own have none before
-    with pytest.raises(SystemExit, match='3'):
-        main(['data', 'import', str(found), '--data', str(picked), '-o', str(back)])
-    captured = capsys.readouterr()
-    assert '1 image with corrected masks' in captured.out
-    assert '2 images of' in captured.err
+    done = lemore('data', 'import', found, '--data', picked, '-o', back)
+    assert done.fails('2 images of', status=3)
+    assert '1 image with corrected masks' in done.out
     (sample,) = open_dataset('folder', back).samples('train')
     labels, expected = sample.read_mask(), np.full((48, 64), 255, np.uint8)
     corners = np.array([[2, 3], [40, 5], [20, 30]], np.int32)

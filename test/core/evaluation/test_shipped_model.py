@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lemore_core import checkpoint
-from lemore_core.cli.main import main
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.taxonomy import load_taxonomy
 
@@ -43,15 +42,12 @@ def test_a_street_model_names_its_sources_and_its_teacher(model: str) -> None:
 
 
 @pytest.mark.parametrize('model', SHIPPED)
-def test_it_segments_the_validation_split(
-    model: str, camvid: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_segments_the_validation_split(model: str, camvid: Path, lemore: Any) -> None:
     size = ['--height', '360', '--width', '480']
     images, least = SHIPPED[model]
     data = ['--data', str(camvid), '--dataset', 'camvid', '--split', 'val']
     arguments = ['--model', model, *data, '--limit', str(images), *size, '--json']
-    assert main(['evaluate', *arguments]) == 0
-    values = json.loads(capsys.readouterr().out)
+    values = lemore('evaluate', *arguments).json()
     card = checkpoint.read_card(resolve_checkpoint(model, 'camvid'))
     assert values['images'] == images
     assert values['mean_iou'] >= least

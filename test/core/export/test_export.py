@@ -15,7 +15,6 @@ from torch import Tensor
 
 from lemore_core import checkpoint
 from lemore_core.checkpoint import CheckpointError
-from lemore_core.cli.main import main
 from lemore_core.export import ExportError, PrecisionError
 from lemore_core.export.export import check_export, export_onnx, trace_onnx
 from lemore_core.export.fold import ServingGraph, load_graph
@@ -138,12 +137,13 @@ def test_numbers_beyond_half_precision_are_refused(graph: ServingGraph) -> None:
 
 
 def test_a_file_that_fails_the_check_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lemore: Any
 ) -> None:
     monkeypatch.setattr('lemore_core.export.export.LARGEST_DIFFERENCE', -1.0)
     size = ['--height', '64', '--width', '64']
-    assert main(['export', '--model', 'nano', '-o', str(tmp_path / 'out.onnx'), *size]) == 1
-    assert '-1 is allowed' in capsys.readouterr().err
+    assert lemore('export', '--model', 'nano', '-o', tmp_path / 'out.onnx', *size).fails(
+        '-1 is allowed'
+    )
     assert list(tmp_path.iterdir()) == []
 
 

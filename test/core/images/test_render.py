@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from lemore_core.cli.main import main
 from lemore_core.images.files import write_labels
 from lemore_core.images.render import colorize, overlay
 from lemore_core.taxonomy import BUILT_IN, Taxonomy, load_taxonomy
@@ -35,8 +35,8 @@ def test_the_overlay_blends_in_rgb_whatever_the_encoding() -> None:
 
 
 @pytest.mark.parametrize('name', BUILT_IN)
-def test_a_legend_has_every_color(name: str, tmp_path: Path) -> None:
-    assert main(['taxonomy', 'export', name, '-o', str(tmp_path / 'legend.png')]) == 0
+def test_a_legend_has_every_color(name: str, tmp_path: Path, lemore: Any) -> None:
+    assert lemore('taxonomy', 'export', name, '-o', tmp_path / 'legend.png').status == 0
     image = cv2.imread(str(tmp_path / 'legend.png'))
     assert image is not None
     shown = np.unique(image.astype(np.uint32) @ (1, 1 << 8, 1 << 16))
@@ -55,12 +55,12 @@ def test_labels_are_written_as_ids(dtype: type[np.uint8], tmp_path: Path) -> Non
         assert np.array_equal(np.asarray(image.convert('RGB')), CAMVID.palette[labels])
 
 
-def test_a_table_is_shown_and_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(['taxonomy', 'show', 'camvid']) == 0
-    assert '    3  #804080  road\n' in capsys.readouterr().out
+def test_a_table_is_shown_and_exported(tmp_path: Path, lemore: Any) -> None:
+    assert lemore('taxonomy', 'show', 'camvid').says('    3  #804080  road\n')
     export = ['taxonomy', 'export', 'camvid', '-o']
-    assert main([*export, str(tmp_path / 'a.json')]) == 0
+    assert lemore(*export, tmp_path / 'a.json').status == 0
     values = json.loads((tmp_path / 'a.json').read_text())
     assert Taxonomy.from_dict(values, 'the file') == CAMVID
-    assert main([*export, str(tmp_path / 'a.gpl')]) == 1
-    assert "'.gpl', taxonomies are written as .json, .png" in capsys.readouterr().err
+    assert lemore(*export, tmp_path / 'a.gpl').fails(
+        "'.gpl', taxonomies are written as .json, .png"
+    )

@@ -27,6 +27,7 @@ from lemore_core.images.video import (
 from test.encoded_video import GOP, packets_of
 
 Frames = list[NDArray[np.uint8]]
+NOISE = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), np.uint8)
 
 
 @pytest.fixture(scope='module')
@@ -132,8 +133,7 @@ def test_what_decodes_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
 
 
 def test_damage_in_a_file_costs_the_images_that_it_hits(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
-    path = film(tmp_path / 'drive.avi', [noise] * 9, codec='mjpeg')
+    path = film(tmp_path / 'drive.avi', [NOISE[0]] * 9, codec='mjpeg')
     with av.open(str(path)) as container:
         places = [(packet.pos, packet.size) for packet in container.demux(video=0)]
     content, (place, size) = bytearray(path.read_bytes()), places[4]
@@ -158,8 +158,7 @@ def test_damage_in_a_file_costs_the_images_that_it_hits(tmp_path: Path) -> None:
 def test_a_copy_that_broke_off_is_named(
     name: str, codec: str, expected: str, tmp_path: Path
 ) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), np.uint8)
-    path = film(tmp_path / name, list(noise), codec=codec)
+    path = film(tmp_path / name, list(NOISE), codec=codec)
     assert len(list(read_video(path))) == 20
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
     found = []
@@ -170,8 +169,7 @@ def test_a_copy_that_broke_off_is_named(
 
 
 def test_a_hole_in_matroska_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), np.uint8)
-    path = film(tmp_path / 'a.mkv', list(noise))
+    path = film(tmp_path / 'a.mkv', list(NOISE))
     with av.open(str(path)) as container:
         place = [packet.pos for packet in container.demux(video=0)][12]
     content = path.read_bytes()
@@ -181,8 +179,7 @@ def test_a_hole_in_matroska_is_named(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_images_that_refer_to_missing_ones_are_named(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), np.uint8)
-    path = film(tmp_path / 'a.ts', list(noise), codec='libx265')
+    path = film(tmp_path / 'a.ts', list(NOISE), codec='libx265')
     assert len(list(read_video(path))) == 20
     content, packet = path.read_bytes(), 188
     images = [i for i in range(0, len(content), packet) if content[i + 1 : i + 3] == b'\x41\0']
@@ -195,8 +192,7 @@ def test_images_that_refer_to_missing_ones_are_named(tmp_path: Path) -> None:
 
 
 def test_images_of_avi_come_in_their_order(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), np.uint8)
-    path = film(tmp_path / 'recorder.avi', list(noise // 2 + noise[:1] // 2), b_frames=3)
+    path = film(tmp_path / 'recorder.avi', list(NOISE // 2 + NOISE[:1] // 2), b_frames=3)
     times = [time for time, _ in read_video(path)]
     assert np.unique(np.diff(times)).tolist() == [4 * 10**7]
 
@@ -227,34 +223,34 @@ def test_every_packet_gives_its_image_at_once(frames: Frames, codec: str) -> Non
 
 
 @pytest.mark.parametrize('codec', [H264, H265])
-def test_what_begins_between_key_frames_waits_for_one(frames: Frames, codec: str) -> None:
-    stream, packets = VideoStream(codec, 10**6), packets_of(frames, codec)
-    for packet in packets[2:GOP]:
-        with pytest.raises(VideoError, match='begins between two key frames: waits for the next'):
-            stream.decode(packet)
-    assert stream.decode(packets[GOP]).shape == (180, 320, 3)
-
-
-@pytest.mark.parametrize('codec', [H264, H265])
-def test_a_lost_packet_costs_the_images_until_the_next_key_frame(
-    frames: Frames, codec: str
+@pytest.mark.parametrize(
+    ('lost', 'waiting', 'reason'),
+    [
+        ((0, 1), range(2, GOP), 'begins between two key frames: waits for the next'),
+        ((GOP - 1, GOP + 1), range(GOP + 2, 2 * GOP), 'waits for the next'),
+    ],
+)
+def test_lost_packets_cost_the_images_until_the_next_key_frame(
+    frames: Frames, codec: str, lost: tuple[int, int], waiting: range, reason: str
 ) -> None:
     stream, packets = VideoStream(codec, 10**6), packets_of(frames, codec)
-    for packet in [*packets[: GOP - 1], *packets[GOP : GOP + 1]]:
-        stream.decode(packet)
-    for packet in packets[GOP + 2 :]:
-        with pytest.raises(VideoError, match='waits for the next'):
-            stream.decode(packet)
+    for index in sorted({*range(2 * GOP)} - {*lost}):
+        if index in waiting:
+            with pytest.raises(VideoError, match=reason):
+                stream.decode(packets[index])
+        else:
+            assert stream.decode(packets[index]).shape == (180, 320, 3)
 
 
 def test_damage_costs_the_images_until_the_next_key_frame(frames: Frames) -> None:
     stream, packets = VideoStream(H264, 10**6), packets_of(frames, H264)
     stream.decode(packets[0])
-    with pytest.raises(VideoError, match=r'bytes (are no image|of h264 hold)'):
-        stream.decode(packets[1][:6] + b'\xff' * 40)
-    for packet in packets[2:GOP]:
-        with pytest.raises(VideoError, match='waits for the next'):
-            stream.decode(packet)
+    packets[1] = packets[1][:6] + b'\xff' * 40
+    for index, reason in enumerate(
+        [r'bytes (are no image|of h264 hold)', *['waits for the next'] * (GOP - 2)], 1
+    ):
+        with pytest.raises(VideoError, match=reason):
+            stream.decode(packets[index])
     assert stream.decode(packets[GOP]).shape == (180, 320, 3)
 
 

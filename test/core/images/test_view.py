@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lemore_core.cli.main import main
 from lemore_core.images.image import Image
 from lemore_core.images.view import View, ViewerError
 from lemore_core.segmenter import Segmenter
@@ -67,7 +66,7 @@ def test_a_folder_is_segmented_into_a_file(
     rows: Any,
     clip_frames: list[NDArray[np.uint8]],
     untrained_checkpoint: Path,
-    capsys: pytest.CaptureFixture[str],
+    lemore: Any,
 ) -> None:
     (tmp_path / 'street').mkdir()
     for index in range(3):
@@ -75,9 +74,8 @@ def test_a_folder_is_segmented_into_a_file(
     output = tmp_path / 'out' / 'drive.rrd'
     model = ['--model', str(untrained_checkpoint), '--backend', 'torch', '--device', 'cpu']
     arguments = ['view', str(tmp_path / 'street'), '--save', str(output), '--frames', '2', *model]
-    assert main(arguments) == 0
-    first = 'labels of the model untrained (camvid)'
-    assert capsys.readouterr().out == f'{first}\n2 images: {output}\n'
+    done = lemore(*arguments)
+    assert done[:2] == (0, f'labels of the model untrained (camvid)\n2 images: {output}\n')
     found = rows(output)
     segmenter = Segmenter.load(untrained_checkpoint, backend='torch', device='cpu')
     for index, buffer in enumerate(found['/camera/labels']['SegmentationImage:buffer']):

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +20,6 @@ from lemore_core.inference.backend import BackendError, ServingRequest
 from lemore_core.inference.onnxruntime_backend import OnnxNetwork, choose_threads, load
 from lemore_core.segmenter import resolve_checkpoint
 
-ROOT = Path(__file__).parents[3]
 PIXELS = np.random.default_rng(0).integers(0, 256, (1, 64, 128, 3), np.uint8)
 
 
@@ -93,7 +90,7 @@ def test_only_the_first_session_of_a_process_is_measured(
     np.testing.assert_array_equal(first(PIXELS)[0], second(PIXELS)[0])
 
 
-def test_on_a_cpu_pytorch_stays_out_of_the_process() -> None:
+def test_on_a_cpu_pytorch_stays_out_of_the_process(run_python: Any) -> None:
     code = (
         'import sys, numpy as np\n'
         'from lemore_core.segmenter import Segmenter, resolve_checkpoint\n'
@@ -104,8 +101,7 @@ def test_on_a_cpu_pytorch_stays_out_of_the_process() -> None:
         'assert "onnxruntime" in sys.modules\n'
         'sys.exit("torch was imported" if "torch" in sys.modules else 0)'
     )
-    environment = os.environ | {'CUDA_VISIBLE_DEVICES': ''}
-    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, env=environment)
+    run_python('-c', code, CUDA_VISIBLE_DEVICES='')
 
 
 def test_weights_that_are_no_numbers_are_refused(content: bytes, tmp_path: Path) -> None:
@@ -180,15 +176,14 @@ def test_one_thread_a_core_or_a_processor(
 
 
 def test_a_load_writes_nothing_outside_our_own_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: Any
 ) -> None:
     monkeypatch.delenv('ORT_DISABLE_TELEMETRY')
     for name in ('HOME', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME', 'TMPDIR'):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(name, str(tmp_path / name))
-    command = [sys.executable, '-m', 'lemore_core.cli.main', 'predict', str(STREET)]
-    command += ['--model', 'nano', '--output', str(tmp_path / 'out')]
-    subprocess.run(command, check=True, cwd=ROOT)
+    command = ['-m', 'lemore_core.cli.main', 'predict', STREET, '--model', 'nano']
+    run_python(*command, '--output', tmp_path / 'out')
     kept = [path for path in tmp_path.glob('[A-Z]*/**/*') if path.is_file()]
     assert all(path.is_relative_to(tmp_path / 'XDG_CACHE_HOME' / 'lemore') for path in kept), kept
 

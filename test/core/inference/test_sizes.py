@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from lemore_core.inference.sizes import LoadedSizes, Size, network_size
 from lemore_core.segmenter import Segmenter
 from test.waiting import wait_for
 
-ROOT = Path(__file__).parents[3]
 LOADED, WIDE, TALL = (96, 128), (64, 192), (192, 64)
 
 
@@ -89,7 +87,7 @@ def test_the_size_used_longest_ago_makes_room(sizes: LoadedSizes, loader: Loader
     assert loader.loaded[LOADED].is_closed
 
 
-def test_the_memory_of_one_that_made_room_is_returned() -> None:
+def test_the_memory_of_one_that_made_room_is_returned(run_python: Any) -> None:
     # in a process of its own, whose memory nothing else moves; blocks between others that are used
     code = """
 from lemore_core.common.memory import process_memory
@@ -107,10 +105,7 @@ for width in (64, 128, 192):
     sizes.get((64, width))
     print(process_memory().resident_mb)
 """
-    done = subprocess.run(
-        [sys.executable, '-c', code], check=True, cwd=ROOT, capture_output=True, text=True
-    )
-    first, *later = map(float, done.stdout.split())
+    first, *later = map(float, run_python('-c', code).split())
     assert max(later) - first < 20
 
 

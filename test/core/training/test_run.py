@@ -1,13 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,6 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lemore_core import checkpoint
-from lemore_core.cli.main import main
 from lemore_core.data.datasets import open_dataset
 from lemore_core.data.samples import DataError, write_soft
 from lemore_core.model.cost import measure_cost
@@ -32,7 +27,6 @@ from lemore_core.training.run import make_loader, train, train_unless_finished
 from lemore_core.training.start import Hardware, TrainingError, TrainingRun
 from lemore_core.training.task import STATE, DivergedError, SegmentationTask
 
-ROOT = Path(__file__).parents[3]
 CPU = Hardware('cpu', workers=0)
 # a few steps of a small network on the squares; what is random in a step stays random
 STEPS = {'height': 64, 'width': 96, 'batch': 4, 'dropout': 0.1, 'drop_path': 0.1}
@@ -60,7 +54,7 @@ def assert_same_weights(one: Path, two: Path) -> None:
 
 
 def test_a_network_learns_and_its_checkpoint_is_served(
-    squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    squares: Path, tmp_path: Path, lemore: Any
 ) -> None:
     lines: list[str] = []
     planned = recipe(iterations=60, validate_every=20, save_every=20, learning_rate=1e-2)
@@ -90,10 +84,8 @@ def test_a_network_learns_and_its_checkpoint_is_served(
 
     # the figure of the run is the one that evaluation prints
     arguments = ['--model', str(best), '--data', str(squares), '--backend', 'torch', '--json']
-    assert main(['evaluate', *arguments]) == 0
-    printed = re.search(r'"mean_iou": ([\d.]+)', capsys.readouterr().out)
-    assert printed
-    assert float(printed[1]) == pytest.approx(card.metrics['mean_iou'], abs=0.005)
+    printed = lemore('evaluate', *arguments).json()['mean_iou']
+    assert printed == pytest.approx(card.metrics['mean_iou'], abs=0.005)
 
     # and the checkpoint records how to make itself again
     assert card.training['recipe'] == planned.to_dict()
@@ -203,20 +195,13 @@ def test_a_run_of_a_time_ends_by_the_clock(squares: Path, tmp_path: Path) -> Non
     assert (tmp_path / STATE).read_bytes() == state
 
 
-def test_two_processes_share_the_images(squares: Path, tmp_path: Path) -> None:
-    command = [sys.executable, '-m', 'lemore_core.cli.main', 'train', '--recipe', 'camvid']
-    command += ['--model', 'nano', '--accelerator', 'cpu', '--devices', '2', '--workers', '0']
-    command += ['--data', str(squares), '--output', str(tmp_path), '--set']
-    result = subprocess.run(
-        [*command, *(f'{name}={value}' for name, value in {**STEPS, **SHORT}.items())],
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert len(re.findall(r'step 3/3 loss', result.stdout)) == 1  # the first process speaks
+def test_two_processes_share_the_images(squares: Path, tmp_path: Path, run_python: Any) -> None:
+    command = ['-m', 'lemore_core.cli.main', 'train', '--recipe', 'camvid', '--model', 'nano']
+    command += ['--accelerator', 'cpu', '--devices', '2', '--workers', '0']
+    command += ['--data', squares, '--output', tmp_path, '--set']
+    steps = [f'{name}={value}' for name, value in {**STEPS, **SHORT}.items()]
+    out = run_python(*command, *steps)
+    assert len(re.findall(r'step 3/3 loss', out)) == 1  # the first process speaks
     card = checkpoint.read_card(tmp_path / 'last.safetensors')
     assert card.training['finished']
     assert card.metrics['mean_iou'] > 0
@@ -340,13 +325,12 @@ def test_what_cannot_start_is_named(squares: Path, tmp_path: Path) -> None:
 
 
 def test_every_drive_is_held_out_once_and_no_run_repeated(
-    squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    squares: Path, tmp_path: Path, lemore: Any
 ) -> None:
     steps = ['height=64', 'width=96', 'batch=4', 'iterations=2', 'validate_every=2', 'save_every=2']
     run = ['--recipe', 'camvid', '--model', 'nano', '--workers', '0', '--set', *steps]
     arguments = ['cross-validate', '--data', str(squares), '-o', str(tmp_path), *run, '--json']
-    assert main(arguments) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = lemore(*arguments).json()
     # names without a drive: the folders are the drives
     folds = [(fold['drive'], fold['images']) for fold in found['folds']]
     assert folds == [('train', 8), ('val', 4)]
@@ -357,5 +341,5 @@ def test_every_drive_is_held_out_once_and_no_run_repeated(
     assert card.training['recipe']['hold_out'] == 'val'
 
     written = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob(STATE))]
-    assert main(arguments) == 0
+    assert lemore(*arguments).status == 0
     assert written == [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob(STATE))]

@@ -1,9 +1,8 @@
 """Decoding against its definition: upsample in double precision, then argmax."""
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -177,24 +176,19 @@ np.testing.assert_array_equal(early, late)
 """
 
 
-def test_labels_do_not_wait_for_the_compiler(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv('NUMBA_CACHE_DIR', str(tmp_path))
-    subprocess.run([sys.executable, '-c', FIRST_START], check=True, cwd=ROOT)
+def test_labels_do_not_wait_for_the_compiler(tmp_path: Path, run_python: Any) -> None:
+    run_python('-c', FIRST_START, NUMBA_CACHE_DIR=str(tmp_path))
     assert list(tmp_path.rglob('*.nbi')), 'the next start finds it compiled'
 
 
 def test_the_compiled_decoder_is_kept_only_where_nobody_else_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, run_python: Any
 ) -> None:
-    monkeypatch.setenv('NUMBA_CACHE_DIR', str(tmp_path))
     module = 'lemore_core.inference.cpu.decode_numba'
     source = f'import {module} as it\nprint(it.decode_kernel.stats.cache_path)'
 
     def cache() -> str:
-        command = [sys.executable, '-c', source]
-        return subprocess.run(command, check=True, cwd=ROOT, stdout=-1, text=True).stdout.strip()
+        return str(run_python('-c', source, NUMBA_CACHE_DIR=str(tmp_path)).strip())
 
     folder = Path(cache())
     assert folder.parent == tmp_path

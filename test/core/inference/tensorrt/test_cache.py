@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from onnx import TensorProto, helper
@@ -34,20 +33,20 @@ def test_an_engine_that_cannot_be_kept_is_a_failure(engine: CachedEngine, folder
     assert engine.require_allowed() is engine
 
 
-def test_one_process_builds_at_a_time(engine: CachedEngine) -> None:
+def test_one_process_builds_at_a_time(engine: CachedEngine, start_python: Any) -> None:
     code = (
         'import sys\n'
         'from pathlib import Path\n'
         'from lemore_core.inference.tensorrt.cache import CachedEngine\n'
+        'print("waits", flush=True)\n'
         'with CachedEngine(None, None, Path(sys.argv[1])).one_builder(): print("mine")'
     )
     with engine.one_builder():
-        other = subprocess.Popen(
-            [sys.executable, '-c', code, engine.path], stdout=subprocess.PIPE, text=True
-        )
-        time.sleep(0.2)
+        other = start_python('-c', code, str(engine.path))
+        assert other.stdout.readline() == 'waits\n'
+        time.sleep(0.2)  # one that does not wait needs far less
         assert other.poll() is None
-    assert other.communicate(timeout=60)[0] == 'mine\n'
+    assert other.communicate(timeout=60) == ('mine\n', '')
 
 
 def test_every_fact_makes_another_engine(
