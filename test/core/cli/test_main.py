@@ -177,12 +177,12 @@ def test_wrong_usage_is_named(wrong: str, lemore: Any) -> None:
     assert lemore(*wrong.split()).fails(f'error: argument {wrong.split()[1]}: ', status=2)
 
 
-def test_an_option_of_other_commands_is_named_with_the_usage_of_this_one(capsys: Output) -> None:
-    with pytest.raises(SystemExit):
-        main(['predict', 'x.png', '-o', 'out', '--class-groups', 'auto'])
-    found = capsys.readouterr().err
-    assert found.startswith('usage: lemore predict')
-    assert 'lemore predict: error: unrecognized arguments: --class-groups auto' in found
+def test_an_option_of_other_commands_is_named_with_the_usage_of_this_one(lemore: Any) -> None:
+    done = lemore('predict', 'x.png', '-o', 'out', '--class-groups', 'auto')
+    assert done.fails(
+        'lemore predict: error: unrecognized arguments: --class-groups auto', status=2
+    )
+    assert done.err.startswith('usage: lemore predict')
 
 
 def test_an_engine_that_is_there_is_named(

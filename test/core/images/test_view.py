@@ -85,15 +85,19 @@ def test_a_folder_is_segmented_into_a_file(
 
 
 def test_drives_are_logged_apart(
-    tmp_path: Path, rows: Any, clip_frames: list[NDArray[np.uint8]], untrained_checkpoint: Path
+    tmp_path: Path,
+    rows: Any,
+    clip_frames: list[NDArray[np.uint8]],
+    untrained_checkpoint: Path,
+    lemore: Any,
 ) -> None:
     for name in ('day 1', 'night'):
         (tmp_path / name).mkdir()
         cv2.imwrite(str(tmp_path / name / '0.png'), clip_frames[0][:96, :128])
-    inputs = [str(tmp_path / name) for name in ('day 1', 'night')]
+    inputs = [tmp_path / name for name in ('day 1', 'night')]
     output = tmp_path / 'both.rrd'
     model = ['--model', str(untrained_checkpoint), '--backend', 'torch', '--device', 'cpu']
-    assert main(['view', *inputs, '--save', str(output), *model]) == 0
+    assert lemore('view', *inputs, '--save', output, *model).status == 0
     found = rows(output)
     for frame, root in enumerate(('/day-1', '/night')):
         assert found[root]['AnnotationContext:context']
