@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -97,9 +98,15 @@ class Bag:
         self.types = MessageTypes(metadata.ros_distro)
         self._files: list[Storage] = []
         with ExitStack() as stack:
-            for file in _find_files(path, metadata, self.errors):
-                if storage := _open_file(file, self.errors, stack):
-                    self._files.append(storage)
+            files = _find_files(path, metadata, self.errors)
+            opened = [
+                (one, file) for file in files if (one := _open_file(file, self.errors, stack))
+            ]
+            for one, file in sorted(opened, key=lambda both: -both[0].count):
+                if any(_is_copy(one, other) for other in self._files):
+                    self.errors.add(f'{file.name} is left out, another file has all of it')
+                else:
+                    self._files.append(one)
             self._files.sort(key=lambda file: file.span[0])
             self.topics = merge_topics(t for file in self._files for t in file.topics.values())
             spans = [file.span for file in self._files if file.span != (0, 0)]
@@ -274,6 +281,19 @@ def _open_file(path: Path, errors: ReadErrors, stack: ExitStack) -> Storage | No
         raise BagError(msg) from error
     stack.callback(storage.close)
     return storage
+
+
+def _is_copy(file: Storage, other: Storage) -> bool:
+    """Return whether a file is a copy, as of mcap recover: files of a recording share no message."""
+    if file.span[0] != other.span[0]:
+        return False
+    firsts, counts = [], []
+    for one in (file, other):
+        wanted = {(topic.name, topic.type) for topic in one.topics.values()}
+        first = next(one.messages(wanted, None, None), None)
+        firsts.append(first and (first[0].name, *first[1:]))
+        counts.append(Counter({t.name: t.count for t in merge_topics(one.topics.values())}))
+    return firsts[0] is not None and firsts[0] == firsts[1] and counts[0] <= counts[1]
 
 
 def _ending(path: Path) -> str:

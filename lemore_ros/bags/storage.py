@@ -115,6 +115,11 @@ class Storage(ABC):
                 else:
                     yield topics[number], time_ns, cdr
 
+    @property
+    def count(self) -> int:
+        """The number of messages."""
+        return sum(topic.count for topic in self.topics.values())
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

@@ -217,7 +217,11 @@ def test_a_renamed_file_of_a_split_bag_is_read_and_another_one_named(bags: BagFo
     bags.write(drive(1), 'drive/nested')
     assert damaged(path)[:2] == (drive(9), 'drive_1.mcap is missing')
     (path / 'metadata.yaml').unlink()
-    assert 'nested is left out, it is a bag of its own: give it by name' in damaged(path)[1]
+    shutil.copy(path / '0_first.mcap', path / 'recovered.mcap')
+    messages, errors, *_ = damaged(path)
+    assert messages == drive(9)
+    assert 'recovered.mcap is left out, another file has all of it' in errors
+    assert 'nested is left out, it is a bag of its own: give it by name' in errors
 
 
 def test_a_sqlite_file_of_ros_2_crystal_has_types_without_their_folder(bags: BagFolder) -> None:
