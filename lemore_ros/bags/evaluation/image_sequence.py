@@ -164,6 +164,7 @@ class Matcher(Generic[T]):
                 return
             self.first_ns = item.time_ns if self.first_ns is None else self.first_ns
             self._jumps |= _is_jump(self._read.time_ns if self._read else None, item.time_ns)
+            self._jumps |= abs(item.time_ns - time_ns) > LONGEST_PAUSE_NS
             self._read = item
             waiting = sorted([*self._waiting, item], key=attrgetter('time_ns'))
             if by_receipt:

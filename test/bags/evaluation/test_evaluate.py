@@ -295,6 +295,16 @@ def test_truth_of_some_images_is_found_in_each_loop_of_a_drive() -> None:
     assert [(one.time_ns, one.received_ns) for one in found if one] == some
 
 
+@pytest.mark.parametrize(('first', 'skip'), [(8, 0), (12, 0), (4, 100)])
+def test_the_first_stamps_may_be_zero_before_there_are_labels(first: int, skip: int) -> None:
+    received = [START_NS + i * STEP_NS for i in range(200)]
+    stamps = [at if i < 8 else 10**9 + i * STEP_NS for i, at in enumerate(received)]
+    labels = [Stamped(*times, lambda: 0) for times in zip(stamps, received, strict=True)]
+    matcher = Matcher(iter(labels[first:]), 0, (received[0], received[-1]))
+    found = [matcher.take(stamps[i], None, received[i]) for i in range(skip, 200)]
+    assert [one for one in found if one] == labels[max(first, skip) :]
+
+
 def test_older_items_are_forgotten() -> None:
     matcher = Matcher(items(range(1000)), 0)
     assert matcher.take(900) is not None
