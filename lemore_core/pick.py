@@ -89,17 +89,17 @@ def write_picked(
 ) -> None:
     """Write the chosen frames with the model's labels as a data set of the layout ``folder``.
 
-    Images are called ``DRIVE_SECONDS_NANOSECONDS``, those of files by their names; ``picked.csv`` has
-    the figures of each.
+    Images are called ``DRIVE_SECONDS_NANOSECONDS``, with the camera after the drive where that has
+    several, and those of files by their names; ``picked.csv`` has the figures of each.
     """
     taxonomy = segmenter.taxonomy
     rows: list[tuple[str, ...]] = [('image', 'from', 'familiarity', 'sureness')]
     taken = set[str]()
     for one, frame in _again(chosen):
-        name = f'{one.source.drive}_' + (
+        name = f'{frame.drive}_' + (
             '{}_{:09}'.format(*divmod(frame.stamp_ns, 10**9))
             if frame.stamp_ns is not None
-            else frame.name.replace('/', '-').removeprefix(f'{one.source.drive}_')
+            else frame.name.replace('/', '-').removeprefix(f'{frame.drive}_')
         )
         # stamps may be equal
         name += f'-{len(rows)}' if name in taken else ''

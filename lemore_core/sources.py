@@ -45,8 +45,9 @@ class SourceError(LemoreError):
 class Frame(NamedTuple):
     """An image of a source.
 
-    ``name`` is its path in a folder, else its number. ``stamp_ns`` is its time in nanoseconds, of a
-    video since the beginning. ``path`` is its image file, ``labels`` (H, W) those recorded with it.
+    ``drive`` is that of its source, and the camera in a bag with several: ``DRIVE_CAMERA``. ``name``
+    is its path in a folder, else its number. ``stamp_ns`` is its time in nanoseconds, of a video
+    since the beginning. ``path`` is its image file, ``labels`` (H, W) those recorded with it.
     """
 
     drive: str

@@ -21,6 +21,7 @@ from lemore_ros.bags.topics import (
     camera_topic,
     class_table,
     find_cameras,
+    name_in_files,
     recorded_labels,
 )
 from lemore_ros.bags.types import Topic
@@ -43,7 +44,7 @@ def open_images(path: Path, max_pixels: int, bits: int, with_labels: bool) -> li
             Source(
                 title + _as_path(name),
                 drive_name(title),
-                partial(_read, path, topic.name, labels.get(topic), max_pixels, bits),
+                partial(_read, path, topic, name, labels.get(topic), max_pixels, bits),
                 (path,),
                 topic.count,
                 results=(title + _as_path(name),),
@@ -62,17 +63,24 @@ def open_images(path: Path, max_pixels: int, bits: int, with_labels: bool) -> li
 
 
 def _read(
-    path: Path, topic: str, labels: Topic | None, max_pixels: int, bits: int, errors: Counter[str]
+    path: Path,
+    topic: Topic,
+    camera: str,
+    labels: Topic | None,
+    max_pixels: int,
+    bits: int,
+    errors: Counter[str],
 ) -> Iterator[Frame]:
     """Yield the images of a topic, with the labels of another topic if that is given."""
-    sequence = ImageSequence(path, topic, max_pixels=max_pixels, bits=bits)
+    sequence = ImageSequence(path, topic.name, max_pixels=max_pixels, bits=bits)
+    # stamps of cameras may be equal
+    drive = drive_name(bag_name(path)) + (f'_{name_in_files(camera)}' if camera else '')
     recorded = RecordedLabels(path, labels.name, '', TOLERANCE_NS) if labels else None
     try:
         with closing(recorded) if recorded else nullcontext():
             for number, (image, next_ns) in enumerate(sequence.images()):
                 found = recorded.labels_of(image, next_ns) if recorded else None
                 own = found.labels if found else None
-                drive = drive_name(bag_name(path))
                 yield Frame(drive, f'{number:06}', image.image, image.time_ns, labels=own)
     finally:  # also of the first images alone
         if sequence.damage:

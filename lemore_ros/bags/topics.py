@@ -15,6 +15,7 @@ from typing import NamedTuple
 from lemore_core.common.errors import LemoreError
 from lemore_core.common.limits import parse_json
 from lemore_core.images.image import Image
+from lemore_core.sources import drive_name
 from lemore_core.taxonomy import Taxonomy, load_taxonomy
 from lemore_ros.bags.errors import BagError
 from lemore_ros.bags.reader import Bag
@@ -125,6 +126,16 @@ def find_cameras(
     return named, others
 
 
+def name_in_files(camera: str) -> str:
+    """Return the name of a camera as a part of file names; no other camera has the same."""
+    return drive_name(camera.strip('/').replace('/', '--'))
+
+
+def names_in_files(camera: Topic) -> tuple[str, str, str]:
+    """Return what file names may call a camera: nothing, its short name, or its whole one."""
+    return '', name_in_files(_namespace(camera)), name_in_files(camera.name)
+
+
 def _unread_images(bag: Bag, cameras: Collection[TopicProbe]) -> list[TopicProbe]:
     """Return the topics of images that are not read, but for copies of ``cameras``."""
     read = {one.topic.name.removesuffix(one.topic.transport.suffix) for one in cameras}
@@ -151,11 +162,17 @@ def recorded_labels(bag: Bag) -> list[Topic]:
     return [topic for topic in _called_labels(bag) if topic in results]
 
 
-def label_topic(bag: Bag, name: str = '', *, option: str = '--labels') -> Topic:
-    """Return the label topic called ``name``, or the only one called ``labels``."""
+def label_topic(
+    bag: Bag, name: str = '', *, option: str = '--labels', camera: Topic | None = None
+) -> Topic:
+    """Return the label topic called ``name``, or that of ``camera``, or the only one called ``labels``."""
     if name:
         return image_topic(bag, name)
     found = _called_labels(bag)
+    if camera is not None:
+        ends = f'/{_namespace(camera)}{LABELS}', camera.name + LABELS
+        # also an empty one: others are of other cameras
+        found = [topic for topic in bag.image_topics if topic.name.endswith(ends)] or found
     if len(found) == 1:
         return found[0]
     names = ', '.join(topic.name for topic in found or bag.image_topics) or 'none'

@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
             names = short if short[0] != short[1] else names
         facts, truth = {'A': first.description, 'B': second.description}, None
         if arguments.ground_truth:
-            truth = stack.enter_context(closing(evaluate.open_ground_truth(arguments, second)))
+            opened = evaluate.open_ground_truth(arguments, second, images)
+            truth = stack.enter_context(closing(opened))
             facts |= truth.facts
         evaluate.measure(arguments, images, second, first, facts, names, truth)
 

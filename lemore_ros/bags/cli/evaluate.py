@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
             source.group(arguments.class_groups)
         print(source.description, file=sys.stderr if arguments.json else sys.stdout)
         if arguments.ground_truth:
-            truth = stack.enter_context(closing(open_ground_truth(arguments, source)))
+            truth = stack.enter_context(closing(open_ground_truth(arguments, source, images)))
             facts = truth.facts
         measure(arguments, images, source, truth, {**facts, **source.facts})
 
@@ -116,13 +116,15 @@ def open_model(arguments: argparse.Namespace, model: str) -> LabelSource:
     return ModelLabels(load_segmenter(argparse.Namespace(**{**vars(arguments), 'model': model})))
 
 
-def open_ground_truth(arguments: argparse.Namespace, source: LabelSource) -> GroundTruth:
+def open_ground_truth(
+    arguments: argparse.Namespace, source: LabelSource, images: ImageSequence
+) -> GroundTruth:
     """Open the ground truth, in the classes of the labels where it has no class table."""
     from lemore_ros.bags.evaluation.label_sources import GroundTruth
 
     topic, ids = arguments.ground_truth_topic, arguments.ground_truth_ids
     given = arguments.ground_truth, arguments.bag, source.taxonomy, arguments.tolerance_ns
-    truth = GroundTruth(*given, topic=topic, ids=ids)
+    truth = GroundTruth(*given, topic=topic, ids=ids, camera=images.topic)
     if arguments.class_groups and truth.taxonomy.classes != source.taxonomy.classes:
         truth.group(arguments.class_groups)
     return truth

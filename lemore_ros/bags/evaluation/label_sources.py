@@ -29,7 +29,7 @@ from lemore_ros.bags.evaluation.image_sequence import (
     stamp_of,
 )
 from lemore_ros.bags.reader import METADATA, Bag, Record, is_bag, open_bag
-from lemore_ros.bags.topics import CLASSES, class_table, label_topic, sibling
+from lemore_ros.bags.topics import CLASSES, class_table, label_topic, names_in_files, sibling
 from lemore_ros.bags.types import Topic
 from lemore_ros.messages.images import ImageError, rows_of
 from lemore_ros.outputs import COMPRESSED_IMAGE
@@ -47,8 +47,10 @@ IDS_MEAN = {
     CLASS_IDS: "no class table is beside them: taken for the labels' classes",
     DATASET_IDS: "the data set's own ids or colors",
 }
-# after the name of a drive, as in picked frames
-STAMP = re.compile(r'(?:[^_]*_(?=\d+_\d+$))?(?:(?P<sec>\d+)_)?(?P<nanosec>\d+)')
+# after the names of a drive, and of one of its cameras, as in picked frames
+STAMP = re.compile(
+    r'(?:[^_]*_(?:(?P<camera>[^_]*)_)?(?=\d+_\d+$))?(?:(?P<sec>\d+)_)?(?P<nanosec>\d+)'
+)
 BYTES = {'mono8': 1, '8UC1': 1, '16UC1': 2, 'mono16': 2}
 T = TypeVar('T')
 
@@ -204,7 +206,10 @@ LabelSource = ModelLabels | RecordedLabels
 
 
 class GroundTruth(_Labels):
-    """True labels at their own size, of a topic, a folder of masks, or another bag's ``topic``."""
+    """True labels at their own size, of a topic, a folder of masks, or another bag's ``topic``.
+
+    Of masks and topics that name cameras, those of ``camera`` are taken.
+    """
 
     def __init__(
         self,
@@ -215,6 +220,7 @@ class GroundTruth(_Labels):
         *,
         topic: str = '',
         ids: str = CLASS_IDS,
+        camera: Topic | None = None,
     ) -> None:
         super().__init__()
         self.name = self.description = text
@@ -227,14 +233,15 @@ class GroundTruth(_Labels):
             if text in {one.name for one in bag.topics}:
                 topic = text
             elif path.is_dir() and not is_bag(path):
-                items = _masks(path, taxonomy, ids)
+                items = _masks(path, taxonomy, ids, camera)
             elif path.exists():
                 bag = stack.enter_context(open_bag(path))
             else:
                 msg = f'{text} is no topic of {bag_path}, and no folder or bag has that name'
                 raise BagError(msg)
             if items is None:
-                chosen = label_topic(bag, topic, option='--ground-truth-topic')
+                option = '--ground-truth-topic'
+                chosen = label_topic(bag, topic, option=option, camera=camera)
                 if sibling(bag, chosen, CLASSES.name) is not None:
                     self.taxonomy = class_table(bag, chosen)
                     del self.facts['ground_truth_ids']
@@ -299,7 +306,9 @@ def _read_numbers(record: Record, message: Any, kinds: str = 'u1u2') -> NDArray[
     return np.ascontiguousarray(pixels)
 
 
-def _masks(folder: Path, taxonomy: Taxonomy, ids: str) -> Iterator[Stamped[Labels]]:
+def _masks(
+    folder: Path, taxonomy: Taxonomy, ids: str, camera: Topic | None
+) -> Iterator[Stamped[Labels]]:
     read = read_mask if ids == CLASS_IDS else read_ids_or_colors
 
     def load(path: Path) -> Labels:
@@ -311,18 +320,23 @@ def _masks(folder: Path, taxonomy: Taxonomy, ids: str) -> Iterator[Stamped[Label
             raise BagError(msg) from error
 
     files = [path for path in folder.iterdir() if path.suffix.lower() == '.png']
-    masks = sorted((stamp_of_name(path), path) for path in files)
+    masks = sorted(
+        (time, path)
+        for path, (called, time) in zip(files, map(camera_and_stamp, files), strict=True)
+        if camera is None or called in names_in_files(camera)
+    )
     if not masks:
-        msg = f'{folder} holds no masks (.png), and no {METADATA}, so it is no bag either'
+        of = f' of {camera.name}' if camera and files else ''
+        msg = f'{folder} holds no masks (.png){of}, and no {METADATA}, so it is no bag either'
         raise BagError(msg)
     return iter([Stamped(time, time, partial(load, path)) for time, path in masks])
 
 
-def stamp_of_name(path: Path) -> int:
-    """Return the stamp, in nanoseconds, by which a mask is called."""
+def camera_and_stamp(path: Path) -> tuple[str, int]:
+    """Return the camera, '' if none is named, and the stamp in nanoseconds by which a mask is called."""
     found = STAMP.fullmatch(path.stem)
     if found is None or (found['sec'] is not None and int(found['nanosec']) >= 10**9):
         remedy = 'call it <sec>_<nanosec>.png or <nanoseconds>.png'
         msg = f'the mask {path} is not named by its stamp: {remedy}'
         raise BagError(msg)
-    return int(found['sec'] or 0) * 10**9 + int(found['nanosec'])
+    return found['camera'] or '', int(found['sec'] or 0) * 10**9 + int(found['nanosec'])
