@@ -58,7 +58,8 @@ def write_ground_truth(bag: Path, data: Path, output: Path) -> tuple[Counter[str
         raise BagError(msg)
     require_new(output, BagError)
     with open_bag(bag) as opened, new_part(output, SegmentOptions()) as writer:
-        cameras = {name: probe.topic for name, probe in find_cameras(opened)[0].items()}
+        found, _ = find_cameras(opened)
+        cameras = {f'{NAMESPACE}/{name}'.rstrip('/'): one.topic for name, one in found.items()}
         placed, left_out = dict[tuple[int, str], Sample](), list[str]()
         for sample in samples:
             try:
@@ -66,12 +67,11 @@ def write_ground_truth(bag: Path, data: Path, output: Path) -> tuple[Counter[str
             except LemoreError as error:  # noqa: PERF203 - one costs the others nothing
                 left_out.append(str(error))
         # also of a camera without masks, so that those of others are not taken for its own
-        prefixes = [_prefix(name) for name in cameras]
-        keys = [(prefix, output) for prefix in prefixes for output in ('classes', 'labels')]
+        keys = [(prefix, name) for prefix in cameras for name in ('classes', 'labels')]
         connections = add_connections(writer, (), opened.types, keys)
         first, written = min(placed, default=(0, ''))[0], Counter[str]()
         table = class_messages(samples[0].taxonomy, 0.0, first)['classes']
-        for prefix in prefixes:
+        for prefix in cameras:
             writer.write(connections[prefix, 'classes'], first, table)
         for (time_ns, prefix), sample in sorted(placed.items()):
             try:
@@ -86,20 +86,17 @@ def write_ground_truth(bag: Path, data: Path, output: Path) -> tuple[Counter[str
     return written, left_out
 
 
-def _prefix(camera: str) -> str:
-    return f'{NAMESPACE}/{camera}' if camera else NAMESPACE
-
-
 def _place(mask: Path, cameras: Mapping[str, Topic]) -> tuple[int, str]:
     """Return the stamp and the namespace of a mask by its name."""
     from lemore_ros.bags.evaluation.label_sources import camera_and_stamp
     from lemore_ros.bags.topics import name_in_files, names_in_files
 
     called, time_ns = camera_and_stamp(mask)
-    own = [name for name, topic in cameras.items() if called in names_in_files(topic)]
+    own = [prefix for prefix, topic in cameras.items() if called in names_in_files(topic)]
     if len(own) != 1:
-        names = ', '.join(name_in_files(name or topic.name) for name, topic in cameras.items())
-        remedy = f'call it DRIVE_CAMERA_SEC_NANOSEC.png, CAMERA being one of {names}'
+        names = [prefix.removeprefix(NAMESPACE) or topic.name for prefix, topic in cameras.items()]
+        listed = ', '.join(map(name_in_files, names))
+        remedy = f'call it DRIVE_CAMERA_SEC_NANOSEC.png, CAMERA being one of {listed}'
         msg = f'the mask {mask} does not say of which camera it is: {remedy}'
         raise BagError(msg)
-    return time_ns, _prefix(own[0])
+    return time_ns, own[0]
