@@ -155,7 +155,7 @@ def test_frames_of_one_stamp_are_all_kept(
 
 
 def test_masks_of_cameras_with_the_same_stamps_are_truth_of_their_own(
-    bags: BagFolder, exported: Path, tmp_path: Path, capsys: Output
+    bags: BagFolder, exported: Path, tmp_path: Path, lemore: Any
 ) -> None:
     topics = '/front/image_raw', '/front/left_side/image', '/rear/image_raw'
     frames = [
@@ -164,35 +164,26 @@ def test_masks_of_cameras_with_the_same_stamps_are_truth_of_their_own(
         for camera, topic in enumerate(topics)
     ]
     bag, data, truth = bags.write(frames), tmp_path / 'picked', tmp_path / 'truth'
-    model = ['--model', str(exported), *MODEL]
-    command = ['bag', 'pick', str(bag), *model, '--apart', '0', '-o', str(data)]
-    assert main(command) == 0
+    model = ['--model', exported, *MODEL]
+    assert lemore('bag', 'pick', bag, *model, '--apart', '0', '-o', data).status == 0
     masks = data / 'masks' / 'train'
     for file in data.rglob('drive_rear_*'):
         file.unlink()
     names = sorted(mask.name.rpartition('_17')[0] for mask in masks.iterdir())
     assert names == ['drive_front'] * 3 + ['drive_front--left-side'] * 3
-    command = ['bag', 'truth', str(bag), '--data', str(data), '-o']
-    assert main([*command, str(truth)]) == 0
-    for given in (truth, masks):
-        for topic in topics:
-            capsys.readouterr()
-            options = ['--topic', topic, '--ground-truth', str(given), '--json']
-            status = main(['bag', 'evaluate', str(bag), *model, *options])
-            out, err = capsys.readouterr()
-            if topic == topics[2]:
-                assert status == 1
-                expected = 'it is empty' if given == truth else f'holds no masks (.png) of {topic}'
-                assert expected in err
-            else:
-                values = json.loads(out)
-                assert (values['frames_with_ground_truth'], values['pixel_accuracy']) == (3, 1)
+    command = ['bag', 'truth', bag, '--data', data, '-o']
+    assert lemore(*command, truth).status == 0
+    for given, nothing in ((truth, 'it is empty'), (masks, 'holds no masks (.png) of /rear/')):
+        options = ['--ground-truth', given, '--json']
+        measured = [lemore('bag', 'evaluate', bag, *model, '--topic', t, *options) for t in topics]
+        for values in (done.json() for done in measured[:2]):
+            assert (values['frames_with_ground_truth'], values['pixel_accuracy']) == (3, 1)
+        assert measured[2].fails(nothing)
     # as they were called, without a camera
     for file in data.rglob('drive_front_*'):
         file.rename(file.with_name(file.name.replace('_front', '')))
-    with pytest.raises(SystemExit, match='3'):
-        main([*command, str(tmp_path / 'rest')])
-    assert 'CAMERA being one of front, front--left-side, rear' in capsys.readouterr().err
+    cameras = 'CAMERA being one of front, front--left-side, rear'
+    assert lemore(*command, tmp_path / 'rest').fails(cameras, status=3)
 
 
 def test_image_files_keep_their_names_and_familiarity_counts_where_it_is_known(
