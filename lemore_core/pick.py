@@ -90,7 +90,7 @@ def write_picked(
     """Write the chosen frames with the model's labels as a data set of the layout ``folder``.
 
     Images are called ``DRIVE_SECONDS_NANOSECONDS``, with the camera after the drive where that has
-    several, and those of files by their names; ``picked.csv`` has the figures of each.
+    several, or by the names of their files; ``picked.csv`` has the figures of each.
     """
     taxonomy = segmenter.taxonomy
     rows: list[tuple[str, ...]] = [('image', 'from', 'familiarity', 'sureness')]

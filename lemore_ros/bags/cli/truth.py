@@ -66,7 +66,7 @@ def write_ground_truth(bag: Path, data: Path, output: Path) -> tuple[Counter[str
                 placed[_place(sample.mask, cameras)] = sample
             except LemoreError as error:  # noqa: PERF203 - one costs the others nothing
                 left_out.append(str(error))
-        # also of a camera without masks, so that those of others are not taken for its own
+        # also for a camera without masks, or another camera's would be taken for its own
         keys = [(prefix, name) for prefix in cameras for name in ('classes', 'labels')]
         connections = add_connections(writer, (), opened.types, keys)
         first, written = min(placed, default=(0, ''))[0], Counter[str]()

@@ -208,7 +208,7 @@ LabelSource = ModelLabels | RecordedLabels
 class GroundTruth(_Labels):
     """True labels at their own size, of a topic, a folder of masks, or another bag's ``topic``.
 
-    Of masks and topics that name cameras, those of ``camera`` are taken.
+    Of masks and topics that name cameras, only ones that name ``camera`` are taken.
     """
 
     def __init__(
