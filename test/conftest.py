@@ -41,7 +41,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 class Done(NamedTuple):
-    """What came of a command."""
+    """Result of a command: exit status, output, errors."""
 
     status: int
     out: str
