@@ -140,8 +140,9 @@ def load_batches(
 
 
 def one_thread(_: int = 0) -> None:
-    """Leave the cores to the training step and to the other workers, and Ctrl-C to the run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave the cores to the training step and to the other workers, and signals to the run."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 

@@ -82,7 +82,7 @@ def train(run: TrainingRun, report: Report) -> Path:
         DataError: the data set is missing or damaged.
         TrainingError: ``output`` holds another run, or none to resume; val has fewer images than
             there are processes; or soft labels are incomplete, or to be pasted.
-        KeyboardInterrupt: Ctrl-C was pressed; the state is written and can be resumed.
+        KeyboardInterrupt: Ctrl-C or SIGTERM ended the run; the state is written and can be resumed.
     """
     with hold(run.output) if is_first() else nullcontext():
         return _train(run, rank_zero_only(report))

@@ -1,4 +1,4 @@
-"""Steps of a run and its callbacks: checkpoints, state to resume from, averaged weights, Ctrl-C."""
+"""Steps of a run and its callbacks: checkpoints, state to resume from, averaged weights, signals."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ FIRST_RATE = 1e-6  # where the warm-up starts
 PREVIEWS = 4  # images of a validation in TensorBoard
 ALPHA = 0.6  # of the colours on them
 PROGRESS_SECONDS = 60.0  # between two lines where no bar is shown
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class DivergedError(LemoreError):
@@ -325,28 +326,36 @@ class ProgressLines(Callback):
 
 
 class Interrupt(Callback):
-    """Stop a run after its last step or on Ctrl-C; a second Ctrl-C ends it at once.
+    """Stop a run after its last step, on Ctrl-C or SIGTERM; a second signal ends it at once.
 
-    A trainer validates where it is stopped: at its end, but not on Ctrl-C.
+    A trainer validates where it is stopped: at its end, but not on a signal.
     """
 
     pressed = False
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Handle Ctrl-C within the block."""
+        """Handle Ctrl-C, and the SIGTERM of service managers and job queues, within the block."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGINT, self._press)
+        before = {number: signal.signal(number, self._press) for number in STOPPING}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take SIGTERM back from Lightning, which would end the run without its state."""
+        del trainer, pl_module
+        if signal.getsignal(signal.SIGINT) == self._press:
+            signal.signal(signal.SIGTERM, self._press)
 
     def _press(self, *_: Any) -> None:
         self.pressed = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in STOPPING:
+            signal.signal(number, signal.default_int_handler)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any

@@ -179,6 +179,16 @@ def test_ctrl_c_keeps_the_step_and_a_resumed_run_may_be_longer(
     assert (record['step'], record['recipe']['iterations']) == (17, 17)
 
 
+def test_a_service_manager_that_ends_a_run_loses_no_step(
+    squares: Path, tmp_path: Path, at_step: Any
+) -> None:
+    at_step(1, lambda _: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainingRun(recipe(), squares, tmp_path, CPU), silent)
+    assert state_of(tmp_path)['global_step'] == 2  # saved every 3
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_a_run_of_a_time_ends_by_the_clock(squares: Path, tmp_path: Path) -> None:
     # neither the iterations nor a validation end it
     run = TrainingRun(recipe(**SHORT), squares, tmp_path, CPU, seconds=4.0)
