@@ -166,7 +166,7 @@ def _take(
         return sorted(folder.iterdir())
     shrunk = Counter[str]()
     with atomic_folder(folder) as part:
-        for number, frame in tqdm(_numbered(sources), desc=drive, unit='image', disable=None):
+        for frame, number in tqdm(_numbered(sources), desc=drive, unit='image', disable=None):
             size = frame.image.pixels.shape[:2]
             shrunk[f'{size[1]}x{size[0]}'] += max(size) > LONGEST_FRAME
             _write_frame(part / f'{drive}_{number:06}', frame)
@@ -181,10 +181,11 @@ def _take(
     return sorted(folder.iterdir())
 
 
-def _numbered(sources: Sequence[tuple[Source, int]]) -> Iterator[tuple[int, Frame]]:
+def _numbered(sources: Sequence[tuple[Source, int]]) -> Iterator[tuple[Frame, int]]:
     numbers = count()
     for source, every in sources:
-        yield from islice(zip(numbers, source.frames(), strict=False), 0, None, every)
+        # frames first, or each source that ends would take a number
+        yield from islice(zip(source.frames(), numbers, strict=False), 0, None, every)
 
 
 def _write_frame(path: Path, frame: Frame) -> None:

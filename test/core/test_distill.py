@@ -262,6 +262,20 @@ def test_of_a_single_drive_the_end_is_held_out(
     assert lemore('distill', 0, *options).fails('camera0 has no end')
 
 
+def test_frames_of_a_drive_have_the_numbers_of_their_order(
+    untrained_checkpoint: Path, tmp_path: Path, lemore: Any
+) -> None:
+    write(tmp_path / 'in', *(f'd{drive}_{i}' for drive in (1, 2) for i in range(2)))
+    sources = [{'path': str(tmp_path / 'in'), 'drive': 'x', 'licence': 'CC0'}]
+    (tmp_path / 'sources.yaml').write_text(yaml.safe_dump({'sources': sources}))
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'labels').touch()
+    options = ('--teacher', untrained_checkpoint, '-o', tmp_path / 'out')
+    assert lemore('distill', '--sources', tmp_path / 'sources.yaml', *options).fails()
+    taken = sorted(path.name for path in (tmp_path / 'out' / 'frames' / 'x').iterdir())
+    assert taken == [f'x_{number:06}.png' for number in range(4)]
+
+
 def test_what_is_shipped_for_streets_fits() -> None:
     groups = load_groups(str(CONFIG / 'cityscapes_camvid.yaml'), load_taxonomy('cityscapes'))
     assert groups.taxonomy.classes == CLASSES
