@@ -13,7 +13,7 @@ from lemore_core.data.origin import read_origin
 from lemore_core.segmenter import resolve_checkpoint
 from lemore_core.taxonomy import load_taxonomy
 
-STREET = Path(__file__).parents[3] / 'config' / 'distill' / 'street.yaml'
+SOURCES = Path(__file__).parents[3] / 'config' / 'distill'
 # on so many images of CamVid's validation split, the least mIoU that each must have
 SHIPPED = {'nano': (101, 0.58), 'tiny': (10, 0.70), 'small': (10, 0.65)}
 
@@ -33,11 +33,16 @@ def test_the_card_is_complete(model: str) -> None:
 
 
 @pytest.mark.parametrize('model', ['nano', 'tiny'])
-def test_a_street_model_names_its_sources_and_its_teacher(model: str) -> None:
-    card = checkpoint.read_card(resolve_checkpoint(model))
-    assert card.taxonomy.classes == load_taxonomy('cityscapes').classes
+@pytest.mark.parametrize(
+    ('dataset', 'sources'), [('cityscapes', 'street'), ('camvid', 'camvid_from_street')]
+)
+def test_a_street_model_names_its_sources_and_its_teacher(
+    dataset: str, sources: str, model: str
+) -> None:
+    card = checkpoint.read_card(resolve_checkpoint(model, dataset))
+    assert card.taxonomy.classes == load_taxonomy(dataset).classes
     assert 'mean_iou' not in card.metrics  # a teacher's labels judge nothing
-    listed = read_origin(STREET).sources
+    listed = read_origin(SOURCES / f'{sources}.yaml').sources
     learned = [one.path for one in listed if one.drive != 'lund']  # which is held out
     assert [one['path'] for one in card.training['sources']] == learned
     assert card.training['teacher']['licence'].startswith('Apache-2.0')
