@@ -25,8 +25,10 @@ from lemore_core.model.lemore import LeMoRe
 from lemore_core.model.variants import variant
 from lemore_core.taxonomy import load_taxonomy
 
-# The suite's tensors are small: threads would wait for each other longer than they compute.
+# The suite's tensors are small: threads would wait for each other longer than they compute. The
+# variable is for trainings, which choose their own number without it, and for what tests start.
 torch.set_num_threads(1)
+os.environ['OMP_NUM_THREADS'] = '1'
 
 ROOT = Path(__file__).parents[1]
 CLIP = ROOT / 'config' / 'demo' / 'solid_white_right.mp4'
@@ -84,7 +86,7 @@ def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
         process = subprocess.Popen(
             [sys.executable, *arguments],
-            env=os.environ | {'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'} | dict(environ or {}),
+            env=os.environ | {'PYTHONPATH': path} | dict(environ or {}),
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
